@@ -1,0 +1,556 @@
+"""Written by `python -m algate.bpf.abi --stub` from include/abi.h: don't edit."""
+
+import ctypes
+import enum
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Self
+
+from algate.bpf import layout
+
+INCLUDE: Path
+HEADER: layout.Header
+
+class Layout(ctypes.Structure):
+    FORMAT: str
+    NAMES: tuple[str, ...]
+    @classmethod
+    def unpack(cls, raw: bytes | bytearray | memoryview, offset: int = 0) -> Self: ...
+
+def be16(port: int) -> int: ...
+def ip_to_be32(address: IPv4Address | str) -> int: ...
+def be32_to_ip(value: int) -> IPv4Address: ...
+def reasons() -> dict[int, tuple[str, str]]: ...
+def layout_hash() -> str: ...
+def camel(name: str) -> str: ...
+def attribute(name: str) -> str: ...
+def members(description: layout.Enum) -> tuple[dict[str, int], dict[str, int]]: ...
+
+TICK_SHIFT: int
+MAX_PUBLIC: int
+MAX_LANS: int
+MAX_FORWARDS: int
+MAX_CORRECTIONS: int
+DIGEST_MAX: int
+REPLACEMENT_MAX: int
+PUNT_FRAME_MAX: int
+CONTROL_BATCH: int
+PORTS_PER_ADDRESS: int
+
+class Direction(enum.IntEnum):
+    OUT = 0
+    IN = 1
+
+class ProtoClass(enum.IntEnum):
+    TCP = 0
+    UDP = 1
+    ICMP = 2
+
+class SessionState(enum.IntEnum):
+    DEAD = 0
+    NEW = 1
+    ESTABLISHED = 2
+    FIN_IN = 3
+    FIN_OUT = 4
+    CLOSING = 5
+    TIME_WAIT = 6
+    RESET = 7
+    UNREPLIED = 8
+    ACTIVE = 9
+
+class SessionFlag(enum.IntFlag):
+    FORWARD = 1
+    LOCAL = 2
+    EXEMPT = 4
+    EXPECTED = 8
+    STACK = 16
+    HAIRPIN = 32
+
+class TimeoutKind(enum.IntEnum):
+    TCP_OPENING = 0
+    TCP_ESTABLISHED = 1
+    TCP_CLOSING = 2
+    TCP_RESET = 3
+    UDP = 4
+    ICMP = 5
+
+TIMEOUT_COUNT: int
+
+class PortKind(enum.IntEnum):
+    FREE = 0
+    MAPPING = 1
+    FORWARD = 2
+    RESERVED = 3
+    LOCAL = 4
+
+class ForwardFlag(enum.IntFlag):
+    USED = 1
+    SOURCES = 2
+    LIVE = 4
+
+class ExpectationState(enum.IntEnum):
+    PENDING = 1
+    OPEN = 2
+    USED = 3
+    EXPIRED = 4
+    WITHDRAWN = 5
+
+class ExpectationFlag(enum.IntFlag):
+    PERSISTENT = 1
+
+class AdjustFlag(enum.IntFlag):
+    BYPASS = 1
+
+class TrackFlag(enum.IntFlag):
+    TIMESTAMPS = 1
+    SACK = 2
+    UNTOUCHABLE = 4
+    SYN_OUT = 8
+    SYN_IN = 16
+
+class Verdict(enum.IntEnum):
+    PASS = 1
+    REPLACE = 2
+    DROP = 3
+
+class PuntKind(enum.IntEnum):
+    SEGMENT = 1
+    DATA_SYN = 2
+    EXPECT_USED = 3
+    OPENED = 4
+    TAIL = 5
+
+class InjectKind(enum.IntEnum):
+    OUT = 18
+    IN = 34
+    RAW_OUT = 50
+    RAW_IN = 66
+
+class ConfigFlag(enum.IntFlag):
+    MAPPING_APDM = 1
+    FILTER_EIF = 2
+    FILTER_ADF = 4
+    PARITY = 8
+    HAIRPIN = 16
+    FAIL_OPEN = 32
+    ALLOW_LIST = 64
+    SHORTCUT = 128
+    INSIDE_STATIC = 256
+
+class Counter(enum.IntEnum):
+    PACKETS_OUT = 0
+    PACKETS_IN = 1
+    BYTES_OUT = 2
+    BYTES_IN = 3
+    SESSIONS_NEW = 4
+    PUNTS = 5
+    PUNTS_LOST = 6
+    DECISIONS_PASS = 7
+    DECISIONS_REPLACE = 8
+    REINJECTED = 9
+    EXPECTATIONS_USED = 10
+    XDP_REDIRECTED = 11
+    TC_REDIRECTED = 12
+    TO_STACK = 13
+    ICMP_ERRORS = 14
+    FAIL_OPEN = 15
+    SESSIONS_ENDED = 16
+    ALG_SEGMENTS = 17
+
+COUNTER_COUNT: int
+
+class ControlOp(enum.IntEnum):
+    SWEEP = 1
+    RESERVE = 2
+    RELEASE = 3
+    KILL = 4
+    REFRESH = 5
+    BYPASS = 6
+
+class SessionKey(Layout):
+    inside_ip: int
+    remote_ip: int
+    inside_port: int
+    remote_port: int
+    proto: int
+    pad: ctypes.Array[ctypes.c_uint8]
+    def __init__(
+        self,
+        *,
+        inside_ip: int = ...,
+        remote_ip: int = ...,
+        inside_port: int = ...,
+        remote_port: int = ...,
+        proto: int = ...,
+        pad: ctypes.Array[ctypes.c_uint8] | tuple[int, ...] = ...,
+    ) -> None: ...
+
+class Session(Layout):
+    id: int
+    related: int
+    packets: ctypes.Array[ctypes.c_uint64]
+    bytes: ctypes.Array[ctypes.c_uint64]
+    last_seen: int
+    state: int
+    port_index: int
+    public_ip: int
+    public_port: int
+    alg: int
+    flags: int
+    pad: int
+    def __init__(
+        self,
+        *,
+        id: int = ...,
+        related: int = ...,
+        packets: ctypes.Array[ctypes.c_uint64] | tuple[int, ...] = ...,
+        bytes: ctypes.Array[ctypes.c_uint64] | tuple[int, ...] = ...,
+        last_seen: int = ...,
+        state: int = ...,
+        port_index: int = ...,
+        public_ip: int = ...,
+        public_port: int = ...,
+        alg: int = ...,
+        flags: int = ...,
+        pad: int = ...,
+    ) -> None: ...
+
+class PortSlot(Layout):
+    owner: int
+    sessions: int
+    stamp: int
+    last_host: int
+    forward_id: int
+    def __init__(
+        self,
+        *,
+        owner: int = ...,
+        sessions: int = ...,
+        stamp: int = ...,
+        last_host: int = ...,
+        forward_id: int = ...,
+    ) -> None: ...
+
+class MappingKey(Layout):
+    inside_ip: int
+    inside_port: int
+    proto: int
+    pad: int
+    def __init__(
+        self,
+        *,
+        inside_ip: int = ...,
+        inside_port: int = ...,
+        proto: int = ...,
+        pad: int = ...,
+    ) -> None: ...
+
+class Mapping(Layout):
+    port_index: int
+    pad: int
+    def __init__(
+        self,
+        *,
+        port_index: int = ...,
+        pad: int = ...,
+    ) -> None: ...
+
+class Forward(Layout):
+    to_ip: int
+    to_port: int
+    wan_first: int
+    wan_last: int
+    proto: int
+    alg: int
+    flags: int
+    hits: int
+    def __init__(
+        self,
+        *,
+        to_ip: int = ...,
+        to_port: int = ...,
+        wan_first: int = ...,
+        wan_last: int = ...,
+        proto: int = ...,
+        alg: int = ...,
+        flags: int = ...,
+        hits: int = ...,
+    ) -> None: ...
+
+class ForwardSourceKey(Layout):
+    prefix_len: int
+    forward_id: int
+    address: int
+    def __init__(
+        self,
+        *,
+        prefix_len: int = ...,
+        forward_id: int = ...,
+        address: int = ...,
+    ) -> None: ...
+
+class ServiceKey(Layout):
+    port: int
+    proto: int
+    pad: int
+    def __init__(
+        self,
+        *,
+        port: int = ...,
+        proto: int = ...,
+        pad: int = ...,
+    ) -> None: ...
+
+class ExpectationKey(Layout):
+    from_: int
+    to: int
+    to_port: int
+    proto: int
+    dir: int
+    def __init__(
+        self,
+        *,
+        from_: int = ...,
+        to: int = ...,
+        to_port: int = ...,
+        proto: int = ...,
+        dir: int = ...,
+    ) -> None: ...
+
+class Expectation(Layout):
+    id: int
+    control_id: int
+    control_key: SessionKey
+    inside_ip: int
+    inside_port: int
+    alg: int
+    flags: int
+    state: int
+    port_index: int
+    expires: int
+    pad: int
+    def __init__(
+        self,
+        *,
+        id: int = ...,
+        control_id: int = ...,
+        control_key: SessionKey = ...,
+        inside_ip: int = ...,
+        inside_port: int = ...,
+        alg: int = ...,
+        flags: int = ...,
+        state: int = ...,
+        port_index: int = ...,
+        expires: int = ...,
+        pad: int = ...,
+    ) -> None: ...
+
+class Correction(Layout):
+    start: int
+    end: int
+    before: int
+    after: int
+    def __init__(
+        self,
+        *,
+        start: int = ...,
+        end: int = ...,
+        before: int = ...,
+        after: int = ...,
+    ) -> None: ...
+
+class Adjust(Layout):
+    id: int
+    decided: ctypes.Array[ctypes.c_uint32]
+    base: ctypes.Array[ctypes.c_int32]
+    count: ctypes.Array[ctypes.c_uint32]
+    flags: int
+    pad: int
+    at: ctypes.Array[Correction]
+    def __init__(
+        self,
+        *,
+        id: int = ...,
+        decided: ctypes.Array[ctypes.c_uint32] | tuple[int, ...] = ...,
+        base: ctypes.Array[ctypes.c_int32] | tuple[int, ...] = ...,
+        count: ctypes.Array[ctypes.c_uint32] | tuple[int, ...] = ...,
+        flags: int = ...,
+        pad: int = ...,
+        at: ctypes.Array[Correction] = ...,
+    ) -> None: ...
+
+class Track(Layout):
+    id: int
+    isn: ctypes.Array[ctypes.c_uint32]
+    next: ctypes.Array[ctypes.c_uint32]
+    acked: ctypes.Array[ctypes.c_uint32]
+    window: ctypes.Array[ctypes.c_uint32]
+    ts_value: ctypes.Array[ctypes.c_uint32]
+    mss: ctypes.Array[ctypes.c_uint16]
+    window_scale: ctypes.Array[ctypes.c_uint8]
+    flags: int
+    pad: int
+    segments: int
+    punts: int
+    def __init__(
+        self,
+        *,
+        id: int = ...,
+        isn: ctypes.Array[ctypes.c_uint32] | tuple[int, ...] = ...,
+        next: ctypes.Array[ctypes.c_uint32] | tuple[int, ...] = ...,
+        acked: ctypes.Array[ctypes.c_uint32] | tuple[int, ...] = ...,
+        window: ctypes.Array[ctypes.c_uint32] | tuple[int, ...] = ...,
+        ts_value: ctypes.Array[ctypes.c_uint32] | tuple[int, ...] = ...,
+        mss: ctypes.Array[ctypes.c_uint16] | tuple[int, ...] = ...,
+        window_scale: ctypes.Array[ctypes.c_uint8] | tuple[int, ...] = ...,
+        flags: int = ...,
+        pad: int = ...,
+        segments: int = ...,
+        punts: int = ...,
+    ) -> None: ...
+
+class DecisionKey(Layout):
+    id: int
+    seq: int
+    size: int
+    dir: int
+    pad: int
+    def __init__(
+        self,
+        *,
+        id: int = ...,
+        seq: int = ...,
+        size: int = ...,
+        dir: int = ...,
+        pad: int = ...,
+    ) -> None: ...
+
+class Decision(Layout):
+    digest: int
+    sum_change: int
+    new_size: int
+    verdict: int
+    pad: int
+    def __init__(
+        self,
+        *,
+        digest: int = ...,
+        sum_change: int = ...,
+        new_size: int = ...,
+        verdict: int = ...,
+        pad: int = ...,
+    ) -> None: ...
+
+class Replacement(Layout):
+    bytes: ctypes.Array[ctypes.c_uint8]
+    def __init__(
+        self,
+        *,
+        bytes: ctypes.Array[ctypes.c_uint8] | tuple[int, ...] = ...,
+    ) -> None: ...
+
+class Punt(Layout):
+    time: int
+    id: int
+    expectation_id: int
+    key: SessionKey
+    acked: ctypes.Array[ctypes.c_uint32]
+    frame_size: int
+    seq: int
+    payload_offset: int
+    ip_offset: int
+    payload_size: int
+    kind: int
+    dir: int
+    alg: int
+    tcp_flags: int
+    session_flags: int
+    pad: ctypes.Array[ctypes.c_uint8]
+    public_ip: int
+    public_port: int
+    pad2: int
+    def __init__(
+        self,
+        *,
+        time: int = ...,
+        id: int = ...,
+        expectation_id: int = ...,
+        key: SessionKey = ...,
+        acked: ctypes.Array[ctypes.c_uint32] | tuple[int, ...] = ...,
+        frame_size: int = ...,
+        seq: int = ...,
+        payload_offset: int = ...,
+        ip_offset: int = ...,
+        payload_size: int = ...,
+        kind: int = ...,
+        dir: int = ...,
+        alg: int = ...,
+        tcp_flags: int = ...,
+        session_flags: int = ...,
+        pad: ctypes.Array[ctypes.c_uint8] | tuple[int, ...] = ...,
+        public_ip: int = ...,
+        public_port: int = ...,
+        pad2: int = ...,
+    ) -> None: ...
+
+class Config(Layout):
+    secret: int
+    wan: int
+    tap: int
+    flags: int
+    public_count: int
+    public_ip: ctypes.Array[ctypes.c_uint32]
+    lan: ctypes.Array[ctypes.c_uint32]
+    timeouts: ctypes.Array[ctypes.c_uint32]
+    port_first: int
+    port_last: int
+    mss_clamp: int
+    pad: int
+    helper_timeout: int
+    hold_down: int
+    max_sessions_per_host: int
+    max_ports_per_host: int
+    new_sessions_per_second: int
+    pad2: int
+    def __init__(
+        self,
+        *,
+        secret: int = ...,
+        wan: int = ...,
+        tap: int = ...,
+        flags: int = ...,
+        public_count: int = ...,
+        public_ip: ctypes.Array[ctypes.c_uint32] | tuple[int, ...] = ...,
+        lan: ctypes.Array[ctypes.c_uint32] | tuple[int, ...] = ...,
+        timeouts: ctypes.Array[ctypes.c_uint32] | tuple[int, ...] = ...,
+        port_first: int = ...,
+        port_last: int = ...,
+        mss_clamp: int = ...,
+        pad: int = ...,
+        helper_timeout: int = ...,
+        hold_down: int = ...,
+        max_sessions_per_host: int = ...,
+        max_ports_per_host: int = ...,
+        new_sessions_per_second: int = ...,
+        pad2: int = ...,
+    ) -> None: ...
+
+class Control(Layout):
+    op: int
+    count: int
+    port_index: int
+    error: int
+    owner: int
+    pad: int
+    keys: ctypes.Array[SessionKey]
+    def __init__(
+        self,
+        *,
+        op: int = ...,
+        count: int = ...,
+        port_index: int = ...,
+        error: int = ...,
+        owner: int = ...,
+        pad: int = ...,
+        keys: ctypes.Array[SessionKey] = ...,
+    ) -> None: ...
