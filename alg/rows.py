@@ -1,0 +1,140 @@
+"""The rows of every listing: one truth, three voices (human table, --tsv, --json).
+
+The law of this file: frozen records whose fields, in this order, are a contract that scripts rely on (DESIGN section 6).
+No kernel type, no formatting for people. Times are seconds as float; end points are "ip:port", for ICMP "ip:id".
+A field that is a Python keyword is spelt with a trailing underscore here and without it everywhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, fields
+from typing import Any, Self
+
+
+def format_id(number: int) -> str:
+    """An id as scripts see it: 16 hex digits. As a JSON number, 64 bits would be rounded by most readers."""
+    return f"{number:016x}"
+
+
+def parse_id(text: str) -> int:
+    """The inverse of format_id; ValueError if `text` is no id."""
+    number = int(text, 16)
+    if not 0 <= number < 1 << 64:
+        raise ValueError(f"{text!r} is no id")
+    return number
+
+
+class Row:
+    """What all rows can do. `as_dict` gives the contract's names in the contract's order."""
+
+    __slots__ = ()
+
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        """The field names as scripts see them."""
+        return tuple(field.name.rstrip("_") for field in fields(cls))  # type: ignore[arg-type]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The row as JSON object; tuples become lists."""
+        pairs = ((name, getattr(self, field.name)) for name, field in zip(self.names(), fields(self)))  # type: ignore[arg-type]
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in pairs}
+
+    @classmethod
+    def read(cls, data: Mapping[str, Any]) -> Self:
+        """The row from a JSON object. Foreign keys are passed over; a missing one is null or its default."""
+        values: dict[str, Any] = {}
+        for field in fields(cls):  # type: ignore[arg-type]
+            default = None if field.default is MISSING else field.default
+            value = data.get(field.name.rstrip("_"), default)
+            values[field.name] = tuple(value) if isinstance(value, list) else value
+        return cls(**values)
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRow(Row):
+    """`id` and `related_to` by format_id; `mapped` null if untranslated; `state` one of SESSION_STATES."""
+
+    id: str
+    proto: str
+    state: str
+    inside: str
+    outside: str
+    mapped: str | None
+    packets_out: int
+    packets_in: int
+    bytes_out: int
+    bytes_in: int
+    age: float
+    expires_in: float
+    alg: str | None = None
+    related_to: str | None = None
+
+
+SESSION_STATES = (
+    "new", "established", "fin-in", "fin-out", "closing", "time-wait", "reset", "unreplied", "active",
+)  # fmt: skip
+EXPECTATION_STATES = ("pending", "open", "used", "expired", "withdrawn")
+
+
+@dataclass(frozen=True, slots=True)
+class MappingRow(Row):
+    """`sessions` counts those that share the mapping; `static`: it belongs to a forward; `expires_in` null then."""
+
+    proto: str
+    inside: str
+    public: str
+    sessions: int
+    age: float
+    expires_in: float | None
+    static: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectationRow(Row):
+    """Connection `from` an address (or "any") `to` an end point. From outside: by way of `public`, else it is null."""
+
+    id: str
+    state: str
+    proto: str
+    from_: str
+    public: str | None
+    to: str
+    expires_in: float
+    control: str
+    alg: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ForwardRow(Row):
+    """`wan_port` is a number, or "first-last"; `from` the sources allowed, empty: all; `origin` "config" or "live"."""
+
+    proto: str
+    wan_port: int | str
+    to: str
+    from_: tuple[str, ...] = ()
+    alg: str | None = None
+    origin: str = "config"
+    hits: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class EventRow(Row):
+    """`time` in seconds since the epoch. `detail` may hold hostile text: whoever shows it escapes it."""
+
+    time: float
+    event: str
+    control: str | None
+    alg: str | None
+    detail: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckRow(Row):
+    """One check of `doctor`. `fix` says what to do if not `ok`."""
+
+    check: str
+    ok: bool
+    detail: str
+    fix: str = ""

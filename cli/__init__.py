@@ -1,0 +1,1 @@
+"""What an operator sees: the `algate` command, its listings and its live view."""
