@@ -1,0 +1,73 @@
+#!/bin/bash
+# Set algate up on a Debian 12 and run it, its tests or its checks. Each command alone does all it needs; a second run is quick.
+#
+#   sudo deploy/dev.sh setup [run|demo|test]   install what running, the demo or the tests need (default: run)
+#   sudo deploy/dev.sh demo [ARG ...]          real FTP through a gateway in network namespaces: algate demo ARG ...
+#   sudo deploy/dev.sh test [--all]            every rung of the test ladder; --all: the large matrices whole
+#   sudo deploy/dev.sh lint                    format, ruff, mypy, clang-format: changes nothing
+#   sudo deploy/dev.sh format                  let ruff and clang-format rewrite the tree
+#   sudo deploy/dev.sh bench [ARG ...]         measurements beside the kernel's NAT: algate bench ARG ...
+#
+# Exit codes: 0 done, 1 failed, 2 usage, 3 missing privilege, kernel feature or package source.
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+root=$(dirname "$here")
+cd "$root"
+# shellcheck source=deploy/setup.sh
+source "$here/setup.sh"
+# shellcheck source=deploy/rungs.sh
+source "$here/rungs.sh"
+
+# die CODE LINE...: one line on stderr, then exit.
+die() {
+    local code=$1
+    shift
+    echo "dev.sh: $*" >&2
+    exit "$code"
+}
+
+usage() {
+    sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}"
+}
+
+has_bench() {
+    .venv/bin/algate --help 2>/dev/null | grep -qw bench
+}
+
+main() {
+    local verb=${1:-}
+    [ $# -gt 0 ] && shift
+    case $verb in
+        setup)
+            case ${1:-run} in run | demo | test) ;; *) die 2 "setup: '$1' is none of run, demo, test" ;; esac
+            setup "${1:-run}"
+            ;;
+        demo)
+            setup demo
+            exec .venv/bin/algate demo "$@"
+            ;;
+        test)
+            case ${1:-} in '' | --all) ;; *) die 2 "test: unknown argument '$1' (only --all is known)" ;; esac
+            setup test
+            run_ladder "${1:-}"
+            ;;
+        lint)
+            setup test
+            run_lint
+            ;;
+        format)
+            setup test
+            run_format
+            ;;
+        bench)
+            setup demo
+            has_bench || die 2 "bench: this version has no 'algate bench'"
+            exec .venv/bin/algate bench "$@"
+            ;;
+        -h | --help | help) usage ;;
+        '') usage >&2; exit 2 ;;
+        *) die 2 "unknown command '$verb'; one of: setup demo test lint format bench" ;;
+    esac
+}
+
+main "$@"

@@ -1,0 +1,3 @@
+run_lint() { :; }
+run_format() { :; }
+run_ladder() { :; }

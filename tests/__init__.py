@@ -1,0 +1,1 @@
+"""The test ladder of DESIGN section 7: one folder a rung."""
