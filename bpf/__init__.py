@@ -1,1 +1,1 @@
-"""The thin Python that knows BPF: finds headers, compiles, loads, pins, and reads and writes maps. Knows no protocol."""
+"""The thin Python that knows BPF: finds headers, compiles, loads, pins, reads and writes maps. Knows no protocol."""

@@ -1,12 +1,13 @@
 """What C and Python share, derived from `include/abi.h`: ctypes structures, enums, constants, and drop reasons.
 
-The law of this file: it defines nothing of its own; every name comes from the header. Type checkers read `abi.pyi`, which
-`python -m algate.bpf.abi --stub` writes.
+The law of this file: it defines nothing of its own; every name comes from the header. Type checkers read
+`abi.pyi`, which `python -m algate.bpf.abi --stub` writes.
 
-Names: `struct session_key` is `SessionKey`; `STATE_ESTABLISHED` of `enum session_state` is `SessionState.ESTABLISHED` (its first
-word is dropped); `enum config_flag` is an IntFlag; a last enumerator `X_COUNT` is a constant, not a member; a field called like
-a Python keyword gets a `_` (`ExpectationKey.from_`). `__be32` and `__be16` fields hold memory order: fill them by
-`ip_to_be32` and `be16`, read them by `be32_to_ip` and `be16`.
+Names: `struct session_key` is `SessionKey`; `STATE_ESTABLISHED` of `enum session_state` is
+`SessionState.ESTABLISHED` (its first word is dropped); `enum config_flag` and `enum state_bit` are IntFlags; a last
+enumerator `X_COUNT` is a constant, not a member; a field called like a Python keyword gets a `_`
+(`ExpectationKey.from_`). `__be32` and `__be16` fields hold memory order: fill them by `ip_to_be32` and `be16`, read
+them by `be32_to_ip` and `be16`.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ def reasons() -> dict[int, tuple[str, str]]:
 
 
 def layout_hash() -> str:
-    """16 hex digits that change whenever the declarations do (comments and white space aside): pins of another are refused."""
+    """16 hex digits that change with the declarations (not with comments): pins of another layout are refused."""
     return HEADER.hash
 
 
@@ -89,7 +90,7 @@ def attribute(name: str) -> str:
 
 
 def members(description: layout.Enum) -> tuple[dict[str, int], dict[str, int]]:
-    """An enum's (members with the first word dropped, sentinels that become constants). Raises LayoutError on mixed prefixes."""
+    """(members without their first word, sentinels that become constants). Raises LayoutError on mixed words."""
     inside = {name: value for name, value in description.members.items() if not name.endswith("_COUNT")}
     outside = {name: value for name, value in description.members.items() if name.endswith("_COUNT")}
     if len({name.split("_")[0] for name in inside}) != 1:
@@ -113,10 +114,11 @@ def _structure(description: layout.Struct, known: dict[str, Any]) -> type[Layout
             path = name if field.count is None else f"{name}.{index}"
             codes += _CODES[scalar] if scalar else kind.FORMAT[1:]
             names += [path] if scalar else [f"{path}.{inner}" for inner in kind.NAMES]
-    body = {"_fields_": fields, "FORMAT": "=" + codes, "NAMES": tuple(names), "__doc__": f"struct {description.name} of abi.h"}
-    made = type(camel(description.name), (Layout,), body | {"__module__": __name__})
+    body = {"_fields_": fields, "FORMAT": "=" + codes, "NAMES": tuple(names), "__module__": __name__}
+    made = type(camel(description.name), (Layout,), body | {"__doc__": f"struct {description.name} of abi.h"})
     if ctypes.sizeof(made) != description.size:
-        raise layout.LayoutError(f"struct {description.name}: {ctypes.sizeof(made)} bytes in ctypes, {description.size} in C")
+        sizes = f"{ctypes.sizeof(made)} bytes in ctypes, {description.size} in C"
+        raise layout.LayoutError(f"struct {description.name}: {sizes}")
     return made
 
 

@@ -58,6 +58,10 @@ class SessionState(enum.IntEnum):
     UNREPLIED = 8
     ACTIVE = 9
 
+class StateBit(enum.IntFlag):
+    SYN_OUT = 256
+    SYN_IN = 512
+
 class SessionFlag(enum.IntFlag):
     FORWARD = 1
     LOCAL = 2
@@ -190,14 +194,13 @@ class Session(Layout):
     related: int
     packets: ctypes.Array[ctypes.c_uint64]
     bytes: ctypes.Array[ctypes.c_uint64]
-    last_seen: int
     state: int
+    last_seen: int
     port_index: int
     public_ip: int
     public_port: int
     alg: int
     flags: int
-    pad: int
     def __init__(
         self,
         *,
@@ -205,14 +208,13 @@ class Session(Layout):
         related: int = ...,
         packets: ctypes.Array[ctypes.c_uint64] | tuple[int, ...] = ...,
         bytes: ctypes.Array[ctypes.c_uint64] | tuple[int, ...] = ...,
-        last_seen: int = ...,
         state: int = ...,
+        last_seen: int = ...,
         port_index: int = ...,
         public_ip: int = ...,
         public_port: int = ...,
         alg: int = ...,
         flags: int = ...,
-        pad: int = ...,
     ) -> None: ...
 
 class PortSlot(Layout):
@@ -221,6 +223,7 @@ class PortSlot(Layout):
     stamp: int
     last_host: int
     forward_id: int
+    pad: int
     def __init__(
         self,
         *,
@@ -229,6 +232,7 @@ class PortSlot(Layout):
         stamp: int = ...,
         last_host: int = ...,
         forward_id: int = ...,
+        pad: int = ...,
     ) -> None: ...
 
 class MappingKey(Layout):
@@ -321,28 +325,26 @@ class Expectation(Layout):
     id: int
     control_id: int
     control_key: SessionKey
+    state: int
     inside_ip: int
     inside_port: int
     alg: int
     flags: int
-    state: int
     port_index: int
     expires: int
-    pad: int
     def __init__(
         self,
         *,
         id: int = ...,
         control_id: int = ...,
         control_key: SessionKey = ...,
+        state: int = ...,
         inside_ip: int = ...,
         inside_port: int = ...,
         alg: int = ...,
         flags: int = ...,
-        state: int = ...,
         port_index: int = ...,
         expires: int = ...,
-        pad: int = ...,
     ) -> None: ...
 
 class Correction(Layout):

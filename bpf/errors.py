@@ -1,4 +1,4 @@
-"""The error that every part of algate raises for its operator: one line of what, where and what to do, and an exit code.
+"""The error that every part of algate raises for its operator: what, where, what to do, and an exit code.
 
 The law of this file: no import from the rest of the project, so that everything may use it.
 """
@@ -11,7 +11,10 @@ UNSUPPORTED = 3
 
 
 class AlgateError(Exception):
-    """Something an operator can act on. `exit_code`: 1 failed, 2 usage, 3 missing privilege, package or kernel feature."""
+    """One line that an operator can act on.
+
+    `exit_code`: 1 failed, 2 usage, 3 missing privilege, package or kernel feature.
+    """
 
     def __init__(self, message: str, exit_code: int = FAILED) -> None:
         super().__init__(message)

@@ -3,8 +3,9 @@
 The law of this file: file names and environment variables only; no bcc, no compiling.
 
 BCC wants one tree that holds generic, architecture and generated headers. It looks at `/lib/modules/RELEASE`, or at
-`BCC_KERNEL_SOURCE`. XDP and TC programs use UAPI headers alone, so the headers of *any* kernel do. Debian splits them
-in two packages, neither of which is enough; linked together in a private tree they are (measured: 6.1 headers, 6.18 kernel).
+`BCC_KERNEL_SOURCE`. XDP and TC programs use UAPI headers alone, so the headers of *any* kernel do. Debian splits
+them in two packages, neither of which is enough; linked together in a private tree they are (measured: 6.1 headers on
+a 6.18 kernel).
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ from algate.bpf.errors import UNSUPPORTED, AlgateError
 
 VARIABLE = "BCC_KERNEL_SOURCE"
 KHEADERS = (Path("/sys/kernel/kheaders.tar.xz"), Path("/proc/kheaders.tar.xz"))
-ARCHITECTURES = {"x86_64": "x86", "i686": "x86", "aarch64": "arm64", "ppc64le": "powerpc", "s390x": "s390", "riscv64": "riscv"}
+ARCHITECTURES = {"x86_64": "x86", "aarch64": "arm64", "ppc64le": "powerpc", "s390x": "s390", "riscv64": "riscv"}
 
 
 @dataclass(frozen=True, slots=True)
 class Headers:
-    """One tree that BCC accepts. `env` is what must be in the environment while BCC compiles (empty: BCC finds it itself)."""
+    """One tree that BCC accepts. `env` must be in the environment while BCC compiles; empty: BCC finds it itself."""
 
     path: Path
     origin: str
@@ -59,8 +60,8 @@ def find(root: Path = Path("/"), release: str | None = None) -> Candidate:
         if candidate.archive is not None or _complete(candidate.halves):
             return candidate
     raise AlgateError(
-        f"no kernel headers for BCC: neither /lib/modules/{release}/build, /sys/kernel/kheaders.tar.xz nor /usr/src has a"
-        f" usable tree; install one (any version serves): apt-get install {_package()}",
+        f"no kernel headers for BCC: neither /lib/modules/{release}/build, /sys/kernel/kheaders.tar.xz nor /usr/src"
+        f" has a usable tree; install one (any version serves): apt-get install {_package()}",
         UNSUPPORTED,
     )
 
@@ -107,8 +108,8 @@ def _candidates(root: Path, release: str) -> Iterator[Candidate]:
             yield Candidate(f"headers of another kernel in {path}", _halves_of(path))
     for path in sorted(modules.glob("*/build"), key=_version, reverse=True):
         source = path.parent / "source"
-        halves = (path.resolve(), source.resolve()) if source.is_dir() else (path.resolve(),)
-        yield Candidate(f"headers of another kernel in {path.parent}", halves)
+        both = [path.resolve(), source.resolve()] if source.is_dir() else [path.resolve()]
+        yield Candidate(f"headers of another kernel in {path.parent}", tuple(both))
 
 
 def _halves_of(path: Path) -> tuple[Path, ...]:
@@ -125,13 +126,13 @@ def _halves_of(path: Path) -> tuple[Path, ...]:
 
 def _complete(halves: tuple[Path, ...]) -> bool:
     """Whether the halves together hold what BCC includes before any program's first line."""
-    arch = f"arch/{_arch()}/include"
-    needed = ("include/linux/kconfig.h", "include/uapi/linux/bpf.h", "include/generated/autoconf.h", arch + "/generated")
+    generic = ("linux/kconfig.h", "uapi/linux/bpf.h", "generated/autoconf.h")
+    needed = [f"include/{name}" for name in generic] + [f"arch/{_arch()}/include/generated"]
     return all(any((half / name).exists() for half in halves) for name in needed)
 
 
 def _private(candidate: Candidate, folder: Path) -> Path:
-    """A complete tree under `folder`, made once per origin; made beside and renamed, so that others never see half of it."""
+    """A complete tree under `folder`, made once; made beside and renamed, so that others never see half of it."""
     name = candidate.archive.name if candidate.archive else candidate.halves[0].name
     tree = folder / f"{name}-{platform.release()}"
     if _complete((tree,)):
@@ -142,7 +143,7 @@ def _private(candidate: Candidate, folder: Path) -> Path:
     try:
         if candidate.archive:
             with tarfile.open(candidate.archive) as archive:
-                archive.extractall(making)  # noqa: S202 - the running kernel's own archive
+                archive.extractall(making)
         else:
             _link(candidate.halves, making)
         if not _complete((making,)):

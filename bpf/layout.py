@@ -1,8 +1,8 @@
 """Reads the subset of C that `abi.h` is written in, and lays it out as the compiler would.
 
-The law of this file: text in, immutable descriptions out; no ctypes, no BPF. The subset: `#define NAME integer`, `enum`,
-`struct` of fixed-width scalars, one-dimensional arrays and named structs. Anything else is an error, implicit padding too:
-BCC and ctypes get such layouts wrong without a word.
+The law of this file: text in, immutable descriptions out; no ctypes, no BPF. The subset: `#define NAME integer`,
+`enum`, `struct` of fixed-width scalars, one-dimensional arrays and named structs. Anything else is an error, implicit
+padding too: BCC and ctypes get such layouts wrong without a word.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Struct:
 
 @dataclass(frozen=True, slots=True)
 class Enum:
-    """Enumerators with their full C names. `flags`: powers of two to be combined (the name ends in `_flag`)."""
+    """Enumerators with their full C names. `flags`: powers of two to be combined (`_flag`, `_bit`)."""
 
     name: str
     members: dict[str, int]
@@ -126,7 +126,7 @@ def _enum(name: str, body: str, constants: dict[str, int]) -> Enum:
         word, given, number = item.partition("=")
         value = _number(number, constants, f"enum {name}") if given else value + 1
         members[word.strip()] = value
-    return Enum(name, members, name.endswith("_flag"))
+    return Enum(name, members, name.endswith(("_flag", "_bit")))
 
 
 def _struct(name: str, body: str, constants: dict[str, int], structs: dict[str, Struct]) -> Struct:
