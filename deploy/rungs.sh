@@ -1,3 +1,99 @@
-run_lint() { :; }
-run_format() { :; }
-run_ladder() { :; }
+# Sourced by dev.sh: the test ladder. Needs `root`, `die` and what setup made.
+#
+# The law of this file: every rung runs, whatever became of the one before; a rung that can't run, runs no test, or skips one has
+# failed. A rung's budget is in seconds and printed; at three times its budget it is ended.
+
+declare -a rung_rows=()
+rungs_failed=0
+tests_passed=0
+tests_failed=0
+
+# rung NAME BUDGET COMMAND...: run it, show its output, note how it went.
+rung() {
+    local name=$1 budget=$2 log code=0 start=$SECONDS took passed failed skipped note=ok
+    shift 2
+    log=$(mktemp)
+    printf '\n=== %s (budget %s s)\n' "$name" "$budget"
+    timeout --foreground --signal=INT --kill-after=30 $((budget * 3)) "$@" </dev/null 2>&1 | tee "$log" || code=${PIPESTATUS[0]}
+    took=$((SECONDS - start))
+    passed=$(closing "$log" passed) failed=$(closing "$log" 'failed|errors?') skipped=$(closing "$log" skipped)
+    rm -f "$log"
+    if [ "$code" = 124 ]; then
+        note="ended after three times its budget"
+    elif [ "$code" != 0 ]; then
+        note="exit code $code"
+    elif [[ "$*" == *pytest* ]] && [ "$passed" = 0 ]; then
+        note="ran no test"
+        code=1
+    elif [ "$skipped" != 0 ]; then
+        note="$skipped tests skipped"
+        code=1
+    elif [ "$took" -gt "$budget" ]; then
+        note="ok, over its budget"
+    fi
+    [ "$code" = 0 ] || rungs_failed=$((rungs_failed + 1))
+    if [[ "$*" == *pytest* ]] && [ "$code" != 0 ] && [ "$failed" = 0 ]; then failed=1; fi
+    tests_passed=$((tests_passed + passed))
+    tests_failed=$((tests_failed + failed))
+    rung_rows+=("$(printf '%-10s %6d %6d %7d %7d  %s' "$name" "$took" "$budget" "$passed" "$failed" "$note")")
+}
+
+# closing LOG WORD: the number that stands before WORD in pytest's closing line, else 0.
+closing() {
+    local counts
+    counts=$(grep -aE '^=*[ ]?[0-9]+ (passed|failed|error|skipped|deselected|xfailed)' "$1" | tail -n1 | grep -oE "[0-9]+ ($2)\b" | cut -d' ' -f1)
+    echo $((${counts//$'\n'/+} + 0))
+}
+
+# tests FOLDER BUDGET [ARG...]: one rung of pytest.
+tests() {
+    local name=$1 budget=$2
+    shift 2
+    rung "$name" "$budget" .venv/bin/python -m pytest --color=no --no-header --durations=5 -m "$name" "tests/$name" "$@"
+}
+
+run_ladder() {
+    local all=() start=$SECONDS
+    if [ "${1:-}" = --all ]; then all=(--all); fi
+    rung lint 60 deploy/dev.sh lint
+    tests unit 60 "${all[@]}"
+    tests property 60 "${all[@]}"
+    tests bpf 120 "${all[@]}"
+    tests netns "$([ "${1:-}" = --all ] && echo 3600 || echo 360)" "${all[@]}"
+    if compgen -G 'tests/compliance/test_*.py' >/dev/null; then tests compliance 120 "${all[@]}"; fi
+    tests packaging 90
+    if has_bench; then tests bench 60; fi
+    summary $((SECONDS - start))
+}
+
+summary() {
+    printf '\n%-10s %6s %6s %7s %7s  %s\n' rung took budget passed failed ''
+    printf '%s\n' "${rung_rows[@]}"
+    printf '%s rungs, %s failed, %s s\n' "${#rung_rows[@]}" "$rungs_failed" "$1"
+    # a plain line for machines; a rung that failed without a failing test counts as one
+    printf 'total: %s passed, %s failed\n' "$tests_passed" "$((tests_failed > rungs_failed ? tests_failed : rungs_failed))"
+    [ "$rungs_failed" = 0 ]
+}
+
+c_files() {
+    find bpf -name '*.[ch]' | sort
+}
+
+# Runs all of them and fails if one did.
+run_lint() {
+    local code=0
+    .venv/bin/ruff format --check . || code=1
+    .venv/bin/ruff check . || code=1
+    # mypy reads through links; name the files as they lie in the tree
+    .venv/bin/mypy --no-error-summary 2>&1 | sed 's#^\.venv/tree/algate/##' || code=1
+    c_files | xargs clang-format-14 --dry-run --Werror || code=1
+    shellcheck -x deploy/*.sh vagrant/*.sh .ci/run || code=1
+    if [ "$code" = 0 ]; then echo "lint: all clean"; else echo "lint: see above; 'deploy/dev.sh format' repairs the format" >&2; fi
+    return "$code"
+}
+
+run_format() {
+    .venv/bin/ruff check --fix-only --quiet .
+    .venv/bin/ruff format .
+    c_files | xargs clang-format-14 -i
+}
