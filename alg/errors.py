@@ -1,18 +1,13 @@
-"""How anything in algate says no to an operator.
+"""How anything in algate says no to an operator: one class for kernel side and helper alike.
 
-The law of this file: exceptions that carry one clear text (what, where, what to do) and an exit code. No I/O.
+The law of this file: names only; the class lives where both sides may import it.
 """
 
 from __future__ import annotations
 
-DONE, FAILED, USAGE, MISSING = 0, 1, 2, 3
-"""Exit codes: done, failed, wrong usage or configuration, missing privilege or kernel feature."""
+from algate.bpf.errors import FAILED, USAGE, AlgateError
 
+DONE, MISSING = 0, 3
+"""Exit codes beside FAILED (1) and USAGE (2): done; missing privilege, package or kernel feature."""
 
-class AlgateError(Exception):
-    """A refusal meant for an operator. `message` is shown as it is (escaped), `exit_code` becomes the command's."""
-
-    def __init__(self, message: str, exit_code: int = FAILED) -> None:
-        super().__init__(message)
-        self.message = message
-        self.exit_code = exit_code
+__all__ = ["DONE", "FAILED", "MISSING", "USAGE", "AlgateError"]

@@ -1,7 +1,7 @@
 """The rows of every listing: one truth, three voices (human table, --tsv, --json).
 
-The law of this file: frozen records whose fields, in this order, are a contract that scripts rely on (DESIGN section 6).
-No kernel type, no formatting for people. Times are seconds as float; end points are "ip:port", for ICMP "ip:id".
+The law of this file: frozen records whose fields, in this order, are a contract that scripts rely on (DESIGN section
+6). No kernel type, no formatting for people. Times are seconds as float; end points are "ip:port", for ICMP "ip:id".
 A field that is a Python keyword is spelt with a trailing underscore here and without it everywhere else.
 """
 
@@ -37,7 +37,7 @@ class Row:
 
     def as_dict(self) -> dict[str, Any]:
         """The row as JSON object; tuples become lists."""
-        pairs = ((name, getattr(self, field.name)) for name, field in zip(self.names(), fields(self)))  # type: ignore[arg-type]
+        pairs = ((name, getattr(self, field.name)) for name, field in zip(self.names(), fields(self), strict=True))  # type: ignore[arg-type]
         return {name: list(value) if isinstance(value, tuple) else value for name, value in pairs}
 
     @classmethod

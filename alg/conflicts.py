@@ -1,0 +1,76 @@
+"""What must hold between keys of the configuration that are right by themselves.
+
+The law of this file: pure checks of a whole Config, each giving problems with the path of the key to change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+from algate.alg.policy import FtpPolicy
+from algate.alg.schema import Problem, nearest
+from algate.alg.values import shown
+
+if TYPE_CHECKING:
+    from algate.alg.config import Config
+
+
+def conflicts(config: Config, plugins: Collection[str]) -> list[Problem]:
+    """All conflicts; `plugins` are the names of the installed ones."""
+    return _devices(config) + _command_lists(config) + _port_owners(config) + forward_conflicts(config, plugins)
+
+
+def _devices(config: Config) -> list[Problem]:
+    """Both sides are needed, and no device is on both."""
+    gateway, found = config.gateway, []
+    if not gateway.lan:
+        found.append(Problem("gateway.lan", "no inside device: give --lan, or lan = [\"...\"]"))
+    if not gateway.wan:
+        found.append(Problem("gateway.wan", "no outside device: give --wan, or wan = \"...\""))
+    elif gateway.wan in gateway.lan:
+        found.append(Problem("gateway.wan", f"{shown(gateway.wan)} is in gateway.lan too: a device has one side"))
+    return found
+
+
+def _command_lists(config: Config) -> list[Problem]:
+    """A command is either denied or allowed."""
+    found = []
+    for name, policy in config.alg.protocols.items():
+        both = set(policy.deny) & set(policy.allow) if isinstance(policy, FtpPolicy) else set()
+        if both:
+            found.append(Problem(f"alg.{name}.deny", f"{', '.join(sorted(both))} is in alg.{name}.allow too"))
+    return found
+
+
+def _port_owners(config: Config) -> list[Problem]:
+    """Two plug-ins can't watch one port (case FTP-82)."""
+    owners: dict[int, str] = {}
+    found = []
+    for name, policy in config.alg.protocols.items():
+        for port in policy.ports if policy.enabled else ():
+            if owners.setdefault(port, name) != name:
+                found.append(Problem(f"alg.{name}.ports", f"{port} is watched by alg.{owners[port]} already"))
+    return found
+
+
+def forward_conflicts(config: Config, plugins: Collection[str]) -> list[Problem]:
+    """Forwards that overlap, run past the last port, name no plug-in, or take every port."""
+    found = []
+    for position, one in enumerate(config.forwards):
+        path = f"forward[{one.number}]"
+        if one.to.port + len(one.wan_port) - 1 > 65535:
+            found.append(Problem(f"{path}.to", f"{len(one.wan_port)} ports from {one.to.port} on run past 65535"))
+        if one.alg and one.alg not in plugins:
+            reason = f"{shown(one.alg)} is no plug-in; the nearest is `{nearest(one.alg, plugins)}`"
+            found.append(Problem(f"{path}.alg", reason))
+        elif one.alg and not config.alg.protocols[one.alg].enabled:
+            found.append(Problem(f"{path}.alg", f"{one.alg} is switched off by alg.{one.alg}.enabled"))
+        for other in config.forwards[:position]:
+            if one.proto == other.proto and one.wan_port.overlaps(other.wan_port):
+                reason = f"{one.proto} {one.wan_port} overlaps {other.wan_port} of forward[{other.number}]"
+                found.append(Problem(f"{path}.wan_port", reason))
+        if one.wan_port.first <= config.nat.ports.first and one.wan_port.last >= config.nat.ports.last:
+            reason = f"leaves no {one.proto} port of nat.ports ({config.nat.ports}) free"
+            found.append(Problem(f"{path}.wan_port", reason))
+    return found
