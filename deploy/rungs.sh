@@ -1,4 +1,5 @@
-# Sourced by dev.sh: the test ladder. Needs `root`, `die` and what setup made.
+# shellcheck shell=bash
+# Sourced by dev.sh: the test ladder, on what setup made.
 #
 # The law of this file: every rung runs, whatever became of the one before; a rung that can't run, runs no test, or skips one has
 # failed. A rung's budget is in seconds and printed; at three times its budget it is ended.
@@ -76,7 +77,7 @@ summary() {
 }
 
 c_files() {
-    find bpf -name '*.[ch]' | sort
+    find bpf -maxdepth 2 -name '*.[ch]' | sort
 }
 
 # Runs all of them and fails if one did.

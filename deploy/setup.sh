@@ -1,4 +1,5 @@
-# Sourced by dev.sh: bring a Debian machine to the state in which algate runs. Needs `root` (the tree) and `die`.
+# shellcheck shell=bash
+# Sourced by dev.sh: bring a Debian machine to the state in which algate runs. Uses `die` of dev.sh; the tree is the working directory.
 #
 # The law of this file: it installs Debian packages, makes .venv and mounts bpffs. It starts no service, leaves none enabled
 # that was not there before, names no mirror, and does nothing at all when all is in place.
@@ -16,6 +17,7 @@ setup() {
     make_venv "$level"
     unpack_servers "$level"
     link_tree
+    unpack_servers "$level"
     mount_bpffs
 }
 
@@ -99,10 +101,10 @@ disable_new_units() {
 make_venv() {
     local extra='' stamp hash log
     [ "$1" = test ] && extra='[dev]'
-    hash=$(cat pyproject.toml deploy/constraints.txt deploy/setup.sh | sha256sum | cut -d' ' -f1)-$root-$(/usr/bin/python3 -V | tr -d ' ')
+    hash=$(cat pyproject.toml deploy/constraints.txt deploy/setup.sh | sha256sum | cut -d' ' -f1)-$PWD-$(/usr/bin/python3 -V | tr -d ' ')
     stamp=.venv/.algate-stamp
     # An install with the tests' tools serves the other levels too.
-    if [ -x .venv/bin/algate ] && { grep -qsxF "$hash$extra" "$stamp" || grep -qsxF "$hash[dev]" "$stamp"; }; then return 0; fi
+    if [ -x .venv/bin/algate ] && { grep -qsxF "$hash$extra" "$stamp" || grep -qsxF "${hash}[dev]" "$stamp"; }; then return 0; fi
     echo "dev.sh: making .venv" >&2
     if ! .venv/bin/python -c 'import sys, bcc; sys.exit(sys.base_prefix != "/usr")' 2>/dev/null; then
         /usr/bin/python3 -m venv --clear --system-site-packages .venv || die 3 "cannot make .venv: is python3-venv installed?"
@@ -132,6 +134,17 @@ link_tree() {
     local part
     mkdir -p .venv/tree/algate
     for part in bpf alg cli; do ln -sfnr "$part" ".venv/tree/algate/$part"; done
+}
+
+# FTP servers exclude each other as packages; they lie unpacked in .venv/servers.
+unpack_servers() {
+    local lists=()
+    case $1 in
+        run) return 0 ;;
+        demo) lists=(deploy/servers-demo.txt) ;;
+        test) lists=(deploy/servers-demo.txt deploy/servers-test.txt) ;;
+    esac
+    sed -e 's/[[:space:]]*#.*//' -e '/^[[:space:]]*$/d' "${lists[@]}" | sort -u | xargs deploy/unpack-servers.sh .venv/servers || exit 3
 }
 
 mount_bpffs() {
