@@ -163,6 +163,15 @@ class Counter(enum.IntEnum):
 
 COUNTER_COUNT: int
 
+class Stage(enum.IntEnum):
+    NEW_OUT = 0
+    NEW_IN = 1
+    ALG = 2
+    ICMP = 3
+    FRAGMENT = 4
+
+STAGE_COUNT: int
+
 class ControlOp(enum.IntEnum):
     SWEEP = 1
     RESERVE = 2
@@ -535,6 +544,34 @@ class Config(Layout):
         max_ports_per_host: int = ...,
         new_sessions_per_second: int = ...,
         pad2: int = ...,
+    ) -> None: ...
+
+class FragmentKey(Layout):
+    source: int
+    destination: int
+    ip_id: int
+    proto: int
+    dir: int
+    def __init__(
+        self,
+        *,
+        source: int = ...,
+        destination: int = ...,
+        ip_id: int = ...,
+        proto: int = ...,
+        dir: int = ...,
+    ) -> None: ...
+
+class Fragment(Layout):
+    source: int
+    destination: int
+    expires: int
+    def __init__(
+        self,
+        *,
+        source: int = ...,
+        destination: int = ...,
+        expires: int = ...,
     ) -> None: ...
 
 class Control(Layout):

@@ -1,0 +1,219 @@
+"""The bpf() calls that BCC lacks, by ctypes over libbpf: pins, map information, look-ups and batches.
+
+The law of this file: file descriptors and raw bytes; it knows no struct of algate. Every failure is an OSError whose
+text names the call and what it was about, so ENOENT (no such pin) is a FileNotFoundError, EEXIST a FileExistsError.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+from typing import Any
+
+UINT64 = ctypes.c_uint64
+UINT32 = ctypes.c_uint32
+ENOENT = 2
+
+
+class Update(IntEnum):
+    """Flags of a map update."""
+
+    ANY = 0
+    CREATE = 1
+    EXISTING = 2
+
+
+class MapType(IntEnum):
+    """Map types that algate uses (enum bpf_map_type)."""
+
+    HASH = 1
+    ARRAY = 2
+    PROG_ARRAY = 3
+    PERF_EVENT_ARRAY = 4
+    PERCPU_HASH = 5
+    PERCPU_ARRAY = 6
+    LRU_HASH = 9
+    LRU_PERCPU_HASH = 10
+    LPM_TRIE = 11
+    HASH_OF_MAPS = 13
+    DEVMAP = 14
+    QUEUE = 22
+    RINGBUF = 27
+
+
+@dataclass(frozen=True, slots=True)
+class MapInfo:
+    """What the kernel says of a map. `type` is an int: a newer kernel may have more than `MapType`."""
+
+    type: int
+    id: int
+    key_size: int
+    value_size: int
+    max_entries: int
+    flags: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProgInfo:
+    type: int
+    id: int
+    tag: str
+    name: str
+
+
+class _MapInfo(ctypes.Structure):
+    _fields_ = [
+        ("type", UINT32), ("id", UINT32), ("key_size", UINT32), ("value_size", UINT32), ("max_entries", UINT32),
+        ("map_flags", UINT32), ("name", ctypes.c_char * 16), ("rest", ctypes.c_uint8 * 64),
+    ]  # fmt: skip
+
+
+class _ProgInfo(ctypes.Structure):
+    _fields_ = [
+        ("type", UINT32), ("id", UINT32), ("tag", ctypes.c_uint8 * 8), ("jited_prog_len", UINT32), ("xlated", UINT32),
+        ("jited_prog_insns", UINT64), ("xlated_prog_insns", UINT64), ("load_time", UINT64), ("uid", UINT32),
+        ("nr_map_ids", UINT32), ("map_ids", UINT64), ("name", ctypes.c_char * 16), ("rest", ctypes.c_uint8 * 128),
+    ]  # fmt: skip
+
+
+class _BatchOptions(ctypes.Structure):
+    _fields_ = [("sz", ctypes.c_size_t), ("elem_flags", UINT64), ("flags", UINT64)]
+
+
+@functools.cache
+def library() -> ctypes.CDLL:
+    """libbpf, loaded at the first call. Raises OSError that names the package."""
+    try:
+        loaded = ctypes.CDLL("libbpf.so.1", use_errno=True)
+    except OSError as error:
+        raise OSError(error.errno or ENOENT, "libbpf.so.1 is missing: apt-get install libbpf1") from error
+    # From 1.0 on libbpf returns -errno and sets errno as well.
+    return loaded
+
+
+def check(result: int, call: str, about: str = "") -> int:
+    """`result` of a libbpf call, or the OSError that it stands for."""
+    if result < 0:
+        number = ctypes.get_errno() or -result
+        raise OSError(number, f"{call}{' of ' + about if about else ''}: {os.strerror(number)}")
+    return result
+
+
+def obj_get(path: Path) -> int:
+    """A new descriptor of what is pinned at `path`; the caller closes it."""
+    return check(library().bpf_obj_get(os.fsencode(path)), "bpf_obj_get", str(path))
+
+
+def obj_pin(fd: int, path: Path) -> None:
+    """Pin a map or program in a bpffs. FileExistsError if the name is taken."""
+    check(library().bpf_obj_pin(fd, os.fsencode(path)), "bpf_obj_pin", str(path))
+
+
+def map_info(fd: int) -> MapInfo:
+    info = _info(fd, _MapInfo())
+    name = info.name.decode(errors="replace")
+    return MapInfo(info.type, info.id, info.key_size, info.value_size, info.max_entries, info.map_flags, name)
+
+
+def prog_info(fd: int) -> ProgInfo:
+    info = _info(fd, _ProgInfo())
+    return ProgInfo(info.type, info.id, bytes(info.tag).hex(), info.name.decode(errors="replace"))
+
+
+def _info(fd: int, info: Any) -> Any:
+    size = UINT32(ctypes.sizeof(info))
+    check(library().bpf_obj_get_info_by_fd(fd, ctypes.byref(info), ctypes.byref(size)), "bpf_obj_get_info_by_fd")
+    return info
+
+
+def prog_fd_by_id(number: int) -> int:
+    """A new descriptor of a loaded program, as netlink names the one that is attached."""
+    return check(library().bpf_prog_get_fd_by_id(UINT32(number)), "bpf_prog_get_fd_by_id", str(number))
+
+
+def lookup(fd: int, key: bytes, value_size: int) -> bytes | None:
+    """The value, or None. `value_size` is that of all CPUs together for a per-CPU map."""
+    value = ctypes.create_string_buffer(value_size)
+    result = library().bpf_map_lookup_elem(fd, key, value)
+    if result < 0 and ctypes.get_errno() == ENOENT:
+        return None
+    check(result, "bpf_map_lookup_elem")
+    return value.raw
+
+
+def update(fd: int, key: bytes, value: bytes, flags: Update = Update.ANY) -> None:
+    """FileExistsError for CREATE over a key; E2BIG: the map is full."""
+    check(library().bpf_map_update_elem(fd, key, value, UINT64(flags)), "bpf_map_update_elem")
+
+
+def delete(fd: int, key: bytes) -> bool:
+    """Whether the key was there."""
+    result = library().bpf_map_delete_elem(fd, key)
+    if result < 0 and ctypes.get_errno() == ENOENT:
+        return False
+    check(result, "bpf_map_delete_elem")
+    return True
+
+
+def next_key(fd: int, key: bytes | None, key_size: int) -> bytes | None:
+    """The key after `key` (None: the first), or None at the end."""
+    found = ctypes.create_string_buffer(key_size)
+    result = library().bpf_map_get_next_key(fd, key, found)
+    if result < 0 and ctypes.get_errno() == ENOENT:
+        return None
+    check(result, "bpf_map_get_next_key")
+    return found.raw
+
+
+@dataclass(slots=True)
+class Batch:
+    """Buffers of one batch look-up, used again for the next. `token` is where the walk stands; it is the kernel's."""
+
+    key_size: int
+    value_size: int
+    count: int
+    keys: Any = None
+    values: Any = None
+    token: Any = None
+    started: bool = False
+
+    def __post_init__(self) -> None:
+        self.keys = ctypes.create_string_buffer(self.key_size * self.count)
+        self.values = ctypes.create_string_buffer(self.value_size * self.count)
+        self.token = ctypes.create_string_buffer(max(self.key_size, 8))
+
+
+def lookup_batch(fd: int, batch: Batch) -> tuple[int, bool]:
+    """Fill the buffers; (entries read, whether that was the end). ENOSPC: one bucket holds more than `count`."""
+    count, options = UINT32(batch.count), _BatchOptions(ctypes.sizeof(_BatchOptions), 0, 0)
+    begin = batch.token if batch.started else None
+    result = library().bpf_map_lookup_batch(
+        fd, begin, batch.token, batch.keys, batch.values, ctypes.byref(count), ctypes.byref(options)
+    )
+    if result < 0 and ctypes.get_errno() == ENOENT:
+        return count.value, True
+    check(result, "bpf_map_lookup_batch")
+    batch.started = True
+    return count.value, False
+
+
+def update_batch(fd: int, keys: bytes, values: bytes, count: int, flags: Update = Update.ANY) -> int:
+    """Write `count` entries; how many were written. OSError's `.written` says so on failure."""
+    done, options = UINT32(count), _BatchOptions(ctypes.sizeof(_BatchOptions), flags, 0)
+    result = library().bpf_map_update_batch(fd, keys, values, ctypes.byref(done), ctypes.byref(options))
+    check(result, "bpf_map_update_batch", f"{count} entries ({done.value} written)" if result < 0 else "")
+    return done.value
+
+
+def delete_batch(fd: int, keys: bytes, count: int) -> int:
+    """Delete up to the first key that is missing; how many were deleted."""
+    done, options = UINT32(count), _BatchOptions(ctypes.sizeof(_BatchOptions), 0, 0)
+    result = library().bpf_map_delete_batch(fd, keys, ctypes.byref(done), ctypes.byref(options))
+    if not (result < 0 and ctypes.get_errno() == ENOENT):
+        check(result, "bpf_map_delete_batch", f"{count} entries")
+    return done.value
