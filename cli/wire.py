@@ -1,0 +1,170 @@
+"""Frames to connections: what was said and done on one link, reassembled.
+
+The law of this file: pure. It reads records of a capture and knows TCP as far as a judge needs it; it shares no code with
+the gateway, whose work is judged with it.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address
+from typing import NamedTuple
+
+FIN, SYN, RST, ACK = 0x01, 0x02, 0x04, 0x10
+MODULUS = 1 << 32
+
+
+class Peer(NamedTuple):
+    """An end point as seen on a link; port in host order."""
+
+    ip: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.ip}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One IPv4 packet of a link. For other protocols than TCP, and for later fragments, the TCP fields are 0 or empty."""
+
+    time: float  # s since the epoch, kernel's receive stamp
+    outgoing: bool  # sent by the host that was captured on
+    proto: int
+    src: Peer
+    dst: Peer
+    seq: int
+    ack: int
+    flags: int
+    payload: bytes
+    length: int  # of the IP packet
+
+
+def parse_frame(frame: bytes, time: float, outgoing: bool) -> Segment | None:
+    """The record of an Ethernet frame; None if it is no whole IPv4 packet."""
+    if len(frame) < 34 or frame[12:14] != b"\x08\x00":
+        return None
+    packet = frame[14:]
+    header = (packet[0] & 0x0F) * 4
+    length, _, fragment = struct.unpack_from("!HHH", packet, 2)
+    length = length or len(packet)  # a GSO packet above 64 KiB has no length (BIG TCP)
+    src, dst = (str(IPv4Address(packet[at : at + 4])) for at in (12, 16))
+    body = packet[header:length]
+    if packet[9] != 6 or fragment & 0x1FFF or len(body) < 20:
+        ports = struct.unpack_from("!HH", body) if packet[9] == 17 and len(body) >= 8 and not fragment & 0x1FFF else (0, 0)
+        return Segment(time, outgoing, packet[9], Peer(src, ports[0]), Peer(dst, ports[1]), 0, 0, 0, b"", length)
+    sport, dport, seq, ack, offset, flags = struct.unpack_from("!HHIIBB", body)
+    payload = body[(offset >> 4) * 4 :]
+    return Segment(time, outgoing, 6, Peer(src, sport), Peer(dst, dport), seq, ack, flags, payload, length)
+
+
+@dataclass
+class Direction:
+    """One direction's byte stream. Offsets count from the byte after the SYN."""
+
+    start: int  # sequence number of the SYN
+    end: int | None = None  # offset of the FIN
+    chunks: dict[int, bytes] = field(default_factory=dict)
+
+    def feed(self, segment: Segment) -> None:
+        offset = (segment.seq - self.start - 1 + (1 if segment.flags & SYN else 0)) % MODULUS
+        if segment.payload and len(segment.payload) > len(self.chunks.get(offset, b"")):
+            self.chunks[offset] = segment.payload
+        if segment.flags & FIN:
+            self.end = offset + len(segment.payload)
+
+    def bytes(self) -> bytes:
+        """The stream up to its first gap."""
+        out = b""
+        for offset in sorted(self.chunks):
+            if offset > len(out):
+                break
+            out += self.chunks[offset][len(out) - offset :]
+        return out
+
+
+@dataclass
+class Connection:
+    """A TCP connection seen from its first SYN on."""
+
+    client: Peer
+    server: Peer
+    opened: float
+    up: Direction  # client to server
+    down: Direction | None = None  # None until the SYN-ACK
+    closed: float = 0.0  # time of the last FIN, 0.0 while one is missing
+    reset: bool = False
+
+    @property
+    def established(self) -> bool:
+        return self.down is not None
+
+    @property
+    def finished(self) -> bool:
+        return self.reset or (self.down is not None and self.up.end is not None and self.down.end is not None)
+
+    @property
+    def size(self) -> int:
+        """Payload bytes of both directions, as the FINs' sequence numbers tell; 0 if it didn't end properly."""
+        return (self.up.end or 0) + ((self.down.end or 0) if self.down else 0)
+
+    @property
+    def seconds(self) -> float:
+        return max(self.closed - self.opened, 0.0)
+
+    def feed(self, segment: Segment) -> None:
+        upward = segment.src == self.client
+        if not upward and segment.flags & SYN and self.down is None:
+            self.down = Direction(segment.seq)
+        direction = self.up if upward else self.down
+        if direction is not None:
+            direction.feed(segment)
+        if segment.flags & RST:
+            self.reset = True
+        if segment.flags & FIN:
+            self.closed = segment.time
+
+
+@dataclass
+class Trace:
+    """All of one link. `dialogue` is the control lines of both sides as (from client?, line) pairs per connection."""
+
+    segments: list[Segment]
+    connections: list[Connection]
+
+    def control(self, port: int = 21) -> list[Connection]:
+        return [c for c in self.connections if c.server.port == port]
+
+    def data(self, port: int = 21) -> list[Connection]:
+        return [c for c in self.connections if c.server.port != port]
+
+    def addresses(self) -> set[str]:
+        """Every address in an IP header."""
+        return {peer.ip for s in self.segments for peer in (s.src, s.dst)}
+
+
+def trace(segments: Iterable[Segment]) -> Trace:
+    """Group segments into connections; those whose SYN wasn't seen belong to none."""
+    kept = list(segments)
+    order: list[Connection] = []
+    current: dict[tuple[Peer, Peer], Connection] = {}
+    for segment in kept:
+        if segment.proto != 6:
+            continue
+        key = (segment.src, segment.dst)
+        found = current.get(key) or current.get((segment.dst, segment.src))
+        if segment.flags & (SYN | ACK) == SYN and (found is None or _is_new(found, segment)):
+            found = Connection(segment.src, segment.dst, segment.time, Direction(segment.seq))
+            current[key] = found
+            current.pop((segment.dst, segment.src), None)
+            order.append(found)
+        if found is not None:
+            found.feed(segment)
+    return Trace(kept, order)
+
+
+def _is_new(found: Connection, segment: Segment) -> bool:
+    """A SYN on known end points is a retransmission unless its sequence number is another."""
+    return found.client != segment.src or found.up.start != segment.seq
