@@ -1,0 +1,164 @@
+"""TCP frames for the TAP device: judge a checksum, finish one, read a header, build a segment.
+
+The law of this file: bytes in, bytes out; it knows Ethernet, IPv4, IPv6 and TCP, nothing of sessions or streams. A
+frame of the helper begins with an Ethernet header whose first byte is the inject kind; checksums in it are complete.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Final, NamedTuple
+
+FIN, SYN, RST, PSH, ACK, URG, ECE, CWR = 1, 2, 4, 8, 16, 32, 64, 128
+
+GOOD, UNFINISHED, BAD = 0, 1, 2  # of a checksum
+
+_MAC_REST: Final = bytes(5) + b"\x02algat"  # locally administered, and rubbish on purpose
+_ETHERNET: Final = {
+    (kind, version): bytes([kind]) + _MAC_REST + ethertype
+    for kind in (0x12, 0x22, 0x32, 0x42)
+    for version, ethertype in ((4, b"\x08\x00"), (6, b"\x86\xdd"))
+}
+_IPV4: Final = struct.Struct("!BBHHHBBH")
+_IPV6: Final = struct.Struct("!IHBB")
+_TCP: Final = struct.Struct("!HHIIBBHHH")
+_TIMESTAMPS: Final = struct.Struct("!III")
+_NOP_NOP_TS: Final = 0x0101_080A  # RFC 7323 appendix A
+_LAYOUT_TS: Final = b"\x01\x01\x08\x0a"
+
+
+class Header(NamedTuple):
+    """What a built segment takes from its model: end points, acknowledgement, window, timestamps, IP niceties."""
+
+    src: bytes
+    dst: bytes
+    sport: int
+    dport: int
+    ack: int
+    window: int
+    timestamps: tuple[int, int] | None = None  # TSval, TSecr
+    tos: int = 0
+    ttl: int = 64
+    ident: int = 0
+    dont_fragment: bool = True
+    flags: int = 0  # ECE and CWR of the model
+
+    @property
+    def options_size(self) -> int:
+        """Bytes of TCP options that build() writes."""
+        return 12 if self.timestamps else 0
+
+
+def tcp_offset(frame: bytes, ip: int) -> int:
+    """Where the TCP header starts: after the IPv4 header with its options, or a bare IPv6 header."""
+    first = frame[ip]
+    return ip + (first & 15) * 4 if first >> 4 == 4 else ip + 40
+
+
+def _pseudo(frame: bytes, ip: int, size: int, proto: int) -> int:
+    """Sum of the pseudo header, unfolded. RFC 9293 section 3.1, RFC 8200 section 8.1."""
+    addresses = frame[ip + 12 : ip + 20] if frame[ip] >> 4 == 4 else frame[ip + 8 : ip + 40]
+    return int.from_bytes(addresses, "big") + proto + size
+
+
+def checksum_state(frame: bytes, ip: int, tcp: int, end: int) -> int:
+    """GOOD, UNFINISHED (exactly the pseudo header's sum, as a sender with checksum offload leaves it) or BAD."""
+    size = end - tcp
+    pseudo = _pseudo(frame, ip, size, 6)
+    total = int.from_bytes(frame[tcp:end], "big")
+    if size & 1:
+        total <<= 8
+    if (total + pseudo) % 0xFFFF == 0:
+        return GOOD
+    field = frame[tcp + 16] << 8 | frame[tcp + 17]
+    return UNFINISHED if (field - pseudo) % 0xFFFF == 0 else BAD
+
+
+def finish_checksum(frame: bytes, ip: int, end: int) -> bytes:
+    """The frame up to `end` with its TCP or UDP checksum computed afresh."""
+    proto = frame[ip + 9] if frame[ip] >> 4 == 4 else frame[ip + 6]
+    start = tcp_offset(frame, ip)
+    at = start + (16 if proto == 6 else 6)
+    size = end - start
+    total = int.from_bytes(frame[start:at] + b"\0\0" + frame[at + 2 : end], "big")
+    if size & 1:
+        total <<= 8
+    value = 0xFFFF - (total + _pseudo(frame, ip, size, proto)) % 0xFFFF
+    return frame[:at] + value.to_bytes(2, "big") + frame[at + 2 : end]
+
+
+def readdress(kind: int, frame: bytes, ip: int, end: int) -> bytes:
+    """The frame's packet behind an Ethernet header of that inject kind; link-layer padding is left off."""
+    return _ETHERNET[kind, frame[ip] >> 4] + frame[ip:end]
+
+
+def packet_end(frame: bytes, ip: int) -> int:
+    """Where the IP packet ends in the frame, by its own length field."""
+    if frame[ip] >> 4 == 4:
+        return ip + (frame[ip + 2] << 8 | frame[ip + 3])
+    return ip + 40 + (frame[ip + 4] << 8 | frame[ip + 5])
+
+
+def timestamps(frame: bytes, tcp: int) -> tuple[int, int] | None:
+    """TSval and TSecr of a TCP header, None without the option or with broken options. RFC 7323 section 3.2."""
+    size = (frame[tcp + 12] >> 4) * 4
+    if size == 20:
+        return None
+    if size == 32 and frame[tcp + 20 : tcp + 24] == _LAYOUT_TS:
+        _, value, echo = _TIMESTAMPS.unpack_from(frame, tcp + 20)
+        return value, echo
+    at, end = tcp + 20, tcp + size
+    while at < end and frame[at] != 0:
+        if frame[at] == 1:
+            at += 1
+            continue
+        if at + 1 >= end or frame[at + 1] < 2 or at + frame[at + 1] > end:
+            return None
+        if frame[at] == 8 and frame[at + 1] == 10:
+            return int.from_bytes(frame[at + 2 : at + 6], "big"), int.from_bytes(frame[at + 6 : at + 10], "big")
+        at += frame[at + 1]
+    return None
+
+
+def read_header(frame: bytes, ip: int) -> Header:
+    """The header of a received TCP frame as a model for build()."""
+    tcp = tcp_offset(frame, ip)
+    sport, dport, _, ack, _, flags, window, _, _ = _TCP.unpack_from(frame, tcp)
+    stamps = timestamps(frame, tcp)
+    flags &= ECE | CWR
+    if frame[ip] >> 4 == 6:
+        word, _, _, hops = _IPV6.unpack_from(frame, ip)
+        ends = frame[ip + 8 : ip + 24], frame[ip + 24 : ip + 40]
+        return Header(*ends, sport, dport, ack, window, stamps, word >> 20 & 255, hops, flags=flags)
+    _, tos, _, ident, fragment, ttl, _, _ = _IPV4.unpack_from(frame, ip)
+    ends = frame[ip + 12 : ip + 16], frame[ip + 16 : ip + 20]
+    return Header(*ends, sport, dport, ack, window, stamps, tos, ttl, ident, bool(fragment & 0x4000), flags)
+
+
+def _ip_header(header: Header, size: int) -> bytes:
+    if len(header.src) == 16:
+        return _IPV6.pack(6 << 28 | header.tos << 20, size, 6, header.ttl) + header.src + header.dst
+    fragment = 0x4000 if header.dont_fragment else 0
+    head = _IPV4.pack(0x45, header.tos, size + 20, header.ident & 0xFFFF, fragment, header.ttl, 6, 0)
+    value = 0xFFFF - int.from_bytes(head + header.src + header.dst, "big") % 0xFFFF
+    return head[:10] + value.to_bytes(2, "big") + header.src + header.dst
+
+
+def build(kind: int, header: Header, seq: int, flags: int, payload: bytes = b"", urgent: int = 0) -> bytes:
+    """A complete frame of that inject kind. `urgent`: pointer from seq, sets URG unless 0."""
+    options = _TIMESTAMPS.pack(_NOP_NOP_TS, *header.timestamps) if header.timestamps else b""
+    offset = 5 + len(options) // 4
+    if 0 < urgent <= 0xFFFF:
+        flags |= URG
+    else:
+        urgent = 0
+    flags |= header.flags
+    ends = header.sport, header.dport
+    tcp = _TCP.pack(*ends, seq & 0xFFFF_FFFF, header.ack, offset << 4, flags, header.window, 0, urgent)
+    segment = tcp + options + payload
+    size = len(segment)
+    total = int.from_bytes(header.src + header.dst, "big") + 6 + size
+    total += int.from_bytes(segment, "big") << 8 if size & 1 else int.from_bytes(segment, "big")
+    value = (0xFFFF - total % 0xFFFF).to_bytes(2, "big")
+    version = 4 if len(header.src) == 4 else 6
+    return _ETHERNET[kind, version] + _ip_header(header, size) + tcp[:16] + value + tcp[18:] + options + payload
