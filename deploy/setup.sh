@@ -15,7 +15,6 @@ setup() {
     install_debian "$level"
     check_features
     make_venv "$level"
-    unpack_servers "$level"
     link_tree
     unpack_servers "$level"
     mount_bpffs
@@ -115,18 +114,6 @@ make_venv() {
     fi
     rm -f "$log"
     echo "$hash$extra" >"$stamp"
-}
-
-# The FTP servers of the lab: unpacked, not installed (unpack-servers.sh says why).
-unpack_servers() {
-    local lists=()
-    case $1 in
-        demo) lists=(deploy/servers-demo.txt) ;;
-        test) lists=(deploy/servers-demo.txt deploy/servers-test.txt) ;;
-        *) return 0 ;;
-    esac
-    # shellcheck disable=SC2046
-    deploy/unpack-servers.sh .venv/servers $(cat "${lists[@]}") || exit $?
 }
 
 # What mypy reads: the import package `algate` as links to the folders, so that new files are seen at once.
