@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * gateway.bpf.c: the entry points, each a list of gates: parse, look up, gate, rewrite, account, forward.
+ *
+ * TC is the complete path. WAN egress and WAN ingress are authoritative; LAN ingress is the shortcut that translates and
+ * redirects what the stack has nothing to add to. XDP (xdp.h) is a faster copy of the established path alone. What a
+ * session lacks is made in the stages behind the program array: new sessions, the ALG gate, ICMP errors, fragments.
+ */
+#include <uapi/linux/bpf.h>
+#include <uapi/linux/icmp.h>
+#include <uapi/linux/if_ether.h>
+#include <uapi/linux/in.h>
+#include <uapi/linux/ip.h>
+#include <uapi/linux/pkt_cls.h>
+#include <uapi/linux/tcp.h>
+#include <uapi/linux/udp.h>
+
+#include "include/abi.h"
+#include "include/parse.h"
+#include "include/csum.h"
+#include "include/tuple.h"
+#include "include/private.h"
+#include "include/maps.h"
+#include "include/stats.h"
+#include "include/session.h"
+#include "include/ports.h"
+#include "include/nat.h"
+#include "include/forward.h"
+#include "include/seqadj.h"
+#include "include/alg.h"
+#include "include/icmp.h"
+#include "include/frag.h"
+#include "include/flow.h"
+#include "include/create.h"
+#include "include/control.h"
+#include "include/xdp.h"
+
+/* The outbound path up to the point where a session is known. */
+static __always_inline int outbound(struct __sk_buff *skb, int at) {
+    struct config *cfg = get_config();
+    struct packet p = {};
+    if (!cfg || !is_plain_ip(skb) || (at == AT_LAN && skb->pkt_type != PACKET_HOST_TYPE))
+        return TC_ACT_OK;
+    bool local = at == AT_WAN_OUT && skb->ingress_ifindex == 0;
+    if (at == AT_WAN_OUT && !local && !is_lan(cfg, skb->ingress_ifindex))
+        return TC_ACT_OK;
+    switch (parse_skb(skb, &p)) {
+    case PARSED_MALFORMED:
+        return drop(DROP_MALFORMED);
+    case PARSED_FRAGMENT:
+        return at == AT_LAN ? TC_ACT_OK : next_stage(skb, STAGE_FRAGMENT, at, DIR_OUT);
+    case PARSED_ICMP_ERROR:
+        return at == AT_LAN ? TC_ACT_OK : next_stage(skb, STAGE_ICMP, at, DIR_OUT);
+    case PARSED_OTHER:
+        return at == AT_LAN || local ? TC_ACT_OK : drop(DROP_PROTOCOL);
+    }
+    if (is_group(p.destination))
+        return TC_ACT_OK;
+    u32 now = now_tick();
+    struct session_key key;
+    key_out(&key, &p);
+    struct session *s = sessions.lookup(&key);
+    if (!s || !session_alive(cfg, s, p.proto, now) || (p.proto == IPPROTO_TCP && tcp_reopens(s->state, p.tcp_flags)))
+        return next_stage(skb, STAGE_NEW_OUT, at, DIR_OUT);
+    if (s->alg)
+        return next_stage(skb, STAGE_ALG, at, DIR_OUT);
+    return leave_out(skb, cfg, &p, s, at, now);
+}
+
+/* The inbound path up to the point where a session is known. */
+static __always_inline int inbound(struct __sk_buff *skb, int at) {
+    struct config *cfg = get_config();
+    struct packet p = {};
+    if (!cfg || !is_plain_ip(skb) || (at == AT_WAN_IN && skb->pkt_type != PACKET_HOST_TYPE))
+        return TC_ACT_OK;
+    int parsed = parse_skb(skb, &p);
+    if (parsed == PARSED_MALFORMED)
+        return drop(DROP_MALFORMED);
+    int address = public_slot(cfg, p.destination);
+    if (address < 0)
+        return not_public(skb, cfg, &p);
+    if (parsed == PARSED_FRAGMENT)
+        return next_stage(skb, STAGE_FRAGMENT, at, DIR_IN);
+    if (parsed == PARSED_ICMP_ERROR)
+        return next_stage(skb, STAGE_ICMP, at, DIR_IN);
+    if (parsed == PARSED_OTHER || (p.proto == IPPROTO_ICMP && p.icmp_type == 8))
+        return TC_ACT_OK;
+    u32 now = now_tick();
+    struct session_key key;
+    struct session *s = session_in(&p, address, &key);
+    if (!s || !session_alive(cfg, s, p.proto, now) || (p.proto == IPPROTO_TCP && tcp_reopens(s->state, p.tcp_flags)))
+        return next_stage(skb, STAGE_NEW_IN, at, DIR_IN);
+    if (s->alg)
+        return next_stage(skb, STAGE_ALG, at, DIR_IN);
+    return leave_in(skb, cfg, &p, s, &key, at, now);
+}
+
+int tc_lan(struct __sk_buff *skb) {
+    return outbound(skb, AT_LAN);
+}
+
+int tc_wan_in(struct __sk_buff *skb) {
+    return inbound(skb, AT_WAN_IN);
+}
+
+int tc_wan_out(struct __sk_buff *skb) {
+    if (skb->tc_index == TRANSLATED) {
+        skb->tc_index = 0;
+        return TC_ACT_OK;
+    }
+    return outbound(skb, AT_WAN_OUT);
+}
+
+/* Frames of the helper. Nothing may fall through to the stack: it would refuse them as martians. */
+int tc_tap(struct __sk_buff *skb) {
+    void *data = (void *)(long)skb->data, *data_end = (void *)(long)skb->data_end;
+    struct config *cfg = get_config();
+    if (!cfg || data + ETH_HEADER > data_end)
+        return drop(DROP_MALFORMED);
+    u8 kind = *(u8 *)data;
+    count(COUNT_REINJECTED, 1);
+    int rc = TC_ACT_OK;
+    if (kind == INJECT_OUT)
+        rc = outbound(skb, AT_TAP);
+    else if (kind == INJECT_IN)
+        rc = inbound(skb, AT_TAP);
+    else if (kind == INJECT_RAW_OUT || kind == INJECT_RAW_IN)
+        return leave_raw(skb, cfg, kind == INJECT_RAW_OUT);
+    return rc == TC_ACT_OK ? drop(DROP_NO_ROUTE) : rc;
+}
+
+int stage_new_out(struct __sk_buff *skb) {
+    return new_out(skb, skb->cb[0]);
+}
+
+int stage_new_in(struct __sk_buff *skb) {
+    return new_in(skb, skb->cb[0]);
+}
+
+int stage_alg(struct __sk_buff *skb) {
+    int at = skb->cb[0];
+    return skb->cb[1] ? alg_in(skb, at) : alg_out(skb, at);
+}
+
+int stage_icmp(struct __sk_buff *skb) {
+    struct config *cfg = get_config();
+    struct packet p = {};
+    if (!cfg || parse_skb(skb, &p) != PARSED_ICMP_ERROR)
+        return drop(DROP_MALFORMED);
+    if (skb->cb[0] == AT_WAN_OUT)
+        return icmp_error_out(skb, cfg, &p, skb->ingress_ifindex == 0, now_tick());
+    return icmp_error_in(skb, cfg, &p, now_tick());
+}
+
+int stage_fragment(struct __sk_buff *skb) {
+    struct config *cfg = get_config();
+    struct packet p = {};
+    int at = skb->cb[0];
+    if (!cfg || parse_skb(skb, &p) != PARSED_FRAGMENT)
+        return drop(DROP_MALFORMED);
+    if (at == AT_WAN_OUT)
+        return fragment_out(skb, cfg, &p, at);
+    return fragment_in(skb, cfg, &p, at);
+}
+
+int control(struct __sk_buff *skb) {
+    return run_control(skb);
+}
+
+int xdp_lan(struct xdp_md *ctx) {
+    return xdp_outbound(ctx);
+}
+
+int xdp_wan(struct xdp_md *ctx) {
+    return xdp_inbound(ctx);
+}

@@ -1,0 +1,418 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * abi.h: every struct, enum and constant that C and Python both see, and nothing else.
+ *
+ * The law of this file
+ *   - This is the only definition: abi.py reads this text and derives ctypes layouts from it; the loader proves
+ *     sizes against the loaded maps and a test proves offsets against clang.
+ *   - Fixed-width fields only. No bitfields, no two-dimensional arrays, no implicit padding, no nested anonymous types.
+ *   - __be32/__be16 are network byte order, everything else is host order.
+ *   - A tick is 2^20 ns (about 1.05 ms) of CLOCK_MONOTONIC, in 32 bits: it wraps after 52 days and is compared modulo.
+ *   - Enumerators are numbered for ever: never reuse a number, append only.
+ */
+#ifndef ALGATE_ABI_H
+#define ALGATE_ABI_H
+
+#define TICK_SHIFT 20         /* ns >> TICK_SHIFT = tick */
+#define MAX_PUBLIC 16         /* public addresses of one gateway */
+#define MAX_LANS 16           /* inside devices of one gateway */
+#define MAX_FORWARDS 1024     /* [[forward]] entries, a range counts as one */
+#define MAX_CORRECTIONS 8     /* unacknowledged length changes per direction of a control session */
+#define DIGEST_MAX 1536       /* largest control payload (bytes) that a decision can cover; longer is always punted */
+#define REPLACEMENT_MAX 1536  /* largest payload (bytes) that a decision can put in its place */
+#define PUNT_FRAME_MAX 65000  /* largest frame (bytes) copied to the perf ring: the sample itself ends at 65,454 */
+#define CONTROL_BATCH 64      /* session keys in one request to the control program */
+#define PORTS_PER_ADDRESS 196608 /* 3 protocol classes x 65,536 ports */
+
+/* Direction of a packet relative to the gateway. */
+enum direction {
+    DIR_OUT = 0, /* inside to outside */
+    DIR_IN = 1,  /* outside to inside */
+};
+
+/* Rows of the port table: RFC 4787 keeps mappings separate per protocol (RFC 7857 section 5). */
+enum proto_class {
+    CLASS_TCP = 0,
+    CLASS_UDP = 1,
+    CLASS_ICMP = 2, /* the "port" is the echo identifier, RFC 5508 section 3.1 */
+};
+
+/* State of a session; TCP after RFC 7857 section 2 and RFC 6146 section 3.5.2. */
+enum session_state {
+    STATE_DEAD = 0,        /* being deleted: matches nothing */
+    STATE_NEW = 1,         /* SYN seen one way */
+    STATE_ESTABLISHED = 2,
+    STATE_FIN_IN = 3,      /* FIN from outside */
+    STATE_FIN_OUT = 4,     /* FIN from inside */
+    STATE_CLOSING = 5,     /* FIN from both, last ACK missing */
+    STATE_TIME_WAIT = 6,
+    STATE_RESET = 7,       /* RST seen: data revives it, RFC 7857 section 2.2 */
+    STATE_UNREPLIED = 8,   /* UDP, ICMP: one way only */
+    STATE_ACTIVE = 9,      /* UDP, ICMP: both ways */
+};
+
+/* Beside the state, in the same word. */
+enum state_bit {
+    BIT_SYN_OUT = 256, /* a SYN of DIR_OUT was seen */
+    BIT_SYN_IN = 512,
+};
+
+enum session_flag {
+    SESSION_FORWARD = 1,   /* made through a [[forward]]: the server is inside */
+    SESSION_LOCAL = 2,     /* the inside end point is the gateway itself */
+    SESSION_EXEMPT = 4,    /* not translated */
+    SESSION_EXPECTED = 8,  /* made by an expectation */
+    SESSION_STACK = 16,    /* never takes the shortcut: both directions go through the host's stack */
+    SESSION_HAIRPIN = 32,  /* both end points are inside */
+};
+
+/* Index into config.timeouts. */
+enum timeout_kind {
+    TIMEOUT_TCP_OPENING = 0,
+    TIMEOUT_TCP_ESTABLISHED = 1,
+    TIMEOUT_TCP_CLOSING = 2,
+    TIMEOUT_TCP_RESET = 3,
+    TIMEOUT_UDP = 4,
+    TIMEOUT_ICMP = 5,
+    TIMEOUT_COUNT = 6,
+};
+
+/* One 5-tuple, always written from the inside end point's view, untranslated. ICMP: both ports are the echo id. */
+struct session_key {
+    __be32 inside_ip;
+    __be32 remote_ip;
+    __be16 inside_port;
+    __be16 remote_port;
+    __u8 proto;
+    __u8 pad[3];
+};
+
+/* 72 bytes: with its key and the hash's 64 bytes of overhead a session costs 152. */
+struct session {
+    __u64 id;         /* creation time (ns, CLOCK_MONOTONIC) with the CPU in the low byte: unique, and the generation */
+    __u64 related;    /* id of the control session that expected this one, or 0 */
+    __u64 packets[2]; /* by direction; plain adds: two CPUs on one direction of one flow may lose a count */
+    __u64 bytes[2];   /* of IP packets, by direction */
+    __u64 state;      /* enum session_state in the low byte, enum state_bit above; moves by compare-and-swap */
+    __u32 last_seen;  /* tick */
+    __u32 port_index; /* row of `ports` that holds the mapping */
+    __be32 public_ip; /* 0: not translated */
+    __be16 public_port;
+    __u8 alg;         /* enum of registry numbers, 0: none */
+    __u8 flags;       /* enum session_flag */
+};
+
+enum port_kind {
+    PORT_FREE = 0,
+    PORT_MAPPING = 1,  /* an inside end point's */
+    PORT_FORWARD = 2,  /* static, of a [[forward]] */
+    PORT_RESERVED = 3, /* held for an expectation */
+    PORT_LOCAL = 4,    /* the gateway's own socket */
+};
+
+/* One public port. `owner` is the only arbiter of who holds it: it moves from 0 by compare-and-swap alone.
+ * Layout of owner, from the low byte: inside_ip (4 bytes, as on the wire), inside_port (2, as on the wire), kind, generation. */
+struct port_slot {
+    __u64 owner;
+    __u64 sessions;   /* references; 0 in a slot with an owner: being made or being freed */
+    __u32 stamp;      /* tick of creation; once freed, of the release */
+    __be32 last_host; /* who held it before: hold-down, RFC 6888 section 8 */
+    __u32 forward_id; /* PORT_FORWARD: index into `forwards` */
+    __u32 pad;
+};
+
+/* Inside end point -> public port: the RFC 6146 BIB, by its inside key. */
+struct mapping_key {
+    __be32 inside_ip;
+    __be16 inside_port;
+    __u8 proto;
+    __u8 pad;
+};
+
+struct mapping {
+    __u32 port_index;
+    __u32 pad;
+};
+
+enum forward_flag {
+    FORWARD_USED = 1,
+    FORWARD_SOURCES = 2, /* `forward_sources` lists who may use it */
+    FORWARD_LIVE = 4,    /* added by the CLI, not by the configuration */
+};
+
+struct forward {
+    __be32 to_ip;
+    __u16 to_port;   /* inside port that wan_first maps to; host order */
+    __u16 wan_first; /* host order */
+    __u16 wan_last;
+    __u8 proto;
+    __u8 alg;
+    __u32 flags; /* enum forward_flag */
+    __u64 hits;
+};
+
+/* Longest-prefix key of `forward_sources`: the forward's index in front of the address. */
+struct forward_source_key {
+    __u32 prefix_len; /* 32 + prefix length */
+    __u32 forward_id;
+    __be32 address;
+};
+
+/* (protocol, destination port) -> what to do: key of `alg_ports` and `allow_out`. */
+struct service_key {
+    __be16 port;
+    __u8 proto;
+    __u8 pad;
+};
+
+enum expectation_state {
+    EXPECT_PENDING = 1, /* holds the public port, admits nothing; a SYN that meets it is held */
+    EXPECT_OPEN = 2,    /* both sides agreed */
+    EXPECT_USED = 3,
+    EXPECT_EXPIRED = 4,
+    EXPECT_WITHDRAWN = 5,
+};
+
+enum expectation_flag {
+    EXPECT_PERSISTENT = 1, /* admits more than one connection, until it expires */
+};
+
+/* Who may connect to what. DIR_IN: to is public ip:port; DIR_OUT: to is remote ip:port and from the inside host. */
+struct expectation_key {
+    __be32 from; /* 0: any, only where a plug-in asked for it and policy allows it */
+    __be32 to;
+    __be16 to_port;
+    __u8 proto;
+    __u8 dir; /* enum direction of the first packet */
+};
+
+struct expectation {
+    __u64 id;
+    __u64 control_id;               /* id of the control session: the expectation dies with it */
+    struct session_key control_key; /* where that session stands in `sessions` */
+    __u64 state;                    /* enum expectation_state; open -> used by compare-and-swap in the kernel */
+    __be32 inside_ip;               /* DIR_IN: where the connection is sent */
+    __be16 inside_port;
+    __u8 alg;
+    __u8 flags;       /* enum expectation_flag */
+    __u32 port_index; /* DIR_IN: reserved row of `ports` */
+    __u32 expires;    /* tick */
+};
+
+/* A stretch of a sender's stream that was replaced by bytes of another length. Sequence numbers of the sender. */
+struct correction {
+    __u32 start;
+    __u32 end;
+    __s32 before; /* shift of what lies up to start */
+    __s32 after;  /* shift from end on */
+};
+
+enum adjust_flag {
+    ADJUST_BYPASS = 1, /* the helper no longer watches: payload passes, shifts stay */
+};
+
+/* Written by the helper alone, replaced whole. Index: enum direction of the data. Corrections: DIR_OUT 0..7, DIR_IN 8..15. */
+struct adjust {
+    __u64 id; /* of the session: another id means a dead generation */
+    __u32 decided[2]; /* sender's sequence number up to which the helper has decided */
+    __s32 base[2];    /* shift before the first correction kept here */
+    __u32 count[2];   /* corrections in use */
+    __u32 flags;
+    __u32 pad;
+    struct correction at[16];
+};
+
+/* What the kernel knows of the two TCP streams of a control session; written by the kernel alone. Index: enum
+ * direction of the segment. Sequence and acknowledgement numbers are the sender's own, before any shift. */
+struct track {
+    __u64 id;
+    __u32 isn[2];
+    __u32 next[2];    /* highest sequence number seen, FIN included */
+    __u32 acked[2];   /* highest acknowledgement of the data of this direction, mapped back to the sender's numbers */
+    __u32 window[2];  /* window field of the last segment sent in this direction, unscaled */
+    __u32 ts_value[2]; /* last timestamp option sent in this direction, 0: none */
+    __u16 mss[2];     /* of the SYN in this direction, 536 if it had none, RFC 9293 section 3.7.1 */
+    __u8 window_scale[2]; /* 255: not offered */
+    __u8 flags;           /* enum track_flag */
+    __u8 pad;
+    __u32 segments;   /* with payload, both directions */
+    __u32 punts;
+};
+
+enum track_flag {
+    TRACK_TIMESTAMPS = 1, /* both SYNs carried the option */
+    TRACK_SACK = 2,
+    TRACK_UNTOUCHABLE = 4, /* TCP-MD5 or TCP-AO: can't be rewritten, bypassed (RFC 2385, RFC 5925) */
+    TRACK_SYN_OUT = 8,     /* the SYN of DIR_OUT was seen */
+    TRACK_SYN_IN = 16,
+};
+
+enum verdict {
+    VERDICT_PASS = 1,
+    VERDICT_REPLACE = 2,
+    VERDICT_DROP = 3,
+};
+
+struct decision_key {
+    __u64 id;  /* session */
+    __u32 seq; /* of the first byte, sender's number */
+    __u16 size;
+    __u8 dir;
+    __u8 pad;
+};
+
+struct decision {
+    __u64 digest;      /* of the payload that this was decided for */
+    __u32 sum_change;  /* VERDICT_REPLACE: what the TCP checksum's sum gains, as bpf_csum_diff gives it */
+    __u16 new_size;    /* VERDICT_REPLACE: bytes in `replacements` under the same key */
+    __u8 verdict;      /* enum verdict */
+    __u8 pad;
+};
+
+struct replacement {
+    __u8 bytes[1536]; /* REPLACEMENT_MAX */
+};
+
+enum punt_kind {
+    PUNT_SEGMENT = 1,     /* control payload, or a FIN or RST beyond what was decided: the original is held */
+    PUNT_DATA_SYN = 2,    /* first packet of a connection whose expectation is pending: held */
+    PUNT_EXPECT_USED = 3, /* no frame: expectation_id was used by session id */
+    PUNT_OPENED = 4,      /* no frame: a control session was made */
+    PUNT_TAIL = 5,        /* a fragment that came before its head: held */
+};
+
+/* Precedes the frame in the perf ring. */
+struct punt {
+    __u64 time;           /* ns, CLOCK_MONOTONIC */
+    __u64 id;             /* session */
+    __u64 expectation_id;
+    struct session_key key;
+    __u32 acked[2];       /* track.acked at this moment */
+    __u32 frame_size;     /* bytes of the frame, all of which follow */
+    __u32 seq;            /* of the first payload byte, sender's number */
+    __u16 payload_offset; /* from the start of the frame */
+    __u16 ip_offset;
+    __u32 payload_size;
+    __u8 kind;            /* enum punt_kind */
+    __u8 dir;             /* enum direction */
+    __u8 alg;
+    __u8 tcp_flags;
+    __u8 session_flags;   /* enum session_flag */
+    __u8 pad[3];
+    __be32 public_ip;
+    __be16 public_port;
+    __u16 pad2;
+};
+
+/* First byte of the destination MAC of a frame that the helper writes to its TAP device; 0x02 is "locally administered". */
+enum inject_kind {
+    INJECT_OUT = 0x12, /* as the inside host sent it: gate, translate, leave by the WAN */
+    INJECT_IN = 0x22,  /* as the outside host sent it */
+    INJECT_RAW_OUT = 0x32, /* finished: leaves by the WAN untouched */
+    INJECT_RAW_IN = 0x42,  /* finished: leaves by the route to its destination untouched */
+};
+
+enum config_flag {
+    CONFIG_MAPPING_APDM = 1, /* mapping address-and-port-dependent; else endpoint-independent, RFC 4787 section 4.1 */
+    CONFIG_FILTER_EIF = 2,   /* filtering endpoint-independent; RFC 4787 section 5 */
+    CONFIG_FILTER_ADF = 4,   /* filtering address-dependent; neither: address-and-port-dependent */
+    CONFIG_PARITY = 8,
+    CONFIG_HAIRPIN = 16,
+    CONFIG_FAIL_OPEN = 32,
+    CONFIG_ALLOW_LIST = 64,  /* only `allow_out` may open from inside */
+    CONFIG_SHORTCUT = 128,   /* translate at LAN ingress and redirect */
+    CONFIG_INSIDE_STATIC = 256, /* reserved */
+};
+
+struct config {
+    __u64 secret;     /* seed of the payload digest, new per pin folder */
+    __u32 wan;        /* ifindex */
+    __u32 tap;        /* ifindex, 0: no helper */
+    __u32 flags;      /* enum config_flag */
+    __u32 public_count;
+    __be32 public_ip[16]; /* MAX_PUBLIC; position = row block of `ports` */
+    __u32 lan[16];    /* MAX_LANS: ifindex, 0 ends the list */
+    __u8 wan_mac[8];  /* the last two bytes are padding */
+    __u8 lan_mac[128]; /* MAX_LANS of 8 bytes each */
+    __u32 timeouts[6]; /* ticks, enum timeout_kind */
+    __u16 port_first; /* host order */
+    __u16 port_last;
+    __u16 mss_clamp;  /* 0: off */
+    __u16 pad;
+    __u32 helper_timeout; /* ticks */
+    __u32 hold_down;      /* ticks */
+    __u32 max_sessions_per_host; /* 0: no limit */
+    __u32 max_ports_per_host;
+    __u32 new_sessions_per_second;
+    __u32 pad2;
+};
+
+/* Rows of the per-CPU array `counters`. */
+enum counter {
+    COUNT_PACKETS_OUT = 0, /* translated */
+    COUNT_PACKETS_IN = 1,
+    COUNT_BYTES_OUT = 2,
+    COUNT_BYTES_IN = 3,
+    COUNT_SESSIONS_NEW = 4,
+    COUNT_PUNTS = 5,
+    COUNT_PUNTS_LOST = 6,      /* the perf ring refused */
+    COUNT_DECISIONS_PASS = 7,  /* segments that met a decision */
+    COUNT_DECISIONS_REPLACE = 8,
+    COUNT_REINJECTED = 9,
+    COUNT_EXPECTATIONS_USED = 10,
+    COUNT_XDP_REDIRECTED = 11,
+    COUNT_TC_REDIRECTED = 12,
+    COUNT_TO_STACK = 13,       /* handed to the host's stack */
+    COUNT_ICMP_ERRORS = 14,    /* translated */
+    COUNT_FAIL_OPEN = 15,      /* undecided payload passed with the helper dead and fail = "open" */
+    COUNT_SESSIONS_ENDED = 16,
+    COUNT_ALG_SEGMENTS = 17,   /* payload segments on control sessions, punted or not */
+    COUNTER_COUNT = 32,
+};
+
+/* A fragmented packet whose head was translated: its tails carry no ports. */
+struct fragment_key {
+    __be32 source;
+    __be32 destination;
+    __be16 ip_id;
+    __u8 proto;
+    __u8 dir;
+};
+
+struct fragment {
+    __be32 source;
+    __be32 destination;
+    __u32 expires; /* tick */
+};
+
+/* Rows of the program array `stages`. */
+enum stage {
+    STAGE_NEW_OUT = 0,
+    STAGE_NEW_IN = 1,
+    STAGE_ALG = 2,
+    STAGE_ICMP = 3,
+    STAGE_FRAGMENT = 4,
+    STAGE_COUNT = 8,
+};
+
+enum control_op {
+    CONTROL_SWEEP = 1,   /* keys[]: delete those that are expired; answer: how many */
+    CONTROL_RESERVE = 2, /* port_index from port range: reserve a public port for owner */
+    CONTROL_RELEASE = 3, /* drop the reservation of port_index if it is still owner's */
+    CONTROL_KILL = 4,    /* keys[]: delete whatever their state */
+    CONTROL_REFRESH = 5, /* keys[]: set last_seen to now (a control session with live data) */
+    CONTROL_BYPASS = 6,  /* keys[]: clear session.alg */
+};
+
+/* Request and answer of the control program, as the packet of a test-run. 14 bytes of Ethernet header come first. */
+struct control {
+    __u32 op;         /* enum control_op */
+    __u32 count;      /* keys in use; answer: rows acted upon */
+    __u32 port_index; /* RESERVE: wanted row, or the block (port 0) to choose in; answer: the row; RELEASE: the row */
+    __s32 error;      /* answer: 0 or a negative errno */
+    __u64 owner;      /* RESERVE, RELEASE: see port_slot.owner */
+    __u64 pad;
+    struct session_key keys[64]; /* CONTROL_BATCH */
+};
+
+#endif

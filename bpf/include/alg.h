@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * alg.h: the gate on control sessions. Payload leaves only under a decision for exactly its range and bytes, or is held
+ * and copied to the helper. Numbers are shifted here; addresses are not known here.
+ */
+#ifndef ALGATE_ALG_H
+#define ALGATE_ALG_H
+
+/* What a control segment is, in its sender's numbers. */
+struct segment {
+    u32 seq;
+    u32 ack;
+    u32 payload;      /* bytes */
+    u32 payload_at;   /* offset in the frame */
+    u16 window;
+    u8 dir;
+};
+
+static __always_inline int load_segment(struct __sk_buff *skb, const struct packet *p, u8 dir, struct segment *g) {
+    struct tcphdr tcp;
+    if (bpf_skb_load_bytes(skb, p->l4, &tcp, sizeof(tcp)))
+        return -1;
+    g->seq = bpf_ntohl(tcp.seq);
+    g->ack = bpf_ntohl(tcp.ack_seq);
+    g->window = bpf_ntohs(tcp.window);
+    g->payload = tcp_payload_size(p);
+    g->payload_at = tcp_payload(p);
+    g->dir = dir & 1;
+    return 0;
+}
+
+/* Options of a SYN, and the timestamp of any segment (RFC 7323 section 3.2). */
+static __always_inline void track_options(struct __sk_buff *skb, const struct packet *p, struct track *t, u8 dir) {
+    u32 size = 0, at = 0;
+    struct scratch *room = load_options(skb, p, &size);
+    bool syn = p->tcp_flags & TCP_SYN;
+    if (!room)
+        return;
+    for (int i = 0; i < 20; i++) {
+        if (at + 1 >= size)
+            return;
+        const u8 *o = room->options;
+        u8 kind = o[at & 63], length = o[(at + 1) & 63];
+        if (kind == 0)
+            return;
+        if (kind == 1) {
+            at++;
+            continue;
+        }
+        if (length < 2)
+            return;
+        if (kind == 2 && syn)
+            t->mss[dir] = get_be32(o, at) & 0xffff;
+        if (kind == 3 && syn)
+            t->window_scale[dir] = o[(at + 2) & 63];
+        if (kind == 4 && syn)
+            t->flags |= TRACK_SACK;
+        if (kind == 19 || kind == 29)
+            t->flags |= TRACK_UNTOUCHABLE;
+        if (kind == 8)
+            t->ts_value[dir] = get_be32(o, at + 2);
+        if (kind == 8 && syn)
+            t->flags |= TRACK_TIMESTAMPS;
+        at += length;
+    }
+}
+
+static __always_inline void track_syn(struct track *t, const struct segment *g) {
+    t->isn[g->dir] = g->seq;
+    t->next[g->dir] = g->seq + 1;
+    t->acked[g->dir] = g->seq;
+    t->mss[g->dir] = 536;
+    t->window_scale[g->dir] = 255;
+    t->flags |= g->dir == DIR_OUT ? TRACK_SYN_OUT : TRACK_SYN_IN;
+}
+
+/* Follows both streams. A lost update (two CPUs) is mended by the next segment. */
+static __always_inline void track_segment(struct __sk_buff *skb, const struct packet *p, struct track *t,
+                                          const struct segment *g, const struct adjust *adj) {
+    u8 dir = g->dir, other = !g->dir;
+    if (p->tcp_flags & TCP_SYN)
+        track_syn(t, g);
+    u32 end = g->seq + g->payload + (p->tcp_flags & TCP_FIN ? 1 : 0);
+    if (seq_after(end, t->next[dir]))
+        t->next[dir] = end;
+    t->window[dir] = g->window;
+    if (p->tcp_flags & TCP_ACK) {
+        u32 ack = adj ? unshift_ack(adj, other, g->ack) : g->ack;
+        if (seq_after(ack, t->acked[other]))
+            t->acked[other] = ack;
+    }
+    if (p->tcp_header > 20)
+        track_options(skb, p, t, dir);
+}
+
+/* The keyed hash of digest.py: every 8-byte little-endian word, the tail zero-padded, then the length. */
+static __always_inline s64 payload_digest(struct __sk_buff *skb, const struct segment *g, u64 secret, u64 *digest) {
+    u32 zero = 0, size = g->payload;
+    struct scratch *buffer = scratch.lookup(&zero);
+    if (!buffer || size == 0 || size > DIGEST_MAX)
+        return -1;
+    if (bpf_skb_load_bytes(skb, g->payload_at, buffer->words, size))
+        return -1;
+    u64 h = secret;
+    for (u32 i = 0; i < DIGEST_MAX / 8; i++) {
+        if (i * 8 >= size)
+            break;
+        u64 word = buffer->words[i];
+        u32 left = size - i * 8;
+        if (left < 8)
+            word &= (1ULL << (left * 8)) - 1;
+        h = (h ^ word) * 0x9E3779B97F4A7C15ULL;
+        h ^= h >> 32;
+    }
+    h ^= size;
+    h *= 0xD6E8FEB86659FD93ULL;
+    h ^= h >> 32;
+    *digest = h;
+    return 0;
+}
+
+static __always_inline void decision_key_of(struct decision_key *key, u64 id, const struct segment *g) {
+    key->id = id;
+    key->seq = g->seq;
+    key->size = g->payload;
+    key->dir = g->dir;
+    key->pad = 0;
+}
+
+/* Puts the decided bytes in place of the payload: length, IP header and both checksums follow. */
+static __always_inline int replace_payload(struct __sk_buff *skb, struct packet *p, const struct segment *g,
+                                           const struct decision_key *key, const struct decision *d) {
+    struct replacement *r = replacements.lookup((struct decision_key *)key);
+    u32 size = d->new_size;
+    u32 sum_change = d->sum_change;
+    if (!r || size == 0 || size > REPLACEMENT_MAX)
+        return -1;
+    u16 old_ip = p->ip_size, new_ip = p->ip_size - g->payload + size;
+    if (bpf_skb_change_tail(skb, g->payload_at + size, 0))
+        return -1;
+    if (bpf_skb_store_bytes(skb, g->payload_at, r->bytes, size, BPF_F_RECOMPUTE_CSUM))
+        return -1;
+    u32 sum_at = p->l4 + 16;
+    if (bpf_l4_csum_replace(skb, sum_at, 0, sum_change, 0))
+        return -1;
+    if (old_ip == new_ip)
+        return 0;
+    if (bpf_l4_csum_replace(skb, sum_at, bpf_htons(old_ip - p->header_size), bpf_htons(new_ip - p->header_size),
+                            BPF_F_PSEUDO_HDR | 2))
+        return -1;
+    __be16 from = bpf_htons(old_ip), to = bpf_htons(new_ip);
+    if (bpf_l3_csum_replace(skb, ETH_HEADER + 10, from, to, 2) ||
+        bpf_skb_store_bytes(skb, ETH_HEADER + 2, &to, 2, 0))
+        return -1;
+    p->ip_size = new_ip;
+    return 0;
+}
+
+static __always_inline bool helper_alive(const struct config *cfg, u32 now) {
+    u32 zero = 0;
+    u64 *beat = heartbeat.lookup(&zero);
+    return beat && *beat && now - (u32)*beat < cfg->helper_timeout;
+}
+
+static __always_inline void fill_punt(struct punt *m, const struct session_key *key, const struct session *s, u8 kind) {
+    m->time = bpf_ktime_get_ns();
+    m->id = s->id;
+    m->key = *key;
+    m->kind = kind;
+    m->alg = s->alg;
+    m->session_flags = s->flags;
+    m->public_ip = s->public_ip;
+    m->public_port = s->public_port;
+}
+
+/* Copies the frame to the helper. The caller drops the original whatever comes back. */
+static __always_inline u32 punt_frame(struct __sk_buff *skb, struct punt *m) {
+    if (skb->len > PUNT_FRAME_MAX)
+        return DROP_PUNT_TOO_BIG;
+    m->frame_size = skb->len;
+    m->ip_offset = ETH_HEADER;
+    int rc = punts.perf_submit_skb(skb, skb->len, m, sizeof(*m));
+    if (rc) {
+        count(COUNT_PUNTS_LOST, 1);
+        return DROP_PUNT_LOST;
+    }
+    count(COUNT_PUNTS, 1);
+    return DROP_PUNT_HELD;
+}
+
+
+/* The part of the gate that is about payload: 0 to go on, else a drop reason. */
+static __always_inline u32 gate_payload(struct __sk_buff *skb, const struct config *cfg, struct packet *p,
+                                        const struct segment *g, u64 id, int at, bool *undecided) {
+    struct decision_key key;
+    u64 digest = 0;
+    decision_key_of(&key, id, g);
+    *undecided = false;
+    struct decision *d = g->payload <= DIGEST_MAX ? decisions.lookup(&key) : 0;
+    if (!d || payload_digest(skb, g, cfg->secret, &digest) || d->digest != digest) {
+        *undecided = true;
+        return at == AT_TAP ? DROP_NO_DECISION : 0;
+    }
+    if (d->verdict == VERDICT_PASS) {
+        count(COUNT_DECISIONS_PASS, 1);
+        return 0;
+    }
+    if (d->verdict != VERDICT_REPLACE)
+        return DROP_DECISION_DROP;
+    count(COUNT_DECISIONS_REPLACE, 1);
+    return replace_payload(skb, p, g, &key, d) ? DROP_REWRITE_FAILED : 0;
+}
+
+/* A FIN or RST behind bytes that wait for the helper waits with them: no truncated stream (FTP-87). */
+static __always_inline bool end_must_wait(const struct packet *p, const struct segment *g, const struct track *t,
+                                          const struct adjust *adj) {
+    if (!(p->tcp_flags & (TCP_FIN | TCP_RST)) || g->payload)
+        return false;
+    u32 decided = adj ? adj->decided[g->dir] : t->isn[g->dir] + 1;
+    if (!seq_after(g->seq, decided))
+        return false;
+    return p->tcp_flags & TCP_FIN ? true : seq_after(t->next[g->dir], decided);
+}
+
+/* The whole gate for one segment of a control session. Returns 0 (goes on) or the drop reason of a held segment. */
+static __always_inline u32 alg_gate(struct __sk_buff *skb, const struct config *cfg, struct packet *p,
+                                    const struct session_key *key, struct session *s, u8 dir, int at, u32 now) {
+    struct segment g = {};
+    struct track *t = tracks.lookup((struct session_key *)key);
+    if (!t || t->id != s->id || load_segment(skb, p, dir, &g))
+        return DROP_STALE_DECISION;
+    struct adjust *adj = adjusts.lookup((struct session_key *)key);
+    if (adj && adj->id != s->id)
+        adj = 0;
+    if (at != AT_TAP)
+        track_segment(skb, p, t, &g, adj);
+    bool bypass = (adj && adj->flags & ADJUST_BYPASS) || t->flags & TRACK_UNTOUCHABLE;
+    bool undecided = false;
+    if (g.payload && p->tcp_flags & TCP_SYN)
+        return DROP_SYN_PAYLOAD;
+    if (g.payload && !bypass) {
+        count(COUNT_ALG_SEGMENTS, at != AT_TAP);
+        u32 refused = gate_payload(skb, cfg, p, &g, s->id, at, &undecided);
+        if (refused)
+            return refused;
+    } else if (!bypass && at != AT_TAP) {
+        undecided = end_must_wait(p, &g, t, adj);
+    }
+    if (undecided) {
+        if (helper_alive(cfg, now)) {
+            struct punt m = {};
+            fill_punt(&m, key, s, PUNT_SEGMENT);
+            m.dir = g.dir;
+            m.seq = g.seq;
+            m.payload_offset = g.payload_at;
+            m.payload_size = g.payload;
+            m.tcp_flags = p->tcp_flags;
+            m.acked[0] = t->acked[0];
+            m.acked[1] = t->acked[1];
+            return punt_frame(skb, &m);
+        }
+        if (!(cfg->flags & CONFIG_FAIL_OPEN))
+            return DROP_HELPER_DEAD;
+        t->flags |= TRACK_UNTOUCHABLE; /* not looked at again until it ends */
+        count(COUNT_FAIL_OPEN, 1);
+    }
+    if (adj && adjust_segment(skb, p, adj, g.dir, bpf_htonl(g.seq), bpf_htonl(g.ack)))
+        return DROP_REWRITE_FAILED;
+    return 0;
+}
+
+#endif

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * control.h: what user space must not do to a map itself, because it can't compare and swap: delete what looked idle,
+ * reserve and release ports. The request is the packet of a test-run; the answer is written into it.
+ */
+#ifndef ALGATE_CONTROL_H
+#define ALGATE_CONTROL_H
+
+/* Ends a session: marks it dead first, so that a packet that comes in between finds nothing to refresh. */
+static __always_inline bool session_end(const struct config *cfg, struct session_key *key, bool any, u32 now) {
+    struct session *s = sessions.lookup(key);
+    if (!s)
+        return false;
+    u64 word = s->state;
+    if (!any && session_alive(cfg, s, key->proto, now))
+        return false;
+    if (__sync_val_compare_and_swap(&s->state, word, STATE_DEAD) != word)
+        return false;
+    u32 index = s->port_index;
+    if (s->alg) {
+        tracks.delete(key);
+        adjusts.delete(key);
+    }
+    sessions.delete(key);
+    release_port(index, key->proto);
+    count(COUNT_SESSIONS_ENDED, 1);
+    return true;
+}
+
+static __always_inline void control_keys(const struct config *cfg, struct control *c, void *data_end, u32 now) {
+    u32 acted = 0, wanted = c->count, op = c->op;
+    for (u32 i = 0; i < CONTROL_BATCH; i++) {
+        struct session_key *at = &c->keys[i];
+        if (i >= wanted || (void *)(at + 1) > data_end)
+            break;
+        struct session_key key = *at;
+        if (op == CONTROL_SWEEP || op == CONTROL_KILL) {
+            acted += session_end(cfg, &key, op == CONTROL_KILL, now);
+            continue;
+        }
+        struct session *s = sessions.lookup(&key);
+        if (!s)
+            continue;
+        if (op == CONTROL_REFRESH)
+            s->last_seen = now;
+        else if (op == CONTROL_BYPASS)
+            s->alg = 0;
+        acted++;
+    }
+    c->count = acted;
+}
+
+static __always_inline u8 block_proto(u32 index) {
+    u32 row = (index >> 16) % 3;
+    return row == CLASS_TCP ? IPPROTO_TCP : row == CLASS_UDP ? IPPROTO_UDP : IPPROTO_ICMP;
+}
+
+/* The head of a request, copied: the packet can't be kept across the socket look-up. */
+struct control_head {
+    u32 op;
+    u32 count;
+    u32 port_index;
+    s32 error;
+    u64 owner;
+};
+
+static __always_inline void control_port(struct __sk_buff *skb, const struct config *cfg, struct control_head *h, u32 now) {
+    u8 proto = block_proto(h->port_index);
+    if (h->op == CONTROL_RESERVE) {
+        u32 address = (h->port_index >> 16) / 3;
+        s64 index = port_allocate(skb, cfg, address, proto, h->port_index & 0xffff, h->owner, 0, 0, now);
+        h->error = index < 0 ? -98 : 0; /* EADDRINUSE */
+        h->count = index >= 0;
+        h->port_index = index;
+        return;
+    }
+    struct port_slot *slot = ports.lookup(&h->port_index);
+    h->count = slot && slot->owner == h->owner;
+    if (slot && h->count)
+        port_put(h->port_index, slot, proto);
+}
+
+static __always_inline int run_control(struct __sk_buff *skb) {
+    void *data = (void *)(long)skb->data, *data_end = (void *)(long)skb->data_end;
+    struct control *c = data + ETH_HEADER;
+    struct config *cfg = get_config();
+    if (!cfg || (void *)&c->keys[0] > data_end)
+        return TC_ACT_SHOT;
+    u32 now = now_tick();
+    if (c->op != CONTROL_RESERVE && c->op != CONTROL_RELEASE) {
+        control_keys(cfg, c, data_end, now);
+        return TC_ACT_OK;
+    }
+    struct control_head head = {.op = c->op, .port_index = c->port_index, .owner = c->owner};
+    control_port(skb, cfg, &head, now);
+    bpf_skb_store_bytes(skb, ETH_HEADER, &head, sizeof(head), 0);
+    return TC_ACT_OK;
+}
+
+#endif

@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * flow.h: an existing session's packet, from the look-up to the wire; the ALG stage and fragments among them.
+ */
+#ifndef ALGATE_FLOW_H
+#define ALGATE_FLOW_H
+
+#define PACKET_HOST_TYPE 0 /* skb->pkt_type of a frame for our MAC */
+#define PULL_SIZE 134      /* Ethernet, IP and TCP headers at their longest */
+
+/* IPv4 without a VLAN tag: tagged frames on an untagged device are somebody else's. */
+static __always_inline bool is_plain_ip(struct __sk_buff *skb) {
+    return skb->protocol == bpf_htons(ETH_P_IP) && !skb->vlan_present;
+}
+
+/* Parses, with the headers made linear first where a driver left them in fragments. */
+static __always_inline int parse_skb(struct __sk_buff *skb, struct packet *p) {
+    void *data = (void *)(long)skb->data, *data_end = (void *)(long)skb->data_end;
+    if (data + PULL_SIZE > data_end && data_end - data < skb->len) {
+        bpf_skb_pull_data(skb, skb->len < PULL_SIZE ? skb->len : PULL_SIZE);
+        data = (void *)(long)skb->data;
+        data_end = (void *)(long)skb->data_end;
+    }
+    return parse_ip(p, data, data_end, ETH_HEADER, skb->len);
+}
+
+/* The transport header of a first fragment. */
+static __always_inline int parse_head(struct __sk_buff *skb, struct packet *p) {
+    void *data = (void *)(long)skb->data, *data_end = (void *)(long)skb->data_end;
+    return parse_transport(p, data + p->l4, data_end, p->ip_size - p->header_size);
+}
+
+/* Goes on in another program of the array. An empty slot means a half-loaded gateway: refuse rather than leak. */
+static __always_inline int next_stage(struct __sk_buff *skb, u32 stage, int at, u8 dir) {
+    skb->cb[0] = at;
+    skb->cb[1] = dir;
+    stages.call(skb, stage);
+    return drop(DROP_REWRITE_FAILED);
+}
+
+/* The session of a packet from outside, through the owner of its public port. */
+static __always_inline struct session *session_in(const struct packet *p, u32 address, struct session_key *key) {
+    u32 index = port_index(address, p->proto, bpf_ntohs(p->destination_port));
+    struct port_slot *slot = ports.lookup(&index);
+    u64 owner = slot ? slot->owner : 0;
+    if (!owner || owner_kind(owner) == PORT_LOCAL)
+        return 0;
+    key_in(key, p, owner_ip(owner), owner_port(owner));
+    struct session *s = sessions.lookup(key);
+    return s && s->port_index == index ? s : 0;
+}
+
+/* Addressed to a host that isn't us: multicast and other local addresses are the stack's; routed on, it would reach
+ * inside hosts directly. */
+static __always_inline int not_public(struct __sk_buff *skb, const struct config *cfg, const struct packet *p) {
+    struct next_hop next;
+    if (is_group(p->destination))
+        return TC_ACT_OK;
+    if (route_packet(skb, p, p->source, p->destination, cfg->wan, &next) == ROUTE_FORWARD)
+        return drop(DROP_NOT_OURS);
+    return TC_ACT_OK;
+}
+
+/* Whether the gateway may forward it past the stack: a TTL to spare, no options, a header that sums up right. */
+static __always_inline bool can_skip_stack(struct __sk_buff *skb, const struct packet *p) {
+    void *data = (void *)(long)skb->data, *data_end = (void *)(long)skb->data_end;
+    struct iphdr *ip = data + ETH_HEADER;
+    if ((void *)(ip + 1) > data_end)
+        return false;
+    return p->ttl > 1 && p->header_size == sizeof(*ip) && !p->fragment && ip_sum_ok(ip);
+}
+
+static __always_inline void account(u8 dir, const struct packet *p) {
+    count(dir == DIR_OUT ? COUNT_PACKETS_OUT : COUNT_PACKETS_IN, 1);
+    count(dir == DIR_OUT ? COUNT_BYTES_OUT : COUNT_BYTES_IN, p->ip_size);
+}
+
+/* Translates and sends out what an inside host sent. */
+static __always_inline int leave_out(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
+                                     struct session *s, int at, u32 now) {
+    struct next_hop next = {};
+    bool redirect = at != AT_WAN_OUT;
+    if (redirect) {
+        u32 from = at == AT_LAN ? skb->ingress_ifindex : cfg->lan[0];
+        bool direct = !(s->flags & SESSION_STACK) && can_skip_stack(skb, p);
+        if (!direct || route_packet(skb, p, p->source, p->destination, from, &next) != ROUTE_FORWARD ||
+            next.ifindex != cfg->wan) {
+            count(COUNT_TO_STACK, 1);
+            return TC_ACT_OK;
+        }
+    }
+    struct rewrite to = {.ip = s->public_ip, .port = s->public_port, .source = true, .hop = redirect};
+    session_touch(s, p, DIR_OUT, now);
+    if (p->fragment)
+        fragment_remember(p, DIR_OUT, to.ip, p->destination, now);
+    if (rewrite_skb(skb, p, &to))
+        return drop(DROP_REWRITE_FAILED);
+    account(DIR_OUT, p);
+    return redirect ? redirect_to(skb, &next) : TC_ACT_OK;
+}
+
+/* Translates and sends in what came for a session. What needs the stack goes on translated: its destination is routable. */
+static __always_inline int leave_in(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
+                                    struct session *s, const struct session_key *key, int at, u32 now) {
+    struct next_hop next = {};
+    bool direct = !(s->flags & SESSION_STACK) && can_skip_stack(skb, p) &&
+                  route_packet(skb, p, p->source, key->inside_ip, cfg->wan, &next) == ROUTE_FORWARD;
+    struct rewrite to = {.ip = key->inside_ip, .port = key->inside_port, .source = false, .hop = direct};
+    session_touch(s, p, DIR_IN, now);
+    if (p->fragment)
+        fragment_remember(p, DIR_IN, p->source, to.ip, now);
+    if (rewrite_skb(skb, p, &to))
+        return drop(DROP_REWRITE_FAILED);
+    account(DIR_IN, p);
+    if (direct)
+        return redirect_to(skb, &next);
+    count(COUNT_TO_STACK, 1);
+    return TC_ACT_OK;
+}
+
+/* A finished frame of the helper: only the next hop is missing. */
+static __always_inline int leave_raw(struct __sk_buff *skb, const struct config *cfg, bool out) {
+    struct packet p = {};
+    struct next_hop next = {};
+    int parsed = parse_skb(skb, &p);
+    if (parsed == PARSED_MALFORMED)
+        return drop(DROP_MALFORMED);
+    u32 from = out ? cfg->lan[0] : cfg->wan;
+    if (route_packet(skb, &p, out ? 0 : p.source, p.destination, from, &next) != ROUTE_FORWARD)
+        return drop(DROP_NO_ROUTE);
+    return redirect_to(skb, &next);
+}
+
+static __always_inline int alg_out(struct __sk_buff *skb, int at) {
+    struct config *cfg = get_config();
+    struct packet p = {};
+    struct session_key key;
+    if (!cfg || parse_skb(skb, &p) != PARSED_FLOW)
+        return drop(DROP_MALFORMED);
+    u32 now = now_tick();
+    key_out(&key, &p);
+    struct session *s = sessions.lookup(&key);
+    if (!s)
+        return drop(DROP_RACE);
+    if (at == AT_LAN) { /* what needs the stack meets the gate at WAN egress instead */
+        struct next_hop next;
+        if (!can_skip_stack(skb, &p) || s->flags & SESSION_STACK ||
+            route_packet(skb, &p, p.source, p.destination, skb->ingress_ifindex, &next) != ROUTE_FORWARD ||
+            next.ifindex != cfg->wan)
+            return TC_ACT_OK;
+    }
+    u32 refused = alg_gate(skb, cfg, &p, &key, s, DIR_OUT, at, now);
+    if (refused)
+        return drop(refused);
+    return leave_out(skb, cfg, &p, s, at, now);
+}
+
+static __always_inline int alg_in(struct __sk_buff *skb, int at) {
+    struct config *cfg = get_config();
+    struct packet p = {};
+    struct session_key key;
+    if (!cfg || parse_skb(skb, &p) != PARSED_FLOW)
+        return drop(DROP_MALFORMED);
+    u32 now = now_tick();
+    int address = public_slot(cfg, p.destination);
+    struct session *s = address < 0 ? 0 : session_in(&p, address, &key);
+    if (!s)
+        return drop(DROP_RACE);
+    u32 refused = alg_gate(skb, cfg, &p, &key, s, DIR_IN, at, now);
+    if (refused)
+        return drop(refused);
+    return leave_in(skb, cfg, &p, s, &key, at, now);
+}
+
+static __always_inline int fragment_out(struct __sk_buff *skb, const struct config *cfg, struct packet *p, int at) {
+    u32 now = now_tick();
+    if (!is_first_fragment(p))
+        return skb->ingress_ifindex == 0 && public_slot(cfg, p->source) >= 0 ? TC_ACT_OK
+                                                                             : fragment_tail(skb, p, DIR_OUT, now);
+    if (parse_head(skb, p) != PARSED_FLOW)
+        return drop(DROP_MALFORMED);
+    struct session_key key;
+    key_out(&key, p);
+    struct session *s = sessions.lookup(&key);
+    if (!s || !session_alive(cfg, s, p->proto, now))
+        return next_stage(skb, STAGE_NEW_OUT, at, DIR_OUT);
+    return s->alg ? drop(DROP_FRAGMENT_CONTROL) : leave_out(skb, cfg, p, s, at, now);
+}
+
+static __always_inline int fragment_in(struct __sk_buff *skb, const struct config *cfg, struct packet *p, int at) {
+    u32 now = now_tick();
+    if (!is_first_fragment(p))
+        return fragment_tail(skb, p, DIR_IN, now);
+    if (parse_head(skb, p) != PARSED_FLOW)
+        return drop(DROP_MALFORMED);
+    int address = public_slot(cfg, p->destination);
+    struct session_key key;
+    struct session *s = address < 0 ? 0 : session_in(p, address, &key);
+    if (!s || !session_alive(cfg, s, p->proto, now))
+        return next_stage(skb, STAGE_NEW_IN, at, DIR_IN);
+    return s->alg ? drop(DROP_FRAGMENT_CONTROL) : leave_in(skb, cfg, p, s, &key, at, now);
+}
+
+#endif

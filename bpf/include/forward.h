@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * forward.h: where a packet goes next. Routes are asked of the kernel's FIB; nothing is dropped here for want of a
+ * neighbour: bpf_redirect_neigh resolves it.
+ */
+#ifndef ALGATE_FORWARD_H
+#define ALGATE_FORWARD_H
+
+/* Where a program stands; passed between stages in skb->cb[0]. */
+enum place {
+    AT_LAN,
+    AT_WAN_IN,
+    AT_WAN_OUT,
+    AT_TAP,
+};
+
+/* skb->tc_index of a packet that a shortcut has translated: WAN egress runs again after the redirect. */
+#define TRANSLATED 0xa17e
+
+/* BCC 0.26 declares this helper with three arguments; the kernel takes four (Linux 5.10). */
+static long (*redirect_neigh)(u32 ifindex, struct bpf_redir_neigh *params, int size, u64 flags) = (void *)152;
+
+struct next_hop {
+    u32 ifindex;
+    __be32 gateway;
+};
+
+enum route {
+    ROUTE_FORWARD, /* can be redirected */
+    ROUTE_STACK,   /* the stack must see it: too big, no route, local */
+};
+
+/* What the FIB says of a packet with these addresses that came in by `ifindex`. gso: its segments are judged by the device's MTU. */
+static __always_inline int route_packet(struct __sk_buff *skb, const struct packet *p, __be32 source, __be32 destination,
+                                        u32 ifindex, struct next_hop *next) {
+    struct bpf_fib_lookup fib = {};
+    fib.family = 2; /* AF_INET */
+    fib.ifindex = ifindex;
+    fib.l4_protocol = p->proto;
+    fib.tot_len = skb->gso_size ? 0 : p->ip_size;
+    fib.ipv4_src = source;
+    fib.ipv4_dst = destination;
+    long rc = bpf_fib_lookup(skb, &fib, sizeof(fib), 0);
+    next->ifindex = fib.ifindex;
+    next->gateway = fib.ipv4_dst; /* the next hop's address, or the destination's own on the link */
+    return rc == BPF_FIB_LKUP_RET_SUCCESS || rc == BPF_FIB_LKUP_RET_NO_NEIGH ? ROUTE_FORWARD : ROUTE_STACK;
+}
+
+static __always_inline int redirect_to(struct __sk_buff *skb, const struct next_hop *next) {
+    count(COUNT_TC_REDIRECTED, 1);
+    skb->tc_index = TRANSLATED;
+    struct bpf_redir_neigh params = {};
+    params.nh_family = 2;
+    params.ipv4_nh = next->gateway;
+    return redirect_neigh(next->ifindex, &params, sizeof(params), 0);
+}
+
+static __always_inline bool is_lan(const struct config *cfg, u32 ifindex) {
+    for (int i = 0; i < MAX_LANS; i++) {
+        if (!cfg->lan[i])
+            return false;
+        if (cfg->lan[i] == ifindex)
+            return true;
+    }
+    return false;
+}
+
+/* Row block of a public address, or -1. */
+static __always_inline int public_slot(const struct config *cfg, __be32 ip) {
+    for (int i = 0; i < MAX_PUBLIC; i++) {
+        if (i >= cfg->public_count)
+            return -1;
+        if (cfg->public_ip[i] == ip)
+            return i;
+    }
+    return -1;
+}
+
+/* The public address of an inside host: always the same one (paired pooling, RFC 4787 REQ-2). */
+static __always_inline u32 paired_address(const struct config *cfg, __be32 inside_ip) {
+    u32 hash = inside_ip * 0x9E3779B1;
+    return cfg->public_count > 1 ? (hash >> 16) % cfg->public_count : 0;
+}
+
+#endif

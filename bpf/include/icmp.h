@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * icmp.h: ICMP errors about a session (RFC 5508 sections 4 and 5). The quoted packet is restored to what its sender
+ * sent; type and code stay. An error never refreshes, changes or ends a session (REQ-6).
+ */
+#ifndef ALGATE_ICMP_H
+#define ALGATE_ICMP_H
+
+/* The first 28 bytes of the quote and where it lies: what every error carries (RFC 792). */
+struct quote {
+    u32 at;      /* offset of the quoted IP header */
+    u32 l4;      /* offset of the quoted transport header */
+    struct packet inner;
+};
+
+static __always_inline int parse_quote(struct __sk_buff *skb, const struct packet *p, struct quote *q) {
+    struct iphdr ip;
+    __be16 words[4];
+    q->at = p->l4 + 8;
+    if (bpf_skb_load_bytes(skb, q->at, &ip, sizeof(ip)) || ip.version != 4 || ip.ihl < 5)
+        return -1;
+    q->l4 = q->at + ip.ihl * 4;
+    if (bpf_skb_load_bytes(skb, q->l4, words, sizeof(words)))
+        return -1;
+    if (q->l4 + 8 > ETH_HEADER + p->ip_size || bpf_ntohs(ip.frag_off) & IP_OFFSET_MASK)
+        return -1;
+    q->inner.source = ip.saddr;
+    q->inner.destination = ip.daddr;
+    q->inner.proto = ip.protocol;
+    q->inner.source_port = words[0];
+    q->inner.destination_port = words[1];
+    q->inner.sum = words[3]; /* UDP */
+    if (ip.protocol == IPPROTO_ICMP) {
+        q->inner.icmp_type = words[0] & 0xff;
+        q->inner.source_port = q->inner.destination_port = words[2];
+        q->inner.sum = words[1];
+        return icmp_is_query(q->inner.icmp_type) ? 0 : -1;
+    }
+    return ip.protocol == IPPROTO_TCP || ip.protocol == IPPROTO_UDP ? 0 : -1;
+}
+
+/* A changed field inside the quote: the ICMP checksum covers it. */
+static __always_inline int put_quoted(struct __sk_buff *skb, u32 icmp_sum_at, u32 at, u32 from, u32 to, u32 size) {
+    if (bpf_l4_csum_replace(skb, icmp_sum_at, from, to, size))
+        return -1;
+    return bpf_skb_store_bytes(skb, at, &to, size, 0);
+}
+
+/* Restores one end point of the quote. source: the quoted packet's source, else its destination. */
+static __always_inline int restore_quote(struct __sk_buff *skb, const struct packet *p, const struct quote *q,
+                                         bool source, __be32 ip, __be16 port) {
+    u32 icmp_sum = p->l4 + 2;
+    __be32 old_ip = source ? q->inner.source : q->inner.destination;
+    __be16 old_port = source ? q->inner.source_port : q->inner.destination_port;
+    __be16 old_ip_sum;
+    if (bpf_skb_load_bytes(skb, q->at + 10, &old_ip_sum, 2))
+        return -1;
+    __be16 new_ip_sum = csum_apply(old_ip_sum, csum_change4(0, old_ip, ip));
+    u32 change = csum_change2(q->inner.proto == IPPROTO_ICMP ? 0 : csum_change4(0, old_ip, ip), old_port, port);
+    u32 port_at = q->l4 + (q->inner.proto == IPPROTO_ICMP ? 4 : source ? 0 : 2);
+    if (put_quoted(skb, icmp_sum, q->at + (source ? 12 : 16), old_ip, ip, 4) ||
+        put_quoted(skb, icmp_sum, q->at + 10, old_ip_sum, new_ip_sum, 2) ||
+        put_quoted(skb, icmp_sum, port_at, old_port, port, 2))
+        return -1;
+    u32 sum_at = q->l4 + sum_offset(q->inner.proto);
+    __be16 old_sum = q->inner.sum;
+    if (q->inner.proto == IPPROTO_TCP) { /* 16 bytes in: often not quoted */
+        if (sum_at + 2 > ETH_HEADER + p->ip_size || bpf_skb_load_bytes(skb, sum_at, &old_sum, 2))
+            return 0;
+    } else if (q->inner.proto == IPPROTO_UDP && !old_sum) {
+        return 0;
+    }
+    return put_quoted(skb, icmp_sum, sum_at, old_sum, csum_apply(old_sum, change), 2);
+}
+
+/* One address of the outer header; ICMP has no pseudo header. */
+static __always_inline int put_outer(struct __sk_buff *skb, u32 at, __be32 from, __be32 to) {
+    if (from == to)
+        return 0;
+    if (bpf_l3_csum_replace(skb, ETH_HEADER + 10, from, to, 4))
+        return -1;
+    return bpf_skb_store_bytes(skb, at, &to, 4, BPF_F_RECOMPUTE_CSUM);
+}
+
+/* From outside, about a packet that an inside host sent. */
+static __always_inline int icmp_error_in(struct __sk_buff *skb, const struct config *cfg, const struct packet *p, u32 now) {
+    struct quote q = {};
+    int address = public_slot(cfg, p->destination);
+    if (address < 0 || parse_quote(skb, p, &q))
+        return drop(DROP_ICMP_INVALID);
+    int owner_address = public_slot(cfg, q.inner.source);
+    if (owner_address < 0)
+        return drop(DROP_ICMP_INVALID);
+    u32 index = port_index(owner_address, q.inner.proto, bpf_ntohs(q.inner.source_port));
+    struct port_slot *slot = ports.lookup(&index);
+    u64 owner = slot ? slot->owner : 0;
+    if (!owner || owner_kind(owner) == PORT_LOCAL)
+        return TC_ACT_OK; /* about the gateway's own traffic, or nobody's: the stack judges */
+    struct session_key key = {};
+    key.inside_ip = owner_ip(owner);
+    key.inside_port = owner_port(owner);
+    key.remote_ip = q.inner.destination;
+    key.remote_port = q.inner.proto == IPPROTO_ICMP ? 0 : q.inner.destination_port;
+    key.proto = q.inner.proto;
+    struct session *s = sessions.lookup(&key);
+    if (!s || s->port_index != index || !session_alive(cfg, s, key.proto, now))
+        return drop(DROP_NO_SESSION);
+    if (restore_quote(skb, p, &q, true, key.inside_ip, key.inside_port) ||
+        put_outer(skb, ETH_HEADER + 16, p->destination, key.inside_ip))
+        return drop(DROP_REWRITE_FAILED);
+    count(COUNT_ICMP_ERRORS, 1);
+    return TC_ACT_OK; /* by the stack: it forwards, decrements the TTL, or answers */
+}
+
+/* Towards outside, about a packet that came in: made by an inside host, a router inside, or the gateway's own stack. */
+static __always_inline int icmp_error_out(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
+                                          bool local, u32 now) {
+    struct quote q = {};
+    if (parse_quote(skb, p, &q))
+        return local ? TC_ACT_OK : drop(DROP_ICMP_INVALID);
+    struct session_key key = {};
+    key.inside_ip = q.inner.destination;
+    key.inside_port = q.inner.destination_port;
+    key.remote_ip = q.inner.source;
+    key.remote_port = q.inner.proto == IPPROTO_ICMP ? 0 : q.inner.source_port;
+    key.proto = q.inner.proto;
+    struct session *s = sessions.lookup(&key);
+    if (!s || !session_alive(cfg, s, key.proto, now))
+        return local ? TC_ACT_OK : drop(DROP_NO_SESSION);
+    if (restore_quote(skb, p, &q, false, s->public_ip, s->public_port) ||
+        (public_slot(cfg, p->source) < 0 && put_outer(skb, ETH_HEADER + 12, p->source, s->public_ip)))
+        return drop(DROP_REWRITE_FAILED);
+    count(COUNT_ICMP_ERRORS, 1);
+    return TC_ACT_OK;
+}
+
+#endif

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * maps.h: every map, with the reason for its kind and size. Pinned under PIN_DIR, so that a new program finds the
+ * entries of the old one. The loader defines PIN_DIR, MAX_SESSIONS, PORT_ROWS.
+ */
+#ifndef ALGATE_MAPS_H
+#define ALGATE_MAPS_H
+
+#define PINNED(kind, key, leaf, name, size) BPF_TABLE_PINNED(kind, key, leaf, name, size, PIN_DIR "/" #name)
+/* Memory is taken entry by entry: for tables that are large at most and small as a rule. */
+#define PINNED_LAZY(kind, key, leaf, name, size) \
+    BPF_TABLE_PINNED(kind, key, leaf, name, size, PIN_DIR "/" #name, BPF_F_NO_PREALLOC)
+
+/* One entry a session, by the inside view; the outside view reaches it through `ports`, so no second key is stored. */
+PINNED("hash", struct session_key, struct session, sessions, MAX_SESSIONS);
+/* Direct-mapped: the row number is the public port, so an inbound packet finds its owner without hashing. */
+PINNED("array", u32, struct port_slot, ports, PORT_ROWS);
+PINNED_LAZY("hash", struct mapping_key, struct mapping, mappings, MAX_SESSIONS);
+
+PINNED("array", u32, struct forward, forwards, MAX_FORWARDS);
+PINNED_LAZY("lpm_trie", struct forward_source_key, u32, forward_sources, 8192);
+PINNED_LAZY("hash", struct service_key, u32, alg_ports, 1024);
+PINNED_LAZY("hash", struct service_key, u32, allow_out, 65536);
+
+/* One control session has at most a few of each. */
+PINNED_LAZY("hash", struct expectation_key, struct expectation, expectations, 65536);
+PINNED_LAZY("hash", struct session_key, struct adjust, adjusts, 65536);
+PINNED_LAZY("hash", struct session_key, struct track, tracks, 65536);
+PINNED_LAZY("hash", struct decision_key, struct decision, decisions, 262144);
+PINNED_LAZY("hash", struct decision_key, struct replacement, replacements, 65536);
+/* Bytes acknowledged in the receiver's name, for a helper that starts after a crash; the kernel only keeps them. */
+PINNED_LAZY("hash", struct decision_key, struct replacement, held, 65536);
+
+PINNED("array", u32, struct config, configs, 1);
+PINNED("array", u32, u64, heartbeat, 1); /* tick of the helper's last sign of life */
+PINNED("percpu_array", u32, u64, counters, COUNTER_COUNT);
+PINNED("percpu_array", u32, u64, drops, 128);
+/* The least recently used goes: a lost entry costs the rest of one fragmented packet. */
+PINNED("lru_hash", struct fragment_key, struct fragment, fragments, 8192);
+
+PINNED("prog", u32, u32, stages, 8);
+
+BPF_PERF_OUTPUT(punts);
+BPF_PERCPU_ARRAY(scratch, struct scratch, 1);
+
+#endif

@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * seqadj.h: TCP numbers through the corrections of a control session. algate.alg.corrections is the same in Python, and
+ * a test holds the two together.
+ *
+ * A stretch [start, end) of the sender's stream left as end - start + after - before bytes. Numbers before it shift by
+ * `before`, from its end on by `after`. A receiver that acknowledges part of a stretch has acknowledged none of it.
+ */
+#ifndef ALGATE_SEQADJ_H
+#define ALGATE_SEQADJ_H
+
+/* A sender's number as the receiver must see it. */
+static __always_inline u32 shift_seq(const struct adjust *adj, u8 dir, u32 seq) {
+    s32 delta = adj->base[dir & 1];
+    u32 kept = adj->count[dir & 1];
+    for (u32 i = 0; i < MAX_CORRECTIONS; i++) {
+        if (i >= kept)
+            break;
+        const struct correction *c = &adj->at[(dir & 1) * MAX_CORRECTIONS + i];
+        if (!seq_after(c->end, seq)) {
+            delta = c->after;
+            continue;
+        }
+        if (seq_after(seq, c->start)) {
+            u32 inside = seq - c->start, room = c->end - c->start + c->after - c->before;
+            return c->start + c->before + (inside < room ? inside : room);
+        }
+        break;
+    }
+    return seq + delta;
+}
+
+/* A receiver's acknowledgement (or SACK edge) of the data of `dir` in the sender's numbers. */
+static __always_inline u32 unshift_ack(const struct adjust *adj, u8 dir, u32 ack) {
+    s32 delta = adj->base[dir & 1];
+    u32 kept = adj->count[dir & 1];
+    for (u32 i = 0; i < MAX_CORRECTIONS; i++) {
+        if (i >= kept)
+            break;
+        const struct correction *c = &adj->at[(dir & 1) * MAX_CORRECTIONS + i];
+        if (!seq_after(c->end + c->after, ack)) {
+            delta = c->after;
+            continue;
+        }
+        if (seq_after(ack, c->start + c->before))
+            return c->start;
+        break;
+    }
+    return ack - delta;
+}
+
+/* Writes one changed 32-bit number of the TCP header. */
+static __always_inline int put_number(struct __sk_buff *skb, const struct packet *p, u32 offset, __be32 from, __be32 to) {
+    if (from == to)
+        return 0;
+    if (bpf_l4_csum_replace(skb, p->l4 + 16, from, to, 4))
+        return -1;
+    return bpf_skb_store_bytes(skb, p->l4 + offset, &to, 4, 0);
+}
+
+static __always_inline u32 get_be32(const u8 *bytes, u32 at) {
+    return (u32)bytes[at & 63] << 24 | (u32)bytes[(at + 1) & 63] << 16 | (u32)bytes[(at + 2) & 63] << 8 |
+           bytes[(at + 3) & 63];
+}
+
+static __always_inline struct scratch *load_options(struct __sk_buff *skb, const struct packet *p, u32 *size) {
+    u32 zero = 0, words = (p->tcp_header - 20) & 0x3c;
+    struct scratch *room = scratch.lookup(&zero);
+    if (!room || words < 4 || words > OPTIONS_MAX || bpf_skb_load_bytes(skb, p->l4 + 20, room->options, words))
+        return 0;
+    *size = words;
+    return room;
+}
+
+/* Where the SACK option's first edge lies, and how many edges there are; 0 if there is none. */
+static __always_inline u32 find_sack(const u8 *options, u32 size, u32 *edges) {
+    u32 at = 0;
+    for (int i = 0; i < 20; i++) {
+        if (at + 1 >= size)
+            return 0;
+        u8 kind = options[at & 63], length = options[(at + 1) & 63];
+        if (kind == 0)
+            return 0;
+        if (kind == 1) {
+            at++;
+            continue;
+        }
+        if (length < 2)
+            return 0;
+        if (kind == 5) {
+            *edges = (length - 2) / 4;
+            return at + 2;
+        }
+        at += length;
+    }
+    return 0;
+}
+
+/* Maps every SACK edge (RFC 2018 section 3; the first block may be a D-SACK, RFC 2883). */
+static __always_inline int shift_sack(struct __sk_buff *skb, const struct packet *p, const struct adjust *adj, u8 data_dir) {
+    u32 size = 0, edges = 0;
+    struct scratch *room = p->tcp_header > 20 ? load_options(skb, p, &size) : 0;
+    u32 first = room ? find_sack(room->options, size, &edges) : 0;
+    if (!first || first + edges * 4 > size)
+        return 0;
+    __builtin_memcpy(room->changed, room->options, sizeof(room->changed));
+    for (u32 i = 0; i < 8; i++) {
+        u32 at = first + i * 4;
+        if (i >= edges)
+            break;
+        u32 value = unshift_ack(adj, data_dir, get_be32(room->options, at));
+        room->changed[at & 63] = value >> 24;
+        room->changed[(at + 1) & 63] = value >> 16;
+        room->changed[(at + 2) & 63] = value >> 8;
+        room->changed[(at + 3) & 63] = value;
+    }
+    s64 change = bpf_csum_diff((void *)room->options, OPTIONS_MAX, (void *)room->changed, OPTIONS_MAX, 0);
+    size &= 0x3c;
+    if (change < 0 || size < 4 || size > OPTIONS_MAX || bpf_l4_csum_replace(skb, p->l4 + 16, 0, change, 0))
+        return -1;
+    return bpf_skb_store_bytes(skb, p->l4 + 20, room->changed, size, 0);
+}
+
+/* Sequence number, acknowledgement and SACK edges of a segment of direction `dir`. */
+static __always_inline int adjust_segment(struct __sk_buff *skb, const struct packet *p, const struct adjust *adj, u8 dir,
+                                          __be32 seq, __be32 ack) {
+    if (put_number(skb, p, 4, seq, bpf_htonl(shift_seq(adj, dir, bpf_ntohl(seq)))))
+        return -1;
+    u8 data_dir = !dir;
+    if (!(p->tcp_flags & TCP_ACK) || (!adj->count[data_dir] && !adj->base[data_dir]))
+        return 0;
+    if (put_number(skb, p, 8, ack, bpf_htonl(unshift_ack(adj, data_dir, bpf_ntohl(ack)))))
+        return -1;
+    return shift_sack(skb, p, adj, data_dir);
+}
+
+#endif

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * session.h: the state and age of one session. Knows nothing of packets' bytes or of ports.
+ *
+ * The race: two CPUs may carry one session at once. State moves by compare-and-swap, the loser's move is recomputed
+ * from the winner's state (at most twice, then left to the next packet). last_seen is a plain store of nearly equal values.
+ */
+#ifndef ALGATE_SESSION_H
+#define ALGATE_SESSION_H
+
+#define STATE_MASK 0xff
+
+static __always_inline u32 state_timeout(const struct config *cfg, u8 state, u8 proto) {
+    if (proto == IPPROTO_TCP) {
+        switch (state) {
+        case STATE_NEW:
+            return cfg->timeouts[TIMEOUT_TCP_OPENING];
+        case STATE_ESTABLISHED:
+        case STATE_FIN_IN: /* half-closed streams may still carry data: RFC 6146 section 3.5.2.2 */
+        case STATE_FIN_OUT:
+            return cfg->timeouts[TIMEOUT_TCP_ESTABLISHED];
+        case STATE_RESET:
+            return cfg->timeouts[TIMEOUT_TCP_RESET];
+        default:
+            return cfg->timeouts[TIMEOUT_TCP_CLOSING];
+        }
+    }
+    return proto == IPPROTO_UDP ? cfg->timeouts[TIMEOUT_UDP] : cfg->timeouts[TIMEOUT_ICMP];
+}
+
+static __always_inline bool session_alive(const struct config *cfg, const struct session *s, u8 proto, u32 now) {
+    u8 state = s->state & STATE_MASK;
+    return state != STATE_DEAD && now - s->last_seen < state_timeout(cfg, state, proto);
+}
+
+/* The next state word for a TCP segment, after RFC 6146 section 3.5.2.2 and RFC 7857 section 2. */
+static __always_inline u64 tcp_next(u64 word, u8 flags, u8 dir) {
+    u8 state = word & STATE_MASK;
+    u64 syns = word & (BIT_SYN_OUT | BIT_SYN_IN);
+    if (flags & TCP_RST)
+        return STATE_RESET | syns;
+    if (flags & TCP_SYN) {
+        u64 both = syns | (dir == DIR_OUT ? BIT_SYN_OUT : BIT_SYN_IN);
+        if (state == STATE_NEW || state == STATE_RESET)
+            return (both == (BIT_SYN_OUT | BIT_SYN_IN) ? STATE_ESTABLISHED : STATE_NEW) | both;
+        return word;
+    }
+    if (flags & TCP_FIN) {
+        u8 own = dir == DIR_OUT ? STATE_FIN_OUT : STATE_FIN_IN;
+        u8 other = dir == DIR_OUT ? STATE_FIN_IN : STATE_FIN_OUT;
+        if (state == STATE_ESTABLISHED || state == STATE_RESET)
+            return own | syns;
+        if (state == other)
+            return STATE_CLOSING | syns;
+        return word;
+    }
+    if (state == STATE_CLOSING)
+        return STATE_TIME_WAIT | syns;
+    if (state == STATE_RESET) /* anything but another RST revives: RFC 7857 section 2.2 */
+        return STATE_ESTABLISHED | syns;
+    return word;
+}
+
+/* A SYN that begins a new connection on the 5-tuple of one that is ending: RFC 7857 section 2.1 via RFC 6146. */
+static __always_inline bool tcp_reopens(u64 word, u8 flags) {
+    u8 state = word & STATE_MASK;
+    return (flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN && state >= STATE_FIN_IN && state <= STATE_RESET;
+}
+
+static __always_inline u64 next_state(u64 word, const struct packet *p, u8 dir) {
+    if (p->proto == IPPROTO_TCP)
+        return tcp_next(word, p->tcp_flags, dir);
+    if (dir == DIR_IN && (word & STATE_MASK) == STATE_UNREPLIED)
+        return STATE_ACTIVE;
+    return word;
+}
+
+/* Accounts one packet. UDP and ICMP live on what the inside sends: inbound junk must not keep them alive (RFC 7857 section 7). */
+static __always_inline void session_touch(struct session *s, const struct packet *p, u8 dir, u32 now) {
+    u64 word = s->state;
+    u64 next = next_state(word, p, dir);
+    if (next != word) {
+        u64 seen = __sync_val_compare_and_swap(&s->state, word, next);
+        if (seen != word && (seen & STATE_MASK) != STATE_DEAD) {
+            next = next_state(seen, p, dir);
+            if (next != seen)
+                __sync_val_compare_and_swap(&s->state, seen, next);
+        }
+    }
+    bool refresh = p->proto == IPPROTO_TCP ? !(p->tcp_flags & TCP_RST) || next != word : dir == DIR_OUT || next != word;
+    if (refresh && s->last_seen != now)
+        s->last_seen = now;
+    s->packets[dir & 1] += 1;
+    s->bytes[dir & 1] += p->ip_size;
+}
+
+#endif

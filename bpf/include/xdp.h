@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * xdp.h: the fast path: established sessions without ALG work. Whatever isn't plainly one of those goes on to TC
+ * **unwritten**, or it would be translated twice.
+ */
+#ifndef ALGATE_XDP_H
+#define ALGATE_XDP_H
+
+static __always_inline bool same_mac(const u8 *frame, const u8 *mac) {
+    const u16 *a = (const void *)frame, *b = (const void *)mac;
+    return a[0] == b[0] && a[1] == b[1] && a[2] == b[2];
+}
+
+/* Frames with options, fragments, flags that move the state, or a checksum left to be finished are TC's. */
+static __always_inline bool xdp_parse(struct xdp_md *ctx, struct packet *p) {
+    void *data = (void *)(long)ctx->data, *data_end = (void *)(long)ctx->data_end;
+    struct ethhdr *eth = data;
+    struct iphdr *ip = data + ETH_HEADER;
+    if ((void *)(ip + 1) > data_end || eth->h_proto != bpf_htons(ETH_P_IP) || ip->ihl != 5)
+        return false;
+    if (parse_ip(p, data, data_end, ETH_HEADER, data_end - data) != PARSED_FLOW || p->ttl <= 1 || !ip_sum_ok(ip))
+        return false;
+    if (p->proto == IPPROTO_ICMP)
+        return true;
+    if (p->proto == IPPROTO_TCP && p->tcp_flags & (TCP_SYN | TCP_FIN | TCP_RST))
+        return false;
+    return p->sum != pseudo_sum(p->source, p->destination, p->proto, p->ip_size - p->header_size);
+}
+
+static __always_inline bool xdp_eligible(const struct config *cfg, const struct session *s, const struct packet *p, u32 now) {
+    u8 state = s->state & STATE_MASK;
+    return (state == STATE_ESTABLISHED || state == STATE_ACTIVE) && !s->alg && !(s->flags & SESSION_STACK) &&
+           session_alive(cfg, s, p->proto, now);
+}
+
+static __always_inline int xdp_leave(struct xdp_md *ctx, const struct packet *p, struct session *s, u8 dir,
+                                     const struct rewrite *to, u32 wan, u32 now) {
+    struct bpf_fib_lookup fib = {};
+    fib.family = 2;
+    fib.ifindex = ctx->ingress_ifindex;
+    fib.l4_protocol = p->proto;
+    fib.tot_len = p->ip_size;
+    fib.ipv4_src = p->source;
+    fib.ipv4_dst = dir == DIR_OUT ? p->destination : to->ip;
+    if (bpf_fib_lookup(ctx, &fib, sizeof(fib), 0) != BPF_FIB_LKUP_RET_SUCCESS || (wan && fib.ifindex != wan))
+        return XDP_PASS;
+    void *data = (void *)(long)ctx->data, *data_end = (void *)(long)ctx->data_end;
+    struct ethhdr *eth = data;
+    if ((void *)(eth + 1) > data_end || rewrite_direct(data, data_end, p, to))
+        return XDP_PASS;
+    __builtin_memcpy(eth->h_dest, fib.dmac, 6);
+    __builtin_memcpy(eth->h_source, fib.smac, 6);
+    session_touch(s, p, dir, now);
+    account(dir, p);
+    count(COUNT_XDP_REDIRECTED, 1);
+    return bpf_redirect(fib.ifindex, 0);
+}
+
+static __always_inline int xdp_outbound(struct xdp_md *ctx) {
+    struct config *cfg = get_config();
+    struct packet p = {};
+    if (!cfg || !xdp_parse(ctx, &p))
+        return XDP_PASS;
+    void *data = (void *)(long)ctx->data, *data_end = (void *)(long)ctx->data_end;
+    bool ours = false;
+    for (int i = 0; i < MAX_LANS; i++) {
+        if (!cfg->lan[i])
+            break;
+        if (cfg->lan[i] == ctx->ingress_ifindex) {
+            ours = data + 6 <= data_end && same_mac(data, &cfg->lan_mac[i * 8]);
+            break;
+        }
+    }
+    if (!ours)
+        return XDP_PASS;
+    u32 now = now_tick();
+    struct session_key key;
+    key_out(&key, &p);
+    struct session *s = sessions.lookup(&key);
+    if (!s || !xdp_eligible(cfg, s, &p, now))
+        return XDP_PASS;
+    struct rewrite to = {.ip = s->public_ip, .port = s->public_port, .source = true, .hop = true};
+    return xdp_leave(ctx, &p, s, DIR_OUT, &to, cfg->wan, now);
+}
+
+static __always_inline int xdp_inbound(struct xdp_md *ctx) {
+    struct config *cfg = get_config();
+    struct packet p = {};
+    if (!cfg || !xdp_parse(ctx, &p) || (p.proto == IPPROTO_ICMP && p.icmp_type == 8))
+        return XDP_PASS;
+    void *data = (void *)(long)ctx->data, *data_end = (void *)(long)ctx->data_end;
+    if (data + 6 > data_end || !same_mac(data, cfg->wan_mac))
+        return XDP_PASS;
+    int address = public_slot(cfg, p.destination);
+    if (address < 0)
+        return XDP_PASS;
+    u32 now = now_tick();
+    struct session_key key;
+    struct session *s = session_in(&p, address, &key);
+    if (!s || !xdp_eligible(cfg, s, &p, now))
+        return XDP_PASS;
+    struct rewrite to = {.ip = key.inside_ip, .port = key.inside_port, .source = false, .hop = true};
+    return xdp_leave(ctx, &p, s, DIR_IN, &to, 0, now);
+}
+
+#endif
