@@ -46,7 +46,7 @@ COUNT_MAX = (1 << 32) - 1
 DATAPATHS = ("auto", "tc", "xdp", "xdp-generic")
 BUILT_IN: Mapping[str, type[Policy]] = MappingProxyType({"ftp": FtpPolicy})
 
-__all__ = ["Config", "ConfigError", "Forward", "Problem", "load", "loads", "with_forward"]
+__all__ = ["Config", "ConfigError", "Forward", "Problem", "load", "loads", "reread", "with_forward"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +142,8 @@ class Config:
     forwards: tuple[Forward, ...] = ()
     alg: Alg = field(default_factory=Alg)
     metrics: Metrics = field(default_factory=Metrics)
+    path: Path | None = field(default=None, compare=False)
+    overrides: Mapping[str, object] = field(default=MappingProxyType({}), compare=False)
 
 
 SECTIONS: Mapping[str, type] = MappingProxyType(
@@ -166,7 +168,13 @@ def load(
         raise ConfigError([Problem(source, f"can't be read: {error.strerror}")]) from None
     except UnicodeDecodeError:
         raise ConfigError([Problem(source, "is no TOML: it is not UTF-8 text")]) from None
-    return loads(content, overrides, plugins, source)
+    config = loads(content, overrides, plugins, source)
+    return replace(config, path=path, overrides=MappingProxyType(dict(overrides)))
+
+
+def reread(config: Config, plugins: Mapping[str, type[Policy]] = BUILT_IN) -> Config:
+    """What `load` would give now for the file and the overrides that `config` came from."""
+    return load(config.path, config.overrides, plugins)
 
 
 def loads(

@@ -1,0 +1,145 @@
+"""The command `algate`: one table of verbs drives dispatch and help.
+
+The law of this file: a verb's module is imported when the verb is used, so that --help is quick and needs neither
+root nor bcc. `algate.cli.commands.VERB` holds a function named like the verb, or, where the verb has verbs of its own, a
+dict VERBS of functions. A function declares its options for typer, raises AlgateError, and returns an exit code or None.
+No traceback reaches an operator, unless ALGATE_DEBUG asks for it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import importlib
+import os
+import sys
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any
+
+import typer
+import typer.core
+import typer.main
+
+from algate.alg.errors import FAILED, AlgateError
+from algate.cli.output import say
+
+VERBS: Mapping[str, str] = {
+    "run": "Run the gateway in the foreground.",
+    "down": "Detach the gateway from its devices.",
+    "status": "The daemon, its devices and its figures.",
+    "sessions": "Conversations through the gateway.",
+    "mappings": "Inside end points and their public ones.",
+    "expectations": "Data connections that may arrive.",
+    "forward": "Servers inside that the outside may reach: list, add, del.",
+    "top": "Live view of rates, sessions, drops and events.",
+    "follow": "Events as they happen.",
+    "stats": "All counters, by metric name.",
+    "reload": "Read the configuration again.",
+    "doctor": "Check what this machine offers, and say how to fix what it lacks.",
+    "demo": "A lab of namespaces: real FTP through the gateway, and what happened to it.",
+}
+
+SETTINGS: dict[str, Any] = {"add_completion": False, "rich_markup_mode": None, "pretty_exceptions_enable": False}
+
+
+class Verbs(typer.core.TyperGroup):
+    """The group of all verbs, each built when it is asked for."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """In the order of the table."""
+        return list(VERBS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The verb, or None."""
+        if cmd_name not in VERBS:
+            return None
+        if cmd_name not in self.commands:
+            self.commands[cmd_name] = build(cmd_name)
+        return self.commands[cmd_name]
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """An unknown verb gets told the nearest."""
+        if args and args[0] not in VERBS and not args[0].startswith("-"):
+            near = difflib.get_close_matches(args[0], VERBS, n=1, cutoff=0.0)[0]
+            ctx.fail(f"no verb {args[0]!a}; the nearest is `{near}`")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """The table, without importing a verb."""
+        with formatter.section("Verbs"):
+            formatter.write_dl(list(VERBS.items()))
+
+
+def build(verb: str) -> Any:
+    """The typer command of a verb."""
+    module = importlib.import_module(f"algate.cli.commands.{verb}")
+    functions: Mapping[str, Callable[..., Any]] = getattr(module, "VERBS", None) or {verb: getattr(module, verb)}
+    made = typer.Typer(help=VERBS[verb], no_args_is_help=len(functions) > 1, **SETTINGS)
+    for name, function in functions.items():
+        made.command(name)(guarded(function))
+    return typer.main.get_command(made)
+
+
+def guarded(function: Callable[..., Any]) -> Callable[..., None]:
+    """`function` with every way to fail turned into a line on stderr and an exit code."""
+
+    @functools.wraps(function)
+    def verb(*args: Any, **kwargs: Any) -> None:
+        try:
+            code = function(*args, **kwargs)
+            sys.stdout.flush()
+        except Exception as error:
+            code = failure(error)
+        except KeyboardInterrupt:
+            code = 130
+        raise typer.Exit(code or 0)
+
+    return verb
+
+
+def failure(error: Exception) -> int:
+    """Tell the operator; the exit code. What typer handles itself is raised again."""
+    if type(error).__module__.startswith(("typer", "click")):
+        raise error
+    if os.environ.get("ALGATE_DEBUG"):
+        raise error
+    if isinstance(error, AlgateError):
+        say(f"algate: {error}")
+        return error.exit_code
+    if isinstance(error, BrokenPipeError):
+        # The reader has what it wanted; nothing more may be flushed at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    say(f"algate: a fault of algate itself: {type(error).__name__}: {error} (ALGATE_DEBUG=1 shows where)")
+    return FAILED
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"algate {version('algate')}")
+        raise typer.Exit
+
+
+app = typer.Typer(cls=Verbs, no_args_is_help=True, **SETTINGS)
+
+
+@app.callback(
+    epilog="Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 missing privilege or kernel feature. "
+    "ALGATE_RUN_DIR is the default of --run-dir. `algate VERB --help` tells a verb's options."
+)
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Share one internet connection with a network: NAT in the kernel by eBPF, FTP understood by a helper."""
+
+
+def main() -> None:
+    """The entry point: like `app`, and a fault while a verb is loaded is told like any other."""
+    try:
+        app(prog_name="algate")
+    except Exception as error:
+        sys.exit(failure(error))

@@ -1,0 +1,23 @@
+"""`algate doctor`: does this machine offer what the gateway needs?"""
+
+from __future__ import annotations
+
+from algate.alg.errors import FAILED
+from algate.alg.rows import CheckRow
+from algate.cli.options import DEFAULT_RUN_DIR, Json, RunDir, Tsv
+from algate.cli.output import Voice, show_lines, show_rows
+
+
+def doctor(as_json: Json = False, as_tsv: Tsv = False, run_dir: RunDir = DEFAULT_RUN_DIR) -> int:
+    """Check kernel, privileges, headers and devices; for what is missing say what to do. Exit 1 if a check fails."""
+    from algate.alg import doctor as checks
+
+    voice = Voice.of(as_json, as_tsv)
+    rows = list(checks.checks(run_dir))
+    if voice is Voice.HUMAN:
+        from algate.cli import view
+
+        show_lines(view.checks(rows))
+    else:
+        show_rows(rows, CheckRow, voice)
+    return 0 if all(row.ok for row in rows) else FAILED

@@ -1,0 +1,19 @@
+"""`algate down`: take the gateway off its devices."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from algate.cli.options import DEFAULT_RUN_DIR, RunDir
+
+
+def down(
+    purge: Annotated[bool, typer.Option("--purge", help="Forget all sessions too: remove the pinned maps.")] = False,
+    run_dir: RunDir = DEFAULT_RUN_DIR,
+) -> int:
+    """Detach the gateway's programs from its devices and restore what it changed. Works without a daemon."""
+    from algate.alg import service
+
+    return service.down(run_dir, purge)

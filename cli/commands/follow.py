@@ -1,0 +1,56 @@
+"""`algate follow`: events as they happen."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import datetime
+from typing import Annotated
+
+import typer
+
+from algate.alg import control, filters
+from algate.alg.errors import FAILED
+from algate.alg.rows import EventRow
+from algate.cli.options import DEFAULT_RUN_DIR, AlgName, Json, RelatedTo, RunDir, Tsv
+from algate.cli.output import Voice, say, show_lines, tsv_line
+
+
+def follow(
+    alg: AlgName = None,
+    related_to: RelatedTo = None,
+    count: Annotated[int | None, typer.Option("--count", metavar="N", min=1, help="End after N events.")] = None,
+    as_json: Json = False,
+    as_tsv: Tsv = False,
+    run_dir: RunDir = DEFAULT_RUN_DIR,
+) -> int:
+    """Events of the ALGs as they happen. As JSON, an object a line; so too where stdout is no terminal."""
+    voice = Voice.of(as_json, as_tsv)
+    if voice is Voice.HUMAN and not sys.stdout.isatty():
+        voice = Voice.JSON
+    wanted = {name: value for name, value in (("alg", alg), ("related_to", related_to)) if value is not None}
+    chosen = filters.parse(wanted)
+    seen = 0
+    for data in control.stream(run_dir, "follow", wanted):
+        row = EventRow.read(data)
+        if not chosen.matches(row):
+            continue
+        show(row, voice)
+        seen += 1
+        if seen == count:
+            return 0
+    say(f"algate: the daemon on {run_dir} has stopped")
+    return FAILED
+
+
+def show(row: EventRow, voice: Voice) -> None:
+    """One event, at once."""
+    if voice is Voice.JSON:
+        sys.stdout.write(json.dumps(row.as_dict()) + "\n")
+    elif voice is Voice.TSV:
+        sys.stdout.write(tsv_line(row))
+    else:
+        from algate.cli import view
+
+        show_lines([view.event(row, datetime.fromtimestamp(row.time).strftime("%H:%M:%S.%f")[:-3])])
+    sys.stdout.flush()

@@ -1,0 +1,56 @@
+"""`algate run`: the daemon, in the foreground."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from algate.cli.options import DEFAULT_RUN_DIR, RunDir
+from algate.cli.text import printable
+
+
+class HarmlessFormatter(logging.Formatter):
+    """Log lines that can't act upon a terminal, whatever a peer sent."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record, line by line, with anything unprintable escaped."""
+        return "\n".join(printable(line) for line in super().format(record).split("\n"))
+
+
+def log_to_stderr(verbose: bool) -> None:
+    """The daemon's log. stdout belongs to `ready`."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(HarmlessFormatter("%(asctime)s %(levelname)s %(message)s"))
+    logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, handlers=[handler], force=True)
+
+
+def run(
+    lan: Annotated[list[str] | None, typer.Option("--lan", metavar="IF", help="Inside device; repeat.")] = None,
+    wan: Annotated[str | None, typer.Option("--wan", metavar="IF", help="Outside device.")] = None,
+    config: Annotated[Path | None, typer.Option("--config", metavar="FILE", help="Configuration (TOML).")] = None,
+    datapath: Annotated[
+        str | None, typer.Option("--datapath", metavar="WHICH", help="auto, tc, xdp or xdp-generic.")
+    ] = None,
+    wait: Annotated[
+        float | None,
+        typer.Option("--wait", metavar="SECONDS", min=0, help="How long the WAN may lack an address. 0: not at all."),
+    ] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")] = False,
+    run_dir: RunDir = DEFAULT_RUN_DIR,
+) -> int:
+    """Translate between the inside devices and the outside one until stopped. Prints `ready` once traffic passes.
+
+    SIGTERM stops the helper alone: established sessions go on in the kernel, the next `run` takes over.
+    `algate down` detaches everything.
+    """
+    from algate.alg import config as configuration
+    from algate.alg import registry, service
+
+    overrides = {"gateway.lan": lan or None, "gateway.wan": wan, "gateway.datapath": datapath}
+    loaded = configuration.load(config, overrides, registry.policies())
+    log_to_stderr(verbose)
+    return service.run(loaded, run_dir, wait)

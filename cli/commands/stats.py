@@ -1,0 +1,12 @@
+"""`algate stats`: every counter by its metric name."""
+
+from __future__ import annotations
+
+from algate.alg import control
+from algate.cli.options import DEFAULT_RUN_DIR, Json, RunDir, Tsv
+from algate.cli.output import Voice, show_object
+
+
+def stats(as_json: Json = False, as_tsv: Tsv = False, run_dir: RunDir = DEFAULT_RUN_DIR) -> None:
+    """Every counter, named as in the metrics that Prometheus reads."""
+    show_object(control.request(run_dir, "stats"), Voice.of(as_json, as_tsv))

@@ -1,0 +1,12 @@
+"""`algate status`: one object about the daemon."""
+
+from __future__ import annotations
+
+from algate.alg import control
+from algate.cli.options import DEFAULT_RUN_DIR, Json, RunDir, Tsv
+from algate.cli.output import Voice, show_object
+
+
+def status(as_json: Json = False, as_tsv: Tsv = False, run_dir: RunDir = DEFAULT_RUN_DIR) -> None:
+    """The daemon, its devices and addresses, the plug-ins, and the figures that matter most."""
+    show_object(control.request(run_dir, "status"), Voice.of(as_json, as_tsv))

@@ -1,0 +1,101 @@
+"""Data to stdout, talk to stderr: the three voices of every listing.
+
+The law of this file: the only place that writes what a verb has to say. What it looks like comes from view and text.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from enum import Enum
+from typing import Any
+
+from algate.alg.errors import USAGE, AlgateError
+from algate.alg.rows import Row
+from algate.cli.text import field, printable
+
+
+class Voice(Enum):
+    """Who listens: people, or programs in one of two ways."""
+
+    HUMAN = "human"
+    JSON = "json"
+    TSV = "tsv"
+
+    @classmethod
+    def of(cls, as_json: bool, as_tsv: bool = False) -> Voice:
+        """From the two options; AlgateError (usage) if both are given."""
+        if as_json and as_tsv:
+            raise AlgateError("--json and --tsv exclude each other", USAGE)
+        return cls.JSON if as_json else cls.TSV if as_tsv else cls.HUMAN
+
+
+def say(message: str) -> None:
+    """A line of talk. Line ends in `message` stay, anything else unprintable is escaped."""
+    sys.stderr.write("".join(printable(line) + "\n" for line in message.split("\n")))
+    sys.stderr.flush()
+
+
+def show_rows(rows: Sequence[Row], kind: type[Row], voice: Voice) -> None:
+    """A listing."""
+    if voice is Voice.JSON:
+        _write_json([row.as_dict() for row in rows])
+    elif voice is Voice.TSV:
+        sys.stdout.write("\t".join(kind.names()) + "\n")
+        sys.stdout.writelines(tsv_line(row) for row in rows)
+    else:
+        from algate.cli import view
+
+        show_lines(view.listing(rows, kind, width()))
+
+
+def show_object(data: Mapping[str, Any], voice: Voice) -> None:
+    """One object: JSON, or a name and a value a line."""
+    if voice is Voice.JSON:
+        sys.stdout.write(json.dumps(data, indent=1) + "\n")
+    elif voice is Voice.TSV:
+        sys.stdout.write("name\tvalue\n")
+        sys.stdout.writelines(f"{printable(name)}\t{_cell(value)}\n" for name, value in data.items())
+    else:
+        from algate.cli import view
+
+        show_lines(view.pairs(data))
+
+
+def show_lines(lines: Iterable[Any]) -> None:
+    """Lines of rich text, coloured if a terminal reads them."""
+    from rich.console import Console
+
+    console = Console(width=width(), soft_wrap=True, highlight=False, markup=False, emoji=False)
+    for line in lines:
+        console.print(line, soft_wrap=True)
+
+
+def tsv_line(row: Row) -> str:
+    """A row as one line of --tsv."""
+    return "\t".join(field(value) for value in row.as_dict().values()) + "\n"
+
+
+def width() -> int:
+    """Columns of the terminal; wide enough for anything if stdout is none."""
+    if not sys.stdout.isatty():
+        from algate.cli.view import WIDE
+
+        return WIDE
+    from shutil import get_terminal_size
+
+    return get_terminal_size().columns
+
+
+def _cell(value: Any) -> str:
+    compound = isinstance(value, dict) or (isinstance(value, list) and any(isinstance(one, dict) for one in value))
+    return json.dumps(value) if compound else field(value)
+
+
+def _write_json(objects: Sequence[Any]) -> None:
+    """A JSON list with an object a line."""
+    sys.stdout.write("[" if objects else "[]\n")
+    for number, one in enumerate(objects):
+        sys.stdout.write((",\n" if number else "\n") + json.dumps(one))
+    sys.stdout.write("\n]\n" if objects else "")

@@ -1,0 +1,190 @@
+"""Listings for people: rows in, lines of rich text out, fitted to a width.
+
+The law of this file: pure. No clock, no terminal, no socket; what is shown follows from the arguments alone. Cells
+are plain text made harmless by `printable`: rich markup in a row is never interpreted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.cells import cell_len, set_cell_size
+from rich.text import Text
+
+from algate.alg.rows import CheckRow, EventRow, ExpectationRow, ForwardRow, MappingRow, Row, SessionRow
+from algate.cli.text import NONE, duration, field, printable, scaled, size
+
+GAP = 2  # blanks between columns
+WIDE = 1000  # width where there is no terminal: nothing is cut
+
+STATE_STYLES = {
+    "established": "green", "active": "green", "open": "green", "used": "green",
+    "new": "yellow", "unreplied": "yellow", "pending": "yellow",
+    "reset": "red", "expired": "red", "withdrawn": "red",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a listing. Where room is short those of the highest `rank` go first; rank 0 stays, if need be cut."""
+
+    title: str
+    cell: Callable[[Any], str]
+    rank: int = 0
+    right: bool = False
+    style: Callable[[Any], str] | str = ""
+
+
+def _state_style(row: Any) -> str:
+    return STATE_STYLES.get(row.state, "dim")
+
+
+SESSIONS = (
+    Column("ID", lambda row: row.id, 5, style="dim"),
+    Column("PROTO", lambda row: row.proto),
+    Column("STATE", lambda row: row.state, style=_state_style),
+    Column("INSIDE", lambda row: row.inside),
+    Column("OUTSIDE", lambda row: row.outside),
+    Column("MAPPED", lambda row: row.mapped or NONE, 2),
+    Column("PKTS OUT", lambda row: scaled(row.packets_out), 8, right=True),
+    Column("PKTS IN", lambda row: scaled(row.packets_in), 8, right=True),
+    Column("OUT", lambda row: size(row.bytes_out), 3, right=True),
+    Column("IN", lambda row: size(row.bytes_in), 3, right=True),
+    Column("AGE", lambda row: duration(row.age), 4, right=True),
+    Column("EXPIRES", lambda row: duration(row.expires_in), 7, right=True),
+    Column("ALG", lambda row: row.alg or NONE, 1),
+    Column("RELATED TO", lambda row: row.related_to or NONE, 6, style="dim"),
+)
+MAPPINGS = (
+    Column("PROTO", lambda row: row.proto),
+    Column("INSIDE", lambda row: row.inside),
+    Column("PUBLIC", lambda row: row.public),
+    Column("SESSIONS", lambda row: scaled(row.sessions), right=True),
+    Column("AGE", lambda row: duration(row.age), 1, right=True),
+    Column("EXPIRES", lambda row: duration(row.expires_in), 1, right=True),
+    Column("STATIC", lambda row: "yes" if row.static else NONE, 1),
+)
+EXPECTATIONS = (
+    Column("ID", lambda row: row.id, 3, style="dim"),
+    Column("STATE", lambda row: row.state, style=_state_style),
+    Column("PROTO", lambda row: row.proto, 1),
+    Column("FROM", lambda row: row.from_),
+    Column("PUBLIC", lambda row: row.public or NONE),
+    Column("TO", lambda row: row.to),
+    Column("EXPIRES", lambda row: duration(row.expires_in), right=True),
+    Column("ALG", lambda row: row.alg or NONE, 1),
+    Column("CONTROL", lambda row: row.control, 2, style="dim"),
+)
+FORWARDS = (
+    Column("PROTO", lambda row: row.proto),
+    Column("WAN PORT", lambda row: str(row.wan_port), right=True),
+    Column("TO", lambda row: row.to),
+    Column("FROM", lambda row: field(row.from_) if row.from_ else "any"),
+    Column("ALG", lambda row: row.alg or NONE),
+    Column("ORIGIN", lambda row: row.origin, 1),
+    Column("HITS", lambda row: scaled(row.hits), right=True),
+)
+CHECKS = (
+    Column("CHECK", lambda row: row.check),
+    Column("OK", lambda row: "ok" if row.ok else "FAIL", style=lambda row: "green" if row.ok else "bold red"),
+    Column("DETAIL", lambda row: row.detail),
+)
+COLUMNS: Mapping[type[Row], Sequence[Column]] = {
+    SessionRow: SESSIONS,
+    MappingRow: MAPPINGS,
+    ExpectationRow: EXPECTATIONS,
+    ForwardRow: FORWARDS,
+    CheckRow: CHECKS,
+}
+
+
+def listing(rows: Sequence[Row], kind: type[Row], width: int = WIDE) -> list[Text]:
+    """A header and a line for each row."""
+    return grid(COLUMNS[kind], rows, width)
+
+
+def grid(columns: Sequence[Column], rows: Sequence[Any], width: int) -> list[Text]:
+    """Rows under a header, in the columns that fit into `width`."""
+    cells = [[printable(column.cell(row)) for column in columns] for row in rows]
+    wanted = [max(map(cell_len, stack)) for stack in zip([column.title for column in columns], *cells, strict=True)]
+    shown = fit(columns, wanted, width)
+    header = [(column.title, "bold") for column in columns]
+    lines = [_line(columns, header, shown)]
+    for row, line in zip(rows, cells, strict=True):
+        styles = [column.style if isinstance(column.style, str) else column.style(row) for column in columns]
+        lines.append(_line(columns, list(zip(line, styles, strict=True)), shown))
+    return lines
+
+
+def fit(columns: Sequence[Column], wanted: Sequence[int], width: int) -> dict[int, int]:
+    """Column -> its width, for those that fit. If even those of rank 0 don't, the widest of them is cut."""
+    shown = dict(enumerate(wanted))
+    while sum(shown.values()) + GAP * (len(shown) - 1) > width:
+        last = max(shown, key=lambda at: (columns[at].rank, at))
+        if columns[last].rank == 0:
+            widest = max(shown, key=lambda at: shown[at])
+            excess = sum(shown.values()) + GAP * (len(shown) - 1) - width
+            shown[widest] = max(4, shown[widest] - excess)
+            break
+        del shown[last]
+    return shown
+
+
+def _line(columns: Sequence[Column], cells: Sequence[tuple[str, str]], shown: Mapping[int, int]) -> Text:
+    line = Text(no_wrap=True, overflow="ellipsis", end="")
+    final = max(shown)
+    for at, room in shown.items():
+        text, style = cells[at]
+        if cell_len(text) > room:
+            text = set_cell_size(text, room - 1) + "…"
+        blanks = " " * (room - cell_len(text))
+        line.append(blanks + text if columns[at].right else text, style)
+        if at != final:
+            line.append(" " * GAP if columns[at].right else blanks + " " * GAP)
+    return line
+
+
+def event(row: EventRow, clock: str) -> Text:
+    """One line of `follow`. `clock`: the event's time of day as text."""
+    line = Text(no_wrap=True, end="")
+    line.append(clock, "dim")
+    line.append(f" {printable(row.event)}", "bold yellow" if row.reason else "bold")
+    if row.alg:
+        line.append(f" {printable(row.alg)}", "cyan")
+    if row.control:
+        line.append(f" {printable(row.control)}", "dim")
+    line.append(f" {printable(row.detail)}" if row.detail else "")
+    line.append(f" ({printable(row.reason)})" if row.reason else "", "yellow")
+    return line
+
+
+def pairs(data: Mapping[str, Any]) -> list[Text]:
+    """An object as lines of name and value; lists of objects (plug-ins, devices) as a line for each."""
+    room = max((len(name) for name in data), default=0)
+    lines: list[Text] = []
+    for name, value in data.items():
+        parts = _parts(value)
+        for number, part in enumerate(parts or [NONE]):
+            title = printable(name) if number == 0 else ""
+            lines.append(Text.assemble((f"{title:<{room}}", "bold"), " " * GAP, part, no_wrap=True, end=""))
+    return lines
+
+
+def _parts(value: Any) -> list[str]:
+    if isinstance(value, list) and any(isinstance(one, dict) for one in value):
+        return [_parts(one)[0] for one in value]
+    if isinstance(value, dict):
+        return [", ".join(f"{printable(str(key))} {field(one)}" for key, one in value.items()) or NONE]
+    return [field(value)]
+
+
+def checks(rows: Iterable[CheckRow]) -> list[Text]:
+    """Doctor's table, and under it what to do about each failure."""
+    rows = list(rows)
+    lines = grid(CHECKS, rows, WIDE)
+    fixes = [row for row in rows if not row.ok and row.fix]
+    for row in fixes:
+        lines.append(Text.assemble((f"{printable(row.check)}: ", "bold"), printable(row.fix), end=""))
+    return lines
