@@ -65,7 +65,10 @@ def test_unit_is_accepted_without_a_word(unit: Path) -> None:
 def test_verify_would_see_a_wrong_word(unit: Path) -> None:
     unit.write_text(unit.read_text().replace("[Service]", "[Service]\nProtectSistem=yes"))
     result = subprocess.run(
-        ["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", unit], capture_output=True, text=True, check=False
+        ["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", unit],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert "ProtectSistem" in result.stdout + result.stderr
 

@@ -27,7 +27,19 @@ eval "$script"
 
 def elsewhere(tmp_path: Path, script: str) -> subprocess.CompletedProcess[str]:
     """Run a script where it can write /etc, /srv, /run and /usr/local/bin without touching this host's."""
-    command = ["unshare", "--mount", "--net", "--propagation", "private", "bash", "-c", ELSEWHERE, "lab", tmp_path, script]
+    command = [
+        "unshare",
+        "--mount",
+        "--net",
+        "--propagation",
+        "private",
+        "bash",
+        "-c",
+        ELSEWHERE,
+        "lab",
+        tmp_path,
+        script,
+    ]
     environment = {**os.environ, "ALGATE_TREE": str(ROOT), "V": str(VAGRANT)}
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
 

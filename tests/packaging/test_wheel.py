@@ -51,7 +51,9 @@ def run(command: list[str | Path], cwd: Path = Path("/")) -> str:
 def tree_files() -> set[str]:
     """What the wheel has to carry: modules, stubs, C, and the marks of a typed package."""
     kinds = ("*.py", "*.pyi", "*.c", "*.h", "*.def", "py.typed")
-    return {f"algate/{path.relative_to(ROOT)}" for part in PARTS for kind in kinds for path in (ROOT / part).rglob(kind)}
+    return {
+        f"algate/{path.relative_to(ROOT)}" for part in PARTS for kind in kinds for path in (ROOT / part).rglob(kind)
+    }
 
 
 def test_wheel_carries_the_tree_and_nothing_else(wheel: Path) -> None:
