@@ -143,7 +143,7 @@ class Config:
     alg: Alg = field(default_factory=Alg)
     metrics: Metrics = field(default_factory=Metrics)
     path: Path | None = field(default=None, compare=False)
-    overrides: Mapping[str, object] = field(default=MappingProxyType({}), compare=False)
+    overrides: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}), compare=False)
 
 
 SECTIONS: Mapping[str, type] = MappingProxyType(
