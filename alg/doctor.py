@@ -1,7 +1,8 @@
 """What `algate doctor` looks at: whether this host can run the gateway, and whether a running one is whole.
 
 The law of this file: it looks and changes nothing; every check answers with one row, in words that an operator can act
-on, and none raises. A row with `ok` true and a `fix` is a warning. `root` stands for "/" so that tests can show it other hosts.
+on, and none raises. A row with `ok` true and a `fix` is a warning. `root` stands for "/", so that tests can show it
+other hosts.
 """
 
 from __future__ import annotations

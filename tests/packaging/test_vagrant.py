@@ -1,7 +1,7 @@
 """vagrant/: the Vagrantfile is valid, provisioning can be repeated, the smoke test's transfers tell good from bad.
 
-Provisioning runs here for real, in a mount and network namespace of its own where /etc and /srv are copies; no systemd runs
-there, so units are written and not started, and the server that the unit would start is started by hand.
+Provisioning runs here for real, in a mount and network namespace of its own where /etc and /srv are copies; no
+systemd runs there, so units are written and not started, and the server that the unit would start is started by hand.
 """
 
 from __future__ import annotations
@@ -27,19 +27,8 @@ eval "$script"
 
 def elsewhere(tmp_path: Path, script: str) -> subprocess.CompletedProcess[str]:
     """Run a script where it can write /etc, /srv, /run and /usr/local/bin without touching this host's."""
-    command = [
-        "unshare",
-        "--mount",
-        "--net",
-        "--propagation",
-        "private",
-        "bash",
-        "-c",
-        ELSEWHERE,
-        "lab",
-        tmp_path,
-        script,
-    ]
+    command = ["unshare", "--mount", "--net", "--propagation", "private", "bash", "-c", ELSEWHERE]
+    command += ["lab", str(tmp_path), script]
     environment = {**os.environ, "ALGATE_TREE": str(ROOT), "V": str(VAGRANT)}
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
 

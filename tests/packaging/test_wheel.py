@@ -35,7 +35,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     """A venv made as the README says, without the tree; its folder."""
     venv = tmp_path_factory.mktemp("clean") / "venv"
     run(["/usr/bin/python3", "-m", "venv", "--system-site-packages", venv])
-    pip = [venv / "bin/python", "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+    pip: list[str | Path] = [venv / "bin/python", "-m", "pip", "install", "-q", "--disable-pip-version-check"]
     run([*pip, "-c", ROOT / "deploy/constraints.txt", wheel])
     yield venv
     shutil.rmtree(venv)
