@@ -1,0 +1,100 @@
+"""What a plug-in author imports: the words of `alg.model`, and `Script`, which collects actions in order.
+
+The law of this file: nothing of any one protocol, and nothing that a plug-in could not write by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from algate.alg.model import (
+    Action,
+    Address,
+    Bypass,
+    Control,
+    Conversation,
+    Direction,
+    EndPoint,
+    Event,
+    Expect,
+    Open,
+    Pass,
+    ProtocolPlugin,
+    Refuse,
+    Replace,
+    Reserve,
+    Reset,
+    Side,
+    Verdict,
+    Withdraw,
+)
+
+__all__ = [
+    "Action",
+    "Address",
+    "Bypass",
+    "Control",
+    "Conversation",
+    "Direction",
+    "EndPoint",
+    "Event",
+    "Expect",
+    "Open",
+    "Pass",
+    "ProtocolPlugin",
+    "Refuse",
+    "Replace",
+    "Reserve",
+    "Reset",
+    "Script",
+    "Side",
+    "Verdict",
+    "Withdraw",
+    "merged",
+]
+
+
+class Script:
+    """Actions in the order in which they take effect; neighbouring passes become one `Pass`."""
+
+    __slots__ = ("_actions", "_run")
+
+    def __init__(self) -> None:
+        self._actions: list[Action] = []
+        self._run = 0
+
+    def let(self, size: int) -> None:
+        """The next `size` bytes leave as they are."""
+        self._run += size
+
+    def say(self, *actions: Action) -> None:
+        """Anything but a `Pass`: it takes effect after all that was let pass before."""
+        if self._run:
+            self._actions.append(Pass(self._run))
+            self._run = 0
+        self._actions += actions
+
+    def done(self) -> list[Action]:
+        """All actions so far; the script starts anew."""
+        if self._run:
+            self._actions.append(Pass(self._run))
+            self._run = 0
+        actions, self._actions = self._actions, []
+        return actions
+
+
+def merged(actions: Iterable[Action]) -> list[Action]:
+    """The same meaning in its shortest form: what any chunking of the same bytes must come to.
+
+    Neighbouring passes are added up, and a Refuse without an answer joins the Refuse before it.
+    """
+    result: list[Action] = []
+    for action in actions:
+        last = result[-1] if result else None
+        if isinstance(action, Pass) and isinstance(last, Pass):
+            result[-1] = Pass(last.size + action.size)
+        elif isinstance(action, Refuse) and isinstance(last, Refuse) and not action.answer:
+            result[-1] = Refuse(last.size + action.size, last.answer)
+        else:
+            result.append(action)
+    return result

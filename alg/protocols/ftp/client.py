@@ -1,0 +1,177 @@
+"""The client's side of the dialogue: commands.
+
+The law of this file: one line in; its verdict and what else it brings about out, through a Script. `judge` says False
+if the line has to wait (for a public port, for the server's answer to older commands) or nothing is read from here on.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from algate.alg.protocols.base import EndPoint, Event, Refuse, Replace, Reserve, Script, Side, Withdraw
+from algate.alg.protocols.ftp import grammar
+from algate.alg.protocols.ftp.dialogue import COMMANDS, Kind, Phase, Turn
+from algate.alg.protocols.ftp.grammar import Fault, Form
+from algate.alg.protocols.ftp.policy import NO_PORT, NOT_FTP, TOO_FAST, UNREADABLE, Refusal
+from algate.alg.protocols.ftp.rules import Inward, Nothing, Outward, plan
+from algate.alg.protocols.ftp.session import Asked, Session, said
+from algate.alg.protocols.lines import Flaw, Line
+
+_VERB = re.compile(rb"[ \t]*([^ \t]*)[ \t]*")
+_HTTP = re.compile(rb"[A-Z]+ [^ ]+ HTTP/[0-9]\.[0-9]")
+_FORMS: Final = {b"PORT": Form.PORT, b"EPRT": Form.EPRT}
+_SECRET = frozenset((b"PASS", b"ACCT", b"ADAT"))
+
+
+class Client:
+    """Judges what the client says."""
+
+    __slots__ = ("_refusing", "_securing", "_session")
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._refusing = False  # the start of this overlong line was refused: so is its rest
+
+    def judge(self, line: Line, now: float, out: Script) -> bool:
+        """The verdict on one command line; False: it has to wait."""
+        session = self._session
+        if line.flaw is Flaw.REST:
+            return self._rest(line, out)
+        if session.waiting.securing:
+            return False  # FTP-35: the next byte may be TLS already
+        match = _VERB.match(line.text)
+        verb = match[1].upper() if match else b""
+        if not verb and line.flaw is None:
+            out.let(len(line.raw))  # an empty line: servers give no answer
+            return True
+        kind = COMMANDS.get(verb, Kind.OTHER)
+        if not session.waiting.room(kind):
+            return False
+        if line.flaw is not None:
+            return self._flawed(line, verb, out)
+        argument = line.text[match.end() :] if match else b""
+        if session.gate.strict:
+            refusal = session.gate.refuses(verb, argument) or (TOO_FAST if session.gate.hurries(now) else None)
+            if refusal:
+                return self._refuse(line, refusal, _shown(verb, argument), out)
+        if kind is Kind.OTHER:
+            return self._other(line, verb, out)
+        return self._meaningful(line, kind, verb, argument, out)
+
+    def settle(self, asked: Asked, public: EndPoint | None, out: Script) -> bool:
+        """The public port for a PORT or EPRT is there, or there is none; False: the line waits for another try."""
+        session, line, named = self._session, asked.line, asked.named
+        seen = f"{named.form.value} {asked.inside} as {public}"
+        if public is None:
+            return self._refuse(line, NO_PORT, f"{named.form.value} {asked.inside}", out)
+        replaced = line.replaced(named.start, named.stop, grammar.write(named, public))
+        if replaced is None:
+            out.say(Withdraw(asked.tag, Fault.BAD_SYNTAX.value))
+            return self._unnamed(line, Fault.BAD_SYNTAX.value, out)
+        session.expect(asked.tag, Inward(asked.inside), False, out, seen)
+        session.waiting.add(Kind.NAME, asked.tag)
+        if replaced == line.raw:
+            out.let(len(line.raw))
+        else:
+            out.say(Replace(len(line.raw), replaced))
+        return True
+
+    def _meaningful(self, line: Line, kind: Kind, verb: bytes, argument: bytes, out: Script) -> bool:
+        session = self._session
+        if kind is Kind.NAME:
+            return self._name(line, _FORMS[verb], out)
+        if kind is Kind.EPSV and argument.strip().upper() == b"ALL":
+            kind = Kind.EPSV_ALL
+        elif kind in (Kind.PASV, Kind.EPSV):
+            session.supersede(out, session.waiting.has(Kind.TRANSFER))
+        session.waiting.add(kind)
+        out.let(len(line.raw))
+        return True
+
+    def _name(self, line: Line, form: Form, out: Script) -> bool:
+        """PORT or EPRT: what it names, and what that asks of the gateway."""
+        session = self._session
+        named = grammar.read(form, line.text, session.control.remote.ip.version)
+        if isinstance(named, Fault) or line.replaced(named.start, named.stop, b"") is None:
+            return self._unnamed(line, (named if isinstance(named, Fault) else Fault.BAD_SYNTAX).value, out)
+        what = plan(session.control, session.policy, Side.CLIENT, named)
+        if isinstance(what, Nothing):
+            return self._unnamed(line, what.reason, out)
+        if session.barred:
+            return self._refuse(line, NOT_FTP, form.value, out)
+        if session.phase is Phase.CLOSING:
+            return self._unnamed(line, "after-quit", out)
+        session.supersede(out, session.waiting.has(Kind.TRANSFER))
+        tag = session.new_tag()
+        if isinstance(what, Inward):
+            session.asked = Asked(tag, line, named, what.inside)
+            out.say(Reserve(tag, what.inside))
+            return False
+        return self._outward(line, form, tag, what, out)
+
+    def _outward(self, line: Line, form: Form, tag: int, what: Outward, out: Script) -> bool:
+        session = self._session
+        session.expect(tag, what, False, out, f"{form.value} {what.to}")
+        session.waiting.add(Kind.NAME, tag)
+        out.let(len(line.raw))
+        return True
+
+    def _unnamed(self, line: Line, reason: str, out: Script) -> bool:
+        """The server may answer it as it likes; no connection comes of it."""
+        out.say(Event("expectation-refused", said(line.text), reason))
+        self._session.waiting.add(Kind.NAME)
+        out.let(len(line.raw))
+        return True
+
+    def _other(self, line: Line, verb: bytes, out: Script) -> bool:
+        session = self._session
+        if line.text[-9:-3] == b" HTTP/" and _HTTP.fullmatch(line.text):
+            # A browser was led here (NAT slipstreaming): nothing that follows is a client's own wish.
+            if session.gate.strict:
+                session.leave(Turn.FOREIGN, "http-request", out)
+                return False
+            session.barred = True
+            out.say(Event("violation", reason="http-request"))
+        elif verb[:3].isdigit() and verb[3:4] in (b"", b"-"):
+            out.say(Event("violation", said(line.text), "wrong-side"))
+        session.waiting.add(Kind.OTHER)
+        out.let(len(line.raw))
+        return True
+
+    def _flawed(self, line: Line, verb: bytes, out: Script) -> bool:
+        """A line that can't be read: it opens nothing, and passes only where nobody relies on reading."""
+        session = self._session
+        reason = line.flaw.value if line.flaw else ""
+        if session.gate.strict:
+            if line.flaw is Flaw.NUL and session.phase is Phase.GREETING:
+                session.leave(Turn.FOREIGN, "not-ftp", out)
+                return False
+            self._refusing = self._refuse(line, UNREADABLE, reason, out)
+            return self._refusing
+        self._refusing = False
+        out.say(Event("violation", reason=reason))
+        if line.flaw is not Flaw.UNFINISHED:
+            session.waiting.add(Kind.AUTH if verb == b"AUTH" else Kind.OTHER)
+        out.let(len(line.raw))
+        return True
+
+    def _rest(self, line: Line, out: Script) -> bool:
+        if self._refusing:
+            out.say(Refuse(len(line.raw), b""))
+        else:
+            out.let(len(line.raw))
+        return True
+
+    def _refuse(self, line: Line, refusal: Refusal, detail: str, out: Script) -> bool:
+        """Answer in the server's name, in turn: not before the server has answered all older commands (FTP-88)."""
+        session = self._session
+        if session.waiting or session.phase is Phase.GREETING:
+            return False
+        out.say(Event("command-refused", detail, refusal.reason), Refuse(len(line.raw), refusal.answer))
+        return True
+
+
+def _shown(verb: bytes, argument: bytes) -> str:
+    """The command as an operator may read it: no password."""
+    return said(verb) + (" ****" if verb in _SECRET else f" {said(argument)}" if argument else "")

@@ -1,0 +1,235 @@
+"""Who may say what when: the FTP dialogue as tables, and the queue that pairs replies with commands.
+
+The law of this file: data first. `COMMANDS`, `REPLIES` and `PHASES` are all that the machine knows of RFC 959's
+sequences (section 5.4, with RFC 2228, 2389, 2428, 4217); code only looks up. No stream, no policy, no actions.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from enum import Enum, auto
+
+
+class Phase(Enum):
+    """How far the dialogue has come. OPAQUE is final: nothing is read any more."""
+
+    GREETING = auto()  # the server hasn't said 220 yet
+    LOGIN = auto()
+    READY = auto()
+    CLOSING = auto()  # QUIT was answered; data connections may go on
+    OPAQUE = auto()  # TLS, or no FTP at all
+
+
+class Kind(Enum):
+    """What a command means to the dialogue."""
+
+    OTHER = auto()
+    IDENTITY = auto()  # USER, PASS, ACCT
+    TRANSFER = auto()  # uses the data connection that was named last
+    NAME = auto()  # PORT, EPRT: the client names a data connection
+    PASV = auto()
+    EPSV = auto()
+    EPSV_ALL = auto()  # answered without an address; the server itself refuses PORT and PASV after it (RFC 2428)
+    LONG = auto()  # LPRT, LPSV (RFC 1639): historic, opens nothing
+    AUTH = auto()
+    REIN = auto()
+    QUIT = auto()
+
+
+COMMANDS: dict[bytes, Kind] = {
+    b"USER": Kind.IDENTITY,
+    b"PASS": Kind.IDENTITY,
+    b"ACCT": Kind.IDENTITY,
+    b"PORT": Kind.NAME,
+    b"EPRT": Kind.NAME,
+    b"PASV": Kind.PASV,
+    b"EPSV": Kind.EPSV,
+    b"LPRT": Kind.LONG,
+    b"LPSV": Kind.LONG,
+    b"AUTH": Kind.AUTH,
+    b"REIN": Kind.REIN,
+    b"QUIT": Kind.QUIT,
+} | dict.fromkeys((b"RETR", b"STOR", b"STOU", b"APPE", b"LIST", b"NLST", b"MLSD"), Kind.TRANSFER)
+
+
+class Reply(Enum):
+    """What a reply code means: RFC 959 section 4.2 by its first digit, and the few codes that matter alone."""
+
+    PRELIMINARY = auto()  # 1yz: the command's final reply is still to come
+    DONE = auto()  # 2yz
+    MORE = auto()  # 3yz
+    FAILED = auto()  # 4yz, 5yz
+    PROTECTED = auto()  # 6yz (RFC 2228)
+    GREETING = auto()  # 220
+    TRANSFERRED = auto()  # 225, 226, 426: about a transfer, never an answer to a command that names a connection
+    PASSIVE = auto()  # 227
+    EXTENDED = auto()  # 229
+    SECURED = auto()  # 234 (RFC 4217): TLS starts behind this line
+    CLOSING = auto()  # 421: said of the session, whatever was asked
+
+
+def _reply(code: int) -> Reply:
+    special = {
+        220: Reply.GREETING,
+        225: Reply.TRANSFERRED,
+        226: Reply.TRANSFERRED,
+        426: Reply.TRANSFERRED,
+        227: Reply.PASSIVE,
+        229: Reply.EXTENDED,
+        234: Reply.SECURED,
+        421: Reply.CLOSING,
+    }
+    classes = (Reply.PRELIMINARY, Reply.DONE, Reply.MORE, Reply.FAILED, Reply.FAILED, Reply.PROTECTED)
+    return special.get(code) or classes[code // 100 - 1]
+
+
+# By the first four bytes of a line; a code alone on its line is final too.
+FINAL: dict[bytes, Reply] = {
+    b"%d%b" % (code, tail): _reply(code) for code in range(100, 700) for tail in (b" ", b"\t", b"")
+}
+FIRST_OF_MANY: frozenset[bytes] = frozenset(b"%d-" % code for code in range(100, 700))
+
+
+class Effect(Enum):
+    """What a final reply brings about, given the command that it answers."""
+
+    NONE = auto()
+    STRAY = auto()  # answers something else: the command goes on waiting
+    LOGGED_IN = auto()
+    AGREE = auto()  # the server takes the client's PORT or EPRT
+    DECLINE = auto()
+    ANNOUNCE = auto()  # the server's 227 or 229 that was asked for
+    SECURE = auto()
+    RESTART = auto()
+    FAREWELL = auto()
+
+
+_DONE = (Reply.DONE, Reply.GREETING, Reply.PASSIVE, Reply.EXTENDED, Reply.SECURED)
+
+REPLIES: dict[tuple[Kind, Reply], Effect] = {
+    (Kind.IDENTITY, Reply.DONE): Effect.LOGGED_IN,
+    (Kind.NAME, Reply.DONE): Effect.AGREE,
+    (Kind.NAME, Reply.TRANSFERRED): Effect.STRAY,
+    **{
+        (Kind.NAME, reply): Effect.DECLINE
+        for reply in Reply
+        if reply not in (Reply.PRELIMINARY, Reply.DONE, Reply.TRANSFERRED)
+    },
+    (Kind.PASV, Reply.PASSIVE): Effect.ANNOUNCE,
+    (Kind.PASV, Reply.TRANSFERRED): Effect.STRAY,
+    (Kind.EPSV, Reply.EXTENDED): Effect.ANNOUNCE,
+    (Kind.EPSV, Reply.TRANSFERRED): Effect.STRAY,
+    (Kind.AUTH, Reply.SECURED): Effect.SECURE,
+    **{(Kind.REIN, reply): Effect.RESTART for reply in _DONE},
+    **{(Kind.QUIT, reply): Effect.FAREWELL for reply in _DONE},
+}
+
+
+class Turn(Enum):
+    """What moves the dialogue from phase to phase."""
+
+    GREETED = auto()
+    RESUMED = auto()  # the first reply seen answers a command: picked up in the middle
+    LOGGED_IN = auto()
+    RESTARTED = auto()
+    SECURED = auto()
+    FOREIGN = auto()  # it isn't FTP
+    FAREWELL = auto()
+
+
+PHASES: dict[tuple[Phase, Turn], Phase] = {
+    (Phase.GREETING, Turn.GREETED): Phase.LOGIN,
+    (Phase.GREETING, Turn.RESUMED): Phase.READY,
+    (Phase.LOGIN, Turn.LOGGED_IN): Phase.READY,
+    (Phase.LOGIN, Turn.RESTARTED): Phase.LOGIN,
+    (Phase.READY, Turn.RESTARTED): Phase.LOGIN,
+    (Phase.LOGIN, Turn.SECURED): Phase.OPAQUE,
+    (Phase.READY, Turn.SECURED): Phase.OPAQUE,
+    (Phase.CLOSING, Turn.SECURED): Phase.OPAQUE,
+    (Phase.LOGIN, Turn.FAREWELL): Phase.CLOSING,
+    (Phase.READY, Turn.FAREWELL): Phase.CLOSING,
+    **{(phase, Turn.FOREIGN): Phase.OPAQUE for phase in Phase},
+}
+
+TURNS: dict[Effect, Turn] = {
+    Effect.LOGGED_IN: Turn.LOGGED_IN,
+    Effect.SECURE: Turn.SECURED,
+    Effect.RESTART: Turn.RESTARTED,
+    Effect.FAREWELL: Turn.FAREWELL,
+}
+
+
+def after(phase: Phase, turn: Turn) -> Phase:
+    """The phase that follows; a turn that the table doesn't list changes nothing."""
+    return PHASES.get((phase, turn), phase)
+
+
+class Pending:
+    """Commands of one kind that wait for their final replies. `tag`: of the expectation that depends on it, or 0."""
+
+    __slots__ = ("count", "kind", "tag")
+
+    def __init__(self, kind: Kind, tag: int = 0) -> None:
+        self.kind = kind
+        self.tag = tag
+        self.count = 1
+
+
+class Waiting:
+    """The commands that the server hasn't answered, oldest first.
+
+    Replies come in the order of the commands (RFC 959 section 5.4), so a count is enough for neighbours of one kind
+    that name nothing. At most CAP entries: without `room` a further command has to wait for replies.
+    """
+
+    CAP = 32
+    __slots__ = ("_queue", "securing")
+
+    def __init__(self) -> None:
+        self._queue: deque[Pending] = deque()
+        self.securing = False  # an AUTH is unanswered: what follows may be TLS
+
+    def __bool__(self) -> bool:
+        return bool(self._queue)
+
+    def __len__(self) -> int:
+        return len(self._queue)
+
+    def room(self, kind: Kind) -> bool:
+        """Whether a command of that kind may come, named or not."""
+        return len(self._queue) < self.CAP or self._queue[-1].kind is kind is Kind.OTHER
+
+    @property
+    def oldest(self) -> Pending | None:
+        """The command that the next final reply answers."""
+        return self._queue[0] if self._queue else None
+
+    def has(self, kind: Kind) -> bool:
+        """Whether a command of that kind is unanswered."""
+        return any(pending.kind is kind for pending in self._queue)
+
+    def add(self, kind: Kind, tag: int = 0) -> None:
+        """The client said one more; ask `room` before."""
+        queue = self._queue
+        self.securing = self.securing or kind is Kind.AUTH
+        if queue and not tag:
+            last = queue[-1]
+            if last.kind is kind and not last.tag:
+                last.count += 1
+                return
+        queue.append(Pending(kind, tag))
+
+    def answered(self) -> None:
+        """The oldest one has its final reply."""
+        queue = self._queue
+        queue[0].count -= 1
+        if not queue[0].count:
+            queue.popleft()
+        if self.securing:
+            self.securing = self.has(Kind.AUTH)
+
+    def forget(self, tag: int) -> None:
+        """Nothing depends on that command's answer any more."""
+        for pending in self._queue:
+            if pending.tag == tag:
+                pending.tag = 0

@@ -1,0 +1,183 @@
+"""The four ways in which FTP names a data connection, read from a line and written into one.
+
+The law of this file: text to values and back, for one line without its terminator. It knows no dialogue and no policy,
+never raises on any bytes, and takes nothing that two readers could read differently.
+
+PORT and 227: RFC 959 section 4.1.2 and 4.2 (h1,h2,h3,h4,p1,p2). EPRT and 229: RFC 2428 sections 2 and 3.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import Enum
+from ipaddress import IPv4Address, IPv6Address
+from typing import NamedTuple
+
+from algate.alg.protocols.base import Address, EndPoint
+
+
+class Form(Enum):
+    """The line's kind; the value is how it starts."""
+
+    PORT = "PORT"
+    EPRT = "EPRT"
+    PASSIVE = "227"
+    EXTENDED = "229"
+
+
+class Fault(Enum):
+    """Why a line names no data connection. The values are reason names."""
+
+    NO_ADDRESS = "no-address"  # 227 in other words, as some servers say at QUIT: nothing was meant
+    BAD_SYNTAX = "bad-syntax"
+    BAD_NUMBER = "bad-number"
+    PORT_ZERO = "port-zero"
+    WRONG_FAMILY = "wrong-family"
+
+
+class Named(NamedTuple):
+    """A data connection as the line names it. `ip` None: the speaker's own (229). To rewrite: text[start:stop]."""
+
+    form: Form
+    ip: Address | None
+    port: int
+    start: int
+    stop: int
+    delimiter: str = "|"
+
+
+_PORT = re.compile(rb"[ \t]*PORT[ \t]+([0-9,]+)[ \t]*", re.IGNORECASE)
+_EPRT = re.compile(rb"[ \t]*EPRT[ \t]+(([!-/:-~])([0-9]+)\2([^ \t]*?)\2([0-9]+)\2)[ \t]*", re.IGNORECASE)
+_NUMBERS = re.compile(rb"[0-9]+(?:,+[0-9]+)*")
+_EXTENDED = re.compile(rb"\(([!-/:-~])\1\1([0-9]+)\1\)")
+_V6_TEXT = re.compile(r"[0-9A-Fa-f:]+")
+
+
+def read(form: Form, text: bytes, version: int = 4) -> Named | Fault:
+    """What a line of that form names. `version` is the IP version of the control session."""
+    return _READERS[form](text, version)
+
+
+def write(named: Named, to: EndPoint) -> bytes:
+    """What stands in place of text[start:stop] so that the line names `to`."""
+    return numbers(named.form, to, named.delimiter)
+
+
+def numbers(form: Form, to: EndPoint, delimiter: str = "|") -> bytes:
+    """The part of a line that names `to`.
+
+    Raises ValueError for an IPv6 address in a form that can't carry one.
+    """
+    if form is Form.EXTENDED:
+        return str(to.port).encode()
+    if form is Form.EPRT:
+        family = 1 if to.ip.version == 4 else 2
+        return f"{family}{delimiter}{to.ip}{delimiter}{to.port}".encode()
+    if to.ip.version != 4:
+        raise ValueError(f"{form.value} can't name {to.ip}: RFC 959 has no IPv6")
+    return f"{str(to.ip).replace('.', ',')},{to.port >> 8},{to.port & 255}".encode()
+
+
+def line(form: Form, to: EndPoint, delimiter: str = "|") -> bytes:
+    """The whole line in its usual words, without terminator."""
+    part = numbers(form, to, delimiter)
+    edge = delimiter.encode()
+    if form is Form.PORT:
+        return b"PORT " + part
+    if form is Form.EPRT:
+        return b"EPRT " + edge + part + edge
+    if form is Form.PASSIVE:
+        return b"227 Entering Passive Mode (" + part + b")."
+    return b"229 Entering Extended Passive Mode (" + edge * 3 + part + edge + b")"
+
+
+def _read_port(text: bytes, version: int) -> Named | Fault:
+    match = _PORT.fullmatch(text)
+    if match is None or match[1].count(b",") != 5:
+        return Fault.BAD_SYNTAX
+    return _six(Form.PORT, match[1], match.start(1), version)
+
+
+def _read_passive(text: bytes, version: int) -> Named | Fault:
+    """The one group of six numbers, wherever the server's words have put it: of two groups readers take either."""
+    groups = [match for match in _NUMBERS.finditer(text, 3) if match[0].count(b",") == 5]
+    if not groups:
+        return Fault.BAD_SYNTAX if b"," in text else Fault.NO_ADDRESS
+    if len(groups) > 1:
+        return Fault.BAD_SYNTAX
+    return _six(Form.PASSIVE, groups[0][0], groups[0].start(), version)
+
+
+def _six(form: Form, group: bytes, start: int, version: int) -> Named | Fault:
+    """h1,h2,h3,h4,p1,p2 in decimal, leading zeros included: three digits at most, so that nothing can wrap."""
+    fields = group.split(b",")
+    if b"" in fields:
+        return Fault.BAD_SYNTAX
+    if max(map(len, fields)) > 3:
+        return Fault.BAD_NUMBER
+    values = [int(field) for field in fields]
+    if max(values) > 255:
+        return Fault.BAD_NUMBER
+    if version != 4:
+        return Fault.WRONG_FAMILY
+    port = values[4] << 8 | values[5]
+    if port == 0:
+        return Fault.PORT_ZERO
+    return Named(form, IPv4Address(bytes(values[:4])), port, start, start + len(group))
+
+
+def _read_eprt(text: bytes, version: int) -> Named | Fault:
+    match = _EPRT.fullmatch(text)
+    if match is None or match[2] in match[4]:
+        return Fault.BAD_SYNTAX
+    family, address, port = match[3], match[4], _port(match[5])
+    if family not in (b"1", b"2") or (family == b"1") != (version == 4):
+        return Fault.WRONG_FAMILY
+    ip = _address(address, version)
+    if isinstance(ip, Fault):
+        return ip
+    if isinstance(port, Fault):
+        return port
+    # The rewritten part leaves both outer delimiters alone.
+    return Named(Form.EPRT, ip, port, match.start(3), match.end(5), match[2].decode("ascii"))
+
+
+def _read_extended(text: bytes, version: int) -> Named | Fault:
+    matches = list(_EXTENDED.finditer(text, 3))
+    if len(matches) != 1:
+        return Fault.BAD_SYNTAX if matches or b"(" in text else Fault.NO_ADDRESS
+    port = _port(matches[0][2])
+    if isinstance(port, Fault):
+        return port
+    return Named(Form.EXTENDED, None, port, matches[0].start(2), matches[0].end(2), matches[0][1].decode("ascii"))
+
+
+def _port(digits: bytes) -> int | Fault:
+    if len(digits) > 5 or int(digits) > 65535:
+        return Fault.BAD_NUMBER
+    return int(digits) or Fault.PORT_ZERO
+
+
+def _address(text: bytes, version: int) -> Address | Fault:
+    """An address in EPRT's text form. IPv4 is decimal even with leading zeros; no mapped or scoped IPv6 address."""
+    if version == 4:
+        fields = text.split(b".")
+        if len(fields) != 4 or not all(field.isdigit() for field in fields):
+            return Fault.BAD_SYNTAX
+        if max(map(len, fields)) > 3 or max(map(int, fields)) > 255:
+            return Fault.BAD_NUMBER
+        return IPv4Address(bytes(map(int, fields)))
+    try:
+        plain = text.decode("ascii")
+        ip = IPv6Address(plain) if _V6_TEXT.fullmatch(plain) else None
+    except ValueError:
+        return Fault.BAD_SYNTAX
+    return ip if ip is not None and ip.ipv4_mapped is None else Fault.BAD_SYNTAX
+
+
+_READERS = {
+    Form.PORT: _read_port,
+    Form.EPRT: _read_eprt,
+    Form.PASSIVE: _read_passive,
+    Form.EXTENDED: _read_extended,
+}

@@ -1,0 +1,97 @@
+"""The FTP conversation: feeds each side's bytes, line by line, to who judges them.
+
+The law of this file: the loop and nothing else. Bytes and a clock value in, actions out (`algate.alg.model`). Words
+are in grammar, sequences in dialogue, address rules in rules, the operator's wishes in policy, verdicts in client and
+server.
+
+`Reserve` is always the last action of an answer: `reserved` goes on with the line that asked and with what was fed
+behind it. A side's bytes may stay undecided because of the other side (behind AUTH, before a refusal in turn): whoever
+drives the machine feeds undecided bytes again when the other side has moved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from algate.alg.protocols.base import Action, Control, EndPoint, Pass, Reset, Script, Side
+from algate.alg.protocols.ftp.client import Client
+from algate.alg.protocols.ftp.dialogue import Phase
+from algate.alg.protocols.ftp.policy import Policy
+from algate.alg.protocols.ftp.server import Server
+from algate.alg.protocols.ftp.session import Session
+from algate.alg.protocols.lines import LineReader
+
+_Rest = tuple[Side, bytes, int, bool]
+
+
+class FtpConversation:
+    """One control session. `resumed`: its first bytes were said before the machine began to listen."""
+
+    __slots__ = ("_rest", "_session", "_speakers")
+
+    def __init__(self, control: Control, policy: Policy, *, resumed: bool = False) -> None:
+        session = Session(control, policy, resumed)
+        self._session = session
+        self._speakers = (
+            (LineReader(policy.max_line), Client(session)),
+            (LineReader(policy.max_line), Server(session)),
+        )
+        self._rest: _Rest | None = None
+
+    @property
+    def phase(self) -> Phase:
+        """How far the dialogue has come."""
+        return self._session.phase
+
+    @property
+    def live(self) -> dict[int, bool]:
+        """The expectations that may still bring a connection, by tag: is it open?"""
+        return self._session.live
+
+    @property
+    def unanswered(self) -> int:
+        """How many entries wait for replies; bounded by `dialogue.Waiting.CAP`."""
+        return len(self._session.waiting)
+
+    def feed(self, side: Side, data: bytes, now: float, *, end: bool = False) -> Sequence[Action]:
+        """See `algate.alg.model.Conversation`."""
+        session = self._session
+        self._rest = session.asked = None
+        if session.phase is Phase.OPAQUE:
+            return (Reset("not-ftp"),) if session.reset else (Pass(len(data)),) if data else ()
+        out = Script()
+        self._run(side, data, 0, now, end, out)
+        return out.done()
+
+    def reserved(self, tag: int, public: EndPoint | None, now: float) -> Sequence[Action]:
+        """See `algate.alg.model.Conversation`."""
+        session = self._session
+        asked, rest = session.asked, self._rest
+        if asked is None or rest is None or asked.tag != tag:
+            return ()
+        self._rest = session.asked = None
+        side, data, start, end = rest
+        reader, speaker = self._speakers[side]
+        out = Script()
+        if speaker.settle(asked, public, out):
+            reader.accept(asked.line)
+            self._run(side, data, start + len(asked.line.raw), now, end, out)
+        return out.done()
+
+    def outcome(self, tag: int, outcome: str, now: float) -> Sequence[Action]:
+        """See `algate.alg.model.Conversation`. The engine itself reports it to the operator."""
+        self._session.ended(tag)
+        return ()
+
+    def _run(self, side: Side, data: bytes, start: int, now: float, end: bool, out: Script) -> None:
+        reader, speaker = self._speakers[side]
+        while (line := reader.next(data, start, end)) is not None:
+            if not speaker.judge(line, now, out):
+                if self._session.asked is not None:
+                    self._rest = (side, data, start, end)
+                return
+            if line.flaw is not None:
+                reader.accept(line)
+            start += len(line.raw)
+        if side is Side.SERVER and self._session.phase is Phase.GREETING and start < len(data):
+            self._speakers[1][1].glimpse(data[start], out)

@@ -1,0 +1,114 @@
+"""What the operator lets clients say: the keys of [alg.ftp] about commands, and the answers in the server's name.
+
+The law of this file: a verb and its argument in, an answer or nothing out. No dialogue, no addresses.
+"""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Network, IPv6Network
+from typing import Protocol as Interface
+
+
+class Policy(Interface):
+    """The keys of [alg.ftp] (DESIGN section 6) that the machine reads; `algate.alg.policy.FtpPolicy` is one."""
+
+    @property
+    def third_party(self) -> tuple[IPv4Network | IPv6Network, ...]: ...
+    @property
+    def min_port(self) -> int: ...
+    @property
+    def expect_timeout(self) -> float: ...
+    @property
+    def tls(self) -> str: ...
+    @property
+    def deny(self) -> tuple[str, ...]: ...
+    @property
+    def allow(self) -> tuple[str, ...]: ...
+    @property
+    def read_only(self) -> bool: ...
+    @property
+    def anonymous_only(self) -> bool: ...
+    @property
+    def max_line(self) -> int: ...
+    @property
+    def commands_per_second(self) -> float: ...
+
+
+# RFC 775 and RFC 1123 section 4.1.3.1: two spellings of one command.
+ALIASES = {b"XCUP": b"CDUP", b"XCWD": b"CWD", b"XMKD": b"MKD", b"XPWD": b"PWD", b"XRMD": b"RMD"}
+WRITING = frozenset(
+    b"ALLO APPE DELE MFCT MFF MFMT MKD RMD RMDA RNFR RNTO SITE STOR STOU".split()
+)  # SITE: its subcommands change modes and times, and every server has others
+ANONYMOUS = frozenset((b"anonymous", b"ftp"))
+
+
+class Refusal:
+    """Why a command never reaches the server: `reason` for the operator, `answer` for the client."""
+
+    __slots__ = ("answer", "reason")
+
+    def __init__(self, reason: str, answer: bytes) -> None:
+        self.reason = reason
+        self.answer = answer + b"\r\n"
+
+
+DENIED = Refusal("denied-command", b"502 algate: the gateway's policy does not allow this command.")
+READ_ONLY = Refusal("read-only", b"550 algate: the gateway's policy allows reading only.")
+NOT_ANONYMOUS = Refusal("anonymous-only", b"530 algate: the gateway's policy allows anonymous access only.")
+NO_TLS = Refusal("tls-refused", b"534 algate: the gateway's policy does not allow TLS.")
+TOO_FAST = Refusal("command-rate", b"450 algate: too many commands a second, try again later.")
+UNREADABLE = Refusal("unreadable-line", b"500 algate: the gateway can't read this line.")
+NO_PORT = Refusal("no-port-free", b"425 algate: the gateway has no public port free for the data connection.")
+NOT_FTP = Refusal("not-ftp", b"500 algate: this session does not speak FTP, no data connection for it.")
+
+
+class Gate:
+    """The commands that one session may say."""
+
+    __slots__ = ("_allow", "_anonymous", "_deny", "_rate", "_read_only", "_refuse_tls", "_spent", "_window", "strict")
+
+    def __init__(self, policy: Policy) -> None:
+        self._deny = _verbs(policy.deny)
+        self._allow = _verbs(policy.allow)
+        self._read_only = policy.read_only
+        self._anonymous = policy.anonymous_only
+        self._refuse_tls = policy.tls == "refuse"
+        self._rate = policy.commands_per_second
+        self._window = 0.0
+        self._spent = 0.0
+        # Somebody relies on the gateway reading every command: then nothing unreadable may pass.
+        self.strict = bool(
+            self._deny or self._allow or self._read_only or self._anonymous or self._refuse_tls or self._rate
+        )
+
+    def refuses(self, verb: bytes, argument: bytes) -> Refusal | None:
+        """Why a readable command may not pass. `verb` in upper case, `argument` as it stands in the line."""
+        verb = ALIASES.get(verb, verb)
+        if verb == b"AUTH" and self._refuse_tls:
+            return NO_TLS
+        if verb in self._deny or (self._allow and verb not in self._allow):
+            return DENIED
+        if self._read_only and verb in WRITING:
+            return READ_ONLY
+        if self._anonymous and verb == b"USER" and argument.strip().lower() not in ANONYMOUS:
+            return NOT_ANONYMOUS
+        return None
+
+    def hurries(self, now: float) -> bool:
+        """Whether one more command at `now` is too many; a command that isn't is counted.
+
+        A leaking bucket that holds one second's worth, so that a burst at login passes.
+        """
+        if not self._rate:
+            return False
+        self._spent = max(0.0, self._spent - (now - self._window) * self._rate)
+        self._window = now
+        if self._spent + 1 > max(self._rate, 1.0):
+            return True
+        self._spent += 1
+        return False
+
+
+def _verbs(names: tuple[str, ...]) -> frozenset[bytes]:
+    verbs = (name.upper().encode("latin-1", "replace") for name in names)
+    return frozenset(ALIASES.get(verb, verb) for verb in verbs)

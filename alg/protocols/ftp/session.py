@@ -1,0 +1,138 @@
+"""What both speakers of one FTP control session share: the dialogue's state, and the ledger of its expectations.
+
+The law of this file: state and the few moves that keep it consistent. It parses nothing; what it does to the world it
+writes into a Script.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from algate.alg.protocols.base import (
+    Bypass,
+    Control,
+    Direction,
+    EndPoint,
+    Event,
+    Expect,
+    Open,
+    Reset,
+    Script,
+    Withdraw,
+)
+from algate.alg.protocols.ftp.dialogue import Phase, Turn, Waiting, after
+from algate.alg.protocols.ftp.grammar import Named
+from algate.alg.protocols.ftp.policy import Gate, Policy
+from algate.alg.protocols.ftp.rules import Inward, Outward
+from algate.alg.protocols.lines import Line
+
+SHOWN = 128  # bytes of a line that an event carries
+
+
+class Asked(NamedTuple):
+    """A line that waits for its public port."""
+
+    tag: int
+    line: Line
+    named: Named
+    inside: EndPoint
+
+
+class Session:
+    """One control session. `many`: the code of the multi-line reply that is being said. `barred`: HTTP was heard."""
+
+    __slots__ = (
+        "_live", "_tag", "asked", "barred", "control", "gate", "lines_heard",
+        "many", "phase", "policy", "reset", "waiting",
+    )  # fmt: skip
+
+    def __init__(self, control: Control, policy: Policy, resumed: bool) -> None:
+        self.control = control
+        self.policy = policy
+        self.gate = Gate(policy)
+        self.phase = Phase.READY if resumed else Phase.GREETING
+        self.waiting = Waiting()
+        self.many: bytes | None = None
+        self.asked: Asked | None = None
+        self.barred = False
+        self.reset = False
+        self.lines_heard = 0  # of the server before its greeting
+        self._tag = 0
+        self._live: dict[int, bool] = {}  # expectations by tag: is it open?
+
+    def turn(self, turn: Turn) -> None:
+        """Move on as the table says."""
+        self.phase = after(self.phase, turn)
+
+    def new_tag(self) -> int:
+        """Tags are never used again within a session."""
+        self._tag += 1
+        return self._tag
+
+    @property
+    def live(self) -> dict[int, bool]:
+        """The expectations that may still bring a connection, by tag: is it open?"""
+        return dict(self._live)
+
+    def expect(self, tag: int, plan: Inward | Outward, opened: bool, out: Script, seen: str) -> None:
+        """Make the expectation of a plan. `seen` is what the operator reads: who named what."""
+        control = self.control
+        if isinstance(plan, Inward):
+            direction, peer, to = Direction.IN, control.remote.ip, None
+        else:
+            direction, peer, to = Direction.OUT, control.inside.ip, plan.to
+        self._live[tag] = opened
+        state = "open" if opened else "pending"
+        target = plan.inside if isinstance(plan, Inward) else plan.to
+        out.say(
+            Expect(tag, direction, peer, to, self.policy.expect_timeout, open=opened),
+            Event("expectation-made", seen, fields=(("state", state), ("from", str(peer)), ("to", str(target)))),
+        )
+
+    def agree(self, tag: int, out: Script) -> None:
+        """Both sides have said it: the newest agreement is the only one (FTP-28)."""
+        self.supersede_open(out, but=tag)
+        if tag in self._live:
+            self._live[tag] = True
+            out.say(Open(tag), Event("expectation-opened"))
+
+    def withdraw(self, tag: int, reason: str, out: Script) -> None:
+        """End an expectation if it still lives."""
+        if self._live.pop(tag, None) is not None:
+            self.waiting.forget(tag)
+            out.say(Withdraw(tag, reason), Event("expectation-withdrawn", reason=reason))
+
+    def supersede(self, out: Script, transferring: bool) -> None:
+        """A newer connection is being named. `transferring`: an unanswered transfer still needs the older one."""
+        if not transferring:
+            self.withdraw_all("superseded", out)
+
+    def supersede_open(self, out: Script, but: int = 0, reason: str = "superseded") -> None:
+        """What was agreed before no longer holds."""
+        for tag in [tag for tag, opened in self._live.items() if opened and tag != but]:
+            self.withdraw(tag, reason, out)
+
+    def withdraw_all(self, reason: str, out: Script) -> None:
+        """End all expectations."""
+        for tag in list(self._live):
+            self.withdraw(tag, reason, out)
+
+    def ended(self, tag: int) -> None:
+        """The engine says that the expectation was used or has expired."""
+        if self._live.pop(tag, None) is not None:
+            self.waiting.forget(tag)
+
+    def leave(self, turn: Turn, reason: str, out: Script) -> None:
+        """Stop reading this session. Where somebody relies on reading, what can't be read is ended instead."""
+        self.withdraw_all(reason, out)
+        self.turn(turn)
+        if turn is Turn.FOREIGN and self.gate.strict:
+            self.reset = True
+            out.say(Event("reset", reason=reason), Reset(reason))
+        else:
+            out.say(Event("bypass", reason=reason), Bypass(reason))
+
+
+def said(raw: bytes) -> str:
+    """A line for an event's detail: bounded, one character a byte, to be escaped by whoever prints it."""
+    return raw[:SHOWN].decode("latin-1")

@@ -1,0 +1,229 @@
+"""A test kit for plug-in authors: a stage that plays the engine for one conversation, without root or kernel.
+
+The law of this file: pure; it keeps the engine's contract of `alg.model` to the letter and asserts that the plug-in does
+too (verdicts that fit the bytes, no Open without a live expectation, no port that wasn't reserved).
+
+A test reads as a transcript:
+
+    stage = Stage(PLUGIN, FtpPolicy())
+    stage.server << b"220 ready\r\n" >> Pass(11)
+    stage.client << b"PORT 10,0,0,5,19,137\r\n" >> Reserve(1, inside) >> Expect(...) >> Replace(22, b"PORT 203,0,...")
+    assert stage.heard[Side.SERVER] == b"PORT 203,0,...\r\n"
+
+`>>` takes the next action, events left out unless an `Event` is expected; what was not taken fails at the next `<<` or
+at `stage.done()`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+from algate.alg.protocols.base import (
+    Action,
+    Bypass,
+    Control,
+    Conversation,
+    Direction,
+    EndPoint,
+    Event,
+    Expect,
+    Open,
+    Pass,
+    ProtocolPlugin,
+    Refuse,
+    Replace,
+    Reserve,
+    Reset,
+    Side,
+    Withdraw,
+)
+
+
+def at(text: str) -> EndPoint:
+    """`"10.0.0.5:4001"` or `"[2001:db8::5]:4001"` as an end point."""
+    ip, _, port = text.rpartition(":")
+    return EndPoint(ip_address(ip.strip("[]")), int(port))
+
+
+def control(
+    inside_side: Side = Side.CLIENT,
+    inside: str = "10.0.0.5:40000",
+    public: str = "203.0.113.1:40000",
+    remote: str = "198.51.100.2:21",
+) -> Control:
+    """A control session; the defaults are a client inside, and for a server inside the ports change sides."""
+    if inside_side is Side.SERVER and inside == "10.0.0.5:40000":
+        inside, public, remote = "10.0.0.5:21", "203.0.113.1:21", "198.51.100.2:40000"
+    return Control(1, at(inside), at(public), at(remote), inside_side)
+
+
+@dataclass
+class Expected:
+    """A live expectation as the stage keeps it."""
+
+    expect: Expect
+    public: EndPoint | None
+    open: bool
+
+
+class Actions:
+    """What came of one `<<`: `>>` compares the next action."""
+
+    def __init__(self, actions: Iterable[Action]) -> None:
+        self._left = deque(actions)
+
+    def __rshift__(self, expected: Action) -> Actions:
+        if not isinstance(expected, Event):
+            self._drop_events()
+        assert self._left, f"expected {expected}, but nothing more came"
+        actual = self._left.popleft()
+        assert actual == expected, f"expected {expected}\n     got {actual}"
+        return self
+
+    def done(self) -> None:
+        """Nothing but events may be left."""
+        self._drop_events()
+        assert not self._left, f"nothing more was expected, but there came {list(self._left)}"
+
+    def _drop_events(self) -> None:
+        while self._left and isinstance(self._left[0], Event):
+            self._left.popleft()
+
+
+class Speaker:
+    """One side of the dialogue: `speaker << bytes` lets it speak."""
+
+    def __init__(self, stage: Stage, side: Side) -> None:
+        self._stage = stage
+        self._side = side
+
+    def __lshift__(self, data: bytes) -> Actions:
+        self._stage.done()
+        self._stage.last = Actions(self._stage.say(self._side, data))
+        return self._stage.last
+
+
+class Stage:
+    """Plays the engine for one conversation.
+
+    `heard`: the bytes that each side was given. `undecided`: what each side said that has no verdict yet. `ports`: the
+    public ports that reservations get, in this order; None: the asked one, or the next that is free.
+    """
+
+    def __init__(
+        self,
+        plugin: ProtocolPlugin,
+        policy: object,
+        on: Control | None = None,
+        ports: Sequence[int] | None = None,
+    ) -> None:
+        self.control = control() if on is None else on
+        self.conversation: Conversation = plugin.open(self.control, policy)
+        self.now = 0.0
+        self.ports = None if ports is None else list(ports)
+        self.heard = dict.fromkeys(Side, b"")
+        self.undecided = dict.fromkeys(Side, b"")
+        self.reserved: dict[int, tuple[Reserve, EndPoint]] = {}
+        self.expectations: dict[int, Expected] = {}
+        self.events: list[Event] = []
+        self.bypassed = False
+        self.reset = False
+        self.last = Actions(())
+        self.client = Speaker(self, Side.CLIENT)
+        self.server = Speaker(self, Side.SERVER)
+
+    def say(self, side: Side, data: bytes, end: bool = False) -> list[Action]:
+        """Let a side speak. Both sides' undecided bytes are fed as long as that brings verdicts."""
+        assert not self.reset, "the session was reset"
+        if self.bypassed:
+            self.heard[side.other] += data
+            return []
+        self.undecided[side] += data
+        done = self._feed(side, end)
+        turn = side.other
+        while self.undecided[turn] and not (self.bypassed or self.reset):
+            more = self._feed(turn, False)
+            if not any(isinstance(action, Pass | Replace | Refuse | Bypass | Reset) for action in more):
+                break
+            done += more
+            turn = turn.other
+        return done
+
+    def outcome(self, tag: int, outcome: str) -> None:
+        """The expectation is "used" or "expired"."""
+        self.expectations.pop(tag)
+        actions = self.conversation.outcome(tag, outcome, self.now)
+        assert not any(isinstance(action, Pass | Replace | Refuse) for action in actions), "outcome() gave a verdict"
+        self._perform(Side.CLIENT, actions, [])
+
+    def done(self) -> None:
+        """All actions of the last `<<` were expected."""
+        self.last.done()
+
+    def _feed(self, side: Side, end: bool) -> list[Action]:
+        done: list[Action] = []
+        self._perform(side, self.conversation.feed(side, self.undecided[side], self.now, end=end), done)
+        return done
+
+    def _perform(self, side: Side, actions: Sequence[Action], done: list[Action]) -> None:
+        for action in actions:
+            assert not self.bypassed and not self.reset, f"{action} after the end of reading"
+            done.append(action)
+            if isinstance(action, Pass | Replace | Refuse):
+                self._decide(side, action)
+            elif isinstance(action, Reserve):
+                answer = self._reserve(action)
+                self._perform(side, self.conversation.reserved(action.tag, answer, self.now), done)
+            else:
+                self._note(action)
+
+    def _decide(self, side: Side, verdict: Pass | Replace | Refuse) -> None:
+        waiting = self.undecided[side]
+        assert 0 < verdict.size <= len(waiting), f"{verdict} for {len(waiting)} undecided bytes"
+        self.undecided[side] = waiting[verdict.size :]
+        if isinstance(verdict, Pass):
+            self.heard[side.other] += waiting[: verdict.size]
+        elif isinstance(verdict, Replace):
+            assert verdict.data, "a Replace by nothing is a Refuse"
+            self.heard[side.other] += verdict.data
+        else:
+            self.heard[side] += verdict.answer
+
+    def _reserve(self, action: Reserve) -> EndPoint | None:
+        taken = {public.port for _, public in self.reserved.values()}
+        if self.ports is None:
+            port: int | None = next(port for port in range(action.inside.port, 65536) if port not in taken)
+        else:
+            port = self.ports.pop(0) if self.ports else None
+        if port is None:
+            return None
+        public = EndPoint(self.control.public.ip, port)
+        self.reserved[action.tag] = (action, public)
+        return public
+
+    def _note(self, action: Action) -> None:
+        if isinstance(action, Event):
+            self.events.append(action)
+        elif isinstance(action, Expect):
+            assert action.lifetime > 0, f"{action} never lives"
+            public = self.reserved[action.tag][1] if action.direction is Direction.IN else None
+            self.expectations[action.tag] = Expected(action, public, action.open)
+        elif isinstance(action, Open):
+            self.expectations[action.tag].open = True
+        elif isinstance(action, Withdraw):
+            self.expectations.pop(action.tag, None)
+            self.reserved.pop(action.tag, None)
+        elif isinstance(action, Bypass):
+            self.bypassed = True
+            for side in Side:
+                self.heard[side.other] += self.undecided[side]
+                self.undecided[side] = b""
+        elif isinstance(action, Reset):
+            self.reset = True
+
+    def reasons(self, event: str) -> list[str]:
+        """The reasons of all events of that name, in order."""
+        return [seen.reason for seen in self.events if seen.event == event]
