@@ -1,9 +1,9 @@
 """The command `algate`: one table of verbs drives dispatch and help.
 
 The law of this file: a verb's module is imported when the verb is used, so that --help is quick and needs neither
-root nor bcc. `algate.cli.commands.VERB` holds a function named like the verb, or, where the verb has verbs of its own, a
-dict VERBS of functions. A function declares its options for typer, raises AlgateError, and returns an exit code or None.
-No traceback reaches an operator, unless ALGATE_DEBUG asks for it.
+root nor bcc. `algate.cli.commands.VERB` holds a function named like the verb, or, where the verb has verbs of its
+own, a dict VERBS of functions. A function declares its options for typer, raises AlgateError, and returns an exit code
+or None. No traceback reaches an operator, unless ALGATE_DEBUG asks for it.
 """
 
 from __future__ import annotations

@@ -37,14 +37,14 @@ class Column:
     style: Callable[[Any], str] | str = ""
 
 
-def _state_style(row: Any) -> str:
+def state_style(row: Any) -> str:
     return STATE_STYLES.get(row.state, "dim")
 
 
 SESSIONS = (
     Column("ID", lambda row: row.id, 5, style="dim"),
     Column("PROTO", lambda row: row.proto),
-    Column("STATE", lambda row: row.state, style=_state_style),
+    Column("STATE", lambda row: row.state, style=state_style),
     Column("INSIDE", lambda row: row.inside),
     Column("OUTSIDE", lambda row: row.outside),
     Column("MAPPED", lambda row: row.mapped or NONE, 2),
@@ -68,7 +68,7 @@ MAPPINGS = (
 )
 EXPECTATIONS = (
     Column("ID", lambda row: row.id, 3, style="dim"),
-    Column("STATE", lambda row: row.state, style=_state_style),
+    Column("STATE", lambda row: row.state, style=state_style),
     Column("PROTO", lambda row: row.proto, 1),
     Column("FROM", lambda row: row.from_),
     Column("PUBLIC", lambda row: row.public or NONE),
@@ -111,28 +111,31 @@ def grid(columns: Sequence[Column], rows: Sequence[Any], width: int) -> list[Tex
     wanted = [max(map(cell_len, stack)) for stack in zip([column.title for column in columns], *cells, strict=True)]
     shown = fit(columns, wanted, width)
     header = [(column.title, "bold") for column in columns]
-    lines = [_line(columns, header, shown)]
+    lines = [cells_line(columns, header, shown)]
     for row, line in zip(rows, cells, strict=True):
         styles = [column.style if isinstance(column.style, str) else column.style(row) for column in columns]
-        lines.append(_line(columns, list(zip(line, styles, strict=True)), shown))
+        lines.append(cells_line(columns, list(zip(line, styles, strict=True)), shown))
     return lines
 
 
-def fit(columns: Sequence[Column], wanted: Sequence[int], width: int) -> dict[int, int]:
+def fit(columns: Sequence[Column], wanted: Sequence[int], width: int, gap: int = GAP) -> dict[int, int]:
     """Column -> its width, for those that fit. If even those of rank 0 don't, the widest of them is cut."""
     shown = dict(enumerate(wanted))
-    while sum(shown.values()) + GAP * (len(shown) - 1) > width:
+    while sum(shown.values()) + gap * (len(shown) - 1) > width:
         last = max(shown, key=lambda at: (columns[at].rank, at))
         if columns[last].rank == 0:
             widest = max(shown, key=lambda at: shown[at])
-            excess = sum(shown.values()) + GAP * (len(shown) - 1) - width
+            excess = sum(shown.values()) + gap * (len(shown) - 1) - width
             shown[widest] = max(4, shown[widest] - excess)
             break
         del shown[last]
     return shown
 
 
-def _line(columns: Sequence[Column], cells: Sequence[tuple[str, str]], shown: Mapping[int, int]) -> Text:
+def cells_line(
+    columns: Sequence[Column], cells: Sequence[tuple[str, str]], shown: Mapping[int, int], gap: int = GAP
+) -> Text:
+    """One line of (text, style) cells, each padded or cut to its column."""
     line = Text(no_wrap=True, overflow="ellipsis", end="")
     final = max(shown)
     for at, room in shown.items():
@@ -142,7 +145,7 @@ def _line(columns: Sequence[Column], cells: Sequence[tuple[str, str]], shown: Ma
         blanks = " " * (room - cell_len(text))
         line.append(blanks + text if columns[at].right else text, style)
         if at != final:
-            line.append(" " * GAP if columns[at].right else blanks + " " * GAP)
+            line.append(" " * gap if columns[at].right else blanks + " " * gap)
     return line
 
 

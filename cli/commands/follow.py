@@ -31,6 +31,8 @@ def follow(
     wanted = {name: value for name, value in (("alg", alg), ("related_to", related_to)) if value is not None}
     chosen = filters.parse(wanted)
     seen = 0
+    if voice is Voice.TSV:
+        sys.stdout.write("\t".join(EventRow.names()) + "\n")
     for data in control.stream(run_dir, "follow", wanted):
         row = EventRow.read(data)
         if not chosen.matches(row):

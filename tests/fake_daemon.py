@@ -1,0 +1,152 @@
+"""A daemon for the CLI's tests: the real control socket, canned answers, traffic that grows by a step a snapshot."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+from algate.alg import control, filters
+from algate.alg.errors import AlgateError
+from algate.alg.rows import EventRow, ExpectationRow, ForwardRow, MappingRow, Row, SessionRow
+
+HOSTILE = "evil\x1b]0;owned\x07\r\n[red]x[/red]\u202e"
+CONTROL = "00000000000000a1"
+
+SESSIONS = (
+    SessionRow(CONTROL, "tcp", "established", "10.0.0.2:40001", "198.51.100.2:21", "203.0.113.1:40001",
+               20, 18, 900, 1400, 61.5, 7380.0, "ftp", None),
+    SessionRow("00000000000000a2", "tcp", "established", "10.0.0.2:40002", "198.51.100.2:51234", "203.0.113.1:40002",
+               5000, 9000, 300_000, 12_000_000, 4.2, 7440.0, None, CONTROL),
+    SessionRow("00000000000000b1", "udp", "active", "10.0.0.3:5353", "192.0.2.53:53", "203.0.113.1:5353", 1, 1, 60, 120,
+               0.4, 299.6, None, None),
+    SessionRow("00000000000000c1", "icmp", "unreplied", "10.0.0.4:77", "192.0.2.9:77", "203.0.113.1:77", 3, 0, 252, 0,
+               3.0, 57.0, None, None),
+    SessionRow("00000000000000d1", "tcp", "reset", "10.0.0.5:1234", "192.0.2.80:443", None, 9, 9, 4000, 90_000,
+               700.0, 3.0, None, None),
+)  # fmt: skip
+EXPECTATIONS = (
+    ExpectationRow("00000000000000e1", "open", "tcp", "198.51.100.2", "203.0.113.1:40050", "10.0.0.2:50001", 119.0,
+                   CONTROL, "ftp"),
+    ExpectationRow("00000000000000e2", "pending", "tcp", "10.0.0.2", None, "198.51.100.2:51235", 60.0, CONTROL, "ftp"),
+)  # fmt: skip
+MAPPINGS = (MappingRow("tcp", "10.0.0.2:40001", "203.0.113.1:40001", 1, 61.5, 7380.0, False),)
+FORWARDS = (ForwardRow("tcp", 21, "10.0.0.5:21", (), "ftp", "config", 7),)
+EVENTS = (
+    EventRow(1_700_000_000.25, "command", CONTROL, "ftp", "PORT 10,0,0,2,195,81"),
+    EventRow(1_700_000_001.5, "refused", CONTROL, "ftp", f"RETR {HOSTILE}", "PORT named 10.0.0.9, not the client"),
+)
+STATUS = {
+    "state": "translating", "version": "0.1.0", "pid": 4711, "uptime": 3661.0, "wan": "eth0",
+    "addresses": ["203.0.113.1"], "lan": ["eth1"], "datapath": "tc",
+}  # fmt: skip
+DROPS = {"unsolicited": 41, "punt-held": 12, "no-session": 3}
+
+
+def stats(step: int = 0) -> dict[str, float]:
+    """The counters at snapshot number `step`."""
+    made: dict[str, float] = {
+        "algate_sessions": len(SESSIONS),
+        "algate_sessions_created_total": 100 + step,
+        "algate_punts_total": 50 + 2 * step,
+        "algate_punts_lost_total": 1,
+        'algate_packets_total{direction="out"}': 1000.0 + 100 * step,
+        'algate_packets_total{direction="in"}': 2000.0 + 200 * step,
+        'algate_bytes_total{direction="out"}': 100_000.0 + 10_000 * step,
+        'algate_bytes_total{direction="in"}': 3_000_000.0 + 1_250_000 * step,
+    }
+    return made | {f'algate_drops_total{{reason="{name}"}}': total + step for name, total in DROPS.items()}
+
+
+def snapshot(step: int, seconds: float = 1_700_000_000.0) -> dict[str, Any]:
+    """What the verb `top` sends as number `step`; the data connection moves 1 MB a step inward."""
+    sessions = [row.as_dict() for row in SESSIONS]
+    sessions[1]["bytes_in"] += 1_000_000 * step
+    return {
+        "time": seconds + step,
+        "status": STATUS,
+        "sessions": sessions,
+        "expectations": [row.as_dict() for row in EXPECTATIONS],
+        "stats": stats(step),
+        "events": [row.as_dict() for row in EVENTS],
+    }
+
+
+def handlers(requests: list[tuple[str, dict[str, Any]]]) -> dict[str, control.Handler]:
+    """The verbs; whatever is asked is noted in `requests`."""
+
+    def listing(verb: str, rows: tuple[Row, ...]) -> control.Handler:
+        async def answer(args: dict[str, Any]) -> list[Row]:
+            requests.append((verb, args))
+            return filters.parse(args).select(rows)
+
+        return answer
+
+    def once(verb: str, data: Any) -> control.Handler:
+        async def answer(args: dict[str, Any]) -> Any:
+            requests.append((verb, args))
+            return data(args) if callable(data) else data
+
+        return answer
+
+    async def follow(args: dict[str, Any]) -> AsyncIterator[EventRow]:
+        requests.append(("follow", args))
+        for row in EVENTS:
+            yield row
+
+    async def top(args: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+        requests.append(("top", args))
+        for step in range(100_000):
+            yield snapshot(step)
+            await asyncio.sleep(float(args["interval"]) if step else 0)
+
+    return {
+        "sessions": listing("sessions", SESSIONS),
+        "mappings": listing("mappings", MAPPINGS),
+        "expectations": listing("expectations", EXPECTATIONS),
+        "forward-list": listing("forward-list", FORWARDS),
+        "forward-add": once("forward-add", lambda args: {**args, "wan_port": int(args["wan_port"]), "origin": "live"}),
+        "forward-del": once("forward-del", refuse),
+        "status": once("status", STATUS),
+        "stats": once("stats", stats()),
+        "reload": once("reload", {"changed": ["timeouts.udp"]}),
+        "follow": follow,
+        "top": top,
+    }  # fmt: skip
+
+
+def refuse(args: dict[str, Any]) -> Any:
+    """What a daemon says to the deletion of something that isn't there."""
+    raise AlgateError(f"no forward of {args['proto']} port {args['wan_port']}: see `algate forward list`")
+
+
+@contextlib.contextmanager
+def running(run_dir: Path) -> Iterator[list[tuple[str, dict[str, Any]]]]:
+    """The daemon, in a thread, listening on `run_dir`; yields the list of requests that it got."""
+    requests: list[tuple[str, dict[str, Any]]] = []
+    loop = asyncio.new_event_loop()
+    run_dir.mkdir(exist_ok=True, parents=True)
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    try:
+        serving = control.serve(control.socket_path(run_dir), handlers(requests))
+        server = asyncio.run_coroutine_threadsafe(serving, loop).result(10)
+        try:
+            yield requests
+        finally:
+            asyncio.run_coroutine_threadsafe(server.close(), loop).result(10)
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(10)
+        loop.close()
+
+
+if __name__ == "__main__":
+    import sys
+    import time
+
+    with running(Path(sys.argv[1])), contextlib.suppress(KeyboardInterrupt):
+        time.sleep(float(sys.argv[2]))
