@@ -110,7 +110,7 @@ make_venv() {
     fi
     log=$(mktemp)
     if ! .venv/bin/python -m pip install --disable-pip-version-check --no-input -c deploy/constraints.txt -e ".$extra" >"$log" 2>&1 </dev/null; then
-        die 3 "cannot install Python packages (is there a network?): $(grep -m1 -E '^ *(ERROR|error):' "$log" || tail -n1 "$log"); whole log: $log"
+        die 3 "cannot install Python packages (is there a network?): $(grep -E '^ *(ERROR|error): ' "$log" | grep -m1 -v subprocess-exited || tail -n1 "$log"); whole log: $log"
     fi
     rm -f "$log"
     echo "$hash$extra" >"$stamp"

@@ -80,8 +80,8 @@ def test_provisioned_gateway_configuration_loads(tmp_path: Path) -> None:
     from algate.alg import config
 
     script = """
-        ip link add eth1 type dummy; ip addr add 10.20.1.100/24 dev eth1
-        ip link add wan7 type dummy; ip addr add 198.51.100.100/24 dev wan7
+        ip link add eth1 type veth peer name wan7; ip addr add 10.20.1.100/24 dev eth1
+        ip addr add 198.51.100.100/24 dev wan7
         $V/provision.sh gateway >&2; cat /etc/algate/config.toml
     """
     result = elsewhere(tmp_path, script)

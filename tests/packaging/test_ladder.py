@@ -1,0 +1,128 @@
+"""The checks are checked: a planted error is seen, and a rung that proves nothing counts as failed."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def bash(script: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    command = ["bash", "-c", f"set -euo pipefail; source {ROOT}/deploy/rungs.sh; {script}"]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, timeout=120)
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A tree with the project's settings and one clean file a folder."""
+    for name in ("pyproject.toml", ".clang-format", "deploy", "tests/conftest.py"):
+        source, target = ROOT / name, tmp_path / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, target)
+    for folder in ("bpf", "alg", "cli", "tests/unit", "vagrant", ".ci"):
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+        (tmp_path / folder / "clean.py").write_text('"""Clean."""\n')
+    (tmp_path / "bpf/clean.h").write_text("static int one = 1;\n")
+    for script in ("vagrant/clean.sh", ".ci/run"):
+        (tmp_path / script).write_text("#!/bin/bash\nexit 0\n")
+    (tmp_path / ".venv").mkdir()
+    for name in ("bin", "lib", "pyvenv.cfg"):
+        (tmp_path / ".venv" / name).symlink_to(ROOT / ".venv" / name)
+    (tmp_path / ".venv/tree/algate").mkdir(parents=True)
+    for part in ("bpf", "alg", "cli"):
+        (tmp_path / ".venv/tree/algate" / part).symlink_to(tmp_path / part)
+    return tmp_path
+
+
+def test_lint_passes_on_a_clean_tree(tree: Path) -> None:
+    result = bash("run_lint", tree)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "said"),
+    [
+        ("bpf/bad.py", 'WRONG: int = "text"\n', "bpf/bad.py:1: error: Incompatible types"),
+        ("alg/bad.py", "def untyped(value):\n    return value\n", "alg/bad.py:1: error: Function is missing a type"),
+        ("cli/bad.py", "from algate.alg import nothing\n", 'Module "algate.alg" has no attribute "nothing"'),
+        (
+            "tests/unit/bad.py",
+            "def check() -> int:\n    return None\n",
+            "tests/unit/bad.py:2: error: Incompatible return",
+        ),
+        ("alg/bad.py", "import os\n", "F401"),
+        ("alg/bad.py", "WRONG  =  1\n", "--> alg/bad.py:1"),
+        ("bpf/bad.c", "int  main( ) { return 0; }\n", "bpf/bad.c:1:"),
+        ("vagrant/bad.sh", "#!/bin/bash\nrm $1/*\n", "SC2086"),
+    ],
+)
+def test_lint_sees_a_planted_error(tree: Path, path: str, content: str, said: str) -> None:
+    (tree / path).write_text(content)
+    result = bash("run_lint", tree)
+    assert result.returncode != 0
+    assert said in result.stdout + result.stderr
+
+
+PASSING = "def test_one() -> None:\n    assert True\n"
+SKIPPING = "import pytest\n\n\ndef test_one() -> None:\n    pytest.skip('no such package')\n"
+FAILING = "def test_one() -> None:\n    assert 1 == 2\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "code", "said", "total"),
+    [
+        (PASSING, 0, "ok", "total: 1 passed, 0 failed"),
+        (FAILING, 1, "exit code 1", "total: 0 passed, 1 failed"),
+        (SKIPPING, 1, "skipped, which counts as failure here: Skipped: no such package", "total: 0 passed, 1 failed"),
+        ("", 1, "exit code 5", "total: 0 passed, 1 failed"),
+        ("import nothing_at_all\n", 1, "exit code 2", "total: 0 passed, 1 failed"),
+    ],
+)
+def test_rung(tree: Path, content: str, code: int, said: str, total: str) -> None:
+    (tree / "tests/unit/test_planted.py").write_text(content)
+    result = bash("tests unit 30; summary 0", tree)
+    assert result.returncode == code
+    assert said in result.stdout
+    assert result.stdout.splitlines()[-1] == total
+
+
+def test_rung_without_end_is_ended() -> None:
+    result = bash("rung sleepy 1 sleep 60; summary 0")
+    assert result.returncode == 1
+    assert "ended after three times its budget" in result.stdout
+
+
+def test_later_rungs_run_after_a_failed_one() -> None:
+    result = bash("rung first 5 false; rung second 5 echo heard; summary 0")
+    assert result.returncode == 1
+    assert "heard" in result.stdout
+
+
+def test_summary_adds_up() -> None:
+    lines = "echo '== 3 failed, 4 passed, 1 error in 2.00s =='; exit 1"
+    result = bash(f"""rung a 5 bash -c "echo '5 passed in 0.1s'"; rung b 5 bash -c "{lines}"; summary 0""")
+    assert result.stdout.splitlines()[-1] == "total: 9 passed, 4 failed"
+
+
+@pytest.mark.parametrize("verb", ["", "dance", "setup moon", "test --most"])
+def test_wrong_usage_is_code_2(verb: str) -> None:
+    result = subprocess.run(["deploy/dev.sh", *verb.split()], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert result.stderr
+
+
+def test_not_root_is_one_line_and_code_3() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        shutil.copytree(ROOT / "deploy", folder / "deploy")
+        command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", folder / "deploy/dev.sh", "setup"]
+        result = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/")
+    assert result.returncode == 3, result.stderr
+    assert result.stderr.count("\n") == 1
+    assert "not root" in result.stderr
