@@ -1,0 +1,43 @@
+"""The gateway on a bench, loaded once a module into pins of its own, and emptied for each test."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from algate.bpf.loader import Gateway
+from tests.bpf import rig as bench
+
+BPFFS = Path("/sys/fs/bpf")
+MAX_SESSIONS = 4096
+
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[bench.Rig]:
+    """Programs and maps, in a network namespace and a pin folder that vanish with the module."""
+    if not os.path.ismount(BPFFS):
+        subprocess.run(["mount", "-t", "bpf", "bpf", BPFFS], check=True)
+    pins = BPFFS / f"ag-{secrets.token_hex(4)}"
+    pins.mkdir()
+    with bench.namespace():
+        devices = bench.build_devices()
+        gateway = Gateway(pins, MAX_SESSIONS, 2, tmp_path_factory.mktemp("headers"))
+        try:
+            yield bench.Rig(gateway, devices)
+        finally:
+            gateway.close()
+            for pin in pins.iterdir():
+                pin.unlink()
+            pins.rmdir()
+
+
+@pytest.fixture
+def rig(loaded: bench.Rig) -> bench.Rig:
+    """An empty gateway."""
+    loaded.reset()
+    return loaded

@@ -1,0 +1,253 @@
+"""A gateway on a test bench: the real programs, loaded but attached to nothing, run packet by packet.
+
+The law of this file: it drives the programs by BPF_PROG_TEST_RUN in a network namespace of its own, and reads what they
+leave in maps. It knows addresses and devices of the bench, not what any test expects.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from algate.bpf import abi, testrun
+from algate.bpf.control import port_row
+from algate.bpf.loader import Gateway
+from tests.packets import GATEWAY_LAN_MAC, GATEWAY_WAN_MAC, LAN_MAC, WAN_MAC, Flow
+
+CLONE_NEWNET = 0x40000000
+LAN, WAN = "lan0", "wan0"
+GATEWAY, PUBLIC, PUBLIC_2, ROUTER = "10.0.0.1", "203.0.113.1", "203.0.113.2", "203.0.113.254"
+INSIDE, INSIDE_2, REMOTE, REMOTE_2 = "10.0.0.2", "10.0.0.3", "198.51.100.7", "198.51.100.8"
+OK, SHOT, REDIRECT = 0, 2, 7
+TCP, UDP, ICMP = 6, 17, 1
+PROTOS = {"tcp": TCP, "udp": UDP, "icmp": ICMP}
+SECOND = 1_000_000_000 >> abi.TICK_SHIFT
+SECRET = 0x0123_4567_89AB_CDEF
+HASHES = ("sessions", "mappings", "forward_sources", "alg_ports", "allow_out", "expectations", "adjusts", "tracks",
+          "decisions", "replacements", "held")  # fmt: skip
+
+
+@contextmanager
+def namespace() -> Iterator[None]:
+    """A network namespace for this thread and the commands it starts; it vanishes with its last user."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+    try:
+        _check(libc.unshare(CLONE_NEWNET), libc)
+        try:
+            yield
+        finally:
+            _check(libc.setns(home, CLONE_NEWNET), libc)
+    finally:
+        os.close(home)
+
+
+def _check(result: int, libc: Any) -> None:
+    if result:
+        number = ctypes.get_errno()
+        raise OSError(number, f"network namespace: {os.strerror(number)}; run as root")
+
+
+def build_devices() -> dict[str, int]:
+    """The gateway's two devices with addresses, routes and neighbours that stay; ifindex by name."""
+    commands = [
+        f"link add {LAN} address {GATEWAY_LAN_MAC} type veth peer name lanpeer",
+        f"link add {WAN} address {GATEWAY_WAN_MAC} type veth peer name wanpeer",
+        *(f"link set {name} up" for name in ("lo", LAN, WAN, "lanpeer", "wanpeer")),
+        f"addr add {GATEWAY}/24 dev {LAN}",
+        f"addr add {PUBLIC}/24 dev {WAN}",
+        f"addr add {PUBLIC_2}/24 dev {WAN}",
+        f"route add default via {ROUTER}",
+        f"neigh add {INSIDE} lladdr {LAN_MAC} dev {LAN} nud permanent",
+        f"neigh add {INSIDE_2} lladdr {LAN_MAC} dev {LAN} nud permanent",
+        f"neigh add {ROUTER} lladdr {WAN_MAC} dev {WAN} nud permanent",
+    ]
+    batch = "\n".join(commands)
+    subprocess.run(["ip", "-batch", "-"], input=batch, text=True, check=True)
+    for name in ("all", LAN, WAN):
+        with open(f"/proc/sys/net/ipv4/conf/{name}/forwarding", "w") as switch:
+            switch.write("1")
+    return {name: ifindex(name) for name in (LAN, WAN)}
+
+
+def ifindex(name: str) -> int:
+    import socket
+
+    return socket.if_nametoindex(name)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a program did with a frame: its return, the frame after it, and by how much counters moved."""
+
+    action: int
+    data: bytes
+    drops: dict[str, int]
+    counts: dict[str, int]
+
+
+class Rig:
+    """Programs and maps by name."""
+
+    def __init__(self, gateway: Gateway, devices: dict[str, int]) -> None:
+        self.gateway, self.devices = gateway, devices
+        self.punts: list[tuple[abi.Punt, bytes]] = []
+        self._touched: set[int] = set()
+        gateway.install_stages()
+        gateway.open_ring(self._on_sample, lambda count: self.punts.append((abi.Punt(), b"lost")), 16)
+
+    def _on_sample(self, cpu: int, sample: bytes) -> None:
+        punt = abi.Punt.unpack(sample)
+        start = ctypes.sizeof(abi.Punt)
+        self.punts.append((punt, sample[start : start + punt.frame_size]))
+
+    def reset(self) -> None:
+        """An empty gateway with the bench's configuration."""
+        gateway = self.gateway
+        used = {session.port_index for _, session in gateway.sessions.items()} | self._touched
+        for row in used | {mapping.port_index for _, mapping in gateway.mappings.items()}:
+            gateway.ports.put(row, abi.PortSlot())
+        self._touched.clear()
+        for name in HASHES:
+            getattr(gateway, name).clear()
+        for row in range(16):
+            gateway.forwards.put(row, abi.Forward())
+        gateway.heartbeat.put(0, 0)
+        gateway.drain()
+        self.punts.clear()
+        self.configure()
+
+    def taken(self) -> list[tuple[abi.Punt, bytes]]:
+        """What came through the perf ring since the last call: (punt, frame)."""
+        self.gateway.drain()
+        taken, self.punts = self.punts, []
+        return taken
+
+    def configure(self, **changes: Any) -> abi.Config:
+        """Write the configuration: defaults of the bench with `changes`. Timeouts as {TimeoutKind: seconds}."""
+        seconds = {
+            abi.TimeoutKind.TCP_OPENING: 240,
+            abi.TimeoutKind.TCP_ESTABLISHED: 7440,
+            abi.TimeoutKind.TCP_CLOSING: 240,
+            abi.TimeoutKind.TCP_RESET: 240,
+            abi.TimeoutKind.UDP: 300,
+            abi.TimeoutKind.ICMP: 60,
+        } | changes.pop("timeouts", {})
+        config = abi.Config(
+            secret=SECRET,
+            wan=self.devices[WAN],
+            flags=abi.ConfigFlag.HAIRPIN | abi.ConfigFlag.SHORTCUT,
+            public_count=1,
+            public_ip=(abi.ip_to_be32(PUBLIC),),
+            lan=(self.devices[LAN],),
+            timeouts=tuple(int(seconds[kind] * SECOND) for kind in sorted(seconds)),
+            port_first=1024,
+            port_last=65535,
+            helper_timeout=3 * SECOND,
+        )
+        for name, value in changes.items():
+            if not hasattr(config, name):
+                raise AttributeError(name)
+            setattr(config, name, value)
+        self.gateway.configs.put(0, config)
+        return config
+
+    def beat(self) -> None:
+        """The helper's sign of life."""
+        self.gateway.heartbeat.put(0, ticks())
+
+    def run(self, name: str, frame: bytes, **context: Any) -> Outcome:
+        """One run; keywords as testrun.skb_context's."""
+        before = self._read()
+        result = testrun.run(self.gateway.fds[name], frame, testrun.skb_context(**context), room=len(frame) + 4096)
+        after = self._read()
+        return Outcome(result.value, result.data, *_moved(before, after))
+
+    def lan(self, frame: bytes, **context: Any) -> Outcome:
+        """LAN ingress: the shortcut."""
+        return self.run("tc_lan", frame, **self._at(LAN, LAN) | context)
+
+    def wan_in(self, frame: bytes, **context: Any) -> Outcome:
+        return self.run("tc_wan_in", frame, **self._at(WAN, WAN) | context)
+
+    def wan_out(self, frame: bytes, **context: Any) -> Outcome:
+        """WAN egress of a forwarded packet."""
+        return self.run("tc_wan_out", frame, **self._at(WAN, LAN) | context)
+
+    def local_out(self, frame: bytes, **context: Any) -> Outcome:
+        """WAN egress of a packet that the gateway itself made."""
+        return self.run("tc_wan_out", frame, **self._at(WAN, None) | context)
+
+    def tap(self, frame: bytes, kind: abi.InjectKind, **context: Any) -> Outcome:
+        """A frame of the helper, marked in its first byte."""
+        return self.run("tc_tap", bytes([kind]) + frame[1:], **self._at(LAN, LAN) | context)
+
+    def xdp(self, name: str, frame: bytes) -> Outcome:
+        """`xdp_lan` or `xdp_wan`."""
+        before = self._read()
+        index = self.devices[LAN if name == "xdp_lan" else WAN]
+        result = testrun.run(self.gateway.fds[name], frame, testrun.xdp_context(len(frame), ingress_ifindex=index))
+        return Outcome(result.value, result.data, *_moved(before, self._read()))
+
+    def control(self, request: abi.Control) -> abi.Control:
+        """One request to the control program, and its answer."""
+        result = testrun.run(self.gateway.fds["control"], bytes(14) + bytes(request), room=16384)
+        answer = abi.Control.unpack(result.data, 14)
+        if request.op == abi.ControlOp.RESERVE and answer.count:
+            self._touched.add(answer.port_index)
+        return answer
+
+    def session(self, flow: Flow, proto: int) -> abi.Session | None:
+        """By the conversation as the inside host sends it."""
+        return self.gateway.sessions.get(session_key(flow, proto))
+
+    def slot(self, proto: int, port: int, address: int = 0) -> abi.PortSlot:
+        self._touched.add(port_row(address, proto, port))
+        return self.gateway.ports[port_row(address, proto, port)]
+
+    def put_slot(self, proto: int, port: int, slot: abi.PortSlot, address: int = 0) -> int:
+        """Write a row of `ports`; its number."""
+        row = port_row(address, proto, port)
+        self._touched.add(row)
+        self.gateway.ports.put(row, slot)
+        return row
+
+    def _at(self, device: str, came_by: str | None) -> dict[str, int]:
+        return {"ifindex": self.devices[device], "ingress_ifindex": self.devices[came_by] if came_by else 0}
+
+    def _read(self) -> tuple[list[int], list[int]]:
+        return self.gateway.drops.sums(), self.gateway.counters.sums()
+
+
+def session_key(flow: Flow, proto: int) -> abi.SessionKey:
+    return abi.SessionKey(
+        inside_ip=abi.ip_to_be32(flow.source),
+        remote_ip=abi.ip_to_be32(flow.destination),
+        inside_port=abi.be16(flow.source_port),
+        remote_port=0 if proto == ICMP else abi.be16(flow.destination_port),
+        proto=proto,
+    )
+
+
+def ticks() -> int:
+    """Now, as the programs count it."""
+    return (time.clock_gettime_ns(time.CLOCK_MONOTONIC) >> abi.TICK_SHIFT) & 0xFFFF_FFFF
+
+
+def _moved(before: Any, after: Any) -> tuple[dict[str, int], dict[str, int]]:
+    reasons = abi.reasons()
+    drops = {
+        reasons[row][0]: new - old for row, (old, new) in enumerate(zip(before[0], after[0], strict=True)) if new != old
+    }
+    counts = {
+        abi.Counter(row).name: new - old
+        for row, (old, new) in enumerate(zip(before[1], after[1], strict=True))
+        if new != old
+    }
+    return drops, counts
