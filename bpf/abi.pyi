@@ -395,6 +395,7 @@ class Track(Layout):
     isn: ctypes.Array[ctypes.c_uint32]
     next: ctypes.Array[ctypes.c_uint32]
     acked: ctypes.Array[ctypes.c_uint32]
+    ack_sent: ctypes.Array[ctypes.c_uint32]
     window: ctypes.Array[ctypes.c_uint32]
     ts_value: ctypes.Array[ctypes.c_uint32]
     mss: ctypes.Array[ctypes.c_uint16]
@@ -410,6 +411,7 @@ class Track(Layout):
         isn: ctypes.Array[ctypes.c_uint32] | tuple[int, ...] = ...,
         next: ctypes.Array[ctypes.c_uint32] | tuple[int, ...] = ...,
         acked: ctypes.Array[ctypes.c_uint32] | tuple[int, ...] = ...,
+        ack_sent: ctypes.Array[ctypes.c_uint32] | tuple[int, ...] = ...,
         window: ctypes.Array[ctypes.c_uint32] | tuple[int, ...] = ...,
         ts_value: ctypes.Array[ctypes.c_uint32] | tuple[int, ...] = ...,
         mss: ctypes.Array[ctypes.c_uint16] | tuple[int, ...] = ...,
@@ -512,6 +514,8 @@ class Config(Layout):
     public_count: int
     public_ip: ctypes.Array[ctypes.c_uint32]
     lan: ctypes.Array[ctypes.c_uint32]
+    wan_mac: ctypes.Array[ctypes.c_uint8]
+    lan_mac: ctypes.Array[ctypes.c_uint8]
     timeouts: ctypes.Array[ctypes.c_uint32]
     port_first: int
     port_last: int
@@ -533,6 +537,8 @@ class Config(Layout):
         public_count: int = ...,
         public_ip: ctypes.Array[ctypes.c_uint32] | tuple[int, ...] = ...,
         lan: ctypes.Array[ctypes.c_uint32] | tuple[int, ...] = ...,
+        wan_mac: ctypes.Array[ctypes.c_uint8] | tuple[int, ...] = ...,
+        lan_mac: ctypes.Array[ctypes.c_uint8] | tuple[int, ...] = ...,
         timeouts: ctypes.Array[ctypes.c_uint32] | tuple[int, ...] = ...,
         port_first: int = ...,
         port_last: int = ...,
