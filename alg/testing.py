@@ -1,7 +1,7 @@
 """A test kit for plug-in authors: a stage that plays the engine for one conversation, without root or kernel.
 
-The law of this file: pure; it keeps the engine's contract of `alg.model` to the letter and asserts that the plug-in does
-too (verdicts that fit the bytes, no Open without a live expectation, no port that wasn't reserved).
+The law of this file: pure; it keeps the engine's contract of `alg.model` to the letter and asserts that the plug-in
+keeps its part (verdicts that fit the bytes, no Open without a live expectation, no port that wasn't reserved).
 
 A test reads as a transcript:
 
@@ -144,13 +144,16 @@ class Stage:
         self.undecided[side] += data
         done = self._feed(side, end)
         turn = side.other
-        while self.undecided[turn] and not (self.bypassed or self.reset):
+        while self.undecided[turn] and not self._over():
             more = self._feed(turn, False)
             if not any(isinstance(action, Pass | Replace | Refuse | Bypass | Reset) for action in more):
                 break
             done += more
             turn = turn.other
         return done
+
+    def _over(self) -> bool:
+        return self.bypassed or self.reset
 
     def outcome(self, tag: int, outcome: str) -> None:
         """The expectation is "used" or "expired"."""

@@ -54,6 +54,10 @@ __all__ = [
 ]
 
 
+# Nearly all lines are short and pass: their verdicts are values that need not be made again.
+_PASSES = tuple(Pass(size) for size in range(512))
+
+
 class Script:
     """Actions in the order in which they take effect; neighbouring passes become one `Pass`."""
 
@@ -75,12 +79,11 @@ class Script:
         self._actions += actions
 
     def done(self) -> list[Action]:
-        """All actions so far; the script starts anew."""
+        """All actions; the script is finished."""
         if self._run:
-            self._actions.append(Pass(self._run))
+            self._actions.append(_PASSES[self._run] if self._run < 512 else Pass(self._run))
             self._run = 0
-        actions, self._actions = self._actions, []
-        return actions
+        return self._actions
 
 
 def merged(actions: Iterable[Action]) -> list[Action]:

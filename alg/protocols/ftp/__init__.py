@@ -21,7 +21,7 @@ class FtpPlugin:
 
     def open(self, control: Control, policy: object) -> FtpConversation:
         """Begin watching a control session. `policy`: an `algate.alg.policy.FtpPolicy`."""
-        return FtpConversation(control, cast(Policy, policy))
+        return FtpConversation(control, cast(Policy, policy), resumed=control.resumed)
 
 
 PLUGIN = FtpPlugin()

@@ -19,8 +19,10 @@ from algate.alg.protocols.ftp.session import Asked, Session, said
 from algate.alg.protocols.lines import Flaw, Line
 
 _VERB = re.compile(rb"[ \t]*([^ \t]*)[ \t]*")
+_CODE = re.compile(rb"[0-9]{3}(?:-.*)?", re.DOTALL)
 _HTTP = re.compile(rb"[A-Z]+ [^ ]+ HTTP/[0-9]\.[0-9]")
 _FORMS: Final = {b"PORT": Form.PORT, b"EPRT": Form.EPRT}
+OTHER: Final = Kind.OTHER
 _SECRET = frozenset((b"PASS", b"ACCT", b"ADAT"))
 
 
@@ -45,7 +47,7 @@ class Client:
         if not verb and line.flaw is None:
             out.let(len(line.raw))  # an empty line: servers give no answer
             return True
-        kind = COMMANDS.get(verb, Kind.OTHER)
+        kind = COMMANDS.get(verb, OTHER)
         if not session.waiting.room(kind):
             return False
         if line.flaw is not None:
@@ -55,7 +57,7 @@ class Client:
             refusal = session.gate.refuses(verb, argument) or (TOO_FAST if session.gate.hurries(now) else None)
             if refusal:
                 return self._refuse(line, refusal, _shown(verb, argument), out)
-        if kind is Kind.OTHER:
+        if kind is OTHER:
             return self._other(line, verb, out)
         return self._meaningful(line, kind, verb, argument, out)
 
@@ -133,9 +135,9 @@ class Client:
                 return False
             session.barred = True
             out.say(Event("violation", reason="http-request"))
-        elif verb[:3].isdigit() and verb[3:4] in (b"", b"-"):
+        elif verb[:1].isdigit() and _CODE.fullmatch(verb):
             out.say(Event("violation", said(line.text), "wrong-side"))
-        session.waiting.add(Kind.OTHER)
+        session.waiting.add(OTHER)
         out.let(len(line.raw))
         return True
 
@@ -152,7 +154,7 @@ class Client:
         self._refusing = False
         out.say(Event("violation", reason=reason))
         if line.flaw is not Flaw.UNFINISHED:
-            session.waiting.add(Kind.AUTH if verb == b"AUTH" else Kind.OTHER)
+            session.waiting.add(Kind.AUTH if verb == b"AUTH" else OTHER)
         out.let(len(line.raw))
         return True
 

@@ -2,15 +2,16 @@
 
 The law of this file: data first. `COMMANDS`, `REPLIES` and `PHASES` are all that the machine knows of RFC 959's
 sequences (section 5.4, with RFC 2228, 2389, 2428, 4217); code only looks up. No stream, no policy, no actions.
+IntEnum, because these are dictionary keys on the way of every line and only int's hash is a native one.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from enum import Enum, auto
+from enum import IntEnum, auto
 
 
-class Phase(Enum):
+class Phase(IntEnum):
     """How far the dialogue has come. OPAQUE is final: nothing is read any more."""
 
     GREETING = auto()  # the server hasn't said 220 yet
@@ -20,7 +21,7 @@ class Phase(Enum):
     OPAQUE = auto()  # TLS, or no FTP at all
 
 
-class Kind(Enum):
+class Kind(IntEnum):
     """What a command means to the dialogue."""
 
     OTHER = auto()
@@ -52,7 +53,7 @@ COMMANDS: dict[bytes, Kind] = {
 } | dict.fromkeys((b"RETR", b"STOR", b"STOU", b"APPE", b"LIST", b"NLST", b"MLSD"), Kind.TRANSFER)
 
 
-class Reply(Enum):
+class Reply(IntEnum):
     """What a reply code means: RFC 959 section 4.2 by its first digit, and the few codes that matter alone."""
 
     PRELIMINARY = auto()  # 1yz: the command's final reply is still to come
@@ -90,7 +91,7 @@ FINAL: dict[bytes, Reply] = {
 FIRST_OF_MANY: frozenset[bytes] = frozenset(b"%d-" % code for code in range(100, 700))
 
 
-class Effect(Enum):
+class Effect(IntEnum):
     """What a final reply brings about, given the command that it answers."""
 
     NONE = auto()
@@ -125,7 +126,7 @@ REPLIES: dict[tuple[Kind, Reply], Effect] = {
 }
 
 
-class Turn(Enum):
+class Turn(IntEnum):
     """What moves the dialogue from phase to phase."""
 
     GREETED = auto()

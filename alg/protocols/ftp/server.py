@@ -6,6 +6,8 @@ if the line waits for a public port, or nothing is read from here on.
 
 from __future__ import annotations
 
+from typing import Final
+
 from algate.alg.protocols.base import EndPoint, Event, Replace, Reserve, Script, Side, Withdraw
 from algate.alg.protocols.ftp import grammar
 from algate.alg.protocols.ftp.dialogue import (
@@ -28,6 +30,8 @@ from algate.alg.protocols.ftp.session import Asked, Session, said
 from algate.alg.protocols.lines import Flaw, Line
 
 _ADDRESSED = {Reply.PASSIVE: Form.PASSIVE, Reply.EXTENDED: Form.EXTENDED}
+GREETING: Final = Phase.GREETING
+NONE: Final = Effect.NONE
 _ANSWERS_A_GREETING = (Reply.GREETING, Reply.FAILED, Reply.CLOSING, Reply.PASSIVE, Reply.EXTENDED)
 _FOREIGN = (b"SSH-", b"HTTP/")
 _STRANGE_LINES = 3  # that a server may say before its 220
@@ -44,7 +48,7 @@ class Server:
     def judge(self, line: Line, now: float, out: Script) -> bool:
         """The verdict on one line of a reply; False: it waits, or nothing is read from here on."""
         session = self._session
-        if session.phase is Phase.GREETING and self.glimpse(line.raw[0], out):
+        if session.phase is GREETING and self.glimpse(line.raw[0], out):
             return False
         head = line.text[:4]
         if session.many is None:
@@ -106,13 +110,18 @@ class Server:
             out.let(len(line.raw))
             return True
         oldest = session.waiting.oldest
-        if session.phase is Phase.GREETING:
+        if session.phase is GREETING:
             if oldest is None or reply in _ANSWERS_A_GREETING:
                 oldest = None
                 session.turn(Turn.GREETED)
             else:
                 session.turn(Turn.RESUMED)
-        effect = REPLIES.get((oldest.kind, reply), Effect.NONE) if oldest else Effect.NONE
+        effect = REPLIES.get((oldest.kind, reply), NONE) if oldest else NONE
+        if effect is NONE and reply not in _ADDRESSED:
+            if oldest:
+                session.waiting.answered()
+            out.let(len(line.raw))
+            return True
         if effect is Effect.ANNOUNCE:
             return self._announce(line, _ADDRESSED[reply], out)
         if reply in _ADDRESSED:
@@ -129,8 +138,6 @@ class Server:
     def _bring_about(self, effect: Effect, answered: Pending, line: Line, out: Script) -> None:
         """What the reply does to expectations and phase; a reply that can't be trusted agrees to nothing."""
         session = self._session
-        if effect is Effect.NONE:
-            return
         if effect is Effect.AGREE and line.flaw is None:
             session.agree(answered.tag, out)
         elif effect is Effect.AGREE or effect is Effect.DECLINE:
