@@ -78,7 +78,7 @@ FAILING = "def test_one() -> None:\n    assert 1 == 2\n"
     [
         (PASSING, 0, "ok", "total: 1 passed, 0 failed"),
         (FAILING, 1, "exit code 1", "total: 0 passed, 1 failed"),
-        (SKIPPING, 1, "skipped, which counts as failure here: Skipped: no such package", "total: 0 passed, 1 failed"),
+        (SKIPPING, 1, "skipped, which counts as failure here: no such package", "total: 0 passed, 1 failed"),
         ("", 1, "exit code 5", "total: 0 passed, 1 failed"),
         ("import nothing_at_all\n", 1, "exit code 2", "total: 0 passed, 1 failed"),
     ],
