@@ -229,6 +229,7 @@ struct track {
     __u32 isn[2];
     __u32 next[2];    /* highest sequence number seen, FIN included */
     __u32 acked[2];   /* highest acknowledgement of the data of this direction, mapped back to the sender's numbers */
+    __u32 ack_sent[2]; /* highest acknowledgement of the data of this direction, as the receiver wrote it */
     __u32 window[2];  /* window field of the last segment sent in this direction, unscaled */
     __u32 ts_value[2]; /* last timestamp option sent in this direction, 0: none */
     __u16 mss[2];     /* of the SYN in this direction, 536 if it had none, RFC 9293 section 3.7.1 */
@@ -397,7 +398,7 @@ enum stage {
 
 enum control_op {
     CONTROL_SWEEP = 1,   /* keys[]: delete those that are expired; answer: how many */
-    CONTROL_RESERVE = 2, /* port_index from port range: reserve a public port for owner */
+    CONTROL_RESERVE = 2, /* a public port for owner; of kind PORT_FORWARD: exactly that row, count = index in `forwards` */
     CONTROL_RELEASE = 3, /* drop the reservation of port_index if it is still owner's */
     CONTROL_KILL = 4,    /* keys[]: delete whatever their state */
     CONTROL_REFRESH = 5, /* keys[]: set last_seen to now (a control session with live data) */

@@ -29,46 +29,53 @@ static __always_inline int load_segment(struct __sk_buff *skb, const struct pack
     return 0;
 }
 
-/* Options of a SYN, and the timestamp of any segment (RFC 7323 section 3.2). */
-static __always_inline void track_options(struct __sk_buff *skb, const struct packet *p, struct track *t, u8 dir) {
-    u32 size = 0, at = 0;
-    struct scratch *room = load_options(skb, p, &size);
-    bool syn = p->tcp_flags & TCP_SYN;
-    if (!room)
-        return;
-    for (int i = 0; i < 20; i++) {
+/* What a SYN offers (RFC 9293 section 3.2, RFC 7323, RFC 2018). */
+static __always_inline void track_syn_options(struct track *t, struct scratch *room, u32 size, u8 dir) {
+    *(volatile u32 *)&room->cursor = 0;
+    for (int i = 0; i < OPTIONS_MAX; i++) {
+        u32 at = *(volatile u32 *)&room->cursor & 63;
         if (at + 1 >= size)
             return;
         const u8 *o = room->options;
-        u8 kind = o[at & 63], length = o[(at + 1) & 63];
-        if (kind == 0)
+        u8 kind = o[at], length = o[(at + 1) & 63];
+        if (kind == 0 || (kind != 1 && length < 2))
             return;
-        if (kind == 1) {
-            at++;
-            continue;
-        }
-        if (length < 2)
-            return;
-        if (kind == 2 && syn)
-            t->mss[dir] = get_be32(o, at) & 0xffff;
-        if (kind == 3 && syn)
+        if (kind == 2)
+            t->mss[dir] = (u16)o[(at + 2) & 63] << 8 | o[(at + 3) & 63];
+        else if (kind == 3)
             t->window_scale[dir] = o[(at + 2) & 63];
-        if (kind == 4 && syn)
+        else if (kind == 4)
             t->flags |= TRACK_SACK;
-        if (kind == 19 || kind == 29)
-            t->flags |= TRACK_UNTOUCHABLE;
-        if (kind == 8)
-            t->ts_value[dir] = get_be32(o, at + 2);
-        if (kind == 8 && syn)
+        else if (kind == 8)
             t->flags |= TRACK_TIMESTAMPS;
-        at += length;
+        else if (kind == 19 || kind == 29)
+            t->flags |= TRACK_UNTOUCHABLE;
+        *(volatile u32 *)&room->cursor = at + (kind == 1 ? 1 : length);
     }
+}
+
+/* The timestamp where RFC 7323 appendix A recommends it to stand: behind two NOPs, first of the options. */
+static __always_inline void track_timestamp(struct track *t, const struct scratch *room, u32 size, u8 dir) {
+    if (size >= 12 && get_be32(room->options, 0) == 0x0101080a)
+        t->ts_value[dir] = get_be32(room->options, 4);
+}
+
+static __always_inline void track_options(struct __sk_buff *skb, const struct packet *p, struct track *t, u8 dir) {
+    u32 size = 0;
+    struct scratch *room = load_options(skb, p, &size);
+    if (!room)
+        return;
+    if (p->tcp_flags & TCP_SYN)
+        track_syn_options(t, room, size, dir);
+    else
+        track_timestamp(t, room, size, dir);
 }
 
 static __always_inline void track_syn(struct track *t, const struct segment *g) {
     t->isn[g->dir] = g->seq;
     t->next[g->dir] = g->seq + 1;
     t->acked[g->dir] = g->seq;
+    t->ack_sent[g->dir] = g->seq;
     t->mss[g->dir] = 536;
     t->window_scale[g->dir] = 255;
     t->flags |= g->dir == DIR_OUT ? TRACK_SYN_OUT : TRACK_SYN_IN;
@@ -88,6 +95,8 @@ static __always_inline void track_segment(struct __sk_buff *skb, const struct pa
         u32 ack = adj ? unshift_ack(adj, other, g->ack) : g->ack;
         if (seq_after(ack, t->acked[other]))
             t->acked[other] = ack;
+        if (seq_after(g->ack, t->ack_sent[other]))
+            t->ack_sent[other] = g->ack;
     }
     if (p->tcp_header > 20)
         track_options(skb, p, t, dir);

@@ -64,8 +64,29 @@ struct control_head {
     u64 owner;
 };
 
+/* A forward's port: taken from nobody but another forward or the gateway itself; what it serves may change in place. */
+static __always_inline bool port_claim_static(struct port_slot *slot, u64 owner, u32 forward_id, u32 now) {
+    u64 seen = slot->owner;
+    if (seen && owner_kind(seen) != PORT_FORWARD && owner_kind(seen) != PORT_LOCAL)
+        return false;
+    slot->forward_id = forward_id;
+    if (__sync_val_compare_and_swap(&slot->owner, seen, owner) != seen)
+        return false;
+    slot->stamp = now;
+    if (!slot->sessions)
+        slot->sessions = 1;
+    return true;
+}
+
 static __always_inline void control_port(struct __sk_buff *skb, const struct config *cfg, struct control_head *h, u32 now) {
     u8 proto = block_proto(h->port_index);
+    if (h->op == CONTROL_RESERVE && owner_kind(h->owner) == PORT_FORWARD) {
+        struct port_slot *wanted = ports.lookup(&h->port_index);
+        bool got = wanted && port_claim_static(wanted, h->owner, h->count, now);
+        h->error = got ? 0 : -98; /* EADDRINUSE */
+        h->count = got;
+        return;
+    }
     if (h->op == CONTROL_RESERVE) {
         u32 address = (h->port_index >> 16) / 3;
         s64 index = port_allocate(skb, cfg, address, proto, h->port_index & 0xffff, h->owner, 0, 0, now);
@@ -91,7 +112,7 @@ static __always_inline int run_control(struct __sk_buff *skb) {
         control_keys(cfg, c, data_end, now);
         return TC_ACT_OK;
     }
-    struct control_head head = {.op = c->op, .port_index = c->port_index, .owner = c->owner};
+    struct control_head head = {.op = c->op, .count = c->count, .port_index = c->port_index, .owner = c->owner};
     control_port(skb, cfg, &head, now);
     bpf_skb_store_bytes(skb, ETH_HEADER, &head, sizeof(head), 0);
     return TC_ACT_OK;

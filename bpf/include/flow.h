@@ -81,7 +81,10 @@ static __always_inline int leave_out(struct __sk_buff *skb, const struct config 
     struct next_hop next = {};
     bool redirect = at != AT_WAN_OUT;
     if (redirect) {
-        u32 from = at == AT_LAN ? skb->ingress_ifindex : cfg->lan[0];
+        u32 from = skb->ingress_ifindex;
+        OPAQUE(from);
+        if (at == AT_TAP)
+            from = cfg->lan[0];
         bool direct = !(s->flags & SESSION_STACK) && can_skip_stack(skb, p);
         if (!direct || route_packet(skb, p, p->source, p->destination, from, &next) != ROUTE_FORWARD ||
             next.ifindex != cfg->wan) {

@@ -12,6 +12,10 @@ struct scratch {
     u64 words[DIGEST_MAX / 8 + 1]; /* a payload to be digested */
     u8 options[64];                /* OPTIONS_MAX, up to a power of two so that an index can be masked */
     u8 changed[64];
+    u32 cursor; /* kept here so that the verifier knows nothing of its value, and prunes the loop over the options */
 };
+
+/* Keeps the compiler from merging this value with another's address. */
+#define OPAQUE(value) asm volatile("" : "+r"(value))
 
 #endif

@@ -73,25 +73,20 @@ static __always_inline struct scratch *load_options(struct __sk_buff *skb, const
 }
 
 /* Where the SACK option's first edge lies, and how many edges there are; 0 if there is none. */
-static __always_inline u32 find_sack(const u8 *options, u32 size, u32 *edges) {
-    u32 at = 0;
-    for (int i = 0; i < 20; i++) {
+static __always_inline u32 find_sack(struct scratch *room, u32 size, u32 *edges) {
+    *(volatile u32 *)&room->cursor = 0;
+    for (int i = 0; i < OPTIONS_MAX; i++) {
+        u32 at = *(volatile u32 *)&room->cursor & 63;
         if (at + 1 >= size)
             return 0;
-        u8 kind = options[at & 63], length = options[(at + 1) & 63];
-        if (kind == 0)
-            return 0;
-        if (kind == 1) {
-            at++;
-            continue;
-        }
-        if (length < 2)
+        u8 kind = room->options[at], length = room->options[(at + 1) & 63];
+        if (kind == 0 || (kind != 1 && length < 2))
             return 0;
         if (kind == 5) {
-            *edges = (length - 2) / 4;
+            *edges = ((u32)length - 2) >> 2;
             return at + 2;
         }
-        at += length;
+        *(volatile u32 *)&room->cursor = at + (kind == 1 ? 1 : length);
     }
     return 0;
 }
@@ -100,7 +95,7 @@ static __always_inline u32 find_sack(const u8 *options, u32 size, u32 *edges) {
 static __always_inline int shift_sack(struct __sk_buff *skb, const struct packet *p, const struct adjust *adj, u8 data_dir) {
     u32 size = 0, edges = 0;
     struct scratch *room = p->tcp_header > 20 ? load_options(skb, p, &size) : 0;
-    u32 first = room ? find_sack(room->options, size, &edges) : 0;
+    u32 first = room ? find_sack(room, size, &edges) : 0;
     if (!first || first + edges * 4 > size)
         return 0;
     __builtin_memcpy(room->changed, room->options, sizeof(room->changed));

@@ -1,0 +1,72 @@
+"""The sweep: finds what looks expired in a walk over the sessions, and lets the kernel check and delete it.
+
+The law of this file: user space only proposes. A session that was refreshed meanwhile is kept by the control program.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from algate.alg.listing import WRAP, now_tick, timeout_kind
+from algate.bpf import abi
+from algate.bpf.control import Control
+from algate.bpf.loader import Gateway
+
+KEY = 16
+STATE_AT, SEEN_AT, RELATED_AT, ID_AT = (
+    abi.Session.state.offset, abi.Session.last_seen.offset, abi.Session.related.offset, abi.Session.id.offset,
+)  # fmt: skip
+VALUE = 72
+
+
+class Sweep:
+    """One sweep in slices: `for _ in sweep.run(): <let others work>`. What it found is in the attributes afterwards."""
+
+    def __init__(self, gateway: Gateway, control: Control) -> None:
+        self._gateway = gateway
+        self._control = control
+        self.seen = 0
+        self.deleted = 0
+        self.live_parents: set[int] = set()
+        self.control_ids: dict[int, bytes] = {}
+
+    def run(self) -> Iterator[None]:
+        """Yield after each batch of entries."""
+        timeouts: Sequence[int] = list(self._gateway.configs[0].timeouts)
+        limits = {
+            (proto, state): timeouts[timeout_kind(proto, state)]
+            for proto in (1, 6, 17)
+            for state in range(max(abi.SessionState) + 1)
+        }
+        for keys, values, count in self._gateway.sessions.chunks():
+            expired = self._judge(keys, values, count, limits)
+            self.seen += count
+            if expired:
+                self.deleted += self._control.keys(abi.ControlOp.SWEEP, expired)
+            yield
+        self._refresh_parents()
+
+    def _judge(self, keys: bytes, values: bytes, count: int, limits: dict[tuple[int, int], int]) -> list[bytes]:
+        now = now_tick()
+        expired = []
+        for place in range(count):
+            at = place * VALUE
+            proto, state = keys[place * KEY + 12], values[at + STATE_AT]
+            seen = int.from_bytes(values[at + SEEN_AT : at + SEEN_AT + 4], "little")
+            idle = (now - seen) % WRAP
+            if limits.get((proto, state), 0) <= idle < WRAP // 2:
+                expired.append(keys[place * KEY : place * KEY + KEY])
+                continue
+            related = values[at + RELATED_AT : at + RELATED_AT + 8]
+            if related != bytes(8):
+                self.live_parents.add(int.from_bytes(related, "little"))
+            if values[at + abi.Session.alg.offset]:
+                identity = int.from_bytes(values[at + ID_AT : at + ID_AT + 8], "little")
+                self.control_ids[identity] = keys[place * KEY : place * KEY + KEY]
+        return expired
+
+    def _refresh_parents(self) -> None:
+        """A control session lives as long as one of its data connections does (FTP-73)."""
+        keys = [self.control_ids[one] for one in self.live_parents if one in self.control_ids]
+        if keys:
+            self._control.keys(abi.ControlOp.REFRESH, keys)

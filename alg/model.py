@@ -1,0 +1,211 @@
+"""What protocol plug-ins and the engine say to each other: immutable values, nothing else.
+
+The law of this file: pure data. No socket, clock, BPF handle or log. A plug-in receives bytes and a clock value and
+returns a list of `Action`; it never sees sequence numbers, maps or frames.
+
+How one control session runs: the engine makes a `Control`, asks the plug-in's `Protocol.open(control)` for a
+`Conversation`, and feeds it the bytes of each side that are *not yet decided*, in order. The conversation answers with
+verdicts (`Pass`, `Replace`, `Refuse`), each for the next bytes of that side's stream, and with other actions between
+them. Bytes without a verdict stay undecided (an unfinished line) and are fed again, longer, when more has come. Actions take
+effect in the order given: what stands before a verdict is in place before its bytes leave.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from ipaddress import IPv4Address, IPv6Address
+from typing import NamedTuple, Protocol as Interface
+
+Address = IPv4Address | IPv6Address
+
+
+class Side(IntEnum):
+    """Who speaks on a control session. The client is who sent the first SYN, on whichever side of the gateway."""
+
+    CLIENT = 0
+    SERVER = 1
+
+    @property
+    def other(self) -> Side:
+        return Side(1 - self)
+
+
+class EndPoint(NamedTuple):
+    """An address and a port in host order; prints as `ip:port`."""
+
+    ip: Address
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.ip}:{self.port}" if self.ip.version == 4 else f"[{self.ip}]:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """A control session as the plug-in may know it.
+
+    `inside` is the private end point, `public` what the outside sees in its place, `remote` the outside end point.
+    `inside_side` says which of client and server is the inside one. `resumed`: bytes were exchanged before the plug-in
+    began to listen (the helper was started again in the middle).
+    """
+
+    id: int
+    inside: EndPoint
+    public: EndPoint
+    remote: EndPoint
+    inside_side: Side
+    proto: str = "tcp"
+    resumed: bool = False
+
+    def ip(self, side: Side) -> Address:
+        """The own address of that side (private for the inside one)."""
+        return self.inside.ip if side == self.inside_side else self.remote.ip
+
+
+# -- Verdicts: each for the next `size` undecided bytes of the side that was fed ------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """These bytes leave as they are."""
+
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Replace:
+    """These bytes leave as `data`, which may have another length (but not none: see Refuse)."""
+
+    size: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """The other side never sees these bytes; the speaker gets `answer` in the other side's name."""
+
+    size: int
+    answer: bytes
+
+
+# -- Connections ----------------------------------------------------------------------------------------------------------
+
+
+class Direction(IntEnum):
+    """Of a connection's first packet; the numbers are those of `enum direction` in abi.h."""
+
+    OUT = 0
+    IN = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Reserve:
+    """Hold a public port (or `count` adjacent ones, the first even if `even`) for connections to `inside`.
+
+    The engine answers at once by `Conversation.reserved(tag, first public end point or None, now)`.
+    """
+
+    tag: int
+    inside: EndPoint
+    count: int = 1
+    even: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Expect:
+    """A connection that may come. At most one live expectation a tag; a second Expect of the tag replaces the first.
+
+    `direction` IN: from outside host `peer` to the public port reserved under `tag`, sent on to Reserve.inside.
+    `direction` OUT: from inside host `peer` to outside `to`. `peer` None (anybody) is refused unless policy allows it.
+    `lifetime` in seconds. Made pending unless `open`.
+    """
+
+    tag: int
+    direction: Direction
+    peer: Address | None
+    to: EndPoint | None
+    lifetime: float
+    proto: str = "tcp"
+    open: bool = False
+    once: bool = True
+    opens_after: float | None = None  # reserved for plug-ins that schedule
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """Both sides have agreed: the pending expectation of the tag admits its connection from now on."""
+
+    tag: int
+
+
+@dataclass(frozen=True, slots=True)
+class Withdraw:
+    """Drop the expectation and the reservation of the tag, if any is left."""
+
+    tag: int
+    reason: str = ""
+
+
+# -- The rest --------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something an operator may want to follow. `detail` may hold hostile bytes decoded as latin-1: whoever prints escapes.
+
+    `fields` are key/value pairs for machines (audit). Never put a password in either.
+    """
+
+    event: str
+    detail: str = ""
+    reason: str = ""
+    fields: tuple[tuple[str, str | int | float], ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class Bypass:
+    """From here on this session's bytes, both ways, are not looked at any more."""
+
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Reset:
+    """End both halves of the session with RST."""
+
+    reason: str
+
+
+Verdict = Pass | Replace | Refuse
+Action = Verdict | Reserve | Expect | Open | Withdraw | Event | Bypass | Reset
+
+
+class Conversation(Interface):
+    """One control session in a plug-in's hands. May keep bounded state; must not raise on any bytes."""
+
+    def feed(self, side: Side, data: bytes, now: float, *, end: bool = False) -> Sequence[Action]:
+        """Judge the undecided bytes of one side. `end`: its FIN follows `data` directly, nothing more will come."""
+        ...
+
+    def reserved(self, tag: int, public: EndPoint | None, now: float) -> Sequence[Action]:
+        """The answer to Reserve; None: no port was free. Verdicts among the actions go on for the side being fed."""
+        ...
+
+    def outcome(self, tag: int, outcome: str, now: float) -> Sequence[Action]:
+        """What became of an expectation: "used" or "expired". No verdicts may be returned."""
+        ...
+
+
+class ProtocolPlugin(Interface):
+    """A plug-in: found through the entry-point group `algate.protocols`, switched by `[alg.NAME] enabled`."""
+
+    name: str
+    number: int  # 1..255, session.alg in the kernel; FTP is 1
+    transport: str  # "tcp" or "udp"
+    default_ports: tuple[int, ...]
+
+    def open(self, control: Control, policy: object) -> Conversation:
+        """Begin watching a control session under the policy that config.py resolved for its two addresses."""
+        ...

@@ -1,0 +1,194 @@
+"""Devices as the kernel has them: look-up, addresses, filters, XDP, forwarding switches.
+
+The law of this file: pyroute2 and /proc/sys only; nothing is remembered here. What algate makes carries its own filter
+name and priority, and nothing else is ever changed or removed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+from collections.abc import Iterator
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Interface
+from pathlib import Path
+from typing import Any
+
+from pyroute2 import IPRoute
+from pyroute2.netlink.exceptions import NetlinkError
+
+from algate.alg.errors import FAILED, MISSING, AlgateError
+
+INGRESS, EGRESS = 0xFFFFFFF2, 0xFFFFFFF3  # the two hooks of a clsact qdisc
+CLSACT = 0xFFFF0000
+PRIORITY = 0xA17E  # of our filters, and of nobody else's
+HANDLE = 1
+ETH_P_ALL = 3
+XDP_FLAGS_SKB, XDP_FLAGS_DRIVER, XDP_FLAGS_UPDATE_IF_NOEXIST = 2, 4, 1
+FILTER_PREFIX = "algate:"
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A network device. `mac` empty if it has none. `addresses`: IPv4 with prefix, in the kernel's order."""
+
+    name: str
+    index: int
+    mac: bytes
+    mtu: int
+    up: bool
+    kind: str
+    addresses: tuple[IPv4Interface, ...]
+
+
+@contextlib.contextmanager
+def _netlink(what: str) -> Iterator[IPRoute]:
+    try:
+        with IPRoute() as ipr:
+            yield ipr
+    except NetlinkError as error:
+        code = MISSING if error.code in (errno.EPERM, errno.EACCES) else FAILED
+        raise AlgateError(f"{what}: {error.args[1] if len(error.args) > 1 else error}", code) from None
+
+
+def find_device(name: str) -> Device | None:
+    """The device of that name in this network namespace, None if there is none."""
+    with _netlink(f"can't look up device {name}") as ipr:
+        try:
+            links = list(ipr.link("get", ifname=name))
+        except NetlinkError as error:
+            if error.code in (errno.ENODEV, errno.EINVAL):
+                return None
+            raise
+        link = links[0]
+        found = ipr.get_addr(family=2, index=link["index"])
+        addresses = tuple(_interface(one) for one in found)
+    mac = bytes.fromhex((link.get_attr("IFLA_ADDRESS") or "").replace(":", ""))
+    info = link.get_attr("IFLA_LINKINFO")
+    kind = info.get_attr("IFLA_INFO_KIND") if info else ""
+    return Device(name, link["index"], mac, link.get_attr("IFLA_MTU"), bool(link["flags"] & 1), kind or "", addresses)
+
+
+def _interface(message: Any) -> IPv4Interface:
+    # On a point-to-point link IFA_ADDRESS is the peer's; the own one is IFA_LOCAL.
+    address = message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS")
+    return IPv4Interface(f"{address}/{message['prefixlen']}")
+
+
+def device_names() -> list[str]:
+    """All devices of this namespace, for an error that names the nearest."""
+    with _netlink("can't list devices") as ipr:
+        return [link.get_attr("IFLA_IFNAME") for link in ipr.get_links()]
+
+
+def primary_addresses(device: Device) -> list[IPv4Address]:
+    """What the outside may know this device by: every global address, the first one first."""
+    return [one.ip for one in device.addresses if not one.ip.is_loopback and not one.ip.is_link_local]
+
+
+# -- TC --------------------------------------------------------------------------------------------------------------------
+
+
+def add_clsact(index: int) -> bool:
+    """Have a clsact qdisc on the device; whether it was made (else it was there, and is shared)."""
+    with _netlink(f"can't add clsact to device {index}") as ipr:
+        try:
+            ipr.tc("add", "clsact", index)
+        except NetlinkError as error:
+            if error.code == errno.EEXIST:
+                return False
+            raise
+        return True
+
+
+def set_filter(index: int, hook: int, fd: int, name: str) -> None:
+    """Attach a program, or put it in the place of our former one atomically."""
+    with _netlink(f"can't attach {name} to device {index}") as ipr:
+        ipr.tc(
+            "replace-filter", "bpf", index, handle=HANDLE, fd=fd, name=FILTER_PREFIX + name, parent=hook,
+            prio=PRIORITY, protocol=ETH_P_ALL, direct_action=True, classid=1,
+        )  # fmt: skip
+
+
+def filter_names(index: int, hook: int) -> list[str]:
+    """Names of our filters on a hook; empty if the device or its clsact is gone."""
+    found = []
+    try:
+        with _netlink(f"can't list filters of device {index}") as ipr:
+            for one in ipr.get_filters(index=index, parent=hook):
+                options = one.get_attr("TCA_OPTIONS")
+                name = options.get_attr("TCA_BPF_NAME") if hasattr(options, "get_attr") else None
+                if name and str(name).startswith(FILTER_PREFIX):
+                    found.append(str(name).removeprefix(FILTER_PREFIX))
+    except AlgateError:
+        return []
+    return found
+
+
+def remove_filter(index: int, hook: int) -> None:
+    """Take our filter off; nothing if it isn't there."""
+    if not filter_names(index, hook):
+        return
+    with contextlib.suppress(AlgateError), _netlink("") as ipr:
+        ipr.tc("del-filter", "bpf", index, handle=HANDLE, parent=hook, prio=PRIORITY, protocol=ETH_P_ALL)
+
+
+def remove_clsact(index: int) -> None:
+    """Remove the clsact qdisc that we made, unless somebody else has filters on it meanwhile."""
+    with contextlib.suppress(AlgateError), _netlink("") as ipr:
+        if not list(ipr.get_filters(index=index, parent=INGRESS)) and not list(
+            ipr.get_filters(index=index, parent=EGRESS)
+        ):
+            ipr.tc("del", "clsact", index)
+
+
+# -- XDP -------------------------------------------------------------------------------------------------------------------
+
+
+def set_xdp(index: int, fd: int, generic: bool, replace: bool) -> None:
+    """Attach an XDP program; `replace` ours, else the hook must be free."""
+    mode = XDP_FLAGS_SKB if generic else XDP_FLAGS_DRIVER
+    flags = mode | (0 if replace else XDP_FLAGS_UPDATE_IF_NOEXIST)
+    with _netlink(f"can't attach XDP to device {index}") as ipr:
+        ipr.link("set", index=index, xdp={"attrs": [("IFLA_XDP_FD", fd), ("IFLA_XDP_FLAGS", flags)]})
+
+
+def remove_xdp(index: int, generic: bool) -> None:
+    """Take our XDP program off."""
+    mode = XDP_FLAGS_SKB if generic else XDP_FLAGS_DRIVER
+    with contextlib.suppress(AlgateError), _netlink("") as ipr:
+        ipr.link("set", index=index, xdp={"attrs": [("IFLA_XDP_FD", -1), ("IFLA_XDP_FLAGS", mode)]})
+
+
+def set_up(name: str, mtu: int) -> int:
+    """Bring our own device up with that MTU; its index."""
+    with _netlink(f"can't set up {name}") as ipr:
+        index: int = ipr.link_lookup(ifname=name)[0]
+        ipr.link("set", index=index, mtu=mtu, state="up")
+        return index
+
+
+# -- forwarding ------------------------------------------------------------------------------------------------------------
+
+
+def sysctl(device: str, key: str) -> Path:
+    """The switch of one device. /proc/sys/net follows the network namespace of the process that opens it."""
+    return Path("/proc/sys/net/ipv4/conf") / device / key
+
+
+def read_sysctl(device: str, key: str) -> str | None:
+    """None if the device is gone."""
+    try:
+        return sysctl(device, key).read_text().strip()
+    except OSError:
+        return None
+
+
+def write_sysctl(device: str, key: str, value: str) -> None:
+    """AlgateError (exit code 3) where /proc/sys can't be written."""
+    try:
+        sysctl(device, key).write_text(value)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise AlgateError(f"can't write {sysctl(device, key)}: {error.strerror}", MISSING) from None

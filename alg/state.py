@@ -1,0 +1,62 @@
+"""What this gateway made or changed on the host, written down before it is done, so that any later process can undo it.
+
+The law of this file: one JSON file in the run directory. It does nothing to the host.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from algate.alg.errors import AlgateError
+
+
+@dataclass
+class DeviceState:
+    """One device: its role, whether the clsact qdisc is ours, the XDP mode ("", "generic", "native"), its former switch."""
+
+    name: str
+    index: int
+    role: str
+    clsact: bool = False
+    xdp: str = ""
+    forwarding: str | None = None
+
+
+@dataclass
+class State:
+    """`devices` by name. `save` after each change."""
+
+    path: Path
+    devices: dict[str, DeviceState] = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, run_dir: Path) -> State:
+        """The state left by an earlier run; empty if there is none. AlgateError if the file is damaged."""
+        path = run_dir / "state.json"
+        try:
+            data: dict[str, Any] = json.loads(path.read_text())
+            return cls(path, {name: DeviceState(**one) for name, one in data["devices"].items()})
+        except FileNotFoundError:
+            return cls(path)
+        except (ValueError, KeyError, TypeError):
+            raise AlgateError(f"{path} is damaged: `algate down` can't use it; remove it and the filters by hand") from None
+
+    def save(self) -> None:
+        """Replace the file whole, so that a crash leaves the old or the new one."""
+        data = {"devices": {name: asdict(one) for name, one in self.devices.items()}}
+        fresh = self.path.with_suffix(".new")
+        with open(fresh, "w") as file:
+            json.dump(data, file)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(self.path)
+
+    def forget(self) -> None:
+        """Nothing is left to undo."""
+        with contextlib.suppress(FileNotFoundError):
+            self.path.unlink()

@@ -1,0 +1,64 @@
+"""Requests to the control program: what user space must leave to the kernel because it can't compare and swap.
+
+The law of this file: struct control in, struct control out, by test-run. It decides nothing.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from ipaddress import IPv4Address
+
+from algate.bpf import abi, testrun
+
+_HEAD = struct.Struct("=IIIiQQ")
+_ETHERNET = bytes(14)
+_KEY_SIZE = 16
+_SIZE = _HEAD.size + _KEY_SIZE * abi.CONTROL_BATCH
+CLASS_OF = {6: abi.ProtoClass.TCP, 17: abi.ProtoClass.UDP, 1: abi.ProtoClass.ICMP}
+
+
+def port_row(address: int, proto: int, port: int) -> int:
+    """Row of `ports`: `address` is the position of the public address in struct config."""
+    return ((address * 3 + CLASS_OF[proto]) << 16) | port
+
+
+def owner(ip: IPv4Address, port: int, kind: abi.PortKind) -> int:
+    """struct port_slot's owner word for an inside end point."""
+    return abi.ip_to_be32(ip) | abi.be16(port) << 32 | int(kind) << 48
+
+
+class Control:
+    """The control program of a loaded gateway."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def _call(self, op: abi.ControlOp, count: int, index: int, who: int, keys: bytes) -> tuple[int, int, int]:
+        request = _ETHERNET + _HEAD.pack(op, count, index, 0, who, 0) + keys
+        request = request.ljust(len(_ETHERNET) + _SIZE, b"\0")
+        answer = testrun.run(self._fd, request, room=len(request)).data
+        _, acted, row, error, _, _ = _HEAD.unpack_from(answer, len(_ETHERNET))
+        return acted, row, error
+
+    def keys(self, op: abi.ControlOp, keys: Sequence[bytes]) -> int:
+        """SWEEP, KILL, REFRESH or BYPASS for packed session keys. How many were acted upon."""
+        acted = 0
+        for start in range(0, len(keys), abi.CONTROL_BATCH):
+            some = keys[start : start + abi.CONTROL_BATCH]
+            acted += self._call(op, len(some), 0, 0, b"".join(some))[0]
+        return acted
+
+    def reserve(self, address: int, proto: int, port: int, ip: IPv4Address, inside_port: int) -> int | None:
+        """Reserve `port` of a public address, or another if it is taken (0: any). The port that was got, or None."""
+        who = owner(ip, inside_port, abi.PortKind.RESERVED)
+        acted, row, error = self._call(abi.ControlOp.RESERVE, 0, port_row(address, proto, port), who, b"")
+        return None if error or not acted else row & 0xFFFF
+
+    def release(self, row: int, who: int) -> bool:
+        """Give a reserved or forwarded row of `ports` back. False: it isn't this owner's (any more)."""
+        return bool(self._call(abi.ControlOp.RELEASE, 0, row, who, b"")[0])
+
+    def serve(self, row: int, who: int, forward: int) -> bool:
+        """Make a row of `ports` a forward's, `forward` its index. False: an inside host's mapping holds the port."""
+        return bool(self._call(abi.ControlOp.RESERVE, forward, row, who, b"")[0])
