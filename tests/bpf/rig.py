@@ -13,10 +13,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from ipaddress import IPv4Address
 from typing import Any
 
 from algate.bpf import abi, testrun
-from algate.bpf.control import port_row
+from algate.bpf.control import Control, port_row
 from algate.bpf.loader import Gateway
 from tests.packets import GATEWAY_LAN_MAC, GATEWAY_WAN_MAC, LAN_MAC, WAN_MAC, Flow
 
@@ -198,10 +199,14 @@ class Rig:
     def control(self, request: abi.Control) -> abi.Control:
         """One request to the control program, and its answer."""
         result = testrun.run(self.gateway.fds["control"], bytes(14) + bytes(request), room=16384)
-        answer = abi.Control.unpack(result.data, 14)
-        if request.op == abi.ControlOp.RESERVE and answer.count:
-            self._touched.add(answer.port_index)
-        return answer
+        return abi.Control.unpack(result.data, 14)
+
+    def reserve(self, proto: int, port: int, ip: str, inside_port: int, address: int = 0) -> int | None:
+        """Through the control program; the port that was got."""
+        got = Control(self.gateway.fds["control"]).reserve(address, proto, port, IPv4Address(ip), inside_port)
+        if got is not None:
+            self._touched.add(port_row(address, proto, got))
+        return got
 
     def session(self, flow: Flow, proto: int) -> abi.Session | None:
         """By the conversation as the inside host sends it."""

@@ -1,0 +1,79 @@
+"""Fragmented packets: the head is translated as any packet, the tails follow it, and nothing goes without its head."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests import packets
+from tests.bpf.flows import FLOW, answer, open_session, translated
+from tests.bpf.rig import INSIDE, INSIDE_2, OK, PUBLIC, SHOT, Rig
+
+LOAD = bytes(range(256)) * 12
+
+
+@pytest.mark.parametrize("size", [1480, 1000, 552])
+def test_out(rig: Rig, size: int) -> None:
+    open_session(rig, "udp")
+    whole = packets.udp(FLOW, LOAD, flags=0, id=99)
+    wanted = packets.fragments(translated(whole, "udp", ttl=64, source=(PUBLIC, 40000)), size)
+    for number, frame in enumerate(packets.fragments(whole, size)):
+        shortcut = rig.lan(frame)
+        assert shortcut.action == OK and shortcut.counts == {}
+        packets.same(shortcut.data, frame, "LAN ingress")
+        out = rig.wan_out(frame)
+        assert out.action == OK and out.drops == {}
+        packets.same(out.data, wanted[number], f"fragment {number}")
+
+
+@pytest.mark.parametrize("size", [1480, 1000])
+def test_in(rig: Rig, size: int) -> None:
+    open_session(rig, "udp")
+    whole = packets.udp(answer(FLOW, 40000), LOAD, flags=0, id=99)
+    wanted = packets.fragments(translated(whole, "udp", ttl=64, destination=(INSIDE, 40000)), size)
+    for number, frame in enumerate(packets.fragments(whole, size)):
+        out = rig.wan_in(frame)
+        assert out.action == OK and out.drops == {}
+        packets.same(out.data, wanted[number], f"fragment {number}")
+
+
+def test_a_head_may_begin_a_session(rig: Rig) -> None:
+    whole = packets.udp(FLOW, LOAD, flags=0, id=99)
+    wanted = packets.fragments(translated(whole, "udp", ttl=64, source=(PUBLIC, 40000)), 1480)
+    for number, frame in enumerate(packets.fragments(whole, 1480)):
+        packets.same(rig.wan_out(frame).data, wanted[number], f"fragment {number}")
+
+
+def test_two_hosts_with_one_id_are_kept_apart(rig: Rig) -> None:
+    other = FLOW.to(source=INSIDE_2, source_port=41000)
+    heads = {flow: packets.fragments(packets.udp(flow, LOAD, flags=0, id=99), 1480) for flow in (FLOW, other)}
+    for frames in heads.values():
+        rig.wan_out(frames[0])
+    for flow, frames in heads.items():
+        out = rig.wan_out(frames[1])
+        packets.same(out.data, packets.changed(frames[1], IP_src=PUBLIC), f"tail of {flow.source}")
+
+
+def test_tail_without_its_head(rig: Rig) -> None:
+    open_session(rig, "udp")
+    tail = packets.fragments(packets.udp(FLOW, LOAD, flags=0, id=5), 1480)[1]
+    out = rig.wan_out(tail)
+    assert out.action == SHOT and out.drops == {"fragment-unknown": 1}
+    tail = packets.fragments(packets.udp(answer(FLOW, 40000), LOAD, flags=0, id=5), 1480)[1]
+    out = rig.wan_in(tail)
+    assert out.action == SHOT and out.drops == {"fragment-unknown": 1}
+
+
+def test_unsolicited_head_takes_its_tails_along(rig: Rig) -> None:
+    flow = answer(FLOW, 5555)
+    head, tail, *_ = packets.fragments(packets.udp(flow, LOAD, flags=0, id=5), 1480)
+    out = rig.wan_in(head)
+    assert out.action == SHOT and out.drops == {"unsolicited": 1}
+    assert rig.wan_in(tail).action == SHOT
+
+
+def test_head_too_small_for_its_ports(rig: Rig) -> None:
+    """RFC 1858, the tiny fragment: the ports would come in the second."""
+    open_session(rig, "tcp")
+    head = packets.changed(packets.tcp(FLOW, b"", "S")[: 34 + 16], IP_len=36, IP_flags="MF")
+    out = rig.wan_out(head)
+    assert out.action == SHOT and out.drops == {"malformed": 1}
