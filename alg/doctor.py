@@ -1,4 +1,4 @@
-"""What `algate doctor` looks at: whether this host can run the gateway, and whether a running one is whole.
+"""What `algate doctor` looks at: whether this host can run the gateway. doctor_gateway.py looks at a running one.
 
 The law of this file: it looks and changes nothing; every check answers with one row, in words that an operator can act
 on, and none raises. A row with `ok` true and a `fix` is a warning. `root` stands for "/", so that tests can show it
@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from algate.alg import control
+from algate.alg import doctor_gateway as gateway
 from algate.alg.rows import CheckRow
 
 KERNEL_MIN = (5, 10)
@@ -56,10 +56,7 @@ def checks(run_dir: Path, root: Path = Path("/")) -> list[CheckRow]:
         ("netfilter", netfilter),
     ]
     rows = [_guarded(name, check) for name, check in host]
-    status, row = daemon(run_dir)
-    rows.append(row)
-    rows.append(_guarded("forwarding", lambda: forwarding(root, status)))
-    rows.append(_guarded("pins", lambda: pins(root)))
+    rows += [_guarded(name, check) for name, check in gateway.checks(run_dir)]
     return rows
 
 
@@ -234,53 +231,3 @@ def forward_rules(ruleset: Mapping[str, Any]) -> Iterator[str]:
         policy = chain.get("policy", "accept")
         if chain.get("hook") == "forward" and (count or policy != "accept"):
             yield f"{chain['family']} {chain['table']} {chain['name']} ({count} rules, policy {policy})"
-
-
-def daemon(run_dir: Path) -> tuple[dict[str, Any] | None, CheckRow]:
-    """The answer to `status`, or None, and the row about it. That none runs is no fault."""
-    try:
-        status = control.request(run_dir, "status", seconds=5.0)
-    except control.ControlError as error:
-        absent = "no daemon on" in str(error)
-        fix = "start it with `algate run`" if absent else "see its log; restart it: established sessions go on"
-        return None, CheckRow("daemon", absent, f"not running on {run_dir}" if absent else str(error), fix)
-    except Exception as error:
-        return None, CheckRow("daemon", False, f"{run_dir}: {error}", "see its log")
-    if not isinstance(status, dict):
-        return None, CheckRow("daemon", False, "its status can't be understood", "run the same version on both ends")
-    return status, CheckRow("daemon", True, f"answers on {run_dir}")
-
-
-def forwarding(root: Path, status: Mapping[str, Any] | None) -> CheckRow:
-    """Whether the kernel forwards. `algate run` turns it on for its devices, so before that 0 is no fault."""
-    value = (root / "proc/sys/net/ipv4/ip_forward").read_text().strip()
-    if value == "1":
-        return CheckRow("forwarding", True, "net.ipv4.ip_forward is 1")
-    if status is None:
-        return CheckRow("forwarding", True, "net.ipv4.ip_forward is 0; `algate run` turns it on for its devices")
-    devices = [name for name in [*status.get("lan", []), status.get("wan")] if name]
-    conf = root / "proc/sys/net/ipv4/conf"
-    off = [name for name in devices if _read(conf / name / "forwarding") == "0"]
-    if off:
-        fix = " ".join(f"net.ipv4.conf.{name}.forwarding=1" for name in off)
-        return CheckRow("forwarding", False, f"off on {', '.join(off)}", f"sysctl {fix}")
-    return CheckRow("forwarding", True, f"on for {', '.join(devices) or 'no device'}")
-
-
-def pins(root: Path) -> CheckRow:
-    """The folders below /sys/fs/bpf that keep sessions while no daemon runs."""
-    base = root / "sys/fs/bpf"
-    folders = sorted(
-        path for path in (*base.glob("algate*"), *base.glob("algate/*")) if path.is_dir() and any(path.iterdir())
-    )
-    leaves = [path for path in folders if any(not entry.is_dir() for entry in path.iterdir())]
-    counts = [f"/{path.relative_to(root)} ({sum(1 for _ in path.iterdir())} objects)" for path in leaves]
-    return CheckRow("pins", True, ", ".join(counts) or "none: no session is kept")
-
-
-def _read(path: Path) -> str | None:
-    """The text of a small file without blanks, None if it isn't there (another namespace's device)."""
-    try:
-        return path.read_text().strip()
-    except OSError:
-        return None

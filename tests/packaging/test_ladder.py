@@ -121,7 +121,7 @@ def test_not_root_is_one_line_and_code_3() -> None:
         folder = Path(name)
         folder.chmod(0o755)
         shutil.copytree(ROOT / "deploy", folder / "deploy")
-        command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", folder / "deploy/dev.sh", "setup"]
+        command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", f"{folder}/deploy/dev.sh", "setup"]
         result = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/")
     assert result.returncode == 3, result.stderr
     assert result.stderr.count("\n") == 1

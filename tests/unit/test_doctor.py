@@ -9,8 +9,12 @@ from typing import Any
 
 import pytest
 
-from algate.alg import control, doctor
+from algate.alg import control, doctor, netlink
+from algate.alg import doctor_gateway as gateway
 from algate.alg.rows import CheckRow
+from algate.alg.state import DeviceState, State
+from algate.bpf import abi
+from algate.bpf import pins as pin_places
 
 MOUNT = "30 24 0:27 / {place} rw,relatime shared:9 - {kind} {kind} rw,mode=700\n"
 
@@ -176,46 +180,101 @@ def test_netfilter_warns_and_does_not_fail(tmp_path: Path) -> None:
 
 
 def test_no_daemon_is_no_fault(tmp_path: Path) -> None:
-    status, row = doctor.daemon(tmp_path)
-    assert status is None
+    row = gateway.daemon(tmp_path)
     assert row.ok
     assert "algate run" in row.fix
 
 
-def test_daemon_that_does_not_answer_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("answer", "ok"), [({"lan": []}, True), (["?"], False)])
+def test_daemon_that_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: object, ok: bool) -> None:
+    monkeypatch.setattr(control, "request", lambda *_, **__: answer)
+    assert gateway.daemon(tmp_path).ok is ok
+
+
+def test_daemon_that_hangs_is_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def hang(*_: object, **__: object) -> None:
         raise control.ControlError("the daemon on /x didn't answer within 5 s")
 
     monkeypatch.setattr(control, "request", hang)
-    status, row = doctor.daemon(tmp_path)
-    assert status is None
-    assert not row.ok
+    assert not gateway.daemon(tmp_path).ok
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> State:
+    """A gateway between lan0 and wan0."""
+    devices = {"lan0": DeviceState("lan0", 7, "lan"), "wan0": DeviceState("wan0", 8, "wan", xdp="generic")}
+    return State(tmp_path / "state.json", devices)
 
 
 @pytest.mark.parametrize(
-    ("value", "wan", "status", "ok"),
+    ("values", "ok", "said"),
     [
-        ("1", "0", None, True),
-        ("0", "0", None, True),
-        ("0", "0", {"lan": ["eth1"], "wan": "eth0"}, False),
-        ("0", "1", {"wan": "eth0"}, True),
+        ({}, True, "algate run"),
+        ({"lan0": "1", "wan0": "1"}, True, "on for lan0, wan0"),
+        ({"lan0": "1", "wan0": "0"}, False, "off for wan0"),
     ],
 )
-def test_forwarding(host: Path, value: str, wan: str, status: dict[str, Any] | None, ok: bool) -> None:
-    write(host, "proc/sys/net/ipv4/ip_forward", value)
-    write(host, "proc/sys/net/ipv4/conf/eth0/forwarding", wan)
-    write(host, "proc/sys/net/ipv4/conf/eth1/forwarding", "0")
-    row = doctor.forwarding(host, status)
+def test_forwarding(host: Path, state: State, values: dict[str, str], ok: bool, said: str) -> None:
+    for name, value in values.items():
+        write(host, f"conf/{name}/forwarding", value)
+    row = gateway.forwarding(state, host / "conf")
+    assert (row.ok, said in row.detail) == (ok, True)
+    assert row.fix == ("" if ok else "sysctl net.ipv4.conf.wan0.forwarding=1")
+
+
+FILTERS = {(7, netlink.INGRESS): "tc_lan", (8, netlink.INGRESS): "tc_wan_in", (8, netlink.EGRESS): "tc_wan_out"}
+
+
+@pytest.mark.parametrize(
+    ("devices", "taken", "ok", "said"),
+    [
+        ({"lan0": 7, "wan0": 8}, None, True, "attached to lan0 (lan), wan0 (wan, xdp generic)"),
+        ({"lan0": 7, "wan0": 8}, (8, netlink.EGRESS), False, "wan0 lacks tc_wan_out"),
+        ({"lan0": 7}, None, False, "wan0 is gone"),
+        ({"lan0": 7, "wan0": 9}, None, False, "wan0 is gone"),  # made anew under the old name
+        ({}, None, True, "not in this network namespace"),
+    ],
+)
+def test_programs(
+    state: State, monkeypatch: pytest.MonkeyPatch, devices: dict[str, int], taken: object, ok: bool, said: str
+) -> None:
+    def find(name: str) -> netlink.Device | None:
+        return netlink.Device(name, devices[name], b"", 1500, True, "", ()) if name in devices else None
+
+    def names(index: int, hook: int) -> list[str]:
+        return [FILTERS[index, hook]] if (index, hook) in FILTERS and (index, hook) != taken else []
+
+    monkeypatch.setattr(netlink, "find_device", find)
+    monkeypatch.setattr(netlink, "filter_names", names)
+    row = gateway.programs(state)
     assert row.ok is ok
-    if not ok:
-        assert row.fix == "sysctl net.ipv4.conf.eth1.forwarding=1 net.ipv4.conf.eth0.forwarding=1"
+    assert said in row.detail
 
 
-def test_pins_are_counted(host: Path) -> None:
-    assert "none" in doctor.pins(host).detail
-    for name in ("sessions", "ports"):
-        write(host, f"sys/fs/bpf/algate/run/{name}", "")
-    assert "/sys/fs/bpf/algate/run (2 objects)" in doctor.pins(host).detail
+def test_no_gateway_no_programs(tmp_path: Path) -> None:
+    assert gateway.programs(State(tmp_path / "state.json")).detail == "none attached"
+
+
+@pytest.mark.parametrize(
+    ("maps", "ok", "said"),
+    [([], True, "none in"), (["own/a", "own/b"], True, "2 in"), (["0123456789abcdef/a"], False, "another version")],
+)
+def test_pins(host: Path, monkeypatch: pytest.MonkeyPatch, maps: list[str], ok: bool, said: str) -> None:
+    run_dir = Path("/run/algate")
+    monkeypatch.setattr(pin_places, "is_bpffs", lambda path: path == host)
+    monkeypatch.setattr(pin_places, "BPFFS", host)
+    monkeypatch.setattr(pin_places, "bpffs", lambda: host)
+    for name in maps:
+        write(host, f"algate/{name.replace('own', abi.layout_hash()[:16])}", "")
+    row = gateway.pins(run_dir)
+    assert row.ok is ok
+    assert said in row.detail
+
+
+def test_pins_without_bpffs_mount_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pin_places, "is_bpffs", lambda path: False)
+    monkeypatch.setattr(pin_places, "bpffs", lambda: pytest.fail("would mount"))
+    assert gateway.pins(Path("/run/algate")).ok
 
 
 def test_no_check_raises_on_an_empty_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -224,7 +283,7 @@ def test_no_check_raises_on_an_empty_host(tmp_path: Path, monkeypatch: pytest.Mo
     names = [row.check for row in rows]
     assert len(names) == len(set(names))
     failed = {row.check for row in rows if not row.ok}
-    assert {"privilege", "btf", "bpffs", "tun", "forwarding"} <= failed
+    assert {"privilege", "btf", "bpffs", "tun"} <= failed
     assert all(row.detail and (row.ok or row.fix) for row in rows if row.check != "compile")
     assert all("\n" not in row.detail for row in rows)
     assert os.environ.get("BCC_KERNEL_SOURCE") is None or (tmp_path / "run").exists() is False
