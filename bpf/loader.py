@@ -29,7 +29,7 @@ PunctualCallback = Callable[[int, bytes], None]
 
 
 class Gateway:
-    """The loaded programs (`fds` by name) and the pinned tables. The programs live on while attached; pins keep the maps."""
+    """The loaded programs (`fds` by name) and the pinned tables. Attached programs live on; pins keep the maps."""
 
     def __init__(self, pin_folder: Path, max_sessions: int, addresses: int, header_folder: Path | None = None) -> None:
         self.pins = pin_folder
@@ -77,14 +77,14 @@ class Gateway:
         finally:
             os.close(fd)
         if size < least:
-            raise AlgateError(f"the pinned map {name} has {size} rows, {least} are needed: `algate down --purge`, then start")
+            raise AlgateError(f"the pinned map {name} has {size} rows of {least} needed: `algate down --purge`, then start")
         if size != wanted and not least:
             self.notes.append(f"{name} keeps its size of {size} entries until `algate down --purge`")
         return size
 
     def _compile(self) -> Any:
         try:
-            from bcc import BPF  # type: ignore[import-untyped]
+            from bcc import BPF
         except ImportError:
             raise AlgateError("Python package bcc is missing: apt-get install python3-bpfcc", UNSUPPORTED) from None
         self.headers.activate()
@@ -94,7 +94,7 @@ class Gateway:
         ]  # fmt: skip
         with _clang_output() as said:
             try:
-                return BPF(text=flatten.flatten(SOURCE), cflags=flags)
+                return BPF(text=flatten.flatten(SOURCE).encode(), cflags=flags)
             except Exception as error:
                 raise AlgateError(_first_error(said(), f"{error}"), UNSUPPORTED) from None
 
@@ -103,7 +103,7 @@ class Gateway:
 
         with _clang_output() as said:
             try:
-                fd: int = self._bpf.load_func(name, BPF.XDP if xdp else BPF.SCHED_CLS).fd
+                fd: int = self._bpf.load_func(name.encode(), BPF.XDP if xdp else BPF.SCHED_CLS).fd
                 return fd
             except Exception as error:
                 message = _last_line(said()) or str(error)
@@ -119,14 +119,14 @@ class Gateway:
         for stage, name in STAGES.items():
             syscall.update(stages, U32.pack(int(stage)), U32.pack(self.fds[name]))
 
-    # -- the perf ring -----------------------------------------------------------------------------------------------------
+    # -- the perf ring -----------------------------------------------------------------------------------------
 
     def open_ring(self, callback: PunctualCallback, lost: Callable[[int], None], pages: int) -> list[int]:
         """Open the ring, `pages` (a power of two) of memory a CPU. Returns descriptors to wait on for reading.
 
         `callback(cpu, sample)` is called from `drain`; a sample is struct punt and, behind it, the frame.
         """
-        from bcc.libbcc import lib  # type: ignore[import-untyped]
+        from bcc.libbcc import lib
 
         def raw(cpu: int, data: int, size: int) -> None:
             callback(cpu, ctypes.string_at(data, size))
