@@ -41,7 +41,6 @@ def socket_path(run_dir: Path) -> Path:
     return run_dir / "control.sock"
 
 
-
 class ControlServer:
     """A listening control socket; made by `serve`."""
 
@@ -224,7 +223,6 @@ def _address(path: Path) -> Iterator[str]:
         yield f"/proc/self/fd/{folder}/{path.name}"
     finally:
         os.close(folder)
-
 
 
 def request(run_dir: Path, verb: str, args: Mapping[str, Any] | None = None, seconds: float = 60.0) -> Any:

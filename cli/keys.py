@@ -25,12 +25,17 @@ SEQUENCES: Mapping[bytes, str] = {
 
 HELP = (
     ("q", "quit"),
-    ("s", "next sort key: " + ", ".join(SORTS)),
+    ("s", "sort by the next of " + ", ".join(SORTS)),
     ("r", "reverse the order"),
-    ("/", "filter, as proto=tcp state=established inside=10.0.0.0/24 outside=:21 alg=ftp, or any words; empty: all"),
-    ("p, space", "pause"),
-    ("up, down, PgUp, PgDn, Home, End", "scroll"),
+    ("/", "filter: any words, or proto= state= inside= outside= alg="),
+    ("", "such as: proto=tcp inside=10.0.0.0/24 outside=:21"),
+    ("Esc", "show all again"),
+    ("p, Space", "pause and resume"),
+    ("arrows", "scroll, as do PgUp, PgDn, Home and End"),
     ("?", "this help"),
+    ("", ""),
+    ("exp", "an expectation, under its control session"),
+    ("LEFT", "time until it expires if nothing comes"),
 )
 
 

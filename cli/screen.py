@@ -152,7 +152,7 @@ def _panes(history: History, width: int, rows: int, clock: Clock) -> list[Text]:
         per_second = f"{scaled(rate)}/s" if rate >= 0.05 else ""
         line = Text(f"{printable(reason)[: left - 15]:<{left - 15}}", "red" if rate else "")
         drops.append(line.append(f" {per_second:>7} {scaled(total):>6}"))
-    events = [event(row, clock(row.time)) for row in history.now.events[-rows:]]
+    events = [event(row, clock(row.time), control=right >= 80) for row in history.now.events[-rows:]]
     lines = [title]
     for number in range(rows):
         nothing = Text("none" if number == 0 else "", "dim")
@@ -164,7 +164,7 @@ def _panes(history: History, width: int, rows: int, clock: Clock) -> list[Text]:
 
 def _help(rows: int) -> list[Text]:
     lines = [Text("keys", "bold")]
-    lines += [Text(f"  {keys:<16} ", "bold").append(what, "not bold") for keys, what in HELP]
+    lines += [Text(f"  {keys:<10}", "bold").append(what, "not bold") for keys, what in HELP]
     return (lines + [Text()] * rows)[:rows]
 
 
@@ -183,6 +183,6 @@ def _foot(state: State) -> Text:
 def _cut(line: Text, width: int, pad: bool = False) -> Text:
     """A copy that fits, filled with blanks if wanted."""
     made = line.copy()
-    made.no_wrap, made.end = True, ""
+    made.no_wrap, made.end = True, "\n"
     made.truncate(width, overflow="ellipsis", pad=pad)
     return made

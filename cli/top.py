@@ -119,7 +119,8 @@ def once(run_dir: Path, columns: int | None, lines: int) -> int:
             break
     if not history.seen:
         raise AlgateError(f"the daemon on {run_dir} went away")
-    frame = render(history, State(), "", str(run_dir), columns or (width() if sys.stdout.isatty() else 80), lines, clock)
+    columns = columns or (width() if sys.stdout.isatty() else 80)
+    frame = render(history, State(), "", str(run_dir), columns, lines, clock)
     show_lines(frame.lines)
     return 0
 

@@ -149,14 +149,14 @@ def cells_line(
     return line
 
 
-def event(row: EventRow, clock: str) -> Text:
-    """One line of `follow`. `clock`: the event's time of day as text."""
+def event(row: EventRow, clock: str, control: bool = True) -> Text:
+    """One line of `follow`. `clock`: the event's time of day as text; `control`: whether there is room for the id."""
     line = Text(no_wrap=True, end="")
     line.append(clock, "dim")
     line.append(f" {printable(row.event)}", "bold yellow" if row.reason else "bold")
     if row.alg:
         line.append(f" {printable(row.alg)}", "cyan")
-    if row.control:
+    if control and row.control:
         line.append(f" {printable(row.control)}", "dim")
     line.append(f" {printable(row.detail)}" if row.detail else "")
     line.append(f" ({printable(row.reason)})" if row.reason else "", "yellow")
