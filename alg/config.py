@@ -17,7 +17,7 @@ from typing import Any
 
 from algate.alg.conflicts import conflicts, forward_conflicts
 from algate.alg.model import EndPoint
-from algate.alg.policy import FtpPolicy, Policy, read_policy
+from algate.alg.policy import BUILT_IN, FtpPolicy, Policy, read_policy
 from algate.alg.schema import ConfigError, Problem, keys, nearest, option, printable, read_table, required
 from algate.alg.values import (
     PortRange,
@@ -44,7 +44,6 @@ FORWARDS_MAX = 1024  # MAX_FORWARDS, abi.h
 NAME_MAX = 32
 COUNT_MAX = (1 << 32) - 1
 DATAPATHS = ("auto", "tc", "xdp", "xdp-generic")
-BUILT_IN: Mapping[str, type[Policy]] = MappingProxyType({"ftp": FtpPolicy})
 
 __all__ = ["Config", "ConfigError", "Forward", "Problem", "load", "loads", "reread", "with_forward"]
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address
+from types import MappingProxyType
 from typing import Any, Self
 
 from algate.alg.schema import Problem, keys, option, read_table
@@ -80,6 +81,22 @@ class FtpPolicy(Policy):
     anonymous_only: bool = option(False, boolean)
     max_line: int = option(4096, integer(64, 65536))
     commands_per_second: float = option(0.0, seconds(0, 1_000_000))
+
+
+BUILT_IN: Mapping[str, type[Policy]] = MappingProxyType({"ftp": FtpPolicy})
+
+
+def kinds(plugins: Mapping[str, object]) -> dict[str, type[Policy]]:
+    """Plug-in name -> the dataclass that its table [alg.NAME] is read as, for what the registry discovered.
+
+    A plug-in of a third party names its own as attribute `policy`; without one it has `enabled` and `ports` alone.
+    """
+    made: dict[str, type[Policy]] = dict(BUILT_IN)
+    for name, plugin in plugins.items():
+        own = getattr(plugin, "policy", None)
+        if name not in made:
+            made[name] = own if isinstance(own, type) and issubclass(own, Policy) else Policy
+    return made
 
 
 def read_policy(kind: type[Policy], table: object, path: str, problems: list[Problem]) -> Policy | None:

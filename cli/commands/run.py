@@ -48,9 +48,9 @@ def run(
     `algate down` detaches everything.
     """
     from algate.alg import config as configuration
-    from algate.alg import registry, service
+    from algate.alg import policy, registry, service
 
     overrides = {"gateway.lan": lan or None, "gateway.wan": wan, "gateway.datapath": datapath}
-    loaded = configuration.load(config, overrides, registry.policies())
+    loaded = configuration.load(config, overrides, policy.kinds(registry.discover()))
     log_to_stderr(verbose)
     return service.run(loaded, run_dir, wait)
