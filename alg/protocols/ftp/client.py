@@ -13,7 +13,7 @@ from algate.alg.protocols.base import EndPoint, Event, Refuse, Replace, Reserve,
 from algate.alg.protocols.ftp import grammar
 from algate.alg.protocols.ftp.dialogue import COMMANDS, Kind, Phase, Turn
 from algate.alg.protocols.ftp.grammar import Fault, Form
-from algate.alg.protocols.ftp.policy import NO_PORT, NOT_FTP, TOO_FAST, UNREADABLE, Refusal
+from algate.alg.protocols.ftp.policy import NO_PORT, NOT_FTP, TOO_FAST, TOO_MANY, UNREADABLE, Refusal
 from algate.alg.protocols.ftp.rules import Inward, Nothing, Outward, plan
 from algate.alg.protocols.ftp.session import Asked, Session, said
 from algate.alg.protocols.lines import Flaw, Line
@@ -40,7 +40,9 @@ class Client:
         session = self._session
         if line.flaw is Flaw.REST:
             return self._rest(line, out)
-        if session.waiting.securing:
+        if session.waiting.unseen:
+            session.waiting.overtaken()
+        if session.waiting.securing and not session.ending:
             return False  # FTP-35: the next byte may be TLS already
         match = _VERB.match(line.text)
         verb = match[1].upper() if match else b""
@@ -49,7 +51,7 @@ class Client:
             return True
         kind = COMMANDS.get(verb, OTHER)
         if not session.waiting.room(kind):
-            return False
+            return self._refuse(line, TOO_MANY, said(verb), out)
         if line.flaw is not None:
             return self._flawed(line, verb, out)
         argument = line.text[match.end() :] if match else b""
@@ -66,6 +68,7 @@ class Client:
         session, line, named = self._session, asked.line, asked.named
         seen = f"{named.form.value} {asked.inside} as {public}"
         if public is None:
+            session.dry = True
             return self._refuse(line, NO_PORT, f"{named.form.value} {asked.inside}", out)
         replaced = line.replaced(named.start, named.stop, grammar.write(named, public))
         if replaced is None:
@@ -104,6 +107,8 @@ class Client:
             return self._refuse(line, NOT_FTP, form.value, out)
         if session.phase is Phase.CLOSING:
             return self._unnamed(line, "after-quit", out)
+        if session.dry and isinstance(what, Inward):
+            return self._refuse(line, NO_PORT, f"{form.value} {what.inside}", out)
         session.supersede(out, session.waiting.has(Kind.TRANSFER))
         tag = session.new_tag()
         if isinstance(what, Inward):
@@ -168,7 +173,7 @@ class Client:
     def _refuse(self, line: Line, refusal: Refusal, detail: str, out: Script) -> bool:
         """Answer in the server's name, in turn: not before the server has answered all older commands (FTP-88)."""
         session = self._session
-        if session.waiting or session.phase is Phase.GREETING:
+        if not session.ending and (session.waiting or session.phase is Phase.GREETING):
             return False
         out.say(Event("command-refused", detail, refusal.reason), Refuse(len(line.raw), refusal.answer))
         return True

@@ -35,6 +35,7 @@ class Kind(IntEnum):
     AUTH = auto()
     REIN = auto()
     QUIT = auto()
+    UNSEEN = auto()  # may have been said before the machine began to listen
 
 
 COMMANDS: dict[bytes, Kind] = {
@@ -51,6 +52,9 @@ COMMANDS: dict[bytes, Kind] = {
     b"REIN": Kind.REIN,
     b"QUIT": Kind.QUIT,
 } | dict.fromkeys((b"RETR", b"STOR", b"STOU", b"APPE", b"LIST", b"NLST", b"MLSD"), Kind.TRANSFER)
+
+
+NAMING = frozenset((Kind.NAME, Kind.PASV, Kind.EPSV))
 
 
 class Reply(IntEnum):
@@ -121,6 +125,10 @@ REPLIES: dict[tuple[Kind, Reply], Effect] = {
     (Kind.EPSV, Reply.EXTENDED): Effect.ANNOUNCE,
     (Kind.EPSV, Reply.TRANSFERRED): Effect.STRAY,
     (Kind.AUTH, Reply.SECURED): Effect.SECURE,
+    # Better to rewrite for a PASV that nobody said than to let out a private address (invariant 1).
+    (Kind.UNSEEN, Reply.PASSIVE): Effect.ANNOUNCE,
+    (Kind.UNSEEN, Reply.EXTENDED): Effect.ANNOUNCE,
+    (Kind.UNSEEN, Reply.SECURED): Effect.SECURE,
     **{(Kind.REIN, reply): Effect.RESTART for reply in _DONE},
     **{(Kind.QUIT, reply): Effect.FAREWELL for reply in _DONE},
 }
@@ -180,14 +188,21 @@ class Waiting:
     """The commands that the server hasn't answered, oldest first.
 
     Replies come in the order of the commands (RFC 959 section 5.4), so a count is enough for neighbours of one kind
-    that name nothing. At most CAP entries: without `room` a further command has to wait for replies.
+    that name nothing. At most CAP entries, NAMING_CAP commands that name or ask for a connection: without `room` a
+    further command has to wait for replies. `resumed`: begins with one that may have been said unseen; it counts until
+    the client speaks or the server answers.
     """
 
     CAP = 32
-    __slots__ = ("_queue", "securing")
+    NAMING_CAP = 8
+    __slots__ = ("_naming", "_queue", "securing", "unseen")
 
-    def __init__(self) -> None:
+    def __init__(self, resumed: bool = False) -> None:
         self._queue: deque[Pending] = deque()
+        self._naming = 0
+        self.unseen = resumed
+        if resumed:
+            self._queue.append(Pending(Kind.UNSEEN))
         self.securing = False  # an AUTH is unanswered: what follows may be TLS
 
     def __bool__(self) -> bool:
@@ -198,7 +213,15 @@ class Waiting:
 
     def room(self, kind: Kind) -> bool:
         """Whether a command of that kind may come, named or not."""
+        if kind in NAMING:
+            return self._naming < self.NAMING_CAP and len(self._queue) < self.CAP
         return len(self._queue) < self.CAP or self._queue[-1].kind is kind is Kind.OTHER
+
+    def overtaken(self) -> None:
+        """The client speaks: what it may have said unseen was answered."""
+        self.unseen = False
+        if self._queue and self._queue[0].kind is Kind.UNSEEN:
+            self._queue.popleft()
 
     @property
     def oldest(self) -> Pending | None:
@@ -212,7 +235,9 @@ class Waiting:
     def add(self, kind: Kind, tag: int = 0) -> None:
         """The client said one more; ask `room` before."""
         queue = self._queue
-        self.securing = self.securing or kind is Kind.AUTH
+        if kind is not Kind.OTHER:
+            self._naming += kind in NAMING
+            self.securing = self.securing or kind is Kind.AUTH
         if queue and not tag:
             last = queue[-1]
             if last.kind is kind and not last.tag:
@@ -223,8 +248,10 @@ class Waiting:
     def answered(self) -> None:
         """The oldest one has its final reply."""
         queue = self._queue
-        queue[0].count -= 1
-        if not queue[0].count:
+        oldest = queue[0]
+        oldest.count -= 1
+        self._naming -= oldest.kind in NAMING
+        if not oldest.count:
             queue.popleft()
         if self.securing:
             self.securing = self.has(Kind.AUTH)

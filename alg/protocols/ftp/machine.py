@@ -57,6 +57,7 @@ class FtpConversation:
         """See `algate.alg.model.Conversation`."""
         session = self._session
         self._rest = session.asked = None
+        session.ending, session.dry = end, False
         if session.phase is Phase.OPAQUE:
             return (Reset("not-ftp"),) if session.reset else (Pass(len(data)),) if data else ()
         out = Script()

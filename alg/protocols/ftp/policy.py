@@ -57,6 +57,7 @@ READ_ONLY = Refusal("read-only", b"550 algate: the gateway's policy allows readi
 NOT_ANONYMOUS = Refusal("anonymous-only", b"530 algate: the gateway's policy allows anonymous access only.")
 NO_TLS = Refusal("tls-refused", b"534 algate: the gateway's policy does not allow TLS.")
 TOO_FAST = Refusal("command-rate", b"450 algate: too many commands a second, try again later.")
+TOO_MANY = Refusal("too-many-commands", b"500 algate: too many commands ahead of their answers.")
 UNREADABLE = Refusal("unreadable-line", b"500 algate: the gateway can't read this line.")
 NO_PORT = Refusal("no-port-free", b"425 algate: the gateway has no public port free for the data connection.")
 NOT_FTP = Refusal("not-ftp", b"500 algate: this session does not speak FTP, no data connection for it.")

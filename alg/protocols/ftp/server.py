@@ -67,6 +67,7 @@ class Server:
         """The public port for a 227 or 229 is there, or there is none."""
         session, line, named = self._session, asked.line, asked.named
         if public is None:
+            session.dry = True
             return self._instead(line, NO_PORT, out)
         replaced = line.replaced(named.start, named.stop, grammar.write(named, public))
         if replaced is None:
@@ -163,6 +164,8 @@ class Server:
             return self._unannounced(line, "after-quit", out)
         if session.barred:
             return self._instead(line, NOT_FTP, out)
+        if session.dry and isinstance(what, Inward):
+            return self._instead(line, NO_PORT, out)
         tag = session.new_tag()
         if isinstance(what, Inward):
             session.asked = Asked(tag, line, named, what.inside)

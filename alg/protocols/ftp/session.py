@@ -39,10 +39,14 @@ class Asked(NamedTuple):
 
 
 class Session:
-    """One control session. `many`: the code of the multi-line reply that is being said. `barred`: HTTP was heard."""
+    """One control session.
+
+    `many`: the code of the multi-line reply that is being said. `barred`: HTTP was heard. Of the present feed:
+    `ending`, nothing comes after it, so nothing may wait; `dry`, no public port was free, so none is asked for again.
+    """
 
     __slots__ = (
-        "_live", "_tag", "asked", "barred", "control", "gate", "lines_heard",
+        "_live", "_tag", "asked", "barred", "control", "dry", "ending", "gate", "lines_heard",
         "many", "phase", "policy", "reset", "waiting",
     )  # fmt: skip
 
@@ -51,7 +55,9 @@ class Session:
         self.policy = policy
         self.gate = Gate(policy)
         self.phase = Phase.READY if resumed else Phase.GREETING
-        self.waiting = Waiting()
+        self.waiting = Waiting(resumed)
+        self.ending = False
+        self.dry = False
         self.many: bytes | None = None
         self.asked: Asked | None = None
         self.barred = False
@@ -128,9 +134,9 @@ class Session:
         self.turn(turn)
         if turn is Turn.FOREIGN and self.gate.strict:
             self.reset = True
-            out.say(Event("reset", reason=reason), Reset(reason))
+            out.say(Reset(reason))
         else:
-            out.say(Event("bypass", reason=reason), Bypass(reason))
+            out.say(Bypass(reason))
 
 
 def said(raw: bytes) -> str:
