@@ -99,6 +99,12 @@ def packet_end(frame: bytes, ip: int) -> int:
     return ip + 40 + (frame[ip + 4] << 8 | frame[ip + 5])
 
 
+def urgent_pointer(frame: bytes, ip: int) -> int:
+    """From the segment's sequence number to the byte after the urgent one. RFC 6093 section 3.1."""
+    tcp = tcp_offset(frame, ip)
+    return frame[tcp + 18] << 8 | frame[tcp + 19]
+
+
 def timestamps(frame: bytes, tcp: int) -> tuple[int, int] | None:
     """TSval and TSecr of a TCP header, None without the option or with broken options. RFC 7323 section 3.2."""
     size = (frame[tcp + 12] >> 4) * 4

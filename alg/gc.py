@@ -5,6 +5,7 @@ The law of this file: user space only proposes. A session that was refreshed mea
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from algate.alg.listing import WRAP, now_tick, timeout_kind
@@ -29,6 +30,7 @@ class Sweep:
         self.deleted = 0
         self.live_parents: set[int] = set()
         self.control_ids: dict[int, bytes] = {}
+        self.by_state: Counter[int] = Counter()
 
     def run(self) -> Iterator[None]:
         """Yield after each batch of entries."""
@@ -57,6 +59,7 @@ class Sweep:
             if limits.get((proto, state), 0) <= idle < WRAP // 2:
                 expired.append(keys[place * KEY : place * KEY + KEY])
                 continue
+            self.by_state[state] += 1
             related = values[at + RELATED_AT : at + RELATED_AT + 8]
             if related != bytes(8):
                 self.live_parents.add(int.from_bytes(related, "little"))

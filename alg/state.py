@@ -29,9 +29,10 @@ class DeviceState:
 
 @dataclass
 class State:
-    """`devices` by name. `save` after each change."""
+    """`devices` by name, `netns` the inode of their network namespace. `save` after each change."""
 
     path: Path
+    netns: int = 0
     devices: dict[str, DeviceState] = field(default_factory=dict)
 
     @classmethod
@@ -40,7 +41,7 @@ class State:
         path = run_dir / "state.json"
         try:
             data: dict[str, Any] = json.loads(path.read_text())
-            return cls(path, {name: DeviceState(**one) for name, one in data["devices"].items()})
+            return cls(path, data["netns"], {name: DeviceState(**one) for name, one in data["devices"].items()})
         except FileNotFoundError:
             return cls(path)
         except (ValueError, KeyError, TypeError):
@@ -48,7 +49,8 @@ class State:
 
     def save(self) -> None:
         """Replace the file whole, so that a crash leaves the old or the new one."""
-        data = {"devices": {name: asdict(one) for name, one in self.devices.items()}}
+        self.netns = os.stat("/proc/self/ns/net").st_ino
+        data = {"netns": self.netns, "devices": {name: asdict(one) for name, one in self.devices.items()}}
         fresh = self.path.with_suffix(".new")
         with open(fresh, "w") as file:
             json.dump(data, file)

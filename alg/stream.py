@@ -1,7 +1,7 @@
 """One direction of a TCP connection as bytes in order: retransmissions, overlaps, gaps.
 
 The law of this file: payload and positions, nothing of frames, decisions or protocols. Positions are unwrapped: they
-begin as the 32-bit sequence number and count on beyond 2^32, so that they compare as plain ints; `position()` and MASK convert.
+begin as the 32-bit sequence number and count on beyond 2^32, so that they compare as plain ints.
 The first byte accepted at a position stays (RFC 9293 leaves the choice open); what comes later for it is ignored.
 """
 

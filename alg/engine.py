@@ -1,0 +1,383 @@
+"""The pure heart of the helper: punts in, effects out.
+
+The law of this file: no socket, clock, map or log; time comes as an argument, everything that happens goes out as a
+list of effects to be carried out in order. This module owns the table of sessions and their timers and says which thought is
+whose: reassembly (stream), verdicts (judgement), the wire (delivery, repetition), connections to come (expectations).
+"""
+
+from __future__ import annotations
+
+import heapq
+import struct
+from collections import Counter
+from collections.abc import Callable, Mapping
+
+from .corrections import MASK, distance
+from .delivery import Delivery
+from .effects import (
+    EXPECT_OPEN,
+    AdjustRecord,
+    Announce,
+    BypassSession,
+    DropDecisions,
+    DropHeld,
+    Effect,
+    Inject,
+    PutAdjust,
+    ResetSession,
+    Segment,
+    SessionInfo,
+)
+from .expectations import Expectations, PortBroker
+from .flow import Flow, SplitError
+from .frames import (
+    BAD,
+    FIN,
+    GOOD,
+    RST,
+    URG,
+    checksum_state,
+    finish_checksum,
+    packet_end,
+    read_header,
+    readdress,
+    tcp_offset,
+    timestamps,
+    urgent_pointer,
+)
+from .judgement import Judgement, OpenConversation
+from .limits import Limits
+from .model import Event
+from .repetition import Repetition
+from .session import KIND, Session, Track
+from .stream import AHEAD_MAX
+
+NEVER = float("inf")
+FORGET_AT = 8  # chunks kept before acknowledged ones are looked for
+GONE_MAX = 4096
+JUDGE_ROUNDS = 4
+BEHIND_MAX = 1 << 20  # bytes before the next expected one in which a segment is a repetition, not rubbish
+
+Adjust = Callable[[int], AdjustRecord | None]
+
+
+class Engine:
+    """All control sessions. Not thread-safe; `counts` says by reason what was ignored or unusual."""
+
+    def __init__(
+        self,
+        open_conversation: OpenConversation,
+        ports: PortBroker,
+        track: Track,
+        adjust: Adjust,
+        secret: int,
+        limits: Limits | None = None,
+    ) -> None:
+        """`track` and `adjust` look the kernel's records up by session; None: there is none (of that session id)."""
+        limits = limits or Limits()
+        self.counts: Counter[str] = Counter()
+        self._limits = limits
+        self._track = track
+        self._adjust = adjust
+        self._sessions: dict[int, Session] = {}
+        self._timers: list[tuple[float, int]] = []
+        self._gone: dict[int, None] = {}  # sessions forgotten lately: a punt of theirs may still be on its way
+        self._expectations = Expectations(ports, limits.expectations_per_session, limits.expectations, limits.anybody)
+        self._judgement = Judgement(open_conversation, self._expectations, self.counts, limits)
+        self._delivery = Delivery(secret, track, self.counts, limits)
+        self._repetition = Repetition(self._delivery, self.counts, limits)
+
+    def opened(self, info: SessionInfo, now: float) -> list[Effect]:
+        """A control session was made (PUNT_OPENED). A lost one does no harm: the first segment opens it too."""
+        effects: list[Effect] = []
+        if info.session not in self._sessions:
+            self._open(info, None, {}, effects)
+        return effects
+
+    def restore(self, info: SessionInfo, held: Mapping[int, bytes], now: float) -> list[Effect]:
+        """Take a session over that another helper watched; `held`: by direction what KeepHeld stored."""
+        effects: list[Effect] = []
+        if info.session in self._sessions:
+            return effects
+        session = self._open(info, self._adjust(info.session), held, effects)
+        self._begin(session)
+        session.poll = self._limits.poll_first
+        for direction in (0, 1):
+            if session.flows[direction].stream.pending:
+                self._judgement.feed(session, direction, now, effects)
+        return self._conclude(session, now, effects)
+
+    def segment(self, segment: Segment, now: float) -> list[Effect]:
+        """A held segment with payload, or a FIN or RST beyond what is decided (PUNT_SEGMENT)."""
+        effects: list[Effect] = []
+        info = segment.info
+        session = self._sessions.get(info.session)
+        if session is None:
+            if info.session in self._gone:
+                self.counts["session-gone"] += 1
+                return effects
+            session = self._open(info, self._adjust(info.session), {}, effects)
+        checked = self._checked(segment)
+        if checked is None:
+            return effects
+        if not session.begun:
+            self._begin(session)
+        flows = session.flows
+        flow = flows[checked.direction]
+        if not flow.started:
+            flow.start(checked.seq)
+        flows[0].acknowledge(checked.acked[0])
+        flows[1].acknowledge(checked.acked[1])
+        self._note_answers(session, checked)
+        if session.bypassed:
+            self._repetition.bypassed(session, checked, effects)
+            return effects
+        if checked.tcp_flags & RST:
+            self._delivery.reset_seen(session, checked, effects)
+            return effects
+        session.poll = self._limits.poll_first
+        self._take(session, flow, checked, now, effects)
+        return self._conclude(session, now, effects, checked)
+
+    def data_syn(self, expectation: int, direction: int, frame: bytes, ip_offset: int, now: float) -> list[Effect]:
+        """The first packet of a connection whose expectation is pending (PUNT_DATA_SYN): held until Open."""
+        whose = self._expectations.whose(expectation)
+        session = self._sessions.get(whose[0]) if whose else None
+        if whose is None or session is None:
+            self.counts["data-syn-unexpected"] += 1
+            return []
+        kind = KIND[direction]
+        finished = finish_checksum(frame, ip_offset, packet_end(frame, ip_offset))
+        packet = Inject(kind, readdress(kind, finished, ip_offset, len(finished)))
+        if not self._expectations.hold(expectation, packet, now):
+            self.counts["data-syn-no-room"] += 1
+            return []
+        effects: list[Effect] = []
+        if session.book.expectations[whose[1]].state == EXPECT_OPEN:
+            self._expectations.open(session.book, whose[1], effects)
+        return effects
+
+    def expectation_used(self, expectation: int, now: float) -> list[Effect]:
+        """The kernel admitted the connection (PUNT_EXPECT_USED)."""
+        effects: list[Effect] = []
+        whose = self._expectations.whose(expectation)
+        session = self._sessions.get(whose[0]) if whose else None
+        if whose is None or session is None:
+            self.counts["used-unexpected"] += 1
+            return effects
+        self._expectations.used(session.book, whose[1], effects)
+        self._judgement.outcome(session, whose[1], "used", now, effects)
+        return self._conclude(session, now, effects)
+
+    def ended(self, number: int, now: float) -> list[Effect]:
+        """The kernel's session is gone: withdraw everything and forget it."""
+        effects: list[Effect] = []
+        session = self._sessions.get(number)
+        if session is not None:
+            self._forget(session, "control-ended", effects)
+        return effects
+
+    def tick(self, now: float) -> list[Effect]:
+        """Expiries and repetitions that are due. Call it about every 50 ms, or when next_due() says."""
+        effects: list[Effect] = []
+        for number, tag in self._expectations.due(now):
+            session = self._sessions[number]
+            self._expectations.withdraw(session.book, tag, "expired", "", effects)
+            self._judgement.outcome(session, tag, "expired", now, effects)
+            self._conclude(session, now, effects)
+        while self._timers and self._timers[0][0] <= now:
+            due, number = heapq.heappop(self._timers)
+            late = self._sessions.get(number)
+            if late is not None and late.due == due:
+                self._look(late, now, effects)
+        return effects
+
+    def next_due(self) -> float:
+        """When tick() has something to do, on the clock of `now`; may be early."""
+        return min(self._timers[0][0] if self._timers else NEVER, self._expectations.next_expiry())
+
+    def sessions(self) -> list[int]:
+        """The sessions known."""
+        return list(self._sessions)
+
+    def memory(self, number: int) -> int:
+        """Bytes that a session costs, 0 if unknown."""
+        session = self._sessions.get(number)
+        return session.memory() if session else 0
+
+    def _open(
+        self, info: SessionInfo, record: AdjustRecord | None, stored: Mapping[int, bytes], effects: list[Effect]
+    ) -> Session:
+        session = Session(info)
+        self._sessions[info.session] = session
+        if record is not None:
+            try:
+                session.restore(record, stored)
+            except struct.error:
+                self.counts["held-broken"] += 1
+        if not session.bypassed:
+            self._judgement.begin(session, effects)
+        return session
+
+    def _begin(self, session: Session) -> None:
+        session.begin(self._track(session.info.session))
+        if not (session.flows[0].started and session.flows[1].started):
+            self.counts["midstream"] += 1
+
+    def _checked(self, segment: Segment) -> Segment | None:
+        """The segment with its checksum verified and, if a sender left it to hardware, finished."""
+        frame, ip = segment.frame, segment.ip_offset
+        end = segment.payload_offset + segment.payload_size
+        if len(frame) < end or ip + 40 > segment.payload_offset:
+            self.counts["malformed"] += 1
+            return None
+        state = checksum_state(frame, ip, tcp_offset(frame, ip), end)
+        if state == GOOD:
+            return segment
+        if state == BAD:
+            self.counts["bad-checksum"] += 1
+            return None
+        return segment._replace(frame=finish_checksum(frame, ip, end))
+
+    @staticmethod
+    def _note_answers(session: Session, segment: Segment) -> None:
+        flow = session.flows[1 - segment.direction]
+        if flow.answers:
+            flow.received(read_header(segment.frame, segment.ip_offset).ack)
+
+    def _take(self, session: Session, flow: Flow, segment: Segment, now: float, effects: list[Effect]) -> None:
+        """Put a segment into its stream and have judged what that made complete."""
+        stream, size, decided = flow.stream, segment.payload_size, flow.decided
+        offset = distance(segment.seq, stream.next & MASK)
+        position = stream.next + offset
+        if not -BEHIND_MAX < offset <= AHEAD_MAX:
+            self.counts["out-of-window"] += 1
+            return
+        if offset + size > 0 and not self._acceptable(session, flow, segment, offset):
+            return
+        if segment.tcp_flags & URG:
+            flow.urgent = position + urgent_pointer(segment.frame, segment.ip_offset)
+        start = segment.payload_offset
+        fresh = stream.accept(position, segment.frame[start : start + size])
+        if segment.tcp_flags & FIN:
+            stream.finish(position + size)
+        if position < decided or position < flow.promised or flow.fin_released:
+            self._repetition.retransmitted(session, segment, position, decided, effects)
+        if fresh or (stream.ended and not flow.fin_released):
+            self._judge(session, segment.direction, now, effects)
+
+    def _acceptable(self, session: Session, flow: Flow, segment: Segment, offset: int) -> bool:
+        """New bytes: is there room, and would the receiver take them? RFC 7323 section 5 (PAWS)."""
+        if flow.retained + segment.payload_size > self._limits.retained:
+            self.counts["retained-limit"] += 1
+            return False
+        if session.timestamps:
+            stamps = timestamps(segment.frame, tcp_offset(segment.frame, segment.ip_offset))
+            if stamps is not None:
+                if flow.ts_recent is not None and distance(stamps[0], flow.ts_recent) < 0:
+                    self.counts["stale-timestamp"] += 1
+                    return False
+                if offset <= 0:
+                    flow.ts_recent = stamps[0]
+        return True
+
+    def _judge(self, session: Session, direction: int, now: float, effects: list[Effect]) -> None:
+        """Feed a direction; a verdict may be what the other direction's undecided bytes wait for, and back."""
+        for _ in range(JUDGE_ROUNDS):
+            progress = self._judgement.feed(session, direction, now, effects)
+            direction = 1 - direction
+            flow = session.flows[direction]
+            if not progress or len(flow.stream.pending) == flow.judged:
+                break
+
+    def _conclude(
+        self, session: Session, now: float, effects: list[Effect], cause: Segment | None = None
+    ) -> list[Effect]:
+        """Carry out what was judged, end the session if that was said, and set its timer."""
+        try:
+            if not session.reset:
+                self._delivery.settle(session, effects, cause)
+        except SplitError:
+            session.reset = "replacement-too-large"
+        if session.reset:
+            self._reset(session, effects)
+            return effects
+        for direction, flow in enumerate(session.flows):
+            if len(flow.chunks) >= FORGET_AT:
+                self._delivery.forget(session, direction, effects)
+            if flow.stored and flow.promised <= flow.acked and not flow.answers:
+                self._delivery.store(session, direction, effects)
+        if session.passing and not session.bypassed:
+            self._bypass(session, effects)
+        if not session.bypassed:
+            due = self._repetition.arm(session, now)
+            if due < session.due:
+                session.due = due
+                heapq.heappush(self._timers, (due, session.info.session))
+        return effects
+
+    def _look(self, session: Session, now: float, effects: list[Effect]) -> None:
+        """A session's timer: learn what was acknowledged, repeat what is owed, retry what was blocked."""
+        session.due = NEVER
+        track = self._track(session.info.session)
+        if track is None:
+            self.counts["no-track"] += 1
+            return
+        session.poll = min(2 * session.poll, self._limits.poll_max)
+        for direction, flow in enumerate(session.flows):
+            flow.acknowledge(track.acked[direction])
+            if any(chunk.new == b"" for chunk in self._delivery.forget(session, direction, effects)):
+                self._delivery.acknowledge(session, direction, effects)
+        session.reset = session.reset or self._repetition.owed(session, now, track, effects)
+        self._conclude(session, now, effects)
+
+    def _bypass(self, session: Session, effects: list[Effect]) -> None:
+        """Tell the kernel, once it needs no decision any more."""
+        if not session.begun or not session.bypass():
+            return
+        number = session.info.session
+        shifted = any(flow.corrections.latest or flow.corrections.items for flow in session.flows)
+        ranges = self._all_ranges(session)
+        for flow in session.flows:
+            flow.decided = flow.acked
+            flow.chunks.clear()
+        effects.append(PutAdjust(session.record()))
+        if ranges:
+            effects.append(DropDecisions(number, ranges))
+        self._drop_held(session, effects)
+        effects.append(BypassSession(number, session.info.key, shifted))
+
+    def _reset(self, session: Session, effects: list[Effect]) -> None:
+        number, reason = session.info.session, session.reset
+        self._repetition.resets(session, self._track(number), effects)
+        effects.append(Announce(number, session.control, Event("control-reset", reason=reason)))
+        self._forget(session, reason, effects)
+        effects.append(ResetSession(number, session.info.key, reason))
+
+    def _forget(self, session: Session, reason: str, effects: list[Effect]) -> None:
+        number = session.info.session
+        self._expectations.withdraw_all(session.book, reason, effects)
+        ranges = self._all_ranges(session)
+        if ranges:
+            effects.append(DropDecisions(number, ranges))
+        self._drop_held(session, effects)
+        del self._sessions[number]
+        self._gone[number] = None
+        if len(self._gone) > GONE_MAX:
+            del self._gone[next(iter(self._gone))]
+
+    @staticmethod
+    def _all_ranges(session: Session) -> tuple[tuple[int, int, int], ...]:
+        return tuple(
+            (direction, chunk.start & MASK, len(chunk.old))
+            for direction, flow in enumerate(session.flows)
+            for chunk in flow.chunks
+            if chunk.new != b""
+        )
+
+    @staticmethod
+    def _drop_held(session: Session, effects: list[Effect]) -> None:
+        for direction, flow in enumerate(session.flows):
+            if flow.stored:
+                effects.append(DropHeld(session.info.session, direction))
+                flow.stored = False

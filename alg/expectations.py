@@ -1,0 +1,223 @@
+"""The expectations and reservations of all control sessions, and the first packets held until both sides agree.
+
+The law of this file: the book of what was asked for, by tag and by id; it decides limits and life time, and writes
+effects. No stream, no plug-in: whoever calls tells the conversation what became of a tag.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from ipaddress import ip_address
+from typing import NamedTuple, Protocol
+
+from .effects import (
+    EXPECT_OPEN,
+    EXPECT_PENDING,
+    OUT,
+    DeleteExpectation,
+    Effect,
+    Expectation,
+    Inject,
+    OpenExpectation,
+    PutExpectation,
+    ReleasePort,
+    SessionInfo,
+)
+from .model import Address, EndPoint, Expect, Reserve
+
+PROTOCOLS = {"tcp": 6, "udp": 17}
+HELD_PER_EXPECTATION = 4
+HELD_TOTAL = 1024
+HELD_SECONDS = 10.0  # a SYN older than this was repeated long since
+
+
+class PortBroker(Protocol):
+    """Who holds the public ports; the service asks the kernel, tests use a dictionary."""
+
+    def reserve(self, proto: int, public_ip: Address, inside: EndPoint, count: int, even: bool) -> EndPoint | None:
+        """Hold `count` adjacent public ports for `inside`, the first even if `even`; None if there are none."""
+        ...
+
+
+class RefusedError(ValueError):
+    """An Expect that can't be granted; the text is a reason name."""
+
+
+class Reservation(NamedTuple):
+    """Public ports held under a tag."""
+
+    proto: int
+    public: EndPoint
+    inside: EndPoint
+    ports: int
+
+
+class Book:
+    """What one control session has: reservations and live expectations by tag."""
+
+    __slots__ = ("expectations", "reservations")
+
+    def __init__(self) -> None:
+        self.expectations: dict[int, Expectation] = {}
+        self.reservations: dict[int, Reservation] = {}
+
+
+class Expectations:
+    """All of them. Methods append effects in the order in which they must be carried out."""
+
+    def __init__(self, ports: PortBroker, per_session: int, total: int, anybody: bool) -> None:
+        self._ports = ports
+        self._per_session = per_session
+        self._total = total
+        self._anybody = anybody
+        self._live: dict[int, tuple[int, int]] = {}  # id -> session, tag
+        self._expiry: list[tuple[float, int]] = []
+        self._next_id = 0
+        self._held: dict[int, list[tuple[float, Inject]]] = {}
+        self._held_count = 0
+
+    def __len__(self) -> int:
+        return len(self._live)
+
+    def whose(self, expectation: int) -> tuple[int, int] | None:
+        """Session and tag of a live expectation."""
+        return self._live.get(expectation)
+
+    def reserve(self, book: Book, info: SessionInfo, action: Reserve, effects: list[Effect]) -> EndPoint | None:
+        """Reserve under the tag; what the tag had before is withdrawn, its port freed after the new one is chosen."""
+        proto = 6
+        if action.tag not in book.reservations and len(book.reservations) >= self._per_session:
+            return None
+        public_ip = ip_address(info.public_ip) if any(info.public_ip) else ip_address(info.key.inside_ip)
+        public = self._ports.reserve(proto, public_ip, action.inside, action.count, action.even)
+        self.withdraw(book, action.tag, "replaced", "", effects)
+        if public is not None:
+            book.reservations[action.tag] = Reservation(proto, public, action.inside, action.count)
+        return public
+
+    def expect(self, book: Book, info: SessionInfo, action: Expect, now: float, effects: list[Effect]) -> None:
+        """Make an expectation, replacing the tag's former one. RefusedError if policy, limits or its own terms forbid it."""
+        old = book.expectations.get(action.tag)
+        if old is None and (len(book.expectations) >= self._per_session or len(self._live) >= self._total):
+            raise RefusedError("expectation-limit")
+        if action.peer is None and not self._anybody:
+            raise RefusedError("expectation-anybody")
+        made = self._make(book.reservations.get(action.tag), info, action, now)
+        if old is not None:
+            self._end(book, action.tag, "replaced", "", effects)
+        book.expectations[action.tag] = made
+        self._live[made.id] = (info.session, action.tag)
+        heapq.heappush(self._expiry, (made.expires, made.id))
+        if len(self._expiry) > 2 * len(self._live) + 1024:
+            self._expiry = [entry for entry in self._expiry if entry[1] in self._live]
+            heapq.heapify(self._expiry)
+        effects.append(PutExpectation(made))
+
+    def _make(self, held: Reservation | None, info: SessionInfo, action: Expect, now: float) -> Expectation:
+        to, inside, reserved = action.to, None, None
+        if action.direction != OUT:
+            if held is None:
+                raise RefusedError("expectation-without-port")
+            inside, reserved = held.inside, held.public
+            to = self._within(held, to)
+        if to is None:
+            raise RefusedError("expectation-without-target")
+        self._next_id = max(self._next_id + 1, int(now * 1_000_000_000))
+        return Expectation(
+            id=self._next_id,
+            session=info.session,
+            control_key=info.key,
+            alg=info.alg,
+            direction=int(action.direction),
+            proto=PROTOCOLS[action.proto],
+            from_ip=b"" if action.peer is None else action.peer.packed,
+            to=to,
+            inside=inside,
+            reserved=reserved,
+            state=EXPECT_OPEN if action.open else EXPECT_PENDING,
+            persistent=not action.once,
+            expires=now + action.lifetime,
+        )
+
+    @staticmethod
+    def _within(held: Reservation, to: EndPoint | None) -> EndPoint:
+        """The reserved port meant: `to` may choose one of a block."""
+        if to is None:
+            return held.public
+        if to.ip != held.public.ip or not 0 <= to.port - held.public.port < held.ports:
+            raise RefusedError("expectation-without-port")
+        return to
+
+    def open(self, book: Book, tag: int, effects: list[Effect]) -> bool:
+        """Both sides agreed: open it and let the held first packets go. False if the tag has none."""
+        found = book.expectations.get(tag)
+        if found is None:
+            return False
+        if found.state != EXPECT_OPEN:
+            found = found._replace(state=EXPECT_OPEN)
+            book.expectations[tag] = found
+            effects.append(OpenExpectation(found))
+        effects += self._unhold(found.id)
+        return True
+
+    def withdraw(self, book: Book, tag: int, outcome: str, reason: str, effects: list[Effect]) -> None:
+        """Drop expectation and reservation of the tag, whichever there is."""
+        self._end(book, tag, outcome, reason, effects)
+        self._release(book, tag, effects, used=False)
+
+    def withdraw_all(self, book: Book, reason: str, effects: list[Effect]) -> None:
+        """The control session ends or is no longer understood."""
+        for tag in [*book.expectations]:
+            self.withdraw(book, tag, "withdrawn", reason, effects)
+        for tag in [*book.reservations]:
+            self._release(book, tag, effects, used=False)
+
+    def used(self, book: Book, tag: int, effects: list[Effect]) -> None:
+        """The kernel admitted a connection. A persistent one lives on."""
+        if not book.expectations[tag].persistent:
+            self._end(book, tag, "used", "", effects)
+            self._release(book, tag, effects, used=True)
+
+    def due(self, now: float) -> Iterator[tuple[int, int]]:
+        """Session and tag of each that has expired; the caller withdraws it."""
+        while self._expiry and self._expiry[0][0] <= now:
+            _, number = heapq.heappop(self._expiry)
+            whose = self._live.get(number)
+            if whose is not None:
+                yield whose
+
+    def next_expiry(self) -> float:
+        """When due() may have something; may be early."""
+        return self._expiry[0][0] if self._expiry else float("inf")
+
+    def hold(self, expectation: int, frame: Inject, now: float) -> bool:
+        """Keep a first packet for a pending expectation, the latest few of each. False if there is no room."""
+        held = self._held.setdefault(expectation, [])
+        while held and (held[0][0] < now - HELD_SECONDS or len(held) >= HELD_PER_EXPECTATION):
+            del held[0]
+            self._held_count -= 1
+        if self._held_count >= HELD_TOTAL:
+            return False
+        held.append((now, frame))
+        self._held_count += 1
+        return True
+
+    def _unhold(self, expectation: int) -> list[Inject]:
+        held = self._held.pop(expectation, [])
+        self._held_count -= len(held)
+        frames = [frame for _, frame in held]
+        return [frame for at, frame in enumerate(frames) if frame not in frames[:at]]
+
+    def _end(self, book: Book, tag: int, outcome: str, reason: str, effects: list[Effect]) -> None:
+        found = book.expectations.pop(tag, None)
+        if found is None:
+            return
+        del self._live[found.id]
+        self._unhold(found.id)
+        effects.append(DeleteExpectation(found, outcome, reason))
+
+    def _release(self, book: Book, tag: int, effects: list[Effect], used: bool) -> None:
+        found = book.reservations.pop(tag, None)
+        if found is not None:
+            effects.append(ReleasePort(found.proto, found.public, found.inside, found.ports, used))

@@ -1,0 +1,279 @@
+"""One direction of a control session: from bytes with a verdict to decided chunks, and what the receiver has of them.
+
+The law of this file: positions (see stream.py), bytes and corrections; no frame, no effect, no plug-in. The order of
+positions is always: acked <= decided <= decided + judged <= stream.next. `promised` is how far the gateway acknowledged
+in the receiver's name: what lies before it the gateway must deliver itself, since the sender won't repeat it.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .corrections import MASK, Corrections, distance
+from .stream import Stream
+
+
+class SplitError(ValueError):
+    """A replacement so much longer than what it replaces that no segments can carry it."""
+
+
+class Span(NamedTuple):
+    """A verdict on the next `size` bytes: pass (`new` None), replace, or with `answer` not None refuse."""
+
+    size: int
+    new: bytes | None = None
+    answer: bytes | None = None
+
+
+class Chunk(NamedTuple):
+    """A decided range: one decision and one segment. `new` None: passes; empty: nothing of it is sent on."""
+
+    start: int
+    end: int
+    old: bytes
+    new: bytes | None
+
+
+class Answer(NamedTuple):
+    """Bytes inserted into this direction in its sender's name, at `wire` in the receiver's numbers."""
+
+    wire: int
+    data: bytes
+
+
+class Flow:
+    """The state of one direction. Callers keep `spans` in step with `judged` through judge()."""
+
+    __slots__ = (
+        "acked",
+        "answers",
+        "chunks",
+        "corrections",
+        "decided",
+        "fin_released",
+        "judged",
+        "owed_from",
+        "owed_since",
+        "promised",
+        "resend_at",
+        "resend_delay",
+        "resends",
+        "retained",
+        "spans",
+        "started",
+        "stored",
+        "stream",
+        "ts_recent",
+        "urgent",
+    )
+
+    def __init__(self) -> None:
+        self.started = False
+        self.stream = Stream(0)
+        self.decided = 0
+        self.acked = 0
+        self.judged = 0  # pending bytes with a verdict
+        self.spans: list[Span] = []
+        self.chunks: list[Chunk] = []  # decided, not yet known to be acknowledged
+        self.retained = 0  # bytes in chunks
+        self.corrections = Corrections()
+        self.promised = 0
+        self.answers: list[Answer] = []
+        self.fin_released = False
+        self.urgent = 0  # position after the urgent byte, RFC 6093
+        self.ts_recent: int | None = None
+        self.stored = False  # KeepHeld was written
+        self.resend_at = 0.0  # 0: nothing owed
+        self.resend_delay = 0.0
+        self.owed_since = 0.0
+        self.owed_from = 0  # acked when it began to be owed
+        self.resends = 0
+
+    def start(self, seq: int) -> None:
+        """Begin at a sequence number: what lies before it is not ours."""
+        self.started = True
+        self.stream = Stream(seq)
+        self.decided = self.acked = self.promised = seq
+
+    @property
+    def quiet(self) -> bool:
+        """Stands at its decided end with nothing undecided: bytes may be inserted."""
+        return self.started and not self.stream.pending and not self.stream.later and not self.fin_released
+
+    @property
+    def acknowledged(self) -> int:
+        """How far the sender may be told that its bytes arrived."""
+        return max(self.acked, self.promised)
+
+    def undecided(self) -> bytes:
+        """The bytes without a verdict."""
+        return bytes(self.stream.pending[self.judged :])
+
+    def judge(self, span: Span) -> None:
+        """Append a verdict. ValueError if it covers nothing or more than there is."""
+        if span.size <= 0 or self.judged + span.size > len(self.stream.pending):
+            raise ValueError(f"verdict on {span.size} bytes of {len(self.stream.pending) - self.judged}")
+        self.judged += span.size
+        self.spans.append(span)
+
+    def drop_undecided(self) -> None:
+        """Forget what was not decided, as if it had never come."""
+        self.stream.pending.clear()
+        self.stream.forget()
+        self.stream.next = self.promised = self.decided
+        self.spans.clear()
+        self.judged = 0
+
+    def commit(self, limit: int) -> list[Chunk]:
+        """Decide what has a verdict in chunks of at most `limit` bytes; stops at a refusal or if corrections are full."""
+        made: list[Chunk] = []
+        while self.spans:
+            parts = self._gather(limit)
+            if not parts:
+                break
+            made.append(self._decide(parts))
+        return made
+
+    def _gather(self, limit: int) -> list[Span]:
+        """Take from `spans` what makes the next chunk."""
+        parts: list[Span] = []
+        old = new = 0
+        urgent = self.urgent if any(span.new is not None for span in self.spans) else 0
+        while self.spans and old < limit and new < limit:
+            span = self.spans[0]
+            if span.answer is not None:
+                break
+            if span.new is None:
+                part = self._pass_part(span, self.decided + old, limit - max(old, new), urgent)
+            elif self.corrections.full and len(span.new) != span.size:
+                break
+            elif span.size <= limit - old and len(span.new) <= limit - new:
+                part = span
+            elif parts:
+                break
+            else:
+                part = self._replace_part(span, limit)
+            self._shorten(part)
+            parts.append(part)
+            old += part.size
+            new += part.size if part.new is None else len(part.new)
+            if self.decided + old == urgent:
+                break
+        return parts
+
+    @staticmethod
+    def _pass_part(span: Span, position: int, room: int, urgent: int) -> Span:
+        """As much as fits. The byte after the urgent one begins a chunk: so its pointer maps exactly."""
+        size = min(span.size, room)
+        if position < urgent < position + size:
+            size = urgent - position
+        return Span(size)
+
+    @staticmethod
+    def _replace_part(span: Span, limit: int) -> Span:
+        """The first part of a replacement too large for one segment; where it can, of unchanged length."""
+        assert span.new is not None
+        if len(span.new) > limit:
+            size = min(limit, span.size - 1)
+            if size < 1:
+                raise SplitError(f"{len(span.new)} bytes for {span.size}")
+            return Span(size, span.new[:size])
+        size = min(limit, span.size - 1)
+        return Span(size, span.new[: min(size, len(span.new) - 1)])
+
+    def _shorten(self, part: Span) -> None:
+        span = self.spans[0]
+        if part.size == span.size:
+            del self.spans[0]
+        else:
+            rest = None if span.new is None or part.new is None else span.new[len(part.new) :]
+            self.spans[0] = Span(span.size - part.size, rest)
+
+    def _decide(self, parts: list[Span]) -> Chunk:
+        size = sum(part.size for part in parts)
+        old = self.stream.take(size)
+        new: bytes | None = None
+        if any(part.new is not None for part in parts):
+            pieces: list[bytes] = []
+            at = 0
+            for part in parts:
+                pieces.append(old[at : at + part.size] if part.new is None else part.new)
+                at += part.size
+            new = b"".join(pieces)
+        return self.append(old, None if new == old else new)
+
+    def append(self, old: bytes, new: bytes | None) -> Chunk:
+        """Note a decided chunk at the decided end whose bytes left `stream.pending`, with its correction."""
+        start = self.decided
+        end = start + len(old)
+        if new is not None and len(new) != len(old):
+            self.corrections.add(start, end, len(new) - len(old))
+        chunk = Chunk(start, end, old, new)
+        self.judged = max(0, self.judged - len(old))
+        self.decided = end
+        self.chunks.append(chunk)
+        self.retained += len(old)
+        return chunk
+
+    def refuse(self) -> Chunk:
+        """Decide the refusal at the head of `spans`: nothing of its bytes is sent on."""
+        span = self.spans.pop(0)
+        chunk = self.append(self.stream.take(span.size), b"")
+        self._skip_refused()
+        return chunk
+
+    def insert(self, data: bytes) -> Answer:
+        """Insert bytes at the decided end. Only while quiet and with room for a correction."""
+        answer = Answer(self.corrections.shift(self.decided & MASK), data)
+        self.corrections.add(self.decided, self.decided, len(data))
+        self.answers.append(answer)
+        return answer
+
+    def acknowledge(self, seq: int) -> None:
+        """The receiver has everything before `seq` (sender's 32-bit number)."""
+        position = self.decided + distance(seq, self.decided & MASK)
+        end = self.decided + 1 if self.fin_released else self.decided
+        if self.acked < position <= end:
+            self.acked = position
+            self._skip_refused()
+
+    def _skip_refused(self) -> None:
+        """Nothing of a refused chunk is sent on, so who has all before it has it too."""
+        for chunk in self.chunks:
+            if chunk.start > self.acked:
+                break
+            if chunk.new == b"" and chunk.end > self.acked:
+                self.acked = chunk.end
+
+    def received(self, ack: int) -> None:
+        """Forget answers that an acknowledgement (in the receiver's numbers) covers."""
+        while self.answers and distance(ack, self.answers[0].wire + len(self.answers[0].data)) >= 0:
+            del self.answers[0]
+
+    def release(self) -> list[Chunk]:
+        """Forget the chunks that the receiver has acknowledged wholly, and return them."""
+        count = 0
+        for chunk in self.chunks:
+            if chunk.end > self.acked:
+                break
+            self.retained -= len(chunk.old)
+            count += 1
+        done = self.chunks[:count]
+        del self.chunks[:count]
+        return done
+
+    def owed(self) -> list[Chunk]:
+        """Decided chunks with promised bytes that the receiver lacks: the sender won't repeat them."""
+        if self.promised <= self.acked:
+            return []
+        return [c for c in self.chunks if c.start < self.promised and c.end > self.acked and c.new != b""]
+
+    def overlapping(self, start: int, end: int) -> list[Chunk]:
+        """Unacknowledged chunks that share bytes with [start, end)."""
+        return [c for c in self.chunks if c.end > start and c.start < end and c.end > self.acked]
+
+    def memory(self) -> int:
+        """Bytes of payload kept, both held and retained."""
+        held = len(self.stream.pending) + self.stream.later_size + sum(len(a.data) for a in self.answers)
+        spans = sum(len(s.new or b"") + len(s.answer or b"") for s in self.spans)
+        return held + spans + self.retained + sum(len(c.new) for c in self.chunks if c.new)

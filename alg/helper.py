@@ -1,0 +1,159 @@
+"""The helper: ring to engine, engine to maps and TAP.
+
+The law of this file: it joins the perf ring, the engine and the executor, and keeps their clock. Lifecycle, devices and
+sockets of operators are the service's.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Mapping
+
+from algate.alg import punts
+from algate.alg.config import Config
+from algate.alg.effects import Announce, Effect, SessionInfo
+from algate.alg.engine import Engine
+from algate.alg.events import Events, event_row
+from algate.alg.executor import Executor
+from algate.alg.limits import Limits
+from algate.alg.metrics import Metrics
+from algate.alg.model import Control, Conversation, ProtocolPlugin, Side
+from algate.alg.ports import KernelPorts
+from algate.alg.punts import Punt
+from algate.alg.tap import Tap
+from algate.bpf import abi
+from algate.bpf.control import Control as ControlProgram
+from algate.bpf.loader import Gateway
+
+log = logging.getLogger(__name__)
+PAGES = 1024  # of 4 KiB a CPU: room for 60 of the largest samples, or thousands of command lines
+
+
+def now() -> float:
+    """The clock of the engine: CLOCK_MONOTONIC in seconds, the one that the kernel's ticks count."""
+    return time.clock_gettime(time.CLOCK_MONOTONIC)
+
+
+class Helper:
+    """Owns TAP, engine and executor of one loaded gateway."""
+
+    def __init__(
+        self, gateway: Gateway, control: ControlProgram, ports: KernelPorts, config: Config,
+        plugins: Mapping[str, ProtocolPlugin], events: Events, secret: int,
+    ) -> None:  # fmt: skip
+        self.config = config
+        self.lost = 0
+        self.broken = 0
+        self.metrics: Metrics | None = None
+        self._gateway = gateway
+        self._plugins = {plugin.number: plugin for plugin in plugins.values()}
+        self._events = events
+        self._infos: dict[int, SessionInfo] = {}
+        self.tap = Tap()
+        self.executor = Executor(gateway, control, ports, self.tap.write, self._announce)
+        self.engine = Engine(self._open, ports, self.executor.track, self.executor.adjust, secret, Limits())
+
+    def _open(self, control: Control) -> Conversation | None:
+        """A conversation of the session's plug-in under the policy for its two ends; None: nobody watches it."""
+        info = self._infos.get(control.id)
+        plugin = self._plugins.get(info.alg) if info else None
+        policy = self.config.alg.protocols.get(plugin.name) if plugin else None
+        if plugin is None or policy is None or not policy.enabled:
+            return None
+        return plugin.open(control, policy.resolve(control.ip(Side.CLIENT), control.ip(Side.SERVER)))
+
+    def _announce(self, announced: Announce) -> None:
+        info = self._infos.get(announced.session)
+        plugin = self._plugins.get(info.alg) if info else None
+        row = event_row(announced, plugin.name if plugin else None)
+        self._events.add(row)
+        log.info("%s %s %s %s %s", row.alg, row.event, row.control, ascii(row.detail)[1:-1], row.reason)
+
+    def open_ring(self, pages: int = PAGES) -> list[int]:
+        """Open the perf ring; descriptors that become readable when `self.drain` has something to do."""
+        return self._gateway.open_ring(self._sample, self._lost, pages)
+
+    def drain(self) -> None:
+        """Everything that is in the ring."""
+        self._gateway.drain()
+
+    def _lost(self, number: int) -> None:
+        self.lost += number
+
+    def _sample(self, _cpu: int, sample: bytes) -> None:
+        # An exception would be swallowed by ctypes: nothing may get that far.
+        try:
+            punt = punts.parse(sample)
+            if punt is None:
+                self.broken += 1
+                return
+            self._know(punt.info)
+            self.executor.carry_out(self._dispatch(punt))
+            if punt.segment is not None and self.metrics is not None:
+                self.metrics.decision.observe(max(0.0, now() - punt.time / 1e9))
+        except Exception:
+            self.broken += 1
+            log.exception("a punt could not be handled")
+
+    def _know(self, info: SessionInfo) -> None:
+        if info.session not in self._infos:
+            self._infos[info.session] = info
+            self.executor.keys[info.session] = punts.pack_key(info.key)
+
+    def _dispatch(self, punt: Punt) -> list[Effect]:
+        if punt.segment is not None:
+            return self.engine.segment(punt.segment, now())
+        if punt.kind == abi.PuntKind.OPENED:
+            return self.engine.opened(punt.info, now())
+        if punt.kind == abi.PuntKind.EXPECT_USED:
+            return self.engine.expectation_used(punt.expectation, now())
+        if punt.kind == abi.PuntKind.DATA_SYN:
+            return self.engine.data_syn(punt.expectation, punt.direction, punt.frame, punt.ip_offset, now())
+        self.broken += 1
+        return []
+
+    def tick(self) -> None:
+        """The engine's timers, when they are due."""
+        moment = now()
+        if self.engine.next_due() <= moment:
+            self.executor.carry_out(self.engine.tick(moment))
+
+    def take_over(self, control: ControlProgram) -> int:
+        """Watch the control sessions that an earlier helper left, with what it owed their receivers. How many."""
+        stored = self.executor.stored()
+        taken = 0
+        for key, value in list(self._gateway.sessions.items()):
+            if not value.alg or value.state & 0xFF == abi.SessionState.DEAD:
+                continue
+            packed = bytes(key)
+            public = int(value.public_ip).to_bytes(4, "little")
+            port = abi.be16(value.public_port)
+            info = SessionInfo(value.id, punts.unpack_key(packed), public, port, value.flags, value.alg)
+            self._know(info)
+            self.executor.carry_out(self.engine.restore(info, stored.get(value.id, {}), now()))
+            taken += 1
+        return taken
+
+    def forget(self, live: Mapping[int, bytes]) -> None:
+        """Tell the engine of control sessions that the kernel has no more. `live`: id -> key, as the sweep saw them."""
+        for number in [one for one in self._infos if one not in live]:
+            key = self.executor.keys.get(number)
+            value = self._gateway.sessions.get(abi.SessionKey.unpack(key)) if key else None
+            if value is not None and value.id == number and value.alg:
+                continue
+            self.executor.carry_out(self.engine.ended(number, now()))
+            del self._infos[number]
+            self.executor.keys.pop(number, None)
+
+    def counts(self) -> Counter[str]:
+        """Reasons of the engine and failures of the executor."""
+        total = Counter(self.engine.counts)
+        total.update({f"failed-{name}": number for name, number in self.executor.failures.items()})
+        total["broken-sample"] = self.broken
+        return total
+
+    def close(self) -> None:
+        """The TAP vanishes; maps and programs stay."""
+        self.tap.close()

@@ -1,0 +1,166 @@
+"""Between flows and plug-ins: feed what is undecided, carry out what a conversation says.
+
+The law of this file: the only place that calls a plug-in. Whatever a plug-in does wrong costs its own session alone.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from .effects import Announce, Effect
+from .expectations import Expectations, RefusedError
+from .flow import Flow, Span
+from .limits import Limits
+from .model import (
+    Action,
+    Bypass,
+    Control,
+    Conversation,
+    Event,
+    Expect,
+    Open,
+    Pass,
+    Refuse,
+    Replace,
+    Reserve,
+    Reset,
+    Withdraw,
+)
+from .session import Session
+
+DEPTH_MAX = 16  # answers to Reserve that reserve again
+
+OpenConversation = Callable[[Control], Conversation | None]
+
+
+class Judgement:
+    """Runs conversations. Verdicts go to the flow being fed, everything else to effects."""
+
+    def __init__(
+        self, open_conversation: OpenConversation, book: Expectations, counts: Counter[str], limits: Limits
+    ) -> None:
+        self._open = open_conversation
+        self._expectations = book
+        self._counts = counts
+        self._limits = limits
+
+    def begin(self, session: Session, effects: list[Effect]) -> None:
+        """Ask for a conversation; without one the session passes."""
+        try:
+            session.conversation = self._open(session.control)
+        except Exception as error:  # a plug-in's fault is its session's alone
+            self.failed(session, error, effects)
+        if session.conversation is None:
+            session.passing = True
+
+    def feed(self, session: Session, direction: int, now: float, effects: list[Effect]) -> bool:
+        """Judge what is undecided in a direction. True if any verdict came."""
+        flow = session.flows[direction]
+        before = flow.judged
+        if session.conversation is not None and not session.passing:
+            end = flow.stream.ended
+            try:
+                actions = session.conversation.feed(session.side(direction), flow.undecided(), now, end=end)
+                self._perform(session, flow, actions, now, effects)
+            except Exception as error:  # as above
+                self.failed(session, error, effects)
+        self.sweep(session)
+        return flow.judged > before
+
+    def sweep(self, session: Session) -> None:
+        """Pass what nobody will judge: all of a passing session, the rest before a FIN."""
+        for flow in session.flows:
+            size = len(flow.stream.pending) - flow.judged
+            if size and (session.passing or flow.stream.ended):
+                flow.judge(Span(size))
+            elif size > self._limits.pending:
+                self._counts["undecided-limit"] += 1
+                session.reset = session.reset or "undecided-limit"
+
+    def outcome(self, session: Session, tag: int, outcome: str, now: float, effects: list[Effect]) -> None:
+        """Tell the conversation what became of an expectation."""
+        if session.conversation is None or session.passing:
+            return
+        try:
+            actions = session.conversation.outcome(tag, outcome, now)
+            self._perform(session, None, actions, now, effects)
+        except Exception as error:  # as above
+            self.failed(session, error, effects)
+        self.sweep(session)
+
+    def failed(self, session: Session, error: Exception, effects: list[Effect]) -> None:
+        """Follow the policy for a plug-in that broke: no expectation of its survives."""
+        self._counts["plugin-failed"] += 1
+        event = Event("plugin-failed", f"{type(error).__name__}: {error}"[:200], "plugin-failed")
+        effects.append(Announce(session.info.session, session.control, event))
+        self._expectations.withdraw_all(session.book, "plugin-failed", effects)
+        session.conversation = None
+        session.passing = True
+        if self._limits.on_failure == "reset":
+            session.reset = "plugin-failed"
+
+    def _perform(
+        self,
+        session: Session,
+        flow: Flow | None,
+        actions: Sequence[Action],
+        now: float,
+        effects: list[Effect],
+        depth: int = 0,
+    ) -> None:
+        for action in actions:
+            if isinstance(action, (Pass, Replace, Refuse)):
+                self._verdict(flow, action)
+            elif isinstance(action, Event):
+                effects.append(Announce(session.info.session, session.control, action))
+            elif isinstance(action, Reserve):
+                self._reserve(session, flow, action, now, effects, depth)
+            elif isinstance(action, Expect):
+                self._expect(session, action, now, effects)
+            elif isinstance(action, Open):
+                self._expectations.open(session.book, action.tag, effects)
+            elif isinstance(action, Withdraw):
+                self._expectations.withdraw(session.book, action.tag, "withdrawn", action.reason, effects)
+            elif isinstance(action, Bypass):
+                session.passing = True
+                event = Event("bypass", reason=action.reason)
+                effects.append(Announce(session.info.session, session.control, event))
+            elif isinstance(action, Reset):
+                session.reset = session.reset or action.reason or "plugin"
+            else:
+                raise TypeError(f"not an action: {type(action).__name__}")
+
+    def _verdict(self, flow: Flow | None, action: Pass | Replace | Refuse) -> None:
+        if flow is None:
+            raise ValueError("a verdict where nothing was fed")
+        if isinstance(action, Pass):
+            flow.judge(Span(action.size))
+        elif isinstance(action, Replace):
+            if not action.data:
+                raise ValueError("a replacement by nothing: Refuse says that")
+            flow.judge(Span(action.size, action.data))
+        else:
+            if len(action.answer) > self._limits.answer:
+                raise ValueError(f"an answer of {len(action.answer)} bytes")
+            flow.judge(Span(action.size, b"", action.answer))
+
+    def _reserve(
+        self, session: Session, flow: Flow | None, action: Reserve, now: float, effects: list[Effect], depth: int
+    ) -> None:
+        if session.conversation is None or depth >= DEPTH_MAX:
+            raise ValueError("Reserve answered by Reserve without end")
+        public = self._expectations.reserve(session.book, session.info, action, effects)
+        if public is None:
+            self._counts["no-port"] += 1
+        answer = session.conversation.reserved(action.tag, public, now)
+        self._perform(session, flow, answer, now, effects, depth + 1)
+
+    def _expect(self, session: Session, action: Expect, now: float, effects: list[Effect]) -> None:
+        try:
+            self._expectations.expect(session.book, session.info, action, now, effects)
+        except RefusedError as refused:
+            reason = str(refused)
+            self._counts[reason] += 1
+            event = Event("expectation-refused", reason=reason)
+            effects.append(Announce(session.info.session, session.control, event))

@@ -1,0 +1,28 @@
+"""What one control session may cost and how long the gateway waits for its ends.
+
+The law of this file: numbers with their reasons, no behaviour.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Limits(NamedTuple):
+    """Sizes in bytes, times in seconds."""
+
+    pending: int = 65536  # without a verdict, per direction; more is a fault of the plug-in
+    held: int = 8192  # of an unfinished line that the gateway acknowledges
+    retained: int = 262144  # decided and not acknowledged, per direction
+    answer: int = 1024  # of one refusal
+    expectations_per_session: int = 64
+    expectations: int = 65536
+    anybody: bool = False  # expectations without a peer
+    resend_first: float = 0.3
+    resend_max: float = 5.0
+    give_up: float = 30.0
+    answer_resends: int = 6  # where the kernel can't tell that an answer arrived
+    poll_first: float = 0.05  # while something waits for an acknowledgement, doubling
+    poll_max: float = 1.0
+    idle: float = 4.0  # until the decisions of a silent session are looked at
+    on_failure: str = "bypass"  # or "reset": a session whose plug-in failed

@@ -1,0 +1,149 @@
+"""What is sent a second time: for a sender that repeats itself, and for a receiver to whom the gateway owes bytes.
+
+The law of this file: only what was decided before is sent here; nothing is judged, committed or corrected.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from .corrections import MASK, distance
+from .delivery import Delivery
+from .effects import Effect, Inject, Segment, TrackView
+from .flow import Chunk, Flow
+from .frames import ACK, FIN, RST, URG, build, read_header, readdress, tcp_offset
+from .limits import Limits
+from .session import KIND, RAW_KIND, Session
+
+
+class Repetition:
+    """Answers retransmissions and repeats what is owed."""
+
+    def __init__(self, delivery: Delivery, counts: Counter[str], limits: Limits) -> None:
+        self._delivery = delivery
+        self._counts = counts
+        self._limits = limits
+
+    def retransmitted(
+        self, session: Session, cause: Segment, position: int, decided: int, effects: list[Effect]
+    ) -> None:
+        """A segment brought bytes from before `decided` again: send on what its receiver lacks of them, as decided.
+
+        If the receiver lacks nothing, an old empty segment makes it repeat its acknowledgement.
+        """
+        flow, direction = session.flows[cause.direction], cause.direction
+        end = position + cause.payload_size
+        self._counts["retransmitted"] += 1
+        if flow.promised > flow.decided and position < flow.promised and end > flow.decided:
+            self._delivery.acknowledge(session, direction, effects)
+        lacking = flow.overlapping(position, min(end, decided))
+        header = read_header(cause.frame, cause.ip_offset)
+        for chunk in lacking:
+            if chunk.new == b"":
+                continue
+            self._delivery.decide(session, direction, chunk, effects)
+            if _same(cause, chunk):
+                stop = cause.payload_offset + cause.payload_size
+                frame = readdress(KIND[direction], cause.frame, cause.ip_offset, stop)
+                effects.append(Inject(KIND[direction], frame))
+            else:
+                self._delivery.send_chunk(flow, direction, chunk, header, effects, push=chunk is lacking[-1])
+        if not lacking and position < decided and end <= max(flow.acked, flow.promised):
+            self._delivery.send_empty(direction, header, cause.seq, ACK, effects)
+        if cause.tcp_flags & FIN and flow.fin_released and not any(c.end == flow.stream.fin for c in lacking):
+            self._delivery.send_empty(direction, header, flow.decided & MASK, ACK | FIN, effects)
+
+    def owed(self, session: Session, now: float, track: TrackView, effects: list[Effect]) -> str:
+        """Repeat what is owed and due in both directions; the reason to reset the session if its time is over."""
+        for direction in (0, 1):
+            flow = session.flows[direction]
+            if track.ack_sent is not None:
+                flow.received(track.ack_sent[direction])
+            if not flow.resend_at or now < flow.resend_at:
+                continue
+            chunks = flow.owed()
+            if not chunks and not flow.answers:
+                continue
+            certain = bool(chunks) or track.ack_sent is not None
+            if certain and now - flow.owed_since >= self._limits.give_up:
+                return "receiver-silent"
+            if not certain and flow.resends >= self._limits.answer_resends:
+                flow.answers.clear()
+                self._delivery.store(session, direction, effects)
+                continue
+            self._resend(session, direction, flow, chunks, effects)
+            flow.resends += 1
+            flow.resend_delay = min(2 * flow.resend_delay, self._limits.resend_max)
+            flow.resend_at = now + flow.resend_delay
+        return ""
+
+    def bypassed(self, session: Session, cause: Segment, effects: list[Effect]) -> None:
+        """A segment that was on its way here when the session was bypassed, or repeats bytes from before that."""
+        flow, direction = session.flows[cause.direction], cause.direction
+        old = max(0, distance(flow.decided & MASK, cause.seq))
+        size = cause.payload_size
+        end = cause.payload_offset + size
+        options = cause.payload_offset - tcp_offset(cause.frame, cause.ip_offset) - 20
+        limit = session.segment_limit(direction, options, size)
+        if not old and size <= limit:
+            effects.append(Inject(KIND[direction], readdress(KIND[direction], cause.frame, cause.ip_offset, end)))
+            return
+        header = read_header(cause.frame, cause.ip_offset)
+        if old >= size:
+            self._delivery.send_empty(direction, header, cause.seq, ACK, effects)
+        for at in range(old, size, limit):
+            payload = cause.frame[cause.payload_offset + at : min(end, cause.payload_offset + at + limit)]
+            flags = cause.tcp_flags & ~URG if at + limit >= size else ACK
+            frame = build(KIND[direction], header, cause.seq + at, flags, payload)
+            effects.append(Inject(KIND[direction], frame))
+
+    def _resend(self, session: Session, direction: int, flow: Flow, chunks: list[Chunk], effects: list[Effect]) -> None:
+        self._counts["resent"] += 1
+        header = self._delivery.header(session, direction, None)
+        if header is not None:
+            for chunk in chunks:
+                self._delivery.send_chunk(flow, direction, chunk, header, effects)
+        for answer in flow.answers:
+            self._delivery.send_answer(session, direction, answer, effects)
+
+    def arm(self, session: Session, now: float) -> float:
+        """When the session wants to be looked at again; infinity: not at all."""
+        due = float("inf")
+        for flow in session.flows:
+            if flow.answers or (flow.promised > flow.acked and flow.owed()):
+                if not flow.resend_at or flow.owed_from != flow.acked:
+                    flow.owed_since, flow.owed_from, flow.resends = now, flow.acked, 0
+                    flow.resend_delay = self._limits.resend_first
+                    flow.resend_at = now + flow.resend_delay
+                due = min(due, flow.resend_at)
+            else:
+                flow.resend_at = 0.0
+            if flow.spans or (flow.stream.pending and flow.promised < flow.stream.next):
+                due = min(due, now + session.poll)
+            elif flow.chunks or flow.stored:
+                due = min(due, now + self._limits.idle)
+        if session.passing:
+            due = min(due, now + session.poll)
+        return due
+
+    def resets(self, session: Session, track: TrackView | None, effects: list[Effect]) -> None:
+        """RST to both ends, at the number each expects next (RFC 5961 section 3) and at what was sent to it last."""
+        if track is None:
+            return
+        for direction in (0, 1):
+            flow = session.flows[direction]
+            header = session.final_header(direction, track)
+            kind = RAW_KIND[direction]
+            acked = flow.acked & MASK if flow.started else track.acked[direction]
+            for seq in {flow.corrections.shift(acked), session.final_seq(direction, track)}:
+                effects.append(Inject(kind, build(kind, header, seq, RST | ACK)))
+
+
+def _same(cause: Segment, chunk: Chunk) -> bool:
+    """The repetition is exactly the chunk: it came before the decision was in place, or the decision is gone."""
+    end = cause.payload_offset + cause.payload_size
+    return (
+        cause.seq == chunk.start & MASK
+        and not cause.tcp_flags & FIN
+        and cause.frame[cause.payload_offset : end] == chunk.old
+    )

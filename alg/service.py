@@ -1,0 +1,352 @@
+"""The daemon: brings a gateway up, keeps it, takes it down. The only loop, and the only place that waits.
+
+The law of this file: lifecycle. What a packet, a line or an effect means is decided elsewhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+import time
+from collections import Counter
+from importlib import metadata
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any
+
+from algate.alg import config as configuration
+from algate.alg import control, datapath, namespace, registry, settings, verbs
+from algate.alg.claim import Claim
+from algate.alg.config import Config
+from algate.alg.datapath import Datapath
+from algate.alg.errors import DONE, MISSING, AlgateError
+from algate.alg.events import Events
+from algate.alg.forwards import Forwards
+from algate.alg.gc import Sweep
+from algate.alg.helper import PAGES, Helper
+from algate.alg.listing import STATE_NAMES
+from algate.alg.metrics import Metrics, Sources
+from algate.alg.netlink import Device
+from algate.alg.notify import notify
+from algate.alg.ports import KernelPorts
+from algate.alg.state import State
+from algate.bpf import abi, pins
+from algate.bpf.control import Control
+from algate.bpf.loader import Gateway
+
+log = logging.getLogger(__name__)
+HEARTBEAT = 0.25  # s; a tenth of the default helper_timeout
+TICK = 0.05
+WATCH = 1.0  # s between looks at devices and addresses
+SWEEP_LEAST, SWEEP_MOST = 0.25, 10.0
+
+
+class Service:
+    """One gateway. `serve` runs it until `stop`."""
+
+    def __init__(self, config: Config, run_dir: Path, wait: float | None) -> None:
+        self.config = config
+        self.run_dir = run_dir
+        self.wait = wait
+        self.started = time.time()
+        self.events = Events()
+        self.plugins = registry.discover()
+        self.names = {plugin.number: name for name, plugin in self.plugins.items()}
+        self.state = "starting"
+        self.by_state: Counter[str] = Counter()
+        self.addresses: list[IPv4Address] = []
+        self.lans: list[Device] = []
+        self.wan: Device | None = None
+        self._stopping = asyncio.Event()
+        self._down: str | None = None
+        self._gateway: Gateway | None = None
+        self._helper: Helper | None = None
+        self._metrics: Metrics | None = None
+        self._forwards: Forwards | None = None
+        self._datapath = Datapath(State.load(run_dir), config.gateway.datapath)
+
+    # -- what verbs ask for ------------------------------------------------------------------------------------------------
+
+    @property
+    def gateway(self) -> Gateway:
+        """AlgateError while there is none yet."""
+        if self._gateway is None:
+            raise AlgateError(f"not translating yet: {self.state}")
+        return self._gateway
+
+    @property
+    def forwards(self) -> Forwards:
+        """AlgateError while there are none yet."""
+        if self._forwards is None:
+            raise AlgateError(f"not translating yet: {self.state}")
+        return self._forwards
+
+    @property
+    def metrics(self) -> Metrics:
+        """AlgateError while there are none yet."""
+        if self._metrics is None:
+            raise AlgateError(f"not translating yet: {self.state}")
+        return self._metrics
+
+    def status(self) -> dict[str, Any]:
+        """The object of `algate status`."""
+        modes = self._datapath.modes
+        chosen = sorted({mode for mode, _ in modes.values()})
+        return {
+            "state": self.state, "version": metadata.version("algate"), "pid": os.getpid(),
+            "uptime": time.time() - self.started, "run_dir": str(self.run_dir),
+            "config": str(self.config.path) if self.config.path else None,
+            "lan": list(self.config.gateway.lan), "wan": self.config.gateway.wan,
+            "addresses": [str(one) for one in self.addresses], "datapath": "+".join(chosen) or None,
+            "datapath_why": {name: why for name, (_, why) in modes.items()},
+            "sessions": sum(self.by_state.values()),
+            "max_sessions": self._gateway.max_sessions if self._gateway else self.config.nat.max_sessions,
+            "control_sessions": len(self._helper.engine.sessions()) if self._helper else 0,
+            "plugins": {
+                name: bool(policy.enabled) for name, policy in self.config.alg.protocols.items() if name in self.plugins
+            },
+            "fail": self.config.alg.fail,
+            "headers": self._gateway.headers.origin if self._gateway else None,
+            "pins": str(self._gateway.pins) if self._gateway else None,
+            "tap": self._helper.tap.name if self._helper else None,
+            "notes": list(self._gateway.notes) if self._gateway else [],
+        }  # fmt: skip
+
+    def reload(self) -> dict[str, Any]:
+        """Read the configuration again and apply what can change while running. ConfigError changes nothing."""
+        fresh = configuration.reread(self.config, registry.policies())
+        if fresh.gateway != self.config.gateway:
+            raise AlgateError("[gateway] can't change while running: stop `algate run` and start it again")
+        changed = [name for name in ("nat", "timeouts", "firewall", "forwards", "alg", "metrics")
+                   if getattr(fresh, name) != getattr(self.config, name)]  # fmt: skip
+        if fresh.nat.max_sessions != self.config.nat.max_sessions:
+            self.gateway.notes.append("max_sessions changes with `algate down --purge` and a new start")
+        self.config = fresh
+        if self._helper is not None:
+            self._helper.config = fresh
+        self._apply()
+        log.info("configuration read again: %s", ", ".join(changed) or "nothing changed")
+        return {"changed": changed}
+
+    # -- life ----------------------------------------------------------------------------------------------------------------
+
+    def stop(self, down: str | None = None) -> None:
+        """End `serve`; `down` "detach" or "purge" takes the gateway off its devices as well."""
+        self._down = down
+        self._stopping.set()
+
+    async def serve(self) -> int:
+        """Until stopped. Whatever happens, nothing is left half attached."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stop)
+        loop.add_signal_handler(signal.SIGHUP, self._reload_by_signal)
+        server = await control.serve(control.socket_path(self.run_dir), verbs.handlers(self))
+        try:
+            if await self._find_devices():
+                await self._bring_up()
+                await self._keep()
+        finally:
+            self._take_down()
+            await server.close()
+        return DONE
+
+    def _reload_by_signal(self) -> None:
+        try:
+            self.reload()
+        except AlgateError as error:
+            log.error("reload: %s", error)
+
+    async def _find_devices(self) -> bool:
+        """Wait for the WAN's address. False: stopped meanwhile."""
+        since = time.monotonic()
+        while True:
+            self.lans = [datapath.need_device(name) for name in self.config.gateway.lan]
+            self.wan = datapath.need_device(self.config.gateway.wan)
+            self.addresses = settings.public_addresses(self.config, self.wan)
+            if self.addresses:
+                namespace.refuse_overlap(self.lans, self.wan)
+                return True
+            self.state = f"waiting for an address on {self.wan.name}"
+            if self.wait is not None and time.monotonic() - since >= self.wait:
+                raise AlgateError(f"{self.wan.name} has no IPv4 address: give it one, or leave --wait out to wait for it")
+            notify(f"STATUS={self.state}")
+            if await self._sleep(0.5):
+                return False
+
+    async def _bring_up(self) -> None:
+        assert self.wan is not None
+        folder = pins.version_folder(self.run_dir)
+        limit = max(len(self.addresses), len(self.config.nat.addresses))
+        self._gateway = await asyncio.to_thread(Gateway, folder, self.config.nat.max_sessions, limit, self.run_dir)
+        gateway = self._gateway
+        self._control = Control(gateway.fds["control"])
+        nat = self.config.nat
+        self._ports = KernelPorts(self._control, self.addresses, nat.ports.first, nat.ports.last)
+        self._forwards = Forwards(gateway, self._control, self.plugins)
+        secret = settings.write_config(gateway, self.config, self.lans, self.wan, self.addresses, 0)
+        helper = Helper(gateway, self._control, self._ports, self.config, self.plugins, self.events, secret)
+        self._helper = helper
+        self._metrics = helper.metrics = Metrics(self._sources(gateway, helper))
+        self._metrics.listen(self.config.metrics.listen)
+        self._apply()
+        gateway.install_stages()
+        self._datapath.attach_tap(helper.tap.index, gateway.fds)
+        pages = int(os.environ.get("ALGATE_RING_PAGES", PAGES))  # tests make it tiny
+        for fd in helper.open_ring(pages):
+            asyncio.get_running_loop().add_reader(fd, helper.drain)
+        taken = helper.take_over(self._control)
+        self._beat()
+        self._datapath.attach(self.lans, self.wan, gateway.fds)
+        for note in gateway.notes:
+            log.warning("%s", note)
+        if taken:
+            log.info("took over %d control sessions", taken)
+        self.state = "translating"
+        print("ready", flush=True)
+        notify("READY=1\nSTATUS=translating")
+
+    def _sources(self, gateway: Gateway, helper: Helper) -> Sources:
+        return Sources(
+            gateway.counters, gateway.drops, lambda: dict(self.by_state), lambda: dict(helper.executor.outcomes),
+            helper.counts, lambda: helper.lost,
+        )  # fmt: skip
+
+    def _apply(self) -> None:
+        """Configuration, watched ports and forwards into the kernel."""
+        assert self.wan is not None and self._helper is not None
+        gateway = self.gateway
+        settings.write_config(gateway, self.config, self.lans, self.wan, self.addresses, self._helper.tap.index)
+        settings.write_services(gateway, self.config, self.plugins)
+        self.forwards.sync(self.config.forwards, len(self.addresses))
+        self._ports.addresses = list(self.addresses)
+
+    def _beat(self) -> None:
+        self.gateway.heartbeat.put(0, time.clock_gettime_ns(time.CLOCK_MONOTONIC) >> abi.TICK_SHIFT)
+
+    async def _keep(self) -> None:
+        """Heartbeat, timers, sweep, devices: until stopped. A failing duty ends the service, not silently its own."""
+        duties = [
+            asyncio.ensure_future(one)
+            for one in (self._repeat(HEARTBEAT, self._beat), self._repeat(TICK, self._tick), self._sweep_for_ever(),
+                        self._repeat(WATCH, self._watch), self._stopping.wait())
+        ]  # fmt: skip
+        try:
+            done, _ = await asyncio.wait(duties, return_when=asyncio.FIRST_COMPLETED)
+            for one in done:
+                one.result()
+        finally:
+            for one in duties:
+                one.cancel()
+            await asyncio.gather(*duties, return_exceptions=True)
+
+    async def _sleep(self, seconds: float) -> bool:
+        """Whether the service is to stop."""
+        try:
+            await asyncio.wait_for(self._stopping.wait(), seconds)
+        except TimeoutError:
+            return False
+        return True
+
+    async def _repeat(self, interval: float, duty: Any) -> None:
+        while not await self._sleep(interval):
+            duty()
+
+    def _tick(self) -> None:
+        if self._helper is not None:
+            self._helper.tick()
+
+    async def _sweep_for_ever(self) -> None:
+        t = self.config.timeouts
+        while not await self._sleep(min(SWEEP_MOST, max(SWEEP_LEAST, min(t.udp, t.icmp, t.tcp_transitory) / 4))):
+            sweep = Sweep(self.gateway, self._control)
+            for _ in sweep.run():
+                await asyncio.sleep(0)
+            self.by_state = Counter({STATE_NAMES[state]: number for state, number in sweep.by_state.items()})
+            if self._helper is not None:
+                self._helper.forget(sweep.control_ids)
+
+    # -- devices that change -----------------------------------------------------------------------------------------------
+
+    def _watch(self) -> None:
+        """Devices that vanish or come back, a WAN address that changes."""
+        try:
+            lans = [datapath.need_device(name) for name in self.config.gateway.lan]
+            wan = datapath.need_device(self.config.gateway.wan)
+            addresses = settings.public_addresses(self.config, wan)
+            if not addresses:
+                raise AlgateError(f"{wan.name} has no IPv4 address")
+            namespace.refuse_overlap(lans, wan)
+        except AlgateError as error:
+            self._say_state(f"not translating: {error}")
+            return
+        indices = [one.index for one in (*self.lans, self.wan) if one is not None]
+        anew = [one.index for one in (*lans, wan)] != indices
+        moved = addresses != self.addresses
+        self.lans, self.wan, self.addresses = lans, wan, addresses
+        if anew or moved:
+            self._apply()
+        if anew:
+            self._datapath.attach(lans, wan, self.gateway.fds)
+        if moved:
+            ended = namespace.end_sessions_of_others(self.gateway, self._control, addresses)
+            log.warning("the WAN address is %s now: %d sessions of others ended", addresses[0], ended)
+        self._say_state("translating")
+
+    def _say_state(self, state: str) -> None:
+        if state != self.state:
+            self.state = state
+            log.warning("%s", state)
+            notify(f"STATUS={state}")
+
+    def _take_down(self) -> None:
+        """Stop the helper; programs and pins stay unless `down` was asked for."""
+        notify("STOPPING=1")
+        if self._gateway is not None:
+            self._gateway.heartbeat.put(0, 0)
+        if self._helper is not None:
+            self._helper.close()
+        if self._metrics is not None:
+            self._metrics.close()
+        if self._gateway is None or self.state == "starting":
+            return
+        if self._down:
+            self._datapath.detach()
+        if self._down == "purge":
+            pins.remove(self.run_dir)
+
+
+def run(config: Config, run_dir: Path, wait: float | None) -> int:
+    """`algate run`. Returns the exit code; raises AlgateError if it can't begin or go on."""
+    namespace.require_root("algate run")
+    if not config.gateway.lan or not config.gateway.wan:
+        raise AlgateError("which devices? give --lan and --wan, or [gateway] lan and wan in the configuration", 2)
+    with Claim(run_dir):
+        return asyncio.run(_serve(config, run_dir, wait))
+
+
+async def _serve(config: Config, run_dir: Path, wait: float | None) -> int:
+    return await Service(config, run_dir, wait).serve()
+
+
+def down(run_dir: Path, purge: bool) -> int:
+    """`algate down`, with a daemon or without one."""
+    namespace.require_root("algate down")
+    try:
+        control.request(run_dir, "down", {"purge": purge})
+    except control.ControlError as error:
+        if error.exit_code == MISSING:
+            raise
+    with namespace.claimed(run_dir):
+        state = State.load(run_dir)
+        with namespace.entered(state.netns):
+            Datapath(state, "auto").detach()
+        if purge:
+            pins.remove(run_dir)
+    print(f"algate: down on {run_dir}", file=sys.stderr)
+    return DONE
+
+

@@ -1,0 +1,172 @@
+"""One control session in the engine's hands: its two flows, its conversation, and headers in either end's name.
+
+The law of this file: state and what follows from it alone; no effect is made here. Flows are indexed by enum direction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from ipaddress import ip_address
+
+from . import held
+from .corrections import MASK
+from .effects import (
+    ADJUST_BYPASS,
+    INJECT_IN,
+    INJECT_OUT,
+    INJECT_RAW_IN,
+    INJECT_RAW_OUT,
+    OUT,
+    SESSION_FORWARD,
+    TRACK_SYN_IN,
+    TRACK_SYN_OUT,
+    TRACK_TIMESTAMPS,
+    AdjustRecord,
+    SessionInfo,
+    TrackView,
+)
+from .expectations import Book
+from .flow import Flow
+from .frames import Header
+from .model import Control, Conversation, EndPoint, Side
+
+KIND = (INJECT_OUT, INJECT_IN)
+RAW_KIND = (INJECT_RAW_OUT, INJECT_RAW_IN)
+DEFAULT_MSS = 536  # RFC 9293 section 3.7.1
+
+Track = Callable[[int], TrackView | None]
+
+
+class Session:
+    """`passing`: no plug-in any more, everything passes; `bypassed`: the kernel knows and punts no more."""
+
+    __slots__ = (
+        "begun",
+        "book",
+        "bypassed",
+        "control",
+        "conversation",
+        "due",
+        "flows",
+        "info",
+        "inside_side",
+        "mss",
+        "passing",
+        "poll",
+        "reset",
+        "timestamps",
+    )
+
+    def __init__(self, info: SessionInfo) -> None:
+        self.info = info
+        inside = EndPoint(ip_address(info.key.inside_ip), info.key.inside_port)
+        remote = EndPoint(ip_address(info.key.remote_ip), info.key.remote_port)
+        public = EndPoint(ip_address(info.public_ip), info.public_port) if any(info.public_ip) else inside
+        self.inside_side = Side.SERVER if info.session_flags & SESSION_FORWARD else Side.CLIENT
+        self.control = Control(info.session, inside, public, remote, self.inside_side)
+        self.conversation: Conversation | None = None
+        self.flows = (Flow(), Flow())
+        self.book = Book()
+        self.begun = False
+        self.passing = False
+        self.bypassed = False
+        self.reset = ""  # why it is to be reset
+        self.mss: tuple[int, int] | None = None
+        self.due = float("inf")
+        self.poll = 0.0
+        self.timestamps = False  # both ends agreed to them
+
+    def side(self, direction: int) -> Side:
+        """Who speaks in that direction."""
+        return self.inside_side if direction == OUT else self.inside_side.other
+
+    def begin(self, track: TrackView | None) -> None:
+        """Start the flows whose SYN the kernel saw. Idempotent."""
+        self.begun = True
+        if track is None:
+            return
+        for direction, seen in enumerate((TRACK_SYN_OUT, TRACK_SYN_IN)):
+            flow = self.flows[direction]
+            if flow.started:
+                continue
+            if track.flags & seen:
+                flow.start((track.isn[direction] + 1) & MASK)
+            else:
+                flow.decided = flow.acked = track.acked[direction]
+        self.timestamps = bool(track.flags & TRACK_TIMESTAMPS)
+        if track.flags & TRACK_SYN_OUT and track.flags & TRACK_SYN_IN:
+            self.mss = track.mss
+
+    def record(self) -> AdjustRecord:
+        """The adjust record as it stands."""
+        out, back = self.flows
+        decided = (out.decided & MASK, back.decided & MASK)
+        flags = ADJUST_BYPASS if self.bypassed else 0
+        changes = (out.corrections, back.corrections)
+        base = (changes[0].base, changes[1].base)
+        return AdjustRecord(self.info.session, decided, base, (changes[0].items, changes[1].items), flags)
+
+    def segment_limit(self, direction: int, options: int, size: int) -> int:
+        """Largest payload to send in a direction. The receiver's MSS bounds what came as one segment of `size` bytes,
+        the smaller of both MSS what the gateway cuts itself: RFC 9293 section 3.7.1, RFC 6691."""
+        mss = self.mss or (DEFAULT_MSS, DEFAULT_MSS)
+        own = max(64, min(mss) - options)
+        return size if own < size <= mss[1 - direction] - options else own
+
+    def sent_header(self, direction: int, track: TrackView) -> Header:
+        """Of a segment as its sender would send it now, untranslated and unshifted."""
+        key, info = self.info.key, self.info
+        back = 1 - direction
+        ack = self.flows[back].corrections.shift(track.acked[back])
+        stamps = (track.ts_value[direction], track.ts_value[back]) if track.flags & TRACK_TIMESTAMPS else None
+        if direction == OUT:
+            ends = (key.inside_ip, key.remote_ip, key.inside_port, key.remote_port)
+        elif any(info.public_ip):
+            ends = (key.remote_ip, info.public_ip, key.remote_port, info.public_port)
+        else:
+            ends = (key.remote_ip, key.inside_ip, key.remote_port, key.inside_port)
+        return Header(*ends, ack, track.window[direction], stamps)
+
+    def final_header(self, direction: int, track: TrackView) -> Header:
+        """Of a finished segment towards the receiver of a direction, in that direction's sender's name."""
+        key, info = self.info.key, self.info
+        back = self.flows[1 - direction]
+        stamps = (track.ts_value[direction], track.ts_value[1 - direction]) if track.flags & TRACK_TIMESTAMPS else None
+        if direction != OUT:
+            ends = (key.remote_ip, key.inside_ip, key.remote_port, key.inside_port)
+        elif any(info.public_ip):
+            ends = (info.public_ip, key.remote_ip, info.public_port, key.remote_port)
+        else:
+            ends = (key.inside_ip, key.remote_ip, key.inside_port, key.remote_port)
+        ack = back.acknowledged & MASK if back.started else track.acked[1 - direction]
+        return Header(*ends, ack, track.window[direction], stamps)
+
+    def final_seq(self, direction: int, track: TrackView) -> int:
+        """The next sequence number of a direction as its receiver sees it."""
+        flow = self.flows[direction]
+        if not flow.started:
+            return track.next[direction]
+        return flow.corrections.shift((flow.decided + flow.fin_released) & MASK)
+
+    def restore(self, record: AdjustRecord, stored: Mapping[int, bytes]) -> None:
+        """Go on where another helper stopped. struct.error if what it stored is broken."""
+        for direction, flow in enumerate(self.flows):
+            if record.decided[direction] or record.corrections[direction]:
+                changes = record.base[direction], record.corrections[direction]
+                held.restore(flow, record.decided[direction], *changes, stored.get(direction, b""))
+        self.bypassed = self.passing = bool(record.flags & ADJUST_BYPASS)
+
+    def bypass(self) -> bool:
+        """If nothing of the session needs the helper any more, leave it to the kernel: shifts stay, decisions go."""
+        for flow in self.flows:
+            if flow.stream.pending or flow.answers or flow.owed() or any(c.new is not None for c in flow.chunks):
+                return False
+        for flow in self.flows:
+            flow.stream.forget()
+            flow.corrections.fold(flow.acked & MASK)
+        self.bypassed = True
+        return True
+
+    def memory(self) -> int:
+        """Bytes of payload kept, and a fixed allowance for the objects."""
+        return 3000 + sum(flow.memory() for flow in self.flows)

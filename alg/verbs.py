@@ -1,0 +1,127 @@
+"""What the control socket answers: one handler a verb.
+
+The law of this file: it reads through the service and formats nothing for people.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import time
+from collections.abc import AsyncIterator, Iterable
+from typing import TYPE_CHECKING, Any
+
+from algate.alg import config as configuration
+from algate.alg import filters, listing
+from algate.alg.control import Handler
+from algate.alg.errors import AlgateError
+from algate.alg.rows import Row
+from algate.alg.values import port_range
+
+if TYPE_CHECKING:
+    from algate.alg.service import Service
+
+TOP_INTERVAL_LEAST = 0.1
+TOP_SESSIONS = 2000  # rows that one snapshot carries
+
+
+def handlers(service: Service) -> dict[str, Handler]:
+    """Verb -> handler."""
+
+    def rows(make: Any) -> Handler:
+        async def answer(args: dict[str, Any]) -> list[Row]:
+            return filters.parse(args).select(make())
+
+        return answer
+
+    async def status(_: dict[str, Any]) -> dict[str, Any]:
+        return service.status()
+
+    async def stats(_: dict[str, Any]) -> dict[str, float]:
+        return service.metrics.stats()
+
+    async def reload(_: dict[str, Any]) -> dict[str, Any]:
+        return service.reload()
+
+    async def down(args: dict[str, Any]) -> dict[str, Any]:
+        service.stop("purge" if args.get("purge") else "detach")
+        return {}
+
+    return {
+        "down": down,
+        "sessions": rows(lambda: listing.session_rows(service.gateway, service.names)),
+        "mappings": rows(lambda: listing.mapping_rows(service.gateway)),
+        "expectations": rows(lambda: listing.expectation_rows(service.gateway, service.names)),
+        "forward-list": rows(lambda: service.forwards.rows()),
+        "forward-add": lambda args: forward_add(service, args),
+        "forward-del": lambda args: forward_del(service, args),
+        "status": status,
+        "stats": stats,
+        "reload": reload,
+        "follow": lambda args: follow(service, args),
+        "top": lambda args: top(service, args),
+    }
+
+
+async def forward_add(service: Service, args: dict[str, Any]) -> dict[str, Any]:
+    """A live forward, checked like a configured one and against those in force."""
+    table = {key: value for key, value in args.items() if value not in ("", [])}
+    wanted = table.get("wan_port")
+    if isinstance(wanted, str) and wanted.isdigit():
+        table["wan_port"] = int(wanted)
+    known = dataclasses.replace(service.config, forwards=tuple(service.forwards.all()))
+    made = configuration.with_forward(known, table, service.plugins).forwards[-1]
+    service.forwards.add(made)
+    row = next(one for one in service.forwards.rows() if (one.proto, one.to) == (made.proto, str(made.to)))
+    return row.as_dict()
+
+
+async def forward_del(service: Service, args: dict[str, Any]) -> dict[str, Any]:
+    """End a forward; its sessions go on."""
+    proto, wanted = str(args.get("proto")), args.get("wan_port")
+    try:
+        ports = port_range()(int(wanted) if isinstance(wanted, str) and wanted.isdigit() else wanted)
+    except ValueError as error:
+        raise AlgateError(f"wan_port: {error}", 2) from None
+    if not service.forwards.delete(proto, ports):
+        raise AlgateError(f"no forward of {proto} port {ports}: see `algate forward list`")
+    return {"proto": proto, "wan_port": str(ports)}
+
+
+async def follow(service: Service, args: dict[str, Any]) -> AsyncIterator[Row]:
+    """Events as they happen. A client that reads too slowly loses the oldest."""
+    wanted = filters.parse(args)
+    with service.events.subscribed() as queue:
+        while True:
+            row = await queue.get()
+            if wanted.matches(row):
+                yield row
+
+
+async def top(service: Service, args: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+    """A snapshot at once and then every `interval` seconds."""
+    interval = max(TOP_INTERVAL_LEAST, float(args.get("interval", 0.5)))
+    wanted = filters.parse({name: value for name, value in args.items() if name != "interval"})
+    while True:
+        yield snapshot(service, wanted)
+        await asyncio.sleep(interval)
+
+
+def snapshot(service: Service, wanted: filters.Filter) -> dict[str, Any]:
+    """Status, sessions, expectations, stats and the latest events of one moment."""
+    sessions = list(_some(wanted.select(listing.session_rows(service.gateway, service.names)), TOP_SESSIONS))
+    return {
+        "time": time.time(),
+        "status": service.status(),
+        "sessions": sessions,
+        "expectations": list(listing.expectation_rows(service.gateway, service.names)),
+        "stats": service.metrics.stats(),
+        "events": list(service.events.latest),
+    }
+
+
+def _some(rows: Iterable[Row], most: int) -> Iterable[Row]:
+    for number, row in enumerate(rows):
+        if number >= most:
+            return
+        yield row
