@@ -247,10 +247,12 @@ static __always_inline u32 alg_gate(struct __sk_buff *skb, const struct config *
     bool undecided = false;
     if (g.payload && p->tcp_flags & TCP_SYN)
         return DROP_SYN_PAYLOAD;
-    if (g.payload && !bypass) {
+    if (g.payload) {
         count(COUNT_ALG_SEGMENTS, at != AT_TAP);
         u32 refused = gate_payload(skb, cfg, p, &g, s->id, at, &undecided);
-        if (refused)
+        if (undecided && bypass) /* what was decided before is rewritten for ever */
+            undecided = false;
+        else if (refused)
             return refused;
     } else if (!bypass && at != AT_TAP) {
         undecided = end_must_wait(p, &g, t, adj);

@@ -75,6 +75,9 @@ static __always_inline void account(u8 dir, const struct packet *p) {
     count(dir == DIR_OUT ? COUNT_BYTES_OUT : COUNT_BYTES_IN, p->ip_size);
 }
 
+/* Frames of the helper would be martians to the stack; what passed the gate may have become another segment. */
+static __always_inline bool must_not_return(const struct session *s, int at) { return at == AT_TAP || s->alg; }
+
 /* Translates and sends out what an inside host sent. */
 static __always_inline int leave_out(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
                                      struct session *s, int at, u32 now) {
@@ -85,14 +88,16 @@ static __always_inline int leave_out(struct __sk_buff *skb, const struct config 
         OPAQUE(from);
         if (at == AT_TAP)
             from = cfg->lan[0];
-        bool direct = !(s->flags & SESSION_STACK) && can_skip_stack(skb, p);
+        bool direct = at == AT_TAP || (!(s->flags & SESSION_STACK) && can_skip_stack(skb, p));
         if (!direct || route_packet(skb, p, p->source, p->destination, from, &next) != ROUTE_FORWARD ||
             next.ifindex != cfg->wan) {
+            if (must_not_return(s, at))
+                return drop(DROP_NO_ROUTE);
             count(COUNT_TO_STACK, 1);
             return TC_ACT_OK;
         }
     }
-    struct rewrite to = {.ip = s->public_ip, .port = s->public_port, .source = true, .hop = redirect};
+    struct rewrite to = {.ip = s->public_ip, .port = s->public_port, .source = true, .hop = redirect && p->ttl > 1};
     session_touch(s, p, DIR_OUT, now);
     if (p->fragment)
         fragment_remember(p, DIR_OUT, to.ip, p->destination, now);
@@ -106,9 +111,11 @@ static __always_inline int leave_out(struct __sk_buff *skb, const struct config 
 static __always_inline int leave_in(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
                                     struct session *s, const struct session_key *key, int at, u32 now) {
     struct next_hop next = {};
-    bool direct = !(s->flags & SESSION_STACK) && can_skip_stack(skb, p) &&
+    bool direct = (at == AT_TAP || (!(s->flags & SESSION_STACK) && can_skip_stack(skb, p))) &&
                   route_packet(skb, p, p->source, key->inside_ip, cfg->wan, &next) == ROUTE_FORWARD;
-    struct rewrite to = {.ip = key->inside_ip, .port = key->inside_port, .source = false, .hop = direct};
+    if (at == AT_TAP && !direct)
+        return drop(DROP_NO_ROUTE);
+    struct rewrite to = {.ip = key->inside_ip, .port = key->inside_port, .source = false, .hop = direct && p->ttl > 1};
     session_touch(s, p, DIR_IN, now);
     if (p->fragment)
         fragment_remember(p, DIR_IN, p->source, to.ip, now);
