@@ -81,7 +81,9 @@ class Capture:
         self._thread.start()
 
     def _open(self, program: list[Instruction]) -> socket.socket:
-        sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)  # protocol 0: nothing arrives before the filter stands
+        sock = socket.socket(
+            socket.AF_PACKET, socket.SOCK_RAW, 0
+        )  # protocol 0: nothing arrives before the filter stands
         raw = b"".join(struct.pack("HBBI", *instruction) for instruction in program)
         memory = ctypes.create_string_buffer(raw)
         sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HP", len(program), ctypes.addressof(memory)))

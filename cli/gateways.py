@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from algate.alg import control
+from algate.alg.errors import MISSING, USAGE
 from algate.cli.lab import LAN_DEVICE, WAN_DEVICE, Lab
 from algate.cli.lab_host import LabError, Spawned, call_in
 
@@ -100,14 +101,12 @@ class KernelGateway(Gateway):
 
     def start(self) -> None:
         if shutil.which("nft") is None:
-            raise LabError("nft is missing: install Debian's nftables (deploy/dev.sh setup test does)")
+            raise LabError("nft is missing: install Debian's nftables (deploy/dev.sh setup test does)", MISSING)
         self.lab.gw.sysctl("ipv4/ip_forward", "1")
         self.lab.gw.run(["nft", "-f", "-"], text=self._rules(), check=True)
 
     def _rules(self) -> str:
-        dnat = "\n".join(
-            f"iifname {WAN_DEVICE} {f.proto} dport {f.port} dnat to {f.to}" for f in self.forwards
-        )
+        dnat = "\n".join(f"iifname {WAN_DEVICE} {f.proto} dport {f.port} dnat to {f.to}" for f in self.forwards)
         return f"""
 table ip nat {{
   ct helper ftp {{ type "ftp" protocol tcp; }}
@@ -233,5 +232,5 @@ def make_gateway(name: str, lab: Lab, forwards: tuple[PortForward, ...] = ()) ->
     """The gateway of that name. Raises LabError for another name."""
     kinds: dict[str, type[Gateway]] = {g.name: g for g in (AlgateGateway, KernelGateway, RouteGateway)}
     if name not in kinds:
-        raise LabError(f"no gateway called {name}: one of {', '.join(kinds)}")
+        raise LabError(f"no gateway called {name}: one of {', '.join(kinds)}", USAGE)
     return kinds[name](lab, forwards)

@@ -169,9 +169,7 @@ def _compare_streams(
     """All but the announcements must be equal; returns these in pairs (inside, outside)."""
     pairs: list[tuple[Announcement, Announcement]] = []
     for from_client in (True, False):
-        a, b = (
-            c.up.bytes() if from_client else c.down.bytes() if c.down else b"" for c in (within, without)
-        )
+        a, b = (c.up.bytes() if from_client else c.down.bytes() if c.down else b"" for c in (within, without))
         (said, rest), (seen, other) = split(a, from_client), split(b, from_client)
         who = "client" if from_client else "server"
         if rest != other:

@@ -21,6 +21,7 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from types import FrameType, TracebackType
 
+from algate.alg.errors import MISSING
 from algate.cli.lab_host import Host, LabError
 from algate.cli.lab_record import LabRecord, start_time, sweep
 
@@ -244,12 +245,14 @@ def ip(lines: str, netns: str | None = None) -> None:
 
 
 def require_root() -> None:
-    """Raise PermissionError, whose text is the operator's line, unless namespaces can be made here."""
+    """Raise LabError (exit code 3) unless namespaces can be made here."""
     if os.geteuid() != 0:
-        raise PermissionError("the lab needs root (network namespaces, BPF programs): run it with sudo")
+        raise LabError("the lab needs root (network namespaces, BPF programs): run it with sudo", MISSING)
     for tool in ("ip", "nsenter"):
         if shutil.which(tool) is None:
-            raise LabError(f"{tool} is missing: install Debian's iproute2 and util-linux (deploy/dev.sh setup does)")
+            raise LabError(
+                f"{tool} is missing: install Debian's iproute2 and util-linux (deploy/dev.sh setup does)", MISSING
+            )
 
 
 def mount_bpffs(path: Path = Path("/sys/fs/bpf")) -> None:
@@ -257,4 +260,4 @@ def mount_bpffs(path: Path = Path("/sys/fs/bpf")) -> None:
     if not path.is_mount():
         done = subprocess.run(["mount", "-t", "bpf", "bpf", str(path)], capture_output=True, text=True)
         if done.returncode != 0:
-            raise LabError(f"cannot mount bpffs: {done.stderr.strip()}; try `mount -t bpf bpf {path}`")
+            raise LabError(f"cannot mount bpffs: {done.stderr.strip()}; try `mount -t bpf bpf {path}`", MISSING)

@@ -19,11 +19,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from algate.alg.errors import AlgateError
+
 T = TypeVar("T")
 CLONE_NEWNET = 0x40000000  # linux/sched.h; Python has os.setns from 3.12 on
 
 
-class LabError(Exception):
+class LabError(AlgateError):
     """A lab can't be built or a program of it doesn't start: one line that says what, where and what to do."""
 
 

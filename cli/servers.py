@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from algate.alg.errors import MISSING, USAGE
 from algate.cli.lab_host import Host, LabError, Spawned
 
 NOBODY = 65534  # Debian's nobody and nogroup: owns what is uploaded
@@ -70,7 +71,7 @@ class FtpServer:
 def start_server(kind: str, host: Host, *, port: int = 21) -> FtpServer:
     """Start a server of that kind on every address of the host. Raises LabError if it doesn't listen within 10 s."""
     if kind not in KINDS:
-        raise LabError(f"no FTP server called {kind}: one of {', '.join(KINDS)}")
+        raise LabError(f"no FTP server called {kind}: one of {', '.join(KINDS)}", USAGE)
     base = host.folder / f"{host.name}-{kind}-{len(host.spawned)}"
     setting = Setting(base, base / "files", host.address, port)
     (setting.root / "pub").mkdir(parents=True)
@@ -92,7 +93,10 @@ def find_program(kind: Kind) -> str:
         return str(unpacked)
     found = shutil.which(kind.program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
     if found is None:
-        raise LabError(f"{kind.program} is missing: `deploy/dev.sh setup test` unpacks Debian's {kind.package} for the lab")
+        raise LabError(
+            f"{kind.program} is missing: `deploy/dev.sh setup test` unpacks Debian's {kind.package} for the lab",
+            MISSING,
+        )
     return found
 
 

@@ -6,6 +6,7 @@ its own words stand in the matrix and not ours.
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -13,10 +14,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from algate.alg.errors import MISSING, USAGE
 from algate.cli.judge import Mode
 from algate.cli.lab_host import Host, LabError
 from algate.cli.servers import Login
 
+_REFUSAL = re.compile(r"(?i)no such|unrecogni[sz]ed|unknown|invalid")
 SECONDS = 15  # a client's own patience; a gateway that answers late is a failure, not a slow success
 
 
@@ -116,11 +119,13 @@ def _lftp(e: Errand) -> Order | Refusal:
 def _ncftp(e: Errand) -> Order | Refusal:
     program = {Operation.GET: "ncftpget", Operation.PUT: "ncftpput", Operation.LIST: "ncftpls"}[e.operation]
     if e.mode in (Mode.EPRT, Mode.EPSV):
-        return Refusal([program, f"--{e.mode.lower()}", e.address])
+        return Refusal(
+            ["ncftp"], text=f"{e.mode.lower()}\nquit\n"
+        )  # its programs have no option for it, nor has its shell
     options = ["-u", e.login.user, "-p", e.login.password, "-P", str(e.port), "-t", str(SECONDS), "-r", "0"]
     options.append("-E" if e.mode.active else "-F")
     if e.operation is Operation.LIST:
-        return Order([program, *options, "-1", f"ftp://{e.address}/{e.remote}/"], listing=True)
+        return Order([program, *options, "-l", f"ftp://{e.address}/{e.remote}/"], listing=True)
     paths = [e.remote, str(e.local)] if e.operation is Operation.GET else [str(e.local), e.remote]
     return Order([program, "-V", *options, "-C", e.address, *paths])
 
@@ -166,19 +171,20 @@ CLIENTS: dict[str, Callable[[Errand], Order | Refusal]] = {
 def order(client: str, errand: Errand) -> Order | Refusal:
     """What this client is told; LabError if there is no such client."""
     if client not in CLIENTS:
-        raise LabError(f"no FTP client called {client}: one of {', '.join(CLIENTS)}")
+        raise LabError(f"no FTP client called {client}: one of {', '.join(CLIENTS)}", USAGE)
     return CLIENTS[client](errand)
 
 
 def carry_out(host: Host, client: str, errand: Errand, told: Order | Refusal) -> Outcome:
     """Run it in the host's namespace. HOME is the lab's folder, so no client reads or writes the operator's files."""
     if shutil.which(told.argv[0]) is None:
-        raise LabError(f"{told.argv[0]} is missing: `deploy/dev.sh setup test` installs it")
+        raise LabError(f"{told.argv[0]} is missing: `deploy/dev.sh setup test` installs it", MISSING)
     env = {"HOME": str(host.folder), "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C", "TERM": "dumb"}
     done = host.run(told.argv, text=told.text, timeout=errand.seconds + 10, env=env, cwd=host.folder)
     words = [line.strip() for line in (done.stderr + "\n" + done.stdout).splitlines() if line.strip()]
     if isinstance(told, Refusal):
-        return Outcome(done.returncode, "", words[0] if words else f"{client}: exit {done.returncode}, no word")
+        refusals = [line for line in words if _REFUSAL.search(line)] or words
+        return Outcome(done.returncode, "", refusals[0] if refusals else f"{client}: exit {done.returncode}, no word")
     listing = done.stdout if told.listing else ""
     if errand.operation is Operation.LIST and not told.listing and errand.local.exists():
         listing = errand.local.read_text(errors="replace")

@@ -53,7 +53,9 @@ def parse_frame(frame: bytes, time: float, outgoing: bool) -> Segment | None:
     src, dst = (str(IPv4Address(packet[at : at + 4])) for at in (12, 16))
     body = packet[header:length]
     if packet[9] != 6 or fragment & 0x1FFF or len(body) < 20:
-        ports = struct.unpack_from("!HH", body) if packet[9] == 17 and len(body) >= 8 and not fragment & 0x1FFF else (0, 0)
+        ports = (
+            struct.unpack_from("!HH", body) if packet[9] == 17 and len(body) >= 8 and not fragment & 0x1FFF else (0, 0)
+        )
         return Segment(time, outgoing, packet[9], Peer(src, ports[0]), Peer(dst, ports[1]), 0, 0, 0, b"", length)
     sport, dport, seq, ack, offset, flags = struct.unpack_from("!HHIIBB", body)
     payload = body[(offset >> 4) * 4 :]

@@ -1,0 +1,147 @@
+"""`algate demo`: real FTP through a gateway in a lab of namespaces, and what the links showed."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from algate.alg.errors import FAILED, AlgateError
+from algate.cli.options import Json
+from algate.cli.output import Voice, say, show_rows
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from algate.cli.demonstration import Act
+    from algate.cli.gateways import Gateway
+    from algate.cli.lab import Lab
+
+
+def demo(
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the lab up, and say how to look into it.")] = False,
+    as_json: Json = False,
+    server: Annotated[
+        str, typer.Option("--server", metavar="NAME", help="vsftpd, proftpd, pure-ftpd or pyftpdlib.")
+    ] = "vsftpd",
+    gateway: Annotated[str, typer.Option("--gateway", hidden=True, help="algate, kernel or route.")] = "algate",
+    remove: Annotated[str | None, typer.Option("--remove", metavar="LAB", help="Remove a lab that was kept.")] = None,
+) -> int:
+    """Transfer files through the gateway: all four FTP modes, client inside and server inside. Exit 1 if any row fails."""
+    if remove is not None:
+        return take_away(remove)
+    from algate.cli.demonstration import DemoRow
+    from algate.cli.gateways import make_gateway
+    from algate.cli.lab import Lab
+    from algate.cli.trial import forwards
+
+    with Lab(keep=keep) as lab:
+        middle = make_gateway(gateway, lab, forwards(lab))
+        with contextlib.ExitStack() as stack:
+            if keep:
+                middle.start()
+            else:
+                stack.enter_context(middle)
+            acts = perform(lab, middle, server)
+            if keep:
+                explain(lab, middle, server)
+    if as_json:
+        show_rows([act.row for act in acts], DemoRow, Voice.JSON)
+    else:
+        show(acts)
+    for act in acts:
+        for problem in act.problems:
+            say(f"{act.row.side} inside, {act.row.mode}: {problem}")
+    return 0 if acts and all(act.row.ok for act in acts) else FAILED
+
+
+def perform(lab: Lab, gateway: Gateway, server: str) -> list[Act]:
+    """All acts, with a progress display on stderr."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    from algate.cli import demonstration
+    from algate.cli.judge import Mode, Side
+
+    columns = (SpinnerColumn(), TextColumn("{task.description:<32}"), BarColumn(), TimeElapsedColumn())
+    acts = []
+    with Progress(*columns, console=Console(stderr=True), transient=True) as display:
+        task = display.add_task("starting", total=len(demonstration.STEPS))
+
+        def progress(side: Side, mode: Mode, word: str) -> None:
+            display.update(task, description=f"{side} inside  {mode}  {word}")
+
+        for act in demonstration.run(lab, gateway, server, progress):
+            acts.append(act)
+            display.advance(task)
+    return acts
+
+
+def show(acts: Sequence[Act]) -> None:
+    """The table for people: what the inside said above what the outside saw, the expectation above the data session."""
+    from rich.console import Console
+
+    console = Console(highlight=False, emoji=False, markup=False)
+    if not console.is_terminal:
+        console = Console(width=150, highlight=False, emoji=False, markup=False)
+    console.print(table(acts))
+
+
+def table(acts: Sequence[Act]) -> Table:
+    """Pure: the acts as a rich table."""
+    from rich.table import Table
+    from rich.text import Text
+
+    made = Table(show_lines=True, title="FTP through the gateway")
+    made.add_column("inside", no_wrap=True)
+    made.add_column("mode", no_wrap=True)
+    made.add_column("said inside\nseen outside", ratio=3)
+    made.add_column("expectation\ndata session", ratio=4)
+    made.add_column("public\nport", justify="right")
+    made.add_column("MB\nMB/s", justify="right", no_wrap=True)
+    made.add_column("sha256\nall", no_wrap=True)
+    for row in (act.row for act in acts):
+        verdict = Text("equal\n" if row.sha256_ok else "DIFFERS\n", "green" if row.sha256_ok else "red")
+        verdict.append("ok" if row.ok else "FAILED", "bold green" if row.ok else "bold red")
+        made.add_row(
+            Text(row.side),
+            Text(row.mode),
+            Text(f"{row.inside_line}\n{row.outside_line}"),
+            Text(f"{row.expectation or '-'}\n{row.data or '-'}"),
+            Text("-" if row.public_port is None else str(row.public_port)),
+            Text(f"{row.bytes / 1e6:.1f}\n{row.rate / 1e6:.0f}"),
+            verdict,
+        )
+    return made
+
+
+def explain(lab: Lab, gateway: Gateway, server: str) -> None:
+    """Leave servers running on both sides, and tell how to look into the lab."""
+    from algate.cli.gateways import AlgateGateway
+    from algate.cli.servers import start_server
+
+    for host in (lab.server, lab.client):
+        start_server(server, host)
+    say(f"The lab {lab.tag} stays up. To look into it:")
+    if isinstance(gateway, AlgateGateway):
+        for verb in ("sessions", "expectations", "follow", "top"):
+            say(f"  algate {verb} --run-dir {gateway.run_dir}")
+    say(f"  ip netns exec {lab.client.netns} curl -v ftp://{lab.plan.servers[0]}/pub/     (client inside)")
+    say(f"  ip netns exec {lab.server.netns} curl -v ftp://{lab.plan.public[0]}/pub/     (server inside)")
+    say(f"To remove it: algate demo --remove {lab.tag}")
+
+
+def take_away(tag: str) -> int:
+    """Remove a kept lab. AlgateError if there is none of that name."""
+    from algate.cli.lab import require_root
+    from algate.cli.lab_record import records
+
+    require_root()
+    found = [record for record in records() if record.tag == tag]
+    if not found:
+        kept = ", ".join(record.tag for record in records() if record.keep) or "none"
+        raise AlgateError(f"no lab called {tag}; kept are: {kept}")
+    found[0].remove()
+    return 0
