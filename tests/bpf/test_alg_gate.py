@@ -16,12 +16,6 @@ LINE = b"PORT 10,0,0,2,195,80\r\n"
 OPTIONS: list[tuple[Any, object]] = [
     ("MSS", 1400), ("SAckOK", b""), ("Timestamp", (77, 0)), ("NOP", None), ("WScale", 5),
 ]  # fmt: skip
-    ("MSS", 1400),
-    ("SAckOK", b""),
-    ("Timestamp", (77, 0)),
-    ("NOP", None),
-    ("WScale", 5),
-]
 STAMP: list[tuple[str, object]] = [("NOP", None), ("NOP", None), ("Timestamp", (5, 6))]
 SIDES = [OUT, IN]
 
