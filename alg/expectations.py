@@ -97,7 +97,7 @@ class Expectations:
         return public
 
     def expect(self, book: Book, info: SessionInfo, action: Expect, now: float, effects: list[Effect]) -> None:
-        """Make an expectation, replacing the tag's former one. RefusedError if policy, limits or its own terms forbid it."""
+        """Make an expectation, replacing the tag's former one. RefusedError if it can't be granted."""
         old = book.expectations.get(action.tag)
         if old is None and (len(book.expectations) >= self._per_session or len(self._live) >= self._total):
             raise RefusedError("expectation-limit")

@@ -125,7 +125,7 @@ class Flow:
         self.judged = 0
 
     def commit(self, limit: int) -> list[Chunk]:
-        """Decide what has a verdict in chunks of at most `limit` bytes; stops at a refusal or if corrections are full."""
+        """Decide what has a verdict in chunks of at most `limit` bytes; stops at a refusal, or for lack of corrections."""
         made: list[Chunk] = []
         while self.spans:
             parts = self._gather(limit)
