@@ -1,8 +1,9 @@
 """What passed a link, recorded by the kernel's packet socket inside a namespace.
 
-The law of this file: frames in, records out, no judgement (wire.py). A socket filter keeps what tells the story: control
-channels whole, of other TCP the segments with SYN, FIN or RST (their sequence numbers give bytes and times), everything
-that isn't TCP, and every packet that carries an address of `forbidden`. So a gigabyte of data costs nothing.
+The law of this file: frames in, records out, no judgement (wire.py). A socket filter keeps what tells the story:
+control channels whole, of other TCP the segments with SYN, FIN or RST (their sequence numbers give bytes and times),
+everything that isn't TCP, and every packet that carries an address of `forbidden`. So a gigabyte of data costs
+nothing.
 """
 
 from __future__ import annotations
@@ -110,7 +111,7 @@ class Capture:
             except (BlockingIOError, OSError):
                 return
             seconds, nanoseconds = struct.unpack("qq", ancillary[0][2][:16]) if ancillary else (0, 0)
-            outgoing = address[2] == socket.PACKET_OUTGOING  # type: ignore[attr-defined]
+            outgoing = address[2] == socket.PACKET_OUTGOING
             segment = parse_frame(frame, seconds + nanoseconds / 1e9, outgoing)
             with self._lock:
                 self._last = time.monotonic()

@@ -1,7 +1,7 @@
 """What can stand in the middle of a lab: algate, the kernel's own NAT with its FTP helper, or bare forwarding.
 
-The law of this file: all three answer to one interface, so that demo, tests and bench treat them alike. Each one works in
-the lab's gateway namespace alone, and its `stop` leaves that namespace without it.
+The law of this file: all three answer to one interface, so that demo, tests and bench treat them alike. Each one
+works in the lab's gateway namespace alone, and its `stop` leaves that namespace without it.
 """
 
 from __future__ import annotations

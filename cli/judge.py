@@ -38,7 +38,7 @@ class Mode(StrEnum):
 
 @dataclass(frozen=True)
 class Scene:
-    """Who is where. `inside` is the private host's address, `public` what the outside must see, `outside` the peer's."""
+    """Who is where. `inside`: the private host, `public`: what the outside must see, `outside`: the peer."""
 
     side: Side
     inside: str

@@ -2,8 +2,9 @@
 
     client(s) ──[switch]── lan0 GW wan0 ──[router]── server
 
-The law of this file: topology only. What turns the middle namespace into a gateway is a `Gateway` (gateways.py), what talks
-through it are servers.py and transfers.py. All names start with `ag-` and a random part; nothing else is ever touched.
+The law of this file: topology only. What turns the middle namespace into a gateway is a `Gateway` (gateways.py), what
+talks through it are servers.py and transfers.py. All names start with `ag-` and a random part; nothing else is ever
+touched.
 """
 
 from __future__ import annotations

@@ -117,7 +117,7 @@ class Host:
         cwd: Path | None = None,
         env: Mapping[str, str] | None = None,
     ) -> subprocess.CompletedProcess[str]:
-        """Run to the end; stdout and stderr come back as text. A run over `timeout` s is killed and returns code 124."""
+        """Run to the end; stdout and stderr come back as text. After `timeout` s it is killed and the code is 124."""
         process = subprocess.Popen(
             self.command(argv),
             stdin=subprocess.PIPE,
@@ -185,7 +185,7 @@ class Host:
         return call_in(self.netns, act)
 
     def wait_port(self, port: int, timeout: float = 10.0, alive: Callable[[], bool] = lambda: True) -> bool:
-        """True once something in this namespace listens on the TCP port; False after `timeout` s or when `alive` says no."""
+        """True once something here listens on the TCP port; False after `timeout` s or when `alive` says no."""
         wanted = f":{port:04X}"
 
         def listening() -> bool:

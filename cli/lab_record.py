@@ -1,7 +1,7 @@
 """What labs exist on this machine: one file each, so that the next start can remove what a killed one left.
 
-The law of this file: it removes a lab by its record alone (namespaces, processes inside them, folder, undo commands) and
-never touches what no record names. It doesn't build anything.
+The law of this file: it removes a lab by its record alone (namespaces, processes inside them, folder, undo commands)
+and never touches what no record names. It doesn't build anything.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What a gateway said of a transfer while it ran: the expectation and the data session that belong to a finding.
 
-The law of this file: it asks algate by its control socket, as any operator could, and never judges. Other gateways have no voice, and then
-there is nothing to show.
+The law of this file: it asks algate by its control socket, as any operator could, and never judges. Other gateways
+have no voice, and then there is nothing to show.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Observer:
             self.sessions[row["id"]] = row
 
     def expectation(self, finding: Finding) -> str:
-        """The expectation that let the data connection in or out: states seen, from whom, to where; empty if none was seen."""
+        """The expectation of the data connection: states seen, from whom, to where; empty if none was seen."""
         ends = {str(finding.public_peer), str(finding.inside_peer), str(finding.outside_peer)}
         for key, row in reversed(self.expectations.items()):
             if row["public"] in ends or row["to"] in ends:

@@ -1,8 +1,8 @@
 """Real FTP servers for the lab: Debian's programs with a configuration made for one namespace.
 
-The law of this file: how each server is configured and started, nothing about gateways or judging. All serve one folder with a
-writable `pub/`, in active and passive mode; none changes an announced address by itself, so that what an outside peer
-sees is the gateway's doing. They run unpacked (deploy/unpack-servers.sh) or installed.
+The law of this file: how each server is configured and started, nothing about gateways or judging. All serve one
+folder with a writable `pub/`, in active and passive mode; none changes an announced address by itself, so that what
+an outside peer sees is the gateway's doing. They run unpacked (deploy/unpack-servers.sh) or installed.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Kind:
-    """One server program: its Debian package, its file, its login, and what writes its configuration and gives its argv."""
+    """A server program: its Debian package, file and login, and what writes its configuration and gives its argv."""
 
     package: str
     program: str

@@ -1,7 +1,7 @@
 """How each FTP client program is told to get, put or list in one of the four modes.
 
-The law of this file: command lines only. A client that can't do something is asked for it all the same (`Refusal`), so that
-its own words stand in the matrix and not ours.
+The law of this file: command lines only. A client that can't do something is asked for it all the same (`Refusal`),
+so that its own words stand in the matrix and not ours.
 """
 
 from __future__ import annotations

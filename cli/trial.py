@@ -1,6 +1,7 @@
 """One trial: a client does an errand through the gateway, both links are watched, the wire is judged.
 
-The law of this file: it ties lab, servers, clients, captures and judge together for one side of the gateway; it draws no table.
+The law of this file: it ties lab, servers, clients, captures and judge together for one side of the gateway; it draws
+no table.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Frames to connections: what was said and done on one link, reassembled.
 
-The law of this file: pure. It reads records of a capture and knows TCP as far as a judge needs it; it shares no code with
-the gateway, whose work is judged with it.
+The law of this file: pure. It reads records of a capture and knows TCP as far as a judge needs it; it shares no code
+with the gateway, whose work is judged with it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Peer(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """One IPv4 packet of a link. For other protocols than TCP, and for later fragments, the TCP fields are 0 or empty."""
+    """One IPv4 packet of a link. For other protocols than TCP and for later fragments the TCP fields are 0."""
 
     time: float  # s since the epoch, kernel's receive stamp
     outgoing: bool  # sent by the host that was captured on
