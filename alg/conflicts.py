@@ -25,9 +25,9 @@ def _devices(config: Config) -> list[Problem]:
     """Both sides are needed, and no device is on both."""
     gateway, found = config.gateway, []
     if not gateway.lan:
-        found.append(Problem("gateway.lan", "no inside device: give --lan, or lan = [\"...\"]"))
+        found.append(Problem("gateway.lan", 'no inside device: give --lan, or lan = ["..."]'))
     if not gateway.wan:
-        found.append(Problem("gateway.wan", "no outside device: give --wan, or wan = \"...\""))
+        found.append(Problem("gateway.wan", 'no outside device: give --wan, or wan = "..."'))
     elif gateway.wan in gateway.lan:
         found.append(Problem("gateway.wan", f"{shown(gateway.wan)} is in gateway.lan too: a device has one side"))
     return found

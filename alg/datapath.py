@@ -85,7 +85,9 @@ class Datapath:
                 del self.state.devices[name]
         self.state.save()
 
-    def _attach_one(self, device: Device, role: str, hooks: Mapping[int, str], fds: Mapping[str, int], xdp: str) -> None:
+    def _attach_one(
+        self, device: Device, role: str, hooks: Mapping[int, str], fds: Mapping[str, int], xdp: str
+    ) -> None:
         note = self.state.devices.get(device.name)
         if note is None:
             if any(netlink.filter_names(device.index, hook) for hook in (INGRESS, EGRESS)):

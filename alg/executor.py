@@ -33,7 +33,7 @@ NO_IP = bytes(4)
 
 
 class Executor:
-    """Bound to one loaded gateway. `announce` gets every Announce; `outcomes` counts expectations by what became of them."""
+    """Bound to one loaded gateway. `announce` gets every Announce; `outcomes` counts what became of expectations."""
 
     def __init__(
         self, gateway: Gateway, control: Control, ports: KernelPorts, inject: Callable[[bytes], bool],

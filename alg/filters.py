@@ -178,7 +178,7 @@ def _words(name: str, value: object) -> tuple[str, ...]:
         return ()
     words = tuple(word.strip().lower() for word in value.split(",")) if isinstance(value, str) else ()
     if not words or not all(re.fullmatch(r"[^\s]{1,64}", word) for word in words) or len(words) > 64:
-        raise _refused(name, value, "is no list of words like \"a,b\"")
+        raise _refused(name, value, 'is no list of words like "a,b"')
     return words
 
 

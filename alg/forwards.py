@@ -53,8 +53,8 @@ class Forwards:
             if not live and known not in wanted:
                 self._remove(index)
         for one in wanted:
-            index = next((i for i, (known, live) in self._known.items() if not live and known == one), None)
-            self._write(self._free() if index is None else index, one, live=False)
+            at = next((i for i, (known, live) in self._known.items() if not live and known == one), None)
+            self._write(self._free() if at is None else at, one, live=False)
         for index, (known, live) in list(self._known.items()):
             if live:
                 self._write(index, known, live=True)

@@ -14,9 +14,8 @@ from algate.bpf.control import Control
 from algate.bpf.loader import Gateway
 
 KEY = 16
-STATE_AT, SEEN_AT, RELATED_AT, ID_AT = (
-    abi.Session.state.offset, abi.Session.last_seen.offset, abi.Session.related.offset, abi.Session.id.offset,
-)  # fmt: skip
+_AT = {name: getattr(abi.Session, name).offset for name in ("state", "last_seen", "related", "id", "alg")}
+STATE_AT, SEEN_AT, RELATED_AT, ID_AT, ALG_AT = _AT.values()
 VALUE = 72
 
 
@@ -63,7 +62,7 @@ class Sweep:
             related = values[at + RELATED_AT : at + RELATED_AT + 8]
             if related != bytes(8):
                 self.live_parents.add(int.from_bytes(related, "little"))
-            if values[at + abi.Session.alg.offset]:
+            if values[at + ALG_AT]:
                 identity = int.from_bytes(values[at + ID_AT : at + ID_AT + 8], "little")
                 self.control_ids[identity] = keys[place * KEY : place * KEY + KEY]
         return expired

@@ -26,9 +26,15 @@ OUTCOMES = ("made", "used", "expired", "withdrawn", "replaced")
 Count = abi.Counter
 
 # metric -> (help, ((labels, counter), ...))
+# fmt: off
 KERNEL: Mapping[str, tuple[str, tuple[tuple[dict[str, str], abi.Counter], ...]]] = {
-    "algate_packets": ("Packets translated.", (({"direction": "out"}, Count.PACKETS_OUT), ({"direction": "in"}, Count.PACKETS_IN))),
-    "algate_bytes": ("Bytes of IP packets translated.", (({"direction": "out"}, Count.BYTES_OUT), ({"direction": "in"}, Count.BYTES_IN))),
+    "algate_packets": (
+        "Packets translated.", (({"direction": "out"}, Count.PACKETS_OUT), ({"direction": "in"}, Count.PACKETS_IN)),
+    ),
+    "algate_bytes": (
+        "Bytes of IP packets translated.",
+        (({"direction": "out"}, Count.BYTES_OUT), ({"direction": "in"}, Count.BYTES_IN)),
+    ),
     "algate_sessions_created": ("Sessions made.", (({}, Count.SESSIONS_NEW),)),
     "algate_sessions_ended": ("Sessions ended.", (({}, Count.SESSIONS_ENDED),)),
     "algate_punts": ("Control segments and events copied to the helper.", (({}, Count.PUNTS),)),
@@ -45,8 +51,11 @@ KERNEL: Mapping[str, tuple[str, tuple[tuple[dict[str, str], abi.Counter], ...]]]
     ),
     "algate_to_stack": ("Packets of sessions left to the host's stack.", (({}, Count.TO_STACK),)),
     "algate_icmp_errors": ("ICMP errors translated.", (({}, Count.ICMP_ERRORS),)),
-    "algate_fail_open": ("Control segments passed undecided with the helper dead and fail = open.", (({}, Count.FAIL_OPEN),)),
-}  # fmt: skip
+    "algate_fail_open": (
+        "Control segments passed undecided with the helper dead and fail = open.", (({}, Count.FAIL_OPEN),),
+    ),
+}
+# fmt: on
 
 
 @dataclass(frozen=True)
@@ -89,7 +98,9 @@ class _Kernel(Collector):
         for outcome in (*OUTCOMES, *(one for one in found if one not in OUTCOMES)):
             outcomes.add_metric([outcome], found.get(outcome, 0))
         yield outcomes
-        engine = CounterMetricFamily("algate_engine_events", "What the helper ignored or found unusual.", labels=["reason"])
+        engine = CounterMetricFamily(
+            "algate_engine_events", "What the helper ignored or found unusual.", labels=["reason"]
+        )
         for reason, number in dict(sources.engine()).items():
             engine.add_metric([reason], number)
         yield engine
@@ -116,7 +127,7 @@ class Metrics:
             self._server, self._thread = start_http_server(where.port, str(where.ip), registry=self.registry)
         except OSError as error:
             raise AlgateError(
-                f"can't serve metrics on {where}: {error.strerror}; set [metrics] listen to another port, or to \"\""
+                f'can\'t serve metrics on {where}: {error.strerror}; set [metrics] listen to another port, or to ""'
             ) from None
 
     def close(self) -> None:

@@ -3,11 +3,11 @@
 The law of this file: pure data. No socket, clock, BPF handle or log. A plug-in receives bytes and a clock value and
 returns a list of `Action`; it never sees sequence numbers, maps or frames.
 
-How one control session runs: the engine makes a `Control`, asks the plug-in's `Protocol.open(control)` for a
+How one control session runs: the engine makes a `Control`, asks the plug-in's `open(control, policy)` for a
 `Conversation`, and feeds it the bytes of each side that are *not yet decided*, in order. The conversation answers with
 verdicts (`Pass`, `Replace`, `Refuse`), each for the next bytes of that side's stream, and with other actions between
-them. Bytes without a verdict stay undecided (an unfinished line) and are fed again, longer, when more has come. Actions take
-effect in the order given: what stands before a verdict is in place before its bytes leave.
+them. Bytes without a verdict stay undecided (an unfinished line) and are fed again, longer, when more has come. Actions
+take effect in the order given: what stands before a verdict is in place before its bytes leave.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from ipaddress import IPv4Address, IPv6Address
-from typing import NamedTuple, Protocol as Interface
+from typing import NamedTuple
+from typing import Protocol as Interface
 
 Address = IPv4Address | IPv6Address
 
@@ -64,9 +65,6 @@ class Control:
         return self.inside.ip if side == self.inside_side else self.remote.ip
 
 
-# -- Verdicts: each for the next `size` undecided bytes of the side that was fed ------------------------------------------
-
-
 @dataclass(frozen=True, slots=True)
 class Pass:
     """These bytes leave as they are."""
@@ -88,9 +86,6 @@ class Refuse:
 
     size: int
     answer: bytes
-
-
-# -- Connections ----------------------------------------------------------------------------------------------------------
 
 
 class Direction(IntEnum):
@@ -130,7 +125,6 @@ class Expect:
     proto: str = "tcp"
     open: bool = False
     once: bool = True
-    opens_after: float | None = None  # reserved for plug-ins that schedule
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,12 +142,9 @@ class Withdraw:
     reason: str = ""
 
 
-# -- The rest --------------------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something an operator may want to follow. `detail` may hold hostile bytes decoded as latin-1: whoever prints escapes.
+    """Something to follow. `detail` may hold hostile bytes, decoded as latin-1: whoever prints it escapes them.
 
     `fields` are key/value pairs for machines (audit). Never put a password in either.
     """

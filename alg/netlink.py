@@ -86,7 +86,6 @@ def primary_addresses(device: Device) -> list[IPv4Address]:
     return [one.ip for one in device.addresses if not one.ip.is_loopback and not one.ip.is_link_local]
 
 
-# -- TC --------------------------------------------------------------------------------------------------------------------
 
 
 def add_clsact(index: int) -> bool:
@@ -142,7 +141,6 @@ def remove_clsact(index: int) -> None:
             ipr.tc("del", "clsact", index)
 
 
-# -- XDP -------------------------------------------------------------------------------------------------------------------
 
 
 def set_xdp(index: int, fd: int, generic: bool, replace: bool) -> None:
@@ -168,7 +166,6 @@ def set_up(name: str, mtu: int) -> int:
         return index
 
 
-# -- forwarding ------------------------------------------------------------------------------------------------------------
 
 
 def sysctl(device: str, key: str) -> Path:

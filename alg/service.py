@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from algate.alg import config as configuration
-from algate.alg import control, datapath, namespace, registry, settings, verbs
+from algate.alg import control, datapath, namespace, policy, registry, settings, verbs
 from algate.alg.claim import Claim
 from algate.alg.config import Config
 from algate.alg.datapath import Datapath
@@ -68,8 +68,6 @@ class Service:
         self._forwards: Forwards | None = None
         self._datapath = Datapath(State.load(run_dir), config.gateway.datapath)
 
-    # -- what verbs ask for ------------------------------------------------------------------------------------------------
-
     @property
     def gateway(self) -> Gateway:
         """AlgateError while there is none yet."""
@@ -117,7 +115,7 @@ class Service:
 
     def reload(self) -> dict[str, Any]:
         """Read the configuration again and apply what can change while running. ConfigError changes nothing."""
-        fresh = configuration.reread(self.config, registry.policies())
+        fresh = configuration.reread(self.config, policy.kinds(self.plugins))
         if fresh.gateway != self.config.gateway:
             raise AlgateError("[gateway] can't change while running: stop `algate run` and start it again")
         changed = [name for name in ("nat", "timeouts", "firewall", "forwards", "alg", "metrics")
@@ -130,8 +128,6 @@ class Service:
         self._apply()
         log.info("configuration read again: %s", ", ".join(changed) or "nothing changed")
         return {"changed": changed}
-
-    # -- life ----------------------------------------------------------------------------------------------------------------
 
     def stop(self, down: str | None = None) -> None:
         """End `serve`; `down` "detach" or "purge" takes the gateway off its devices as well."""
@@ -147,12 +143,25 @@ class Service:
         server = await control.serve(control.socket_path(self.run_dir), verbs.handlers(self))
         try:
             if await self._find_devices():
-                await self._bring_up()
+                await self._bring_up_or_undo()
                 await self._keep()
         finally:
             self._take_down()
             await server.close()
         return DONE
+
+    async def _bring_up_or_undo(self) -> None:
+        """A start that fails leaves what an earlier run left, and nothing else."""
+        first = not self._datapath.state.devices
+        unpinned = not pins.folder(self.run_dir).exists()
+        try:
+            await self._bring_up()
+        except BaseException:
+            if first:
+                self._datapath.detach()
+            if unpinned:
+                pins.remove(self.run_dir)
+            raise
 
     def _reload_by_signal(self) -> None:
         try:
@@ -172,7 +181,9 @@ class Service:
                 return True
             self.state = f"waiting for an address on {self.wan.name}"
             if self.wait is not None and time.monotonic() - since >= self.wait:
-                raise AlgateError(f"{self.wan.name} has no IPv4 address: give it one, or leave --wait out to wait for it")
+                raise AlgateError(
+                    f"{self.wan.name} has no IPv4 address: give it one, or leave --wait out to wait for it"
+                )
             notify(f"STATUS={self.state}")
             if await self._sleep(0.5):
                 return False
@@ -269,8 +280,6 @@ class Service:
             if self._helper is not None:
                 self._helper.forget(sweep.control_ids)
 
-    # -- devices that change -----------------------------------------------------------------------------------------------
-
     def _watch(self) -> None:
         """Devices that vanish or come back, a WAN address that changes."""
         try:
@@ -311,8 +320,6 @@ class Service:
             self._helper.close()
         if self._metrics is not None:
             self._metrics.close()
-        if self._gateway is None or self.state == "starting":
-            return
         if self._down:
             self._datapath.detach()
         if self._down == "purge":
@@ -348,5 +355,3 @@ def down(run_dir: Path, purge: bool) -> int:
             pins.remove(run_dir)
     print(f"algate: down on {run_dir}", file=sys.stderr)
     return DONE
-
-

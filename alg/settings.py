@@ -73,7 +73,8 @@ def write_config(
         value.lan[place] = device.index
         value.lan_mac[place * 8 : place * 8 + len(device.mac)] = list(device.mac)
     value.wan_mac[: len(wan.mac)] = list(wan.mac)
-    value.timeouts[:] = _timeouts(config)
+    for kind, limit in enumerate(_timeouts(config)):
+        value.timeouts[kind] = limit
     gateway.configs.put(0, value)
     return secret
 

@@ -17,7 +17,7 @@ from algate.alg.errors import AlgateError
 
 @dataclass
 class DeviceState:
-    """One device: its role, whether the clsact qdisc is ours, the XDP mode ("", "generic", "native"), its former switch."""
+    """One device: its role, whether its clsact is ours, XDP mode ("", "generic", "native"), the former switch."""
 
     name: str
     index: int
@@ -45,7 +45,9 @@ class State:
         except FileNotFoundError:
             return cls(path)
         except (ValueError, KeyError, TypeError):
-            raise AlgateError(f"{path} is damaged: `algate down` can't use it; remove it and the filters by hand") from None
+            raise AlgateError(
+                f"{path} is damaged: `algate down` can't use it; remove it and the filters by hand"
+            ) from None
 
     def save(self) -> None:
         """Replace the file whole, so that a crash leaves the old or the new one."""

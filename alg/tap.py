@@ -25,7 +25,9 @@ class Tap:
         try:
             self.fd = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError as error:
-            raise AlgateError(f"can't open /dev/net/tun ({error.strerror}): `modprobe tun`, or run as root", MISSING) from None
+            raise AlgateError(
+                f"can't open /dev/net/tun ({error.strerror}): `modprobe tun`, or run as root", MISSING
+            ) from None
         try:
             flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR
             answer = fcntl.ioctl(self.fd, TUNSETIFF, struct.pack("16sH22x", pattern.encode(), flags))

@@ -135,14 +135,14 @@ class Stage:
         self.client = Speaker(self, Side.CLIENT)
         self.server = Speaker(self, Side.SERVER)
 
-    def say(self, side: Side, data: bytes, end: bool = False) -> list[Action]:
-        """Let a side speak. Both sides' undecided bytes are fed as long as that brings verdicts."""
-        assert not self.reset, "the session was reset"
-        if self.bypassed:
-            self.heard[side.other] += data
-            return []
-        self.undecided[side] += data
-        done = self._feed(side, end)
+    def say(self, side: Side, *pieces: bytes, end: bool = False) -> list[Action]:
+        """Let a side speak, in as many segments; `end`: its FIN follows.
+
+        When all of them have come, undecided bytes of either side are fed as long as that brings verdicts.
+        """
+        done: list[Action] = []
+        for number, piece in enumerate(pieces, 1):
+            done += self._hear(side, piece, end and number == len(pieces))
         turn = side.other
         while self.undecided[turn] and not self._over():
             more = self._feed(turn, False)
@@ -151,6 +151,14 @@ class Stage:
             done += more
             turn = turn.other
         return done
+
+    def _hear(self, side: Side, piece: bytes, end: bool) -> list[Action]:
+        if self.bypassed:
+            self.heard[side.other] += piece
+        if self._over():
+            return []
+        self.undecided[side] += piece
+        return self._feed(side, end)
 
     def _over(self) -> bool:
         return self.bypassed or self.reset

@@ -158,17 +158,17 @@ def public_address(value: object) -> IPv4Address:
 def network(value: object) -> IPv4Network:
     """An IPv4 prefix in CIDR notation; a bare address stands for itself."""
     if not isinstance(value, str):
-        raise RefusedError(f"{shown(value)} is no network: write it like \"10.0.0.0/24\"")
+        raise RefusedError(f'{shown(value)} is no network: write it like "10.0.0.0/24"')
     if ":" in value:
-        raise RefusedError(f"{shown(value)}: only IPv4 is translated, write it like \"10.0.0.0/24\"")
+        raise RefusedError(f'{shown(value)}: only IPv4 is translated, write it like "10.0.0.0/24"')
     try:
         loose = IPv4Network(value, strict=False)
     except ValueError:
-        raise RefusedError(f"{shown(value)} is no network: write it like \"10.0.0.0/24\"") from None
+        raise RefusedError(f'{shown(value)} is no network: write it like "10.0.0.0/24"') from None
     try:
         return IPv4Network(value)
     except ValueError:
-        raise RefusedError(f"{shown(value)} has bits set behind its prefix: the network is \"{loose}\"") from None
+        raise RefusedError(f'{shown(value)} has bits set behind its prefix: the network is "{loose}"') from None
 
 
 def port_range(low: int = 1) -> Reader[PortRange]:
@@ -178,7 +178,7 @@ def port_range(low: int = 1) -> Reader[PortRange]:
         parts = str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
         match = re.fullmatch(r"([0-9]{1,5})(?:\s*-\s*([0-9]{1,5}))?", parts)
         if not match:
-            raise RefusedError(f"{shown(value)} is neither a port nor a range like \"50000-50100\"")
+            raise RefusedError(f'{shown(value)} is neither a port nor a range like "50000-50100"')
         first, last = int(match[1]), int(match[2] or match[1])
         if not (low <= first <= 65535 and low <= last <= 65535):
             raise RefusedError(f"{shown(value)} is not within {low} and 65535")
@@ -198,7 +198,7 @@ def service(value: object) -> Service:
     """ "tcp/21" or "udp/53"."""
     match = re.fullmatch(r"(tcp|udp)/([0-9]{1,5})", value) if isinstance(value, str) else None
     if not match or not 1 <= int(match[2]) <= 65535:
-        raise RefusedError(f"{shown(value)} is no service: write it like \"tcp/21\" or \"udp/53\"")
+        raise RefusedError(f'{shown(value)} is no service: write it like "tcp/21" or "udp/53"')
     return Service(match[1], int(match[2]))
 
 
@@ -206,7 +206,7 @@ def end_point(value: object) -> EndPoint:
     """An IPv4 address and port, "10.0.0.5:21"."""
     host, colon, port = value.rpartition(":") if isinstance(value, str) else ("", "", "")
     if not colon or not re.fullmatch("[0-9]{1,5}", port) or not 1 <= int(port) <= 65535:
-        raise RefusedError(f"{shown(value)} is no address with port: write it like \"10.0.0.5:21\"")
+        raise RefusedError(f'{shown(value)} is no address with port: write it like "10.0.0.5:21"')
     return EndPoint(public_address(host), int(port))
 
 
@@ -219,9 +219,9 @@ def listen_point(value: object) -> EndPoint | None:
     try:
         address = IPv6Address(host[1:-1]) if host.startswith("[") and host.endswith("]") else IPv4Address(host)
     except ValueError:
-        raise RefusedError(f"{shown(value)} is no address with port: write it like \"127.0.0.1:1025\"") from None
+        raise RefusedError(f'{shown(value)} is no address with port: write it like "127.0.0.1:1025"') from None
     if not re.fullmatch("[0-9]{1,5}", port) or not 1 <= int(port) <= 65535:
-        raise RefusedError(f"{shown(value)} is no address with port: write it like \"127.0.0.1:1025\"")
+        raise RefusedError(f'{shown(value)} is no address with port: write it like "127.0.0.1:1025"')
     return EndPoint(address, int(port))
 
 
@@ -229,7 +229,7 @@ def command_word(value: object) -> str:
     """An FTP command's name, 3 or 4 letters as a rule (RFC 959 section 5.3), in upper case."""
     if isinstance(value, str) and re.fullmatch("[A-Za-z]{1,12}", value):
         return value.upper()
-    raise RefusedError(f"{shown(value)} is no command: write it like \"DELE\"")
+    raise RefusedError(f'{shown(value)} is no command: write it like "DELE"')
 
 
 def mss_clamp(value: object) -> int | str:
@@ -249,4 +249,4 @@ def _ipv4(value: object) -> IPv4Address:
     if isinstance(address, IPv4Address):
         return address
     hint = "only IPv4 is translated, write it" if address else "is no address: write it"
-    raise RefusedError(f"{shown(value)} {hint} like \"198.51.100.1\"")
+    raise RefusedError(f'{shown(value)} {hint} like "198.51.100.1"')

@@ -77,7 +77,9 @@ class Gateway:
         finally:
             os.close(fd)
         if size < least:
-            raise AlgateError(f"the pinned map {name} has {size} rows of {least} needed: `algate down --purge`, then start")
+            raise AlgateError(
+                f"the pinned map {name} has {size} rows of {least} needed: `algate down --purge`, then start"
+            )
         if size != wanted and not least:
             self.notes.append(f"{name} keeps its size of {size} entries until `algate down --purge`")
         return size
