@@ -1,0 +1,198 @@
+"""Of the FTP machine: chunking changes nothing, no bytes raise, memory is bounded, and format and parse are inverse."""
+
+from __future__ import annotations
+
+from collections import deque
+from enum import Enum
+from ipaddress import IPv4Address, IPv6Address
+from typing import Any
+
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from algate.alg.model import Action, EndPoint, Expect, Open, Refuse, Replace, Side
+from algate.alg.policy import FtpPolicy
+from algate.alg.protocols.base import merged
+from algate.alg.protocols.ftp import PLUGIN
+from algate.alg.protocols.ftp.grammar import Form, Named, line, numbers, read
+from algate.alg.protocols.lines import LineReader
+from algate.alg.testing import Stage, control
+
+POLICIES = (
+    FtpPolicy(max_line=64),
+    FtpPolicy(max_line=64, read_only=True, deny=("SITE",), tls="refuse"),
+    FtpPolicy(max_line=4096, commands_per_second=3.0),
+)
+CLIENT_LINES = (
+    b"USER u\r\n", b"PASS p\r\n", b"NOOP\r\n", b"PASV\r\n", b"EPSV\r\n", b"EPSV ALL\r\n", b"LIST\r\n", b"RETR f\r\n",
+    b"PORT 10,0,0,5,19,137\r\n", b"port 10,0,0,5,20,1\n", b"PORT 198,51,100,2,19,137\r\n", b"PORT 10,0,0,9,1,1\r\n",
+    b"EPRT |1|10.0.0.5|6446|\r\n", b"EPRT |1|198.51.100.2|6446|\r\n", b"PORT 1\r\n", b"AUTH TLS\r\n", b"REIN\r\n",
+    b"QUIT\r\n", b"STOR f\r\n", b"\xff\xf4\xff\xf2ABOR\r\n", b"\xff\xfaPORT 1\r\n", b"x\0y\r\n", b"a\rb\r\n", b"\r\n",
+    b"y" * 100 + b"\r\n", b"GET / HTTP/1.1\r\n", b"227 (10,0,0,5,19,137)\r\n", b"DELE x\r\n", b"A\xff\r\n",
+)  # fmt: skip
+SERVER_LINES = (
+    b"220 hi\r\n", b"220-hi\r\n", b"331 a\r\n", b"230 b\r\n", b"200 ok\r\n", b"150 c\r\n", b"226 d\r\n", b"500 e\r\n",
+    b"227 (198,51,100,2,19,137)\r\n", b"227 (10,0,0,5,19,137)\r\n", b"229 (|||6446|)\r\n", b"227-x\r\n", b"227 bye\r\n",
+    b"234 go\r\n", b"221 bye\r\n", b"421 away\r\n", b"text\r\n", b"PORT 10,0,0,5,19,137\r\n", b"2\0\r\n",
+    b"z" * 100 + b"\n", b"SSH-2.0\r\n", b"\xff\xfb\x01\r\n", b"211 " + b"t" * 90 + b"\r\n", b"200\r\n",
+)  # fmt: skip
+alphabet = st.text(alphabet="PORTEA2791,|.( )\r\n\0\xff", max_size=40)
+noise = st.one_of(st.binary(max_size=80), alphabet.map(lambda text: text.encode("latin-1")))
+# Sides and bytes in the order of speaking.
+turns = st.lists(
+    st.one_of(
+        st.tuples(st.just(Side.CLIENT), st.lists(st.sampled_from(CLIENT_LINES), min_size=1, max_size=6).map(b"".join)),
+        st.tuples(st.just(Side.SERVER), st.lists(st.sampled_from(SERVER_LINES), min_size=1, max_size=6).map(b"".join)),
+        st.tuples(st.sampled_from(Side), noise),
+    ),
+    max_size=14,
+)
+placements = st.sampled_from(Side)
+policies = st.sampled_from(POLICIES)
+
+
+def play(stage: Stage, spoken: list[tuple[Side, bytes]], cuts: list[int] | None) -> list[Action]:
+    """All actions of a dialogue; each turn whole, or cut into pieces of the sizes `cuts`, over and over."""
+    actions: list[Action] = []
+    sizes = deque(cuts or [1 << 20])
+    for side, data in spoken:
+        pieces = []
+        while data:
+            pieces.append(data[: sizes[0]])
+            data = data[sizes[0] :]
+            sizes.rotate(-1)
+        actions += stage.say(side, *pieces)
+    return actions
+
+
+@given(turns, st.lists(st.integers(1, 9), min_size=1, max_size=5), placements, policies)
+def test_any_chunking_gives_equal_actions(
+    spoken: list[tuple[Side, bytes]], cuts: list[int], inside: Side, policy: FtpPolicy
+) -> None:
+    """A turn of one side in any pieces; the other side's answer comes when the turn is over, as on the wire."""
+    whole, cut = (Stage(PLUGIN, policy, control(inside)) for _ in range(2))
+    expected = merged(play(whole, spoken, None))
+    assert merged(play(cut, spoken, cuts)) == expected
+    assert (cut.reset, cut.bypassed) == (whole.reset, whole.bypassed)
+    assert cut.expectations == whole.expectations and cut.events == whole.events
+    if not whole.reset:
+        assert cut.heard == whole.heard and cut.undecided == whole.undecided
+
+
+@given(turns, placements, policies, st.booleans())
+def test_no_bytes_raise_and_nothing_is_lost(
+    spoken: list[tuple[Side, bytes]], inside: Side, policy: FtpPolicy, end: bool
+) -> None:
+    stage = Stage(PLUGIN, policy, control(inside))
+    said = dict.fromkeys(Side, b"")
+    edited = False
+    for number, (side, data) in enumerate(spoken):
+        if stage.reset:
+            return
+        said[side] += data
+        actions = stage.say(side, data, end=end and number == len(spoken) - 1)
+        edited |= any(isinstance(action, Replace | Refuse) for action in actions)
+    if end and spoken and not stage.reset:
+        assert stage.undecided[spoken[-1][0]] == b"" or stage.bypassed
+    if not edited and not stage.reset:
+        for side in Side:
+            assert stage.heard[side.other] + stage.undecided[side] == said[side]
+
+
+@given(turns, placements)
+def test_only_own_peers_are_ever_expected(spoken: list[tuple[Side, bytes]], inside: Side) -> None:
+    """Invariant 2: the peer is the other end of this control session, the port is not low, and it ends."""
+    stage = Stage(PLUGIN, FtpPolicy(), control(inside))
+    opened = 0
+    for action in play(stage, spoken, None):
+        if isinstance(action, Expect):
+            inwards = action.to is None
+            assert action.peer == (stage.control.remote.ip if inwards else stage.control.inside.ip)
+            assert action.to is None or (action.to.ip == stage.control.remote.ip and action.to.port >= 1024)
+            assert action.once and action.proto == "tcp" and action.lifetime == 120.0
+        opened += isinstance(action, Open)
+    assert all(reserve.inside.ip == stage.control.inside.ip for reserve, _ in stage.reserved.values())
+    assert sum(expected.open for expected in stage.expectations.values()) <= 1
+
+
+def weight(thing: Any, seen: set[int]) -> int:
+    """How many objects and bytes hang on a conversation; what is shared by all (tables, policy) aside."""
+    if id(thing) in seen or isinstance(thing, Enum | type | FtpPolicy | LineReader):
+        return 0
+    seen.add(id(thing))
+    if isinstance(thing, bytes | str):
+        return len(thing) + 1
+    if isinstance(thing, dict):
+        return 1 + sum(weight(key, seen) + weight(value, seen) for key, value in thing.items())
+    if isinstance(thing, tuple | list | set | frozenset | deque):
+        return 1 + sum(weight(item, seen) for item in thing)
+    slots = [name for kind in type(thing).__mro__ for name in getattr(kind, "__slots__", ())]
+    return 1 + sum(weight(getattr(thing, name, None), seen) for name in slots)
+
+
+@given(turns, st.integers(1, 40), placements, policies)
+def test_memory_is_bounded(spoken: list[tuple[Side, bytes]], times: int, inside: Side, policy: FtpPolicy) -> None:
+    """However often the same is said: unfinished bytes are the engine's, the machine keeps a bounded rest."""
+    stage = Stage(PLUGIN, policy, control(inside))
+    for _ in range(times):
+        for side, data in spoken:
+            if stage.reset or len(stage.undecided[side]) > 60_000:
+                return
+            stage.say(side, data)
+            assert weight(stage.conversation, set()) < 500
+            stage.heard = dict.fromkeys(Side, b"")
+
+
+addresses = st.integers(0, 2**32 - 1).map(IPv4Address)
+ports = st.integers(1, 65535)
+
+
+@given(st.sampled_from(Form), addresses, ports, st.sampled_from("|!~#"))
+def test_format_and_parse_are_inverse(form: Form, ip: IPv4Address, port: int, delimiter: str) -> None:
+    text = line(form, EndPoint(ip, port), delimiter)
+    named = read(form, text)
+    assert isinstance(named, Named)
+    assert (named.ip, named.port) == (None if form is Form.EXTENDED else ip, port)
+    assert text[named.start : named.stop] == numbers(form, EndPoint(ip, port), named.delimiter)
+
+
+@given(st.integers(0, 2**128 - 1).map(IPv6Address), ports)
+def test_format_and_parse_are_inverse_for_ipv6(ip: IPv6Address, port: int) -> None:
+    assume(ip.ipv4_mapped is None)
+    named = read(Form.EPRT, line(Form.EPRT, EndPoint(ip, port)), 6)
+    assert isinstance(named, Named) and (named.ip, named.port) == (ip, port)
+
+
+@given(st.sampled_from(Form), noise, st.sampled_from((4, 6)))
+def test_whatever_parses_can_be_rewritten_and_parsed_again(form: Form, text: bytes, version: int) -> None:
+    for words in (text, form.value.encode() + b" " + text):
+        named = read(form, words, version)
+        if isinstance(named, Named):
+            ip = IPv4Address("203.0.113.1") if version == 4 else IPv6Address("2001:db8::1")
+            to = EndPoint(ip, 50001)
+            again = words[: named.start] + numbers(form, to, named.delimiter) + words[named.stop :]
+            assert read(form, again, version)[1:3] == (None if named.ip is None else to.ip, 50001)  # type: ignore[index]
+
+
+@given(st.binary(max_size=300), st.lists(st.integers(1, 20), min_size=1, max_size=4), st.integers(4, 64))
+def test_lines_add_up_to_the_stream_however_cut(data: bytes, cuts: list[int], limit: int) -> None:
+    def cut_up(sizes: list[int]) -> list[tuple[bytes, Any]]:
+        reader, pending = LineReader(limit), b""
+        found: list[tuple[bytes, Any]] = []
+        left, turn = data, deque(sizes)
+        while left:
+            pending, left = pending + left[: turn[0]], left[turn[0] :]
+            turn.rotate(-1)
+            while (taken := reader.next(pending, 0, not left)) is not None:
+                reader.accept(taken)
+                pending = pending[len(taken.raw) :]
+                if taken.flaw is not None and taken.flaw.name == "REST":
+                    found[-1] = (found[-1][0] + taken.raw, found[-1][1])
+                else:
+                    found.append((taken.raw, (taken.text, taken.flaw)))
+        assert pending == b""
+        return found
+
+    whole = cut_up([1000])
+    assert b"".join(raw for raw, _ in whole) == data
+    assert cut_up(cuts) == whole
