@@ -21,7 +21,7 @@ def scaled(number: float, units: tuple[str, ...] = ("", "k", "M", "G", "T", "P")
     while abs(number) >= step and power < len(units) - 1:
         number /= step
         power += 1
-    digits = f"{number:.1f}" if power and abs(number) < 10 else f"{number:.0f}"
+    digits = f"{number:.1f}" if power and abs(number) < 9.95 else f"{number:.0f}"
     return digits + units[power]
 
 

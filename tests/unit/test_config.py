@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import FrozenInstanceError, dataclass
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 import pytest
 
-from algate.alg import config, policy
+from algate.alg import config, policy, schema
 from algate.alg.config import Config, ConfigError, loads
 from algate.alg.model import EndPoint
 from algate.alg.policy import FtpPolicy, Policy
@@ -18,15 +19,15 @@ from algate.alg.values import PortRange, Service, boolean
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "deploy/config.example.toml"
-DEVICES = {"gateway.lan": ["eth1"], "gateway.wan": "eth0"}
+DEVICES: Mapping[str, object] = {"gateway.lan": ["eth1"], "gateway.wan": "eth0"}
 GOOD_FORWARD = '[[forward]]\nproto = "tcp"\nwan_port = 21\nto = "10.0.0.5:21"\n'
 
 
-def errors(text: str, overrides: dict[str, object] = DEVICES) -> list[tuple[str, str]]:
+def errors(text: str, overrides: Mapping[str, object] = DEVICES) -> list[tuple[str, str]]:
     """The problems of a configuration, as (path, reason)."""
     with pytest.raises(ConfigError) as caught:
         loads(text, overrides)
-    return [tuple(one) for one in caught.value.problems]
+    return [(one.path, one.reason) for one in caught.value.problems]
 
 
 def test_nothing_but_devices_gives_the_defaults() -> None:
@@ -164,7 +165,7 @@ def test_a_wrong_key_is_told_with_path_and_reason(text: str, path: str, reason: 
         ({"gateway.lan": ["eth0"], "gateway.wan": "eth0"}, "gateway.wan", "'eth0' is in gateway.lan too"),
         ({"gateway.lan": ["a/b"], "gateway.wan": "eth0"}, "gateway.lan[0]", "can't be a network device's name"),
         ({"gateway.lan": ["x" * 16], "gateway.wan": "eth0"}, "gateway.lan[0]", "can't be a network device's name"),
-        (DEVICES | {"gateway.datapath": "dpdk"}, "gateway.datapath", "is not one of auto, tc, xdp, xdp-generic"),
+        ({**DEVICES, "gateway.datapath": "dpdk"}, "gateway.datapath", "is not one of auto, tc, xdp, xdp-generic"),
     ],
 )
 def test_wrong_devices(overrides: dict[str, object], path: str, reason: str) -> None:
@@ -285,9 +286,9 @@ def test_the_example_says_every_default_and_nothing_else() -> None:
     assert made.timeouts == config.Timeouts()
     assert made.gateway == config.Gateway(lan=("eth1",), wan="eth0")
     for section, kind in config.SECTIONS.items():
-        for key in config.keys(kind):
+        for key in schema.keys(kind):
             assert re.search(rf"(?m)^{key} =", real), f"[{section}] {key} is not in the example"
-    for key in config.keys(FtpPolicy):
+    for key in schema.keys(FtpPolicy):
         assert re.search(rf"(?m)^{key} =", real), f"[alg.ftp] {key} is not in the example"
 
 

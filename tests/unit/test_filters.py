@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from ipaddress import IPv4Network
 
 import pytest
 
@@ -78,7 +79,7 @@ def test_other_rows(rows: tuple[Row, ...], args: dict[str, str], count: int) -> 
 def test_a_line_that_a_peer_shaped_is_no_problem() -> None:
     row = EventRow(0.0, "x", "\x00", None, "10.0.0.1:99999999999")
     assert filters.parse({"inside": "10.0.0.0/8"}).select([row]) == []
-    assert not filters.Place(filters.IPv4Network("10.0.0.0/8")).holds("10.0.0.1:x:y")
+    assert not filters.Place(IPv4Network("10.0.0.0/8")).holds("10.0.0.1:x:y")
 
 
 @pytest.mark.parametrize(
