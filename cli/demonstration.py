@@ -25,7 +25,7 @@ DEADLINE = 40.0  # s after which no further row is begun, so that a broken gatew
 
 @dataclass(frozen=True, slots=True)
 class DemoRow(Row):
-    """`side`: who is inside. `public_port`: the inside host's, as seen outside. `bytes` down and up; `rate` in bytes/s."""
+    """`side`: who is inside. `public_port`: its port as seen outside. `bytes` down and up; `rate` in bytes/s."""
 
     side: str
     mode: str

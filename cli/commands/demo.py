@@ -29,7 +29,7 @@ def demo(
     gateway: Annotated[str, typer.Option("--gateway", hidden=True, help="algate, kernel or route.")] = "algate",
     remove: Annotated[str | None, typer.Option("--remove", metavar="LAB", help="Remove a lab that was kept.")] = None,
 ) -> int:
-    """Transfer files through the gateway in all four FTP modes, client inside and server inside. Exit 1 if a row fails."""
+    """Transfer files through the gateway in all four FTP modes, client or server inside. Exit 1 if a row fails."""
     if remove is not None:
         return take_away(remove)
     from algate.cli.demonstration import DemoRow

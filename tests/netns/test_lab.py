@@ -1,0 +1,108 @@
+"""The lab itself: it leaves nothing behind, and its judge can say no."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from algate.cli.gateways import RouteGateway
+from algate.cli.judge import Mode, Side, judge
+from algate.cli.lab import Lab, LabPlan
+from algate.cli.lab_record import RECORDS, records, sweep
+from algate.cli.transfers import Errand, Operation, carry_out, order
+from algate.cli.trial import Stage
+from algate.cli.wire import trace
+from tests.topology import gateway_lab
+
+SLEEPER = """
+import sys, time
+from algate.cli.lab import Lab
+with Lab() as lab:
+    lab.server.spawn("sleep", ["sleep", "600"])
+    print(lab.tag, lab.folder, flush=True)
+    time.sleep(600)
+"""
+
+
+def remains(tag: str, folder: str) -> list[str]:
+    """What is left of a lab on this machine."""
+    found = [name for name in os.listdir("/run/netns") if name.startswith(tag)]
+    return found + [str(path) for path in (Path(folder), RECORDS / f"{tag}.json") if path.exists()]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_removes_the_lab(number: signal.Signals) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", SLEEPER], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    assert process.stdout is not None
+    tag, folder = process.stdout.readline().split()
+    assert len(remains(tag, folder)) == 5
+    process.send_signal(number)
+    process.wait(20)
+    assert remains(tag, folder) == []
+
+
+def test_a_killed_lab_is_removed_by_the_next_start() -> None:
+    process = subprocess.Popen([sys.executable, "-c", SLEEPER], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    tag, folder = process.stdout.readline().split()
+    inside = subprocess.run(["ip", "netns", "pids", f"{tag}-server"], capture_output=True, text=True).stdout.split()
+    assert len(inside) == 1
+    assert tag not in sweep(), "a living owner's lab is not to be touched"
+    process.kill()
+    process.wait()
+    assert len(remains(tag, folder)) == 5
+    assert tag in sweep()
+    assert remains(tag, folder) == []
+    status = Path(f"/proc/{inside[0]}/status")  # a machine whose init doesn't reap keeps a zombie
+    assert not status.exists() or "State:\tZ" in status.read_text()
+
+
+def test_several_clients_a_router_and_two_servers_reach_each_other() -> None:
+    plan = LabPlan(clients=("10.77.0.2", "10.77.0.3", "10.77.0.4"), router=True)
+    with Lab(plan) as lab, RouteGateway(lab):
+        assert {r.tag for r in records()} >= {lab.tag}
+        for client in lab.clients:
+            for server in plan.servers:
+                assert client.run(["ping", "-c1", "-W2", server]).returncode == 0
+        assert lab.clients[0].run(["ping", "-c1", "-W2", "10.77.0.4"]).returncode == 0
+
+
+@pytest.mark.parametrize("mode", list(Mode))
+def test_the_judge_refuses_bare_forwarding(mode: Mode) -> None:
+    """The transfer succeeds, the content is equal, and yet the private address is outside."""
+    with Lab() as lab, RouteGateway(lab), Stage(lab, Side.CLIENT, "vsftpd") as stage:
+        result = stage.trial("curl", mode, Operation.GET, b"content")
+    assert result.content_equal
+    assert any("private address in an IP header outside" in problem for problem in result.problems)
+    announced_inside = any("wrong address" in problem for problem in result.problems)
+    assert announced_inside == mode.active
+
+
+def test_the_judge_notices_another_mode() -> None:
+    """A client that falls back to another mode reports success; the wire doesn't."""
+    with gateway_lab("kernel") as (lab, _), Stage(lab, Side.CLIENT, "vsftpd") as stage:
+        errand = Errand(Mode.PASV, Operation.LIST, stage.target, stage.server.login, "pub", lab.folder / "listing")
+        assert carry_out(lab.client, "curl", errand, order("curl", errand)).ok
+        links = trace(stage.inside.take()), trace(stage.outside.take())
+        assert judge(stage.scene, *links, Mode.PASV).ok
+        assert any("PASV was used, not EPSV" in p for p in judge(stage.scene, *links, Mode.EPSV).problems)
+
+
+def test_the_demo_with_the_kernels_nat() -> None:
+    """All eight rows by the baseline: what fails with algate alone is then algate's."""
+    algate = Path(sys.executable).with_name("algate")
+    done = subprocess.run([algate, "demo", "--gateway", "kernel", "--json"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)
+    assert [(row["side"], row["mode"]) for row in rows] == [(str(side), str(mode)) for side in Side for mode in Mode]
+    assert all(row["ok"] and row["sha256_ok"] and row["bytes"] == 2 * (32 << 20) for row in rows)
+    names = ["side", "mode", "inside_line", "outside_line", "public_port", "expectation", "data", "bytes", "rate"]
+    assert all(list(row) == [*names, "sha256_ok", "ok"] for row in rows)
