@@ -233,6 +233,17 @@ def test_after_234_nothing_is_read_and_a_hello_in_the_same_segment_waited_ftp_35
     assert made.heard[SERVER] == b"AUTH TLS\r\n" + hello
 
 
+def test_what_was_expected_ends_where_reading_ends_ftp_35() -> None:
+    made = talk(stage(), PORT, b"200 ok\r\n", b"AUTH TLS\r\n", b"234 go\r\n")
+    assert not made.expectations and made.reasons("expectation-withdrawn") == ["tls"]
+
+
+@pytest.mark.parametrize("answer", [b"200 ok\0\r\n", b"200 o\rk\r\n", b"200 " + b"k" * 5000 + b"\r\n"])
+def test_an_agreement_that_can_not_be_read_is_none_ftp_18_19(answer: bytes) -> None:
+    made = talk(stage(), PORT, answer)
+    assert not made.expectations and made.heard[CLIENT] == answer
+
+
 @pytest.mark.parametrize("answer", [b"534 no\r\n", b"431 later\r\n", b"502 what\r\n", b"334 go on\r\n"])
 def test_after_a_refused_auth_reading_goes_on_ftp_35(answer: bytes) -> None:
     made = talk(stage(), b"AUTH TLS\r\n" + PORT, answer)
@@ -242,6 +253,7 @@ def test_after_a_refused_auth_reading_goes_on_ftp_35(answer: bytes) -> None:
 def test_rein_goes_back_before_login_and_ends_what_was_agreed_ftp_38() -> None:
     made = talk(stage(), PORT, b"200 ok\r\n", b"REIN\r\n", b"220 again\r\n")
     assert phase(made) is Phase.LOGIN and not made.expectations
+    assert made.reasons("expectation-withdrawn") == ["reinitialised"]
 
 
 def test_quit_leaves_the_open_expectation_to_the_data_connection_ftp_38() -> None:
@@ -299,6 +311,12 @@ def test_many_ports_without_a_free_one_ask_once_a_feed_ftp_72() -> None:
     actions = made.say(CLIENT, PORT * 40)
     assert sum(isinstance(action, Reserve) for action in actions) == 1
     assert sum(isinstance(action, Refuse) for action in actions) == 40
+    made.ports = [50001]
+    assert any(isinstance(action, Replace) for action in made.say(CLIENT, PORT))  # the next feed asks anew
+    made = talk(stage(SERVER, ports=range(0)), b"PASV\r\n" * 4)
+    actions = made.say(SERVER, b"227 (10,0,0,5,19,137)\r\n" * 4)
+    assert sum(isinstance(action, Reserve) for action in actions) == 1
+    assert made.heard[CLIENT].count(b"425 ") == 4 and b"10,0,0,5" not in made.heard[CLIENT]
 
 
 def test_no_free_port_waits_its_turn_behind_unanswered_commands_ftp_72() -> None:

@@ -174,7 +174,7 @@ def after(phase: Phase, turn: Turn) -> Phase:
 
 
 class Pending:
-    """Commands of one kind that wait for their final replies. `tag`: of the expectation that depends on it, or 0."""
+    """Commands of one kind that wait for their final replies. `tag`: of the expectation that was made for it, or 0."""
 
     __slots__ = ("count", "kind", "tag")
 
@@ -255,9 +255,3 @@ class Waiting:
             queue.popleft()
         if self.securing:
             self.securing = self.has(Kind.AUTH)
-
-    def forget(self, tag: int) -> None:
-        """Nothing depends on that command's answer any more."""
-        for pending in self._queue:
-            if pending.tag == tag:
-                pending.tag = 0

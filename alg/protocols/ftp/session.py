@@ -105,7 +105,6 @@ class Session:
     def withdraw(self, tag: int, reason: str, out: Script) -> None:
         """End an expectation if it still lives."""
         if self._live.pop(tag, None) is not None:
-            self.waiting.forget(tag)
             out.say(Withdraw(tag, reason), Event("expectation-withdrawn", reason=reason))
 
     def supersede(self, out: Script, transferring: bool) -> None:
@@ -125,8 +124,7 @@ class Session:
 
     def ended(self, tag: int) -> None:
         """The engine says that the expectation was used or has expired."""
-        if self._live.pop(tag, None) is not None:
-            self.waiting.forget(tag)
+        self._live.pop(tag, None)
 
     def leave(self, turn: Turn, reason: str, out: Script) -> None:
         """Stop reading this session. Where somebody relies on reading, what can't be read is ended instead."""
