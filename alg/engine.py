@@ -2,7 +2,8 @@
 
 The law of this file: no socket, clock, map or log; time comes as an argument, everything that happens goes out as a
 list of effects to be carried out in order. This module owns the table of sessions and their timers and says which
-thought is whose: reassembly (stream), verdicts (judgement), the wire (delivery, repetition), connections to come (expectations).
+thought is whose: reassembly (stream), verdicts (judgement), the wire (delivery, repetition), connections to come
+(expectations).
 """
 
 from __future__ import annotations

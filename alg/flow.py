@@ -125,7 +125,7 @@ class Flow:
         self.judged = 0
 
     def commit(self, limit: int) -> list[Chunk]:
-        """Decide what has a verdict in chunks of at most `limit` bytes; stops at a refusal, or for lack of corrections."""
+        """Decide what has a verdict, in chunks of at most `limit` bytes; a refusal or full corrections stop it."""
         made: list[Chunk] = []
         while self.spans:
             parts = self._gather(limit)
@@ -177,6 +177,8 @@ class Flow:
             size = min(limit, span.size - 1)
             if size < 1:
                 raise SplitError(f"{len(span.new)} bytes for {span.size}")
+            if size == span.size - 1 and len(span.new) - size > limit:
+                return Span(1, span.new[:limit])
             return Span(size, span.new[:size])
         size = min(limit, span.size - 1)
         return Span(size, span.new[: min(size, len(span.new) - 1)])

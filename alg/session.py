@@ -118,7 +118,7 @@ class Session:
         key, info = self.info.key, self.info
         back = 1 - direction
         ack = self.flows[back].corrections.shift(track.acked[back])
-        stamps = (track.ts_value[direction], track.ts_value[back]) if track.flags & TRACK_TIMESTAMPS else None
+        stamps = (track.ts_value[direction], track.ts_value[back]) if track.ts_value[direction] else None
         if direction == OUT:
             ends = (key.inside_ip, key.remote_ip, key.inside_port, key.remote_port)
         elif any(info.public_ip):
@@ -131,7 +131,7 @@ class Session:
         """Of a finished segment towards the receiver of a direction, in that direction's sender's name."""
         key, info = self.info.key, self.info
         back = self.flows[1 - direction]
-        stamps = (track.ts_value[direction], track.ts_value[1 - direction]) if track.flags & TRACK_TIMESTAMPS else None
+        stamps = (track.ts_value[direction], track.ts_value[1 - direction]) if track.ts_value[direction] else None
         if direction != OUT:
             ends = (key.remote_ip, key.inside_ip, key.remote_port, key.inside_port)
         elif any(info.public_ip):

@@ -1,0 +1,254 @@
+"""The kernel's gate on a control session, in Python: what `bpf/include/alg.h` does with a segment, exactly that.
+
+The law of this file: it carries out effects and treats frames as the C does; it never helps the engine. Where the C
+would corrupt something silently it asserts instead: checksums, ranges, order of effects.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from algate.alg import effects as fx
+from algate.alg.corrections import MASK, distance, shift_seq, unshift_ack
+from algate.alg.digest import digest
+from algate.alg.frames import ACK, FIN, GOOD, RST, SYN, Header, build, checksum_state, timestamps
+
+SECRET = 0x1234_5678_9ABC_DEF0
+ETHERNET = 14
+
+
+class Packet(NamedTuple):
+    """A TCP segment, parsed."""
+
+    src: bytes
+    dst: bytes
+    sport: int
+    dport: int
+    seq: int
+    ack: int
+    flags: int
+    window: int
+    payload: bytes
+    stamps: tuple[int, int] | None = None
+
+
+def parse(frame: bytes) -> Packet:
+    """Of an IPv4 frame without IP options; asserts that lengths and checksums are right."""
+    assert frame[ETHERNET] == 0x45
+    (length,) = struct.unpack_from("!H", frame, ETHERNET + 2)
+    assert ETHERNET + length == len(frame)
+    assert int.from_bytes(frame[ETHERNET : ETHERNET + 20], "big") % 0xFFFF == 0
+    tcp = ETHERNET + 20
+    assert checksum_state(frame, ETHERNET, tcp, len(frame)) == GOOD
+    sport, dport, seq, ack, offset, flags, window = struct.unpack_from("!HHIIBBH", frame, tcp)
+    payload = frame[tcp + (offset >> 4) * 4 :]
+    ends = frame[ETHERNET + 12 : ETHERNET + 16], frame[ETHERNET + 16 : ETHERNET + 20]
+    return Packet(*ends, sport, dport, seq, ack, flags, window, payload, timestamps(frame, tcp))
+
+
+def frame_of(packet: Packet, kind: int = fx.INJECT_OUT) -> bytes:
+    """The inverse of parse."""
+    header = Header(packet.src, packet.dst, packet.sport, packet.dport, packet.ack, packet.window, packet.stamps)
+    return build(kind, header, packet.seq, packet.flags, packet.payload)
+
+
+class Track:
+    """`struct track`."""
+
+    def __init__(self) -> None:
+        self.isn = [0, 0]
+        self.next = [0, 0]
+        self.acked = [0, 0]
+        self.ack_sent = [0, 0]
+        self.window = [0, 0]
+        self.ts_value = [0, 0]
+        self.mss = [536, 536]
+        self.flags = 0
+
+    def view(self) -> fx.TrackView:
+        pairs = (self.isn, self.next, self.acked, self.window, self.ts_value, self.mss)
+        isn, after, acked, window, stamps, mss = ((p[0], p[1]) for p in pairs)
+        return fx.TrackView(isn, after, acked, window, stamps, mss, self.flags, (self.ack_sent[0], self.ack_sent[1]))
+
+
+class KernelModel:
+    """One control session. `punt` takes held segments, `wire` what leaves: (direction, packet)."""
+
+    def __init__(
+        self, info: fx.SessionInfo, punt: Callable[[fx.Segment], None], wire: Callable[[int, Packet], None]
+    ) -> None:
+        self.info = info
+        self.punt = punt
+        self.wire = wire
+        self.tracked = Track()
+        self.adjust: fx.AdjustRecord | None = None
+        self.decisions: dict[tuple[int, int, int], fx.PutDecision] = {}
+        self.held: dict[int, bytes] = {}
+        self.expectations: dict[int, fx.Expectation] = {}
+        self.announced: list[fx.Announce] = []
+        self.released: list[fx.ReleasePort] = []
+        self.deleted: list[tuple[int, str]] = []
+        self.ever_expected = 0
+        self.reset = ""
+        self.bypassed = False
+        self.undecided_drops = 0
+        self.stop_after: int | None = None  # effects until the helper dies
+
+    def track(self, session: int) -> fx.TrackView | None:
+        return self.tracked.view() if session == self.info.session and not self.reset else None
+
+    def adjusted(self, session: int) -> fx.AdjustRecord | None:
+        """The record, through its packed form."""
+        if self.adjust is None or session != self.info.session:
+            return None
+        record = fx.AdjustRecord.unpack(self.adjust.pack())
+        assert record == self.adjust
+        return record
+
+    def segment(self, direction: int, packet: Packet, *, unfinished: bool = False) -> None:
+        """A segment from one of the ends."""
+        self._follow(direction, packet)
+        self._gate(direction, packet, frame_of(packet), injected=False, unfinished=unfinished)
+
+    def _follow(self, direction: int, packet: Packet) -> None:
+        track, back = self.tracked, 1 - direction
+        if packet.flags & SYN:
+            track.isn[direction] = track.acked[direction] = track.ack_sent[direction] = packet.seq
+            track.next[direction] = (packet.seq + 1) & MASK
+            track.flags |= fx.TRACK_SYN_IN if direction else fx.TRACK_SYN_OUT
+            if packet.stamps:
+                track.flags |= fx.TRACK_TIMESTAMPS
+        end = packet.seq + len(packet.payload) + bool(packet.flags & FIN)
+        track.next[direction] = _latest(track.next[direction], end & MASK)
+        track.window[direction] = packet.window
+        if packet.flags & ACK:
+            track.acked[back] = _latest(track.acked[back], self._unshift(back, packet.ack))
+            track.ack_sent[back] = _latest(track.ack_sent[back], packet.ack)
+        if packet.stamps and not packet.flags & SYN:
+            track.ts_value[direction] = packet.stamps[0]
+
+    def _shift(self, direction: int, seq: int) -> int:
+        if self.adjust is None:
+            return seq
+        return shift_seq(self.adjust.base[direction], self.adjust.corrections[direction], seq)
+
+    def _unshift(self, direction: int, ack: int) -> int:
+        if self.adjust is None:
+            return ack
+        return unshift_ack(self.adjust.base[direction], self.adjust.corrections[direction], ack)
+
+    def _gate(self, direction: int, packet: Packet, frame: bytes, *, injected: bool, unfinished: bool = False) -> None:
+        payload = packet.payload
+        bypass = self.adjust is not None and bool(self.adjust.flags & fx.ADJUST_BYPASS)
+        undecided = False
+        if payload:
+            found = self.decisions.get((direction, packet.seq, len(payload)))
+            if found is None or found.digest != digest(SECRET, payload):
+                undecided = not bypass
+            elif found.verdict == fx.VERDICT_REPLACE:
+                assert found.new
+                assert (int.from_bytes(found.new, "little") - int.from_bytes(payload, "little")) % 0xFFFF == (
+                    found.sum_change
+                )
+                payload = found.new
+        elif not bypass and not injected:
+            undecided = self._end_must_wait(direction, packet)
+        if undecided and injected:
+            self.undecided_drops += 1
+        elif undecided:
+            self._hold(direction, packet, frame, unfinished)
+        else:
+            self._leave(direction, packet._replace(payload=payload))
+
+    def _end_must_wait(self, direction: int, packet: Packet) -> bool:
+        if not packet.flags & (FIN | RST):
+            return False
+        decided = self.adjust.decided[direction] if self.adjust else self.tracked.isn[direction] + 1
+        if distance(packet.seq, decided) <= 0:
+            return False
+        return bool(packet.flags & FIN) or distance(self.tracked.next[direction], decided) > 0
+
+    def _hold(self, direction: int, packet: Packet, frame: bytes, unfinished: bool) -> None:
+        start = len(frame) - len(packet.payload)
+        if unfinished:
+            tcp = ETHERNET + 20
+            pseudo = (int.from_bytes(packet.src + packet.dst, "big") + 6 + len(frame) - tcp) % 0xFFFF
+            frame = frame[: tcp + 16] + pseudo.to_bytes(2, "big") + frame[tcp + 18 :]
+        acked = (self.tracked.acked[0], self.tracked.acked[1])
+        size = len(packet.payload)
+        self.punt(fx.Segment(self.info, direction, packet.seq, frame, ETHERNET, start, size, packet.flags, acked))
+
+    def _leave(self, direction: int, packet: Packet) -> None:
+        """Shift and translate."""
+        packet = packet._replace(
+            seq=self._shift(direction, packet.seq),
+            ack=self._unshift(1 - direction, packet.ack) if packet.flags & ACK else packet.ack,
+        )
+        if direction == fx.OUT:
+            packet = packet._replace(src=self.info.public_ip, sport=self.info.public_port)
+        else:
+            packet = packet._replace(dst=self.info.key.inside_ip, dport=self.info.key.inside_port)
+        self.wire(direction, packet)
+
+    def carry_out(self, effects: Iterable[fx.Effect]) -> None:
+        """What the service does with a list of effects. With `stop_after` it dies in the middle of it."""
+        for effect in effects:
+            if self.stop_after is not None:
+                if not self.stop_after:
+                    return
+                self.stop_after -= 1
+            self._carry_out(effect)
+
+    def _carry_out(self, effect: fx.Effect) -> None:
+        match effect:
+            case fx.PutAdjust(record):
+                assert len(record.corrections[0]) <= 8 and len(record.corrections[1]) <= 8
+                self.adjust = record
+            case fx.PutDecision():
+                assert 0 < effect.size <= fx.DIGEST_MAX
+                assert effect.new is None or 0 < len(effect.new) <= fx.REPLACEMENT_MAX
+                self.decisions[effect.direction, effect.seq, effect.size] = effect
+            case fx.DropDecisions(_, ranges):
+                for key in ranges:
+                    self.decisions.pop(key, None)
+            case fx.Inject(kind, frame):
+                self._inject(kind, frame)
+            case fx.KeepHeld():
+                assert 0 < len(effect.data) <= fx.HELD_MAX
+                self.held[effect.direction] = effect.data
+            case fx.DropHeld():
+                del self.held[effect.direction]
+            case fx.PutExpectation(made):
+                assert made.id not in self.expectations
+                self.expectations[made.id] = made
+                self.ever_expected += 1
+            case fx.OpenExpectation(made):
+                assert made.id in self.expectations and made.state == fx.EXPECT_OPEN
+                self.expectations[made.id] = made
+            case fx.DeleteExpectation(made, outcome):
+                del self.expectations[made.id]
+                self.deleted.append((made.id, outcome))
+            case fx.ReleasePort():
+                self.released.append(effect)
+            case fx.Announce():
+                self.announced.append(effect)
+            case fx.BypassSession():
+                assert self.adjust is not None and self.adjust.flags & fx.ADJUST_BYPASS
+                self.bypassed = True
+            case fx.ResetSession():
+                self.reset = effect.reason
+
+    def _inject(self, kind: int, frame: bytes) -> None:
+        assert frame[0] == kind
+        packet = parse(frame)
+        if kind in (fx.INJECT_RAW_OUT, fx.INJECT_RAW_IN):
+            self.wire(fx.OUT if kind == fx.INJECT_RAW_OUT else fx.IN, packet)
+        else:
+            direction = fx.OUT if kind == fx.INJECT_OUT else fx.IN
+            self._gate(direction, packet, frame, injected=True)
+
+
+def _latest(a: int, b: int) -> int:
+    return b if distance(b, a) > 0 else a

@@ -1,0 +1,195 @@
+"""Two TCP ends and the wire between them, with the kernel model and the engine in the middle.
+
+The law of this file: the ends know TCP and nothing of the gateway. Each assertion is something that a real end would
+suffer from: an acknowledgement of bytes never sent, two versions of one byte, a wrong address.
+"""
+
+from __future__ import annotations
+
+from algate.alg import effects as fx
+from algate.alg.corrections import MASK, distance
+from algate.alg.engine import Engine
+from algate.alg.frames import ACK, FIN, PSH, RST, SYN
+from algate.alg.limits import Limits
+from algate.alg.model import Control, Conversation
+from tests.kernel_model import SECRET, KernelModel, Packet
+from tests.toy import Ports, Toy
+
+INSIDE, REMOTE, PUBLIC = bytes([10, 0, 0, 5]), bytes([198, 51, 100, 2]), bytes([203, 0, 113, 1])
+KEY = fx.SessionKey(INSIDE, 3000, REMOTE, 21)
+INFO = fx.SessionInfo(77, KEY, PUBLIC, 4000)
+
+
+class End:
+    """One end: what it sends, what it got. Offsets count payload from the start of the stream."""
+
+    def __init__(self, direction: int, isn: int, peer_isn: int, mss: int, stamps: bool) -> None:
+        self.direction = direction  # of what it sends
+        self.isn, self.peer_isn, self.mss = isn, peer_isn, mss
+        self.stamps = stamps
+        self.stream = b""
+        self.sent = 0  # highest offset sent
+        self.una = 0
+        self.fin_sent = self.fin_acked = self.fin_got = False
+        self.got = bytearray()
+        self.later: dict[int, int] = {}  # offset -> byte
+        self.reset = False
+        self.clock = 1
+        self.sizes: list[int] = []
+
+    def packet(self, flags: int, offset: int = 0, size: int = 0, seq: int | None = None) -> Packet:
+        """A segment of this end's stream, as the end writes it."""
+        ends = (INSIDE, REMOTE, 3000, 21) if self.direction == fx.OUT else (REMOTE, PUBLIC, 21, 4000)
+        seq = (self.isn + 1 + offset) & MASK if seq is None else seq
+        ack = (self.peer_isn + 1 + len(self.got) + self.fin_got) & MASK
+        self.clock += 1
+        stamps = (self.clock, 1) if self.stamps else None
+        return Packet(*ends, seq, ack, flags, 8192, self.stream[offset : offset + size], stamps)
+
+    def send(self, offset: int, size: int) -> Packet:
+        """Bytes of the stream, new or again; with the FIN if it is closed and they reach its end."""
+        end = min(offset + size, len(self.stream))
+        self.sent = max(self.sent, end)
+        flags = ACK | PSH
+        if self.fin_sent and end == len(self.stream):
+            flags |= FIN
+        return self.packet(flags, offset, end - offset)
+
+    def acknowledgement(self) -> Packet:
+        return self.packet(ACK, self.sent + (self.fin_sent and self.sent == len(self.stream)))
+
+    def receive(self, packet: Packet) -> Packet | None:
+        """Take a segment; the acknowledgement it calls for."""
+        own = (INSIDE, 3000, REMOTE, 21) if self.direction == fx.OUT else (REMOTE, 21, PUBLIC, 4000)
+        assert (packet.dst, packet.dport, packet.src, packet.sport) == own
+        at = distance(packet.seq, (self.peer_isn + 1) & MASK)
+        if packet.flags & RST:
+            if at == len(self.got):
+                self.reset = True
+            return None
+        acked = distance(packet.ack, (self.isn + 1) & MASK)
+        assert acked <= self.sent + self.fin_sent, "acknowledges what was never sent"
+        self.una = max(self.una, min(acked, self.sent))
+        self.fin_acked |= self.fin_sent and acked > len(self.stream)
+        if packet.payload:
+            self.sizes.append(len(packet.payload))
+        for offset, byte in enumerate(packet.payload, at):
+            if offset < len(self.got):
+                if offset >= 0:
+                    assert self.got[offset] == byte, "another version of a byte"
+            elif offset - len(self.got) < 60000:
+                assert self.later.setdefault(offset, byte) == byte, "another version of a byte"
+        while len(self.got) in self.later:
+            self.got.append(self.later.pop(len(self.got)))
+        if packet.flags & FIN and at + len(packet.payload) == len(self.got):
+            self.fin_got = True
+        if packet.payload or packet.flags & FIN or at < len(self.got):
+            return self.acknowledgement()
+        return None
+
+
+class Lab:
+    """Ends, wire, kernel, engine. `queue` holds what is under way: (direction, packet, at the gateway already)."""
+
+    def __init__(
+        self,
+        isn: tuple[int, int] = (1000, 5000),
+        mss: tuple[int, int] = (1460, 1460),
+        stamps: bool = False,
+        limits: Limits | None = None,
+        ports: Ports | None = None,
+        info: fx.SessionInfo = INFO,
+    ) -> None:
+        self.limits = limits or Limits()
+        self.now = 100.0
+        self.ports = ports or Ports()
+        self.queue: list[tuple[int, Packet, bool]] = []
+        self.punts: list[fx.Segment] = []
+        self.kernel = KernelModel(info, self.punts.append, self._leaves)
+        self.toys: list[Toy] = []
+        self.engine = self._engine()
+        self.effects: list[fx.Effect] = []
+        self.ends = tuple(End(d, isn[d], isn[1 - d], mss[d], stamps) for d in (0, 1))
+        self.inside, self.outside = self.ends
+        for end in self.ends:
+            self.kernel.tracked.mss[end.direction] = end.mss
+            flags = SYN if end.direction == fx.OUT else SYN | ACK
+            self.kernel._follow(end.direction, end.packet(flags, seq=end.isn))
+        self.kernel._follow(fx.OUT, self.inside.packet(ACK))
+        self.do(self.engine.opened(info, self.now))
+
+    def _engine(self) -> Engine:
+        return Engine(self._open, self.ports, self.kernel.track, self.kernel.adjusted, SECRET, self.limits)
+
+    def _open(self, control: Control) -> Conversation | None:
+        self.toys.append(Toy(control))
+        return self.toys[-1]
+
+    def _leaves(self, direction: int, packet: Packet) -> None:
+        self.queue.append((direction, packet, True))
+
+    def do(self, effects: list[fx.Effect]) -> None:
+        self.effects = effects
+        self.kernel.carry_out(effects)
+
+    def submit(self, packet: Packet, unfinished: bool = False) -> None:
+        """A segment reaches the gateway at once."""
+        direction = fx.OUT if packet.src == INSIDE else fx.IN
+        self.kernel.segment(direction, packet, unfinished=unfinished)
+        self.think()
+
+    def think(self) -> None:
+        """The helper reads the ring."""
+        while self.punts:
+            self.do(self.engine.segment(self.punts.pop(0), self.now))
+
+    def arrive(self, index: int) -> None:
+        """A packet under way gets one stretch further: to the gateway, or to its end."""
+        direction, packet, past = self.queue.pop(index)
+        if not past:
+            self.kernel.segment(direction, packet)
+            return
+        answer = self.ends[1 - direction].receive(packet)
+        if answer is not None:
+            self.queue.append((1 - direction, answer, False))
+
+    def launch(self, direction: int, packet: Packet) -> None:
+        """An end writes a segment."""
+        self.queue.append((direction, packet, False))
+
+    def tick(self, seconds: float) -> None:
+        self.now += seconds
+        self.do(self.engine.tick(self.now))
+
+    def run(self) -> None:
+        """Deliver everything that is under way, in order, until nothing is."""
+        for _ in range(10000):
+            self.think()
+            if not self.queue:
+                return
+            self.arrive(0)
+        raise AssertionError("packets breed without end")
+
+    def restart(self) -> None:
+        """The helper dies and another takes over."""
+        self.kernel.stop_after = None
+        self.punts.clear()
+        self.engine = self._engine()
+        self.do(self.engine.restore(self.kernel.info, dict(self.kernel.held), self.now))
+
+    def finish(self) -> None:
+        """Both ends repeat what isn't acknowledged, as TCP does, until all has arrived."""
+        for _ in range(400):
+            self.run()
+            if all(e.una == len(e.stream) and (e.fin_acked or not e.fin_sent) for e in self.ends) and not self._owes():
+                return
+            for end in self.ends:
+                if end.una < len(end.stream) or (end.fin_sent and not end.fin_acked):
+                    self.launch(end.direction, end.send(end.una, end.mss - 40))
+            self.run()
+            self.tick(0.4)
+        raise AssertionError("the streams never came to an end")
+
+    def _owes(self) -> bool:
+        session = self.engine._sessions.get(self.kernel.info.session)
+        return session is not None and not session.bypassed and any(f.owed() or f.answers for f in session.flows)
