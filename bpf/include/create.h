@@ -171,6 +171,13 @@ static __always_inline u32 expectation_take(struct __sk_buff *skb, const struct 
     return 0;
 }
 
+/* The connection could not be made after all: its SYN will be repeated. */
+static __always_inline void expectation_return(const struct expectation_key *key) {
+    struct expectation *e = expectations.lookup((struct expectation_key *)key);
+    if (e)
+        __sync_val_compare_and_swap(&e->state, EXPECT_USED, EXPECT_OPEN);
+}
+
 static __always_inline void tell_used(struct __sk_buff *skb, const struct session_key *key, u64 expectation, u64 control,
                                       u8 dir) {
     struct session *s = sessions.lookup((struct session_key *)key);
@@ -191,6 +198,29 @@ static __always_inline bool source_is_routed(struct __sk_buff *skb, const struct
     if (is_martian(p->source))
         return false;
     return route_packet(skb, &none, p->destination, p->source, from, &back) == ROUTE_FORWARD && back.ifindex == expected;
+}
+
+/* The session itself, once it is known that it may begin: on the entry of a former one, or anew. */
+static __always_inline u32 begin_out(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
+                                     const struct session_key *key, struct origin *o, u32 now) {
+    struct session *old = sessions.lookup((struct session_key *)key);
+    if (old) {
+        o->index = old->port_index;
+        if (!session_revive(cfg, old, p, o, now))
+            return DROP_RACE;
+        count(COUNT_SESSIONS_NEW, 1);
+        if (o->alg)
+            begin_watching(skb, key, old, DIR_OUT);
+        return 0;
+    }
+    s64 index = mapping_get(skb, cfg, p, now);
+    if (index < 0)
+        return -index;
+    o->index = index;
+    u32 reason = session_create(skb, cfg, key, p, o, now);
+    if (reason)
+        release_port(index, p->proto);
+    return reason;
 }
 
 static __always_inline u32 new_out_session(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
@@ -214,28 +244,12 @@ static __always_inline u32 new_out_session(struct __sk_buff *skb, const struct c
     } else {
         o.flags |= SESSION_EXPECTED;
     }
-    struct session *old = sessions.lookup((struct session_key *)key);
-    if (old) {
-        o.index = old->port_index;
-        if (!session_revive(cfg, old, p, &o, now))
-            return DROP_RACE;
-        count(COUNT_SESSIONS_NEW, 1);
-        if (o.alg)
-            begin_watching(skb, key, old, DIR_OUT);
-    } else {
-        s64 index = mapping_get(skb, cfg, p, now);
-        if (index < 0)
-            return -index;
-        o.index = index;
-        reason = session_create(skb, cfg, key, p, &o, now);
-        if (reason) {
-            release_port(index, p->proto);
-            return reason;
-        }
-    }
-    if (expectation)
+    reason = begin_out(skb, cfg, p, key, &o, now);
+    if (expectation && reason)
+        expectation_return(&wanted);
+    else if (expectation)
         tell_used(skb, key, expectation, o.related, DIR_OUT);
-    return 0;
+    return reason;
 }
 
 static __always_inline int new_out(struct __sk_buff *skb, int at) {
@@ -303,11 +317,50 @@ static __always_inline int for_gateway(struct __sk_buff *skb, const struct packe
     return drop(DROP_UNSOLICITED);
 }
 
+/* Ends a session that is over or ending, whose 5-tuple comes again through another public port (a data connection from
+ * the same two ports). Whoever moves the state wins. */
+static __always_inline bool session_discard(const struct config *cfg, struct session *s, const struct session_key *key,
+                                            const struct packet *p, u32 now) {
+    u64 word = s->state;
+    u32 index = s->port_index;
+    if (session_alive(cfg, s, p->proto, now) && !(p->proto == IPPROTO_TCP && tcp_reopens(word, p->tcp_flags)))
+        return false;
+    if ((word & STATE_MASK) == STATE_DEAD || __sync_val_compare_and_swap(&s->state, word, STATE_DEAD) != word)
+        return false;
+    sessions.delete((struct session_key *)key);
+    release_port(index, p->proto);
+    count(COUNT_SESSIONS_ENDED, 1);
+    return true;
+}
+
+static __always_inline u32 begin_in(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
+                                    const struct session_key *key, struct port_slot *slot, const struct origin *o, u32 now) {
+    struct session *old = sessions.lookup((struct session_key *)key);
+    if (old && old->port_index == o->index) {
+        if (!session_revive(cfg, old, p, o, now))
+            return DROP_RACE;
+        count(COUNT_SESSIONS_NEW, 1);
+        if (o->alg)
+            begin_watching(skb, key, old, DIR_IN);
+        return 0;
+    }
+    if (old && !session_discard(cfg, old, key, p, now))
+        return DROP_RACE;
+    if (!port_get(slot))
+        return DROP_RACE;
+    u32 reason = session_create(skb, cfg, key, p, o, now);
+    if (reason)
+        port_put(o->index, slot, p->proto);
+    return reason;
+}
+
 static __always_inline u32 new_in_session(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
                                           const struct session_key *key, struct port_slot *slot, u32 index, u32 now) {
     struct origin o = {.dir = DIR_IN, .index = index};
     u8 kind = owner_kind(slot->owner);
     struct session *old = sessions.lookup((struct session_key *)key);
+    struct expectation_key wanted = {.from = p->source, .to = p->destination, .to_port = p->destination_port,
+                                     .proto = p->proto, .dir = DIR_IN};
     bool reopens = old && old->port_index == index && session_alive(cfg, old, p->proto, now);
     u64 expectation = 0;
     if (!(cfg->flags & CONFIG_SHORTCUT))
@@ -320,8 +373,6 @@ static __always_inline u32 new_in_session(struct __sk_buff *skb, const struct co
         o.alg = f ? f->alg : 0;
         o.flags |= SESSION_FORWARD;
     } else if (kind == PORT_RESERVED) {
-        struct expectation_key wanted = {.from = p->source, .to = p->destination, .to_port = p->destination_port,
-                                         .proto = p->proto, .dir = DIR_IN};
         u32 reason = expectation_take(skb, cfg, &wanted, &expectation, &o.related, now);
         if (reason == DROP_EXPECT_PEER) {
             wanted.from = 0;
@@ -336,25 +387,12 @@ static __always_inline u32 new_in_session(struct __sk_buff *skb, const struct co
     } else if (!(cfg->flags & CONFIG_FILTER_EIF)) {
         return DROP_UNSOLICITED;
     }
-    if (old) {
-        u32 held = old->port_index;
-        if (held != index || !session_revive(cfg, old, p, &o, now))
-            return DROP_RACE;
-        count(COUNT_SESSIONS_NEW, 1);
-        if (o.alg)
-            begin_watching(skb, key, old, DIR_IN);
-    } else {
-        if (!port_get(slot))
-            return DROP_RACE;
-        u32 reason = session_create(skb, cfg, key, p, &o, now);
-        if (reason) {
-            port_put(index, slot, p->proto);
-            return reason;
-        }
-    }
-    if (expectation)
+    u32 reason = begin_in(skb, cfg, p, key, slot, &o, now);
+    if (expectation && reason)
+        expectation_return(&wanted);
+    else if (expectation)
         tell_used(skb, key, expectation, o.related, DIR_IN);
-    return 0;
+    return reason;
 }
 
 static __always_inline int new_in(struct __sk_buff *skb, int at) {

@@ -6,6 +6,7 @@ kernel made of them; it asserts nothing but that the session could be opened.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,15 +81,15 @@ class Watched:
 
     def adjust(
         self,
-        out: list[tuple[int, int, int, int]] | None = None,
-        into: list[tuple[int, int, int, int]] | None = None,
+        out: Sequence[tuple[int, int, int, int]] = (),
+        into: Sequence[tuple[int, int, int, int]] = (),
         base: tuple[int, int] = (0, 0),
         decided: tuple[int, int] = (FIRST[OUT], FIRST[IN]),
         flags: int = 0,
     ) -> None:
         """The corrections of both directions, as (start, end, before, after)."""
         record = abi.Adjust(id=self.id, base=base, decided=decided, flags=flags)
-        for side, items in ((OUT, out or []), (IN, into or [])):
+        for side, items in ((OUT, out), (IN, into)):
             record.count[side] = len(items)
             for number, item in enumerate(items):
                 record.at[side * abi.MAX_CORRECTIONS + number] = abi.Correction(

@@ -1,0 +1,261 @@
+"""Expectations: who may connect to what, when, how often, and what of it the helper hears."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+from algate.bpf import abi
+from algate.bpf.abi import ConfigFlag, ControlOp, ExpectationState, PuntKind
+from algate.bpf.control import Control
+from tests import packets
+from tests.bpf.rig import (
+    INSIDE,
+    PUBLIC,
+    REDIRECT,
+    REMOTE,
+    REMOTE_2,
+    SECOND,
+    SHOT,
+    TCP,
+    Outcome,
+    Rig,
+    session_key,
+    ticks,
+)
+from tests.bpf.watched import Watched, watch
+from tests.packets import GATEWAY_WAN_MAC, WAN_MAC, Flow
+
+PENDING, OPEN, USED = ExpectationState.PENDING, ExpectationState.OPEN, ExpectationState.USED
+PORT = 50123
+DATA = Flow(INSIDE, 20, REMOTE, 2020)
+"""The data connection as the inside host answers on it."""
+
+
+@dataclass
+class Expected:
+    watched: Watched
+    key: abi.ExpectationKey
+
+    def state(self) -> int:
+        return self.watched.rig.gateway.expectations[self.key].state
+
+    def knock(self, source: str = REMOTE, port: int = 2020, flags: str = "S") -> Outcome:
+        return self.watched.rig.wan_in(knock(source, port, flags))
+
+
+def knock(source: str = REMOTE, port: int = 2020, flags: str = "S") -> bytes:
+    return packets.tcp(Flow(source, port, PUBLIC, PORT, WAN_MAC, GATEWAY_WAN_MAC), b"", flags)
+
+
+def inbound(rig: Rig, state: ExpectationState, source: str | None = REMOTE, **fields: int) -> Expected:
+    """An active-mode expectation: the server comes to a reserved public port."""
+    watched = watch(rig)
+    rig.taken()
+    assert rig.reserve(TCP, PORT, INSIDE, 20) == PORT
+    key = abi.ExpectationKey(
+        from_=abi.ip_to_be32(source) if source else 0,
+        to=abi.ip_to_be32(PUBLIC),
+        to_port=abi.be16(PORT),
+        proto=TCP,
+        dir=abi.Direction.IN,
+    )
+    watched.expect(key, PORT, state, **fields)
+    return Expected(watched, key)
+
+
+def test_open_admits_the_peer_once(rig: Rig) -> None:
+    expected = inbound(rig, OPEN)
+    out = expected.knock()
+    assert out.action == REDIRECT and out.drops == {}
+    packets.same(out.data, packets.changed(knock(), IP_dst=INSIDE, TCP_dport=20, IP_ttl=63))
+    assert expected.state() == USED
+    data = rig.session(DATA, TCP)
+    assert data is not None
+    assert data.related == expected.watched.id and data.flags & abi.SessionFlag.EXPECTED and data.alg == 0
+    assert abi.be16(data.public_port) == PORT and rig.slot(TCP, PORT).sessions == 2
+    ((punt, frame),) = rig.taken()
+    assert (punt.kind, punt.expectation_id, punt.id, frame) == (PuntKind.EXPECT_USED, 77, data.id, b"")
+    second = expected.knock(port=2021)
+    assert second.action == SHOT and second.drops == {"expect-spent": 1}
+    again = expected.knock()
+    assert again.action == REDIRECT, "a repeated SYN belongs to the session"
+    reply = packets.tcp(DATA, b"", "SA")
+    packets.same(rig.lan(reply).data, packets.changed(reply, IP_src=PUBLIC, TCP_sport=PORT, IP_ttl=63))
+
+
+def test_data_never_touches_the_helper(rig: Rig) -> None:
+    expected = inbound(rig, OPEN)
+    expected.knock()
+    rig.lan(packets.tcp(DATA, b"", "SA"))
+    rig.taken()
+    rig.gateway.heartbeat.put(0, 0)
+    assert rig.wan_in(packets.changed(knock(flags="PA") + b"", TCP_seq=1)).action == REDIRECT
+    assert rig.lan(packets.tcp(DATA, b"data", "PA")).action == REDIRECT
+    assert rig.taken() == []
+
+
+def test_pending_admits_nothing_and_holds_the_syn(rig: Rig) -> None:
+    expected = inbound(rig, PENDING)
+    out = expected.knock()
+    assert out.action == SHOT and out.drops == {"expect-pending": 1}
+    ((punt, frame),) = rig.taken()
+    assert (punt.kind, punt.expectation_id, punt.id) == (PuntKind.DATA_SYN, 77, expected.watched.id)
+    packets.same(frame, knock())
+    assert expected.state() == PENDING and rig.session(DATA, TCP) is None
+    rig.gateway.heartbeat.put(0, 0)
+    assert expected.knock().drops == {"expect-pending": 1} and rig.taken() == []
+
+
+def test_held_syn_comes_back_once_open(rig: Rig) -> None:
+    expected = inbound(rig, PENDING)
+    expected.knock()
+    expected.watched.expect(expected.key, PORT, OPEN)
+    out = rig.tap(knock(), abi.InjectKind.IN)
+    assert out.action == REDIRECT and expected.state() == USED
+
+
+@pytest.mark.parametrize("state", [PENDING, OPEN])
+def test_others_are_refused(rig: Rig, state: ExpectationState) -> None:
+    expected = inbound(rig, state)
+    out = expected.knock(REMOTE_2)
+    assert out.action == SHOT and out.drops == {"expect-peer": 1}
+    assert expected.state() == state and rig.taken() == []
+
+
+@pytest.mark.parametrize("flags", ["A", "SA", "R", "FA", "PA"])
+def test_only_a_syn_opens(rig: Rig, flags: str) -> None:
+    expected = inbound(rig, OPEN)
+    assert expected.knock(flags=flags).action == SHOT
+    assert expected.state() == OPEN
+
+
+@pytest.mark.parametrize("state", [USED, ExpectationState.EXPIRED, ExpectationState.WITHDRAWN])
+def test_what_is_over_admits_nothing(rig: Rig, state: ExpectationState) -> None:
+    assert inbound(rig, state).knock().drops == {"expect-spent": 1}
+
+
+def test_expired_admits_nothing(rig: Rig) -> None:
+    expected = inbound(rig, OPEN, expires=(ticks() - 1) % 2**32)
+    assert expected.knock().drops == {"expect-spent": 1} and expected.state() == OPEN
+
+
+def test_it_dies_with_its_control_session(rig: Rig) -> None:
+    """Invariant 2: at once, without waiting for the helper."""
+    expected = inbound(rig, OPEN)
+    Control(rig.gateway.fds["control"]).keys(ControlOp.KILL, [bytes(expected.watched.key)])
+    assert expected.knock().drops == {"expect-spent": 1}
+
+
+def test_it_does_not_survive_into_the_next_generation(rig: Rig) -> None:
+    expected = inbound(rig, OPEN, control_id=12345)
+    assert expected.knock().drops == {"expect-spent": 1}
+
+
+def test_anybody_where_a_plug_in_asked_for_it(rig: Rig) -> None:
+    expected = inbound(rig, OPEN, source=None)
+    assert expected.knock(REMOTE_2).action == REDIRECT and expected.state() == USED
+
+
+def test_persistent_admits_more_than_one(rig: Rig) -> None:
+    expected = inbound(rig, OPEN, flags=abi.ExpectationFlag.PERSISTENT)
+    assert expected.knock(port=2020).action == REDIRECT and expected.knock(port=2021).action == REDIRECT
+    assert expected.state() == OPEN
+
+
+def test_a_full_table_does_not_spend_it(rig: Rig) -> None:
+    """The SYN is repeated; it must find its expectation."""
+    expected = inbound(rig, OPEN)
+    table = rig.gateway.sessions
+    room = table.info.max_entries - len(table)
+    table.put_many([(abi.SessionKey(inside_ip=n + 1), abi.Session()) for n in range(room)])
+    out = expected.knock()
+    assert out.action == SHOT and out.drops == {"table-full": 1}
+    assert expected.state() == OPEN
+    table.delete(abi.SessionKey(inside_ip=1))
+    assert expected.knock().action == REDIRECT and expected.state() == USED
+
+
+@pytest.mark.parametrize("how", ["ended", "expired"])
+def test_the_same_two_ports_again(rig: Rig, how: str) -> None:
+    """A client that names one port for each transfer: the 5-tuple returns through another public port."""
+    expected = inbound(rig, OPEN)
+    expected.knock()
+    data = rig.session(DATA, TCP)
+    assert data is not None
+    rig.lan(packets.tcp(DATA, b"", "SA"))
+    if how == "ended":
+        rig.lan(packets.tcp(DATA, b"", "FA"))
+        expected.knock(flags="FA")
+    else:
+        data.last_seen -= 9_000 * SECOND
+        rig.gateway.sessions.put(session_key(DATA, TCP), data)
+    assert rig.reserve(TCP, PORT + 1, INSIDE, 20) == PORT + 1
+    expected.key.to_port = abi.be16(PORT + 1)
+    expected.watched.expect(expected.key, PORT + 1, OPEN)
+    frame = packets.changed(knock(), TCP_dport=PORT + 1)
+    out = rig.wan_in(frame)
+    assert out.action == REDIRECT
+    packets.same(out.data, packets.changed(frame, IP_dst=INSIDE, TCP_dport=20, IP_ttl=63))
+    again = rig.session(DATA, TCP)
+    assert again is not None and again.id != data.id
+    assert rig.slot(TCP, PORT).sessions == 1 and rig.slot(TCP, PORT + 1).sessions == 2
+
+
+def test_a_living_session_keeps_its_five_tuple(rig: Rig) -> None:
+    expected = inbound(rig, OPEN)
+    expected.knock()
+    rig.lan(packets.tcp(DATA, b"", "SA"))
+    before = rig.session(DATA, TCP)
+    assert rig.reserve(TCP, PORT + 1, INSIDE, 20) == PORT + 1
+    expected.key.to_port = abi.be16(PORT + 1)
+    expected.watched.expect(expected.key, PORT + 1, OPEN)
+    assert rig.wan_in(packets.changed(knock(), TCP_dport=PORT + 1)).drops == {"race": 1}
+    assert rig.session(DATA, TCP) == before and expected.state() == OPEN
+
+
+def outbound(rig: Rig, state: ExpectationState) -> tuple[Watched, Flow]:
+    """A passive-mode expectation behind a strict firewall: the client goes to a port that the server named."""
+    watched = watch(rig)
+    rig.taken()
+    rig.configure(flags=ConfigFlag.ALLOW_LIST | ConfigFlag.SHORTCUT)
+    rig.gateway.allow_out.put(abi.ServiceKey(port=abi.be16(21), proto=TCP), 1)
+    key = abi.ExpectationKey(
+        from_=abi.ip_to_be32(INSIDE),
+        to=abi.ip_to_be32(REMOTE),
+        to_port=abi.be16(6000),
+        proto=TCP,
+        dir=abi.Direction.OUT,
+    )
+    watched.expect(key, 0, state)
+    return watched, Flow(INSIDE, 45000, REMOTE, 6000)
+
+
+def test_outbound_opens_what_the_firewall_forbids(rig: Rig) -> None:
+    watched, flow = outbound(rig, OPEN)
+    other = flow.to(destination_port=6001)
+    out = rig.lan(packets.tcp(other, b"", "S"))
+    assert out.action == SHOT and out.drops == {"allow-out": 1}
+    frame = packets.tcp(flow, b"", "S")
+    out = rig.lan(frame)
+    assert out.action == REDIRECT
+    data = rig.session(flow, TCP)
+    assert data is not None and data.related == watched.id
+    second = rig.lan(packets.tcp(flow.to(source_port=45001), b"", "S"))
+    assert second.action == SHOT and second.drops == {"allow-out": 1}
+
+
+def test_outbound_pending_is_held(rig: Rig) -> None:
+    _, flow = outbound(rig, PENDING)
+    out = rig.lan(packets.tcp(flow, b"", "S"))
+    assert out.action == SHOT and out.drops == {"expect-pending": 1}
+    ((punt, frame),) = rig.taken()
+    assert punt.kind == PuntKind.DATA_SYN and punt.dir == abi.Direction.OUT
+    packets.same(frame, packets.tcp(flow, b"", "S"))
+
+
+def test_allow_list_lets_its_services_out(rig: Rig) -> None:
+    _, flow = outbound(rig, PENDING)
+    assert rig.lan(packets.tcp(flow.to(destination_port=21), b"", "S")).action == REDIRECT
+    assert rig.lan(packets.udp(flow.to(destination_port=21), b"x")).drops == {"allow-out": 1}
