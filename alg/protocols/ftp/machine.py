@@ -80,9 +80,10 @@ class FtpConversation:
         return out.done()
 
     def outcome(self, tag: int, outcome: str, now: float) -> Sequence[Action]:
-        """See `algate.alg.model.Conversation`. The engine itself reports it to the operator."""
-        self._session.ended(tag)
-        return ()
+        """See `algate.alg.model.Conversation`."""
+        out = Script()
+        self._session.ended(tag, outcome, out)
+        return out.done()
 
     def _run(self, side: Side, data: bytes, start: int, now: float, end: bool, out: Script) -> None:
         reader, speaker = self._speakers[side]

@@ -38,6 +38,13 @@ class Asked(NamedTuple):
     inside: EndPoint
 
 
+class _Live(NamedTuple):
+    """An expectation that may still bring a connection. `seen`: how the operator knows it."""
+
+    open: bool
+    seen: str
+
+
 class Session:
     """One control session.
 
@@ -64,7 +71,7 @@ class Session:
         self.reset = False
         self.lines_heard = 0  # of the server before its greeting
         self._tag = 0
-        self._live: dict[int, bool] = {}  # expectations by tag: is it open?
+        self._live: dict[int, _Live] = {}  # expectations by tag
 
     def turn(self, turn: Turn) -> None:
         """Move on as the table says."""
@@ -78,7 +85,7 @@ class Session:
     @property
     def live(self) -> dict[int, bool]:
         """The expectations that may still bring a connection, by tag: is it open?"""
-        return dict(self._live)
+        return {tag: live.open for tag, live in self._live.items()}
 
     def expect(self, tag: int, plan: Inward | Outward, opened: bool, out: Script, seen: str) -> None:
         """Make the expectation of a plan. `seen` is what the operator reads: who named what."""
@@ -87,7 +94,7 @@ class Session:
             direction, peer, to = Direction.IN, control.remote.ip, None
         else:
             direction, peer, to = Direction.OUT, control.inside.ip, plan.to
-        self._live[tag] = opened
+        self._live[tag] = _Live(opened, seen)
         state = "open" if opened else "pending"
         target = plan.inside if isinstance(plan, Inward) else plan.to
         out.say(
@@ -98,14 +105,16 @@ class Session:
     def agree(self, tag: int, out: Script) -> None:
         """Both sides have said it: the newest agreement is the only one (FTP-28)."""
         self.supersede_open(out, but=tag)
-        if tag in self._live:
-            self._live[tag] = True
-            out.say(Open(tag), Event("expectation-opened"))
+        live = self._live.get(tag)
+        if live is not None:
+            self._live[tag] = live._replace(open=True)
+            out.say(Open(tag), Event("expectation-opened", live.seen))
 
     def withdraw(self, tag: int, reason: str, out: Script) -> None:
         """End an expectation if it still lives."""
-        if self._live.pop(tag, None) is not None:
-            out.say(Withdraw(tag, reason), Event("expectation-withdrawn", reason=reason))
+        live = self._live.pop(tag, None)
+        if live is not None:
+            out.say(Withdraw(tag, reason), Event("expectation-withdrawn", live.seen, reason))
 
     def supersede(self, out: Script, transferring: bool) -> None:
         """A newer connection is being named. `transferring`: an unanswered transfer still needs the older one."""
@@ -114,7 +123,7 @@ class Session:
 
     def supersede_open(self, out: Script, but: int = 0, reason: str = "superseded") -> None:
         """What was agreed before no longer holds."""
-        for tag in [tag for tag, opened in self._live.items() if opened and tag != but]:
+        for tag in [tag for tag, live in self._live.items() if live.open and tag != but]:
             self.withdraw(tag, reason, out)
 
     def withdraw_all(self, reason: str, out: Script) -> None:
@@ -122,9 +131,11 @@ class Session:
         for tag in list(self._live):
             self.withdraw(tag, reason, out)
 
-    def ended(self, tag: int) -> None:
+    def ended(self, tag: int, outcome: str, out: Script) -> None:
         """The engine says that the expectation was used or has expired."""
-        self._live.pop(tag, None)
+        live = self._live.pop(tag, None)
+        if live is not None:
+            out.say(Event(f"expectation-{outcome}", live.seen))
 
     def leave(self, turn: Turn, reason: str, out: Script) -> None:
         """Stop reading this session. Where somebody relies on reading, what can't be read is ended instead."""

@@ -1,0 +1,46 @@
+"""The dialogue's tables as Markdown, for alg/README.md: `python -m algate.alg.protocols.ftp.diagram`.
+
+The law of this file: it shows what `dialogue` says and knows nothing of its own.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+from algate.alg.protocols.ftp.dialogue import COMMANDS, PHASES, REPLIES, TURNS, Effect, Kind, Phase
+
+
+def phases() -> str:
+    """Phase by turn, the phase that follows."""
+    rows = ["| phase | turn | next phase |", "| --- | --- | --- |"]
+    rows += [
+        f"| {_name(phase)} | {_name(turn)} | {_name(then)} |"
+        for (phase, turn), then in sorted(PHASES.items())
+        if phase is not Phase.OPAQUE
+    ]
+    return "\n".join(rows)
+
+
+def replies() -> str:
+    """Command by reply, what that brings about; all other pairs just answer the command."""
+    rows = ["| command | reply | effect |", "| --- | --- | --- |"]
+    cells: dict[tuple[Kind, Effect], list[str]] = {}
+    for (kind, reply), effect in sorted(REPLIES.items()):
+        cells.setdefault((kind, effect), []).append(_name(reply))
+    for (kind, effect), names in cells.items():
+        turn = f" ({_name(TURNS[effect])})" if effect in TURNS else ""
+        rows.append(f"| {_verbs(kind)} | {', '.join(names)} | {_name(effect)}{turn} |")
+    return "\n".join(rows)
+
+
+def _verbs(kind: Kind) -> str:
+    verbs = [verb.decode() for verb, meant in COMMANDS.items() if meant is kind]
+    return " ".join(verbs) or _name(kind)
+
+
+def _name(member: IntEnum) -> str:
+    return member.name.lower().replace("_", " ")
+
+
+if __name__ == "__main__":
+    print(phases(), replies(), sep="\n\n")
