@@ -80,6 +80,9 @@ class ControlServer:
             await _send_error(writer, str(error), error.exit_code)
         except (ConnectionError, TimeoutError):
             pass  # the client went away, or doesn't read
+        except asyncio.CancelledError:
+            writer.transport.abort()  # the daemon stops: it waits for no reader
+            raise
         except Exception:
             log.exception("a control request failed")
             await _send_error(writer, "the daemon failed at this request: see its log", FAILED)
@@ -151,7 +154,8 @@ def _somebody_listens(address: str) -> bool:
 
 async def _read_request(reader: asyncio.StreamReader) -> tuple[str, dict[str, Any]]:
     try:
-        line = await asyncio.wait_for(reader.readline(), REQUEST_SECONDS)
+        async with asyncio.timeout(REQUEST_SECONDS):
+            line = await reader.readline()
     except TimeoutError:
         raise ControlError(f"no request within {REQUEST_SECONDS:g} s", USAGE) from None
     except ValueError:
@@ -180,29 +184,36 @@ async def _send_data(writer: asyncio.StreamWriter, data: Any) -> None:
     """One line. A long list is encoded piece by piece, so that a million rows don't stop the daemon's loop."""
     if not isinstance(data, list):
         writer.write(b'{"ok": true, "data": ' + _encode(data) + b"}\n")
-        await asyncio.wait_for(writer.drain(), ANSWER_SECONDS)
+        await _drain(writer)
         return
     writer.write(b'{"ok": true, "data": [')
     for start in range(0, len(data), PIECE):
         rows = _encode(data[start : start + PIECE])[1:-1]
         writer.write(b", " + rows if start else rows)
-        await asyncio.wait_for(writer.drain(), ANSWER_SECONDS)
+        await _drain(writer)
         await asyncio.sleep(0)
     writer.write(b"]}\n")
-    await asyncio.wait_for(writer.drain(), ANSWER_SECONDS)
+    await _drain(writer)
 
 
 async def _send_error(writer: asyncio.StreamWriter, message: str, exit_code: int) -> None:
     with contextlib.suppress(ConnectionError, TimeoutError):
         writer.write(_encode({"ok": False, "error": message, "exit": exit_code}) + b"\n")
-        await asyncio.wait_for(writer.drain(), ANSWER_SECONDS)
+        await _drain(writer)
+
+
+async def _drain(writer: asyncio.StreamWriter) -> None:
+    """Wait until the client has taken most of it. Not wait_for: that can swallow a cancellation (Python 3.11)."""
+    async with asyncio.timeout(ANSWER_SECONDS):
+        await writer.drain()
 
 
 async def _close(writer: asyncio.StreamWriter) -> None:
     """Close once the client has taken everything, or after a while without it."""
     writer.close()
     try:
-        await asyncio.wait_for(writer.wait_closed(), ANSWER_SECONDS)
+        async with asyncio.timeout(ANSWER_SECONDS):
+            await writer.wait_closed()
     except (ConnectionError, TimeoutError):
         writer.transport.abort()
 

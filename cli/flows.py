@@ -112,7 +112,8 @@ SortKey = Callable[[Flow], Any]
 
 
 def _address(flow: Flow, side: Callable[[FlowRow], tuple[str | None, ...]]) -> Any:
-    host, _, port = (side(flow.row)[0] or "").rpartition(":")
+    text = side(flow.row)[0] or ""
+    host, _, port = text.rpartition(":") if text.count(":") == 1 or text.startswith("[") else (text, "", "0")
     try:
         return int(ip_address(host.strip("[]"))), int(port)
     except ValueError:

@@ -25,7 +25,7 @@ SEQUENCES: Mapping[bytes, str] = {
 
 HELP = (
     ("q", "quit"),
-    ("s", "sort by the next of " + ", ".join(SORTS)),
+    ("s", "sort by " + ", ".join(SORTS)),
     ("r", "reverse the order"),
     ("/", "filter: any words, or proto= state= inside= outside= alg="),
     ("", "such as: proto=tcp inside=10.0.0.0/24 outside=:21"),

@@ -94,9 +94,9 @@ def _head(history: History, trouble: str, where: str) -> list[Text]:
     else:
         status = now.status
         first.append(printable(str(status.get("state", ""))) or where, "green")
-        for name in ("wan", "addresses", "lan", "datapath"):
+        for label, name in (("  wan ", "wan"), (" ", "addresses"), ("  lan ", "lan"), ("  by ", "datapath")):
             if status.get(name):
-                first.append(f"  {name} ", "dim").append(field(status[name]))
+                first.append(label, "dim").append(field(status[name]))
         if isinstance(status.get("uptime"), int | float):
             first.append("  up ", "dim").append(duration(status["uptime"]))
     second = Text()

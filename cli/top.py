@@ -32,7 +32,7 @@ from algate.cli.screen import Frame, render
 
 RETRY = 1.0  # seconds between attempts to reach a daemon that is away
 SILENCE = 3.0  # seconds without a snapshot until the operator is told
-ROWS = 2000  # sessions asked for: the daemon sends the busiest
+ROWS = 2000  # sessions asked for: more than anybody scrolls through
 
 
 class Feed:
@@ -71,14 +71,14 @@ class Feed:
 
     def _read(self) -> None:
         while not self._ended.is_set():
-            trouble = f"the daemon on {self.run_dir} went away: retrying"
+            trouble = f"retrying: the daemon on {self.run_dir} went away"
             try:
                 for data in control.stream(self.run_dir, "top", {"interval": self.interval, "limit": ROWS}):
                     if self._ended.is_set():
                         return
                     self._news(Snapshot.read(data), "")
             except AlgateError as error:
-                trouble = f"{error}: retrying"
+                trouble = f"retrying: {error}"
             except (TypeError, ValueError, AttributeError):
                 trouble = "the daemon's answer can't be understood: it may be of another version"
             self._news(None, trouble)

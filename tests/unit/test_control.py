@@ -154,6 +154,20 @@ def test_closing_the_server_ends_its_streams_and_removes_the_socket(tmp_path: Pa
     assert not control.socket_path(tmp_path).exists()
 
 
+def test_closing_the_server_waits_for_no_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control, "ANSWER_SECONDS", 1000.0)
+
+    async def both() -> None:
+        server = await control.serve(control.socket_path(tmp_path), HANDLERS)
+        with socket.socket(socket.AF_UNIX) as deaf:
+            deaf.connect(str(control.socket_path(tmp_path)))
+            deaf.sendall(b'{"verb": "many", "args": {"count": 100000}}\n')
+            assert await asyncio.to_thread(control.request, tmp_path, "echo") == {}
+            await asyncio.wait_for(server.close(), 10)
+
+    asyncio.run(both())
+
+
 def test_a_refusal_keeps_text_and_exit_code_and_a_fault_tells_nothing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
