@@ -6,6 +6,7 @@ The law of this file: state and what follows from it alone; no effect is made he
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from ipaddress import ip_address
 
 from . import held
@@ -150,6 +151,7 @@ class Session:
 
     def restore(self, record: AdjustRecord, stored: Mapping[int, bytes]) -> None:
         """Go on where another helper stopped. struct.error if what it stored is broken."""
+        self.control = replace(self.control, resumed=True)
         for direction, flow in enumerate(self.flows):
             if record.decided[direction] or record.corrections[direction]:
                 changes = record.base[direction], record.corrections[direction]
