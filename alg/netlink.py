@@ -1,7 +1,7 @@
 """Devices as the kernel has them: look-up, addresses, filters, XDP, forwarding switches.
 
-The law of this file: pyroute2 and /proc/sys only; nothing is remembered here. What algate makes carries its own filter
-name and priority, and nothing else is ever changed or removed.
+The law of this file: pyroute2, libbpf and /proc/sys only; nothing is remembered here. What algate makes carries its
+own filter name and priority, and nothing else is ever changed or removed.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from algate.alg.errors import FAILED, MISSING, AlgateError
+from algate.bpf.syscall import check, library
 
 INGRESS, EGRESS = 0xFFFFFFF2, 0xFFFFFFF3  # the two hooks of a clsact qdisc
 CLSACT = 0xFFFF0000
@@ -86,8 +87,6 @@ def primary_addresses(device: Device) -> list[IPv4Address]:
     return [one.ip for one in device.addresses if not one.ip.is_loopback and not one.ip.is_link_local]
 
 
-
-
 def add_clsact(index: int) -> bool:
     """Have a clsact qdisc on the device; whether it was made (else it was there, and is shared)."""
     with _netlink(f"can't add clsact to device {index}") as ipr:
@@ -141,21 +140,25 @@ def remove_clsact(index: int) -> None:
             ipr.tc("del", "clsact", index)
 
 
-
-
 def set_xdp(index: int, fd: int, generic: bool, replace: bool) -> None:
     """Attach an XDP program; `replace` ours, else the hook must be free."""
-    mode = XDP_FLAGS_SKB if generic else XDP_FLAGS_DRIVER
-    flags = mode | (0 if replace else XDP_FLAGS_UPDATE_IF_NOEXIST)
-    with _netlink(f"can't attach XDP to device {index}") as ipr:
-        ipr.link("set", index=index, xdp={"attrs": [("IFLA_XDP_FD", fd), ("IFLA_XDP_FLAGS", flags)]})
+    _xdp(index, fd, generic, 0 if replace else XDP_FLAGS_UPDATE_IF_NOEXIST)
 
 
 def remove_xdp(index: int, generic: bool) -> None:
     """Take our XDP program off."""
+    with contextlib.suppress(AlgateError):
+        _xdp(index, -1, generic, 0)
+
+
+def _xdp(index: int, fd: int, generic: bool, flags: int) -> None:
+    """By libbpf: pyroute2 0.7 writes the flags in two bytes, which the kernel refuses (ERANGE)."""
     mode = XDP_FLAGS_SKB if generic else XDP_FLAGS_DRIVER
-    with contextlib.suppress(AlgateError), _netlink("") as ipr:
-        ipr.link("set", index=index, xdp={"attrs": [("IFLA_XDP_FD", -1), ("IFLA_XDP_FLAGS", mode)]})
+    try:
+        check(library().bpf_xdp_attach(index, fd, mode | flags, None), "bpf_xdp_attach")
+    except OSError as error:
+        code = MISSING if error.errno in (errno.EPERM, errno.EACCES) else FAILED
+        raise AlgateError(f"can't attach XDP to device {index}: {error.strerror}", code) from None
 
 
 def set_up(name: str, mtu: int) -> int:
@@ -164,8 +167,6 @@ def set_up(name: str, mtu: int) -> int:
         index: int = ipr.link_lookup(ifname=name)[0]
         ipr.link("set", index=index, mtu=mtu, state="up")
         return index
-
-
 
 
 def sysctl(device: str, key: str) -> Path:
