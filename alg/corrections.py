@@ -85,6 +85,10 @@ class Corrections:
         self.items += (item,)
         return item
 
+    def folds(self, acked: int) -> bool:
+        """Whether fold() would do anything."""
+        return bool(self.items) and distance(acked, self.items[0].end) >= 0
+
     def fold(self, acked: int) -> bool:
         """Take what the receiver has acknowledged wholly (`acked` in the sender's numbers) into the base. True if any.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 
 from . import held
-from .corrections import MASK
+from .corrections import MASK, distance
 from .digest import digest, sum_change
 from .effects import (
     DIGEST_MAX,
@@ -53,8 +53,10 @@ class Delivery:
         """Commit whatever has a verdict and send it; acknowledge what must wait. `cause`: the segment that came."""
         fresh = (Fresh(), Fresh())
         answers: list[tuple[int, Answer]] = []
-        for flow in session.flows:
-            if flow.corrections.items:
+        for direction, flow in enumerate(session.flows):
+            # A replacement repeated under a folded shift would reach beyond what its receiver has: its decision goes first.
+            if flow.corrections.folds(flow.acked & MASK):
+                self.forget(session, direction, effects)
                 flow.corrections.fold(flow.acked & MASK)
         limits = (self._limit(session, 0, cause), self._limit(session, 1, cause))
         while self._commit(session, fresh, answers, limits):
@@ -200,7 +202,10 @@ class Delivery:
         if flow.corrections.full:
             return False
         if answer and not back.fin_released:
-            if not back.quiet or back.corrections.full or self._track(session.info.session) is None:
+            track = self._track(session.info.session)
+            if not back.quiet or back.corrections.full or track is None:
+                return False
+            if distance(track.next[1 - direction], back.decided & MASK) > 0:
                 return False
             answers.append((1 - direction, back.insert(answer)))
         fresh.chunks.append(flow.refuse())

@@ -17,6 +17,8 @@ from .corrections import MASK, distance
 from .delivery import Delivery
 from .effects import (
     EXPECT_OPEN,
+    TRACK_SYN_IN,
+    TRACK_SYN_OUT,
     AdjustRecord,
     Announce,
     BypassSession,
@@ -100,7 +102,7 @@ class Engine:
         effects: list[Effect] = []
         if info.session in self._sessions:
             return effects
-        session = self._open(info, self._adjust(info.session), held, effects)
+        session = self._open(info, self._adjust(info.session) or self._first_record(info.session), held, effects)
         self._begin(session)
         session.poll = self._limits.poll_first
         for direction in (0, 1):
@@ -220,6 +222,15 @@ class Engine:
             self._judgement.begin(session, effects)
         return session
 
+    def _first_record(self, number: int) -> AdjustRecord | None:
+        """What the adjust record would say before anything was decided."""
+        track = self._track(number)
+        both = TRACK_SYN_OUT | TRACK_SYN_IN
+        if track is None or track.flags & both != both:
+            return None
+        first = ((track.isn[0] + 1) & MASK, (track.isn[1] + 1) & MASK)
+        return AdjustRecord(number, first, (0, 0), ((), ()))
+
     def _begin(self, session: Session) -> None:
         session.begin(self._track(session.info.session))
         if not (session.flows[0].started and session.flows[1].started):
@@ -334,6 +345,8 @@ class Engine:
 
     def _bypass(self, session: Session, effects: list[Effect]) -> None:
         """Tell the kernel, once it needs no decision any more."""
+        for direction in (0, 1):
+            self._delivery.forget(session, direction, effects)
         if not session.begun or not session.bypass():
             return
         number = session.info.session

@@ -234,10 +234,13 @@ class Flow:
     def acknowledge(self, seq: int) -> None:
         """The receiver has everything before `seq` (sender's 32-bit number)."""
         position = self.decided + distance(seq, self.decided & MASK)
-        end = self.decided + 1 if self.fin_released else self.decided
-        if self.acked < position <= end:
-            self.acked = position
-            self._skip_refused()
+        if not self.acked < position <= self.decided + 1:
+            return
+        self.acked = position
+        if position > self.decided and not self.stream.pending:
+            # A FIN at the decided end passes the kernel without coming here.
+            self.stream.fin, self.fin_released = self.decided, True
+        self._skip_refused()
 
     def _skip_refused(self) -> None:
         """Nothing of a refused chunk is sent on, so who has all before it has it too."""

@@ -153,7 +153,7 @@ class Session:
         """Go on where another helper stopped. struct.error if what it stored is broken."""
         self.control = replace(self.control, resumed=True)
         for direction, flow in enumerate(self.flows):
-            if record.decided[direction] or record.corrections[direction]:
+            if record.decided[direction] or record.corrections[direction] or direction in stored:
                 changes = record.base[direction], record.corrections[direction]
                 held.restore(flow, record.decided[direction], *changes, stored.get(direction, b""))
         self.bypassed = self.passing = bool(record.flags & ADJUST_BYPASS)
