@@ -55,7 +55,7 @@ def tcp(
     options: list[Any] | None = None,
     **ip: Any,
 ) -> bytes:
-    """A TCP frame; `options` as scapy writes them, e.g. [("MSS", 1460), ("SAck", (1, 2))]; `ip`: IP fields."""
+    """A TCP frame; `options` as scapy writes them: [("MSS", 1460), ("SAck", (1, 2))]. `ip`: IP fields, ip_options."""
     from scapy.layers.inet import TCP
 
     ports = {"sport": flow.source_port, "dport": flow.destination_port}
@@ -186,7 +186,8 @@ def _frame(flow: Flow, transport: Any, load: bytes, ip: dict[str, Any]) -> bytes
     from scapy.packet import Raw
 
     link = Ether(src=flow.source_mac, dst=flow.destination_mac, type=0x0800)
-    network = IP(src=flow.source, dst=flow.destination, **({"id": 7, "flags": "DF"} | ip))
+    named = {"options" if name == "ip_options" else name: value for name, value in ip.items()}
+    network = IP(src=flow.source, dst=flow.destination, **({"id": 7, "flags": "DF"} | named))
     return bytes(link / network / transport / Raw(load)) if load else bytes(link / network / transport)
 
 

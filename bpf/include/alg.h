@@ -168,7 +168,8 @@ static __always_inline int replace_payload(struct __sk_buff *skb, struct packet 
 static __always_inline bool helper_alive(const struct config *cfg, u32 now) {
     u32 zero = 0;
     u64 *beat = heartbeat.lookup(&zero);
-    return beat && *beat && now - (u32)*beat < cfg->helper_timeout;
+    /* Signed: the helper's clock is finer than the coarse one here, so its beat may lie ahead. */
+    return beat && *beat && (s32)(now - (u32)*beat) < (s32)cfg->helper_timeout;
 }
 
 static __always_inline void fill_punt(struct punt *m, const struct session_key *key, const struct session *s, u8 kind) {

@@ -30,7 +30,8 @@ static __always_inline u32 state_timeout(const struct config *cfg, u8 state, u8 
 
 static __always_inline bool session_alive(const struct config *cfg, const struct session *s, u8 proto, u32 now) {
     u8 state = s->state & STATE_MASK;
-    return state != STATE_DEAD && now - s->last_seen < state_timeout(cfg, state, proto);
+    /* Signed: another CPU may have refreshed it a tick after this one read the clock. */
+    return state != STATE_DEAD && (s32)(now - s->last_seen) < (s32)state_timeout(cfg, state, proto);
 }
 
 /* The next state word for a TCP segment, after RFC 6146 section 3.5.2.2 and RFC 7857 section 2. */

@@ -163,6 +163,12 @@ def test_without_helper_payload_is_held(watched: Watched, beat: int) -> None:
     assert watched.send(OUT, watched.frame(OUT, b"", "A")).action == REDIRECT
 
 
+def test_a_beat_just_ahead_of_the_kernels_clock_is_alive(watched: Watched) -> None:
+    """The kernel's coarse clock lags by a timer interrupt: with fail = "open" a wrong verdict would bypass for good."""
+    watched.rig.gateway.heartbeat.put(0, (ticks() + SECOND) % 2**32)
+    assert watched.send(OUT, watched.frame(OUT, LINE)).drops == {"punt-held": 1}
+
+
 def test_fail_open_passes_what_is_undecided_and_rewrites_what_is_decided(watched: Watched) -> None:
     """DESIGN invariant 1."""
     watched.decide(OUT, LINE, Verdict.REPLACE, LINE + b"1")

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from algate.alg.corrections import Corrections
 from algate.bpf.abi import Direction
 from tests import packets
-from tests.bpf.rig import REDIRECT, Rig
-from tests.bpf.watched import FIRST, IN, OUT, Watched, watch
+from tests.bpf.rig import REDIRECT, TCP, Rig
+from tests.bpf.watched import CONTROL, FIRST, IN, OUT, Watched, watch
 
 SIDES = [OUT, IN]
 WRAP = 2**32
@@ -55,7 +55,8 @@ def shifted(watched: Watched, side: Direction, frame: bytes, own: Corrections, o
 @pytest.mark.parametrize("side", SIDES)
 @pytest.mark.parametrize("isn", [1000, WRAP - 200], ids=["plain", "wrapping"])
 def test_numbers_against_the_model(rig: Rig, side: Direction, isn: int, data: st.DataObject) -> None:
-    watched = watch_again(rig)
+    session = rig.session(CONTROL, TCP)
+    watched = Watched(rig, session.id) if session else watch(rig)
     own, other = data.draw(histories(isn)), data.draw(histories(isn + 77))
     histories_by_side = (own, other) if side == OUT else (other, own)
     write(watched, *histories_by_side)
@@ -71,11 +72,6 @@ def test_numbers_against_the_model(rig: Rig, side: Direction, isn: int, data: st
     out = watched.send(side, frame)
     assert out.action == REDIRECT
     packets.same(out.data, shifted(watched, side, frame, own, other))
-
-
-def watch_again(rig: Rig) -> Watched:
-    rig.reset()
-    return watch(rig)
 
 
 @pytest.mark.parametrize("side", SIDES)

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from algate.bpf import abi
 from algate.bpf.abi import SessionState as State
 from algate.bpf.abi import TimeoutKind as Kind
+from algate.bpf.control import Control
 from tests import packets
 from tests.bpf.flows import FLOW, answer, open_session
-from tests.bpf.rig import REDIRECT, SHOT, TCP, UDP, Rig
+from tests.bpf.rig import REDIRECT, SECOND, SHOT, TCP, UDP, Rig, ticks
 
 OUT, IN = abi.Direction.OUT, abi.Direction.IN
 SEGMENTS = ["S", "SA", "A", "PA", "FA", "R", "RA"]
@@ -139,6 +140,17 @@ def test_inbound_udp_does_not_prolong(rig: Rig) -> None:
     rig.lan(packets.udp(FLOW, b"x"))
     assert rig.gateway.sessions[key].last_seen != session.last_seen
     assert rig.slot(UDP, 40000).sessions == 1
+
+
+def test_a_refresh_from_the_future_ends_nothing(rig: Rig) -> None:
+    """Another CPU read the clock a tick later: the age is negative, not 52 days."""
+    open_session(rig, "tcp")
+    key, session = next(iter(rig.gateway.sessions.items()))
+    session.last_seen = (ticks() + SECOND) % 2**32
+    rig.gateway.sessions.put(key, session)
+    send(rig, OUT, "A")
+    send(rig, IN, "A")
+    assert Control(rig.gateway.fds["control"]).keys(abi.ControlOp.SWEEP, [bytes(key)]) == 0
 
 
 def test_dead_sessions_match_nothing(rig: Rig) -> None:

@@ -1,0 +1,146 @@
+"""The XDP fast path: established sessions, finished to the last byte; everything else goes on unwritten."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from algate.bpf import abi
+from tests import packets
+from tests.bpf.flows import FLOW, answer, echo_answer, frame_of, open_session, translated
+from tests.bpf.rig import INSIDE, PROTOS, PUBLIC, REDIRECT, SHOT, TCP, Outcome, Rig, session_key
+from tests.packets import GATEWAY_LAN_MAC, GATEWAY_WAN_MAC, LAN_MAC, WAN_MAC
+
+XDP_PASS, XDP_REDIRECT = 2, 4
+
+
+@pytest.fixture
+def fast(rig: Rig) -> Rig:
+    macs = {"lan_mac": mac(GATEWAY_LAN_MAC), "wan_mac": mac(GATEWAY_WAN_MAC)}
+    config = rig.configure()
+    for name, value in macs.items():
+        field = getattr(config, name)
+        field[:6] = value
+    rig.gateway.configs.put(0, config)
+    return rig
+
+
+def mac(text: str) -> list[int]:
+    return list(bytes.fromhex(text.replace(":", "")))
+
+
+def passed_on(out: Outcome, frame: bytes) -> None:
+    assert out.action == XDP_PASS and out.counts == {} and out.drops == {}
+    packets.same(out.data, frame)
+
+
+@pytest.mark.parametrize("proto", PROTOS)
+@pytest.mark.parametrize("load", [b"", b"odd", bytes(1400)], ids=len)
+def test_out_and_in(fast: Rig, proto: str, load: bytes) -> None:
+    open_session(fast, proto)
+    if proto == "tcp":
+        fast.lan(packets.tcp(FLOW, b"", "A"))
+    frame = frame_of(proto, FLOW, load, "PA", ttl=9)
+    out = fast.xdp("xdp_lan", frame)
+    assert out.action == XDP_REDIRECT and out.counts["XDP_REDIRECTED"] == 1
+    wanted = translated(frame, proto, ttl=8, source=(PUBLIC, 40000))
+    packets.same(out.data, packets.changed(wanted, Ether_src=GATEWAY_WAN_MAC, Ether_dst=WAN_MAC))
+    back = echo_answer(FLOW, 40000) if proto == "icmp" else answer(FLOW, 40000)
+    reply = frame_of(proto, back, load, "PA", reply=True)
+    into = fast.xdp("xdp_wan", reply)
+    assert into.action == XDP_REDIRECT
+    wanted = translated(reply, proto, ttl=63, destination=(INSIDE, 40000))
+    packets.same(into.data, packets.changed(wanted, Ether_src=GATEWAY_LAN_MAC, Ether_dst=LAN_MAC))
+    session = fast.session(FLOW, PROTOS[proto])
+    assert session is not None and session.packets[1] == 2
+
+
+def test_absent_udp_sum(fast: Rig) -> None:
+    open_session(fast, "udp")
+    frame = packets.udp(FLOW, b"x", checksum=0)
+    out = fast.xdp("xdp_lan", frame)
+    assert out.action == XDP_REDIRECT and packets.field(out.data, "UDP_chksum") == 0
+
+
+def test_udp_sum_never_becomes_absent(fast: Rig) -> None:
+    open_session(fast, "udp")
+    probe = translated(packets.udp(FLOW, b"\0\0"), "udp", ttl=63, source=(PUBLIC, 40000))
+    frame = packets.udp(FLOW, packets.field(probe, "UDP_chksum").to_bytes(2, "big"))
+    assert packets.field(fast.xdp("xdp_lan", frame).data, "UDP_chksum") == 0xFFFF
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"flags": "S"},
+        {"flags": "FA"},
+        {"flags": "R"},
+        {"ttl": 1},
+        {"ip_options": b"\x07\x07\x04\0\0\0\0\0"},
+        {"fragment": True},
+        {"mac": "02:00:00:00:09:09"},
+        {"bad_header_sum": True},
+        {"partial_sum": True},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_everything_else_goes_on_unwritten(fast: Rig, change: dict[str, Any]) -> None:
+    open_session(fast, "tcp")
+    flow = FLOW.to(destination_mac=change["mac"]) if "mac" in change else FLOW
+    ip = {"ttl": change.get("ttl", 64)}
+    if "ip_options" in change:
+        ip["ip_options"] = change["ip_options"]
+    frame = packets.tcp(flow, b"load", change.get("flags", "A"), **ip)
+    if "fragment" in change:
+        frame = packets.changed(frame, IP_flags="MF")
+    if "bad_header_sum" in change:
+        frame = frame[:24] + bytes([frame[24] ^ 1]) + frame[25:]
+    if "partial_sum" in change:
+        pseudo = frame[26:34] + bytes([0, 6]) + (len(frame) - 34).to_bytes(2, "big")
+        total = sum(int.from_bytes(pseudo[i : i + 2], "big") for i in range(0, 12, 2))
+        total = (total & 0xFFFF) + (total >> 16)
+        frame = frame[:50] + ((total & 0xFFFF) + (total >> 16)).to_bytes(2, "big") + frame[52:]
+    passed_on(fast.xdp("xdp_lan", frame), frame)
+
+
+def test_unknown_watched_and_stack_sessions_go_on_unwritten(fast: Rig) -> None:
+    unknown = packets.udp(FLOW, b"x")
+    passed_on(fast.xdp("xdp_lan", unknown), unknown)
+    back = packets.udp(answer(FLOW, 40000), b"x")
+    passed_on(fast.xdp("xdp_wan", back), back)
+    open_session(fast, "tcp")
+    fast.lan(packets.tcp(FLOW, b"", "A"))
+    frame = packets.tcp(FLOW, b"x", "PA")
+    assert fast.xdp("xdp_lan", frame).action == XDP_REDIRECT
+    session = fast.session(FLOW, TCP)
+    assert session is not None
+    for name, value in (("alg", 1), ("flags", int(abi.SessionFlag.STACK)), ("state", int(abi.SessionState.DEAD))):
+        former = getattr(session, name)
+        setattr(session, name, value)
+        fast.gateway.sessions.put(session_key(FLOW, TCP), session)
+        passed_on(fast.xdp("xdp_lan", frame), frame)
+        setattr(session, name, former)
+
+
+def test_half_open_sessions_are_tcs(fast: Rig) -> None:
+    fast.lan(packets.tcp(FLOW, b"", "S"))
+    frame = packets.tcp(FLOW, b"", "A")
+    passed_on(fast.xdp("xdp_lan", frame), frame)
+
+
+def test_cut_at_every_length(fast: Rig) -> None:
+    open_session(fast, "tcp")
+    frame = packets.tcp(FLOW, b"payload", "PA")
+    for size in range(14, len(frame)):
+        passed_on(fast.xdp("xdp_lan", frame[:size]), frame[:size])
+
+
+def test_what_goes_on_is_translated_once_by_tc(fast: Rig) -> None:
+    open_session(fast, "tcp")
+    frame = packets.tcp(FLOW, b"", "FA")
+    handed = fast.xdp("xdp_lan", frame)
+    out = fast.lan(handed.data)
+    assert out.action == REDIRECT
+    packets.same(out.data, translated(frame, "tcp", ttl=63, source=(PUBLIC, 40000)))
+    assert out.action != SHOT
