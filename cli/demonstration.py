@@ -55,25 +55,26 @@ def run(lab: Lab, gateway: Gateway, server: str, progress: Callable[[Side, Mode,
     """An act per side and mode, in order."""
     content = os.urandom(SIZE)
     end = time.monotonic() + DEADLINE
-    for side in Side:
-        with Stage(lab, side, server) as stage:
-            for mode in Mode:
-                if time.monotonic() > end:
-                    yield late(side, mode)
-                    continue
-                yield act(stage, gateway, mode, content, progress)
+    with Observer(gateway) as observer:
+        for side in Side:
+            with Stage(lab, side, server) as stage:
+                for mode in Mode:
+                    in_time = time.monotonic() < end
+                    yield act(stage, observer, mode, content, progress) if in_time else late(side, mode)
 
 
-def act(stage: Stage, gateway: Gateway, mode: Mode, content: bytes, progress: Callable[[Side, Mode, str], None]) -> Act:
+def act(
+    stage: Stage, observer: Observer, mode: Mode, content: bytes, progress: Callable[[Side, Mode, str], None]
+) -> Act:
     """Down and up in one mode."""
     results: list[Result] = []
     problems: list[str] = []
-    with Observer(gateway) as observer:
-        for operation, word in ((Operation.GET, "down"), (Operation.PUT, "up")):
-            progress(stage.side, mode, word)
-            result = stage.trial("curl", mode, operation, content, SECONDS)
-            results.append(result)
-            problems += [f"{word}: {problem}" for problem in result.problems]
+    for operation, word in ((Operation.GET, "down"), (Operation.PUT, "up")):
+        progress(stage.side, mode, word)
+        result = stage.trial("curl", mode, operation, content, SECONDS)
+        results.append(result)
+        problems += [f"{word}: {problem}" for problem in result.problems]
+    observer.look()
     findings = [finding for result in results for finding in result.findings]
     first = findings[0] if findings else None
     if first is not None and observer.speaks:

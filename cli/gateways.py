@@ -11,6 +11,7 @@ import contextlib
 import shutil
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -52,6 +53,10 @@ class Gateway(abc.ABC):
 
     def ask(self, verb: str, args: dict[str, Any] | None = None) -> Any:
         """What the gateway says of itself; only algate has a voice."""
+        raise LabError(f"the {self.name} gateway has no verb {verb}")
+
+    def tell(self, verb: str) -> Iterator[Any]:
+        """What the gateway says as it happens; only algate has a voice."""
         raise LabError(f"the {self.name} gateway has no verb {verb}")
 
     def __enter__(self) -> Self:
@@ -182,6 +187,9 @@ class AlgateGateway(Gateway):
 
     def ask(self, verb: str, args: dict[str, Any] | None = None) -> Any:
         return control.request(self.run_dir, verb, args or {})
+
+    def tell(self, verb: str) -> Iterator[Any]:
+        return control.stream(self.run_dir, verb)
 
     def stop_daemon(self) -> int:
         """SIGTERM; programs and pins stay. Returns the exit status."""
