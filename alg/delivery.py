@@ -29,6 +29,8 @@ from .frames import ACK, FIN, PSH, RST, Header, build, read_header, readdress, t
 from .limits import Limits
 from .session import KIND, RAW_KIND, Session, Track
 
+FORGET_AT = 8  # chunks kept before acknowledged ones are looked for
+
 
 class Fresh:
     """What one round decided in a direction."""
@@ -54,7 +56,7 @@ class Delivery:
         fresh = (Fresh(), Fresh())
         answers: list[tuple[int, Answer]] = []
         for direction, flow in enumerate(session.flows):
-            # A replacement repeated under a folded shift would reach beyond what its receiver has: its decision goes first.
+            # Under a folded shift a repeated replacement would reach too far: its decision goes first.
             if flow.corrections.folds(flow.acked & MASK):
                 self.forget(session, direction, effects)
                 flow.corrections.fold(flow.acked & MASK)
@@ -73,6 +75,20 @@ class Delivery:
         for direction in (0, 1):
             if session.flows[direction].stream.pending:
                 self._promise(session, direction, effects)
+
+    def pass_whole(self, session: Session, cause: Segment, payload: bytes, effects: list[Effect]) -> None:
+        """The common case of settle(): the segment that came passes as it is."""
+        direction = cause.direction
+        flow = session.flows[direction]
+        flow.stream.next += len(payload)
+        chunk = flow.append(payload, None)
+        effects.append(PutAdjust(session.record()))
+        self.decide(session, direction, chunk, effects)
+        kind = KIND[direction]
+        end = cause.payload_offset + cause.payload_size
+        effects.append(Inject(kind, readdress(kind, cause.frame, cause.ip_offset, end)))
+        if len(flow.chunks) >= FORGET_AT:
+            self.forget(session, direction, effects)
 
     def decide(self, session: Session, direction: int, chunk: Chunk, effects: list[Effect]) -> None:
         """The decision of a chunk. What is refused gets none: each repetition shall come here and be acknowledged."""

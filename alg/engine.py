@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 
 from .corrections import MASK, distance
-from .delivery import Delivery
+from .delivery import FORGET_AT, Delivery
 from .effects import (
     EXPECT_OPEN,
     TRACK_SYN_IN,
@@ -50,13 +50,12 @@ from .frames import (
 )
 from .judgement import Judgement, OpenConversation
 from .limits import Limits
-from .model import Event
+from .model import Event, Pass
 from .repetition import Repetition
 from .session import KIND, Session, Track
 from .stream import AHEAD_MAX
 
 NEVER = float("inf")
-FORGET_AT = 8  # chunks kept before acknowledged ones are looked for
 GONE_MAX = 4096
 JUDGE_ROUNDS = 4
 BEHIND_MAX = 1 << 20  # bytes before the next expected one in which a segment is a repetition, not rubbish
@@ -139,7 +138,18 @@ class Engine:
             self._delivery.reset_seen(session, checked, effects)
             return effects
         session.poll = self._limits.poll_first
-        self._take(session, flow, checked, now, effects)
+        if not session.quiet_for(checked):
+            self._take(session, flow, checked, now, effects)
+        elif self._acceptable(session, flow, checked, 0):
+            payload = checked.frame[checked.payload_offset : checked.payload_offset + checked.payload_size]
+            actions = self._judgement.ask(session, checked.direction, payload, False, now, effects)
+            if len(actions) == 1 and actions[0] == Pass(len(payload)) and not session.passing:
+                self._delivery.pass_whole(session, checked, payload, effects)
+                self._arm(session, now + self._limits.idle)
+                return effects
+            flow.stream.accept(flow.stream.next, payload)
+            self._judgement.perform(session, flow, actions, now, effects)
+            self._judge_back(session, checked.direction, now, effects)
         return self._conclude(session, now, effects, checked)
 
     def data_syn(self, expectation: int, direction: int, frame: bytes, ip_offset: int, now: float) -> list[Effect]:
@@ -276,7 +286,8 @@ class Engine:
         if position < decided or position < flow.promised or flow.fin_released:
             self._repetition.retransmitted(session, segment, position, decided, effects)
         if fresh or (stream.ended and not flow.fin_released):
-            self._judge(session, segment.direction, now, effects)
+            if self._judgement.feed(session, segment.direction, now, effects):
+                self._judge_back(session, segment.direction, now, effects)
 
     def _acceptable(self, session: Session, flow: Flow, segment: Segment, offset: int) -> bool:
         """New bytes: is there room, and would the receiver take them? RFC 7323 section 5 (PAWS)."""
@@ -293,13 +304,12 @@ class Engine:
                     flow.ts_recent = stamps[0]
         return True
 
-    def _judge(self, session: Session, direction: int, now: float, effects: list[Effect]) -> None:
-        """Feed a direction; a verdict may be what the other direction's undecided bytes wait for, and back."""
+    def _judge_back(self, session: Session, direction: int, now: float, effects: list[Effect]) -> None:
+        """A verdict in a direction may be what the other one's undecided bytes wait for, and so on."""
         for _ in range(JUDGE_ROUNDS):
-            progress = self._judgement.feed(session, direction, now, effects)
             direction = 1 - direction
             flow = session.flows[direction]
-            if not progress or len(flow.stream.pending) == flow.judged:
+            if len(flow.stream.pending) == flow.judged or not self._judgement.feed(session, direction, now, effects):
                 break
 
     def _conclude(
@@ -322,11 +332,14 @@ class Engine:
         if session.passing and not session.bypassed:
             self._bypass(session, effects)
         if not session.bypassed:
-            due = self._repetition.arm(session, now)
-            if due < session.due:
-                session.due = due
-                heapq.heappush(self._timers, (due, session.info.session))
+            self._arm(session, self._repetition.arm(session, now))
         return effects
+
+    def _arm(self, session: Session, due: float) -> None:
+        """Look at the session at `due`, if nothing brings that about earlier."""
+        if due < session.due:
+            session.due = due
+            heapq.heappush(self._timers, (due, session.info.session))
 
     def _look(self, session: Session, now: float, effects: list[Effect]) -> None:
         """A session's timer: learn what was acknowledged, repeat what is owed, retry what was blocked."""

@@ -59,14 +59,32 @@ class Judgement:
         flow = session.flows[direction]
         before = flow.judged
         if session.conversation is not None and not session.passing:
-            end = flow.stream.ended
-            try:
-                actions = session.conversation.feed(session.side(direction), flow.undecided(), now, end=end)
-                self._perform(session, flow, actions, now, effects)
-            except Exception as error:  # as above
-                self.failed(session, error, effects)
-        self.sweep(session)
+            actions = self.ask(session, direction, flow.undecided(), flow.stream.ended, now, effects)
+            self.perform(session, flow, actions, now, effects)
+        else:
+            self.sweep(session)
         return flow.judged > before
+
+    def ask(
+        self, session: Session, direction: int, data: bytes, end: bool, now: float, effects: list[Effect]
+    ) -> Sequence[Action]:
+        """What the conversation says of undecided bytes."""
+        assert session.conversation is not None
+        try:
+            return session.conversation.feed(session.side(direction), data, now, end=end)
+        except Exception as error:  # as above
+            self.failed(session, error, effects)
+            return ()
+
+    def perform(
+        self, session: Session, flow: Flow | None, actions: Sequence[Action], now: float, effects: list[Effect]
+    ) -> None:
+        """Carry out what a conversation said; `flow`: whose bytes its verdicts are about."""
+        try:
+            self._perform(session, flow, actions, now, effects)
+        except Exception as error:  # as above
+            self.failed(session, error, effects)
+        self.sweep(session)
 
     def sweep(self, session: Session) -> None:
         """Pass what nobody will judge: all of a passing session, the rest before a FIN."""
@@ -84,10 +102,10 @@ class Judgement:
             return
         try:
             actions = session.conversation.outcome(tag, outcome, now)
-            self._perform(session, None, actions, now, effects)
         except Exception as error:  # as above
             self.failed(session, error, effects)
-        self.sweep(session)
+            actions = ()
+        self.perform(session, None, actions, now, effects)
 
     def failed(self, session: Session, error: Exception, effects: list[Effect]) -> None:
         """Follow the policy for a plug-in that broke: no expectation of its survives."""

@@ -13,6 +13,7 @@ from . import held
 from .corrections import MASK
 from .effects import (
     ADJUST_BYPASS,
+    DIGEST_MAX,
     INJECT_IN,
     INJECT_OUT,
     INJECT_RAW_IN,
@@ -23,12 +24,13 @@ from .effects import (
     TRACK_SYN_OUT,
     TRACK_TIMESTAMPS,
     AdjustRecord,
+    Segment,
     SessionInfo,
     TrackView,
 )
 from .expectations import Book
 from .flow import Flow
-from .frames import Header
+from .frames import FIN, URG, Header
 from .model import Control, Conversation, EndPoint, Side
 
 KIND = (INJECT_OUT, INJECT_IN)
@@ -97,6 +99,22 @@ class Session:
         self.timestamps = bool(track.flags & TRACK_TIMESTAMPS)
         if track.flags & TRACK_SYN_OUT and track.flags & TRACK_SYN_IN:
             self.mss = track.mss
+
+    def quiet_for(self, segment: Segment) -> bool:
+        """The common case: the segment continues its stream, and nothing waits, is owed or ends in either direction."""
+        flow, back = self.flows[segment.direction], self.flows[1 - segment.direction]
+        stream, size = flow.stream, segment.payload_size
+        return (
+            0 < size <= DIGEST_MAX
+            and segment.seq == stream.next & MASK
+            and not segment.tcp_flags & (FIN | URG)
+            and not (stream.pending or stream.later or back.stream.pending or flow.fin_released or self.passing)
+            and not (flow.stored or back.stored or flow.answers or back.answers)
+            and stream.fin is None
+            and self.mss is not None
+            and size <= self.mss[1 - segment.direction] - 40
+            and not flow.corrections.items
+        )
 
     def record(self) -> AdjustRecord:
         """The adjust record as it stands."""
