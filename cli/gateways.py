@@ -146,7 +146,7 @@ class AlgateGateway(Gateway):
         config: str = "",
         datapath: str | None = None,
         options: tuple[str, ...] = (),
-        wait: float = 30.0,
+        wait: float = 60.0,
     ) -> None:
         super().__init__(lab, forwards)
         self.config = config
