@@ -155,6 +155,7 @@ def _clang_output() -> Iterator[Callable[[], str]]:
     """Catches what clang and the verifier print to descriptor 2: the exception alone says only that it failed."""
     with tempfile.TemporaryFile() as spool:
         saved = os.dup(2)
+        dismiss = _post_witness(spool.fileno(), saved)
         os.dup2(spool.fileno(), 2)
 
         def said() -> str:
@@ -166,6 +167,26 @@ def _clang_output() -> Iterator[Callable[[], str]]:
         finally:
             os.dup2(saved, 2)
             os.close(saved)
+            dismiss()
+
+
+def _post_witness(spool: int, stderr: int) -> Callable[[], None]:
+    """LLVM ends the whole process on some errors (a stack beyond 512 bytes): a child then prints what was caught."""
+    life, alive = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(alive)
+        if not os.read(life, 1):
+            os.write(stderr, b"algate: the compiler gave up: " + os.pread(spool, 65536, 0))
+        os._exit(0)
+    os.close(life)
+
+    def dismiss() -> None:
+        os.write(alive, b"k")
+        os.close(alive)
+        os.waitpid(child, 0)
+
+    return dismiss
 
 
 def _first_error(text: str, fallback: str) -> str:
