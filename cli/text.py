@@ -59,7 +59,7 @@ def field(value: object) -> str:
         case bool():
             return "true" if value else "false"
         case float():
-            return f"{value:.3f}"
+            return f"{value:.6f}".rstrip("0").rstrip(".")
         case list() | tuple():
             return ",".join(field(one) for one in value)
         case _:
