@@ -13,6 +13,7 @@ from .corrections import MASK, distance
 from .digest import digest, sum_change
 from .effects import (
     DIGEST_MAX,
+    HELD_MAX,
     VERDICT_PASS,
     VERDICT_REPLACE,
     DropDecisions,
@@ -114,10 +115,10 @@ class Delivery:
     def store(self, session: Session, direction: int, effects: list[Effect]) -> None:
         """Make what is stored equal to what is owed."""
         flow = session.flows[direction]
-        if not flow.stored and not flow.answers and flow.promised <= flow.acked:
-            return
         data = held.pack(flow)
-        if data:
+        if len(data) > HELD_MAX:
+            self._counts["held-limit"] += 1
+        elif data:
             effects.append(KeepHeld(session.info.session, direction, data))
         elif flow.stored:
             effects.append(DropHeld(session.info.session, direction))
@@ -199,12 +200,14 @@ class Delivery:
         answers: list[tuple[int, Answer]],
         limits: tuple[int, int],
     ) -> bool:
-        """One round over both directions. True if a refusal went through, which may free what stood behind it."""
+        """One round over both directions. True if anything moved, which may free what waits for it."""
         progress = False
         for direction in (0, 1):
             flow = session.flows[direction]
             if flow.spans:
-                fresh[direction].chunks += flow.commit(limits[direction])
+                made = flow.commit(limits[direction])
+                fresh[direction].chunks += made
+                progress |= bool(made)
             if flow.spans and flow.spans[0].answer is not None:
                 progress |= self._refuse(session, direction, fresh[direction], answers)
             if flow.stream.ended and not flow.stream.pending and not flow.fin_released:

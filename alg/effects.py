@@ -25,7 +25,7 @@ EXPECT_PENDING, EXPECT_OPEN = 1, 2  # enum expectation_state
 SESSION_FORWARD = 1  # enum session_flag
 DIGEST_MAX = 1536
 REPLACEMENT_MAX = 1536
-HELD_MAX = 16384  # bytes that KeepHeld may carry
+HELD_MAX = 65536  # bytes that KeepHeld may carry
 
 
 class SessionKey(NamedTuple):
@@ -202,7 +202,7 @@ class Inject(NamedTuple):
 
 
 class KeepHeld(NamedTuple):
-    """Store what the gateway owes a receiver where a restart finds it (at most HELD_MAX bytes)."""
+    """Store what a restart must know of a direction (at most HELD_MAX bytes), instead of what was stored before."""
 
     session: int
     direction: int

@@ -104,8 +104,10 @@ class Engine:
         session = self._open(info, self._adjust(info.session) or self._first_record(info.session), held, effects)
         self._begin(session)
         session.poll = self._limits.poll_first
-        for direction in (0, 1):
-            if session.flows[direction].stream.pending:
+        for direction, flow in enumerate(session.flows):
+            for chunk in flow.chunks:
+                self._delivery.decide(session, direction, chunk, effects)
+            if flow.stream.pending:
                 self._judgement.feed(session, direction, now, effects)
         return self._conclude(session, now, effects)
 
@@ -285,9 +287,9 @@ class Engine:
             stream.finish(position + size)
         if position < decided or position < flow.promised or flow.fin_released:
             self._repetition.retransmitted(session, segment, position, decided, effects)
-        if fresh or (stream.ended and not flow.fin_released):
-            if self._judgement.feed(session, segment.direction, now, effects):
-                self._judge_back(session, segment.direction, now, effects)
+        complete = fresh or (stream.ended and not flow.fin_released)
+        if complete and self._judgement.feed(session, segment.direction, now, effects):
+            self._judge_back(session, segment.direction, now, effects)
 
     def _acceptable(self, session: Session, flow: Flow, segment: Segment, offset: int) -> bool:
         """New bytes: is there room, and would the receiver take them? RFC 7323 section 5 (PAWS)."""
@@ -327,7 +329,7 @@ class Engine:
         for direction, flow in enumerate(session.flows):
             if len(flow.chunks) >= FORGET_AT:
                 self._delivery.forget(session, direction, effects)
-            if flow.stored and flow.promised <= flow.acked and not flow.answers:
+            if flow.stored and not flow.indebted:
                 self._delivery.store(session, direction, effects)
         if session.passing and not session.bypassed:
             self._bypass(session, effects)
@@ -351,8 +353,7 @@ class Engine:
         session.poll = min(2 * session.poll, self._limits.poll_max)
         for direction, flow in enumerate(session.flows):
             flow.acknowledge(track.acked[direction])
-            if any(chunk.new == b"" for chunk in self._delivery.forget(session, direction, effects)):
-                self._delivery.acknowledge(session, direction, effects)
+            self._delivery.forget(session, direction, effects)
         session.reset = session.reset or self._repetition.owed(session, now, track, effects)
         self._conclude(session, now, effects)
 

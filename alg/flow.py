@@ -12,6 +12,8 @@ from typing import NamedTuple
 from .corrections import MASK, Corrections, distance
 from .stream import Stream
 
+RESUME_MAX = 1 << 20  # bytes decided and unacknowledged that a restart believes in
+
 
 class SplitError(ValueError):
     """A replacement so much longer than what it replaces that no segments can carry it."""
@@ -51,6 +53,7 @@ class Flow:
         "corrections",
         "decided",
         "fin_released",
+        "heard",
         "judged",
         "owed_from",
         "owed_since",
@@ -58,6 +61,7 @@ class Flow:
         "resend_at",
         "resend_delay",
         "resends",
+        "resumed",
         "retained",
         "spans",
         "started",
@@ -72,6 +76,8 @@ class Flow:
         self.stream = Stream(0)
         self.decided = 0
         self.acked = 0
+        self.heard = 0  # acked by the kernel's account, which sees a refusal acknowledged only with what follows it
+        self.resumed = 0  # decided, without `chunks` telling how, when another helper was taken over from
         self.judged = 0  # pending bytes with a verdict
         self.spans: list[Span] = []
         self.chunks: list[Chunk] = []  # decided, not yet known to be acknowledged
@@ -93,7 +99,7 @@ class Flow:
         """Begin at a sequence number: what lies before it is not ours."""
         self.started = True
         self.stream = Stream(seq)
-        self.decided = self.acked = self.promised = seq
+        self.decided = self.acked = self.heard = self.promised = seq
 
     @property
     def quiet(self) -> bool:
@@ -234,13 +240,38 @@ class Flow:
     def acknowledge(self, seq: int) -> None:
         """The receiver has everything before `seq` (sender's 32-bit number)."""
         position = self.decided + distance(seq, self.decided & MASK)
-        if not self.acked < position <= self.decided + 1:
+        if not self.heard < position <= self.decided + 1:
             return
-        self.acked = position
+        self.heard = position
+        self.acked = max(self.acked, position)
         if position > self.decided and not self.stream.pending:
             # A FIN at the decided end passes the kernel without coming here.
             self.stream.fin, self.fin_released = self.decided, True
         self._skip_refused()
+
+    def resume(self, acked: int) -> None:
+        """After a restart: what the receiver had acknowledged of what was decided then."""
+        position = self.decided + distance(acked, self.decided & MASK)
+        if self.decided - RESUME_MAX < position < self.decided:
+            self.acked = self.heard = position
+            self._skip_refused()
+
+    def recall(self, start: int, data: bytes, limit: int) -> None:
+        """Bytes decided before a restart come again: what isn't among `chunks` passes, being in no log."""
+        stop = min(start + len(data), self.resumed)
+        at = max(start, self.heard)
+        gaps = []
+        for chunk in self.chunks:
+            if chunk.end > at:
+                gaps.append((at, min(chunk.start, stop)))
+                at = chunk.end
+        gaps.append((at, stop))
+        for first, last in gaps:
+            for piece in range(first, last, limit):
+                old = data[piece - start : min(piece + limit, last) - start]
+                self.chunks.append(Chunk(piece, piece + len(old), old, None))
+                self.retained += len(old)
+        self.chunks.sort()
 
     def _skip_refused(self) -> None:
         """Nothing of a refused chunk is sent on, so who has all before it has it too."""
@@ -259,13 +290,26 @@ class Flow:
         """Forget the chunks that the receiver has acknowledged wholly, and return them."""
         count = 0
         for chunk in self.chunks:
-            if chunk.end > self.acked:
+            if chunk.end > (self.heard if chunk.new == b"" else self.acked):
                 break
             self.retained -= len(chunk.old)
             count += 1
         done = self.chunks[:count]
         del self.chunks[:count]
         return done
+
+    def logged(self) -> list[Chunk]:
+        """Chunks that a restart must know: those owed, and all that don't pass until they can't be repeated any more."""
+        return [
+            c
+            for c in self.chunks
+            if c.end > (self.heard if c.new == b"" else self.acked) and (c.new is not None or c.start < self.promised)
+        ]
+
+    @property
+    def indebted(self) -> bool:
+        """Whether there is anything that a restart must know."""
+        return bool(self.answers or self.promised > self.decided or self.logged())
 
     def owed(self) -> list[Chunk]:
         """Decided chunks with promised bytes that the receiver lacks: the sender won't repeat them."""

@@ -1,7 +1,7 @@
-"""What the gateway owes to a receiver, as bytes that survive the helper.
+"""What a restart must know of a direction, as bytes that survive the helper.
 
-The law of this file: one format, written by pack() and read by restore(). It is stored before the acknowledgement that
-makes the debt, and before the adjust record that changes it: it may be newer than the record, never older.
+The law of this file: one format, written by pack() and read by restore(). It is stored before the acknowledgement or the
+adjust record that it is about: it may be newer than the record, never older. What is in neither passes.
 """
 
 from __future__ import annotations
@@ -12,73 +12,70 @@ from typing import Final
 from .corrections import MASK, Correction, Corrections, distance
 from .flow import Answer, Chunk, Flow
 
-_HEAD: Final = struct.Struct("=IIHHH")  # start, promised, chunks, size of held bytes, answers
-_CHUNK: Final = struct.Struct("=HH")  # size, size of its replacement or _PASSES
+_HEAD: Final = struct.Struct("=IIHHH")  # promised, start of the held bytes, their size, chunks, answers
+_CHUNK: Final = struct.Struct("=IHH")  # start, size, size of its replacement or _PASSES
 _ANSWER: Final = struct.Struct("=IH")  # receiver's sequence number, size
 _PASSES: Final = 0xFFFF
 
 
 def pack(flow: Flow) -> bytes:
-    """What is owed in this direction: decided chunks, bytes without a decision, answers. Empty if nothing."""
-    owed = flow.owed()
-    held = bytes(flow.stream.pending[: max(0, flow.promised - flow.decided)])
-    if not owed and not held and not flow.answers:
+    """Decided chunks that don't pass or are owed, acknowledged bytes without a decision, answers. Empty if nothing."""
+    if not flow.indebted:
         return b""
-    start = owed[0].start if owed else flow.decided
-    parts = [_HEAD.pack(start & MASK, flow.promised & MASK, len(owed), len(held), len(flow.answers))]
-    for chunk in owed:
-        parts.append(_CHUNK.pack(len(chunk.old), _PASSES if chunk.new is None else len(chunk.new)))
-        parts += [chunk.old, chunk.new or b""]
-    parts.append(held)
+    chunks = flow.logged()
+    held = bytes(flow.stream.pending[: max(0, flow.promised - flow.decided)])
+    parts = [_HEAD.pack(flow.promised & MASK, flow.decided & MASK, len(held), len(chunks), len(flow.answers)), held]
+    for chunk in chunks:
+        size = _PASSES if chunk.new is None else len(chunk.new)
+        parts += [_CHUNK.pack(chunk.start & MASK, len(chunk.old), size), chunk.old, chunk.new or b""]
     for answer in flow.answers:
         parts += [_ANSWER.pack(answer.wire, len(answer.data)), answer.data]
     return b"".join(parts)
 
 
-def restore(flow: Flow, decided: int, base: int, corrections: tuple[Correction, ...], held: bytes = b"") -> None:
-    """Set a fresh flow up from the session's adjust record and what pack() made. struct.error if `held` is broken.
-
-    A chunk that the record doesn't know yet was never released: its bytes are undecided once more.
-    """
+def restore(flow: Flow, decided: int, base: int, corrections: tuple[Correction, ...], stored: bytes = b"") -> None:
+    """Set a fresh flow up from the session's adjust record and what pack() made. struct.error if that is broken."""
     flow.corrections = Corrections(base, corrections)
     flow.start(decided)
-    if not held:
+    flow.resumed = decided
+    if not stored:
         return
-    start, promised, chunks, size, answers = _HEAD.unpack_from(held)
-    at = _HEAD.size
-    first = decided + distance(start, decided)
-    if first > decided:
-        return
-    flow.decided = flow.acked = flow.stream.next = first
+    promised, start, size, chunks, answers = _HEAD.unpack_from(stored)
+    at = _HEAD.size + size
     for _ in range(chunks):
-        length, new_length = _CHUNK.unpack_from(held, at)
-        at += _CHUNK.size
-        old = held[at : at + length]
-        at += length
-        new = None
-        if new_length != _PASSES:
-            new = held[at : at + new_length]
-            at += new_length
-        _restore_chunk(flow, decided, old, new)
-    flow.stream.pending += held[at : at + size]
-    flow.stream.next += size
-    at += size
+        at = _restore_chunk(flow, stored, at)
+    if (start - flow.stream.next) & MASK == 0:
+        _undecided(flow, stored[_HEAD.size : _HEAD.size + size])
     flow.promised = decided + distance(promised, decided)
     for _ in range(answers):
-        wire, length = _ANSWER.unpack_from(held, at)
+        wire, length = _ANSWER.unpack_from(stored, at)
         at += _ANSWER.size
-        if distance(wire, flow.corrections.shift(flow.decided & MASK)) < 0:
-            flow.answers.append(Answer(wire, held[at : at + length]))
+        # One that the record doesn't know was never sent: its question will be asked again.
+        if distance(wire, flow.corrections.shift(decided)) < 0:
+            flow.answers.append(Answer(wire, stored[at : at + length]))
         at += length
     flow.stored = True
 
 
-def _restore_chunk(flow: Flow, decided: int, old: bytes, new: bytes | None) -> None:
-    end = flow.stream.next + len(old)
-    if end <= decided:
-        flow.chunks.append(Chunk(flow.decided, end, old, new))
-        flow.retained += len(old)
-        flow.decided = end
-    else:
-        flow.stream.pending += old
-    flow.stream.next = end
+def _restore_chunk(flow: Flow, stored: bytes, at: int) -> int:
+    """A chunk that the record doesn't know was never released: its bytes are undecided once more."""
+    seq, size, new_size = _CHUNK.unpack_from(stored, at)
+    at += _CHUNK.size
+    old = stored[at : at + size]
+    at += size
+    new = None
+    if new_size != _PASSES:
+        new = stored[at : at + new_size]
+        at += new_size
+    start = flow.decided + distance(seq, flow.decided & MASK)
+    if start + size <= flow.decided:
+        flow.chunks.append(Chunk(start, start + size, old, new))
+        flow.retained += size
+    elif start == flow.stream.next:
+        _undecided(flow, old)
+    return at
+
+
+def _undecided(flow: Flow, data: bytes) -> None:
+    flow.stream.pending += data
+    flow.stream.next += len(data)

@@ -9,7 +9,7 @@ from collections import Counter
 
 from .corrections import MASK, distance
 from .delivery import Delivery
-from .effects import Effect, Inject, Segment, TrackView
+from .effects import DIGEST_MAX, Effect, Inject, Segment, TrackView
 from .flow import Chunk, Flow
 from .frames import ACK, FIN, RST, URG, build, read_header, readdress, tcp_offset
 from .limits import Limits
@@ -36,6 +36,10 @@ class Repetition:
         self._counts["retransmitted"] += 1
         if flow.promised > flow.decided and position < flow.promised and end > flow.decided:
             self._delivery.acknowledge(session, direction, effects)
+        if position < flow.resumed:
+            limit = min(DIGEST_MAX, session.segment_limit(direction, 12, 0))
+            start = cause.payload_offset
+            flow.recall(position, cause.frame[start : start + cause.payload_size], limit)
         lacking = flow.overlapping(position, min(end, decided))
         header = read_header(cause.frame, cause.ip_offset)
         for chunk in lacking:
@@ -49,7 +53,10 @@ class Repetition:
             else:
                 self._delivery.send_chunk(flow, direction, chunk, header, effects, push=chunk is lacking[-1])
         if not lacking and position < decided and end <= max(flow.acked, flow.promised):
-            self._delivery.send_empty(direction, header, cause.seq, ACK, effects)
+            if end > flow.heard:  # the receiver never saw what was refused: it can't acknowledge it by itself
+                self._delivery.acknowledge(session, direction, effects)
+            else:
+                self._delivery.send_empty(direction, header, cause.seq, ACK, effects)
         if cause.tcp_flags & FIN and flow.fin_released and not any(c.end == flow.stream.fin for c in lacking):
             self._delivery.send_empty(direction, header, flow.decided & MASK, ACK | FIN, effects)
 

@@ -91,8 +91,8 @@ class Session:
         for direction, seen in enumerate((TRACK_SYN_OUT, TRACK_SYN_IN)):
             flow = self.flows[direction]
             if flow.started:
-                continue
-            if track.flags & seen:
+                flow.resume(track.acked[direction])
+            elif track.flags & seen:
                 flow.start((track.isn[direction] + 1) & MASK)
             else:
                 flow.decided = flow.acked = track.acked[direction]

@@ -192,4 +192,4 @@ class Lab:
 
     def _owes(self) -> bool:
         session = self.engine._sessions.get(self.kernel.info.session)
-        return session is not None and not session.bypassed and any(f.owed() or f.answers for f in session.flows)
+        return session is not None and not session.bypassed and any(f.owed() or f.answers or f.spans for f in session.flows)
