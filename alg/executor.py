@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from algate.alg import effects as fx
+from algate.alg.model import Address
 from algate.alg.ports import KernelPorts
 from algate.alg.punts import pack_key
 from algate.bpf import abi, syscall
@@ -45,6 +46,7 @@ class Executor:
         self._inject = inject
         self._announce = announce
         self.keys: dict[int, bytes] = {}  # session id -> packed session key
+        self.publics: dict[int, Address] = {}  # session id -> its public address
         self.outcomes: Counter[str] = Counter()
         self.failures: Counter[str] = Counter()
         self._held: dict[tuple[int, int], list[bytes]] = {}
@@ -98,8 +100,10 @@ class Executor:
         inbound = one.direction == fx.IN
         to = one.to.ip.packed, one.to.port.to_bytes(2, "big")
         key = _EXPECTATION_KEY.pack(one.from_ip or NO_IP, *to, one.proto, one.direction)
-        place = self._ports.place(one.to.ip) if inbound else 0
-        row = port_row(place or 0, one.proto, one.to.port) if inbound else 0
+        # Outbound: port 0 of the control session's public address, which the data connection must have too.
+        public = one.to.ip if inbound else self.publics.get(one.session)
+        place = self._ports.place(public) if public is not None else 0
+        row = port_row(place or 0, one.proto, one.to.port if inbound else 0)
         inside_ip, inside_port = (one.inside.ip.packed, one.inside.port) if one.inside else (NO_IP, 0)
         expires = (int(one.expires * 1e9) >> abi.TICK_SHIFT) & 0xFFFFFFFF
         flags = abi.ExpectationFlag.PERSISTENT if one.persistent else 0

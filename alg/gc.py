@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from algate.alg.listing import WRAP, now_tick, timeout_kind
 from algate.bpf import abi
-from algate.bpf.control import Control
+from algate.bpf.control import AGED_ROWS, Control
 from algate.bpf.loader import Gateway
 
 KEY = 16
@@ -66,6 +66,23 @@ class Sweep:
                 identity = int.from_bytes(values[at + ID_AT : at + ID_AT + 8], "little")
                 self.control_ids[identity] = keys[place * KEY : place * KEY + KEY]
         return expired
+
+    def age_ports(self) -> Iterator[None]:
+        """Have the kernel look at every group of ports of which the bitmap says that some are taken."""
+        groups: set[int] = set()
+        words = AGED_ROWS // 64
+        for keys, values, count in self._gateway.port_bits.chunks():
+            for place in range(count):
+                if values[place * 8 : place * 8 + 8] != bytes(8):
+                    at = int.from_bytes(keys[place * 4 : place * 4 + 4], "little")
+                    block, word = divmod(at, abi.BITMAP_BLOCK)
+                    if word < abi.BITMAP_WORDS:
+                        groups.add((block << 16) + word // words * AGED_ROWS)
+            yield
+        for number, row in enumerate(sorted(groups)):
+            self._control.age_ports(row)
+            if number % 32 == 31:
+                yield
 
     def _refresh_parents(self) -> None:
         """A control session lives as long as one of its data connections does (FTP-73)."""

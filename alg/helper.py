@@ -10,6 +10,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Mapping
+from ipaddress import IPv4Address, ip_address
 
 from algate.alg import punts
 from algate.alg.config import Config
@@ -22,6 +23,7 @@ from algate.alg.metrics import Metrics
 from algate.alg.model import Control, Conversation, ProtocolPlugin, Side
 from algate.alg.ports import KernelPorts
 from algate.alg.punts import Punt
+from algate.alg.refusals import Refusals, unreachable
 from algate.alg.tap import Tap
 from algate.bpf import abi
 from algate.bpf.control import Control as ControlProgram
@@ -51,6 +53,8 @@ class Helper:
         self._plugins = {plugin.number: plugin for plugin in plugins.values()}
         self._events = events
         self._infos: dict[int, SessionInfo] = {}
+        self.refusals = Refusals()
+        self.gateway_address: IPv4Address | None = None
         self.tap = Tap()
         self.executor = Executor(gateway, control, ports, self.tap.write, self._announce)
         self.engine = Engine(self._open, ports, self.executor.track, self.executor.adjust, secret, Limits())
@@ -89,6 +93,9 @@ class Helper:
             if punt is None:
                 self.broken += 1
                 return
+            if punt.kind == abi.PuntKind.REFUSED:
+                self._tell_refused(punt)
+                return
             self._know(punt.info)
             self.executor.carry_out(self._dispatch(punt))
             if punt.segment is not None and self.metrics is not None:
@@ -97,10 +104,21 @@ class Helper:
             self.broken += 1
             log.exception("a punt could not be handled")
 
+    def _tell_refused(self, punt: Punt) -> None:
+        """Tell an inside host that its new session was refused, and the log once a minute."""
+        reason = abi.reasons()[punt.reason][0]
+        self.refusals.note(reason)
+        sender = self.gateway_address
+        if sender is not None:
+            frame = unreachable(punt.frame, punt.ip_offset, sender)
+            if frame is not None:
+                self.tap.write(frame)
+
     def _know(self, info: SessionInfo) -> None:
         if info.session not in self._infos:
             self._infos[info.session] = info
             self.executor.keys[info.session] = punts.pack_key(info.key)
+            self.executor.publics[info.session] = ip_address(info.public_ip)
 
     def _dispatch(self, punt: Punt) -> list[Effect]:
         if punt.segment is not None:
@@ -146,6 +164,7 @@ class Helper:
             self.executor.carry_out(self.engine.ended(number, now()))
             del self._infos[number]
             self.executor.keys.pop(number, None)
+            self.executor.publics.pop(number, None)
 
     def counts(self) -> Counter[str]:
         """Reasons of the engine and failures of the executor."""

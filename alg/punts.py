@@ -29,6 +29,7 @@ class Punt(NamedTuple):
     ip_offset: int
     frame: bytes
     segment: Segment | None
+    reason: int = 0  # PUNT_REFUSED: the drop reason
 
 
 def pack_key(key: SessionKey) -> bytes:
@@ -64,4 +65,4 @@ def parse(sample: bytes) -> Punt | None:
         segment = Segment(
             info, direction, seq, frame, ip_offset, payload_offset, payload_size, tcp_flags, (acked_out, acked_in)
         )
-    return Punt(kind, time, info, expectation, direction, ip_offset, frame, segment)
+    return Punt(kind, time, info, expectation, direction, ip_offset, frame, segment, seq)

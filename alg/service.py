@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from importlib import metadata
 from ipaddress import IPv4Address
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -234,6 +235,7 @@ class Service:
         settings.write_services(gateway, self.config, self.plugins)
         self.forwards.sync(self.config.forwards, len(self.addresses))
         self._ports.addresses = list(self.addresses)
+        self._helper.gateway_address = next((one.ip for lan in self.lans for one in lan.addresses), None)
 
     def _beat(self) -> None:
         self.gateway.heartbeat.put(0, time.clock_gettime_ns(time.CLOCK_MONOTONIC) >> abi.TICK_SHIFT)
@@ -274,7 +276,7 @@ class Service:
         t = self.config.timeouts
         while not await self._sleep(min(SWEEP_MOST, max(SWEEP_LEAST, min(t.udp, t.icmp, t.tcp_transitory) / 4))):
             sweep = Sweep(self.gateway, self._control)
-            for _ in sweep.run():
+            for _ in chain(sweep.run(), sweep.age_ports()):
                 await asyncio.sleep(0)
             self.by_state = Counter({STATE_NAMES[state]: number for state, number in sweep.by_state.items()})
             if self._helper is not None:

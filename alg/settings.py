@@ -44,8 +44,17 @@ def _flags(config: Config) -> int:
         flag.FAIL_OPEN: config.alg.fail == "open",
         flag.ALLOW_LIST: bool(config.firewall.allow_out),
         flag.SHORTCUT: True,
+        flag.EXEMPT: bool(nat.exempt),
     }
     return sum(int(bit) for bit, wanted in chosen.items() if wanted)
+
+
+def _mss_clamp(config: Config, wan: Device) -> int:
+    """Bytes, 0: off. "auto": what fits into the WAN's MTU behind 40 bytes of headers (RFC 9293 section 3.7.1)."""
+    wanted = config.nat.mss_clamp
+    if isinstance(wanted, int):
+        return wanted
+    return wan.mtu - 40 if wanted == "auto" else 0
 
 
 def _timeouts(config: Config) -> list[int]:
@@ -62,7 +71,7 @@ def write_config(
     value = abi.Config(
         secret=secret, wan=wan.index, tap=tap, flags=_flags(config), public_count=len(addresses),
         port_first=nat.ports.first, port_last=nat.ports.last,
-        mss_clamp=nat.mss_clamp if isinstance(nat.mss_clamp, int) else 0,
+        mss_clamp=_mss_clamp(config, wan),
         helper_timeout=ticks(config.alg.helper_timeout), hold_down=ticks(nat.hold_down) if nat.hold_down else 0,
         max_sessions_per_host=nat.max_sessions_per_host, max_ports_per_host=nat.max_ports_per_host,
         new_sessions_per_second=nat.new_sessions_per_second,
@@ -88,6 +97,12 @@ def write_services(gateway: Gateway, config: Config, plugins: dict[str, Protocol
             for port in policy.ports or plugin.default_ports:
                 wanted[(PROTO[plugin.transport], port)] = plugin.number
     _replace(gateway.alg_ports, wanted)
+    networks = {(one.prefixlen, abi.ip_to_be32(one.network_address)) for one in config.nat.exempt}
+    for length, address in networks:
+        gateway.exempt.put(abi.ExemptKey(prefix_len=length, address=address), 1)
+    for key, _ in list(gateway.exempt.items()):
+        if (key.prefix_len, key.address) not in networks:
+            gateway.exempt.delete(key)
     _replace(gateway.allow_out, {(PROTO[one.proto], one.port): 1 for one in config.firewall.allow_out})
 
 

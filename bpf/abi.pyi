@@ -36,6 +36,9 @@ REPLACEMENT_MAX: int
 PUNT_FRAME_MAX: int
 CONTROL_BATCH: int
 PORTS_PER_ADDRESS: int
+BITMAP_WORDS: int
+BITMAP_BLOCK: int
+EXEMPT_ROW: int
 
 class Direction(enum.IntEnum):
     OUT = 0
@@ -69,6 +72,7 @@ class SessionFlag(enum.IntFlag):
     EXPECTED = 8
     STACK = 16
     HAIRPIN = 32
+    PEER = 64
 
 class TimeoutKind(enum.IntEnum):
     TCP_OPENING = 0
@@ -123,6 +127,7 @@ class PuntKind(enum.IntEnum):
     EXPECT_USED = 3
     OPENED = 4
     TAIL = 5
+    REFUSED = 6
 
 class InjectKind(enum.IntEnum):
     OUT = 18
@@ -139,7 +144,7 @@ class ConfigFlag(enum.IntFlag):
     FAIL_OPEN = 32
     ALLOW_LIST = 64
     SHORTCUT = 128
-    INSIDE_STATIC = 256
+    EXEMPT = 256
 
 class Counter(enum.IntEnum):
     PACKETS_OUT = 0
@@ -160,6 +165,11 @@ class Counter(enum.IntEnum):
     FAIL_OPEN = 15
     SESSIONS_ENDED = 16
     ALG_SEGMENTS = 17
+    PORT_TRIES_1 = 18
+    PORT_TRIES_2 = 19
+    PORT_TRIES_4 = 20
+    PORT_TRIES_MORE = 21
+    HAIRPINS = 22
 
 COUNTER_COUNT: int
 
@@ -169,6 +179,8 @@ class Stage(enum.IntEnum):
     ALG = 2
     ICMP = 3
     FRAGMENT = 4
+    HAIRPIN = 5
+    LEAVE = 6
 
 STAGE_COUNT: int
 
@@ -179,6 +191,7 @@ class ControlOp(enum.IntEnum):
     KILL = 4
     REFRESH = 5
     BYPASS = 6
+    AGE_PORTS = 7
 
 class SessionKey(Layout):
     inside_ip: int
@@ -550,6 +563,48 @@ class Config(Layout):
         max_ports_per_host: int = ...,
         new_sessions_per_second: int = ...,
         pad2: int = ...,
+    ) -> None: ...
+
+class Host(Layout):
+    sessions: int
+    ports: int
+    credit: int
+    stamp: int
+    pad: int
+    def __init__(
+        self,
+        *,
+        sessions: int = ...,
+        ports: int = ...,
+        credit: int = ...,
+        stamp: int = ...,
+        pad: int = ...,
+    ) -> None: ...
+
+class PeerKey(Layout):
+    inside_ip: int
+    remote_ip: int
+    inside_port: int
+    proto: int
+    pad: int
+    def __init__(
+        self,
+        *,
+        inside_ip: int = ...,
+        remote_ip: int = ...,
+        inside_port: int = ...,
+        proto: int = ...,
+        pad: int = ...,
+    ) -> None: ...
+
+class ExemptKey(Layout):
+    prefix_len: int
+    address: int
+    def __init__(
+        self,
+        *,
+        prefix_len: int = ...,
+        address: int = ...,
     ) -> None: ...
 
 class FragmentKey(Layout):

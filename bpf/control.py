@@ -15,6 +15,8 @@ _HEAD = struct.Struct("=IIIiQQ")
 _ETHERNET = bytes(14)
 _KEY_SIZE = 16
 _SIZE = _HEAD.size + _KEY_SIZE * abi.CONTROL_BATCH
+AGED_ROWS = 256  # of `ports` that one AGE_PORTS looks at
+TRIES = 32  # at a public port; each finds one if the bitmap shows any
 CLASS_OF = {6: abi.ProtoClass.TCP, 17: abi.ProtoClass.UDP, 1: abi.ProtoClass.ICMP}
 
 
@@ -52,8 +54,19 @@ class Control:
     def reserve(self, address: int, proto: int, port: int, ip: IPv4Address, inside_port: int) -> int | None:
         """Reserve `port` of a public address, or another if it is taken (0: any). The port that was got, or None."""
         who = owner(ip, inside_port, abi.PortKind.RESERVED)
-        acted, row, error = self._call(abi.ControlOp.RESERVE, 0, port_row(address, proto, port), who, b"")
-        return None if error or not acted else row & 0xFFFF
+        following = 0
+        for _ in range(TRIES):
+            answer, row, error = self._call(
+                abi.ControlOp.RESERVE, following, port_row(address, proto, port), who, b""
+            )
+            if not error:
+                return row & 0xFFFF
+            following = answer
+        return None
+
+    def age_ports(self, row: int) -> int:
+        """Give back what hold-down and idle claims kept among AGED_ROWS rows from `row` on. How many."""
+        return self._call(abi.ControlOp.AGE_PORTS, 0, row, 0, b"")[0]
 
     def release(self, row: int, who: int) -> bool:
         """Give a reserved or forwarded row of `ports` back. False: it isn't this owner's (any more)."""

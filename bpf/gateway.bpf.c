@@ -23,15 +23,21 @@
 #include "include/maps.h"
 #include "include/stats.h"
 #include "include/session.h"
+#include "include/bitmap.h"
+#include "include/hosts.h"
 #include "include/ports.h"
 #include "include/nat.h"
 #include "include/forward.h"
+#include "include/options.h"
 #include "include/seqadj.h"
 #include "include/alg.h"
 #include "include/icmp.h"
 #include "include/frag.h"
 #include "include/flow.h"
 #include "include/create.h"
+#include "include/expect.h"
+#include "include/new_out.h"
+#include "include/new_in.h"
 #include "include/control.h"
 #include "include/xdp.h"
 
@@ -142,6 +148,10 @@ int stage_alg(struct __sk_buff *skb) {
     return skb->cb[1] ? alg_in(skb, at) : alg_out(skb, at);
 }
 
+int stage_leave(struct __sk_buff *skb) {
+    return leave(skb, skb->cb[0], skb->cb[1]);
+}
+
 int stage_icmp(struct __sk_buff *skb) {
     struct config *cfg = get_config();
     struct packet p = {};
@@ -150,6 +160,10 @@ int stage_icmp(struct __sk_buff *skb) {
     if (skb->cb[0] == AT_WAN_OUT)
         return icmp_error_out(skb, cfg, &p, skb->ingress_ifindex == 0, now_tick());
     return icmp_error_in(skb, cfg, &p, now_tick());
+}
+
+int stage_hairpin(struct __sk_buff *skb) {
+    return inbound(skb, AT_HAIRPIN);
 }
 
 int stage_fragment(struct __sk_buff *skb) {

@@ -23,6 +23,9 @@
 #define PUNT_FRAME_MAX 65000  /* largest frame (bytes) copied to the perf ring: the sample itself ends at 65,454 */
 #define CONTROL_BATCH 64      /* session keys in one request to the control program */
 #define PORTS_PER_ADDRESS 196608 /* 3 protocol classes x 65,536 ports */
+#define BITMAP_WORDS 1024     /* 64-bit words of one block of 65,536 ports in `port_bits` */
+#define BITMAP_BLOCK 1040     /* those and 16 more, of which a bit says that a word is full */
+#define EXEMPT_ROW 0xffffffff /* session.port_index of a session that is not translated */
 
 /* Direction of a packet relative to the gateway. */
 enum direction {
@@ -64,6 +67,7 @@ enum session_flag {
     SESSION_EXPECTED = 8,  /* made by an expectation */
     SESSION_STACK = 16,    /* never takes the shortcut: both directions go through the host's stack */
     SESSION_HAIRPIN = 32,  /* both end points are inside */
+    SESSION_PEER = 64,     /* counted in `peers` */
 };
 
 /* Index into config.timeouts. */
@@ -280,6 +284,7 @@ enum punt_kind {
     PUNT_EXPECT_USED = 3, /* no frame: expectation_id was used by session id */
     PUNT_OPENED = 4,      /* no frame: a control session was made */
     PUNT_TAIL = 5,        /* a fragment that came before its head: held */
+    PUNT_REFUSED = 6,     /* the start of a packet that was dropped for want of room: tell its sender (RFC 5508 REQ-8) */
 };
 
 /* Precedes the frame in the perf ring. */
@@ -322,7 +327,7 @@ enum config_flag {
     CONFIG_FAIL_OPEN = 32,
     CONFIG_ALLOW_LIST = 64,  /* only `allow_out` may open from inside */
     CONFIG_SHORTCUT = 128,   /* translate at LAN ingress and redirect */
-    CONFIG_INSIDE_STATIC = 256, /* reserved */
+    CONFIG_EXEMPT = 256,     /* `exempt` is not empty */
 };
 
 struct config {
@@ -368,7 +373,36 @@ enum counter {
     COUNT_FAIL_OPEN = 15,      /* undecided payload passed with the helper dead and fail = "open" */
     COUNT_SESSIONS_ENDED = 16,
     COUNT_ALG_SEGMENTS = 17,   /* payload segments on control sessions, punted or not */
+    COUNT_PORT_TRIES_1 = 18,   /* public ports got at the first try */
+    COUNT_PORT_TRIES_2 = 19,
+    COUNT_PORT_TRIES_4 = 20,   /* at the third or fourth */
+    COUNT_PORT_TRIES_MORE = 21,
+    COUNT_HAIRPINS = 22,
     COUNTER_COUNT = 32,
+};
+
+/* What one inside host uses, for the limits of RFC 6888 sections 4 and 5. */
+struct host {
+    __u64 sessions;
+    __u64 ports;
+    __u64 credit; /* new sessions it may still make, in 1/1024; refilled by time */
+    __u32 stamp;  /* tick of the last refill */
+    __u32 pad;
+};
+
+/* An inside end point and an outside host that it has a session with: address-dependent filtering, RFC 4787 section 5. */
+struct peer_key {
+    __be32 inside_ip;
+    __be32 remote_ip;
+    __be16 inside_port;
+    __u8 proto;
+    __u8 pad;
+};
+
+/* Longest-prefix key of `exempt`. */
+struct exempt_key {
+    __u32 prefix_len;
+    __be32 address;
 };
 
 /* A fragmented packet whose head was translated: its tails carry no ports. */
@@ -393,16 +427,19 @@ enum stage {
     STAGE_ALG = 2,
     STAGE_ICMP = 3,
     STAGE_FRAGMENT = 4,
+    STAGE_HAIRPIN = 5,
+    STAGE_LEAVE = 6,
     STAGE_COUNT = 8,
 };
 
 enum control_op {
     CONTROL_SWEEP = 1,   /* keys[]: delete those that are expired; answer: how many */
-    CONTROL_RESERVE = 2, /* a public port for owner; of kind PORT_FORWARD: exactly that row, count = index in `forwards` */
+    CONTROL_RESERVE = 2, /* a public port for owner, one try; of kind PORT_FORWARD: that row, count = index in `forwards` */
     CONTROL_RELEASE = 3, /* drop the reservation of port_index if it is still owner's */
     CONTROL_KILL = 4,    /* keys[]: delete whatever their state */
     CONTROL_REFRESH = 5, /* keys[]: set last_seen to now (a control session with live data) */
     CONTROL_BYPASS = 6,  /* keys[]: clear session.alg */
+    CONTROL_AGE_PORTS = 7, /* 256 rows from port_index: give back what hold-down and idle claims kept; answer: how many */
 };
 
 /* Request and answer of the control program, as the packet of a test-run. 14 bytes of Ethernet header come first. */

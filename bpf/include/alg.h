@@ -31,9 +31,9 @@ static __always_inline int load_segment(struct __sk_buff *skb, const struct pack
 
 /* What a SYN offers (RFC 9293 section 3.2, RFC 7323, RFC 2018). */
 static __always_inline void track_syn_options(struct track *t, struct scratch *room, u32 size, u8 dir) {
-    *(volatile u32 *)&room->cursor = 0;
+    UNKNOWN(room) = 0;
     for (int i = 0; i < OPTIONS_MAX; i++) {
-        u32 at = *(volatile u32 *)&room->cursor & 63;
+        u32 at = UNKNOWN(room) & 63;
         if (at + 1 >= size)
             return;
         const u8 *o = room->options;
@@ -50,7 +50,7 @@ static __always_inline void track_syn_options(struct track *t, struct scratch *r
             t->flags |= TRACK_TIMESTAMPS;
         else if (kind == 19 || kind == 29)
             t->flags |= TRACK_UNTOUCHABLE;
-        *(volatile u32 *)&room->cursor = at + (kind == 1 ? 1 : length);
+        UNKNOWN(room) = at + (kind == 1 ? 1 : length);
     }
 }
 
@@ -172,11 +172,21 @@ static __always_inline bool helper_alive(const struct config *cfg, u32 now) {
     return beat && *beat && (s32)(now - (u32)*beat) < (s32)cfg->helper_timeout;
 }
 
-static __always_inline void fill_punt(struct punt *m, const struct session_key *key, const struct session *s, u8 kind) {
-    m->time = bpf_ktime_get_ns();
+/* A record to fill in, zeroed; the stack has no room for it. */
+static __always_inline struct punt *new_punt(u8 kind) {
+    u32 zero = 0;
+    struct scratch *room = scratch.lookup(&zero);
+    if (!room)
+        return 0;
+    __builtin_memset(&room->punt, 0, sizeof(room->punt));
+    room->punt.kind = kind;
+    room->punt.time = bpf_ktime_get_ns();
+    return &room->punt;
+}
+
+static __always_inline void fill_punt(struct punt *m, const struct session_key *key, const struct session *s) {
     m->id = s->id;
     m->key = *key;
-    m->kind = kind;
     m->alg = s->alg;
     m->session_flags = s->flags;
     m->public_ip = s->public_ip;
@@ -260,16 +270,18 @@ static __always_inline u32 alg_gate(struct __sk_buff *skb, const struct config *
     }
     if (undecided) {
         if (helper_alive(cfg, now)) {
-            struct punt m = {};
-            fill_punt(&m, key, s, PUNT_SEGMENT);
-            m.dir = g.dir;
-            m.seq = g.seq;
-            m.payload_offset = g.payload_at;
-            m.payload_size = g.payload;
-            m.tcp_flags = p->tcp_flags;
-            m.acked[0] = t->acked[0];
-            m.acked[1] = t->acked[1];
-            return punt_frame(skb, &m);
+            struct punt *m = new_punt(PUNT_SEGMENT);
+            if (!m)
+                return DROP_PUNT_LOST;
+            fill_punt(m, key, s);
+            m->dir = g.dir;
+            m->seq = g.seq;
+            m->payload_offset = g.payload_at;
+            m->payload_size = g.payload;
+            m->tcp_flags = p->tcp_flags;
+            m->acked[0] = t->acked[0];
+            m->acked[1] = t->acked[1];
+            return punt_frame(skb, m);
         }
         if (!(cfg->flags & CONFIG_FAIL_OPEN))
             return DROP_HELPER_DEAD;

@@ -17,13 +17,9 @@ static __always_inline bool session_end(const struct config *cfg, struct session
     if (__sync_val_compare_and_swap(&s->state, word, STATE_DEAD) != word)
         return false;
     u32 index = s->port_index;
-    if (s->alg) {
-        tracks.delete(key);
-        adjusts.delete(key);
-    }
+    u8 alg = s->alg, flags = s->flags;
     sessions.delete(key);
-    release_port(index, key->proto);
-    count(COUNT_SESSIONS_ENDED, 1);
+    session_release(key, index, alg, flags);
     return true;
 }
 
@@ -55,6 +51,33 @@ static __always_inline u8 block_proto(u32 index) {
     return row == CLASS_TCP ? IPPROTO_TCP : row == CLASS_UDP ? IPPROTO_UDP : IPPROTO_ICMP;
 }
 
+#define AGED_ROWS 256 /* more, and the verifier gives up */
+
+/* Gives back what no session will: ports whose hold-down is over, and the claims of the gateway's own idle sockets. */
+static __always_inline u32 control_age(const struct config *cfg, u32 first, u32 now) {
+    u32 freed = 0;
+    for (u32 i = 0; i < AGED_ROWS; i++) {
+        u32 index = first + i;
+        struct port_slot *slot = ports.lookup(&index);
+        if (!slot)
+            break;
+        u64 owner = slot->owner;
+        u32 age = now - slot->stamp;
+        if (owner_kind(owner) == PORT_LOCAL && age > cfg->timeouts[TIMEOUT_UDP]) {
+            slot->sessions = 0;
+            __sync_val_compare_and_swap(&slot->owner, owner, 0);
+        }
+        if (slot->owner || (slot->last_host && age < cfg->hold_down))
+            continue;
+        u64 *bits = portbits_word(index >> 16, (index & 0xffff) >> 6);
+        if (bits && *bits >> (index & 63) & 1) {
+            portbits_free(index);
+            freed++;
+        }
+    }
+    return freed;
+}
+
 /* The head of a request, copied: the packet can't be kept across the socket look-up. */
 struct control_head {
     u32 op;
@@ -65,7 +88,8 @@ struct control_head {
 };
 
 /* A forward's port: taken from nobody but another forward or the gateway itself; what it serves may change in place. */
-static __always_inline bool port_claim_static(struct port_slot *slot, u64 owner, u32 forward_id, u32 now) {
+static __always_inline bool port_claim_static(struct port_slot *slot, u32 index, u64 owner, u32 forward_id,
+                                              u32 now) {
     u64 seen = slot->owner;
     if (seen && owner_kind(seen) != PORT_FORWARD && owner_kind(seen) != PORT_LOCAL)
         return false;
@@ -73,6 +97,7 @@ static __always_inline bool port_claim_static(struct port_slot *slot, u64 owner,
     if (__sync_val_compare_and_swap(&slot->owner, seen, owner) != seen)
         return false;
     slot->stamp = now;
+    portbits_take(index);
     if (!slot->sessions)
         slot->sessions = 1;
     return true;
@@ -82,17 +107,19 @@ static __always_inline void control_port(struct __sk_buff *skb, const struct con
     u8 proto = block_proto(h->port_index);
     if (h->op == CONTROL_RESERVE && owner_kind(h->owner) == PORT_FORWARD) {
         struct port_slot *wanted = ports.lookup(&h->port_index);
-        bool got = wanted && port_claim_static(wanted, h->owner, h->count, now);
+        bool got = wanted && port_claim_static(wanted, h->port_index, h->owner, h->count, now);
         h->error = got ? 0 : -98; /* EADDRINUSE */
         h->count = got;
         return;
     }
     if (h->op == CONTROL_RESERVE) {
-        u32 address = (h->port_index >> 16) / 3;
-        s64 index = port_allocate(skb, cfg, address, proto, h->port_index & 0xffff, h->owner, 0, 0, now);
-        h->error = index < 0 ? -98 : 0; /* EADDRINUSE */
-        h->count = index >= 0;
-        h->port_index = index;
+        struct port_search search = {.owner = h->owner, .wanted = h->port_index & 0xffff, .port = h->count,
+                                     .proto = proto, .address = (h->port_index >> 16) / 3};
+        s64 index = port_try(skb, cfg, &search, now);
+        h->error = index < 0 ? -11 : 0; /* EAGAIN: ask again with the port in `count` */
+        h->count = index < 0 ? search.port : 1;
+        if (index >= 0)
+            h->port_index = index;
         return;
     }
     struct port_slot *slot = ports.lookup(&h->port_index);
@@ -108,6 +135,10 @@ static __always_inline int run_control(struct __sk_buff *skb) {
     if (!cfg || (void *)&c->keys[0] > data_end)
         return TC_ACT_SHOT;
     u32 now = now_tick();
+    if (c->op == CONTROL_AGE_PORTS) {
+        c->count = control_age(cfg, c->port_index, now);
+        return TC_ACT_OK;
+    }
     if (c->op != CONTROL_RESERVE && c->op != CONTROL_RELEASE) {
         control_keys(cfg, c, data_end, now);
         return TC_ACT_OK;

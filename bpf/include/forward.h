@@ -12,6 +12,7 @@ enum place {
     AT_WAN_IN,
     AT_WAN_OUT,
     AT_TAP,
+    AT_HAIRPIN, /* an inside host's packet, its source translated, on the way to another inside host */
 };
 
 /* skb->tc_index of a packet that a shortcut has translated: WAN egress runs again after the redirect. */

@@ -17,6 +17,12 @@ PINNED("hash", struct session_key, struct session, sessions, MAX_SESSIONS);
 PINNED("array", u32, struct port_slot, ports, PORT_ROWS);
 PINNED_LAZY("hash", struct mapping_key, struct mapping, mappings, MAX_SESSIONS);
 
+/* A hint of which ports are taken, so that a search costs the same at any fill. `ports` alone decides. */
+PINNED("array", u32, u64, port_bits, PORT_ROWS / 65536 * BITMAP_BLOCK);
+PINNED_LAZY("hash", struct mapping_key, struct host, hosts, 262144);
+PINNED_LAZY("hash", struct peer_key, u64, peers, MAX_SESSIONS);
+PINNED_LAZY("lpm_trie", struct exempt_key, u32, exempt, 1024);
+
 PINNED("array", u32, struct forward, forwards, MAX_FORWARDS);
 PINNED_LAZY("lpm_trie", struct forward_source_key, u32, forward_sources, 8192);
 PINNED_LAZY("hash", struct service_key, u32, alg_ports, 1024);

@@ -11,7 +11,7 @@
 #define ALGATE_PORTS_H
 
 #define REFERENCE_TRIES 8
-#define ALLOCATE_TRIES 48
+#define ALLOCATE_TRIES 12 /* tail calls end at 33 */
 
 static __always_inline bool port_get(struct port_slot *slot) {
     for (int i = 0; i < REFERENCE_TRIES; i++) {
@@ -26,24 +26,27 @@ static __always_inline bool port_get(struct port_slot *slot) {
 
 /* Gives a reference back; the last one frees the port and its mapping. */
 static __always_inline void port_put(u32 index, struct port_slot *slot, u8 proto) {
+    u64 seen = 0;
     for (int i = 0; i < REFERENCE_TRIES; i++) {
-        u64 seen = slot->sessions;
-        if (!seen)
-            return;
-        if (__sync_val_compare_and_swap(&slot->sessions, seen, seen - 1) != seen)
-            continue;
-        if (seen != 1)
-            return;
-        u64 owner = slot->owner;
-        struct mapping_key key = {.inside_ip = owner_ip(owner), .inside_port = owner_port(owner), .proto = proto};
-        struct mapping *m = mappings.lookup(&key);
-        if (m && m->port_index == index)
-            mappings.delete(&key);
-        slot->last_host = owner_ip(owner);
-        slot->stamp = now_tick();
-        __sync_val_compare_and_swap(&slot->owner, owner, 0);
-        return;
+        seen = slot->sessions;
+        if (!seen || __sync_val_compare_and_swap(&slot->sessions, seen, seen - 1) == seen)
+            break;
     }
+    if (seen != 1)
+        return;
+    u64 owner = slot->owner;
+    struct mapping_key key = {.inside_ip = owner_ip(owner), .inside_port = owner_port(owner), .proto = proto};
+    struct mapping *m = mappings.lookup(&key);
+    if (m && m->port_index == index)
+        mappings.delete(&key);
+    slot->last_host = owner_ip(owner);
+    slot->stamp = now_tick();
+    if (owner_kind(owner) == PORT_MAPPING)
+        host_count(owner_ip(owner), 0, -1);
+    __sync_val_compare_and_swap(&slot->owner, owner, 0);
+    struct config *cfg = get_config();
+    if (!cfg || !cfg->hold_down)
+        portbits_free(index);
 }
 
 /* Claims a free port, with one reference. */
@@ -85,29 +88,50 @@ static __always_inline void port_unclaim(struct port_slot *slot, u64 owner) {
     __sync_val_compare_and_swap(&slot->owner, owner, 0);
 }
 
-/* A public port for `owner` on one address: `wanted` (host order) itself if free, else a random one of its class
- * (RFC 4787 REQ-3a). `remote` is whom it will talk to. Returns the row, or -1. */
-static __always_inline s64 port_allocate(struct __sk_buff *skb, const struct config *cfg, u32 address, u8 proto,
-                                         u16 wanted, u64 owner, __be32 remote_ip, __be16 remote_port, u32 now) {
-    u32 first = cfg->port_first, last = cfg->port_last;
-    if (wanted && wanted < 1024 && proto != IPPROTO_ICMP) {
+static __always_inline void count_tries(u32 failed) {
+    count(failed == 0 ? COUNT_PORT_TRIES_1 : failed == 1 ? COUNT_PORT_TRIES_2 :
+          failed < 4 ? COUNT_PORT_TRIES_4 : COUNT_PORT_TRIES_MORE, 1);
+}
+
+/* A search for a public port, one try a run of its program: a loop over tries would pass what the verifier can follow. */
+struct port_search {
+    u64 owner;
+    __be32 remote_ip;     /* whom it will talk to */
+    __be16 remote_port;
+    u16 wanted;           /* host order; 0: any */
+    u16 port;             /* to try next; 0: the wanted one */
+    u8 proto;
+    u8 tries;             /* so far */
+    u32 address;          /* place of the public address */
+};
+
+/* One try at a port of the class that `wanted` belongs to (RFC 4787 REQ-3a): the wanted one itself first, then what the
+ * bitmap shows free behind a random place (RFC 6056). When it shows none, a random one: ports in hold-down may still be
+ * their former host's. Returns the row, or -1 with the next try's port in the search. */
+static __always_inline s64 port_try(struct __sk_buff *skb, const struct config *cfg, struct port_search *search, u32 now) {
+    u32 first = cfg->port_first, last = cfg->port_last, port = search->port ? search->port : search->wanted;
+    u64 parity = ~0ULL;
+    if (search->wanted && search->wanted < 1024 && search->proto != IPPROTO_ICMP) {
         first = 1;
         last = 1023;
     }
-    u32 span = last - first + 1;
-    u32 port = wanted;
-    if (port < first || port > last)
-        port = first + bpf_get_prandom_u32() % span;
-    for (int i = 0; i < ALLOCATE_TRIES; i++) {
-        u32 index = port_index(address, proto, port);
-        struct port_slot *slot = ports.lookup(&index);
-        if (slot && port_claim(cfg, slot, owner, now)) {
-            if (!has_socket(skb, proto, remote_ip, remote_port, cfg->public_ip[address & (MAX_PUBLIC - 1)], bpf_htons(port)))
-                return index;
-            port_unclaim(slot, owner);
+    if (cfg->flags & CONFIG_PARITY && search->wanted) /* RFC 4787 REQ-4 */
+        parity = search->wanted & 1 ? 0xaaaaaaaaaaaaaaaaULL : 0x5555555555555555ULL;
+    u32 index = port_index(search->address, search->proto, port);
+    struct port_slot *slot = port >= first && port <= last ? ports.lookup(&index) : 0;
+    if (slot && port_claim(cfg, slot, search->owner, now)) {
+        portbits_take(index);
+        if (!has_socket(skb, search->proto, search->remote_ip, search->remote_port,
+                        cfg->public_ip[search->address & (MAX_PUBLIC - 1)], bpf_htons(port))) {
+            count_tries(search->tries);
+            return index;
         }
-        port = first + bpf_get_prandom_u32() % span;
+        port_unclaim(slot, search->owner); /* the bit stays: nobody needs to ask for this port again */
     }
+    u32 from = first + bpf_get_prandom_u32() % (last - first + 1);
+    u32 found = portbits_find(port_index(search->address, search->proto, 0), first, last, from, parity);
+    search->port = found ? found : (from & ~1U) | ((parity == ~0ULL ? from : search->wanted) & 1);
+    search->tries++;
     return -1;
 }
 

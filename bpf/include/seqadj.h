@@ -58,44 +58,12 @@ static __always_inline int put_number(struct __sk_buff *skb, const struct packet
     return bpf_skb_store_bytes(skb, p->l4 + offset, &to, 4, 0);
 }
 
-static __always_inline u32 get_be32(const u8 *bytes, u32 at) {
-    return (u32)bytes[at & 63] << 24 | (u32)bytes[(at + 1) & 63] << 16 | (u32)bytes[(at + 2) & 63] << 8 |
-           bytes[(at + 3) & 63];
-}
-
-static __always_inline struct scratch *load_options(struct __sk_buff *skb, const struct packet *p, u32 *size) {
-    u32 zero = 0, words = (p->tcp_header - 20) & 0x3c;
-    struct scratch *room = scratch.lookup(&zero);
-    if (!room || words < 4 || words > OPTIONS_MAX || bpf_skb_load_bytes(skb, p->l4 + 20, room->options, words))
-        return 0;
-    *size = words;
-    return room;
-}
-
-/* Where the SACK option's first edge lies, and how many edges there are; 0 if there is none. */
-static __always_inline u32 find_sack(struct scratch *room, u32 size, u32 *edges) {
-    *(volatile u32 *)&room->cursor = 0;
-    for (int i = 0; i < OPTIONS_MAX; i++) {
-        u32 at = *(volatile u32 *)&room->cursor & 63;
-        if (at + 1 >= size)
-            return 0;
-        u8 kind = room->options[at], length = room->options[(at + 1) & 63];
-        if (kind == 0 || (kind != 1 && length < 2))
-            return 0;
-        if (kind == 5) {
-            *edges = ((u32)length - 2) >> 2;
-            return at + 2;
-        }
-        *(volatile u32 *)&room->cursor = at + (kind == 1 ? 1 : length);
-    }
-    return 0;
-}
-
 /* Maps every SACK edge (RFC 2018 section 3; the first block may be a D-SACK, RFC 2883). */
 static __always_inline int shift_sack(struct __sk_buff *skb, const struct packet *p, const struct adjust *adj, u8 data_dir) {
-    u32 size = 0, edges = 0;
+    u32 size = 0;
     struct scratch *room = p->tcp_header > 20 ? load_options(skb, p, &size) : 0;
-    u32 first = room ? find_sack(room, size, &edges) : 0;
+    u32 first = room ? find_option(room, size, 5) : 0;
+    u32 edges = first ? ((u32)room->options[(first - 1) & 63] - 2) >> 2 : 0;
     if (!first || first + edges * 4 > size)
         return 0;
     __builtin_memcpy(room->changed, room->options, sizeof(room->changed));
@@ -109,11 +77,7 @@ static __always_inline int shift_sack(struct __sk_buff *skb, const struct packet
         room->changed[(at + 2) & 63] = value >> 8;
         room->changed[(at + 3) & 63] = value;
     }
-    s64 change = bpf_csum_diff((void *)room->options, OPTIONS_MAX, (void *)room->changed, OPTIONS_MAX, 0);
-    size &= 0x3c;
-    if (change < 0 || size < 4 || size > OPTIONS_MAX || bpf_l4_csum_replace(skb, p->l4 + 16, 0, change, 0))
-        return -1;
-    return bpf_skb_store_bytes(skb, p->l4 + 20, room->changed, size, 0);
+    return store_options(skb, p, room, size);
 }
 
 /* Sequence number, acknowledgement and SACK edges of a segment of direction `dir`. */

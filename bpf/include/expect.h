@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * expect.h: expectations, as a first packet meets them: taken in the kernel alone, once, by a compare-and-swap.
+ */
+#ifndef ALGATE_EXPECT_H
+#define ALGATE_EXPECT_H
+
+/* What an expectation says of a first packet. */
+static __always_inline u32 expectation_take(struct __sk_buff *skb, const struct config *cfg, const struct expectation_key *key,
+                                            u64 *id, u64 *control, u32 *row, u32 now) {
+    struct expectation *e = expectations.lookup((struct expectation_key *)key);
+    if (!e)
+        return DROP_EXPECT_PEER;
+    struct session_key parent = e->control_key;
+    struct session *s = sessions.lookup(&parent);
+    u64 state = e->state;
+    if (!s || s->id != e->control_id || (s->state & STATE_MASK) == STATE_DEAD || (s32)(e->expires - now) <= 0)
+        return DROP_EXPECT_SPENT;
+    *id = e->id;
+    *control = e->control_id;
+    *row = e->port_index;
+    if (state == EXPECT_PENDING) {
+        struct punt *m = new_punt(PUNT_DATA_SYN);
+        if (!m || !helper_alive(cfg, now))
+            return DROP_EXPECT_PENDING;
+        fill_punt(m, &parent, s);
+        m->expectation_id = e->id;
+        m->dir = key->dir;
+        punt_frame(skb, m);
+        return DROP_EXPECT_PENDING;
+    }
+    if (state != EXPECT_OPEN)
+        return DROP_EXPECT_SPENT;
+    if (!(e->flags & EXPECT_PERSISTENT) && __sync_val_compare_and_swap(&e->state, EXPECT_OPEN, EXPECT_USED) != EXPECT_OPEN)
+        return DROP_EXPECT_SPENT;
+    return 0;
+}
+
+/* The connection could not be made after all: its SYN will be repeated. */
+static __always_inline void expectation_return(const struct expectation_key *key) {
+    struct expectation *e = expectations.lookup((struct expectation_key *)key);
+    if (e)
+        __sync_val_compare_and_swap(&e->state, EXPECT_USED, EXPECT_OPEN);
+}
+
+static __always_inline void tell_used(struct __sk_buff *skb, const struct session_key *key, u64 expectation, u64 control,
+                                      u8 dir) {
+    struct session *s = sessions.lookup((struct session_key *)key);
+    struct punt *m = new_punt(PUNT_EXPECT_USED);
+    if (!s || !m)
+        return;
+    fill_punt(m, key, s);
+    m->expectation_id = expectation;
+    m->dir = dir;
+    count(COUNT_EXPECTATIONS_USED, 1);
+    punts.perf_submit(skb, m, sizeof(*m));
+}
+
+#endif

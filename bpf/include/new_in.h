@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * new_in.h: the first packet of a session from outside: through a forward, an expectation or, by the filtering
+ * profile, a mapping. What nobody inside wants may be the gateway's own.
+ */
+#ifndef ALGATE_NEW_IN_H
+#define ALGATE_NEW_IN_H
+
+static __always_inline bool forward_admits(u32 id, __be32 source) {
+    struct forward *f = forwards.lookup(&id);
+    if (!f)
+        return false;
+    if (f->flags & FORWARD_SOURCES) {
+        struct forward_source_key key = {.prefix_len = 64, .forward_id = id, .address = source};
+        if (!forward_sources.lookup(&key))
+            return false;
+    }
+    f->hits += 1;
+    return true;
+}
+
+/* Nobody inside wants it: the gateway's own sockets may. A SYN to a port that nobody owns meets silence, not a RST. */
+static __always_inline int for_gateway(struct __sk_buff *skb, const struct packet *p, u8 kind) {
+    if (kind == PORT_LOCAL)
+        return TC_ACT_OK;
+    if (has_socket(skb, p->proto, p->source, p->source_port, p->destination, p->destination_port))
+        return TC_ACT_OK;
+    return drop(DROP_UNSOLICITED);
+}
+
+static __always_inline u32 begin_in(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
+                                    const struct session_key *key, struct port_slot *slot, const struct origin *o, u32 now) {
+    struct session *old = sessions.lookup((struct session_key *)key);
+    if (old && old->port_index == o->index) {
+        if (!session_revive(cfg, old, p, o, now))
+            return DROP_RACE;
+        count(COUNT_SESSIONS_NEW, 1);
+        if (o->alg)
+            begin_watching(skb, key, old, DIR_IN);
+        return 0;
+    }
+    if (old && !session_discard(cfg, old, key, p, now))
+        return DROP_RACE;
+    if (!port_get(slot))
+        return DROP_RACE;
+    u32 reason = session_create(skb, cfg, key, p, o, now);
+    if (reason)
+        port_put(o->index, slot, p->proto);
+    return reason;
+}
+
+static __always_inline u32 new_in_session(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
+                                          const struct session_key *key, struct port_slot *slot, u32 index, u32 now) {
+    struct origin o = {.dir = DIR_IN, .index = index};
+    u8 kind = owner_kind(slot->owner);
+    struct session *old = sessions.lookup((struct session_key *)key);
+    struct expectation_key wanted = {.from = p->source, .to = p->destination, .to_port = p->destination_port,
+                                     .proto = p->proto, .dir = DIR_IN};
+    bool reopens = old && old->port_index == index && session_alive(cfg, old, p->proto, now);
+    u64 expectation = 0;
+    u32 row = 0;
+    if (!(cfg->flags & CONFIG_SHORTCUT))
+        o.flags |= SESSION_STACK;
+    if (kind == PORT_FORWARD) {
+        u32 id = slot->forward_id;
+        if (!forward_admits(id, p->source))
+            return DROP_FORWARD_SOURCE;
+        struct forward *f = forwards.lookup(&id);
+        o.alg = f ? f->alg : 0;
+        o.flags |= SESSION_FORWARD;
+    } else if (kind == PORT_RESERVED) {
+        u32 reason = expectation_take(skb, cfg, &wanted, &expectation, &o.related, &row, now);
+        if (reason == DROP_EXPECT_PEER) {
+            wanted.from = 0;
+            reason = expectation_take(skb, cfg, &wanted, &expectation, &o.related, &row, now);
+        }
+        if (reason)
+            return reason;
+        o.flags |= SESSION_EXPECTED;
+    } else if (reopens) {
+        o.flags = old->flags;
+        o.alg = old->alg;
+    } else if (!(cfg->flags & CONFIG_FILTER_EIF) && !(cfg->flags & CONFIG_FILTER_ADF && peer_known(key))) {
+        return DROP_UNSOLICITED;
+    }
+    u32 reason = begin_in(skb, cfg, p, key, slot, &o, now);
+    if (expectation && reason)
+        expectation_return(&wanted);
+    else if (expectation)
+        tell_used(skb, key, expectation, o.related, DIR_IN);
+    return reason;
+}
+
+static __always_inline int new_in(struct __sk_buff *skb, int at) {
+    struct config *cfg = get_config();
+    struct packet p = {};
+    if (!cfg)
+        return TC_ACT_OK;
+    int parsed = parse_skb(skb, &p);
+    if (parsed == PARSED_FRAGMENT)
+        parsed = parse_head(skb, &p);
+    int address = public_slot(cfg, p.destination);
+    if (parsed != PARSED_FLOW || address < 0)
+        return drop(DROP_MALFORMED);
+    u32 now = now_tick();
+    u32 index = port_index(address, p.proto, bpf_ntohs(p.destination_port));
+    struct port_slot *slot = ports.lookup(&index);
+    if (!slot)
+        return drop(DROP_MALFORMED);
+    u64 owner = slot->owner;
+    u8 kind = owner_kind(owner);
+    if (!owner || kind == PORT_LOCAL)
+        return for_gateway(skb, &p, kind);
+    if (!begins_session(&p) || p.proto == IPPROTO_ICMP)
+        return kind == PORT_MAPPING ? for_gateway(skb, &p, PORT_FREE) : drop(DROP_NO_SESSION);
+    if (at != AT_HAIRPIN && at != AT_TAP &&
+        (public_slot(cfg, p.source) >= 0 || !source_is_routed(skb, &p, cfg->lan[0], cfg->wan)))
+        return drop(DROP_SPOOFED_OUTSIDE);
+    struct session_key key;
+    key_in(&key, &p, owner_ip(owner), owner_port(owner));
+    u32 reason = new_in_session(skb, cfg, &p, &key, slot, index, now);
+    if (reason == DROP_UNSOLICITED)
+        return for_gateway(skb, &p, PORT_FREE);
+    if (reason)
+        return drop(reason);
+    struct session *s = sessions.lookup(&key);
+    if (!s)
+        return drop(DROP_RACE);
+    return next_stage(skb, s->alg ? STAGE_ALG : STAGE_LEAVE, at, DIR_IN);
+}
+
+#endif

@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * new_out.h: the first packet of a session from inside: who may begin one, through which public port.
+ */
+#ifndef ALGATE_NEW_OUT_H
+#define ALGATE_NEW_OUT_H
+
+static __always_inline u8 watched_by(u8 proto, __be16 port) {
+    struct service_key service = {.port = port, .proto = proto};
+    u32 *alg = alg_ports.lookup(&service);
+    return alg ? *alg : 0;
+}
+
+/* Destinations that are reached untranslated. */
+static __always_inline bool is_exempt(__be32 destination) {
+    struct exempt_key key = {.prefix_len = 32, .address = destination};
+    return exempt.lookup(&key) != 0;
+}
+
+/* The gateway's own traffic from a public address claims its port, so that no inside host is given it. On a clash the
+ * newcomer is translated like an inside host: returns true for "goes on to be translated". */
+static __always_inline bool local_needs_port(const struct packet *p, u32 address, u32 now) {
+    u32 index = port_index(address, p->proto, bpf_ntohs(p->source_port));
+    struct port_slot *slot = ports.lookup(&index);
+    if (!slot)
+        return false;
+    u64 claim = port_owner(p->source, p->source_port, PORT_LOCAL);
+    u64 owner = slot->owner;
+    if (!owner)
+        owner = __sync_val_compare_and_swap(&slot->owner, 0, claim);
+    if (!owner || owner == claim) {
+        if (!slot->sessions)
+            slot->sessions = 1;
+        slot->stamp = now;
+        return false;
+    }
+    return begins_session(p);
+}
+
+/* The route to an address must leave by the device that the packet came in by (RFC 3704, strict). */
+static __always_inline bool source_is_routed(struct __sk_buff *skb, const struct packet *p, u32 from, u32 expected) {
+    struct next_hop back = {};
+    struct packet none = {.proto = p->proto};
+    if (is_martian(p->source))
+        return false;
+    return route_packet(skb, &none, p->destination, p->source, from, &back) == ROUTE_FORWARD && back.ifindex == expected;
+}
+
+/* The session itself, once it is known that it may begin: on the entry of a former one, or anew. */
+static __always_inline u32 begin_out(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
+                                     const struct session_key *key, struct origin *o, s32 address, u32 now) {
+    struct session *old = sessions.lookup((struct session_key *)key);
+    if (old) {
+        o->index = old->port_index;
+        if (!session_revive(cfg, old, p, o, now))
+            return DROP_RACE;
+        count(COUNT_SESSIONS_NEW, 1);
+        if (o->alg)
+            begin_watching(skb, key, old, DIR_OUT);
+        return 0;
+    }
+    s64 index = o->flags & SESSION_EXEMPT ? EXEMPT_ROW : mapping_get(skb, cfg, p, address, now);
+    if (index < 0)
+        return -index;
+    o->index = index;
+    u32 reason = session_create(skb, cfg, key, p, o, now);
+    if (reason)
+        release_port(index, p->proto);
+    return reason;
+}
+
+static __always_inline u32 new_out_session(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
+                                           const struct session_key *key, int at, bool local, u32 now) {
+    struct origin o = {.dir = DIR_OUT, .flags = local ? SESSION_LOCAL : 0};
+    if (!(cfg->flags & CONFIG_SHORTCUT))
+        o.flags |= SESSION_STACK;
+    struct expectation_key wanted = {.from = p->source, .to = p->destination, .to_port = p->destination_port,
+                                     .proto = p->proto, .dir = DIR_OUT};
+    u64 expectation = 0;
+    u32 row = 0;
+    u32 reason = expectation_take(skb, cfg, &wanted, &expectation, &o.related, &row, now);
+    s32 address = -1;
+    if (reason == DROP_EXPECT_PENDING)
+        return reason;
+    if (reason) {
+        expectation = 0;
+        o.related = 0;
+        struct service_key service = {.port = p->destination_port, .proto = p->proto};
+        if (cfg->flags & CONFIG_ALLOW_LIST && !local && !allow_out.lookup(&service))
+            return DROP_ALLOW_OUT;
+        if (cfg->flags & CONFIG_EXEMPT && is_exempt(p->destination))
+            o.flags |= SESSION_EXEMPT;
+        else
+            o.alg = watched_by(p->proto, p->destination_port);
+    } else {
+        o.flags |= SESSION_EXPECTED;
+        address = row / PORTS_PER_ADDRESS; /* that of its control session (RFC 4787 REQ-2) */
+    }
+    reason = begin_out(skb, cfg, p, key, &o, address, now);
+    if (expectation && reason)
+        expectation_return(&wanted);
+    else if (expectation)
+        tell_used(skb, key, expectation, o.related, DIR_OUT);
+    return reason;
+}
+
+#define REFUSED_SAMPLE 128 /* bytes of a refused packet: all that an ICMP error quotes */
+
+/* Drops a first packet that there is no room or permission for, and has the helper tell its sender (RFC 5508 REQ-8:
+ * unreachable, code 13). A hundred a second are enough: the rest is dropped alone. */
+static __always_inline int refuse_new(struct __sk_buff *skb, u32 reason, int at, u32 now) {
+    bool told = reason == DROP_NO_PORT || reason == DROP_TABLE_FULL || reason == DROP_HOST_SESSIONS ||
+                reason == DROP_HOST_PORTS || reason == DROP_HOST_RATE || reason == DROP_ALLOW_OUT;
+    u32 zero = 0;
+    struct scratch *room = scratch.lookup(&zero);
+    if (told && at == AT_LAN && room && now - room->refused > 8) {
+        room->refused = now;
+        struct punt *m = new_punt(PUNT_REFUSED);
+        if (!m)
+            return drop(reason);
+        u32 size = skb->len < REFUSED_SAMPLE ? skb->len : REFUSED_SAMPLE;
+        m->seq = reason;
+        m->ip_offset = ETH_HEADER;
+        m->frame_size = size;
+        punts.perf_submit_skb(skb, size, m, sizeof(*m));
+    }
+    return drop(reason);
+}
+
+static __always_inline int new_out(struct __sk_buff *skb, int at) {
+    struct config *cfg = get_config();
+    struct packet p = {};
+    if (!cfg)
+        return TC_ACT_OK;
+    int parsed = parse_skb(skb, &p);
+    if (parsed == PARSED_FRAGMENT)
+        parsed = parse_head(skb, &p);
+    if (parsed != PARSED_FLOW)
+        return drop(DROP_MALFORMED);
+    u32 now = now_tick();
+    bool local = at == AT_WAN_OUT && skb->ingress_ifindex == 0;
+    if (local) {
+        int address = public_slot(cfg, p.source);
+        if (!begins_session(&p) && (address < 0 || p.proto == IPPROTO_ICMP))
+            return TC_ACT_OK;
+        if (address >= 0 && !local_needs_port(&p, address, now))
+            return TC_ACT_OK;
+    }
+    if (at != AT_WAN_OUT && hairpin_wanted(cfg, &p)) {
+        if (!(cfg->flags & CONFIG_HAIRPIN))
+            return drop(DROP_HAIRPIN_OFF);
+    } else if (at == AT_LAN) {
+        struct next_hop next;
+        if (!can_skip_stack(skb, &p) ||
+            route_packet(skb, &p, p.source, p.destination, skb->ingress_ifindex, &next) != ROUTE_FORWARD ||
+            next.ifindex != cfg->wan || !(cfg->flags & CONFIG_SHORTCUT))
+            return TC_ACT_OK;
+    }
+    if (!begins_session(&p))
+        return drop(DROP_NO_SESSION);
+    if (!local && at != AT_TAP && !source_is_routed(skb, &p, cfg->wan, skb->ingress_ifindex))
+        return drop(DROP_SPOOFED_INSIDE);
+    struct session_key key;
+    key_out(&key, &p);
+    u32 reason = new_out_session(skb, cfg, &p, &key, at, local, now);
+    if (reason == DROP_NO_PORT && skb->cb[3] < ALLOCATE_TRIES)
+        stages.call(skb, STAGE_NEW_OUT); /* the next try */
+    if (reason)
+        return refuse_new(skb, reason, at, now);
+    struct session *s = sessions.lookup(&key);
+    if (!s)
+        return drop(DROP_RACE);
+    return next_stage(skb, s->alg ? STAGE_ALG : STAGE_LEAVE, at, DIR_OUT);
+}
+
+#endif

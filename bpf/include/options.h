@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * options.h: TCP options, read into the scratch space and written back.
+ */
+#ifndef ALGATE_OPTIONS_H
+#define ALGATE_OPTIONS_H
+
+static __always_inline u32 get_be32(const u8 *bytes, u32 at) {
+    return (u32)bytes[at & 63] << 24 | (u32)bytes[(at + 1) & 63] << 16 | (u32)bytes[(at + 2) & 63] << 8 |
+           bytes[(at + 3) & 63];
+}
+
+static __always_inline struct scratch *load_options(struct __sk_buff *skb, const struct packet *p, u32 *size) {
+    u32 zero = 0, words = (p->tcp_header - 20) & 0x3c;
+    struct scratch *room = scratch.lookup(&zero);
+    if (!room || words < 4 || words > OPTIONS_MAX || bpf_skb_load_bytes(skb, p->l4 + 20, room->options, words))
+        return 0;
+    *size = words;
+    return room;
+}
+
+/* Where the value of the first option of a kind lies (behind kind and length); 0 if there is none. */
+static __always_inline u32 find_option(struct scratch *room, u32 size, u8 wanted) {
+    UNKNOWN(room) = 0;
+    for (int i = 0; i < OPTIONS_MAX; i++) {
+        u32 at = UNKNOWN(room) & 63;
+        if (at + 1 >= size)
+            return 0;
+        u8 kind = room->options[at], length = room->options[(at + 1) & 63];
+        if (kind == 0 || (kind != 1 && length < 2))
+            return 0;
+        if (kind == wanted)
+            return at + 2;
+        UNKNOWN(room) = at + (kind == 1 ? 1 : length);
+    }
+    return 0;
+}
+
+/* Writes room->changed over the options, which were room->options. */
+static __always_inline int store_options(struct __sk_buff *skb, const struct packet *p, struct scratch *room, u32 size) {
+    s64 change = bpf_csum_diff((void *)room->options, OPTIONS_MAX, (void *)room->changed, OPTIONS_MAX, 0);
+    size &= 0x3c;
+    if (change < 0 || size < 4 || size > OPTIONS_MAX || bpf_l4_csum_replace(skb, p->l4 + 16, 0, change, 0))
+        return -1;
+    return bpf_skb_store_bytes(skb, p->l4 + 20, room->changed, size, 0);
+}
+
+#endif
