@@ -299,7 +299,7 @@ class Flow:
         return done
 
     def logged(self) -> list[Chunk]:
-        """Chunks that a restart must know: those owed, and all that don't pass until they can't be repeated any more."""
+        """Chunks that a restart must know: those owed, and what doesn't pass until it can't be repeated."""
         return [
             c
             for c in self.chunks

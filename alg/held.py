@@ -1,7 +1,7 @@
 """What a restart must know of a direction, as bytes that survive the helper.
 
-The law of this file: one format, written by pack() and read by restore(). It is stored before the acknowledgement or the
-adjust record that it is about: it may be newer than the record, never older. What is in neither passes.
+The law of this file: one format, written by pack() and read by restore(). It is stored before the acknowledgement or
+the adjust record that it is about: it may be newer than the record, never older. What is in neither passes.
 """
 
 from __future__ import annotations
