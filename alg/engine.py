@@ -20,19 +20,14 @@ from .effects import (
     TRACK_SYN_IN,
     TRACK_SYN_OUT,
     AdjustRecord,
-    Announce,
-    BypassSession,
-    DropDecisions,
-    DropHeld,
     Effect,
     Inject,
-    PutAdjust,
-    ResetSession,
     Segment,
     SessionInfo,
 )
+from .ending import Ending
 from .expectations import Expectations, PortBroker
-from .flow import Flow, SplitError
+from .flow import Flow
 from .frames import (
     BAD,
     FIN,
@@ -50,9 +45,10 @@ from .frames import (
 )
 from .judgement import Judgement, OpenConversation
 from .limits import Limits
-from .model import Event, Pass
+from .model import Pass
 from .repetition import Repetition
 from .session import KIND, Session, Track
+from .spans import SplitError
 from .stream import AHEAD_MAX
 
 NEVER = float("inf")
@@ -88,6 +84,7 @@ class Engine:
         self._judgement = Judgement(open_conversation, self._expectations, self.counts, limits)
         self._delivery = Delivery(secret, track, self.counts, limits)
         self._repetition = Repetition(self._delivery, self.counts, limits)
+        self._ending = Ending(self._delivery, self._repetition, self._expectations, track)
 
     def opened(self, info: SessionInfo, now: float) -> list[Effect]:
         """A control session was made (PUNT_OPENED). A lost one does no harm: the first segment opens it too."""
@@ -189,7 +186,8 @@ class Engine:
         effects: list[Effect] = []
         session = self._sessions.get(number)
         if session is not None:
-            self._forget(session, "control-ended", effects)
+            self._ending.clear(session, "control-ended", effects)
+            self._remove(session)
         return effects
 
     def tick(self, now: float) -> list[Effect]:
@@ -324,7 +322,8 @@ class Engine:
         except SplitError:
             session.reset = "replacement-too-large"
         if session.reset:
-            self._reset(session, effects)
+            self._ending.reset(session, effects)
+            self._remove(session)
             return effects
         for direction, flow in enumerate(session.flows):
             if len(flow.chunks) >= FORGET_AT:
@@ -332,7 +331,7 @@ class Engine:
             if flow.stored and not flow.indebted:
                 self._delivery.store(session, direction, effects)
         if session.passing and not session.bypassed:
-            self._bypass(session, effects)
+            self._ending.bypass(session, effects)
         if not session.bypassed:
             self._arm(session, self._repetition.arm(session, now))
         return effects
@@ -357,55 +356,9 @@ class Engine:
         session.reset = session.reset or self._repetition.owed(session, now, track, effects)
         self._conclude(session, now, effects)
 
-    def _bypass(self, session: Session, effects: list[Effect]) -> None:
-        """Tell the kernel, once it needs no decision any more."""
-        for direction in (0, 1):
-            self._delivery.forget(session, direction, effects)
-        if not session.begun or not session.bypass():
-            return
+    def _remove(self, session: Session) -> None:
         number = session.info.session
-        shifted = any(flow.corrections.latest or flow.corrections.items for flow in session.flows)
-        ranges = self._all_ranges(session)
-        for flow in session.flows:
-            flow.decided = flow.acked
-            flow.chunks.clear()
-        effects.append(PutAdjust(session.record()))
-        if ranges:
-            effects.append(DropDecisions(number, ranges))
-        self._drop_held(session, effects)
-        effects.append(BypassSession(number, session.info.key, shifted))
-
-    def _reset(self, session: Session, effects: list[Effect]) -> None:
-        number, reason = session.info.session, session.reset
-        self._repetition.resets(session, self._track(number), effects)
-        effects.append(Announce(number, session.control, Event("control-reset", reason=reason)))
-        self._forget(session, reason, effects)
-        effects.append(ResetSession(number, session.info.key, reason))
-
-    def _forget(self, session: Session, reason: str, effects: list[Effect]) -> None:
-        number = session.info.session
-        self._expectations.withdraw_all(session.book, reason, effects)
-        ranges = self._all_ranges(session)
-        if ranges:
-            effects.append(DropDecisions(number, ranges))
-        self._drop_held(session, effects)
         del self._sessions[number]
         self._gone[number] = None
         if len(self._gone) > GONE_MAX:
             del self._gone[next(iter(self._gone))]
-
-    @staticmethod
-    def _all_ranges(session: Session) -> tuple[tuple[int, int, int], ...]:
-        return tuple(
-            (direction, chunk.start & MASK, len(chunk.old))
-            for direction, flow in enumerate(session.flows)
-            for chunk in flow.chunks
-            if chunk.new != b""
-        )
-
-    @staticmethod
-    def _drop_held(session: Session, effects: list[Effect]) -> None:
-        for direction, flow in enumerate(session.flows):
-            if flow.stored:
-                effects.append(DropHeld(session.info.session, direction))
-                flow.stored = False

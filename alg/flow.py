@@ -10,21 +10,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from .corrections import MASK, Corrections, distance
+from .spans import Span, gather
 from .stream import Stream
 
 RESUME_MAX = 1 << 20  # bytes decided and unacknowledged that a restart believes in
-
-
-class SplitError(ValueError):
-    """A replacement so much longer than what it replaces that no segments can carry it."""
-
-
-class Span(NamedTuple):
-    """A verdict on the next `size` bytes: pass (`new` None), replace, or with `answer` not None refuse."""
-
-    size: int
-    new: bytes | None = None
-    answer: bytes | None = None
 
 
 class Chunk(NamedTuple):
@@ -134,68 +123,11 @@ class Flow:
         """Decide what has a verdict, in chunks of at most `limit` bytes; a refusal or full corrections stop it."""
         made: list[Chunk] = []
         while self.spans:
-            parts = self._gather(limit)
+            parts = gather(self.spans, self.decided, limit, self.urgent, self.corrections.full)
             if not parts:
                 break
             made.append(self._decide(parts))
         return made
-
-    def _gather(self, limit: int) -> list[Span]:
-        """Take from `spans` what makes the next chunk."""
-        parts: list[Span] = []
-        old = new = 0
-        urgent = self.urgent if any(span.new is not None for span in self.spans) else 0
-        while self.spans and old < limit and new < limit:
-            span = self.spans[0]
-            if span.answer is not None:
-                break
-            if span.new is None:
-                part = self._pass_part(span, self.decided + old, limit - max(old, new), urgent)
-            elif self.corrections.full and len(span.new) != span.size:
-                break
-            elif span.size <= limit - old and len(span.new) <= limit - new:
-                part = span
-            elif parts:
-                break
-            else:
-                part = self._replace_part(span, limit)
-            self._shorten(part)
-            parts.append(part)
-            old += part.size
-            new += part.size if part.new is None else len(part.new)
-            if self.decided + old == urgent:
-                break
-        return parts
-
-    @staticmethod
-    def _pass_part(span: Span, position: int, room: int, urgent: int) -> Span:
-        """As much as fits. The byte after the urgent one begins a chunk: so its pointer maps exactly."""
-        size = min(span.size, room)
-        if position < urgent < position + size:
-            size = urgent - position
-        return Span(size)
-
-    @staticmethod
-    def _replace_part(span: Span, limit: int) -> Span:
-        """The first part of a replacement too large for one segment; where it can, of unchanged length."""
-        assert span.new is not None
-        if len(span.new) > limit:
-            size = min(limit, span.size - 1)
-            if size < 1:
-                raise SplitError(f"{len(span.new)} bytes for {span.size}")
-            if size == span.size - 1 and len(span.new) - size > limit:
-                return Span(1, span.new[:limit])
-            return Span(size, span.new[:size])
-        size = min(limit, span.size - 1)
-        return Span(size, span.new[: min(size, len(span.new) - 1)])
-
-    def _shorten(self, part: Span) -> None:
-        span = self.spans[0]
-        if part.size == span.size:
-            del self.spans[0]
-        else:
-            rest = None if span.new is None or part.new is None else span.new[len(part.new) :]
-            self.spans[0] = Span(span.size - part.size, rest)
 
     def _decide(self, parts: list[Span]) -> Chunk:
         size = sum(part.size for part in parts)

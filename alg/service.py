@@ -108,7 +108,7 @@ class Service:
                 name: bool(policy.enabled) for name, policy in self.config.alg.protocols.items() if name in self.plugins
             },
             "fail": self.config.alg.fail,
-            "headers": self._gateway.headers.origin if self._gateway else None,
+            "headers": self._gateway.headers if self._gateway else None,
             "pins": str(self._gateway.pins) if self._gateway else None,
             "tap": self._helper.tap.name if self._helper else None,
             "notes": list(self._gateway.notes) if self._gateway else [],

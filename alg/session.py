@@ -189,4 +189,4 @@ class Session:
 
     def memory(self) -> int:
         """Bytes of payload kept, and a fixed allowance for the objects."""
-        return 3000 + sum(flow.memory() for flow in self.flows)
+        return 3500 + sum(flow.memory() for flow in self.flows)

@@ -1,31 +1,33 @@
-"""Compiles, checks, loads the gateway program through BCC, and hands out its programs and tables.
+"""Creates or takes over the maps, loads the programs through libbcc, and hands both out.
 
-The law of this file: the only one that imports bcc, and inside functions only. It attaches nothing to a device.
+The law of this file: it attaches nothing to a device and compiles nothing. bcc is imported inside functions only.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
+import functools
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
-from algate.bpf import abi, flatten, headers, syscall
-from algate.bpf.errors import UNSUPPORTED, AlgateError
+from algate.bpf import abi, compiler, syscall
+from algate.bpf.compiler import MapSpec
+from algate.bpf.errors import FAILED, UNSUPPORTED, AlgateError
+from algate.bpf.ring import Ring, SampleCallback
 from algate.bpf.tables import U32, U64, PerCpuCounters, Table, layout
 
-SOURCE = Path(__file__).parent / "gateway.bpf.c"
-INCLUDE = Path(__file__).parent / "include"
 TC_PROGRAMS = ("tc_lan", "tc_wan_in", "tc_wan_out", "tc_tap", "control")
 XDP_PROGRAMS = ("xdp_lan", "xdp_wan")
 STAGES = {stage: f"stage_{stage.name.lower()}" for stage in abi.Stage if stage.name != "COUNT"}
+PROGRAMS = (*TC_PROGRAMS, *STAGES.values(), *XDP_PROGRAMS)
 PORT_ROWS_LEAST = 4  # public addresses that the port table has room for even if fewer are in use: they may change
-NOT_UNROLLED = "-fno-unroll-loops"  # unrolled, the option and digest loops pass the verifier's limit
-
-PunctualCallback = Callable[[int, bytes], None]
+UNPINNED = ("punts", "scratch")  # a load's own: the ring's readers and a workspace
+SCHED_CLS, XDP = 3, 6  # enum bpf_prog_type
+LICENCE = b"GPL"
+LOG_SIZE = 1 << 20
 
 
 class Gateway:
@@ -37,13 +39,18 @@ class Gateway:
         self.max_sessions = self._kept("sessions", max_sessions)
         rows = max(addresses, PORT_ROWS_LEAST) * abi.PORTS_PER_ADDRESS
         self.port_rows = self._kept("ports", rows, least=addresses * abi.PORTS_PER_ADDRESS)
-        self.headers = headers.prepare(header_folder)
-        self._bpf = self._compile()
-        self.fds = {name: self._load(name, xdp=False) for name in (*TC_PROGRAMS, *STAGES.values())}
-        self.fds |= {name: self._load(name, xdp=True) for name in XDP_PROGRAMS}
-        self._readers: Any = None
-        self._consume: Any = None
-        self._callback: PunctualCallback | None = None
+        self.artifact, self.headers = compiler.get(PROGRAMS, header_folder)
+        self._map_fds: dict[str, int] = {}
+        self.fds: dict[str, int] = {}
+        self._ring: Ring | None = None
+        try:
+            for spec in self.artifact.maps:
+                self._map_fds[spec.name] = self._map(spec)
+            for name, code in self.artifact.programs.items():
+                self.fds[name] = self._load(name, code)
+        except BaseException:
+            self.close()
+            raise
         self._open_tables()
 
     def _open_tables(self) -> None:
@@ -86,36 +93,55 @@ class Gateway:
             self.notes.append(f"{name} keeps its size of {size} entries until `algate down --purge`")
         return size
 
-    def _compile(self) -> Any:
-        try:
-            from bcc import BPF
-        except ImportError:
-            raise AlgateError("Python package bcc is missing: apt-get install python3-bpfcc", UNSUPPORTED) from None
-        self.headers.activate()
-        flags = [
-            f'-DPIN_DIR="{self.pins}"', f"-DMAX_SESSIONS={self.max_sessions}", f"-DPORT_ROWS={self.port_rows}",
-            f"-I{INCLUDE}", NOT_UNROLLED, "-Wno-macro-redefined",
-        ]  # fmt: skip
-        with _clang_output() as said:
+    def _map(self, spec: MapSpec) -> int:
+        """The pinned map of that name, or a new one, pinned unless it is this load's own."""
+        path = self.pins / spec.name
+        if spec.name not in UNPINNED and path.exists():
+            fd = syscall.obj_get(path)
+            info = syscall.map_info(fd)
+            if (info.type, info.key_size, info.value_size) != (spec.kind, spec.key_size, spec.value_size):
+                raise AlgateError(f"the pinned map {path} is of another version: `algate down --purge`, then start")
+            return fd
+        fd = _bcc().bcc_create_map(
+            spec.kind, spec.name[:15].encode(), spec.key_size, spec.value_size, self._size(spec), spec.flags
+        )
+        if fd < 0:
+            code = ctypes.get_errno()
+            raise AlgateError(f"can't create map {spec.name}: {os.strerror(code)}", _exit_code(code))
+        if spec.name not in UNPINNED:
             try:
-                return BPF(text=flatten.flatten(SOURCE).encode(), cflags=flags)
-            except Exception as error:
-                raise AlgateError(_first_error(said(), f"{error}"), UNSUPPORTED) from None
+                syscall.obj_pin(fd, path)
+            except OSError as error:
+                raise AlgateError(f"can't pin {path}: {error.strerror}", UNSUPPORTED) from None
+        return int(fd)
 
-    def _load(self, name: str, xdp: bool) -> int:
-        from bcc import BPF
+    def _size(self, spec: MapSpec) -> int:
+        if spec.name in ("sessions", "mappings", "peers"):
+            return self.max_sessions
+        if spec.name == "ports":
+            return self.port_rows
+        if spec.name == "port_bits":
+            return self.port_rows // 65536 * abi.BITMAP_BLOCK
+        return spec.max_entries
 
-        with _clang_output() as said:
-            try:
-                fd: int = self._bpf.load_func(name.encode(), BPF.XDP if xdp else BPF.SCHED_CLS).fd
-                return fd
-            except Exception as error:
-                message = _last_line(said()) or str(error)
-                raise AlgateError(f"the kernel refused program {name}: {message}", UNSUPPORTED) from None
+    def _load(self, name: str, code: bytes) -> int:
+        """Load one program; the verifier's last words if it is refused."""
+        kind = XDP if name in XDP_PROGRAMS else SCHED_CLS
+        code = compiler.bind(code, [self._map_fds[spec.name] for spec in self.artifact.maps])
+        fd = _bcc().bcc_prog_load(kind, name[:15].encode(), code, len(code), LICENCE, 0, 0, None, 0)
+        if fd >= 0:
+            return int(fd)
+        error = ctypes.get_errno()
+        room = ctypes.create_string_buffer(LOG_SIZE)
+        with _quiet():
+            again = _bcc().bcc_prog_load(kind, name[:15].encode(), code, len(code), LICENCE, 0, 1, room, LOG_SIZE)
+        if again >= 0:
+            return int(again)
+        said = _last_line(room.value.decode(errors="replace")) or os.strerror(error)
+        raise AlgateError(f"the kernel refused program {name}: {said}", UNSUPPORTED)
 
     def _map_fd(self, name: str) -> int:
-        fd: int = self._bpf[name.encode()].map_fd
-        return fd
+        return self._map_fds[name]
 
     def install_stages(self) -> None:
         """Put this load's stages into the pinned program array: from now on also the attached programs call them."""
@@ -123,77 +149,57 @@ class Gateway:
         for stage, name in STAGES.items():
             syscall.update(stages, U32.pack(int(stage)), U32.pack(self.fds[name]))
 
-    # -- the perf ring -----------------------------------------------------------------------------------------
-
-    def open_ring(self, callback: PunctualCallback, lost: Callable[[int], None], pages: int) -> list[int]:
-        """Open the ring, `pages` (a power of two) of memory a CPU. Returns descriptors to wait on for reading.
-
-        `callback(cpu, sample)` is called from `drain`; a sample is struct punt and, behind it, the frame.
-        """
-        from bcc.libbcc import lib
-
-        def raw(cpu: int, data: int, size: int) -> None:
-            callback(cpu, ctypes.string_at(data, size))
-
-        self._bpf[b"punts"].open_perf_buffer(raw, page_cnt=pages, lost_cb=lost)
-        found = list(self._bpf.perf_buffers.values())
-        self._readers = (ctypes.c_void_p * len(found))(*found)
-        self._consume = lib.perf_reader_consume
-        return [lib.perf_reader_fd(reader) for reader in found]
+    def open_ring(self, callback: SampleCallback, lost: Callable[[int], None], pages: int) -> list[int]:
+        """Open the perf ring, `pages` (a power of two) of memory a CPU. Returns descriptors to wait on for reading."""
+        self._ring = Ring(self._map_fds["punts"], callback, lost, pages)
+        return self._ring.fds
 
     def drain(self) -> None:
         """Call back for every sample that is in the ring."""
-        if self._readers is not None:
-            self._consume(len(self._readers), self._readers)
+        if self._ring is not None:
+            self._ring.drain()
 
     def close(self) -> None:
         """Give up descriptors; what is attached or pinned stays."""
-        self._readers = None
-        self._bpf.cleanup()
+        if self._ring is not None:
+            self._ring.close()
+            self._ring = None
+        for fd in (*self.fds.values(), *self._map_fds.values()):
+            os.close(fd)
+        self.fds.clear()
+        self._map_fds.clear()
+
+
+@functools.cache
+def _bcc() -> ctypes.CDLL:
+    """libbcc, whose Python package loads it. Its calls return a descriptor or leave errno."""
+    try:
+        import bcc.libbcc
+    except ImportError:
+        raise AlgateError("Python package bcc is missing: apt-get install python3-bpfcc", UNSUPPORTED) from None
+    library = ctypes.CDLL(bcc.libbcc.lib._name, use_errno=True)
+    text, number, size = ctypes.c_char_p, ctypes.c_int, ctypes.c_uint
+    library.bcc_create_map.argtypes = [number, text, number, number, number, number]
+    library.bcc_prog_load.argtypes = [number, text, ctypes.c_void_p, size, text, size, number, ctypes.c_void_p, size]
+    library.bcc_prog_load.argtypes[2] = text
+    return library
 
 
 @contextlib.contextmanager
-def _clang_output() -> Iterator[Callable[[], str]]:
-    """Catches what clang and the verifier print to descriptor 2: the exception alone says only that it failed."""
-    with tempfile.TemporaryFile() as spool:
-        saved = os.dup(2)
-        dismiss = _post_witness(spool.fileno(), saved)
-        os.dup2(spool.fileno(), 2)
-
-        def said() -> str:
-            spool.seek(0)
-            return spool.read().decode(errors="replace")
-
-        try:
-            yield said
-        finally:
-            os.dup2(saved, 2)
-            os.close(saved)
-            dismiss()
+def _quiet() -> Iterator[None]:
+    """libbcc prints the verifier's whole log on descriptor 2; its last line is in the error."""
+    saved, sink = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(sink, 2)
+    try:
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(sink)
 
 
-def _post_witness(spool: int, stderr: int) -> Callable[[], None]:
-    """LLVM ends the whole process on some errors (a stack beyond 512 bytes): a child then prints what was caught."""
-    life, alive = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.close(alive)
-        if not os.read(life, 1):
-            os.write(stderr, b"algate: the compiler gave up: " + os.pread(spool, 65536, 0))
-        os._exit(0)
-    os.close(life)
-
-    def dismiss() -> None:
-        os.write(alive, b"k")
-        os.close(alive)
-        os.waitpid(child, 0)
-
-    return dismiss
-
-
-def _first_error(text: str, fallback: str) -> str:
-    errors = [line for line in text.splitlines() if "error" in line.lower()]
-    return f"the gateway program doesn't compile: {errors[0].strip() if errors else fallback}"
+def _exit_code(code: int) -> int:
+    return UNSUPPORTED if code in (errno.EPERM, errno.EACCES, errno.EINVAL) else FAILED
 
 
 def _last_line(text: str) -> str:

@@ -108,7 +108,7 @@ static __always_inline s64 payload_digest(struct __sk_buff *skb, const struct se
     struct scratch *buffer = scratch.lookup(&zero);
     if (!buffer || size == 0 || size > DIGEST_MAX)
         return -1;
-    if (bpf_skb_load_bytes(skb, g->payload_at, buffer->words, size))
+    if (bpf_skb_load_bytes(skb, g->payload_at, buffer->words, length_within(size, sizeof(buffer->words))))
         return -1;
     u64 h = secret;
     for (u32 i = 0; i < DIGEST_MAX / 8; i++) {
@@ -147,7 +147,11 @@ static __always_inline int replace_payload(struct __sk_buff *skb, struct packet 
     u16 old_ip = p->ip_size, new_ip = p->ip_size - g->payload + size;
     if (bpf_skb_change_tail(skb, g->payload_at + size, 0))
         return -1;
-    if (bpf_skb_store_bytes(skb, g->payload_at, r->bytes, size, BPF_F_RECOMPUTE_CSUM))
+    u64 last = (u64)size - 1; /* tested anew, after the calls: see length_within */
+    OPAQUE(last);
+    if (last >= REPLACEMENT_MAX)
+        return -1;
+    if (bpf_skb_store_bytes(skb, g->payload_at, r->bytes, last + 1, BPF_F_RECOMPUTE_CSUM))
         return -1;
     u32 sum_at = p->l4 + 16;
     if (bpf_l4_csum_replace(skb, sum_at, 0, sum_change, 0))

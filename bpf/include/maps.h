@@ -1,15 +1,18 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * maps.h: every map, with the reason for its kind and size. Pinned under PIN_DIR, so that a new program finds the
- * entries of the old one. The loader defines PIN_DIR, MAX_SESSIONS, PORT_ROWS.
+ * maps.h: every map, with the reason for its kind and size. The loader pins all but the last two, so that a new program
+ * finds the entries of the old one, and gives those sized by MAX_SESSIONS and PORT_ROWS their real size.
  */
 #ifndef ALGATE_MAPS_H
 #define ALGATE_MAPS_H
 
-#define PINNED(kind, key, leaf, name, size) BPF_TABLE_PINNED(kind, key, leaf, name, size, PIN_DIR "/" #name)
+/* While compiling: the code doesn't depend on them. */
+#define MAX_SESSIONS 64
+#define PORT_ROWS 65536
+
+#define PINNED(kind, key, leaf, name, size) BPF_TABLE(kind, key, leaf, name, size)
 /* Memory is taken entry by entry: for tables that are large at most and small as a rule. */
-#define PINNED_LAZY(kind, key, leaf, name, size) \
-    BPF_TABLE_PINNED(kind, key, leaf, name, size, PIN_DIR "/" #name, BPF_F_NO_PREALLOC)
+#define PINNED_LAZY(kind, key, leaf, name, size) BPF_F_TABLE(kind, key, leaf, name, size, BPF_F_NO_PREALLOC)
 
 /* One entry a session, by the inside view; the outside view reaches it through `ports`, so no second key is stored. */
 PINNED("hash", struct session_key, struct session, sessions, MAX_SESSIONS);

@@ -13,7 +13,9 @@ static __always_inline u32 get_be32(const u8 *bytes, u32 at) {
 static __always_inline struct scratch *load_options(struct __sk_buff *skb, const struct packet *p, u32 *size) {
     u32 zero = 0, words = (p->tcp_header - 20) & 0x3c;
     struct scratch *room = scratch.lookup(&zero);
-    if (!room || words < 4 || words > OPTIONS_MAX || bpf_skb_load_bytes(skb, p->l4 + 20, room->options, words))
+    if (!room || words < 4 || words > OPTIONS_MAX)
+        return 0;
+    if (bpf_skb_load_bytes(skb, p->l4 + 20, room->options, length_within(words, sizeof(room->options))))
         return 0;
     *size = words;
     return room;
@@ -42,7 +44,7 @@ static __always_inline int store_options(struct __sk_buff *skb, const struct pac
     size &= 0x3c;
     if (change < 0 || size < 4 || size > OPTIONS_MAX || bpf_l4_csum_replace(skb, p->l4 + 16, 0, change, 0))
         return -1;
-    return bpf_skb_store_bytes(skb, p->l4 + 20, room->changed, size, 0);
+    return bpf_skb_store_bytes(skb, p->l4 + 20, room->changed, length_within(size, sizeof(room->changed)), 0);
 }
 
 #endif

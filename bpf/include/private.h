@@ -9,7 +9,7 @@
 
 /* What is too large for the stack, or is indexed in ways that the verifier allows in map values only. */
 struct scratch {
-    u64 words[DIGEST_MAX / 8 + 1]; /* a payload to be digested */
+    u64 words[2048 / 8]; /* a payload to be digested: DIGEST_MAX, up to a power of two for length_within */
     u8 options[64];                /* OPTIONS_MAX, up to a power of two so that an index can be masked */
     u8 changed[64];
     struct punt punt;              /* being sent to the helper */
@@ -26,5 +26,12 @@ struct scratch {
 
 /* Keeps the compiler from merging this value with another's address. */
 #define OPAQUE(value) asm volatile("" : "+r"(value))
+
+/* A length for a helper, 1..room; room is a power of two. Linux 6.1 forgets what was tested of a number that is spilled
+ * meanwhile, and refuses a length that might then be 0 or too large: arithmetic right before the call it believes. */
+static __always_inline u32 length_within(u32 size, u32 room) {
+    OPAQUE(size);
+    return ((size - 1) & (room - 1)) + 1;
+}
 
 #endif

@@ -14,6 +14,7 @@ static __always_inline u32 shift_seq(const struct adjust *adj, u8 dir, u32 seq) 
     s32 delta = adj->base[dir & 1];
     u32 kept = adj->count[dir & 1];
     for (u32 i = 0; i < MAX_CORRECTIONS; i++) {
+        OPAQUE(kept); /* else clang ends the loop at i == min(kept, 8), which Linux 6.1 can't follow */
         if (i >= kept)
             break;
         const struct correction *c = &adj->at[(dir & 1) * MAX_CORRECTIONS + i];
@@ -35,6 +36,7 @@ static __always_inline u32 unshift_ack(const struct adjust *adj, u8 dir, u32 ack
     s32 delta = adj->base[dir & 1];
     u32 kept = adj->count[dir & 1];
     for (u32 i = 0; i < MAX_CORRECTIONS; i++) {
+        OPAQUE(kept); /* else clang ends the loop at i == min(kept, 8), which Linux 6.1 can't follow */
         if (i >= kept)
             break;
         const struct correction *c = &adj->at[(dir & 1) * MAX_CORRECTIONS + i];
