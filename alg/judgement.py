@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from .effects import Announce, Effect
 from .expectations import Expectations, RefusedError
-from .flow import Flow, Span
+from .flow import Flow
 from .limits import Limits
 from .model import (
     Action,
@@ -28,6 +28,7 @@ from .model import (
     Withdraw,
 )
 from .session import Session
+from .spans import Span
 
 DEPTH_MAX = 16  # answers to Reserve that reserve again
 

@@ -192,4 +192,6 @@ class Lab:
 
     def _owes(self) -> bool:
         session = self.engine._sessions.get(self.kernel.info.session)
-        return session is not None and not session.bypassed and any(f.owed() or f.answers or f.spans for f in session.flows)
+        if session is None or session.bypassed:
+            return False
+        return any(flow.owed() or flow.answers or flow.spans for flow in session.flows)

@@ -64,7 +64,7 @@ def die(lab: Lab, moment: int) -> None:
 
 
 def check_bounds(lab: Lab) -> None:
-    assert lab.engine.memory(lab.kernel.info.session) < 3000 + 4 * 65536
+    assert lab.engine.memory(lab.kernel.info.session) < 3500 + 4 * 65536
 
 
 def make(streams: tuple[list[bytes], list[bytes]], isn: tuple[int, int], mss: tuple[int, int], stamps: bool) -> Lab:

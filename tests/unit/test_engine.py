@@ -541,8 +541,8 @@ def test_a_death_between_any_two_effects_loses_nothing(effects: int) -> None:
 def test_memory_is_told_and_bounded() -> None:  # FTP-90
     lab = Lab()
     say(lab, b"x" * 1000)
-    assert 4000 <= lab.engine.memory(INFO.session) < 6000
+    assert 4500 <= lab.engine.memory(INFO.session) < 6000
     assert lab.engine.memory(1) == 0
     for n in range(200):
-        lab.submit(lab.inside.packet(ACK, seq=3000 + 700 * n)._replace(payload=b"y" * 600))
-    assert lab.engine.memory(INFO.session) < 3000 + 2 * 65536
+        lab.submit(lab.inside.packet(ACK, seq=3500 + 700 * n)._replace(payload=b"y" * 600))
+    assert lab.engine.memory(INFO.session) < 3500 + 2 * 65536
