@@ -260,6 +260,8 @@ static __always_inline u32 alg_gate(struct __sk_buff *skb, const struct config *
         track_segment(skb, p, t, &g, adj);
     bool bypass = (adj && adj->flags & ADJUST_BYPASS) || t->flags & TRACK_UNTOUCHABLE;
     bool undecided = false;
+    if (bypass && adj && seq_after(adj->decided[g.dir], g.seq)) /* a repetition of what was rewritten before */
+        bypass = false;
     if (g.payload && p->tcp_flags & TCP_SYN)
         return DROP_SYN_PAYLOAD;
     if (g.payload) {
