@@ -1,4 +1,4 @@
-"""The gateway on a bench, loaded once a module into pins of its own, and emptied for each test."""
+"""The gateway on a bench, loaded once for the rung into pins of its own, and emptied for each test."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ BPFFS = Path("/sys/fs/bpf")
 MAX_SESSIONS = 4096
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def loaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[bench.Rig]:
-    """Programs and maps, in a network namespace and a pin folder that vanish with the module."""
+    """Programs and maps, in a network namespace and a pin folder that vanish with the rung."""
     if not os.path.ismount(BPFFS):
         subprocess.run(["mount", "-t", "bpf", "bpf", BPFFS], check=True)
     pins = BPFFS / f"ag-{secrets.token_hex(4)}"

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Any
 
-from algate.bpf import abi, testrun
+from algate.bpf import abi, syscall, testrun
 from algate.bpf.control import Control, port_row
 from algate.bpf.loader import Gateway
 from tests.packets import GATEWAY_LAN_MAC, GATEWAY_WAN_MAC, LAN_MAC, WAN_MAC, Flow
@@ -31,7 +31,7 @@ PROTOS = {"tcp": TCP, "udp": UDP, "icmp": ICMP}
 SECOND = 1_000_000_000 >> abi.TICK_SHIFT
 SECRET = 0x0123_4567_89AB_CDEF
 HASHES = ("sessions", "mappings", "forward_sources", "alg_ports", "allow_out", "expectations", "adjusts", "tracks",
-          "decisions", "replacements", "held")  # fmt: skip
+          "decisions", "replacements", "held", "exempt")  # fmt: skip
 
 
 @contextmanager
@@ -112,11 +112,17 @@ class Rig:
         """An empty gateway with the bench's configuration."""
         gateway = self.gateway
         used = {session.port_index for _, session in gateway.sessions.items()} | self._touched
-        for row in used | {mapping.port_index for _, mapping in gateway.mappings.items()}:
+        used |= {mapping.port_index for _, mapping in gateway.mappings.items()}
+        for row in used - {abi.EXEMPT_ROW}:
             gateway.ports.put(row, abi.PortSlot())
         self._touched.clear()
         for name in HASHES:
             getattr(gateway, name).clear()
+        for name in ("hosts", "peers"):
+            clear(gateway._map_fd(name))
+        for row, bits in gateway.port_bits.items():
+            if bits:
+                gateway.port_bits.put(row, 0)
         for row in range(16):
             gateway.forwards.put(row, abi.Forward())
         gateway.heartbeat.put(0, 0)
@@ -243,6 +249,16 @@ def session_key(flow: Flow, proto: int) -> abi.SessionKey:
 def ticks() -> int:
     """Now, as the programs count it."""
     return (time.clock_gettime_ns(time.CLOCK_MONOTONIC) >> abi.TICK_SHIFT) & 0xFFFF_FFFF
+
+
+def clear(fd: int) -> None:
+    """Delete all entries of a hash that has no table."""
+    info = syscall.map_info(fd)
+    for _ in range(info.max_entries):
+        key = syscall.next_key(fd, None, info.key_size)
+        if key is None:
+            return
+        syscall.delete(fd, key)
 
 
 def _moved(before: Any, after: Any) -> tuple[dict[str, int], dict[str, int]]:
