@@ -193,6 +193,9 @@ class Engine:
     def tick(self, now: float) -> list[Effect]:
         """Expiries and repetitions that are due. Call it about every 50 ms, or when next_due() says."""
         effects: list[Effect] = []
+        for number, tag in self._expectations.acted(now):
+            self._expectations.open(self._sessions[number].book, tag, effects)
+            self.counts["peer-acted"] += 1
         for number, tag in self._expectations.due(now):
             session = self._sessions[number]
             self._expectations.withdraw(session.book, tag, "expired", "", effects)
@@ -207,7 +210,7 @@ class Engine:
 
     def next_due(self) -> float:
         """When tick() has something to do, on the clock of `now`; may be early."""
-        return min(self._timers[0][0] if self._timers else NEVER, self._expectations.next_expiry())
+        return min(self._timers[0][0] if self._timers else NEVER, self._expectations.next_due())
 
     def sessions(self) -> list[int]:
         """The sessions known."""

@@ -76,6 +76,8 @@ class Expectations:
         self._next_id = 0
         self._held: dict[int, list[tuple[float, Inject]]] = {}
         self._held_count = 0
+        self._acts_after: dict[int, float] = {}  # id -> Expect.acts_after
+        self._acting: list[tuple[float, int]] = []  # when a held first packet becomes its sender's agreement
 
     def __len__(self) -> int:
         return len(self._live)
@@ -112,6 +114,8 @@ class Expectations:
         if len(self._expiry) > 2 * len(self._live) + 1024:
             self._expiry = [entry for entry in self._expiry if entry[1] in self._live]
             heapq.heapify(self._expiry)
+        if action.acts_after is not None and action.peer is not None and not action.open:
+            self._acts_after[made.id] = action.acts_after
         effects.append(PutExpectation(made))
 
     def _make(self, held: Reservation | None, info: SessionInfo, action: Expect, now: float) -> Expectation:
@@ -187,9 +191,17 @@ class Expectations:
             if whose is not None:
                 yield whose
 
-    def next_expiry(self) -> float:
-        """When due() may have something; may be early."""
-        return self._expiry[0][0] if self._expiry else float("inf")
+    def acted(self, now: float) -> Iterator[tuple[int, int]]:
+        """Session and tag of each whose peer has agreed by connecting, and whose word hasn't come."""
+        while self._acting and self._acting[0][0] <= now:
+            _, number = heapq.heappop(self._acting)
+            whose = self._live.get(number)
+            if whose is not None and number in self._held:
+                yield whose
+
+    def next_due(self) -> float:
+        """When due() or acted() may have something; may be early."""
+        return min(queue[0][0] if queue else float("inf") for queue in (self._expiry, self._acting))
 
     def hold(self, expectation: int, frame: Inject, now: float) -> bool:
         """Keep a first packet for a pending expectation, the latest few of each. False if there is no room."""
@@ -199,6 +211,8 @@ class Expectations:
             self._held_count -= 1
         if self._held_count >= HELD_TOTAL:
             return False
+        if not held and expectation in self._acts_after:
+            heapq.heappush(self._acting, (now + self._acts_after[expectation], expectation))
         held.append((now, frame))
         self._held_count += 1
         return True
@@ -214,6 +228,7 @@ class Expectations:
         if found is None:
             return
         del self._live[found.id]
+        self._acts_after.pop(found.id, None)
         self._unhold(found.id)
         effects.append(DeleteExpectation(found, outcome, reason))
 

@@ -115,6 +115,9 @@ class Expect:
     `direction` IN: from outside host `peer` to the public port reserved under `tag`, sent on to Reserve.inside.
     `direction` OUT: from inside host `peer` to outside `to`. `peer` None (anybody) is refused unless policy allows it.
     `lifetime` in seconds. Made pending unless `open`.
+
+    `acts_after`: some peers connect first and only then say yes. A connection by the very `peer`, held while this is
+    pending, counts as that peer's agreement after so many seconds without a word; None: never.
     """
 
     tag: int
@@ -125,6 +128,7 @@ class Expect:
     proto: str = "tcp"
     open: bool = False
     once: bool = True
+    acts_after: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,9 +56,7 @@ class Control:
         who = owner(ip, inside_port, abi.PortKind.RESERVED)
         following = 0
         for _ in range(TRIES):
-            answer, row, error = self._call(
-                abi.ControlOp.RESERVE, following, port_row(address, proto, port), who, b""
-            )
+            answer, row, error = self._call(abi.ControlOp.RESERVE, following, port_row(address, proto, port), who, b"")
             if not error:
                 return row & 0xFFFF
             following = answer

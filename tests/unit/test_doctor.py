@@ -203,7 +203,7 @@ def test_daemon_that_hangs_is_a_fault(tmp_path: Path, monkeypatch: pytest.Monkey
 def state(tmp_path: Path) -> State:
     """A gateway between lan0 and wan0."""
     devices = {"lan0": DeviceState("lan0", 7, "lan"), "wan0": DeviceState("wan0", 8, "wan", xdp="generic")}
-    return State(tmp_path / "state.json", devices)
+    return State(tmp_path / "state.json", devices=devices)
 
 
 @pytest.mark.parametrize(

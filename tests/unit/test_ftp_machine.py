@@ -197,11 +197,11 @@ def test_resumed_counts_nothing_unseen_once_the_client_speaks() -> None:
 
 
 def inward(tag: int, opened: bool = False, peer: str = "198.51.100.2:1") -> Expect:
-    return Expect(tag, Direction.IN, at(peer).ip, None, 120.0, open=opened)
+    return Expect(tag, Direction.IN, at(peer).ip, None, 120.0, open=opened, acts_after=None if opened else 0.05)
 
 
 def outward(tag: int, to: str, opened: bool = False) -> Expect:
-    return Expect(tag, Direction.OUT, at("10.0.0.5:1").ip, at(to), 120.0, open=opened)
+    return Expect(tag, Direction.OUT, at("10.0.0.5:1").ip, at(to), 120.0, open=opened, acts_after=None if opened else 0.05)
 
 
 @pytest.mark.parametrize(

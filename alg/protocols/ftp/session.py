@@ -27,6 +27,8 @@ from algate.alg.protocols.ftp.rules import Inward, Outward
 from algate.alg.protocols.lines import Line
 
 SHOWN = 128  # bytes of a line that an event carries
+# pyftpdlib answers a PORT only once its data connection stands: its SYN waits no longer than this for the 2xx.
+ACTS_AFTER = 0.05  # s
 
 
 class Asked(NamedTuple):
@@ -98,7 +100,15 @@ class Session:
         state = "open" if opened else "pending"
         target = plan.inside if isinstance(plan, Inward) else plan.to
         out.say(
-            Expect(tag, direction, peer, to, self.policy.expect_timeout, open=opened),
+            Expect(
+                tag,
+                direction,
+                peer,
+                to,
+                self.policy.expect_timeout,
+                open=opened,
+                acts_after=None if opened else ACTS_AFTER,
+            ),
             Event("expectation-made", seen, fields=(("state", state), ("from", str(peer)), ("to", str(target)))),
         )
 
