@@ -37,6 +37,7 @@ VERBS: Mapping[str, str] = {
     "reload": "Read the configuration again.",
     "doctor": "Check what this machine offers, and say how to fix what it lacks.",
     "demo": "A lab of namespaces: real FTP through the gateway, and what happened to it.",
+    "bench": "What the gateway costs, beside the kernel's NAT and bare forwarding.",
 }
 
 SETTINGS: dict[str, Any] = {"add_completion": False, "rich_markup_mode": None, "pretty_exceptions_enable": False}

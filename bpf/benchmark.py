@@ -1,0 +1,114 @@
+"""Loads what `algate bench` sends with, receives with and compares to (bench.bpf.c).
+
+The law of this file: the programs of the bench and their maps; it attaches nothing, and it isn't part of a gateway.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import struct
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from algate.bpf import headers, syscall
+from algate.bpf.errors import UNSUPPORTED, AlgateError
+from algate.bpf.tables import U32, PerCpuCounters
+from algate.bpf.testrun import Run, run
+
+SOURCE = Path(__file__).parent / "bench.bpf.c"
+CFLAGS = ["-fno-unroll-loops", "-Wno-macro-redefined"]
+XDP_PROGRAMS = ("generate", "sink_outside", "sink_inside", "refuse", "forward")
+MAX_FLOWS = 1 << 20
+FRAME = 60
+ROW_OUT, ROW_IN, ROW_REFUSED, ROW_ENDED = range(4)
+_ORDER = struct.Struct("=4Q8I2H8s8sII4x")
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """struct order of bench.bpf.c without what the run itself counts. Addresses as numbers in host order."""
+
+    kind: int
+    gap: int  # ns between two frames, times 1024
+    flows: int
+    step: int
+    endpoints: int
+    hosts: int
+    inside: int
+    remote: int
+    burst: int
+    inside_port: int
+    remote_port: int
+    lan_mac: bytes
+    wan_mac: bytes
+    learn: bool = False
+
+    def pack(self, first: int = 0) -> bytes:
+        """As the map holds it; `first`: number of the first frame."""
+        return _ORDER.pack(
+            first, 0, self.gap, 0, self.flows, self.step, self.endpoints, self.hosts, self.inside, self.remote,
+            self.kind, self.burst, self.inside_port, self.remote_port, self.lan_mac, self.wan_mac, self.learn, 0,
+        )  # fmt: skip
+
+
+class BenchPrograms:
+    """The loaded programs; `fds` by name."""
+
+    def __init__(self, header_folder: Path | None = None) -> None:
+        try:
+            from bcc import BPF
+        except ImportError:
+            raise AlgateError("Python package bcc is missing: apt-get install python3-bpfcc", UNSUPPORTED) from None
+        headers.prepare(header_folder).activate()
+        with _said() as said:
+            try:
+                self._bpf: Any = BPF(text=SOURCE.read_bytes(), cflags=CFLAGS)
+                self.fds = {name: self._bpf.load_func(name.encode(), BPF.XDP).fd for name in XDP_PROGRAMS}
+            except Exception as error:
+                words = (said().strip().splitlines() or [str(error)])[-3:]
+                raise AlgateError(f"the bench's programs don't load: {' / '.join(words)}", UNSUPPORTED) from None
+        self._orders: int = self._bpf[b"orders"].map_fd
+        self._links: int = self._bpf[b"links"].map_fd
+        self.arrived = PerCpuCounters(self._bpf[b"arrived"].map_fd)
+
+    def link(self, row: int, ifindex: int) -> None:
+        """Send out of this device: row 0 outbound, row 1 inbound. Call from the namespace that the device is in."""
+        syscall.update(self._links, U32.pack(row), U32.pack(ifindex))
+
+    def send(self, order: Order, frames: int, first: int = 0) -> tuple[int, int]:
+        """Send `frames` frames; (frames sent, bursts that came too late and were not made up for)."""
+        syscall.update(self._orders, U32.pack(0), order.pack(first))
+        run(self.fds["generate"], bytes(FRAME), repeat=frames, flags=Run.LIVE_FRAMES, batch_size=order.burst, room=0)
+        raw = syscall.lookup(self._orders, U32.pack(0), _ORDER.size)
+        assert raw is not None
+        sent, _, _, late, *_ = _ORDER.unpack(raw)
+        return sent - first, late
+
+    def counted(self) -> list[int]:
+        """Frames that arrived, by row."""
+        return [self.arrived.sum(row) for row in (ROW_OUT, ROW_IN, ROW_REFUSED, ROW_ENDED)]
+
+    def close(self) -> None:
+        self._bpf.cleanup()
+
+
+@contextlib.contextmanager
+def _said() -> Iterator[Callable[[], str]]:
+    """Catches what clang and the verifier print to descriptor 2: the exception says only that it failed."""
+    with tempfile.TemporaryFile() as spool:
+        saved = os.dup(2)
+        os.dup2(spool.fileno(), 2)
+
+        def said() -> str:
+            spool.seek(0)
+            return spool.read().decode(errors="replace")
+
+        try:
+            yield said
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)

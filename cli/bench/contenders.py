@@ -1,0 +1,118 @@
+"""What stands in the middle while the bench measures: algate both ways, the kernel's NAT, and the bounds.
+
+The law of this file: each is a `Gateway` of the lab; after `stop` nothing of it is attached, which `leftovers` proves.
+No case is made for any of them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from algate.alg import netlink
+from algate.alg.errors import MISSING
+from algate.bpf.benchmark import BenchPrograms
+from algate.cli.gateways import AlgateGateway, Gateway, KernelGateway, PortForward, RouteGateway
+from algate.cli.lab import LAN_DEVICE, WAN_DEVICE, Lab
+from algate.cli.lab_host import LabError, call_in
+
+TC, XDP, NFT, ROUTE, XDP_FORWARD, FLOOR = "algate-tc", "algate-xdp", "nft", "route", "xdp-forward", "xdp-drop"
+NAT = (TC, XDP, NFT)
+MEANING = {
+    TC: "algate, TC programs",
+    XDP: "algate, XDP and TC programs",
+    NFT: "nft masquerade with the kernel's FTP helper",
+    ROUTE: "the stack's routing, no NAT",
+    XDP_FORWARD: "XDP FIB forwarding, no NAT",
+    FLOOR: "XDP_DROP: what a packet costs before anything is done",
+}
+
+
+class NftGateway(KernelGateway):
+    """As little as does the job: masquerade and the FTP helper, without the filter of a real gateway."""
+
+    name = NFT
+
+    def _rules(self) -> str:
+        rules = super()._rules()
+        return rules[: rules.index("table ip guard")]
+
+
+class BoundGateway(Gateway):
+    """One XDP program of the bench on both devices."""
+
+    translates = False
+
+    def __init__(self, lab: Lab, programs: BenchPrograms, name: str, program: str) -> None:
+        super().__init__(lab)
+        self.name = name
+        self._fd = programs.fds[program]
+
+    def start(self) -> None:
+        self.lab.gw.sysctl("ipv4/ip_forward", "1")
+        self._both(lambda index: netlink.set_xdp(index, self._fd, generic=False, replace=False))
+
+    def stop(self) -> None:
+        self._both(lambda index: netlink.remove_xdp(index, generic=False))
+        self.lab.gw.sysctl("ipv4/ip_forward", "0")
+
+    def _both(self, act: Callable[[int], None]) -> None:
+        for device in (LAN_DEVICE, WAN_DEVICE):
+            call_in(self.lab.gw.netns, partial(_act_on, act, device))
+
+
+def _act_on(act: Callable[[int], None], device: str) -> None:
+    act(index_of(device))
+
+
+def index_of(device: str) -> int:
+    """The index of a device of this namespace. LabError if there is none."""
+    found = netlink.find_device(device)
+    if found is None:
+        raise LabError(f"no device {device} in the bench's namespace")
+    return found.index
+
+
+def example_config() -> str:
+    """The shipped example configuration with the lab's devices filled in: what is measured, and printed."""
+    relative = Path("deploy/config.example.toml")
+    here = Path(__file__).resolve().parents[2] / relative
+    shipped = Path(sys.prefix) / "share/algate" / relative.name
+    path = next((one for one in (here, shipped) if one.is_file()), None)
+    if path is None:
+        raise LabError(f"the example configuration is missing: neither {here} nor {shipped}", MISSING)
+    text = re.sub(r"^# lan = .*$", f'lan = ["{LAN_DEVICE}"]', path.read_text(), flags=re.MULTILINE)
+    return re.sub(r"^# wan = .*$", f'wan = "{WAN_DEVICE}"', text, flags=re.MULTILINE)
+
+
+def contender(name: str, lab: Lab, programs: BenchPrograms | None, forwards: tuple[PortForward, ...] = ()) -> Gateway:
+    """The gateway of that name in this lab."""
+    if name in (TC, XDP):
+        datapath = name.rpartition("-")[2]
+        return AlgateGateway(lab, forwards, config=example_config(), datapath=datapath, wait=120)
+    if name == NFT:
+        return NftGateway(lab, forwards)
+    if name == ROUTE:
+        return RouteGateway(lab, forwards)
+    if programs is None:
+        raise LabError(f"{name} is no gateway for this figure")
+    return BoundGateway(lab, programs, name, {XDP_FORWARD: "forward", FLOOR: "refuse"}[name])
+
+
+def leftovers(lab: Lab) -> list[str]:
+    """What is still attached in the gateway's namespace and would falsify the next gateway's figures."""
+    found = []
+    for link in json.loads(lab.gw.run(["ip", "-json", "-details", "link"], check=True).stdout):
+        if link["ifname"] in (LAN_DEVICE, WAN_DEVICE) and "xdp" in link:
+            found.append(f"an XDP program on {link['ifname']}")
+    for device in (LAN_DEVICE, WAN_DEVICE):
+        queues = lab.gw.run(["tc", "qdisc", "show", "dev", device]).stdout
+        found += [f"{kind} on {device}" for kind in ("clsact", "ingress") if kind in queues]
+    rules = lab.gw.run(["nft", "list", "ruleset"])
+    if rules.returncode == 0 and rules.stdout.strip():
+        found.append("nft rules")
+    return found

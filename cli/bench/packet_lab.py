@@ -1,0 +1,213 @@
+"""The lab for costs per packet: generator, gateway, sink, and the poll threads that are the measure.
+
+The law of this file: it wires and measures; what a figure is called and what it is compared to is decided elsewhere.
+
+The generator's frames enter the gateway through the client's device, and every device is in threaded mode, so that what
+the gateway does runs in the threads of its own two devices and nothing else does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from ipaddress import IPv4Address
+from types import TracebackType
+from typing import Self
+
+from algate.alg import netlink
+from algate.bpf.benchmark import BenchPrograms, Order
+from algate.cli.bench.contenders import index_of
+from algate.cli.bench.meter import PollThread, poll_threads
+from algate.cli.lab import LAN_DEVICE, WAN_DEVICE, Lab, ip
+from algate.cli.lab_host import Host, LabError, call_in
+
+BURST_MOST = 64  # frames; the receiver's ring has 256 entries
+BURST_TIME = 250e-6  # s from burst to burst: what the generator can wait
+HOSTS = 50  # inside hosts that end points are spread over
+ENDPOINTS = 62_500  # inside end points that share one public address; more sessions go to more remote hosts
+FIRST_PORT = 1024
+REMOTE_PORT = 7777
+STRIDE = 7_368_787  # prime: consecutive frames belong to sessions far apart
+SETTLE = 0.05  # s for the last frames to arrive
+OUT, IN, SYN, MIXED = 0, 1, 2, 3
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """What is sent: a kind of order over a number of sessions, at a rate."""
+
+    kind: int
+    sessions: int
+    rate: int  # frames/s
+    learn: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """What became of a run: frames, CPU time (ns) of the gateway's poll threads, seconds that sending took."""
+
+    sent: int
+    arrived: int
+    refused: int
+    ended: int
+    busy: int
+    seconds: float
+    late: int
+
+    @property
+    def lost(self) -> int:
+        return self.sent - self.arrived - self.refused
+
+    @property
+    def cost(self) -> float:
+        """ns per frame sent."""
+        return self.busy / self.sent if self.sent else math.nan
+
+
+class PacketLab:
+    """`with PacketLab(programs) as bench:`; then gateways come and go in `bench.lab`."""
+
+    def __init__(self, programs: BenchPrograms) -> None:
+        self.programs = programs
+        self.lab = Lab()
+        self.cpu = max(os.sched_getaffinity(0))
+        self._foreign: set[PollThread] = set()
+        self._macs: dict[str, bytes] = {}
+
+    def __enter__(self) -> Self:
+        self._foreign = poll_threads()
+        self.lab.__enter__()
+        try:
+            self._prepare()
+        except BaseException:
+            self.lab.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.lab.__exit__(kind, error, trace)
+
+    def _prepare(self) -> None:
+        lab, fds = self.lab, self.programs.fds
+        sinks = ((lab.client, "sink_inside", 0), (lab.server, "sink_outside", 1))
+        for host, program, row in sinks:
+            call_in(host.netns, partial(self._attach_sink, fds[program], row))
+        for host, devices in ((lab.gw, (LAN_DEVICE, WAN_DEVICE)), (lab.client, ("eth0",)), (lab.server, ("eth0",))):
+            for device in devices:
+                make_threaded(host, device)
+        self._macs = {device: self._mac(lab.gw, device) for device in (LAN_DEVICE, WAN_DEVICE)}
+        self._name_neighbours()
+
+    def _attach_sink(self, fd: int, row: int) -> None:
+        index = index_of("eth0")
+        netlink.set_xdp(index, fd, generic=False, replace=False)
+        self.programs.link(row, index)
+
+    @staticmethod
+    def _mac(host: Host, device: str) -> bytes:
+        found = call_in(host.netns, lambda: netlink.find_device(device))
+        if found is None:
+            raise LabError(f"no device {device} in {host.netns}")
+        return found.mac
+
+    def _name_neighbours(self) -> None:
+        """Neighbours that never expire: the inside hosts beyond the first exist as addresses alone."""
+        lab = self.lab
+        client, server = self._mac(lab.client, "eth0").hex(":"), self._mac(lab.server, "eth0").hex(":")
+        first = IPv4Address(lab.plan.clients[0])
+        lines = [f"neigh replace {first + i} lladdr {client} dev {LAN_DEVICE} nud permanent" for i in range(HOSTS)]
+        lines.append(f"neigh replace {lab.plan.next_hop} lladdr {server} dev {WAN_DEVICE} nud permanent")
+        ip("\n".join(lines), lab.gw.netns)
+
+    def order(self, traffic: Traffic) -> Order:
+        """What the generator is told."""
+        step = STRIDE if math.gcd(STRIDE, traffic.sessions) == 1 else 1
+        return Order(
+            kind=traffic.kind,
+            gap=round(1e9 * 1024 / traffic.rate),
+            flows=traffic.sessions,
+            step=step % traffic.sessions or 1,
+            endpoints=min(traffic.sessions, ENDPOINTS if traffic.sessions > 64_000 else 64_000),
+            hosts=HOSTS,
+            inside=int(IPv4Address(self.lab.plan.clients[0])),
+            remote=int(IPv4Address(self.lab.plan.servers[0])),
+            burst=burst_size(traffic.rate),
+            inside_port=FIRST_PORT,
+            remote_port=REMOTE_PORT,
+            lan_mac=self._macs[LAN_DEVICE],
+            wan_mac=self._macs[WAN_DEVICE],
+            learn=traffic.learn,
+        )
+
+    def gateway_threads(self) -> list[PollThread]:
+        """The threads of the gateway's devices; they change when XDP comes or goes.
+
+        All poll threads of the lab share the generator's CPU and come before it: a burst is written, then wholly
+        forwarded, then wholly received, so that no wake-up across CPUs and no race for a ring is part of the cost.
+        """
+        mine = poll_threads() - self._foreign
+        for thread in mine:
+            thread.prefer(self.cpu)
+        return [thread for thread in mine if thread.device in (LAN_DEVICE, WAN_DEVICE)]
+
+    def send(self, traffic: Traffic, frames: int, first: int = 0) -> Passage:
+        """Send whole bursts of at least `frames` frames, wait for the last, say what they cost."""
+        burst = burst_size(traffic.rate)
+        frames = math.ceil(frames / burst) * burst
+        threads = self.gateway_threads()
+        if not threads:
+            raise LabError("the gateway's devices have no poll threads: this kernel lacks threaded NAPI on veth")
+        before, busy = self.programs.counted(), sum(thread.busy() for thread in threads)
+        started = time.perf_counter()
+        with on_cpu(self.cpu):
+            sent, late = self.programs.send(self.order(traffic), frames, first)
+        seconds = time.perf_counter() - started
+        time.sleep(SETTLE)
+        after = self.programs.counted()
+        out, back, refused, ended = (b - a for a, b in zip(before, after, strict=True))
+        busy = sum(thread.busy() for thread in threads) - busy
+        return Passage(sent, out + back, refused, ended, busy, seconds, late)
+
+    def establish(self, sessions: int, rate: int) -> str:
+        """Make `sessions` UDP sessions and answer each. Why that failed, or empty."""
+        out = Traffic(OUT, sessions, rate, learn=True)
+        for traffic in (out, replace(out, kind=IN), out):
+            passed = self.send(traffic, sessions)
+            if passed.lost:
+                passed = self.send(traffic, sessions)
+            if passed.lost:
+                return f"{passed.lost} of {passed.sent} frames lost while sessions were made"
+        return ""
+
+
+@contextlib.contextmanager
+def on_cpu(number: int) -> Iterator[None]:
+    """Keep this thread on one CPU."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {number})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def burst_size(rate: int) -> int:
+    """Frames a burst at `rate` frames/s."""
+    return max(1, min(BURST_MOST, int(rate * BURST_TIME)))
+
+
+def make_threaded(host: Host, device: str) -> None:
+    """GRO gives a veth device a NAPI of its own; threaded mode gives that a kernel thread."""
+    host.run(["ethtool", "-K", device, "gro", "on"], check=True)
+    # Only a private /sys shows the namespace's devices.
+    switch = f"echo 1 > /sys/class/net/{device}/threaded"
+    done = os.spawnvp(os.P_WAIT, "ip", ["ip", "netns", "exec", host.netns, "sh", "-c", switch])
+    if done != 0:
+        raise LabError(f"{device} takes no threaded NAPI (kernel 5.12 or later is needed)")

@@ -1,0 +1,53 @@
+"""What a run of the bench is to do: how many rounds, how long, which figures.
+
+The law of this file: pure; numbers and names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+T = TypeVar("T")
+PACKETS, STREAMS, FTP, TESTRUN, SCALE = "packets", "streams", "ftp", "testrun", "scale"
+GROUPS = {
+    PACKETS: "cost per packet of established sessions",
+    STREAMS: "bulk TCP, latency, start to ready",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """`frames`: sent for one sample; `seconds`: of bulk transfer for one sample."""
+
+    rounds: int
+    groups: tuple[str, ...]
+    sessions: tuple[int, ...]
+    frames: int
+    seconds: float
+    streams: tuple[int, ...]
+    clients: tuple[int, ...]
+    servers: tuple[str, ...]
+    quick: bool
+
+    @property
+    def wanted(self) -> int:
+        """Rounds that must not be void."""
+        return self.rounds // 2 + 1
+
+    @staticmethod
+    def turn(names: Sequence[T], number: int) -> list[T]:
+        """The order of round `number`: each name begins a round once, so none always follows the same one warm."""
+        start = number % len(names)
+        return [*names[start:], *names[:start]]
+
+
+def make_plan(rounds: int, groups: Sequence[str], quick: bool) -> Plan:
+    """The plan of a whole run, or of a short one that only shows that everything works."""
+    chosen = tuple(groups) or tuple(GROUPS)
+    if quick:
+        return Plan(rounds, chosen, (1, 1000), 20_000, 0.3, (1,), (8,), ("minimal",), True)
+    return Plan(
+        rounds, chosen, (1, 1000, 64_000), 100_000, 2.0, (1, 4), (1, 8, 64), ("minimal", "vsftpd", "pyftpdlib"), False
+    )

@@ -1,0 +1,82 @@
+"""The whole run: every group, round by round, and where it was made.
+
+The law of this file: order and bookkeeping; it measures nothing itself.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Protocol
+
+from algate.cli.bench.contenders import MEANING, example_config
+from algate.cli.bench.packets import GATEWAYS as PACKET_GATEWAYS
+from algate.cli.bench.packets import RATE, PacketBench
+from algate.cli.bench.plan import PACKETS, STREAMS, Plan
+from algate.cli.bench.record import Record
+from algate.cli.bench.streams import GATEWAYS as STREAM_GATEWAYS
+from algate.cli.bench.streams import StreamBench
+from algate.cli.bench.targets import Verdict
+
+Progress = Callable[[str, int, int], None]
+"""Told what begins, how many steps are done, and of how many."""
+
+
+class Bench(Protocol):
+    """A group of figures."""
+
+    def steps(self, number: int) -> Any: ...
+
+
+MAKERS: dict[str, Any] = {PACKETS: PacketBench, STREAMS: StreamBench}
+STEPS = {PACKETS: len(PACKET_GATEWAYS) + 1, STREAMS: len(STREAM_GATEWAYS)}
+
+
+def run(plan: Plan, record: Record, progress: Progress) -> None:
+    """All rounds. What was measured stays in `record` even if this raises."""
+    whole, done = plan.rounds * sum(STEPS[name] for name in plan.groups), 0
+    with ExitStack() as stack:
+        benches: list[Bench] = [MAKERS[name](plan, record, stack) for name in plan.groups]
+        for number in range(plan.rounds):
+            for bench in benches:
+                for title, act in bench.steps(number):
+                    progress(f"round {number + 1}  {title}", done, whole)
+                    act()
+                    done += 1
+
+
+def machine() -> dict[str, Any]:
+    """Where this was measured."""
+    text = Path("/proc/cpuinfo").read_text()
+    model = next((line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("model name")), "")
+    return {
+        "kernel": platform.release(),
+        "cpus": len(os.sched_getaffinity(0)),
+        "cpu": model,
+        "load": os.getloadavg(),
+        "python": platform.python_version(),
+    }
+
+
+def as_dict(plan: Plan, record: Record, verdicts: list[Verdict], where: dict[str, Any]) -> dict[str, Any]:
+    """What goes into the JSON."""
+    return {
+        "machine": where,
+        "plan": {"rounds": plan.rounds, "groups": plan.groups, "quick": plan.quick, "packets_per_second": RATE},
+        "gateways": MEANING,
+        "configuration": example_config(),
+        "figures": record.as_dict(),
+        "targets": [
+            {
+                "target": one.target.title, "wanted": one.wanted, "verdict": one.word,
+                "reached": one.reached.median if one.reached.usable else None,
+                "min": one.reached.least if one.reached.usable else None,
+                "max": one.reached.most if one.reached.usable else None,
+                "why_not": one.reached.refusal or None,
+            }
+            for one in verdicts
+        ],
+    }  # fmt: skip

@@ -1,0 +1,106 @@
+"""What the project asks of itself, and whether a run reached it.
+
+The law of this file: pure; ratios of one run against limits (issue 5). It doesn't know how anything was measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from algate.cli.bench.record import Record
+from algate.cli.bench.spread import Summary
+
+PASS, SHORT, NOT_MEASURED = "pass", "falls short", "not measured"
+Place = tuple[str, str]  # figure, gateway
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """`mine` against `theirs` (None: the figure itself), at most or at least `limit`."""
+
+    title: str
+    mine: Place
+    theirs: Place | None
+    limit: float
+    at_least: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    target: Target
+    reached: Summary
+    word: str
+
+    @property
+    def wanted(self) -> str:
+        sign = "≥" if self.target.at_least else "≤"
+        return f"{sign} {self.target.limit:g}{'×' if self.target.theirs else ''}"
+
+
+def _costs() -> Iterable[Target]:
+    for sessions in (1, 1000, 64_000):
+        for way in ("out", "in"):
+            key, name = f"net.{way}.{sessions}", f"net cost/packet {way}, {sessions:,} sessions"
+            total = f"total.{way}.{sessions}"
+            yield Target(f"{name}: XDP vs nft", (key, "algate-xdp"), (key, "nft"), 0.4)
+            yield Target(f"{name}: TC vs nft", (key, "algate-tc"), (key, "nft"), 0.7)
+            yield Target(
+                f"total cost/packet {way}, {sessions:,} sessions: XDP vs XDP forwarding",
+                (total, "algate-xdp"), (total, "xdp-forward"), 1.6,
+            )  # fmt: skip
+    for name in ("algate-xdp", "algate-tc"):
+        yield Target(
+            f"net cost/packet out, 1,000,000 sessions vs 1: {name}", ("net.out.1000000", name), ("net.out.1", name), 3
+        )
+
+
+def _rest() -> Iterable[Target]:
+    for proto in ("udp", "tcp"):
+        for way in ("out", "in"):
+            key = f"testrun.{proto}.{way}"
+            yield Target(
+                f"test-run {proto} {way}: XDP vs XDP forwarding", (key, "algate-xdp"), (key, "xdp-forward"), 2.5
+            )
+    for streams in (1, 4):
+        for way in ("up", "down"):
+            key = f"bulk.{way}.{streams}"
+            name = f"bulk TCP {way}, {streams} stream{'s' if streams > 1 else ''}"
+            yield Target(f"{name}: TC vs nft", (key, "algate-tc"), (key, "nft"), 1.0, True)
+            yield Target(
+                f"{name}, no offload: TC vs nft", (f"plain.{way}.{streams}", "algate-tc"),
+                (f"plain.{way}.{streams}", "nft"), 1.4, True,
+            )  # fmt: skip
+    yield Target("new TCP sessions/s: TC vs nft", ("new.tcp", "algate-tc"), ("new.tcp", "nft"), 1.2, True)
+    yield Target("new UDP sessions/s: TC vs nft", ("new.udp", "algate-tc"), ("new.udp", "nft"), 1.4, True)
+    for mode in ("pasv", "port"):
+        for server, limit in (("vsftpd", 0.98), ("pyftpdlib", 0.98), ("minimal", 0.6)):
+            key = f"ftp.{server}.{mode}.8"
+            yield Target(
+                f"FTP sessions/s, {mode.upper()}, {server}, 8 clients: TC vs kernel helper",
+                (key, "algate-tc"), (key, "nft"), limit, True,
+            )  # fmt: skip
+    yield Target("p99 of a PASV exchange: TC vs kernel helper", ("pasv.p99", "algate-tc"), ("pasv.p99", "nft"), 2)
+    yield Target("punted command, added p50, µs", ("punt.p50", "algate-tc"), None, 40)
+    yield Target("punted command, added p99, µs", ("punt.p99", "algate-tc"), None, 150)
+    yield Target("helper capacity, commands/s", ("helper.capacity", "algate-tc"), None, 20_000, True)
+    yield Target("start to ready, cold, s", ("start.cold", "algate-tc"), None, 2)
+    yield Target("start to ready, cached compile, s", ("start.cached", "algate-tc"), None, 1)
+    yield Target("kernel memory per session, bytes", ("memory.session", "algate-tc"), None, 256)
+    yield Target("port allocation at 99 % fill vs empty", ("ports.full", "algate-tc"), ("ports.empty", "algate-tc"), 2)
+
+
+TARGETS: tuple[Target, ...] = (*_costs(), *_rest())
+
+
+def judge(record: Record, targets: Iterable[Target] = TARGETS) -> list[Verdict]:
+    """Each target with what was reached."""
+    return [_judge(record, target) for target in targets]
+
+
+def _judge(record: Record, target: Target) -> Verdict:
+    reached = record.ratio(target.mine, target.theirs) if target.theirs else record.summary(*target.mine)
+    if not reached.usable:
+        return Verdict(target, reached, NOT_MEASURED)
+    good = reached.median >= target.limit if target.at_least else reached.median <= target.limit
+    return Verdict(target, reached, PASS if good else SHORT)

@@ -1,0 +1,103 @@
+"""`algate bench`: what the gateway costs, beside the kernel's NAT and bare forwarding, in one run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from algate.alg.errors import FAILED, USAGE, AlgateError
+from algate.cli.options import Json
+from algate.cli.output import say
+
+if TYPE_CHECKING:
+    from algate.cli.bench.plan import Plan
+    from algate.cli.bench.record import Record
+    from algate.cli.bench.targets import Verdict
+
+
+def bench(
+    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Rounds; gateways take turns in each.")] = 5,
+    quick: Annotated[bool, typer.Option("--quick", help="One short round: shows that it works, not how fast.")] = False,
+    only: Annotated[
+        list[str] | None, typer.Option("--only", metavar="NAME", help="A group of figures; repeat.")
+    ] = None,
+    output: Annotated[
+        Path, typer.Option("--output", metavar="DIR", help="Where bench.json and bench.svg go.")
+    ] = Path(),
+    as_json: Json = False,
+) -> int:
+    """Measure algate (tc, xdp), nft masquerade and bare forwarding in turns, in namespaces of its own.
+
+    Writes bench.json and bench.svg. Exit 1 if nothing could be reported.
+    """
+    from algate.cli.bench import suite
+    from algate.cli.bench.plan import GROUPS, make_plan
+    from algate.cli.bench.record import Record
+    from algate.cli.bench.targets import judge
+    from algate.cli.lab import require_root
+
+    unknown = [name for name in only or [] if name not in GROUPS]
+    if unknown:
+        raise AlgateError(f"no figures called {unknown[0]!a}; there are {', '.join(GROUPS)}", USAGE)
+    require_root()
+    plan = make_plan(1 if quick else rounds, only or [], quick)
+    record = Record(plan.wanted)
+    where = suite.machine()
+    try:
+        measure(plan, record)
+    finally:
+        verdicts = judge(record)
+        data = suite.as_dict(plan, record, verdicts, where)
+        if record.figures:
+            write(output, data, record)
+    if as_json:
+        print(json.dumps(data, indent=1))
+    else:
+        show(record, verdicts)
+    usable = any(record.summary(key, name).usable for key in record.figures for name in record.gateways(key))
+    return 0 if usable else FAILED
+
+
+def measure(plan: Plan, record: Record) -> None:
+    """The run, with a progress bar on stderr."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    from algate.cli.bench import suite
+
+    columns = (SpinnerColumn(), TextColumn("{task.description:<36}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as display:
+        task = display.add_task("building the labs", total=None)
+
+        def progress(title: str, done: int, whole: int) -> None:
+            display.update(task, description=title, completed=done, total=whole)
+
+        suite.run(plan, record, progress)
+
+
+def write(folder: Path, data: dict[str, Any], record: Record) -> None:
+    """bench.json and bench.svg."""
+    from algate.cli.bench.chart import svg_chart
+
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "bench.json").write_text(json.dumps(data, indent=1, allow_nan=False) + "\n")
+    (folder / "bench.svg").write_text(svg_chart(record, f"algate bench, {data['plan']['rounds']} rounds"))
+    say(f"written: {folder / 'bench.json'}, {folder / 'bench.svg'}")
+
+
+def show(record: Record, verdicts: list[Verdict]) -> None:
+    """Bars, then the targets that this run has something to say about."""
+    from algate.cli.bench.chart import number, text_chart
+    from algate.cli.bench.targets import NOT_MEASURED
+
+    for line in text_chart(record):
+        print(line)
+    told = [one for one in verdicts if one.word != NOT_MEASURED or one.target.mine[0] in record.figures]
+    width = max((len(one.target.title) for one in told), default=0)
+    for one in told:
+        reached = number(one.reached.median) if one.reached.usable else one.reached.refusal
+        span = f"({number(one.reached.least)} – {number(one.reached.most)})" if one.reached.usable else ""
+        print(f"{one.target.title:<{width}}  {one.wanted:>9}  {reached:>8} {span:<18} {one.word}")

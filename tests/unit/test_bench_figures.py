@@ -1,0 +1,155 @@
+"""The bench's arithmetic: medians, ratios, what it refuses to report, and how it draws."""
+
+from __future__ import annotations
+
+import math
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+
+from algate.cli.bench.chart import bar, number, svg_chart, text_chart
+from algate.cli.bench.meter import cpu_time, device_of
+from algate.cli.bench.plan import GROUPS, Plan, make_plan
+from algate.cli.bench.record import MORE, Figure, Record
+from algate.cli.bench.spread import percentile, ratio, scatter, summarise
+from algate.cli.bench.targets import NOT_MEASURED, PASS, SHORT, Target, judge
+
+pytestmark = pytest.mark.unit
+COST = Figure("net.out.1", "Cost", "ns")
+SPEED = Figure("bulk.up.1", "Speed", "Gb/s", MORE)
+
+
+def record(**samples: list[float]) -> Record:
+    made = Record(wanted=2)
+    for name, values in samples.items():
+        for place, value in enumerate(values):
+            made.add(COST, name, place, value)
+    return made
+
+
+def test_a_summary_is_median_and_range() -> None:
+    summary = summarise([10.0, 12.0, 11.0])
+    assert (summary.median, summary.least, summary.most, summary.rounds, summary.refusal) == (11, 10, 12, 3, "")
+
+
+def test_scattered_rounds_are_refused_and_say_so() -> None:
+    summary = summarise([1.0, 10.0, 2.0, 9.0, 5.0])
+    assert not summary.usable
+    assert "scatter by 140%" in summary.refusal
+
+
+def test_one_wild_round_of_five_is_not_scatter() -> None:
+    assert summarise([10.0, 10.0, 10.0, 10.0, 500.0]).usable
+    assert scatter([10.0, 10.0, 10.0, 10.0, 500.0]) == 0
+
+
+def test_too_few_good_rounds_are_refused_with_the_last_reason() -> None:
+    summary = summarise([10.0], void=["64 of 1000 frames lost"], wanted=2)
+    assert not summary.usable
+    assert "1 of 2 rounds void: 64 of 1000 frames lost" in summary.refusal
+    assert math.isnan(summarise([], void=["gone"]).median)
+
+
+def test_a_ratio_compares_rounds_that_both_have() -> None:
+    found = ratio({0: 10.0, 1: 30.0, 2: 7.0}, {0: 20.0, 1: 60.0, 3: 1.0})
+    assert (found.median, found.rounds) == (0.5, 2)
+    assert not ratio({0: 1.0}, {1: 1.0}).usable
+
+
+def test_a_ratio_with_a_refused_side_is_refused() -> None:
+    made = record(mine=[1.0, 1.0], theirs=[1.0])
+    made.refuse(COST, "theirs", "3 frames lost")
+    found = made.ratio(("net.out.1", "mine"), ("net.out.1", "theirs"))
+    assert not found.usable
+    assert "theirs" in found.refusal and "3 frames lost" in found.refusal
+
+
+@pytest.mark.parametrize(("part", "value"), [(0.5, 50), (0.99, 99), (1.0, 100), (0.0, 1)])
+def test_percentiles_by_nearest_rank(part: float, value: int) -> None:
+    assert percentile([float(n) for n in range(1, 101)], part) == value
+
+
+def test_no_percentile_of_nothing() -> None:
+    with pytest.raises(ValueError, match="no values"):
+        percentile([], 0.5)
+
+
+@pytest.mark.parametrize(
+    ("mine", "limit", "at_least", "word"),
+    [
+        ([5.0, 5.0], 0.5, False, PASS),
+        ([6.0, 6.0], 0.5, False, SHORT),
+        ([6.0, 6.0], 0.5, True, PASS),
+        ([6.0], 1, False, NOT_MEASURED),
+    ],
+)
+def test_targets(mine: list[float], limit: float, at_least: bool, word: str) -> None:
+    made = record(mine=mine, theirs=[10.0, 10.0])
+    target = Target("a target", ("net.out.1", "mine"), ("net.out.1", "theirs"), limit, at_least)
+    (verdict,) = judge(made, [target])
+    assert verdict.word == word
+    assert verdict.wanted == f"{'≥' if at_least else '≤'} {limit:g}×"
+
+
+def test_an_absolute_target() -> None:
+    made = record(mine=[1.5, 1.5])
+    (verdict,) = judge(made, [Target("start", ("net.out.1", "mine"), None, 2)])
+    assert (verdict.word, verdict.wanted) == (PASS, "≤ 2")
+
+
+def test_bars_are_exact_to_an_eighth() -> None:
+    assert bar(1, 4) == "████"
+    assert bar(0.5, 4) == "██"
+    assert bar(1 / 32, 4) == "▏"
+    assert bar(0, 4) == ""
+    assert bar(7, 4) == "████"
+
+
+@pytest.mark.parametrize(("value", "text"), [(1234.6, "1,235"), (123.4, "123"), (12.34, "12.3"), (0.456, "0.46")])
+def test_numbers(value: float, text: str) -> None:
+    assert number(value) == text
+
+
+def test_the_text_chart_says_what_is_refused() -> None:
+    made = record(nft=[100.0, 120.0], mine=[50.0, 50.0])
+    made.refuse(COST, "lossy", "5 of 9 frames lost")
+    lines = list(text_chart(made, 8))
+    assert lines[0] == "Cost, ns (less is better)"
+    assert lines[1].split() == ["nft", "████████", "110", "100", "–", "120"]
+    assert lines[2].split() == ["mine", "███▋", "50.0", "50.0", "–", "50.0"]
+    assert "refused" in lines[3] and "5 of 9 frames lost" in lines[3]
+
+
+def test_the_svg_is_well_formed_and_escapes() -> None:
+    made = record(nft=[100.0, 120.0])
+    made.add(SPEED, "a<b", 0, 1.0)
+    made.add(SPEED, "a<b", 1, 1.0)
+    made.refuse(SPEED, "lossy", "<5 & more")
+    root = ElementTree.fromstring(svg_chart(made, "title & more"))
+    texts = [node.text or "" for node in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert "a<b" in texts
+    assert any("<5 & more" in text for text in texts)
+    assert len(list(root.iter("{http://www.w3.org/2000/svg}rect"))) == 3, "a background and two bars"
+
+
+def test_json_has_no_number_for_a_refused_figure() -> None:
+    made = record(mine=[1.0])
+    data = made.as_dict()["net.out.1"]["gateways"]["mine"]
+    assert data["median"] is None and data["rounds"] == [1.0] and data["refused"]
+
+
+def test_each_gateway_begins_a_round_once() -> None:
+    assert [Plan.turn("abc", number)[0] for number in range(3)] == ["a", "b", "c"]
+    assert sorted(Plan.turn("abc", 2)) == ["a", "b", "c"]
+
+
+def test_plans() -> None:
+    assert make_plan(5, [], False).groups == tuple(GROUPS)
+    assert make_plan(5, [], False).wanted == 3
+    assert 1_000_000 not in make_plan(1, [], True).sessions
+
+
+def test_poll_threads_by_name() -> None:
+    assert device_of("napi/lan0-8193\n") == "lan0"
+    assert device_of("ksoftirqd/0\n") is None
+    assert cpu_time("123456 78 9\n") == 123456
