@@ -273,8 +273,12 @@ class Service:
             self._helper.tick()
 
     async def _sweep_for_ever(self) -> None:
-        t = self.config.timeouts
-        while not await self._sleep(min(SWEEP_MOST, max(SWEEP_LEAST, min(t.udp, t.icmp, t.tcp_transitory) / 4))):
+        last = time.monotonic()
+        while not await self._sleep(SWEEP_LEAST):  # short: a reload may bring shorter timeouts
+            t = self.config.timeouts
+            if time.monotonic() - last < min(SWEEP_MOST, min(t.udp, t.icmp, t.tcp_transitory) / 4):
+                continue
+            last = time.monotonic()
             sweep = Sweep(self.gateway, self._control)
             for _ in chain(sweep.run(), sweep.age_ports()):
                 await asyncio.sleep(0)

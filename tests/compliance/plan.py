@@ -1,0 +1,125 @@
+"""Under which configuration which rows run, for algate and as far as nft masquerade can be told the same.
+
+The law of this file: values. Timers are scaled through `[timeouts]` alone (algate) and nf_conntrack sysctls (kernel):
+a kind of timer is divided by the same number for both; the kernel counts whole seconds, so its least is 1 s.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+WAN = "wan0"
+SCALES = {"udp": 60.0, "icmp": 30.0, "established": 1240.0, "transitory": 80.0}
+# Lab seconds of algate's own timers below, after scaling; the three transitory ones differ so that a row can tell them.
+ESTABLISHED, OPENING, CLOSING, RESET, UDP, ICMP = 6.0, 2.0, 3.0, 4.0, 5.0, 2.0
+TIMERS = f"""
+[timeouts]
+tcp_established = {ESTABLISHED}
+tcp_opening = {OPENING}
+tcp_closing = {CLOSING}
+tcp_reset = {RESET}
+udp = {UDP}
+icmp = {ICMP}
+"""
+CONNTRACK = {
+    "udp_timeout": "udp",
+    "udp_timeout_stream": "udp",
+    "icmp_timeout": "icmp",
+    "tcp_timeout_established": "established",
+    "tcp_timeout_unacknowledged": "transitory",
+    "tcp_timeout_max_retrans": "transitory",
+    "tcp_timeout_syn_sent": "transitory",
+    "tcp_timeout_syn_recv": "transitory",
+    "tcp_timeout_fin_wait": "transitory",
+    "tcp_timeout_close_wait": "transitory",
+    "tcp_timeout_last_ack": "transitory",
+    "tcp_timeout_time_wait": "transitory",
+    "tcp_timeout_close": "transitory",
+}
+
+
+def scaled(kind: str, seconds: int) -> int:
+    """A kernel timer of the lab, from its real value."""
+    return max(1, math.ceil(seconds / SCALES[kind]))
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One configuration. `masquerade`: the kernel's statement. `dnat`, `guard`: its rules before and while routing.
+
+    `fresh`: by a new start, not by reload. `empty`: with no session left.
+    """
+
+    name: str
+    config: str = ""
+    masquerade: str = "masquerade"
+    dnat: str = ""
+    guard: str = ""
+    timers: bool = False
+    fresh: bool = False
+    empty: bool = False
+
+
+SMALL = (40000, 40019)
+POOL = ("198.51.100.2", "198.51.100.77", "198.51.100.200")
+FORWARD_TO = "10.77.0.50"  # a ghost of the forward rows
+FORWARDS = f"""
+[[forward]]
+proto = "tcp"
+wan_port = 8080
+to = "{FORWARD_TO}:80"
+[[forward]]
+proto = "udp"
+wan_port = "7000-7009"
+to = "{FORWARD_TO}:7000"
+[[forward]]
+proto = "udp"
+wan_port = 4000
+to = "{FORWARD_TO}:4000"
+[[forward]]
+proto = "tcp"
+wan_port = 2222
+to = "{FORWARD_TO}:22"
+from = ["192.0.2.0/28"]
+"""
+DNAT = f"""
+iifname {WAN} tcp dport 8080 dnat to {FORWARD_TO}:80
+iifname {WAN} udp dport 7000-7009 dnat to {FORWARD_TO}
+iifname {WAN} udp dport 4000 dnat to {FORWARD_TO}
+iifname {WAN} ip saddr 192.0.2.0/28 tcp dport 2222 dnat to {FORWARD_TO}:22
+"""
+
+PROFILES = {
+    one.name: one
+    for one in (
+        Profile("default"),
+        Profile("timers", TIMERS, timers=True),
+        Profile("eif", '[nat]\nfiltering = "endpoint-independent"\n'),
+        Profile("adf", '[nat]\nfiltering = "address-dependent"\n'),
+        Profile("apdm", '[nat]\nmapping = "address-and-port-dependent"\n', masquerade="masquerade random"),
+        Profile("parity", "[nat]\nport_parity = true\n"),
+        Profile("forwards", FORWARDS, dnat=DNAT),
+        Profile("off", '[nat]\nhairpin = false\n[alg.ftp]\nenabled = false\n'),
+        Profile(
+            "exempt", '[nat]\nexempt = ["192.0.200.0/24"]\n[firewall]\nallow_out = ["tcp/21", "tcp/80", "udp/53"]\n',
+            masquerade="ip daddr != 192.0.200.0/24 masquerade",
+            guard="iifname lan0 ct state new tcp dport != { 21, 80 } drop\niifname lan0 ct state new udp dport != 53 drop",
+        ),
+        Profile("limits", "[nat]\nmax_ports_per_host = 5\n"),
+        Profile("sessions", "[nat]\nmax_sessions_per_host = 5\n"),
+        Profile("rate", "[nat]\nnew_sessions_per_second = 10\n"),
+        Profile("clamp", "[nat]\nmss_clamp = 1200\n", guard="tcp flags syn tcp option maxseg size set 1200"),
+        Profile("holddown", "[nat]\nhold_down = 3\n[timeouts]\nudp = 1\n", timers=True, empty=True),
+        Profile(
+            "small", f'[nat]\nports = "{SMALL[0]}-{SMALL[1]}"\nhold_down = 0\n', empty=True,
+            masquerade=f"meta l4proto {{ tcp, udp }} masquerade to :{SMALL[0]}-{SMALL[1]}",
+        ),
+        Profile("pool", f'[nat]\naddresses = {list(POOL)}\n'.replace("'", '"'), fresh=True),
+        Profile(
+            "pool-small", f'[nat]\naddresses = {list(POOL)}\nports = "{SMALL[0]}-{SMALL[1]}"\nhold_down = 0\n'.replace("'", '"'),
+            empty=True, masquerade=f"meta l4proto {{ tcp, udp }} masquerade to :{SMALL[0]}-{SMALL[1]}",
+        ),
+        Profile("full", '[nat]\nmax_sessions = 64\n[timeouts]\ntcp_opening = 30\n', fresh=True),
+    )
+}  # fmt: skip
