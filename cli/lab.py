@@ -239,7 +239,8 @@ def _resolver_lines() -> list[str]:
 
 def ip(lines: str, netns: str | None = None) -> None:
     """Run lines of `ip` commands, in a namespace if one is named. Raises LabError with the first complaint."""
-    argv = ["ip", *(["-n", netns] if netns else []), "-batch", "-"]
+    # Not `ip -n`: it makes mounts private first, which fails in a chroot whose root is no mount point.
+    argv = [*(["nsenter", f"--net=/run/netns/{netns}", "--"] if netns else []), "ip", "-batch", "-"]
     done = subprocess.run(argv, input=lines + "\n", text=True, capture_output=True)
     if done.returncode != 0:
         raise LabError(f"ip {lines!r} in {netns or 'the host'}: {done.stderr.strip().splitlines()[0]}")
