@@ -14,6 +14,7 @@ PACKETS, STREAMS, FTP, TESTRUN, SCALE = "packets", "streams", "ftp", "testrun", 
 GROUPS = {
     PACKETS: "cost per packet of established sessions",
     STREAMS: "bulk TCP, latency, start to ready",
+    FTP: "FTP sessions/s, delay of an exchange, capacity of the helper",
 }
 
 

@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from algate.cli.bench.contenders import MEANING, example_config
+from algate.cli.bench.ftp import GATEWAYS as FTP_GATEWAYS
+from algate.cli.bench.ftp import FtpBench
 from algate.cli.bench.packets import GATEWAYS as PACKET_GATEWAYS
 from algate.cli.bench.packets import RATE, PacketBench
-from algate.cli.bench.plan import PACKETS, STREAMS, Plan
+from algate.cli.bench.plan import FTP, PACKETS, STREAMS, Plan
 from algate.cli.bench.record import Record
 from algate.cli.bench.streams import GATEWAYS as STREAM_GATEWAYS
 from algate.cli.bench.streams import StreamBench
@@ -31,8 +33,8 @@ class Bench(Protocol):
     def steps(self, number: int) -> Any: ...
 
 
-MAKERS: dict[str, Any] = {PACKETS: PacketBench, STREAMS: StreamBench}
-STEPS = {PACKETS: len(PACKET_GATEWAYS) + 1, STREAMS: len(STREAM_GATEWAYS)}
+MAKERS: dict[str, Any] = {PACKETS: PacketBench, STREAMS: StreamBench, FTP: FtpBench}
+STEPS = {PACKETS: len(PACKET_GATEWAYS) + 1, STREAMS: len(STREAM_GATEWAYS), FTP: len(FTP_GATEWAYS) + 1}
 
 
 def run(plan: Plan, record: Record, progress: Progress) -> None:

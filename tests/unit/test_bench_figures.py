@@ -8,6 +8,7 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 
 from algate.cli.bench.chart import bar, number, svg_chart, text_chart
+from algate.cli.bench.ftp import read_driven
 from algate.cli.bench.meter import cpu_time, device_of
 from algate.cli.bench.plan import GROUPS, Plan, make_plan
 from algate.cli.bench.record import MORE, Figure, Record
@@ -153,3 +154,10 @@ def test_poll_threads_by_name() -> None:
     assert device_of("napi/lan0-8193\n") == "lan0"
     assert device_of("ksoftirqd/0\n") is None
     assert cpu_time("123456 78 9\n") == 123456
+
+
+def test_what_the_clients_did() -> None:
+    driven = read_driven("12 2.001 1\n300 100 200 \n")
+    assert (driven.count, driven.seconds, driven.failures, driven.times) == (12, 2.001, 1, (100, 200, 300))
+    with pytest.raises(ValueError, match="unpack"):
+        read_driven("killed")

@@ -1,0 +1,195 @@
+"""FTP through each gateway: sessions per second, the delay of an exchange, what the helper can take.
+
+The law of this file: it builds and drives the small C programs ftp_serve and ftp_drive, and says which figure each
+number is. Clients and the minimal server are C so that they aren't what is measured.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from algate.alg.errors import MISSING
+from algate.cli.bench.contenders import NFT, ROUTE, TC, contender
+from algate.cli.bench.plan import FTP, Plan
+from algate.cli.bench.record import MORE, Figure, Record
+from algate.cli.bench.spread import percentile
+from algate.cli.gateways import AlgateGateway, Gateway
+from algate.cli.lab import Lab
+from algate.cli.lab_host import Host, LabError, Spawned
+from algate.cli.servers import start_server
+
+GATEWAYS = (ROUTE, NFT, TC)
+MINIMAL = "minimal"
+COMPILERS = ("cc", "gcc", "clang", "clang-14")
+SOURCES = Path(__file__).parent
+US = 1000.0  # ns
+TICKS = os.sysconf("SC_CLK_TCK")
+PASV = {part: Figure(f"pasv.{part}", f"PASV exchange, {part}", "µs") for part in ("p50", "p99")}
+NOOP = {part: Figure(f"noop.{part}", f"NOOP exchange, {part}, 1 client", "µs") for part in ("p50", "p99")}
+ADDED = {
+    part: Figure(f"punt.{part}", f"Added to a NOOP exchange above routing, {part}", "µs") for part in ("p50", "p99")
+}
+COMMANDS = Figure("helper.commands", "Commands/s, 64 clients", "commands/s", MORE)
+CAPACITY = Figure("helper.capacity", "Commands per second of the helper's CPU time", "commands/s", MORE)
+
+
+def sessions_figure(server: str, mode: str, clients: int) -> Figure:
+    title = f"FTP sessions/s, {mode.upper()}, {server}, {clients} client(s)"
+    return Figure(f"ftp.{server}.{mode}.{clients}", title, "sessions/s", MORE)
+
+
+@dataclass(frozen=True, slots=True)
+class Driven:
+    """What ftp_drive did: sessions (or commands), seconds, sessions that failed, times of exchanges in ascending ns."""
+
+    count: int
+    seconds: float
+    failures: int
+    times: tuple[int, ...]
+
+
+def read_driven(text: str) -> Driven:
+    """Both lines of ftp_drive. ValueError if they aren't that."""
+    first, _, second = text.partition("\n")
+    count, seconds, failures = first.split()
+    return Driven(int(count), float(seconds), int(failures), tuple(sorted(int(word) for word in second.split())))
+
+
+def build(folder: Path, name: str) -> Path:
+    """Compile one of the C programs. LabError if there is no compiler or it complains."""
+    compiler = next((found for found in map(shutil.which, COMPILERS) if found), None)
+    if compiler is None:
+        raise LabError(f"no C compiler for the FTP figures ({', '.join(COMPILERS)}): apt-get install clang-14", MISSING)
+    program = folder / name
+    argv = [compiler, "-O2", "-o", str(program), str(SOURCES / f"{name}.c")]
+    done = subprocess.run(argv, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise LabError(f"{name}.c doesn't compile: {(done.stderr.strip().splitlines() or ['?'])[0]}")
+    return program
+
+
+class FtpBench:
+    """One lab for the whole run; the servers stay up, the gateways take turns."""
+
+    group = FTP
+
+    def __init__(self, plan: Plan, record: Record, stack: ExitStack) -> None:
+        self.plan = plan
+        self.record = record
+        self.lab = stack.enter_context(Lab())
+        self.drive = build(self.lab.folder, "ftp_drive")
+        self.serve = build(self.lab.folder, "ftp_serve")
+        for host in (self.lab.client, self.lab.server):
+            make_room(host)
+        self._exchange: dict[str, Driven] = {}
+
+    def steps(self, number: int) -> Iterator[tuple[str, Callable[[], None]]]:
+        """What a round does: (what it is called, how it is done)."""
+        for name in self.plan.turn(GATEWAYS, number):
+            yield f"ftp: {name}", partial(self._gateway, name, number)
+        yield "ftp: sums", partial(self._added, number)
+
+    def _gateway(self, name: str, number: int) -> None:
+        with contender(name, self.lab, None) as gateway:
+            for server in self.plan.servers:
+                self._server(gateway, name, server, number)
+
+    def _server(self, gateway: Gateway, name: str, kind: str, number: int) -> None:
+        server = self._start(kind)
+        try:
+            for clients in self.plan.clients:
+                for mode in ("pasv", "port"):
+                    self._sessions(name, kind, mode, clients, number)
+            if kind == MINIMAL:
+                self._exchanges(gateway, name, number)
+        finally:
+            server.stop()
+
+    def _start(self, kind: str) -> Spawned:
+        host = self.lab.server
+        if kind != MINIMAL:
+            return start_server(kind, host).process
+        process = host.spawn("ftp_serve", [str(self.serve), "21"])
+        if not host.wait_port(21, alive=process.alive):
+            raise LabError(f"the minimal FTP server does not listen: {process.tail()}")
+        return process
+
+    def _run(self, mode: str, clients: int, seconds: float) -> Driven | str:
+        """What was done, or why it doesn't count."""
+        argv = [str(self.drive), self.lab.plan.servers[0], "21", str(clients), str(seconds), mode]
+        done = self.lab.client.run(argv, timeout=seconds + 30)
+        if done.returncode != 0:
+            return (done.stderr.strip().splitlines() or [f"exit {done.returncode}"])[-1]
+        driven = read_driven(done.stdout)
+        if driven.failures:
+            return f"{driven.failures} sessions failed beside {driven.count}"
+        return driven if driven.times else "no exchange was finished"
+
+    def _sessions(self, name: str, kind: str, mode: str, clients: int, number: int) -> None:
+        figure = sessions_figure(kind, mode, clients)
+        driven = self._run(mode, clients, self.plan.seconds)
+        if isinstance(driven, str):
+            self.record.refuse(figure, name, driven)
+            return
+        self.record.add(figure, name, number, driven.count / driven.seconds)
+        if kind == MINIMAL and mode == "pasv" and clients == min(self.plan.clients):
+            for part, figure in PASV.items():
+                self.record.add(figure, name, number, percentile(driven.times, int(part[1:]) / 100) / US)
+
+    def _exchanges(self, gateway: Gateway, name: str, number: int) -> None:
+        driven = self._run("noop", 1, self.plan.seconds)
+        for part, figure in NOOP.items():
+            if isinstance(driven, str):
+                self.record.refuse(figure, name, driven)
+            else:
+                self.record.add(figure, name, number, percentile(driven.times, int(part[1:]) / 100) / US)
+        before, lost = helper_time(gateway), lost_punts(gateway)
+        driven = self._run("noop", 64, self.plan.seconds)
+        if isinstance(driven, str):
+            self.record.refuse(COMMANDS, name, driven)
+            return
+        if lost_punts(gateway) > lost:
+            self.record.refuse(COMMANDS, name, f"the ring lost {lost_punts(gateway) - lost:g} punts")
+            return
+        self.record.add(COMMANDS, name, number, driven.count / driven.seconds)
+        if helper_time(gateway) > before:
+            self.record.add(CAPACITY, name, number, driven.count / (helper_time(gateway) - before))
+
+    def _added(self, number: int) -> None:
+        """A command and its reply are two punts; what both add is reported."""
+        for part, figure in NOOP.items():
+            for name in GATEWAYS:
+                bare = self.record.by_round(figure.key, ROUTE).get(number)
+                value = self.record.by_round(figure.key, name).get(number)
+                if name != ROUTE and bare is not None and value is not None:
+                    self.record.add(ADDED[part], name, number, value - bare)
+
+
+def make_room(host: Host) -> None:
+    """Ports for thousands of sessions a second: what waits in TIME-WAIT must not keep them."""
+    host.sysctl("ipv4/ip_local_port_range", "1024 65535")
+    host.sysctl("ipv4/tcp_max_tw_buckets", "64")
+
+
+def helper_time(gateway: Gateway) -> float:
+    """CPU seconds of algate's daemon so far; 0 for others."""
+    if not isinstance(gateway, AlgateGateway) or gateway.process is None:
+        return 0.0
+    with suppress(OSError, IndexError, ValueError):
+        fields = Path(f"/proc/{gateway.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / TICKS
+    return 0.0
+
+
+def lost_punts(gateway: Gateway) -> float:
+    """Samples that the perf ring lost so far; 0 for gateways without one."""
+    if not isinstance(gateway, AlgateGateway):
+        return 0.0
+    return float(sum(value for key, value in gateway.ask("stats").items() if key.startswith("algate_punts_lost")))

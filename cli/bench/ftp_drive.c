@@ -1,0 +1,299 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * ftp_drive.c: FTP clients, many at once: login, PASV or PORT, LIST, QUIT, and again.
+ *
+ * Usage: ftp_drive HOST PORT CLIENTS SECONDS pasv|port|noop. Prints one line: sessions seconds failures, then one line with
+ * the times (ns) from PASV, PORT or NOOP to its reply, in the order of their ends. With noop a client stays logged in, and
+ * what is counted are commands. A session that takes longer than 10 s has failed.
+ */
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#define MAX_CLIENTS 1024
+#define BUFFER 4096
+#define LONGEST 10000000000ull
+#define MAX_TIMES 262144
+
+enum state {
+    GREETING,
+    USER,
+    PASS,
+    NOOP,
+    MODE,
+    LIST,
+    QUIT
+};
+
+struct client {
+    int control, data, listener;
+    enum state state;
+    int data_done, control_done, used;
+    uint64_t began, asked;
+    char buffer[BUFFER];
+};
+
+static struct client clients[MAX_CLIENTS];
+static struct sockaddr_in server;
+static int loop, active, idle;
+static uint64_t sessions, failures;
+static uint32_t times[MAX_TIMES], count;
+
+static uint64_t now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec * 1000000000ull + t.tv_nsec;
+}
+
+/* Which descriptor of which client an event is about. */
+static void watch(int fd, int number, int which, uint32_t events)
+{
+    struct epoll_event event = {.events = events, .data.u64 = (uint64_t)which << 32 | number};
+    epoll_ctl(loop, EPOLL_CTL_ADD, fd, &event);
+}
+
+static void shut(int *fd)
+{
+    if (*fd >= 0)
+        close(*fd);
+    *fd = -1;
+}
+
+static int begin(int number)
+{
+    struct client *c = &clients[number];
+    int one = 1;
+    memset(c, 0, sizeof(*c));
+    c->data = c->listener = -1;
+    c->began = now();
+    c->control = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    if (c->control < 0 || (connect(c->control, (void *)&server, sizeof(server)) && errno != EINPROGRESS)) {
+        perror("connect");
+        return -1;
+    }
+    setsockopt(c->control, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+    watch(c->control, number, 0, EPOLLIN);
+    return 0;
+}
+
+static void end(int number, int good)
+{
+    struct client *c = &clients[number];
+    shut(&c->control);
+    shut(&c->data);
+    shut(&c->listener);
+    if (good)
+        sessions++;
+    else
+        failures++;
+}
+
+static void say(struct client *c, const char *words, enum state next)
+{
+    c->state = next;
+    if (send(c->control, words, strlen(words), MSG_NOSIGNAL) < 0)
+        c->state = next; /* the next read sees it closed */
+}
+
+static int ask_port(struct client *c, int number)
+{
+    struct sockaddr_in own;
+    socklen_t size = sizeof(own);
+    char words[64];
+    getsockname(c->control, (void *)&own, &size);
+    own.sin_port = 0;
+    c->listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    if (bind(c->listener, (void *)&own, size) || listen(c->listener, 1))
+        return -1;
+    getsockname(c->listener, (void *)&own, &size);
+    watch(c->listener, number, 2, EPOLLIN);
+    uint32_t a = ntohl(own.sin_addr.s_addr);
+    unsigned p = ntohs(own.sin_port);
+    snprintf(words, sizeof(words), "PORT %u,%u,%u,%u,%u,%u\r\n", a >> 24, a >> 16 & 255, a >> 8 & 255, a & 255, p >> 8,
+             p & 255);
+    say(c, words, MODE);
+    return 0;
+}
+
+static int connect_data(struct client *c, int number, const char *reply)
+{
+    unsigned n[6];
+    const char *numbers = strchr(reply, '(');
+    struct sockaddr_in to = {.sin_family = AF_INET};
+    if (!numbers || sscanf(numbers, "(%u,%u,%u,%u,%u,%u", n, n + 1, n + 2, n + 3, n + 4, n + 5) != 6)
+        return -1;
+    to.sin_addr.s_addr = htonl(n[0] << 24 | n[1] << 16 | n[2] << 8 | n[3]);
+    to.sin_port = htons(n[4] << 8 | n[5]);
+    c->data = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    if (c->data < 0 || (connect(c->data, (void *)&to, sizeof(to)) && errno != EINPROGRESS))
+        return -1;
+    watch(c->data, number, 1, EPOLLIN);
+    return 0;
+}
+
+static void note(const struct client *c)
+{
+    if (count < MAX_TIMES)
+        times[count++] = now() - c->asked;
+}
+
+/* -1: failed. What a final reply means in each state. */
+static int reply(struct client *c, int number, const char *line)
+{
+    int code = atoi(line);
+    if (code >= 400)
+        return -1;
+    switch (c->state) {
+    case GREETING:
+        say(c, "USER anonymous\r\n", USER);
+        return 0;
+    case USER:
+        say(c, "PASS bench@\r\n", PASS);
+        return 0;
+    case NOOP:
+        note(c);
+        sessions++;
+        c->began = c->asked = now();
+        say(c, "NOOP\r\n", NOOP);
+        return 0;
+    case PASS:
+        c->asked = now();
+        if (idle) {
+            say(c, "NOOP\r\n", NOOP);
+            return 0;
+        }
+        if (active)
+            return ask_port(c, number);
+        say(c, "PASV\r\n", MODE);
+        return 0;
+    case MODE:
+        note(c);
+        if (!active && connect_data(c, number, line))
+            return -1;
+        say(c, "LIST\r\n", LIST);
+        return 0;
+    case LIST:
+        if (code >= 200)
+            c->control_done = 1;
+        break;
+    case QUIT:
+        return 1;
+    }
+    return 0;
+}
+
+static int finished(struct client *c)
+{
+    if (c->state == LIST && c->control_done && c->data_done)
+        say(c, "QUIT\r\n", QUIT);
+    return 0;
+}
+
+static int control_event(struct client *c, int number)
+{
+    ssize_t got = recv(c->control, c->buffer + c->used, BUFFER - 1 - c->used, 0);
+    if (got <= 0)
+        return got < 0 && errno == EAGAIN ? 0 : -1;
+    c->used += got;
+    c->buffer[c->used] = 0;
+    char *stop;
+    while ((stop = strchr(c->buffer, '\n'))) {
+        *stop = 0;
+        int result = stop - c->buffer > 3 && c->buffer[3] == ' ' ? reply(c, number, c->buffer) : 0;
+        if (result)
+            return result;
+        c->used -= stop + 1 - c->buffer;
+        memmove(c->buffer, stop + 1, c->used + 1);
+    }
+    return c->used == BUFFER - 1 ? -1 : finished(c);
+}
+
+static int data_event(struct client *c)
+{
+    char room[BUFFER];
+    ssize_t got;
+    while ((got = recv(c->data, room, sizeof(room), 0)) > 0)
+        ;
+    if (got < 0)
+        return errno == EAGAIN ? 0 : -1;
+    c->data_done = 1;
+    shut(&c->data);
+    return finished(c);
+}
+
+static int handle(int number, int which)
+{
+    struct client *c = &clients[number];
+    if (which == 0)
+        return control_event(c, number);
+    if (which == 1)
+        return c->data < 0 ? 0 : data_event(c);
+    if (c->listener < 0)
+        return 0;
+    c->data = accept4(c->listener, 0, 0, SOCK_NONBLOCK);
+    shut(&c->listener);
+    if (c->data < 0)
+        return -1;
+    watch(c->data, number, 1, EPOLLIN);
+    return 0;
+}
+
+static int expire(int number_of)
+{
+    uint64_t t = now();
+    for (int i = 0; i < number_of; i++) {
+        if (clients[i].control >= 0 && t - clients[i].began > LONGEST) {
+            end(i, 0);
+            if (begin(i))
+                return -1;
+        }
+    }
+    return 0;
+}
+
+int main(int words, char **word)
+{
+    struct epoll_event ready[256];
+    if (words != 6)
+        return 2;
+    server.sin_family = AF_INET;
+    server.sin_addr.s_addr = inet_addr(word[1]);
+    server.sin_port = htons(atoi(word[2]));
+    int number_of = atoi(word[3]);
+    uint64_t start = now(), stop = start + (uint64_t)(atof(word[4]) * 1e9);
+    active = !strcmp(word[5], "port");
+    idle = !strcmp(word[5], "noop");
+    loop = epoll_create1(0);
+    for (int i = 0; i < number_of && i < MAX_CLIENTS; i++)
+        if (begin(i))
+            return 1;
+    while (now() < stop) {
+        int n = epoll_wait(loop, ready, 256, 100);
+        for (int i = 0; i < n; i++) {
+            int number = (uint32_t)ready[i].data.u64;
+            int result = handle(number, ready[i].data.u64 >> 32);
+            if (result) {
+                end(number, result > 0);
+                if (begin(number))
+                    return 1;
+            }
+        }
+        if (!n && expire(number_of))
+            return 1;
+    }
+    printf("%lu %.3f %lu\n", sessions, (now() - start) / 1e9, failures);
+    for (uint32_t i = 0; i < count; i++)
+        printf("%u ", times[i]);
+    printf("\n");
+    return 0;
+}
