@@ -20,7 +20,6 @@ from typing import Any
 
 from algate.cli.lab import Lab
 from algate.cli.lab_host import Host, call_in
-
 from tests.compliance import packet as pk
 from tests.compliance.packet import Ip, Packet
 

@@ -7,7 +7,6 @@ import socket
 import struct
 
 from algate.cli.lab_host import call_in
-
 from tests.compliance import packet as pk
 from tests.compliance.bed import SILENCE, Ghost, Row
 from tests.compliance.packet import ICMP, TCP, UDP, Ip
@@ -176,8 +175,9 @@ async def loop(row: Row) -> None:
 
 def bad_packets(source: str, destination: str) -> list[bytes]:
     """Packets cut at every length, with wrong lengths in each header, with every shape of IP options."""
+    quoted = pk.udp(destination, 1, source, 2, b"x" * 8)
     whole = [pk.tcp(source, 5, destination, 80, "S"), pk.udp(source, 5, destination, 53, b"12345678"),
-             pk.echo(source, destination, 5), pk.error(source, destination, pk.udp(destination, 1, source, 2, b"x" * 8))]  # fmt: skip
+             pk.echo(source, destination, 5), pk.error(source, destination, quoted)]  # fmt: skip
     made = [packet[:size] for packet in whole for size in range(20, len(packet))]
     for packet in whole:
         for total in (0, 19, 20, 21, len(packet) + 1, 65535):  # total length that lies

@@ -6,6 +6,7 @@ a kind of timer is divided by the same number for both; the kernel counts whole 
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass
 
@@ -63,6 +64,7 @@ class Profile:
 
 SMALL = (40000, 40019)
 POOL = ("198.51.100.2", "198.51.100.77", "198.51.100.200")
+_LIST = json.dumps(POOL)
 FORWARD_TO = "10.77.0.50"  # a ghost of the forward rows
 FORWARDS = f"""
 [[forward]]
@@ -104,7 +106,8 @@ PROFILES = {
         Profile(
             "exempt", '[nat]\nexempt = ["192.0.200.0/24"]\n[firewall]\nallow_out = ["tcp/21", "tcp/80", "udp/53"]\n',
             masquerade="ip daddr != 192.0.200.0/24 masquerade",
-            guard="iifname lan0 ct state new tcp dport != { 21, 80 } drop\niifname lan0 ct state new udp dport != 53 drop",
+            guard="iifname lan0 ct state new tcp dport != { 21, 80 } drop\n"
+            "iifname lan0 ct state new udp dport != 53 drop",
         ),
         Profile("limits", "[nat]\nmax_ports_per_host = 5\n"),
         Profile("sessions", "[nat]\nmax_sessions_per_host = 5\n"),
@@ -115,9 +118,9 @@ PROFILES = {
             "small", f'[nat]\nports = "{SMALL[0]}-{SMALL[1]}"\nhold_down = 0\n', empty=True,
             masquerade=f"meta l4proto {{ tcp, udp }} masquerade to :{SMALL[0]}-{SMALL[1]}",
         ),
-        Profile("pool", f'[nat]\naddresses = {list(POOL)}\n'.replace("'", '"'), fresh=True),
+        Profile("pool", f'[nat]\naddresses = {_LIST}\n', fresh=True),
         Profile(
-            "pool-small", f'[nat]\naddresses = {list(POOL)}\nports = "{SMALL[0]}-{SMALL[1]}"\nhold_down = 0\n'.replace("'", '"'),
+            "pool-small", f'[nat]\naddresses = {_LIST}\nports = "{SMALL[0]}-{SMALL[1]}"\nhold_down = 0\n',
             empty=True, masquerade=f"meta l4proto {{ tcp, udp }} masquerade to :{SMALL[0]}-{SMALL[1]}",
         ),
         Profile("full", '[nat]\nmax_sessions = 64\n[timeouts]\ntcp_opening = 30\n', fresh=True),

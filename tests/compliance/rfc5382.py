@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 
 from algate.alg.config import Timeouts
-
 from tests.compliance import packet as pk
 from tests.compliance.bed import SILENCE, Row
 from tests.compliance.packet import EXCEEDED, FRAG_NEEDED, ICMP, PORT_UNREACHABLE, TCP, UNREACHABLE

@@ -68,8 +68,9 @@ async def scattered(row: Row) -> str | None:
     return "snat to a map does it, masquerade doesn't" if row.kernel else None
 
 
-@requirement("7857-4", SHOULD, "when a host's address has no port left, policy decides: here, refusal", config="pool-small",
-             alone=True)  # fmt: skip
+@requirement(
+    "7857-4", SHOULD, "a host's address has no port left: policy decides, here refusal", config="pool-small", alone=True
+)
 async def paired_full(row: Row) -> None:
     await row.bed.flush()
     publics = [await map_udp(row, row.lan1, row.port(), row.a1, 53) for _ in range(SIZE)]

@@ -14,7 +14,6 @@ from typing import Any
 
 from algate.cli.gateways import AlgateGateway, KernelGateway
 from algate.cli.lab import Lab, LabPlan, ip
-
 from tests.compliance import plan
 from tests.compliance.bed import Bed
 from tests.compliance.plan import PROFILES, Profile

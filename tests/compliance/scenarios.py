@@ -1,4 +1,4 @@
-"""The scenario list of the NAT issue that no RFC number covers: close orders, reopening, clashes, shadows, odd frames."""
+"""What the NAT issue asks beyond the RFC numbers: close orders, reopening, clashes, shadows, odd frames."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 import socket
 
 from algate.cli.lab_host import call_in
-
 from tests.compliance import packet as pk
 from tests.compliance.bed import SILENCE, Ghost, Row
 from tests.compliance.packet import ICMP, TCP, UDP, Ip
@@ -117,8 +116,10 @@ async def related(row: Row) -> None:
     need(await row.lan1.silent(proto=ICMP), "an unrelated error gets in")
 
 
-@requirement("S-reverse-clash", MUST, "a forwarded flow and an outbound one that want one tuple don't mix", config="forwards",
-             alone=True)  # fmt: skip
+@requirement(
+    "S-reverse-clash", MUST, "a forwarded and an outbound flow that want one tuple don't mix", config="forwards",
+    alone=True,
+)  # fmt: skip
 async def reverse_clash(row: Row) -> None:
     server = Ghost(row.bed.inside[1], FORWARD_TO, row.bed.lan_mac)
     row.a1.udp(5000, row.public, 4000, b"in")

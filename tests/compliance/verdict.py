@@ -18,7 +18,7 @@ class No(Exception):  # noqa: N818 - an answer, not an error
 
 @dataclass(frozen=True)
 class Requirement:
-    """One row. `config`: the group it runs in. `alone`: it changes what others stand on. `excuse`: why a MUST may say no."""
+    """One row. `config`: its group. `alone`: it changes what others stand on. `excuse`: why a MUST may say no."""
 
     id: str
     level: str
