@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from algate.alg.listing import WRAP, now_tick, timeout_kind
+from algate.alg.settings import ticks
 from algate.bpf import abi
 from algate.bpf.control import AGED_ROWS, Control
 from algate.bpf.loader import Gateway
@@ -17,6 +18,9 @@ KEY = 16
 _AT = {name: getattr(abi.Session, name).offset for name in ("state", "last_seen", "related", "id", "alg")}
 STATE_AT, SEEN_AT, RELATED_AT, ID_AT, ALG_AT = _AT.values()
 VALUE = 72
+FULL = 0.9  # of max_sessions: from here on sessions without an answer are reclaimed
+EMBRYONIC = (int(abi.SessionState.NEW),)
+EMBRYONIC_IDLE = ticks(0.5)  # shorter than a SYN's first repetition (RFC 6298 section 2.1)
 
 
 class Sweep:
@@ -30,6 +34,9 @@ class Sweep:
         self.live_parents: set[int] = set()
         self.control_ids: dict[int, bytes] = {}
         self.by_state: Counter[int] = Counter()
+        self.full = False
+        self.reclaimed = 0
+        self._embryonic: list[tuple[int, bytes]] = []
 
     def run(self) -> Iterator[None]:
         """Yield after each batch of entries."""
@@ -46,6 +53,15 @@ class Sweep:
                 self.deleted += self._control.keys(abi.ControlOp.SWEEP, expired)
             yield
         self._refresh_parents()
+        self.full = self.seen - self.deleted > FULL * self._gateway.max_sessions
+        if self.full:
+            self._reclaim()
+
+    def _reclaim(self) -> None:
+        """Make room: sessions that nobody ever answered go first, the longest idle before the others."""
+        wanted = max(1, self._gateway.max_sessions // 4)
+        oldest = sorted(self._embryonic, reverse=True)[:wanted]
+        self.reclaimed = self._control.keys(abi.ControlOp.KILL, [key for _, key in oldest])
 
     def _judge(self, keys: bytes, values: bytes, count: int, limits: dict[tuple[int, int], int]) -> list[bytes]:
         now = now_tick()
@@ -59,6 +75,8 @@ class Sweep:
                 expired.append(keys[place * KEY : place * KEY + KEY])
                 continue
             self.by_state[state] += 1
+            if state in EMBRYONIC and idle > EMBRYONIC_IDLE:
+                self._embryonic.append((idle, keys[place * KEY : place * KEY + KEY]))
             related = values[at + RELATED_AT : at + RELATED_AT + 8]
             if related != bytes(8):
                 self.live_parents.add(int.from_bytes(related, "little"))

@@ -6,10 +6,11 @@ sockets of operators are the service's.
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from ipaddress import IPv4Address, ip_address
 
 from algate.alg import punts
@@ -24,8 +25,9 @@ from algate.alg.model import Control, Conversation, ProtocolPlugin, Side
 from algate.alg.ports import KernelPorts
 from algate.alg.punts import Punt
 from algate.alg.refusals import Refusals, unreachable
+from algate.alg.tails import Tails
 from algate.alg.tap import Tap
-from algate.bpf import abi
+from algate.bpf import abi, syscall
 from algate.bpf.control import Control as ControlProgram
 from algate.bpf.loader import Gateway
 
@@ -56,6 +58,8 @@ class Helper:
         self.refusals = Refusals()
         self.gateway_address: IPv4Address | None = None
         self.tap = Tap()
+        self.tails = Tails(self._head_known, self.tap.write)
+        self.tails_waiting: Callable[[], None] = lambda: None
         self.executor = Executor(gateway, control, ports, self.tap.write, self._announce)
         self.engine = Engine(self._open, ports, self.executor.track, self.executor.adjust, secret, Limits())
 
@@ -96,6 +100,10 @@ class Helper:
             if punt.kind == abi.PuntKind.REFUSED:
                 self._tell_refused(punt)
                 return
+            if punt.kind == abi.PuntKind.TAIL:
+                self.tails.hold(punt.frame, punt.ip_offset, punt.direction, now())
+                self.tails_waiting()
+                return
             self._know(punt.info)
             self.executor.carry_out(self._dispatch(punt))
             if punt.segment is not None and self.metrics is not None:
@@ -113,6 +121,9 @@ class Helper:
             frame = unreachable(punt.frame, punt.ip_offset, sender)
             if frame is not None:
                 self.tap.write(frame)
+
+    def _head_known(self, key: bytes) -> bool:
+        return syscall.lookup(self._gateway.fragments_fd, key, ctypes.sizeof(abi.Fragment)) is not None
 
     def _know(self, info: SessionInfo) -> None:
         if info.session not in self._infos:

@@ -27,7 +27,7 @@ from algate.alg.errors import DONE, MISSING, AlgateError
 from algate.alg.events import Events
 from algate.alg.forwards import Forwards
 from algate.alg.gc import Sweep
-from algate.alg.helper import PAGES, Helper
+from algate.alg.helper import PAGES, Helper, now
 from algate.alg.listing import STATE_NAMES
 from algate.alg.metrics import Metrics, Sources
 from algate.alg.netlink import Device
@@ -41,7 +41,9 @@ from algate.bpf.loader import Gateway
 log = logging.getLogger(__name__)
 HEARTBEAT = 0.25  # s; a tenth of the default helper_timeout
 TICK = 0.05
+TAIL_SECONDS = 0.003  # between looks for the heads of held fragments
 WATCH = 1.0  # s between looks at devices and addresses
+TABLE_FULL = next(number for number, (name, _) in abi.reasons().items() if name == "table-full")
 SWEEP_LEAST, SWEEP_MOST = 0.25, 10.0
 
 
@@ -62,6 +64,7 @@ class Service:
         self.lans: list[Device] = []
         self.wan: Device | None = None
         self._stopping = asyncio.Event()
+        self._tail_timer: asyncio.TimerHandle | None = None
         self._down: str | None = None
         self._gateway: Gateway | None = None
         self._helper: Helper | None = None
@@ -210,6 +213,7 @@ class Service:
         pages = int(os.environ.get("ALGATE_RING_PAGES", PAGES))  # tests make it tiny
         for fd in helper.open_ring(pages):
             asyncio.get_running_loop().add_reader(fd, helper.drain)
+        helper.tails_waiting = self._tails_soon
         taken = helper.take_over(self._control)
         self._beat()
         self._datapath.attach(self.lans, self.wan, gateway.fds)
@@ -237,6 +241,18 @@ class Service:
         self._ports.addresses = list(self.addresses)
         self._helper.gateway_address = next((one.ip for lan in self.lans for one in lan.addresses), None)
 
+    def _tails_soon(self) -> None:
+        """Look for the heads of held fragments in a moment, and again while any are held."""
+        if self._tail_timer is None:
+            self._tail_timer = asyncio.get_running_loop().call_later(TAIL_SECONDS, self._release_tails)
+
+    def _release_tails(self) -> None:
+        self._tail_timer = None
+        if self._helper is not None:
+            self._helper.tails.release(now())
+            if self._helper.tails:
+                self._tails_soon()
+
     def _beat(self) -> None:
         self.gateway.heartbeat.put(0, time.clock_gettime_ns(time.CLOCK_MONOTONIC) >> abi.TICK_SHIFT)
 
@@ -259,7 +275,8 @@ class Service:
     async def _sleep(self, seconds: float) -> bool:
         """Whether the service is to stop."""
         try:
-            await asyncio.wait_for(self._stopping.wait(), seconds)
+            async with asyncio.timeout(seconds):  # wait_for may swallow a cancellation (Python 3.11)
+                await self._stopping.wait()
         except TimeoutError:
             return False
         return True
@@ -273,12 +290,14 @@ class Service:
             self._helper.tick()
 
     async def _sweep_for_ever(self) -> None:
-        last = time.monotonic()
+        last, refused = time.monotonic(), 0
         while not await self._sleep(SWEEP_LEAST):  # short: a reload may bring shorter timeouts
             t = self.config.timeouts
-            if time.monotonic() - last < min(SWEEP_MOST, min(t.udp, t.icmp, t.tcp_transitory) / 4):
+            full = self.gateway.drops.sum(TABLE_FULL)
+            due = time.monotonic() - last >= min(SWEEP_MOST, min(t.udp, t.icmp, t.tcp_transitory) / 4)
+            if not due and full == refused:
                 continue
-            last = time.monotonic()
+            last, refused = time.monotonic(), full
             sweep = Sweep(self.gateway, self._control)
             for _ in chain(sweep.run(), sweep.age_ports()):
                 await asyncio.sleep(0)

@@ -53,15 +53,21 @@ static __always_inline int outbound(struct __sk_buff *skb, int at) {
     switch (parse_skb(skb, &p)) {
     case PARSED_MALFORMED:
         return drop(DROP_MALFORMED);
-    case PARSED_FRAGMENT:
-        return at == AT_LAN ? TC_ACT_OK : next_stage(skb, STAGE_FRAGMENT, at, DIR_OUT);
+    case PARSED_FRAGMENT: /* by the stack, which forwards fragments as they are, but for those to another inside host */
+        return at == AT_LAN && public_slot(cfg, p.destination) < 0 ? TC_ACT_OK
+                                                                   : next_stage(skb, STAGE_FRAGMENT, at, DIR_OUT);
     case PARSED_ICMP_ERROR:
-        return at == AT_LAN ? TC_ACT_OK : next_stage(skb, STAGE_ICMP, at, DIR_OUT);
+        return at == AT_LAN && public_slot(cfg, p.destination) < 0 ? TC_ACT_OK
+                                                                   : next_stage(skb, STAGE_ICMP, at, DIR_OUT);
     case PARSED_OTHER:
         return at == AT_LAN || local ? TC_ACT_OK : drop(DROP_PROTOCOL);
     }
     if (is_group(p.destination))
         return TC_ACT_OK;
+    if (p.source == p.destination && !local)
+        return drop(DROP_LOOP);
+    if (is_martian(p.destination) && !local)
+        return drop(DROP_MARTIAN_DESTINATION);
     u32 now = now_tick();
     struct session_key key;
     key_out(&key, &p);
@@ -83,6 +89,8 @@ static __always_inline int inbound(struct __sk_buff *skb, int at) {
     if (parsed == PARSED_MALFORMED)
         return drop(DROP_MALFORMED);
     int address = public_slot(cfg, p.destination);
+    if (p.source == p.destination)
+        return drop(DROP_LOOP);
     if (address < 0)
         return not_public(skb, cfg, &p);
     if (parsed == PARSED_FRAGMENT)
@@ -157,9 +165,10 @@ int stage_icmp(struct __sk_buff *skb) {
     struct packet p = {};
     if (!cfg || parse_skb(skb, &p) != PARSED_ICMP_ERROR)
         return drop(DROP_MALFORMED);
-    if (skb->cb[0] == AT_WAN_OUT)
-        return icmp_error_out(skb, cfg, &p, skb->ingress_ifindex == 0, now_tick());
-    return icmp_error_in(skb, cfg, &p, now_tick());
+    int at = skb->cb[0];
+    if (skb->cb[1] == DIR_OUT)
+        return icmp_error_out(skb, cfg, &p, at, now_tick());
+    return icmp_error_in(skb, cfg, &p, at, now_tick());
 }
 
 int stage_hairpin(struct __sk_buff *skb) {
@@ -172,7 +181,7 @@ int stage_fragment(struct __sk_buff *skb) {
     int at = skb->cb[0];
     if (!cfg || parse_skb(skb, &p) != PARSED_FRAGMENT)
         return drop(DROP_MALFORMED);
-    if (at == AT_WAN_OUT)
+    if (skb->cb[1] == DIR_OUT)
         return fragment_out(skb, cfg, &p, at);
     return fragment_in(skb, cfg, &p, at);
 }

@@ -68,6 +68,7 @@ class Gateway:
         self.decisions = Table(fd("decisions"), layout(abi.DecisionKey), layout(abi.Decision))
         self.replacements = Table(fd("replacements"), layout(abi.DecisionKey), layout(abi.Replacement))
         self.held = Table(fd("held"), layout(abi.DecisionKey), layout(abi.Replacement))
+        self.fragments_fd = fd("fragments")
         self.exempt = Table(fd("exempt"), layout(abi.ExemptKey), U32)
         self.port_bits = Table(fd("port_bits"), U32, U64)
         self.configs = Table(fd("configs"), U32, layout(abi.Config))

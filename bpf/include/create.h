@@ -134,12 +134,13 @@ static __always_inline s64 mapping_get(struct __sk_buff *skb, const struct confi
     }
     host_count(p->source, 0, 1);
     struct mapping fresh = {.port_index = index};
-    if (shared && mappings.insert(&key, &fresh)) {
+    int rc = shared ? mappings.insert(&key, &fresh) : 0;
+    if (rc) {
         u32 row = index;
         struct port_slot *slot = ports.lookup(&row);
         if (slot)
             port_put(row, slot, p->proto);
-        return -DROP_RACE;
+        return rc == -17 ? -DROP_RACE : -DROP_TABLE_FULL; /* EEXIST */
     }
     return index;
 }

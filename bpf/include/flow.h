@@ -30,15 +30,6 @@ static __always_inline int parse_head(struct __sk_buff *skb, struct packet *p) {
     return parse_transport(p, data + p->l4, data_end, p->ip_size - p->header_size);
 }
 
-/* Goes on in another program of the array. An empty slot means a half-loaded gateway: refuse rather than leak. */
-static __always_inline int next_stage(struct __sk_buff *skb, u32 stage, int at, u8 dir) {
-    skb->cb[0] = at;
-    skb->cb[1] = dir;
-    skb->cb[2] = skb->cb[3] = 0;
-    stages.call(skb, stage);
-    return drop(DROP_REWRITE_FAILED);
-}
-
 /* The session of a packet from outside, through the owner of its public port. */
 static __always_inline struct session *session_in(const struct packet *p, u32 address, struct session_key *key) {
     u32 index = port_index(address, p->proto, bpf_ntohs(p->destination_port));
@@ -129,6 +120,8 @@ static __always_inline bool hairpin_wanted(const struct config *cfg, const struc
 static __always_inline int leave_hairpin(struct __sk_buff *skb, const struct packet *p, struct session *s, u32 now) {
     struct rewrite to = {.ip = s->public_ip, .port = s->public_port, .source = true, .hop = false};
     session_touch(s, p, DIR_OUT, now);
+    if (p->fragment)
+        fragment_remember(p, DIR_OUT, to.ip, p->destination, now);
     if (rewrite_skb(skb, p, &to))
         return drop(DROP_REWRITE_FAILED);
     account(DIR_OUT, p);
@@ -141,7 +134,7 @@ static __always_inline int leave_out(struct __sk_buff *skb, const struct config 
                                      struct session *s, int at, u32 now) {
     struct next_hop next = {};
     bool redirect = at != AT_WAN_OUT;
-    if (redirect && can_skip_stack(skb, p) && hairpin_wanted(cfg, p))
+    if (redirect && (p->fragment || can_skip_stack(skb, p)) && hairpin_wanted(cfg, p))
         return leave_hairpin(skb, p, s, now);
     if (redirect) {
         u32 from = skb->ingress_ifindex;
@@ -264,11 +257,16 @@ static __always_inline int leave(struct __sk_buff *skb, int at, bool in) {
 
 static __always_inline int fragment_out(struct __sk_buff *skb, const struct config *cfg, struct packet *p, int at) {
     u32 now = now_tick();
+    if (!has_ports(p->proto))
+        return at == AT_LAN || skb->ingress_ifindex == 0 ? TC_ACT_OK : drop(DROP_PROTOCOL);
     if (!is_first_fragment(p))
-        return skb->ingress_ifindex == 0 && public_slot(cfg, p->source) >= 0 ? TC_ACT_OK
-                                                                             : fragment_tail(skb, p, DIR_OUT, now);
+        return at == AT_WAN_OUT && skb->ingress_ifindex == 0 && public_slot(cfg, p->source) >= 0
+                   ? TC_ACT_OK
+                   : fragment_tail(skb, p, DIR_OUT, at, now);
     if (parse_head(skb, p) != PARSED_FLOW)
         return drop(DROP_MALFORMED);
+    if (at == AT_LAN && !hairpin_wanted(cfg, p)) /* for the gateway itself */
+        return TC_ACT_OK;
     struct session_key key;
     key_out(&key, p);
     struct session *s = sessions.lookup(&key);
@@ -279,10 +277,16 @@ static __always_inline int fragment_out(struct __sk_buff *skb, const struct conf
 
 static __always_inline int fragment_in(struct __sk_buff *skb, const struct config *cfg, struct packet *p, int at) {
     u32 now = now_tick();
+    if (!has_ports(p->proto))
+        return TC_ACT_OK;
     if (!is_first_fragment(p))
-        return fragment_tail(skb, p, DIR_IN, now);
+        return fragment_tail(skb, p, DIR_IN, at, now);
     if (parse_head(skb, p) != PARSED_FLOW)
         return drop(DROP_MALFORMED);
+    if (p->proto == IPPROTO_ICMP && p->icmp_type == 8) { /* a long ping of the gateway */
+        fragment_remember(p, DIR_IN, p->source, p->destination, now);
+        return TC_ACT_OK;
+    }
     int address = public_slot(cfg, p->destination);
     struct session_key key;
     struct session *s = address < 0 ? 0 : session_in(p, address, &key);

@@ -21,6 +21,15 @@ enum place {
 /* BCC 0.26 declares this helper with three arguments; the kernel takes four (Linux 5.10). */
 static long (*redirect_neigh)(u32 ifindex, struct bpf_redir_neigh *params, int size, u64 flags) = (void *)152;
 
+/* Goes on in another program of the array. An empty slot means a half-loaded gateway: refuse rather than leak. */
+static __always_inline int next_stage(struct __sk_buff *skb, u32 stage, int at, u8 dir) {
+    skb->cb[0] = at;
+    skb->cb[1] = dir;
+    skb->cb[2] = skb->cb[3] = 0;
+    stages.call(skb, stage);
+    return drop(DROP_REWRITE_FAILED);
+}
+
 struct next_hop {
     u32 ifindex;
     __be32 gateway;

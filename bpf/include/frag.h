@@ -24,19 +24,51 @@ static __always_inline void fragment_remember(const struct packet *p, u8 dir, __
     fragments.update(&key, &f);
 }
 
+#define TAILS_A_WINDOW 64 /* punted per CPU and 16 ticks: a flood of lone tails must not fill the perf ring */
+
+/* A tail before its head: BPF can't queue a packet, the helper can. */
+static __always_inline int fragment_early(struct __sk_buff *skb, u8 dir, int at, u32 now) {
+    u32 zero = 0;
+    if (at == AT_LAN) /* to a public address, and not known to be a hairpin: for the gateway itself */
+        return TC_ACT_OK;
+    struct scratch *room = scratch.lookup(&zero);
+    struct config *cfg = get_config();
+    struct punt *m = new_punt(PUNT_TAIL);
+    if (!room || !m || !cfg || at == AT_TAP || at == AT_HAIRPIN || !helper_alive(cfg, now))
+        return drop(DROP_FRAGMENT_UNKNOWN);
+    if (now - room->tails_since > 16) {
+        room->tails_since = now;
+        room->tails = 0;
+    }
+    if (room->tails++ >= TAILS_A_WINDOW)
+        return drop(DROP_FRAGMENT_UNKNOWN);
+    m->dir = dir;
+    punt_frame(skb, m);
+    return drop(DROP_FRAGMENT_EARLY);
+}
+
 /* A tail: only the addresses change, and no transport checksum is in it. */
-static __always_inline int fragment_tail(struct __sk_buff *skb, const struct packet *p, u8 dir, u32 now) {
+static __always_inline int fragment_tail(struct __sk_buff *skb, const struct packet *p, u8 dir, int at, u32 now) {
     struct fragment_key key = {};
+    struct config *cfg = get_config();
     fragment_key_of(&key, p, dir);
     struct fragment *f = fragments.lookup(&key);
-    if (!f || (s32)(f->expires - now) <= 0)
-        return drop(DROP_FRAGMENT_UNKNOWN);
+    if (!cfg || !f || (s32)(f->expires - now) <= 0)
+        return fragment_early(skb, dir, at, now);
     __be32 source = f->source, destination = f->destination;
     if (put_outer(skb, ETH_HEADER + 12, p->source, source) || put_outer(skb, ETH_HEADER + 16, p->destination, destination))
         return drop(DROP_REWRITE_FAILED);
     count(dir == DIR_OUT ? COUNT_PACKETS_OUT : COUNT_PACKETS_IN, 1);
     count(dir == DIR_OUT ? COUNT_BYTES_OUT : COUNT_BYTES_IN, p->ip_size);
-    return TC_ACT_OK;
+    if (dir == DIR_OUT && at == AT_LAN)
+        return next_stage(skb, STAGE_FRAGMENT, AT_HAIRPIN, DIR_IN);
+    if (at != AT_TAP && at != AT_HAIRPIN)
+        return TC_ACT_OK;
+    struct next_hop next = {};
+    if (route_packet(skb, p, dir == DIR_OUT ? p->source : source, destination, dir == DIR_OUT ? cfg->lan[0] : cfg->wan,
+                     &next) != ROUTE_FORWARD)
+        return drop(DROP_NO_ROUTE);
+    return redirect_to(skb, &next);
 }
 
 #endif

@@ -82,11 +82,38 @@ static __always_inline int put_outer(struct __sk_buff *skb, u32 at, __be32 from,
     return bpf_skb_store_bytes(skb, at, &to, 4, BPF_F_RECOMPUTE_CSUM);
 }
 
+/* The ICMP checksum of the whole message, and the header checksum of the quoted packet if it has no options
+ * (RFC 5508 REQ-3). The last is not asked for where our own stack wrote the error. */
+static __always_inline bool icmp_sums_ok(struct __sk_buff *skb, const struct packet *p, const struct quote *q) {
+    u32 zero = 0, size = p->ip_size - p->header_size;
+    struct scratch *room = scratch.lookup(&zero);
+    struct iphdr ip;
+    if (!room || size < 36 || size > DIGEST_MAX || bpf_skb_load_bytes(skb, p->l4, room->words, size))
+        return room && size > DIGEST_MAX; /* too long to sum up here: RFC 1812 section 4.3.2.3 ends errors at 576 bytes */
+    u64 sum = 0;
+    for (u32 i = 0; i < DIGEST_MAX / 8; i++) {
+        if (i * 8 >= size)
+            break;
+        u64 word = room->words[i];
+        u32 left = size - i * 8;
+        if (left < 8)
+            word &= (1ULL << (left * 8)) - 1;
+        sum += (word & 0xffffffff) + (word >> 32);
+    }
+    sum = (sum & 0xffffffff) + (sum >> 32);
+    if (csum_fold((u32)sum + (u32)(sum >> 32)) != 0xffff)
+        return false;
+    if (bpf_skb_load_bytes(skb, q->at, &ip, sizeof(ip)))
+        return false;
+    return ip.ihl != 5 || ip_sum_ok(&ip);
+}
+
 /* From outside, about a packet that an inside host sent. */
-static __always_inline int icmp_error_in(struct __sk_buff *skb, const struct config *cfg, const struct packet *p, u32 now) {
+static __always_inline int icmp_error_in(struct __sk_buff *skb, const struct config *cfg, const struct packet *p, int at,
+                                         u32 now) {
     struct quote q = {};
     int address = public_slot(cfg, p->destination);
-    if (address < 0 || parse_quote(skb, p, &q))
+    if (address < 0 || parse_quote(skb, p, &q) || (at != AT_HAIRPIN && !icmp_sums_ok(skb, p, &q)))
         return drop(DROP_ICMP_INVALID);
     int owner_address = public_slot(cfg, q.inner.source);
     if (owner_address < 0)
@@ -109,14 +136,20 @@ static __always_inline int icmp_error_in(struct __sk_buff *skb, const struct con
         put_outer(skb, ETH_HEADER + 16, p->destination, key.inside_ip))
         return drop(DROP_REWRITE_FAILED);
     count(COUNT_ICMP_ERRORS, 1);
+    if (at == AT_HAIRPIN) { /* its source is our own address now: the stack would refuse it */
+        struct next_hop next = {};
+        bool forward = route_packet(skb, p, p->source, key.inside_ip, cfg->wan, &next) == ROUTE_FORWARD;
+        return forward ? redirect_to(skb, &next) : drop(DROP_NO_ROUTE);
+    }
     return TC_ACT_OK; /* by the stack: it forwards, decrements the TTL, or answers */
 }
 
 /* Towards outside, about a packet that came in: made by an inside host, a router inside, or the gateway's own stack. */
 static __always_inline int icmp_error_out(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
-                                          bool local, u32 now) {
+                                          int at, u32 now) {
     struct quote q = {};
-    if (parse_quote(skb, p, &q))
+    bool hairpin = at == AT_LAN, local = hairpin || skb->ingress_ifindex == 0;
+    if (parse_quote(skb, p, &q) || (at == AT_LAN && !icmp_sums_ok(skb, p, &q)))
         return local ? TC_ACT_OK : drop(DROP_ICMP_INVALID);
     struct session_key key = {};
     key.inside_ip = q.inner.destination;
@@ -131,7 +164,7 @@ static __always_inline int icmp_error_out(struct __sk_buff *skb, const struct co
         (public_slot(cfg, p->source) < 0 && put_outer(skb, ETH_HEADER + 12, p->source, s->public_ip)))
         return drop(DROP_REWRITE_FAILED);
     count(COUNT_ICMP_ERRORS, 1);
-    return TC_ACT_OK;
+    return hairpin ? next_stage(skb, STAGE_ICMP, AT_HAIRPIN, DIR_IN) : TC_ACT_OK;
 }
 
 #endif

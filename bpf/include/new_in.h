@@ -8,7 +8,7 @@
 
 static __always_inline bool forward_admits(u32 id, __be32 source) {
     struct forward *f = forwards.lookup(&id);
-    if (!f)
+    if (!f || !(f->flags & FORWARD_USED))
         return false;
     if (f->flags & FORWARD_SOURCES) {
         struct forward_source_key key = {.prefix_len = 64, .forward_id = id, .address = source};
@@ -109,6 +109,8 @@ static __always_inline int new_in(struct __sk_buff *skb, int at) {
         return drop(DROP_MALFORMED);
     u64 owner = slot->owner;
     u8 kind = owner_kind(owner);
+    if (p.fragment) /* the tails go where the head goes */
+        fragment_remember(&p, DIR_IN, p.source, p.destination, now);
     if (!owner || kind == PORT_LOCAL)
         return for_gateway(skb, &p, kind);
     if (!begins_session(&p) || p.proto == IPPROTO_ICMP)

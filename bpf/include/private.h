@@ -17,6 +17,8 @@ struct scratch {
     struct session session;
     struct host host;
     struct bpf_fib_lookup fib;
+    u32 tails_since;               /* tick at which the count of punted tails began */
+    u32 tails;
     u32 refused; /* tick of the last PUNT_REFUSED */
     u32 cursor;                    /* see UNKNOWN */
 };

@@ -29,6 +29,10 @@ static __always_inline void key_in(struct session_key *key, const struct packet 
     key->pad[0] = key->pad[1] = key->pad[2] = 0;
 }
 
+static __always_inline bool has_ports(u8 proto) {
+    return proto == IPPROTO_TCP || proto == IPPROTO_UDP || proto == IPPROTO_ICMP;
+}
+
 static __always_inline u32 proto_class(u8 proto) {
     return proto == IPPROTO_TCP ? CLASS_TCP : proto == IPPROTO_UDP ? CLASS_UDP : CLASS_ICMP;
 }
@@ -54,7 +58,8 @@ static __always_inline bool is_martian(__be32 ip) {
     return first == 0 || first == 127 || first >= 224;
 }
 
-static __always_inline bool is_group(__be32 ip) { return (u8)ip >= 224; }
+/* Multicast and the limited broadcast: the stack's, never translated. */
+static __always_inline bool is_group(__be32 ip) { return ((u8)ip >= 224 && (u8)ip < 240) || ip == 0xffffffff; }
 
 static __always_inline bool seq_after(u32 a, u32 b) { return (s32)(a - b) > 0; }
 
