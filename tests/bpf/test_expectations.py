@@ -132,8 +132,11 @@ def test_only_a_syn_opens(rig: Rig, flags: str) -> None:
 
 
 @pytest.mark.parametrize("state", [USED, ExpectationState.EXPIRED, ExpectationState.WITHDRAWN])
-def test_what_is_over_admits_nothing(rig: Rig, state: ExpectationState) -> None:
-    assert inbound(rig, state).knock().drops == {"expect-spent": 1}
+@pytest.mark.parametrize("flags", [0, abi.ExpectationFlag.PERSISTENT], ids=["once", "persistent"])
+def test_what_is_over_admits_nothing(rig: Rig, state: ExpectationState, flags: int) -> None:
+    expected = inbound(rig, state, flags=flags)
+    assert expected.knock().drops == {"expect-spent": 1}
+    assert expected.state() == state
 
 
 def test_expired_admits_nothing(rig: Rig) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from algate.bpf import abi, tables
 from tests import packets
 from tests.bpf.flows import FLOW, answer, open_session, translated
-from tests.bpf.rig import INSIDE, INSIDE_2, OK, PUBLIC, SHOT, Rig
+from tests.bpf.rig import INSIDE, INSIDE_2, OK, PUBLIC, SHOT, Rig, ticks
 
 LOAD = bytes(range(256)) * 12
 
@@ -60,6 +61,20 @@ def test_tail_without_its_head(rig: Rig) -> None:
     assert out.action == SHOT and out.drops == {"fragment-unknown": 1}
     tail = packets.fragments(packets.udp(answer(FLOW, 40000), LOAD, flags=0, id=5), 1480)[1]
     out = rig.wan_in(tail)
+    assert out.action == SHOT and out.drops == {"fragment-unknown": 1}
+
+
+def test_tail_long_after_its_head(rig: Rig) -> None:
+    """RFC 791 section 3.2: reassembly gives up, and the IP id may belong to another packet by then."""
+    open_session(rig, "udp")
+    head, tail, *_ = packets.fragments(packets.udp(FLOW, LOAD, flags=0, id=5), 1480)
+    rig.wan_out(head)
+    fd = rig.gateway._map_fd("fragments")
+    table = tables.Table(fd, tables.layout(abi.FragmentKey), tables.layout(abi.Fragment))
+    ((key, value),) = table.items()
+    value.expires = ticks()
+    table.put(key, value)
+    out = rig.wan_out(tail)
     assert out.action == SHOT and out.drops == {"fragment-unknown": 1}
 
 
