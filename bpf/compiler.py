@@ -67,7 +67,9 @@ def get(names: tuple[str, ...], header_folder: Path | None, source: Path = SOURC
     """The compiled program, kept from before if nothing that it depends on has changed; and what headers it used."""
     found = headers.prepare(header_folder)
     text = flatten.flatten(source)
-    parts = (text, " ".join(FLAGS), " ".join(names), platform.release(), _bcc_version(), str(found.path))
+    # Not the path: a run directory's private tree lies in another place each time, with the same files in it.
+    which = str(found.path) if found.origin == headers.VARIABLE else found.origin
+    parts = (text, " ".join(FLAGS), " ".join(names), platform.release(), _bcc_version(), which)
     key = hashlib.sha256("\0".join(parts).encode()).hexdigest()
     folder = _cache_folder()
     kept = folder / f"{key}.json" if folder else None
