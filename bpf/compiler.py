@@ -24,7 +24,7 @@ from algate.bpf.errors import UNSUPPORTED, AlgateError
 
 SOURCE = Path(__file__).parent / "gateway.bpf.c"
 CACHE = Path("/var/cache/algate")
-SECONDS = 120
+SECONDS = 600  # emulated machines take minutes
 # Unrolled, the loops over options and payload pass the verifier's limit.
 FLAGS = ("-fno-unroll-loops", "-Wno-macro-redefined")
 LOAD_MAP = 0x18  # opcode of a 64-bit immediate load; source register 1: a map's descriptor
