@@ -89,8 +89,6 @@ static __always_inline int inbound(struct __sk_buff *skb, int at) {
     if (parsed == PARSED_MALFORMED)
         return drop(DROP_MALFORMED);
     int address = public_slot(cfg, p.destination);
-    if (p.source == p.destination)
-        return drop(DROP_LOOP);
     if (address < 0)
         return not_public(skb, cfg, &p);
     if (parsed == PARSED_FRAGMENT)

@@ -21,11 +21,12 @@ static __always_inline bool forward_admits(u32 id, __be32 source) {
 
 /* Nobody inside wants it: the gateway's own sockets may. A SYN to a port that nobody owns meets silence, not a RST. */
 static __always_inline int for_gateway(struct __sk_buff *skb, const struct packet *p, u8 kind) {
-    if (kind == PORT_LOCAL)
-        return TC_ACT_OK;
-    if (has_socket(skb, p->proto, p->source, p->source_port, p->destination, p->destination_port))
-        return TC_ACT_OK;
-    return drop(DROP_UNSOLICITED);
+    if (kind != PORT_LOCAL &&
+        !has_socket(skb, p->proto, p->source, p->source_port, p->destination, p->destination_port))
+        return drop(DROP_UNSOLICITED);
+    if (p->fragment) /* the tails go where the head goes */
+        fragment_remember(p, DIR_IN, p->source, p->destination, now_tick());
+    return TC_ACT_OK;
 }
 
 static __always_inline u32 begin_in(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
@@ -109,8 +110,6 @@ static __always_inline int new_in(struct __sk_buff *skb, int at) {
         return drop(DROP_MALFORMED);
     u64 owner = slot->owner;
     u8 kind = owner_kind(owner);
-    if (p.fragment) /* the tails go where the head goes */
-        fragment_remember(&p, DIR_IN, p.source, p.destination, now);
     if (!owner || kind == PORT_LOCAL)
         return for_gateway(skb, &p, kind);
     if (!begins_session(&p) || p.proto == IPPROTO_ICMP)
