@@ -85,6 +85,7 @@ def test_unit_keeps_what_pins_need() -> None:
     assert got["RuntimeDirectoryPreserve"] == "yes"
     assert "/sys/fs/bpf" in got["ReadWritePaths"]
     assert set(got["CapabilityBoundingSet"].split()) == {"CAP_BPF", "CAP_NET_ADMIN", "CAP_PERFMON"}
+    assert got["CacheDirectory"] == "algate"
     for breaker in ("ProtectKernelTunables", "ProtectKernelModules", "PrivateDevices", "MemoryDenyWriteExecute"):
         assert breaker not in got
 
@@ -106,7 +107,7 @@ def test_rules_fire_on_their_trouble_and_not_without(tmp_path: Path) -> None:
 
 
 def metric_names(text: str) -> set[str]:
-    return {re.sub(r"_(bucket|count|sum)$", "", name) for name in re.findall(r"\balgate_[a-z_]+\b", text)}
+    return {re.sub(r"_(bucket|count|sum|total)$", "", name) for name in re.findall(r"\balgate_[a-z_]+\b", text)}
 
 
 def test_rules_and_dashboard_use_metrics_that_exist() -> None:
