@@ -42,7 +42,8 @@
 #include "include/xdp.h"
 
 /* The outbound path up to the point where a session is known. */
-static __always_inline int outbound(struct __sk_buff *skb, int at) {
+static __always_inline int outbound(struct __sk_buff *skb, int at)
+{
     struct config *cfg = get_config();
     struct packet p = {};
     if (!cfg || !is_plain_ip(skb) || (at == AT_LAN && skb->pkt_type != PACKET_HOST_TYPE))
@@ -80,7 +81,8 @@ static __always_inline int outbound(struct __sk_buff *skb, int at) {
 }
 
 /* The inbound path up to the point where a session is known. */
-static __always_inline int inbound(struct __sk_buff *skb, int at) {
+static __always_inline int inbound(struct __sk_buff *skb, int at)
+{
     struct config *cfg = get_config();
     struct packet p = {};
     if (!cfg || !is_plain_ip(skb) || (at == AT_WAN_IN && skb->pkt_type != PACKET_HOST_TYPE))
@@ -107,15 +109,18 @@ static __always_inline int inbound(struct __sk_buff *skb, int at) {
     return leave_in(skb, cfg, &p, s, &key, at, now);
 }
 
-int tc_lan(struct __sk_buff *skb) {
+int tc_lan(struct __sk_buff *skb)
+{
     return outbound(skb, AT_LAN);
 }
 
-int tc_wan_in(struct __sk_buff *skb) {
+int tc_wan_in(struct __sk_buff *skb)
+{
     return inbound(skb, AT_WAN_IN);
 }
 
-int tc_wan_out(struct __sk_buff *skb) {
+int tc_wan_out(struct __sk_buff *skb)
+{
     if (skb->tc_index == TRANSLATED) {
         skb->tc_index = 0;
         return TC_ACT_OK;
@@ -124,7 +129,8 @@ int tc_wan_out(struct __sk_buff *skb) {
 }
 
 /* Frames of the helper. Nothing may fall through to the stack: it would refuse them as martians. */
-int tc_tap(struct __sk_buff *skb) {
+int tc_tap(struct __sk_buff *skb)
+{
     void *data = (void *)(long)skb->data, *data_end = (void *)(long)skb->data_end;
     struct config *cfg = get_config();
     if (!cfg || data + ETH_HEADER > data_end)
@@ -141,24 +147,29 @@ int tc_tap(struct __sk_buff *skb) {
     return rc == TC_ACT_OK ? drop(DROP_NO_ROUTE) : rc;
 }
 
-int stage_new_out(struct __sk_buff *skb) {
+int stage_new_out(struct __sk_buff *skb)
+{
     return new_out(skb, skb->cb[0]);
 }
 
-int stage_new_in(struct __sk_buff *skb) {
+int stage_new_in(struct __sk_buff *skb)
+{
     return new_in(skb, skb->cb[0]);
 }
 
-int stage_alg(struct __sk_buff *skb) {
+int stage_alg(struct __sk_buff *skb)
+{
     int at = skb->cb[0];
     return skb->cb[1] ? alg_in(skb, at) : alg_out(skb, at);
 }
 
-int stage_leave(struct __sk_buff *skb) {
+int stage_leave(struct __sk_buff *skb)
+{
     return leave(skb, skb->cb[0], skb->cb[1]);
 }
 
-int stage_icmp(struct __sk_buff *skb) {
+int stage_icmp(struct __sk_buff *skb)
+{
     struct config *cfg = get_config();
     struct packet p = {};
     if (!cfg || parse_skb(skb, &p) != PARSED_ICMP_ERROR)
@@ -169,11 +180,13 @@ int stage_icmp(struct __sk_buff *skb) {
     return icmp_error_in(skb, cfg, &p, at, now_tick());
 }
 
-int stage_hairpin(struct __sk_buff *skb) {
+int stage_hairpin(struct __sk_buff *skb)
+{
     return inbound(skb, AT_HAIRPIN);
 }
 
-int stage_fragment(struct __sk_buff *skb) {
+int stage_fragment(struct __sk_buff *skb)
+{
     struct config *cfg = get_config();
     struct packet p = {};
     int at = skb->cb[0];
@@ -184,14 +197,17 @@ int stage_fragment(struct __sk_buff *skb) {
     return fragment_in(skb, cfg, &p, at);
 }
 
-int control(struct __sk_buff *skb) {
+int control(struct __sk_buff *skb)
+{
     return run_control(skb);
 }
 
-int xdp_lan(struct xdp_md *ctx) {
+int xdp_lan(struct xdp_md *ctx)
+{
     return xdp_outbound(ctx);
 }
 
-int xdp_wan(struct xdp_md *ctx) {
+int xdp_wan(struct xdp_md *ctx)
+{
     return xdp_inbound(ctx);
 }

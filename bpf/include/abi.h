@@ -13,19 +13,19 @@
 #ifndef ALGATE_ABI_H
 #define ALGATE_ABI_H
 
-#define TICK_SHIFT 20         /* ns >> TICK_SHIFT = tick */
-#define MAX_PUBLIC 16         /* public addresses of one gateway */
-#define MAX_LANS 16           /* inside devices of one gateway */
-#define MAX_FORWARDS 1024     /* [[forward]] entries, a range counts as one */
-#define MAX_CORRECTIONS 8     /* unacknowledged length changes per direction of a control session */
-#define DIGEST_MAX 1536       /* largest control payload (bytes) that a decision can cover; longer is always punted */
-#define REPLACEMENT_MAX 1536  /* largest payload (bytes) that a decision can put in its place */
-#define PUNT_FRAME_MAX 65000  /* largest frame (bytes) copied to the perf ring: the sample itself ends at 65,454 */
-#define CONTROL_BATCH 64      /* session keys in one request to the control program */
+#define TICK_SHIFT 20        /* ns >> TICK_SHIFT = tick */
+#define MAX_PUBLIC 16        /* public addresses of one gateway */
+#define MAX_LANS 16          /* inside devices of one gateway */
+#define MAX_FORWARDS 1024    /* [[forward]] entries, a range counts as one */
+#define MAX_CORRECTIONS 8    /* unacknowledged length changes per direction of a control session */
+#define DIGEST_MAX 1536      /* largest control payload (bytes) that a decision can cover; longer is always punted */
+#define REPLACEMENT_MAX 1536 /* largest payload (bytes) that a decision can put in its place */
+#define PUNT_FRAME_MAX 65000 /* largest frame (bytes) copied to the perf ring: the sample itself ends at 65,454 */
+#define CONTROL_BATCH 64     /* session keys in one request to the control program */
 #define PORTS_PER_ADDRESS 196608 /* 3 protocol classes x 65,536 ports */
-#define BITMAP_WORDS 1024     /* 64-bit words of one block of 65,536 ports in `port_bits` */
-#define BITMAP_BLOCK 1040     /* those and 16 more, of which a bit says that a word is full */
-#define EXEMPT_ROW 0xffffffff /* session.port_index of a session that is not translated */
+#define BITMAP_WORDS 1024        /* 64-bit words of one block of 65,536 ports in `port_bits` */
+#define BITMAP_BLOCK 1040        /* those and 16 more, of which a bit says that a word is full */
+#define EXEMPT_ROW 0xffffffff    /* session.port_index of a session that is not translated */
 
 /* Direction of a packet relative to the gateway. */
 enum direction {
@@ -42,16 +42,16 @@ enum proto_class {
 
 /* State of a session; TCP after RFC 7857 section 2 and RFC 6146 section 3.5.2. */
 enum session_state {
-    STATE_DEAD = 0,        /* being deleted: matches nothing */
-    STATE_NEW = 1,         /* SYN seen one way */
+    STATE_DEAD = 0, /* being deleted: matches nothing */
+    STATE_NEW = 1,  /* SYN seen one way */
     STATE_ESTABLISHED = 2,
-    STATE_FIN_IN = 3,      /* FIN from outside */
-    STATE_FIN_OUT = 4,     /* FIN from inside */
-    STATE_CLOSING = 5,     /* FIN from both, last ACK missing */
+    STATE_FIN_IN = 3,  /* FIN from outside */
+    STATE_FIN_OUT = 4, /* FIN from inside */
+    STATE_CLOSING = 5, /* FIN from both, last ACK missing */
     STATE_TIME_WAIT = 6,
-    STATE_RESET = 7,       /* RST seen: data revives it, RFC 7857 section 2.2 */
-    STATE_UNREPLIED = 8,   /* UDP, ICMP: one way only */
-    STATE_ACTIVE = 9,      /* UDP, ICMP: both ways */
+    STATE_RESET = 7,     /* RST seen: data revives it, RFC 7857 section 2.2 */
+    STATE_UNREPLIED = 8, /* UDP, ICMP: one way only */
+    STATE_ACTIVE = 9,    /* UDP, ICMP: both ways */
 };
 
 /* Beside the state, in the same word. */
@@ -61,13 +61,13 @@ enum state_bit {
 };
 
 enum session_flag {
-    SESSION_FORWARD = 1,   /* made through a [[forward]]: the server is inside */
-    SESSION_LOCAL = 2,     /* the inside end point is the gateway itself */
-    SESSION_EXEMPT = 4,    /* not translated */
-    SESSION_EXPECTED = 8,  /* made by an expectation */
-    SESSION_STACK = 16,    /* never takes the shortcut: both directions go through the host's stack */
-    SESSION_HAIRPIN = 32,  /* both end points are inside */
-    SESSION_PEER = 64,     /* counted in `peers` */
+    SESSION_FORWARD = 1,  /* made through a [[forward]]: the server is inside */
+    SESSION_LOCAL = 2,    /* the inside end point is the gateway itself */
+    SESSION_EXEMPT = 4,   /* not translated */
+    SESSION_EXPECTED = 8, /* made by an expectation */
+    SESSION_STACK = 16,   /* never takes the shortcut: both directions go through the host's stack */
+    SESSION_HAIRPIN = 32, /* both end points are inside */
+    SESSION_PEER = 64,    /* counted in `peers` */
 };
 
 /* Index into config.timeouts. */
@@ -102,8 +102,8 @@ struct session {
     __u32 port_index; /* row of `ports` that holds the mapping */
     __be32 public_ip; /* 0: not translated */
     __be16 public_port;
-    __u8 alg;         /* enum of registry numbers, 0: none */
-    __u8 flags;       /* enum session_flag */
+    __u8 alg;   /* enum of registry numbers, 0: none */
+    __u8 flags; /* enum session_flag */
 };
 
 enum port_kind {
@@ -217,7 +217,7 @@ enum adjust_flag {
 
 /* Written by the helper alone, replaced whole. Index: enum direction of the data. Corrections: DIR_OUT 0..7, DIR_IN 8..15. */
 struct adjust {
-    __u64 id; /* of the session: another id means a dead generation */
+    __u64 id;         /* of the session: another id means a dead generation */
     __u32 decided[2]; /* sender's sequence number up to which the helper has decided */
     __s32 base[2];    /* shift before the first correction kept here */
     __u32 count[2];   /* corrections in use */
@@ -231,16 +231,16 @@ struct adjust {
 struct track {
     __u64 id;
     __u32 isn[2];
-    __u32 next[2];    /* highest sequence number seen, FIN included */
-    __u32 acked[2];   /* highest acknowledgement of the data of this direction, mapped back to the sender's numbers */
+    __u32 next[2];     /* highest sequence number seen, FIN included */
+    __u32 acked[2];    /* highest acknowledgement of the data of this direction, mapped back to the sender's numbers */
     __u32 ack_sent[2]; /* highest acknowledgement of the data of this direction, as the receiver wrote it */
-    __u32 window[2];  /* window field of the last segment sent in this direction, unscaled */
+    __u32 window[2];   /* window field of the last segment sent in this direction, unscaled */
     __u32 ts_value[2]; /* last timestamp option sent in this direction, 0: none */
-    __u16 mss[2];     /* of the SYN in this direction, 536 if it had none, RFC 9293 section 3.7.1 */
+    __u16 mss[2];      /* of the SYN in this direction, 536 if it had none, RFC 9293 section 3.7.1 */
     __u8 window_scale[2]; /* 255: not offered */
     __u8 flags;           /* enum track_flag */
     __u8 pad;
-    __u32 segments;   /* with payload, both directions */
+    __u32 segments; /* with payload, both directions */
     __u32 punts;
 };
 
@@ -267,10 +267,10 @@ struct decision_key {
 };
 
 struct decision {
-    __u64 digest;      /* of the payload that this was decided for */
-    __u32 sum_change;  /* VERDICT_REPLACE: what the TCP checksum's sum gains, as bpf_csum_diff gives it */
-    __u16 new_size;    /* VERDICT_REPLACE: bytes in `replacements` under the same key */
-    __u8 verdict;      /* enum verdict */
+    __u64 digest;     /* of the payload that this was decided for */
+    __u32 sum_change; /* VERDICT_REPLACE: what the TCP checksum's sum gains, as bpf_csum_diff gives it */
+    __u16 new_size;   /* VERDICT_REPLACE: bytes in `replacements` under the same key */
+    __u8 verdict;     /* enum verdict */
     __u8 pad;
 };
 
@@ -284,13 +284,13 @@ enum punt_kind {
     PUNT_EXPECT_USED = 3, /* no frame: expectation_id was used by session id */
     PUNT_OPENED = 4,      /* no frame: a control session was made */
     PUNT_TAIL = 5,        /* a fragment that came before its head: held */
-    PUNT_REFUSED = 6,     /* the start of a packet that was dropped for want of room: tell its sender (RFC 5508 REQ-8) */
+    PUNT_REFUSED = 6, /* the start of a packet that was dropped for want of room: tell its sender (RFC 5508 REQ-8) */
 };
 
 /* Precedes the frame in the perf ring. */
 struct punt {
-    __u64 time;           /* ns, CLOCK_MONOTONIC */
-    __u64 id;             /* session */
+    __u64 time; /* ns, CLOCK_MONOTONIC */
+    __u64 id;   /* session */
     __u64 expectation_id;
     struct session_key key;
     __u32 acked[2];       /* track.acked at this moment */
@@ -299,11 +299,11 @@ struct punt {
     __u16 payload_offset; /* from the start of the frame */
     __u16 ip_offset;
     __u32 payload_size;
-    __u8 kind;            /* enum punt_kind */
-    __u8 dir;             /* enum direction */
+    __u8 kind; /* enum punt_kind */
+    __u8 dir;  /* enum direction */
     __u8 alg;
     __u8 tcp_flags;
-    __u8 session_flags;   /* enum session_flag */
+    __u8 session_flags; /* enum session_flag */
     __u8 pad[3];
     __be32 public_ip;
     __be16 public_port;
@@ -312,8 +312,8 @@ struct punt {
 
 /* First byte of the destination MAC of a frame that the helper writes to its TAP device; 0x02 is "locally administered". */
 enum inject_kind {
-    INJECT_OUT = 0x12, /* as the inside host sent it: gate, translate, leave by the WAN */
-    INJECT_IN = 0x22,  /* as the outside host sent it */
+    INJECT_OUT = 0x12,     /* as the inside host sent it: gate, translate, leave by the WAN */
+    INJECT_IN = 0x22,      /* as the outside host sent it */
     INJECT_RAW_OUT = 0x32, /* finished: leaves by the WAN untouched */
     INJECT_RAW_IN = 0x42,  /* finished: leaves by the route to its destination untouched */
 };
@@ -325,28 +325,28 @@ enum config_flag {
     CONFIG_PARITY = 8,
     CONFIG_HAIRPIN = 16,
     CONFIG_FAIL_OPEN = 32,
-    CONFIG_ALLOW_LIST = 64,  /* only `allow_out` may open from inside */
-    CONFIG_SHORTCUT = 128,   /* translate at LAN ingress and redirect */
-    CONFIG_EXEMPT = 256,     /* `exempt` is not empty */
+    CONFIG_ALLOW_LIST = 64, /* only `allow_out` may open from inside */
+    CONFIG_SHORTCUT = 128,  /* translate at LAN ingress and redirect */
+    CONFIG_EXEMPT = 256,    /* `exempt` is not empty */
 };
 
 struct config {
-    __u64 secret;     /* seed of the payload digest, new per pin folder */
-    __u32 wan;        /* ifindex */
-    __u32 tap;        /* ifindex, 0: no helper */
-    __u32 flags;      /* enum config_flag */
+    __u64 secret; /* seed of the payload digest, new per pin folder */
+    __u32 wan;    /* ifindex */
+    __u32 tap;    /* ifindex, 0: no helper */
+    __u32 flags;  /* enum config_flag */
     __u32 public_count;
     __be32 public_ip[16]; /* MAX_PUBLIC; position = row block of `ports` */
-    __u32 lan[16];    /* MAX_LANS: ifindex, 0 ends the list */
-    __u8 wan_mac[8];  /* the last two bytes are padding */
-    __u8 lan_mac[128]; /* MAX_LANS of 8 bytes each */
-    __u32 timeouts[6]; /* ticks, enum timeout_kind */
-    __u16 port_first; /* host order */
+    __u32 lan[16];        /* MAX_LANS: ifindex, 0 ends the list */
+    __u8 wan_mac[8];      /* the last two bytes are padding */
+    __u8 lan_mac[128];    /* MAX_LANS of 8 bytes each */
+    __u32 timeouts[6];    /* ticks, enum timeout_kind */
+    __u16 port_first;     /* host order */
     __u16 port_last;
-    __u16 mss_clamp;  /* 0: off */
+    __u16 mss_clamp; /* 0: off */
     __u16 pad;
-    __u32 helper_timeout; /* ticks */
-    __u32 hold_down;      /* ticks */
+    __u32 helper_timeout;        /* ticks */
+    __u32 hold_down;             /* ticks */
     __u32 max_sessions_per_host; /* 0: no limit */
     __u32 max_ports_per_host;
     __u32 new_sessions_per_second;
@@ -361,21 +361,21 @@ enum counter {
     COUNT_BYTES_IN = 3,
     COUNT_SESSIONS_NEW = 4,
     COUNT_PUNTS = 5,
-    COUNT_PUNTS_LOST = 6,      /* the perf ring refused */
-    COUNT_DECISIONS_PASS = 7,  /* segments that met a decision */
+    COUNT_PUNTS_LOST = 6,     /* the perf ring refused */
+    COUNT_DECISIONS_PASS = 7, /* segments that met a decision */
     COUNT_DECISIONS_REPLACE = 8,
     COUNT_REINJECTED = 9,
     COUNT_EXPECTATIONS_USED = 10,
     COUNT_XDP_REDIRECTED = 11,
     COUNT_TC_REDIRECTED = 12,
-    COUNT_TO_STACK = 13,       /* handed to the host's stack */
-    COUNT_ICMP_ERRORS = 14,    /* translated */
-    COUNT_FAIL_OPEN = 15,      /* undecided payload passed with the helper dead and fail = "open" */
+    COUNT_TO_STACK = 13,    /* handed to the host's stack */
+    COUNT_ICMP_ERRORS = 14, /* translated */
+    COUNT_FAIL_OPEN = 15,   /* undecided payload passed with the helper dead and fail = "open" */
     COUNT_SESSIONS_ENDED = 16,
-    COUNT_ALG_SEGMENTS = 17,   /* payload segments on control sessions, punted or not */
-    COUNT_PORT_TRIES_1 = 18,   /* public ports got at the first try */
+    COUNT_ALG_SEGMENTS = 17, /* payload segments on control sessions, punted or not */
+    COUNT_PORT_TRIES_1 = 18, /* public ports got at the first try */
     COUNT_PORT_TRIES_2 = 19,
-    COUNT_PORT_TRIES_4 = 20,   /* at the third or fourth */
+    COUNT_PORT_TRIES_4 = 20, /* at the third or fourth */
     COUNT_PORT_TRIES_MORE = 21,
     COUNT_HAIRPINS = 22,
     COUNTER_COUNT = 32,
@@ -433,13 +433,15 @@ enum stage {
 };
 
 enum control_op {
-    CONTROL_SWEEP = 1,   /* keys[]: delete those that are expired; answer: how many */
-    CONTROL_RESERVE = 2, /* a public port for owner, one try; of kind PORT_FORWARD: that row, count = index in `forwards` */
+    CONTROL_SWEEP = 1, /* keys[]: delete those that are expired; answer: how many */
+    CONTROL_RESERVE =
+        2, /* a public port for owner, one try; of kind PORT_FORWARD: that row, count = index in `forwards` */
     CONTROL_RELEASE = 3, /* drop the reservation of port_index if it is still owner's */
     CONTROL_KILL = 4,    /* keys[]: delete whatever their state */
     CONTROL_REFRESH = 5, /* keys[]: set last_seen to now (a control session with live data) */
     CONTROL_BYPASS = 6,  /* keys[]: clear session.alg */
-    CONTROL_AGE_PORTS = 7, /* 256 rows from port_index: give back what hold-down and idle claims kept; answer: how many */
+    CONTROL_AGE_PORTS =
+        7, /* 256 rows from port_index: give back what hold-down and idle claims kept; answer: how many */
 };
 
 /* Request and answer of the control program, as the packet of a test-run. 14 bytes of Ethernet header come first. */

@@ -10,13 +10,14 @@
 struct segment {
     u32 seq;
     u32 ack;
-    u32 payload;      /* bytes */
-    u32 payload_at;   /* offset in the frame */
+    u32 payload;    /* bytes */
+    u32 payload_at; /* offset in the frame */
     u16 window;
     u8 dir;
 };
 
-static __always_inline int load_segment(struct __sk_buff *skb, const struct packet *p, u8 dir, struct segment *g) {
+static __always_inline int load_segment(struct __sk_buff *skb, const struct packet *p, u8 dir, struct segment *g)
+{
     struct tcphdr tcp;
     if (bpf_skb_load_bytes(skb, p->l4, &tcp, sizeof(tcp)))
         return -1;
@@ -30,7 +31,8 @@ static __always_inline int load_segment(struct __sk_buff *skb, const struct pack
 }
 
 /* What a SYN offers (RFC 9293 section 3.2, RFC 7323, RFC 2018). */
-static __always_inline void track_syn_options(struct track *t, struct scratch *room, u32 size, u8 dir) {
+static __always_inline void track_syn_options(struct track *t, struct scratch *room, u32 size, u8 dir)
+{
     UNKNOWN(room) = 0;
     for (int i = 0; i < OPTIONS_MAX; i++) {
         u32 at = UNKNOWN(room) & 63;
@@ -55,12 +57,14 @@ static __always_inline void track_syn_options(struct track *t, struct scratch *r
 }
 
 /* The timestamp where RFC 7323 appendix A recommends it to stand: behind two NOPs, first of the options. */
-static __always_inline void track_timestamp(struct track *t, const struct scratch *room, u32 size, u8 dir) {
+static __always_inline void track_timestamp(struct track *t, const struct scratch *room, u32 size, u8 dir)
+{
     if (size >= 12 && get_be32(room->options, 0) == 0x0101080a)
         t->ts_value[dir] = get_be32(room->options, 4);
 }
 
-static __always_inline void track_options(struct __sk_buff *skb, const struct packet *p, struct track *t, u8 dir) {
+static __always_inline void track_options(struct __sk_buff *skb, const struct packet *p, struct track *t, u8 dir)
+{
     u32 size = 0;
     struct scratch *room = load_options(skb, p, &size);
     if (!room)
@@ -71,7 +75,8 @@ static __always_inline void track_options(struct __sk_buff *skb, const struct pa
         track_timestamp(t, room, size, dir);
 }
 
-static __always_inline void track_syn(struct track *t, const struct segment *g) {
+static __always_inline void track_syn(struct track *t, const struct segment *g)
+{
     t->isn[g->dir] = g->seq;
     t->next[g->dir] = g->seq + 1;
     t->acked[g->dir] = g->seq;
@@ -83,7 +88,8 @@ static __always_inline void track_syn(struct track *t, const struct segment *g) 
 
 /* Follows both streams. A lost update (two CPUs) is mended by the next segment. */
 static __always_inline void track_segment(struct __sk_buff *skb, const struct packet *p, struct track *t,
-                                          const struct segment *g, const struct adjust *adj) {
+                                          const struct segment *g, const struct adjust *adj)
+{
     u8 dir = g->dir, other = !g->dir;
     if (p->tcp_flags & TCP_SYN)
         track_syn(t, g);
@@ -103,7 +109,8 @@ static __always_inline void track_segment(struct __sk_buff *skb, const struct pa
 }
 
 /* The keyed hash of digest.py: every 8-byte little-endian word, the tail zero-padded, then the length. */
-static __always_inline s64 payload_digest(struct __sk_buff *skb, const struct segment *g, u64 secret, u64 *digest) {
+static __always_inline s64 payload_digest(struct __sk_buff *skb, const struct segment *g, u64 secret, u64 *digest)
+{
     u32 zero = 0, size = g->payload;
     struct scratch *buffer = scratch.lookup(&zero);
     if (!buffer || size == 0 || size > DIGEST_MAX)
@@ -128,7 +135,8 @@ static __always_inline s64 payload_digest(struct __sk_buff *skb, const struct se
     return 0;
 }
 
-static __always_inline void decision_key_of(struct decision_key *key, u64 id, const struct segment *g) {
+static __always_inline void decision_key_of(struct decision_key *key, u64 id, const struct segment *g)
+{
     key->id = id;
     key->seq = g->seq;
     key->size = g->payload;
@@ -138,7 +146,8 @@ static __always_inline void decision_key_of(struct decision_key *key, u64 id, co
 
 /* Puts the decided bytes in place of the payload: length, IP header and both checksums follow. */
 static __always_inline int replace_payload(struct __sk_buff *skb, struct packet *p, const struct segment *g,
-                                           const struct decision_key *key, const struct decision *d) {
+                                           const struct decision_key *key, const struct decision *d)
+{
     struct replacement *r = replacements.lookup((struct decision_key *)key);
     u32 size = d->new_size;
     u32 sum_change = d->sum_change;
@@ -162,14 +171,14 @@ static __always_inline int replace_payload(struct __sk_buff *skb, struct packet 
                             BPF_F_PSEUDO_HDR | 2))
         return -1;
     __be16 from = bpf_htons(old_ip), to = bpf_htons(new_ip);
-    if (bpf_l3_csum_replace(skb, ETH_HEADER + 10, from, to, 2) ||
-        bpf_skb_store_bytes(skb, ETH_HEADER + 2, &to, 2, 0))
+    if (bpf_l3_csum_replace(skb, ETH_HEADER + 10, from, to, 2) || bpf_skb_store_bytes(skb, ETH_HEADER + 2, &to, 2, 0))
         return -1;
     p->ip_size = new_ip;
     return 0;
 }
 
-static __always_inline bool helper_alive(const struct config *cfg, u32 now) {
+static __always_inline bool helper_alive(const struct config *cfg, u32 now)
+{
     u32 zero = 0;
     u64 *beat = heartbeat.lookup(&zero);
     /* Signed: the helper's clock is finer than the coarse one here, so its beat may lie ahead. */
@@ -177,7 +186,8 @@ static __always_inline bool helper_alive(const struct config *cfg, u32 now) {
 }
 
 /* A record to fill in, zeroed; the stack has no room for it. */
-static __always_inline struct punt *new_punt(u8 kind) {
+static __always_inline struct punt *new_punt(u8 kind)
+{
     u32 zero = 0;
     struct scratch *room = scratch.lookup(&zero);
     if (!room)
@@ -188,7 +198,8 @@ static __always_inline struct punt *new_punt(u8 kind) {
     return &room->punt;
 }
 
-static __always_inline void fill_punt(struct punt *m, const struct session_key *key, const struct session *s) {
+static __always_inline void fill_punt(struct punt *m, const struct session_key *key, const struct session *s)
+{
     m->id = s->id;
     m->key = *key;
     m->alg = s->alg;
@@ -198,7 +209,8 @@ static __always_inline void fill_punt(struct punt *m, const struct session_key *
 }
 
 /* Copies the frame to the helper. The caller drops the original whatever comes back. */
-static __always_inline u32 punt_frame(struct __sk_buff *skb, struct punt *m) {
+static __always_inline u32 punt_frame(struct __sk_buff *skb, struct punt *m)
+{
     if (skb->len > PUNT_FRAME_MAX)
         return DROP_PUNT_TOO_BIG;
     m->frame_size = skb->len;
@@ -212,10 +224,10 @@ static __always_inline u32 punt_frame(struct __sk_buff *skb, struct punt *m) {
     return DROP_PUNT_HELD;
 }
 
-
 /* The part of the gate that is about payload: 0 to go on, else a drop reason. */
 static __always_inline u32 gate_payload(struct __sk_buff *skb, const struct config *cfg, struct packet *p,
-                                        const struct segment *g, u64 id, int at, bool *undecided) {
+                                        const struct segment *g, u64 id, int at, bool *undecided)
+{
     struct decision_key key;
     u64 digest = 0;
     decision_key_of(&key, id, g);
@@ -237,7 +249,8 @@ static __always_inline u32 gate_payload(struct __sk_buff *skb, const struct conf
 
 /* A FIN or RST behind bytes that wait for the helper waits with them: no truncated stream (FTP-87). */
 static __always_inline bool end_must_wait(const struct packet *p, const struct segment *g, const struct track *t,
-                                          const struct adjust *adj) {
+                                          const struct adjust *adj)
+{
     if (!(p->tcp_flags & (TCP_FIN | TCP_RST)) || g->payload)
         return false;
     u32 decided = adj ? adj->decided[g->dir] : t->isn[g->dir] + 1;
@@ -248,7 +261,8 @@ static __always_inline bool end_must_wait(const struct packet *p, const struct s
 
 /* The whole gate for one segment of a control session. Returns 0 (goes on) or the drop reason of a held segment. */
 static __always_inline u32 alg_gate(struct __sk_buff *skb, const struct config *cfg, struct packet *p,
-                                    const struct session_key *key, struct session *s, u8 dir, int at, u32 now) {
+                                    const struct session_key *key, struct session *s, u8 dir, int at, u32 now)
+{
     struct segment g = {};
     struct track *t = tracks.lookup((struct session_key *)key);
     if (!t || t->id != s->id || load_segment(skb, p, dir, &g))

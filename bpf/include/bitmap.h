@@ -8,12 +8,14 @@
 #ifndef ALGATE_BITMAP_H
 #define ALGATE_BITMAP_H
 
-static __always_inline u64 *portbits_word(u32 block, u32 word) {
+static __always_inline u64 *portbits_word(u32 block, u32 word)
+{
     u32 at = block * BITMAP_BLOCK + word;
     return port_bits.lookup(&at);
 }
 
-static __always_inline void portbits_take(u32 index) {
+static __always_inline void portbits_take(u32 index)
+{
     u32 block = index >> 16, word = (index & 0xffff) >> 6;
     u64 *bits = portbits_word(block, word), *summary = portbits_word(block, BITMAP_WORDS + (word >> 6));
     if (!bits || !summary)
@@ -26,7 +28,8 @@ static __always_inline void portbits_take(u32 index) {
         __sync_fetch_and_and(summary, ~(1ULL << (word & 63)));
 }
 
-static __always_inline void portbits_free(u32 index) {
+static __always_inline void portbits_free(u32 index)
+{
     u32 block = index >> 16, word = (index & 0xffff) >> 6;
     u64 *bits = portbits_word(block, word), *summary = portbits_word(block, BITMAP_WORDS + (word >> 6));
     if (!bits || !summary)
@@ -37,7 +40,8 @@ static __always_inline void portbits_free(u32 index) {
 
 /* Place of the lowest bit that is set: the number of ones below it, counted without a branch, of which the verifier
  * would follow all 64 outcomes. */
-static __always_inline u32 lowest_bit(u64 bits) {
+static __always_inline u32 lowest_bit(u64 bits)
+{
     u64 x = (bits & -bits) - 1;
     x -= x >> 1 & 0x5555555555555555ULL;
     x = (x & 0x3333333333333333ULL) + (x >> 2 & 0x3333333333333333ULL);
@@ -46,7 +50,8 @@ static __always_inline u32 lowest_bit(u64 bits) {
 }
 
 /* Bits of word `word` that stand for ports of [first, last]. */
-static __always_inline u64 range_mask(u32 word, u32 first, u32 last) {
+static __always_inline u64 range_mask(u32 word, u32 first, u32 last)
+{
     u64 mask = ~0ULL;
     if (word == first >> 6)
         mask &= ~0ULL << (first & 63);
@@ -56,7 +61,8 @@ static __always_inline u64 range_mask(u32 word, u32 first, u32 last) {
 }
 
 /* Which words of group `group` (64 words) lie in [first, last]. */
-static __always_inline u64 group_mask(u32 group, u32 first, u32 last) {
+static __always_inline u64 group_mask(u32 group, u32 first, u32 last)
+{
     u64 mask = ~0ULL;
     u32 low = first >> 6, high = last >> 6;
     if (group < low >> 6 || group > high >> 6)
@@ -70,7 +76,8 @@ static __always_inline u64 group_mask(u32 group, u32 first, u32 last) {
 
 /* A port of [first, last] in the block of `row` that looks free and has the parity of the mask, in the first word with
  * room from that of `start` on, around the end; 0 if there is none. The summary finds the word in at most 17 steps. */
-static __always_inline u32 portbits_find(u32 row, u32 first, u32 last, u32 start, u64 parity) {
+static __always_inline u32 portbits_find(u32 row, u32 first, u32 last, u32 start, u64 parity)
+{
     u32 block = row >> 16, zero = 0, group = start >> 12;
     u64 fresh = ~0ULL << (start >> 6 & 63);
     struct scratch *room = scratch.lookup(&zero);

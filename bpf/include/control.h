@@ -7,7 +7,8 @@
 #define ALGATE_CONTROL_H
 
 /* Ends a session: marks it dead first, so that a packet that comes in between finds nothing to refresh. */
-static __always_inline bool session_end(const struct config *cfg, struct session_key *key, bool any, u32 now) {
+static __always_inline bool session_end(const struct config *cfg, struct session_key *key, bool any, u32 now)
+{
     struct session *s = sessions.lookup(key);
     if (!s)
         return false;
@@ -23,7 +24,8 @@ static __always_inline bool session_end(const struct config *cfg, struct session
     return true;
 }
 
-static __always_inline void control_keys(const struct config *cfg, struct control *c, void *data_end, u32 now) {
+static __always_inline void control_keys(const struct config *cfg, struct control *c, void *data_end, u32 now)
+{
     u32 acted = 0, wanted = c->count, op = c->op;
     for (u32 i = 0; i < CONTROL_BATCH; i++) {
         struct session_key *at = &c->keys[i];
@@ -46,7 +48,8 @@ static __always_inline void control_keys(const struct config *cfg, struct contro
     c->count = acted;
 }
 
-static __always_inline u8 block_proto(u32 index) {
+static __always_inline u8 block_proto(u32 index)
+{
     u32 row = (index >> 16) % 3;
     return row == CLASS_TCP ? IPPROTO_TCP : row == CLASS_UDP ? IPPROTO_UDP : IPPROTO_ICMP;
 }
@@ -54,7 +57,8 @@ static __always_inline u8 block_proto(u32 index) {
 #define AGED_ROWS 256 /* more, and the verifier gives up */
 
 /* Gives back what no session will: ports whose hold-down is over, and the claims of the gateway's own idle sockets. */
-static __always_inline u32 control_age(const struct config *cfg, u32 first, u32 now) {
+static __always_inline u32 control_age(const struct config *cfg, u32 first, u32 now)
+{
     u32 freed = 0;
     for (u32 i = 0; i < AGED_ROWS; i++) {
         u32 index = first + i;
@@ -88,8 +92,8 @@ struct control_head {
 };
 
 /* A forward's port: taken from nobody but another forward or the gateway itself; what it serves may change in place. */
-static __always_inline bool port_claim_static(struct port_slot *slot, u32 index, u64 owner, u32 forward_id,
-                                              u32 now) {
+static __always_inline bool port_claim_static(struct port_slot *slot, u32 index, u64 owner, u32 forward_id, u32 now)
+{
     u64 seen = slot->owner;
     if (seen && owner_kind(seen) != PORT_FORWARD && owner_kind(seen) != PORT_LOCAL)
         return false;
@@ -103,7 +107,9 @@ static __always_inline bool port_claim_static(struct port_slot *slot, u32 index,
     return true;
 }
 
-static __always_inline void control_port(struct __sk_buff *skb, const struct config *cfg, struct control_head *h, u32 now) {
+static __always_inline void control_port(struct __sk_buff *skb, const struct config *cfg, struct control_head *h,
+                                         u32 now)
+{
     u8 proto = block_proto(h->port_index);
     if (h->op == CONTROL_RESERVE && owner_kind(h->owner) == PORT_FORWARD) {
         struct port_slot *wanted = ports.lookup(&h->port_index);
@@ -113,8 +119,11 @@ static __always_inline void control_port(struct __sk_buff *skb, const struct con
         return;
     }
     if (h->op == CONTROL_RESERVE) {
-        struct port_search search = {.owner = h->owner, .wanted = h->port_index & 0xffff, .port = h->count,
-                                     .proto = proto, .address = (h->port_index >> 16) / 3};
+        struct port_search search = {.owner = h->owner,
+                                     .wanted = h->port_index & 0xffff,
+                                     .port = h->count,
+                                     .proto = proto,
+                                     .address = (h->port_index >> 16) / 3};
         s64 index = port_try(skb, cfg, &search, now);
         h->error = index < 0 ? -11 : 0; /* EAGAIN: ask again with the port in `count` */
         h->count = index < 0 ? search.port : 1;
@@ -128,7 +137,8 @@ static __always_inline void control_port(struct __sk_buff *skb, const struct con
         port_put(h->port_index, slot, proto);
 }
 
-static __always_inline int run_control(struct __sk_buff *skb) {
+static __always_inline int run_control(struct __sk_buff *skb)
+{
     void *data = (void *)(long)skb->data, *data_end = (void *)(long)skb->data_end;
     struct control *c = data + ETH_HEADER;
     struct config *cfg = get_config();

@@ -17,14 +17,16 @@ struct origin {
     u8 dir;
 };
 
-static __always_inline bool begins_session(const struct packet *p) {
+static __always_inline bool begins_session(const struct packet *p)
+{
     if (p->proto == IPPROTO_TCP)
         return (p->tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN)) == TCP_SYN;
     return p->proto != IPPROTO_ICMP || p->icmp_type == 8;
 }
 
 static __always_inline void session_init(const struct config *cfg, struct session *s, const struct packet *p,
-                                         const struct origin *o, u32 now) {
+                                         const struct origin *o, u32 now)
+{
     s->id = new_id();
     s->related = o->related;
     s->packets[0] = s->packets[1] = s->bytes[0] = s->bytes[1] = 0;
@@ -41,8 +43,9 @@ static __always_inline void session_init(const struct config *cfg, struct sessio
 }
 
 /* A control session needs its record before its first segment meets the gate, and the helper hears of it. */
-static __always_inline void begin_watching(struct __sk_buff *skb, const struct session_key *key, const struct session *s,
-                                           u8 dir) {
+static __always_inline void begin_watching(struct __sk_buff *skb, const struct session_key *key,
+                                           const struct session *s, u8 dir)
+{
     u32 zero = 0;
     struct scratch *room = scratch.lookup(&zero);
     struct punt *m = new_punt(PUNT_OPENED);
@@ -62,7 +65,8 @@ static __always_inline void begin_watching(struct __sk_buff *skb, const struct s
 
 /* Begins anew on the entry of a session that is over: its port reference goes on. Whoever moves the state wins. */
 static __always_inline bool session_revive(const struct config *cfg, struct session *s, const struct packet *p,
-                                           const struct origin *o, u32 now) {
+                                           const struct origin *o, u32 now)
+{
     u64 word = s->state;
     if ((word & STATE_MASK) == STATE_DEAD || __sync_val_compare_and_swap(&s->state, word, STATE_DEAD) != word)
         return false;
@@ -74,8 +78,10 @@ static __always_inline bool session_revive(const struct config *cfg, struct sess
 }
 
 /* Makes the session. Returns 0, or the drop reason. The caller holds a reference on the port for it. */
-static __always_inline u32 session_create(struct __sk_buff *skb, const struct config *cfg, const struct session_key *key,
-                                          const struct packet *p, const struct origin *o, u32 now) {
+static __always_inline u32 session_create(struct __sk_buff *skb, const struct config *cfg,
+                                          const struct session_key *key, const struct packet *p, const struct origin *o,
+                                          u32 now)
+{
     u32 refused = host_refuses(cfg, key->inside_ip, now);
     if (refused)
         return refused;
@@ -103,8 +109,9 @@ static __always_inline u32 session_create(struct __sk_buff *skb, const struct co
 /* The mapping of an inside end point, made if it has none. One reference is taken. `address`: the public address it must
  * have, -1 for the host's own; a shared mapping on another one is passed over. Returns the row, or -drop reason;
  * DROP_NO_PORT with the next port to try in skb->cb[2] and the tries so far in skb->cb[3]. */
-static __always_inline s64 mapping_get(struct __sk_buff *skb, const struct config *cfg, const struct packet *p, s32 address,
-                                       u32 now) {
+static __always_inline s64 mapping_get(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
+                                       s32 address, u32 now)
+{
     struct mapping_key key = {.inside_ip = p->source, .inside_port = p->source_port, .proto = p->proto};
     bool shared = !(cfg->flags & CONFIG_MAPPING_APDM);
     struct mapping *m = shared ? mappings.lookup(&key) : 0;
@@ -122,8 +129,12 @@ static __always_inline s64 mapping_get(struct __sk_buff *skb, const struct confi
     if (host_ports_full(cfg, p->source))
         return -DROP_HOST_PORTS;
     shared = shared && !m;
-    struct port_search search = {.owner = owner, .remote_ip = p->destination, .remote_port = p->destination_port,
-                                 .wanted = bpf_ntohs(p->source_port), .port = skb->cb[2], .proto = p->proto,
+    struct port_search search = {.owner = owner,
+                                 .remote_ip = p->destination,
+                                 .remote_port = p->destination_port,
+                                 .wanted = bpf_ntohs(p->source_port),
+                                 .port = skb->cb[2],
+                                 .proto = p->proto,
                                  .tries = skb->cb[3],
                                  .address = address < 0 ? paired_address(cfg, p->source) : address};
     s64 index = port_try(skb, cfg, &search, now);
@@ -145,14 +156,16 @@ static __always_inline s64 mapping_get(struct __sk_buff *skb, const struct confi
     return index;
 }
 
-static __always_inline void release_port(u32 index, u8 proto) {
+static __always_inline void release_port(u32 index, u8 proto)
+{
     struct port_slot *slot = index == EXEMPT_ROW ? 0 : ports.lookup(&index);
     if (slot)
         port_put(index, slot, proto);
 }
 
 /* Gives back what a session held, once it is out of `sessions`. */
-static __always_inline void session_release(const struct session_key *key, u32 index, u8 alg, u8 flags) {
+static __always_inline void session_release(const struct session_key *key, u32 index, u8 alg, u8 flags)
+{
     if (alg) {
         tracks.delete((struct session_key *)key);
         adjusts.delete((struct session_key *)key);
@@ -167,7 +180,8 @@ static __always_inline void session_release(const struct session_key *key, u32 i
 /* Ends a session that is over or ending, whose 5-tuple comes again through another public port (a data connection from
  * the same two ports). Whoever moves the state wins. */
 static __always_inline bool session_discard(const struct config *cfg, struct session *s, const struct session_key *key,
-                                            const struct packet *p, u32 now) {
+                                            const struct packet *p, u32 now)
+{
     u64 word = s->state;
     u32 index = s->port_index;
     u8 alg = s->alg, flags = s->flags;

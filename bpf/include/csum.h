@@ -6,31 +6,36 @@
 #ifndef ALGATE_CSUM_H
 #define ALGATE_CSUM_H
 
-static __always_inline u16 csum_fold(u32 sum) {
+static __always_inline u16 csum_fold(u32 sum)
+{
     sum = (sum & 0xffff) + (sum >> 16);
     sum = (sum & 0xffff) + (sum >> 16);
     return sum;
 }
 
 /* Adds the change of a 32-bit word to an accumulator. */
-static __always_inline u32 csum_change4(u32 sum, u32 from, u32 to) {
+static __always_inline u32 csum_change4(u32 sum, u32 from, u32 to)
+{
     u64 wide = (u64)sum + (u32)~from + to;
     wide = (wide & 0xffffffff) + (wide >> 32);
     return (u32)wide + (u32)(wide >> 32);
 }
 
 /* Adds the change of a 16-bit word to an accumulator. */
-static __always_inline u32 csum_change2(u32 sum, u16 from, u16 to) {
+static __always_inline u32 csum_change2(u32 sum, u16 from, u16 to)
+{
     return csum_fold(sum) + (u16)~from + to;
 }
 
 /* New value of a checksum field after an accumulated change. */
-static __always_inline u16 csum_apply(u16 check, u32 change) {
+static __always_inline u16 csum_apply(u16 check, u32 change)
+{
     return ~csum_fold((u32)(u16)~check + csum_fold(change));
 }
 
 /* Whether a 20-byte IPv4 header sums up right. */
-static __always_inline bool ip_sum_ok(const struct iphdr *ip) {
+static __always_inline bool ip_sum_ok(const struct iphdr *ip)
+{
     const u32 *word = (const void *)ip;
     u64 sum = (u64)word[0] + word[1] + word[2] + word[3] + word[4];
     sum = (sum & 0xffffffff) + (sum >> 32);
@@ -39,7 +44,8 @@ static __always_inline bool ip_sum_ok(const struct iphdr *ip) {
 }
 
 /* Sum of the pseudo header, as a sender leaves it in the field when the rest is to be finished later. */
-static __always_inline u16 pseudo_sum(__be32 source, __be32 destination, u8 proto, u16 l4_size) {
+static __always_inline u16 pseudo_sum(__be32 source, __be32 destination, u8 proto, u16 l4_size)
+{
     u64 sum = (u64)source + destination + bpf_htons(proto) + bpf_htons(l4_size);
     sum = (sum & 0xffffffff) + (sum >> 32);
     return csum_fold((u32)sum + (u32)(sum >> 32));

@@ -6,8 +6,9 @@
 #define ALGATE_EXPECT_H
 
 /* What an expectation says of a first packet. */
-static __always_inline u32 expectation_take(struct __sk_buff *skb, const struct config *cfg, const struct expectation_key *key,
-                                            u64 *id, u64 *control, u32 *row, u32 now) {
+static __always_inline u32 expectation_take(struct __sk_buff *skb, const struct config *cfg,
+                                            const struct expectation_key *key, u64 *id, u64 *control, u32 *row, u32 now)
+{
     struct expectation *e = expectations.lookup((struct expectation_key *)key);
     if (!e)
         return DROP_EXPECT_PEER;
@@ -31,20 +32,23 @@ static __always_inline u32 expectation_take(struct __sk_buff *skb, const struct 
     }
     if (state != EXPECT_OPEN)
         return DROP_EXPECT_SPENT;
-    if (!(e->flags & EXPECT_PERSISTENT) && __sync_val_compare_and_swap(&e->state, EXPECT_OPEN, EXPECT_USED) != EXPECT_OPEN)
+    if (!(e->flags & EXPECT_PERSISTENT) &&
+        __sync_val_compare_and_swap(&e->state, EXPECT_OPEN, EXPECT_USED) != EXPECT_OPEN)
         return DROP_EXPECT_SPENT;
     return 0;
 }
 
 /* The connection could not be made after all: its SYN will be repeated. */
-static __always_inline void expectation_return(const struct expectation_key *key) {
+static __always_inline void expectation_return(const struct expectation_key *key)
+{
     struct expectation *e = expectations.lookup((struct expectation_key *)key);
     if (e)
         __sync_val_compare_and_swap(&e->state, EXPECT_USED, EXPECT_OPEN);
 }
 
-static __always_inline void tell_used(struct __sk_buff *skb, const struct session_key *key, u64 expectation, u64 control,
-                                      u8 dir) {
+static __always_inline void tell_used(struct __sk_buff *skb, const struct session_key *key, u64 expectation,
+                                      u64 control, u8 dir)
+{
     struct session *s = sessions.lookup((struct session_key *)key);
     struct punt *m = new_punt(PUNT_EXPECT_USED);
     if (!s || !m)

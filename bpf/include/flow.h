@@ -9,12 +9,14 @@
 #define PULL_SIZE 134      /* Ethernet, IP and TCP headers at their longest */
 
 /* IPv4 without a VLAN tag: tagged frames on an untagged device are somebody else's. */
-static __always_inline bool is_plain_ip(struct __sk_buff *skb) {
+static __always_inline bool is_plain_ip(struct __sk_buff *skb)
+{
     return skb->protocol == bpf_htons(ETH_P_IP) && !skb->vlan_present;
 }
 
 /* Parses, with the headers made linear first where a driver left them in fragments. */
-static __always_inline int parse_skb(struct __sk_buff *skb, struct packet *p) {
+static __always_inline int parse_skb(struct __sk_buff *skb, struct packet *p)
+{
     void *data = (void *)(long)skb->data, *data_end = (void *)(long)skb->data_end;
     if (data + PULL_SIZE > data_end && data_end - data < skb->len) {
         bpf_skb_pull_data(skb, skb->len < PULL_SIZE ? skb->len : PULL_SIZE);
@@ -25,13 +27,15 @@ static __always_inline int parse_skb(struct __sk_buff *skb, struct packet *p) {
 }
 
 /* The transport header of a first fragment. */
-static __always_inline int parse_head(struct __sk_buff *skb, struct packet *p) {
+static __always_inline int parse_head(struct __sk_buff *skb, struct packet *p)
+{
     void *data = (void *)(long)skb->data, *data_end = (void *)(long)skb->data_end;
     return parse_transport(p, data + p->l4, data_end, p->ip_size - p->header_size);
 }
 
 /* The session of a packet from outside, through the owner of its public port. */
-static __always_inline struct session *session_in(const struct packet *p, u32 address, struct session_key *key) {
+static __always_inline struct session *session_in(const struct packet *p, u32 address, struct session_key *key)
+{
     u32 index = port_index(address, p->proto, bpf_ntohs(p->destination_port));
     struct port_slot *slot = ports.lookup(&index);
     u64 owner = slot ? slot->owner : 0;
@@ -43,7 +47,8 @@ static __always_inline struct session *session_in(const struct packet *p, u32 ad
 }
 
 /* An answer to an inside host that reached an exempt destination under its own address. */
-static __always_inline bool exempt_reply(const struct config *cfg, const struct packet *p) {
+static __always_inline bool exempt_reply(const struct config *cfg, const struct packet *p)
+{
     struct session_key key;
     u32 now = now_tick();
     key_in(&key, p, p->destination, p->destination_port);
@@ -56,7 +61,8 @@ static __always_inline bool exempt_reply(const struct config *cfg, const struct 
 
 /* Addressed to a host that isn't us: multicast and other local addresses are the stack's; routed on, it would reach
  * inside hosts directly. */
-static __always_inline int not_public(struct __sk_buff *skb, const struct config *cfg, const struct packet *p) {
+static __always_inline int not_public(struct __sk_buff *skb, const struct config *cfg, const struct packet *p)
+{
     struct next_hop next;
     if (is_group(p->destination) || (cfg->flags & CONFIG_EXEMPT && exempt_reply(cfg, p)))
         return TC_ACT_OK;
@@ -66,7 +72,8 @@ static __always_inline int not_public(struct __sk_buff *skb, const struct config
 }
 
 /* Whether the gateway may forward it past the stack: a TTL to spare, no options, a header that sums up right. */
-static __always_inline bool can_skip_stack(struct __sk_buff *skb, const struct packet *p) {
+static __always_inline bool can_skip_stack(struct __sk_buff *skb, const struct packet *p)
+{
     void *data = (void *)(long)skb->data, *data_end = (void *)(long)skb->data_end;
     struct iphdr *ip = data + ETH_HEADER;
     if ((void *)(ip + 1) > data_end)
@@ -75,7 +82,8 @@ static __always_inline bool can_skip_stack(struct __sk_buff *skb, const struct p
 }
 
 /* Lowers the MSS that a SYN offers (what it means: RFC 6691 section 3). Never raises it. */
-static __always_inline void clamp_mss(struct __sk_buff *skb, const struct packet *p, u16 most) {
+static __always_inline void clamp_mss(struct __sk_buff *skb, const struct packet *p, u16 most)
+{
     u32 size = 0, at;
     struct scratch *room = p->tcp_header > 20 ? load_options(skb, p, &size) : 0;
     if (!room)
@@ -92,13 +100,15 @@ static __always_inline void clamp_mss(struct __sk_buff *skb, const struct packet
     store_options(skb, p, room, size);
 }
 
-static __always_inline void account(u8 dir, const struct packet *p) {
+static __always_inline void account(u8 dir, const struct packet *p)
+{
     count(dir == DIR_OUT ? COUNT_PACKETS_OUT : COUNT_PACKETS_IN, 1);
     count(dir == DIR_OUT ? COUNT_BYTES_OUT : COUNT_BYTES_IN, p->ip_size);
 }
 
 /* What the stack has to do. A frame of the helper or of a hairpin can't be handed to it: its source is our own. */
-static __always_inline int to_stack(int at) {
+static __always_inline int to_stack(int at)
+{
     if (at == AT_TAP || at == AT_HAIRPIN)
         return drop(DROP_NO_ROUTE);
     count(COUNT_TO_STACK, 1);
@@ -106,7 +116,8 @@ static __always_inline int to_stack(int at) {
 }
 
 /* Whether an inside host addresses another one by a public end point (RFC 4787 REQ-9). */
-static __always_inline bool hairpin_wanted(const struct config *cfg, const struct packet *p) {
+static __always_inline bool hairpin_wanted(const struct config *cfg, const struct packet *p)
+{
     int address = public_slot(cfg, p->destination);
     if (address < 0 || p->proto == IPPROTO_ICMP)
         return false;
@@ -117,7 +128,8 @@ static __always_inline bool hairpin_wanted(const struct config *cfg, const struc
 }
 
 /* The other half of a hairpin: with its public source the packet comes in as if from outside. */
-static __always_inline int leave_hairpin(struct __sk_buff *skb, const struct packet *p, struct session *s, u32 now) {
+static __always_inline int leave_hairpin(struct __sk_buff *skb, const struct packet *p, struct session *s, u32 now)
+{
     struct rewrite to = {.ip = s->public_ip, .port = s->public_port, .source = true, .hop = false};
     session_touch(s, p, DIR_OUT, now);
     if (p->fragment)
@@ -131,7 +143,8 @@ static __always_inline int leave_hairpin(struct __sk_buff *skb, const struct pac
 
 /* Translates and sends out what an inside host sent. */
 static __always_inline int leave_out(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
-                                     struct session *s, int at, u32 now) {
+                                     struct session *s, int at, u32 now)
+{
     struct next_hop next = {};
     bool redirect = at != AT_WAN_OUT;
     if (redirect && (p->fragment || can_skip_stack(skb, p)) && hairpin_wanted(cfg, p))
@@ -166,7 +179,8 @@ static __always_inline int leave_out(struct __sk_buff *skb, const struct config 
 
 /* Translates and sends in what came for a session. What needs the stack goes on translated: its destination is routable. */
 static __always_inline int leave_in(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
-                                    struct session *s, const struct session_key *key, int at, u32 now) {
+                                    struct session *s, const struct session_key *key, int at, u32 now)
+{
     struct next_hop next = {};
     bool direct = (at == AT_TAP || at == AT_HAIRPIN || (!(s->flags & SESSION_STACK) && can_skip_stack(skb, p))) &&
                   route_packet(skb, p, p->source, key->inside_ip, cfg->wan, &next) == ROUTE_FORWARD;
@@ -185,7 +199,8 @@ static __always_inline int leave_in(struct __sk_buff *skb, const struct config *
 }
 
 /* A finished frame of the helper: only the next hop is missing. */
-static __always_inline int leave_raw(struct __sk_buff *skb, const struct config *cfg, bool out) {
+static __always_inline int leave_raw(struct __sk_buff *skb, const struct config *cfg, bool out)
+{
     struct packet p = {};
     struct next_hop next = {};
     int parsed = parse_skb(skb, &p);
@@ -197,7 +212,8 @@ static __always_inline int leave_raw(struct __sk_buff *skb, const struct config 
     return redirect_to(skb, &next);
 }
 
-static __always_inline int alg_out(struct __sk_buff *skb, int at) {
+static __always_inline int alg_out(struct __sk_buff *skb, int at)
+{
     struct config *cfg = get_config();
     struct packet p = {};
     struct session_key key;
@@ -219,7 +235,8 @@ static __always_inline int alg_out(struct __sk_buff *skb, int at) {
     return refused ? drop(refused) : next_stage(skb, STAGE_LEAVE, at, DIR_OUT);
 }
 
-static __always_inline int alg_in(struct __sk_buff *skb, int at) {
+static __always_inline int alg_in(struct __sk_buff *skb, int at)
+{
     struct config *cfg = get_config();
     struct packet p = {};
     struct session_key key;
@@ -235,7 +252,8 @@ static __always_inline int alg_in(struct __sk_buff *skb, int at) {
 }
 
 /* The way out of a packet whose session is known to be there: behind the gate, or new. */
-static __always_inline int leave(struct __sk_buff *skb, int at, bool in) {
+static __always_inline int leave(struct __sk_buff *skb, int at, bool in)
+{
     struct config *cfg = get_config();
     struct packet p = {};
     struct session_key key;
@@ -255,7 +273,8 @@ static __always_inline int leave(struct __sk_buff *skb, int at, bool in) {
     return s ? leave_in(skb, cfg, &p, s, &key, at, now) : drop(DROP_RACE);
 }
 
-static __always_inline int fragment_out(struct __sk_buff *skb, const struct config *cfg, struct packet *p, int at) {
+static __always_inline int fragment_out(struct __sk_buff *skb, const struct config *cfg, struct packet *p, int at)
+{
     u32 now = now_tick();
     if (!has_ports(p->proto))
         return at == AT_LAN || skb->ingress_ifindex == 0 ? TC_ACT_OK : drop(DROP_PROTOCOL);
@@ -275,7 +294,8 @@ static __always_inline int fragment_out(struct __sk_buff *skb, const struct conf
     return s->alg ? drop(DROP_FRAGMENT_CONTROL) : leave_out(skb, cfg, p, s, at, now);
 }
 
-static __always_inline int fragment_in(struct __sk_buff *skb, const struct config *cfg, struct packet *p, int at) {
+static __always_inline int fragment_in(struct __sk_buff *skb, const struct config *cfg, struct packet *p, int at)
+{
     u32 now = now_tick();
     if (!has_ports(p->proto))
         return TC_ACT_OK;

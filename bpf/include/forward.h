@@ -22,7 +22,8 @@ enum place {
 static long (*redirect_neigh)(u32 ifindex, struct bpf_redir_neigh *params, int size, u64 flags) = (void *)152;
 
 /* Goes on in another program of the array. An empty slot means a half-loaded gateway: refuse rather than leak. */
-static __always_inline int next_stage(struct __sk_buff *skb, u32 stage, int at, u8 dir) {
+static __always_inline int next_stage(struct __sk_buff *skb, u32 stage, int at, u8 dir)
+{
     skb->cb[0] = at;
     skb->cb[1] = dir;
     skb->cb[2] = skb->cb[3] = 0;
@@ -41,8 +42,9 @@ enum route {
 };
 
 /* What the FIB says of a packet with these addresses that came in by `ifindex`. gso: its segments are judged by the device's MTU. */
-static __always_inline int route_packet(struct __sk_buff *skb, const struct packet *p, __be32 source, __be32 destination,
-                                        u32 ifindex, struct next_hop *next) {
+static __always_inline int route_packet(struct __sk_buff *skb, const struct packet *p, __be32 source,
+                                        __be32 destination, u32 ifindex, struct next_hop *next)
+{
     struct bpf_fib_lookup fib = {};
     fib.family = 2; /* AF_INET */
     fib.ifindex = ifindex;
@@ -56,7 +58,8 @@ static __always_inline int route_packet(struct __sk_buff *skb, const struct pack
     return rc == BPF_FIB_LKUP_RET_SUCCESS || rc == BPF_FIB_LKUP_RET_NO_NEIGH ? ROUTE_FORWARD : ROUTE_STACK;
 }
 
-static __always_inline int redirect_to(struct __sk_buff *skb, const struct next_hop *next) {
+static __always_inline int redirect_to(struct __sk_buff *skb, const struct next_hop *next)
+{
     count(COUNT_TC_REDIRECTED, 1);
     skb->tc_index = TRANSLATED;
     struct bpf_redir_neigh params = {};
@@ -65,7 +68,8 @@ static __always_inline int redirect_to(struct __sk_buff *skb, const struct next_
     return redirect_neigh(next->ifindex, &params, sizeof(params), 0);
 }
 
-static __always_inline bool is_lan(const struct config *cfg, u32 ifindex) {
+static __always_inline bool is_lan(const struct config *cfg, u32 ifindex)
+{
     for (int i = 0; i < MAX_LANS; i++) {
         if (!cfg->lan[i])
             return false;
@@ -76,7 +80,8 @@ static __always_inline bool is_lan(const struct config *cfg, u32 ifindex) {
 }
 
 /* Row block of a public address, or -1. */
-static __always_inline int public_slot(const struct config *cfg, __be32 ip) {
+static __always_inline int public_slot(const struct config *cfg, __be32 ip)
+{
     for (int i = 0; i < MAX_PUBLIC; i++) {
         if (i >= cfg->public_count)
             return -1;
@@ -87,7 +92,8 @@ static __always_inline int public_slot(const struct config *cfg, __be32 ip) {
 }
 
 /* The public address of an inside host: always the same one (paired pooling, RFC 4787 REQ-2). */
-static __always_inline u32 paired_address(const struct config *cfg, __be32 inside_ip) {
+static __always_inline u32 paired_address(const struct config *cfg, __be32 inside_ip)
+{
     u32 hash = inside_ip * 0x9E3779B1;
     return cfg->public_count > 1 ? (hash >> 16) % cfg->public_count : 0;
 }

@@ -8,7 +8,8 @@
 
 #define FRAGMENT_SECONDS 30 /* reassembly gives up between 15 and 60 s: RFC 1122 section 3.3.2, RFC 791 section 3.2 */
 
-static __always_inline void fragment_key_of(struct fragment_key *key, const struct packet *p, u8 dir) {
+static __always_inline void fragment_key_of(struct fragment_key *key, const struct packet *p, u8 dir)
+{
     key->source = p->source;
     key->destination = p->destination;
     key->ip_id = p->ip_id;
@@ -16,7 +17,9 @@ static __always_inline void fragment_key_of(struct fragment_key *key, const stru
     key->dir = dir;
 }
 
-static __always_inline void fragment_remember(const struct packet *p, u8 dir, __be32 source, __be32 destination, u32 now) {
+static __always_inline void fragment_remember(const struct packet *p, u8 dir, __be32 source, __be32 destination,
+                                              u32 now)
+{
     struct fragment_key key = {};
     struct fragment f = {.source = source, .destination = destination};
     fragment_key_of(&key, p, dir);
@@ -27,7 +30,8 @@ static __always_inline void fragment_remember(const struct packet *p, u8 dir, __
 #define TAILS_A_WINDOW 64 /* punted per CPU and 16 ticks: a flood of lone tails must not fill the perf ring */
 
 /* A tail before its head: BPF can't queue a packet, the helper can. */
-static __always_inline int fragment_early(struct __sk_buff *skb, u8 dir, int at, u32 now) {
+static __always_inline int fragment_early(struct __sk_buff *skb, u8 dir, int at, u32 now)
+{
     u32 zero = 0;
     if (at == AT_LAN) /* to a public address, and not known to be a hairpin: for the gateway itself */
         return TC_ACT_OK;
@@ -48,7 +52,8 @@ static __always_inline int fragment_early(struct __sk_buff *skb, u8 dir, int at,
 }
 
 /* A tail: only the addresses change, and no transport checksum is in it. */
-static __always_inline int fragment_tail(struct __sk_buff *skb, const struct packet *p, u8 dir, int at, u32 now) {
+static __always_inline int fragment_tail(struct __sk_buff *skb, const struct packet *p, u8 dir, int at, u32 now)
+{
     struct fragment_key key = {};
     struct config *cfg = get_config();
     fragment_key_of(&key, p, dir);
@@ -56,7 +61,8 @@ static __always_inline int fragment_tail(struct __sk_buff *skb, const struct pac
     if (!cfg || !f || (s32)(f->expires - now) <= 0)
         return fragment_early(skb, dir, at, now);
     __be32 source = f->source, destination = f->destination;
-    if (put_outer(skb, ETH_HEADER + 12, p->source, source) || put_outer(skb, ETH_HEADER + 16, p->destination, destination))
+    if (put_outer(skb, ETH_HEADER + 12, p->source, source) ||
+        put_outer(skb, ETH_HEADER + 16, p->destination, destination))
         return drop(DROP_REWRITE_FAILED);
     count(dir == DIR_OUT ? COUNT_PACKETS_OUT : COUNT_PACKETS_IN, 1);
     count(dir == DIR_OUT ? COUNT_BYTES_OUT : COUNT_BYTES_IN, p->ip_size);

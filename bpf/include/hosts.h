@@ -9,12 +9,14 @@
 
 #define CREDIT 1024 /* of one session */
 
-static __always_inline struct host *host_of(__be32 ip) {
+static __always_inline struct host *host_of(__be32 ip)
+{
     struct mapping_key key = {.inside_ip = ip};
     return hosts.lookup(&key);
 }
 
-static __always_inline void host_count(__be32 ip, s64 sessions, s64 ports) {
+static __always_inline void host_count(__be32 ip, s64 sessions, s64 ports)
+{
     struct host *h = host_of(ip);
     if (!h) {
         if (sessions < 0 || ports < 0)
@@ -37,7 +39,8 @@ static __always_inline void host_count(__be32 ip, s64 sessions, s64 ports) {
 }
 
 /* Token bucket of one second's worth. */
-static __always_inline bool host_rate_ok(const struct config *cfg, struct host *h, u32 now) {
+static __always_inline bool host_rate_ok(const struct config *cfg, struct host *h, u32 now)
+{
     u64 rate = cfg->new_sessions_per_second, most = rate * CREDIT;
     u64 elapsed = now - h->stamp;
     u64 credit = h->credit + ((elapsed * rate * CREDIT) << TICK_SHIFT) / 1000000000;
@@ -53,7 +56,8 @@ static __always_inline bool host_rate_ok(const struct config *cfg, struct host *
 }
 
 /* Whether the host may have another session: 0 or the drop reason. */
-static __always_inline u32 host_refuses(const struct config *cfg, __be32 ip, u32 now) {
+static __always_inline u32 host_refuses(const struct config *cfg, __be32 ip, u32 now)
+{
     if (!cfg->max_sessions_per_host && !cfg->new_sessions_per_second)
         return 0;
     struct host *h = host_of(ip);
@@ -70,14 +74,16 @@ static __always_inline u32 host_refuses(const struct config *cfg, __be32 ip, u32
     return 0;
 }
 
-static __always_inline bool host_ports_full(const struct config *cfg, __be32 ip) {
+static __always_inline bool host_ports_full(const struct config *cfg, __be32 ip)
+{
     struct host *h = cfg->max_ports_per_host ? host_of(ip) : 0;
     return h && h->ports >= cfg->max_ports_per_host;
 }
 
-static __always_inline void peer_count(const struct session_key *key, s64 by) {
-    struct peer_key peer = {.inside_ip = key->inside_ip, .remote_ip = key->remote_ip,
-                            .inside_port = key->inside_port, .proto = key->proto};
+static __always_inline void peer_count(const struct session_key *key, s64 by)
+{
+    struct peer_key peer = {
+        .inside_ip = key->inside_ip, .remote_ip = key->remote_ip, .inside_port = key->inside_port, .proto = key->proto};
     u64 *known = peers.lookup(&peer);
     u64 one = 1;
     if (known)
@@ -88,9 +94,10 @@ static __always_inline void peer_count(const struct session_key *key, s64 by) {
         peers.delete(&peer);
 }
 
-static __always_inline bool peer_known(const struct session_key *key) {
-    struct peer_key peer = {.inside_ip = key->inside_ip, .remote_ip = key->remote_ip,
-                            .inside_port = key->inside_port, .proto = key->proto};
+static __always_inline bool peer_known(const struct session_key *key)
+{
+    struct peer_key peer = {
+        .inside_ip = key->inside_ip, .remote_ip = key->remote_ip, .inside_port = key->inside_port, .proto = key->proto};
     return peers.lookup(&peer) != 0;
 }
 

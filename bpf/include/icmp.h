@@ -8,12 +8,13 @@
 
 /* The first 28 bytes of the quote and where it lies: what every error carries (RFC 792). */
 struct quote {
-    u32 at;      /* offset of the quoted IP header */
-    u32 l4;      /* offset of the quoted transport header */
+    u32 at; /* offset of the quoted IP header */
+    u32 l4; /* offset of the quoted transport header */
     struct packet inner;
 };
 
-static __always_inline int parse_quote(struct __sk_buff *skb, const struct packet *p, struct quote *q) {
+static __always_inline int parse_quote(struct __sk_buff *skb, const struct packet *p, struct quote *q)
+{
     struct iphdr ip;
     __be16 words[4];
     q->at = p->l4 + 8;
@@ -40,7 +41,8 @@ static __always_inline int parse_quote(struct __sk_buff *skb, const struct packe
 }
 
 /* A changed field inside the quote: the ICMP checksum covers it. */
-static __always_inline int put_quoted(struct __sk_buff *skb, u32 icmp_sum_at, u32 at, u32 from, u32 to, u32 size) {
+static __always_inline int put_quoted(struct __sk_buff *skb, u32 icmp_sum_at, u32 at, u32 from, u32 to, u32 size)
+{
     if (bpf_l4_csum_replace(skb, icmp_sum_at, from, to, size))
         return -1;
     return bpf_skb_store_bytes(skb, at, &to, size, 0);
@@ -48,7 +50,8 @@ static __always_inline int put_quoted(struct __sk_buff *skb, u32 icmp_sum_at, u3
 
 /* Restores one end point of the quote. source: the quoted packet's source, else its destination. */
 static __always_inline int restore_quote(struct __sk_buff *skb, const struct packet *p, const struct quote *q,
-                                         bool source, __be32 ip, __be16 port) {
+                                         bool source, __be32 ip, __be16 port)
+{
     u32 icmp_sum = p->l4 + 2;
     __be32 old_ip = source ? q->inner.source : q->inner.destination;
     __be16 old_port = source ? q->inner.source_port : q->inner.destination_port;
@@ -74,7 +77,8 @@ static __always_inline int restore_quote(struct __sk_buff *skb, const struct pac
 }
 
 /* One address of the outer header; ICMP has no pseudo header. */
-static __always_inline int put_outer(struct __sk_buff *skb, u32 at, __be32 from, __be32 to) {
+static __always_inline int put_outer(struct __sk_buff *skb, u32 at, __be32 from, __be32 to)
+{
     if (from == to)
         return 0;
     if (bpf_l3_csum_replace(skb, ETH_HEADER + 10, from, to, 4))
@@ -84,12 +88,14 @@ static __always_inline int put_outer(struct __sk_buff *skb, u32 at, __be32 from,
 
 /* The ICMP checksum of the whole message, and the header checksum of the quoted packet if it has no options
  * (RFC 5508 REQ-3). The last is not asked for where our own stack wrote the error. */
-static __always_inline bool icmp_sums_ok(struct __sk_buff *skb, const struct packet *p, const struct quote *q) {
+static __always_inline bool icmp_sums_ok(struct __sk_buff *skb, const struct packet *p, const struct quote *q)
+{
     u32 zero = 0, size = p->ip_size - p->header_size;
     struct scratch *room = scratch.lookup(&zero);
     struct iphdr ip;
     if (!room || size < 36 || size > DIGEST_MAX || bpf_skb_load_bytes(skb, p->l4, room->words, size))
-        return room && size > DIGEST_MAX; /* too long to sum up here: RFC 1812 section 4.3.2.3 ends errors at 576 bytes */
+        return room &&
+               size > DIGEST_MAX; /* too long to sum up here: RFC 1812 section 4.3.2.3 ends errors at 576 bytes */
     u64 sum = 0;
     for (u32 i = 0; i < DIGEST_MAX / 8; i++) {
         if (i * 8 >= size)
@@ -109,8 +115,9 @@ static __always_inline bool icmp_sums_ok(struct __sk_buff *skb, const struct pac
 }
 
 /* From outside, about a packet that an inside host sent. */
-static __always_inline int icmp_error_in(struct __sk_buff *skb, const struct config *cfg, const struct packet *p, int at,
-                                         u32 now) {
+static __always_inline int icmp_error_in(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
+                                         int at, u32 now)
+{
     struct quote q = {};
     int address = public_slot(cfg, p->destination);
     if (address < 0 || parse_quote(skb, p, &q) || (at != AT_HAIRPIN && !icmp_sums_ok(skb, p, &q)))
@@ -146,7 +153,8 @@ static __always_inline int icmp_error_in(struct __sk_buff *skb, const struct con
 
 /* Towards outside, about a packet that came in: made by an inside host, a router inside, or the gateway's own stack. */
 static __always_inline int icmp_error_out(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
-                                          int at, u32 now) {
+                                          int at, u32 now)
+{
     struct quote q = {};
     bool hairpin = at == AT_LAN, local = hairpin || skb->ingress_ifindex == 0;
     if (parse_quote(skb, p, &q) || (at == AT_LAN && !icmp_sums_ok(skb, p, &q)))

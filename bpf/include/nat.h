@@ -12,14 +12,18 @@
 struct rewrite {
     __be32 ip;
     __be16 port;
-    bool source;    /* the source end point; else the destination */
-    bool hop;       /* the gateway forwards it past the stack: TTL goes down by one */
+    bool source; /* the source end point; else the destination */
+    bool hop;    /* the gateway forwards it past the stack: TTL goes down by one */
 };
 
-static __always_inline u32 sum_offset(u8 proto) { return proto == IPPROTO_TCP ? 16 : proto == IPPROTO_UDP ? 6 : 2; }
+static __always_inline u32 sum_offset(u8 proto)
+{
+    return proto == IPPROTO_TCP ? 16 : proto == IPPROTO_UDP ? 6 : 2;
+}
 
 /* The IP header: one address and the TTL. */
-static __always_inline void rewrite_ip(struct iphdr *ip, const struct rewrite *to) {
+static __always_inline void rewrite_ip(struct iphdr *ip, const struct rewrite *to)
+{
     u32 change = 0;
     if (to->source) {
         change = csum_change4(change, ip->saddr, to->ip);
@@ -37,7 +41,8 @@ static __always_inline void rewrite_ip(struct iphdr *ip, const struct rewrite *t
 }
 
 /* Returns 0, or -1 if the kernel refused. Pointers into the packet are stale afterwards. */
-static __always_inline int rewrite_skb(struct __sk_buff *skb, const struct packet *p, const struct rewrite *to) {
+static __always_inline int rewrite_skb(struct __sk_buff *skb, const struct packet *p, const struct rewrite *to)
+{
     __be32 old_ip = to->source ? p->source : p->destination;
     __be16 old_port = to->source ? p->source_port : p->destination_port;
     u32 offset = p->l4 + sum_offset(p->proto);
@@ -66,7 +71,8 @@ static __always_inline int rewrite_skb(struct __sk_buff *skb, const struct packe
 }
 
 /* XDP: frames whose checksum is finished (the caller made sure); changed directly. */
-static __always_inline int rewrite_direct(void *data, void *data_end, const struct packet *p, const struct rewrite *to) {
+static __always_inline int rewrite_direct(void *data, void *data_end, const struct packet *p, const struct rewrite *to)
+{
     struct iphdr *ip = data + ETH_HEADER;
     u8 *l4 = (void *)(ip + 1);
     u32 at = sum_offset(p->proto);

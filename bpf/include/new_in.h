@@ -6,7 +6,8 @@
 #ifndef ALGATE_NEW_IN_H
 #define ALGATE_NEW_IN_H
 
-static __always_inline bool forward_admits(u32 id, __be32 source) {
+static __always_inline bool forward_admits(u32 id, __be32 source)
+{
     struct forward *f = forwards.lookup(&id);
     if (!f || !(f->flags & FORWARD_USED))
         return false;
@@ -20,7 +21,8 @@ static __always_inline bool forward_admits(u32 id, __be32 source) {
 }
 
 /* Nobody inside wants it: the gateway's own sockets may. A SYN to a port that nobody owns meets silence, not a RST. */
-static __always_inline int for_gateway(struct __sk_buff *skb, const struct packet *p, u8 kind) {
+static __always_inline int for_gateway(struct __sk_buff *skb, const struct packet *p, u8 kind)
+{
     if (kind != PORT_LOCAL &&
         !has_socket(skb, p->proto, p->source, p->source_port, p->destination, p->destination_port))
         return drop(DROP_UNSOLICITED);
@@ -30,7 +32,9 @@ static __always_inline int for_gateway(struct __sk_buff *skb, const struct packe
 }
 
 static __always_inline u32 begin_in(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
-                                    const struct session_key *key, struct port_slot *slot, const struct origin *o, u32 now) {
+                                    const struct session_key *key, struct port_slot *slot, const struct origin *o,
+                                    u32 now)
+{
     struct session *old = sessions.lookup((struct session_key *)key);
     if (old && old->port_index == o->index) {
         if (!session_revive(cfg, old, p, o, now))
@@ -51,12 +55,13 @@ static __always_inline u32 begin_in(struct __sk_buff *skb, const struct config *
 }
 
 static __always_inline u32 new_in_session(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
-                                          const struct session_key *key, struct port_slot *slot, u32 index, u32 now) {
+                                          const struct session_key *key, struct port_slot *slot, u32 index, u32 now)
+{
     struct origin o = {.dir = DIR_IN, .index = index};
     u8 kind = owner_kind(slot->owner);
     struct session *old = sessions.lookup((struct session_key *)key);
-    struct expectation_key wanted = {.from = p->source, .to = p->destination, .to_port = p->destination_port,
-                                     .proto = p->proto, .dir = DIR_IN};
+    struct expectation_key wanted = {
+        .from = p->source, .to = p->destination, .to_port = p->destination_port, .proto = p->proto, .dir = DIR_IN};
     bool reopens = old && old->port_index == index && session_alive(cfg, old, p->proto, now);
     u64 expectation = 0;
     u32 row = 0;
@@ -92,7 +97,8 @@ static __always_inline u32 new_in_session(struct __sk_buff *skb, const struct co
     return reason;
 }
 
-static __always_inline int new_in(struct __sk_buff *skb, int at) {
+static __always_inline int new_in(struct __sk_buff *skb, int at)
+{
     struct config *cfg = get_config();
     struct packet p = {};
     if (!cfg)

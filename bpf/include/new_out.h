@@ -5,21 +5,24 @@
 #ifndef ALGATE_NEW_OUT_H
 #define ALGATE_NEW_OUT_H
 
-static __always_inline u8 watched_by(u8 proto, __be16 port) {
+static __always_inline u8 watched_by(u8 proto, __be16 port)
+{
     struct service_key service = {.port = port, .proto = proto};
     u32 *alg = alg_ports.lookup(&service);
     return alg ? *alg : 0;
 }
 
 /* Destinations that are reached untranslated. */
-static __always_inline bool is_exempt(__be32 destination) {
+static __always_inline bool is_exempt(__be32 destination)
+{
     struct exempt_key key = {.prefix_len = 32, .address = destination};
     return exempt.lookup(&key) != 0;
 }
 
 /* The gateway's own traffic from a public address claims its port, so that no inside host is given it. On a clash the
  * newcomer is translated like an inside host: returns true for "goes on to be translated". */
-static __always_inline bool local_needs_port(const struct packet *p, u32 address, u32 now) {
+static __always_inline bool local_needs_port(const struct packet *p, u32 address, u32 now)
+{
     u32 index = port_index(address, p->proto, bpf_ntohs(p->source_port));
     struct port_slot *slot = ports.lookup(&index);
     if (!slot)
@@ -38,17 +41,20 @@ static __always_inline bool local_needs_port(const struct packet *p, u32 address
 }
 
 /* The route to an address must leave by the device that the packet came in by (RFC 3704, strict). */
-static __always_inline bool source_is_routed(struct __sk_buff *skb, const struct packet *p, u32 from, u32 expected) {
+static __always_inline bool source_is_routed(struct __sk_buff *skb, const struct packet *p, u32 from, u32 expected)
+{
     struct next_hop back = {};
     struct packet none = {.proto = p->proto};
     if (is_martian(p->source))
         return false;
-    return route_packet(skb, &none, p->destination, p->source, from, &back) == ROUTE_FORWARD && back.ifindex == expected;
+    return route_packet(skb, &none, p->destination, p->source, from, &back) == ROUTE_FORWARD &&
+           back.ifindex == expected;
 }
 
 /* The session itself, once it is known that it may begin: on the entry of a former one, or anew. */
 static __always_inline u32 begin_out(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
-                                     const struct session_key *key, struct origin *o, s32 address, u32 now) {
+                                     const struct session_key *key, struct origin *o, s32 address, u32 now)
+{
     struct session *old = sessions.lookup((struct session_key *)key);
     if (old) {
         o->index = old->port_index;
@@ -70,12 +76,13 @@ static __always_inline u32 begin_out(struct __sk_buff *skb, const struct config 
 }
 
 static __always_inline u32 new_out_session(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
-                                           const struct session_key *key, int at, bool local, u32 now) {
+                                           const struct session_key *key, int at, bool local, u32 now)
+{
     struct origin o = {.dir = DIR_OUT, .flags = local ? SESSION_LOCAL : 0};
     if (!(cfg->flags & CONFIG_SHORTCUT))
         o.flags |= SESSION_STACK;
-    struct expectation_key wanted = {.from = p->source, .to = p->destination, .to_port = p->destination_port,
-                                     .proto = p->proto, .dir = DIR_OUT};
+    struct expectation_key wanted = {
+        .from = p->source, .to = p->destination, .to_port = p->destination_port, .proto = p->proto, .dir = DIR_OUT};
     u64 expectation = 0;
     u32 row = 0;
     u32 reason = expectation_take(skb, cfg, &wanted, &expectation, &o.related, &row, now);
@@ -108,7 +115,8 @@ static __always_inline u32 new_out_session(struct __sk_buff *skb, const struct c
 
 /* Drops a first packet that there is no room or permission for, and has the helper tell its sender (RFC 5508 REQ-8:
  * unreachable, code 13). A hundred a second are enough: the rest is dropped alone. */
-static __always_inline int refuse_new(struct __sk_buff *skb, u32 reason, int at, u32 now) {
+static __always_inline int refuse_new(struct __sk_buff *skb, u32 reason, int at, u32 now)
+{
     bool told = reason == DROP_NO_PORT || reason == DROP_TABLE_FULL || reason == DROP_HOST_SESSIONS ||
                 reason == DROP_HOST_PORTS || reason == DROP_HOST_RATE || reason == DROP_ALLOW_OUT;
     u32 zero = 0;
@@ -127,7 +135,8 @@ static __always_inline int refuse_new(struct __sk_buff *skb, u32 reason, int at,
     return drop(reason);
 }
 
-static __always_inline int new_out(struct __sk_buff *skb, int at) {
+static __always_inline int new_out(struct __sk_buff *skb, int at)
+{
     struct config *cfg = get_config();
     struct packet p = {};
     if (!cfg)

@@ -5,12 +5,14 @@
 #ifndef ALGATE_OPTIONS_H
 #define ALGATE_OPTIONS_H
 
-static __always_inline u32 get_be32(const u8 *bytes, u32 at) {
+static __always_inline u32 get_be32(const u8 *bytes, u32 at)
+{
     return (u32)bytes[at & 63] << 24 | (u32)bytes[(at + 1) & 63] << 16 | (u32)bytes[(at + 2) & 63] << 8 |
            bytes[(at + 3) & 63];
 }
 
-static __always_inline struct scratch *load_options(struct __sk_buff *skb, const struct packet *p, u32 *size) {
+static __always_inline struct scratch *load_options(struct __sk_buff *skb, const struct packet *p, u32 *size)
+{
     u32 zero = 0, words = (p->tcp_header - 20) & 0x3c;
     struct scratch *room = scratch.lookup(&zero);
     if (!room || words < 4 || words > OPTIONS_MAX)
@@ -22,7 +24,8 @@ static __always_inline struct scratch *load_options(struct __sk_buff *skb, const
 }
 
 /* Where the value of the first option of a kind lies (behind kind and length); 0 if there is none. */
-static __always_inline u32 find_option(struct scratch *room, u32 size, u8 wanted) {
+static __always_inline u32 find_option(struct scratch *room, u32 size, u8 wanted)
+{
     UNKNOWN(room) = 0;
     for (int i = 0; i < OPTIONS_MAX; i++) {
         u32 at = UNKNOWN(room) & 63;
@@ -39,7 +42,8 @@ static __always_inline u32 find_option(struct scratch *room, u32 size, u8 wanted
 }
 
 /* Writes room->changed over the options, which were room->options. */
-static __always_inline int store_options(struct __sk_buff *skb, const struct packet *p, struct scratch *room, u32 size) {
+static __always_inline int store_options(struct __sk_buff *skb, const struct packet *p, struct scratch *room, u32 size)
+{
     s64 change = bpf_csum_diff((void *)room->options, OPTIONS_MAX, (void *)room->changed, OPTIONS_MAX, 0);
     size &= 0x3c;
     if (change < 0 || size < 4 || size > OPTIONS_MAX || bpf_l4_csum_replace(skb, p->l4 + 16, 0, change, 0))

@@ -31,25 +31,32 @@ struct packet {
     __be32 destination;
     __be16 source_port; /* ICMP query: the identifier, in both */
     __be16 destination_port;
-    u16 ip_size;        /* total length of the IP packet */
-    u16 l4;             /* offset of the transport header */
-    u16 fragment;       /* offset and flags of the fragment, host order */
+    u16 ip_size;  /* total length of the IP packet */
+    u16 l4;       /* offset of the transport header */
+    u16 fragment; /* offset and flags of the fragment, host order */
     __be16 ip_id;
-    u8 header_size;     /* of IP, bytes */
+    u8 header_size; /* of IP, bytes */
     u8 proto;
     u8 ttl;
     u8 tcp_flags;
     u8 icmp_type;
-    u8 tcp_header;      /* bytes */
-    u16 sum;            /* transport checksum as it stands */
+    u8 tcp_header; /* bytes */
+    u16 sum;       /* transport checksum as it stands */
 };
 
-static __always_inline bool icmp_is_query(u8 type) { return type == 8 || type == 0; }
+static __always_inline bool icmp_is_query(u8 type)
+{
+    return type == 8 || type == 0;
+}
 
-static __always_inline bool icmp_is_error(u8 type) { return type == 3 || type == 11 || type == 12 || type == 4; }
+static __always_inline bool icmp_is_error(u8 type)
+{
+    return type == 3 || type == 11 || type == 12 || type == 4;
+}
 
 /* Transport header at `l4`. `room`: bytes of IP payload by the IP header's word. */
-static __always_inline int parse_transport(struct packet *p, void *l4, void *data_end, u32 room) {
+static __always_inline int parse_transport(struct packet *p, void *l4, void *data_end, u32 room)
+{
     if (p->proto == IPPROTO_TCP) {
         struct tcphdr *tcp = l4;
         if ((void *)(tcp + 1) > data_end || room < sizeof(*tcp))
@@ -88,7 +95,8 @@ static __always_inline int parse_transport(struct packet *p, void *l4, void *dat
 }
 
 /* IPv4 header at offset l3 of a frame; frame_size is the whole frame's, which may be longer than what is linear. */
-static __always_inline int parse_ip(struct packet *p, void *data, void *data_end, u32 l3, u32 frame_size) {
+static __always_inline int parse_ip(struct packet *p, void *data, void *data_end, u32 l3, u32 frame_size)
+{
     struct iphdr *ip = data + l3;
     if ((void *)(ip + 1) > data_end || ip->version != 4)
         return PARSED_MALFORMED;
@@ -110,12 +118,19 @@ static __always_inline int parse_ip(struct packet *p, void *data, void *data_end
     return parse_transport(p, l4, data_end, room);
 }
 
-static __always_inline bool is_first_fragment(const struct packet *p) { return !(p->fragment & IP_OFFSET_MASK); }
+static __always_inline bool is_first_fragment(const struct packet *p)
+{
+    return !(p->fragment & IP_OFFSET_MASK);
+}
 
 /* Offset of the TCP payload, and its size by the IP header's word (link padding is not payload). */
-static __always_inline u32 tcp_payload(const struct packet *p) { return p->l4 + p->tcp_header; }
+static __always_inline u32 tcp_payload(const struct packet *p)
+{
+    return p->l4 + p->tcp_header;
+}
 
-static __always_inline u32 tcp_payload_size(const struct packet *p) {
+static __always_inline u32 tcp_payload_size(const struct packet *p)
+{
     return p->ip_size - p->header_size - p->tcp_header;
 }
 

@@ -13,7 +13,8 @@
 #define REFERENCE_TRIES 8
 #define ALLOCATE_TRIES 12 /* tail calls end at 33 */
 
-static __always_inline bool port_get(struct port_slot *slot) {
+static __always_inline bool port_get(struct port_slot *slot)
+{
     for (int i = 0; i < REFERENCE_TRIES; i++) {
         u64 seen = slot->sessions;
         if (!seen)
@@ -25,7 +26,8 @@ static __always_inline bool port_get(struct port_slot *slot) {
 }
 
 /* Gives a reference back; the last one frees the port and its mapping. */
-static __always_inline void port_put(u32 index, struct port_slot *slot, u8 proto) {
+static __always_inline void port_put(u32 index, struct port_slot *slot, u8 proto)
+{
     u64 seen = 0;
     for (int i = 0; i < REFERENCE_TRIES; i++) {
         seen = slot->sessions;
@@ -50,7 +52,8 @@ static __always_inline void port_put(u32 index, struct port_slot *slot, u8 proto
 }
 
 /* Claims a free port, with one reference. */
-static __always_inline bool port_claim(const struct config *cfg, struct port_slot *slot, u64 owner, u32 now) {
+static __always_inline bool port_claim(const struct config *cfg, struct port_slot *slot, u64 owner, u32 now)
+{
     if (slot->owner)
         return false;
     if (slot->last_host && slot->last_host != owner_ip(owner) && now - slot->stamp < cfg->hold_down)
@@ -64,7 +67,8 @@ static __always_inline bool port_claim(const struct config *cfg, struct port_slo
 
 /* Whether a socket of the gateway would receive what `remote` sends to this public end point. */
 static __always_inline bool has_socket(struct __sk_buff *skb, u8 proto, __be32 remote_ip, __be16 remote_port,
-                                       __be32 public_ip, __be16 public_port) {
+                                       __be32 public_ip, __be16 public_port)
+{
     struct bpf_sock_tuple tuple = {};
     tuple.ipv4.saddr = remote_ip;
     tuple.ipv4.daddr = public_ip;
@@ -82,33 +86,40 @@ static __always_inline bool has_socket(struct __sk_buff *skb, u8 proto, __be32 r
 }
 
 /* Gives back a port that was claimed and never used. */
-static __always_inline void port_unclaim(struct port_slot *slot, u64 owner) {
+static __always_inline void port_unclaim(struct port_slot *slot, u64 owner)
+{
     slot->last_host = 0;
     slot->sessions = 0;
     __sync_val_compare_and_swap(&slot->owner, owner, 0);
 }
 
-static __always_inline void count_tries(u32 failed) {
-    count(failed == 0 ? COUNT_PORT_TRIES_1 : failed == 1 ? COUNT_PORT_TRIES_2 :
-          failed < 4 ? COUNT_PORT_TRIES_4 : COUNT_PORT_TRIES_MORE, 1);
+static __always_inline void count_tries(u32 failed)
+{
+    count(failed == 0   ? COUNT_PORT_TRIES_1
+          : failed == 1 ? COUNT_PORT_TRIES_2
+          : failed < 4  ? COUNT_PORT_TRIES_4
+                        : COUNT_PORT_TRIES_MORE,
+          1);
 }
 
 /* A search for a public port, one try a run of its program: a loop over tries would pass what the verifier can follow. */
 struct port_search {
     u64 owner;
-    __be32 remote_ip;     /* whom it will talk to */
+    __be32 remote_ip; /* whom it will talk to */
     __be16 remote_port;
-    u16 wanted;           /* host order; 0: any */
-    u16 port;             /* to try next; 0: the wanted one */
+    u16 wanted; /* host order; 0: any */
+    u16 port;   /* to try next; 0: the wanted one */
     u8 proto;
-    u8 tries;             /* so far */
-    u32 address;          /* place of the public address */
+    u8 tries;    /* so far */
+    u32 address; /* place of the public address */
 };
 
 /* One try at a port of the class that `wanted` belongs to (RFC 4787 REQ-3a): the wanted one itself first, then what the
  * bitmap shows free behind a random place (RFC 6056). When it shows none, a random one: ports in hold-down may still be
  * their former host's. Returns the row, or -1 with the next try's port in the search. */
-static __always_inline s64 port_try(struct __sk_buff *skb, const struct config *cfg, struct port_search *search, u32 now) {
+static __always_inline s64 port_try(struct __sk_buff *skb, const struct config *cfg, struct port_search *search,
+                                    u32 now)
+{
     u32 first = cfg->port_first, last = cfg->port_last, port = search->port ? search->port : search->wanted;
     u64 parity = ~0ULL;
     if (search->wanted && search->wanted < 1024 && search->proto != IPPROTO_ICMP) {

@@ -10,17 +10,17 @@
 /* What is too large for the stack, or is indexed in ways that the verifier allows in map values only. */
 struct scratch {
     u64 words[2048 / 8]; /* a payload to be digested: DIGEST_MAX, up to a power of two for length_within */
-    u8 options[64];                /* OPTIONS_MAX, up to a power of two so that an index can be masked */
+    u8 options[64];      /* OPTIONS_MAX, up to a power of two so that an index can be masked */
     u8 changed[64];
-    struct punt punt;              /* being sent to the helper */
-    struct track track;            /* being made */
+    struct punt punt;   /* being sent to the helper */
+    struct track track; /* being made */
     struct session session;
     struct host host;
     struct bpf_fib_lookup fib;
-    u32 tails_since;               /* tick at which the count of punted tails began */
+    u32 tails_since; /* tick at which the count of punted tails began */
     u32 tails;
     u32 refused; /* tick of the last PUNT_REFUSED */
-    u32 cursor;                    /* see UNKNOWN */
+    u32 cursor;  /* see UNKNOWN */
 };
 
 /* A loop's variable kept where the verifier knows nothing of its value: else it follows every value by itself. */
@@ -31,7 +31,8 @@ struct scratch {
 
 /* A length for a helper, 1..room; room is a power of two. Linux 6.1 forgets what was tested of a number that is spilled
  * meanwhile, and refuses a length that might then be 0 or too large: arithmetic right before the call it believes. */
-static __always_inline u32 length_within(u32 size, u32 room) {
+static __always_inline u32 length_within(u32 size, u32 room)
+{
     OPAQUE(size);
     return ((size - 1) & (room - 1)) + 1;
 }

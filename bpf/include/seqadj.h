@@ -10,7 +10,8 @@
 #define ALGATE_SEQADJ_H
 
 /* A sender's number as the receiver must see it. */
-static __always_inline u32 shift_seq(const struct adjust *adj, u8 dir, u32 seq) {
+static __always_inline u32 shift_seq(const struct adjust *adj, u8 dir, u32 seq)
+{
     s32 delta = adj->base[dir & 1];
     u32 kept = adj->count[dir & 1];
     for (u32 i = 0; i < MAX_CORRECTIONS; i++) {
@@ -32,7 +33,8 @@ static __always_inline u32 shift_seq(const struct adjust *adj, u8 dir, u32 seq) 
 }
 
 /* A receiver's acknowledgement (or SACK edge) of the data of `dir` in the sender's numbers. */
-static __always_inline u32 unshift_ack(const struct adjust *adj, u8 dir, u32 ack) {
+static __always_inline u32 unshift_ack(const struct adjust *adj, u8 dir, u32 ack)
+{
     s32 delta = adj->base[dir & 1];
     u32 kept = adj->count[dir & 1];
     for (u32 i = 0; i < MAX_CORRECTIONS; i++) {
@@ -52,7 +54,8 @@ static __always_inline u32 unshift_ack(const struct adjust *adj, u8 dir, u32 ack
 }
 
 /* Writes one changed 32-bit number of the TCP header. */
-static __always_inline int put_number(struct __sk_buff *skb, const struct packet *p, u32 offset, __be32 from, __be32 to) {
+static __always_inline int put_number(struct __sk_buff *skb, const struct packet *p, u32 offset, __be32 from, __be32 to)
+{
     if (from == to)
         return 0;
     if (bpf_l4_csum_replace(skb, p->l4 + 16, from, to, 4))
@@ -61,7 +64,9 @@ static __always_inline int put_number(struct __sk_buff *skb, const struct packet
 }
 
 /* Maps every SACK edge (RFC 2018 section 3; the first block may be a D-SACK, RFC 2883). */
-static __always_inline int shift_sack(struct __sk_buff *skb, const struct packet *p, const struct adjust *adj, u8 data_dir) {
+static __always_inline int shift_sack(struct __sk_buff *skb, const struct packet *p, const struct adjust *adj,
+                                      u8 data_dir)
+{
     u32 size = 0;
     struct scratch *room = p->tcp_header > 20 ? load_options(skb, p, &size) : 0;
     u32 first = room ? find_option(room, size, 5) : 0;
@@ -83,8 +88,9 @@ static __always_inline int shift_sack(struct __sk_buff *skb, const struct packet
 }
 
 /* Sequence number, acknowledgement and SACK edges of a segment of direction `dir`. */
-static __always_inline int adjust_segment(struct __sk_buff *skb, const struct packet *p, const struct adjust *adj, u8 dir,
-                                          __be32 seq, __be32 ack) {
+static __always_inline int adjust_segment(struct __sk_buff *skb, const struct packet *p, const struct adjust *adj,
+                                          u8 dir, __be32 seq, __be32 ack)
+{
     if (put_number(skb, p, 4, seq, bpf_htonl(shift_seq(adj, dir, bpf_ntohl(seq)))))
         return -1;
     u8 data_dir = !dir;

@@ -10,7 +10,8 @@
 
 #define STATE_MASK 0xff
 
-static __always_inline u32 state_timeout(const struct config *cfg, u8 state, u8 proto) {
+static __always_inline u32 state_timeout(const struct config *cfg, u8 state, u8 proto)
+{
     if (proto == IPPROTO_TCP) {
         switch (state) {
         case STATE_NEW:
@@ -28,14 +29,16 @@ static __always_inline u32 state_timeout(const struct config *cfg, u8 state, u8 
     return proto == IPPROTO_UDP ? cfg->timeouts[TIMEOUT_UDP] : cfg->timeouts[TIMEOUT_ICMP];
 }
 
-static __always_inline bool session_alive(const struct config *cfg, const struct session *s, u8 proto, u32 now) {
+static __always_inline bool session_alive(const struct config *cfg, const struct session *s, u8 proto, u32 now)
+{
     u8 state = s->state & STATE_MASK;
     /* Signed: another CPU may have refreshed it a tick after this one read the clock. */
     return state != STATE_DEAD && (s32)(now - s->last_seen) < (s32)state_timeout(cfg, state, proto);
 }
 
 /* The next state word for a TCP segment, after RFC 6146 section 3.5.2.2 and RFC 7857 section 2. */
-static __always_inline u64 tcp_next(u64 word, u8 flags, u8 dir) {
+static __always_inline u64 tcp_next(u64 word, u8 flags, u8 dir)
+{
     u8 state = word & STATE_MASK;
     u64 syns = word & (BIT_SYN_OUT | BIT_SYN_IN);
     if (flags & TCP_RST)
@@ -63,12 +66,14 @@ static __always_inline u64 tcp_next(u64 word, u8 flags, u8 dir) {
 }
 
 /* A SYN that begins a new connection on the 5-tuple of one that is ending: RFC 7857 section 2.1 via RFC 6146. */
-static __always_inline bool tcp_reopens(u64 word, u8 flags) {
+static __always_inline bool tcp_reopens(u64 word, u8 flags)
+{
     u8 state = word & STATE_MASK;
     return (flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN && state >= STATE_FIN_IN && state <= STATE_RESET;
 }
 
-static __always_inline u64 next_state(u64 word, const struct packet *p, u8 dir) {
+static __always_inline u64 next_state(u64 word, const struct packet *p, u8 dir)
+{
     if (p->proto == IPPROTO_TCP)
         return tcp_next(word, p->tcp_flags, dir);
     if (dir == DIR_IN && (word & STATE_MASK) == STATE_UNREPLIED)
@@ -77,7 +82,8 @@ static __always_inline u64 next_state(u64 word, const struct packet *p, u8 dir) 
 }
 
 /* Accounts one packet. UDP and ICMP live on what the inside sends: inbound junk must not keep them alive (RFC 7857 section 7). */
-static __always_inline void session_touch(struct session *s, const struct packet *p, u8 dir, u32 now) {
+static __always_inline void session_touch(struct session *s, const struct packet *p, u8 dir, u32 now)
+{
     u64 word = s->state;
     u64 next = next_state(word, p, dir);
     if (next != word) {

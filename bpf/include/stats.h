@@ -13,27 +13,36 @@ enum drop_reason {
 
 static long (*ktime_coarse)(void) = (void *)160; /* bpf_ktime_get_coarse_ns, Linux 5.11: BCC 0.26 doesn't name it */
 
-static __always_inline u32 now_tick(void) { return (u64)ktime_coarse() >> TICK_SHIFT; }
+static __always_inline u32 now_tick(void)
+{
+    return (u64)ktime_coarse() >> TICK_SHIFT;
+}
 
-static __always_inline void count(u32 row, u64 amount) {
+static __always_inline void count(u32 row, u64 amount)
+{
     u64 *value = counters.lookup(&row);
     if (value)
         *value += amount;
 }
 
-static __always_inline int drop(u32 reason) {
+static __always_inline int drop(u32 reason)
+{
     u64 *value = drops.lookup(&reason);
     if (value)
         *value += 1;
     return TC_ACT_SHOT;
 }
 
-static __always_inline struct config *get_config(void) {
+static __always_inline struct config *get_config(void)
+{
     u32 zero = 0;
     return configs.lookup(&zero);
 }
 
 /* CLOCK_MONOTONIC ns with the CPU in the low byte: no two sessions share it, as none is made within 256 ns on one CPU. */
-static __always_inline u64 new_id(void) { return (bpf_ktime_get_ns() & ~0xffULL) | (bpf_get_smp_processor_id() & 0xff); }
+static __always_inline u64 new_id(void)
+{
+    return (bpf_ktime_get_ns() & ~0xffULL) | (bpf_get_smp_processor_id() & 0xff);
+}
 
 #endif

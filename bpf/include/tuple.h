@@ -6,7 +6,8 @@
 #define ALGATE_TUPLE_H
 
 /* A packet as it comes from inside: its source is the inside end point. */
-static __always_inline void key_out(struct session_key *key, const struct packet *p) {
+static __always_inline void key_out(struct session_key *key, const struct packet *p)
+{
     key->inside_ip = p->source;
     key->remote_ip = p->destination;
     key->inside_port = p->source_port;
@@ -20,7 +21,8 @@ static __always_inline void key_out(struct session_key *key, const struct packet
 
 /* A packet from outside, once the owner of its public port is known. */
 static __always_inline void key_in(struct session_key *key, const struct packet *p, __be32 inside_ip,
-                                   __be16 inside_port) {
+                                   __be16 inside_port)
+{
     key->inside_ip = inside_ip;
     key->remote_ip = p->source;
     key->inside_port = inside_port;
@@ -29,38 +31,58 @@ static __always_inline void key_in(struct session_key *key, const struct packet 
     key->pad[0] = key->pad[1] = key->pad[2] = 0;
 }
 
-static __always_inline bool has_ports(u8 proto) {
+static __always_inline bool has_ports(u8 proto)
+{
     return proto == IPPROTO_TCP || proto == IPPROTO_UDP || proto == IPPROTO_ICMP;
 }
 
-static __always_inline u32 proto_class(u8 proto) {
+static __always_inline u32 proto_class(u8 proto)
+{
     return proto == IPPROTO_TCP ? CLASS_TCP : proto == IPPROTO_UDP ? CLASS_UDP : CLASS_ICMP;
 }
 
 /* Row of `ports`: blocks of 65,536 rows, three protocol classes an address. port in host order. */
-static __always_inline u32 port_index(u32 address, u8 proto, u16 port) {
+static __always_inline u32 port_index(u32 address, u8 proto, u16 port)
+{
     return ((address * 3 + proto_class(proto)) << 16) | port;
 }
 
-static __always_inline u64 port_owner(__be32 inside_ip, __be16 inside_port, u8 kind) {
+static __always_inline u64 port_owner(__be32 inside_ip, __be16 inside_port, u8 kind)
+{
     return (u64)inside_ip | (u64)inside_port << 32 | (u64)kind << 48;
 }
 
-static __always_inline __be32 owner_ip(u64 owner) { return (u32)owner; }
+static __always_inline __be32 owner_ip(u64 owner)
+{
+    return (u32)owner;
+}
 
-static __always_inline __be16 owner_port(u64 owner) { return (u16)(owner >> 32); }
+static __always_inline __be16 owner_port(u64 owner)
+{
+    return (u16)(owner >> 32);
+}
 
-static __always_inline u8 owner_kind(u64 owner) { return (u8)(owner >> 48); }
+static __always_inline u8 owner_kind(u64 owner)
+{
+    return (u8)(owner >> 48);
+}
 
 /* Sources and destinations that no packet on a wire may have: 0/8, 127/8, 224/3 (RFC 1122 section 3.2.1.3, RFC 5735). */
-static __always_inline bool is_martian(__be32 ip) {
+static __always_inline bool is_martian(__be32 ip)
+{
     u8 first = (u8)ip;
     return first == 0 || first == 127 || first >= 224;
 }
 
 /* Multicast and the limited broadcast: the stack's, never translated. */
-static __always_inline bool is_group(__be32 ip) { return ((u8)ip >= 224 && (u8)ip < 240) || ip == 0xffffffff; }
+static __always_inline bool is_group(__be32 ip)
+{
+    return ((u8)ip >= 224 && (u8)ip < 240) || ip == 0xffffffff;
+}
 
-static __always_inline bool seq_after(u32 a, u32 b) { return (s32)(a - b) > 0; }
+static __always_inline bool seq_after(u32 a, u32 b)
+{
+    return (s32)(a - b) > 0;
+}
 
 #endif

@@ -6,13 +6,15 @@
 #ifndef ALGATE_XDP_H
 #define ALGATE_XDP_H
 
-static __always_inline bool same_mac(const u8 *frame, const u8 *mac) {
+static __always_inline bool same_mac(const u8 *frame, const u8 *mac)
+{
     const u16 *a = (const void *)frame, *b = (const void *)mac;
     return a[0] == b[0] && a[1] == b[1] && a[2] == b[2];
 }
 
 /* Frames with options, fragments, flags that move the state, or a checksum left to be finished are TC's. */
-static __always_inline bool xdp_parse(struct xdp_md *ctx, struct packet *p) {
+static __always_inline bool xdp_parse(struct xdp_md *ctx, struct packet *p)
+{
     void *data = (void *)(long)ctx->data, *data_end = (void *)(long)ctx->data_end;
     struct ethhdr *eth = data;
     struct iphdr *ip = data + ETH_HEADER;
@@ -27,14 +29,17 @@ static __always_inline bool xdp_parse(struct xdp_md *ctx, struct packet *p) {
     return p->sum != pseudo_sum(p->source, p->destination, p->proto, p->ip_size - p->header_size);
 }
 
-static __always_inline bool xdp_eligible(const struct config *cfg, const struct session *s, const struct packet *p, u32 now) {
+static __always_inline bool xdp_eligible(const struct config *cfg, const struct session *s, const struct packet *p,
+                                         u32 now)
+{
     u8 state = s->state & STATE_MASK;
     return (state == STATE_ESTABLISHED || state == STATE_ACTIVE) && !s->alg && !(s->flags & SESSION_STACK) &&
            session_alive(cfg, s, p->proto, now);
 }
 
 static __always_inline int xdp_leave(struct xdp_md *ctx, const struct packet *p, struct session *s, u8 dir,
-                                     const struct rewrite *to, u32 wan, u32 now) {
+                                     const struct rewrite *to, u32 wan, u32 now)
+{
     struct bpf_fib_lookup fib = {};
     fib.family = 2;
     fib.ifindex = ctx->ingress_ifindex;
@@ -56,7 +61,8 @@ static __always_inline int xdp_leave(struct xdp_md *ctx, const struct packet *p,
     return bpf_redirect(fib.ifindex, 0);
 }
 
-static __always_inline int xdp_outbound(struct xdp_md *ctx) {
+static __always_inline int xdp_outbound(struct xdp_md *ctx)
+{
     struct config *cfg = get_config();
     struct packet p = {};
     if (!cfg || !xdp_parse(ctx, &p))
@@ -83,7 +89,8 @@ static __always_inline int xdp_outbound(struct xdp_md *ctx) {
     return xdp_leave(ctx, &p, s, DIR_OUT, &to, cfg->wan, now);
 }
 
-static __always_inline int xdp_inbound(struct xdp_md *ctx) {
+static __always_inline int xdp_inbound(struct xdp_md *ctx)
+{
     struct config *cfg = get_config();
     struct packet p = {};
     if (!cfg || !xdp_parse(ctx, &p) || (p.proto == IPPROTO_ICMP && p.icmp_type == 8))
