@@ -6,7 +6,6 @@ number is. Clients and the minimal server are C so that they aren't what is meas
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -17,6 +16,7 @@ from pathlib import Path
 
 from algate.alg.errors import MISSING
 from algate.cli.bench.contenders import NFT, ROUTE, TC, contender
+from algate.cli.bench.meter import cpu_time
 from algate.cli.bench.plan import FTP, Plan
 from algate.cli.bench.record import MORE, Figure, Record
 from algate.cli.bench.spread import percentile
@@ -30,7 +30,6 @@ MINIMAL = "minimal"
 COMPILERS = ("cc", "gcc", "clang", "clang-14")
 SOURCES = Path(__file__).parent
 US = 1000.0  # ns
-TICKS = os.sysconf("SC_CLK_TCK")
 PASV = {part: Figure(f"pasv.{part}", f"PASV exchange, {part}", "µs") for part in ("p50", "p99")}
 NOOP = {part: Figure(f"noop.{part}", f"NOOP exchange, {part}, 1 client", "µs") for part in ("p50", "p99")}
 ADDED = {
@@ -179,12 +178,10 @@ def make_room(host: Host) -> None:
 
 
 def helper_time(gateway: Gateway) -> float:
-    """CPU seconds of algate's daemon so far; 0 for others."""
-    if not isinstance(gateway, AlgateGateway) or gateway.process is None:
-        return 0.0
-    with suppress(OSError, IndexError, ValueError):
-        fields = Path(f"/proc/{gateway.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / TICKS
+    """CPU seconds of the thread that runs algate's helper so far; 0 for others."""
+    if isinstance(gateway, AlgateGateway) and gateway.process is not None:
+        with suppress(OSError):
+            return cpu_time(Path(f"/proc/{gateway.process.pid}/schedstat").read_text()) / 1e9
     return 0.0
 
 
