@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from algate.bpf import abi, tables
+from algate.bpf import abi, tables, testrun
 from tests import packets
 from tests.bpf.flows import FLOW, answer, open_session, translated
-from tests.bpf.rig import INSIDE, INSIDE_2, OK, PUBLIC, SHOT, Rig, ticks
+from tests.bpf.rig import INSIDE, INSIDE_2, LAN, OK, PUBLIC, REDIRECT, SECOND, SHOT, WAN, Rig, ticks
 
 LOAD = bytes(range(256)) * 12
 
@@ -72,10 +72,36 @@ def test_tail_long_after_its_head(rig: Rig) -> None:
     fd = rig.gateway._map_fd("fragments")
     table = tables.Table(fd, tables.layout(abi.FragmentKey), tables.layout(abi.Fragment))
     ((key, value),) = table.items()
-    value.expires = ticks()
+    value.expires = (ticks() - SECOND) % 2**32
     table.put(key, value)
     out = rig.wan_out(tail)
     assert out.action == SHOT and out.drops == {"fragment-unknown": 1}
+
+
+def test_tail_before_its_head_is_held_by_the_helper(rig: Rig) -> None:
+    """BPF can't queue a packet: a copy goes to the helper while it lives, bounded against a flood."""
+    open_session(rig, "udp")
+    rig.taken()
+    rig.beat()
+    head, tail, *_ = packets.fragments(packets.udp(FLOW, LOAD, flags=0, id=6), 1480)
+    out = rig.wan_out(tail)
+    assert out.action == SHOT and out.drops == {"fragment-early": 1}
+    ((punt, frame),) = rig.taken()
+    assert punt.kind == abi.PuntKind.TAIL and punt.dir == abi.Direction.OUT
+    packets.same(frame, tail)
+    assert rig.wan_out(head).action == OK
+    back = rig.tap(tail, abi.InjectKind.OUT)
+    assert back.action == REDIRECT
+    packets.same(tail[:1] + back.data[1:], packets.changed(tail, IP_src=PUBLIC))
+
+
+def test_a_flood_of_tails_does_not_fill_the_ring(rig: Rig) -> None:
+    rig.beat()
+    tail = packets.fragments(packets.udp(FLOW, LOAD, flags=0, id=6), 1480)[1]
+    context = testrun.skb_context(ifindex=rig.devices[WAN], ingress_ifindex=rig.devices[LAN])
+    before = rig.gateway.counters.sum(abi.Counter.PUNTS)
+    testrun.run(rig.gateway.fds["tc_wan_out"], tail, context, repeat=5000)
+    assert 0 < rig.gateway.counters.sum(abi.Counter.PUNTS) - before < 2500
 
 
 def test_unsolicited_head_takes_its_tails_along(rig: Rig) -> None:
