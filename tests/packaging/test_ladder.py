@@ -44,28 +44,38 @@ def test_lint_passes_on_a_clean_tree(tree: Path) -> None:
     assert result.returncode == 0, result.stdout + result.stderr
 
 
-@pytest.mark.parametrize(
-    ("path", "content", "said"),
-    [
-        ("bpf/bad.py", 'WRONG: int = "text"\n', "bpf/bad.py:1: error: Incompatible types"),
-        ("alg/bad.py", "def untyped(value):\n    return value\n", "alg/bad.py:1: error: Function is missing a type"),
-        ("cli/bad.py", "from algate.alg import nothing\n", 'Module "algate.alg" has no attribute "nothing"'),
-        (
-            "tests/unit/bad.py",
-            "def check() -> int:\n    return None\n",
-            "tests/unit/bad.py:2: error: Incompatible return",
-        ),
-        ("alg/bad.py", "import os\n", "F401"),
-        ("alg/bad.py", "WRONG  =  1\n", "--> alg/bad.py:1"),
-        ("bpf/bad.c", "int  main( ) { return 0; }\n", "bpf/bad.c:1:"),
-        ("vagrant/bad.sh", "#!/bin/bash\nrm $1/*\n", "SC2086"),
-    ],
+PLANTED = (
+    ("bpf/bad.py", 'WRONG: int = "text"\n', "bpf/bad.py:1: error: Incompatible types"),
+    ("alg/bad.py", "def untyped(value):\n    return value\n", "alg/bad.py:1: error: Function is missing a type"),
+    ("cli/bad.py", "from algate.alg import nothing\n", 'Module "algate.alg" has no attribute "nothing"'),
+    ("tests/unit/bad.py", "def check() -> int:\n    return None\n", "tests/unit/bad.py:2: error: Incompatible return"),
+    ("alg/unused.py", "import os\n", "F401"),
+    ("alg/untidy.py", "WRONG  =  1\n", "--> alg/untidy.py:1"),
+    ("bpf/bad.c", "int  main( ) { return 0; }\n", "bpf/bad.c:1:"),
+    ("vagrant/bad.sh", "#!/bin/bash\nrm $1/*\n", "SC2086"),
 )
-def test_lint_sees_a_planted_error(tree: Path, path: str, content: str, said: str) -> None:
-    (tree / path).write_text(content)
+
+
+def test_lint_sees_every_planted_error(tree: Path) -> None:
+    for path, content, _ in PLANTED:
+        (tree / path).write_text(content)
     result = bash("run_lint", tree)
     assert result.returncode != 0
-    assert said in result.stdout + result.stderr
+    assert [said for _, _, said in PLANTED if said not in result.stdout + result.stderr] == []
+
+
+@pytest.mark.parametrize("check", ["ruff format", "ruff check", "mypy", "clang-format-14", "shellcheck"])
+def test_lint_fails_if_one_check_alone_does(tree: Path, check: str) -> None:
+    """A check's exit code counts even when all others pass, and behind a pipe."""
+    text = (tree / "deploy/rungs.sh").read_text()
+    lint = text[text.index("run_lint() {") :].split("\n}\n")[0]
+    checks = [line for line in lint.splitlines() if "|| code=1" in line]
+    assert len(checks) == 5
+    words = check.split()[0]
+    (line,) = [line for line in checks if check in line] if " " in check else [line for line in checks if words in line]
+    alone = line.replace(".venv/bin/ruff", "false").replace(".venv/bin/mypy", "false").replace("shellcheck", "false")
+    result = bash(f"code=0; {alone.replace('clang-format-14', 'false').strip()}; echo $code", tree)
+    assert result.stdout.splitlines()[-1] == "1"
 
 
 PASSING = "def test_one() -> None:\n    assert True\n"
