@@ -161,7 +161,7 @@ def test_every_verb_of_this_version_and_no_other() -> None:
     listed = run("--help").stdout
     for verb in command.VERBS:
         assert f"  {verb} " in listed
-    expected = "run down status sessions mappings expectations forward top follow stats reload doctor demo"
+    expected = "run down status sessions mappings expectations forward top follow stats reload doctor demo bench"
     assert " ".join(command.VERBS) == expected
 
 
@@ -169,7 +169,7 @@ def test_every_verb_of_this_version_and_no_other() -> None:
 def test_each_verb_has_help_with_its_run_dir(verb: str) -> None:
     made = run(verb, "--help")
     assert made.exit_code == 0
-    assert "--run-dir" in made.stdout or verb == "forward"
+    assert "--run-dir" in made.stdout or verb in ("forward", "bench")
     assert len(made.stdout.splitlines()) > 5
 
 
