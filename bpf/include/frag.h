@@ -33,22 +33,21 @@ static __always_inline void fragment_remember(const struct packet *p, u8 dir, __
 static __always_inline int fragment_early(struct __sk_buff *skb, u8 dir, int at, u32 now)
 {
     u32 zero = 0;
-    if (at == AT_LAN) /* to a public address, and not known to be a hairpin: for the gateway itself */
-        return TC_ACT_OK;
     struct scratch *room = scratch.lookup(&zero);
     struct config *cfg = get_config();
     struct punt *m = new_punt(PUNT_TAIL);
+    bool ours = at == AT_LAN; /* to a public address: for the gateway itself, or a hairpin; its head will tell */
     if (!room || !m || !cfg || at == AT_TAP || at == AT_HAIRPIN || !helper_alive(cfg, now))
-        return drop(DROP_FRAGMENT_UNKNOWN);
+        return ours ? TC_ACT_OK : drop(DROP_FRAGMENT_UNKNOWN);
     if (now - room->tails_since > 16) {
         room->tails_since = now;
         room->tails = 0;
     }
     if (room->tails++ >= TAILS_A_WINDOW)
-        return drop(DROP_FRAGMENT_UNKNOWN);
+        return ours ? TC_ACT_OK : drop(DROP_FRAGMENT_UNKNOWN);
     m->dir = dir;
     punt_frame(skb, m);
-    return drop(DROP_FRAGMENT_EARLY);
+    return ours ? TC_ACT_OK : drop(DROP_FRAGMENT_EARLY);
 }
 
 /* A tail: only the addresses change, and no transport checksum is in it. */
@@ -66,7 +65,7 @@ static __always_inline int fragment_tail(struct __sk_buff *skb, const struct pac
         return drop(DROP_REWRITE_FAILED);
     count(dir == DIR_OUT ? COUNT_PACKETS_OUT : COUNT_PACKETS_IN, 1);
     count(dir == DIR_OUT ? COUNT_BYTES_OUT : COUNT_BYTES_IN, p->ip_size);
-    if (dir == DIR_OUT && at == AT_LAN)
+    if (dir == DIR_OUT && (at == AT_LAN || (at == AT_TAP && public_slot(cfg, destination) >= 0)))
         return next_stage(skb, STAGE_FRAGMENT, AT_HAIRPIN, DIR_IN);
     if (at != AT_TAP && at != AT_HAIRPIN)
         return TC_ACT_OK;
