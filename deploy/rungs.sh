@@ -61,7 +61,7 @@ run_ladder() {
     tests property 60 "${all[@]}"
     tests bpf 120 "${all[@]}"
     tests netns "$([ "${1:-}" = --all ] && echo 3600 || echo 360)" "${all[@]}"
-    if compgen -G 'tests/compliance/test_*.py' >/dev/null; then tests compliance 120 "${all[@]}"; fi
+    if compgen -G 'tests/compliance/test_*.py' >/dev/null; then tests compliance 180 "${all[@]}"; fi
     tests packaging 90
     if has_bench; then tests bench 60; fi
     summary $((SECONDS - start))

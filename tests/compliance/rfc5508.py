@@ -38,7 +38,7 @@ async def query_mapping(row: Row) -> None:
     need(mapped == await ping(row, row.lan2, row.a2, ident), "the identifier differs by destination")
 
 
-@requirement("5508-2", MUST_NOT, "a query's session ends before 60 s", config="timers")
+@requirement("5508-2", MUST_NOT, "a query's session outlives 60 s, and ends", config="timers")
 async def query_timer(row: Row) -> None:
     ident, other = row.port(), row.port()
     seen = []
@@ -177,7 +177,7 @@ async def errors_out(row: Row) -> None:
          "its quote is not restored")  # fmt: skip
 
 
-@requirement("5508-6", MUST_NOT, "an error about a query refreshes or ends it", config="timers")
+@requirement("5508-6", MUST_NOT, "an error about a query neither refreshes nor ends it", config="timers")
 async def error_leaves_timer(row: Row) -> None:
     early, late = row.port(), row.port()
     for ident in (early, late):

@@ -1,0 +1,11 @@
+"""All rows, in the order of the table.
+
+The law of this file: importing the modules that declare rows; the order of imports is the order of the table.
+"""
+
+from __future__ import annotations
+
+from tests.compliance import rfc4787, fragments, mtu, rfc5382, rfc5508, rfc7857, rfc6888, scenarios, firewall  # isort: skip
+from tests.compliance.verdict import ROWS
+
+__all__ = ["ROWS", "firewall", "fragments", "mtu", "rfc4787", "rfc5382", "rfc5508", "rfc6888", "rfc7857", "scenarios"]
