@@ -36,7 +36,7 @@ def test_digest_depends_on_secret_length_and_bytes() -> None:
 
 
 def ones_complement_sum(data: bytes) -> int:
-    total = sum(struct.unpack(f"<{len(data) // 2}H", data))
+    total: int = sum(struct.unpack(f"<{len(data) // 2}H", data))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return total

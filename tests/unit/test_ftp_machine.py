@@ -201,7 +201,9 @@ def inward(tag: int, opened: bool = False, peer: str = "198.51.100.2:1") -> Expe
 
 
 def outward(tag: int, to: str, opened: bool = False) -> Expect:
-    return Expect(tag, Direction.OUT, at("10.0.0.5:1").ip, at(to), 120.0, open=opened, acts_after=None if opened else 0.05)
+    return Expect(
+        tag, Direction.OUT, at("10.0.0.5:1").ip, at(to), 120.0, open=opened, acts_after=None if opened else 0.05
+    )
 
 
 @pytest.mark.parametrize(

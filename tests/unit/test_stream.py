@@ -61,7 +61,7 @@ def test_fin_ends_the_stream_and_cuts_what_claims_to_follow() -> None:
     stream = Stream(0)
     stream.accept(0, b"abc")
     stream.finish(5)
-    assert not stream.ended
+    assert bool(stream.ended) is False
     stream.finish(9)
     assert stream.fin == 5
     assert stream.accept(3, b"defg") == 2

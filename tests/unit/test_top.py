@@ -321,9 +321,7 @@ def test_the_real_screen_is_the_frame(
         assert shown.ended() == 0
 
 
-def test_keys_work_and_a_lost_daemon_is_told_and_found_again(
-    tmp_path: Path, terminal: Callable[..., Terminal]
-) -> None:
+def test_keys_work_and_a_lost_daemon_is_told_and_found_again(tmp_path: Path, terminal: Callable[..., Terminal]) -> None:
     with fake_daemon.running(tmp_path):
         shown = terminal()
         shown.until("traffic", alive)
