@@ -129,7 +129,8 @@ class Gateway:
         """Load one program; the verifier's last words if it is refused."""
         kind = XDP if name in XDP_PROGRAMS else SCHED_CLS
         code = compiler.bind(code, [self._map_fds[spec.name] for spec in self.artifact.maps])
-        fd = _bcc().bcc_prog_load(kind, name[:15].encode(), code, len(code), LICENCE, 0, 0, None, 0)
+        with _quiet():
+            fd = _bcc().bcc_prog_load(kind, name[:15].encode(), code, len(code), LICENCE, 0, 0, None, 0)
         if fd >= 0:
             return int(fd)
         error = ctypes.get_errno()

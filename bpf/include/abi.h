@@ -21,7 +21,7 @@
 #define DIGEST_MAX 1536      /* largest control payload (bytes) that a decision can cover; longer is always punted */
 #define REPLACEMENT_MAX 1536 /* largest payload (bytes) that a decision can put in its place */
 #define PUNT_FRAME_MAX 65000 /* largest frame (bytes) copied to the perf ring: the sample itself ends at 65,454 */
-#define CONTROL_BATCH 64     /* session keys in one request to the control program */
+#define CONTROL_BATCH 32     /* session keys in one request to the control program: the verifier follows each */
 #define PORTS_PER_ADDRESS 196608 /* 3 protocol classes x 65,536 ports */
 #define BITMAP_WORDS 1024        /* 64-bit words of one block of 65,536 ports in `port_bits` */
 #define BITMAP_BLOCK 1040        /* those and 16 more, of which a bit says that a word is full */
@@ -452,7 +452,7 @@ struct control {
     __s32 error;      /* answer: 0 or a negative errno */
     __u64 owner;      /* RESERVE, RELEASE: see port_slot.owner */
     __u64 pad;
-    struct session_key keys[64]; /* CONTROL_BATCH */
+    struct session_key keys[32]; /* CONTROL_BATCH */
 };
 
 #endif

@@ -119,13 +119,14 @@ static __always_inline s64 payload_digest(struct __sk_buff *skb, const struct se
         return -1;
     u64 h = secret;
     for (u32 i = 0; i < DIGEST_MAX / 8; i++) {
-        if (i * 8 >= size)
+        if (i >= size >> 3)
             break;
-        u64 word = buffer->words[i];
-        u32 left = size - i * 8;
-        if (left < 8)
-            word &= (1ULL << (left * 8)) - 1;
-        h = (h ^ word) * 0x9E3779B97F4A7C15ULL;
+        h = (h ^ buffer->words[i]) * 0x9E3779B97F4A7C15ULL;
+        h ^= h >> 32;
+    }
+    u32 last = size >> 3, left = size & 7;
+    if (left && last < DIGEST_MAX / 8) {
+        h = (h ^ (buffer->words[last] & ((1ULL << (left * 8)) - 1))) * 0x9E3779B97F4A7C15ULL;
         h ^= h >> 32;
     }
     h ^= size;
