@@ -14,7 +14,7 @@ HEAD = """# NAT behaviour: what algate does, and what the kernel's NAT does
 Written by `pytest -m compliance`: each row went through algate and through nft masquerade (nf_conntrack) in the same
 network namespaces, judged by the packets on the wire. Timers are scaled, algate's by `[timeouts]` alone. Rows carry the
 number of their requirement: 4787 UDP, 5382 TCP, 5508 ICMP, 7857 updates, 6888 large NATs; S: scenarios, F: firewall and
-forwards; the text says what the row looks for. `eif`, `adf`, `apdm` behind a number name the profile that the row selects.
+forwards; the text says what a row looks for. `eif`, `adf`, `apdm` behind a number name the profile that it selects.
 
 """
 
