@@ -8,10 +8,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from http.server import ThreadingHTTPServer
-from wsgiref.simple_server import WSGIServer
+from socketserver import ThreadingMixIn
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-from prometheus_client import CollectorRegistry, Histogram, start_http_server
+from prometheus_client import CollectorRegistry, Histogram, make_wsgi_app
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
@@ -106,17 +107,29 @@ class _Kernel(Collector):
         yield engine
 
 
-class Metrics:
-    """The registry and, if wanted, its listener."""
+class _Server(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
 
-    def __init__(self, sources: Sources) -> None:
+
+class _Silent(WSGIRequestHandler):
+    timeout = 10  # s for a client to say what it wants
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """A scrape every few seconds is no news."""
+
+
+class Metrics:
+    """The registry and, if wanted, its listener: /metrics, and /health, which says 200 while traffic is translated."""
+
+    def __init__(self, sources: Sources, health: Callable[[], tuple[bool, str]] = lambda: (True, "")) -> None:
+        self._health = health
         self.registry = CollectorRegistry()
         self.registry.register(_Kernel(sources))
         self.decision = Histogram(
             "algate_decision_seconds", "From a segment's arrival in the kernel to its decision being in place.",
             buckets=DECISION_BUCKETS, registry=self.registry,
         )  # fmt: skip
-        self._server: WSGIServer | ThreadingHTTPServer | None = None
+        self._server: WSGIServer | None = None
         self._thread: threading.Thread | None = None
 
     def listen(self, where: EndPoint | None) -> None:
@@ -124,11 +137,21 @@ class Metrics:
         if where is None:
             return
         try:
-            self._server, self._thread = start_http_server(where.port, str(where.ip), registry=self.registry)
+            self._server = make_server(str(where.ip), where.port, self._answer, _Server, _Silent)
         except OSError as error:
             raise AlgateError(
                 f'can\'t serve metrics on {where}: {error.strerror}; set [metrics] listen to another port, or to ""'
             ) from None
+
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread.start()
+
+    def _answer(self, environment: Any, start: Any) -> Any:
+        if environment.get("PATH_INFO") != "/health":
+            return make_wsgi_app(self.registry)(environment, start)
+        well, said = self._health()
+        start("200 OK" if well else "503 Service Unavailable", [("Content-Type", "text/plain; charset=utf-8")])
+        return [f"{said}\n".encode()]
 
     def close(self) -> None:
         """Stop the listener."""

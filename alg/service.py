@@ -205,7 +205,9 @@ class Service:
         secret = settings.write_config(gateway, self.config, self.lans, self.wan, self.addresses, 0)
         helper = Helper(gateway, self._control, self._ports, self.config, self.plugins, self.events, secret)
         self._helper = helper
-        self._metrics = helper.metrics = Metrics(self._sources(gateway, helper))
+        self._metrics = helper.metrics = Metrics(
+            self._sources(gateway, helper), lambda: (self.state == "translating", self.state)
+        )
         self._metrics.listen(self.config.metrics.listen)
         self._apply()
         gateway.install_stages()
