@@ -1,0 +1,141 @@
+"""What an operator can change and see while the gateway runs: forwards, configuration, status."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from algate.cli.gateways import AlgateGateway, algate
+from algate.cli.lab import Lab
+from algate.cli.servers import start_server
+from algate.cli.trial import forwards
+from tests.netns.talk import Echo, Line, data, talking, until, verb
+from tests.topology import no_netfilter
+
+ECHO = 7007
+
+
+@pytest.fixture(scope="module")
+def gateway() -> Iterator[AlgateGateway]:
+    with Lab() as lab, AlgateGateway(lab, forwards(lab)) as made, Echo(lab.client, ECHO), Echo(lab.server, ECHO):
+        yield made
+        no_netfilter(lab, made)
+
+
+def reaches(gateway: AlgateGateway, port: int) -> bool:
+    """Whether an outside host gets an echo from inside by that public port."""
+    try:
+        with Line(gateway.lab.server, gateway.lab.plan.public[0], port) as line:
+            return line.ask(b"hello") == b"hello"
+    except OSError:
+        return False
+
+
+def test_status(gateway: AlgateGateway) -> None:
+    """One object, from any namespace."""
+    status = data(gateway, "status")
+    assert gateway.process is not None
+    wanted = {
+        "state": "translating",
+        "lan": ["lan0"],
+        "wan": "wan0",
+        "addresses": ["198.51.100.2"],
+        "datapath": "tc",
+        "run_dir": str(gateway.run_dir),
+        "config": str(gateway.lab.folder / "algate.toml"),
+        "plugins": {"ftp": True},
+        "fail": "closed",
+        "max_sessions": 1048576,
+    }
+    assert {name: status[name] for name in wanted} == wanted
+    assert status["pid"] > 0 and status["uptime"] > 0 and status["version"]
+    assert status["tap"] and status["pins"] and status["headers"]
+    assert set(status["datapath_why"]) == {"lan0", "wan0"}
+
+
+def test_forwards_come_and_go(gateway: AlgateGateway) -> None:
+    inside = gateway.lab.client.address
+    (configured,) = data(gateway, "forward", "list")
+    assert list(configured) == ["proto", "wan_port", "to", "from", "alg", "origin", "hits"]
+    assert (configured["origin"], configured["wan_port"], configured["alg"]) == ("config", 21, "ftp")
+    drops = gateway.ask("stats")
+    assert verb(gateway, "forward", "add", "tcp", "8007", f"{inside}:{ECHO}").returncode == 0
+    assert reaches(gateway, 8007)
+    live = [row for row in data(gateway, "forward", "list") if row["origin"] == "live"]
+    assert [(row["proto"], row["wan_port"], row["to"], row["hits"]) for row in live] == [
+        ("tcp", 8007, f"{inside}:{ECHO}", 1)
+    ]
+    (mapping,) = [row for row in data(gateway, "mappings") if row["public"].endswith(":8007")]
+    assert mapping["static"]
+    again = verb(gateway, "forward", "add", "tcp", "8007", f"{inside}:{ECHO}")
+    assert again.returncode in (1, 2) and "8007" in again.stderr and len(again.stderr.splitlines()) <= 2
+    with Line(gateway.lab.server, gateway.lab.plan.public[0], 8007) as line:
+        assert line.ask(b"one") == b"one"
+        assert verb(gateway, "forward", "del", "tcp", "8007").returncode == 0
+        assert line.ask(b"its sessions go on") == b"its sessions go on"
+    with gateway.lab.server.socket() as late:
+        late.settimeout(1.0)
+        with pytest.raises(OSError):
+            late.connect((gateway.lab.plan.public[0], 8007))
+    assert sum(_refusals(gateway.ask("stats")).values()) > sum(_refusals(drops).values())
+    assert [row["origin"] for row in data(gateway, "forward", "list")] == ["config"]
+    gone = verb(gateway, "forward", "del", "tcp", "8007")
+    assert gone.returncode == 1 and "no forward of tcp port 8007" in gone.stderr
+
+
+def _refusals(stats: dict[str, float]) -> dict[str, float]:
+    return {name: value for name, value in stats.items() if name.startswith("algate_drops_total")}
+
+
+def test_a_live_forward_outlives_the_daemon(gateway: AlgateGateway) -> None:
+    inside = gateway.lab.client.address
+    assert verb(gateway, "forward", "add", "tcp", "8008", f"{inside}:{ECHO}").returncode == 0
+    assert gateway.stop_daemon() == 0
+    assert reaches(gateway, 8008)
+    gateway.start()
+    assert reaches(gateway, 8008)
+    assert [row["wan_port"] for row in data(gateway, "forward", "list") if row["origin"] == "live"] == [8008]
+    assert verb(gateway, "forward", "del", "tcp", "8008").returncode == 0
+
+
+def test_reload(gateway: AlgateGateway) -> None:
+    """What can change, changes; what is wrong changes nothing and says why."""
+    config = gateway.lab.folder / "algate.toml"
+    good = config.read_text()
+    config.write_text('[firewall]\nallow_out = ["udp/53"]\n' + good)
+    done = verb(gateway, "reload")
+    assert done.returncode == 0, done.stderr
+    with gateway.lab.client.socket() as refused:
+        refused.settimeout(1.0)
+        with pytest.raises(OSError):
+            refused.connect((gateway.lab.plan.servers[0], ECHO))
+    config.write_text("[nat]\nhairpn = true\n")
+    done = verb(gateway, "reload")
+    assert done.returncode == 2
+    assert "nat.hairpn" in done.stderr and "hairpin" in done.stderr
+    assert [row["wan_port"] for row in data(gateway, "forward", "list")] == [21], "the old configuration stays whole"
+    config.write_text('[gateway]\nlan = ["lan0"]\nwan = "wan0"\ndatapath = "xdp-generic"\n' + good)
+    done = verb(gateway, "reload")
+    assert done.returncode == 1 and "[gateway]" in done.stderr
+    config.write_text(good)
+    assert verb(gateway, "reload").returncode == 0
+    with Line(gateway.lab.client, gateway.lab.plan.servers[0], ECHO) as line:
+        assert line.ask(b"allowed again") == b"allowed again"
+
+
+def test_follow_tells_what_happens(gateway: AlgateGateway) -> None:
+    """Events of a control session behind a forward, as JSON lines that name it."""
+    server = start_server("vsftpd", gateway.lab.client)
+    (server.pub / "file").write_bytes(b"content")
+    follower = gateway.lab.gw.spawn("follow", [*algate(), "follow", "--json", "--run-dir", str(gateway.run_dir)])
+    with talking(gateway.lab.server, gateway.lab.plan.public[0], server.login) as talker:
+        # It follows from some moment on: something happens until it has heard of it.
+        until(lambda: talker.fetch("pub/file") == b"content" and follower.log.read_text())
+        (control,) = [row["id"] for row in data(gateway, "sessions", "--alg", "ftp", "--state", "established")]
+    follower.stop()
+    rows = [json.loads(line) for line in follower.log.read_text().splitlines()]
+    assert all(list(row) == ["time", "event", "control", "alg", "detail", "reason"] for row in rows)
+    assert {(row["control"], row["alg"]) for row in rows} == {(control, "ftp")}
+    server.stop()
