@@ -126,7 +126,9 @@ static __always_inline s64 payload_digest(struct __sk_buff *skb, const struct se
     }
     u32 last = size >> 3, left = size & 7;
     if (left && last < DIGEST_MAX / 8) {
-        h = (h ^ (buffer->words[last] & ((1ULL << (left * 8)) - 1))) * 0x9E3779B97F4A7C15ULL;
+        OPAQUE(last); /* the mask says anew what was tested: see length_within */
+        h = (h ^ (buffer->words[last & (sizeof(buffer->words) / 8 - 1)] & ((1ULL << (left * 8)) - 1))) *
+            0x9E3779B97F4A7C15ULL;
         h ^= h >> 32;
     }
     h ^= size;

@@ -93,7 +93,8 @@ static __always_inline bool icmp_sums_ok(struct __sk_buff *skb, const struct pac
     u32 zero = 0, size = p->ip_size - p->header_size;
     struct scratch *room = scratch.lookup(&zero);
     struct iphdr ip;
-    if (!room || size < 36 || size > DIGEST_MAX || bpf_skb_load_bytes(skb, p->l4, room->words, size))
+    if (!room || size < 36 || size > DIGEST_MAX ||
+        bpf_skb_load_bytes(skb, p->l4, room->words, length_within(size, sizeof(room->words))))
         return room &&
                size > DIGEST_MAX; /* too long to sum up here: RFC 1812 section 4.3.2.3 ends errors at 576 bytes */
     u64 sum = 0;
