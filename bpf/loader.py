@@ -11,6 +11,7 @@ import errno
 import functools
 import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from algate.bpf import abi, compiler, syscall
@@ -46,8 +47,7 @@ class Gateway:
         try:
             for spec in self.artifact.maps:
                 self._map_fds[spec.name] = self._map(spec)
-            for name, code in self.artifact.programs.items():
-                self.fds[name] = self._load(name, code)
+            self._load_all()
         except BaseException:
             self.close()
             raise
@@ -125,18 +125,26 @@ class Gateway:
             return self.port_rows // 65536 * abi.BITMAP_BLOCK
         return spec.max_entries
 
+    def _load_all(self) -> None:
+        """All programs, at once on all CPUs: the verifier takes most of a start's time."""
+        with _quiet(), ThreadPoolExecutor() as pool:
+            loading = {name: pool.submit(self._load, name, code) for name, code in self.artifact.programs.items()}
+        for name, one in loading.items():
+            if one.exception() is None:
+                self.fds[name] = one.result()
+        for one in loading.values():
+            one.result()
+
     def _load(self, name: str, code: bytes) -> int:
         """Load one program; the verifier's last words if it is refused."""
         kind = XDP if name in XDP_PROGRAMS else SCHED_CLS
         code = compiler.bind(code, [self._map_fds[spec.name] for spec in self.artifact.maps])
-        with _quiet():
-            fd = _bcc().bcc_prog_load(kind, name[:15].encode(), code, len(code), LICENCE, 0, 0, None, 0)
+        fd = _bcc().bcc_prog_load(kind, name[:15].encode(), code, len(code), LICENCE, 0, 0, None, 0)
         if fd >= 0:
             return int(fd)
         error = ctypes.get_errno()
         room = ctypes.create_string_buffer(LOG_SIZE)
-        with _quiet():
-            again = _bcc().bcc_prog_load(kind, name[:15].encode(), code, len(code), LICENCE, 0, 1, room, LOG_SIZE)
+        again = _bcc().bcc_prog_load(kind, name[:15].encode(), code, len(code), LICENCE, 0, 1, room, LOG_SIZE)
         if again >= 0:
             return int(again)
         said = _last_line(room.value.decode(errors="replace")) or os.strerror(error)
