@@ -1,0 +1,94 @@
+"""What passes and what is refused: UDP, ICMP, the unasked-for, and a firewall that only the ALG opens."""
+
+from __future__ import annotations
+
+import ftplib
+import socket
+
+import pytest
+
+from algate.cli.gateways import AlgateGateway
+from algate.cli.judge import Mode
+from algate.cli.lab import Lab
+from algate.cli.servers import start_server
+from tests.netns.talk import Echo, Line, data, talking
+from tests.topology import gateway_lab, no_netfilter
+
+ECHO = 7007
+ALLOW = '[firewall]\nallow_out = ["tcp/21"]\n'
+
+
+def refusals(gateway: AlgateGateway) -> float:
+    """All drops so far."""
+    return sum(value for name, value in gateway.ask("stats").items() if name.startswith("algate_drops_total"))
+
+
+def test_udp_and_icmp_pass() -> None:
+    with gateway_lab("algate") as (lab, gateway), Echo(lab.server, ECHO):
+        assert isinstance(gateway, AlgateGateway)
+        address = lab.plan.servers[0]
+        with Line(lab.client, address, ECHO, socket.SOCK_DGRAM) as line:
+            assert line.ask(b"datagram") == b"datagram"
+            (row,) = data(gateway, "sessions", "--proto", "udp")
+            assert (row["inside"], row["outside"], row["state"]) == (line.local, f"{address}:{ECHO}", "active")
+            assert (row["packets_out"], row["packets_in"]) == (1, 1)
+        done = lab.client.run(["ping", "-c3", "-i0.2", "-W5", "-s1000", address])
+        assert done.returncode == 0, done.stdout
+        (row,) = data(gateway, "sessions", "--proto", "icmp")
+        assert (row["packets_out"], row["packets_in"], row["state"]) == (3, 3, "active")
+
+
+def test_the_unasked_for_is_refused_and_counted() -> None:
+    """From outside to the public address without a forward, and straight to an inside address."""
+    with gateway_lab("algate") as (lab, gateway), Echo(lab.client, ECHO):
+        assert isinstance(gateway, AlgateGateway)
+        public, inside = lab.plan.public[0], lab.client.address
+        lab.server.run(["ip", "route", "add", lab.plan.inside, "via", public], check=True)
+        before = refusals(gateway)
+        assert_unreachable(lab, inside)
+        assert refusals(gateway) > before, "addressed directly"
+        assert_unreachable(lab, public)
+        assert data(gateway, "sessions") == []
+
+
+def assert_unreachable(lab: Lab, address: str) -> None:
+    """Neither TCP nor UDP gets an answer from the echo."""
+    for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+        with lab.server.socket(kind=kind) as probe, pytest.raises(OSError):
+            probe.settimeout(1.0)
+            probe.connect((address, ECHO))
+            probe.send(b"hello")
+            probe.recv(100)
+
+
+@pytest.mark.parametrize("mode", [Mode.PASV, Mode.EPSV])
+@pytest.mark.parametrize("watched", [True, False], ids=["with the ALG", "without"])
+def test_a_firewall_that_only_the_alg_opens(watched: bool, mode: Mode) -> None:
+    """tcp/21 alone may go out: a passive data connection passes if the ALG heard of it, and not else."""
+    config = ALLOW + ("" if watched else "[alg.ftp]\nenabled = false\n")
+    with Lab() as lab, AlgateGateway(lab, config=config) as gateway, Echo(lab.server, ECHO):
+        server = start_server("vsftpd", lab.server)
+        (server.pub / "file").write_bytes(b"content")
+        with talking(lab.client, lab.plan.servers[0], server.login) as talker:
+            if watched:
+                assert talker.fetch("pub/file", mode) == b"content"
+            else:
+                talker.ftp.timeout = 2.0
+                with pytest.raises((OSError, ftplib.Error)):
+                    talker.fetch("pub/file", mode)
+            before = refusals(gateway)
+            with lab.client.socket() as probe, pytest.raises(OSError):
+                probe.settimeout(1.0)
+                probe.connect((lab.plan.servers[0], ECHO))
+            assert refusals(gateway) > before
+        no_netfilter(lab, gateway)
+
+
+def test_a_forward_admits_its_port_alone() -> None:
+    with gateway_lab("algate") as (lab, gateway), Echo(lab.client, 21), Echo(lab.client, ECHO):
+        assert isinstance(gateway, AlgateGateway)
+        with Line(lab.server, lab.plan.public[0], 21) as line:
+            assert line.local.startswith(lab.plan.servers[0])
+        assert_unreachable(lab, lab.plan.public[0])
+        (row,) = data(gateway, "sessions")
+        assert row["inside"] == f"{lab.client.address}:21"
