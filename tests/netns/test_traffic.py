@@ -20,7 +20,8 @@ ALLOW = '[firewall]\nallow_out = ["tcp/21"]\n'
 
 def refusals(gateway: AlgateGateway) -> float:
     """All drops so far."""
-    return sum(value for name, value in gateway.ask("stats").items() if name.startswith("algate_drops_total"))
+    stats: dict[str, float] = gateway.ask("stats")
+    return sum(value for name, value in stats.items() if name.startswith("algate_drops_total"))
 
 
 def test_udp_and_icmp_pass() -> None:

@@ -1,0 +1,31 @@
+"""The pinned maps of a gateway, read beside the daemon.
+
+The law of this file: it counts entries and changes nothing; the daemon's own listings are what it checks.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from algate.bpf import abi, pins, syscall
+
+LISTED = ("sessions", "mappings", "expectations", "decisions", "replacements", "held", "adjusts", "tracks")
+
+
+def entries(run_dir: Path) -> dict[str, int]:
+    """Map name -> entries, of the hashes."""
+    return {name: _count(run_dir, name) for name in LISTED}
+
+
+def _count(run_dir: Path, name: str) -> int:
+    fd = syscall.obj_get(pins.folder(run_dir) / abi.layout_hash()[:16] / name)
+    try:
+        size = syscall.map_info(fd).key_size
+        key, number = syscall.next_key(fd, None, size), 0
+        while key is not None:
+            number += 1
+            key = syscall.next_key(fd, key, size)
+        return number
+    finally:
+        os.close(fd)

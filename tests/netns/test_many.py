@@ -1,0 +1,61 @@
+"""50 clients, 20 transfers each: all complete, and nothing of it stays in the kernel or in the helper."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from algate.cli.gateways import AlgateGateway
+from algate.cli.judge import Side
+from algate.cli.lab import Lab
+from algate.cli.servers import start_server
+from algate.cli.trial import forwards
+from tests.netns import crowd
+from tests.netns.pinned import entries
+from tests.netns.talk import data, until
+from tests.topology import no_netfilter
+
+CLIENTS, TRANSFERS = 50, 20
+LINGERING = {"closing", "time-wait", "reset", "fin-in", "fin-out"}
+SHORT = "[timeouts]\ntcp_transitory = 5\n[nat]\nhold_down = 5\n"
+
+
+@pytest.mark.parametrize("side", list(Side))
+def test_fifty_clients(side: Side) -> None:
+    with Lab() as lab, AlgateGateway(lab, forwards(lab), config=SHORT) as gateway:
+        inside = side is Side.CLIENT
+        server = start_server("vsftpd", lab.server if inside else lab.client)
+        client = lab.client if inside else lab.server
+        target = lab.plan.servers[0] if inside else lab.plan.public[0]
+        where = [target, "21", server.login.user, server.login.password]
+        argv = [sys.executable, crowd.__file__, *where, str(CLIENTS), str(TRANSFERS), "pub"]
+        done = client.run(argv, timeout=150, cwd=Path(crowd.__file__).parents[2])
+        assert done.stdout, done.stderr
+        told = json.loads(done.stdout)
+        assert told["errors"] == []
+        assert told["done"] == CLIENTS * TRANSFERS
+        within_ten_seconds(gateway)
+        until(lambda: entries(gateway.run_dir)["sessions"] == 0, 30)
+        until(lambda: [row for row in data(gateway, "mappings") if not row["static"]] == [], 30)
+        assert set(entries(gateway.run_dir).values()) <= {0}, entries(gateway.run_dir)
+        stats = gateway.ask("stats")
+        outcomes = {name: stats[f'algate_expectations_total{{outcome="{name}"}}'] for name in ("made", "used")}
+        assert 0 < outcomes["used"] <= outcomes["made"]
+        assert stats["algate_sessions_created_total"] >= CLIENTS * (TRANSFERS + 1)
+        no_netfilter(lab, gateway)
+
+
+def within_ten_seconds(gateway: AlgateGateway) -> None:
+    """Sessions are over or lingering; no expectation, decision or held byte is left; the engine has let go."""
+
+    def settled() -> bool:
+        live = {row["state"] for row in data(gateway, "sessions")} - LINGERING
+        now = entries(gateway.run_dir)
+        return not live and not any(now[name] for name in ("expectations", "decisions", "replacements", "held"))
+
+    until(settled, 10)
+    assert data(gateway, "expectations") == []
+    until(lambda: gateway.ask("status")["control_sessions"] == 0, 10)
