@@ -20,7 +20,7 @@ STATE_AT, SEEN_AT, RELATED_AT, ID_AT, ALG_AT = _AT.values()
 VALUE = 72
 FULL = 0.9  # of max_sessions: from here on sessions without an answer are reclaimed
 EMBRYONIC = (int(abi.SessionState.NEW),)
-EMBRYONIC_IDLE = ticks(0.5)  # shorter than a SYN's first repetition (RFC 6298 section 2.1)
+EMBRYONIC_IDLE = ticks(0.1)  # far below a SYN's first repetition after 1 s (RFC 6298 section 2.1), which makes it anew
 
 
 class Sweep:

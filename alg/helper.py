@@ -32,6 +32,7 @@ from algate.bpf.control import Control as ControlProgram
 from algate.bpf.loader import Gateway
 
 log = logging.getLogger(__name__)
+WITHOUT_ROOM = 64  # ICMP errors kept back while sessions without an answer are looked for
 PAGES = 1024  # of 4 KiB a CPU: room for 60 of the largest samples, or thousands of command lines
 
 
@@ -60,6 +61,8 @@ class Helper:
         self.tap = Tap()
         self.tails = Tails(self._head_known, self.tap.write)
         self.tails_waiting: Callable[[], None] = lambda: None
+        self.room_wanted: Callable[[], None] = lambda: None
+        self._without_room: list[bytes] = []
         self.executor = Executor(gateway, control, ports, self.tap.write, self._announce)
         self.engine = Engine(self._open, ports, self.executor.track, self.executor.adjust, secret, Limits())
 
@@ -117,9 +120,20 @@ class Helper:
         reason = abi.reasons()[punt.reason][0]
         self.refusals.note(reason)
         sender = self.gateway_address
-        if sender is not None:
-            frame = unreachable(punt.frame, punt.ip_offset, sender)
-            if frame is not None:
+        frame = unreachable(punt.frame, punt.ip_offset, sender) if sender is not None else None
+        if frame is None:
+            return
+        if reason == "table-full" and len(self._without_room) < WITHOUT_ROOM:
+            self._without_room.append(frame)
+            self.room_wanted()
+        else:
+            self.tap.write(frame)
+
+    def settle_room(self, made: bool) -> None:
+        """There was a look for room. If some was made, the repetition of what was refused gets in: no error is sent."""
+        frames, self._without_room = self._without_room, []
+        for frame in frames:
+            if not made:
                 self.tap.write(frame)
 
     def _head_known(self, key: bytes) -> bool:

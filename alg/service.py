@@ -6,6 +6,7 @@ The law of this file: lifecycle. What a packet, a line or an effect means is dec
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -26,7 +27,7 @@ from algate.alg.datapath import Datapath
 from algate.alg.errors import DONE, MISSING, AlgateError
 from algate.alg.events import Events
 from algate.alg.forwards import Forwards
-from algate.alg.gc import Sweep
+from algate.alg.gc import FULL, Sweep
 from algate.alg.helper import PAGES, Helper, now
 from algate.alg.listing import STATE_NAMES
 from algate.alg.metrics import Metrics, Sources
@@ -43,7 +44,6 @@ HEARTBEAT = 0.25  # s; a tenth of the default helper_timeout
 TICK = 0.05
 TAIL_SECONDS = 0.003  # between looks for the heads of held fragments
 WATCH = 1.0  # s between looks at devices and addresses
-TABLE_FULL = next(number for number, (name, _) in abi.reasons().items() if name == "table-full")
 SWEEP_LEAST, SWEEP_MOST = 0.25, 10.0
 
 
@@ -64,6 +64,7 @@ class Service:
         self.lans: list[Device] = []
         self.wan: Device | None = None
         self._stopping = asyncio.Event()
+        self._room_wanted = asyncio.Event()
         self._tail_timer: asyncio.TimerHandle | None = None
         self._down: str | None = None
         self._gateway: Gateway | None = None
@@ -216,6 +217,7 @@ class Service:
         for fd in helper.open_ring(pages):
             asyncio.get_running_loop().add_reader(fd, helper.drain)
         helper.tails_waiting = self._tails_soon
+        helper.room_wanted = self._room_wanted.set
         taken = helper.take_over(self._control)
         self._beat()
         self._datapath.attach(self.lans, self.wan, gateway.fds)
@@ -292,20 +294,30 @@ class Service:
             self._helper.tick()
 
     async def _sweep_for_ever(self) -> None:
-        last, refused = time.monotonic(), 0
-        while not await self._sleep(SWEEP_LEAST):  # short: a reload may bring shorter timeouts
+        last = time.monotonic()
+        while not self._stopping.is_set():
+            # Short: a reload may bring shorter timeouts, and a full table is asked for room at once.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(SWEEP_LEAST):
+                    await self._room_wanted.wait()
             t = self.config.timeouts
-            full = self.gateway.drops.sum(TABLE_FULL)
             due = time.monotonic() - last >= min(SWEEP_MOST, min(t.udp, t.icmp, t.tcp_transitory) / 4)
-            if not due and full == refused:
+            if not due and not self._room_wanted.is_set() and not self._nearly_full():
                 continue
-            last, refused = time.monotonic(), full
+            self._room_wanted.clear()
+            last = time.monotonic()
             sweep = Sweep(self.gateway, self._control)
             for _ in chain(sweep.run(), sweep.age_ports()):
                 await asyncio.sleep(0)
             self.by_state = Counter({STATE_NAMES[state]: number for state, number in sweep.by_state.items()})
             if self._helper is not None:
                 self._helper.forget(sweep.control_ids)
+                self._helper.settle_room(sweep.deleted + sweep.reclaimed > 0)
+
+    def _nearly_full(self) -> bool:
+        """By the counters of sessions made and ended."""
+        made, ended = (self.gateway.counters.sum(one) for one in (abi.Counter.SESSIONS_NEW, abi.Counter.SESSIONS_ENDED))
+        return made - ended > FULL * self.gateway.max_sessions
 
     def _watch(self) -> None:
         """Devices that vanish or come back, a WAN address that changes."""

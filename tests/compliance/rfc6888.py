@@ -222,7 +222,7 @@ async def full_told(row: Row) -> None:
 
 
 @requirement(
-    "6888-11-embryonic", SHOULD, "sessions that nobody answered make room for new ones", config="full", alone=True
+    "6888-11-embryonic", SHOULD, "sessions that nobody answered make room for new ones", config="flooded", alone=True
 )
 async def embryonic(row: Row) -> None:
     machine_wide(row)
