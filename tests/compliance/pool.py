@@ -1,0 +1,130 @@
+"""Two processors that create sessions as fast as they can, and the whole table examined afterwards.
+
+The law of this file: it drives the real programs by test-run and reads every row of their maps; it knows no limit that
+a test asks for. A refused packet is sent again, as its sender would: only what is refused three times counts.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing import get_context
+from typing import Any
+
+from algate.bpf import abi, testrun
+from algate.bpf.loader import Gateway
+from tests import packets
+from tests.bpf.rig import INSIDE, INSIDE_2, LAN, REDIRECT, REMOTE, UDP, Rig
+from tests.packets import Flow
+
+Senders = tuple[tuple[str, int], ...]  # inside address and outside port, one a processor
+SENDERS: Senders = ((INSIDE, 53), (INSIDE_2, 53))  # both want the same ports in the same order
+ONE_HOST: Senders = ((INSIDE, 53), (INSIDE, 54))  # both want the same mappings
+FIRST, LAST = 1024, 65535
+SPORT_AT = 34
+REPEATS = 3
+FORK = get_context("fork")  # the children share descriptors and the network namespace
+
+
+@dataclass
+class Race:
+    """What the two senders saw. `filled`: sessions made by both when the first of them was refused; None: never.
+
+    `busy`: whether one is still at work.
+    """
+
+    made: int = 0
+    refused: int = 0
+    filled: int | None = None
+    busy: Callable[[], bool] = lambda: False
+
+
+def race(rig: Rig, senders: Senders = SENDERS, *, stop_when_full: bool = False) -> Race:
+    """Each sender goes once over all ports, as fast as it can. Returns when both are done."""
+    with racing(rig, senders, stop_when_full=stop_when_full) as seen:
+        pass
+    return seen
+
+
+@contextmanager
+def racing(rig: Rig, senders: Senders = SENDERS, *, stop_when_full: bool = False) -> Iterator[Race]:
+    """The same, while the block runs; the outcome is filled in when it has ended."""
+    made, refused, filled = (FORK.Array("L", len(senders), lock=False) for _ in range(3))
+    begin = FORK.Barrier(len(senders))
+    outcome = Race()
+
+    def send(place: int) -> None:
+        os.sched_setaffinity(0, {place % (os.cpu_count() or 1)})
+        inside, remote_port = senders[place]
+        frame = bytearray(packets.udp(Flow(inside, 1, REMOTE, remote_port), checksum=0))
+        context = testrun.skb_context(ifindex=rig.devices[LAN], ingress_ifindex=rig.devices[LAN])
+        program = rig.gateway.fds["tc_lan"]
+        begin.wait()
+        for port in range(FIRST, LAST + 1):
+            frame[SPORT_AT : SPORT_AT + 2] = port.to_bytes(2, "big")
+            packet = bytes(frame)
+            if any(testrun.run(program, packet, context, room=256).value == REDIRECT for _ in range(REPEATS)):
+                made[place] += 1
+                continue
+            refused[place] += 1
+            filled[place] = filled[place] or sum(made)
+            if stop_when_full:
+                return
+
+    children: list[Any] = [FORK.Process(target=send, args=(place,)) for place in range(len(senders))]
+    for child in children:
+        child.start()
+    outcome.busy = lambda: any(child.is_alive() for child in children)
+    try:
+        yield outcome
+    finally:
+        for child in children:
+            child.join(120)
+            if child.is_alive():
+                child.kill()
+                child.join()
+    assert [child.exitcode for child in children] == [0] * len(children), "a sender failed"
+    outcome.made, outcome.refused = sum(made), sum(refused)
+    outcome.filled = min((one for one in filled if one), default=None)
+
+
+def faults(gateway: Gateway) -> list[str]:
+    """Everything in `sessions`, `mappings` and `ports` that contradicts the rest. Nothing may run meanwhile."""
+    owners: dict[tuple[int, int, int], set[tuple[int, int]]] = {}
+    references: Counter[int] = Counter()
+    wrong = []
+    slots = {row: slot for row, slot in gateway.ports.items() if slot.owner}
+    for key, session in gateway.sessions.items():
+        owners.setdefault((session.public_ip, session.public_port, key.proto), set()).add(
+            (key.inside_ip, key.inside_port)
+        )
+        references[session.port_index] += 1
+        slot = slots.get(session.port_index)
+        if slot is None or _owner(slot) != (key.inside_ip, key.inside_port):
+            wrong.append(f"row {session.port_index} is not owned by its session's inside end point")
+    wrong += [f"public end {end} serves {len(ends)} inside end points" for end, ends in owners.items() if len(ends) > 1]
+    held = Counter(mapping.port_index for _, mapping in gateway.mappings.items())
+    wrong += [f"row {row} stands in {count} mappings" for row, count in held.items() if count > 1]
+    for inside, mapping in gateway.mappings.items():
+        slot = slots.get(mapping.port_index)
+        if slot is None or _owner(slot) != (inside.inside_ip, inside.inside_port):
+            wrong.append(f"a mapping points to row {mapping.port_index}, which another one owns")
+    wrong += [
+        f"row {row} counts {slot.sessions} sessions, there are {references[row]}"
+        for row, slot in slots.items()
+        if slot.sessions != references[row]
+    ]
+    return wrong
+
+
+def _owner(slot: abi.PortSlot) -> tuple[int, int]:
+    return slot.owner & 0xFFFFFFFF, slot.owner >> 32 & 0xFFFF
+
+
+def taken(gateway: Gateway, proto: int = UDP) -> int:
+    """Rows of the first address's ports of that protocol that somebody owns."""
+    start = {6: 0, 17: 1, 1: 2}[proto] << 16
+    return sum(1 for row, slot in gateway.ports.items() if start <= row < start + 65536 and slot.owner)
