@@ -17,14 +17,14 @@ from typing import Any
 from algate.bpf import abi, testrun
 from algate.bpf.loader import Gateway
 from tests import packets
-from tests.bpf.rig import INSIDE, INSIDE_2, LAN, REDIRECT, REMOTE, UDP, Rig
+from tests.bpf.rig import INSIDE, INSIDE_2, LAN, REDIRECT, REMOTE, REMOTE_2, UDP, Rig
 from tests.packets import Flow
 
-Senders = tuple[tuple[str, int], ...]  # inside address and outside port, one a processor
-SENDERS: Senders = ((INSIDE, 53), (INSIDE_2, 53))  # both want the same ports in the same order
-ONE_HOST: Senders = ((INSIDE, 53), (INSIDE, 54))  # both want the same mappings
+Senders = tuple[Flow, ...]  # one a processor; a port of 0 runs over all ports
+SENDERS = (Flow(INSIDE, 0, REMOTE, 53), Flow(INSIDE_2, 0, REMOTE, 53))  # both want the same ports in the same order
+ONE_MAPPING = (Flow(INSIDE, 4000, REMOTE, 0), Flow(INSIDE, 4000, REMOTE_2, 0))  # both refer to one port
 FIRST, LAST = 1024, 65535
-SPORT_AT = 34
+PORTS_AT = 34
 REPEATS = 3
 FORK = get_context("fork")  # the children share descriptors and the network namespace
 
@@ -58,13 +58,13 @@ def racing(rig: Rig, senders: Senders = SENDERS, *, stop_when_full: bool = False
 
     def send(place: int) -> None:
         os.sched_setaffinity(0, {place % (os.cpu_count() or 1)})
-        inside, remote_port = senders[place]
-        frame = bytearray(packets.udp(Flow(inside, 1, REMOTE, remote_port), checksum=0))
+        frame = bytearray(packets.udp(senders[place], checksum=0))
+        at = PORTS_AT if senders[place].source_port == 0 else PORTS_AT + 2
         context = testrun.skb_context(ifindex=rig.devices[LAN], ingress_ifindex=rig.devices[LAN])
         program = rig.gateway.fds["tc_lan"]
         begin.wait()
         for port in range(FIRST, LAST + 1):
-            frame[SPORT_AT : SPORT_AT + 2] = port.to_bytes(2, "big")
+            frame[at : at + 2] = port.to_bytes(2, "big")
             packet = bytes(frame)
             if any(testrun.run(program, packet, context, room=256).value == REDIRECT for _ in range(REPEATS)):
                 made[place] += 1
