@@ -231,7 +231,8 @@ class Service:
 
     def _sources(self, gateway: Gateway, helper: Helper) -> Sources:
         return Sources(
-            gateway.counters, gateway.drops, lambda: dict(self.by_state), lambda: dict(helper.executor.outcomes),
+            gateway.counters, gateway.drops, lambda: {name: self.by_state[name] for name in STATE_NAMES.values()},
+            lambda: dict(helper.executor.outcomes),
             helper.counts, lambda: helper.lost,
         )  # fmt: skip
 
