@@ -49,6 +49,7 @@ def checks(run_dir: Path, root: Path = Path("/")) -> list[CheckRow]:
         ("bpffs", lambda: bpffs(root)),
         ("jit", lambda: jit(root)),
         ("tun", lambda: tun(root)),
+        ("perf", perf_ring),
         ("headers", lambda: headers_row(root)),
         ("python", python_packages),
         ("bcc", bcc_version),
@@ -130,6 +131,16 @@ def tun(root: Path) -> CheckRow:
             "tun", False, f"/dev/net/tun: {error.strerror}", "modprobe tun; in a container, pass the device in"
         )
     return CheckRow("tun", True, "/dev/net/tun opens")
+
+
+def perf_ring() -> CheckRow:
+    """Control segments reach the helper through a perf ring; a kernel may refuse one to all but CAP_SYS_ADMIN."""
+    from algate.bpf import perf
+
+    why = perf.refusal()
+    if why is None:
+        return CheckRow("perf", True, "a perf ring opens")
+    return CheckRow("perf", False, why.split(": ")[0], why.split(": ", 1)[-1])
 
 
 def headers_row(root: Path) -> CheckRow:

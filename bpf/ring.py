@@ -9,7 +9,7 @@ import ctypes
 from collections.abc import Callable
 from typing import Any
 
-from algate.bpf import syscall
+from algate.bpf import perf, syscall
 from algate.bpf.tables import U32
 
 SampleCallback = Callable[[int, bytes], None]  # CPU, sample
@@ -20,6 +20,7 @@ class Ring:
 
     def __init__(self, map_fd: int, callback: SampleCallback, lost: Callable[[int], None], pages: int) -> None:
         """`callback` gets a sample as the kernel wrote it, padded; `lost` how many had no room."""
+        perf.need()
         from bcc.libbcc import bcc_perf_buffer_opts, lib
         from bcc.table import _LOST_CB_TYPE, _RAW_CB_TYPE
         from bcc.utils import get_online_cpus

@@ -287,3 +287,23 @@ def test_no_check_raises_on_an_empty_host(tmp_path: Path, monkeypatch: pytest.Mo
     assert all(row.detail and (row.ok or row.fix) for row in rows if row.check != "compile")
     assert all("\n" not in row.detail for row in rows)
     assert os.environ.get("BCC_KERNEL_SOURCE") is None or (tmp_path / "run").exists() is False
+
+
+@pytest.mark.parametrize(
+    ("why", "ok", "fix"),
+    [
+        (None, True, ""),
+        ("kernel.perf_event_paranoid is 3: run `sysctl x`", False, "run `sysctl x`"),
+        (
+            "the kernel refuses a perf ring (Operation not permitted): CAP_PERFMON is needed",
+            False,
+            "CAP_PERFMON is needed",
+        ),
+    ],
+)
+def test_perf_ring(monkeypatch: pytest.MonkeyPatch, why: str | None, ok: bool, fix: str) -> None:
+    from algate.bpf import perf
+
+    monkeypatch.setattr(perf, "refusal", lambda: why)
+    row = doctor.perf_ring()
+    assert (row.ok, row.fix) == (ok, fix)
