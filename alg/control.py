@@ -72,9 +72,11 @@ class ControlServer:
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            if len(self._tasks) > CONNECTIONS_MAX:
-                raise ControlError("too many clients at once: try again")
+            crowded = len(self._tasks) > CONNECTIONS_MAX
+            # Read also what is refused: closed with bytes unread, the client would see a reset and not the answer.
             verb, args = await _read_request(reader)
+            if crowded:
+                raise ControlError("too many clients at once: try again")
             await self._answer(verb, args, reader, writer)
         except AlgateError as error:
             await _send_error(writer, str(error), error.exit_code)
