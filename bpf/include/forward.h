@@ -41,7 +41,8 @@ enum route {
     ROUTE_STACK,   /* the stack must see it: too big, no route, local */
 };
 
-/* What the FIB says of a packet with these addresses that came in by `ifindex`. gso: its segments are judged by the device's MTU. */
+/* What the FIB says of a packet with these addresses that came in by `ifindex`. Of a GSO packet each segment must fit:
+ * without a length the look-up lets any GSO packet pass. */
 static __always_inline int route_packet(struct __sk_buff *skb, const struct packet *p, __be32 source,
                                         __be32 destination, u32 ifindex, struct next_hop *next)
 {
@@ -49,7 +50,9 @@ static __always_inline int route_packet(struct __sk_buff *skb, const struct pack
     fib.family = 2; /* AF_INET */
     fib.ifindex = ifindex;
     fib.l4_protocol = p->proto;
-    fib.tot_len = skb->gso_size ? 0 : p->ip_size;
+    fib.tot_len = p->ip_size;
+    if (skb->gso_size)
+        fib.tot_len = p->header_size + (p->tcp_header ? p->tcp_header : 8) + skb->gso_size;
     fib.ipv4_src = source;
     fib.ipv4_dst = destination;
     long rc = bpf_fib_lookup(skb, &fib, sizeof(fib), 0);
