@@ -35,3 +35,20 @@ def pytest_runtest_makereport(
         report.outcome = "failed"
         report.longrepr = f"skipped, which counts as failure here: {call.excinfo.value if call.excinfo else ''}"
     return report
+
+
+class _ByGateway:
+    """All cells of one gateway together: pytest, sorting by server, would start a gateway anew for each cell."""
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Runs behind pytest's own sorting."""
+        prefix = "tests/netns/test_matrix.py::test_cell["
+        cells = [item for item in items if item.nodeid.startswith(prefix)]
+        ordered = iter(sorted(cells, key=lambda item: item.nodeid.partition("[")[2].partition("-")[0]))
+        items[:] = [next(ordered) if item.nodeid.startswith(prefix) else item for item in items]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the order of the matrix."""
+    config.pluginmanager.register(_ByGateway())
