@@ -13,7 +13,7 @@ import signal
 import sys
 import time
 from collections import Counter
-from importlib import metadata
+from collections.abc import Mapping
 from ipaddress import IPv4Address
 from itertools import chain
 from pathlib import Path
@@ -68,10 +68,20 @@ class Service:
         self._tail_timer: asyncio.TimerHandle | None = None
         self._down: str | None = None
         self._gateway: Gateway | None = None
-        self._helper: Helper | None = None
+        self.helper: Helper | None = None
         self._metrics: Metrics | None = None
         self._forwards: Forwards | None = None
         self._datapath = Datapath(State.load(run_dir), config.gateway.datapath)
+
+    @property
+    def loaded(self) -> Gateway | None:
+        """The gateway, None while there is none yet."""
+        return self._gateway
+
+    @property
+    def modes(self) -> Mapping[str, tuple[str, str]]:
+        """Device -> how packets are taken from it, and why so."""
+        return self._datapath.modes
 
     @property
     def gateway(self) -> Gateway:
@@ -94,30 +104,6 @@ class Service:
             raise AlgateError(f"not translating yet: {self.state}")
         return self._metrics
 
-    def status(self) -> dict[str, Any]:
-        """The object of `algate status`."""
-        modes = self._datapath.modes
-        chosen = sorted({mode for mode, _ in modes.values()})
-        return {
-            "state": self.state, "version": metadata.version("algate"), "pid": os.getpid(),
-            "uptime": time.time() - self.started, "run_dir": str(self.run_dir),
-            "config": str(self.config.path) if self.config.path else None,
-            "lan": list(self.config.gateway.lan), "wan": self.config.gateway.wan,
-            "addresses": [str(one) for one in self.addresses], "datapath": "+".join(chosen) or None,
-            "datapath_why": {name: why for name, (_, why) in modes.items()},
-            "sessions": sum(self.by_state.values()),
-            "max_sessions": self._gateway.max_sessions if self._gateway else self.config.nat.max_sessions,
-            "control_sessions": len(self._helper.engine.sessions()) if self._helper else 0,
-            "plugins": {
-                name: bool(policy.enabled) for name, policy in self.config.alg.protocols.items() if name in self.plugins
-            },
-            "fail": self.config.alg.fail,
-            "headers": self._gateway.headers if self._gateway else None,
-            "pins": str(self._gateway.pins) if self._gateway else None,
-            "tap": self._helper.tap.name if self._helper else None,
-            "notes": list(self._gateway.notes) if self._gateway else [],
-        }  # fmt: skip
-
     def reload(self) -> dict[str, Any]:
         """Read the configuration again and apply what can change while running. ConfigError changes nothing."""
         fresh = configuration.reread(self.config, policy.kinds(self.plugins))
@@ -128,8 +114,8 @@ class Service:
         if fresh.nat.max_sessions != self.config.nat.max_sessions:
             self.gateway.notes.append("max_sessions changes with `algate down --purge` and a new start")
         self.config = fresh
-        if self._helper is not None:
-            self._helper.config = fresh
+        if self.helper is not None:
+            self.helper.config = fresh
         self._apply()
         log.info("configuration read again: %s", ", ".join(changed) or "nothing changed")
         return {"changed": changed}
@@ -205,7 +191,7 @@ class Service:
         self._forwards = Forwards(gateway, self._control, self.plugins)
         secret = settings.write_config(gateway, self.config, self.lans, self.wan, self.addresses, 0)
         helper = Helper(gateway, self._control, self._ports, self.config, self.plugins, self.events, secret)
-        self._helper = helper
+        self.helper = helper
         self._metrics = helper.metrics = Metrics(
             self._sources(gateway, helper), lambda: (self.state == "translating", self.state)
         )
@@ -238,13 +224,13 @@ class Service:
 
     def _apply(self) -> None:
         """Configuration, watched ports and forwards into the kernel."""
-        assert self.wan is not None and self._helper is not None
+        assert self.wan is not None and self.helper is not None
         gateway = self.gateway
-        settings.write_config(gateway, self.config, self.lans, self.wan, self.addresses, self._helper.tap.index)
+        settings.write_config(gateway, self.config, self.lans, self.wan, self.addresses, self.helper.tap.index)
         settings.write_services(gateway, self.config, self.plugins)
         self.forwards.sync(self.config.forwards, len(self.addresses))
         self._ports.addresses = list(self.addresses)
-        self._helper.gateway_address = next((one.ip for lan in self.lans for one in lan.addresses), None)
+        self.helper.gateway_address = next((one.ip for lan in self.lans for one in lan.addresses), None)
 
     def _tails_soon(self) -> None:
         """Look for the heads of held fragments in a moment, and again while any are held."""
@@ -253,9 +239,9 @@ class Service:
 
     def _release_tails(self) -> None:
         self._tail_timer = None
-        if self._helper is not None:
-            self._helper.tails.release(now())
-            if self._helper.tails:
+        if self.helper is not None:
+            self.helper.tails.release(now())
+            if self.helper.tails:
                 self._tails_soon()
 
     def _beat(self) -> None:
@@ -291,8 +277,8 @@ class Service:
             duty()
 
     def _tick(self) -> None:
-        if self._helper is not None:
-            self._helper.tick()
+        if self.helper is not None:
+            self.helper.tick()
 
     async def _sweep_for_ever(self) -> None:
         last = time.monotonic()
@@ -311,9 +297,9 @@ class Service:
             for _ in chain(sweep.run(), sweep.age_ports()):
                 await asyncio.sleep(0)
             self.by_state = Counter({STATE_NAMES[state]: number for state, number in sweep.by_state.items()})
-            if self._helper is not None:
-                self._helper.forget(sweep.control_ids)
-                self._helper.settle_room(sweep.deleted + sweep.reclaimed > 0)
+            if self.helper is not None:
+                self.helper.forget(sweep.control_ids)
+                self.helper.settle_room(sweep.deleted + sweep.reclaimed > 0)
 
     def _nearly_full(self) -> bool:
         """By the counters of sessions made and ended."""
@@ -356,8 +342,8 @@ class Service:
         notify("STOPPING=1")
         if self._gateway is not None:
             self._gateway.heartbeat.put(0, 0)
-        if self._helper is not None:
-            self._helper.close()
+        if self.helper is not None:
+            self.helper.close()
         if self._metrics is not None:
             self._metrics.close()
         if self._down:

@@ -16,6 +16,7 @@ from algate.alg import filters, listing
 from algate.alg.control import Handler
 from algate.alg.errors import AlgateError
 from algate.alg.rows import Row
+from algate.alg.status import status
 from algate.alg.values import port_range
 
 if TYPE_CHECKING:
@@ -34,8 +35,8 @@ def handlers(service: Service) -> dict[str, Handler]:
 
         return answer
 
-    async def status(_: dict[str, Any]) -> dict[str, Any]:
-        return service.status()
+    async def tell_status(_: dict[str, Any]) -> dict[str, Any]:
+        return status(service)
 
     async def stats(_: dict[str, Any]) -> dict[str, float]:
         return service.metrics.stats()
@@ -55,7 +56,7 @@ def handlers(service: Service) -> dict[str, Handler]:
         "forward-list": rows(lambda: service.forwards.rows()),
         "forward-add": lambda args: forward_add(service, args),
         "forward-del": lambda args: forward_del(service, args),
-        "status": status,
+        "status": tell_status,
         "stats": stats,
         "reload": reload,
         "follow": lambda args: follow(service, args),
@@ -112,7 +113,7 @@ def snapshot(service: Service, wanted: filters.Filter) -> dict[str, Any]:
     sessions = list(_some(wanted.select(listing.session_rows(service.gateway, service.names)), TOP_SESSIONS))
     return {
         "time": time.time(),
-        "status": service.status(),
+        "status": status(service),
         "sessions": sessions,
         "expectations": list(listing.expectation_rows(service.gateway, service.names)),
         "stats": service.metrics.stats(),

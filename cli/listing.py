@@ -1,16 +1,17 @@
-"""What all listings of the daemon's tables do: ask with filters, show.
+"""What all listings of the daemon's tables do: take the filters, ask, show.
 
-The law of this file: one function; a verb adds its options and names its row.
+The law of this file: the one place that declares a listing's options; a verb names its row and says what it lists.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
 from algate.alg import control, filters
 from algate.alg.rows import ForwardRow, MappingRow, Row
+from algate.cli.options import DEFAULT_RUN_DIR, AlgName, Inside, Json, Outside, Proto, RelatedTo, RunDir, State, Tsv
 from algate.cli.output import Voice, say, show_rows
 
 R = TypeVar("R", bound=Row)
@@ -18,6 +19,27 @@ LACKING: Mapping[type[Row], tuple[str, ...]] = {
     MappingRow: ("state", "alg", "related_to"),
     ForwardRow: ("state", "related_to"),
 }
+
+
+def lister(verb: str, kind: type[Row], help_text: str) -> Callable[..., None]:
+    """The command that lists what the daemon answers to `verb`, with all filters; `help_text` is its help."""
+
+    def listed(
+        proto: Proto = None,
+        state: State = None,
+        inside: Inside = None,
+        outside: Outside = None,
+        alg: AlgName = None,
+        related_to: RelatedTo = None,
+        as_json: Json = False,
+        as_tsv: Tsv = False,
+        run_dir: RunDir = DEFAULT_RUN_DIR,
+    ) -> None:
+        values = (proto, state, inside, outside, alg, related_to)
+        show(verb, kind, run_dir, dict(zip(filters.NAMES, values, strict=True)), Voice.of(as_json, as_tsv))
+
+    listed.__doc__ = help_text
+    return listed
 
 
 def show(verb: str, kind: type[R], run_dir: Path, args: Mapping[str, str | None], voice: Voice) -> None:

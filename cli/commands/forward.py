@@ -8,35 +8,15 @@ import typer
 
 from algate.alg import control
 from algate.alg.rows import ForwardRow
-from algate.cli import listing
-from algate.cli.options import DEFAULT_RUN_DIR, AlgName, Inside, Json, Outside, Proto, RelatedTo, RunDir, State, Tsv
+from algate.cli.listing import lister
+from algate.cli.options import DEFAULT_RUN_DIR, Json, RunDir
 from algate.cli.output import Voice, say, show_rows
 
 ProtoArgument = Annotated[str, typer.Argument(metavar="PROTO", help="tcp or udp.")]
 PortArgument = Annotated[str, typer.Argument(metavar="WAN_PORT", help="Public port, or a range like 50000-50100.")]
 
 
-def list_forwards(
-    proto: Proto = None,
-    state: State = None,
-    inside: Inside = None,
-    outside: Outside = None,
-    alg: AlgName = None,
-    related_to: RelatedTo = None,
-    as_json: Json = False,
-    as_tsv: Tsv = False,
-    run_dir: RunDir = DEFAULT_RUN_DIR,
-) -> None:
-    """All forwards, from the configuration and added live."""
-    wanted = {
-        "proto": proto,
-        "state": state,
-        "inside": inside,
-        "outside": outside,
-        "alg": alg,
-        "related_to": related_to,
-    }
-    listing.show("forward-list", ForwardRow, run_dir, wanted, Voice.of(as_json, as_tsv))
+list_forwards = lister("forward-list", ForwardRow, "All forwards, from the configuration and added live.")
 
 
 def add(

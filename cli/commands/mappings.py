@@ -3,29 +3,6 @@
 from __future__ import annotations
 
 from algate.alg.rows import MappingRow
-from algate.cli import listing
-from algate.cli.options import DEFAULT_RUN_DIR, AlgName, Inside, Json, Outside, Proto, RelatedTo, RunDir, State, Tsv
-from algate.cli.output import Voice
+from algate.cli.listing import lister
 
-
-def mappings(
-    proto: Proto = None,
-    state: State = None,
-    inside: Inside = None,
-    outside: Outside = None,
-    alg: AlgName = None,
-    related_to: RelatedTo = None,
-    as_json: Json = False,
-    as_tsv: Tsv = False,
-    run_dir: RunDir = DEFAULT_RUN_DIR,
-) -> None:
-    """Inside end points and the public ones that stand for them."""
-    wanted = {
-        "proto": proto,
-        "state": state,
-        "inside": inside,
-        "outside": outside,
-        "alg": alg,
-        "related_to": related_to,
-    }
-    listing.show("mappings", MappingRow, run_dir, wanted, Voice.of(as_json, as_tsv))
+mappings = lister("mappings", MappingRow, "Inside end points and the public ones that stand for them.")

@@ -1,0 +1,38 @@
+"""The object of `algate status`: the daemon, its devices and plug-ins, the figures that matter most.
+
+The law of this file: it reads the service and changes nothing; its names are a contract with scripts and `top`.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from algate.alg.service import Service
+
+
+def status(service: Service) -> dict[str, Any]:
+    """At any moment of the daemon's life; what isn't there yet is null."""
+    config, gateway, helper = service.config, service.loaded, service.helper
+    chosen = sorted({mode for mode, _ in service.modes.values()})
+    return {
+        "state": service.state, "version": metadata.version("algate"), "pid": os.getpid(),
+        "uptime": time.time() - service.started, "run_dir": str(service.run_dir),
+        "config": str(config.path) if config.path else None,
+        "lan": list(config.gateway.lan), "wan": config.gateway.wan,
+        "addresses": [str(one) for one in service.addresses], "datapath": "+".join(chosen) or None,
+        "datapath_why": {name: why for name, (_, why) in service.modes.items()},
+        "sessions": sum(service.by_state.values()),
+        "max_sessions": gateway.max_sessions if gateway else config.nat.max_sessions,
+        "control_sessions": len(helper.engine.sessions()) if helper else 0,
+        "plugins": {name: bool(policy.enabled) for name, policy in config.alg.protocols.items()
+                    if name in service.plugins},
+        "fail": config.alg.fail,
+        "headers": gateway.headers if gateway else None,
+        "pins": str(gateway.pins) if gateway else None,
+        "tap": helper.tap.name if helper else None,
+        "notes": list(gateway.notes) if gateway else [],
+    }  # fmt: skip
