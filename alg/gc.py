@@ -5,6 +5,7 @@ The law of this file: user space only proposes. A session that was refreshed mea
 
 from __future__ import annotations
 
+import ctypes
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
@@ -17,7 +18,7 @@ from algate.bpf.loader import Gateway
 KEY = 16
 _AT = {name: getattr(abi.Session, name).offset for name in ("state", "last_seen", "related", "id", "alg")}
 STATE_AT, SEEN_AT, RELATED_AT, ID_AT, ALG_AT = _AT.values()
-VALUE = 72
+VALUE = ctypes.sizeof(abi.Session)
 FULL = 0.9  # of max_sessions: from here on sessions without an answer are reclaimed
 EMBRYONIC = (int(abi.SessionState.NEW),)
 EMBRYONIC_IDLE = ticks(0.1)  # far below a SYN's first repetition after 1 s (RFC 6298 section 2.1), which makes it anew

@@ -172,7 +172,7 @@ class Helper:
                 continue
             packed = bytes(key)
             public = int(value.public_ip).to_bytes(4, "little")
-            port = abi.be16(value.public_port)
+            port = abi.public_port(value)
             info = SessionInfo(value.id, punts.unpack_key(packed), public, port, value.flags, value.alg)
             self._know(info)
             self.executor.carry_out(self.engine.restore(info, stored.get(value.id, {}), now()))

@@ -66,7 +66,7 @@ def session_rows(gateway: Gateway, names: Mapping[int, str]) -> Iterator[Session
         left = timeouts[timeout_kind(key.proto, state)] * TICK - elapsed(now, value.last_seen)
         if state == abi.SessionState.DEAD or left <= 0:
             continue
-        mapped = _end(value.public_ip, value.public_port) if value.public_ip else None
+        mapped = _end(value.public_ip, abi.be16(abi.public_port(value))) if value.public_ip else None
         remote = key.inside_port if key.proto == 1 else key.remote_port
         yield SessionRow(
             format_id(value.id), PROTO_NAMES.get(key.proto, str(key.proto)), STATE_NAMES[state],

@@ -59,6 +59,11 @@ def be16(port: int) -> int:
     return int.from_bytes(port.to_bytes(2, "big"), sys.byteorder)
 
 
+def public_port(session: ctypes.Structure) -> int:
+    """The public port (or echo id) of a translated `Session`, host order."""
+    return int(session.port_index) & 0xFFFF
+
+
 def ip_to_be32(address: IPv4Address | str) -> int:
     """The integer that a `__be32` field holds for this address. Raises ValueError for what isn't an IPv4 address."""
     return int.from_bytes(IPv4Address(address).packed, sys.byteorder)

@@ -18,6 +18,7 @@ class Layout(ctypes.Structure):
     def unpack(cls, raw: bytes | bytearray | memoryview, offset: int = 0) -> Self: ...
 
 def be16(port: int) -> int: ...
+def public_port(session: ctypes.Structure) -> int: ...
 def ip_to_be32(address: IPv4Address | str) -> int: ...
 def be32_to_ip(value: int) -> IPv4Address: ...
 def reasons() -> dict[int, tuple[str, str]]: ...
@@ -217,12 +218,11 @@ class Session(Layout):
     packets: ctypes.Array[ctypes.c_uint64]
     bytes: ctypes.Array[ctypes.c_uint64]
     state: int
+    alg: int
+    flags: int
     last_seen: int
     port_index: int
     public_ip: int
-    public_port: int
-    alg: int
-    flags: int
     def __init__(
         self,
         *,
@@ -231,12 +231,11 @@ class Session(Layout):
         packets: ctypes.Array[ctypes.c_uint64] | tuple[int, ...] = ...,
         bytes: ctypes.Array[ctypes.c_uint64] | tuple[int, ...] = ...,
         state: int = ...,
+        alg: int = ...,
+        flags: int = ...,
         last_seen: int = ...,
         port_index: int = ...,
         public_ip: int = ...,
-        public_port: int = ...,
-        alg: int = ...,
-        flags: int = ...,
     ) -> None: ...
 
 class PortSlot(Layout):

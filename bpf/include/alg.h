@@ -208,7 +208,7 @@ static __always_inline void fill_punt(struct punt *m, const struct session_key *
     m->alg = s->alg;
     m->session_flags = s->flags;
     m->public_ip = s->public_ip;
-    m->public_port = s->public_port;
+    m->public_port = session_port(s);
 }
 
 /* Copies the frame to the helper. The caller drops the original whatever comes back. */

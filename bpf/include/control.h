@@ -12,10 +12,10 @@ static __always_inline bool session_end(const struct config *cfg, struct session
     struct session *s = sessions.lookup(key);
     if (!s)
         return false;
-    u64 word = s->state;
+    u64 word = session_word(s);
     if (!any && session_alive(cfg, s, key->proto, now))
         return false;
-    if (__sync_val_compare_and_swap(&s->state, word, STATE_DEAD) != word)
+    if (!session_mark_dead(s, word))
         return false;
     u32 index = s->port_index;
     u8 alg = s->alg, flags = s->flags;

@@ -34,7 +34,6 @@ static __always_inline void session_init(const struct config *cfg, struct sessio
     s->port_index = o->index;
     bool exempt = o->index == EXEMPT_ROW;
     s->public_ip = exempt ? 0 : cfg->public_ip[(o->index / PORTS_PER_ADDRESS) & (MAX_PUBLIC - 1)];
-    s->public_port = exempt ? 0 : bpf_htons(o->index & 0xffff);
     s->alg = o->alg;
     s->flags = o->flags;
     s->state = STATE_UNREPLIED;
@@ -67,8 +66,8 @@ static __always_inline void begin_watching(struct __sk_buff *skb, const struct s
 static __always_inline bool session_revive(const struct config *cfg, struct session *s, const struct packet *p,
                                            const struct origin *o, u32 now)
 {
-    u64 word = s->state;
-    if ((word & STATE_MASK) == STATE_DEAD || __sync_val_compare_and_swap(&s->state, word, STATE_DEAD) != word)
+    u64 word = session_word(s);
+    if (!session_mark_dead(s, word))
         return false;
     count(COUNT_SESSIONS_ENDED, 1);
     u8 peer = s->flags & SESSION_PEER;
@@ -182,12 +181,12 @@ static __always_inline void session_release(const struct session_key *key, u32 i
 static __always_inline bool session_discard(const struct config *cfg, struct session *s, const struct session_key *key,
                                             const struct packet *p, u32 now)
 {
-    u64 word = s->state;
+    u64 word = session_word(s);
     u32 index = s->port_index;
     u8 alg = s->alg, flags = s->flags;
     if (session_alive(cfg, s, p->proto, now) && !(p->proto == IPPROTO_TCP && tcp_reopens(word, p->tcp_flags)))
         return false;
-    if ((word & STATE_MASK) == STATE_DEAD || __sync_val_compare_and_swap(&s->state, word, STATE_DEAD) != word)
+    if (!session_mark_dead(s, word))
         return false;
     sessions.delete((struct session_key *)key);
     session_release(key, index, alg, flags);

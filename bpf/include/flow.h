@@ -130,7 +130,7 @@ static __always_inline bool hairpin_wanted(const struct config *cfg, const struc
 /* The other half of a hairpin: with its public source the packet comes in as if from outside. */
 static __always_inline int leave_hairpin(struct __sk_buff *skb, const struct packet *p, struct session *s, u32 now)
 {
-    struct rewrite to = {.ip = s->public_ip, .port = s->public_port, .source = true, .hop = false};
+    struct rewrite to = {.ip = s->public_ip, .port = session_port(s), .source = true, .hop = false};
     session_touch(s, p, DIR_OUT, now);
     if (p->fragment)
         fragment_remember(p, DIR_OUT, to.ip, p->destination, now);
@@ -167,7 +167,7 @@ static __always_inline int leave_out(struct __sk_buff *skb, const struct config 
     }
     if (p->proto == IPPROTO_TCP && p->tcp_flags & TCP_SYN && cfg->mss_clamp)
         clamp_mss(skb, p, cfg->mss_clamp);
-    struct rewrite to = {.ip = s->public_ip, .port = s->public_port, .source = true, .hop = redirect && p->ttl > 1};
+    struct rewrite to = {.ip = s->public_ip, .port = session_port(s), .source = true, .hop = redirect && p->ttl > 1};
     session_touch(s, p, DIR_OUT, now);
     if (p->fragment)
         fragment_remember(p, DIR_OUT, to.ip, p->destination, now);

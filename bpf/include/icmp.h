@@ -169,7 +169,7 @@ static __always_inline int icmp_error_out(struct __sk_buff *skb, const struct co
     struct session *s = sessions.lookup(&key);
     if (!s || !session_alive(cfg, s, key.proto, now))
         return local ? TC_ACT_OK : drop(DROP_NO_SESSION);
-    if (restore_quote(skb, p, &q, false, s->public_ip, s->public_port) ||
+    if (restore_quote(skb, p, &q, false, s->public_ip, session_port(s)) ||
         (public_slot(cfg, p->source) < 0 && put_outer(skb, ETH_HEADER + 12, p->source, s->public_ip)))
         return drop(DROP_REWRITE_FAILED);
     count(COUNT_ICMP_ERRORS, 1);

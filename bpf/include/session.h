@@ -3,12 +3,38 @@
  * session.h: the state and age of one session. Knows nothing of packets' bytes or of ports.
  *
  * The race: two CPUs may carry one session at once. State moves by compare-and-swap, the loser's move is recomputed
- * from the winner's state (at most twice, then left to the next packet). last_seen is a plain store of nearly equal values.
+ * from the winner's state (at most twice, then left to the next packet). last_seen lies in the same word: a mover also
+ * loses to a refresh, which happens once a tick at most.
  */
 #ifndef ALGATE_SESSION_H
 #define ALGATE_SESSION_H
 
 #define STATE_MASK 0xff
+#define STATE_WORD_REST (~0xffffULL) /* of the session's word: what isn't the state */
+
+/* state, alg, flags and last_seen as one. */
+static __always_inline u64 session_word(const struct session *s)
+{
+    return *(volatile const u64 *)&s->state;
+}
+
+/* Moves the state if the word is still `seen`. Returns the word that was found: `seen` if it moved. */
+static __always_inline u64 session_move(struct session *s, u64 seen, u16 state)
+{
+    return __sync_val_compare_and_swap((u64 *)&s->state, seen, (seen & STATE_WORD_REST) | state);
+}
+
+/* The claim of whoever ends a session or begins it anew: one wins. */
+static __always_inline bool session_mark_dead(struct session *s, u64 seen)
+{
+    return (seen & STATE_MASK) != STATE_DEAD && session_move(s, seen, STATE_DEAD) == seen;
+}
+
+/* Network byte order; 0 if it isn't translated. */
+static __always_inline __be16 session_port(const struct session *s)
+{
+    return s->public_ip ? bpf_htons(s->port_index & 0xffff) : 0;
+}
 
 static __always_inline u32 state_timeout(const struct config *cfg, u8 state, u8 proto)
 {
@@ -37,14 +63,14 @@ static __always_inline bool session_alive(const struct config *cfg, const struct
 }
 
 /* The next state word for a TCP segment, after RFC 6146 section 3.5.2.2 and RFC 7857 section 2. */
-static __always_inline u64 tcp_next(u64 word, u8 flags, u8 dir)
+static __always_inline u16 tcp_next(u16 word, u8 flags, u8 dir)
 {
     u8 state = word & STATE_MASK;
-    u64 syns = word & (BIT_SYN_OUT | BIT_SYN_IN);
+    u16 syns = word & (BIT_SYN_OUT | BIT_SYN_IN);
     if (flags & TCP_RST)
         return STATE_RESET | syns;
     if (flags & TCP_SYN) {
-        u64 both = syns | (dir == DIR_OUT ? BIT_SYN_OUT : BIT_SYN_IN);
+        u16 both = syns | (dir == DIR_OUT ? BIT_SYN_OUT : BIT_SYN_IN);
         if (state == STATE_NEW || state == STATE_RESET)
             return (both == (BIT_SYN_OUT | BIT_SYN_IN) ? STATE_ESTABLISHED : STATE_NEW) | both;
         return word;
@@ -66,13 +92,13 @@ static __always_inline u64 tcp_next(u64 word, u8 flags, u8 dir)
 }
 
 /* A SYN that begins a new connection on the 5-tuple of one that is ending: RFC 7857 section 2.1 via RFC 6146. */
-static __always_inline bool tcp_reopens(u64 word, u8 flags)
+static __always_inline bool tcp_reopens(u16 word, u8 flags)
 {
     u8 state = word & STATE_MASK;
     return (flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN && state >= STATE_FIN_IN && state <= STATE_RESET;
 }
 
-static __always_inline u64 next_state(u64 word, const struct packet *p, u8 dir)
+static __always_inline u16 next_state(u16 word, const struct packet *p, u8 dir)
 {
     if (p->proto == IPPROTO_TCP)
         return tcp_next(word, p->tcp_flags, dir);
@@ -84,17 +110,18 @@ static __always_inline u64 next_state(u64 word, const struct packet *p, u8 dir)
 /* Accounts one packet. UDP and ICMP live on what the inside sends: inbound junk must not keep them alive (RFC 7857 section 7). */
 static __always_inline void session_touch(struct session *s, const struct packet *p, u8 dir, u32 now)
 {
-    u64 word = s->state;
-    u64 next = next_state(word, p, dir);
-    if (next != word) {
-        u64 seen = __sync_val_compare_and_swap(&s->state, word, next);
+    u64 word = session_word(s);
+    u16 state = word, next = next_state(state, p, dir);
+    bool moves = next != state;
+    if (moves) {
+        u64 seen = session_move(s, word, next);
         if (seen != word && (seen & STATE_MASK) != STATE_DEAD) {
             next = next_state(seen, p, dir);
-            if (next != seen)
-                __sync_val_compare_and_swap(&s->state, seen, next);
+            if (next != (u16)seen)
+                session_move(s, seen, next);
         }
     }
-    bool refresh = p->proto == IPPROTO_TCP ? !(p->tcp_flags & TCP_RST) || next != word : dir == DIR_OUT || next != word;
+    bool refresh = p->proto == IPPROTO_TCP ? !(p->tcp_flags & TCP_RST) || moves : dir == DIR_OUT || moves;
     if (refresh && s->last_seen != now)
         s->last_seen = now;
     s->packets[dir & 1] += 1;

@@ -85,7 +85,7 @@ static __always_inline int xdp_outbound(struct xdp_md *ctx)
     struct session *s = sessions.lookup(&key);
     if (!s || !xdp_eligible(cfg, s, &p, now))
         return XDP_PASS;
-    struct rewrite to = {.ip = s->public_ip, .port = s->public_port, .source = true, .hop = true};
+    struct rewrite to = {.ip = s->public_ip, .port = session_port(s), .source = true, .hop = true};
     return xdp_leave(ctx, &p, s, DIR_OUT, &to, cfg->wan, now);
 }
 

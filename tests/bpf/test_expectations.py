@@ -74,7 +74,7 @@ def test_open_admits_the_peer_once(rig: Rig) -> None:
     data = rig.session(DATA, TCP)
     assert data is not None
     assert data.related == expected.watched.id and data.flags & abi.SessionFlag.EXPECTED and data.alg == 0
-    assert abi.be16(data.public_port) == PORT and rig.slot(TCP, PORT).sessions == 2
+    assert abi.public_port(data) == PORT and rig.slot(TCP, PORT).sessions == 2
     ((punt, frame),) = rig.taken()
     assert (punt.kind, punt.expectation_id, punt.id, frame) == (PuntKind.EXPECT_USED, 77, data.id, b"")
     second = expected.knock(port=2021)

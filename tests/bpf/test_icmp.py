@@ -63,7 +63,7 @@ def test_another_mappings_port_in_the_quote_is_restored(rig: Rig) -> None:
     rig.lan(packets.tcp(other, b"", "S"))
     session = rig.session(other, TCP)
     assert session is not None
-    port = abi.be16(session.public_port)
+    port = abi.public_port(session)
     frame = packets.tcp(other, b"x" * 40, "PA", ttl=60)
     outside = translated(frame, "tcp", ttl=60, source=(PUBLIC, port))
     out = rig.wan_in(packets.icmp_error(FROM_OUTSIDE, outside, size=None))

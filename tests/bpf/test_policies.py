@@ -17,7 +17,7 @@ BASE = ConfigFlag.HAIRPIN | ConfigFlag.SHORTCUT
 def public_port(rig: Rig, flow: Flow, proto: int = UDP) -> int:
     session = rig.session(flow, proto)
     assert session is not None
-    return abi.be16(session.public_port)
+    return abi.public_port(session)
 
 
 def stranger(source: str, port: int) -> bytes:

@@ -101,7 +101,7 @@ def test_full_table_says_so(program: Any) -> None:
 
 
 def test_other_sizes_are_refused(program: Any) -> None:
-    with pytest.raises(AlgateError, match=r"map sessions: .* 16 and 72 bytes, this version wants 16 and 8; .*--purge"):
+    with pytest.raises(AlgateError, match=r"map sessions: .* 16 and 64 bytes, this version wants 16 and 8; .*--purge"):
         tables.Table(program[b"sessions"].map_fd, tables.layout(abi.SessionKey), tables.U64)
 
 

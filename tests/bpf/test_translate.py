@@ -50,7 +50,7 @@ def test_taken_port_is_replaced(rig: Rig, proto: str) -> None:
     assert out.action == REDIRECT
     session = rig.session(other, PROTOS[proto])
     assert session is not None
-    port = abi.be16(session.public_port)
+    port = abi.public_port(session)
     assert port != 40000 and 1024 <= port <= 65535
     packets.same(out.data, translated(frame, proto, ttl=63, source=(PUBLIC, port)))
     back = echo_answer(other, port) if proto == "icmp" else answer(other, port)

@@ -98,7 +98,7 @@ def faults(gateway: Gateway) -> list[str]:
     wrong = []
     slots = {row: slot for row, slot in gateway.ports.items() if slot.owner}
     for key, session in gateway.sessions.items():
-        owners.setdefault((session.public_ip, session.public_port, key.proto), set()).add(
+        owners.setdefault((session.public_ip, abi.public_port(session), key.proto), set()).add(
             (key.inside_ip, key.inside_port)
         )
         references[session.port_index] += 1
