@@ -20,7 +20,7 @@ PROGRAM = """
 #include <uapi/linux/bpf.h>
 #include <uapi/linux/pkt_cls.h>
 struct key { __u32 a, b, c, d; };
-struct value { __u64 words[9]; };
+struct value { __u64 words[8]; };
 BPF_HASH(sessions, struct key, struct value, 100000);
 BPF_HASH(small, __u32, __u64, 4);
 BPF_LPM_TRIE(trie, struct key, __u32, 64);
