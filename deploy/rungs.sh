@@ -62,6 +62,7 @@ run_ladder() {
     tests bpf 120 "${all[@]}"
     tests netns "$([ "${1:-}" = --all ] && echo 3600 || echo 360)" "${all[@]}"
     if compgen -G 'tests/compliance/test_*.py' >/dev/null; then tests compliance 180 "${all[@]}"; fi
+    tests cases 150
     tests packaging 90
     if has_bench; then tests bench 60; fi
     summary $((SECONDS - start))

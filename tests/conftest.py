@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 
-RUNGS = ("unit", "property", "bpf", "netns", "compliance", "bench", "packaging")
+RUNGS = ("unit", "property", "bpf", "netns", "compliance", "cases", "bench", "packaging")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`--all` runs the large matrices whole (deploy/dev.sh test --all)."""
     parser.addoption("--all", action="store_true", dest="run_all", help="run the large matrices whole")
+    parser.addoption("--gateway", default="algate", help="who stands in the middle of tests/cases: algate or kernel")
+    parser.addoption("--cases-json", default="", help="write what became of tests/cases to this file")
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m chooses

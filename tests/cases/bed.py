@@ -1,0 +1,171 @@
+"""One gateway for many cases: the lab, captures on both links, what the gateway says of itself.
+
+The law of this file: set-up and observation; dialogues are spoken in dialogue.py, judged in the tests. Options of
+[alg.ftp] are told apart by the outside host's address, so that all of them live on one running gateway.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from algate.alg.control import ControlError
+from algate.cli.capture import Capture
+from algate.cli.gateways import AlgateGateway, Gateway, KernelGateway, PortForward
+from algate.cli.lab import Lab, LabPlan
+from algate.cli.lab_host import Host, call_in
+from algate.cli.wire import Segment, Trace, trace
+
+FTP = 21
+OTHER_FTP = 2121  # a control port by configuration
+# Outside address -> keys of [alg.ftp] that hold for dialogues with it; the first has the defaults.
+POLICIES: dict[str, str] = {
+    "default": "",
+    "third-party": 'third_party = ["203.0.113.40/32"]',
+    "low-ports": "min_port = 20",
+    "deny": 'deny = ["SITE", "DELE"]',
+    "no-tls": 'tls = "refuse"',
+    "short-lines": "max_line = 512",
+    "brief": "expect_timeout = 1",
+}
+ADDRESSES = {name: f"203.0.113.{10 + index}" for index, name in enumerate(POLICIES)}
+STRANGER = "203.0.113.40"  # outside too, and nobody's peer
+PLAN = LabPlan(clients=("10.77.0.2", "10.77.0.3"), servers=(*ADDRESSES.values(), STRANGER))
+# Data connections in either direction are the gateway's to allow: without an expectation nothing else goes out.
+ALLOWED = ("tcp/21", "tcp/2121")
+LEAST = 0.4  # s after which a connection that must not come isn't waited for
+
+
+def configuration() -> str:
+    """The file for algate."""
+    text = f"[firewall]\nallow_out = {list(ALLOWED)}\n[metrics]\nlisten = ''\n[alg.ftp]\nports = [{FTP}, {OTHER_FTP}]\n"
+    for name, keys in POLICIES.items():
+        for whom in ("server", "client"):
+            text += f'[[alg.ftp.rule]]\n{whom} = "{ADDRESSES[name]}"\n{keys}\n' if keys else ""
+    return text
+
+
+class Kernel(KernelGateway):
+    """nft masquerade with nf_nat_ftp under the same firewall: new connections must be allowed or expected."""
+
+    def _rules(self) -> str:
+        ports = ", ".join(word.partition("/")[2] for word in ALLOWED)
+        text = super()._rules().replace("tcp dport 21 ct helper", f"tcp dport {{ {FTP}, {OTHER_FTP} }} ct helper")
+        return text.replace(
+            "ct status dnat accept",
+            f'ct status dnat accept\n    iifname "lan0" ct state new tcp dport != {{ {ports} }} drop',
+        )
+
+
+class Bed:
+    """A running gateway and its witnesses. `algate`: it can be asked. `patience`: s that a peer may take."""
+
+    def __init__(self, name: str, *, config: str = "") -> None:
+        self.name = name
+        self.algate = name == "algate"
+        self.patience = 8.0 if self.algate else 1.5
+        self.config = config
+        self.events: list[dict[str, Any]] = []
+        self._stack = contextlib.ExitStack()
+        self._seen: tuple[list[Segment], list[Segment]] = ([], [])
+
+    def __enter__(self) -> Bed:
+        try:
+            self._open()
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def _open(self) -> None:
+        self.lab = self._stack.enter_context(Lab(PLAN))
+        forwards = (PortForward(FTP, f"{self.lab.client.address}:{FTP}"),)
+        config = self.config or configuration()
+        made: Gateway = AlgateGateway(self.lab, forwards, config=config) if self.algate else Kernel(self.lab, forwards)
+        self.gateway = self._stack.enter_context(made)
+        watched = (FTP, OTHER_FTP)
+        self._inside = self._stack.enter_context(Capture(self.lab.hosts["switch"], "p0", control_ports=watched))
+        self._outside = self._stack.enter_context(
+            Capture(self.lab.server, control_ports=watched, forbidden=(PLAN.inside,))
+        )
+        if self.algate:
+            threading.Thread(target=self._follow, daemon=True).start()
+            self.until(lambda: self._subscribed())
+
+    # -- what the gateway says -----------------------------------------------------------------------------------------
+
+    def _follow(self) -> None:
+        with contextlib.suppress(ControlError, OSError):
+            for row in self.gateway.tell("follow"):
+                self.events.append(row)
+
+    def _subscribed(self) -> bool:
+        """Something happens until the follower has heard of it."""
+        with self.lab.client.socket() as sock:
+            sock.settimeout(self.patience)
+            with contextlib.suppress(OSError):
+                sock.connect((ADDRESSES["default"], FTP))
+        with listener(self.lab.server, ADDRESSES["default"], FTP) as ear, self.lab.client.socket() as sock:
+            ear.settimeout(self.patience)
+            sock.connect((ADDRESSES["default"], FTP))
+            with ear.accept()[0] as other:
+                other.sendall(b"\x16\x03\x01\r\n")  # no FTP: the helper says so
+                sock.settimeout(self.patience)
+                sock.recv(1)
+        time.sleep(0.02)
+        return bool(self.events)
+
+    def stats(self) -> dict[str, float]:
+        """algate's counters; nothing of the kernel's."""
+        return dict(self.gateway.ask("stats")) if self.algate else {}
+
+    def dropped(self, reason: str) -> float:
+        """How many packets algate has dropped for that reason."""
+        return self.stats().get(f'algate_drops_total{{reason="{reason}"}}', 0.0)
+
+    def expectations(self) -> list[dict[str, Any]]:
+        """Live ones: algate's rows; of the kernel one row a line of its table."""
+        if self.algate:
+            return [row for row in self.gateway.ask("expectations") if row["state"] in ("pending", "open")]
+        text = call_in(self.lab.gw.netns, lambda: Path("/proc/thread-self/net/nf_conntrack_expect").read_text())
+        return [{"control": None, "state": "open", "text": line} for line in text.splitlines()]
+
+    # -- what the links show -------------------------------------------------------------------------------------------
+
+    def fresh(self) -> None:
+        """Forget what the links have shown so far."""
+        for capture in (self._inside, self._outside):
+            capture.take(0.0)
+        self._seen = ([], [])
+
+    def links(self, quiet: float = 0.03) -> tuple[Trace, Trace]:
+        """All since `fresh`, inside and outside, once both links are quiet."""
+        for kept, capture in zip(self._seen, (self._inside, self._outside), strict=True):
+            kept += capture.take(quiet)
+        return trace(self._seen[0]), trace(self._seen[1])
+
+    def until(self, true: Any, seconds: float | None = None) -> Any:
+        """The first true answer; AssertionError if none comes in that time (default: patience)."""
+        end = time.monotonic() + (seconds or self.patience)
+        while not (answer := true()):
+            assert time.monotonic() < end, "it does not come"
+            time.sleep(0.01)
+        return answer
+
+
+@contextlib.contextmanager
+def listener(host: Host, ip: str, port: int, backlog: int = 8) -> Iterator[socket.socket]:
+    """A listening socket of a host."""
+    with host.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((ip, port))
+        sock.listen(backlog)
+        yield sock

@@ -1,0 +1,329 @@
+"""A control session whose two ends a test holds: exact bytes, exact chunks, and real data connections beside it.
+
+The law of this file: it speaks and looks; what is right or wrong stands in the tests. An `hear` that gets other bytes
+than wanted fails there and then, since these bytes have left the gateway.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import time
+from collections.abc import Iterator
+from ipaddress import IPv4Network
+from typing import Any, NamedTuple, Self
+
+from algate.cli.judge import private_text
+from algate.cli.lab_host import Host
+from algate.cli.wire import Connection, Peer
+from tests.cases.bed import ADDRESSES, FTP, LEAST, PLAN, STRANGER, Bed, listener
+
+PUBLIC = PLAN.public[0]
+INSIDE = PLAN.clients[0]
+
+
+def six(ip: str, port: int) -> bytes:
+    """h1,h2,h3,h4,p1,p2 (RFC 959 section 4.1.2)."""
+    return f"{ip.replace('.', ',')},{port >> 8},{port & 255}".encode()
+
+
+class Speaker:
+    """One end of a control session."""
+
+    def __init__(self, sock: socket.socket, patience: float) -> None:
+        self.socket = sock
+        self.patience = patience
+        sock.settimeout(patience)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    @property
+    def local(self) -> Peer:
+        return Peer(*self.socket.getsockname())
+
+    @property
+    def remote(self) -> Peer:
+        return Peer(*self.socket.getpeername())
+
+    def say(self, *pieces: bytes, pause: float = 0.0) -> None:
+        """Each piece by a send of its own, `pause` s apart."""
+        for piece in pieces:
+            self.socket.sendall(piece)
+            if pause:
+                time.sleep(pause)
+
+    def hear(self, *wanted: bytes) -> bytes:
+        """The next bytes; AssertionError unless they are one of `wanted` (all of one length if there are several)."""
+        data = self.read(len(wanted[0]))
+        assert data in wanted, f"heard {data!r}, not {wanted[0]!r}"
+        return data
+
+    def read(self, size: int) -> bytes:
+        """The next `size` bytes, or fewer if no more come within patience or before the end."""
+        data, end = b"", time.monotonic() + self.patience
+        while len(data) < size and time.monotonic() < end:
+            self.socket.settimeout(max(0.01, end - time.monotonic()))
+            try:
+                more = self.socket.recv(size - len(data))
+            except TimeoutError:
+                break
+            if not more:
+                break
+            data += more
+        self.socket.settimeout(self.patience)
+        return data
+
+    def line(self) -> bytes:
+        """The next bytes up to and with a LF."""
+        data = b""
+        while not data.endswith(b"\n"):
+            more = self.read(1)
+            assert more, f"no end of line after {data!r}"
+            data += more
+        return data
+
+    def silent(self, seconds: float = 0.15) -> None:
+        """AssertionError if anything comes meanwhile."""
+        ready, _, _ = select.select([self.socket], [], [], seconds)
+        assert not ready, f"heard {self.socket.recv(4096, socket.MSG_PEEK)!r}, wanted nothing"
+
+    def closed(self) -> str:
+        """How the other end ended it: "fin" or "reset". AssertionError if it doesn't."""
+        try:
+            data = self.socket.recv(4096)
+        except ConnectionResetError:
+            return "reset"
+        except TimeoutError:
+            raise AssertionError("the session is not ended") from None
+        assert not data, f"heard {data!r}, wanted an end"
+        return "fin"
+
+
+class Data(NamedTuple):
+    """A data connection that came: the caller's socket and the listener's."""
+
+    caller: socket.socket
+    listener: socket.socket
+
+    def carries(self, content: bytes = b"0123456789" * 100) -> bool:
+        """Whether bytes go through both ways."""
+        for one, other in ((self.caller, self.listener), (self.listener, self.caller)):
+            one.sendall(content)
+            got = b""
+            while len(got) < len(content) and (more := other.recv(65536)):
+                got += more
+            if got != content:
+                return False
+        return True
+
+    def close(self) -> None:
+        for one in self:
+            one.close()
+
+
+class Wire(NamedTuple):
+    """The control session on both links: `up` from the client, `down` from the server."""
+
+    inside: Connection
+    outside: Connection
+
+
+class Dialogue:
+    """A scripted client and a scripted server with the gateway between them.
+
+    `inside`: which of both is the inside host. `policy`: whose address the outside host has (bed.POLICIES).
+    """
+
+    def __init__(
+        self, bed: Bed, inside: str = "client", policy: str = "default", *, client_port: int = 0, index: int = 0,
+        port: int = FTP,
+    ) -> None:  # fmt: skip
+        self.bed = bed
+        self.client_inside = inside == "client"
+        self.inner: Host = bed.lab.clients[index]
+        self.outer: Host = bed.lab.server
+        self.outer_ip = ADDRESSES[policy]
+        self._stack = contextlib.ExitStack()
+        try:
+            self._connect(port, client_port)
+        except BaseException:
+            self._stack.close()
+            raise
+        self.id = self._find_id() if bed.algate else ""
+
+    def _connect(self, port: int, client_port: int) -> None:
+        if self.client_inside:
+            server_host, server_ip, target = self.outer, self.outer_ip, self.outer_ip
+            client_host, client_ip = self.inner, self.inner.address
+        else:
+            server_host, server_ip, target = self.inner, self.inner.address, PUBLIC
+            client_host, client_ip = self.outer, self.outer_ip
+        with listener(server_host, server_ip, port) as ear:
+            ear.settimeout(self.bed.patience)
+            sock = self._stack.enter_context(client_host.socket())
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.settimeout(self.bed.patience)
+            sock.bind((client_ip, client_port))
+            sock.connect((target, port))
+            accepted = self._stack.enter_context(ear.accept()[0])
+        self.client, self.server = Speaker(sock, self.bed.patience), Speaker(accepted, self.bed.patience)
+
+    def _find_id(self) -> str:
+        inner, outer = (self.client, self.server) if self.client_inside else (self.server, self.client)
+        for row in self.bed.gateway.ask("sessions", {"inside": str(inner.local), "outside": str(outer.local)}):
+            if row["alg"]:
+                return str(row["id"])
+        raise AssertionError(f"no control session of {inner.local} with {outer.local}")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    # -- speaking ------------------------------------------------------------------------------------------------------
+
+    def command(self, line: bytes, seen: bytes | None = None) -> None:
+        """The client says a line, the server hears `seen` (default: the same)."""
+        self.client.say(line)
+        self.server.hear(line if seen is None else seen)
+
+    def reply(self, line: bytes, seen: bytes | None = None) -> None:
+        """The server says a line, the client hears `seen` (default: the same)."""
+        self.server.say(line)
+        self.client.hear(line if seen is None else seen)
+
+    def ask(self, command: bytes, reply: bytes) -> None:
+        """Both, unchanged."""
+        self.command(command)
+        self.reply(reply)
+
+    def login(self) -> Self:
+        """Greeting, USER and PASS."""
+        self.reply(b"220 ready\r\n")
+        self.ask(b"USER lab\r\n", b"331 password?\r\n")
+        self.ask(b"PASS secret\r\n", b"230 welcome\r\n")
+        return self
+
+    def alive(self) -> None:
+        """Both streams are in step: one more command and its answer."""
+        self.ask(b"NOOP\r\n", b"200 still here\r\n")
+
+    def port(self, port: int, *, agree: bool = True) -> int:
+        """The inside client's PORT; returns the public port that the server was told."""
+        self.client.say(b"PORT " + six(self.inner.address, port) + b"\r\n")
+        public = self.told(self.server, b"PORT ", b"\r\n")
+        if agree:
+            self.reply(b"200 PORT done\r\n")
+        return public
+
+    def pasv(self, port: int) -> int:
+        """PASV to the inside server, which says 227; returns the public port that the client was told."""
+        self.command(b"PASV\r\n")
+        self.server.say(b"227 Entering Passive Mode (" + six(self.inner.address, port) + b").\r\n")
+        return self.told(self.client, b"227 Entering Passive Mode (", b").\r\n")
+
+    def told(self, hearer: Speaker, before: bytes, after: bytes) -> int:
+        """The public port in the line that is heard next; all other bytes of it must be as given."""
+        line = hearer.line()
+        start = before + PUBLIC.replace(".", ",").encode() + b","
+        assert line.startswith(start) and line.endswith(after), f"heard {line!r}, wanted {start!r}...{after!r}"
+        high, _, low = line[len(start) : len(line) - len(after)].partition(b",")
+        port = int(high) * 256 + int(low)
+        assert line == start + b"%d,%d" % (port >> 8, port & 255) + after, f"heard {line!r}, not canonical"
+        return port
+
+    # -- data connections ----------------------------------------------------------------------------------------------
+
+    def inward(self, public: int, inside: int, source: str = "", seconds: float | None = None) -> Data | None:
+        """The outside host (or another `source` address) calls the public port; the inside host listens at `inside`."""
+        caller = self.outer.socket()
+        caller.bind((source or self.outer_ip, 0))
+        return self._call(caller, (PUBLIC, public), self.inner, self.inner.address, inside, seconds)
+
+    def outward(self, ip: str, port: int, index: int = 0, seconds: float | None = None) -> Data | None:
+        """An inside host calls an outside end point, where the outside host listens."""
+        caller = self.bed.lab.clients[index].socket()
+        return self._call(caller, (ip, port), self.outer, ip, port, seconds)
+
+    def _call(
+        self, caller: socket.socket, to: tuple[str, int], host: Host, ip: str, port: int, seconds: float | None
+    ) -> Data | None:
+        with listener(host, ip, port) as ear:
+            caller.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                caller.connect(to)
+            ready, _, _ = select.select([ear], [], [], self.bed.patience if seconds is None else seconds)
+            if not ready:
+                caller.close()
+                return None
+            accepted, _ = ear.accept()
+        for one in (caller, accepted):
+            one.settimeout(self.bed.patience)
+            self._stack.enter_context(one)
+        return Data(caller, accepted)
+
+    def comes_in(self, public: int, inside: int) -> Data:
+        """The peer gets through."""
+        made = self.inward(public, inside)
+        assert made is not None and made.carries(), f"the peer does not get from {PUBLIC}:{public} to port {inside}"
+        return made
+
+    def goes_out(self, ip: str, port: int) -> Data:
+        """The inside host gets through."""
+        made = self.outward(ip, port)
+        assert made is not None and made.carries(), f"the inside host does not get to {ip}:{port}"
+        return made
+
+    def shut_in(self, public: int, inside: int, *sources: str) -> None:
+        """Neither the peer nor a stranger (or none of `sources`) gets through; no SYN of theirs is seen inside."""
+        for source in sources or (self.outer_ip, STRANGER):
+            assert self.inward(public, inside, source, LEAST) is None, f"{source} gets in by port {public}"
+
+    def shut_out(self, ip: str, port: int) -> None:
+        """The inside host doesn't get through."""
+        assert self.outward(ip, port, seconds=LEAST) is None, f"the inside host gets to {ip}:{port}"
+
+    # -- observing -----------------------------------------------------------------------------------------------------
+
+    def expectations(self) -> list[dict[str, Any]]:
+        """Live expectations of this control session (of the kernel: all)."""
+        return [row for row in self.bed.expectations() if row["control"] in (self.id, None)]
+
+    def told_reason(self, event: str, reason: str = "") -> None:
+        """algate tells of that event of this session; nobody else can."""
+        if self.bed.algate:
+            self.bed.until(lambda: [one for one in self.told_events(event) if reason in ("", one["reason"])])
+
+    def told_events(self, event: str) -> list[dict[str, Any]]:
+        """Events of this session by that name so far."""
+        return [one for one in list(self.bed.events) if one["control"] == self.id and one["event"] == event]
+
+    def wire(self, quiet: float = 0.03) -> Wire:
+        """The session on both links since the test began."""
+        inside, outside = self.bed.links(quiet)
+        client, server = self.client, self.server
+        ends = ((client.local, client.remote), (server.remote, server.local))
+        wanted = ends if self.client_inside else ends[::-1]
+        found = []
+        for link, (one, other) in zip((inside, outside), wanted, strict=True):
+            found += [c for c in link.connections if (c.client, c.server) == (one, other)][-1:]
+        assert len(found) == 2, f"the control session is not on both links: {wanted}"
+        return Wire(*found)
+
+    def nothing_private(self) -> None:
+        """No segment outside carries an inside address, in a header or in the control text."""
+        network = IPv4Network(PLAN.inside)
+        _, outside = self.bed.links()
+        for segment in outside.segments:
+            texts = private_text(segment.payload, network)
+            assert not texts, f"outside: {segment.payload!r}"
+            for peer in (segment.src, segment.dst):
+                assert not peer.ip.startswith(PLAN.inside.rpartition(".")[0] + "."), f"outside: a packet of {peer}"
+
+
+@contextlib.contextmanager
+def dialogue(bed: Bed, inside: str = "client", policy: str = "default", **more: Any) -> Iterator[Dialogue]:
+    """A logged-in dialogue."""
+    with Dialogue(bed, inside, policy, **more) as made:
+        yield made.login()

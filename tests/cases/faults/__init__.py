@@ -1,0 +1,59 @@
+"""Planted faults: for each case a small change of the source under which its tests must fail.
+
+The law of this package: tables of changes, and the one command that tries them (`python -m tests.cases.faults`). A
+change whose text isn't in the source any more is an error, which the unit rung notices without running anything.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parents[3]
+SHOWN = Path(__file__).with_name("shown.txt")
+
+
+class Fault(NamedTuple):
+    """Replace `old` (which stands in `file` exactly once) by `new`; tests of every case in `cases` must then fail.
+
+    `fails_when` ends the sentence "fails when ...".
+    """
+
+    cases: tuple[int, ...]
+    fails_when: str
+    file: str
+    old: str
+    new: str
+
+    @property
+    def digest(self) -> str:
+        """Of the change alone: what was shown holds as long as the change is the same."""
+        return hashlib.sha256("\0".join((self.file, self.old, self.new)).encode()).hexdigest()[:12]
+
+    def apply(self, root: Path) -> None:
+        """Change the tree at `root`. Raises ValueError if the text doesn't stand there exactly once."""
+        path = root / self.file
+        text = path.read_text() if path.exists() else ""
+        if text.count(self.old) != 1:
+            raise ValueError(f"{self.file}: {self.old!r} stands there {text.count(self.old)} times, wanted once")
+        path.write_text(text.replace(self.old, self.new))
+
+
+def faults() -> tuple[Fault, ...]:
+    """All of them."""
+    from tests.cases.faults import first, second
+
+    return (*first.FAULTS, *second.FAULTS)
+
+
+def shown() -> dict[int, str]:
+    """Case -> digest of the fault that was seen to make it fail."""
+    pairs = (line.split() for line in SHOWN.read_text().splitlines() if line.strip())
+    return {int(number): digest for number, digest in pairs}
+
+
+def fault_of(number: int) -> str:
+    """What the table says: the first fault of that case that was tried as it stands now."""
+    known = shown().get(number, "")
+    return next((one.fails_when for one in faults() if number in one.cases and one.digest == known), "not shown yet")
