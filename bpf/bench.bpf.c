@@ -5,6 +5,8 @@
  * `generate` runs as a live-frame test-run and writes every header byte each time, for a page comes back as the path left
  * it. The sinks count what arrives and learn under which public end point; they answer TCP in the hosts' names, so that
  * no socket limits a rate. `forward` and `refuse` are the bounds: XDP forwarding without NAT, and no forwarding at all.
+ * `replay_tc` and `replay_xdp` give the program under test the same packet at each turn of a repeated test-run, which
+ * alone would hand it its own output.
  */
 #include <uapi/linux/bpf.h>
 #include <uapi/linux/if_ether.h>
@@ -17,6 +19,7 @@
 #define MAGIC 0x616c6774
 #define SPINS 7000 /* rounds of waiting, twice 20 to 40 ns each; the verifier allows 8,192 jumps in a row */
 #define FRAME 60
+#define REPLAY_WORDS 10 /* 80 bytes: all that a gateway writes into */
 #define CLIENT_ISN 0x10000000
 #define SERVER_ISN 0x50000000
 
@@ -56,6 +59,22 @@ struct seen {
     u16 pad;
 };
 
+/* How one packet of a replay differs from the one before. */
+enum vary {
+    VARY_NOTHING = 0,
+    VARY_SOURCE = 1,      /* source ports count up */
+    VARY_DESTINATION = 2, /* both ports count up */
+};
+
+/* The packet that is put back before each run: its first `words` times 8 bytes. */
+struct replay {
+    u64 words[REPLAY_WORDS];
+    u64 run; /* how many there were */
+    u32 vary;
+    u16 source; /* ports of the first run, host order */
+    u16 destination;
+};
+
 struct mark {
     u32 magic;
     u32 flow;
@@ -72,6 +91,9 @@ struct frame {
 
 BPF_ARRAY(orders, struct order, 1);
 BPF_DEVMAP(links, 2); /* 0: the client's device, 1: the server's, each in its own namespace */
+BPF_ARRAY(replays, struct replay, 1);
+BPF_PROG_ARRAY(tc_under_test, 1);
+BPF_PROG_ARRAY(xdp_under_test, 1);
 BPF_ARRAY(learned, struct seen, MAX_FLOWS);
 /* Rows: 0 frames out, 1 frames in, 2 refused at the floor, 3 TCP sessions ended. */
 BPF_PERCPU_ARRAY(arrived, u64, 8);
@@ -326,4 +348,51 @@ int forward(struct xdp_md *ctx)
     __builtin_memcpy(eth->h_dest, fib.dmac, 6);
     __builtin_memcpy(eth->h_source, fib.smac, 6);
     return bpf_redirect(fib.ifindex, 0);
+}
+
+static __always_inline bool put_back(void *data, void *data_end)
+{
+    u32 row = 0;
+    struct replay *r = replays.lookup(&row);
+    if (!r || data + sizeof(r->words) > data_end)
+        return false;
+    u64 *to = data;
+#pragma unroll
+    for (int i = 0; i < REPLAY_WORDS; i++)
+        to[i] = r->words[i];
+    u16 *ports = data + ETH_HLEN + 20;
+    u64 run = r->run++;
+    if (r->vary)
+        ports[0] = bpf_htons(r->source + run);
+    if (r->vary == VARY_DESTINATION)
+        ports[1] = bpf_htons(r->destination + run);
+    return true;
+}
+
+int replay_tc(struct __sk_buff *skb)
+{
+    if (!put_back((void *)(long)skb->data, (void *)(long)skb->data_end))
+        return 2;
+    skb->tc_index = 0;
+    skb->mark = 0;
+    tc_under_test.call(skb, 0);
+    return 2;
+}
+
+int replay_xdp(struct xdp_md *ctx)
+{
+    if (put_back((void *)(long)ctx->data, (void *)(long)ctx->data_end))
+        xdp_under_test.call(ctx, 0);
+    return XDP_ABORTED;
+}
+
+/* What replay itself costs. */
+int nothing_tc(struct __sk_buff *skb)
+{
+    return 0;
+}
+
+int nothing_xdp(struct xdp_md *ctx)
+{
+    return XDP_PASS;
 }

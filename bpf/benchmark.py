@@ -17,14 +17,18 @@ from typing import Any
 from algate.bpf import headers, syscall
 from algate.bpf.errors import UNSUPPORTED, AlgateError
 from algate.bpf.tables import U32, PerCpuCounters
-from algate.bpf.testrun import Run, run
+from algate.bpf.testrun import Run, RunResult, SkBuff, XdpMd, run
 
 SOURCE = Path(__file__).parent / "bench.bpf.c"
 CFLAGS = ["-fno-unroll-loops", "-Wno-macro-redefined"]
-XDP_PROGRAMS = ("generate", "sink_outside", "sink_inside", "refuse", "forward")
+XDP_PROGRAMS = ("generate", "sink_outside", "sink_inside", "refuse", "forward", "replay_xdp", "nothing_xdp")
+TC_PROGRAMS = ("replay_tc", "nothing_tc")
 MAX_FLOWS = 1 << 20
 FRAME = 60
+REPLAYED = 80  # bytes that are put back before each run
+VARY_NOTHING, VARY_SOURCE, VARY_BOTH = range(3)  # enum vary
 ROW_OUT, ROW_IN, ROW_REFUSED, ROW_ENDED = range(4)
+_REPLAY = struct.Struct(f"={REPLAYED}sQIHH")
 _ORDER = struct.Struct("=4Q8I2H8s8sII4x")
 
 
@@ -67,11 +71,13 @@ class BenchPrograms:
         with _said() as said:
             try:
                 self._bpf: Any = BPF(text=SOURCE.read_bytes(), cflags=CFLAGS)
-                self.fds = {name: self._bpf.load_func(name.encode(), BPF.XDP).fd for name in XDP_PROGRAMS}
+                kinds = dict.fromkeys(XDP_PROGRAMS, BPF.XDP) | dict.fromkeys(TC_PROGRAMS, BPF.SCHED_CLS)
+                self.fds = {name: self._bpf.load_func(name.encode(), kind).fd for name, kind in kinds.items()}
             except Exception as error:
                 words = (said().strip().splitlines() or [str(error)])[-3:]
                 raise AlgateError(f"the bench's programs don't load: {' / '.join(words)}", UNSUPPORTED) from None
         self._orders: int = self._bpf[b"orders"].map_fd
+        self._replays: int = self._bpf[b"replays"].map_fd
         self._links: int = self._bpf[b"links"].map_fd
         self.arrived = PerCpuCounters(self._bpf[b"arrived"].map_fd)
 
@@ -87,6 +93,18 @@ class BenchPrograms:
         assert raw is not None
         sent, _, _, late, *_ = _ORDER.unpack(raw)
         return sent - first, late
+
+    def replay(self, program: int, frame: bytes, context: SkBuff | XdpMd, repeat: int, vary: int = 0) -> RunResult:
+        """Run a program `repeat` times over the same frame (80 bytes or more): the last run's result, the mean ns.
+
+        `vary`: ports that count up from run to run. Call from the namespace that the context's devices are in. The mean
+        has the cost of putting the frame back in it, which is that of `nothing`.
+        """
+        kind = "xdp" if isinstance(context, XdpMd) else "tc"
+        source, destination = struct.unpack_from("!HH", frame, 34)
+        syscall.update(self._replays, U32.pack(0), _REPLAY.pack(frame[:REPLAYED], 0, vary, source, destination))
+        syscall.update(self._bpf[f"{kind}_under_test".encode()].map_fd, U32.pack(0), U32.pack(program))
+        return run(self.fds[f"replay_{kind}"], frame, context, repeat=repeat)
 
     def counted(self) -> list[int]:
         """Frames that arrived, by row."""

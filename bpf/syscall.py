@@ -60,10 +60,14 @@ class MapInfo:
 
 @dataclass(frozen=True, slots=True)
 class ProgInfo:
+    """What the kernel says of a program. Bytes of machine code (`jited`), of bytecode as verified (`xlated`)."""
+
     type: int
     id: int
     tag: str
     name: str
+    jited: int = 0
+    xlated: int = 0
 
 
 class _MapInfo(ctypes.Structure):
@@ -122,7 +126,8 @@ def map_info(fd: int) -> MapInfo:
 
 def prog_info(fd: int) -> ProgInfo:
     info = _info(fd, _ProgInfo())
-    return ProgInfo(info.type, info.id, bytes(info.tag).hex(), info.name.decode(errors="replace"))
+    name = info.name.decode(errors="replace")
+    return ProgInfo(info.type, info.id, bytes(info.tag).hex(), name, info.jited_prog_len, info.xlated)
 
 
 def _info(fd: int, info: Any) -> Any:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from html import escape
 
-from algate.cli.bench.record import LESS, Record
+from algate.cli.bench.record import LESS, Figure, Record
 from algate.cli.bench.spread import Summary
 
 EIGHTHS = " ▏▎▍▌▋▊▉█"
@@ -35,9 +35,14 @@ def bar(part: float, width: int) -> str:
     return "█" * (eighths // 8) + (EIGHTHS[eighths % 8] if eighths % 8 else "")
 
 
+def shown(record: Record) -> Iterator[tuple[str, Figure]]:
+    """The figures that a chart is drawn of."""
+    return ((key, figure) for key, figure in record.figures.items() if not figure.info)
+
+
 def text_chart(record: Record, width: int = 40) -> Iterator[str]:
     """Lines: a title a figure, under it a bar a gateway with median, least and most."""
-    for key, figure in record.figures.items():
+    for key, figure in shown(record):
         rows = [(name, record.summary(key, name)) for name in record.gateways(key)]
         top = _top(rows)
         yield f"{figure.title}, {figure.unit} ({figure.better} is better)"
@@ -61,7 +66,7 @@ def svg_chart(record: Record, title: str) -> str:
     """All figures one below the other."""
     parts: list[str] = []
     y = 40
-    for key, figure in record.figures.items():
+    for key, figure in shown(record):
         rows = [(name, record.summary(key, name)) for name in record.gateways(key)]
         arrow = "less is better" if figure.better == LESS else "more is better"
         parts.append(f'<text x="10" y="{y}" class="t">{escape(figure.title)}, {escape(figure.unit)} ({arrow})</text>')

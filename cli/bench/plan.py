@@ -12,6 +12,7 @@ from typing import TypeVar
 T = TypeVar("T")
 PACKETS, STREAMS, FTP, TESTRUN, SCALE = "packets", "streams", "ftp", "testrun", "scale"
 GROUPS = {
+    TESTRUN: "ns per packet of each path, by test-run",
     PACKETS: "cost per packet of established sessions",
     STREAMS: "bulk TCP, latency, start to ready",
     FTP: "FTP sessions/s, delay of an exchange, capacity of the helper",

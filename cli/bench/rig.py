@@ -1,0 +1,187 @@
+"""A gateway that is loaded but attached to nothing, in a lab's gateway namespace, for test-runs packet by packet.
+
+The law of this file: it loads, configures as the shipped example says, opens sessions and runs programs; which path is
+measured, and what it is called, is decided elsewhere.
+"""
+
+from __future__ import annotations
+
+import secrets
+from functools import partial
+from ipaddress import IPv4Address
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from algate.alg import config, netlink, registry
+from algate.alg.digest import digest
+from algate.alg.listing import now_tick
+from algate.alg.settings import public_addresses, write_config, write_services
+from algate.bpf import abi, testrun
+from algate.bpf.benchmark import BenchPrograms
+from algate.bpf.loader import XDP_PROGRAMS, Gateway
+from algate.bpf.syscall import ProgInfo, prog_info
+from algate.bpf.testrun import RunResult, SkBuff, XdpMd
+from algate.cli.bench import frames
+from algate.cli.bench.contenders import example_config
+from algate.cli.bench.frames import Way
+from algate.cli.lab import LAN_DEVICE, WAN_DEVICE, Lab, ip
+from algate.cli.lab_host import LabError, call_in
+
+REDIRECT, OK = 7, 0
+RING_PAGES = 256
+MAX_SESSIONS = 131_072
+HOST_MAC, ROUTER_MAC = bytes.fromhex("020000000102"), bytes.fromhex("020000000202")
+ISN = {abi.Direction.OUT: 1000, abi.Direction.IN: 5000}
+WANTED = {True: 4, False: REDIRECT}  # XDP_REDIRECT, TC_ACT_REDIRECT
+
+
+class BenchRig:
+    """`with BenchRig(lab, programs) as rig:` a gateway with empty maps, whose pins vanish with it."""
+
+    def __init__(self, lab: Lab, programs: BenchPrograms) -> None:
+        self.lab, self.programs = lab, programs
+        self.pins = Path("/sys/fs/bpf") / f"ag-{secrets.token_hex(4)}"
+
+    def __enter__(self) -> Self:
+        self.lab.undo(["rm", "-rf", str(self.pins)])
+        self.pins.mkdir()
+        try:
+            call_in(self.lab.gw.netns, self._set_up)
+        except BaseException:
+            self._clear()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.gateway.close()
+        self._clear()
+
+    def _clear(self) -> None:
+        for pin in self.pins.iterdir():
+            pin.unlink()
+        self.pins.rmdir()
+
+    def _set_up(self) -> None:
+        path = self.lab.folder / "rig.toml"
+        path.write_text(example_config())
+        configured = config.load(path)
+        lan, wan = netlink.find_device(LAN_DEVICE), netlink.find_device(WAN_DEVICE)
+        if lan is None or wan is None:
+            raise LabError("the lab's gateway has lost a device")
+        self.lan, self.wan = lan, wan
+        addresses = public_addresses(configured, wan)
+        self.public = str(addresses[0])
+        self.gateway = Gateway(self.pins, MAX_SESSIONS, len(addresses))
+        self.gateway.install_stages()
+        self.gateway.open_ring(lambda cpu, sample: None, lambda count: None, RING_PAGES)
+        self.secret = write_config(self.gateway, configured, [lan], wan, addresses, lan.index)
+        write_services(self.gateway, configured, registry.discover())
+        self.beat()
+
+    def beat(self) -> None:
+        """The helper's sign of life, and room in its ring."""
+        self.gateway.heartbeat.put(0, now_tick())
+        self.gateway.drain()
+
+    def outward(self, port: int, remote_port: int, *, host: int = 0) -> Way:
+        """From inside host number `host`."""
+        inside = str(IPv4Address(self.lab.plan.clients[0]) + host)
+        return Way(inside, port, self.lab.plan.servers[0], remote_port, HOST_MAC, self.lan.mac)
+
+    def inward(self, remote_port: int, public_port: int) -> Way:
+        return Way(self.lab.plan.servers[0], remote_port, self.public, public_port, ROUTER_MAC, self.wan.mac)
+
+    def unmapped(self, remote_port: int, port: int) -> Way:
+        """What `inward` would be without NAT: to the inside host."""
+        server, client = self.lab.plan.servers[0], self.lab.plan.clients[0]
+        return Way(server, remote_port, client, port, ROUTER_MAC, self.wan.mac)
+
+    def context(self, program: str, frame: bytes) -> SkBuff | XdpMd:
+        """Of a frame that came by the device that `program` sits on."""
+        index = self.lan.index if program.endswith("lan") else self.wan.index
+        if program in XDP_PROGRAMS or program == "forward":
+            return testrun.xdp_context(len(frame), ingress_ifindex=index)
+        return testrun.skb_context(ifindex=index, ingress_ifindex=index)
+
+    def once(self, program: str, frame: bytes, wanted: int = REDIRECT) -> None:
+        """One run that must end in `wanted`. LabError if it doesn't."""
+        fd, context = self.gateway.fds[program], self.context(program, frame)
+        got = call_in(self.lab.gw.netns, lambda: testrun.run(fd, frame, context).value)
+        if got != wanted:
+            raise LabError(f"{program} gave {got} where {wanted} was expected: the bench's paths are out of date")
+
+    def repeated(self, fd: int, frame: bytes, context: SkBuff | XdpMd, repeat: int, vary: int = 0) -> RunResult:
+        """The frame again and again through a program."""
+        return call_in(
+            self.lab.gw.netns, partial(self.programs.replay, fd, frame, context, repeat, vary)
+        )  # fmt: skip
+
+    def open(self, proto: int, port: int, remote_port: int) -> abi.Session:
+        """An established session of inside host 0."""
+        out, into = self.outward(port, remote_port), self.inward(remote_port, port)
+        if proto == frames.UDP:
+            self.once("tc_lan", frames.udp(out, bytes(22)))
+            self.once("tc_wan_in", frames.udp(into, bytes(22)))
+        else:
+            a, b = ISN[abi.Direction.OUT], ISN[abi.Direction.IN]
+            self.once("tc_lan", frames.tcp(out, b"", frames.SYN, a - 1, 0))
+            self.once("tc_wan_in", frames.tcp(into, b"", frames.SYN_ACK, b - 1, a))
+            self.once("tc_lan", frames.tcp(out, b"", frames.ACK, a, b))
+        session = self.gateway.sessions[self.key(proto, port, remote_port)]
+        if abi.be16(session.public_port) != port:
+            raise LabError(f"the rig's port {port} was not kept: the bench's paths are out of date")
+        return session
+
+    def key(self, proto: int, port: int, remote_port: int) -> abi.SessionKey:
+        plan = self.lab.plan
+        return abi.SessionKey(
+            inside_ip=abi.ip_to_be32(plan.clients[0]), remote_ip=abi.ip_to_be32(plan.servers[0]),
+            inside_port=abi.be16(port), remote_port=abi.be16(remote_port), proto=proto,
+        )  # fmt: skip
+
+    def decide(self, identity: int, seq: int, load: bytes) -> None:
+        """As the helper writes it: this outbound payload may pass."""
+        key = abi.DecisionKey(id=identity, seq=seq, size=len(load), dir=abi.Direction.OUT)
+        self.gateway.decisions.put(key, abi.Decision(digest=digest(self.secret, load), verdict=abi.Verdict.PASS))
+
+    def adjust(self, identity: int, key: abi.SessionKey, growth: int) -> None:
+        """As the helper writes it: the first outbound line left `growth` bytes longer."""
+        record = abi.Adjust(id=identity, decided=(ISN[abi.Direction.OUT] + 100, ISN[abi.Direction.IN]))
+        record.count[abi.Direction.OUT] = 1
+        start = ISN[abi.Direction.OUT] + 20
+        record.at[0] = abi.Correction(start=start, end=start + 20, before=0, after=growth)
+        self.gateway.adjusts.put(key, record)
+
+    def expect(self, control: abi.Session, key: abi.SessionKey, first_port: int, count: int) -> None:
+        """`count` open expectations of inside host 0 towards the server's ports from `first_port` on."""
+        made = []
+        for number in range(count):
+            place = abi.ExpectationKey(
+                from_=key.inside_ip, to=key.remote_ip, to_port=abi.be16(first_port + number), proto=frames.TCP,
+                dir=abi.Direction.OUT,
+            )  # fmt: skip
+            value = abi.Expectation(
+                id=1 + number, control_id=control.id, control_key=key, state=abi.ExpectationState.OPEN, alg=control.alg,
+                expires=(now_tick() + 100_000) % 2**32,
+            )  # fmt: skip
+            made.append((place, value))
+        self.gateway.expectations.put_many(made)
+
+    def sizes(self) -> dict[str, ProgInfo]:
+        """Of every program of the gateway."""
+        return {name: prog_info(fd) for name, fd in self.gateway.fds.items()}
+
+
+def name_neighbours(lab: Lab, hosts: int) -> None:
+    """Neighbours that never expire, for inside hosts and the next hop; and forwarding on."""
+    first = IPv4Address(lab.plan.clients[0])
+    lines = [
+        f"neigh replace {first + number} lladdr {HOST_MAC.hex(':')} dev {LAN_DEVICE} nud permanent"
+        for number in range(hosts)
+    ]
+    lines.append(f"neigh replace {lab.plan.next_hop} lladdr {ROUTER_MAC.hex(':')} dev {WAN_DEVICE} nud permanent")
+    ip("\n".join(lines), lab.gw.netns)
+    lab.gw.sysctl("ipv4/ip_forward", "1")
