@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from .effects import Announce, Describe, Effect
+from .effects import Announce, Effect
 from .expectations import Expectations, RefusedError
 from .flow import Flow
 from .limits import Limits
@@ -21,7 +21,6 @@ from .model import (
     Expect,
     Open,
     Pass,
-    Purpose,
     Refuse,
     Replace,
     Reserve,
@@ -134,8 +133,6 @@ class Judgement:
                 self._verdict(flow, action)
             elif isinstance(action, Event):
                 effects.append(Announce(session.info.session, session.control, action))
-            elif isinstance(action, Purpose):
-                effects.append(Describe(session.info.session, session.control, action))
             elif isinstance(action, Reserve):
                 self._reserve(session, flow, action, now, effects, depth)
             elif isinstance(action, Expect):
@@ -180,6 +177,9 @@ class Judgement:
 
     def _expect(self, session: Session, action: Expect, now: float, effects: list[Effect]) -> None:
         try:
+            if not all(flow.started for flow in session.flows):
+                # The other side's word takes another way (FTP-62): nobody will ever agree here.
+                raise RefusedError("one-way")
             self._expectations.expect(session.book, session.info, action, now, effects)
         except RefusedError as refused:
             reason = str(refused)

@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from algate.alg.model import (
     Action,
     Address,
-    Audience,
     Bypass,
     Control,
     Conversation,
@@ -21,7 +20,6 @@ from algate.alg.model import (
     Open,
     Pass,
     ProtocolPlugin,
-    Purpose,
     Refuse,
     Replace,
     Reserve,
@@ -34,7 +32,6 @@ from algate.alg.model import (
 __all__ = [
     "Action",
     "Address",
-    "Audience",
     "Bypass",
     "Control",
     "Conversation",
@@ -45,7 +42,6 @@ __all__ = [
     "Open",
     "Pass",
     "ProtocolPlugin",
-    "Purpose",
     "Refuse",
     "Replace",
     "Reserve",

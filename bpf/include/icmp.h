@@ -23,7 +23,7 @@ static __always_inline int parse_quote(struct __sk_buff *skb, const struct packe
     q->l4 = q->at + ip.ihl * 4;
     if (bpf_skb_load_bytes(skb, q->l4, words, sizeof(words)))
         return -1;
-    if (q->l4 + 8 > ip_at(p) + p->ip_size || bpf_ntohs(ip.frag_off) & IP_OFFSET_MASK)
+    if (q->l4 + 8 > ETH_HEADER + p->ip_size || bpf_ntohs(ip.frag_off) & IP_OFFSET_MASK)
         return -1;
     q->inner.source = ip.saddr;
     q->inner.destination = ip.daddr;
@@ -68,7 +68,7 @@ static __always_inline int restore_quote(struct __sk_buff *skb, const struct pac
     u32 sum_at = q->l4 + sum_offset(q->inner.proto);
     __be16 old_sum = q->inner.sum;
     if (q->inner.proto == IPPROTO_TCP) { /* 16 bytes in: often not quoted */
-        if (sum_at + 2 > ip_at(p) + p->ip_size || bpf_skb_load_bytes(skb, sum_at, &old_sum, 2))
+        if (sum_at + 2 > ETH_HEADER + p->ip_size || bpf_skb_load_bytes(skb, sum_at, &old_sum, 2))
             return 0;
     } else if (q->inner.proto == IPPROTO_UDP && !old_sum) {
         return 0;
@@ -76,15 +76,44 @@ static __always_inline int restore_quote(struct __sk_buff *skb, const struct pac
     return put_quoted(skb, icmp_sum, sum_at, old_sum, csum_apply(old_sum, change), 2);
 }
 
-/* One address of the outer header; ICMP has no pseudo header. */
-static __always_inline int put_outer(struct __sk_buff *skb, const struct packet *p, bool source, __be32 to)
+/* One of the quoted TCP numbers at `at`, back to what its sender wrote; the quoted checksum follows if it is there. */
+static __always_inline int restore_number(struct __sk_buff *skb, const struct packet *p, const struct quote *q,
+                                          const struct adjust *adj, u8 dir, bool seq)
 {
-    __be32 from = source ? p->source : p->destination;
+    u32 at = q->l4 + (seq ? 4 : 8), icmp_sum = p->l4 + 2, sum_at = q->l4 + 16, end = ETH_HEADER + p->ip_size;
+    __be32 was, is;
+    __be16 sum;
+    if (at + 4 > end || bpf_skb_load_bytes(skb, at, &was, sizeof(was)))
+        return 0;
+    is = bpf_htonl(seq ? unshift_ack(adj, dir, bpf_ntohl(was)) : shift_seq(adj, !dir, bpf_ntohl(was)));
+    if (is == was)
+        return 0;
+    if (put_quoted(skb, icmp_sum, at, was, is, 4))
+        return -1;
+    if (sum_at + 2 > end || bpf_skb_load_bytes(skb, sum_at, &sum, sizeof(sum)))
+        return 0;
+    return put_quoted(skb, icmp_sum, sum_at, sum, csum_apply(sum, csum_change4(0, was, is)), 2);
+}
+
+/* The quoted segment of a control session went out by its receiver's count: a host ignores an error about a number that
+ * it never sent (RFC 5927 section 4.1). */
+static __always_inline int restore_numbers(struct __sk_buff *skb, const struct packet *p, const struct quote *q,
+                                           const struct session_key *key, const struct session *s, u8 dir)
+{
+    struct adjust *adj = s->alg ? adjusts.lookup((struct session_key *)key) : 0;
+    if (!adj || adj->id != s->id || q->inner.proto != IPPROTO_TCP)
+        return 0;
+    return restore_number(skb, p, q, adj, dir, true) || restore_number(skb, p, q, adj, dir, false) ? -1 : 0;
+}
+
+/* One address of the outer header; ICMP has no pseudo header. */
+static __always_inline int put_outer(struct __sk_buff *skb, u32 at, __be32 from, __be32 to)
+{
     if (from == to)
         return 0;
-    if (bpf_l3_csum_replace(skb, ip_at(p) + 10, from, to, 4))
+    if (bpf_l3_csum_replace(skb, ETH_HEADER + 10, from, to, 4))
         return -1;
-    return bpf_skb_store_bytes(skb, ip_at(p) + (source ? 12 : 16), &to, 4, BPF_F_RECOMPUTE_CSUM);
+    return bpf_skb_store_bytes(skb, at, &to, 4, BPF_F_RECOMPUTE_CSUM);
 }
 
 /* The ICMP checksum of the whole message, and the header checksum of the quoted packet if it has no options
@@ -141,13 +170,15 @@ static __always_inline int icmp_error_in(struct __sk_buff *skb, const struct con
     struct session *s = sessions.lookup(&key);
     if (!s || s->port_index != index || !session_alive(cfg, s, key.proto, now))
         return drop(DROP_NO_SESSION);
-    if (restore_quote(skb, p, &q, true, key.inside_ip, key.inside_port) || put_outer(skb, p, false, key.inside_ip))
+    if (restore_numbers(skb, p, &q, &key, s, DIR_OUT) ||
+        restore_quote(skb, p, &q, true, key.inside_ip, key.inside_port) ||
+        put_outer(skb, ETH_HEADER + 16, p->destination, key.inside_ip))
         return drop(DROP_REWRITE_FAILED);
     count(COUNT_ICMP_ERRORS, 1);
     if (at == AT_HAIRPIN) { /* its source is our own address now: the stack would refuse it */
         struct next_hop next = {};
         bool forward = route_packet(skb, p, p->source, key.inside_ip, cfg->wan, &next) == ROUTE_FORWARD;
-        return forward ? redirect_to(skb, cfg, p, &next) : drop(DROP_NO_ROUTE);
+        return forward ? redirect_to(skb, &next) : drop(DROP_NO_ROUTE);
     }
     return TC_ACT_OK; /* by the stack: it forwards, decrements the TTL, or answers */
 }
@@ -169,8 +200,9 @@ static __always_inline int icmp_error_out(struct __sk_buff *skb, const struct co
     struct session *s = sessions.lookup(&key);
     if (!s || !session_alive(cfg, s, key.proto, now))
         return local ? TC_ACT_OK : drop(DROP_NO_SESSION);
-    if (restore_quote(skb, p, &q, false, s->public_ip, session_port(s)) ||
-        (public_slot(cfg, p->source) < 0 && put_outer(skb, p, true, s->public_ip)))
+    if (restore_numbers(skb, p, &q, &key, s, DIR_IN) ||
+        restore_quote(skb, p, &q, false, s->public_ip, session_port(s)) ||
+        (public_slot(cfg, p->source) < 0 && put_outer(skb, ETH_HEADER + 12, p->source, s->public_ip)))
         return drop(DROP_REWRITE_FAILED);
     count(COUNT_ICMP_ERRORS, 1);
     return hairpin ? next_stage(skb, STAGE_ICMP, AT_HAIRPIN, DIR_IN) : TC_ACT_OK;

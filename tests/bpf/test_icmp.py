@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 
 from algate.bpf import abi
+from algate.bpf.abi import Direction
 from tests import packets
 from tests.bpf.flows import FLOW, answer, echo_answer, frame_of, open_session, translated
 from tests.bpf.rig import INSIDE, INSIDE_2, OK, PROTOS, PUBLIC, REMOTE, SHOT, TCP, Rig
+from tests.bpf.watched import FIRST, IN, watch
 from tests.packets import GATEWAY_LAN_MAC, GATEWAY_WAN_MAC, LAN_MAC, WAN_MAC, Flow
 
 HOP = "192.0.2.9"  # a router on the way
@@ -134,3 +136,24 @@ def test_quote_cut_at_every_length(rig: Rig) -> None:
             out = rig.wan_in(frame)
             want = packets.icmp_error(FROM_OUTSIDE.to(destination=INSIDE), inside, size=size - 20)
             packets.same(out.data, want, f"quote of {size}")
+
+
+@pytest.mark.parametrize("size", [8, 12, 16, 18, 20, None])
+@pytest.mark.parametrize("side", [Direction.OUT, Direction.IN])
+def test_the_quoted_numbers_of_a_shifted_stream(rig: Rig, side: Direction, size: int | None) -> None:  # FTP-55
+    """A host ignores an error about a number that it never sent (RFC 5927 section 4.1)."""
+    watched = watch(rig)
+    watched.adjust([(FIRST[Direction.OUT], FIRST[Direction.OUT] + 5, 0, 9)], [(FIRST[IN], FIRST[IN] + 7, 0, -3)])
+    back = Direction(1 - side)
+    watched.decide(side, bytes(40), at=60)
+    frame = watched.frame(side, bytes(40), at=60, ack=FIRST[back] + 50)
+    told = watched.send(side, frame).data
+    came = packets.changed(frame, IP_ttl=63)  # a quote has the TTL of where it was made
+    if side == Direction.OUT:
+        out = rig.wan_in(packets.icmp_error(FROM_OUTSIDE, told, 3, 1, size=size))
+        wanted = packets.icmp_error(FROM_OUTSIDE.to(destination=INSIDE), came, 3, 1, size=size)
+    else:
+        error = packets.icmp_error(Flow(INSIDE, 0, REMOTE, 0), told, 3, 1, size=size)
+        out = rig.wan_out(error)
+        wanted = packets.icmp_error(Flow(PUBLIC, 0, REMOTE, 0), came, 3, 1, size=size)
+    packets.same(out.data, wanted)

@@ -10,6 +10,7 @@ import pytest
 from tests.cases.bed import Bed
 from tests.cases.case import CASES, declared
 from tests.cases.report import Book, KernelRun
+from tests.cases.scripted import Stage, staged
 from tests.topology import no_netfilter
 
 BOOK = Book()
@@ -28,6 +29,14 @@ def bed(shared: Bed) -> Bed:
     """The shared gateway, with nothing of other tests on the links."""
     shared.fresh()
     return shared
+
+
+@pytest.fixture(scope="session")
+def stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
+    """The one gateway of this run between links on which scripts write every segment."""
+    with staged(str(request.config.getoption("gateway"))) as made:
+        yield made
+        no_netfilter(made.lab, made.gateway)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -42,7 +42,13 @@ class Wire:
         self.mac = self.socket.getsockname()[4]
         self.ghosts: dict[str, Ghost] = {}
         self.spy: Callable[[bytes], None] | None = None
+        self._watch()
+
+    def _watch(self) -> None:
         asyncio.get_running_loop().add_reader(self.socket, self._read)
+
+    def _unwatch(self) -> None:
+        asyncio.get_running_loop().remove_reader(self.socket)
 
     def _open(self) -> socket.socket:
         sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
@@ -98,7 +104,7 @@ class Wire:
                 ghost.deliver(packet)
 
     def close(self) -> None:
-        asyncio.get_running_loop().remove_reader(self.socket)
+        self._unwatch()
         self.socket.close()
 
 

@@ -13,7 +13,7 @@ from ipaddress import IPv4Address
 ICMP, TCP, UDP, DCCP, GRE, ESP, SCTP = 1, 6, 17, 33, 47, 50, 132
 ECHO_REPLY, UNREACHABLE, QUENCH, ECHO, EXCEEDED, PARAMETER = 0, 3, 4, 8, 11, 12
 PORT_UNREACHABLE, FRAG_NEEDED, PROHIBITED = 3, 4, 13
-FLAGS = "FSRPAU"
+FLAGS = "FSRPAUEC"
 ERRORS = (UNREACHABLE, QUENCH, EXCEEDED, PARAMETER)
 
 
@@ -86,12 +86,16 @@ def tcp(
     data: bytes = b"",
     head: Ip | None = None,
     options: bytes = b"",
+    window: int = 8192,
+    urgent: int = 0,
+    bad_sum: bool = False,
 ) -> bytes:
-    """A TCP segment; `options` a multiple of 4 bytes."""
+    """A TCP segment; `options` a multiple of 4 bytes, `flags` of FLAGS."""
     bits = sum(1 << FLAGS.index(one) for one in flags)
     offset = (5 + len(options) // 4) << 4
-    raw = struct.pack("!HHIIBBHHH", sport, dport, seq % 2**32, ack % 2**32, offset, bits, 8192, 0, 0) + options + data
-    total = ones(_pseudo(source, destination, TCP, len(raw)) + raw)
+    numbers = (sport, dport, seq % 2**32, ack % 2**32, offset, bits, window, 0, urgent)
+    raw = struct.pack("!HHIIBBHHH", *numbers) + options + data
+    total = ones(_pseudo(source, destination, TCP, len(raw)) + raw) ^ (0x5555 if bad_sum else 0)
     return ip(source, destination, TCP, raw[:16] + struct.pack("!H", total) + raw[18:], head)
 
 
@@ -155,6 +159,9 @@ class Packet:
     mtu: int = 0
     data: bytes = b""
     options: bytes = b""
+    window: int = 0
+    urgent: int = 0
+    gso: int = 0  # size of the segments that this is made of, 0: of one
     quote: Packet | None = None
     wrong: list[str] = field(default_factory=list)
 
@@ -196,7 +203,7 @@ def _transport(p: Packet, load: bytes, *, check: bool) -> None:
         if check and load[6:8] != b"\0\0" and ones(pseudo + load):
             p.wrong.append("UDP")
     elif p.proto == TCP and len(load) >= 20:
-        p.seq, p.ack, words, bits = struct.unpack("!IIBB", load[4:14])
+        p.seq, p.ack, words, bits, p.window, _, p.urgent = struct.unpack("!IIBBHHH", load[4:20])
         p.flags = "".join(one for place, one in enumerate(FLAGS) if bits >> place & 1)
         p.options, p.data = load[20 : (words >> 4) * 4], load[(words >> 4) * 4 :]
         if check and ones(pseudo + load):
