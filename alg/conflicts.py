@@ -34,12 +34,24 @@ def _devices(config: Config) -> list[Problem]:
 
 
 def _command_lists(config: Config) -> list[Problem]:
-    """A command is either denied or allowed."""
+    """A command is either denied or allowed, also where a rule changes one of the lists alone."""
     found = []
     for name, policy in config.alg.protocols.items():
-        both = set(policy.deny) & set(policy.allow) if isinstance(policy, FtpPolicy) else set()
+        if not isinstance(policy, FtpPolicy):
+            continue
+        told = f"alg.{name}"
+        both = set(policy.deny) & set(policy.allow)
         if both:
-            found.append(Problem(f"alg.{name}.deny", f"{', '.join(sorted(both))} is in alg.{name}.allow too"))
+            found.append(Problem(f"{told}.deny", f"{', '.join(sorted(both))} is in {told}.allow too"))
+        for number, rule in enumerate(policy.rules):
+            changed = dict(rule.changes)
+            given = [key for key in ("deny", "allow") if key in changed]
+            lists = {key: set(changed.get(key, getattr(policy, key))) for key in ("deny", "allow")}
+            if given and lists["deny"] & lists["allow"] and not (len(given) == 1 and both):
+                home = {key: f"{told}.rule[{number}]" if key in given else told for key in lists}
+                words = ", ".join(sorted(lists["deny"] & lists["allow"]))
+                other = "deny" if given == ["allow"] else "allow"
+                found.append(Problem(f"{told}.rule[{number}].{given[0]}", f"{words} is in {home[other]}.{other} too"))
     return found
 
 

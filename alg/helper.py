@@ -71,9 +71,10 @@ class Helper:
         info = self._infos.get(control.id)
         plugin = self._plugins.get(info.alg) if info else None
         policy = self.config.alg.protocols.get(plugin.name) if plugin else None
-        if plugin is None or policy is None or not policy.enabled:
+        if plugin is None or policy is None:
             return None
-        return plugin.open(control, policy.resolve(control.ip(Side.CLIENT), control.ip(Side.SERVER)))
+        resolved = policy.resolve(control.ip(Side.CLIENT), control.ip(Side.SERVER))
+        return plugin.open(control, resolved) if policy.enabled and resolved.enabled else None
 
     def _announce(self, announced: Announce) -> None:
         info = self._infos.get(announced.session)

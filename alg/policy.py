@@ -66,7 +66,10 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class FtpPolicy(Policy):
-    """[alg.ftp]. `tls`: what AUTH gets; `tls_passive_ports`: the gate for FTPS data, None: shut."""
+    """[alg.ftp]. `tls`: what AUTH gets; `tls_passive_ports`: the gate for FTPS data, None: shut.
+
+    `low_ports` may be named although below `min_port`. `strict_lines`: only CR LF ends a line that opens anything.
+    """
 
     enabled: bool = option(True, boolean)
     ports: tuple[int, ...] = option((21,), read_ports)
@@ -79,6 +82,9 @@ class FtpPolicy(Policy):
     allow: tuple[str, ...] = option((), list_of(command_word))
     read_only: bool = option(False, boolean)
     anonymous_only: bool = option(False, boolean)
+    low_ports: tuple[int, ...] = option((), list_of(integer(1, 65535), 1024))
+    strict_lines: bool = option(False, boolean)
+    lprt: str = option("pass", one_of("pass", "refuse"))
     max_line: int = option(4096, integer(64, 65536))
     commands_per_second: float = option(0.0, seconds(0, 1_000_000))
 

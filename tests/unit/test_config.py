@@ -136,6 +136,17 @@ def test_it_is_frozen() -> None:
         ("[alg.ftp]\nports = [0]", "alg.ftp.ports[0]", "0 is not between 1 and 65535"),
         ("[alg.ftp]\ndeny = ['A B']", "alg.ftp.deny[0]", "'A B' is no command"),
         ("[alg.ftp]\ndeny = ['DELE']\nallow = ['dele']", "alg.ftp.deny", "DELE is in alg.ftp.allow too"),
+        (
+            "[alg.ftp]\ndeny = ['DELE']\n[[alg.ftp.rule]]\nclient = '10.0.0.0/8'\nallow = ['DELE']",
+            "alg.ftp.rule[0].allow", "DELE is in alg.ftp.deny too",
+        ),
+        (
+            "[[alg.ftp.rule]]\nclient = '10.0.0.0/8'\nallow = ['DELE']\ndeny = ['DELE']",
+            "alg.ftp.rule[0].deny", "DELE is in alg.ftp.rule[0].allow too",
+        ),
+        ("[alg.ftp]\nlow_ports = [0]", "alg.ftp.low_ports[0]", "0 is not between 1 and 65535"),
+        ("[alg.ftp]\nlprt = 'no'", "alg.ftp.lprt", "'no' is not one of pass, refuse"),
+        ("[alg.ftp]\nstrict_line = true", "alg.ftp.strict_line", "unknown key; the nearest is `strict_lines`"),
         ("[alg.ftp]\ntls_passive_ports = '1-9'", "alg.ftp.tls_passive_ports", "is not within 1024 and 65535"),
         ("[[alg.ftp.rule]]\nread_only = true", "alg.ftp.rule[0]", "names neither client nor server"),
         ("[[alg.ftp.rule]]\nclient = '10.0.0.0/8'\nports = [1]", "alg.ftp.rule[0].ports", "set them in [alg.ftp]"),

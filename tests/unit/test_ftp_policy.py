@@ -156,3 +156,36 @@ def test_only_who_asks_for_it_pays_for_reading() -> None:
 def test_read_only_knows_every_writing_command_of_the_rfcs() -> None:
     rfc959 = {b"STOR", b"STOU", b"APPE", b"ALLO", b"RNFR", b"RNTO", b"DELE", b"RMD", b"MKD", b"SITE"}
     assert rfc959 <= WRITING and not WRITING & {b"RETR", b"LIST", b"NLST", b"CWD", b"PORT", b"PASV", b"TYPE", b"REST"}
+
+
+def test_lprt_and_lpsv_get_502_where_that_is_wanted_ftp_22() -> None:
+    for line in (b"LPRT 4,4,10,0,0,5,2,19,137", b"lpsv"):
+        made = stage(FtpPolicy(lprt="refuse"))
+        made.say(CLIENT, line + b"\r\n")
+        assert made.heard[SERVER] == b"" and made.heard[CLIENT].startswith(b"502 algate: ")
+        assert made.reasons("command-refused") == ["rfc1639"]
+        made = stage(FtpPolicy())
+        made.say(CLIENT, line + b"\r\n")
+        assert made.heard[SERVER] == line + b"\r\n" and not made.expectations
+    assert not Gate(FtpPolicy(lprt="refuse")).strict, "nobody relies on it: unreadable lines still pass"
+
+
+@pytest.mark.parametrize(("low", "opens"), [((), False), ((989,), True), ((990,), False)])
+def test_a_port_below_min_port_only_where_it_is_listed_ftp_6(low: tuple[int, ...], opens: bool) -> None:
+    made = stage(FtpPolicy(low_ports=low))
+    made.say(CLIENT, b"PORT 10,0,0,5,3,221\r\n")
+    made.say(SERVER, b"200 ok\r\n")
+    assert bool(made.expectations) is opens
+    assert made.reasons("expectation-refused") == ([] if opens else ["port-too-low"])
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_strict_lines_let_no_bare_lf_open_anything_ftp_15(strict: bool) -> None:
+    made = stage(FtpPolicy(strict_lines=strict))
+    made.say(CLIENT, b"PORT 10,0,0,5,19,137\n")
+    made.say(SERVER, b"200 ok\r\n")
+    assert bool(made.expectations) is not strict
+    assert made.reasons("violation") == (["bare-lf"] if strict else [])
+    made = stage(FtpPolicy(strict_lines=strict, read_only=True))
+    made.say(CLIENT, b"NOOP\n")
+    assert made.heard[SERVER] == (b"" if strict else b"NOOP\n")

@@ -55,7 +55,7 @@ class Client:
         if line.flaw is not None:
             return self._flawed(line, verb, out)
         argument = line.text[match.end() :] if match else b""
-        if session.gate.strict:
+        if session.gate.refusing:
             refusal = session.gate.refuses(verb, argument) or (TOO_FAST if session.gate.hurries(now) else None)
             if refusal:
                 return self._refuse(line, refusal, _shown(verb, argument), out)

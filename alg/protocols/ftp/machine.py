@@ -33,7 +33,7 @@ class FtpConversation:
         session = Session(control, policy, resumed)
         self._session = session
         self._speakers = (
-            (LineReader(policy.max_line), Client(session)),
+            (LineReader(policy.max_line, strict=policy.strict_lines), Client(session)),
             (LineReader(policy.max_line), Server(session)),
         )
         self._rest: _Rest | None = None

@@ -29,6 +29,12 @@ class Policy(Interface):
     @property
     def anonymous_only(self) -> bool: ...
     @property
+    def low_ports(self) -> tuple[int, ...]: ...
+    @property
+    def strict_lines(self) -> bool: ...
+    @property
+    def lprt(self) -> str: ...
+    @property
     def max_line(self) -> int: ...
     @property
     def commands_per_second(self) -> float: ...
@@ -39,6 +45,7 @@ ALIASES = {b"XCUP": b"CDUP", b"XCWD": b"CWD", b"XMKD": b"MKD", b"XPWD": b"PWD", 
 WRITING = frozenset(
     b"ALLO APPE DELE MFCT MFF MFMT MKD RMD RMDA RNFR RNTO SITE STOR STOU".split()
 )  # SITE: its subcommands change modes and times, and every server has others
+_RFC1639 = frozenset((b"LPRT", b"LPSV"))
 ANONYMOUS = frozenset((b"anonymous", b"ftp"))
 
 
@@ -54,6 +61,7 @@ class Refusal:
 
 DENIED = Refusal("denied-command", b"502 algate: the gateway's policy does not allow this command.")
 READ_ONLY = Refusal("read-only", b"550 algate: the gateway's policy allows reading only.")
+LONG = Refusal("rfc1639", b"502 algate: the gateway does not carry LPRT and LPSV, use EPRT and EPSV.")
 NOT_ANONYMOUS = Refusal("anonymous-only", b"530 algate: the gateway's policy allows anonymous access only.")
 NO_TLS = Refusal("tls-refused", b"534 algate: the gateway's policy does not allow TLS.")
 TOO_FAST = Refusal("command-rate", b"450 algate: too many commands a second, try again later.")
@@ -66,7 +74,10 @@ NOT_FTP = Refusal("not-ftp", b"500 algate: this session does not speak FTP, no d
 class Gate:
     """The commands that one session may say."""
 
-    __slots__ = ("_allow", "_anonymous", "_deny", "_rate", "_read_only", "_refuse_tls", "_spent", "_window", "strict")
+    __slots__ = (
+        "_allow", "_anonymous", "_deny", "_rate", "_read_only", "_refuse_long", "_refuse_tls", "_spent", "_window",
+        "refusing", "strict",
+    )  # fmt: skip
 
     def __init__(self, policy: Policy) -> None:
         self._deny = _verbs(policy.deny)
@@ -74,6 +85,7 @@ class Gate:
         self._read_only = policy.read_only
         self._anonymous = policy.anonymous_only
         self._refuse_tls = policy.tls == "refuse"
+        self._refuse_long = policy.lprt == "refuse"
         self._rate = policy.commands_per_second
         self._window = 0.0
         self._spent = 0.0
@@ -81,12 +93,15 @@ class Gate:
         self.strict = bool(
             self._deny or self._allow or self._read_only or self._anonymous or self._refuse_tls or self._rate
         )
+        self.refusing = self.strict or self._refuse_long
 
     def refuses(self, verb: bytes, argument: bytes) -> Refusal | None:
         """Why a readable command may not pass. `verb` in upper case, `argument` as it stands in the line."""
         verb = ALIASES.get(verb, verb)
         if verb == b"AUTH" and self._refuse_tls:
             return NO_TLS
+        if self._refuse_long and verb in _RFC1639:
+            return LONG
         if verb in self._deny or (self._allow and verb not in self._allow):
             return DENIED
         if self._read_only and verb in WRITING:

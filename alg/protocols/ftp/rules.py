@@ -41,7 +41,7 @@ def plan(control: Control, policy: Policy, speaker: Side, named: Named) -> Plan:
     ip = own if named.ip is None else named.ip
     if inside and ip == control.public.ip:
         ip = own  # the speaker knows its public address (FTP-42, FTP-77); the connection must reach itself all the same
-    if named.port < policy.min_port:
+    if named.port < policy.min_port and named.port not in policy.low_ports:
         return Nothing("port-too-low")
     if ip != own:
         if not _listed(policy, ip):
