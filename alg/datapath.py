@@ -32,9 +32,11 @@ def need_device(name: str) -> Device:
 
 def choose_mode(wanted: str, device: Device) -> tuple[str, str]:
     """("tc", "xdp" or "xdp-generic", why) for one device."""
+    if device.bare:
+        return "tc", "it has no Ethernet header, which the XDP programs expect"
     if wanted != "auto":
         return wanted, "as configured"
-    if device.kind in WITHOUT_NATIVE_XDP or not device.mac:
+    if device.kind in WITHOUT_NATIVE_XDP:
         return "tc", f"native XDP on {device.kind or 'this device'} would cost GSO and GRO"
     driver = Path(f"/sys/class/net/{device.name}/device/driver")
     if driver.exists() and driver.resolve().name == "virtio_net":

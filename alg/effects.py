@@ -13,7 +13,7 @@ import struct
 from typing import NamedTuple
 
 from .corrections import MAX_CORRECTIONS, Correction
-from .model import Control, EndPoint, Event
+from .model import Control, EndPoint, Event, Purpose
 
 OUT, IN = 0, 1  # enum direction
 
@@ -224,6 +224,23 @@ class Announce(NamedTuple):
     event: Event
 
 
+class Describe(NamedTuple):
+    """What the connection of a tag is for, for the audit of transfers."""
+
+    session: int
+    control: Control
+    purpose: Purpose
+
+
+class Admitted(NamedTuple):
+    """The kernel made the session `data` from the expectation of a tag."""
+
+    session: int
+    control: Control
+    tag: int
+    data: SessionInfo
+
+
 class BypassSession(NamedTuple):
     """Nothing is looked at any more. The adjust record with ADJUST_BYPASS was written; `shifted`: it must stay."""
 
@@ -252,6 +269,8 @@ Effect = (
     | KeepHeld
     | DropHeld
     | Announce
+    | Describe
+    | Admitted
     | BypassSession
     | ResetSession
 )

@@ -11,7 +11,7 @@ from __future__ import annotations
 import heapq
 import struct
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from .corrections import MASK, distance
 from .delivery import FORGET_AT, Delivery
@@ -20,6 +20,8 @@ from .effects import (
     TRACK_SYN_IN,
     TRACK_SYN_OUT,
     AdjustRecord,
+    Admitted,
+    Announce,
     Effect,
     Inject,
     Segment,
@@ -45,7 +47,7 @@ from .frames import (
 )
 from .judgement import Judgement, OpenConversation
 from .limits import Limits
-from .model import Pass
+from .model import Action, Audience, Event, Pass
 from .repetition import Repetition
 from .session import KIND, Session, Track
 from .spans import SplitError
@@ -70,11 +72,13 @@ class Engine:
         adjust: Adjust,
         secret: int,
         limits: Limits | None = None,
+        audience: Audience | None = None,
     ) -> None:
         """`track` and `adjust` look the kernel's records up by session; None: there is none (of that session id)."""
         limits = limits or Limits()
         self.counts: Counter[str] = Counter()
         self._limits = limits
+        self._audience = audience
         self._track = track
         self._adjust = adjust
         self._sessions: dict[int, Session] = {}
@@ -142,7 +146,9 @@ class Engine:
         elif self._acceptable(session, flow, checked, 0):
             payload = checked.frame[checked.payload_offset : checked.payload_offset + checked.payload_size]
             actions = self._judgement.ask(session, checked.direction, payload, False, now, effects)
-            if len(actions) == 1 and actions[0] == Pass(len(payload)) and not session.passing:
+            if _lets_all(actions, len(payload)) and not session.passing:
+                for event in actions[:-1]:
+                    effects.append(Announce(info.session, session.control, event))  # type: ignore[arg-type]
                 self._delivery.pass_whole(session, checked, payload, effects)
                 self._arm(session, now + self._limits.idle)
                 return effects
@@ -169,14 +175,16 @@ class Engine:
             self._expectations.open(session.book, whose[1], effects)
         return effects
 
-    def expectation_used(self, expectation: int, now: float) -> list[Effect]:
-        """The kernel admitted the connection (PUNT_EXPECT_USED)."""
+    def expectation_used(self, expectation: int, now: float, data: SessionInfo | None = None) -> list[Effect]:
+        """The kernel admitted the connection (PUNT_EXPECT_USED) as session `data`."""
         effects: list[Effect] = []
         whose = self._expectations.whose(expectation)
         session = self._sessions.get(whose[0]) if whose else None
         if whose is None or session is None:
             self.counts["used-unexpected"] += 1
             return effects
+        if data is not None:
+            effects.append(Admitted(session.info.session, session.control, whose[1], data))
         self._expectations.used(session.book, whose[1], effects)
         self._judgement.outcome(session, whose[1], "used", now, effects)
         return self._conclude(session, now, effects)
@@ -224,7 +232,7 @@ class Engine:
     def _open(
         self, info: SessionInfo, record: AdjustRecord | None, stored: Mapping[int, bytes], effects: list[Effect]
     ) -> Session:
-        session = Session(info)
+        session = Session(info, self._audience)
         self._sessions[info.session] = session
         if record is not None:
             try:
@@ -365,3 +373,12 @@ class Engine:
         self._gone[number] = None
         if len(self._gone) > GONE_MAX:
             del self._gone[next(iter(self._gone))]
+
+
+def _lets_all(actions: Sequence[Action], size: int) -> bool:
+    """Whether a conversation lets all of `size` bytes pass and says nothing else but events."""
+    return (
+        len(actions) > 0
+        and actions[-1] == Pass(size)
+        and (len(actions) == 1 or all(type(action) is Event for action in actions[:-1]))
+    )

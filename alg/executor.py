@@ -34,11 +34,11 @@ NO_IP = bytes(4)
 
 
 class Executor:
-    """Bound to one loaded gateway. `announce` gets every Announce; `outcomes` counts what became of expectations."""
+    """Bound to one loaded gateway. `announce` gets what the audit tells; `outcomes` counts ends of expectations."""
 
     def __init__(
         self, gateway: Gateway, control: Control, ports: KernelPorts, inject: Callable[[bytes], bool],
-        announce: Callable[[fx.Announce], None],
+        announce: Callable[[fx.Announce | fx.Describe | fx.Admitted], None],
     ) -> None:  # fmt: skip
         self._gateway = gateway
         self._control = control
@@ -55,7 +55,8 @@ class Executor:
             fx.DeleteExpectation: self._delete_expectation, fx.ReleasePort: self._release_port,
             fx.PutAdjust: self._put_adjust, fx.PutDecision: self._put_decision, fx.DropDecisions: self._drop_decisions,
             fx.Inject: self._inject_frame, fx.KeepHeld: self._keep_held, fx.DropHeld: self._drop_held,
-            fx.Announce: announce, fx.BypassSession: self._bypass, fx.ResetSession: self._reset,
+            fx.Announce: announce, fx.Describe: announce, fx.Admitted: announce,
+            fx.BypassSession: self._bypass, fx.ResetSession: self._reset,
         }  # fmt: skip
 
     def carry_out(self, effects: list[fx.Effect]) -> None:

@@ -30,6 +30,7 @@ from algate.alg.values import shown
 Network = IPv4Network | IPv6Network
 R = TypeVar("R", bound=Row)
 
+EVENT_NAMES = ("event", "reason")  # of `follow` alone
 NAMES = ("proto", "state", "inside", "outside", "alg", "related_to")
 PROTOS = ("tcp", "udp", "icmp")
 STATES = (*SESSION_STATES, *EXPECTATION_STATES)
@@ -73,6 +74,8 @@ class Filter:
     outside: tuple[Place, ...] = ()
     alg: tuple[str, ...] = ()
     related_to: tuple[str, ...] = ()
+    event: tuple[str, ...] = ()
+    reason: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
         return any(getattr(self, one.name) for one in fields(self))
@@ -84,6 +87,8 @@ class Filter:
             and _among(self.state, getattr(row, "state", None))
             and _among(self.alg, getattr(row, "alg", None) or "none")
             and _among(self.related_to, _parent(row))
+            and (not self.event or _named(self.event, getattr(row, "event", None)))
+            and (not self.reason or _named(self.reason, getattr(row, "reason", None)))
             and (not self.inside or any(place.holds(one) for place in self.inside for one in insides(row)))
             and (not self.outside or any(place.holds(one) for place in self.outside for one in outsides(row)))
         )
@@ -98,7 +103,7 @@ def parse(args: Mapping[str, Any]) -> Filter:
 
     Raises AlgateError (exit code 2) that names the option and what is right.
     """
-    given = {name: _words(name, args.get(name)) for name in NAMES}
+    given = {name: _words(name, args.get(name)) for name in (*NAMES, *EVENT_NAMES)}
     for name, choices in (("proto", PROTOS), ("state", STATES)):
         for word in given[name]:
             if word not in choices:
@@ -111,6 +116,8 @@ def parse(args: Mapping[str, Any]) -> Filter:
         outside=tuple(_place("outside", word) for word in given["outside"]),
         alg=given["alg"],
         related_to=tuple(word.rjust(16, "0") for word in given["related_to"]),
+        event=given["event"],
+        reason=given["reason"],
     )
 
 
@@ -139,6 +146,8 @@ def insides(row: Row) -> tuple[str | None, ...]:
             return (row.to,) if row.public else (row.from_,)
         case ForwardRow():
             return (row.to,)
+        case EventRow():
+            return (str(row.fields.get("inside", "")),)
         case _:
             return ()
 
@@ -154,6 +163,8 @@ def outsides(row: Row) -> tuple[str | None, ...]:
             return (row.from_,) if row.public else (row.to,)
         case ForwardRow():
             return row.from_ or ("any",)
+        case EventRow():
+            return (str(row.fields.get("outside", "")),)
         case _:
             return ()
 
@@ -167,6 +178,11 @@ def _parent(row: Row) -> str | None:
             return row.control
         case _:
             return None
+
+
+def _named(wanted: tuple[str, ...], value: str | None) -> bool:
+    """Whether a name is wanted, by itself, by its first words ("expectation" for "expectation-made"), or by "any"."""
+    return bool(value) and any(word in ("any", value) or str(value).startswith(f"{word}-") for word in wanted)
 
 
 def _among(wanted: tuple[str, ...], value: str | None) -> bool:

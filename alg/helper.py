@@ -13,11 +13,11 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from ipaddress import IPv4Address, ip_address
 
-from algate.alg import punts
+from algate.alg import listing, punts
 from algate.alg.config import Config
-from algate.alg.effects import Announce, Effect, SessionInfo
+from algate.alg.effects import Admitted, Announce, Describe, Effect, SessionInfo
 from algate.alg.engine import Engine
-from algate.alg.events import Events, event_row
+from algate.alg.events import Events, event_row, transfer_row
 from algate.alg.executor import Executor
 from algate.alg.limits import Limits
 from algate.alg.metrics import Metrics
@@ -27,6 +27,7 @@ from algate.alg.punts import Punt
 from algate.alg.refusals import Refusals, unreachable
 from algate.alg.tails import Tails
 from algate.alg.tap import Tap
+from algate.alg.transfers import Transfers
 from algate.bpf import abi, syscall
 from algate.bpf.control import Control as ControlProgram
 from algate.bpf.loader import Gateway
@@ -57,6 +58,7 @@ class Helper:
         self._events = events
         self._infos: dict[int, SessionInfo] = {}
         self.refusals = Refusals()
+        self.transfers = Transfers()
         self.gateway_address: IPv4Address | None = None
         self.tap = Tap()
         self.tails = Tails(self._head_known, self.tap.write)
@@ -64,7 +66,9 @@ class Helper:
         self.room_wanted: Callable[[], None] = lambda: None
         self._without_room: list[bytes] = []
         self.executor = Executor(gateway, control, ports, self.tap.write, self._announce)
-        self.engine = Engine(self._open, ports, self.executor.track, self.executor.adjust, secret, Limits())
+        self.engine = Engine(
+            self._open, ports, self.executor.track, self.executor.adjust, secret, Limits(), events.audience
+        )
 
     def _open(self, control: Control) -> Conversation | None:
         """A conversation of the session's plug-in under the policy for its two ends; None: nobody watches it."""
@@ -76,12 +80,26 @@ class Helper:
         resolved = policy.resolve(control.ip(Side.CLIENT), control.ip(Side.SERVER))
         return plugin.open(control, resolved) if policy.enabled and resolved.enabled else None
 
-    def _announce(self, announced: Announce) -> None:
-        info = self._infos.get(announced.session)
+    def _announce(self, announced: Announce | Describe | Admitted) -> None:
+        if isinstance(announced, Announce):
+            self._events.add(event_row(announced, self._name(announced.session)))
+        elif isinstance(announced, Describe):
+            self.transfers.describe(announced.session, announced.purpose)
+        else:
+            data = announced.data
+            key = punts.pack_key(data.key)
+            self.transfers.admit(announced.session, announced.control, announced.tag, data.session, key)
+
+    def _name(self, session: int) -> str | None:
+        """The plug-in that watches a control session."""
+        info = self._infos.get(session)
         plugin = self._plugins.get(info.alg) if info else None
-        row = event_row(announced, plugin.name if plugin else None)
-        self._events.add(row)
-        log.info("%s %s %s %s %s", row.alg, row.event, row.control, ascii(row.detail)[1:-1], row.reason)
+        return plugin.name if plugin else None
+
+    def look_at_transfers(self) -> None:
+        """Tell of data connections that have ended. Call it now and then; the kernel keeps ended ones for a while."""
+        for one in self.transfers.poll(lambda key: listing.counters(self._gateway, key)):
+            self._events.add(transfer_row(one, self._name(one.session)))
 
     def open_ring(self, pages: int = PAGES) -> list[int]:
         """Open the perf ring; descriptors that become readable when `self.drain` has something to do."""
@@ -152,7 +170,7 @@ class Helper:
         if punt.kind == abi.PuntKind.OPENED:
             return self.engine.opened(punt.info, now())
         if punt.kind == abi.PuntKind.EXPECT_USED:
-            return self.engine.expectation_used(punt.expectation, now())
+            return self.engine.expectation_used(punt.expectation, now(), punt.info)
         if punt.kind == abi.PuntKind.DATA_SYN:
             return self.engine.data_syn(punt.expectation, punt.direction, punt.frame, punt.ip_offset, now())
         self.broken += 1
@@ -169,6 +187,8 @@ class Helper:
         stored = self.executor.stored()
         taken = 0
         for key, value in list(self._gateway.sessions.items()):
+            if value.related and not value.alg:
+                self.transfers.admit(value.related, None, 0, value.id, bytes(key))
             if not value.alg or value.state & 0xFF == abi.SessionState.DEAD:
                 continue
             packed = bytes(key)
@@ -188,6 +208,7 @@ class Helper:
             if value is not None and value.id == number and value.alg:
                 continue
             self.executor.carry_out(self.engine.ended(number, now()))
+            self.transfers.forget(number)
             del self._infos[number]
             self.executor.keys.pop(number, None)
             self.executor.publics.pop(number, None)

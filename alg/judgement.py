@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from .effects import Announce, Effect
+from .effects import Announce, Describe, Effect
 from .expectations import Expectations, RefusedError
 from .flow import Flow
 from .limits import Limits
@@ -21,6 +21,7 @@ from .model import (
     Expect,
     Open,
     Pass,
+    Purpose,
     Refuse,
     Replace,
     Reserve,
@@ -133,6 +134,8 @@ class Judgement:
                 self._verdict(flow, action)
             elif isinstance(action, Event):
                 effects.append(Announce(session.info.session, session.control, action))
+            elif isinstance(action, Purpose):
+                effects.append(Describe(session.info.session, session.control, action))
             elif isinstance(action, Reserve):
                 self._reserve(session, flow, action, now, effects, depth)
             elif isinstance(action, Expect):

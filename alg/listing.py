@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 
 from algate.alg.rows import ExpectationRow, MappingRow, SessionRow, format_id
-from algate.bpf import abi
+from algate.alg.transfers import Counters
+from algate.bpf import abi, syscall
 from algate.bpf.loader import Gateway
 
 TICK = (1 << abi.TICK_SHIFT) / 1e9
@@ -19,6 +20,8 @@ PROTO_NAMES = {6: "tcp", 17: "udp", 1: "icmp"}
 CLASS_NAMES = ("tcp", "udp", "icmp")
 STATE_NAMES = {int(state): state.name.lower().replace("_", "-") for state in abi.SessionState}
 EXPECT_NAMES = {int(state): state.name.lower() for state in abi.ExpectationState}
+_S = abi.SessionState
+RUNNING = (_S.NEW, _S.ESTABLISHED, _S.FIN_IN, _S.FIN_OUT, _S.UNREPLIED, _S.ACTIVE)
 OCCUPIED = (abi.PortKind.MAPPING, abi.PortKind.FORWARD)
 
 
@@ -75,6 +78,19 @@ def session_rows(gateway: Gateway, names: Mapping[int, str]) -> Iterator[Session
             max(0.0, (now_ns - value.id) / 1e9), left, names.get(value.alg),
             format_id(value.related) if value.related else None,
         )  # fmt: skip
+
+
+def counters(gateway: Gateway, key: bytes) -> Counters | None:
+    """What the kernel counted of one session so far, by its packed key."""
+    raw = syscall.lookup(gateway.sessions.fd, key, gateway.sessions.value.size)
+    if raw is None:
+        return None
+    value = abi.Session.unpack(raw)
+    state = value.state & 0xFF
+    made = (value.id >> abi.TICK_SHIFT) % WRAP
+    ended = "" if state in RUNNING else "reset" if state == abi.SessionState.RESET else "closed"
+    octets = (value.bytes[0], value.bytes[1])
+    return Counters(value.id, (value.packets[0], value.packets[1]), octets, elapsed(value.last_seen, made), ended)
 
 
 def mapping_rows(gateway: Gateway) -> Iterator[MappingRow]:

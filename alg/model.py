@@ -43,13 +43,35 @@ class EndPoint(NamedTuple):
         return f"{self.ip}:{self.port}" if self.ip.version == 4 else f"[{self.ip}]:{self.port}"
 
 
+class Audience:
+    """Whether anybody listens to what happens often: an event a command, and what a transfer is called.
+
+    A plug-in asks `hears()` before it makes an event for each command, so that a flood nobody reads costs nothing.
+    `room` events more are wanted for now, `missed` counts those that were not; both are the listener's to set.
+    """
+
+    __slots__ = ("missed", "room")
+
+    def __init__(self, room: int = 0) -> None:
+        self.room = room
+        self.missed = 0
+
+    def hears(self) -> bool:
+        """Whether the next frequent event is wanted; True takes its place."""
+        if self.room > 0:
+            self.room -= 1
+            return True
+        self.missed += 1
+        return False
+
+
 @dataclass(frozen=True, slots=True)
 class Control:
     """A control session as the plug-in may know it.
 
     `inside` is the private end point, `public` what the outside sees in its place, `remote` the outside end point.
     `inside_side` says which of client and server is the inside one. `resumed`: bytes were exchanged before the plug-in
-    began to listen (the helper was started again in the middle).
+    began to listen (the helper was started again in the middle). `audience` None: nobody audits, not even transfers.
     """
 
     id: int
@@ -59,6 +81,7 @@ class Control:
     inside_side: Side
     proto: str = "tcp"
     resumed: bool = False
+    audience: Audience | None = field(default=None, compare=False, repr=False)
 
     def ip(self, side: Side) -> Address:
         """The own address of that side (private for the inside one)."""
@@ -160,6 +183,16 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
+class Purpose:
+    """What the connection expected under a tag carries: `detail` and `fields` go into the event `transfer`, which tells
+    its bytes and duration when it ends. May come before or after the connection; a later one of the tag replaces it."""
+
+    tag: int
+    detail: str
+    fields: tuple[tuple[str, str | int | float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Bypass:
     """From here on this session's bytes, both ways, are not looked at any more."""
 
@@ -174,7 +207,7 @@ class Reset:
 
 
 Verdict = Pass | Replace | Refuse
-Action = Verdict | Reserve | Expect | Open | Withdraw | Event | Bypass | Reset
+Action = Verdict | Reserve | Expect | Open | Withdraw | Event | Purpose | Bypass | Reset
 
 
 class Conversation(Interface):

@@ -27,11 +27,16 @@ HANDLE = 1
 ETH_P_ALL = 3
 XDP_FLAGS_SKB, XDP_FLAGS_DRIVER, XDP_FLAGS_UPDATE_IF_NOEXIST = 2, 4, 1
 FILTER_PREFIX = "algate:"
+ETHERNET, LOOPBACK = 1, 772  # ARPHRD_*: links whose frames begin with an Ethernet header
+BARE = {512: "PPP", 519: "raw IP", 768: "IPIP tunnel", 776: "SIT tunnel", 778: "GRE tunnel", 65534: "no link layer"}
 
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A network device. `mac` empty if it has none. `addresses`: IPv4 with prefix, in the kernel's order."""
+    """A network device. `mac` empty if it has none. `addresses`: IPv4 with prefix, in the kernel's order.
+
+    `bare`: its packets have no link-layer header in front of IP (ppp, tun, tunnels), so it has no neighbours either.
+    """
 
     name: str
     index: int
@@ -40,6 +45,7 @@ class Device:
     up: bool
     kind: str
     addresses: tuple[IPv4Interface, ...]
+    bare: bool = False
 
 
 @contextlib.contextmanager
@@ -64,10 +70,15 @@ def find_device(name: str) -> Device | None:
         link = links[0]
         found = ipr.get_addr(family=2, index=link["index"])
         addresses = tuple(_interface(one) for one in found)
-    mac = bytes.fromhex((link.get_attr("IFLA_ADDRESS") or "").replace(":", ""))
+    link_type = link["ifi_type"]
+    if link_type not in (ETHERNET, LOOPBACK, *BARE):
+        raise AlgateError(f"{name} is a link of type {link_type}, of which algate doesn't know the header: use another")
+    bare = link_type in BARE
+    mac = b"" if bare else bytes.fromhex((link.get_attr("IFLA_ADDRESS") or "").replace(":", ""))
     info = link.get_attr("IFLA_LINKINFO")
     kind = info.get_attr("IFLA_INFO_KIND") if info else ""
-    return Device(name, link["index"], mac, link.get_attr("IFLA_MTU"), bool(link["flags"] & 1), kind or "", addresses)
+    up, mtu = bool(link["flags"] & 1), link.get_attr("IFLA_MTU")
+    return Device(name, link["index"], mac, mtu, up, kind or "", addresses, bare)
 
 
 def _interface(message: Any) -> IPv4Interface:

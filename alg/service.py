@@ -43,6 +43,7 @@ log = logging.getLogger(__name__)
 HEARTBEAT = 0.25  # s; a tenth of the default helper_timeout
 TICK = 0.05
 TAIL_SECONDS = 0.003  # between looks for the heads of held fragments
+TRANSFERS = 0.5  # s between looks for data connections that ended
 WATCH = 1.0  # s between looks at devices and addresses
 SWEEP_LEAST, SWEEP_MOST = 0.25, 10.0
 
@@ -252,6 +253,7 @@ class Service:
         duties = [
             asyncio.ensure_future(one)
             for one in (self._repeat(HEARTBEAT, self._beat), self._repeat(TICK, self._tick), self._sweep_for_ever(),
+                        self._repeat(TRANSFERS, self._transfers),
                         self._repeat(WATCH, self._watch), self._stopping.wait())
         ]  # fmt: skip
         try:
@@ -277,8 +279,13 @@ class Service:
             duty()
 
     def _tick(self) -> None:
+        self.events.tick(TICK)
         if self.helper is not None:
             self.helper.tick()
+
+    def _transfers(self) -> None:
+        if self.helper is not None:
+            self.helper.look_at_transfers()
 
     async def _sweep_for_ever(self) -> None:
         last = time.monotonic()

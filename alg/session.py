@@ -31,7 +31,7 @@ from .effects import (
 from .expectations import Book
 from .flow import Flow
 from .frames import FIN, URG, Header
-from .model import Control, Conversation, EndPoint, Side
+from .model import Audience, Control, Conversation, EndPoint, Side
 
 KIND = (INJECT_OUT, INJECT_IN)
 RAW_KIND = (INJECT_RAW_OUT, INJECT_RAW_IN)
@@ -60,13 +60,13 @@ class Session:
         "timestamps",
     )
 
-    def __init__(self, info: SessionInfo) -> None:
+    def __init__(self, info: SessionInfo, audience: Audience | None = None) -> None:
         self.info = info
         inside = EndPoint(ip_address(info.key.inside_ip), info.key.inside_port)
         remote = EndPoint(ip_address(info.key.remote_ip), info.key.remote_port)
         public = EndPoint(ip_address(info.public_ip), info.public_port) if any(info.public_ip) else inside
         self.inside_side = Side.SERVER if info.session_flags & SESSION_FORWARD else Side.CLIENT
-        self.control = Control(info.session, inside, public, remote, self.inside_side)
+        self.control = Control(info.session, inside, public, remote, self.inside_side, audience=audience)
         self.conversation: Conversation | None = None
         self.flows = (Flow(), Flow())
         self.book = Book()

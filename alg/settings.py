@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
+from ctypes import c_ubyte
 from ipaddress import IPv4Address
 
 from algate.alg.config import Config
@@ -62,6 +63,11 @@ def _timeouts(config: Config) -> list[int]:
     return [ticks(s) for s in (t.tcp_opening, t.tcp_established, t.tcp_closing, t.tcp_reset, t.udp, t.icmp)]
 
 
+def _link(device: Device) -> list[c_ubyte | int]:
+    """Eight bytes of struct config: the MAC, and whether there is no Ethernet header at all."""
+    return [*device.mac[:6].ljust(6, b"\0"), int(device.bare), 0]
+
+
 def write_config(
     gateway: Gateway, config: Config, lans: Sequence[Device], wan: Device, addresses: Sequence[IPv4Address], tap: int
 ) -> int:
@@ -80,8 +86,8 @@ def write_config(
         value.public_ip[place] = abi.ip_to_be32(address)
     for place, device in enumerate(lans):
         value.lan[place] = device.index
-        value.lan_mac[place * 8 : place * 8 + len(device.mac)] = list(device.mac)
-    value.wan_mac[: len(wan.mac)] = list(wan.mac)
+        value.lan_mac[place * 8 : place * 8 + 8] = _link(device)
+    value.wan_mac[: len(value.wan_mac)] = _link(wan)
     for kind, limit in enumerate(_timeouts(config)):
         value.timeouts[kind] = limit
     gateway.configs.put(0, value)

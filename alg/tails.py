@@ -11,10 +11,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from algate.alg.effects import INJECT_IN, INJECT_OUT, OUT
+from algate.alg.frames import readdress
 
 HELD_MAX = 512
 HELD_SECONDS = 2.0  # a head that hasn't come by then was lost; its sender gives up later anyhow (RFC 1122 3.3.2)
-ETHERNET = 14
 
 
 class Tail(NamedTuple):
@@ -54,8 +54,7 @@ class Tails:
             self._held.popleft()
             self.expired += 1
         kind = INJECT_OUT if direction == OUT else INJECT_IN
-        ready = bytes((kind, 0, 0, 0, 0, 1)) + frame[6:12] + b"\x08\x00" + frame[ip_offset:]
-        self._held.append(Tail(ready, key, now))
+        self._held.append(Tail(readdress(kind, frame, ip_offset, len(frame)), key, now))
 
     def release(self, now: float) -> None:
         """Give back every fragment whose head has come, in the order in which they came; forget the old ones."""

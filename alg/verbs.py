@@ -15,7 +15,7 @@ from algate.alg import config as configuration
 from algate.alg import filters, listing
 from algate.alg.control import Handler
 from algate.alg.errors import AlgateError
-from algate.alg.rows import Row
+from algate.alg.rows import LOST, Row
 from algate.alg.status import status
 from algate.alg.values import port_range
 
@@ -92,10 +92,10 @@ async def forward_del(service: Service, args: dict[str, Any]) -> dict[str, Any]:
 async def follow(service: Service, args: dict[str, Any]) -> AsyncIterator[Row]:
     """Events as they happen. A client that reads too slowly loses the oldest."""
     wanted = filters.parse(args)
-    with service.events.subscribed() as queue:
+    with service.events.subscribed() as follower:
         while True:
-            row = await queue.get()
-            if wanted.matches(row):
+            row = await follower.get()
+            if row.event == LOST or wanted.matches(row):
                 yield row
 
 

@@ -51,7 +51,7 @@ static __always_inline int outbound(struct __sk_buff *skb, int at)
     bool local = at == AT_WAN_OUT && skb->ingress_ifindex == 0;
     if (at == AT_WAN_OUT && !local && !is_lan(cfg, skb->ingress_ifindex))
         return TC_ACT_OK;
-    switch (parse_skb(skb, &p)) {
+    switch (parse_skb(skb, cfg, at, &p)) {
     case PARSED_MALFORMED:
         return drop(DROP_MALFORMED);
     case PARSED_FRAGMENT: /* by the stack, which forwards fragments as they are, but for those to another inside host */
@@ -87,7 +87,7 @@ static __always_inline int inbound(struct __sk_buff *skb, int at)
     struct packet p = {};
     if (!cfg || !is_plain_ip(skb) || (at == AT_WAN_IN && skb->pkt_type != PACKET_HOST_TYPE))
         return TC_ACT_OK;
-    int parsed = parse_skb(skb, &p);
+    int parsed = parse_skb(skb, cfg, at, &p);
     if (parsed == PARSED_MALFORMED)
         return drop(DROP_MALFORMED);
     int address = public_slot(cfg, p.destination);
@@ -172,9 +172,9 @@ int stage_icmp(struct __sk_buff *skb)
 {
     struct config *cfg = get_config();
     struct packet p = {};
-    if (!cfg || parse_skb(skb, &p) != PARSED_ICMP_ERROR)
-        return drop(DROP_MALFORMED);
     int at = skb->cb[0];
+    if (!cfg || parse_skb(skb, cfg, at, &p) != PARSED_ICMP_ERROR)
+        return drop(DROP_MALFORMED);
     if (skb->cb[1] == DIR_OUT)
         return icmp_error_out(skb, cfg, &p, at, now_tick());
     return icmp_error_in(skb, cfg, &p, at, now_tick());
@@ -190,7 +190,7 @@ int stage_fragment(struct __sk_buff *skb)
     struct config *cfg = get_config();
     struct packet p = {};
     int at = skb->cb[0];
-    if (!cfg || parse_skb(skb, &p) != PARSED_FRAGMENT)
+    if (!cfg || parse_skb(skb, cfg, at, &p) != PARSED_FRAGMENT)
         return drop(DROP_MALFORMED);
     if (skb->cb[1] == DIR_OUT)
         return fragment_out(skb, cfg, &p, at);

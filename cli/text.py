@@ -5,6 +5,8 @@ The law of this file: pure functions from a value to short text. Nothing here kn
 
 from __future__ import annotations
 
+import json
+
 NONE = "-"  # what stands for null and for an empty text
 
 
@@ -60,6 +62,8 @@ def field(value: object) -> str:
             return "true" if value else "false"
         case float():
             return f"{value:.6f}".rstrip("0").rstrip(".")
+        case dict():
+            return json.dumps(value) if value else NONE
         case list() | tuple():
             return ",".join(field(one) for one in value)
         case _:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from algate.alg.model import (
     Action,
     Address,
+    Audience,
     Bypass,
     Control,
     Conversation,
@@ -20,6 +21,7 @@ from algate.alg.model import (
     Open,
     Pass,
     ProtocolPlugin,
+    Purpose,
     Refuse,
     Replace,
     Reserve,
@@ -32,6 +34,7 @@ from algate.alg.model import (
 __all__ = [
     "Action",
     "Address",
+    "Audience",
     "Bypass",
     "Control",
     "Conversation",
@@ -42,6 +45,7 @@ __all__ = [
     "Open",
     "Pass",
     "ProtocolPlugin",
+    "Purpose",
     "Refuse",
     "Replace",
     "Reserve",

@@ -338,8 +338,8 @@ struct config {
     __u32 public_count;
     __be32 public_ip[16]; /* MAX_PUBLIC; position = row block of `ports` */
     __u32 lan[16];        /* MAX_LANS: ifindex, 0 ends the list */
-    __u8 wan_mac[8];      /* the last two bytes are padding */
-    __u8 lan_mac[128];    /* MAX_LANS of 8 bytes each */
+    __u8 wan_mac[8];      /* 6 bytes, 1 for a device of bare IP packets (no Ethernet header), padding */
+    __u8 lan_mac[128];    /* MAX_LANS of 8 bytes each, like wan_mac */
     __u32 timeouts[6];    /* ticks, enum timeout_kind */
     __u16 port_first;     /* host order */
     __u16 port_last;

@@ -174,7 +174,7 @@ static __always_inline int replace_payload(struct __sk_buff *skb, struct packet 
                             BPF_F_PSEUDO_HDR | 2))
         return -1;
     __be16 from = bpf_htons(old_ip), to = bpf_htons(new_ip);
-    if (bpf_l3_csum_replace(skb, ETH_HEADER + 10, from, to, 2) || bpf_skb_store_bytes(skb, ETH_HEADER + 2, &to, 2, 0))
+    if (bpf_l3_csum_replace(skb, ip_at(p) + 10, from, to, 2) || bpf_skb_store_bytes(skb, ip_at(p) + 2, &to, 2, 0))
         return -1;
     p->ip_size = new_ip;
     return 0;
@@ -212,12 +212,12 @@ static __always_inline void fill_punt(struct punt *m, const struct session_key *
 }
 
 /* Copies the frame to the helper. The caller drops the original whatever comes back. */
-static __always_inline u32 punt_frame(struct __sk_buff *skb, struct punt *m)
+static __always_inline u32 punt_frame(struct __sk_buff *skb, const struct packet *p, struct punt *m)
 {
     if (skb->len > PUNT_FRAME_MAX)
         return DROP_PUNT_TOO_BIG;
     m->frame_size = skb->len;
-    m->ip_offset = ETH_HEADER;
+    m->ip_offset = ip_at(p);
     int rc = punts.perf_submit_skb(skb, skb->len, m, sizeof(*m));
     if (rc) {
         count(COUNT_PUNTS_LOST, 1);
@@ -304,7 +304,7 @@ static __always_inline u32 alg_gate(struct __sk_buff *skb, const struct config *
             m->tcp_flags = p->tcp_flags;
             m->acked[0] = t->acked[0];
             m->acked[1] = t->acked[1];
-            return punt_frame(skb, m);
+            return punt_frame(skb, p, m);
         }
         if (!(cfg->flags & CONFIG_FAIL_OPEN))
             return DROP_HELPER_DEAD;

@@ -6,7 +6,7 @@
 #define ALGATE_EXPECT_H
 
 /* What an expectation says of a first packet. */
-static __always_inline u32 expectation_take(struct __sk_buff *skb, const struct config *cfg,
+static __always_inline u32 expectation_take(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
                                             const struct expectation_key *key, u64 *id, u64 *control, u32 *row, u32 now)
 {
     struct expectation *e = expectations.lookup((struct expectation_key *)key);
@@ -27,7 +27,7 @@ static __always_inline u32 expectation_take(struct __sk_buff *skb, const struct 
         fill_punt(m, &parent, s);
         m->expectation_id = e->id;
         m->dir = key->dir;
-        punt_frame(skb, m);
+        punt_frame(skb, p, m);
         return DROP_EXPECT_PENDING;
     }
     if (state != EXPECT_OPEN)

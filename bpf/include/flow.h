@@ -15,7 +15,7 @@ static __always_inline bool is_plain_ip(struct __sk_buff *skb)
 }
 
 /* Parses, with the headers made linear first where a driver left them in fragments. */
-static __always_inline int parse_skb(struct __sk_buff *skb, struct packet *p)
+static __always_inline int parse_skb(struct __sk_buff *skb, const struct config *cfg, int at, struct packet *p)
 {
     void *data = (void *)(long)skb->data, *data_end = (void *)(long)skb->data_end;
     if (data + PULL_SIZE > data_end && data_end - data < skb->len) {
@@ -23,7 +23,7 @@ static __always_inline int parse_skb(struct __sk_buff *skb, struct packet *p)
         data = (void *)(long)skb->data;
         data_end = (void *)(long)skb->data_end;
     }
-    return parse_ip(p, data, data_end, ETH_HEADER, skb->len);
+    return parse_ip(p, data, data_end, link_header(skb, cfg, at), skb->len);
 }
 
 /* The transport header of a first fragment. */
@@ -75,7 +75,7 @@ static __always_inline int not_public(struct __sk_buff *skb, const struct config
 static __always_inline bool can_skip_stack(struct __sk_buff *skb, const struct packet *p)
 {
     void *data = (void *)(long)skb->data, *data_end = (void *)(long)skb->data_end;
-    struct iphdr *ip = data + ETH_HEADER;
+    struct iphdr *ip = data + ip_at(p);
     if ((void *)(ip + 1) > data_end)
         return false;
     return p->ttl > 1 && p->header_size == sizeof(*ip) && !p->fragment && ip_sum_ok(ip);
@@ -174,7 +174,7 @@ static __always_inline int leave_out(struct __sk_buff *skb, const struct config 
     if (rewrite_skb(skb, p, &to))
         return drop(DROP_REWRITE_FAILED);
     account(DIR_OUT, p);
-    return redirect ? redirect_to(skb, &next) : TC_ACT_OK;
+    return redirect ? redirect_to(skb, cfg, p, &next) : TC_ACT_OK;
 }
 
 /* Translates and sends in what came for a session. What needs the stack goes on translated: its destination is routable. */
@@ -195,7 +195,7 @@ static __always_inline int leave_in(struct __sk_buff *skb, const struct config *
     if (rewrite_skb(skb, p, &to))
         return drop(DROP_REWRITE_FAILED);
     account(DIR_IN, p);
-    return direct ? redirect_to(skb, &next) : to_stack(at);
+    return direct ? redirect_to(skb, cfg, p, &next) : to_stack(at);
 }
 
 /* A finished frame of the helper: only the next hop is missing. */
@@ -203,13 +203,13 @@ static __always_inline int leave_raw(struct __sk_buff *skb, const struct config 
 {
     struct packet p = {};
     struct next_hop next = {};
-    int parsed = parse_skb(skb, &p);
+    int parsed = parse_skb(skb, cfg, AT_TAP, &p);
     if (parsed == PARSED_MALFORMED)
         return drop(DROP_MALFORMED);
     u32 from = out ? cfg->lan[0] : cfg->wan;
     if (route_packet(skb, &p, out ? 0 : p.source, p.destination, from, &next) != ROUTE_FORWARD)
         return drop(DROP_NO_ROUTE);
-    return redirect_to(skb, &next);
+    return redirect_to(skb, cfg, &p, &next);
 }
 
 static __always_inline int alg_out(struct __sk_buff *skb, int at)
@@ -217,7 +217,7 @@ static __always_inline int alg_out(struct __sk_buff *skb, int at)
     struct config *cfg = get_config();
     struct packet p = {};
     struct session_key key;
-    if (!cfg || parse_skb(skb, &p) != PARSED_FLOW)
+    if (!cfg || parse_skb(skb, cfg, at, &p) != PARSED_FLOW)
         return drop(DROP_MALFORMED);
     u32 now = now_tick();
     key_out(&key, &p);
@@ -240,7 +240,7 @@ static __always_inline int alg_in(struct __sk_buff *skb, int at)
     struct config *cfg = get_config();
     struct packet p = {};
     struct session_key key;
-    if (!cfg || parse_skb(skb, &p) != PARSED_FLOW)
+    if (!cfg || parse_skb(skb, cfg, at, &p) != PARSED_FLOW)
         return drop(DROP_MALFORMED);
     u32 now = now_tick();
     int address = public_slot(cfg, p.destination);
@@ -257,10 +257,12 @@ static __always_inline int leave(struct __sk_buff *skb, int at, bool in)
     struct config *cfg = get_config();
     struct packet p = {};
     struct session_key key;
-    int parsed = parse_skb(skb, &p);
+    if (!cfg)
+        return TC_ACT_OK;
+    int parsed = parse_skb(skb, cfg, at, &p);
     if (parsed == PARSED_FRAGMENT)
         parsed = parse_head(skb, &p);
-    if (!cfg || parsed != PARSED_FLOW)
+    if (parsed != PARSED_FLOW)
         return drop(DROP_MALFORMED);
     u32 now = now_tick();
     if (!in) {

@@ -61,10 +61,39 @@ static __always_inline int route_packet(struct __sk_buff *skb, const struct pack
     return rc == BPF_FIB_LKUP_RET_SUCCESS || rc == BPF_FIB_LKUP_RET_NO_NEIGH ? ROUTE_FORWARD : ROUTE_STACK;
 }
 
-static __always_inline int redirect_to(struct __sk_buff *skb, const struct next_hop *next)
+/* Whether a device carries bare IP packets (ppp, tun and the like). */
+static __always_inline bool is_bare(const struct config *cfg, u32 ifindex)
+{
+    if (cfg->wan == ifindex)
+        return cfg->wan_mac[6];
+    for (int i = 0; i < MAX_LANS; i++) {
+        if (!cfg->lan[i])
+            return false;
+        if (cfg->lan[i] == ifindex)
+            return cfg->lan_mac[i * 8 + 6];
+    }
+    return false;
+}
+
+/* Bytes in front of the IP header of a packet that is at `at`. */
+static __always_inline u32 link_header(struct __sk_buff *skb, const struct config *cfg, int at)
+{
+    if (at == AT_WAN_IN || at == AT_WAN_OUT)
+        return cfg->wan_mac[6] ? 0 : ETH_HEADER;
+    return is_bare(cfg, skb->ingress_ifindex) ? 0 : ETH_HEADER;
+}
+
+/* Out by the next hop's device. One without Ethernet headers has no neighbours either, and a packet from one gets its
+ * header before it can go to a neighbour. */
+static __always_inline int redirect_to(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
+                                       const struct next_hop *next)
 {
     count(COUNT_TC_REDIRECTED, 1);
     skb->tc_index = TRANSLATED;
+    if (is_bare(cfg, next->ifindex))
+        return bpf_redirect(next->ifindex, 0);
+    if (!ip_at(p) && bpf_skb_change_head(skb, ETH_HEADER, 0))
+        return drop(DROP_REWRITE_FAILED);
     struct bpf_redir_neigh params = {};
     params.nh_family = 2;
     params.ipv4_nh = next->gateway;

@@ -30,7 +30,7 @@ static __always_inline void fragment_remember(const struct packet *p, u8 dir, __
 #define TAILS_A_WINDOW 64 /* punted per CPU and 16 ticks: a flood of lone tails must not fill the perf ring */
 
 /* A tail before its head: BPF can't queue a packet, the helper can. */
-static __always_inline int fragment_early(struct __sk_buff *skb, u8 dir, int at, u32 now)
+static __always_inline int fragment_early(struct __sk_buff *skb, const struct packet *p, u8 dir, int at, u32 now)
 {
     u32 zero = 0;
     struct scratch *room = scratch.lookup(&zero);
@@ -46,7 +46,7 @@ static __always_inline int fragment_early(struct __sk_buff *skb, u8 dir, int at,
     if (room->tails++ >= TAILS_A_WINDOW)
         return ours ? TC_ACT_OK : drop(DROP_FRAGMENT_UNKNOWN);
     m->dir = dir;
-    punt_frame(skb, m);
+    punt_frame(skb, p, m);
     return ours ? TC_ACT_OK : drop(DROP_FRAGMENT_EARLY);
 }
 
@@ -58,10 +58,9 @@ static __always_inline int fragment_tail(struct __sk_buff *skb, const struct pac
     fragment_key_of(&key, p, dir);
     struct fragment *f = fragments.lookup(&key);
     if (!cfg || !f || (s32)(f->expires - now) <= 0)
-        return fragment_early(skb, dir, at, now);
+        return fragment_early(skb, p, dir, at, now);
     __be32 source = f->source, destination = f->destination;
-    if (put_outer(skb, ETH_HEADER + 12, p->source, source) ||
-        put_outer(skb, ETH_HEADER + 16, p->destination, destination))
+    if (put_outer(skb, p, true, source) || put_outer(skb, p, false, destination))
         return drop(DROP_REWRITE_FAILED);
     count(dir == DIR_OUT ? COUNT_PACKETS_OUT : COUNT_PACKETS_IN, 1);
     count(dir == DIR_OUT ? COUNT_BYTES_OUT : COUNT_BYTES_IN, p->ip_size);
@@ -73,7 +72,7 @@ static __always_inline int fragment_tail(struct __sk_buff *skb, const struct pac
     if (route_packet(skb, p, dir == DIR_OUT ? p->source : source, destination, dir == DIR_OUT ? cfg->lan[0] : cfg->wan,
                      &next) != ROUTE_FORWARD)
         return drop(DROP_NO_ROUTE);
-    return redirect_to(skb, &next);
+    return redirect_to(skb, cfg, p, &next);
 }
 
 #endif

@@ -23,7 +23,7 @@ static __always_inline int parse_quote(struct __sk_buff *skb, const struct packe
     q->l4 = q->at + ip.ihl * 4;
     if (bpf_skb_load_bytes(skb, q->l4, words, sizeof(words)))
         return -1;
-    if (q->l4 + 8 > ETH_HEADER + p->ip_size || bpf_ntohs(ip.frag_off) & IP_OFFSET_MASK)
+    if (q->l4 + 8 > ip_at(p) + p->ip_size || bpf_ntohs(ip.frag_off) & IP_OFFSET_MASK)
         return -1;
     q->inner.source = ip.saddr;
     q->inner.destination = ip.daddr;
@@ -68,7 +68,7 @@ static __always_inline int restore_quote(struct __sk_buff *skb, const struct pac
     u32 sum_at = q->l4 + sum_offset(q->inner.proto);
     __be16 old_sum = q->inner.sum;
     if (q->inner.proto == IPPROTO_TCP) { /* 16 bytes in: often not quoted */
-        if (sum_at + 2 > ETH_HEADER + p->ip_size || bpf_skb_load_bytes(skb, sum_at, &old_sum, 2))
+        if (sum_at + 2 > ip_at(p) + p->ip_size || bpf_skb_load_bytes(skb, sum_at, &old_sum, 2))
             return 0;
     } else if (q->inner.proto == IPPROTO_UDP && !old_sum) {
         return 0;
@@ -80,7 +80,7 @@ static __always_inline int restore_quote(struct __sk_buff *skb, const struct pac
 static __always_inline int restore_number(struct __sk_buff *skb, const struct packet *p, const struct quote *q,
                                           const struct adjust *adj, u8 dir, bool seq)
 {
-    u32 at = q->l4 + (seq ? 4 : 8), icmp_sum = p->l4 + 2, sum_at = q->l4 + 16, end = ETH_HEADER + p->ip_size;
+    u32 at = q->l4 + (seq ? 4 : 8), icmp_sum = p->l4 + 2, sum_at = q->l4 + 16, end = ip_at(p) + p->ip_size;
     __be32 was, is;
     __be16 sum;
     if (at + 4 > end || bpf_skb_load_bytes(skb, at, &was, sizeof(was)))
@@ -107,13 +107,14 @@ static __always_inline int restore_numbers(struct __sk_buff *skb, const struct p
 }
 
 /* One address of the outer header; ICMP has no pseudo header. */
-static __always_inline int put_outer(struct __sk_buff *skb, u32 at, __be32 from, __be32 to)
+static __always_inline int put_outer(struct __sk_buff *skb, const struct packet *p, bool source, __be32 to)
 {
+    __be32 from = source ? p->source : p->destination;
     if (from == to)
         return 0;
-    if (bpf_l3_csum_replace(skb, ETH_HEADER + 10, from, to, 4))
+    if (bpf_l3_csum_replace(skb, ip_at(p) + 10, from, to, 4))
         return -1;
-    return bpf_skb_store_bytes(skb, at, &to, 4, BPF_F_RECOMPUTE_CSUM);
+    return bpf_skb_store_bytes(skb, ip_at(p) + (source ? 12 : 16), &to, 4, BPF_F_RECOMPUTE_CSUM);
 }
 
 /* The ICMP checksum of the whole message, and the header checksum of the quoted packet if it has no options
@@ -171,14 +172,13 @@ static __always_inline int icmp_error_in(struct __sk_buff *skb, const struct con
     if (!s || s->port_index != index || !session_alive(cfg, s, key.proto, now))
         return drop(DROP_NO_SESSION);
     if (restore_numbers(skb, p, &q, &key, s, DIR_OUT) ||
-        restore_quote(skb, p, &q, true, key.inside_ip, key.inside_port) ||
-        put_outer(skb, ETH_HEADER + 16, p->destination, key.inside_ip))
+        restore_quote(skb, p, &q, true, key.inside_ip, key.inside_port) || put_outer(skb, p, false, key.inside_ip))
         return drop(DROP_REWRITE_FAILED);
     count(COUNT_ICMP_ERRORS, 1);
     if (at == AT_HAIRPIN) { /* its source is our own address now: the stack would refuse it */
         struct next_hop next = {};
         bool forward = route_packet(skb, p, p->source, key.inside_ip, cfg->wan, &next) == ROUTE_FORWARD;
-        return forward ? redirect_to(skb, &next) : drop(DROP_NO_ROUTE);
+        return forward ? redirect_to(skb, cfg, p, &next) : drop(DROP_NO_ROUTE);
     }
     return TC_ACT_OK; /* by the stack: it forwards, decrements the TTL, or answers */
 }
@@ -202,7 +202,7 @@ static __always_inline int icmp_error_out(struct __sk_buff *skb, const struct co
         return local ? TC_ACT_OK : drop(DROP_NO_SESSION);
     if (restore_numbers(skb, p, &q, &key, s, DIR_IN) ||
         restore_quote(skb, p, &q, false, s->public_ip, session_port(s)) ||
-        (public_slot(cfg, p->source) < 0 && put_outer(skb, ETH_HEADER + 12, p->source, s->public_ip)))
+        (public_slot(cfg, p->source) < 0 && put_outer(skb, p, true, s->public_ip)))
         return drop(DROP_REWRITE_FAILED);
     count(COUNT_ICMP_ERRORS, 1);
     return hairpin ? next_stage(skb, STAGE_ICMP, AT_HAIRPIN, DIR_IN) : TC_ACT_OK;

@@ -54,7 +54,7 @@ static __always_inline int rewrite_skb(struct __sk_buff *skb, const struct packe
     if (summed && old_port != to->port && bpf_l4_csum_replace(skb, offset, old_port, to->port, flags | 2))
         return -1;
     void *data = (void *)(long)skb->data, *data_end = (void *)(long)skb->data_end;
-    struct iphdr *ip = data + ETH_HEADER;
+    struct iphdr *ip = data + ip_at(p);
     if ((void *)(ip + 1) > data_end)
         return -1;
     rewrite_ip(ip, to);

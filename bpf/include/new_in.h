@@ -75,10 +75,10 @@ static __always_inline u32 new_in_session(struct __sk_buff *skb, const struct co
         o.alg = f ? f->alg : 0;
         o.flags |= SESSION_FORWARD;
     } else if (kind == PORT_RESERVED) {
-        u32 reason = expectation_take(skb, cfg, &wanted, &expectation, &o.related, &row, now);
+        u32 reason = expectation_take(skb, cfg, p, &wanted, &expectation, &o.related, &row, now);
         if (reason == DROP_EXPECT_PEER) {
             wanted.from = 0;
-            reason = expectation_take(skb, cfg, &wanted, &expectation, &o.related, &row, now);
+            reason = expectation_take(skb, cfg, p, &wanted, &expectation, &o.related, &row, now);
         }
         if (reason)
             return reason;
@@ -103,7 +103,7 @@ static __always_inline int new_in(struct __sk_buff *skb, int at)
     struct packet p = {};
     if (!cfg)
         return TC_ACT_OK;
-    int parsed = parse_skb(skb, &p);
+    int parsed = parse_skb(skb, cfg, at, &p);
     if (parsed == PARSED_FRAGMENT)
         parsed = parse_head(skb, &p);
     int address = public_slot(cfg, p.destination);

@@ -85,7 +85,7 @@ static __always_inline u32 new_out_session(struct __sk_buff *skb, const struct c
         .from = p->source, .to = p->destination, .to_port = p->destination_port, .proto = p->proto, .dir = DIR_OUT};
     u64 expectation = 0;
     u32 row = 0;
-    u32 reason = expectation_take(skb, cfg, &wanted, &expectation, &o.related, &row, now);
+    u32 reason = expectation_take(skb, cfg, p, &wanted, &expectation, &o.related, &row, now);
     s32 address = -1;
     if (reason == DROP_EXPECT_PENDING)
         return reason;
@@ -115,7 +115,7 @@ static __always_inline u32 new_out_session(struct __sk_buff *skb, const struct c
 
 /* Drops a first packet that there is no room or permission for, and has the helper tell its sender (RFC 5508 REQ-8:
  * unreachable, code 13). A hundred a second are enough: the rest is dropped alone. */
-static __always_inline int refuse_new(struct __sk_buff *skb, u32 reason, int at, u32 now)
+static __always_inline int refuse_new(struct __sk_buff *skb, const struct packet *p, u32 reason, int at, u32 now)
 {
     bool told = reason == DROP_NO_PORT || reason == DROP_TABLE_FULL || reason == DROP_HOST_SESSIONS ||
                 reason == DROP_HOST_PORTS || reason == DROP_HOST_RATE || reason == DROP_ALLOW_OUT;
@@ -128,7 +128,7 @@ static __always_inline int refuse_new(struct __sk_buff *skb, u32 reason, int at,
             return drop(reason);
         u32 size = skb->len < REFUSED_SAMPLE ? skb->len : REFUSED_SAMPLE;
         m->seq = reason;
-        m->ip_offset = ETH_HEADER;
+        m->ip_offset = ip_at(p);
         m->frame_size = size;
         punts.perf_submit_skb(skb, size, m, sizeof(*m));
     }
@@ -141,7 +141,7 @@ static __always_inline int new_out(struct __sk_buff *skb, int at)
     struct packet p = {};
     if (!cfg)
         return TC_ACT_OK;
-    int parsed = parse_skb(skb, &p);
+    int parsed = parse_skb(skb, cfg, at, &p);
     if (parsed == PARSED_FRAGMENT)
         parsed = parse_head(skb, &p);
     if (parsed != PARSED_FLOW)
@@ -175,7 +175,7 @@ static __always_inline int new_out(struct __sk_buff *skb, int at)
     if (reason == DROP_NO_PORT && skb->cb[3] < ALLOCATE_TRIES)
         stages.call(skb, STAGE_NEW_OUT); /* the next try */
     if (reason)
-        return refuse_new(skb, reason, at, now);
+        return refuse_new(skb, &p, reason, at, now);
     struct session *s = sessions.lookup(&key);
     if (!s)
         return drop(DROP_RACE);

@@ -41,6 +41,7 @@ struct packet {
     u8 tcp_flags;
     u8 icmp_type;
     u8 tcp_header; /* bytes */
+    u8 l3;         /* offset of the IP header: 0 or ETH_HEADER, see ip_at */
     u16 sum;       /* transport checksum as it stands */
 };
 
@@ -52,6 +53,12 @@ static __always_inline bool icmp_is_query(u8 type)
 static __always_inline bool icmp_is_error(u8 type)
 {
     return type == 3 || type == 11 || type == 12 || type == 4;
+}
+
+/* Offset of the IP header; the mask is for the verifier, which forgets bytes that lay on the stack. */
+static __always_inline u32 ip_at(const struct packet *p)
+{
+    return p->l3 & 15;
 }
 
 /* Transport header at `l4`. `room`: bytes of IP payload by the IP header's word. */
@@ -108,6 +115,7 @@ static __always_inline int parse_ip(struct packet *p, void *data, void *data_end
     p->ttl = ip->ttl;
     p->ip_id = ip->id;
     p->fragment = bpf_ntohs(ip->frag_off) & (IP_MORE_FRAGMENTS | IP_OFFSET_MASK);
+    p->l3 = l3;
     p->l4 = l3 + p->header_size;
     if (p->header_size < sizeof(*ip) || p->ip_size < p->header_size || p->ip_size + l3 > frame_size)
         return PARSED_MALFORMED;

@@ -37,8 +37,8 @@ static __always_inline bool xdp_eligible(const struct config *cfg, const struct 
            session_alive(cfg, s, p->proto, now);
 }
 
-static __always_inline int xdp_leave(struct xdp_md *ctx, const struct packet *p, struct session *s, u8 dir,
-                                     const struct rewrite *to, u32 wan, u32 now)
+static __always_inline int xdp_leave(struct xdp_md *ctx, const struct config *cfg, const struct packet *p,
+                                     struct session *s, u8 dir, const struct rewrite *to, u32 wan, u32 now)
 {
     struct bpf_fib_lookup fib = {};
     fib.family = 2;
@@ -47,7 +47,8 @@ static __always_inline int xdp_leave(struct xdp_md *ctx, const struct packet *p,
     fib.tot_len = p->ip_size;
     fib.ipv4_src = p->source;
     fib.ipv4_dst = dir == DIR_OUT ? p->destination : to->ip;
-    if (bpf_fib_lookup(ctx, &fib, sizeof(fib), 0) != BPF_FIB_LKUP_RET_SUCCESS || (wan && fib.ifindex != wan))
+    if (bpf_fib_lookup(ctx, &fib, sizeof(fib), 0) != BPF_FIB_LKUP_RET_SUCCESS || (wan && fib.ifindex != wan) ||
+        is_bare(cfg, fib.ifindex))
         return XDP_PASS;
     void *data = (void *)(long)ctx->data, *data_end = (void *)(long)ctx->data_end;
     struct ethhdr *eth = data;
@@ -86,7 +87,7 @@ static __always_inline int xdp_outbound(struct xdp_md *ctx)
     if (!s || !xdp_eligible(cfg, s, &p, now))
         return XDP_PASS;
     struct rewrite to = {.ip = s->public_ip, .port = session_port(s), .source = true, .hop = true};
-    return xdp_leave(ctx, &p, s, DIR_OUT, &to, cfg->wan, now);
+    return xdp_leave(ctx, cfg, &p, s, DIR_OUT, &to, cfg->wan, now);
 }
 
 static __always_inline int xdp_inbound(struct xdp_md *ctx)
@@ -107,7 +108,7 @@ static __always_inline int xdp_inbound(struct xdp_md *ctx)
     if (!s || !xdp_eligible(cfg, s, &p, now))
         return XDP_PASS;
     struct rewrite to = {.ip = key.inside_ip, .port = key.inside_port, .source = false, .hop = true};
-    return xdp_leave(ctx, &p, s, DIR_IN, &to, 0, now);
+    return xdp_leave(ctx, cfg, &p, s, DIR_IN, &to, 0, now);
 }
 
 #endif

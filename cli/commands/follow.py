@@ -11,12 +11,21 @@ import typer
 
 from algate.alg import control, filters
 from algate.alg.errors import FAILED
-from algate.alg.rows import EventRow
-from algate.cli.options import DEFAULT_RUN_DIR, AlgName, Json, RelatedTo, RunDir, Tsv
+from algate.alg.rows import LOST, EventRow
+from algate.cli.options import DEFAULT_RUN_DIR, AlgName, Inside, Json, Outside, RelatedTo, RunDir, Tsv
 from algate.cli.output import Voice, say, show_lines, tsv_line
 
 
 def follow(
+    event: Annotated[
+        str | None,
+        typer.Option("--event", metavar="E[,E]", help="By name or its first words: command, transfer, expectation."),
+    ] = None,
+    reason: Annotated[
+        str | None, typer.Option("--reason", metavar="R[,R]", help="By reason; `any`: all that was refused or failed.")
+    ] = None,
+    inside: Inside = None,
+    outside: Outside = None,
     alg: AlgName = None,
     related_to: RelatedTo = None,
     count: Annotated[int | None, typer.Option("--count", metavar="N", min=1, help="End after N events.")] = None,
@@ -24,18 +33,24 @@ def follow(
     as_tsv: Tsv = False,
     run_dir: RunDir = DEFAULT_RUN_DIR,
 ) -> int:
-    """Events of the ALGs as they happen. As JSON, an object a line; so too where stdout is no terminal."""
+    """Events of the ALGs as they happen. As JSON, an object a line; so too where stdout is no terminal.
+
+    Passwords are masked (PASS, ACCT, security data, passwords in SITE). A reader too slow is told what it lost.
+    """
     voice = Voice.of(as_json, as_tsv)
     if voice is Voice.HUMAN and not sys.stdout.isatty():
         voice = Voice.JSON
-    wanted = {name: value for name, value in (("alg", alg), ("related_to", related_to)) if value is not None}
+    given = {"event": event, "reason": reason, "inside": inside, "outside": outside, "alg": alg}
+    wanted = {name: value for name, value in (given | {"related_to": related_to}).items() if value is not None}
     chosen = filters.parse(wanted)
     seen = 0
     if voice is Voice.TSV:
         sys.stdout.write("\t".join(EventRow.names()) + "\n")
     for data in control.stream(run_dir, "follow", wanted):
         row = EventRow.read(data)
-        if not chosen.matches(row):
+        if row.event == LOST:
+            say(f"algate: {row.detail}")
+        elif not chosen.matches(row):
             continue
         show(row, voice)
         seen += 1

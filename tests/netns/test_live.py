@@ -134,8 +134,16 @@ def test_follow_tells_what_happens(gateway: AlgateGateway) -> None:
         # It follows from some moment on: something happens until it has heard of it.
         until(lambda: talker.fetch("pub/file") == b"content" and follower.log.read_text())
         (control,) = [row["id"] for row in data(gateway, "sessions", "--alg", "ftp", "--state", "established")]
+        until(lambda: '"event": "transfer"' in follower.log.read_text())
     follower.stop()
     rows = [json.loads(line) for line in follower.log.read_text().splitlines()]
-    assert all(list(row) == ["time", "event", "control", "alg", "detail", "reason"] for row in rows)
+    (told, *_) = [row["fields"] for row in rows if row["event"] == "transfer"]
+    assert (told["verb"], told["name"], told["user"]) == ("RETR", "pub/file", server.login.user)
+    assert (told["direction"], told["client"]) == ("out", "outside")
+    assert 0 <= told["duration"] < 10 and len(b"content") + 4 * 40 <= told["bytes"] < 1000, "by the kernel's counters"
+    commands = [row for row in rows if row["event"] == "command"]
+    assert ("RETR pub/file", "pass") in {(row["detail"], row["fields"]["verdict"]) for row in commands}
+    assert server.login.password not in follower.log.read_text()
+    assert all(list(row) == ["time", "event", "control", "alg", "detail", "reason", "fields"] for row in rows)
     assert {(row["control"], row["alg"]) for row in rows} == {(control, "ftp")}
     server.stop()

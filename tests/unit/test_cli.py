@@ -95,7 +95,7 @@ def test_follow_writes_json_lines_where_no_terminal_reads(daemon: Any) -> None:
     assert [json.loads(line) for line in made.stdout.splitlines()] == [row.as_dict() for row in EVENTS]
     ended = run("follow", "--json")
     assert (ended.exit_code, "has stopped" in ended.stderr) == (1, True)
-    assert run("follow", "--tsv").stdout.splitlines()[0] == "time\tevent\tcontrol\talg\tdetail\treason"
+    assert run("follow", "--tsv").stdout.splitlines()[0] == "time\tevent\tcontrol\talg\tdetail\treason\tfields"
 
 
 def test_forward_add_and_del(daemon: list[tuple[str, dict[str, Any]]]) -> None:

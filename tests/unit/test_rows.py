@@ -21,7 +21,7 @@ from tests.fake_daemon import EVENTS, EXPECTATIONS, FORWARDS, MAPPINGS, SESSIONS
         (rows.MappingRow, "proto inside public sessions age expires_in static"),
         (rows.ExpectationRow, "id state proto from public to expires_in control alg"),
         (rows.ForwardRow, "proto wan_port to from alg origin hits"),
-        (rows.EventRow, "time event control alg detail reason"),
+        (rows.EventRow, "time event control alg detail reason fields"),
         (rows.CheckRow, "check ok detail fix"),
     ],
 )

@@ -11,6 +11,7 @@ from typing import Final
 
 from algate.alg.protocols.base import EndPoint, Event, Refuse, Replace, Reserve, Script, Side, Withdraw
 from algate.alg.protocols.ftp import grammar
+from algate.alg.protocols.ftp.audit import parsed, shown
 from algate.alg.protocols.ftp.dialogue import COMMANDS, Kind, Phase, Turn
 from algate.alg.protocols.ftp.grammar import Fault, Form
 from algate.alg.protocols.ftp.policy import NO_PORT, NOT_FTP, TOO_FAST, TOO_MANY, UNREADABLE, Refusal
@@ -18,12 +19,10 @@ from algate.alg.protocols.ftp.rules import Inward, Nothing, Outward, plan
 from algate.alg.protocols.ftp.session import Asked, Session, said
 from algate.alg.protocols.lines import Flaw, Line
 
-_VERB = re.compile(rb"[ \t]*([^ \t]*)[ \t]*")
 _CODE = re.compile(rb"[0-9]{3}(?:-.*)?", re.DOTALL)
 _HTTP = re.compile(rb"[A-Z]+ [^ ]+ HTTP/[0-9]\.[0-9]")
 _FORMS: Final = {b"PORT": Form.PORT, b"EPRT": Form.EPRT}
 OTHER: Final = Kind.OTHER
-_SECRET = frozenset((b"PASS", b"ACCT", b"ADAT"))
 
 
 class Client:
@@ -44,8 +43,7 @@ class Client:
             session.waiting.overtaken()
         if session.waiting.securing and not session.ending:
             return False  # FTP-35: the next byte may be TLS already
-        match = _VERB.match(line.text)
-        verb = match[1].upper() if match else b""
+        verb, argument = parsed(line.text)
         if not verb and line.flaw is None:
             out.let(len(line.raw))  # an empty line: servers give no answer
             return True
@@ -54,11 +52,10 @@ class Client:
             return self._refuse(line, TOO_MANY, said(verb), out)
         if line.flaw is not None:
             return self._flawed(line, verb, out)
-        argument = line.text[match.end() :] if match else b""
         if session.gate.refusing:
             refusal = session.gate.refuses(verb, argument) or (TOO_FAST if session.gate.hurries(now) else None)
             if refusal:
-                return self._refuse(line, refusal, _shown(verb, argument), out)
+                return self._refuse(line, refusal, shown(verb, argument), out)
         if kind is OTHER:
             return self._other(line, verb, out)
         return self._meaningful(line, kind, verb, argument, out)
@@ -76,6 +73,7 @@ class Client:
             return self._unnamed(line, Fault.BAD_SYNTAX.value, out)
         session.expect(asked.tag, Inward(asked.inside), False, out, seen)
         session.waiting.add(Kind.NAME, asked.tag)
+        session.audit.command(line.text, "pass" if replaced == line.raw else "rewrite", "", out)
         if replaced == line.raw:
             out.let(len(line.raw))
         else:
@@ -91,6 +89,11 @@ class Client:
         elif kind in (Kind.PASV, Kind.EPSV):
             session.supersede(out, session.waiting.has(Kind.TRANSFER))
         session.waiting.add(kind)
+        session.audit.command(line.text, "pass", "", out)
+        if kind is Kind.IDENTITY:
+            session.audit.identified(verb, argument)
+        elif kind is Kind.TRANSFER:
+            session.audit.transfer(verb, argument, out)
         out.let(len(line.raw))
         return True
 
@@ -121,11 +124,13 @@ class Client:
         session = self._session
         session.expect(tag, what, False, out, f"{form.value} {what.to}")
         session.waiting.add(Kind.NAME, tag)
+        session.audit.command(line.text, "pass", "", out)
         out.let(len(line.raw))
         return True
 
     def _unnamed(self, line: Line, reason: str, out: Script) -> bool:
         """The server may answer it as it likes; no connection comes of it."""
+        self._session.audit.command(line.text, "pass", reason, out)
         out.say(Event("expectation-refused", said(line.text), reason))
         self._session.waiting.add(Kind.NAME)
         out.let(len(line.raw))
@@ -142,6 +147,7 @@ class Client:
             out.say(Event("violation", reason="http-request"))
         elif verb[:1].isdigit() and _CODE.fullmatch(verb):
             out.say(Event("violation", said(line.text), "wrong-side"))
+        session.audit.command(line.text, "pass", "", out)
         session.waiting.add(OTHER)
         out.let(len(line.raw))
         return True
@@ -157,6 +163,7 @@ class Client:
             self._refusing = self._refuse(line, UNREADABLE, reason, out)
             return self._refusing
         self._refusing = False
+        session.audit.command(verb, "pass", reason, out)
         out.say(Event("violation", reason=reason))
         if line.flaw is not Flaw.UNFINISHED:
             session.waiting.add(Kind.AUTH if verb == b"AUTH" else OTHER)
@@ -175,10 +182,6 @@ class Client:
         session = self._session
         if not session.ending and (session.waiting or session.phase is Phase.GREETING):
             return False
-        out.say(Event("command-refused", detail, refusal.reason), Refuse(len(line.raw), refusal.answer))
+        fields = session.audit.fields(parsed(line.text)[0], "refuse")
+        out.say(Event("command-refused", detail, refusal.reason, fields), Refuse(len(line.raw), refusal.answer))
         return True
-
-
-def _shown(verb: bytes, argument: bytes) -> str:
-    """The command as an operator may read it: no password."""
-    return said(verb) + (" ****" if verb in _SECRET else f" {said(argument)}" if argument else "")

@@ -120,6 +120,8 @@ class Server:
         effect = REPLIES.get((oldest.kind, reply), NONE) if oldest else NONE
         if effect is NONE and reply not in _ADDRESSED:
             if oldest:
+                if oldest.kind is Kind.TRANSFER:
+                    session.audit.answered(line.text, out)
                 session.waiting.answered()
             out.let(len(line.raw))
             return True

@@ -20,13 +20,15 @@ from algate.alg.protocols.base import (
     Script,
     Withdraw,
 )
+from algate.alg.protocols.ftp.audit import Audit, said
 from algate.alg.protocols.ftp.dialogue import Phase, Turn, Waiting, after
 from algate.alg.protocols.ftp.grammar import Named
 from algate.alg.protocols.ftp.policy import Gate, Policy
 from algate.alg.protocols.ftp.rules import Inward, Outward
 from algate.alg.protocols.lines import Line
 
-SHOWN = 128  # bytes of a line that an event carries
+__all__ = ["ACTS_AFTER", "Asked", "Session", "said"]
+
 # pyftpdlib answers a PORT only once its data connection stands: its SYN waits no longer than this for the 2xx.
 ACTS_AFTER = 0.05  # s
 
@@ -55,7 +57,7 @@ class Session:
     """
 
     __slots__ = (
-        "_live", "_tag", "asked", "barred", "control", "dry", "ending", "gate", "lines_heard",
+        "_live", "_tag", "asked", "audit", "barred", "control", "dry", "ending", "gate", "lines_heard",
         "many", "phase", "policy", "reset", "waiting",
     )  # fmt: skip
 
@@ -63,6 +65,7 @@ class Session:
         self.control = control
         self.policy = policy
         self.gate = Gate(policy)
+        self.audit = Audit(control.audience)
         self.phase = Phase.READY if resumed else Phase.GREETING
         self.waiting = Waiting(resumed)
         self.ending = False
@@ -97,6 +100,7 @@ class Session:
         else:
             direction, peer, to = Direction.OUT, control.inside.ip, plan.to
         self._live[tag] = _Live(opened, seen)
+        self.audit.named(tag)
         state = "open" if opened else "pending"
         target = plan.inside if isinstance(plan, Inward) else plan.to
         out.say(
@@ -156,8 +160,3 @@ class Session:
             out.say(Reset(reason))
         else:
             out.say(Bypass(reason))
-
-
-def said(raw: bytes) -> str:
-    """A line for an event's detail: bounded, one character a byte, to be escaped by whoever prints it."""
-    return raw[:SHOWN].decode("latin-1")

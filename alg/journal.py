@@ -1,0 +1,75 @@
+"""Events for journald, with fields: the native protocol (systemd's "Journal Native Protocol"), one datagram an event.
+
+The law of this file: it sends and never waits, and where no journal listens it does nothing. Everything in a field is
+escaped, so that no hostile byte reaches who reads the journal; sizes are bounded, so that no entry needs a file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import socket
+from pathlib import Path
+
+from algate.alg.rows import EventRow
+
+SOCKET = Path("/run/systemd/journal/socket")
+IDENTIFIER = "algate"
+NOTICE, INFO = 5, 6  # syslog levels, RFC 5424 section 6.2.1
+VALUE_MAX = 512  # bytes of one field
+_NAME = re.compile(r"[^A-Z0-9_]")
+
+
+class Journal:
+    """`lost` counts events that the journal had no room for. ALGATE_JOURNAL names another socket, or none if empty."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        chosen = os.environ.get("ALGATE_JOURNAL", str(SOCKET)) if path is None else str(path)
+        self.path = chosen
+        self.lost = 0
+        self._socket: socket.socket | None = None
+        if chosen and Path(chosen).is_socket():
+            self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+
+    def __bool__(self) -> bool:
+        """Whether there is a journal."""
+        return self._socket is not None
+
+    def write(self, row: EventRow) -> None:
+        """Send one event; lost if the journal is busy or gone."""
+        if self._socket is None:
+            return
+        try:
+            self._socket.sendto(entry(row), self.path)
+        except OSError:
+            self.lost += 1
+
+    def close(self) -> None:
+        """Nothing is sent any more."""
+        if self._socket is not None:
+            with contextlib.suppress(OSError):
+                self._socket.close()
+            self._socket = None
+
+
+def entry(row: EventRow) -> bytes:
+    """The datagram: MESSAGE for people, ALGATE_EVENT, ALGATE_CONTROL, ... and ALGATE_<FIELD> for each field."""
+    told = " ".join(
+        filter(None, (row.event, row.alg, row.control, row.detail, f"({row.reason})" if row.reason else ""))
+    )
+    fields = {
+        "MESSAGE": told, "PRIORITY": str(NOTICE if row.reason else INFO), "SYSLOG_IDENTIFIER": IDENTIFIER,
+        "ALGATE_EVENT": row.event, "ALGATE_CONTROL": row.control or "", "ALGATE_ALG": row.alg or "",
+        "ALGATE_DETAIL": row.detail, "ALGATE_REASON": row.reason,
+    }  # fmt: skip
+    for name, value in row.fields.items():
+        fields["ALGATE_" + _NAME.sub("_", name.upper())[:40]] = str(value)
+    return "".join(f"{name}={escaped(value)}\n" for name, value in fields.items() if value).encode()
+
+
+def escaped(text: str) -> str:
+    """`text` without anything that a terminal or a line-based reader might act upon, and not too long."""
+    if not text.isprintable():
+        text = "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+    return text[:VALUE_MAX]

@@ -1,0 +1,103 @@
+"""What is told of every command and of every transfer: who said what, what became of it, and no secret.
+
+The law of this file: text for events out of bytes. It decides nothing, and without an audience it says nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from algate.alg.protocols.base import Audience, Event, Purpose, Script
+
+SHOWN = 128  # bytes of a line that an event carries
+USER_SHOWN = 64
+MASK = "****"
+_VERB = re.compile(rb"[ \t]*([^ \t]*)[ \t]*")
+# RFC 959 section 4.1.1, RFC 2228 section 3: what follows is a password, an account or a security token.
+SECRET: Final = (b"PASS", b"ACCT", b"ADAT", b"MIC", b"CONF", b"ENC")
+# Subcommands of SITE that carry a password on servers that have them (PSWD: new and old; GPASS: a group's).
+_SITE_SECRET = frozenset(b"PSWD PASS PASSWD PASSWORD CHPW GPASS CPWD UPWD".split())
+_KNOWN_ALIKE = frozenset((b"ENCODING", b"CONFIG"))  # begin like a secret and are none
+
+
+def parsed(text: bytes) -> tuple[bytes, bytes]:
+    """Verb in capitals and argument of a command line."""
+    match = _VERB.match(text)
+    return (match[1].upper(), text[match.end() :]) if match else (b"", b"")
+
+
+def said(raw: bytes) -> str:
+    """A line for an event's detail: bounded, one character a byte, to be escaped by whoever prints it."""
+    return raw[:SHOWN].decode("latin-1")
+
+
+def shown(verb: bytes, argument: bytes) -> str:
+    """The command as an operator may read it. What begins like a password command is masked however it goes on."""
+    for secret in SECRET:
+        if verb.startswith(secret) and verb not in _KNOWN_ALIKE:
+            return f"{secret.decode()} {MASK}"
+    if verb == b"SITE":
+        word = argument.split(None, 1)[:1]
+        if word and word[0].upper() in _SITE_SECRET:
+            return f"SITE {said(word[0])} {MASK}"
+    return said(verb) + (f" {said(argument)}" if argument else "")
+
+
+class Audit:
+    """One session's. `user`: what the client logged in as, as far as it said."""
+
+    __slots__ = ("_audience", "_carrier", "_transfer", "user")
+
+    def __init__(self, audience: Audience | None) -> None:
+        self._audience = audience
+        self._carrier = 0  # tag of the connection that the next transfer uses
+        self._transfer: tuple[bytes, bytes] | None = None  # the unanswered one
+        self.user = ""
+
+    def command(self, text: bytes, verdict: str, reason: str, out: Script) -> None:
+        """One command line and what was decided: "pass", "rewrite". Say it before the verdict."""
+        if self._audience is None or not self._audience.hears():
+            return
+        verb, argument = parsed(text)
+        out.say(Event("command", shown(verb, argument), reason, self.fields(verb, verdict)))
+
+    def fields(self, verb: bytes, verdict: str) -> tuple[tuple[str, str | int | float], ...]:
+        """What machines are told of a command, refused or not."""
+        return ("verb", shown(verb, b"").split(" ")[0]), ("verdict", verdict), ("user", self.user)
+
+    def named(self, tag: int) -> None:
+        """A data connection was agreed upon or is about to be."""
+        self._carrier = tag
+
+    def identified(self, verb: bytes, argument: bytes) -> None:
+        """USER says who; PASS and ACCT are of no interest."""
+        if verb == b"USER":
+            self.user = argument[:USER_SHOWN].decode("latin-1")
+
+    def transfer(self, verb: bytes, argument: bytes, out: Script) -> None:
+        """A command that uses the connection named last."""
+        self._transfer = verb, argument
+        if self._audience is not None and self._carrier:
+            out.say(self._purpose(verb, argument))
+
+    def answered(self, text: bytes, out: Script) -> None:
+        """The server's final reply to a transfer: the connection is spent, or was refused."""
+        transfer, self._transfer = self._transfer, None
+        if self._audience is None or transfer is None:
+            return
+        code = said(text[:3])
+        good = code[:1] == "2"
+        if self._carrier:
+            out.say(self._purpose(*transfer, code))
+        if good or code == "426":
+            self._carrier = 0
+        if not good:
+            fields = (*self.fields(transfer[0], "pass"), ("name", said(transfer[1])), ("answer", said(text)))
+            out.say(Event("transfer-failed", shown(*transfer), f"reply-{code}", fields))
+
+    def _purpose(self, verb: bytes, argument: bytes, code: str = "") -> Purpose:
+        fields: tuple[tuple[str, str | int | float], ...] = (
+            ("verb", said(verb)), ("name", said(argument)), ("user", self.user), ("reply", code),
+        )  # fmt: skip
+        return Purpose(self._carrier, shown(verb, argument), fields)
