@@ -27,6 +27,7 @@
 #include "include/hosts.h"
 #include "include/ports.h"
 #include "include/nat.h"
+#include "include/nexthop.h"
 #include "include/forward.h"
 #include "include/options.h"
 #include "include/seqadj.h"

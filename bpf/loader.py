@@ -25,7 +25,7 @@ XDP_PROGRAMS = ("xdp_lan", "xdp_wan")
 STAGES = {stage: f"stage_{stage.name.lower()}" for stage in abi.Stage if stage.name != "COUNT"}
 PROGRAMS = (*TC_PROGRAMS, *STAGES.values(), *XDP_PROGRAMS)
 PORT_ROWS_LEAST = 4  # public addresses that the port table has room for even if fewer are in use: they may change
-UNPINNED = ("punts", "scratch")  # a load's own: the ring's readers and a workspace
+UNPINNED = ("punts", "scratch", "hops")  # a load's own: the ring's readers, a workspace, the FIB's last answers
 SCHED_CLS, XDP = 3, 6  # enum bpf_prog_type
 LICENCE = b"GPL"
 LOG_SIZE = 1 << 20

@@ -46,13 +46,20 @@ enum route {
 static __always_inline int route_packet(struct __sk_buff *skb, const struct packet *p, __be32 source,
                                         __be32 destination, u32 ifindex, struct next_hop *next)
 {
+    u32 size = p->ip_size;
+    if (skb->gso_size)
+        size = p->header_size + (p->tcp_header ? p->tcp_header : 8) + skb->gso_size;
+    const struct hop *hop = next_hop_of(skb, p, source, destination, ifindex, size, now_tick());
+    if (hop) {
+        next->ifindex = hop->ifindex;
+        next->gateway = hop->gateway;
+        return ROUTE_FORWARD;
+    }
     struct bpf_fib_lookup fib = {};
     fib.family = 2; /* AF_INET */
     fib.ifindex = ifindex;
     fib.l4_protocol = p->proto;
-    fib.tot_len = p->ip_size;
-    if (skb->gso_size)
-        fib.tot_len = p->header_size + (p->tcp_header ? p->tcp_header : 8) + skb->gso_size;
+    fib.tot_len = size;
     fib.ipv4_src = source;
     fib.ipv4_dst = destination;
     long rc = bpf_fib_lookup(skb, &fib, sizeof(fib), 0);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * maps.h: every map, with the reason for its kind and size. The loader pins all but the last two, so that a new program
+ * maps.h: every map, with the reason for its kind and size. The loader pins all but the last three, so that a new program
  * finds the entries of the old one, and gives those sized by MAX_SESSIONS and PORT_ROWS their real size.
  */
 #ifndef ALGATE_MAPS_H
@@ -51,5 +51,6 @@ PINNED("prog", u32, u32, stages, 8);
 
 BPF_PERF_OUTPUT(punts);
 BPF_PERCPU_ARRAY(scratch, struct scratch, 1);
+BPF_PERCPU_ARRAY(hops, struct hop, HOP_ROWS);
 
 #endif

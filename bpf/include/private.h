@@ -23,6 +23,23 @@ struct scratch {
     u32 cursor;  /* see UNKNOWN */
 };
 
+#define HOP_ROWS 1024
+
+/* An answer of the FIB: what was asked, and which way. */
+struct hop {
+    __be32 source;
+    __be32 destination;
+    u32 from;       /* ifindex that the packet came in by */
+    u32 since;      /* tick of the answer */
+    u32 ifindex;    /* to leave by */
+    __be32 gateway; /* the next hop's address, or the destination's own on the link */
+    u16 mtu;
+    u8 proto;
+    u8 pad;
+    u8 to_mac[6];
+    u8 from_mac[6];
+};
+
 /* A loop's variable kept where the verifier knows nothing of its value: else it follows every value by itself. */
 #define UNKNOWN(room) (*(volatile u32 *)&(room)->cursor)
 

@@ -40,26 +40,20 @@ static __always_inline bool xdp_eligible(const struct config *cfg, const struct 
 static __always_inline int xdp_leave(struct xdp_md *ctx, const struct config *cfg, const struct packet *p,
                                      struct session *s, u8 dir, const struct rewrite *to, u32 wan, u32 now)
 {
-    struct bpf_fib_lookup fib = {};
-    fib.family = 2;
-    fib.ifindex = ctx->ingress_ifindex;
-    fib.l4_protocol = p->proto;
-    fib.tot_len = p->ip_size;
-    fib.ipv4_src = p->source;
-    fib.ipv4_dst = dir == DIR_OUT ? p->destination : to->ip;
-    if (bpf_fib_lookup(ctx, &fib, sizeof(fib), 0) != BPF_FIB_LKUP_RET_SUCCESS || (wan && fib.ifindex != wan) ||
-        is_bare(cfg, fib.ifindex))
+    const struct hop *hop =
+        next_hop_of(ctx, p, p->source, dir == DIR_OUT ? p->destination : to->ip, ctx->ingress_ifindex, p->ip_size, now);
+    if (!hop || (wan && hop->ifindex != wan) || is_bare(cfg, hop->ifindex))
         return XDP_PASS;
     void *data = (void *)(long)ctx->data, *data_end = (void *)(long)ctx->data_end;
     struct ethhdr *eth = data;
     if ((void *)(eth + 1) > data_end || rewrite_direct(data, data_end, p, to))
         return XDP_PASS;
-    __builtin_memcpy(eth->h_dest, fib.dmac, 6);
-    __builtin_memcpy(eth->h_source, fib.smac, 6);
+    __builtin_memcpy(eth->h_dest, hop->to_mac, 6);
+    __builtin_memcpy(eth->h_source, hop->from_mac, 6);
     session_touch(s, p, dir, now);
     account(dir, p);
     count(COUNT_XDP_REDIRECTED, 1);
-    return bpf_redirect(fib.ifindex, 0);
+    return bpf_redirect(hop->ifindex, 0);
 }
 
 static __always_inline int xdp_outbound(struct xdp_md *ctx)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import time
 from typing import Any
 
 import pytest
@@ -9,7 +11,7 @@ import pytest
 from algate.bpf import abi
 from tests import packets
 from tests.bpf.flows import FLOW, answer, echo_answer, frame_of, open_session, translated
-from tests.bpf.rig import INSIDE, PROTOS, PUBLIC, REDIRECT, SHOT, TCP, Outcome, Rig, session_key
+from tests.bpf.rig import INSIDE, PROTOS, PUBLIC, REDIRECT, ROUTER, SHOT, TCP, WAN, Outcome, Rig, session_key
 from tests.packets import GATEWAY_LAN_MAC, GATEWAY_WAN_MAC, LAN_MAC, WAN_MAC
 
 XDP_PASS, XDP_REDIRECT = 2, 4
@@ -144,3 +146,27 @@ def test_what_goes_on_is_translated_once_by_tc(fast: Rig) -> None:
     assert out.action == REDIRECT
     packets.same(out.data, translated(frame, "tcp", ttl=63, source=(PUBLIC, 40000)))
     assert out.action != SHOT
+
+
+def test_a_changed_neighbour_is_followed_within_the_life_of_an_answer(fast: Rig) -> None:
+    """The FIB's answers are kept for HOP_TICKS (nexthop.h): 134 ms, whoever changes a route says nothing."""
+    moved = "02:00:00:00:77:01"
+    open_session(fast, "udp")
+    frame = packets.udp(FLOW, b"x")
+    assert fast.xdp("xdp_lan", frame).data[:6] == bytes(mac(WAN_MAC))
+    neighbour = ["ip", "neigh", "replace", ROUTER, "dev", WAN, "nud", "permanent", "lladdr"]
+    subprocess.run([*neighbour, moved], check=True)
+    try:
+        time.sleep(0.2)
+        assert fast.xdp("xdp_lan", frame).data[:6] == bytes(mac(moved))
+    finally:
+        subprocess.run([*neighbour, WAN_MAC], check=True)
+        time.sleep(0.2)
+
+
+def test_a_packet_that_does_not_fit_the_route_is_left_to_tc(fast: Rig) -> None:
+    """Whether it fits is asked of every packet, also where the way is known already."""
+    open_session(fast, "udp")
+    assert fast.xdp("xdp_lan", packets.udp(FLOW, b"x")).action == XDP_REDIRECT
+    large = packets.udp(FLOW, bytes(1600))
+    passed_on(fast.xdp("xdp_lan", large), large)
