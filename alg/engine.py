@@ -259,12 +259,13 @@ class Engine:
 
     def _checked(self, segment: Segment) -> Segment | None:
         """The segment with its checksum verified and, if a sender left it to hardware, finished."""
-        frame, ip = segment.frame, segment.ip_offset
-        end = segment.payload_offset + segment.payload_size
-        if len(frame) < end or ip + 40 > segment.payload_offset:
+        frame, ip, start = segment.frame, segment.ip_offset, segment.payload_offset
+        end = start + segment.payload_size
+        tcp = tcp_offset(frame, ip) if start <= end <= len(frame) and ip + 40 <= start else end
+        if tcp + 20 > start or tcp + (frame[tcp + 12] >> 4) * 4 != start or frame[ip] >> 4 not in (4, 6):
             self.counts["malformed"] += 1
             return None
-        state = checksum_state(frame, ip, tcp_offset(frame, ip), end)
+        state = checksum_state(frame, ip, tcp, end)
         if state == GOOD:
             return segment
         if state == BAD:

@@ -13,6 +13,7 @@ from .corrections import MASK, Corrections, distance
 from .spans import Span, gather
 from .stream import Stream
 
+CHUNK_COST = 256  # bytes of objects around a chunk, and a row of the kernel's
 RESUME_MAX = 1 << 20  # bytes decided and unacknowledged that a restart believes in
 
 
@@ -23,6 +24,11 @@ class Chunk(NamedTuple):
     end: int
     old: bytes
     new: bytes | None
+
+    @property
+    def cost(self) -> int:
+        """Bytes that it takes to keep, so that many short ones are bounded too."""
+        return CHUNK_COST + len(self.old) + len(self.new or b"")
 
 
 class Answer(NamedTuple):
@@ -70,7 +76,7 @@ class Flow:
         self.judged = 0  # pending bytes with a verdict
         self.spans: list[Span] = []
         self.chunks: list[Chunk] = []  # decided, not yet known to be acknowledged
-        self.retained = 0  # bytes in chunks
+        self.retained = 0  # cost of chunks
         self.corrections = Corrections()
         self.promised = 0
         self.answers: list[Answer] = []
@@ -109,7 +115,11 @@ class Flow:
         if span.size <= 0 or self.judged + span.size > len(self.stream.pending):
             raise ValueError(f"verdict on {span.size} bytes of {len(self.stream.pending) - self.judged}")
         self.judged += span.size
-        self.spans.append(span)
+        last = self.spans[-1] if self.spans else span
+        if span.new is last.new is None and last is not span:
+            self.spans[-1] = Span(last.size + span.size)
+        else:
+            self.spans.append(span)
 
     def drop_undecided(self) -> None:
         """Forget what was not decided, as if it had never come."""
@@ -152,7 +162,7 @@ class Flow:
         self.judged = max(0, self.judged - len(old))
         self.decided = end
         self.chunks.append(chunk)
-        self.retained += len(old)
+        self.retained += chunk.cost
         return chunk
 
     def refuse(self) -> Chunk:
@@ -202,7 +212,7 @@ class Flow:
             for piece in range(first, last, limit):
                 old = data[piece - start : min(piece + limit, last) - start]
                 self.chunks.append(Chunk(piece, piece + len(old), old, None))
-                self.retained += len(old)
+                self.retained += self.chunks[-1].cost
         self.chunks.sort()
 
     def _skip_refused(self) -> None:
@@ -224,7 +234,7 @@ class Flow:
         for chunk in self.chunks:
             if chunk.end > (self.heard if chunk.new == b"" else self.acked):
                 break
-            self.retained -= len(chunk.old)
+            self.retained -= chunk.cost
             count += 1
         done = self.chunks[:count]
         del self.chunks[:count]
@@ -254,7 +264,7 @@ class Flow:
         return [c for c in self.chunks if c.end > start and c.start < end and c.end > self.acked]
 
     def memory(self) -> int:
-        """Bytes of payload kept, both held and retained."""
+        """Bytes kept: held, judged, retained."""
         held = len(self.stream.pending) + self.stream.later_size + sum(len(a.data) for a in self.answers)
-        spans = sum(len(s.new or b"") + len(s.answer or b"") for s in self.spans)
-        return held + spans + self.retained + sum(len(c.new) for c in self.chunks if c.new)
+        spans = sum(CHUNK_COST + len(s.new or b"") + len(s.answer or b"") for s in self.spans)
+        return held + spans + self.retained

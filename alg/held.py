@@ -45,14 +45,14 @@ def restore(flow: Flow, decided: int, base: int, corrections: tuple[Correction, 
     for _ in range(chunks):
         at = _restore_chunk(flow, stored, at)
     if (start - flow.stream.next) & MASK == 0:
-        _undecided(flow, stored[_HEAD.size : _HEAD.size + size])
+        _undecided(flow, _cut(stored, _HEAD.size, size))
     flow.promised = decided + distance(promised, decided)
     for _ in range(answers):
         wire, length = _ANSWER.unpack_from(stored, at)
         at += _ANSWER.size
         # One that the record doesn't know was never sent: its question will be asked again.
         if distance(wire, flow.corrections.shift(decided)) < 0:
-            flow.answers.append(Answer(wire, stored[at : at + length]))
+            flow.answers.append(Answer(wire, _cut(stored, at, length)))
         at += length
     flow.stored = True
 
@@ -61,19 +61,25 @@ def _restore_chunk(flow: Flow, stored: bytes, at: int) -> int:
     """A chunk that the record doesn't know was never released: its bytes are undecided once more."""
     seq, size, new_size = _CHUNK.unpack_from(stored, at)
     at += _CHUNK.size
-    old = stored[at : at + size]
+    old = _cut(stored, at, size)
     at += size
     new = None
     if new_size != _PASSES:
-        new = stored[at : at + new_size]
+        new = _cut(stored, at, new_size)
         at += new_size
     start = flow.decided + distance(seq, flow.decided & MASK)
     if start + size <= flow.decided:
         flow.chunks.append(Chunk(start, start + size, old, new))
-        flow.retained += size
+        flow.retained += flow.chunks[-1].cost
     elif start == flow.stream.next:
         _undecided(flow, old)
     return at
+
+
+def _cut(stored: bytes, at: int, size: int) -> bytes:
+    if at + size > len(stored):
+        raise struct.error("cut short")
+    return stored[at : at + size]
 
 
 def _undecided(flow: Flow, data: bytes) -> None:

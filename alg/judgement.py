@@ -94,7 +94,7 @@ class Judgement:
             size = len(flow.stream.pending) - flow.judged
             if size and (session.passing or flow.stream.ended):
                 flow.judge(Span(size))
-            elif size > self._limits.pending:
+            elif size > self._limits.pending or len(flow.spans) > self._limits.verdicts:
                 self._counts["undecided-limit"] += 1
                 session.reset = session.reset or "undecided-limit"
 

@@ -6,6 +6,7 @@
 #   sudo deploy/dev.sh test [--all]            every rung of the test ladder; --all: the large matrices whole
 #   sudo deploy/dev.sh lint                    format, ruff, mypy, clang-format: changes nothing
 #   sudo deploy/dev.sh format                  let ruff and clang-format rewrite the tree
+#   sudo deploy/dev.sh fuzz [SECONDS]          look for inputs that break parsers, streams, the engine (default: 600 s)
 #   sudo deploy/dev.sh bench [ARG ...]         measurements beside the kernel's NAT: algate bench ARG ...
 #
 # Exit codes: 0 done, 1 failed, 2 usage, 3 missing privilege, kernel feature or package source.
@@ -59,6 +60,11 @@ main() {
             setup test
             run_format
             ;;
+        fuzz)
+            [[ ${1:-600} =~ ^[1-9][0-9]*$ ]] || die 2 "fuzz: '$1' is no number of seconds"
+            setup test
+            run_fuzz "${1:-600}"
+            ;;
         bench)
             setup demo
             has_bench || die 2 "bench: this version has no 'algate bench'"
@@ -66,7 +72,7 @@ main() {
             ;;
         -h | --help | help) usage ;;
         '') usage >&2; exit 2 ;;
-        *) die 2 "unknown command '$verb'; one of: setup demo test lint format bench" ;;
+        *) die 2 "unknown command '$verb'; one of: setup demo test lint format fuzz bench" ;;
     esac
 }
 

@@ -59,6 +59,7 @@ run_ladder() {
     rung lint 60 deploy/dev.sh lint
     tests unit 60 "${all[@]}"
     tests property 60 "${all[@]}"
+    tests fuzz 60
     tests bpf 120 "${all[@]}"
     tests netns "$([ "${1:-}" = --all ] && echo 3600 || echo 360)" "${all[@]}"
     if compgen -G 'tests/compliance/test_*.py' >/dev/null; then tests compliance 180 "${all[@]}"; fi
@@ -79,6 +80,11 @@ summary() {
 
 c_files() {
     find bpf -maxdepth 2 -name '*.[ch]' | sort
+}
+
+# run_fuzz [SECONDS]: all targets, in turn, with another seed each time.
+run_fuzz() {
+    .venv/bin/python -m tests.fuzz --seconds "${1:-600}"
 }
 
 # Runs all of them and fails if one did.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-RUNGS = ("unit", "property", "bpf", "netns", "compliance", "cases", "bench", "packaging")
+RUNGS = ("unit", "property", "fuzz", "bpf", "netns", "compliance", "cases", "bench", "packaging")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

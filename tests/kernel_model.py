@@ -91,10 +91,12 @@ class KernelModel:
         self.released: list[fx.ReleasePort] = []
         self.deleted: list[tuple[int, str]] = []
         self.ever_expected = 0
+        self.opened: list[fx.Expectation] = []  # each that ever was open, in order
         self.reset = ""
         self.bypassed = False
         self.undecided_drops = 0
         self.stop_after: int | None = None  # effects until the helper dies
+        self.refuse_decisions = 0  # writes of decisions that fail next: a full table
 
     def track(self, session: int) -> fx.TrackView | None:
         return self.tracked.view() if session == self.info.session and not self.reset else None
@@ -206,6 +208,8 @@ class KernelModel:
             case fx.PutAdjust(record):
                 assert len(record.corrections[0]) <= 8 and len(record.corrections[1]) <= 8
                 self.adjust = record
+            case fx.PutDecision() if self.refuse_decisions:
+                self.refuse_decisions -= 1
             case fx.PutDecision():
                 assert 0 < effect.size <= fx.DIGEST_MAX
                 assert effect.new is None or 0 < len(effect.new) <= fx.REPLACEMENT_MAX
@@ -224,9 +228,12 @@ class KernelModel:
                 assert made.id not in self.expectations
                 self.expectations[made.id] = made
                 self.ever_expected += 1
+                if made.state == fx.EXPECT_OPEN:
+                    self.opened.append(made)
             case fx.OpenExpectation(made):
                 assert made.id in self.expectations and made.state == fx.EXPECT_OPEN
                 self.expectations[made.id] = made
+                self.opened.append(made)
             case fx.DeleteExpectation(made, outcome):
                 del self.expectations[made.id]
                 self.deleted.append((made.id, outcome))

@@ -20,7 +20,8 @@ from algate.alg.protocols.ftp.session import Asked, Session, said
 from algate.alg.protocols.lines import Flaw, Line
 
 _CODE = re.compile(rb"[0-9]{3}(?:-.*)?", re.DOTALL)
-_HTTP = re.compile(rb"[A-Z]+ [^ ]+ HTTP/[0-9]\.[0-9]")
+_HTTP = re.compile(rb"[!-~]+ [^ ]+ HTTP/[0-9]\.[0-9]")  # any method: a page may choose its own (RFC 9110 section 9.1)
+_CR_NUL = b"\r\0"
 _FORMS: Final = {b"PORT": Form.PORT, b"EPRT": Form.EPRT}
 OTHER: Final = Kind.OTHER
 
@@ -45,17 +46,24 @@ class Client:
             return False  # FTP-35: the next byte may be TLS already
         verb, argument = parsed(line.text)
         if not verb and line.flaw is None:
+            session.unsure |= line.raw.strip(b"\r\n") != b""  # servers answer blanks, or don't
             out.let(len(line.raw))  # an empty line: servers give no answer
             return True
         kind = COMMANDS.get(verb, OTHER)
+        if line.text[-9:-3] == b" HTTP/" and not self._request(line, kind, out):
+            return False
         if not session.waiting.room(kind):
             return self._refuse(line, TOO_MANY, said(verb), out)
         if line.flaw is not None:
             return self._flawed(line, verb, out)
         if session.gate.refusing:
             refusal = session.gate.refuses(verb, argument) or (TOO_FAST if session.gate.hurries(now) else None)
+            if refusal is None and not session.gate.clear(line.raw):
+                refusal = UNREADABLE
             if refusal:
                 return self._refuse(line, refusal, shown(verb, argument), out)
+        if _CR_NUL in line.raw:
+            session.unsure = True
         if kind is OTHER:
             return self._other(line, verb, out)
         return self._meaningful(line, kind, verb, argument, out)
@@ -108,6 +116,8 @@ class Client:
             return self._unnamed(line, what.reason, out)
         if session.barred:
             return self._refuse(line, NOT_FTP, form.value, out)
+        if session.unsure:
+            return self._unnamed(line, "replies-uncertain", out)
         if session.phase is Phase.CLOSING:
             return self._unnamed(line, "after-quit", out)
         if session.dry and isinstance(what, Inward):
@@ -138,18 +148,24 @@ class Client:
 
     def _other(self, line: Line, verb: bytes, out: Script) -> bool:
         session = self._session
-        if line.text[-9:-3] == b" HTTP/" and _HTTP.fullmatch(line.text):
-            # A browser was led here (NAT slipstreaming): nothing that follows is a client's own wish.
-            if session.gate.strict:
-                session.leave(Turn.FOREIGN, "http-request", out)
-                return False
-            session.barred = True
-            out.say(Event("violation", reason="http-request"))
-        elif verb[:1].isdigit() and _CODE.fullmatch(verb):
+        if verb[:1].isdigit() and _CODE.fullmatch(verb):
             out.say(Event("violation", said(line.text), "wrong-side"))
         session.audit.command(line.text, "pass", "", out)
         session.waiting.add(OTHER)
         out.let(len(line.raw))
+        return True
+
+    def _request(self, line: Line, kind: Kind, out: Script) -> bool:
+        """A browser was led here (NAT slipstreaming): nothing that follows is a client's own wish. False: no more."""
+        session = self._session
+        if (session.phase is Phase.READY and kind is not OTHER) or not _HTTP.fullmatch(line.text):
+            return True  # behind a login it may be a file's name
+        if session.gate.strict:
+            session.leave(Turn.FOREIGN, "http-request", out)
+            return False
+        if not session.barred:
+            session.barred = True
+            out.say(Event("violation", reason="http-request"))
         return True
 
     def _flawed(self, line: Line, verb: bytes, out: Script) -> bool:
@@ -164,6 +180,9 @@ class Client:
             return self._refusing
         self._refusing = False
         session.audit.command(verb, "pass", reason, out)
+        if line.flaw is Flaw.NUL or (line.flaw is Flaw.TOO_LONG and session.phase in (Phase.GREETING, Phase.LOGIN)):
+            session.barred = True  # no FTP client: a request with a long path, a binary protocol (FTP-81)
+        session.unsure |= line.flaw in (Flaw.NUL, Flaw.BARE_CR, Flaw.TELNET)
         out.say(Event("violation", reason=reason))
         if line.flaw is not Flaw.UNFINISHED:
             session.waiting.add(Kind.AUTH if verb == b"AUTH" else OTHER)

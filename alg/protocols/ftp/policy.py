@@ -5,6 +5,7 @@ The law of this file: a verb and its argument in, an answer or nothing out. No d
 
 from __future__ import annotations
 
+import re
 from ipaddress import IPv4Network, IPv6Network
 from typing import Protocol as Interface
 
@@ -43,9 +44,13 @@ class Policy(Interface):
 # RFC 775 and RFC 1123 section 4.1.3.1: two spellings of one command.
 ALIASES = {b"XCUP": b"CDUP", b"XCWD": b"CWD", b"XMKD": b"MKD", b"XPWD": b"PWD", b"XRMD": b"RMD"}
 WRITING = frozenset(
-    b"ALLO APPE DELE MFCT MFF MFMT MKD RMD RMDA RNFR RNTO SITE STOR STOU".split()
+    b"ALLO APPE COMB DELE MFCT MFF MFMT MKD RMD RMDA RNFR RNTO SITE STOR STOU".split()
 )  # SITE: its subcommands change modes and times, and every server has others
 _RFC1639 = frozenset((b"LPRT", b"LPSV"))
+# What every server reads alike: of Telnet Synch alone before the verb (RFC 959 section 4.1.3) and IAC in pairs; no CR
+# within (some end a line at any); a verb in ASCII (some take other characters' upper case, or any white space).
+_CLEAR = re.compile(rb"(?:\xff[\xf4\xf2])*[ \t]*[A-Za-z0-9]+(?:[ \t](?:[^\r\xff]|\xff\xff)*)?\r?\n")
+_SETS_TIME = re.compile(rb"[0-9]{14}[ \t.+-]")  # vsftpd and others set a file's time by MDTM
 ANONYMOUS = frozenset((b"anonymous", b"ftp"))
 
 
@@ -104,11 +109,15 @@ class Gate:
             return LONG
         if verb in self._deny or (self._allow and verb not in self._allow):
             return DENIED
-        if self._read_only and verb in WRITING:
+        if self._read_only and (verb in WRITING or (verb == b"MDTM" and _SETS_TIME.match(argument))):
             return READ_ONLY
         if self._anonymous and verb == b"USER" and argument.strip().lower() not in ANONYMOUS:
             return NOT_ANONYMOUS
         return None
+
+    def clear(self, raw: bytes) -> bool:
+        """Whether a server can only read that line as the gateway does; asked where `strict`."""
+        return _CLEAR.fullmatch(raw) is not None
 
     def hurries(self, now: float) -> bool:
         """Whether one more command at `now` is too many; a command that isn't is counted.

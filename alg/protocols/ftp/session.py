@@ -52,13 +52,14 @@ class _Live(NamedTuple):
 class Session:
     """One control session.
 
-    `many`: the code of the multi-line reply that is being said. `barred`: HTTP was heard. Of the present feed:
+    `many`: the code of the multi-line reply that is being said. `barred`: no FTP client speaks. `unsure`: a line was
+    passed that servers answer once, never or twice, so a 2xx may answer another command. Of the present feed:
     `ending`, nothing comes after it, so nothing may wait; `dry`, no public port was free, so none is asked for again.
     """
 
     __slots__ = (
         "_live", "_tag", "asked", "audit", "barred", "control", "dry", "ending", "gate", "lines_heard",
-        "many", "phase", "policy", "reset", "waiting",
+        "many", "phase", "policy", "reset", "unsure", "waiting",
     )  # fmt: skip
 
     def __init__(self, control: Control, policy: Policy, resumed: bool) -> None:
@@ -73,6 +74,7 @@ class Session:
         self.many: bytes | None = None
         self.asked: Asked | None = None
         self.barred = False
+        self.unsure = False
         self.reset = False
         self.lines_heard = 0  # of the server before its greeting
         self._tag = 0

@@ -1,0 +1,174 @@
+"""An FTP dialogue through engine and kernel model: two TCP ends that answer each other, on a wire that may do anything.
+
+The law of this file: the ends keep the order of cause and effect (a reply is not said before its command has arrived
+whole) and nothing else; which segment is sent, lost, repeated or late is the caller's choice. `expected` is the
+textbook's, never the engine's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from ipaddress import IPv4Address
+
+from algate.alg import effects as fx
+from algate.alg.limits import Limits
+from algate.alg.model import Control, Conversation, EndPoint
+from algate.alg.policy import FtpPolicy
+from algate.alg.protocols.ftp import PLUGIN
+from tests.textbook import Exchange, Textbook
+from tests.wire import INFO, INSIDE, KEY, PUBLIC, REMOTE, Lab
+
+CLIENT_INSIDE, SERVER_INSIDE = INFO, fx.SessionInfo(77, KEY, PUBLIC, 4000, fx.SESSION_FORWARD)
+
+
+def dotted(ip: bytes) -> str:
+    return ".".join(map(str, ip))
+
+
+class SamePorts:
+    """A broker that gives each inside port its own number, so that asking twice changes nothing."""
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+
+    def reserve(self, proto: int, public_ip: object, inside: EndPoint, count: int, even: bool) -> EndPoint | None:
+        self.asked.append(inside.port)
+        return EndPoint(IPv4Address(PUBLIC), inside.port)
+
+
+class FtpLab(Lab):
+    """A `Lab` whose plug-in is FTP and whose ends speak `dialogue`.
+
+    `waits`: before which exchanges the client waits for the answer to the one before; elsewhere it speaks ahead.
+    """
+
+    def __init__(
+        self,
+        dialogue: Sequence[Exchange],
+        client_inside: bool,
+        waits: Sequence[bool] = (),
+        isn: tuple[int, int] = (1000, 5000),
+        mss: tuple[int, int] = (1460, 1460),
+        stamps: bool = False,
+        deny: Iterable[str] = (),
+        limits: Limits | None = None,
+    ) -> None:
+        self.policy = FtpPolicy(deny=tuple(deny), expect_timeout=1e6)
+        self.client_inside = client_inside
+        broker: object = SamePorts()
+        super().__init__(isn, mss, stamps, limits, broker, CLIENT_INSIDE if client_inside else SERVER_INSIDE)  # type: ignore[arg-type]
+        self.client, self.server = self.ends if client_inside else self.ends[::-1]
+        self.textbook = Textbook(
+            client_inside, dotted(INSIDE), dotted(PUBLIC), dotted(REMOTE), deny=[word.encode() for word in deny]
+        )
+        self.to_server = self.to_client = b""
+        self._client_may: list[tuple[int, int]] = [(0, 0)]  # of its stream, once so much has come to it
+        self._server_may: list[tuple[int, int]] = [(0, 0)]
+        for number, one in enumerate(dialogue):
+            self._write(one, number >= len(waits) or waits[number])
+
+    def _write(self, one: Exchange, waits: bool) -> None:
+        heard = len(self.to_client) if waits else self._client_may[-1][1]
+        told = self.textbook.exchange(one)
+        self.client.stream += one.command
+        self._client_may.append((len(self.client.stream), heard))
+        self.to_server += told.to_server
+        self.to_client += told.to_client
+        if told.to_server or not one.command:
+            self.server.stream += one.reply
+            self._server_may.append((len(self.server.stream), len(self.to_server)))
+
+    def _open(self, control: Control) -> Conversation | None:
+        return PLUGIN.open(control, self.policy)
+
+    def allowed(self, side: int) -> int:
+        """How far that end may have spoken, by what it has heard."""
+        end = self.ends[side]
+        steps = self._client_may if end is self.client else self._server_may
+        return max(offset for offset, heard in steps if heard <= len(end.got))
+
+    def speak(self, side: int, start: int, size: int) -> None:
+        """Let an end send new or old bytes, as far as it may speak."""
+        end = self.ends[side]
+        stop = min(start + size, self.allowed(side))
+        if stop > start:
+            self.launch(side, end.send(start, stop - start))
+
+    def finish(self) -> None:
+        """Both ends speak and repeat what isn't acknowledged until all is said and has arrived."""
+        for _ in range(800):
+            self.run()
+            done = all(end.una == len(end.stream) for end in self.ends)
+            if done and not self._owes() and len(self.client.got) >= len(self.to_client):
+                return
+            for side, end in enumerate(self.ends):
+                self.speak(side, end.una, end.mss - 40)
+            self.run()
+            self.tick(0.4)
+        raise AssertionError("the dialogue never came to an end")
+
+    def check(self) -> None:
+        """Both ends got what the textbook says."""
+        assert not self.kernel.reset
+        assert bytes(self.server.got) == self.to_server
+        assert bytes(self.client.got) == self.to_client
+
+    @property
+    def opened(self) -> list[tuple[bool, int]]:
+        """What was ever open, in order: inward or not, and the port that its connection goes to first."""
+        return [(one.direction == fx.IN, one.to.port) for one in self.kernel.opened]
+
+    @property
+    def agreed(self) -> list[tuple[bool, int]]:
+        """What the textbook says of `opened`."""
+        return [(by_client == self.client_inside, number) for by_client, number in self.textbook.agreed]
+
+
+def tell(lab: FtpLab, steps: Iterable[tuple[int, int, int, int]], faults: bool = False, restarts: bool = False) -> None:
+    """Random traffic: new bytes, repetitions of any range, losses, duplicates, any order of arrival, time.
+
+    `faults`: lost ring samples, lost and refused decisions. `restarts`: the helper dies between any two effects.
+    """
+    for what, side, where, size in steps:
+        end = lab.ends[side]
+        if what <= 3:
+            lab.speak(side, end.sent, size)
+        elif what == 4 and end.sent:
+            start = where % end.sent
+            lab.speak(side, start, min(size, end.sent - start))
+        elif what == 5 and lab.queue:
+            lab.queue.pop(where % len(lab.queue))
+        elif what == 6 and lab.queue:
+            lab.queue.append(lab.queue[where % len(lab.queue)])
+        elif what == 7:
+            lab.tick(size / 400)
+        elif what == 8 and faults:
+            fault(lab, where)
+        elif what == 9 and restarts and where % 4 == 0:
+            die(lab, size)
+        elif lab.queue:
+            lab.arrive(where % len(lab.queue))
+        if where % 3:
+            lab.think()
+
+
+def fault(lab: FtpLab, where: int) -> None:
+    """Something between the kernel and the helper goes wrong."""
+    decisions = lab.kernel.decisions
+    if where % 3 == 0 and lab.punts:
+        lab.punts.pop(where % len(lab.punts))
+    elif where % 3 == 1 and decisions:
+        del decisions[list(decisions)[where % len(decisions)]]
+    else:
+        lab.kernel.refuse_decisions = where % 3
+
+
+def die(lab: FtpLab, moment: int) -> None:
+    """The helper dies while it carries out what the next segment to the gateway brings, and another takes over."""
+    waiting = [n for n, (_, _, past) in enumerate(lab.queue) if not past]
+    if waiting:
+        lab.arrive(waiting[0])
+    lab.kernel.stop_after = moment % 8
+    lab.think()
+    lab.now += 0.001
+    lab.restart()

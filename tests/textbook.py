@@ -1,0 +1,139 @@
+"""FTP through an address translator as a textbook would do it: whole lines, in order, one dialogue; the tests' oracle.
+
+The law of this file: nothing of algate is imported, so that an error there can't repeat itself here. It trusts its
+input: lines end with LF, replies answer commands in order. RFC 959 section 4, RFC 2428.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+REFUSED = b"502 algate: the gateway's policy does not allow this command.\r\n"
+
+
+class Exchange(NamedTuple):
+    """A command and all that the server says to it; `command` empty: the server's greeting."""
+
+    command: bytes
+    reply: bytes
+
+
+class Told(NamedTuple):
+    """What both ends are told of an exchange."""
+
+    to_server: bytes
+    to_client: bytes
+
+
+class Textbook:
+    """Rewrites one dialogue. `agreed`: of each connection that both sides agreed on, oldest first, whether the client
+    named it and the port as the other side knows it."""
+
+    def __init__(
+        self,
+        client_inside: bool,
+        inside: str,
+        public: str,
+        remote: str,
+        port: Callable[[int], int] = lambda port: port,
+        deny: Iterable[bytes] = (),
+    ) -> None:
+        self.client_inside = client_inside
+        self.public = public.encode()
+        self.client, self.server = (inside, remote) if client_inside else (remote, inside)
+        self.port = port
+        self.deny = frozenset(deny)
+        self.agreed: list[tuple[bool, int]] = []
+        self.opaque = False
+        self._asked: deque[tuple[bytes, int]] = deque()
+        self._many = b""
+
+    def exchange(self, one: Exchange) -> Told:
+        """A command and its replies, one after the other."""
+        to_server = self.command(one.command) if one.command else b""
+        if one.command and not to_server:
+            return Told(b"", REFUSED)
+        if self.opaque:
+            return Told(to_server, one.reply)
+        return Told(to_server, b"".join(self.reply(line) for line in one.reply.splitlines(True)))
+
+    def command(self, line: bytes) -> bytes:
+        """One line of the client, as the server gets it; empty: never."""
+        words = line.split(maxsplit=1)
+        if self.opaque or not words:
+            return line
+        verb = words[0].upper()
+        if verb in self.deny:
+            return b""
+        named = 0
+        if verb == b"PORT":
+            line, named = self._exchanged(line, rb"^PORT (%s)\r?\n", _six, self.client, self.client_inside)
+        elif verb == b"EPRT":
+            line, named = self._exchanged(line, rb"^EPRT \|1\|(%s)\|\r?\n", _dots, self.client, self.client_inside)
+        self._asked.append((verb, named))
+        return line
+
+    def reply(self, line: bytes) -> bytes:
+        """One line of the server, as the client gets it."""
+        code = line[:3]
+        if self.opaque:
+            return line
+        if self._many:
+            if line[:4] != self._many + b" ":
+                return line
+            self._many = b""
+        elif line[3:4] == b"-":
+            self._many = code
+            return line
+        if not code.isdigit() or code[:1] == b"1" or not self._asked:
+            return line
+        verb, named = self._asked.popleft()
+        if verb in (b"PORT", b"EPRT") and code[:1] == b"2" and named:
+            self.agreed.append((True, self._told(named, self.client_inside)))
+        self.opaque = verb == b"AUTH" and code == b"234"
+        if (verb, code) == (b"PASV", b"227"):
+            line, named = self._exchanged(line, rb"(%s)", _six, self.server, not self.client_inside)
+        elif (verb, code) == (b"EPSV", b"229"):
+            line, named = self._exchanged(line, rb"\(\|\|\|(%s)\|\)", _bare, self.server, not self.client_inside)
+        else:
+            return line
+        if named:
+            self.agreed.append((False, self._told(named, not self.client_inside)))
+        return line
+
+    def _told(self, number: int, inside: bool) -> int:
+        return self.port(number) if inside else number
+
+    def _exchanged(
+        self, line: bytes, around: bytes, form: Callable[[bytes, int], bytes], own: str, inside: bool
+    ) -> tuple[bytes, int]:
+        """The line with public numbers if the speaker is inside, and the port it named, 0 if none that is allowed."""
+        for match in re.finditer(rb"\d+", line):
+            for number in {int(match[0]), _pair(line, match.start())} - {0}:
+                found = re.search(around % re.escape(form(own.encode(), number)), line, re.IGNORECASE)
+                if found and 1024 <= number <= 65535:
+                    if not inside:
+                        return line, number
+                    new = form(self.public, self.port(number))
+                    return line[: found.start(1)] + new + line[found.end(1) :], number
+        return line, 0
+
+
+def _pair(line: bytes, at: int) -> int:
+    found = re.match(rb"(\d+),(\d+)(?!,)", line[at:])
+    return int(found[1]) * 256 + int(found[2]) if found else 0
+
+
+def _six(ip: bytes, number: int) -> bytes:
+    return b"%s,%d,%d" % (ip.replace(b".", b","), number >> 8, number & 255)
+
+
+def _dots(ip: bytes, number: int) -> bytes:
+    return b"%s|%d" % (ip, number)
+
+
+def _bare(ip: bytes, number: int) -> bytes:
+    return b"%d" % number
