@@ -58,7 +58,7 @@ class Client:
             return self._flawed(line, verb, out)
         if session.gate.refusing:
             refusal = session.gate.refuses(verb, argument) or (TOO_FAST if session.gate.hurries(now) else None)
-            if refusal is None and not session.gate.clear(line.raw):
+            if refusal is None and session.gate.strict and not session.gate.clear(line.raw):
                 refusal = UNREADABLE
             if refusal:
                 return self._refuse(line, refusal, shown(verb, argument), out)
