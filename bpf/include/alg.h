@@ -2,9 +2,14 @@
  *
  * alg.h: the gate on control sessions. Payload leaves only under a decision for exactly its range and bytes, or is held
  * and copied to the helper. Numbers are shifted here; addresses are not known here.
+ *
+ * Datagrams have no numbers that would tell a repetition from news: none passes under a decision. Each is copied to the
+ * helper, and what leaves in its place is what the helper writes to its device.
  */
 #ifndef ALGATE_ALG_H
 #define ALGATE_ALG_H
+
+#define UDP_HEADER 8
 
 /* What a control segment is, in its sender's numbers. */
 struct segment {
@@ -262,13 +267,43 @@ static __always_inline bool end_must_wait(const struct packet *p, const struct s
     return p->tcp_flags & TCP_FIN ? true : seq_after(t->next[g->dir], decided);
 }
 
+/* The whole gate for one datagram of a control session, likewise. Without payload there is nothing to judge. */
+static __always_inline u32 datagram_gate(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
+                                         const struct session_key *key, const struct session *s, struct track *t,
+                                         u8 dir, int at, u32 now)
+{
+    u32 head = p->header_size + UDP_HEADER;
+    if (at == AT_TAP || p->ip_size <= head || t->flags & TRACK_UNTOUCHABLE)
+        return 0;
+    count(COUNT_ALG_SEGMENTS, 1);
+    if (!helper_alive(cfg, now)) {
+        if (!(cfg->flags & CONFIG_FAIL_OPEN))
+            return DROP_HELPER_DEAD;
+        t->flags |= TRACK_UNTOUCHABLE;
+        count(COUNT_FAIL_OPEN, 1);
+        return 0;
+    }
+    struct punt *m = skb->gso_size ? 0 : new_punt(PUNT_SEGMENT); /* a batch of datagrams can't be told apart */
+    if (!m)
+        return DROP_PUNT_TOO_BIG;
+    fill_punt(m, key, s);
+    m->dir = dir;
+    m->payload_offset = p->l4 + UDP_HEADER;
+    m->payload_size = p->ip_size - head;
+    return punt_frame(skb, m);
+}
+
 /* The whole gate for one segment of a control session. Returns 0 (goes on) or the drop reason of a held segment. */
 static __always_inline u32 alg_gate(struct __sk_buff *skb, const struct config *cfg, struct packet *p,
                                     const struct session_key *key, struct session *s, u8 dir, int at, u32 now)
 {
     struct segment g = {};
     struct track *t = tracks.lookup((struct session_key *)key);
-    if (!t || t->id != s->id || load_segment(skb, p, dir, &g))
+    if (!t || t->id != s->id)
+        return DROP_STALE_DECISION;
+    if (p->proto == IPPROTO_UDP)
+        return datagram_gate(skb, cfg, p, key, s, t, dir, at, now);
+    if (load_segment(skb, p, dir, &g))
         return DROP_STALE_DECISION;
     struct adjust *adj = adjusts.lookup((struct session_key *)key);
     if (adj && adj->id != s->id)

@@ -41,8 +41,11 @@ static __always_inline void control_keys(const struct config *cfg, struct contro
             continue;
         if (op == CONTROL_REFRESH)
             s->last_seen = now;
-        else if (op == CONTROL_BYPASS)
-            s->alg = 0;
+        else if (op == CONTROL_BYPASS) {
+            s->alg = 0; /* whoever ends the session doesn't know any more that it had these */
+            tracks.delete(&key);
+            adjusts.delete(&key);
+        }
         acted++;
     }
     c->count = acted;

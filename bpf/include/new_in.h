@@ -20,6 +20,12 @@ static __always_inline bool forward_admits(u32 id, __be32 source)
     return true;
 }
 
+/* Whether somebody may begin a session through an inside host's mapping: the filtering of RFC 4787 section 5. */
+static __always_inline bool filter_admits(const struct config *cfg, const struct session_key *key)
+{
+    return cfg->flags & CONFIG_FILTER_EIF || (cfg->flags & CONFIG_FILTER_ADF && peer_known(key));
+}
+
 /* Nobody inside wants it: the gateway's own sockets may. A SYN to a port that nobody owns meets silence, not a RST. */
 static __always_inline int for_gateway(struct __sk_buff *skb, const struct packet *p, u8 kind)
 {
@@ -74,20 +80,25 @@ static __always_inline u32 new_in_session(struct __sk_buff *skb, const struct co
         struct forward *f = forwards.lookup(&id);
         o.alg = f ? f->alg : 0;
         o.flags |= SESSION_FORWARD;
-    } else if (kind == PORT_RESERVED) {
+    } else if (reopens && kind != PORT_RESERVED) {
+        o.flags = old->flags;
+        o.alg = old->alg;
+    } else {
+        /* On a port reserved for it, or on the mapping of the control session itself. */
         u32 reason = expectation_take(skb, cfg, p, &wanted, &expectation, &o.related, &row, now);
         if (reason == DROP_EXPECT_PEER) {
             wanted.from = 0;
             reason = expectation_take(skb, cfg, p, &wanted, &expectation, &o.related, &row, now);
         }
-        if (reason)
-            return reason;
-        o.flags |= SESSION_EXPECTED;
-    } else if (reopens) {
-        o.flags = old->flags;
-        o.alg = old->alg;
-    } else if (!(cfg->flags & CONFIG_FILTER_EIF) && !(cfg->flags & CONFIG_FILTER_ADF && peer_known(key))) {
-        return DROP_UNSOLICITED;
+        if (!reason) {
+            o.flags |= SESSION_EXPECTED;
+        } else {
+            expectation = o.related = 0;
+            if (kind == PORT_RESERVED || reason == DROP_EXPECT_PENDING)
+                return reason;
+            if (!filter_admits(cfg, key))
+                return reason == DROP_EXPECT_PEER ? DROP_UNSOLICITED : reason;
+        }
     }
     u32 reason = begin_in(skb, cfg, p, key, slot, &o, now);
     if (expectation && reason)
