@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 from .corrections import MASK, distance
+from .datagrams import Datagrams
 from .delivery import FORGET_AT, Delivery
 from .effects import (
     EXPECT_OPEN,
@@ -45,11 +46,11 @@ from .frames import (
     timestamps,
     urgent_pointer,
 )
-from .judgement import Judgement, OpenConversation
+from .judgement import Anybody, Judgement, OpenConversation
 from .limits import Limits
 from .model import Action, Audience, Event, Pass
 from .repetition import Repetition
-from .session import KIND, Session, Track
+from .session import KIND, UDP, Session, Track
 from .spans import SplitError
 from .stream import AHEAD_MAX
 
@@ -59,6 +60,7 @@ JUDGE_ROUNDS = 4
 BEHIND_MAX = 1 << 20  # bytes before the next expected one in which a segment is a repetition, not rubbish
 
 Adjust = Callable[[int], AdjustRecord | None]
+_UNNUMBERED = AdjustRecord(0, (0, 0), (0, 0), ((), ()))  # what a session of datagrams is restored from
 
 
 class Engine:
@@ -73,8 +75,12 @@ class Engine:
         secret: int,
         limits: Limits | None = None,
         audience: Audience | None = None,
+        anybody: Anybody = lambda control: False,
     ) -> None:
-        """`track` and `adjust` look the kernel's records up by session; None: there is none (of that session id)."""
+        """`track` and `adjust` look the kernel's records up by session; None: there is none (of that session id).
+
+        `anybody` says whether policy lets the session's plug-in expect a connection without naming its peer.
+        """
         limits = limits or Limits()
         self.counts: Counter[str] = Counter()
         self._limits = limits
@@ -84,11 +90,16 @@ class Engine:
         self._sessions: dict[int, Session] = {}
         self._timers: list[tuple[float, int]] = []
         self._gone: dict[int, None] = {}  # sessions forgotten lately: a punt of theirs may still be on its way
-        self._expectations = Expectations(ports, limits.expectations_per_session, limits.expectations, limits.anybody)
-        self._judgement = Judgement(open_conversation, self._expectations, self.counts, limits)
+        self._expectations = Expectations(ports, limits.expectations_per_session, limits.expectations)
+        self._judgement = Judgement(open_conversation, self._expectations, self.counts, limits, anybody)
         self._delivery = Delivery(secret, track, self.counts, limits)
         self._repetition = Repetition(self._delivery, self.counts, limits)
         self._ending = Ending(self._delivery, self._repetition, self._expectations, track)
+        self._datagrams = Datagrams(self._judgement, self._ending, self.counts)
+
+    def fail_by(self, policy: str) -> None:
+        """From now on a session whose plug-in fails is left alone ("bypass") or ended ("reset")."""
+        self._judgement.on_failure = policy
 
     def opened(self, info: SessionInfo, now: float) -> list[Effect]:
         """A control session was made (PUNT_OPENED). A lost one does no harm: the first segment opens it too."""
@@ -102,6 +113,8 @@ class Engine:
         effects: list[Effect] = []
         if info.session in self._sessions:
             return effects
+        if info.key.proto == UDP:
+            return self._conclude(self._open(info, _UNNUMBERED, {}, effects), now, effects)
         session = self._open(info, self._adjust(info.session) or self._first_record(info.session), held, effects)
         self._begin(session)
         session.poll = self._limits.poll_first
@@ -122,6 +135,9 @@ class Engine:
                 self.counts["session-gone"] += 1
                 return effects
             session = self._open(info, self._adjust(info.session), {}, effects)
+        if session.datagrams:
+            self._datagrams.take(session, segment, now, effects)
+            return self._conclude(session, now, effects)
         checked = self._checked(segment)
         if checked is None:
             return effects
@@ -328,6 +344,10 @@ class Engine:
         self, session: Session, now: float, effects: list[Effect], cause: Segment | None = None
     ) -> list[Effect]:
         """Carry out what was judged, end the session if that was said, and set its timer."""
+        if session.datagrams:
+            if self._datagrams.conclude(session, effects):
+                self._remove(session)
+            return effects
         try:
             if not session.reset:
                 self._delivery.settle(session, effects, cause)

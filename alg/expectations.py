@@ -40,6 +40,11 @@ class PortBroker(Protocol):
         ...
 
 
+def _public(info: SessionInfo) -> EndPoint | None:
+    """The public end point of a control session's own mapping, None if it isn't translated."""
+    return EndPoint(ip_address(info.public_ip), info.public_port) if any(info.public_ip) else None
+
+
 class RefusedError(ValueError):
     """An Expect that can't be granted; the text is a reason name."""
 
@@ -66,11 +71,10 @@ class Book:
 class Expectations:
     """All of them. Methods append effects in the order in which they must be carried out."""
 
-    def __init__(self, ports: PortBroker, per_session: int, total: int, anybody: bool) -> None:
+    def __init__(self, ports: PortBroker, per_session: int, total: int) -> None:
         self._ports = ports
         self._per_session = per_session
         self._total = total
-        self._anybody = anybody
         self._live: dict[int, tuple[int, int]] = {}  # id -> session, tag
         self._expiry: list[tuple[float, int]] = []
         self._next_id = 0
@@ -88,7 +92,7 @@ class Expectations:
 
     def reserve(self, book: Book, info: SessionInfo, action: Reserve, effects: list[Effect]) -> EndPoint | None:
         """Reserve under the tag; what the tag had before is withdrawn, its port freed after the new one is chosen."""
-        proto = 6
+        proto = PROTOCOLS[action.proto]
         if action.tag not in book.reservations and len(book.reservations) >= self._per_session:
             return None
         public_ip = ip_address(info.public_ip) if any(info.public_ip) else ip_address(info.key.inside_ip)
@@ -103,8 +107,6 @@ class Expectations:
         old = book.expectations.get(action.tag)
         if old is None and (len(book.expectations) >= self._per_session or len(self._live) >= self._total):
             raise RefusedError("expectation-limit")
-        if action.peer is None and not self._anybody:
-            raise RefusedError("expectation-anybody")
         made = self._make(book.reservations.get(action.tag), info, action, now)
         if old is not None:
             self._end(book, action.tag, "replaced", "", effects)
@@ -121,10 +123,14 @@ class Expectations:
     def _make(self, held: Reservation | None, info: SessionInfo, action: Expect, now: float) -> Expectation:
         to, inside, reserved = action.to, None, None
         if action.direction != OUT:
-            if held is None:
+            proto = PROTOCOLS[action.proto]
+            if held is not None and held.proto == proto:
+                inside, reserved = held.inside, held.public
+                to = self._within(held, to)
+            elif held is None and to == _public(info) and info.key.proto == proto:
+                inside = EndPoint(ip_address(info.key.inside_ip), info.key.inside_port)
+            else:
                 raise RefusedError("expectation-without-port")
-            inside, reserved = held.inside, held.public
-            to = self._within(held, to)
         if to is None:
             raise RefusedError("expectation-without-target")
         self._next_id = max(self._next_id + 1, int(now * 1_000_000_000))

@@ -1,6 +1,6 @@
-"""TCP frames for the TAP device: judge a checksum, finish one, read a header, build a segment.
+"""TCP and UDP frames for the TAP device: judge a checksum, finish one, read a header, build a segment or a datagram.
 
-The law of this file: bytes in, bytes out; it knows Ethernet, IPv4, IPv6 and TCP, nothing of sessions or streams. A
+The law of this file: bytes in, bytes out; it knows Ethernet, IPv4, IPv6, TCP and UDP, nothing of sessions or streams. A
 frame of the helper begins with an Ethernet header whose first byte is the inject kind; checksums in it are complete.
 """
 
@@ -12,6 +12,8 @@ from typing import Final, NamedTuple
 FIN, SYN, RST, PSH, ACK, URG, ECE, CWR = 1, 2, 4, 8, 16, 32, 64, 128
 
 GOOD, UNFINISHED, BAD = 0, 1, 2  # of a checksum
+TCP_PROTO, UDP_PROTO = 6, 17
+UDP_HEADER = 8  # bytes
 
 _MAC_REST: Final = bytes(5) + b"\x02algat"  # locally administered, and rubbish on purpose
 _ETHERNET: Final = {
@@ -21,6 +23,7 @@ _ETHERNET: Final = {
 }
 _IPV4: Final = struct.Struct("!BBHHHBBH")
 _IPV6: Final = struct.Struct("!IHBB")
+_UDP: Final = struct.Struct("!HHHH")
 _TCP: Final = struct.Struct("!HHIIBBHHH")
 _TIMESTAMPS: Final = struct.Struct("!III")
 _NOP_NOP_TS: Final = 0x0101_080A  # RFC 7323 appendix A
@@ -50,9 +53,13 @@ class Header(NamedTuple):
 
 
 def tcp_offset(frame: bytes, ip: int) -> int:
-    """Where the TCP header starts: after the IPv4 header with its options, or a bare IPv6 header."""
+    """Where the TCP or UDP header starts: after the IPv4 header with its options, or a bare IPv6 header."""
     first = frame[ip]
     return ip + (first & 15) * 4 if first >> 4 == 4 else ip + 40
+
+
+def _proto(frame: bytes, ip: int) -> int:
+    return frame[ip + 9] if frame[ip] >> 4 == 4 else frame[ip + 6]
 
 
 def _pseudo(frame: bytes, ip: int, size: int, proto: int) -> int:
@@ -62,23 +69,33 @@ def _pseudo(frame: bytes, ip: int, size: int, proto: int) -> int:
 
 
 def checksum_state(frame: bytes, ip: int, tcp: int, end: int) -> int:
-    """GOOD, UNFINISHED (exactly the pseudo header's sum, as a sender with checksum offload leaves it) or BAD."""
+    """GOOD, UNFINISHED (exactly the pseudo header's sum, as a sender with checksum offload leaves it) or BAD.
+
+    A datagram without a checksum is GOOD (RFC 768).
+    """
+    proto, at = _proto(frame, ip), tcp + 16
+    if proto == UDP_PROTO:
+        at = tcp + 6
+        if frame[at : at + 2] == b"\0\0":
+            return GOOD
     size = end - tcp
-    pseudo = _pseudo(frame, ip, size, 6)
+    pseudo = _pseudo(frame, ip, size, proto)
     total = int.from_bytes(frame[tcp:end], "big")
     if size & 1:
         total <<= 8
     if (total + pseudo) % 0xFFFF == 0:
         return GOOD
-    field = frame[tcp + 16] << 8 | frame[tcp + 17]
+    field = frame[at] << 8 | frame[at + 1]
     return UNFINISHED if (field - pseudo) % 0xFFFF == 0 else BAD
 
 
 def finish_checksum(frame: bytes, ip: int, end: int) -> bytes:
-    """The frame up to `end` with its TCP or UDP checksum computed afresh."""
-    proto = frame[ip + 9] if frame[ip] >> 4 == 4 else frame[ip + 6]
+    """The frame up to `end` with its TCP or UDP checksum computed afresh; a datagram may have none (RFC 768)."""
+    proto = _proto(frame, ip)
     start = tcp_offset(frame, ip)
-    at = start + (16 if proto == 6 else 6)
+    at = start + (16 if proto == TCP_PROTO else 6)
+    if proto == UDP_PROTO and frame[at : at + 2] == b"\0\0":
+        return frame[:end]
     size = end - start
     total = int.from_bytes(frame[start:at] + b"\0\0" + frame[at + 2 : end], "big")
     if size & 1:
@@ -141,11 +158,11 @@ def read_header(frame: bytes, ip: int) -> Header:
     return Header(*ends, sport, dport, ack, window, stamps, tos, ttl, ident, bool(fragment & 0x4000), flags)
 
 
-def _ip_header(header: Header, size: int) -> bytes:
+def _ip_header(header: Header, size: int, proto: int = TCP_PROTO) -> bytes:
     if len(header.src) == 16:
-        return _IPV6.pack(6 << 28 | header.tos << 20, size, 6, header.ttl) + header.src + header.dst
+        return _IPV6.pack(6 << 28 | header.tos << 20, size, proto, header.ttl) + header.src + header.dst
     fragment = 0x4000 if header.dont_fragment else 0
-    head = _IPV4.pack(0x45, header.tos, size + 20, header.ident & 0xFFFF, fragment, header.ttl, 6, 0)
+    head = _IPV4.pack(0x45, header.tos, size + 20, header.ident & 0xFFFF, fragment, header.ttl, proto, 0)
     value = 0xFFFF - int.from_bytes(head + header.src + header.dst, "big") % 0xFFFF
     return head[:10] + value.to_bytes(2, "big") + header.src + header.dst
 
@@ -168,3 +185,32 @@ def build(kind: int, header: Header, seq: int, flags: int, payload: bytes = b"",
     value = (0xFFFF - total % 0xFFFF).to_bytes(2, "big")
     version = 4 if len(header.src) == 4 else 6
     return _ETHERNET[kind, version] + _ip_header(header, size) + tcp[:16] + value + tcp[18:] + options + payload
+
+
+def udp_end(frame: bytes, ip: int, end: int) -> int | None:
+    """Where a UDP payload ends by its header's own length, None if that can't be true. `end`: of the packet."""
+    start = tcp_offset(frame, ip)
+    size = frame[start + 4] << 8 | frame[start + 5]
+    return start + size if UDP_HEADER <= size <= end - start else None
+
+
+def build_datagram(kind: int, header: Header, payload: bytes) -> bytes:
+    """A complete UDP frame of that inject kind between the end points of `header`, with a checksum."""
+    size = UDP_HEADER + len(payload)
+    version = 4 if len(header.src) == 4 else 6
+    frame = _ETHERNET[kind, version] + _ip_header(header, size, UDP_PROTO)
+    frame += _UDP.pack(header.sport, header.dport, size, 0xFFFF) + payload  # any checksum but "none"
+    return finish_checksum(frame, 14, len(frame))
+
+
+def with_payload(frame: bytes, ip: int, payload: bytes) -> bytes:
+    """An IPv4 datagram's frame with another payload: lengths and checksums follow, all else stays."""
+    start = tcp_offset(frame, ip)
+    size = UDP_HEADER + len(payload)
+    head = frame[ip : ip + 2] + (start - ip + size).to_bytes(2, "big") + frame[ip + 4 : ip + 10] + b"\0\0"
+    head += frame[ip + 12 : start]
+    value = 0xFFFF - int.from_bytes(head, "big") % 0xFFFF
+    head = head[:10] + value.to_bytes(2, "big") + head[12:]
+    udp = frame[start : start + 4] + size.to_bytes(2, "big") + frame[start + 6 : start + 8]
+    made = frame[:ip] + head + udp + payload
+    return finish_checksum(made, ip, len(made))

@@ -34,15 +34,23 @@ from .spans import Span
 DEPTH_MAX = 16  # answers to Reserve that reserve again
 
 OpenConversation = Callable[[Control], Conversation | None]
+Anybody = Callable[[Control], bool]
 
 
 class Judgement:
     """Runs conversations. Verdicts go to the flow being fed, everything else to effects."""
 
     def __init__(
-        self, open_conversation: OpenConversation, book: Expectations, counts: Counter[str], limits: Limits
+        self,
+        open_conversation: OpenConversation,
+        book: Expectations,
+        counts: Counter[str],
+        limits: Limits,
+        anybody: Anybody,
     ) -> None:
+        self.on_failure = limits.on_failure
         self._open = open_conversation
+        self._anybody = anybody
         self._expectations = book
         self._counts = counts
         self._limits = limits
@@ -117,7 +125,7 @@ class Judgement:
         self._expectations.withdraw_all(session.book, "plugin-failed", effects)
         session.conversation = None
         session.passing = True
-        if self._limits.on_failure == "reset":
+        if self.on_failure == "reset":
             session.reset = "plugin-failed"
 
     def _perform(
@@ -180,9 +188,11 @@ class Judgement:
 
     def _expect(self, session: Session, action: Expect, now: float, effects: list[Effect]) -> None:
         try:
-            if not all(flow.started for flow in session.flows):
+            if not session.datagrams and not all(flow.started for flow in session.flows):
                 # The other side's word takes another way (FTP-62): nobody will ever agree here.
                 raise RefusedError("one-way")
+            if action.peer is None and not self._anybody(session.control):
+                raise RefusedError("expectation-anybody")
             self._expectations.expect(session.book, session.info, action, now, effects)
         except RefusedError as refused:
             reason = str(refused)

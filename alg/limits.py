@@ -22,7 +22,6 @@ class Limits(NamedTuple):
     answer: int = 1024  # of one refusal
     expectations_per_session: int = 64
     expectations: int = 65536
-    anybody: bool = False  # expectations without a peer
     resend_first: float = 0.3
     resend_max: float = 5.0
     give_up: float = 30.0

@@ -8,6 +8,10 @@ How one control session runs: the engine makes a `Control`, asks the plug-in's `
 verdicts (`Pass`, `Replace`, `Refuse`), each for the next bytes of that side's stream, and with other actions between
 them. Bytes without a verdict stay undecided (an unfinished line) and are fed again, longer, when more has come. Actions
 take effect in the order given: what stands before a verdict is in place before its bytes leave.
+
+On a session of datagrams (`Control.proto` "udp") each feed is one whole datagram, repetitions included, and gets its
+verdicts at once: a datagram that is left without, wholly or in part, is dropped. What its verdicts make of it leaves as
+one datagram; an answer goes back as one.
 """
 
 from __future__ import annotations
@@ -129,14 +133,18 @@ class Reserve:
     inside: EndPoint
     count: int = 1
     even: bool = False
+    proto: str = "tcp"
 
 
 @dataclass(frozen=True, slots=True)
 class Expect:
     """A connection that may come. At most one live expectation a tag; a second Expect of the tag replaces the first.
 
-    `direction` IN: from outside host `peer` to the public port reserved under `tag`, sent on to Reserve.inside.
-    `direction` OUT: from inside host `peer` to outside `to`. `peer` None (anybody) is refused unless policy allows it.
+    `direction` IN: from outside host `peer` to the public port reserved under `tag` (`to` may choose one of a block),
+    sent on to Reserve.inside. Without a reservation `to` must be Control.public: from another port of `peer` to the
+    control session's own mapping, sent on to Control.inside, of the same `proto` as the control session.
+    `direction` OUT: from inside host `peer` to outside `to`. `peer` None: anybody, refused unless the operator's policy
+    for the session says `any_peer = true`.
     `lifetime` in seconds. Made pending unless `open`.
 
     `acts_after`: some peers connect first and only then say yes. A connection by the very `peer`, held while this is
@@ -227,7 +235,11 @@ class Conversation(Interface):
 
 
 class ProtocolPlugin(Interface):
-    """A plug-in: found through the entry-point group `algate.protocols`, switched by `[alg.NAME] enabled`."""
+    """A plug-in: found through the entry-point group `algate.protocols`, switched by `[alg.NAME] enabled`.
+
+    It may also have an attribute `policy`, a class derived from `algate.alg.policy.Policy`: the keys of its table. The
+    `policy` that `open` gets is one of these (without the attribute a plain Policy), with all rules applied.
+    """
 
     name: str
     number: int  # 1..255, session.alg in the kernel; FTP is 1

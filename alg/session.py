@@ -35,6 +35,7 @@ from .model import Audience, Control, Conversation, EndPoint, Side
 
 KIND = (INJECT_OUT, INJECT_IN)
 RAW_KIND = (INJECT_RAW_OUT, INJECT_RAW_IN)
+UDP = 17
 DEFAULT_MSS = 536  # RFC 9293 section 3.7.1
 
 Track = Callable[[int], TrackView | None]
@@ -49,6 +50,7 @@ class Session:
         "bypassed",
         "control",
         "conversation",
+        "datagrams",
         "due",
         "flows",
         "info",
@@ -66,7 +68,11 @@ class Session:
         remote = EndPoint(ip_address(info.key.remote_ip), info.key.remote_port)
         public = EndPoint(ip_address(info.public_ip), info.public_port) if any(info.public_ip) else inside
         self.inside_side = Side.SERVER if info.session_flags & SESSION_FORWARD else Side.CLIENT
-        self.control = Control(info.session, inside, public, remote, self.inside_side, audience=audience)
+        self.datagrams = info.key.proto == UDP
+        proto = "udp" if self.datagrams else "tcp"
+        self.control = Control(
+            info.session, inside, public, remote, self.inside_side, proto=proto, audience=audience
+        )
         self.conversation: Conversation | None = None
         self.flows = (Flow(), Flow())
         self.book = Book()
@@ -148,17 +154,19 @@ class Session:
 
     def final_header(self, direction: int, track: TrackView) -> Header:
         """Of a finished segment towards the receiver of a direction, in that direction's sender's name."""
-        key, info = self.info.key, self.info
         back = self.flows[1 - direction]
         stamps = (track.ts_value[direction], track.ts_value[1 - direction]) if track.ts_value[direction] else None
-        if direction != OUT:
-            ends = (key.remote_ip, key.inside_ip, key.remote_port, key.inside_port)
-        elif any(info.public_ip):
-            ends = (info.public_ip, key.remote_ip, info.public_port, key.remote_port)
-        else:
-            ends = (key.inside_ip, key.remote_ip, key.inside_port, key.remote_port)
         ack = back.acknowledged & MASK if back.started else track.acked[1 - direction]
-        return Header(*ends, ack, track.window[direction], stamps)
+        return Header(*self.final_ends(direction), ack, track.window[direction], stamps)
+
+    def final_ends(self, direction: int) -> tuple[bytes, bytes, int, int]:
+        """Source and destination, addresses before ports, as the receiver of a direction sees them."""
+        key, info = self.info.key, self.info
+        if direction != OUT:
+            return key.remote_ip, key.inside_ip, key.remote_port, key.inside_port
+        if any(info.public_ip):
+            return info.public_ip, key.remote_ip, info.public_port, key.remote_port
+        return key.inside_ip, key.remote_ip, key.inside_port, key.remote_port
 
     def final_seq(self, direction: int, track: TrackView) -> int:
         """The next sequence number of a direction as its receiver sees it."""
