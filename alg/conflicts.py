@@ -57,12 +57,13 @@ def _command_lists(config: Config) -> list[Problem]:
 
 def _port_owners(config: Config) -> list[Problem]:
     """Two plug-ins can't watch one port (case FTP-82)."""
-    owners: dict[int, str] = {}
+    owners: dict[tuple[str, int], str] = {}
     found = []
     for name, policy in config.alg.protocols.items():
-        for port in policy.ports if policy.enabled else ():
-            if owners.setdefault(port, name) != name:
-                found.append(Problem(f"alg.{name}.ports", f"{port} is watched by alg.{owners[port]} already"))
+        for port in policy.watched if policy.enabled else ():
+            owner = owners.setdefault((policy.transport, port), name)
+            if owner != name:
+                found.append(Problem(f"alg.{name}.ports", f"{port} is watched by alg.{owner} already"))
     return found
 
 
@@ -78,6 +79,9 @@ def forward_conflicts(config: Config, plugins: Collection[str]) -> list[Problem]
             found.append(Problem(f"{path}.alg", reason))
         elif one.alg and not config.alg.protocols[one.alg].enabled:
             found.append(Problem(f"{path}.alg", f"{one.alg} is switched off by alg.{one.alg}.enabled"))
+        elif one.alg and config.alg.protocols[one.alg].transport != one.proto:
+            transport = config.alg.protocols[one.alg].transport
+            found.append(Problem(f"{path}.alg", f"{one.alg} watches {transport}, and this forward is {one.proto}"))
         for other in config.forwards[:position]:
             if one.proto == other.proto and one.wan_port.overlaps(other.wan_port):
                 reason = f"{one.proto} {one.wan_port} overlaps {other.wan_port} of forward[{other.number}]"

@@ -19,9 +19,11 @@ from algate.alg.effects import Admitted, Announce, Describe, Effect, SessionInfo
 from algate.alg.engine import Engine
 from algate.alg.events import Events, event_row, transfer_row
 from algate.alg.executor import Executor
+from algate.alg.guard import Guard, Guarded
 from algate.alg.limits import Limits
 from algate.alg.metrics import Metrics
 from algate.alg.model import Control, Conversation, ProtocolPlugin, Side
+from algate.alg.policy import Policy
 from algate.alg.ports import KernelPorts
 from algate.alg.punts import Punt
 from algate.alg.refusals import Refusals, unreachable
@@ -66,19 +68,39 @@ class Helper:
         self.room_wanted: Callable[[], None] = lambda: None
         self._without_room: list[bytes] = []
         self.executor = Executor(gateway, control, ports, self.tap.write, self._announce)
+        self._guard = Guard()
         self.engine = Engine(
-            self._open, ports, self.executor.track, self.executor.adjust, secret, Limits(), events.audience
-        )
+            self._open, ports, self.executor.track, self.executor.adjust, secret, Limits(), events.audience,
+            self._may_expect_anybody,
+        )  # fmt: skip
+        self.apply(config)
 
-    def _open(self, control: Control) -> Conversation | None:
-        """A conversation of the session's plug-in under the policy for its two ends; None: nobody watches it."""
+    def apply(self, config: Config) -> None:
+        """Judge by this configuration from now on. A plug-in that fails ends its session, unless fail is "open"."""
+        self.config = config
+        self.engine.fail_by("bypass" if config.alg.fail == "open" else "reset")
+
+    def _policy(self, control: Control) -> tuple[ProtocolPlugin, Policy] | None:
+        """The plug-in of a session and its policy for the session's two ends; None: nobody watches it."""
         info = self._infos.get(control.id)
         plugin = self._plugins.get(info.alg) if info else None
         policy = self.config.alg.protocols.get(plugin.name) if plugin else None
         if plugin is None or policy is None:
             return None
         resolved = policy.resolve(control.ip(Side.CLIENT), control.ip(Side.SERVER))
-        return plugin.open(control, resolved) if policy.enabled and resolved.enabled else None
+        return (plugin, resolved) if policy.enabled and resolved.enabled else None
+
+    def _may_expect_anybody(self, control: Control) -> bool:
+        found = self._policy(control)
+        return found is not None and getattr(found[1], "any_peer", False) is True
+
+    def _open(self, control: Control) -> Conversation | None:
+        """A conversation of the session's plug-in; None: nobody watches it."""
+        found = self._policy(control)
+        if found is None:
+            return None
+        plugin, policy = found
+        return Guarded(self._guard.call(lambda: plugin.open(control, policy)), self._guard)
 
     def _announce(self, announced: Announce | Describe | Admitted) -> None:
         if isinstance(announced, Announce):
@@ -223,3 +245,4 @@ class Helper:
     def close(self) -> None:
         """The TAP vanishes; maps and programs stay."""
         self.tap.close()
+        self._guard.close()

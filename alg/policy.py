@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address
 from types import MappingProxyType
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from algate.alg.schema import Problem, keys, option, read_table
 from algate.alg.values import (
@@ -46,11 +46,23 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What every plug-in has. `ports` empty: the plug-in's own default ports."""
+    """What every plug-in has. `ports` empty: the plug-in's own default ports.
+
+    A plug-in whose expectations may name anybody as peer declares `any_peer: bool = option(False, boolean)` besides:
+    without that key, and unless the operator sets it, the engine refuses them.
+    """
+
+    transport: ClassVar[str] = "tcp"  # both are the plug-in's own, set by `kinds`
+    usual_ports: ClassVar[tuple[int, ...]] = ()
 
     enabled: bool = option(False, boolean)
     ports: tuple[int, ...] = option((), read_ports)
     rules: tuple[Rule, ...] = field(default=(), kw_only=True)
+
+    @property
+    def watched(self) -> tuple[int, ...]:
+        """The ports to watch while it is enabled."""
+        return self.ports or self.usual_ports
 
     def resolve(self, client: Address, server: Address) -> Self:
         """The policy for one control session: rules apply in the file's order, a later one overrides an earlier.
@@ -95,14 +107,27 @@ BUILT_IN: Mapping[str, type[Policy]] = MappingProxyType({"ftp": FtpPolicy})
 def kinds(plugins: Mapping[str, object]) -> dict[str, type[Policy]]:
     """Plug-in name -> the dataclass that its table [alg.NAME] is read as, for what the registry discovered.
 
-    A plug-in of a third party names its own as attribute `policy`; without one it has `enabled` and `ports` alone.
+    A plug-in names its own as attribute `policy`; without one it has `enabled` and `ports` alone.
     """
     made: dict[str, type[Policy]] = dict(BUILT_IN)
     for name, plugin in plugins.items():
         own = getattr(plugin, "policy", None)
         if name not in made:
-            made[name] = own if isinstance(own, type) and issubclass(own, Policy) else Policy
+            kind = own if isinstance(own, type) and issubclass(own, Policy) else Policy
+            transport = getattr(plugin, "transport", kind.transport)
+            made[name] = _fitted(kind, transport, getattr(plugin, "default_ports", kind.usual_ports))
     return made
+
+
+_kinds: dict[tuple[type[Policy], str, tuple[int, ...]], type[Policy]] = {}
+
+
+def _fitted(kind: type[Policy], transport: str, ports: tuple[int, ...]) -> type[Policy]:
+    """`kind` knowing its plug-in's transport and default ports: one class each, so that two readings compare equal."""
+    if (kind.transport, kind.usual_ports) == (transport, ports):
+        return kind
+    facts = {"__slots__": (), "transport": transport, "usual_ports": ports}
+    return _kinds.setdefault((kind, transport, ports), type(kind.__name__, (kind,), facts))
 
 
 def read_policy(kind: type[Policy], table: object, path: str, problems: list[Problem]) -> Policy | None:

@@ -6,12 +6,15 @@ clashes is left out with one clear line, and never takes the others with it.
 
 from __future__ import annotations
 
+import importlib
 import logging
 from collections.abc import Callable, Iterable
 from importlib import metadata
+from typing import NamedTuple
 from typing import Protocol as Interface
 
 from algate.alg.model import ProtocolPlugin
+from algate.alg.policy import Policy
 
 GROUP = "algate.protocols"
 NUMBERS = range(1, 256)  # session.alg in the kernel is one byte, 0: none
@@ -30,35 +33,62 @@ class EntryPoint(Interface):
         ...
 
 
-class _Carried:
+class Plugins(dict[str, ProtocolPlugin]):
+    """Plug-ins by name. `origins`: by name, the package that brought it; `left_out`: a line for each that can't be."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.origins: dict[str, str] = {}
+        self.left_out: list[str] = []
+
+
+class _Carried(NamedTuple):
     """A plug-in of algate itself, found even where the package's metadata is missing (run from a source tree)."""
 
-    name = "ftp"
-    value = "algate.alg.protocols.ftp:PLUGIN"
+    name: str
+    value: str
 
     def load(self) -> object:
-        from algate.alg.protocols.ftp import PLUGIN
+        module, _, attribute = self.value.partition(":")
+        return getattr(importlib.import_module(module), attribute)
 
-        return PLUGIN
 
-
-CARRIED: tuple[EntryPoint, ...] = (_Carried(),)
+CARRIED: tuple[EntryPoint, ...] = tuple(
+    _Carried(name, f"algate.alg.protocols.{name}:PLUGIN") for name in ("ftp", "tftp", "irc")
+)
 
 
 def discover(
     found: Iterable[EntryPoint] | None = None,
     report: Callable[[str], None] = _log.warning,
-) -> dict[str, ProtocolPlugin]:
+) -> Plugins:
     """All usable plug-ins by name. algate's own come first, so that nothing else can take their names and numbers.
 
     `found` stands for the installed entry points in tests. `report` gets one line for each plug-in that is left out.
     """
-    plugins: dict[str, ProtocolPlugin] = {}
+    plugins = Plugins()
+
+    def leave_out(line: str) -> None:
+        plugins.left_out.append(line)
+        report(line)
+
     for entry in (*CARRIED, *_others(metadata.entry_points(group=GROUP) if found is None else found)):
-        plugin = _load(entry, plugins, report)
+        plugin = _load(entry, plugins, leave_out)
         if plugin is not None:
             plugins[plugin.name] = plugin
+            plugins.origins[plugin.name] = _origin(entry)
     return plugins
+
+
+def _origin(entry: EntryPoint) -> str:
+    """The distribution of an entry point, "algate 0.1.0"; where metadata is missing the top-level module."""
+    package = getattr(entry, "dist", None)
+    if isinstance(entry, _Carried):
+        try:
+            package = metadata.distribution("algate")
+        except metadata.PackageNotFoundError:
+            package = None
+    return f"{package.name} {package.version}" if package is not None else entry.value.partition(".")[0]
 
 
 def _others(found: Iterable[EntryPoint]) -> list[EntryPoint]:
@@ -102,4 +132,16 @@ def _problem(plugin: object, name: str, plugins: dict[str, ProtocolPlugin]) -> s
         return f"its default_ports are {ports!r}; they must be a tuple of ports"
     if not callable(getattr(plugin, "open", None)):
         return "it has no method open(control, policy)"
-    return ""
+    return _policy_problem(getattr(plugin, "policy", Policy))
+
+
+def _policy_problem(kind: object) -> str:
+    """What is wrong with the class of its keys, or nothing. algate's own plug-ins alone may be on by default."""
+    if not (isinstance(kind, type) and issubclass(kind, Policy)):
+        return f"its policy is {kind!r}; it must be a class derived from algate.alg.policy.Policy"
+    try:
+        default = kind()
+    except Exception as error:  # a stranger's class
+        return f"its policy {kind.__name__} can't be made: {type(error).__name__}: {error}"
+    wide = [key for key in ("enabled", "any_peer") if getattr(default, key, False)]
+    return f"its policy says {wide[0]} = true by default; the operator says that" if wide else ""

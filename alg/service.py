@@ -116,7 +116,7 @@ class Service:
             self.gateway.notes.append("max_sessions changes with `algate down --purge` and a new start")
         self.config = fresh
         if self.helper is not None:
-            self.helper.config = fresh
+            self.helper.apply(fresh)
         self._apply()
         log.info("configuration read again: %s", ", ".join(changed) or "nothing changed")
         return {"changed": changed}

@@ -70,9 +70,7 @@ class Session:
         self.inside_side = Side.SERVER if info.session_flags & SESSION_FORWARD else Side.CLIENT
         self.datagrams = info.key.proto == UDP
         proto = "udp" if self.datagrams else "tcp"
-        self.control = Control(
-            info.session, inside, public, remote, self.inside_side, proto=proto, audience=audience
-        )
+        self.control = Control(info.session, inside, public, remote, self.inside_side, proto=proto, audience=audience)
         self.conversation: Conversation | None = None
         self.flows = (Flow(), Flow())
         self.book = Book()

@@ -100,7 +100,7 @@ def write_services(gateway: Gateway, config: Config, plugins: dict[str, Protocol
     for name, policy in config.alg.protocols.items():
         plugin = plugins.get(name)
         if plugin is not None and policy.enabled:
-            for port in policy.ports or plugin.default_ports:
+            for port in policy.watched or plugin.default_ports:
                 wanted[(PROTO[plugin.transport], port)] = plugin.number
     _replace(gateway.alg_ports, wanted)
     networks = {(one.prefixlen, abi.ip_to_be32(one.network_address)) for one in config.nat.exempt}

@@ -28,11 +28,19 @@ def status(service: Service) -> dict[str, Any]:
         "sessions": sum(service.by_state.values()),
         "max_sessions": gateway.max_sessions if gateway else config.nat.max_sessions,
         "control_sessions": len(helper.engine.sessions()) if helper else 0,
-        "plugins": {name: bool(policy.enabled) for name, policy in config.alg.protocols.items()
-                    if name in service.plugins},
+        "plugins": [_plugin(service, name) for name in service.plugins],
         "fail": config.alg.fail,
         "headers": gateway.headers if gateway else None,
         "pins": str(gateway.pins) if gateway else None,
         "tap": helper.tap.name if helper else None,
-        "notes": list(gateway.notes) if gateway else [],
+        "notes": [*(gateway.notes if gateway else []), *service.plugins.left_out],
+    }  # fmt: skip
+
+
+def _plugin(service: Service, name: str) -> dict[str, Any]:
+    """`origin`: the package that brought it."""
+    plugin, policy = service.plugins[name], service.config.alg.protocols[name]
+    return {
+        "name": name, "enabled": bool(policy.enabled), "transport": plugin.transport,
+        "ports": list(policy.watched or plugin.default_ports), "origin": service.plugins.origins[name],
     }  # fmt: skip

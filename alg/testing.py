@@ -53,11 +53,12 @@ def control(
     inside: str = "10.0.0.5:40000",
     public: str = "203.0.113.1:40000",
     remote: str = "198.51.100.2:21",
+    proto: str = "tcp",
 ) -> Control:
     """A control session; the defaults are a client inside, and for a server inside the ports change sides."""
     if inside_side is Side.SERVER and inside == "10.0.0.5:40000":
         inside, public, remote = "10.0.0.5:21", "203.0.113.1:21", "198.51.100.2:40000"
-    return Control(1, at(inside), at(public), at(remote), inside_side)
+    return Control(1, at(inside), at(public), at(remote), inside_side, proto)
 
 
 @dataclass
@@ -177,6 +178,9 @@ class Stage:
     def _feed(self, side: Side, end: bool) -> list[Action]:
         done: list[Action] = []
         self._perform(side, self.conversation.feed(side, self.undecided[side], self.now, end=end), done)
+        if self.control.proto == "udp" and not self._over():
+            left = self.undecided[side]
+            assert not left, f"no verdict on {left!r} of a datagram: it would be dropped"
         return done
 
     def _perform(self, side: Side, actions: Sequence[Action], done: list[Action]) -> None:
@@ -220,7 +224,7 @@ class Stage:
             self.events.append(action)
         elif isinstance(action, Expect):
             assert action.lifetime > 0, f"{action} never lives"
-            public = self.reserved[action.tag][1] if action.direction is Direction.IN else None
+            public = self._public(action) if action.direction is Direction.IN else None
             self.expectations[action.tag] = Expected(action, public, action.open)
         elif isinstance(action, Open):
             self.expectations[action.tag].open = True
@@ -234,6 +238,15 @@ class Stage:
                 self.undecided[side] = b""
         elif isinstance(action, Reset):
             self.reset = True
+
+    def _public(self, action: Expect) -> EndPoint:
+        """Where an expected connection arrives: a reserved port, or the control session's own mapping."""
+        if action.tag in self.reserved:
+            asked, public = self.reserved[action.tag]
+            assert asked.proto == action.proto, f"{action} on a port reserved for {asked.proto}"
+            return public
+        assert action.to == self.control.public and action.proto == self.control.proto, f"{action} without a port"
+        return self.control.public
 
     def reasons(self, event: str) -> list[str]:
         """The reasons of all events of that name, in order."""

@@ -1,4 +1,5 @@
-"""What a plug-in author imports: the words of `alg.model`, and `Script`, which collects actions in order.
+"""What a plug-in author imports: the words of `alg.model`, `Policy` with what declares its keys, and `Script`, which
+collects actions in order.
 
 The law of this file: nothing of any one protocol, and nothing that a plug-in could not write by itself.
 """
@@ -30,6 +31,9 @@ from algate.alg.model import (
     Verdict,
     Withdraw,
 )
+from algate.alg.policy import Policy, read_ports
+from algate.alg.schema import option
+from algate.alg.values import PortRange, boolean, integer, list_of, network, one_of, port_range, seconds, text
 
 __all__ = [
     "Action",
@@ -44,6 +48,8 @@ __all__ = [
     "Expect",
     "Open",
     "Pass",
+    "Policy",
+    "PortRange",
     "ProtocolPlugin",
     "Purpose",
     "Refuse",
@@ -54,7 +60,17 @@ __all__ = [
     "Side",
     "Verdict",
     "Withdraw",
+    "boolean",
+    "integer",
+    "list_of",
     "merged",
+    "network",
+    "one_of",
+    "option",
+    "port_range",
+    "read_ports",
+    "seconds",
+    "text",
 ]
 
 

@@ -290,7 +290,7 @@ static __always_inline u32 datagram_gate(struct __sk_buff *skb, const struct con
     m->dir = dir;
     m->payload_offset = p->l4 + UDP_HEADER;
     m->payload_size = p->ip_size - head;
-    return punt_frame(skb, m);
+    return punt_frame(skb, p, m);
 }
 
 /* The whole gate for one segment of a control session. Returns 0 (goes on) or the drop reason of a held segment. */

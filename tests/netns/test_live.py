@@ -45,11 +45,15 @@ def test_status(gateway: AlgateGateway) -> None:
         "datapath": "tc",
         "run_dir": str(gateway.run_dir),
         "config": str(gateway.lab.folder / "algate.toml"),
-        "plugins": {"ftp": True},
         "fail": "closed",
         "max_sessions": 1048576,
     }
     assert {name: status[name] for name in wanted} == wanted
+    package = f"algate {status['version']}"
+    assert status["plugins"][:2] == [
+        {"name": "ftp", "enabled": True, "transport": "tcp", "ports": [21], "origin": package},
+        {"name": "tftp", "enabled": False, "transport": "udp", "ports": [69], "origin": package},
+    ]
     assert status["pid"] > 0 and status["uptime"] > 0 and status["version"]
     assert status["tap"] and status["pins"] and status["headers"]
     assert set(status["datapath_why"]) == {"lan0", "wan0"}

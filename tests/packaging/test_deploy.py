@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from algate.alg import config
+from algate.alg import config, policy, registry
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 HERE = Path(__file__).parent
@@ -29,7 +29,8 @@ def run(*command: str | Path, cwd: Path = HERE) -> str:
 
 def test_example_holds_every_default() -> None:
     devices = {"gateway.lan": ["lan0"], "gateway.wan": "wan0"}
-    assert config.load(DEPLOY / "config.example.toml", devices) == config.load(None, devices)
+    plugins = policy.kinds(registry.discover(()))
+    assert config.load(DEPLOY / "config.example.toml", devices, plugins) == config.load(None, devices, plugins)
 
 
 def test_example_names_every_key_and_its_comments_load(tmp_path: Path) -> None:
@@ -38,7 +39,7 @@ def test_example_names_every_key_and_its_comments_load(tmp_path: Path) -> None:
     whole = re.sub(r"^# (?=(\[\[|[a-z_]+ = ))", "", text, flags=re.MULTILINE)
     path = tmp_path / "config.toml"
     path.write_text(whole)
-    loaded = config.load(path)
+    loaded = config.load(path, plugins=policy.kinds(registry.discover(())))
     assert loaded.gateway.wan == "eth0"
     assert len(loaded.forwards) == 1
 

@@ -87,12 +87,12 @@ def test_installed_copy_is_its_own(installed: Path) -> None:
         "import importlib.metadata as m, importlib.util as u, algate.alg, algate.bpf, algate.cli, pathlib\n"
         "print(*(pathlib.Path(p.__file__).parent for p in (algate.alg, algate.bpf, algate.cli)), sep='\\n')\n"
         "print((pathlib.Path(algate.bpf.__file__).parent / 'gateway.bpf.c').stat().st_size > 0)\n"
-        "print(*(e.name for e in m.entry_points(group='algate.protocols') if e.load()))\n"
+        "print(*sorted(e.name for e in m.entry_points(group='algate.protocols') if e.load()))\n"
         "print([n for n in ('alg', 'bpf', 'cli') if u.find_spec(n)])\n"
     )
     *folders, c_found, protocols, bare = run([installed / "bin/python", "-I", "-c", code]).splitlines()
     assert all(Path(folder).is_relative_to(installed) for folder in folders)
-    assert (c_found, protocols, bare) == ("True", "ftp", "[]")
+    assert (c_found, protocols, bare) == ("True", "ftp irc tftp", "[]")
 
 
 def test_share_folder_of_the_installation(installed: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from algate.alg import config, policy, schema
+from algate.alg import config, policy, registry, schema
 from algate.alg.config import Config, ConfigError, loads
 from algate.alg.model import EndPoint
 from algate.alg.policy import FtpPolicy, Policy
@@ -291,16 +291,19 @@ def test_load_names_the_file_and_reread_sees_its_change(tmp_path: Path) -> None:
 def test_the_example_says_every_default_and_nothing_else() -> None:
     """deploy/config.example.toml: as it is, and with its commented keys made real."""
     text = EXAMPLE.read_text()
-    assert loads(text, DEVICES) == loads("", DEVICES)
+    plugins = policy.kinds(registry.discover(()))
+    assert loads(text, DEVICES, plugins) == loads("", DEVICES, plugins)
     real = re.sub(r"(?m)^# (?=[a-z_]+ = |\[)", "", text)
-    made = loads(real)
+    made = loads(real, plugins=plugins)
     assert made.timeouts == config.Timeouts()
     assert made.gateway == config.Gateway(lan=("eth1",), wan="eth0")
     for section, kind in config.SECTIONS.items():
         for key in schema.keys(kind):
             assert re.search(rf"(?m)^{key} =", real), f"[{section}] {key} is not in the example"
-    for key in schema.keys(FtpPolicy):
-        assert re.search(rf"(?m)^{key} =", real), f"[alg.ftp] {key} is not in the example"
+    for name, kind in plugins.items():
+        section = real.partition(f"\n[alg.{name}]")[2].partition("\n[")[0]
+        for key in schema.keys(kind):
+            assert re.search(rf"(?m)^{key} =", section), f"[alg.{name}] {key} is not in the example"
 
 
 @pytest.mark.parametrize(("name", "value"), [("MAX_LANS", 16), ("MAX_PUBLIC", 16), ("MAX_FORWARDS", 1024)])

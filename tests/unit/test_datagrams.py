@@ -65,7 +65,13 @@ class Desk:
         self.made: list[Told] = []
         self.words = words
         self.engine = Engine(
-            self._open, Ports(), lambda _: None, lambda _: None, 1, Limits(on_failure=on_failure), lambda _: anybody
+            self._open,
+            Ports(),
+            lambda _: None,
+            lambda _: None,
+            1,
+            Limits(on_failure=on_failure),
+            anybody=lambda _: anybody,
         )
         self.effects: list[fx.Effect] = []
 

@@ -1,0 +1,105 @@
+"""A watch on how long a plug-in thinks: what takes too long is interrupted, and costs its own session alone.
+
+The law of this file: time and one signal of the process, nothing of protocols. The engine knows no clock; to it a
+plug-in that is too slow is one that raised. A blocking call is counted by the clock, a computation by the processor
+time that it had, so that a busy machine condemns nobody.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Sequence
+from types import FrameType
+from typing import TypeVar
+
+from algate.alg.model import Action, Conversation, EndPoint, Side
+
+BUDGET = 0.1  # s of processor time for one call; a line of FTP takes 5 µs
+PATIENCE = 10  # budgets by the clock, for whoever sleeps instead: 1 s, a third of the default helper_timeout
+
+
+T = TypeVar("T")
+
+
+class TooSlowError(RuntimeError):
+    """A plug-in took longer than its budget."""
+
+
+class _Interrupted(BaseException):
+    """Raised inside the plug-in's code; no `except Exception` there stops it."""
+
+
+class Guard:
+    """Runs calls under a budget. One for the process: it owns SIGALRM while it is entered."""
+
+    def __init__(self, budget: float = BUDGET) -> None:
+        self.budget = budget
+        self._armed = False
+        self._cpu = 0.0
+        self._clock = 0.0
+        self._interrupting = threading.current_thread() is threading.main_thread()
+        if self._interrupting:
+            self._former = signal.signal(signal.SIGALRM, self._alarm)
+
+    def close(self) -> None:
+        """Give the signal back."""
+        if self._interrupting:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, self._former)
+            self._interrupting = False
+
+    def call(self, call: Callable[[], T]) -> T:
+        """What `call` returns. TooSlowError if it took too long, even if it would never have ended."""
+        self._cpu, self._clock = time.thread_time(), time.monotonic()
+        try:
+            if self._interrupting:
+                signal.setitimer(signal.ITIMER_REAL, self.budget, self.budget)
+            self._armed = True
+            answer = call()
+            self._armed = False
+        except _Interrupted:
+            raise self._error() from None
+        finally:
+            self._armed = False
+            if self._interrupting:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+        if self._late():
+            raise self._error()
+        return answer
+
+    def _alarm(self, _number: int, _frame: FrameType | None) -> None:
+        if self._armed and self._late():
+            self._armed = False
+            raise _Interrupted
+
+    def _late(self) -> bool:
+        spent = time.thread_time() - self._cpu
+        return spent > self.budget or time.monotonic() - self._clock > self.budget * PATIENCE
+
+    def _error(self) -> TooSlowError:
+        took = time.monotonic() - self._clock
+        return TooSlowError(f"took {took:.2g} s for one call, more than {self.budget:g} s are not granted")
+
+
+class Guarded:
+    """A conversation whose every call is under the guard."""
+
+    __slots__ = ("_guard", "_inner")
+
+    def __init__(self, inner: Conversation, guard: Guard) -> None:
+        self._inner = inner
+        self._guard = guard
+
+    def feed(self, side: Side, data: bytes, now: float, *, end: bool = False) -> Sequence[Action]:
+        """As the conversation's own; TooSlowError besides."""
+        return self._guard.call(lambda: self._inner.feed(side, data, now, end=end))
+
+    def reserved(self, tag: int, public: EndPoint | None, now: float) -> Sequence[Action]:
+        """Likewise."""
+        return self._guard.call(lambda: self._inner.reserved(tag, public, now))
+
+    def outcome(self, tag: int, outcome: str, now: float) -> Sequence[Action]:
+        """Likewise."""
+        return self._guard.call(lambda: self._inner.outcome(tag, outcome, now))

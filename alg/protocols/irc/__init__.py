@@ -1,0 +1,48 @@
+"""IRC with DCC: the plug-in that opens for connections which clients offer each other in private messages.
+
+The law of this package: a plug-in on the public API alone. `dcc.py` is the grammar, `session.py` the dialogue.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+from algate.alg.protocols.base import Control, Conversation, Policy, boolean, integer, option, read_ports, seconds
+from algate.alg.protocols.irc.session import IrcConversation
+
+__all__ = ["PLUGIN", "IrcPlugin", "IrcPolicy"]
+
+
+PORTS = (6665, 6666, 6667, 6668, 6669, 7000)
+
+
+@dataclass(frozen=True, slots=True)
+class IrcPolicy(Policy):
+    """[alg.irc]. Who will take an offer up is not known: without `any_peer` nothing opens for it.
+
+    `min_port`: offers of ports below are refused; `expect_timeout`: s that an offer stands; `max_offers` at a time.
+    """
+
+    ports: tuple[int, ...] = option(PORTS, read_ports)
+    any_peer: bool = option(False, boolean)
+    min_port: int = option(1024, integer(1, 65535))
+    expect_timeout: float = option(120.0, seconds(0.01, 3600))
+    max_offers: int = option(4, integer(1, 64))
+
+
+class IrcPlugin:
+    """Watches the ports that IRC servers use without TLS. Off unless [alg.irc] says enabled = true."""
+
+    name = "irc"
+    number = 3
+    transport = "tcp"
+    default_ports: tuple[int, ...] = PORTS
+    policy = IrcPolicy
+
+    def open(self, control: Control, policy: object) -> Conversation:
+        """Begin watching a control session under an IrcPolicy."""
+        return IrcConversation(control, cast(IrcPolicy, policy))
+
+
+PLUGIN = IrcPlugin()
