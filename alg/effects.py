@@ -241,6 +241,15 @@ class Admitted(NamedTuple):
     data: SessionInfo
 
 
+class View(NamedTuple):
+    """A control session's dialogue, for `explain`. `unfinished`: bytes of client and server without a verdict."""
+
+    phase: str
+    unanswered: int
+    bypassed: bool
+    unfinished: tuple[int, int]
+
+
 class BypassSession(NamedTuple):
     """Nothing is looked at any more. The adjust record with ADJUST_BYPASS was written; `shifted`: it must stay."""
 

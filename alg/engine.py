@@ -27,6 +27,7 @@ from .effects import (
     Inject,
     Segment,
     SessionInfo,
+    View,
 )
 from .ending import Ending
 from .expectations import Expectations, PortBroker
@@ -48,7 +49,7 @@ from .frames import (
 )
 from .judgement import Anybody, Judgement, OpenConversation
 from .limits import Limits
-from .model import Action, Audience, Event, Pass
+from .model import Action, Audience, Event, Pass, Side
 from .repetition import Repetition
 from .session import KIND, UDP, Session, Track
 from .spans import SplitError
@@ -214,6 +215,14 @@ class Engine:
             self._remove(session)
         return effects
 
+    def kill(self, number: int, now: float) -> list[Effect]:
+        """An operator ends it: RST to both ends, then as in `ended`."""
+        session = self._sessions.get(number)
+        if session is None:
+            return []
+        session.reset = "killed"
+        return self._conclude(session, now, [])
+
     def tick(self, now: float) -> list[Effect]:
         """Expiries and repetitions that are due. Call it about every 50 ms, or when next_due() says."""
         effects: list[Effect] = []
@@ -235,6 +244,23 @@ class Engine:
     def next_due(self) -> float:
         """When tick() has something to do, on the clock of `now`; may be early."""
         return min(self._timers[0][0] if self._timers else NEVER, self._expectations.next_due())
+
+    def view(self, number: int) -> View | None:
+        """For `explain`: how far the dialogue has come, as far as the plug-in says."""
+        session = self._sessions.get(number)
+        if session is None:
+            return None
+        phase = getattr(session.conversation, "phase", None)
+        waiting = [len(flow.stream.pending) for flow in session.flows]
+        client = 0 if session.side(0) is Side.CLIENT else 1
+        return View(
+            str(getattr(phase, "name", "")).lower(), int(getattr(session.conversation, "unanswered", 0)),
+            session.bypassed or session.passing, (waiting[client], waiting[1 - client]),
+        )  # fmt: skip
+
+    def __contains__(self, number: int) -> bool:
+        """Whether it knows a session."""
+        return number in self._sessions
 
     def sessions(self) -> list[int]:
         """The sessions known."""

@@ -15,7 +15,7 @@ from ipaddress import IPv4Address, ip_address
 
 from algate.alg import listing, punts
 from algate.alg.config import Config
-from algate.alg.effects import Admitted, Announce, Describe, Effect, SessionInfo
+from algate.alg.effects import Admitted, Announce, Describe, Effect, SessionInfo, View
 from algate.alg.engine import Engine
 from algate.alg.events import Events, event_row, transfer_row
 from algate.alg.executor import Executor
@@ -241,6 +241,18 @@ class Helper:
         total.update({f"failed-{name}": number for name, number in self.executor.failures.items()})
         total["broken-sample"] = self.broken
         return total
+
+    def view(self, number: int) -> View | None:
+        """What is known of a control session's dialogue."""
+        return self.engine.view(number)
+
+    def kill(self, number: int) -> None:
+        """An operator ends a control session: RST to both ends, and nothing of it stays."""
+        self.executor.carry_out(self.engine.kill(number, now()))
+
+    def ended(self, number: int) -> None:
+        """The kernel has just lost a control session."""
+        self.executor.carry_out(self.engine.ended(number, now()))
 
     def close(self) -> None:
         """The TAP vanishes; maps and programs stay."""

@@ -61,6 +61,11 @@ def timeout_kind(proto: int, state: int) -> int:
 
 def session_rows(gateway: Gateway, names: Mapping[int, str]) -> Iterator[SessionRow]:
     """Every session that isn't over. `names`: plug-in number -> name."""
+    return (row for _, row in keyed_sessions(gateway, names))
+
+
+def keyed_sessions(gateway: Gateway, names: Mapping[int, str]) -> Iterator[tuple[bytes, SessionRow]]:
+    """The same with their packed keys."""
     now = now_tick()
     now_ns = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
     timeouts = list(gateway.configs[0].timeouts)
@@ -71,7 +76,7 @@ def session_rows(gateway: Gateway, names: Mapping[int, str]) -> Iterator[Session
             continue
         mapped = _end(value.public_ip, abi.be16(abi.public_port(value))) if value.public_ip else None
         remote = key.inside_port if key.proto == 1 else key.remote_port
-        yield SessionRow(
+        yield bytes(key), SessionRow(
             format_id(value.id), PROTO_NAMES.get(key.proto, str(key.proto)), STATE_NAMES[state],
             _end(key.inside_ip, key.inside_port), _end(key.remote_ip, remote), mapped,
             value.packets[0], value.packets[1], value.bytes[0], value.bytes[1],

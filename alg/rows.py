@@ -146,6 +146,15 @@ class EventRow(Row):
 
 
 @dataclass(frozen=True, slots=True)
+class ProblemRow(Row):
+    """One finding of `check`: `kind` "error" (of the file) or "host"; `path` of the key to change, or to mend for."""
+
+    kind: str
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class CheckRow(Row):
     """One check of `doctor`. `fix` says what to do if not `ok`."""
 

@@ -72,6 +72,7 @@ class Service:
         self.helper: Helper | None = None
         self._metrics: Metrics | None = None
         self._forwards: Forwards | None = None
+        self._control: Control | None = None
         self._datapath = Datapath(State.load(run_dir), config.gateway.datapath)
 
     @property
@@ -90,6 +91,13 @@ class Service:
         if self._gateway is None:
             raise AlgateError(f"not translating yet: {self.state}")
         return self._gateway
+
+    @property
+    def control(self) -> Control:
+        """The control program; AlgateError while there is none yet."""
+        if self._control is None:
+            raise AlgateError(f"not translating yet: {self.state}")
+        return self._control
 
     @property
     def forwards(self) -> Forwards:
@@ -188,10 +196,10 @@ class Service:
         gateway = self._gateway
         self._control = Control(gateway.fds["control"])
         nat = self.config.nat
-        self._ports = KernelPorts(self._control, self.addresses, nat.ports.first, nat.ports.last)
-        self._forwards = Forwards(gateway, self._control, self.plugins)
+        self._ports = KernelPorts(self.control, self.addresses, nat.ports.first, nat.ports.last)
+        self._forwards = Forwards(gateway, self.control, self.plugins)
         secret = settings.write_config(gateway, self.config, self.lans, self.wan, self.addresses, 0)
-        helper = Helper(gateway, self._control, self._ports, self.config, self.plugins, self.events, secret)
+        helper = Helper(gateway, self.control, self._ports, self.config, self.plugins, self.events, secret)
         self.helper = helper
         self._metrics = helper.metrics = Metrics(
             self._sources(gateway, helper), lambda: (self.state == "translating", self.state)
@@ -205,7 +213,7 @@ class Service:
             asyncio.get_running_loop().add_reader(fd, helper.drain)
         helper.tails_waiting = self._tails_soon
         helper.room_wanted = self._room_wanted.set
-        taken = helper.take_over(self._control)
+        taken = helper.take_over(self.control)
         self._beat()
         self._datapath.attach(self.lans, self.wan, gateway.fds)
         for note in gateway.notes:
@@ -300,7 +308,7 @@ class Service:
                 continue
             self._room_wanted.clear()
             last = time.monotonic()
-            sweep = Sweep(self.gateway, self._control)
+            sweep = Sweep(self.gateway, self.control)
             for _ in chain(sweep.run(), sweep.age_ports()):
                 await asyncio.sleep(0)
             self.by_state = Counter({STATE_NAMES[state]: number for state, number in sweep.by_state.items()})
@@ -334,7 +342,7 @@ class Service:
         if anew:
             self._datapath.attach(lans, wan, self.gateway.fds)
         if moved:
-            ended = namespace.end_sessions_of_others(self.gateway, self._control, addresses)
+            ended = namespace.end_sessions_of_others(self.gateway, self.control, addresses)
             log.warning("the WAN address is %s now: %d sessions of others ended", addresses[0], ended)
         self._say_state("translating")
 

@@ -15,6 +15,8 @@ from algate.alg import config as configuration
 from algate.alg import filters, listing
 from algate.alg.control import Handler
 from algate.alg.errors import AlgateError
+from algate.alg.inquiry import inquire
+from algate.alg.kill import kill
 from algate.alg.rows import LOST, Row
 from algate.alg.status import status
 from algate.alg.values import port_range
@@ -44,6 +46,12 @@ def handlers(service: Service) -> dict[str, Handler]:
     async def reload(_: dict[str, Any]) -> dict[str, Any]:
         return service.reload()
 
+    async def end(args: dict[str, Any]) -> list[Row]:
+        return list(kill(service, args))
+
+    async def explain(args: dict[str, Any]) -> dict[str, Any]:
+        return inquire(service, args)
+
     async def down(args: dict[str, Any]) -> dict[str, Any]:
         service.stop("purge" if args.get("purge") else "detach")
         return {}
@@ -58,6 +66,8 @@ def handlers(service: Service) -> dict[str, Handler]:
         "forward-del": lambda args: forward_del(service, args),
         "status": tell_status,
         "stats": stats,
+        "kill": end,
+        "explain": explain,
         "reload": reload,
         "follow": lambda args: follow(service, args),
         "top": lambda args: top(service, args),

@@ -34,8 +34,11 @@ VERBS: Mapping[str, str] = {
     "top": "Live view of rates, sessions, drops and events.",
     "follow": "Events as they happen.",
     "stats": "All counters, by metric name.",
+    "explain": "Why a transfer hangs or was refused.",
     "reload": "Read the configuration again.",
+    "kill": "End sessions, by id or by filter.",
     "doctor": "Check what this machine offers, and say how to fix what it lacks.",
+    "check": "Judge a configuration file without a daemon.",
     "demo": "A lab of namespaces: real FTP through the gateway, and what happened to it.",
     "bench": "What the gateway costs, beside the kernel's NAT and bare forwarding.",
 }

@@ -13,7 +13,7 @@ from typing import Any
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
-from algate.alg.rows import CheckRow, EventRow, ExpectationRow, ForwardRow, MappingRow, Row, SessionRow
+from algate.alg.rows import CheckRow, EventRow, ExpectationRow, ForwardRow, MappingRow, ProblemRow, Row, SessionRow
 from algate.cli.text import NONE, duration, field, printable, scaled, size
 
 GAP = 2  # blanks between columns
@@ -91,12 +91,18 @@ CHECKS = (
     Column("OK", lambda row: "ok" if row.ok else "FAIL", style=lambda row: "green" if row.ok else "bold red"),
     Column("DETAIL", lambda row: row.detail),
 )
+PROBLEMS = (
+    Column("KIND", lambda row: row.kind, style=lambda row: "bold red" if row.kind == "error" else "yellow"),
+    Column("PATH", lambda row: row.path),
+    Column("REASON", lambda row: row.reason),
+)
 COLUMNS: Mapping[type[Row], Sequence[Column]] = {
     SessionRow: SESSIONS,
     MappingRow: MAPPINGS,
     ExpectationRow: EXPECTATIONS,
     ForwardRow: FORWARDS,
     CheckRow: CHECKS,
+    ProblemRow: PROBLEMS,
 }
 
 
@@ -181,6 +187,16 @@ def _parts(value: Any) -> list[str]:
     if isinstance(value, dict):
         return [", ".join(f"{printable(str(key))} {field(one)}" for key, one in value.items()) or NONE]
     return [field(value)]
+
+
+def explanation(answer: Mapping[str, Any]) -> list[Text]:
+    """The verdict, and a line for each finding with what to do under it."""
+    lines = [Text.assemble(printable(answer["subject"]), ": ", (printable(answer["verdict"]), "bold"), end="")]
+    for one in answer["findings"]:
+        lines.append(Text.assemble("- ", printable(one["text"]), end=""))
+        if one["fix"]:
+            lines.append(Text.assemble("  ", (printable(one["fix"]), "dim"), end=""))
+    return lines
 
 
 def checks(rows: Iterable[CheckRow]) -> list[Text]:

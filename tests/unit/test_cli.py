@@ -129,7 +129,7 @@ def test_top_once_is_a_frame_and_without_a_terminal_top_says_what_to_do(daemon: 
     ("argv", "code", "said"),
     [
         (("sesions",), 2, "no verb 'sesions'; the nearest is `sessions`"),
-        (("explain",), 2, "no verb 'explain'"),
+        (("explian",), 2, "the nearest is `explain`"),
         (("sessions", "--jsn"), 2, "No such option: --jsn"),
         (("sessions", "extra"), 2, "extra"),
         (("sessions", "--json", "--tsv"), 2, "--json and --tsv exclude each other"),
@@ -161,7 +161,10 @@ def test_every_verb_of_this_version_and_no_other() -> None:
     listed = run("--help").stdout
     for verb in command.VERBS:
         assert f"  {verb} " in listed
-    expected = "run down status sessions mappings expectations forward top follow stats reload doctor demo bench"
+    expected = (
+        "run down status sessions mappings expectations forward top follow stats explain reload kill doctor check"
+    )
+    expected += " demo bench"
     assert " ".join(command.VERBS) == expected
 
 
@@ -169,7 +172,7 @@ def test_every_verb_of_this_version_and_no_other() -> None:
 def test_each_verb_has_help_with_its_run_dir(verb: str) -> None:
     made = run(verb, "--help")
     assert made.exit_code == 0
-    assert "--run-dir" in made.stdout or verb in ("forward", "bench")
+    assert "--run-dir" in made.stdout or verb in ("forward", "bench", "check")
     assert len(made.stdout.splitlines()) > 5
 
 

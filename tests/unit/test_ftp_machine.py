@@ -292,4 +292,5 @@ def test_used_and_expired_expectations_are_forgotten() -> None:
     made.client << b"PASV\r\n" >> Pass(6)
     made.done()
     assert not made.expectations
-    assert made.events[1] == Event("expectation-expired", "PORT 10.0.0.5:5001 as 203.0.113.1:50001")
+    ends = (("from", "198.51.100.2"), ("to", "10.0.0.5:5001"))
+    assert made.events[1] == Event("expectation-expired", "PORT 10.0.0.5:5001 as 203.0.113.1:50001", fields=ends)

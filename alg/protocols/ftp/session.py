@@ -47,6 +47,7 @@ class _Live(NamedTuple):
 
     open: bool
     seen: str
+    fields: tuple[tuple[str, str | int | float], ...]
 
 
 class Session:
@@ -101,10 +102,11 @@ class Session:
             direction, peer, to = Direction.IN, control.remote.ip, None
         else:
             direction, peer, to = Direction.OUT, control.inside.ip, plan.to
-        self._live[tag] = _Live(opened, seen)
         self.audit.named(tag)
         state = "open" if opened else "pending"
         target = plan.inside if isinstance(plan, Inward) else plan.to
+        fields = (("state", state), ("from", str(peer)), ("to", str(target)))
+        self._live[tag] = _Live(opened, seen, fields[1:])
         out.say(
             Expect(
                 tag,
@@ -115,7 +117,7 @@ class Session:
                 open=opened,
                 acts_after=None if opened else ACTS_AFTER,
             ),
-            Event("expectation-made", seen, fields=(("state", state), ("from", str(peer)), ("to", str(target)))),
+            Event("expectation-made", seen, fields=fields),
         )
 
     def agree(self, tag: int, out: Script) -> None:
@@ -124,13 +126,13 @@ class Session:
         live = self._live.get(tag)
         if live is not None:
             self._live[tag] = live._replace(open=True)
-            out.say(Open(tag), Event("expectation-opened", live.seen))
+            out.say(Open(tag), Event("expectation-opened", live.seen, fields=live.fields))
 
     def withdraw(self, tag: int, reason: str, out: Script) -> None:
         """End an expectation if it still lives."""
         live = self._live.pop(tag, None)
         if live is not None:
-            out.say(Withdraw(tag, reason), Event("expectation-withdrawn", live.seen, reason))
+            out.say(Withdraw(tag, reason), Event("expectation-withdrawn", live.seen, reason, live.fields))
 
     def supersede(self, out: Script, transferring: bool) -> None:
         """A newer connection is being named. `transferring`: an unanswered transfer still needs the older one."""
@@ -151,7 +153,7 @@ class Session:
         """The engine says that the expectation was used or has expired."""
         live = self._live.pop(tag, None)
         if live is not None:
-            out.say(Event(f"expectation-{outcome}", live.seen))
+            out.say(Event(f"expectation-{outcome}", live.seen, fields=live.fields))
 
     def leave(self, turn: Turn, reason: str, out: Script) -> None:
         """Stop reading this session. Where somebody relies on reading, what can't be read is ended instead."""

@@ -1,0 +1,132 @@
+"""What `explain` is told: the subject found among sessions, and everything about it put together.
+
+The law of this file: it reads through the service, changes nothing and judges nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any
+
+from algate.alg import listing
+from algate.alg.errors import USAGE, AlgateError
+from algate.alg.explain import Data, Explanation, Snapshot, explain
+from algate.alg.rows import SessionRow, parse_id
+from algate.bpf import abi
+
+if TYPE_CHECKING:
+    from algate.alg.service import Service
+
+PROTOS = ("tcp", "udp", "icmp")
+PLAIN_MOST = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """What was asked about: a session's id, or one or two end points."""
+
+    text: str
+    id: str | None
+    proto: str | None
+    ends: tuple[str, ...]
+
+
+def parse(words: Sequence[str]) -> Subject:
+    """An id of 16 hex digits, or [tcp|udp|icmp] IP:PORT [IP:PORT]. AlgateError (usage) if it is neither."""
+    left = [word for word in " ".join(words).replace("->", " ").replace(",", " ").split() if word]
+    text = " ".join(left)
+    proto = left.pop(0).lower() if left and left[0].lower() in PROTOS else None
+    if len(left) == 1 and ":" not in left[0] and proto is None:
+        try:
+            return Subject(text, f"{parse_id(left[0]):016x}", None, ())
+        except ValueError:
+            pass
+    try:
+        ends = tuple(_end(word) for word in left)
+    except ValueError:
+        ends = ()
+    if not 1 <= len(ends) <= 2:
+        raise AlgateError(f"{text[:60]!a} is neither a session's id nor [tcp|udp] IP:PORT [IP:PORT]", USAGE)
+    return Subject(text, None, proto, ends)
+
+
+def _end(word: str) -> str:
+    host, _, port = word.rpartition(":")
+    if not 0 <= int(port) < 65536:
+        raise ValueError(word)
+    return f"{ip_address(host.strip('[]'))}:{int(port)}"
+
+
+def inquire(service: Service, args: dict[str, Any]) -> dict[str, Any]:
+    """The answer to the verb `explain`."""
+    words = args.get("subject")
+    subject = parse([str(word) for word in words] if isinstance(words, list) else [str(words)])
+    return ask(service, subject).as_dict()
+
+
+def ask(service: Service, subject: Subject) -> Explanation:
+    """Look everything up and explain it."""
+    rows = list(listing.session_rows(service.gateway, service.names))
+    found = [row for row in rows if _meant(subject, row)]
+    control = _control(found, rows)
+    number = control.id if control else subject.id or _remembered(service, subject)
+    expectations = [
+        one for one in listing.expectation_rows(service.gateway, service.names)
+        if one.control == number or set(subject.ends) & {one.to, one.public}
+    ]  # fmt: skip
+    drops = {name: service.gateway.drops.sum(at) for at, (name, _) in abi.reasons().items()}
+    config = service.config
+    return explain(Snapshot(
+        subject.text, time.time(), service.state, config.alg.fail, subject.ends, control,
+        service.helper.view(int(control.id, 16)) if control and service.helper else None,
+        [row for row in found if row is not control and row.related_to is None][:PLAIN_MOST],
+        expectations, [_data(service, row) for row in rows if number and row.related_to == number],
+        service.events.history(number) if number else [], service.forwards.rows(),
+        [str(one) for one in config.firewall.allow_out], _policy(service, control), drops,
+        service.helper.lost if service.helper else 0,
+    ))  # fmt: skip
+
+
+def _meant(subject: Subject, row: SessionRow) -> bool:
+    if subject.id is not None:
+        return row.id == subject.id
+    return set(subject.ends) <= {row.inside, row.outside, row.mapped} and subject.proto in (None, row.proto)
+
+
+def _control(found: Sequence[SessionRow], rows: Sequence[SessionRow]) -> SessionRow | None:
+    """The control session among what was found, or that of a data connection found; the youngest."""
+    parents = {row.related_to for row in found if row.related_to}
+    parent_rows = [row for row in rows if row.id in parents]
+    return min((row for row in (*found, *parent_rows) if row.alg), key=lambda row: row.age, default=None)
+
+
+def _remembered(service: Service, subject: Subject) -> str | None:
+    """A control session that is over, by its end points."""
+    for control in reversed(service.events.known()):
+        events = service.events.history(control)
+        if any(set(subject.ends) <= {str(value) for value in row.fields.values()} for row in events):
+            return control
+    return None
+
+
+def _data(service: Service, row: SessionRow) -> Data:
+    timeouts = list(service.gateway.configs[0].timeouts)
+    number = {"tcp": 6, "udp": 17}.get(row.proto, 1)
+    state = next(at for at, name in listing.STATE_NAMES.items() if name == row.state)
+    idle = timeouts[listing.timeout_kind(number, state)] * listing.TICK - row.expires_in
+    purpose = service.helper.transfers.purpose(int(row.id, 16)) if service.helper else None
+    return Data(row, max(0.0, idle), purpose.detail if purpose else "")
+
+
+def _policy(service: Service, control: SessionRow | None) -> dict[str, Any]:
+    """The plug-in's keys, resolved for both ends of the session."""
+    policy = service.config.alg.protocols.get(control.alg if control and control.alg else "ftp")
+    if policy is None:
+        return {}
+    if control is not None:
+        ips = [ip_address(end.rpartition(":")[0]) for end in (control.inside, control.outside)]
+        policy = policy.resolve(ips[0], ips[1])
+    return {one.name: getattr(policy, one.name) for one in dataclasses.fields(policy)}

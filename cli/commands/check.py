@@ -1,0 +1,39 @@
+"""`algate check`: a configuration file judged without a daemon."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from algate.alg.errors import FAILED, USAGE
+from algate.alg.rows import ProblemRow
+from algate.cli.options import Json, Tsv
+from algate.cli.output import Voice, say, show_rows
+
+
+def check(
+    config: Annotated[Path, typer.Argument(metavar="FILE", help="Configuration (TOML).")],
+    lan: Annotated[list[str] | None, typer.Option("--lan", metavar="IF", help="As given to `run`; repeat.")] = None,
+    wan: Annotated[str | None, typer.Option("--wan", metavar="IF", help="As given to `run`.")] = None,
+    host: Annotated[bool, typer.Option("--host/--no-host", help="Look at this host's devices and ports too.")] = True,
+    as_json: Json = False,
+    as_tsv: Tsv = False,
+) -> int:
+    """Tell every error of a configuration at once, and what this host would object to. Nothing is changed.
+
+    Exit 0: `algate run` would take it; 2: the file has errors; 1: the file is right, the host isn't ready for it.
+    Give --lan and --wan here too if `run` gets them so.
+    """
+    from algate.alg import check as judge
+
+    overrides = {"gateway.lan": lan or None, "gateway.wan": wan}
+    voice = Voice.of(as_json, as_tsv)
+    rows = judge.check(config, overrides, host)
+    if rows or voice is not Voice.HUMAN:
+        show_rows(rows, ProblemRow, voice)
+    errors = sum(row.kind == "error" for row in rows)
+    if not rows:
+        say(f"algate: {config} is right")
+    return USAGE if errors else FAILED if rows else 0

@@ -1,0 +1,43 @@
+"""`algate kill`: end sessions."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from algate.alg import control, filters
+from algate.alg.errors import FAILED
+from algate.alg.rows import SessionRow
+from algate.cli.options import DEFAULT_RUN_DIR, AlgName, Inside, Json, Outside, Proto, RelatedTo, RunDir, State, Tsv
+from algate.cli.output import Voice, say, show_rows
+
+
+def kill(
+    ids: Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Of sessions; none: by filter.")] = None,
+    proto: Proto = None,
+    state: State = None,
+    inside: Inside = None,
+    outside: Outside = None,
+    alg: AlgName = None,
+    related_to: RelatedTo = None,
+    reset: Annotated[bool, typer.Option("--reset", help="Send RST to both ends of control sessions.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell which ones.")] = False,
+    as_json: Json = False,
+    as_tsv: Tsv = False,
+    run_dir: RunDir = DEFAULT_RUN_DIR,
+) -> int:
+    """End sessions, by id or by filter, and list those that ended. Exit 1 if there was none.
+
+    A control session's expectations die with it; its data connections go on (--related-to ID ends them). TCP of an
+    ended session gets no further; UDP and ICMP may begin a new one with their next packet.
+    """
+    values = (proto, state, inside, outside, alg, related_to)
+    given = {name: value for name, value in zip(filters.NAMES, values, strict=True) if value is not None}
+    filters.parse(given)
+    voice = Voice.of(as_json, as_tsv)
+    args = given | {"ids": ids or [], "reset": reset, "dry_run": dry_run}
+    rows = [SessionRow.read(one) for one in control.request(run_dir, "kill", args)]
+    show_rows(rows, SessionRow, voice)
+    say(f"algate: {len(rows)} session{'' if len(rows) == 1 else 's'} {'would end' if dry_run else 'ended'}")
+    return 0 if rows else FAILED
