@@ -57,9 +57,9 @@ class Client:
         if line.flaw is not None:
             return self._flawed(line, verb, out)
         if session.gate.refusing:
-            refusal = session.gate.refuses(verb, argument) or (TOO_FAST if session.gate.hurries(now) else None)
-            if refusal is None and session.gate.strict and not session.gate.clear(line.raw):
-                refusal = UNREADABLE
+            refusal = session.gate.refuses(verb, argument) or (UNREADABLE if not session.gate.clear(line.raw) else None)
+            if refusal is None and session.gate.hurries(now):  # asked last: it counts
+                refusal = TOO_FAST
             if refusal:
                 return self._refuse(line, refusal, shown(verb, argument), out)
         if _CR_NUL in line.raw:

@@ -116,8 +116,8 @@ class Gate:
         return None
 
     def clear(self, raw: bytes) -> bool:
-        """Whether a server can only read that line as the gateway does; asked where `strict`."""
-        return _CLEAR.fullmatch(raw) is not None
+        """Whether nobody relies on reading that line, or a server can only read it as the gateway does."""
+        return not self.strict or _CLEAR.fullmatch(raw) is not None
 
     def hurries(self, now: float) -> bool:
         """Whether one more command at `now` is too many; a command that isn't is counted.
