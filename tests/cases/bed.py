@@ -68,7 +68,7 @@ class Bed:
     def __init__(self, name: str, *, config: str = "") -> None:
         self.name = name
         self.algate = name == "algate"
-        self.patience = 8.0 if self.algate else 1.5
+        self.patience = 8.0 if self.algate else 1.0
         self.config = config
         self.events: list[dict[str, Any]] = []
         self._stack = contextlib.ExitStack()

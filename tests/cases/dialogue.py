@@ -7,6 +7,7 @@ than wanted fails there and then, since these bytes have left the gateway.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import select
 import socket
 import time
@@ -21,6 +22,7 @@ from tests.cases.bed import ADDRESSES, FTP, LEAST, PLAN, STRANGER, Bed, listener
 
 PUBLIC = PLAN.public[0]
 INSIDE = PLAN.clients[0]
+_PORTS = itertools.count(20_011, 7)
 
 
 def six(ip: str, port: int) -> bytes:
@@ -136,11 +138,12 @@ class Dialogue:
 
     def __init__(
         self, bed: Bed, inside: str = "client", policy: str = "default", *, client_port: int = 0, index: int = 0,
-        port: int = FTP,
+        port: int = FTP, inner_ip: str = "",
     ) -> None:  # fmt: skip
         self.bed = bed
         self.client_inside = inside == "client"
         self.inner: Host = bed.lab.clients[index]
+        self.inner_ip = inner_ip or self.inner.address
         self.outer: Host = bed.lab.server
         self.outer_ip = ADDRESSES[policy]
         self._stack = contextlib.ExitStack()
@@ -154,9 +157,9 @@ class Dialogue:
     def _connect(self, port: int, client_port: int) -> None:
         if self.client_inside:
             server_host, server_ip, target = self.outer, self.outer_ip, self.outer_ip
-            client_host, client_ip = self.inner, self.inner.address
+            client_host, client_ip = self.inner, self.inner_ip
         else:
-            server_host, server_ip, target = self.inner, self.inner.address, PUBLIC
+            server_host, server_ip, target = self.inner, self.inner_ip, PUBLIC
             client_host, client_ip = self.outer, self.outer_ip
         with listener(server_host, server_ip, port) as ear:
             ear.settimeout(self.bed.patience)
@@ -209,9 +212,13 @@ class Dialogue:
         """Both streams are in step: one more command and its answer."""
         self.ask(b"NOOP\r\n", b"200 still here\r\n")
 
+    def six(self, port: int) -> bytes:
+        """The inside host's address and that port in six numbers."""
+        return six(self.inner_ip, port)
+
     def port(self, port: int, *, agree: bool = True) -> int:
         """The inside client's PORT; returns the public port that the server was told."""
-        self.client.say(b"PORT " + six(self.inner.address, port) + b"\r\n")
+        self.client.say(b"PORT " + self.six(port) + b"\r\n")
         public = self.told(self.server, b"PORT ", b"\r\n")
         if agree:
             self.reply(b"200 PORT done\r\n")
@@ -220,18 +227,61 @@ class Dialogue:
     def pasv(self, port: int) -> int:
         """PASV to the inside server, which says 227; returns the public port that the client was told."""
         self.command(b"PASV\r\n")
-        self.server.say(b"227 Entering Passive Mode (" + six(self.inner.address, port) + b").\r\n")
+        self.server.say(b"227 Entering Passive Mode (" + self.six(port) + b").\r\n")
         return self.told(self.client, b"227 Entering Passive Mode (", b").\r\n")
 
     def told(self, hearer: Speaker, before: bytes, after: bytes) -> int:
-        """The public port in the line that is heard next; all other bytes of it must be as given."""
+        """The public port in the six numbers of the line that is heard next; all other bytes must be as given."""
         line = hearer.line()
         start = before + PUBLIC.replace(".", ",").encode() + b","
         assert line.startswith(start) and line.endswith(after), f"heard {line!r}, wanted {start!r}...{after!r}"
         high, _, low = line[len(start) : len(line) - len(after)].partition(b",")
+        assert high.isdigit() and low.isdigit(), f"heard {line!r}"
         port = int(high) * 256 + int(low)
         assert line == start + b"%d,%d" % (port >> 8, port & 255) + after, f"heard {line!r}, not canonical"
         return port
+
+    def told_extended(self, hearer: Speaker, before: bytes, after: bytes) -> int:
+        """The public port that stands alone between `before` and `after` (EPRT, 229)."""
+        line = hearer.line()
+        digits = line[len(before) : len(line) - len(after)]
+        assert line == before + digits + after and digits.isdigit(), f"heard {line!r}, wanted {before!r}...{after!r}"
+        return int(digits)
+
+    def eprt(self, port: int, delimiter: bytes = b"|", *, agree: bool = True) -> int:
+        """The inside client's EPRT (RFC 2428); returns the public port that the server was told."""
+        before = b"EPRT " + delimiter + b"1" + delimiter
+        self.client.say(before + self.inner_ip.encode() + delimiter + b"%d" % port + delimiter + b"\r\n")
+        public = self.told_extended(self.server, before + PUBLIC.encode() + delimiter, delimiter + b"\r\n")
+        if agree:
+            self.reply(b"200 EPRT done\r\n")
+        return public
+
+    def epsv(self, port: int, delimiter: bytes = b"|", command: bytes = b"EPSV\r\n") -> int:
+        """EPSV to the inside server, which says 229; returns the public port that the client was told."""
+        before, after = b"229 Extended Passive Mode (" + delimiter * 3, delimiter + b")\r\n"
+        self.command(command)
+        self.server.say(before + b"%d" % port + after)
+        return self.told_extended(self.client, before, after)
+
+    def opens_nothing(self, line: bytes, reason: str, port: int = 0, answer: bytes = b"501 no\r\n") -> None:
+        """A command that passes unchanged and opens nothing, not even when the server takes it; then all goes on."""
+        self.command(line)
+        self.told_reason("expectation-refused", reason)
+        self.reply(answer)
+        self.nothing_open(port)
+
+    def nothing_open(self, port: int = 0) -> None:
+        """No live expectation; nobody outside gets to that port of the inside host."""
+        assert not self.bed.algate or self.expectations() == []
+        if port:
+            self.shut_in(port, port)
+        self.alive()
+
+    @staticmethod
+    def new_port() -> int:
+        """A port that no test named before: no expectation of another test can stand for it."""
+        return next(_PORTS)
 
     # -- data connections ----------------------------------------------------------------------------------------------
 
@@ -239,7 +289,7 @@ class Dialogue:
         """The outside host (or another `source` address) calls the public port; the inside host listens at `inside`."""
         caller = self.outer.socket()
         caller.bind((source or self.outer_ip, 0))
-        return self._call(caller, (PUBLIC, public), self.inner, self.inner.address, inside, seconds)
+        return self._call(caller, (PUBLIC, public), self.inner, self.inner_ip, inside, seconds)
 
     def outward(self, ip: str, port: int, index: int = 0, seconds: float | None = None) -> Data | None:
         """An inside host calls an outside end point, where the outside host listens."""
