@@ -138,6 +138,20 @@ class Bed:
         text = call_in(self.lab.gw.netns, lambda: Path("/proc/thread-self/net/nf_conntrack_expect").read_text())
         return [{"control": None, "state": "open", "text": line} for line in text.splitlines()]
 
+    @contextlib.contextmanager
+    def taken(self, port: int) -> Iterator[None]:
+        """The second inside host has the public port of that number."""
+        with listener(self.lab.server, STRANGER, FTP) as ear, self.lab.clients[1].socket() as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind((self.lab.clients[1].address, port))
+            sock.settimeout(self.patience)
+            ear.settimeout(self.patience)
+            sock.connect((STRANGER, FTP))
+            accepted, (_, mapped) = ear.accept()
+            with accepted:
+                assert mapped == port, f"port {port} is mapped to {mapped}"
+                yield
+
     # -- what the links show -------------------------------------------------------------------------------------------
 
     def fresh(self) -> None:
