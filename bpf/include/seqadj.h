@@ -87,11 +87,30 @@ static __always_inline int shift_sack(struct __sk_buff *skb, const struct packet
     return store_options(skb, p, room, size);
 }
 
-/* Sequence number, acknowledgement and SACK edges of a segment of direction `dir`. */
+/* The urgent pointer counts from the sequence number `seq`, which leaves as `shifted` (RFC 6093 section 3.1): what was
+ * inserted or removed between them moves it, else another byte would be the urgent one (FTP-39). */
+static __always_inline int shift_urgent(struct __sk_buff *skb, const struct packet *p, const struct adjust *adj, u8 dir,
+                                        u32 seq, u32 shifted)
+{
+    __be16 from = 0;
+    if (!(p->tcp_flags & TCP_URG))
+        return 0;
+    if (bpf_skb_load_bytes(skb, p->l4 + 18, &from, sizeof(from)))
+        return -1;
+    __be16 to = bpf_htons((u16)(shift_seq(adj, dir, seq + bpf_ntohs(from)) - shifted));
+    if (from == to)
+        return 0;
+    if (bpf_l4_csum_replace(skb, p->l4 + 16, from, to, 2))
+        return -1;
+    return bpf_skb_store_bytes(skb, p->l4 + 18, &to, sizeof(to), 0);
+}
+
+/* Sequence number, urgent pointer, acknowledgement and SACK edges of a segment of direction `dir`. */
 static __always_inline int adjust_segment(struct __sk_buff *skb, const struct packet *p, const struct adjust *adj,
                                           u8 dir, __be32 seq, __be32 ack)
 {
-    if (put_number(skb, p, 4, seq, bpf_htonl(shift_seq(adj, dir, bpf_ntohl(seq)))))
+    u32 shifted = shift_seq(adj, dir, bpf_ntohl(seq));
+    if (put_number(skb, p, 4, seq, bpf_htonl(shifted)) || shift_urgent(skb, p, adj, dir, bpf_ntohl(seq), shifted))
         return -1;
     u8 data_dir = !dir;
     if (!(p->tcp_flags & TCP_ACK) || (!adj->count[data_dir] && !adj->base[data_dir]))

@@ -129,3 +129,16 @@ def test_urgent_pointer_and_reserved_bits_stay(rig: Rig) -> None:
     frame = watched.frame(OUT, b"", "AUEC", at=40)
     frame = packets.changed(frame, TCP_urgptr=77, TCP_reserved=5)
     packets.same(watched.send(OUT, frame).data, watched.expected(OUT, frame, TCP_seq=FIRST[OUT] + 43))
+
+
+@pytest.mark.parametrize("change", [3, -3])
+def test_urgent_pointer_reaches_across_a_replacement(rig: Rig, change: int) -> None:
+    """FTP-39: it counts from the sequence number, so what is inserted or removed between moves it."""
+    watched = watch(rig)
+    own = Corrections()
+    own.add(FIRST[OUT] + 20, FIRST[OUT] + 30, change)
+    write(watched, own, Corrections())
+    for at, pointer, wanted in ((10, 30, 30 + change), (10, 10, 10), (40, 30, 30)):
+        frame = packets.changed(watched.frame(OUT, b"", "AU", at=at), TCP_urgptr=pointer)
+        moved = FIRST[OUT] + at + (change if at >= 30 else 0)
+        packets.same(watched.send(OUT, frame).data, watched.expected(OUT, frame, TCP_seq=moved, TCP_urgptr=wanted))

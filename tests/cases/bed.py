@@ -17,7 +17,7 @@ from typing import Any
 from algate.alg.control import ControlError
 from algate.cli.capture import Capture
 from algate.cli.gateways import AlgateGateway, Gateway, KernelGateway, PortForward
-from algate.cli.lab import Lab, LabPlan
+from algate.cli.lab import Lab, LabPlan, ip
 from algate.cli.lab_host import Host, call_in
 from algate.cli.wire import Segment, Trace, trace
 
@@ -37,7 +37,8 @@ ADDRESSES = {name: f"203.0.113.{10 + index}" for index, name in enumerate(POLICI
 STRANGER = "203.0.113.40"  # outside too, and nobody's peer
 PLAN = LabPlan(clients=("10.77.0.2", "10.77.0.3"), servers=(*ADDRESSES.values(), STRANGER))
 # Data connections in either direction are the gateway's to allow: without an expectation nothing else goes out.
-ALLOWED = ("tcp/21", "tcp/2121")
+ALLOWED = ("tcp/21", "tcp/2121", "tcp/990")
+CROWD = tuple(f"10.77.0.{number}" for number in range(101, 117))  # more addresses of the first inside host
 LEAST = 0.4  # s after which a connection that must not come isn't waited for
 
 
@@ -87,6 +88,7 @@ class Bed:
 
     def _open(self) -> None:
         self.lab = self._stack.enter_context(Lab(PLAN))
+        ip("\n".join(f"addr add {one}/24 dev eth0" for one in CROWD), self.lab.client.netns)
         forwards = (PortForward(FTP, f"{self.lab.client.address}:{FTP}"),)
         config = self.config or configuration()
         made: Gateway = AlgateGateway(self.lab, forwards, config=config) if self.algate else Kernel(self.lab, forwards)
@@ -151,6 +153,18 @@ class Bed:
             with accepted:
                 assert mapped == port, f"port {port} is mapped to {mapped}"
                 yield
+
+    @contextlib.contextmanager
+    def mute(self) -> Iterator[None]:
+        """What the outside host sends on control sessions is lost before it leaves, acknowledgements included."""
+        rules = (
+            "table ip mute { chain out { type filter hook output priority 0; tcp sport 21 drop; tcp dport 21 drop; }; }"
+        )
+        self.lab.server.run(["nft", "-f", "-"], text=rules, check=True)
+        try:
+            yield
+        finally:
+            self.lab.server.run(["nft", "delete", "table", "ip", "mute"], check=True)
 
     # -- what the links show -------------------------------------------------------------------------------------------
 

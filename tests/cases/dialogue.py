@@ -134,11 +134,12 @@ class Dialogue:
     """A scripted client and a scripted server with the gateway between them.
 
     `inside`: which of both is the inside host. `policy`: whose address the outside host has (bed.POLICIES).
+    `watched`: the control port is one that the gateway's helper looks at.
     """
 
     def __init__(
         self, bed: Bed, inside: str = "client", policy: str = "default", *, client_port: int = 0, index: int = 0,
-        port: int = FTP, inner_ip: str = "",
+        port: int = FTP, inner_ip: str = "", watched: bool = True,
     ) -> None:  # fmt: skip
         self.bed = bed
         self.client_inside = inside == "client"
@@ -152,7 +153,7 @@ class Dialogue:
         except BaseException:
             self._stack.close()
             raise
-        self.id = self._find_id() if bed.algate else ""
+        self.id = self._find_id() if bed.algate and watched else ""
 
     def _connect(self, port: int, client_port: int) -> None:
         if self.client_inside:
