@@ -12,17 +12,33 @@ import re
 import signal
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 from algate.cli.gateways import AlgateGateway, Gateway, KernelGateway, PortForward
 from algate.cli.lab import Lab, LabPlan
 from algate.cli.lab_host import Host, call_in
-from tests.cases.speaker import End, Links, Place, handshake
+from tests.cases.speaker import SILENCE, End, Links, Place, handshake
+from tests.compliance.packet import Packet
 
 FORWARDED = "10.77.200.21"  # the inside place that a server behind the gateway takes
 PLAN = LabPlan(inside="10.77.0.0/16", clients=("10.77.0.2",), wan="198.51.0.0/16")
+DENYING, BRIEF = "198.51.240.1", "198.51.240.2"  # servers with a policy of their own
+CONFIG = f"""
+[nat]
+addresses = ["198.51.100.2"]
+[metrics]
+listen = ""
+[alg.ftp]
+ports = [21, 2121]
+[[alg.ftp.rule]]
+server = "{DENYING}"
+deny = ["SITE", "DELE"]
+[[alg.ftp.rule]]
+server = "{BRIEF}"
+expect_timeout = 1
+"""
 GREETING = b"220 ready\r\n"
 SIX = re.compile(rb"([0-9]+),([0-9]+),([0-9]+),([0-9]+),([0-9]+),([0-9]+)")
 
@@ -76,12 +92,26 @@ class Talk:
             self.client.hears(answer)
         return named(line)
 
+    def passive(self, port: int = 0) -> tuple[str, int]:
+        """PASV, and the server's 227 with its own address; the end point that the client was told."""
+        self.client.say(b"PASV\r\n")
+        self.server.hears(b"PASV\r\n")
+        start = len(self.client.stream)
+        self.server.say(passive_line(self.server.place.ip, port or self.stage.links.port()))
+        return named(self.client.lines_after(start))
+
     def dial(self, public: tuple[str, int], port: int, sport: int = 20, seconds: float = 3.0) -> bool:
         """A SYN of the server's to where PORT said; whether it reaches the client's port, with the answer back."""
+        return self.data(public, port, sport, seconds) is not None
+
+    def data(self, public: tuple[str, int], port: int, sport: int = 20, seconds: float = 3.0) -> tuple[End, End] | None:
+        """As `dial`; the caller's end and the called one, or None."""
         data = End(self.stage.links, self.server.place, sport, public, iss=70_000)
         data.send(b"", "S", at=-1)
-        place = self.client.place
-        return answered(self.stage.links, place, port, data, seconds)
+        back = answered(self.stage.links, self.client.place, port, data, seconds)
+        if back is not None:
+            data.ack()
+        return (data, back) if back is not None else None
 
     def works(self) -> None:
         """Both streams are in step: one more exchange arrives as it was said, acknowledged at both ends."""
@@ -96,26 +126,41 @@ class Talk:
         assert [f"{end.place.ip}: {one}" for end in self.ends for one in end.faults] == []
 
 
-def answered(links: Links, place: Place, port: int, dialled: End, seconds: float) -> bool:
-    """Whether the SYN of `dialled` reaches this port, and the answer of the place that end."""
-    found: list[Any] = []
+def with_keys(text: str, keys: tuple[str, ...]) -> str:
+    """A configuration with these "table.key = value" lines, instead of what the key was."""
+    for line in keys:
+        name, _, value = line.partition(" = ")
+        table, _, key = name.rpartition(".")
+        text = re.sub(rf"(?m)(^\[{re.escape(table)}\]\n(?:[^\[].*\n)*?){key} = .*\n", r"\1", text)
+        head = f"[{table}]\n"
+        text = text.replace(head, f"{head}{key} = {value}\n") if head in text else f"{head}{key} = {value}\n" + text
+    return text
+
+
+def arrives(links: Links, place: Place, port: int, caller: End, seconds: float = SILENCE) -> Packet | None:
+    """The SYN of `caller` at this port of a place, if it comes in that time."""
+    found: list[Packet] = []
 
     def syn() -> bool:
-        found.extend(one for one in place.inbox if one.dport == port and one.flags == "S" and one.seq == dialled.iss)
+        found.extend(one for one in place.inbox if one.dport == port and one.flags == "S" and one.seq == caller.iss)
         return bool(found)
 
-    try:
+    with suppress(AssertionError):
         links.until(syn, seconds=seconds)
-    except AssertionError:
-        return False
-    back = End(links, place, port, (found[0].source, found[0].sport), iss=90_000)
-    back.take(found[0])
+    return found[0] if found else None
+
+
+def answered(links: Links, place: Place, port: int, caller: End, seconds: float) -> End | None:
+    """The called end, if the SYN reaches this port and its answer the caller."""
+    syn = arrives(links, place, port, caller, seconds)
+    if syn is None:
+        return None
+    back = End(links, place, port, (syn.source, syn.sport), iss=90_000)
+    back.take(syn)
     back.send(b"", "SA", at=-1)
-    try:
-        links.until(lambda: dialled.first is not None, seconds=seconds)
-    except AssertionError:
-        return False
-    return True
+    with suppress(AssertionError):
+        links.until(lambda: caller.first is not None, seconds=seconds)
+    return back if caller.first is not None else None
 
 
 @contextmanager
@@ -154,7 +199,10 @@ class Stage:
     def __init__(self, lab: Lab, gateway: Gateway) -> None:
         self.lab, self.gateway = lab, gateway
         hops = _mac(lab.gw, "lan0"), _mac(lab.gw, "wan0")
-        self.links = Links(lab.client, lab.server, hops, ("10.77.", "198.51."), lab.plan.mtu)
+        outside = ".".join(lab.plan.wan.split(".")[:2]) + "."
+        self.links = Links(lab.client, lab.server, hops, ("10.77.", outside), lab.plan.mtu)
+        if gateway.name != "algate":  # it repeats nothing: what does not come at once never comes
+            self.links.patience = 1.5
 
     @property
     def public(self) -> str:
@@ -191,6 +239,21 @@ class Stage:
         talk.ask(b"USER ftp\r\n", b"230 in\r\n")
         return talk
 
+    @contextmanager
+    def configured(self, *tables: str) -> Iterator[None]:
+        """Algate with these tables (or keys of CONFIG's tables, as "table.key = value" lines) besides, reloaded."""
+        gateway = self.gateway
+        assert isinstance(gateway, AlgateGateway)
+        path = self.lab.folder / "algate.toml"
+        before = path.read_text()
+        try:
+            path.write_text(with_keys(before, tables))
+            gateway.ask("reload")
+            yield
+        finally:
+            path.write_text(before)
+            gateway.ask("reload")
+
     # -- what the gateway says; algate alone ---------------------------------------------------------------------------
 
     def expectations(self, talk: Talk) -> list[dict[str, Any]]:
@@ -209,7 +272,7 @@ class Stage:
         """How often something was dropped for it."""
         return self.stats().get(f'algate_drops_total{{reason="{reason}"}}', 0)
 
-    def wait_for(self, true: Callable[[], object], what: str, seconds: float = 8.0) -> None:
+    def wait_for(self, true: Callable[[], object], what: str, seconds: float | None = None) -> None:
         """As Links.until, for answers of the gateway."""
         self.links.until(true, what, seconds)
 
@@ -227,7 +290,7 @@ def _mac(host: Host, device: str) -> bytes:
 
 
 @contextmanager
-def staged(name: str = "algate", config: str = "", plan: LabPlan = PLAN) -> Iterator[Stage]:
+def staged(name: str = "algate", config: str = CONFIG, plan: LabPlan = PLAN) -> Iterator[Stage]:
     """A gateway of that kind, its forward of port 21 to FORWARDED included."""
     forwards = (PortForward(21, f"{FORWARDED}:21"),)
     with Lab(plan) as lab:

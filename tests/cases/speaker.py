@@ -119,6 +119,7 @@ class Links:
         """`hops`: MAC of the gateway on each; `prefixes`: "10.77." and the like, for the addresses of places."""
         self.taps = (Tap(inside), Tap(outside))
         self.mtu = mtu
+        self.patience = PATIENCE
         self._hops = hops
         self._prefixes = prefixes
         self._numbers = itertools.count(1)
@@ -150,8 +151,9 @@ class Links:
             if left <= 0:
                 return
 
-    def until(self, true: Callable[[], object], what: str = "it", seconds: float = PATIENCE) -> None:
-        """Pump until so; AssertionError naming `what` if it never is."""
+    def until(self, true: Callable[[], object], what: str = "it", seconds: float | None = None) -> None:
+        """Pump until so; AssertionError naming `what` if it never is (default: within `patience`)."""
+        seconds = self.patience if seconds is None else seconds
         end = time.monotonic() + seconds
         while not true():
             assert time.monotonic() < end, f"not within {seconds:g} s: {what}"
@@ -323,14 +325,14 @@ class End:
 
     # -- what scripts wait for -----------------------------------------------------------------------------------------
 
-    def hears(self, line: bytes, seconds: float = PATIENCE) -> bytes:
+    def hears(self, line: bytes, seconds: float | None = None) -> bytes:
         """Wait until the stream has this text; returns the stream."""
         self.links.until(
             lambda: line in self.stream, f"{self.place.ip} hears {line!r}, has {bytes(self.stream)!r}", seconds
         )
         return bytes(self.stream)
 
-    def told(self, position: int | None = None, seconds: float = PATIENCE) -> None:
+    def told(self, position: int | None = None, seconds: float | None = None) -> None:
         """Wait until everything it said, or up to a position, is acknowledged."""
         goal = self.highest if position is None else position
         self.links.until(
