@@ -6,8 +6,9 @@ The law of this file: user space only proposes. A session that was refreshed mea
 from __future__ import annotations
 
 import ctypes
+import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from algate.alg.listing import WRAP, now_tick, timeout_kind
 from algate.alg.settings import ticks
@@ -15,13 +16,60 @@ from algate.bpf import abi
 from algate.bpf.control import AGED_ROWS, Control
 from algate.bpf.loader import Gateway
 
-KEY = 16
-_AT = {name: getattr(abi.Session, name).offset for name in ("state", "last_seen", "related", "id", "alg")}
-STATE_AT, SEEN_AT, RELATED_AT, ID_AT, ALG_AT = _AT.values()
-VALUE = ctypes.sizeof(abi.Session)
+KEY, VALUE = ctypes.sizeof(abi.SessionKey), ctypes.sizeof(abi.Session)
+PROTO_AT = next(getattr(abi.SessionKey, name).offset for name in ("proto",))
+STATE_AT, ALG_AT, FLAGS_AT, ID_AT, RELATED_AT, SEEN_AT = (
+    getattr(abi.Session, name).offset for name in ("state", "alg", "flags", "id", "related", "last_seen")
+)
 FULL = 0.9  # of max_sessions: from here on sessions without an answer are reclaimed
-EMBRYONIC = (int(abi.SessionState.NEW),)
+NEW = int(abi.SessionState.NEW)
+NEVER = -WRAP  # no last packet is as old
+WINDOW = WRAP // 4  # 13 days: how far a tick may lie behind `now` and be compared as a plain number
 EMBRYONIC_IDLE = ticks(0.1)  # far below a SYN's first repetition after 1 s (RFC 6298 section 2.1), which makes it anew
+AGE_SHIFT = 6  # ages of sessions without an answer are counted by 64 ticks
+EXPECTED = bytes(bool(flags & abi.SessionFlag.EXPECTED) for flags in range(256))
+
+
+class Batch:
+    """The sessions of one batch as columns, cut out by strides: a loop over a million rows' fields takes seconds.
+
+    `now` and `seen` are ticks in one numbering, signed near the wrap of 32 bits, so that they compare as plain numbers.
+    """
+
+    def __init__(self, keys: bytes, values: bytes) -> None:
+        tick = now_tick()
+        near_wrap = not WINDOW <= tick < 3 * WINDOW
+        self.keys, self.values = keys, values
+        self.now = tick - WRAP if near_wrap and tick >= WRAP // 2 else tick
+        self.protos = keys[PROTO_AT::KEY]
+        self.states = values[STATE_AT::VALUE]
+        self.algs = values[ALG_AT::VALUE]
+        self.flags = values[FLAGS_AT::VALUE]
+        column = memoryview(values).cast("i" if near_wrap else "I")[SEEN_AT // 4 :: VALUE // 4]
+        self.seen: list[int] = column.tolist()
+
+    def key(self, place: int) -> bytes:
+        return self.keys[place * KEY : place * KEY + KEY]
+
+    def number(self, place: int, at: int) -> int:
+        """A 64-bit field."""
+        start = place * VALUE + at
+        return int.from_bytes(self.values[start : start + 8], sys.byteorder)
+
+    def expired(self, limits: Mapping[int, Sequence[int]]) -> list[int]:
+        """Places of those idle for as long as their kind may be: `limits` in ticks by protocol and state."""
+        latest = [[NEVER] * 256] * 256
+        for proto, ages in limits.items():
+            latest[proto] = [*(self.now - age for age in ages), *[NEVER] * (256 - len(ages))]
+        columns = enumerate(zip(self.seen, self.protos, self.states, strict=True))
+        return [place for place, (seen, proto, state) in columns if seen <= latest[proto][state]]
+
+    def unanswered(self) -> list[tuple[int, int]]:
+        """(idle ticks, place) of those in state NEW."""
+        if NEW not in self.states:
+            return []
+        idle = [(self.now - seen, place) for place, seen in enumerate(self.seen) if self.states[place] == NEW]
+        return [one for one in idle if one[0] > EMBRYONIC_IDLE]
 
 
 class Sweep:
@@ -37,54 +85,59 @@ class Sweep:
         self.by_state: Counter[int] = Counter()
         self.full = False
         self.reclaimed = 0
-        self._embryonic: list[tuple[int, bytes]] = []
+        self._ages: Counter[int] = Counter()  # of sessions without an answer
 
     def run(self) -> Iterator[None]:
         """Yield after each batch of entries."""
-        timeouts: Sequence[int] = list(self._gateway.configs[0].timeouts)
-        limits = {
-            (proto, state): timeouts[timeout_kind(proto, state)]
-            for proto in (1, 6, 17)
-            for state in range(max(abi.SessionState) + 1)
-        }
-        for keys, values, count in self._gateway.sessions.chunks():
-            expired = self._judge(keys, values, count, limits)
-            self.seen += count
-            if expired:
-                self.deleted += self._control.keys(abi.ControlOp.SWEEP, expired)
+        limits = self._limits()
+        for keys, values, _ in self._gateway.sessions.chunks():
+            self._judge(Batch(keys, values), limits)
             yield
         self._refresh_parents()
         self.full = self.seen - self.deleted > FULL * self._gateway.max_sessions
-        if self.full:
-            self._reclaim()
+        if self.full and self._ages:
+            yield from self._reclaim()
 
-    def _reclaim(self) -> None:
+    def _limits(self) -> dict[int, list[int]]:
+        """Ticks of idleness by protocol and state. The kernel judges again, so that a shortened one does no harm."""
+        timeouts: Sequence[int] = [min(ticks, WINDOW) for ticks in self._gateway.configs[0].timeouts]
+        states = range(max(abi.SessionState) + 1)
+        return {proto: [timeouts[timeout_kind(proto, state)] for state in states] for proto in (1, 6, 17)}
+
+    def _judge(self, batch: Batch, limits: Mapping[int, Sequence[int]]) -> None:
+        expired = batch.expired(limits)
+        if expired:
+            self.deleted += self._control.keys(abi.ControlOp.SWEEP, [batch.key(place) for place in expired])
+        self.seen += len(batch.states)
+        for state in abi.SessionState:
+            self.by_state[int(state)] += batch.states.count(state)
+        self.by_state.subtract(batch.states[place] for place in expired)
+        self._ages.update(idle >> AGE_SHIFT for idle, _ in batch.unanswered())
+        over = set(expired)
+        self.live_parents.update(
+            batch.number(place, RELATED_AT) for place in _marked(batch.flags.translate(EXPECTED)) if place not in over
+        )
+        for place in _marked(batch.algs) if batch.algs.strip(b"\0") else ():
+            if place not in over:
+                self.control_ids[batch.number(place, ID_AT)] = batch.key(place)
+
+    def _reclaim(self) -> Iterator[None]:
         """Make room: sessions that nobody ever answered go first, the longest idle before the others."""
         wanted = max(1, self._gateway.max_sessions // 4)
-        oldest = sorted(self._embryonic, reverse=True)[:wanted]
-        self.reclaimed = self._control.keys(abi.ControlOp.KILL, [key for _, key in oldest])
-
-    def _judge(self, keys: bytes, values: bytes, count: int, limits: dict[tuple[int, int], int]) -> list[bytes]:
-        now = now_tick()
-        expired = []
-        for place in range(count):
-            at = place * VALUE
-            proto, state = keys[place * KEY + 12], values[at + STATE_AT]
-            seen = int.from_bytes(values[at + SEEN_AT : at + SEEN_AT + 4], "little")
-            idle = (now - seen) % WRAP
-            if limits.get((proto, state), 0) <= idle < WRAP // 2:
-                expired.append(keys[place * KEY : place * KEY + KEY])
-                continue
-            self.by_state[state] += 1
-            if state in EMBRYONIC and idle > EMBRYONIC_IDLE:
-                self._embryonic.append((idle, keys[place * KEY : place * KEY + KEY]))
-            related = values[at + RELATED_AT : at + RELATED_AT + 8]
-            if related != bytes(8):
-                self.live_parents.add(int.from_bytes(related, "little"))
-            if values[at + ALG_AT]:
-                identity = int.from_bytes(values[at + ID_AT : at + ID_AT + 8], "little")
-                self.control_ids[identity] = keys[place * KEY : place * KEY + KEY]
-        return expired
+        older = limit = 0
+        for limit in sorted(self._ages, reverse=True):
+            if older + self._ages[limit] >= wanted:
+                break
+            older += self._ages[limit]
+        of_limit = wanted - older  # so many of the age at which it is enough
+        for keys, values, _ in self._gateway.sessions.chunks():
+            batch = Batch(keys, values)
+            ages = [(idle >> AGE_SHIFT, place) for idle, place in batch.unanswered()]
+            some = [batch.key(place) for age, place in ages if age == limit][:of_limit]
+            of_limit -= len(some)
+            some += [batch.key(place) for age, place in ages if age > limit]
+            self.reclaimed += self._control.keys(abi.ControlOp.KILL, some)
+            yield
 
     def age_ports(self) -> Iterator[None]:
         """Have the kernel look at every group of ports of which the bitmap says that some are taken."""
@@ -108,3 +161,12 @@ class Sweep:
         keys = [self.control_ids[one] for one in self.live_parents if one in self.control_ids]
         if keys:
             self._control.keys(abi.ControlOp.REFRESH, keys)
+
+
+def _marked(column: bytes) -> Iterator[int]:
+    """Places of the bytes that aren't 0, which are few."""
+    for byte in set(column) - {0}:
+        place = column.find(byte)
+        while place >= 0:
+            yield place
+            place = column.find(byte, place + 1)

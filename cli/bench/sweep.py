@@ -1,0 +1,102 @@
+"""What a sweep of a full table costs: `python -m algate.cli.bench.sweep [SESSIONS]`.
+
+The law of this file: a gateway's maps without devices, filled by hand; nothing is translated, nothing expires. CPU
+seconds are this process's, user and kernel together, for there all of a sweep happens.
+"""
+
+from __future__ import annotations
+
+import secrets
+import struct
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from algate.alg.gc import Sweep
+from algate.alg.listing import now_tick
+from algate.alg.settings import ticks
+from algate.bpf import abi, pins, syscall
+from algate.bpf.control import Control
+from algate.bpf.loader import Gateway
+from algate.cli.lab import mount_bpffs, require_root
+
+SESSIONS = 1_000_000
+PIECE = 50_000
+ROUNDS = 3
+RELATED_EVERY = 10  # a data connection
+_KEY, _VALUE = struct.Struct(abi.SessionKey.FORMAT), struct.Struct(abi.Session.FORMAT)
+TIMEOUTS = (240, 7440, 240, 240, 300, 60)  # enum timeout_kind
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """One sweep: sessions looked at, seconds of CPU, the longest time that it kept the loop to itself."""
+
+    sessions: int
+    cpu: float
+    longest: float
+
+
+@contextmanager
+def filled(sessions: int) -> Iterator[Gateway]:
+    """A gateway's maps with that many live sessions: TCP and UDP, some of them related to others."""
+    require_root()
+    mount_bpffs()
+    folder = pins.BPFFS / f"ag-{secrets.token_hex(4)}"
+    folder.mkdir()
+    gateway = Gateway(folder, max(sessions + sessions // 4, 1), 1, None)
+    try:
+        gateway.configs.put(0, abi.Config(public_count=1, timeouts=tuple(ticks(one) for one in TIMEOUTS)))
+        for start in range(0, sessions, PIECE):
+            fill(gateway, range(start, min(start + PIECE, sessions)))
+        yield gateway
+    finally:
+        gateway.close()
+        for pin in folder.iterdir():
+            pin.unlink()
+        folder.rmdir()
+
+
+def fill(gateway: Gateway, numbers: range) -> None:
+    """Sessions as if packets had made them, the last ones seen a moment ago."""
+    now, state, flag = now_tick(), abi.SessionState, abi.SessionFlag.EXPECTED
+    keys, values = bytearray(), bytearray()
+    for number in numbers:
+        tcp, related = number % 2 == 0, number % RELATED_EVERY == 0
+        keys += _KEY.pack(10 | number >> 16 << 8, number % 251, number & 0xFFFF, 443, 6 if tcp else 17, 0, 0, 0)
+        kind = int(state.ESTABLISHED | abi.StateBit.SYN_OUT | abi.StateBit.SYN_IN if tcp else state.ACTIVE)
+        flags, parent = (int(flag), 1 + number % 97) if related else (0, 0)
+        values += _VALUE.pack(
+            number + 1, parent, 1, 1, 100, 100, kind, 0, flags, (now - number % 50_000) % (1 << 32), number & 0xFFFF, 1
+        )
+    syscall.update_batch(gateway.sessions.fd, bytes(keys), bytes(values), len(numbers))
+
+
+def measure(sessions: int = SESSIONS, rounds: int = ROUNDS) -> list[Cost]:
+    """Fill a table and sweep it `rounds` times."""
+    with filled(sessions) as gateway:
+        control = Control(gateway.fds["control"])
+        return [one_sweep(gateway, control) for _ in range(rounds)]
+
+
+def one_sweep(gateway: Gateway, control: Control) -> Cost:
+    """As the daemon does it, with the turn of others between the slices measured away."""
+    began, longest, since = time.process_time(), 0.0, time.perf_counter()
+    sweep = Sweep(gateway, control)
+    for _ in sweep.run():
+        longest = max(longest, time.perf_counter() - since)
+        since = time.perf_counter()
+    return Cost(sweep.seen, time.process_time() - began, longest)
+
+
+def main() -> None:
+    """A line a sweep."""
+    sessions = int(sys.argv[1]) if len(sys.argv) > 1 else SESSIONS
+    for one in measure(sessions):
+        print(f"{one.sessions} sessions: {one.cpu:.3f} s of CPU, longest slice {one.longest * 1000:.1f} ms")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""A sweep over the kernel's table: what is over goes, what lives stays, and who nobody answered makes room."""
+
+from __future__ import annotations
+
+from algate.alg.gc import Sweep
+from algate.bpf import abi
+from algate.bpf.control import Control
+from tests.bpf.rig import SECOND, TCP, UDP, Rig, ticks
+
+NEW, ESTABLISHED, ACTIVE = abi.SessionState.NEW, abi.SessionState.ESTABLISHED, abi.SessionState.ACTIVE
+LIMIT = 4096  # sessions of the bench's gateway
+
+
+def put(rig: Rig, number: int, proto: int, state: int, idle: float, **fields: int) -> abi.SessionKey:
+    """A session without a port, idle for some seconds."""
+    key = abi.SessionKey(inside_ip=10 | number << 8, remote_ip=7, inside_port=number & 0xFFFF, proto=proto)
+    seen = (ticks() - int(idle * SECOND)) & 0xFFFF_FFFF
+    value = abi.Session(id=number + 1, state=state, last_seen=seen, port_index=abi.EXEMPT_ROW)
+    for name, one in fields.items():
+        setattr(value, name, one)
+    rig.gateway.sessions.put(key, value)
+    return key
+
+
+def sweep(rig: Rig) -> Sweep:
+    made = Sweep(rig.gateway, Control(rig.gateway.fds["control"]))
+    for _ in made.run():
+        pass
+    return made
+
+
+def test_the_expired_go_and_the_rest_is_counted(rig: Rig) -> None:
+    rig.configure()
+    keys = {
+        name: put(rig, number, *what)
+        for number, (name, what) in enumerate(
+            {
+                "opening": (TCP, NEW, 239), "opened too long": (TCP, NEW, 241), "open": (TCP, ESTABLISHED, 7400),
+                "open too long": (TCP, ESTABLISHED, 7500), "talk": (UDP, ACTIVE, 299), "silence": (UDP, ACTIVE, 301),
+            }.items()
+        )
+    }  # fmt: skip
+    done = sweep(rig)
+    assert (done.seen, done.deleted, done.full, done.reclaimed) == (6, 3, False, 0)
+    left = {name for name, key in keys.items() if rig.gateway.sessions.get(key)}
+    assert left == {"opening", "open", "talk"}
+    assert {state: number for state, number in done.by_state.items() if number} == {NEW: 1, ESTABLISHED: 1, ACTIVE: 1}
+
+
+def test_a_parent_lives_as_long_as_its_child(rig: Rig) -> None:
+    """FTP-73: a control session is refreshed while one of its data connections is there, and not by a dead one."""
+    rig.configure()
+    parent = put(rig, 1, TCP, ESTABLISHED, 7000, alg=1)
+    orphan = put(rig, 2, TCP, ESTABLISHED, 7000, alg=1)
+    put(rig, 3, TCP, ESTABLISHED, 0, flags=abi.SessionFlag.EXPECTED, related=2)
+    put(rig, 4, TCP, ESTABLISHED, 8000, flags=abi.SessionFlag.EXPECTED, related=3)
+    done = sweep(rig)
+    assert done.live_parents == {2} and set(done.control_ids) == {2, 3}
+    idle = {key.inside_port: (ticks() - rig.gateway.sessions[key].last_seen) / SECOND for key in (parent, orphan)}
+    assert idle[1] < 10 and idle[2] > 6000
+
+
+def test_a_full_table_loses_the_oldest_without_an_answer(rig: Rig) -> None:
+    """A quarter of the table at most; neither live sessions nor SYNs of this moment."""
+    rig.configure()
+    live = [put(rig, number, TCP, ESTABLISHED, 100) for number in range(2700)]
+    old = [put(rig, 3000 + number, TCP, NEW, 60) for number in range(700)]
+    young = [put(rig, 5000 + number, TCP, NEW, 1) for number in range(600)]
+    fresh = [put(rig, 7000 + number, TCP, NEW, -5) for number in range(50)]  # not older in this test's time
+    done = sweep(rig)
+    assert done.full and done.reclaimed == LIMIT // 4
+
+    def there(keys: list[abi.SessionKey]) -> int:
+        return sum(rig.gateway.sessions.get(key) is not None for key in keys)
+
+    assert there(live) == len(live) and there(fresh) == len(fresh)
+    assert there(old) + there(young) == 1300 - LIMIT // 4
+    assert there(old) == 0
+
+
+def test_a_full_table_of_live_sessions_keeps_them(rig: Rig) -> None:
+    rig.configure()
+    for number in range(4000):
+        put(rig, number, UDP, ACTIVE, 10)
+    done = sweep(rig)
+    assert done.full and done.reclaimed == 0 and done.seen == 4000
