@@ -12,6 +12,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
 from algate.alg import listing
+from algate.alg.effects import View
 from algate.alg.errors import USAGE, AlgateError
 from algate.alg.explain import Data, Explanation, Snapshot, explain
 from algate.alg.rows import SessionRow, parse_id
@@ -71,7 +72,7 @@ def ask(service: Service, subject: Subject) -> Explanation:
     """Look everything up and explain it."""
     rows = list(listing.session_rows(service.gateway, service.names))
     found = [row for row in rows if _meant(subject, row)]
-    control = _control(found, rows)
+    control = _control(service, found, rows)
     number = control.id if control else subject.id or _remembered(service, subject)
     expectations = [
         one for one in listing.expectation_rows(service.gateway, service.names)
@@ -81,7 +82,7 @@ def ask(service: Service, subject: Subject) -> Explanation:
     config = service.config
     return explain(Snapshot(
         subject.text, time.time(), service.state, config.alg.fail, subject.ends, control,
-        service.helper.view(int(control.id, 16)) if control and service.helper else None,
+        _view(service, control) if control else None,
         [row for row in found if row is not control and row.related_to is None][:PLAIN_MOST],
         expectations, [_data(service, row) for row in rows if number and row.related_to == number],
         service.events.history(number) if number else [], service.forwards.rows(),
@@ -96,11 +97,22 @@ def _meant(subject: Subject, row: SessionRow) -> bool:
     return set(subject.ends) <= {row.inside, row.outside, row.mapped} and subject.proto in (None, row.proto)
 
 
-def _control(found: Sequence[SessionRow], rows: Sequence[SessionRow]) -> SessionRow | None:
+def _watched(service: Service, row: SessionRow) -> bool:
+    """Whether it is or was a control session: what is bypassed has no plug-in in the kernel any more."""
+    return bool(row.alg or service.events.history(row.id))
+
+
+def _view(service: Service, control: SessionRow) -> View | None:
+    """Its dialogue; of a bypassed one that the helper let go, that it is bypassed."""
+    view = service.helper.view(int(control.id, 16)) if service.helper else None
+    return View("", 0, True, (0, 0)) if view is None and not control.alg else view
+
+
+def _control(service: Service, found: Sequence[SessionRow], rows: Sequence[SessionRow]) -> SessionRow | None:
     """The control session among what was found, or that of a data connection found; the youngest."""
     parents = {row.related_to for row in found if row.related_to}
     parent_rows = [row for row in rows if row.id in parents]
-    return min((row for row in (*found, *parent_rows) if row.alg), key=lambda row: row.age, default=None)
+    return min((row for row in (*found, *parent_rows) if _watched(service, row)), key=lambda row: row.age, default=None)
 
 
 def _remembered(service: Service, subject: Subject) -> str | None:

@@ -16,6 +16,9 @@ PURE = (
     "alg/config.py",
     "alg/policy.py",
     "alg/testing.py",
+    "alg/explain.py",
+    "alg/reasons.py",
+    "alg/transfers.py",
     "cli/view.py",
 )
 
