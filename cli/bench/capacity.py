@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 STEPS = 5  # each halves the span, which ends at 2 or 3 %
 SPAN = 2.0  # the first guess is at most this factor off
-TRIES = 2  # at one rate: a single loss may have come from elsewhere
+TRIES = 3  # at one rate, the majority decides: a machine that pauses loses frames at any rate
 LEAST, MOST = 10_000, 6_000_000  # frames/s
 Probe = Callable[[int], bool]
 """Whether all went through at that rate."""
@@ -39,4 +39,10 @@ def highest(probe: Probe, guess: float, steps: int = STEPS) -> int | None:
 
 
 def _passes(probe: Probe, rate: float) -> bool:
-    return any(probe(int(rate)) for _ in range(TRIES))
+    passed = failed = 0
+    while max(passed, failed) <= TRIES // 2:
+        if probe(int(rate)):
+            passed += 1
+        else:
+            failed += 1
+    return passed > failed

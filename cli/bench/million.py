@@ -24,15 +24,16 @@ from algate.cli.bench.record import Figure
 from algate.cli.gateways import AlgateGateway, Gateway, algate
 from algate.cli.lab_host import call_in
 
-SESSIONS = 1_000_000
-MEMORY = Figure("memory.session", "Kernel memory per session, all maps, 1,000,000 sessions", "bytes")
-SWEEP = Figure("sweep.million", f"Sweep over {SESSIONS:,} sessions", "s")
-LISTED = {
-    "all": Figure("listing.all", f"`algate sessions --json` of {SESSIONS:,} sessions", "s", once=True),
-    "one": Figure(
-        "listing.host", f"`algate sessions --json --inside HOST` among {SESSIONS:,} sessions", "s", once=True
-    ),
-}
+
+def figures(many: int) -> dict[str, Figure]:
+    """What is measured besides packets, with `many` sessions."""
+    listing = "`algate sessions --json"
+    return {
+        "memory": Figure("memory.session", f"Kernel memory per session, all maps, {many:,} sessions", "bytes"),
+        "sweep": Figure("sweep", f"Sweep over {many:,} sessions", "s"),
+        "all": Figure("listing.all", f"{listing}` of {many:,} sessions", "s", once=True),
+        "one": Figure("listing.host", f"{listing} --inside HOST` among {many:,} sessions", "s", once=True),
+    }
 
 
 class MillionBench(PacketBench):
@@ -43,18 +44,19 @@ class MillionBench(PacketBench):
 
     @property
     def counts(self) -> tuple[int, ...]:
-        return (SESSIONS,) if PACKETS in self.plan.groups else (1, SESSIONS)
+        return (self.plan.most,) if PACKETS in self.plan.groups else (1, self.plan.most)
 
     def _besides(self, gateway: Gateway, name: str, number: int) -> None:
         if name != TC or not isinstance(gateway, AlgateGateway):
             return
-        folder = pins_of(gateway)
-        self.record.add(MEMORY, name, number, memory(folder) / SESSIONS)
-        self.record.add(SWEEP, name, number, call_in(self.bench.lab.gw.netns, partial(sweep, folder)))
+        folder, wanted = pins_of(gateway), figures(self.plan.most)
+        if not self.plan.quick:  # the tables have their full size: with few sessions it says nothing
+            self.record.add(wanted["memory"], name, number, memory(folder) / self.plan.most)
+        self.record.add(wanted["sweep"], name, number, call_in(self.bench.lab.gw.netns, partial(sweep, folder)))
         if number:
             return
         for key, words in (("all", []), ("one", ["--inside", self.bench.lab.plan.clients[0]])):
-            self.record.add(LISTED[key], name, number, listing(gateway, words))
+            self.record.add(wanted[key], name, number, listing(gateway, words))
 
 
 def pins_of(gateway: AlgateGateway) -> Path:
@@ -84,7 +86,7 @@ def memory(folder: Path) -> int:
 
 def sweep(folder: Path) -> float:
     """Seconds of one sweep, as the daemon does it, over maps that it has pinned."""
-    gateway = Programs(folder, SESSIONS, 1)
+    gateway = Programs(folder, 1, 1)  # both sizes are the pins'
     try:
         started = time.perf_counter()
         done = Sweep(gateway, Control(gateway.fds["control"]))

@@ -25,7 +25,7 @@ KINDS = {"udp": OUT, "tcp": SYN}
 TITLES = {"udp": "UDP, a session a packet", "tcp": "TCP, connect and close"}
 RATES = {"udp": 100_000, "tcp": 30_000}  # sessions/s for the cost
 GUESSES = {"udp": 2.2, "tcp": 1.2}  # the capacity, apart, is about so many times what the cost says
-COSTED, PROBE, STEPS = 10_000, 3_000, 4  # sessions for the cost, for one try; halvings of the span
+COSTED, PROBE, STEPS = 10_000, 2_000, 4  # sessions for the cost, for one try; halvings of the span
 
 
 def cost_figure(proto: str) -> Figure:

@@ -11,7 +11,7 @@ from functools import partial
 
 from algate.bpf.benchmark import BenchPrograms
 from algate.cli.bench import capacity, conntrack
-from algate.cli.bench.contenders import FLOOR, NFT, ROUTE, TC, XDP, XDP_FORWARD, contender, leftovers
+from algate.cli.bench.contenders import FLOOR, NAT, NFT, ROUTE, TC, XDP, XDP_FORWARD, contender, leftovers
 from algate.cli.bench.packet_lab import IN, MIXED, OUT, PacketLab, Passage, Traffic
 from algate.cli.bench.plan import PACKETS, Plan
 from algate.cli.bench.record import MORE, Figure, Record
@@ -22,7 +22,7 @@ GATEWAYS = (FLOOR, XDP_FORWARD, XDP, TC, NFT, ROUTE)
 WAYS = {"out": OUT, "in": IN, "mixed": MIXED}
 RATE = 200_000  # frames/s: half of what the slowest gateway manages, no more than the fastest needs to stay awake
 MAKING = 220_000  # frames/s while sessions are made
-PROBE = 16_000  # frames of one try at a rate: what is too fast by 2 % overflows a ring of 256 within them
+PROBE = 6_000  # frames of one try at a rate: what is too fast by 5 % overflows a ring of 256 within them
 TRIES = 3
 
 
@@ -79,12 +79,13 @@ class PacketBench:
 
     def _sessions(self, name: str, sessions: int, number: int) -> None:
         self.bench.place(apart=False)
-        trouble = self.bench.establish(sessions, MAKING) if name != FLOOR else ""
+        trouble = self.bench.establish(sessions, MAKING) if name in NAT else self.bench.forget()
         for way, kind in WAYS.items():
             figure = total_figure(way, sessions)
             if trouble:
                 self.record.refuse(figure, name, trouble)
-                self.record.refuse(rate_figure(way, sessions), name, trouble)
+                if self.plan.searches(number):
+                    self.record.refuse(rate_figure(way, sessions), name, trouble)
                 continue
             self.bench.place(apart=False)
             passed = self._lossless(Traffic(kind, sessions, RATE))
@@ -92,7 +93,7 @@ class PacketBench:
                 self.record.refuse(figure, name, f"{passed.lost} of {passed.sent} frames lost at {RATE:,}/s")
             else:
                 self.record.add(figure, name, number, passed.cost)
-            if name != FLOOR and self.plan.search:
+            if name not in (FLOOR, ROUTE) and self.plan.searches(number):
                 self._rate(name, kind, rate_figure(way, sessions), sessions, 1e9 / passed.cost, number)
 
     def _rate(self, name: str, kind: int, figure: Figure, sessions: int, guess: float, number: int) -> None:

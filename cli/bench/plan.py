@@ -28,8 +28,10 @@ class Plan:
     rounds: int
     groups: tuple[str, ...]
     sessions: tuple[int, ...]
+    most: int  # sessions of a full table
     frames: int
     seconds: float
+    ftp_seconds: float  # of FTP for one sample
     streams: tuple[int, ...]
     clients: tuple[int, ...]
     servers: tuple[str, ...]
@@ -40,6 +42,10 @@ class Plan:
     def wanted(self) -> int:
         """Rounds that must not be void."""
         return self.rounds // 2 + 1
+
+    def searches(self, number: int) -> bool:
+        """Whether round `number` searches for the highest rates: of many rounds every other one is enough."""
+        return self.search and (self.rounds < 5 or number % 2 == 0)
 
     @staticmethod
     def turn(names: Sequence[T], number: int) -> list[T]:
@@ -52,13 +58,15 @@ def make_plan(rounds: int, groups: Sequence[str], quick: bool) -> Plan:
     """The plan of a whole run, or of a short one that only shows that everything works."""
     chosen = tuple(groups) or tuple(GROUPS)
     if quick:
-        return Plan(rounds, chosen, (1000,), 20_000, 0.3, (1,), (8,), ("minimal",), True, False)
+        return Plan(rounds, chosen, (1000,), 10_000, 10_000, 0.3, 0.3, (1,), (8,), ("minimal",), True, False)
     return Plan(
         rounds,
         chosen,
         (1, 1000, 64_000),
+        1_000_000,
         60_000,
-        1.0,
+        0.8,
+        0.5,
         (1, 4),
         (1, 8, 64),
         ("minimal", "vsftpd", "pyftpdlib"),
