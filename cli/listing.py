@@ -49,4 +49,5 @@ def show(verb: str, kind: type[R], run_dir: Path, args: Mapping[str, str | None]
         if args.get(name):
             say(f"algate: {verb} have no {name.replace('_', ' ')}: --{name.replace('_', '-')} matches none of them")
     given = {name: value for name, value in args.items() if value is not None}
-    show_rows(map(kind.read, control.rows(run_dir, verb, given)), kind, voice)
+    rows = [kind.read(one) for one in control.request(run_dir, verb, given)]
+    show_rows(rows, kind, voice)
