@@ -15,7 +15,7 @@ import json
 import logging
 import os
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,8 @@ REQUEST_SECONDS = 5.0  # for a client to finish its request line
 ANSWER_SECONDS = 10.0  # for a client to take what it is sent
 CONNECTIONS_MAX = 64
 PIECE = 256  # rows of a long answer encoded before other tasks get their turn
+LIST_BEGINS = b'{"ok": true, "data": ['
+READ = 1 << 18  # bytes of a long answer read at once
 SOCKET_PATH_MAX = 100  # bytes; sun_path holds 108
 
 Handler = Callable[[dict[str, Any]], Awaitable[Any] | AsyncIterator[Any]]
@@ -39,6 +41,13 @@ class ControlError(AlgateError):
 def socket_path(run_dir: Path) -> Path:
     """Where the daemon of a run directory listens."""
     return run_dir / "control.sock"
+
+
+class Rows:
+    """A handler's answer that is one long list, made piece by piece (pieces may be empty) while it is sent."""
+
+    def __init__(self, pieces: Iterable[list[Any]]) -> None:
+        self.pieces = pieces
 
 
 class ControlServer:
@@ -184,15 +193,20 @@ async def _pump(stream: AsyncIterator[Any], writer: asyncio.StreamWriter) -> Non
 
 async def _send_data(writer: asyncio.StreamWriter, data: Any) -> None:
     """One line. A long list is encoded piece by piece, so that a million rows don't stop the daemon's loop."""
-    if not isinstance(data, list):
+    if isinstance(data, list):
+        whole = data
+        data = Rows(whole[start : start + PIECE] for start in range(0, len(whole), PIECE))
+    if not isinstance(data, Rows):
         writer.write(b'{"ok": true, "data": ' + _encode(data) + b"}\n")
         await _drain(writer)
         return
-    writer.write(b'{"ok": true, "data": [')
-    for start in range(0, len(data), PIECE):
-        rows = _encode(data[start : start + PIECE])[1:-1]
-        writer.write(b", " + rows if start else rows)
-        await _drain(writer)
+    writer.write(LIST_BEGINS)
+    between = b""
+    for piece in data.pieces:
+        if piece:
+            writer.write(between + _encode(piece)[1:-1])
+            between = b", "
+            await _drain(writer)
         await asyncio.sleep(0)
     writer.write(b"]}\n")
     await _drain(writer)
@@ -245,18 +259,53 @@ def request(run_dir: Path, verb: str, args: Mapping[str, Any] | None = None, sec
     raise ControlError(f"the daemon on {run_dir} ended without an answer")
 
 
+def rows(run_dir: Path, verb: str, args: Mapping[str, Any] | None = None, seconds: float = 60.0) -> Iterator[Any]:
+    """The items of an answer that is a list, one by one as they come. ControlError as in `request`."""
+    with _asked(run_dir, verb, args, seconds) as connection:
+        yield from _items(run_dir, connection)
+
+
+def _items(run_dir: Path, connection: socket.socket) -> Iterator[Any]:
+    """An item begins behind `before`; the list's end, or a line that tells of a failure, may stand there instead."""
+    decoder, text, at = json.JSONDecoder(), "", 0
+    before = first = LIST_BEGINS.decode()
+    while True:
+        begins = text.startswith(before, at)
+        if text.startswith("]}\n", at + (len(before) if begins else 0)) and (begins or before != first):
+            return
+        if begins:
+            with contextlib.suppress(json.JSONDecodeError):  # cut off: the rest is to come
+                item, at = decoder.raw_decode(text, at + len(before))
+                before = ", "
+                yield item
+                continue
+        elif text.endswith("\n"):
+            _unwrap(text[at:].encode())
+        more = connection.recv(READ).decode("ascii", "replace")
+        if not more:
+            raise ControlError(f"the daemon on {run_dir} ended in the middle of its answer")
+        text, at = text[at:] + more, 0
+
+
 def stream(run_dir: Path, verb: str, args: Mapping[str, Any] | None = None) -> Iterator[Any]:
     """Ask for a stream and yield its data until the daemon ends it. ControlError as in `request`."""
     yield from _ask(run_dir, verb, args, None)
 
 
 def _ask(run_dir: Path, verb: str, args: Mapping[str, Any] | None, seconds: float | None) -> Iterator[Any]:
-    with _connected(run_dir) as connection, connection.makefile("rb") as answers:
+    with _asked(run_dir, verb, args, seconds) as connection, connection.makefile("rb") as answers:
+        for line in answers:
+            yield _unwrap(line)
+
+
+@contextlib.contextmanager
+def _asked(run_dir: Path, verb: str, args: Mapping[str, Any] | None, seconds: float | None) -> Iterator[socket.socket]:
+    """A connection on which the request was sent; what goes wrong while it is read is a ControlError."""
+    with _connected(run_dir) as connection:
         connection.settimeout(seconds)
         try:
             connection.sendall(_encode({"verb": verb, "args": dict(args or {})}) + b"\n")
-            for line in answers:
-                yield _unwrap(line)
+            yield connection
         except TimeoutError:
             raise ControlError(f"the daemon on {run_dir} didn't answer within {seconds:g} s") from None
         except ConnectionError:

@@ -7,10 +7,11 @@ alternatives ("tcp,udp"); different filters must all hold. A filter on something
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_network
+from itertools import islice
 from typing import Any, TypeVar
 
 from algate.alg.errors import USAGE, AlgateError
@@ -92,6 +93,12 @@ class Filter:
             and (not self.inside or any(place.holds(one) for place in self.inside for one in insides(row)))
             and (not self.outside or any(place.holds(one) for place in self.outside for one in outsides(row)))
         )
+
+    def pieces(self, rows: Iterable[R], size: int) -> Iterator[list[R]]:
+        """The rows wanted among each `size` rows, perhaps none: where there may be a million, others get their turn."""
+        rest = iter(rows)
+        while some := list(islice(rest, size)):
+            yield self.select(some)
 
     def select(self, rows: Iterable[R]) -> list[R]:
         """The rows wanted, in their order."""

@@ -33,11 +33,11 @@ EXPECTED = bytes(bool(flags & abi.SessionFlag.EXPECTED) for flags in range(256))
 class Batch:
     """The sessions of one batch as columns, cut out by strides: a loop over a million rows' fields takes seconds.
 
-    `now` and `seen` are ticks in one numbering, signed near the wrap of 32 bits, so that they compare as plain numbers.
+    `tick` is the moment to judge by. `now` and `seen` are ticks in one numbering, signed near the wrap of 32 bits:
+    they compare as plain numbers.
     """
 
-    def __init__(self, keys: bytes, values: bytes) -> None:
-        tick = now_tick()
+    def __init__(self, keys: bytes, values: bytes, tick: int) -> None:
         near_wrap = not WINDOW <= tick < 3 * WINDOW
         self.keys, self.values = keys, values
         self.now = tick - WRAP if near_wrap and tick >= WRAP // 2 else tick
@@ -85,13 +85,14 @@ class Sweep:
         self.by_state: Counter[int] = Counter()
         self.full = False
         self.reclaimed = 0
+        self._began = now_tick()  # one moment for all of it: ages don't move between its walks
         self._ages: Counter[int] = Counter()  # of sessions without an answer
 
     def run(self) -> Iterator[None]:
         """Yield after each batch of entries."""
         limits = self._limits()
         for keys, values, _ in self._gateway.sessions.chunks():
-            self._judge(Batch(keys, values), limits)
+            self._judge(Batch(keys, values, self._began), limits)
             yield
         self._refresh_parents()
         self.full = self.seen - self.deleted > FULL * self._gateway.max_sessions
@@ -131,7 +132,7 @@ class Sweep:
             older += self._ages[limit]
         of_limit = wanted - older  # so many of the age at which it is enough
         for keys, values, _ in self._gateway.sessions.chunks():
-            batch = Batch(keys, values)
+            batch = Batch(keys, values, self._began)
             ages = [(idle >> AGE_SHIFT, place) for idle, place in batch.unanswered()]
             some = [batch.key(place) for age, place in ages if age == limit][:of_limit]
             of_limit -= len(some)

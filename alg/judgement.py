@@ -89,12 +89,28 @@ class Judgement:
     def perform(
         self, session: Session, flow: Flow | None, actions: Sequence[Action], now: float, effects: list[Effect]
     ) -> None:
-        """Carry out what a conversation said; `flow`: whose bytes its verdicts are about."""
+        """Carry out what a conversation said; `flow`: whose bytes its verdicts are about.
+
+        Behind bytes that waited for a port there may be more to judge: as long as that brings verdicts, they are fed.
+        """
+        self._carry_out(session, flow, actions, now, effects)
+        while flow is not None and flow in session.flows and any(isinstance(action, Reserve) for action in actions):
+            before, rest = flow.judged, flow.undecided()
+            if not rest or session.passing or session.reset:
+                break
+            actions = self.ask(session, session.flows.index(flow), rest, flow.stream.ended, now, effects)
+            self._carry_out(session, flow, actions, now, effects)
+            if flow.judged == before:
+                break
+        self.sweep(session)
+
+    def _carry_out(
+        self, session: Session, flow: Flow | None, actions: Sequence[Action], now: float, effects: list[Effect]
+    ) -> None:
         try:
             self._perform(session, flow, actions, now, effects)
         except Exception as error:  # as above
             self.failed(session, error, effects)
-        self.sweep(session)
 
     def sweep(self, session: Session) -> None:
         """Pass what nobody will judge: all of a passing session, the rest before a FIN."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
+from struct import Struct
 
 from algate.alg.rows import ExpectationRow, MappingRow, SessionRow, format_id
 from algate.alg.transfers import Counters
@@ -16,6 +17,7 @@ from algate.bpf.loader import Gateway
 
 TICK = (1 << abi.TICK_SHIFT) / 1e9
 WRAP = 1 << 32
+_KEY, _SESSION = Struct(abi.SessionKey.FORMAT), Struct(abi.Session.FORMAT)
 PROTO_NAMES = {6: "tcp", 17: "udp", 1: "icmp"}
 CLASS_NAMES = ("tcp", "udp", "icmp")
 STATE_NAMES = {int(state): state.name.lower().replace("_", "-") for state in abi.SessionState}
@@ -60,29 +62,32 @@ def timeout_kind(proto: int, state: int) -> int:
 
 
 def session_rows(gateway: Gateway, names: Mapping[int, str]) -> Iterator[SessionRow]:
-    """Every session that isn't over. `names`: plug-in number -> name."""
+    """Every session that isn't over, while the table is walked. `names`: plug-in number -> name."""
     return (row for _, row in keyed_sessions(gateway, names))
 
 
 def keyed_sessions(gateway: Gateway, names: Mapping[int, str]) -> Iterator[tuple[bytes, SessionRow]]:
     """The same with their packed keys."""
-    now = now_tick()
-    now_ns = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
     timeouts = list(gateway.configs[0].timeouts)
-    for key, value in gateway.sessions.items():
-        state = value.state & 0xFF
-        left = timeouts[timeout_kind(key.proto, state)] * TICK - elapsed(now, value.last_seen)
-        if state == abi.SessionState.DEAD or left <= 0:
-            continue
-        mapped = _end(value.public_ip, abi.be16(abi.public_port(value))) if value.public_ip else None
-        remote = key.inside_port if key.proto == 1 else key.remote_port
-        yield bytes(key), SessionRow(
-            format_id(value.id), PROTO_NAMES.get(key.proto, str(key.proto)), STATE_NAMES[state],
-            _end(key.inside_ip, key.inside_port), _end(key.remote_ip, remote), mapped,
-            value.packets[0], value.packets[1], value.bytes[0], value.bytes[1],
-            max(0.0, (now_ns - value.id) / 1e9), left, names.get(value.alg),
-            format_id(value.related) if value.related else None,
-        )  # fmt: skip
+    limits = {
+        (proto, state): timeouts[timeout_kind(proto, state)] * TICK for proto in range(256) for state in STATE_NAMES
+    }
+    for keys, values, _ in gateway.sessions.chunks():
+        now, now_ns = now_tick(), time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+        pairs = zip(_KEY.iter_unpack(keys), _SESSION.iter_unpack(values), strict=True)
+        for place, ((inside, remote, inside_port, remote_port, proto, *_), value) in enumerate(pairs):
+            number, related, packets_out, packets_in, bytes_out, bytes_in, word, alg, _, seen, row, public = value
+            state = word & 0xFF
+            left = limits[proto, state] - elapsed(now, seen)
+            if state == abi.SessionState.DEAD or left <= 0:
+                continue
+            yield keys[place * _KEY.size : (place + 1) * _KEY.size], SessionRow(
+                format_id(number), PROTO_NAMES.get(proto) or str(proto), STATE_NAMES[state], _end(inside, inside_port),
+                _end(remote, inside_port if proto == 1 else remote_port),
+                f"{_ip(public)}:{row & 0xFFFF}" if public else None,
+                packets_out, packets_in, bytes_out, bytes_in, max(0.0, (now_ns - number) / 1e9), left,
+                names.get(alg), format_id(related) if related else None,
+            )  # fmt: skip
 
 
 def counters(gateway: Gateway, key: bytes) -> Counters | None:

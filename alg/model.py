@@ -226,7 +226,10 @@ class Conversation(Interface):
         ...
 
     def reserved(self, tag: int, public: EndPoint | None, now: float) -> Sequence[Action]:
-        """The answer to Reserve; None: no port was free. Verdicts among the actions go on for the side being fed."""
+        """The answer to Reserve; None: no port was free. Verdicts among the actions go on for the side being fed.
+
+        What that leaves undecided of a stream is fed again at once, as long as this brings verdicts.
+        """
         ...
 
     def outcome(self, tag: int, outcome: str, now: float) -> Sequence[Action]:

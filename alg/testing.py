@@ -177,7 +177,13 @@ class Stage:
 
     def _feed(self, side: Side, end: bool) -> list[Action]:
         done: list[Action] = []
-        self._perform(side, self.conversation.feed(side, self.undecided[side], self.now, end=end), done)
+        actions: Sequence[Action] = (Reserve(0, self.control.inside),)
+        while any(isinstance(action, Reserve) for action in actions) and not self._over():
+            before = self.undecided[side]
+            actions = self.conversation.feed(side, before, self.now, end=end)
+            self._perform(side, actions, done)
+            if not self.undecided[side] or self.undecided[side] == before:
+                break
         if self.control.proto == "udp" and not self._over():
             left = self.undecided[side]
             assert not left, f"no verdict on {left!r} of a datagram: it would be dropped"

@@ -8,12 +8,12 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 from algate.alg import config as configuration
 from algate.alg import filters, listing
-from algate.alg.control import Handler
+from algate.alg.control import PIECE, Handler, Rows
 from algate.alg.errors import AlgateError
 from algate.alg.inquiry import inquire
 from algate.alg.kill import kill
@@ -32,8 +32,8 @@ def handlers(service: Service) -> dict[str, Handler]:
     """Verb -> handler."""
 
     def rows(make: Any) -> Handler:
-        async def answer(args: dict[str, Any]) -> list[Row]:
-            return filters.parse(args).select(make())
+        async def answer(args: dict[str, Any]) -> Rows:
+            return Rows(filters.parse(args).pieces(make(), PIECE))
 
         return answer
 
@@ -114,25 +114,23 @@ async def top(service: Service, args: dict[str, Any]) -> AsyncIterator[dict[str,
     interval = max(TOP_INTERVAL_LEAST, float(args.get("interval", 0.5)))
     wanted = filters.parse({name: value for name, value in args.items() if name != "interval"})
     while True:
-        yield snapshot(service, wanted)
+        yield await snapshot(service, wanted)
         await asyncio.sleep(interval)
 
 
-def snapshot(service: Service, wanted: filters.Filter) -> dict[str, Any]:
-    """Status, sessions, expectations, stats and the latest events of one moment."""
-    sessions = list(_some(wanted.select(listing.session_rows(service.gateway, service.names)), TOP_SESSIONS))
+async def snapshot(service: Service, wanted: filters.Filter) -> dict[str, Any]:
+    """Status, sessions (the first that are found), expectations, stats and the latest events of one moment."""
+    sessions: list[Row] = []
+    for piece in wanted.pieces(listing.session_rows(service.gateway, service.names), PIECE):
+        sessions += piece
+        if len(sessions) >= TOP_SESSIONS:
+            break
+        await asyncio.sleep(0)
     return {
         "time": time.time(),
         "status": status(service),
-        "sessions": sessions,
+        "sessions": sessions[:TOP_SESSIONS],
         "expectations": list(listing.expectation_rows(service.gateway, service.names)),
         "stats": service.metrics.stats(),
         "events": list(service.events.latest),
     }
-
-
-def _some(rows: Iterable[Row], most: int) -> Iterable[Row]:
-    for number, row in enumerate(rows):
-        if number >= most:
-            return
-        yield row

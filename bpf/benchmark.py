@@ -94,6 +94,11 @@ class BenchPrograms:
         sent, _, _, late, *_ = _ORDER.unpack(raw)
         return sent - first, late
 
+    def forget(self) -> None:
+        """Forget every public end point that was learned."""
+        keys = struct.pack(f"={MAX_FLOWS}I", *range(MAX_FLOWS))
+        syscall.update_batch(self._bpf[b"learned"].map_fd, keys, bytes(8 * MAX_FLOWS), MAX_FLOWS)
+
     def replay(self, program: int, frame: bytes, context: SkBuff | XdpMd, repeat: int, vary: int = 0) -> RunResult:
         """Run a program `repeat` times over the same frame (80 bytes or more): the last run's result, the mean ns.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import abc
 import contextlib
+import os
 import shutil
 import sys
 import time
@@ -147,9 +148,12 @@ class AlgateGateway(Gateway):
         datapath: str | None = None,
         options: tuple[str, ...] = (),
         wait: float = 60.0,
+        path: tuple[Path, ...] = (),
     ) -> None:
+        """`path`: folders where further plug-ins are installed."""
         super().__init__(lab, forwards)
         self.config = config
+        self.path = path
         self.options = (*(("--datapath", datapath) if datapath else ()), *options)
         self.wait = wait
         self.process: Spawned | None = None
@@ -162,7 +166,8 @@ class AlgateGateway(Gateway):
         config = self.lab.folder / "algate.toml"
         config.write_text(self.config + "".join(_forward_table(f) for f in self.forwards))
         argv = [*algate(), "run", "--lan", LAN_DEVICE, "--wan", WAN_DEVICE, "--run-dir", str(self.run_dir)]
-        self.process = self.lab.gw.spawn("algate", [*argv, "--config", str(config), *self.options])
+        env = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, self.path))} if self.path else None
+        self.process = self.lab.gw.spawn("algate", [*argv, "--config", str(config), *self.options], env=env)
         end = time.monotonic() + self.wait
         while time.monotonic() < end:
             if "ready" in self.process.log.read_text(errors="replace").splitlines():

@@ -49,5 +49,4 @@ def show(verb: str, kind: type[R], run_dir: Path, args: Mapping[str, str | None]
         if args.get(name):
             say(f"algate: {verb} have no {name.replace('_', ' ')}: --{name.replace('_', '-')} matches none of them")
     given = {name: value for name, value in args.items() if value is not None}
-    rows = [kind.read(one) for one in control.request(run_dir, verb, given)]
-    show_rows(rows, kind, voice)
+    show_rows(map(kind.read, control.rows(run_dir, verb, given)), kind, voice)

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from enum import Enum
+from itertools import islice
 from typing import Any
 
 from algate.alg.errors import USAGE, AlgateError
 from algate.alg.rows import Row
 from algate.cli.text import field, printable
+
+PAGE = 10_000  # rows that people's columns are fitted to at once
 
 
 class Voice(Enum):
@@ -37,17 +40,20 @@ def say(message: str) -> None:
     sys.stderr.flush()
 
 
-def show_rows(rows: Sequence[Row], kind: type[Row], voice: Voice) -> None:
-    """A listing."""
+def show_rows(rows: Iterable[Row], kind: type[Row], voice: Voice) -> None:
+    """A listing, written as the rows come; for people the columns' widths follow from a page at a time."""
     if voice is Voice.JSON:
-        _write_json([row.as_dict() for row in rows])
+        _write_json(row.as_dict() for row in rows)
     elif voice is Voice.TSV:
         sys.stdout.write("\t".join(kind.names()) + "\n")
         sys.stdout.writelines(tsv_line(row) for row in rows)
     else:
         from algate.cli import view
 
-        show_lines(view.listing(rows, kind, width()))
+        rest = iter(rows)
+        show_lines(view.listing(list(islice(rest, PAGE)), kind, width()))
+        while page := list(islice(rest, PAGE)):
+            show_lines(view.listing(page, kind, width())[1:])
 
 
 def show_object(data: Mapping[str, Any], voice: Voice) -> None:
@@ -69,7 +75,10 @@ def show_lines(lines: Iterable[Any]) -> None:
 
     console = Console(width=width(), soft_wrap=True, highlight=False, markup=False, emoji=False)
     for line in lines:
-        console.print(line, soft_wrap=True)
+        if console.is_terminal:
+            console.print(line, soft_wrap=True)
+        else:  # the same text; a million lines by way of rich take minutes
+            sys.stdout.write(f"{line}\n")
 
 
 def tsv_line(row: Row) -> str:
@@ -93,9 +102,10 @@ def _cell(value: Any) -> str:
     return json.dumps(value) if compound else field(value)
 
 
-def _write_json(objects: Sequence[Any]) -> None:
+def _write_json(objects: Iterable[Any]) -> None:
     """A JSON list with an object a line."""
-    sys.stdout.write("[" if objects else "[]\n")
-    for number, one in enumerate(objects):
-        sys.stdout.write((",\n" if number else "\n") + json.dumps(one))
-    sys.stdout.write("\n]\n" if objects else "")
+    before = "[\n"
+    for one in objects:
+        sys.stdout.write(before + json.dumps(one))
+        before = ",\n"
+    sys.stdout.write("[]\n" if before == "[\n" else "\n]\n")

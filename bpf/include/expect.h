@@ -5,6 +5,13 @@
 #ifndef ALGATE_EXPECT_H
 #define ALGATE_EXPECT_H
 
+/* A control session that both ends have closed, or one has reset, is over for its expectations; its entry stays a while. */
+static __always_inline bool control_over(const struct config *cfg, const struct session *s, u8 proto, u32 now)
+{
+    u8 state = s->state & STATE_MASK;
+    return state == STATE_TIME_WAIT || state == STATE_RESET || !session_alive(cfg, s, proto, now);
+}
+
 /* What an expectation says of a first packet. */
 static __always_inline u32 expectation_take(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
                                             const struct expectation_key *key, u64 *id, u64 *control, u32 *row, u32 now)
@@ -15,7 +22,7 @@ static __always_inline u32 expectation_take(struct __sk_buff *skb, const struct 
     struct session_key parent = e->control_key;
     struct session *s = sessions.lookup(&parent);
     u64 state = e->state;
-    if (!s || s->id != e->control_id || (s->state & STATE_MASK) == STATE_DEAD || (s32)(e->expires - now) <= 0)
+    if (!s || s->id != e->control_id || control_over(cfg, s, parent.proto, now) || (s32)(e->expires - now) <= 0)
         return DROP_EXPECT_SPENT;
     *id = e->id;
     *control = e->control_id;

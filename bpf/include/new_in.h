@@ -68,7 +68,9 @@ static __always_inline u32 new_in_session(struct __sk_buff *skb, const struct co
     struct session *old = sessions.lookup((struct session_key *)key);
     struct expectation_key wanted = {
         .from = p->source, .to = p->destination, .to_port = p->destination_port, .proto = p->proto, .dir = DIR_IN};
-    bool reopens = old && old->port_index == index && session_alive(cfg, old, p->proto, now);
+    /* What an expectation admitted once doesn't begin anew without another one. */
+    bool reopens =
+        old && old->port_index == index && session_alive(cfg, old, p->proto, now) && !(old->flags & SESSION_EXPECTED);
     u64 expectation = 0;
     u32 row = 0;
     if (!(cfg->flags & CONFIG_SHORTCUT))

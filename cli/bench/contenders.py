@@ -16,6 +16,7 @@ from pathlib import Path
 from algate.alg import netlink
 from algate.alg.errors import MISSING
 from algate.bpf.benchmark import BenchPrograms
+from algate.cli.bench import conntrack
 from algate.cli.gateways import AlgateGateway, Gateway, KernelGateway, PortForward, RouteGateway
 from algate.cli.lab import LAN_DEVICE, WAN_DEVICE, Lab
 from algate.cli.lab_host import LabError, call_in
@@ -40,6 +41,10 @@ class NftGateway(KernelGateway):
     def _rules(self) -> str:
         rules = super()._rules()
         return rules[: rules.index("table ip guard")]
+
+    def stop(self) -> None:
+        super().stop()
+        conntrack.forget(self.lab)
 
 
 class BoundGateway(Gateway):

@@ -6,17 +6,15 @@ number is. Clients and the minimal server are C so that they aren't what is meas
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from algate.alg.errors import MISSING
 from algate.cli.bench.contenders import NFT, ROUTE, TC, contender
 from algate.cli.bench.meter import cpu_time
+from algate.cli.bench.native import build
 from algate.cli.bench.plan import FTP, Plan
 from algate.cli.bench.record import MORE, Figure, Record
 from algate.cli.bench.spread import percentile
@@ -27,15 +25,19 @@ from algate.cli.servers import start_server
 
 GATEWAYS = (ROUTE, NFT, TC)
 MINIMAL = "minimal"
-COMPILERS = ("cc", "gcc", "clang", "clang-14")
-SOURCES = Path(__file__).parent
 US = 1000.0  # ns
 PASV = {part: Figure(f"pasv.{part}", f"PASV exchange, {part}", "µs") for part in ("p50", "p99")}
 NOOP = {part: Figure(f"noop.{part}", f"NOOP exchange, {part}, 1 client", "µs") for part in ("p50", "p99")}
 ADDED = {
     part: Figure(f"punt.{part}", f"Added to a NOOP exchange above routing, {part}", "µs") for part in ("p50", "p99")
 }
-COMMANDS = Figure("helper.commands", "Commands/s, 64 clients", "commands/s", MORE)
+CROWDS = (64, 256, 1000)  # clients that command at once
+
+
+def commands_figure(clients: int) -> Figure:
+    return Figure(f"helper.commands.{clients}", f"Commands/s, {clients:,} clients", "commands/s", MORE)
+
+
 CAPACITY = Figure("helper.capacity", "Commands per second of the helper's CPU time", "commands/s", MORE)
 
 
@@ -59,19 +61,6 @@ def read_driven(text: str) -> Driven:
     first, _, second = text.partition("\n")
     count, seconds, failures = first.split()
     return Driven(int(count), float(seconds), int(failures), tuple(sorted(int(word) for word in second.split())))
-
-
-def build(folder: Path, name: str) -> Path:
-    """Compile one of the C programs. LabError if there is no compiler or it complains."""
-    compiler = next((found for found in map(shutil.which, COMPILERS) if found), None)
-    if compiler is None:
-        raise LabError(f"no C compiler for the FTP figures ({', '.join(COMPILERS)}): apt-get install clang-14", MISSING)
-    program = folder / name
-    argv = [compiler, "-O2", "-o", str(program), str(SOURCES / f"{name}.c")]
-    done = subprocess.run(argv, capture_output=True, text=True)
-    if done.returncode != 0:
-        raise LabError(f"{name}.c doesn't compile: {(done.stderr.strip().splitlines() or ['?'])[0]}")
-    return program
 
 
 class FtpBench:
@@ -133,7 +122,7 @@ class FtpBench:
 
     def _sessions(self, name: str, kind: str, mode: str, clients: int, number: int) -> None:
         figure = sessions_figure(kind, mode, clients)
-        driven = self._run(mode, clients, self.plan.seconds)
+        driven = self._run(mode, clients, self.plan.ftp_seconds)
         if isinstance(driven, str):
             self.record.refuse(figure, name, driven)
             return
@@ -143,23 +132,31 @@ class FtpBench:
                 self.record.add(figure, name, number, percentile(driven.times, int(part[1:]) / 100) / US)
 
     def _exchanges(self, gateway: Gateway, name: str, number: int) -> None:
-        driven = self._run("noop", 1, self.plan.seconds)
+        driven = self._run("noop", 1, self.plan.ftp_seconds)
         for part, figure in NOOP.items():
             if isinstance(driven, str):
                 self.record.refuse(figure, name, driven)
             else:
                 self.record.add(figure, name, number, percentile(driven.times, int(part[1:]) / 100) / US)
+        crowds = CROWDS[:1] if self.plan.quick else CROWDS
+        best = [self._crowd(gateway, name, clients, number) for clients in crowds]
+        if name == TC and max(best) > 0:
+            self.record.add(CAPACITY, name, number, max(best))
+
+    def _crowd(self, gateway: Gateway, name: str, clients: int, number: int) -> float:
+        """Commands per second of the helper's CPU time; 0 if the ring lost any, or nobody helps."""
+        figure = commands_figure(clients)
         before, lost = helper_time(gateway), lost_punts(gateway)
-        driven = self._run("noop", 64, self.plan.seconds)
+        driven = self._run("noop", clients, self.plan.ftp_seconds)
         if isinstance(driven, str):
-            self.record.refuse(COMMANDS, name, driven)
-            return
+            self.record.refuse(figure, name, driven)
+            return 0.0
         if lost_punts(gateway) > lost:
-            self.record.refuse(COMMANDS, name, f"the ring lost {lost_punts(gateway) - lost:g} punts")
-            return
-        self.record.add(COMMANDS, name, number, driven.count / driven.seconds)
-        if helper_time(gateway) > before:
-            self.record.add(CAPACITY, name, number, driven.count / (helper_time(gateway) - before))
+            self.record.refuse(figure, name, f"the ring lost {lost_punts(gateway) - lost:g} punts")
+            return 0.0
+        self.record.add(figure, name, number, driven.count / driven.seconds)
+        spent = helper_time(gateway) - before
+        return driven.count / spent if spent > 0 else 0.0
 
     def _added(self, number: int) -> None:
         """A command and its reply are two punts; what both add is reported."""

@@ -1,4 +1,4 @@
-"""Cost per packet and per new session, gateway by gateway, round by round.
+"""Cost per packet of established sessions, and how many a gateway forwards without a loss, round by round.
 
 The law of this file: what is sent through which gateway, and which figure that is. How cost is measured is PacketLab's.
 """
@@ -10,16 +10,19 @@ from contextlib import ExitStack
 from functools import partial
 
 from algate.bpf.benchmark import BenchPrograms
-from algate.cli.bench.contenders import FLOOR, NFT, ROUTE, TC, XDP, XDP_FORWARD, contender, leftovers
+from algate.cli.bench import capacity, conntrack
+from algate.cli.bench.contenders import FLOOR, NAT, NFT, ROUTE, TC, XDP, XDP_FORWARD, contender, leftovers
 from algate.cli.bench.packet_lab import IN, MIXED, OUT, PacketLab, Passage, Traffic
 from algate.cli.bench.plan import PACKETS, Plan
-from algate.cli.bench.record import Figure, Record
+from algate.cli.bench.record import MORE, Figure, Record
+from algate.cli.gateways import Gateway
 from algate.cli.lab_host import LabError
 
 GATEWAYS = (FLOOR, XDP_FORWARD, XDP, TC, NFT, ROUTE)
 WAYS = {"out": OUT, "in": IN, "mixed": MIXED}
 RATE = 200_000  # frames/s: half of what the slowest gateway manages, no more than the fastest needs to stay awake
-MAKING = 100_000  # frames/s while sessions are made
+MAKING = 220_000  # frames/s while sessions are made
+PROBE = 6_000  # frames of one try at a rate: what is too fast by 5 % overflows a ring of 256 within them
 TRIES = 3
 
 
@@ -31,45 +34,84 @@ def net_figure(way: str, sessions: int) -> Figure:
     return Figure(f"net.{way}.{sessions}", f"Cost per packet above XDP_DROP, {way}, {sessions:,} sessions", "ns")
 
 
+def rate_figure(way: str, sessions: int) -> Figure:
+    title = f"Highest rate without a loss, one core, {way}, {sessions:,} sessions"
+    return Figure(f"rate.{way}.{sessions}", title, "packets/s", MORE)
+
+
 class PacketBench:
     """One lab for the whole run; gateways take turns in it."""
 
     group = PACKETS
+    gateways: tuple[str, ...] = GATEWAYS
 
     def __init__(self, plan: Plan, record: Record, stack: ExitStack) -> None:
         self.plan = plan
         self.record = record
+        stack.enter_context(conntrack.room())
         self.programs = BenchPrograms()
         stack.callback(self.programs.close)
         self.bench = stack.enter_context(PacketLab(self.programs))
 
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """Numbers of sessions, one after the other in one gateway."""
+        return self.plan.sessions
+
     def steps(self, number: int) -> Iterator[tuple[str, Callable[[], None]]]:
         """What a round does: (what it is called, how it is done)."""
-        order = self.plan.turn(GATEWAYS, number)
-        for name in order:
-            yield f"packets: {name}", partial(self._gateway, name, number)
-        yield "packets: sums", lambda: self._net(number)
+        for name in self.plan.turn(self.gateways, number):
+            yield f"{self.group}: {name}", partial(self._gateway, name, number)
+        yield f"{self.group}: sums", lambda: self._net(number)
 
     def _gateway(self, name: str, number: int) -> None:
-        with contender(name, self.bench.lab, self.programs):
-            for sessions in self.plan.sessions:
+        with contender(name, self.bench.lab, self.programs) as gateway:
+            self.bench.find_threads()
+            for sessions in self.counts:
                 self._sessions(name, sessions, number)
+            self._besides(gateway, name, number)
         left = leftovers(self.bench.lab)
         if left:
             raise LabError(f"{name} left {', '.join(left)}: the next gateway's figures would be wrong")
 
+    def _besides(self, gateway: Gateway, name: str, number: int) -> None:
+        """What else there is to measure while the sessions stand."""
+
     def _sessions(self, name: str, sessions: int, number: int) -> None:
-        trouble = self.bench.establish(sessions, MAKING) if name != FLOOR else ""
+        self.bench.place(apart=False)
+        trouble = self.bench.establish(sessions, MAKING) if name in NAT else self.bench.forget()
         for way, kind in WAYS.items():
             figure = total_figure(way, sessions)
             if trouble:
                 self.record.refuse(figure, name, trouble)
+                if self.plan.searches(number):
+                    self.record.refuse(rate_figure(way, sessions), name, trouble)
                 continue
+            self.bench.place(apart=False)
             passed = self._lossless(Traffic(kind, sessions, RATE))
             if passed.lost:
                 self.record.refuse(figure, name, f"{passed.lost} of {passed.sent} frames lost at {RATE:,}/s")
             else:
                 self.record.add(figure, name, number, passed.cost)
+            if name not in (FLOOR, ROUTE) and self.plan.searches(number):
+                self._rate(name, kind, rate_figure(way, sessions), sessions, 1e9 / passed.cost, number)
+
+    def _rate(self, name: str, kind: int, figure: Figure, sessions: int, guess: float, number: int) -> None:
+        """Each probe goes on where the one before ended, so that all sessions have their turn."""
+        self.bench.place(apart=True)
+        sent = 0
+
+        def probe(rate: int) -> bool:
+            nonlocal sent
+            passed = self.bench.send(Traffic(kind, sessions, rate), PROBE, sent)
+            sent += passed.sent
+            return not passed.lost and not passed.late * 20 > passed.bursts
+
+        found = capacity.highest(probe, guess)
+        if found is None:
+            self.record.refuse(figure, name, f"frames are lost at {capacity.LEAST:,}/s")
+        else:
+            self.record.add(figure, name, number, found)
 
     def _lossless(self, traffic: Traffic) -> Passage:
         for _ in range(TRIES):
@@ -80,11 +122,11 @@ class PacketBench:
 
     def _net(self, number: int) -> None:
         """What is above the floor of the same round."""
-        for sessions in self.plan.sessions:
+        for sessions in self.counts:
             for way in WAYS:
                 total, net = total_figure(way, sessions), net_figure(way, sessions)
                 floor = self.record.by_round(total.key, FLOOR).get(number)
-                for name in GATEWAYS:
+                for name in self.gateways:
                     value = self.record.by_round(total.key, name).get(number)
                     if name == FLOOR:
                         continue

@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 T = TypeVar("T")
-PACKETS, STREAMS, FTP, TESTRUN, SCALE = "packets", "streams", "ftp", "testrun", "scale"
+PACKETS, MILLION, NEW, STREAMS, FTP, TESTRUN = "packets", "million", "new", "streams", "ftp", "testrun"
 GROUPS = {
     TESTRUN: "ns per packet of each path, by test-run",
-    PACKETS: "cost per packet of established sessions",
+    PACKETS: "cost per packet of established sessions, and the highest rate without a loss",
+    MILLION: "the same with 1,000,000 sessions; memory, sweep and listing then",
+    NEW: "new sessions/s, UDP and TCP",
     STREAMS: "bulk TCP, latency, start to ready",
     FTP: "FTP sessions/s, delay of an exchange, capacity of the helper",
 }
@@ -26,17 +28,24 @@ class Plan:
     rounds: int
     groups: tuple[str, ...]
     sessions: tuple[int, ...]
+    most: int  # sessions of a full table
     frames: int
     seconds: float
+    ftp_seconds: float  # of FTP for one sample
     streams: tuple[int, ...]
     clients: tuple[int, ...]
     servers: tuple[str, ...]
     quick: bool
+    search: bool  # for the highest lossless rates
 
     @property
     def wanted(self) -> int:
         """Rounds that must not be void."""
         return self.rounds // 2 + 1
+
+    def searches(self, number: int) -> bool:
+        """Whether round `number` searches for the highest rates: of many rounds every other one is enough."""
+        return self.search and (self.rounds < 5 or number % 2 == 0)
 
     @staticmethod
     def turn(names: Sequence[T], number: int) -> list[T]:
@@ -49,7 +58,18 @@ def make_plan(rounds: int, groups: Sequence[str], quick: bool) -> Plan:
     """The plan of a whole run, or of a short one that only shows that everything works."""
     chosen = tuple(groups) or tuple(GROUPS)
     if quick:
-        return Plan(rounds, chosen, (1000,), 20_000, 0.3, (1,), (8,), ("minimal",), True)
+        return Plan(rounds, chosen, (1000,), 10_000, 10_000, 0.3, 0.3, (1,), (8,), ("minimal",), True, False)
     return Plan(
-        rounds, chosen, (1, 1000, 64_000), 100_000, 2.0, (1, 4), (1, 8, 64), ("minimal", "vsftpd", "pyftpdlib"), False
+        rounds,
+        chosen,
+        (1, 1000, 64_000),
+        1_000_000,
+        60_000,
+        0.8,
+        0.5,
+        (1, 4),
+        (1, 8, 64),
+        ("minimal", "vsftpd", "pyftpdlib"),
+        False,
+        True,
     )

@@ -24,6 +24,7 @@ class Figure:
     unit: str
     better: str = LESS
     info: bool = False  # beside the point: no chart
+    once: bool = False  # takes too long for every round: one sample is enough
 
 
 @dataclass
@@ -56,7 +57,9 @@ class Record:
     def summary(self, key: str, gateway: str) -> Summary:
         """Median and range, or why there is none to report."""
         values = list(self.by_round(key, gateway).values())
-        return summarise(values, void=self.void.get((key, gateway), []), wanted=self.wanted)
+        figure = self.figures.get(key)
+        wanted = 1 if figure is not None and figure.once else self.wanted
+        return summarise(values, void=self.void.get((key, gateway), []), wanted=wanted)
 
     def ratio(self, mine: tuple[str, str], theirs: tuple[str, str]) -> Summary:
         """Of two (figure, gateway), round by round; refused if one of them is."""

@@ -131,7 +131,7 @@ class BenchRig:
             self.once("tc_wan_in", frames.tcp(into, b"", frames.SYN_ACK, b - 1, a))
             self.once("tc_lan", frames.tcp(out, b"", frames.ACK, a, b))
         session = self.gateway.sessions[self.key(proto, port, remote_port)]
-        if abi.be16(session.public_port) != port:
+        if session.port_index & 0xFFFF != port:
             raise LabError(f"the rig's port {port} was not kept: the bench's paths are out of date")
         return session
 

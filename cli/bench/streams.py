@@ -13,14 +13,16 @@ from functools import partial
 
 from algate.bpf import compiler
 from algate.cli.bench.contenders import NFT, ROUTE, TC, XDP, contender
+from algate.cli.bench.native import build
 from algate.cli.bench.plan import STREAMS, Plan
 from algate.cli.bench.record import MORE, Figure, Record
+from algate.cli.bench.spread import percentile
 from algate.cli.gateways import AlgateGateway, Gateway
 from algate.cli.lab import LAN_DEVICE, WAN_DEVICE, Lab
 from algate.cli.lab_host import LabError
 
 GATEWAYS = (ROUTE, NFT, TC, XDP)
-PORT = 5201
+PORT, PING_PORT = 5201, 5202
 COLD = Figure("start.cold", "Start to ready, nothing compiled", "s")
 CACHED = Figure("start.cached", "Start to ready, compiled before", "s")
 
@@ -51,8 +53,10 @@ class StreamBench:
         self.plan = plan
         self.record = record
         self.lab = stack.enter_context(Lab())
+        self.pingpong = build(self.lab.folder, "pingpong")
+        self.lab.server.spawn("pingpong", [str(self.pingpong), "serve", str(PING_PORT)])
         self.lab.server.spawn("stream", module("stream", "serve", str(PORT)))
-        if not self.lab.server.wait_port(PORT):
+        if not (self.lab.server.wait_port(PORT) and self.lab.server.wait_port(PING_PORT)):
             raise LabError("the bench's stream server does not listen")
 
     def steps(self, number: int) -> Iterator[tuple[str, Callable[[], None]]]:
@@ -64,6 +68,7 @@ class StreamBench:
         gateway = contender(name, self.lab, None)
         try:
             self._start(gateway, name, number)
+            self._latency(name, number)
             self._bulk(name, number, True)
             self._offload("off")
             try:
@@ -85,6 +90,18 @@ class StreamBench:
             started = time.monotonic()
             gateway.start()
             self.record.add(CACHED, name, number, time.monotonic() - started)
+
+    def _latency(self, name: str, number: int) -> None:
+        for proto in ("udp", "tcp"):
+            argv = [str(self.pingpong), proto, self.lab.plan.servers[0], str(PING_PORT), str(self.plan.ftp_seconds)]
+            done = self.lab.client.run(argv, timeout=30)
+            times = sorted(int(word) / 1000 for word in done.stdout.split())
+            for part in (50, 99):
+                figure = Figure(f"latency.{proto}.p{part}", f"Ping-pong, {proto.upper()}, p{part}", "µs")
+                if done.returncode or not times:
+                    self.record.refuse(figure, name, (done.stderr.strip().splitlines() or ["no round trip"])[-1])
+                else:
+                    self.record.add(figure, name, number, percentile(times, part / 100))
 
     def _bulk(self, name: str, number: int, offload: bool) -> None:
         for streams in self.plan.streams:

@@ -15,10 +15,13 @@ from typing import Any, Protocol
 from algate.cli.bench.contenders import MEANING, example_config
 from algate.cli.bench.ftp import GATEWAYS as FTP_GATEWAYS
 from algate.cli.bench.ftp import FtpBench
+from algate.cli.bench.million import MillionBench
+from algate.cli.bench.newcomers import GATEWAYS as NEW_GATEWAYS
+from algate.cli.bench.newcomers import NewBench
 from algate.cli.bench.packets import GATEWAYS as PACKET_GATEWAYS
 from algate.cli.bench.packets import RATE, PacketBench
 from algate.cli.bench.paths import PathBench
-from algate.cli.bench.plan import FTP, PACKETS, STREAMS, TESTRUN, Plan
+from algate.cli.bench.plan import FTP, MILLION, NEW, PACKETS, STREAMS, TESTRUN, Plan
 from algate.cli.bench.record import Record
 from algate.cli.bench.streams import GATEWAYS as STREAM_GATEWAYS
 from algate.cli.bench.streams import StreamBench
@@ -34,8 +37,22 @@ class Bench(Protocol):
     def steps(self, number: int) -> Any: ...
 
 
-MAKERS: dict[str, Any] = {TESTRUN: PathBench, PACKETS: PacketBench, STREAMS: StreamBench, FTP: FtpBench}
-STEPS = {TESTRUN: 1, PACKETS: len(PACKET_GATEWAYS) + 1, STREAMS: len(STREAM_GATEWAYS), FTP: len(FTP_GATEWAYS) + 1}
+MAKERS: dict[str, Any] = {
+    TESTRUN: PathBench,
+    PACKETS: PacketBench,
+    MILLION: MillionBench,
+    NEW: NewBench,
+    STREAMS: StreamBench,
+    FTP: FtpBench,
+}
+STEPS = {
+    TESTRUN: 1,
+    PACKETS: len(PACKET_GATEWAYS) + 1,
+    MILLION: len(MillionBench.gateways) + 1,
+    NEW: len(NEW_GATEWAYS),
+    STREAMS: len(STREAM_GATEWAYS),
+    FTP: len(FTP_GATEWAYS) + 1,
+}
 
 
 def run(plan: Plan, record: Record, progress: Progress) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from ipaddress import IPv4Address
 
 import pytest
 
 from algate.bpf import abi
 from algate.bpf.abi import ConfigFlag, ControlOp, ExpectationState, PuntKind
-from algate.bpf.control import Control
+from algate.bpf.control import Control, owner
 from tests import packets
 from tests.bpf.rig import (
     INSIDE,
@@ -24,7 +25,7 @@ from tests.bpf.rig import (
     session_key,
     ticks,
 )
-from tests.bpf.watched import Watched, watch
+from tests.bpf.watched import CONTROL, FIRST, IN, OUT, Watched, watch
 from tests.packets import GATEWAY_WAN_MAC, WAN_MAC, Flow
 
 PENDING, OPEN, USED = ExpectationState.PENDING, ExpectationState.OPEN, ExpectationState.USED
@@ -149,6 +150,48 @@ def test_it_dies_with_its_control_session(rig: Rig) -> None:
     expected = inbound(rig, OPEN)
     Control(rig.gateway.fds["control"]).keys(ControlOp.KILL, [bytes(expected.watched.key)])
     assert expected.knock().drops == {"expect-spent": 1}
+
+
+@pytest.mark.parametrize("how", ["closed", "reset from inside", "reset from outside", "timed out"])
+def test_it_dies_when_the_control_connection_ends(rig: Rig, how: str) -> None:
+    """Invariant 2: the entry of the ended connection stays for minutes, what it asked for doesn't."""
+    expected = inbound(rig, OPEN)
+    control = expected.watched
+    if how == "closed":
+        control.inject(OUT, control.frame(OUT, b"", "FA"))
+        control.inject(IN, control.frame(IN, b"", "FA", ack=FIRST[OUT] + 1))
+        control.send(OUT, control.frame(OUT, b"", "A", at=1, ack=FIRST[IN] + 1))
+    elif how == "timed out":
+        session = rig.session(CONTROL, TCP)
+        assert session is not None
+        session.last_seen = (session.last_seen - 9_000 * SECOND) % 2**32
+        rig.gateway.sessions.put(control.key, session)
+    else:
+        side = OUT if how == "reset from inside" else IN
+        control.send(side, control.frame(side, b"", "R"))
+    assert expected.knock().drops == {"expect-spent": 1}
+
+
+@pytest.mark.parametrize("kind", [abi.PortKind.RESERVED, abi.PortKind.MAPPING])
+@pytest.mark.parametrize("how", ["closed", "reset"])
+def test_the_connection_itself_does_not_come_again(rig: Rig, how: str, kind: abi.PortKind) -> None:
+    """Invariant 2, once: nor where the port is the inside end point's own mapping too."""
+    expected = inbound(rig, OPEN)
+    expected.knock()
+    slot = rig.slot(TCP, PORT)
+    slot.owner = owner(IPv4Address(INSIDE), 20, kind)
+    rig.put_slot(TCP, PORT, slot)
+    rig.lan(packets.tcp(DATA, b"", "SA"))
+    if how == "closed":
+        rig.lan(packets.tcp(DATA, b"", "FA"))
+        expected.knock(flags="FA")
+        rig.lan(packets.tcp(DATA, b"", "A"))
+    else:
+        expected.knock(flags="R")
+    assert expected.knock().drops == {"expect-spent": 1}
+    rig.gateway.expectations.clear()
+    out = expected.knock()
+    assert out.action != REDIRECT and sum(out.drops.values()) == 1, out.drops
 
 
 def test_it_does_not_survive_into_the_next_generation(rig: Rig) -> None:

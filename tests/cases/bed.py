@@ -27,7 +27,9 @@ OTHER_FTP = 2121  # a control port by configuration
 POLICIES: dict[str, str] = {
     "default": "",
     "third-party": 'third_party = ["203.0.113.40/32"]',
-    "low-ports": "min_port = 20",
+    "low-ports": "low_ports = [989]",
+    "strict-lines": "strict_lines = true",
+    "no-lprt": 'lprt = "refuse"',
     "deny": 'deny = ["SITE", "DELE"]',
     "no-tls": 'tls = "refuse"',
     "short-lines": "max_line = 512",

@@ -12,6 +12,7 @@ import pytest
 
 F = TypeVar("F", bound=Callable[..., None])
 CASES = 90
+NO_OPTION = "the kernel's helper has no such option"
 
 
 class Case(NamedTuple):

@@ -327,9 +327,19 @@ class Dialogue:
         return made
 
     def shut_in(self, public: int, inside: int, *sources: str) -> None:
-        """Neither the peer nor a stranger (or none of `sources`) gets through; no SYN of theirs is seen inside."""
-        for source in sources or (self.outer_ip, STRANGER):
-            assert self.inward(public, inside, source, LEAST) is None, f"{source} gets in by port {public}"
+        """Neither the peer nor a stranger (or none of `sources`) gets through."""
+        with listener(self.inner, self.inner_ip, inside) as ear, contextlib.ExitStack() as callers:
+            for source in sources or (self.outer_ip, STRANGER):
+                caller = callers.enter_context(self.outer.socket())
+                caller.bind((source, 0))
+                caller.setblocking(False)
+                with contextlib.suppress(BlockingIOError):
+                    caller.connect((PUBLIC, public))
+            ready, _, _ = select.select([ear], [], [], LEAST)
+            if ready:
+                accepted, (source, _) = ear.accept()
+                accepted.close()
+                raise AssertionError(f"{source} gets in by port {public}")
 
     def shut_out(self, ip: str, port: int) -> None:
         """The inside host doesn't get through."""

@@ -9,7 +9,7 @@ from algate.alg.protocols.base import Expect, Side
 from algate.alg.protocols.ftp import PLUGIN
 from algate.alg.testing import Stage, control
 from tests.cases.bed import Bed
-from tests.cases.case import case
+from tests.cases.case import NO_OPTION, case
 from tests.cases.dialogue import INSIDE, dialogue
 
 
@@ -118,20 +118,19 @@ def test_ftp_06_low_port_in_227(bed: Bed) -> None:
         d.nothing_open(25)
 
 
-@case(6, "ports below 1024 open nothing by default, in PORT and in 227; a list allows some")
+@case(6, "ports below 1024 open nothing by default, in PORT and in 227; a list allows some", kernel=NO_OPTION)
 def test_ftp_06_low_ports_by_option(bed: Bed) -> None:
-    if not bed.algate:
-        return
     with dialogue(bed, policy="low-ports") as d:
         d.client.say(b"PORT " + d.six(989) + b"\r\n")
         public = d.told(d.server, b"PORT ", b"\r\n")
         d.reply(b"200 ok\r\n")
         d.comes_in(public, 989)
+        d.opens_nothing(b"PORT " + d.six(990) + b"\r\n", "port-too-low", 990, b"200 ok\r\n")
 
 
 @pytest.mark.parametrize(
     "form",
-    [b"EPRT 9199%b9%d9\r\n", b"EPRT  1 %b %d \r\n", b"EPRT |1|%b|%d\r\n", b"EPRT 1|%b|%d|\r\n"],
+    [b"EPRT 919%b9%d9\r\n", b"EPRT  1 %b %d \r\n", b"EPRT |1|%b|%d\r\n", b"EPRT 1|%b|%d|\r\n"],
     ids=["digit", "space", "no last", "no first"],
 )
 @case(12, "EPRT with a digit or a space as delimiter, or without its last one: a violation, nothing opens")

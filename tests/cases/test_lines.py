@@ -8,7 +8,7 @@ import pytest
 
 from algate.cli.gateways import AlgateGateway
 from tests.cases.bed import Bed
-from tests.cases.case import case
+from tests.cases.case import NO_OPTION, case
 from tests.cases.dialogue import dialogue, six
 
 LINE_ENDS = "a bare LF ends a line; a bare CR and CR NUL don't, and a PORT behind one opens nothing"
@@ -50,6 +50,17 @@ def test_ftp_15_replies(bed: Bed) -> None:
         d.nothing_open(port)
 
 
+@case(15, LINE_ENDS, kernel=NO_OPTION)
+def test_ftp_15_strict_option(bed: Bed) -> None:
+    """strict_lines: a command that doesn't end by CR LF opens nothing."""
+    with dialogue(bed, policy="strict-lines") as d:
+        port = d.new_port()
+        d.ask(b"PORT " + d.six(port) + b"\n", b"200 ok\r\n")
+        d.told_reason("violation", "bare-lf")
+        d.nothing_open(port)
+        d.comes_in(d.port(port), port)
+
+
 TELNET = {
     "IP DM": (b"\xff\xf4\xff\xf2PORT ", b"\r\n"),
     "WILL": (b"\xff\xfb\x01PORT ", b"\r\n"),
@@ -78,7 +89,7 @@ def test_ftp_17_file_names(bed: Bed, name: bytes) -> None:
     with dialogue(bed, "server") as d:
         port = d.new_port()
         name = name % d.six(port) if b"%b" in name else name
-        d.ask(b"PASV\r\n", b"500 not now\r\n")
+        d.ask(b"PASV\r\n", b"500 not for " + name + b"\r\n")
         d.ask(b"STOR " + name + b"\r\n", b"550 " + name + b" can't be written\r\n")
         d.ask(b"RNFR " + name + b"\r\n", b"350-" + name + b"\r\n" + name + b"\r\n350 go on\r\n")
         d.ask(b"PWD\r\n", b'257 "' + name + b'"\r\n')
@@ -175,6 +186,20 @@ def test_ftp_22_unknown_commands(bed: Bed) -> None:
         numbers = b"4,4," + six("10.77.0.2", 0)[:-4] + b",2,%d,%d" % (port >> 8, port & 255)
         d.ask(b"LPRT " + numbers + b"\r\n", b"200 ok\r\n")
         d.nothing_open(port)
+
+
+@pytest.mark.parametrize("line", [b"LPSV\r\n", b"lprt 4,4,10,77,0,2,2,19,137\r\n"])
+@case(22, "unknown and experimental commands pass; LPRT and LPSV pass and never open; option: answer them 502",
+      kernel=NO_OPTION)  # fmt: skip
+def test_ftp_22_refused_by_option(bed: Bed, line: bytes) -> None:
+    with dialogue(bed, policy="no-lprt") as d:
+        d.client.say(line)
+        assert d.client.line().startswith(b"502 algate:")
+        d.server.silent()
+        d.told_reason("command-refused", "rfc1639")
+        d.ask(b"XPWD\r\n", b"257 /\r\n")
+        port = d.new_port()
+        d.comes_in(d.port(port), port)
 
 
 @case(22, "unknown and experimental commands pass; LPRT and LPSV pass and never open; option: answer them 502")

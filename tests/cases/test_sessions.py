@@ -7,7 +7,7 @@ import contextlib
 import pytest
 
 from tests.cases.bed import CROWD, STRANGER, Bed
-from tests.cases.case import case
+from tests.cases.case import NO_OPTION, case
 from tests.cases.dialogue import PUBLIC, Dialogue, dialogue, six
 
 TLS = "AUTH accepted: reading stops at that byte in both directions; AUTH declined: it goes on; option: refuse AUTH"
@@ -54,10 +54,8 @@ def test_ftp_35_auth_declined(bed: Bed, answer: bytes) -> None:
         d.nothing_private()
 
 
-@case(35, TLS)
+@case(35, TLS, kernel=NO_OPTION)
 def test_ftp_35_auth_refused_by_policy(bed: Bed) -> None:
-    if not bed.algate:
-        return
     with dialogue(bed, policy="no-tls") as d:
         d.client.say(b"AUTH TLS\r\n")
         assert d.client.line().startswith(b"534 algate:")
@@ -89,11 +87,21 @@ def test_ftp_36_implicit(bed: Bed) -> None:
         shut(d, port)
 
 
-@pytest.mark.parametrize("policy", ["default", "no-tls"])
-@case(37, "FEAT with EPSV and AUTH, HOST, LANG and OPTS pass unchanged, whatever the policy")
-def test_ftp_37_features(bed: Bed, policy: str) -> None:
-    if policy != "default" and not bed.algate:
-        return
+FEATURES = "FEAT with EPSV and AUTH, HOST, LANG and OPTS pass unchanged, whatever the policy"
+
+
+@case(37, FEATURES)
+def test_ftp_37_features(bed: Bed) -> None:
+    features(bed, "default")
+
+
+@case(37, FEATURES, kernel=NO_OPTION)
+def test_ftp_37_features_that_the_policy_refuses(bed: Bed) -> None:
+    features(bed, "no-tls")
+
+
+def features(bed: Bed, policy: str) -> None:
+    """Announced and negotiated, and then used."""
     with dialogue(bed, policy=policy) as d:
         d.ask(b"FEAT\r\n", b"211-Features:\r\n EPRT\r\n EPSV\r\n AUTH TLS\r\n UTF8\r\n MLST size*;\r\n211 End\r\n")
         for line in (b"HOST ftp.example\r\n", b"LANG de\r\n", b"OPTS UTF8 ON\r\n", b"OPTS MLST size;\r\n"):
@@ -157,10 +165,8 @@ def test_ftp_41_outside_client_names_another(bed: Bed) -> None:
         d.nothing_open()
 
 
-@case(41, THIRD)
+@case(41, THIRD, kernel=NO_OPTION)
 def test_ftp_41_listed(bed: Bed) -> None:
-    if not bed.algate:
-        return
     with dialogue(bed, "server", "third-party") as d:
         port = d.new_port()
         d.ask(b"PORT " + six(STRANGER, port) + b"\r\n", b"200 ok\r\n")
@@ -203,10 +209,8 @@ def test_ftp_43_inside_server_announces_another(bed: Bed) -> None:
         d.nothing_open(port)
 
 
-@case(43, "a server that announces a third host opens nothing, unless third_party lists it")
+@case(43, "a server that announces a third host opens nothing, unless third_party lists it", kernel=NO_OPTION)
 def test_ftp_43_listed(bed: Bed) -> None:
-    if not bed.algate:
-        return
     with dialogue(bed, policy="third-party") as d:
         port = d.new_port()
         d.ask(b"PASV\r\n", b"227 Entering Passive Mode (" + six(STRANGER, port) + b").\r\n")
@@ -230,8 +234,9 @@ def test_ftp_44_many_transfers(bed: Bed, inside: str, request: pytest.FixtureReq
             data.close()
         d.nothing_open()
         if bed.algate:
-            rows = [row for row in bed.gateway.ask("mappings") if row["inside"].startswith(d.inner_ip)]
-            assert len(rows) <= len(ports) + 60, "mappings of ended transfers pile up"
+            ends = {f"{d.inner_ip}:{port}" for port in ports}
+            rows = [row for row in bed.gateway.ask("mappings") if row["inside"] in ends]
+            assert len(rows) <= len(ports), "mappings of ended transfers pile up"
 
 
 @case(45, "many clients with the same port number to one server, naming the same data port: no cross-talk")

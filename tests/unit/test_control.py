@@ -326,3 +326,36 @@ def test_a_claim_on_what_is_no_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(AlgateError, match="can't use run directory"):
         Claim(tmp_path / "file")
+
+
+class _Pieces:
+    """A connection that gives its text in pieces of some size."""
+
+    def __init__(self, text: bytes, size: int) -> None:
+        self.text, self.size = text, size
+
+    def recv(self, _: int) -> bytes:
+        some, self.text = self.text[: self.size], self.text[self.size :]
+        return some
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
+@pytest.mark.parametrize("rows", [[], [{"a": 1}], [{"a": "]}\n"}, {"b": ", {"}, {"c": None}]])
+def test_rows_come_one_by_one_however_they_are_cut(rows: list[Any], size: int) -> None:
+    text = control.LIST_BEGINS + json.dumps(rows)[1:-1].encode() + b"]}\n"
+    connection: Any = _Pieces(text, size)
+    assert list(control._items(Path("/run/x"), connection)) == rows
+
+
+@pytest.mark.parametrize("size", [1, 1000])
+@pytest.mark.parametrize("before", [b"", control.LIST_BEGINS + b'{"a": 1}'])
+def test_a_refusal_among_rows_is_told(before: bytes, size: int) -> None:
+    connection: Any = _Pieces(before + b'{"ok": false, "error": "no such thing", "exit": 2}\n', size)
+    with pytest.raises(control.ControlError, match="no such thing"):
+        list(control._items(Path("/run/x"), connection))
+
+
+def test_an_answer_that_ends_early_is_told() -> None:
+    connection: Any = _Pieces(control.LIST_BEGINS + b'{"a": 1}, {"b"', 5)
+    with pytest.raises(control.ControlError, match="in the middle"):
+        list(control._items(Path("/run/x"), connection))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from algate.alg import effects as fx
 from algate.alg.frames import ACK, FIN, PSH, RST, URG
 from algate.alg.limits import Limits
+from algate.alg.model import Action, Control, Conversation, EndPoint, Pass, Reserve, Side
 from tests.kernel_model import Packet, parse
-from tests.toy import ANSWER
+from tests.toy import ANSWER, Toy
 from tests.wire import INFO, INSIDE, PUBLIC, REMOTE, Lab
 
 
@@ -546,3 +549,28 @@ def test_memory_is_told_and_bounded() -> None:  # FTP-90
     for n in range(200):
         lab.submit(lab.inside.packet(ACK, seq=3500 + 700 * n)._replace(payload=b"y" * 600))
     assert lab.engine.memory(INFO.session) < 3500 + 2 * 65536
+
+
+class TwoStep(Toy):
+    """Gives one line's verdict where the port is known, and leaves what stands behind it to the next feed."""
+
+    def feed(self, side: Side, data: bytes, now: float, *, end: bool = False) -> Sequence[Action]:
+        self.waiting = data.find(b"\n") + 1
+        if data.startswith(b"expect") and self.waiting:
+            self.tag += 1
+            return [Reserve(self.tag, EndPoint(self.control.inside.ip, 5000 + self.tag))]
+        return [Pass(self.waiting)] if self.waiting else []
+
+    def reserved(self, tag: int, public: EndPoint | None, now: float) -> Sequence[Action]:
+        return [*super().reserved(tag, public, now), Pass(self.waiting)]
+
+
+def test_what_stands_behind_a_line_that_waited_for_its_port_is_fed_again() -> None:
+    class TwoStepLab(Lab):
+        def _open(self, control: Control) -> Conversation:
+            return TwoStep(control)
+
+    lab = TwoStepLab()
+    say(lab, b"expect\n" * 20 + b"noop\nexp")
+    lab.run()
+    assert lab.outside.got == b"expect\n" * 20 + b"noop\n" and lab.kernel.ever_expected == 20

@@ -31,7 +31,6 @@ from algate.alg.protocols.lines import Flaw, Line, LineReader
 LINE_LIMIT = 4096  # bytes; longer lines pass in pieces. IRC's own limit is 512.
 FIRST_WORDS = (b"CAP", b"PASS", b"NICK", b"USER")  # RFC 2812 section 3.1, IRCv3 capability negotiation
 SHOWN = 128  # bytes of a line that an event carries
-OFFERS_AT_ONCE = 8  # in what is fed at a time
 _STARTTLS = re.compile(rb":[^ ]+ 670 ")
 
 
@@ -56,13 +55,11 @@ class Live(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """An offer whose port is being asked for, and the client's bytes behind its line."""
+    """An offer whose port is being asked for."""
 
     tag: int
     line: Line
     offer: dcc.Offer
-    rest: bytes
-    end: bool
 
 
 class IrcConversation:
@@ -77,18 +74,13 @@ class IrcConversation:
         self._live: dict[int, Live] = {}
         self._tag = 0
         self._asked: Asked | None = None
-        self._asked_now = 0  # ports asked for in the present feed
 
     def feed(self, side: Side, data: bytes, now: float, *, end: bool = False) -> Sequence[Action]:
-        """Every finished line, and of an unfinished one what can't become DCC any more."""
+        """Line by line, until one waits for its end or for a public port. What can't become DCC doesn't wait."""
         if self._control.inside_side is not Side.CLIENT:
             return [Bypass("client-outside")]  # its offers name no address of ours
-        self._asked_now = 0
-        return self._run(side, data, end, Script())
-
-    def _run(self, side: Side, data: bytes, end: bool, out: Script) -> Sequence[Action]:
-        """Line by line, until one waits for its end or for a public port."""
-        reader, at = self._readers[side], 0
+        out, at = Script(), 0
+        reader = self._readers[side]
         while at < len(data):
             line = reader.next(data, at, end) or self._unfinished(data[at:], side)
             if line is None:
@@ -98,7 +90,7 @@ class IrcConversation:
             if side is Side.SERVER:
                 if self._server(line, out):
                     break
-            elif self._client(line, data[at:], end, out):
+            elif self._client(line, out):
                 break
         return out.done()
 
@@ -120,7 +112,7 @@ class IrcConversation:
             out.say(Bypass("starttls"))
         return starts
 
-    def _client(self, line: Line, rest: bytes, end: bool, out: Script) -> bool:
+    def _client(self, line: Line, out: Script) -> bool:
         """Judge a line of the client; True if its verdict waits for a public port."""
         if self._irc is None:
             self._irc = line.text.partition(b" ")[0].upper() in FIRST_WORDS
@@ -140,8 +132,7 @@ class IrcConversation:
             return False
         self._make_room(out)
         self._tag += 1
-        self._asked_now += 1
-        self._asked = Asked(self._tag, line, offer, rest, end)
+        self._asked = Asked(self._tag, line, offer)
         out.say(Reserve(self._tag, EndPoint(self._control.inside.ip, offer.port)))
         return True
 
@@ -157,8 +148,6 @@ class IrcConversation:
             return "third-party-address"
         if offer.port > 65535 or offer.port < self._policy.min_port:
             return "port-not-allowed"
-        if self._asked_now >= OFFERS_AT_ONCE:
-            return "too-many-offers"
         return "" if self._policy.any_peer else "any-peer-off"
 
     def _refuse(self, line: Line, reason: str, out: Script) -> None:
@@ -172,13 +161,12 @@ class IrcConversation:
             out.say(Withdraw(tag, "superseded"))
 
     def reserved(self, tag: int, public: EndPoint | None, now: float) -> Sequence[Action]:
-        """The verdict on the offer that waited, and on what stands behind it."""
+        """The verdict on the offer that waited."""
         asked, self._asked = self._asked, None
-        if asked is None or asked.tag != tag:
-            return ()
         out = Script()
-        self._grant(asked, public, out)
-        return self._run(Side.CLIENT, asked.rest, asked.end, out)
+        if asked is not None and asked.tag == tag:
+            self._grant(asked, public, out)
+        return out.done()
 
     def _grant(self, asked: Asked, public: EndPoint | None, out: Script) -> None:
         tag, line, offer = asked.tag, asked.line, asked.offer

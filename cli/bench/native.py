@@ -1,0 +1,29 @@
+"""The bench's small C programs: what drives and answers must not be what is measured.
+
+The law of this file: it compiles; what a program says is read by whoever runs it.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+from algate.alg.errors import MISSING
+from algate.cli.lab_host import LabError
+
+COMPILERS = ("cc", "gcc", "clang", "clang-14")
+SOURCES = Path(__file__).parent
+
+
+def build(folder: Path, name: str) -> Path:
+    """Compile one of the C programs. LabError if there is no compiler or it complains."""
+    compiler = next((found for found in map(shutil.which, COMPILERS) if found), None)
+    if compiler is None:
+        raise LabError(f"no C compiler for the bench ({', '.join(COMPILERS)}): apt-get install clang-14", MISSING)
+    program = folder / name
+    argv = [compiler, "-O2", "-o", str(program), str(SOURCES / f"{name}.c")]
+    done = subprocess.run(argv, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise LabError(f"{name}.c doesn't compile: {(done.stderr.strip().splitlines() or ['?'])[0]}")
+    return program

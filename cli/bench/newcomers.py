@@ -1,0 +1,98 @@
+"""New sessions per second: UDP, every packet a new session; TCP, opened and closed at once.
+
+The law of this file: which flows are sent, so that every one is new to the gateway, and which figure that is.
+
+A gateway has one pool of ports and keeps a freed one for its former host, so one start of it gives ENDPOINTS new
+sessions of each protocol: part of them at a fixed rate, for the cost, the rest in short tries at rates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import partial
+
+from algate.bpf.benchmark import BenchPrograms
+from algate.cli.bench import capacity, conntrack
+from algate.cli.bench.contenders import NFT, ROUTE, TC, XDP, contender, leftovers
+from algate.cli.bench.packet_lab import ENDPOINTS, OUT, SYN, PacketLab, Passage, Traffic
+from algate.cli.bench.plan import NEW, Plan
+from algate.cli.bench.record import MORE, Figure, Record
+from algate.cli.lab_host import LabError
+
+GATEWAYS = (XDP, TC, NFT, ROUTE)
+KINDS = {"udp": OUT, "tcp": SYN}
+TITLES = {"udp": "UDP, a session a packet", "tcp": "TCP, connect and close"}
+RATES = {"udp": 100_000, "tcp": 30_000}  # sessions/s for the cost
+GUESSES = {"udp": 2.2, "tcp": 1.2}  # the capacity, apart, is about so many times what the cost says
+COSTED, PROBE, STEPS = 10_000, 2_000, 4  # sessions for the cost, for one try; halvings of the span
+
+
+def cost_figure(proto: str) -> Figure:
+    return Figure(f"newcost.{proto}", f"CPU time of a new session, {TITLES[proto]}", "ns")
+
+
+def rate_figure(proto: str) -> Figure:
+    return Figure(f"new.{proto}", f"New sessions/s without a loss, {TITLES[proto]}", "sessions/s", MORE)
+
+
+class NewBench:
+    """One lab; gateways take turns, each with empty tables."""
+
+    group = NEW
+
+    def __init__(self, plan: Plan, record: Record, stack: ExitStack) -> None:
+        self.plan, self.record = plan, record
+        stack.enter_context(conntrack.room())
+        self.programs = BenchPrograms()
+        stack.callback(self.programs.close)
+        self.bench = stack.enter_context(PacketLab(self.programs))
+        self._used = 0
+
+    def steps(self, number: int) -> Iterator[tuple[str, Callable[[], None]]]:
+        """What a round does: (what it is called, how it is done)."""
+        for name in self.plan.turn(GATEWAYS, number):
+            yield f"new sessions: {name}", partial(self._gateway, name, number)
+
+    def _gateway(self, name: str, number: int) -> None:
+        with contender(name, self.bench.lab, self.programs):
+            self.bench.find_threads()
+            for proto in KINDS:
+                self._used = 0
+                self._protocol(name, proto, number)
+        left = leftovers(self.bench.lab)
+        if left:
+            raise LabError(f"{name} left {', '.join(left)}: the next gateway's figures would be wrong")
+
+    def _protocol(self, name: str, proto: str, number: int) -> None:
+        self.bench.place(apart=False)
+        passed = self._send(proto, RATES[proto], COSTED)
+        if undone(proto, passed):
+            why = f"{undone(proto, passed)} of {passed.sent} sessions lost at {RATES[proto]:,}/s"
+            self.record.refuse(cost_figure(proto), name, why)
+        else:
+            self.record.add(cost_figure(proto), name, number, passed.cost)
+        if not self.plan.search:
+            return
+        self.bench.place(apart=True)
+        found = capacity.highest(partial(self._probe, proto), GUESSES[proto] * 1e9 / passed.cost, STEPS)
+        if found is None:
+            self.record.refuse(rate_figure(proto), name, "no rate without a loss was found among the port pool's tries")
+        else:
+            self.record.add(rate_figure(proto), name, number, found)
+
+    def _probe(self, proto: str, rate: int) -> bool:
+        if self._used + PROBE > ENDPOINTS:
+            return False
+        passed = self._send(proto, rate, PROBE)
+        return not undone(proto, passed) and not passed.late * 20 > passed.bursts
+
+    def _send(self, proto: str, rate: int, count: int) -> Passage:
+        passed = self.bench.send(Traffic(KINDS[proto], ENDPOINTS, rate), count, self._used)
+        self._used += passed.sent
+        return passed
+
+
+def undone(proto: str, passed: Passage) -> int:
+    """Sessions that did not come to their end."""
+    return passed.sent - passed.ended if proto == "tcp" else passed.lost

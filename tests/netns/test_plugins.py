@@ -1,0 +1,348 @@
+"""TFTP, IRC DCC and a third party's plug-ins through one gateway, judged on the wire. Cost: about 20 s.
+
+Inside hosts may open nothing but the watched services ([firewall] allow_out), and the filter is the strict default: so
+whatever else gets through was expected.
+"""
+
+from __future__ import annotations
+
+import secrets
+import socket
+import threading
+from collections.abc import Iterator
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from algate.cli.capture import Capture
+from algate.cli.gateways import AlgateGateway, PortForward
+from algate.cli.lab import Lab, LabPlan
+from algate.cli.lab_host import Host
+from algate.cli.wire import Segment, trace
+from tests.distribution import lay_out
+from tests.netns.chat import PORT, ChatClient, ChatServer, fetch_file, offer, offered, send_file
+from tests.netns.talk import Line, data, until
+from tests.topology import no_netfilter
+
+TESTS = Path(__file__).parents[1]
+CLIENTS = ("10.77.0.2", "10.77.0.3")
+OTHER = "203.0.113.11"  # of the server host: whoever takes a DCC offer up is not the IRC server
+CONFIG = f"""
+[firewall]
+allow_out = ["udp/69", "tcp/{PORT}", "tcp/7070", "tcp/7071"]
+[alg.tftp]
+enabled = true
+read_only = true
+[alg.irc]
+enabled = true
+any_peer = true
+[[alg.irc.rule]]
+client = "{CLIENTS[1]}"
+any_peer = false
+[alg.callback]
+enabled = true
+[alg.unruly]
+enabled = true
+"""
+
+
+class Stage:
+    """The gateway, what it says, and what passes on its outside."""
+
+    def __init__(self, lab: Lab, gateway: AlgateGateway) -> None:
+        self.lab, self.gateway = lab, gateway
+        self.public, self.server = lab.plan.public[0], lab.plan.servers[0]
+        self.events: list[dict[str, Any]] = []
+        self.wire = Capture(lab.server, control_ports=(PORT, 7070), forbidden=(lab.plan.inside,))
+        threading.Thread(target=self._follow, daemon=True).start()
+        until(lambda: self.wire)
+
+    def _follow(self) -> None:
+        for event in self.gateway.tell("follow"):
+            self.events.append(event)
+
+    def said(self, event: str, reason: str = "", alg: str = "") -> dict[str, Any]:
+        """The first event of that kind, once it has come."""
+
+        def look() -> list[dict[str, Any]]:
+            return [one for one in self.events if one["event"] == event and reason in (one["reason"] or "")
+                    and alg in (one["alg"] or "")]  # fmt: skip
+
+        found: dict[str, Any] = until(look)[0]
+        return found
+
+    def outside(self) -> list[Segment]:
+        """What passed since the last look, none of it with an inside address."""
+        seen = self.wire.take()
+        assert seen and not any(one.ip in CLIENTS for segment in seen for one in (segment.src, segment.dst))
+        return seen
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """One for all, with two distributions of third parties."""
+    path = tuple(lay_out(TESTS / one, tmp_path_factory.mktemp(one)) for one in ("callback_plugin", "unruly_plugin"))
+    forward = PortForward(69, f"{CLIENTS[0]}:69", "udp", "tftp")
+    with Lab(LabPlan(clients=CLIENTS)) as lab, AlgateGateway(lab, (forward,), config=CONFIG, path=path) as gateway:
+        made = Stage(lab, gateway)
+        yield made
+        made.wire.close()
+        no_netfilter(lab, gateway)
+
+
+def test_status_lists_them_with_their_packages(stage: Stage) -> None:
+    rows = {row["name"]: row for row in data(stage.gateway, "status")["plugins"]}
+    assert [rows[name]["origin"].split()[0] for name in rows] == [
+        "algate", "algate", "algate", "algate-callback", "algate-unruly",
+    ]  # fmt: skip
+    wanted = {"name": "callback", "enabled": True, "transport": "tcp", "ports": [7070], "origin": "algate-callback 1.2"}
+    assert rows["callback"] == wanted
+
+
+# -- TFTP --------------------------------------------------------------------------------------------------------------
+
+
+def test_nobody_else_may_answer_and_nothing_else_may_leave(stage: Stage) -> None:
+    """A request to a server that is silent: its expectation is for that address alone."""
+    with (
+        stage.lab.clients[1].socket(kind=socket.SOCK_DGRAM) as asker,
+        stage.lab.server.socket(kind=socket.SOCK_DGRAM) as silent,
+        stage.lab.server.socket(kind=socket.SOCK_DGRAM) as stranger,
+    ):
+        silent.bind((OTHER, 6969))
+        stranger.bind((stage.server, 0))
+        asker.sendto(b"\0\x01never\0octet\0", (OTHER, 69))
+        (row,) = until(lambda: data(stage.gateway, "expectations"))
+        assert (row["proto"], row["from"], row["state"], row["alg"]) == ("udp", OTHER, "open", "tftp")
+        ip, _, port = row["public"].rpartition(":")
+        stranger.sendto(b"\0\3\0\1evil", (ip, int(port)))
+        silent.sendto(b"\0\3\0\1good", (ip, int(port)))
+        asker.settimeout(10)
+        assert asker.recvfrom(100) == (b"\0\3\0\1good", (OTHER, 6969))
+        asker.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            asker.recv(100)
+
+
+def serve_tftp(host: Host, folder: Path) -> None:
+    """dnsmasq, which answers each request from a port of its own, as RFC 1350 wants."""
+    words = [
+        "--no-daemon",
+        "--conf-file=/dev/null",
+        "--port=0",
+        "--enable-tftp",
+        f"--tftp-root={folder}",
+        "--user=root",
+    ]
+    host.spawn("tftpd", ["dnsmasq", *words])
+
+    def bound() -> bool:
+        return ":69 " in host.run(["ss", "-Hlun"]).stdout
+
+    until(bound)
+
+
+def curl(host: Host, *words: str) -> bytes:
+    """A transfer to the end; its content must come whole."""
+    file = host.folder / "got.bin"
+    done = host.run(["curl", "-sS", "--max-time", "15", "-o", str(file), *words])
+    assert done.returncode == 0, done.stderr
+    return file.read_bytes()
+
+
+@pytest.fixture(scope="module")
+def files(stage: Stage) -> bytes:
+    """TFTP servers on both sides with one file; its content."""
+    content = secrets.token_bytes(70_000)
+    folder = stage.lab.folder / "tftp"
+    folder.mkdir()
+    (folder / "file").write_bytes(content)
+    for host in (stage.lab.server, stage.lab.client):
+        serve_tftp(host, folder)
+    stage.wire.take()
+    return content
+
+
+def test_a_tftp_client_inside_gets_its_answer_from_a_new_port(stage: Stage, files: bytes) -> None:
+    assert curl(stage.lab.client, f"tftp://{stage.server}/file") == files
+    seen = [one for one in stage.outside() if one.proto == 17]
+    (asked,) = [one for one in seen if one.dst.port == 69]
+    answer = next(one for one in seen if one.src.ip == stage.server)
+    assert asked.src.ip == stage.public and answer.dst == asked.src and answer.src.port != 69
+    assert {one.src for one in seen} == {asked.src, answer.src}
+    rows = data(stage.gateway, "sessions", "--proto", "udp", "--inside", CLIENTS[0])
+    (control,) = [row for row in rows if row["alg"] == "tftp"]
+    (transfer,) = [row for row in rows if row["related_to"] == control["id"]]
+    assert transfer["outside"] == str(answer.src) and transfer["mapped"] == control["mapped"] == str(asked.src)
+    assert transfer["packets_in"] > 100 and transfer["alg"] is None, "the transfer itself is the kernel's"
+    assert data(stage.gateway, "expectations") == []
+    until(lambda: [one for one in stage.events if one["event"] == "expectation-made" and one["detail"] == "RRQ file"])
+
+
+def test_a_tftp_server_inside_answers_outward_from_a_new_port(stage: Stage, files: bytes) -> None:
+    assert curl(stage.lab.server, f"tftp://{stage.public}/file") == files
+    seen = [one for one in stage.outside() if one.proto == 17]
+    asked = next(one for one in seen if one.dst.port == 69)
+    answer = next(one for one in seen if one.src.ip == stage.public)
+    assert answer.dst == asked.src and answer.src.port != 69
+    assert {one.src for one in seen} == {asked.src, answer.src}
+
+
+def test_a_write_is_answered_in_the_server_s_name(stage: Stage, files: bytes) -> None:
+    stage.wire.take()
+    done = stage.lab.client.run(["curl", "-sS", "--max-time", "10", "-T", "/etc/hostname", f"tftp://{stage.server}/x"])
+    assert done.returncode == 69, (done.returncode, done.stderr)  # CURLE_TFTP_PERM
+    assert not [one for one in stage.wire.take() if one.dst.port == 69], "the server never sees the request"
+    assert "WRQ x" in stage.said("command-refused", "read-only", "tftp")["detail"]
+
+
+# -- IRC DCC -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_dcc_file_reaches_whoever_takes_the_offer_up_once(stage: Stage) -> None:
+    content = secrets.token_bytes(200_000)
+    stage.wire.take()
+    with (
+        ChatServer(stage.lab.server),
+        ChatClient(stage.lab.client, stage.server, "alice") as alice,
+        ChatClient(stage.lab.server, OTHER, "bob", OTHER) as bob,
+        alice.listen() as listener,
+    ):
+        own = listener.getsockname()[1]
+        said = offer(CLIENTS[0], own, len(content))
+        for at in range(0, len(said), 7):
+            alice.say(said[at : at + 7])
+        where = offered(bob.hear())
+        assert where[0] == stage.public
+        (row,) = data(stage.gateway, "expectations")
+        assert (row["state"], row["from"], row["public"]) == ("open", "any", f"{where[0]}:{where[1]}")
+        send_file(listener, content)
+        assert fetch_file(stage.lab.server, where, len(content), OTHER) == content
+        assert_shut(stage, where)
+        seen = stage.outside()
+        up = b"".join(one.payload for one in seen if one.dst.port == PORT and one.src.ip == stage.public)
+        assert str(int(IPv4Address(stage.public))).encode() in up
+        assert str(int(IPv4Address(CLIENTS[0]))).encode() not in up
+        (carried,) = [
+            one for one in trace(seen).connections if (one.server.ip, one.server.port) == where and one.established
+        ]
+        assert carried.client.ip == OTHER and carried.down is not None and carried.down.end == len(content)
+
+
+def assert_shut(stage: Stage, where: tuple[str, int]) -> None:
+    """Nobody answers there."""
+    with stage.lab.server.socket() as probe, pytest.raises(OSError):
+        probe.settimeout(0.7)
+        probe.connect(where)
+
+
+def test_without_any_peer_an_offer_passes_and_opens_nothing(stage: Stage) -> None:
+    """Nor does a passive one, one of the server's side, or one in the middle of a line."""
+    with (
+        ChatServer(stage.lab.server),
+        ChatClient(stage.lab.clients[1], stage.server, "carol") as carol,
+        ChatClient(stage.lab.client, stage.server, "alice") as alice,
+        ChatClient(stage.lab.server, OTHER, "bob", OTHER) as bob,
+    ):
+        for who, said, reason in (
+            (carol, offer(CLIENTS[1], 5000, 1), "any-peer-off"),
+            (alice, offer(CLIENTS[0], 0, 1), "passive-offer"),
+            (alice, offer(CLIENTS[1], 5000, 1), "third-party-address"),
+            (alice, offer(CLIENTS[0], 22, 1), "port-not-allowed"),
+            (alice, offer(CLIENTS[0], 5000, 1).replace(b":\x01", b":look \x01"), "malformed-offer"),
+        ):
+            who.say(said)
+            heard = bob.hear()
+            assert heard.endswith(said), heard
+            assert stage.said("expectation-refused", reason, "irc")
+        bob.say(offer(CLIENTS[0], 5000, 1, "alice"))
+        assert alice.hear().endswith(offer(CLIENTS[0], 5000, 1, "alice"))
+        assert data(stage.gateway, "expectations") == []
+
+
+# -- third parties -----------------------------------------------------------------------------------------------------
+
+
+def test_the_worked_example_carries_a_connection(stage: Stage) -> None:
+    with (
+        stage.lab.server.socket() as service,
+        stage.lab.client.socket() as client,
+        stage.lab.client.socket() as waiting,
+    ):
+        for one in (service, client, waiting):
+            one.settimeout(10)
+        service.bind((stage.server, 7070))
+        service.listen()
+        waiting.bind((CLIENTS[0], 0))
+        waiting.listen()
+        client.connect((stage.server, 7070))
+        serving, _ = service.accept()
+        with serving:
+            serving.settimeout(10)
+            own = waiting.getsockname()[1]
+            client.sendall(f"CALL {CLIENTS[0]} {own}\r\n".encode())
+            word, ip, port = serving.recv(100).decode().split()
+            assert (word, ip) == ("CALL", stage.public)
+            serving.sendall(b"OK\r\n")
+            assert client.recv(100) == b"OK\r\n"
+            with stage.lab.server.socket() as back:
+                back.settimeout(10)
+                back.connect((ip, int(port)))
+                called, peer = waiting.accept()
+                assert peer[0] == stage.server
+                called.close()
+
+
+@pytest.mark.parametrize("word", ["raise", "overrun", "spin", "sleep"])
+def test_a_plug_in_that_fails_loses_its_own_session_alone(stage: Stage, word: str) -> None:
+    failed = 'algate_engine_events_total{reason="plugin-failed"}'
+    before = stage.gateway.ask("stats").get(failed, 0)
+    with (
+        Responder(stage.lab.server, 7071),
+        Line(stage.lab.client, stage.server, 7071) as good,
+        Line(stage.lab.client, stage.server, 7071) as bad,
+    ):
+        assert (good.ask(b"fine"), bad.ask(b"fine")) == (b"fine", b"fine")
+        with pytest.raises(ConnectionResetError):
+            bad.ask(word.encode())
+        assert good.ask(b"still") == b"still"
+    assert stage.gateway.ask("stats")[failed] == before + 1
+    told = until(lambda: [one for one in stage.events if one["event"] == "plugin-failed"][int(before) :])
+    assert [one["alg"] for one in told] == ["unruly"]
+    assert stage.gateway.ask("status")["state"] == "translating"
+
+
+class Responder:
+    """An echo over TCP that can be opened again and again."""
+
+    def __init__(self, host: Host, port: int) -> None:
+        self._listener = host.socket()
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._listener.bind(("0.0.0.0", port))
+        self._listener.listen()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        try:
+            while True:
+                connection, _ = self._listener.accept()
+                threading.Thread(target=self._repeat, args=(connection,), daemon=True).start()
+        except OSError:
+            return
+
+    @staticmethod
+    def _repeat(connection: socket.socket) -> None:
+        try:
+            while said := connection.recv(4096):
+                connection.sendall(said)
+        except OSError:
+            connection.close()
+
+    def __enter__(self) -> Responder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
