@@ -178,6 +178,21 @@ def test_resume_and_accept_name_the_port_that_each_side_knows() -> None:
     assert made.heard[Side.CLIENT].endswith(other)
 
 
+def test_no_telnet_is_seen_in_irc() -> None:
+    """0xff is a letter here: offsets in a line without it would be wrong in the line."""
+    made = stage(ports=[41000])
+    made.say(Side.CLIENT, offer())
+    for said in (
+        b"\xff\xf1:bob!b@h " + line(b"DCC RESUME file.txt 41000 77", b"a"),
+        b":b\xff!b@h PRIVMSG a :\xff\xff\r\n",
+    ):
+        made.say(Side.SERVER, said)
+        assert made.heard[Side.CLIENT].endswith(said)
+    said = offer(kind="SEND f\xffile").replace("\xff".encode(), b"\xff")
+    made.say(Side.CLIENT, said)
+    assert made.heard[Side.SERVER].endswith(said) and len(made.expectations) == 1
+
+
 def test_tls_begins_after_starttls() -> None:
     made = stage(hello=b"CAP LS\r\nSTARTTLS\r\n")
     made.say(Side.SERVER, b":irc.example 670 a :go on\r\n")

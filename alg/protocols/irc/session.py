@@ -106,7 +106,7 @@ class IrcConversation:
     def _server(self, line: Line, out: Script) -> bool:
         """Nothing of the server's opens anything. True: nothing more is read, TLS begins."""
         starts = self._asks_tls and _STARTTLS.match(line.text) is not None
-        if line.flaw is not None or not self._translated(line, True, out):
+        if not _readable(line) or not self._translated(line, True, out):
             out.let(len(line.raw))
         if starts:
             out.say(Bypass("starttls"))
@@ -116,9 +116,8 @@ class IrcConversation:
         """Judge a line of the client; True if its verdict waits for a public port."""
         if self._irc is None:
             self._irc = line.text.partition(b" ")[0].upper() in FIRST_WORDS
-        readable = line.flaw is None and line.origin is None
         self._asks_tls = self._asks_tls or line.text.upper() == b"STARTTLS"
-        if not readable or not dcc.is_dcc(line.text):
+        if not _readable(line) or not dcc.is_dcc(line.text):
             out.let(len(line.raw))
             return False
         offer = dcc.offer(line.text)
@@ -202,6 +201,11 @@ class IrcConversation:
         if outcome != "used":
             self._live.pop(tag, None)
         return [Event(f"expectation-{outcome}")]
+
+
+def _readable(line: Line) -> bool:
+    """IRC knows no Telnet: a line in which somebody might see some is not for us."""
+    return line.flaw is None and line.origin is None
 
 
 def _rewrite(line: Line, start: int, stop: int, new: bytes, out: Script) -> None:
