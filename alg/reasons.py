@@ -31,7 +31,7 @@ WORDS: Mapping[str, tuple[str, str]] = {
         "{line}: a client inside named another host (FXP), which the gateway does not translate",
         "",
     ),
-    "port-too-low": ("{line}: the port is below min_port ({min_port})", "[alg.ftp] min_port allows lower ones"),
+    "port-too-low": ("{line}: the port is below min_port ({min_port})", "[alg.{alg}] min_port allows lower ones"),
     "bad-syntax": ("{line}: it can't be read without doubt, so it names nothing", ""),
     "bad-number": ("{line}: a number in it is beyond its range, so it names nothing", ""),
     "port-zero": ("{line}: it names port 0", ""),
@@ -39,6 +39,17 @@ WORDS: Mapping[str, tuple[str, str]] = {
     "no-address": ("{line}: the reply names no address", ""),
     "no-port": ("{line}: no public port was free", "more [nat] addresses, a wider [nat] ports, or fewer sessions"),
     "expectation-limit": ("too many data connections are expected at once", ""),
+    "malformed-request": ("{line}: no well-formed request (RFC 1350, RFC 2347), so no answer is expected", ""),
+    "malformed-offer": ("{line}: DCC that is no offer in its one right form and place, so it opens nothing", ""),
+    "address-form": ("{line}: the address is not in the 32-bit decimal form, so nothing opens for it", ""),
+    "not-client-address": ("{line}: it offers an address that is not the client's own", ""),
+    "passive-offer": ("{line}: a passive offer (port 0): the other side will listen, nothing opens here", ""),
+    "not-irc": ("{line}: the session did not begin as IRC does, so nothing opens for it", ""),
+    "line-would-overflow": ("{line}: with the public address it would be too long for IRC", ""),
+    "any-peer-off": (
+        "{line}: who will take the offer up is not known, and the policy opens nothing to anybody",
+        "[alg.{alg}] any_peer = true opens each offer to anybody, once",
+    ),
     "expectation-anybody": ("a plug-in expected a connection from anybody, which nobody allowed", ""),
     "after-quit": ("{line}: it came after QUIT", ""),
     "http-request": ("the session began with an HTTP request (NAT slipstreaming): it gets no data connection", ""),
@@ -48,7 +59,7 @@ WORDS: Mapping[str, tuple[str, str]] = {
         "{line}: [alg.ftp] deny or allow refuses it",
         "change deny or allow, or add a rule for this client",
     ),
-    "read-only": ("{line}: [alg.ftp] read_only refuses it", ""),
+    "read-only": ("{line}: [alg.{alg}] read_only refuses it", ""),
     "anonymous-only": ("{line}: [alg.ftp] anonymous_only refuses this user", ""),
     "tls-refused": ('{line}: [alg.ftp] tls = "refuse" answered in the server\'s name', ""),
     "command-rate": ("{line}: more commands than [alg.ftp] commands_per_second", ""),
@@ -78,8 +89,13 @@ def sentence(row: EventRow, policy: Mapping[str, Any]) -> tuple[str, str]:
         "line": ascii(row.detail) if row.detail else row.event,
         "reason": row.reason,
         "verb": row.detail.split(" ", 1)[0],
+        "alg": row.alg or "ftp",
         "address": address,
         "min_port": policy.get("min_port", "?"),
         "max_line": policy.get("max_line", "?"),
     }
-    return re.sub(r"\{(\w+)\}", lambda match: str(values[match[1]]), text), fix
+
+    def filled(words: str) -> str:
+        return re.sub(r"\{(\w+)\}", lambda match: str(values[match[1]]), words)
+
+    return filled(text), filled(fix)

@@ -249,8 +249,8 @@ def test_without_any_peer_an_offer_passes_and_opens_nothing(stage: Stage) -> Non
         for who, said, reason in (
             (carol, offer(CLIENTS[1], 5000, 1), "any-peer-off"),
             (alice, offer(CLIENTS[0], 0, 1), "passive-offer"),
-            (alice, offer(CLIENTS[1], 5000, 1), "third-party-address"),
-            (alice, offer(CLIENTS[0], 22, 1), "port-not-allowed"),
+            (alice, offer(CLIENTS[1], 5000, 1), "not-client-address"),
+            (alice, offer(CLIENTS[0], 22, 1), "port-too-low"),
             (alice, offer(CLIENTS[0], 5000, 1).replace(b":\x01", b":look \x01"), "malformed-offer"),
         ):
             who.say(said)

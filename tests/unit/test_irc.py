@@ -6,6 +6,8 @@ import pytest
 
 from algate.alg.protocols.base import Direction, EndPoint, Event, Expect, Pass, Replace, Reserve, Side, Withdraw
 from algate.alg.protocols.irc import PLUGIN, IrcPolicy, dcc
+from algate.alg.reasons import WORDS, sentence
+from algate.alg.rows import EventRow
 from algate.alg.testing import Stage, at, control
 
 ME, PUBLIC = 167772165, 3405803777  # 10.0.0.5, 203.0.113.1
@@ -62,13 +64,13 @@ def test_without_any_peer_nothing_opens_and_the_event_says_so() -> None:
         (offer("fe80::1"), "address-form"),
         (offer(1 << 32), "address-form"),
         (offer(f"0{ME}"), "address-form"),
-        (offer(ME + 1), "third-party-address"),
-        (offer(PUBLIC), "third-party-address"),
-        (offer(port=1023), "port-not-allowed"),
-        (offer(port=65536), "port-not-allowed"),
+        (offer(ME + 1), "not-client-address"),
+        (offer(PUBLIC), "not-client-address"),
+        (offer(port=1023), "port-too-low"),
+        (offer(port=65536), "bad-number"),
         (offer(port="05000"), "malformed-offer"),
         (offer(port="-1"), "malformed-offer"),
-        (offer(kind="SEND"), "third-party-address"),  # the address read as a file name
+        (offer(kind="SEND"), "not-client-address"),  # the address read as a file name
         (offer(kind="send file"), "malformed-offer"),
         (offer(kind="CHAT other"), "malformed-offer"),
         (offer(rest=" 12 34 56"), "malformed-offer"),
@@ -153,7 +155,7 @@ def test_a_newer_offer_takes_the_place_of_the_oldest() -> None:
 def test_no_port_free() -> None:
     made = stage(ports=[])
     made.say(Side.CLIENT, offer())
-    assert made.heard[Side.SERVER] == HELLO + offer() and made.reasons("expectation-refused") == ["no-port-free"]
+    assert made.heard[Side.SERVER] == HELLO + offer() and made.reasons("expectation-refused") == ["no-port"]
 
 
 def test_a_line_that_would_grow_too_long_for_irc_opens_nothing() -> None:
@@ -205,3 +207,16 @@ def test_a_client_outside_names_no_address_of_ours() -> None:
     made = Stage(PLUGIN, ON, control(Side.SERVER, "10.0.0.5:6667", "203.0.113.1:6667", "198.51.100.9:4000"))
     made.say(Side.CLIENT, HELLO + offer())
     assert made.bypassed and made.heard[Side.SERVER] == HELLO + offer()
+
+
+def test_every_reason_has_words_for_the_operator() -> None:
+    for reason in (
+        "passive-offer", "not-irc", "address-form", "not-client-address", "bad-number", "port-too-low", "any-peer-off",
+        "malformed-offer", "no-port", "line-would-overflow",
+    ):  # fmt: skip
+        assert reason in WORDS, reason
+
+
+def test_the_operator_reads_which_key_opens_an_offer() -> None:
+    row = EventRow(0.0, "expectation-refused", "1", "irc", "PRIVMSG bob", "any-peer-off")
+    assert sentence(row, {})[1].startswith("[alg.irc] any_peer = true")

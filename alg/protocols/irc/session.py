@@ -144,9 +144,11 @@ class IrcConversation:
         if offer.ip is None:
             return "address-form"
         if offer.ip != self._control.inside.ip:
-            return "third-party-address"
-        if offer.port > 65535 or offer.port < self._policy.min_port:
-            return "port-not-allowed"
+            return "not-client-address"
+        if offer.port > 65535:
+            return "bad-number"
+        if offer.port < self._policy.min_port:
+            return "port-too-low"
         return "" if self._policy.any_peer else "any-peer-off"
 
     def _refuse(self, line: Line, reason: str, out: Script) -> None:
@@ -170,12 +172,12 @@ class IrcConversation:
     def _grant(self, asked: Asked, public: EndPoint | None, out: Script) -> None:
         tag, line, offer = asked.tag, asked.line, asked.offer
         if public is None:
-            self._refuse(line, "no-port-free", out)
+            self._refuse(line, "no-port", out)
             return
         new = b"%d %d" % (int(public.ip), public.port)
         if len(line.raw) + len(new) - (offer.stop - offer.start) > dcc.LINE_MAX:
-            out.say(Withdraw(tag, "line-too-long"))  # a server would cut its end off
-            self._refuse(line, "line-too-long", out)
+            out.say(Withdraw(tag, "line-would-overflow"))  # a server would cut its end off
+            self._refuse(line, "line-would-overflow", out)
             return
         self._live[tag] = Live(offer.port, public.port)
         fields = (("state", "open"), ("from", "any"), ("to", f"{self._control.inside.ip}:{offer.port}"))
