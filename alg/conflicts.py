@@ -5,15 +5,16 @@ The law of this file: pure checks of a whole Config, each giving problems with t
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING
 
+from algate.alg.model import Address
 from algate.alg.policy import FtpPolicy
 from algate.alg.schema import Problem, nearest
-from algate.alg.values import shown
+from algate.alg.values import PortRange, shown
 
 if TYPE_CHECKING:
-    from algate.alg.config import Config
+    from algate.alg.config import Config, Forward
 
 
 def conflicts(config: Config, plugins: Collection[str]) -> list[Problem]:
@@ -86,7 +87,40 @@ def forward_conflicts(config: Config, plugins: Collection[str]) -> list[Problem]
             if one.proto == other.proto and one.wan_port.overlaps(other.wan_port):
                 reason = f"{one.proto} {one.wan_port} overlaps {other.wan_port} of forward[{other.number}]"
                 found.append(Problem(f"{path}.wan_port", reason))
+        found += [Problem(*told) for told in _passive_conflicts(config, position)]
         if one.wan_port.first <= config.nat.ports.first and one.wan_port.last >= config.nat.ports.last:
             reason = f"leaves no {one.proto} port of nat.ports ({config.nat.ports}) free"
             found.append(Problem(f"{path}.wan_port", reason))
+    return found
+
+
+def passive_ranges(config: Config, forwards: Iterable[Forward]) -> list[tuple[Address, PortRange]]:
+    """The servers behind forwards and the public ports that FTPS data to them may need, each once."""
+    found: dict[tuple[Address, PortRange], None] = {}
+    for one in forwards:
+        policy = config.alg.protocols.get(one.alg)
+        if isinstance(policy, FtpPolicy) and policy.enabled and one.proto == "tcp":
+            found |= dict.fromkeys((one.to.ip, ports) for ports in sorted(policy.passive_ranges(one.to.ip)))
+    return list(found)
+
+
+def _passive_conflicts(config: Config, position: int) -> list[tuple[str, str]]:
+    """A public port leads to one place: not to two servers, nor to a forward and to FTPS data."""
+    one = config.forwards[position]
+    earlier = passive_ranges(config, config.forwards[:position])
+    found = []
+    mine = passive_ranges(config, [one])
+    for place, (ip, ports) in enumerate(mine):
+        path = f"alg.{one.alg}.tls_passive_ports"
+        others = [known for known in (*earlier, *mine[:place]) if known != (ip, ports) and ports.overlaps(known[1])]
+        for other, range_ in others:
+            reason = f"{ports} for {ip} overlaps {range_} for {other}: give each server one range of its own by a rule"
+            found.append((path, reason))
+        if ports.first <= config.nat.ports.first and ports.last >= config.nat.ports.last:
+            found.append((path, f"{ports} leaves no tcp port of nat.ports ({config.nat.ports}) free"))
+        for forward in config.forwards:
+            if forward.proto == "tcp" and ports.overlaps(forward.wan_port):
+                found.append(
+                    (path, f"{ports} for {ip} overlaps wan_port {forward.wan_port} of forward[{forward.number}]")
+                )
     return found

@@ -120,7 +120,8 @@ class Expectation(NamedTuple):
     """A row of `expectations`, key and value. `from_ip` empty: anybody. `expires` on the clock of `now`, seconds.
 
     Direction IN: `to` is the reserved public end point and `inside` where the connection goes, from the reservation
-    whose first port is `reserved`. Direction OUT: `to` is outside, `inside` and `reserved` are None.
+    whose first port is `reserved`. Direction OUT: `to` is outside, `inside` and `reserved` are None. `ports`, if not 0:
+    so many adjacent ones from `to` on are meant. `from_port` 0: any.
     """
 
     id: int
@@ -136,6 +137,8 @@ class Expectation(NamedTuple):
     state: int
     persistent: bool
     expires: float
+    from_port: int = 0
+    ports: int = 0
 
 
 class PutExpectation(NamedTuple):
@@ -151,21 +154,23 @@ class OpenExpectation(NamedTuple):
 
 
 class DeleteExpectation(NamedTuple):
-    """Remove the row. `outcome`: used, expired, withdrawn or replaced."""
+    """Remove the row. `outcome`: used, expired, withdrawn or replaced. `heir`: whose row it becomes instead."""
 
     expectation: Expectation
     outcome: str
     reason: str = ""
+    heir: Expectation | None = None
 
 
 class ReleasePort(NamedTuple):
-    """Give a reservation back if it is still the owner's. `used`: a data session stands on it now."""
+    """Give a reservation back if it is still the owner's. `used`: a data session stands on it. `shared`: one share."""
 
     proto: int
     public: EndPoint
     inside: EndPoint
     ports: int
     used: bool
+    shared: bool = False
 
 
 class PutAdjust(NamedTuple):
@@ -251,7 +256,10 @@ class View(NamedTuple):
 
 
 class BypassSession(NamedTuple):
-    """Nothing is looked at any more. The adjust record with ADJUST_BYPASS was written; `shifted`: it must stay."""
+    """Nothing is looked at any more. The adjust record with ADJUST_BYPASS was written; `shifted`: it must stay.
+
+    It stays also for a session with expectations, which the kernel and a later helper know by it.
+    """
 
     session: int
     key: SessionKey

@@ -40,6 +40,7 @@ class Ending:
             effects.append(DropDecisions(number, ranges))
         _drop_held(session, effects)
         shifted = any(flow.corrections.base or flow.corrections.items for flow in session.flows)
+        shifted = shifted or bool(session.book.expectations)
         effects.append(BypassSession(number, session.info.key, shifted))
 
     def reset(self, session: Session, effects: list[Effect]) -> None:

@@ -24,6 +24,7 @@ from .effects import (
     Admitted,
     Announce,
     Effect,
+    Expectation,
     Inject,
     Segment,
     SessionInfo,
@@ -57,6 +58,7 @@ from .stream import AHEAD_MAX
 
 NEVER = float("inf")
 GONE_MAX = 4096
+ADOPTED = -1  # tag of what no conversation asked for
 JUDGE_ROUNDS = 4
 BEHIND_MAX = 1 << 20  # bytes before the next expected one in which a segment is a repetition, not rubbish
 
@@ -202,9 +204,24 @@ class Engine:
             return effects
         if data is not None:
             effects.append(Admitted(session.info.session, session.control, whose[1], data))
+        known = session.book.expectations[whose[1]]
         self._expectations.used(session.book, whose[1], effects)
+        if known.ports:
+            ends = f"{known.to}-{known.to.port + known.ports - 1}"
+            effects.append(Announce(session.info.session, session.control, Event("expectation-used", ends)))
         self._judgement.outcome(session, whose[1], "used", now, effects)
         return self._conclude(session, now, effects)
+
+    def adopt(self, known: Expectation) -> bool:
+        """A range of ports that an earlier helper opened for a session that was restored. False: no such session."""
+        session = self._sessions.get(known.session)
+        if session is not None:
+            self._expectations.adopt(session.book, ADOPTED, known)
+        return session is not None
+
+    def ranged(self) -> set[int]:
+        """Sessions for which a range of ports is open."""
+        return self._expectations.ranged()
 
     def ended(self, number: int, now: float) -> list[Effect]:
         """The kernel's session is gone: withdraw everything and forget it."""

@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 _DECISION_KEY = struct.Struct("=QIHBx")
 _DECISION = struct.Struct("=QIHBx")
 _EXPECTATION_KEY = struct.Struct("=4s4s2sBB")
-_EXPECTATION = struct.Struct("=QQ16sQ4s2sBBII")
+_EXPECTATION = struct.Struct("=QQ16sQ4s2sBBII2sHH2x")
 _TRACK = struct.Struct("=QII II II II II II HH BB B x II".replace(" ", ""))
 PIECE = abi.REPLACEMENT_MAX
 NO_IP = bytes(4)
@@ -99,7 +99,8 @@ class Executor:
 
     def _expectation(self, one: fx.Expectation, state: int) -> tuple[bytes, bytes]:
         inbound = one.direction == fx.IN
-        to = one.to.ip.packed, one.to.port.to_bytes(2, "big")
+        ranged = one.ports > 0
+        to = one.to.ip.packed, (0 if ranged and not inbound else one.to.port).to_bytes(2, "big")
         key = _EXPECTATION_KEY.pack(one.from_ip or NO_IP, *to, one.proto, one.direction)
         # Outbound: port 0 of the control session's public address, which the data connection must have too.
         public = one.to.ip if inbound else self.publics.get(one.session)
@@ -110,7 +111,8 @@ class Executor:
         flags = abi.ExpectationFlag.PERSISTENT if one.persistent else 0
         value = _EXPECTATION.pack(
             one.id, one.session, pack_key(one.control_key), state, inside_ip, inside_port.to_bytes(2, "big"),
-            one.alg, int(flags), row, expires,
+            one.alg, int(flags), row, expires, one.from_port.to_bytes(2, "big"),
+            one.to.port if ranged else 0, one.to.port + one.ports - 1 if ranged else 0,
         )  # fmt: skip
         return key, value
 
@@ -125,15 +127,18 @@ class Executor:
             syscall.update(self._gateway.expectations.fd, key, value, Update.EXISTING)
 
     def _delete_expectation(self, effect: fx.DeleteExpectation) -> None:
-        key, value = self._expectation(effect.expectation, 0)
         fd = self._gateway.expectations.fd
-        stands = syscall.lookup(fd, key, _EXPECTATION.size)
+        key, value = self._expectation(effect.expectation, 0)
+        if effect.heir is not None:
+            syscall.update(fd, *self._expectation(effect.heir, effect.heir.state))
+        stands = None if effect.heir is not None else syscall.lookup(fd, key, _EXPECTATION.size)
         if stands is not None and stands[:8] == value[:8]:  # another session's newer one may stand in its place
             syscall.delete(fd, key)
         self.outcomes[effect.outcome] += 1
 
     def _release_port(self, effect: fx.ReleasePort) -> None:
-        self._ports.release(effect.proto, effect.public, effect.inside, effect.ports)
+        give_back = self._ports.unshare if effect.shared else self._ports.release
+        give_back(effect.proto, effect.public, effect.inside, effect.ports)
 
     # -- bytes acknowledged in a receiver's name -----------------------------------------------------------------------
 

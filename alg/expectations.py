@@ -39,6 +39,10 @@ class PortBroker(Protocol):
         """Hold `count` adjacent public ports for `inside`, the first even if `even`; None if there are none."""
         ...
 
+    def share(self, proto: int, public_ip: Address, inside: EndPoint, count: int) -> EndPoint | None:
+        """One more share of the block of public ports with the numbers of `inside`; None if all belong to others."""
+        ...
+
 
 def _public(info: SessionInfo) -> EndPoint | None:
     """The public end point of a control session's own mapping, None if it isn't translated."""
@@ -56,6 +60,7 @@ class Reservation(NamedTuple):
     public: EndPoint
     inside: EndPoint
     ports: int
+    shared: bool = False
 
 
 class Book:
@@ -77,6 +82,7 @@ class Expectations:
         self._total = total
         self._live: dict[int, tuple[int, int]] = {}  # id -> session, tag
         self._expiry: list[tuple[float, int]] = []
+        self._ranges: dict[tuple[bytes, EndPoint, int, int], list[Expectation]] = {}  # one row each, the last one's
         self._next_id = 0
         self._held: dict[int, list[tuple[float, Inject]]] = {}
         self._held_count = 0
@@ -96,10 +102,13 @@ class Expectations:
         if action.tag not in book.reservations and len(book.reservations) >= self._per_session:
             return None
         public_ip = ip_address(info.public_ip) if any(info.public_ip) else ip_address(info.key.inside_ip)
-        public = self._ports.reserve(proto, public_ip, action.inside, action.count, action.even)
+        if action.shared:
+            public = self._ports.share(proto, public_ip, action.inside, action.count)
+        else:
+            public = self._ports.reserve(proto, public_ip, action.inside, action.count, action.even)
         self.withdraw(book, action.tag, "replaced", "", effects)
         if public is not None:
-            book.reservations[action.tag] = Reservation(proto, public, action.inside, action.count)
+            book.reservations[action.tag] = Reservation(proto, public, action.inside, action.count, action.shared)
         return public
 
     def expect(self, book: Book, info: SessionInfo, action: Expect, now: float, effects: list[Effect]) -> None:
@@ -110,8 +119,7 @@ class Expectations:
         made = self._make(book.reservations.get(action.tag), info, action, now)
         if old is not None:
             self._end(book, action.tag, "replaced", "", effects)
-        book.expectations[action.tag] = made
-        self._live[made.id] = (info.session, action.tag)
+        self._enter(book, action.tag, made)
         heapq.heappush(self._expiry, (made.expires, made.id))
         if len(self._expiry) > 2 * len(self._live) + 1024:
             self._expiry = [entry for entry in self._expiry if entry[1] in self._live]
@@ -119,6 +127,20 @@ class Expectations:
         if action.acts_after is not None and action.peer is not None and not action.open:
             self._acts_after[made.id] = action.acts_after
         effects.append(PutExpectation(made))
+
+    def adopt(self, book: Book, tag: int, known: Expectation) -> None:
+        """Take over a range that an earlier helper opened; its row is in the kernel."""
+        self._enter(book, tag, known)
+
+    def _enter(self, book: Book, tag: int, made: Expectation) -> None:
+        book.expectations[tag] = made
+        self._live[made.id] = (made.session, tag)
+        if made.ports:
+            self._ranges.setdefault(_row(made), []).append(made)
+
+    def ranged(self) -> set[int]:
+        """The sessions that have a range of ports open."""
+        return {one.session for sharers in self._ranges.values() for one in sharers}
 
     def _make(self, held: Reservation | None, info: SessionInfo, action: Expect, now: float) -> Expectation:
         to, inside, reserved = action.to, None, None
@@ -131,8 +153,12 @@ class Expectations:
                 inside = EndPoint(ip_address(info.key.inside_ip), info.key.inside_port)
             else:
                 raise RefusedError("expectation-without-port")
+            if action.ports and not (held is not None and held.shared and action.ports == held.ports):
+                raise RefusedError("expectation-range")
         if to is None:
             raise RefusedError("expectation-without-target")
+        if action.ports and (action.once or not action.open):
+            raise RefusedError("expectation-range")
         self._next_id = max(self._next_id + 1, int(now * 1_000_000_000))
         return Expectation(
             id=self._next_id,
@@ -148,6 +174,8 @@ class Expectations:
             state=EXPECT_OPEN if action.open else EXPECT_PENDING,
             persistent=not action.once,
             expires=now + action.lifetime,
+            from_port=action.from_port or 0,
+            ports=action.ports,
         )
 
     @staticmethod
@@ -236,9 +264,22 @@ class Expectations:
         del self._live[found.id]
         self._acts_after.pop(found.id, None)
         self._unhold(found.id)
-        effects.append(DeleteExpectation(found, outcome, reason))
+        effects.append(DeleteExpectation(found, outcome, reason, self._heir(found)))
+
+    def _heir(self, gone: Expectation) -> Expectation | None:
+        """Sessions of one peer share the row of a range: who takes it over."""
+        sharers = self._ranges.get(_row(gone), []) if gone.ports else []
+        if gone in sharers:
+            sharers.remove(gone)
+        if not sharers:
+            self._ranges.pop(_row(gone), None)
+        return sharers[-1] if sharers else None
 
     def _release(self, book: Book, tag: int, effects: list[Effect], used: bool) -> None:
         found = book.reservations.pop(tag, None)
         if found is not None:
-            effects.append(ReleasePort(found.proto, found.public, found.inside, found.ports, used))
+            effects.append(ReleasePort(found.proto, found.public, found.inside, found.ports, used, found.shared))
+
+
+def _row(one: Expectation) -> tuple[bytes, EndPoint, int, int]:
+    return one.from_ip, one.to, one.proto, one.direction

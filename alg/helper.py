@@ -36,6 +36,7 @@ from algate.bpf.loader import Gateway
 
 log = logging.getLogger(__name__)
 WITHOUT_ROOM = 64  # ICMP errors kept back while sessions without an answer are looked for
+OVER = (abi.SessionState.DEAD, abi.SessionState.CLOSING, abi.SessionState.TIME_WAIT, abi.SessionState.RESET)
 PAGES = 1024  # of 4 KiB a CPU: room for 60 of the largest samples, or thousands of command lines
 
 
@@ -221,6 +222,14 @@ class Helper:
             self.executor.carry_out(self.engine.restore(info, stored.get(value.id, {}), now()))
             taken += 1
         return taken
+
+    def close_ranges(self) -> None:
+        """End the ranges of ports of control connections that are over, before the kernel forgets those."""
+        for number in self.engine.ranged():
+            key = self.executor.keys.get(number)
+            value = self._gateway.sessions.get(abi.SessionKey.unpack(key)) if key else None
+            if value is None or value.id != number or value.state & 0xFF in OVER:
+                self.executor.carry_out(self.engine.ended(number, now()))
 
     def forget(self, live: Mapping[int, bytes]) -> None:
         """Tell the engine of control sessions that the kernel has no more. `live`: id -> key, as the sweep saw them."""

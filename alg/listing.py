@@ -136,10 +136,11 @@ def expectation_rows(gateway: Gateway, names: Mapping[int, str]) -> Iterator[Exp
     for key, value in gateway.expectations.items():
         inbound = key.dir == abi.Direction.IN
         left = ((value.expires - now) % WRAP) * TICK
+        first, more = abi.be16(value.first), f"-{value.last}" if value.last > value.first else ""
         yield ExpectationRow(
             format_id(value.id), EXPECT_NAMES.get(value.state & 0xFF, "?"), PROTO_NAMES.get(key.proto, "?"),
             _ip(key.from_) if key.from_ else "any",
-            _end(key.to, key.to_port) if inbound else None,
-            _end(value.inside_ip, value.inside_port) if inbound else _end(key.to, key.to_port),
+            _end(key.to, key.to_port) + more if inbound else None,
+            (_end(value.inside_ip, value.inside_port) if inbound else _end(key.to, key.to_port or first)) + more,
             left if left < WRAP // 2 * TICK else 0.0, format_id(value.control_id), names.get(value.alg),
         )  # fmt: skip

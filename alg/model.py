@@ -126,6 +126,9 @@ class Direction(IntEnum):
 class Reserve:
     """Hold a public port (or `count` adjacent ones, the first even if `even`) for connections to `inside`.
 
+    `shared`: the public ports are those of `inside` and what follows it, or there is no reservation; all sessions that
+    ask for the same block have it together. One Expect with as many `ports` speaks of it.
+
     The engine answers at once by `Conversation.reserved(tag, first public end point or None, now)`.
     """
 
@@ -134,6 +137,7 @@ class Reserve:
     count: int = 1
     even: bool = False
     proto: str = "tcp"
+    shared: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +149,9 @@ class Expect:
     control session's own mapping, sent on to Control.inside, of the same `proto` as the control session.
     `direction` OUT: from inside host `peer` to outside `to`. `peer` None: anybody, refused unless the operator's policy
     for the session says `any_peer = true`.
-    `lifetime` in seconds. Made pending unless `open`.
+    `lifetime` in seconds. Made pending unless `open`. `from_port`: the connection's source port, None: any. `ports`, if
+    not 0: so many adjacent ones from the one named on, of a shared block or for OUT; such an expectation is `open` from
+    the start, not `once`, goes on after a Bypass, and ends with the control connection.
 
     `acts_after`: some peers connect first and only then say yes. A connection by the very `peer`, held while this is
     pending, counts as that peer's agreement after so many seconds without a word; None: never.
@@ -160,6 +166,8 @@ class Expect:
     open: bool = False
     once: bool = True
     acts_after: float | None = None
+    from_port: int | None = None
+    ports: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,7 +80,8 @@ class Policy:
 class FtpPolicy(Policy):
     """[alg.ftp]. `tls`: what AUTH gets; `tls_passive_ports`: the gate for FTPS data, None: shut.
 
-    `low_ports` may be named although below `min_port`. `strict_lines`: only CR LF ends a line that opens anything.
+    `low_ports` may be named although below `min_port`. `strict_source_port`: active data comes from the port below the
+    server's control port (RFC 959 section 5.2) or not at all. `strict_lines`: a line without CR LF opens nothing.
     """
 
     enabled: bool = option(True, boolean)
@@ -95,10 +96,19 @@ class FtpPolicy(Policy):
     read_only: bool = option(False, boolean)
     anonymous_only: bool = option(False, boolean)
     low_ports: tuple[int, ...] = option((), list_of(integer(1, 65535), 1024))
+    strict_source_port: bool = option(False, boolean)
     strict_lines: bool = option(False, boolean)
     lprt: str = option("pass", one_of("pass", "refuse"))
     max_line: int = option(4096, integer(64, 65536))
     commands_per_second: float = option(0.0, seconds(0, 1_000_000))
+
+    def passive_ranges(self, server: Address) -> set[PortRange]:
+        """Every `tls_passive_ports` that some client of a server may meet."""
+        found = {self.tls_passive_ports}
+        for rule in self.rules:
+            if rule.server is None or server in rule.server:
+                found.add(dict(rule.changes).get("tls_passive_ports"))
+        return {ports for ports in found if ports is not None}
 
 
 BUILT_IN: Mapping[str, type[Policy]] = MappingProxyType({"ftp": FtpPolicy})

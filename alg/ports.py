@@ -6,10 +6,12 @@ The law of this file: which public address, which ports; whether they are free i
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Address
 
+from algate.alg.blocks import Block, Blocks
 from algate.alg.model import Address, EndPoint
+from algate.alg.values import PortRange
 from algate.bpf import abi
 from algate.bpf.control import Control, owner, port_row
 
@@ -23,6 +25,7 @@ class KernelPorts:
         self._control = control
         self.addresses = list(addresses)
         self.first, self.last = first, last
+        self.blocks = Blocks(control)
 
     def place(self, public: Address) -> int | None:
         """Position of a public address in struct config."""
@@ -68,3 +71,27 @@ class KernelPorts:
         for step in range(count):
             who = owner(IPv4Address(int(inside.ip)), inside.port + step, abi.PortKind.RESERVED)
             self._control.release(port_row(place, proto, public.port + step), who)
+
+    def configure(self, proto: int, ranges: Iterable[tuple[Address, PortRange]]) -> None:
+        """Hold the blocks that the configuration names, on every public address."""
+        wanted = [
+            Block(place, proto, IPv4Address(int(ip)), ports.first, len(ports))
+            for ip, ports in ranges
+            for place in range(len(self.addresses))
+        ]
+        self.blocks.configure(wanted)
+
+    def share(self, proto: int, public_ip: Address, inside: EndPoint, count: int) -> EndPoint | None:
+        """A share of the block with the numbers of `inside`; None if every port of it is somebody else's."""
+        block = self._shared(proto, public_ip, inside, count)
+        return EndPoint(public_ip, inside.port) if block is not None and self.blocks.take(block) else None
+
+    def unshare(self, proto: int, public: EndPoint, inside: EndPoint, count: int) -> None:
+        """Give a share back."""
+        block = self._shared(proto, public.ip, inside, count)
+        if block is not None:
+            self.blocks.give_back(block)
+
+    def _shared(self, proto: int, public_ip: Address, inside: EndPoint, count: int) -> Block | None:
+        place = self.place(public_ip)
+        return None if place is None else Block(place, proto, IPv4Address(int(inside.ip)), inside.port, count)

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from algate.alg import config as configuration
-from algate.alg import control, datapath, namespace, policy, registry, settings, verbs
+from algate.alg import conflicts, control, datapath, namespace, policy, registry, settings, verbs
 from algate.alg.claim import Claim
 from algate.alg.config import Config
 from algate.alg.datapath import Datapath
@@ -34,6 +34,7 @@ from algate.alg.metrics import Metrics, Sources
 from algate.alg.netlink import Device
 from algate.alg.notify import notify
 from algate.alg.ports import KernelPorts
+from algate.alg.settings import PROTO
 from algate.alg.state import State
 from algate.bpf import abi, pins
 from algate.bpf.control import Control
@@ -206,6 +207,7 @@ class Service:
         )
         self._metrics.listen(self.config.metrics.listen)
         self._apply()
+        self._ports.blocks.inherit(gateway)
         gateway.install_stages()
         self._datapath.attach_tap(helper.tap.index, gateway.fds)
         pages = int(os.environ.get("ALGATE_RING_PAGES", PAGES))  # tests make it tiny
@@ -239,7 +241,13 @@ class Service:
         settings.write_services(gateway, self.config, self.plugins)
         self.forwards.sync(self.config.forwards, len(self.addresses))
         self._ports.addresses = list(self.addresses)
+        self.hold_passive_ports()
         self.helper.gateway_address = next((one.ip for lan in self.lans for one in lan.addresses), None)
+
+    def hold_passive_ports(self) -> None:
+        """The public ports that FTPS data to servers behind the forwards in force may need."""
+        ranges = conflicts.passive_ranges(self.config, self.forwards.all())
+        self._ports.configure(PROTO["tcp"], ranges)
 
     def _tails_soon(self) -> None:
         """Look for the heads of held fragments in a moment, and again while any are held."""
@@ -344,6 +352,9 @@ class Service:
         if moved:
             ended = namespace.end_sessions_of_others(self.gateway, self.control, addresses)
             log.warning("the WAN address is %s now: %d sessions of others ended", addresses[0], ended)
+        self._ports.blocks.retry()
+        if self.helper is not None:
+            self.helper.close_ranges()
         self._say_state("translating")
 
     def _say_state(self, state: str) -> None:

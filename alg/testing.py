@@ -214,6 +214,10 @@ class Stage:
             self.heard[side] += verdict.answer
 
     def _reserve(self, action: Reserve) -> EndPoint | None:
+        if action.shared:
+            public = EndPoint(self.control.public.ip, action.inside.port)
+            self.reserved[action.tag] = (action, public)
+            return public if self.ports is None or self.ports else None
         taken = {public.port for _, public in self.reserved.values()}
         if self.ports is None:
             port: int | None = next(port for port in range(action.inside.port, 65536) if port not in taken)

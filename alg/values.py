@@ -17,6 +17,7 @@ from algate.alg.model import EndPoint
 T = TypeVar("T")
 Reader = Callable[[object], T]
 
+PASSIVE_MAX = 1024  # ports: each is held as long as the configuration names it
 SECONDS_MAX = 2_000_000.0  # about 23 days: a tick counter of 32 bits is compared modulo, abi.h
 
 
@@ -190,8 +191,13 @@ def port_range(low: int = 1) -> Reader[PortRange]:
 
 
 def optional_port_range(value: object) -> PortRange | None:
-    """A range of ports from 1024 up; "" is none."""
-    return None if value == "" else port_range(1024)(value)
+    """A range of at most PASSIVE_MAX ports from 1024 up; "" is none."""
+    if value == "":
+        return None
+    ports = port_range(1024)(value)
+    if len(ports) > PASSIVE_MAX:
+        raise RefusedError(f"{len(ports)} ports are more than {PASSIVE_MAX}")
+    return ports
 
 
 def service(value: object) -> Service:

@@ -83,6 +83,7 @@ async def forward_add(service: Service, args: dict[str, Any]) -> dict[str, Any]:
     known = dataclasses.replace(service.config, forwards=tuple(service.forwards.all()))
     made = configuration.with_forward(known, table, service.plugins).forwards[-1]
     service.forwards.add(made)
+    service.hold_passive_ports()
     row = next(one for one in service.forwards.rows() if (one.proto, one.to) == (made.proto, str(made.to)))
     return row.as_dict()
 
@@ -96,6 +97,7 @@ async def forward_del(service: Service, args: dict[str, Any]) -> dict[str, Any]:
         raise AlgateError(f"wan_port: {error}", 2) from None
     if not service.forwards.delete(proto, ports):
         raise AlgateError(f"no forward of {proto} port {ports}: see `algate forward list`")
+    service.hold_passive_ports()
     return {"proto": proto, "wan_port": str(ports)}
 
 

@@ -193,6 +193,7 @@ class ControlOp(enum.IntEnum):
     REFRESH = 5
     BYPASS = 6
     AGE_PORTS = 7
+    CLAIM = 8
 
 class SessionKey(Layout):
     inside_ip: int
@@ -244,7 +245,7 @@ class PortSlot(Layout):
     stamp: int
     last_host: int
     forward_id: int
-    pad: int
+    block: int
     def __init__(
         self,
         *,
@@ -253,7 +254,7 @@ class PortSlot(Layout):
         stamp: int = ...,
         last_host: int = ...,
         forward_id: int = ...,
-        pad: int = ...,
+        block: int = ...,
     ) -> None: ...
 
 class MappingKey(Layout):
@@ -353,6 +354,10 @@ class Expectation(Layout):
     flags: int
     port_index: int
     expires: int
+    from_port: int
+    first: int
+    last: int
+    pad: int
     def __init__(
         self,
         *,
@@ -366,6 +371,10 @@ class Expectation(Layout):
         flags: int = ...,
         port_index: int = ...,
         expires: int = ...,
+        from_port: int = ...,
+        first: int = ...,
+        last: int = ...,
+        pad: int = ...,
     ) -> None: ...
 
 class Correction(Layout):

@@ -66,9 +66,13 @@ class Control:
         """Give back what hold-down and idle claims kept among AGED_ROWS rows from `row` on. How many."""
         return self._call(abi.ControlOp.AGE_PORTS, 0, row, 0, b"")[0]
 
-    def release(self, row: int, who: int) -> bool:
-        """Give a reserved or forwarded row of `ports` back. False: it isn't this owner's (any more)."""
-        return bool(self._call(abi.ControlOp.RELEASE, 0, row, who, b"")[0])
+    def claim(self, row: int, who: int, first: int) -> bool:
+        """Hold that row of `ports` in the shared block whose first port is `first`. False: somebody else has it."""
+        return not self._call(abi.ControlOp.CLAIM, first, row, who, b"")[2]
+
+    def release(self, row: int, who: int, first: int = 0) -> bool:
+        """Give a row of `ports` back; `first`: of its shared block. False: it isn't this owner's (any more)."""
+        return bool(self._call(abi.ControlOp.RELEASE, first, row, who, b"")[0])
 
     def serve(self, row: int, who: int, forward: int) -> bool:
         """Make a row of `ports` a forward's, `forward` its index. False: an inside host's mapping holds the port."""

@@ -234,7 +234,7 @@ class KernelModel:
                 assert made.id in self.expectations and made.state == fx.EXPECT_OPEN
                 self.expectations[made.id] = made
                 self.opened.append(made)
-            case fx.DeleteExpectation(made, outcome):
+            case fx.DeleteExpectation(made, outcome, _, _):
                 del self.expectations[made.id]
                 self.deleted.append((made.id, outcome))
             case fx.ReleasePort():

@@ -113,3 +113,6 @@ class Ports:
         self.free -= count
         self.next += count
         return EndPoint(IPv4Address(str(public_ip)), self.next - count)
+
+    def share(self, proto: int, public_ip: object, inside: EndPoint, count: int) -> EndPoint | None:
+        return EndPoint(IPv4Address(str(public_ip)), inside.port) if self.free else None

@@ -122,7 +122,7 @@ struct port_slot {
     __u32 stamp;      /* tick of creation; once freed, of the release */
     __be32 last_host; /* who held it before: hold-down, RFC 6888 section 8 */
     __u32 forward_id; /* PORT_FORWARD: index into `forwards` */
-    __u32 pad;
+    __u32 block;      /* PORT_RESERVED in a block that sessions share: the port of its first; else 0 */
 };
 
 /* Inside end point -> public port: the RFC 6146 BIB, by its inside key. */
@@ -181,7 +181,8 @@ enum expectation_flag {
     EXPECT_PERSISTENT = 1, /* admits more than one connection, until it expires */
 };
 
-/* Who may connect to what. DIR_IN: to is public ip:port; DIR_OUT: to is remote ip:port and from the inside host. */
+/* Who may connect to what. DIR_IN: to is public ip:port; DIR_OUT: to is remote ip:port and from the inside host. Of a range
+ * of ports to_port is, DIR_IN, the first of the shared block (port_slot.block), DIR_OUT 0. */
 struct expectation_key {
     __be32 from; /* 0: any, only where a plug-in asked for it and policy allows it */
     __be32 to;
@@ -201,6 +202,10 @@ struct expectation {
     __u8 flags;       /* enum expectation_flag */
     __u32 port_index; /* DIR_IN: reserved row of `ports` */
     __u32 expires;    /* tick */
+    __be16 from_port; /* the connection comes from this port, 0: from any */
+    __u16 first;      /* host order: adjacent destination ports first to last, 0: the key's alone */
+    __u16 last;
+    __u16 pad;
 };
 
 /* A stretch of a sender's stream that was replaced by bytes of another length. Sequence numbers of the sender. */
@@ -436,12 +441,14 @@ enum control_op {
     CONTROL_SWEEP = 1, /* keys[]: delete those that are expired; answer: how many */
     CONTROL_RESERVE =
         2, /* a public port for owner, one try; of kind PORT_FORWARD: that row, count = index in `forwards` */
-    CONTROL_RELEASE = 3, /* drop the reservation of port_index if it is still owner's */
+    CONTROL_RELEASE =
+        3, /* drop the reservation of port_index if it is still owner's; count: the block's first port, or 0 */
     CONTROL_KILL = 4,    /* keys[]: delete whatever their state */
     CONTROL_REFRESH = 5, /* keys[]: set last_seen to now (a control session with live data) */
     CONTROL_BYPASS = 6,  /* keys[]: clear session.alg */
     CONTROL_AGE_PORTS =
-        7, /* 256 rows from port_index: give back what hold-down and idle claims kept; answer: how many */
+        7,             /* 256 rows from port_index: give back what hold-down and idle claims kept; answer: how many */
+    CONTROL_CLAIM = 8, /* port_index itself for owner, in the shared block whose first port is `count` */
 };
 
 /* Request and answer of the control program, as the packet of a test-run. 14 bytes of Ethernet header come first. */

@@ -110,6 +110,29 @@ static __always_inline bool port_claim_static(struct port_slot *slot, u32 index,
     return true;
 }
 
+/* A port of a shared block: that very one, by one reference that `block` stands for, or an error. What another inside end
+ * point holds, or held so lately that hold-down keeps it, is refused. */
+static __always_inline s32 port_claim_block(struct __sk_buff *skb, const struct config *cfg, struct port_slot *slot,
+                                            const struct control_head *h, u8 proto, u32 now)
+{
+    u64 seen = slot->owner;
+    if (!seen) {
+        u32 address = (h->port_index >> 16) / 3;
+        if (!port_claim(cfg, slot, h->owner, now))
+            return -98; /* EADDRINUSE */
+        portbits_take(h->port_index);
+        if (has_socket(skb, proto, 0, 0, cfg->public_ip[address & (MAX_PUBLIC - 1)],
+                       bpf_htons(h->port_index & 0xffff))) {
+            port_unclaim(slot, h->owner);
+            return -98;
+        }
+    } else if (seen != h->owner || (!slot->block && !port_get(slot))) {
+        return -98;
+    }
+    slot->block = h->count;
+    return 0;
+}
+
 static __always_inline void control_port(struct __sk_buff *skb, const struct config *cfg, struct control_head *h,
                                          u32 now)
 {
@@ -135,9 +158,18 @@ static __always_inline void control_port(struct __sk_buff *skb, const struct con
         return;
     }
     struct port_slot *slot = ports.lookup(&h->port_index);
-    h->count = slot && slot->owner == h->owner;
-    if (slot && h->count)
+    if (!slot)
+        return;
+    if (h->op == CONTROL_CLAIM) {
+        h->error = port_claim_block(skb, cfg, slot, h, proto, now);
+        h->count = !h->error;
+        return;
+    }
+    h->count = slot->owner == h->owner && slot->block == h->count;
+    if (h->count) {
+        slot->block = 0;
         port_put(h->port_index, slot, proto);
+    }
 }
 
 static __always_inline int run_control(struct __sk_buff *skb)
@@ -152,7 +184,7 @@ static __always_inline int run_control(struct __sk_buff *skb)
         c->count = control_age(cfg, c->port_index, now);
         return TC_ACT_OK;
     }
-    if (c->op != CONTROL_RESERVE && c->op != CONTROL_RELEASE) {
+    if (c->op != CONTROL_RESERVE && c->op != CONTROL_RELEASE && c->op != CONTROL_CLAIM) {
         control_keys(cfg, c, data_end, now);
         return TC_ACT_OK;
     }

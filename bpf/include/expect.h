@@ -17,7 +17,10 @@ static __always_inline u32 expectation_take(struct __sk_buff *skb, const struct 
                                             const struct expectation_key *key, u64 *id, u64 *control, u32 *row, u32 now)
 {
     struct expectation *e = expectations.lookup((struct expectation_key *)key);
-    if (!e)
+    if (!e || (e->from_port && e->from_port != p->source_port))
+        return DROP_EXPECT_PEER;
+    u16 port = bpf_ntohs(p->destination_port);
+    if (e->last && (port < e->first || port > e->last))
         return DROP_EXPECT_PEER;
     struct session_key parent = e->control_key;
     struct session *s = sessions.lookup(&parent);

@@ -87,6 +87,8 @@ static __always_inline u32 new_in_session(struct __sk_buff *skb, const struct co
         o.alg = old->alg;
     } else {
         /* On a port reserved for it, or on the mapping of the control session itself. */
+        if (kind == PORT_RESERVED && slot->block)
+            wanted.to_port = bpf_htons(slot->block);
         u32 reason = expectation_take(skb, cfg, p, &wanted, &expectation, &o.related, &row, now);
         if (reason == DROP_EXPECT_PEER) {
             wanted.from = 0;

@@ -89,12 +89,17 @@ static __always_inline u32 new_out_session(struct __sk_buff *skb, const struct c
     s32 address = -1;
     if (reason == DROP_EXPECT_PENDING)
         return reason;
+    struct service_key service = {.port = p->destination_port, .proto = p->proto};
+    bool barred = cfg->flags & CONFIG_ALLOW_LIST && !local && !allow_out.lookup(&service);
+    if (reason && barred) { /* a range counts only for what could not leave otherwise */
+        wanted.to_port = 0;
+        reason = expectation_take(skb, cfg, p, &wanted, &expectation, &o.related, &row, now);
+        if (reason)
+            return DROP_ALLOW_OUT;
+    }
     if (reason) {
         expectation = 0;
         o.related = 0;
-        struct service_key service = {.port = p->destination_port, .proto = p->proto};
-        if (cfg->flags & CONFIG_ALLOW_LIST && !local && !allow_out.lookup(&service))
-            return DROP_ALLOW_OUT;
         if (cfg->flags & CONFIG_EXEMPT && is_exempt(p->destination))
             o.flags |= SESSION_EXEMPT;
         else

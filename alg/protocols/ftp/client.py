@@ -71,6 +71,7 @@ class Client:
     def settle(self, asked: Asked, public: EndPoint | None, out: Script) -> bool:
         """The public port for a PORT or EPRT is there, or there is none; False: the line waits for another try."""
         session, line, named = self._session, asked.line, asked.named
+        assert named is not None
         seen = f"{named.form.value} {asked.inside} as {public}"
         if public is None:
             session.dry = True

@@ -10,6 +10,14 @@ from ipaddress import IPv4Network, IPv6Network
 from typing import Protocol as Interface
 
 
+class Ports(Interface):
+    """Ports first to last, both included."""
+
+    @property
+    def first(self) -> int: ...
+    def __len__(self) -> int: ...
+
+
 class Policy(Interface):
     """The keys of [alg.ftp] (DESIGN section 6) that the machine reads; `algate.alg.policy.FtpPolicy` is one."""
 
@@ -31,6 +39,10 @@ class Policy(Interface):
     def anonymous_only(self) -> bool: ...
     @property
     def low_ports(self) -> tuple[int, ...]: ...
+    @property
+    def tls_passive_ports(self) -> Ports | None: ...
+    @property
+    def strict_source_port(self) -> bool: ...
     @property
     def strict_lines(self) -> bool: ...
     @property

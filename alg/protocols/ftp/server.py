@@ -66,6 +66,8 @@ class Server:
     def settle(self, asked: Asked, public: EndPoint | None, out: Script) -> bool:
         """The public port for a 227 or 229 is there, or there is none."""
         session, line, named = self._session, asked.line, asked.named
+        if named is None:
+            return self._secured(line, asked.tag, public, out)
         if public is None:
             session.dry = True
             return self._instead(line, NO_PORT, out)
@@ -132,11 +134,35 @@ class Server:
         if oldest is not None and effect is not Effect.STRAY:
             self._bring_about(effect, oldest, line, out)
             session.waiting.answered()
-        out.let(len(line.raw))
         if effect is Effect.SECURE:
-            session.leave(Turn.SECURED, "tls", out)
-            return False
+            return self._secure(line, out)
+        out.let(len(line.raw))
         return True
+
+    def _secure(self, line: Line, out: Script) -> bool:
+        """TLS follows this line: nothing is read any more, so what shall come must be let in beforehand."""
+        session = self._session
+        session.withdraw_all("tls", out)
+        ports, tag = session.policy.tls_passive_ports, session.new_tag()
+        if ports is not None and session.control.inside_side is Side.SERVER:
+            inside = EndPoint(session.control.inside.ip, ports.first)
+            session.asked = Asked(tag, line, None, inside)
+            out.say(Reserve(tag, inside, count=len(ports), shared=True))
+            return False
+        if ports is None and session.control.inside_side is Side.SERVER:
+            out.say(Event("expectation-refused", "TLS: tls_passive_ports is not set for this server", "tls-no-ports"))
+        return self._secured(line, tag, None, out)
+
+    def _secured(self, line: Line, tag: int, public: EndPoint | None, out: Script) -> bool:
+        session = self._session
+        ports = session.policy.tls_passive_ports
+        if ports is not None and public is None and session.control.inside_side is Side.SERVER:
+            out.say(Event("expectation-refused", "TLS: others hold all of tls_passive_ports", NO_PORT.reason))
+        elif ports is not None:
+            session.unlock(tag, public, ports, out)
+        out.let(len(line.raw))
+        session.leave(Turn.SECURED, "tls", out)
+        return False
 
     def _bring_about(self, effect: Effect, answered: Pending, line: Line, out: Script) -> None:
         """What the reply does to expectations and phase; a reply that can't be trusted agrees to nothing."""

@@ -18,12 +18,13 @@ from algate.alg.protocols.base import (
     Open,
     Reset,
     Script,
+    Side,
     Withdraw,
 )
 from algate.alg.protocols.ftp.audit import Audit, said
 from algate.alg.protocols.ftp.dialogue import Phase, Turn, Waiting, after
 from algate.alg.protocols.ftp.grammar import Named
-from algate.alg.protocols.ftp.policy import Gate, Policy
+from algate.alg.protocols.ftp.policy import Gate, Policy, Ports
 from algate.alg.protocols.ftp.rules import Inward, Outward
 from algate.alg.protocols.lines import Line
 
@@ -31,14 +32,15 @@ __all__ = ["ACTS_AFTER", "Asked", "Session", "said"]
 
 # pyftpdlib answers a PORT only once its data connection stands: its SYN waits no longer than this for the 2xx.
 ACTS_AFTER = 0.05  # s
+LASTING = 1_000_000.0  # s, 11 days: what the kernel's clock of expectations can say with ease
 
 
 class Asked(NamedTuple):
-    """A line that waits for its public port."""
+    """A line that waits for its public port. `named` None: a 234 that waits for the ports of FTPS data."""
 
     tag: int
     line: Line
-    named: Named
+    named: Named | None
     inside: EndPoint
 
 
@@ -116,8 +118,29 @@ class Session:
                 self.policy.expect_timeout,
                 open=opened,
                 acts_after=None if opened else ACTS_AFTER,
+                from_port=None if opened or not self.policy.strict_source_port else self.data_port,
             ),
             Event("expectation-made", seen, fields=fields),
+        )
+
+    @property
+    def data_port(self) -> int:
+        """The server's: the one below its control port (RFC 959 section 5.2)."""
+        control = self.control
+        return (control.inside if control.inside_side is Side.SERVER else control.remote).port - 1
+
+    def unlock(self, tag: int, public: EndPoint | None, ports: Ports, out: Script) -> None:
+        """TLS begins: a range of ports for data connections that nobody can read of, as long as this session lives."""
+        control = self.control
+        last = ports.first + len(ports) - 1
+        if control.inside_side is Side.SERVER:
+            direction, peer, to = Direction.IN, control.remote.ip, public
+        else:
+            direction, peer, to = Direction.OUT, control.inside.ip, EndPoint(control.remote.ip, ports.first)
+        assert to is not None
+        out.say(
+            Expect(tag, direction, peer, to, LASTING, open=True, once=False, ports=len(ports)),
+            Event("expectation-made", f"TLS {to}-{last}", fields=(("state", "open"), ("from", str(peer)))),
         )
 
     def agree(self, tag: int, out: Script) -> None:
