@@ -10,14 +10,15 @@ import contextlib
 import errno
 import logging
 import struct
+import time
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 from algate.alg import effects as fx
-from algate.alg.model import Address
+from algate.alg.model import Address, EndPoint
 from algate.alg.ports import KernelPorts
-from algate.alg.punts import pack_key
+from algate.alg.punts import pack_key, unpack_key
 from algate.bpf import abi, syscall
 from algate.bpf.control import Control, port_row
 from algate.bpf.loader import Gateway
@@ -115,6 +116,24 @@ class Executor:
             one.to.port if ranged else 0, one.to.port + one.ports - 1 if ranged else 0,
         )  # fmt: skip
         return key, value
+
+    def ranges(self) -> list[fx.Expectation]:
+        """What an earlier helper opened for ranges of ports."""
+        found = []
+        for key, value in self._gateway.expectations.items():
+            if not value.last:
+                continue
+            inbound = key.dir == fx.IN
+            to = EndPoint(abi.be32_to_ip(key.to), value.first)
+            inside = EndPoint(abi.be32_to_ip(value.inside_ip), value.first) if inbound else None
+            left = (value.expires - (time.clock_gettime_ns(time.CLOCK_MONOTONIC) >> abi.TICK_SHIFT)) & 0xFFFFFFFF
+            expires = time.clock_gettime(time.CLOCK_MONOTONIC) + left * (1 << abi.TICK_SHIFT) / 1e9
+            found.append(fx.Expectation(
+                value.id, value.control_id, unpack_key(bytes(value.control_key)), value.alg, key.dir, key.proto,
+                abi.be32_to_ip(key.from_).packed, to, inside, to if inbound else None, value.state, True, expires,
+                abi.be16(value.from_port), value.last - value.first + 1,
+            ))  # fmt: skip
+        return found
 
     def _put_expectation(self, effect: fx.PutExpectation) -> None:
         syscall.update(self._gateway.expectations.fd, *self._expectation(effect.expectation, effect.expectation.state))

@@ -15,7 +15,7 @@ from ipaddress import IPv4Address, ip_address
 
 from algate.alg import listing, punts
 from algate.alg.config import Config
-from algate.alg.effects import Admitted, Announce, Describe, Effect, SessionInfo, View
+from algate.alg.effects import Admitted, Announce, DeleteExpectation, Describe, Effect, SessionInfo, View
 from algate.alg.engine import Engine
 from algate.alg.events import Events, event_row, transfer_row
 from algate.alg.executor import Executor
@@ -221,6 +221,9 @@ class Helper:
             self._know(info)
             self.executor.carry_out(self.engine.restore(info, stored.get(value.id, {}), now()))
             taken += 1
+        for known in self.executor.ranges():
+            if not self.engine.adopt(known):
+                self.executor.carry_out([DeleteExpectation(known, "withdrawn", "control-ended")])
         return taken
 
     def close_ranges(self) -> None:

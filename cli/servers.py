@@ -11,8 +11,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from algate.alg.errors import MISSING, USAGE
@@ -37,6 +37,7 @@ class Setting:
     root: Path  # what is served
     address: str
     port: int
+    more: Mapping[str, object] = field(default_factory=dict)  # keys of the server's own configuration; vsftpd alone
 
 
 @dataclass(frozen=True)
@@ -68,12 +69,12 @@ class FtpServer:
         self.process.stop()
 
 
-def start_server(kind: str, host: Host, *, port: int = 21) -> FtpServer:
+def start_server(kind: str, host: Host, *, port: int = 21, more: Mapping[str, object] | None = None) -> FtpServer:
     """Start a server of that kind on every address of the host. Raises LabError if it doesn't listen within 10 s."""
     if kind not in KINDS:
         raise LabError(f"no FTP server called {kind}: one of {', '.join(KINDS)}", USAGE)
     base = host.folder / f"{host.name}-{kind}-{len(host.spawned)}"
-    setting = Setting(base, base / "files", host.address, port)
+    setting = Setting(base, base / "files", host.address, port, more or {})
     (setting.root / "pub").mkdir(parents=True)
     (setting.root / "pub").chmod(0o777)  # the servers write as different accounts
     argv = KINDS[kind].configure(setting, find_program(KINDS[kind]))
@@ -126,6 +127,7 @@ def _vsftpd(s: Setting, program: str) -> list[str]:
         "use_localtime": "NO",
         "max_clients": 0,
         "max_per_ip": 0,
+        **s.more,
     }
     config = s.folder / "vsftpd.conf"
     config.write_text("".join(f"{key}={value}\n" for key, value in lines.items()))
