@@ -170,7 +170,7 @@ SESSIONS = (
     ),
     Fault(
         (36,), "reading goes on after 234", SERVER,
-        "if effect is Effect.SECURE:\n            session.leave", "if False:\n            session.leave",
+        "if effect is Effect.SECURE:\n            return", "if False:\n            return",
     ),
     Fault(
         (37,), "AUTH is cut out of FEAT's answer", SERVER,
