@@ -150,8 +150,7 @@ class Executor:
         key, value = self._expectation(effect.expectation, 0)
         if effect.heir is not None:
             syscall.update(fd, *self._expectation(effect.heir, effect.heir.state))
-        stands = None if effect.heir is not None else syscall.lookup(fd, key, _EXPECTATION.size)
-        if stands is not None and stands[:8] == value[:8]:  # another session's newer one may stand in its place
+        elif (syscall.lookup(fd, key, _EXPECTATION.size) or b"")[:8] == value[:8]:  # else another session's newer one
             syscall.delete(fd, key)
         self.outcomes[effect.outcome] += 1
 
