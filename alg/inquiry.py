@@ -5,13 +5,16 @@ The law of this file: it reads through the service, changes nothing and judges n
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from ipaddress import ip_address
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from algate.alg import listing
+from algate.alg.control import PIECE
 from algate.alg.effects import View
 from algate.alg.errors import USAGE, AlgateError
 from algate.alg.explain import Data, Explanation, Snapshot, explain
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 
 PROTOS = ("tcp", "udp", "icmp")
 PLAIN_MOST = 8
+FOUND_MOST = 256  # sessions that an end point may have and still be told
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,18 +65,31 @@ def _end(word: str) -> str:
     return f"{ip_address(host.strip('[]'))}:{int(port)}"
 
 
-def inquire(service: Service, args: dict[str, Any]) -> dict[str, Any]:
-    """The answer to the verb `explain`."""
+async def inquire(service: Service, args: dict[str, Any]) -> dict[str, Any]:
+    """The answer to the verb `explain`: look everything up and explain it."""
     words = args.get("subject")
     subject = parse([str(word) for word in words] if isinstance(words, list) else [str(words)])
-    return ask(service, subject).as_dict()
+    found = await _sessions(service, lambda row: _meant(subject, row))
+    parents = {row.related_to for row in found if row.related_to}
+    family = {row.id for row in found} | parents
+    family |= {subject.id} if subject.id else set()
+    related = await _sessions(service, lambda row: row.related_to in family or row.id in parents)
+    return ask(service, subject, found, related).as_dict()
 
 
-def ask(service: Service, subject: Subject) -> Explanation:
-    """Look everything up and explain it."""
-    rows = list(listing.session_rows(service.gateway, service.names))
-    found = [row for row in rows if _meant(subject, row)]
-    control = _control(service, found, rows)
+async def _sessions(service: Service, wanted: Callable[[SessionRow], bool]) -> list[SessionRow]:
+    """The first FOUND_MOST that are wanted; others get their turn meanwhile."""
+    found: list[SessionRow] = []
+    rest = listing.session_rows(service.gateway, service.names)
+    while len(found) < FOUND_MOST and (some := list(islice(rest, PIECE))):
+        found += [row for row in some if wanted(row)]
+        await asyncio.sleep(0)
+    return found[:FOUND_MOST]
+
+
+def ask(service: Service, subject: Subject, found: Sequence[SessionRow], related: Sequence[SessionRow]) -> Explanation:
+    """`found`: the sessions that the subject means; `related`: their parents and their data connections."""
+    control = _control(service, [*found, *related])
     number = control.id if control else subject.id or _remembered(service, subject)
     expectations = [
         one for one in listing.expectation_rows(service.gateway, service.names)
@@ -84,7 +101,7 @@ def ask(service: Service, subject: Subject) -> Explanation:
         subject.text, time.time(), service.state, config.alg.fail, subject.ends, control,
         _view(service, control) if control else None,
         [row for row in found if row is not control and row.related_to is None][:PLAIN_MOST],
-        expectations, [_data(service, row) for row in rows if number and row.related_to == number],
+        expectations, [_data(service, row) for row in related if number and row.related_to == number],
         service.events.history(number) if number else [], service.forwards.rows(),
         [str(one) for one in config.firewall.allow_out], _policy(service, control), drops,
         service.helper.lost if service.helper else 0,
@@ -108,11 +125,9 @@ def _view(service: Service, control: SessionRow) -> View | None:
     return View("", 0, True, (0, 0)) if view is None and not control.alg else view
 
 
-def _control(service: Service, found: Sequence[SessionRow], rows: Sequence[SessionRow]) -> SessionRow | None:
-    """The control session among what was found, or that of a data connection found; the youngest."""
-    parents = {row.related_to for row in found if row.related_to}
-    parent_rows = [row for row in rows if row.id in parents]
-    return min((row for row in (*found, *parent_rows) if _watched(service, row)), key=lambda row: row.age, default=None)
+def _control(service: Service, rows: Sequence[SessionRow]) -> SessionRow | None:
+    """The youngest control session among what was found."""
+    return min((row for row in rows if _watched(service, row)), key=lambda row: row.age, default=None)
 
 
 def _remembered(service: Service, subject: Subject) -> str | None:

@@ -6,10 +6,14 @@ alone; what a control session leaves behind is taken back by the engine.
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections.abc import Iterator
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from algate.alg import filters, listing
+from algate.alg.control import PIECE, Rows
 from algate.alg.errors import USAGE, AlgateError
 from algate.alg.rows import EventRow, SessionRow, parse_id
 from algate.bpf import abi
@@ -18,26 +22,37 @@ if TYPE_CHECKING:
     from algate.alg.service import Service
 
 
-def kill(service: Service, args: dict[str, Any]) -> list[SessionRow]:
+async def kill(service: Service, args: dict[str, Any]) -> Rows | list[SessionRow]:
     """End the sessions that `ids` name and that match the filters; the rows of those that ended.
 
     `reset`: control sessions get RST at both ends (of others nobody knows the sequence numbers). `dry_run`: only tell.
-    Its data connections outlive a control session; `related_to` ends those.
+    Its data connections outlive a control session; `related_to` ends those. By filter alone there may be a million:
+    they end while their rows are sent, and no more of them once the asker is gone.
     """
     wanted, ids = filters.parse(args), _ids(args.get("ids"))
     if not wanted and not ids:
         raise AlgateError("which sessions? name ids, or give a filter such as --inside 10.0.0.5", USAGE)
-    found = [
-        (key, row)
-        for key, row in listing.keyed_sessions(service.gateway, service.names)
-        if (not ids or row.id in ids) and wanted.matches(row)
-    ]
-    missing = sorted(ids - {row.id for _, row in found})
-    if missing and not found:
-        raise AlgateError(f"no session {missing[0]}: see `algate sessions`")
-    if args.get("dry_run"):
-        return [row for _, row in found]
-    return [row for key, row in found if _end(service, key, row, bool(args.get("reset")))]
+    pieces = _pieces(service, wanted, ids, args)
+    if not ids:
+        return Rows(pieces)
+    found: list[SessionRow] = []
+    for piece in pieces:
+        found += piece
+        await asyncio.sleep(0)
+    if not found:
+        raise AlgateError(f"no session {min(ids)}: see `algate sessions`")
+    return found
+
+
+def _pieces(
+    service: Service, wanted: filters.Filter, ids: set[str], args: dict[str, Any]
+) -> Iterator[list[SessionRow]]:
+    """Those that ended among each PIECE sessions."""
+    reset, only_tell = bool(args.get("reset")), bool(args.get("dry_run"))
+    rest = listing.keyed_sessions(service.gateway, service.names)
+    while some := list(islice(rest, PIECE)):
+        meant = [one for one in some if (not ids or one[1].id in ids) and wanted.matches(one[1])]
+        yield [row for key, row in meant if only_tell or _end(service, key, row, reset)]
 
 
 def _ids(given: Any) -> set[str]:

@@ -46,12 +46,6 @@ def handlers(service: Service) -> dict[str, Handler]:
     async def reload(_: dict[str, Any]) -> dict[str, Any]:
         return service.reload()
 
-    async def end(args: dict[str, Any]) -> list[Row]:
-        return list(kill(service, args))
-
-    async def explain(args: dict[str, Any]) -> dict[str, Any]:
-        return inquire(service, args)
-
     async def down(args: dict[str, Any]) -> dict[str, Any]:
         service.stop("purge" if args.get("purge") else "detach")
         return {}
@@ -66,8 +60,8 @@ def handlers(service: Service) -> dict[str, Handler]:
         "forward-del": lambda args: forward_del(service, args),
         "status": tell_status,
         "stats": stats,
-        "kill": end,
-        "explain": explain,
+        "kill": lambda args: kill(service, args),
+        "explain": lambda args: inquire(service, args),
         "reload": reload,
         "follow": lambda args: follow(service, args),
         "top": lambda args: top(service, args),
