@@ -32,6 +32,7 @@ class Record:
     """Samples of a whole run. `wanted`: rounds that a figure must have to be reported."""
 
     wanted: int = 1
+    took: dict[str, float] = field(default_factory=dict)  # s of each step, all rounds together
     figures: dict[str, Figure] = field(default_factory=dict)
     samples: dict[tuple[str, str], dict[int, float]] = field(default_factory=lambda: defaultdict(dict))
     void: dict[tuple[str, str], list[str]] = field(default_factory=lambda: defaultdict(list))

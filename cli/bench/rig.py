@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from algate.alg import config, netlink, registry
+from algate.alg import config, netlink, policy, registry
 from algate.alg.digest import digest
 from algate.alg.listing import now_tick
 from algate.alg.settings import public_addresses, write_config, write_services
@@ -67,7 +67,8 @@ class BenchRig:
     def _set_up(self) -> None:
         path = self.lab.folder / "rig.toml"
         path.write_text(example_config())
-        configured = config.load(path)
+        plugins = registry.discover()
+        configured = config.load(path, {}, policy.kinds(plugins))
         lan, wan = netlink.find_device(LAN_DEVICE), netlink.find_device(WAN_DEVICE)
         if lan is None or wan is None:
             raise LabError("the lab's gateway has lost a device")
@@ -78,7 +79,7 @@ class BenchRig:
         self.gateway.install_stages()
         self.gateway.open_ring(lambda cpu, sample: None, lambda count: None, RING_PAGES)
         self.secret = write_config(self.gateway, configured, [lan], wan, addresses, lan.index)
-        write_services(self.gateway, configured, registry.discover())
+        write_services(self.gateway, configured, plugins)
         self.beat()
 
     def beat(self) -> None:

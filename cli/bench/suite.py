@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import platform
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -64,7 +65,9 @@ def run(plan: Plan, record: Record, progress: Progress) -> None:
             for bench in benches:
                 for title, act in bench.steps(number):
                     progress(f"round {number + 1}  {title}", done, whole)
+                    started = time.monotonic()
                     act()
+                    record.took[title] = record.took.get(title, 0.0) + time.monotonic() - started
                     done += 1
 
 
@@ -88,6 +91,7 @@ def as_dict(plan: Plan, record: Record, verdicts: list[Verdict], where: dict[str
         "plan": {"rounds": plan.rounds, "groups": plan.groups, "quick": plan.quick, "packets_per_second": RATE},
         "gateways": MEANING,
         "configuration": example_config(),
+        "took": {title: round(seconds, 1) for title, seconds in record.took.items()},
         "figures": record.as_dict(),
         "targets": [
             {
@@ -96,6 +100,7 @@ def as_dict(plan: Plan, record: Record, verdicts: list[Verdict], where: dict[str
                 "min": one.reached.least if one.reached.usable else None,
                 "max": one.reached.most if one.reached.usable else None,
                 "why_not": one.reached.refusal or None,
+                "beside": one.beside.median if one.beside and one.beside.usable else None,
             }
             for one in verdicts
         ],

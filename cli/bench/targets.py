@@ -24,6 +24,7 @@ class Target:
     theirs: Place | None
     limit: float
     at_least: bool = False
+    beside: tuple[Place, Place] | None = None  # a ratio of another gateway, to be told with it
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,7 @@ class Verdict:
     target: Target
     reached: Summary
     word: str
+    beside: Summary | None = None
 
     @property
     def wanted(self) -> str:
@@ -51,8 +53,9 @@ def _costs() -> Iterable[Target]:
             )  # fmt: skip
     for name in ("algate-xdp", "algate-tc"):
         yield Target(
-            f"net cost/packet out, 1,000,000 sessions vs 1: {name}", ("net.out.1000000", name), ("net.out.1", name), 3
-        )
+            f"net cost/packet out, 1,000,000 sessions vs 1: {name}", ("net.out.1000000", name), ("net.out.1", name), 3,
+            beside=(("net.out.1000000", "nft"), ("net.out.1", "nft")),
+        )  # fmt: skip
 
 
 def _rest() -> Iterable[Target]:
@@ -100,7 +103,8 @@ def judge(record: Record, targets: Iterable[Target] = TARGETS) -> list[Verdict]:
 
 def _judge(record: Record, target: Target) -> Verdict:
     reached = record.ratio(target.mine, target.theirs) if target.theirs else record.summary(*target.mine)
+    beside = record.ratio(*target.beside) if target.beside else None
     if not reached.usable:
-        return Verdict(target, reached, NOT_MEASURED)
+        return Verdict(target, reached, NOT_MEASURED, beside)
     good = reached.median >= target.limit if target.at_least else reached.median <= target.limit
-    return Verdict(target, reached, PASS if good else SHORT)
+    return Verdict(target, reached, PASS if good else SHORT, beside)

@@ -100,4 +100,8 @@ def show(record: Record, verdicts: list[Verdict]) -> None:
     for one in told:
         reached = number(one.reached.median) if one.reached.usable else one.reached.refusal
         span = f"({number(one.reached.least)} – {number(one.reached.most)})" if one.reached.usable else ""
-        print(f"{one.target.title:<{width}}  {one.wanted:>9}  {reached:>8} {span:<18} {one.word}")
+        beside = ""
+        if one.target.beside and one.beside and one.beside.usable:
+            beside = f" ({one.target.beside[0][1]}'s own: {number(one.beside.median)}×)"
+        line = f"{one.target.title:<{width}}  {one.wanted:>9}  {reached:>8} {span:<18} {one.word}"
+        print(line + beside)

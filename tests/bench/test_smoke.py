@@ -9,24 +9,54 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 pytestmark = pytest.mark.bench
 ALGATE = Path(sys.executable).with_name("algate")
+GATEWAYS = {"algate-tc", "algate-xdp", "nft", "xdp-forward", "xdp-drop", "route"}
+FIGURES = {
+    "total.out.1000", "net.in.1000", "newcost.udp", "newcost.tcp", "bulk.up.1", "plain.down.1", "latency.udp.p99",
+    "start.cached", "testrun.udp.out", "testrun.new.tcp", "testrun.seqadj.sack", "testrun.expected", "ports.full",
+    "ftp.minimal.pasv.8", "ftp.minimal.port.8", "pasv.p99", "punt.p50", "helper.capacity",
+}  # fmt: skip
 
 
-def test_quick_run(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [str(ALGATE), "bench", "--quick", "--only", "packets", "--output", str(tmp_path)],
-        capture_output=True, text=True, timeout=170, check=False,
-    )  # fmt: skip
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], str, Path]:
+    """bench.json, what was printed, and where it was written, of one quick run (about 40 s)."""
+    folder = tmp_path_factory.mktemp("bench")
+    argv = [str(ALGATE), "bench", "--quick", "--output", str(folder)]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=170, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
-    record = json.loads((tmp_path / "bench.json").read_text())
-    said = json.dumps(record)
-    for gateway in ("algate-tc", "algate-xdp", "nft"):
-        assert gateway in said
-    assert "<svg" in (tmp_path / "bench.svg").read_text()
-    assert "ns" in done.stdout
+    return json.loads((folder / "bench.json").read_text()), done.stdout, folder
+
+
+def test_every_gateway_and_figure_is_there(quick: tuple[dict[str, Any], str, Path]) -> None:
+    record, printed, _ = quick
+    assert set(record["figures"]) >= FIGURES
+    assert {name for figure in record["figures"].values() for name in figure["gateways"]} == GATEWAYS
+    assert "Cost per packet above XDP_DROP" in printed
+    assert "[nat]" in record["configuration"] and 'lan = ["lan0"]' in record["configuration"]
+
+
+def test_what_has_no_number_says_why(quick: tuple[dict[str, Any], str, Path]) -> None:
+    record, _, _ = quick
+    for key, figure in record["figures"].items():
+        for name, value in figure["gateways"].items():
+            assert (value["median"] is None) == bool(value["refused"]), (key, name)
+
+
+def test_targets_are_judged(quick: tuple[dict[str, Any], str, Path]) -> None:
+    record, printed, _ = quick
+    words = {one["verdict"] for one in record["targets"]}
+    assert words <= {"pass", "falls short", "not measured"} and words & {"pass", "falls short"}
+    assert "XDP vs nft" in printed
+
+
+def test_a_chart_is_drawn_and_nothing_stays(quick: tuple[dict[str, Any], str, Path]) -> None:
+    _, _, folder = quick
+    assert "<svg" in (folder / "bench.svg").read_text()
     left = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=True).stdout
     assert "-bench" not in left
