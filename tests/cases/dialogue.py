@@ -326,12 +326,13 @@ class Dialogue:
         assert made is not None and made.carries(), f"the inside host does not get to {ip}:{port}"
         return made
 
-    def shut_in(self, public: int, inside: int, *sources: str) -> None:
+    def shut_in(self, public: int, inside: int, *sources: str, source_port: int = 0) -> None:
         """Neither the peer nor a stranger (or none of `sources`) gets through."""
         with listener(self.inner, self.inner_ip, inside) as ear, contextlib.ExitStack() as callers:
             for source in sources or (self.outer_ip, STRANGER):
                 caller = callers.enter_context(self.outer.socket())
-                caller.bind((source, 0))
+                caller.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                caller.bind((source, source_port))
                 caller.setblocking(False)
                 with contextlib.suppress(BlockingIOError):
                     caller.connect((PUBLIC, public))
