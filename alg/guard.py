@@ -12,14 +12,16 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from types import FrameType
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
 from algate.alg.model import Action, Conversation, EndPoint, Side
 
 BUDGET = 0.1  # s of processor time for one call; a line of FTP takes 5 µs
+SHARE = 0.9  # of a budget: what a computation has between two ticks, but for what the ticks take
 PATIENCE = 10  # budgets by the clock, for whoever sleeps instead: 1 s, a third of the default helper_timeout
 
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -32,16 +34,23 @@ class _Interrupted(BaseException):
 
 
 class Guard:
-    """Runs calls under a budget. One for the process: it owns SIGALRM while it is entered."""
+    """Runs calls under a budget. One for the process: it owns SIGALRM until closed.
+
+    The timer ticks once a budget while calls come, and stops when none has come between two ticks: so a call costs no
+    system call. At the tick that first finds it running its processor time begins to count.
+    """
 
     def __init__(self, budget: float = BUDGET) -> None:
         self.budget = budget
         self._armed = False
-        self._cpu = 0.0
-        self._clock = 0.0
+        self._ticking = False
+        self._number = 0  # of the latest call
+        self._seen = 0  # the same at the latest tick
+        self._clock = 0.0  # when the latest call began
+        self._cpu = 0.0  # processor time when a tick first found it running
         self._interrupting = threading.current_thread() is threading.main_thread()
         if self._interrupting:
-            self._former = signal.signal(signal.SIGALRM, self._alarm)
+            self._former = signal.signal(signal.SIGALRM, self._tick)
 
     def close(self) -> None:
         """Give the signal back."""
@@ -50,33 +59,49 @@ class Guard:
             signal.signal(signal.SIGALRM, self._former)
             self._interrupting = False
 
-    def call(self, call: Callable[[], T]) -> T:
-        """What `call` returns. TooSlowError if it took too long, even if it would never have ended."""
-        self._cpu, self._clock = time.thread_time(), time.monotonic()
+    def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """What the function returns. TooSlowError if it took too long, even if it would never have ended."""
+        self._number += 1
+        self._clock = time.monotonic()
+        if not self._interrupting:
+            return self._measured(function, *args, **kwargs)
+        if not self._ticking:
+            self._ticking = True
+            signal.setitimer(signal.ITIMER_REAL, self.budget, self.budget)
         try:
-            if self._interrupting:
-                signal.setitimer(signal.ITIMER_REAL, self.budget, self.budget)
             self._armed = True
-            answer = call()
+            answer = function(*args, **kwargs)
             self._armed = False
         except _Interrupted:
             raise self._error() from None
         finally:
             self._armed = False
-            if self._interrupting:
-                signal.setitimer(signal.ITIMER_REAL, 0)
+        return answer
+
+    def _measured(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Where nothing can be interrupted: in another thread than the main one."""
+        self._cpu = time.thread_time()
+        answer = function(*args, **kwargs)
         if self._late():
             raise self._error()
         return answer
 
-    def _alarm(self, _number: int, _frame: FrameType | None) -> None:
-        if self._armed and self._late():
+    def _tick(self, _number: int, _frame: FrameType | None) -> None:
+        known, self._seen = self._seen == self._number, self._number
+        if not self._armed:
+            if known:
+                self._ticking = False
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            return
+        if not known:
+            self._cpu = time.thread_time()
+        if self._late():
             self._armed = False
             raise _Interrupted
 
     def _late(self) -> bool:
         spent = time.thread_time() - self._cpu
-        return spent > self.budget or time.monotonic() - self._clock > self.budget * PATIENCE
+        return spent > self.budget * SHARE or time.monotonic() - self._clock > self.budget * PATIENCE
 
     def _error(self) -> TooSlowError:
         took = time.monotonic() - self._clock
@@ -94,12 +119,12 @@ class Guarded:
 
     def feed(self, side: Side, data: bytes, now: float, *, end: bool = False) -> Sequence[Action]:
         """As the conversation's own; TooSlowError besides."""
-        return self._guard.call(lambda: self._inner.feed(side, data, now, end=end))
+        return self._guard.call(self._inner.feed, side, data, now, end=end)
 
     def reserved(self, tag: int, public: EndPoint | None, now: float) -> Sequence[Action]:
         """Likewise."""
-        return self._guard.call(lambda: self._inner.reserved(tag, public, now))
+        return self._guard.call(self._inner.reserved, tag, public, now)
 
     def outcome(self, tag: int, outcome: str, now: float) -> Sequence[Action]:
         """Likewise."""
-        return self._guard.call(lambda: self._inner.outcome(tag, outcome, now))
+        return self._guard.call(self._inner.outcome, tag, outcome, now)

@@ -101,7 +101,7 @@ class Helper:
         if found is None:
             return None
         plugin, policy = found
-        return Guarded(self._guard.call(lambda: plugin.open(control, policy)), self._guard)
+        return Guarded(self._guard.call(plugin.open, control, policy), self._guard)
 
     def _announce(self, announced: Announce | Describe | Admitted) -> None:
         if isinstance(announced, Announce):

@@ -50,13 +50,22 @@ def test_what_never_ends_is_stopped_and_the_next_call_works(guard: Guard, word: 
     with pytest.raises(TooSlowError):
         made.reserved(1, None, 0.0)
     assert made.feed(Side.CLIENT, b"fine", 0.0) == [Pass(4)]
-    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
+def test_the_timer_stops_where_no_call_comes(guard: Guard) -> None:
+    made = Guarded(Slow(), guard)
+    for _ in range(3):
+        assert made.feed(Side.CLIENT, b"fine", 0.0) == [Pass(4)]
+        assert signal.getitimer(signal.ITIMER_REAL)[1] > 0
+        end = time.monotonic() + 20
+        while signal.getitimer(signal.ITIMER_REAL) != (0.0, 0.0) and time.monotonic() < end:
+            time.sleep(0.01)
+        assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
 
 
 def test_what_it_raises_comes_through(guard: Guard) -> None:
     with pytest.raises(ValueError, match="used"):
         Guarded(Slow(), guard).outcome(1, "used", 0.0)
-    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
 
 
 def test_the_signal_is_given_back() -> None:
