@@ -9,7 +9,7 @@ import pytest
 
 from algate.bpf import abi
 from algate.bpf.abi import ConfigFlag, ControlOp, ExpectationState, PuntKind
-from algate.bpf.control import Control, owner
+from algate.bpf.control import Control, owner, port_row
 from tests import packets
 from tests.bpf.rig import (
     INSIDE,
@@ -305,3 +305,77 @@ def test_allow_list_lets_its_services_out(rig: Rig) -> None:
     _, flow = outbound(rig, PENDING)
     assert rig.lan(packets.tcp(flow.to(destination_port=21), b"", "S")).action == REDIRECT
     assert rig.lan(packets.udp(flow.to(destination_port=21), b"x")).drops == {"allow-out": 1}
+
+
+# -- ranges of ports -----------------------------------------------------------------------------------
+
+RANGE_FIRST, RANGE_LAST = 50200, 50209
+
+
+def claim(rig: Rig, port: int, ip: str = INSIDE) -> bool:
+    """That port in the shared block; it leads to the same port inside."""
+    who = owner(IPv4Address(ip), port, abi.PortKind.RESERVED)
+    rig.slot(TCP, port)  # given back when the test is over
+    return Control(rig.gateway.fds["control"]).claim(port_row(0, TCP, port), who, RANGE_FIRST)
+
+
+def ranged(rig: Rig, **fields: int) -> Watched:
+    """A control session with an open range."""
+    watched = watch(rig)
+    for port in range(RANGE_FIRST, RANGE_LAST + 1):
+        assert claim(rig, port)
+    key = abi.ExpectationKey(
+        from_=abi.ip_to_be32(REMOTE), to=abi.ip_to_be32(PUBLIC), to_port=abi.be16(RANGE_FIRST), proto=TCP,
+        dir=abi.Direction.IN,
+    )  # fmt: skip
+    flags = int(abi.ExpectationFlag.PERSISTENT)
+    watched.expect(key, RANGE_FIRST, OPEN, flags=flags, first=RANGE_FIRST, last=RANGE_LAST, **fields)
+    rig.taken()
+    return watched
+
+
+def at_port(port: int, source: str = REMOTE, source_port: int = 2020) -> bytes:
+    return packets.tcp(Flow(source, source_port, PUBLIC, port, WAN_MAC, GATEWAY_WAN_MAC), b"", "S")
+
+
+def test_a_range_admits_its_peer_to_each_port_again_and_again(rig: Rig) -> None:
+    ranged(rig)
+    for source_port, port in enumerate((RANGE_FIRST, RANGE_LAST, RANGE_FIRST, RANGE_FIRST + 4), 2020):
+        out = rig.wan_in(at_port(port, source_port=source_port))
+        assert out.action == REDIRECT, (port, out.drops)
+        packets.same(
+            out.data, packets.changed(at_port(port, source_port=source_port), IP_dst=INSIDE, TCP_dport=port, IP_ttl=63)
+        )
+    out = rig.wan_in(at_port(RANGE_FIRST, REMOTE_2))
+    assert out.action == SHOT and out.drops == {"expect-peer": 1}
+    assert rig.wan_in(at_port(RANGE_LAST + 1)).action == SHOT
+    assert rig.wan_in(at_port(RANGE_FIRST - 1)).action == SHOT
+
+
+def test_a_range_ends_with_its_control_session(rig: Rig) -> None:
+    watched = ranged(rig)
+    Control(rig.gateway.fds["control"]).keys(ControlOp.KILL, [bytes(watched.key)])
+    out = rig.wan_in(at_port(RANGE_FIRST))
+    assert out.action == SHOT and out.drops == {"expect-spent": 1}
+
+
+def test_a_claimed_port_is_held_once_and_by_one(rig: Rig) -> None:
+    """Asked for twice it has one reference; another inside host doesn't get it; given back it is free."""
+    control = Control(rig.gateway.fds["control"])
+    assert claim(rig, RANGE_FIRST) and claim(rig, RANGE_FIRST)
+    slot = rig.slot(TCP, RANGE_FIRST)
+    assert (slot.sessions, slot.block) == (1, RANGE_FIRST)
+    assert not claim(rig, RANGE_FIRST, "10.0.0.77")
+    row, who = port_row(0, TCP, RANGE_FIRST), slot.owner
+    assert not control.release(row, who), "that is how a single port is given back"
+    assert control.release(row, who, RANGE_FIRST)
+    slot = rig.slot(TCP, RANGE_FIRST)
+    assert (slot.owner, slot.sessions, slot.block) == (0, 0, 0)
+
+
+@pytest.mark.parametrize(("port", "admitted"), [(20, True), (2020, False)])
+def test_a_source_port_that_was_asked_for_ftp_68(rig: Rig, port: int, admitted: bool) -> None:
+    expected = inbound(rig, OPEN, from_port=abi.be16(20))
+    out = expected.knock(port=port)
+    assert (out.action == REDIRECT) is admitted
+    assert out.drops == ({} if admitted else {"expect-peer": 1}) and expected.state() == (USED if admitted else OPEN)
