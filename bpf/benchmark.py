@@ -6,6 +6,7 @@ The law of this file: the programs of the bench and their maps; it attaches noth
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import struct
 import tempfile
@@ -57,6 +58,12 @@ class Order:
             first, 0, self.gap, 0, self.flows, self.step, self.endpoints, self.hosts, self.inside, self.remote,
             self.kind, self.burst, self.inside_port, self.remote_port, self.lan_mac, self.wan_mac, self.learn, 0,
         )  # fmt: skip
+
+
+@functools.cache
+def shared() -> BenchPrograms:
+    """One load for all labs of this process; the kernel frees it with the process."""
+    return BenchPrograms()
 
 
 class BenchPrograms:

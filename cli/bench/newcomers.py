@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
 
-from algate.bpf.benchmark import BenchPrograms
+from algate.bpf.benchmark import shared
 from algate.cli.bench import capacity, conntrack
 from algate.cli.bench.contenders import NFT, ROUTE, TC, XDP, contender, leftovers
 from algate.cli.bench.packet_lab import ENDPOINTS, OUT, SYN, PacketLab, Passage, Traffic
@@ -44,14 +44,14 @@ class NewBench:
     def __init__(self, plan: Plan, record: Record, stack: ExitStack) -> None:
         self.plan, self.record = plan, record
         stack.enter_context(conntrack.room())
-        self.programs = BenchPrograms()
-        stack.callback(self.programs.close)
+        self.programs = shared()
         self.bench = stack.enter_context(PacketLab(self.programs))
         self._used = 0
 
     def steps(self, number: int) -> Iterator[tuple[str, Callable[[], None]]]:
         """What a round does: (what it is called, how it is done)."""
-        for name in self.plan.turn(GATEWAYS, number):
+        gateways = GATEWAYS[1:] if self.plan.quick else GATEWAYS  # new sessions never take XDP
+        for name in self.plan.turn(gateways, number):
             yield f"new sessions: {name}", partial(self._gateway, name, number)
 
     def _gateway(self, name: str, number: int) -> None:

@@ -98,19 +98,20 @@ class PacketLab:
 
     def _prepare(self) -> None:
         lab, fds = self.lab, self.programs.fds
-        sinks = ((lab.client, "sink_inside", 0), (lab.server, "sink_outside", 1))
-        for host, program, row in sinks:
-            call_in(host.netns, partial(self._attach_sink, fds[program], row))
+        for host, program in ((lab.client, "sink_inside"), (lab.server, "sink_outside")):
+            call_in(host.netns, partial(self._attach_sink, fds[program]))
         for host, devices in ((lab.gw, (LAN_DEVICE, WAN_DEVICE)), (lab.client, ("eth0",)), (lab.server, ("eth0",))):
             for device in devices:
                 make_threaded(host, device)
         self._macs = {device: self._mac(lab.gw, device) for device in (LAN_DEVICE, WAN_DEVICE)}
         self._name_neighbours()
 
-    def _attach_sink(self, fd: int, row: int) -> None:
-        index = index_of("eth0")
-        netlink.set_xdp(index, fd, generic=False, replace=False)
-        self.programs.link(row, index)
+    @staticmethod
+    def _attach_sink(fd: int) -> None:
+        netlink.set_xdp(index_of("eth0"), fd, generic=False, replace=False)
+
+    def _link(self, row: int) -> None:
+        self.programs.link(row, index_of("eth0"))
 
     @staticmethod
     def _mac(host: Host, device: str) -> bytes:
@@ -149,7 +150,12 @@ class PacketLab:
         )
 
     def find_threads(self) -> None:
-        """Note the poll threads of the lab: they change when XDP comes or goes. LabError if the gateway has none."""
+        """Have the generator send into this lab, and note its poll threads: they change when XDP comes or goes.
+
+        LabError if the gateway has none.
+        """
+        for row, host in enumerate((self.lab.client, self.lab.server)):
+            call_in(host.netns, partial(self._link, row))
         self._threads = list(poll_threads() - self._foreign)
         if not self.gateway_threads():
             raise LabError("the gateway's devices have no poll threads: this kernel lacks threaded NAPI on veth")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
 
-from algate.bpf.benchmark import BenchPrograms
+from algate.bpf.benchmark import shared
 from algate.cli.bench import capacity, conntrack
 from algate.cli.bench.contenders import FLOOR, NAT, NFT, ROUTE, TC, XDP, XDP_FORWARD, contender, leftovers
 from algate.cli.bench.packet_lab import IN, MIXED, OUT, PacketLab, Passage, Traffic
@@ -49,8 +49,7 @@ class PacketBench:
         self.plan = plan
         self.record = record
         stack.enter_context(conntrack.room())
-        self.programs = BenchPrograms()
-        stack.callback(self.programs.close)
+        self.programs = shared()
         self.bench = stack.enter_context(PacketLab(self.programs))
 
     @property

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from algate.bpf import abi
-from algate.bpf.benchmark import VARY_BOTH, VARY_NOTHING, VARY_SOURCE, BenchPrograms
+from algate.bpf.benchmark import VARY_BOTH, VARY_NOTHING, VARY_SOURCE, shared
 from algate.cli.bench import frames
 from algate.cli.bench.contenders import TC, XDP, XDP_FORWARD
 from algate.cli.bench.plan import TESTRUN, Plan
@@ -57,8 +57,7 @@ class PathBench:
 
     def __init__(self, plan: Plan, record: Record, stack: ExitStack) -> None:
         self.plan, self.record = plan, record
-        self.programs = BenchPrograms()
-        stack.callback(self.programs.close)
+        self.programs = shared()
         self.lab = stack.enter_context(Lab())
         name_neighbours(self.lab, 4)
 
