@@ -9,7 +9,8 @@ import pytest
 from algate.cli.gateways import AlgateGateway
 from tests.cases.bed import Bed
 from tests.cases.case import NO_OPTION, case
-from tests.cases.dialogue import dialogue, six
+from tests.cases.dialogue import dialogue
+from tests.cases.ends import six
 
 LINE_ENDS = "a bare LF ends a line; a bare CR and CR NUL don't, and a PORT behind one opens nothing"
 

@@ -6,7 +6,8 @@ import pytest
 
 from tests.cases.bed import Bed
 from tests.cases.case import case
-from tests.cases.dialogue import Dialogue, dialogue, six
+from tests.cases.dialogue import Dialogue, dialogue
+from tests.cases.ends import six
 
 UNASKED = "a 227 or 229 that nobody asked for opens nothing, whichever side is inside"
 

@@ -11,7 +11,8 @@ import pytest
 
 from tests.cases.bed import Bed
 from tests.cases.case import case
-from tests.cases.dialogue import Dialogue, Speaker, dialogue
+from tests.cases.dialogue import Dialogue, dialogue
+from tests.cases.ends import Speaker
 
 SIOCATMARK = 0x8905  # asm-generic/sockios.h
 

@@ -8,7 +8,8 @@ import pytest
 
 from tests.cases.bed import CROWD, STRANGER, Bed
 from tests.cases.case import NO_OPTION, case
-from tests.cases.dialogue import PUBLIC, Dialogue, dialogue, six
+from tests.cases.dialogue import PUBLIC, Dialogue, dialogue
+from tests.cases.ends import six
 
 TLS = "AUTH accepted: reading stops at that byte in both directions; AUTH declined: it goes on; option: refuse AUTH"
 HELLO = b"\x16\x03\x01\x00\x2f\x01\x00\x00\x2b"

@@ -14,7 +14,8 @@ import pytest
 
 from algate.cli.gateways import AlgateGateway
 from tests.cases.bed import ADDRESSES, STRANGER, Bed, configuration
-from tests.cases.dialogue import Dialogue, dialogue, six
+from tests.cases.dialogue import Dialogue, dialogue
+from tests.cases.ends import six
 from tests.netns.bystanders import bystanders
 from tests.netns.chatter import Chatter
 from tests.netns.pinned import entries
