@@ -12,7 +12,8 @@ from algate.alg.explain import IDLE
 from algate.cli.gateways import AlgateGateway
 from algate.cli.lab import ip
 from tests.cases.bed import ADDRESSES, Bed
-from tests.cases.dialogue import PUBLIC, Dialogue, dialogue, six
+from tests.cases.dialogue import PUBLIC, Dialogue, dialogue
+from tests.cases.ends import six
 from tests.netns.talk import data, verb
 from tests.topology import no_netfilter
 
