@@ -12,7 +12,7 @@ import logging
 import struct
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from algate.alg import effects as fx
@@ -32,6 +32,11 @@ _EXPECTATION = struct.Struct("=QQ16sQ4s2sBBII2sHH2x")
 _TRACK = struct.Struct("=QII II II II II II HH BB B x II".replace(" ", ""))
 PIECE = abi.REPLACEMENT_MAX
 NO_IP = bytes(4)
+
+
+def decision_key(session: int, seq: int, size: int, direction: int) -> bytes:
+    """struct decision_key."""
+    return _DECISION_KEY.pack(session, seq, size, direction)
 
 
 class Executor:
@@ -78,8 +83,18 @@ class Executor:
         if key is not None:
             syscall.update(self._gateway.adjusts.fd, key, effect.record.pack())
 
+    def decisions(self) -> set[bytes]:
+        """The keys of all decisions in the kernel."""
+        return {bytes(key) for key, _ in self._gateway.decisions.items()}
+
+    def drop_decisions(self, keys: Iterable[bytes]) -> None:
+        """Delete decisions and their replacements; those bytes are undecided then."""
+        for key in keys:
+            syscall.delete(self._gateway.decisions.fd, key)
+            syscall.delete(self._gateway.replacements.fd, key)
+
     def _put_decision(self, effect: fx.PutDecision) -> None:
-        key = _DECISION_KEY.pack(effect.session, effect.seq, effect.size, effect.direction)
+        key = decision_key(effect.session, effect.seq, effect.size, effect.direction)
         new = effect.new or b""
         if effect.verdict == fx.VERDICT_REPLACE:
             syscall.update(self._gateway.replacements.fd, key, new.ljust(PIECE, b"\0"))
@@ -87,10 +102,7 @@ class Executor:
         syscall.update(self._gateway.decisions.fd, key, value)
 
     def _drop_decisions(self, effect: fx.DropDecisions) -> None:
-        for direction, seq, size in effect.ranges:
-            key = _DECISION_KEY.pack(effect.session, seq, size, direction)
-            syscall.delete(self._gateway.decisions.fd, key)
-            syscall.delete(self._gateway.replacements.fd, key)
+        self.drop_decisions(decision_key(effect.session, seq, size, way) for way, seq, size in effect.ranges)
 
     def _inject_frame(self, effect: fx.Inject) -> None:
         if not self._inject(effect.frame):

@@ -175,7 +175,12 @@ class Lab:
         self.kernel.stop_after = None
         self.punts.clear()
         self.engine = self._engine()
-        self.do(self.engine.restore(self.kernel.info, dict(self.kernel.held), self.now))
+        stale = set(self.kernel.decisions)
+        effects = self.engine.restore(self.kernel.info, dict(self.kernel.held), self.now)
+        self.do(effects)
+        written = {(e.direction, e.seq, e.size) for e in effects if isinstance(e, fx.PutDecision)}
+        for key in stale - written:
+            del self.kernel.decisions[key]
 
     def finish(self) -> None:
         """Both ends repeat what isn't acknowledged, as TCP does, until all has arrived."""
