@@ -65,7 +65,7 @@ run_ladder() {
     if compgen -G 'tests/compliance/test_*.py' >/dev/null; then tests compliance 180 "${all[@]}"; fi
     tests cases 150
     tests packaging 90
-    if has_bench; then tests bench 60; fi
+    if has_bench; then tests bench 90; fi
     summary $((SECONDS - start))
 }
 
