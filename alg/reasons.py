@@ -72,7 +72,10 @@ WORDS: Mapping[str, tuple[str, str]] = {
     "killed": ("an operator ended the session", ""),
     "operator": ("an operator ended {line}", ""),
     "plugin-failed": ("the plug-in failed on this session ({line})", "see the daemon's log, and report it"),
-    "undecided-limit": ("a plug-in left too much undecided", ""),
+    "undecided-limit": (
+        "more bytes waited for a verdict than the gateway keeps, so it reset the session",
+        "a client that runs 64 KiB ahead of the server's answers, or a plug-in that never decides",
+    ),
     "control-ended": ("{line}: the control session ended first", ""),
     "tls": ("{line}: the session was encrypted before it was used", ""),
 }
