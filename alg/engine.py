@@ -111,14 +111,17 @@ class Engine:
             self._open(info, None, {}, effects)
         return effects
 
-    def restore(self, info: SessionInfo, held: Mapping[int, bytes], now: float) -> list[Effect]:
-        """Take a session over that another helper watched; `held`: by direction what KeepHeld stored."""
+    def restore(
+        self, info: SessionInfo, held: Mapping[int, bytes], now: float, left: Sequence[Expectation] = ()
+    ) -> list[Effect]:
+        """Take a session over that another helper watched; `held`: by direction what KeepHeld stored; `left`: its
+        live expectations."""
         effects: list[Effect] = []
         if info.session in self._sessions:
             return effects
         if info.key.proto == UDP:
-            return self._conclude(self._open(info, _UNNUMBERED, {}, effects), now, effects)
-        session = self._open(info, self._adjust(info.session) or self._first_record(info.session), held, effects)
+            return self._conclude(self._open(info, _UNNUMBERED, {}, effects, left), now, effects)
+        session = self._open(info, self._adjust(info.session) or self._first_record(info.session), held, effects, left)
         self._begin(session)
         session.poll = self._limits.poll_first
         for direction, flow in enumerate(session.flows):
@@ -289,9 +292,15 @@ class Engine:
         return session.memory() if session else 0
 
     def _open(
-        self, info: SessionInfo, record: AdjustRecord | None, stored: Mapping[int, bytes], effects: list[Effect]
+        self,
+        info: SessionInfo,
+        record: AdjustRecord | None,
+        stored: Mapping[int, bytes],
+        effects: list[Effect],
+        left: Sequence[Expectation] = (),
     ) -> Session:
         session = Session(info, self._audience)
+        session.inherit(self._expectations, left)
         self._sessions[info.session] = session
         if record is not None:
             try:

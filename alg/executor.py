@@ -32,6 +32,7 @@ _EXPECTATION = struct.Struct("=QQ16sQ4s2sBBII2sHH2x")
 _TRACK = struct.Struct("=QII II II II II II HH BB B x II".replace(" ", ""))
 PIECE = abi.REPLACEMENT_MAX
 NO_IP = bytes(4)
+TICK = (1 << abi.TICK_SHIFT) / 1e9  # s
 
 
 def decision_key(session: int, seq: int, size: int, direction: int) -> bytes:
@@ -199,6 +200,31 @@ class Executor:
         for (session, direction), pieces in found.items():
             whole.setdefault(session, {})[direction] = b"".join(piece for _, _, piece in sorted(pieces))
         return whole
+
+    def left(self, now: float) -> dict[int, list[fx.Expectation]]:
+        """The live expectations that an earlier helper made, by control session; `publics` are known. The rest goes."""
+        found: dict[int, list[fx.Expectation]] = {}
+        ticks = int(now * 1e9) >> abi.TICK_SHIFT
+        for key, value in list(self._gateway.expectations.items()):
+            if value.last:  # a range of ports: see `ranges`
+                continue
+            inbound = key.dir == fx.IN
+            to = EndPoint(abi.be32_to_ip(key.to), abi.be16(key.to_port))
+            inside = EndPoint(abi.be32_to_ip(value.inside_ip), abi.be16(value.inside_port))
+            if value.state in (fx.EXPECT_PENDING, fx.EXPECT_OPEN) and value.control_id in self.publics:
+                remaining = (value.expires - ticks + (1 << 31)) % (1 << 32) - (1 << 31)
+                one = fx.Expectation(
+                    value.id, value.control_id, unpack_key(bytes(value.control_key)), value.alg, key.dir, key.proto,
+                    abi.be32_to_ip(key.from_).packed if key.from_ else b"", to, inside if inbound else None,
+                    to if inbound else None, int(value.state), bool(value.flags & abi.ExpectationFlag.PERSISTENT),
+                    now + remaining * TICK,
+                )  # fmt: skip
+                found.setdefault(one.session, []).append(one)
+                continue
+            syscall.delete(self._gateway.expectations.fd, bytes(key))
+            if inbound:
+                self._ports.release(key.proto, to, inside, 1)
+        return found
 
     # -- sessions ------------------------------------------------------------------------------------------------------
 

@@ -142,6 +142,15 @@ class Expectations:
         """The sessions that have a range of ports open."""
         return {one.session for sharers in self._ranges.values() for one in sharers}
 
+    def inherit(self, book: Book, found: Expectation) -> int:
+        """Go on with an expectation of another helper's; the tag that it has from now on."""
+        tag = -2 - len(book.expectations)  # -1 is a range of ports: see engine.ADOPTED
+        self._enter(book, tag, found)
+        if found.reserved is not None and found.inside is not None:
+            book.reservations[tag] = Reservation(found.proto, found.reserved, found.inside, 1)
+        heapq.heappush(self._expiry, (found.expires, found.id))
+        return tag
+
     def _make(self, held: Reservation | None, info: SessionInfo, action: Expect, now: float) -> Expectation:
         to, inside, reserved = action.to, None, None
         if action.direction != OUT:

@@ -217,7 +217,7 @@ class Helper:
     def take_over(self, control: ControlProgram) -> int:
         """Watch the control sessions that an earlier helper left, with what it owed their receivers. How many."""
         stored, stale = self.executor.stored(), self.executor.decisions()
-        taken = 0
+        infos: list[SessionInfo] = []
         for key, value in list(self._gateway.sessions.items()):
             if value.related and not value.alg:
                 self.transfers.admit(value.related, None, 0, value.id, bytes(key))
@@ -228,19 +228,22 @@ class Helper:
             port = abi.public_port(value)
             info = SessionInfo(value.id, punts.unpack_key(packed), public, port, value.flags, value.alg)
             self._know(info)
-            effects = self.engine.restore(info, stored.get(value.id, {}), now())
+            infos.append(info)
+        left = self.executor.left(now())
+        for info in infos:
+            number = info.session
+            effects = self.engine.restore(info, stored.get(number, {}), now(), left.get(number, ()))
             for one in effects:
                 if isinstance(one, PutDecision):
                     stale.discard(decision_key(one.session, one.seq, one.size, one.direction))
             self.executor.carry_out(effects)
-            taken += 1
         for known in self.executor.ranges():
             if not self.engine.adopt(known):
                 self.executor.carry_out([DeleteExpectation(known, "withdrawn", "control-ended")])
         # What passed before isn't in the log, so nobody would ever drop it: once its shift is folded, a late repetition
         # would come out at another number, over bytes that its receiver has.
         self.executor.drop_decisions(stale)
-        return taken
+        return len(infos)
 
     def close_ranges(self) -> None:
         """End the ranges of ports of control connections that are over, before the kernel forgets those."""

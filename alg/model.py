@@ -69,6 +69,15 @@ class Audience:
         return False
 
 
+class Left(NamedTuple):
+    """An expectation that an earlier helper left to this one. Its tag is negative: no plug-in chose it."""
+
+    tag: int
+    open: bool
+    peer: Address | None
+    to: EndPoint
+
+
 @dataclass(frozen=True, slots=True)
 class Control:
     """A control session as the plug-in may know it.
@@ -76,6 +85,7 @@ class Control:
     `inside` is the private end point, `public` what the outside sees in its place, `remote` the outside end point.
     `inside_side` says which of client and server is the inside one. `resumed`: bytes were exchanged before the plug-in
     began to listen (the helper was started again in the middle). `audience` None: nobody audits, not even transfers.
+    `left`: what is still expected from before, oldest first.
     """
 
     id: int
@@ -86,6 +96,7 @@ class Control:
     proto: str = "tcp"
     resumed: bool = False
     audience: Audience | None = field(default=None, compare=False, repr=False)
+    left: tuple[Left, ...] = ()
 
     def ip(self, side: Side) -> Address:
         """The own address of that side (private for the inside one)."""

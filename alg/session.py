@@ -5,7 +5,7 @@ The law of this file: state and what follows from it alone; no effect is made he
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from ipaddress import ip_address
 
@@ -14,6 +14,7 @@ from .corrections import MASK
 from .effects import (
     ADJUST_BYPASS,
     DIGEST_MAX,
+    EXPECT_OPEN,
     INJECT_IN,
     INJECT_OUT,
     INJECT_RAW_IN,
@@ -24,14 +25,15 @@ from .effects import (
     TRACK_SYN_OUT,
     TRACK_TIMESTAMPS,
     AdjustRecord,
+    Expectation,
     Segment,
     SessionInfo,
     TrackView,
 )
-from .expectations import Book
+from .expectations import Book, Expectations
 from .flow import Flow
 from .frames import FIN, URG, Header
-from .model import Audience, Control, Conversation, EndPoint, Side
+from .model import Audience, Control, Conversation, EndPoint, Left, Side
 
 KIND = (INJECT_OUT, INJECT_IN)
 RAW_KIND = (INJECT_RAW_OUT, INJECT_RAW_IN)
@@ -172,6 +174,15 @@ class Session:
         if not flow.started:
             return track.next[direction]
         return flow.corrections.shift((flow.decided + flow.fin_released) & MASK)
+
+    def inherit(self, expectations: Expectations, left: Sequence[Expectation]) -> None:
+        """Go on with what another helper left expected."""
+        kept = []
+        for one in sorted(left, key=lambda one: one.id):
+            peer = ip_address(one.from_ip) if one.from_ip else None
+            tag = expectations.inherit(self.book, one)
+            kept.append(Left(tag, one.state == EXPECT_OPEN, peer, one.inside or one.to))
+        self.control = replace(self.control, left=tuple(kept))
 
     def restore(self, record: AdjustRecord, stored: Mapping[int, bytes]) -> None:
         """Go on where another helper stopped. struct.error if what it stored is broken."""

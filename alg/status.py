@@ -28,6 +28,7 @@ def status(service: Service) -> dict[str, Any]:
         "sessions": sum(service.by_state.values()),
         "max_sessions": gateway.max_sessions if gateway else config.nat.max_sessions,
         "control_sessions": len(helper.engine.sessions()) if helper else 0,
+        "control_memory": sum(map(helper.engine.memory, helper.engine.sessions())) if helper else 0,
         "plugins": [_plugin(service, name) for name in service.plugins],
         "fail": config.alg.fail,
         "headers": gateway.headers if gateway else None,

@@ -176,7 +176,8 @@ class Lab:
         self.punts.clear()
         self.engine = self._engine()
         stale = set(self.kernel.decisions)
-        effects = self.engine.restore(self.kernel.info, dict(self.kernel.held), self.now)
+        left = [*self.kernel.expectations.values()]
+        effects = self.engine.restore(self.kernel.info, dict(self.kernel.held), self.now, left)
         self.do(effects)
         written = {(e.direction, e.seq, e.size) for e in effects if isinstance(e, fx.PutDecision)}
         for key in stale - written:

@@ -352,6 +352,20 @@ def test_a_server_that_speaks_something_else_is_left_alone_ftp_81(greeting: byte
     assert made.bypassed and made.heard[CLIENT] == greeting
 
 
+@pytest.mark.parametrize("first", [b"\x16\x03\x01\nrest", b"\x80\x2e", b"\0"])
+def test_a_client_that_speaks_binary_first_is_left_alone_ftp_81(first: bytes) -> None:
+    made = Stage(PLUGIN, FtpPolicy())
+    made.say(CLIENT, first)
+    assert made.bypassed and made.heard[SERVER] == first
+
+
+@pytest.mark.parametrize("first", [b"USER x\r\n\x16", b"\xff\xf4\xff\xf2ABOR\r\n", b"\r\n"])
+def test_an_early_client_is_no_foreigner_ftp_81(first: bytes) -> None:
+    made = Stage(PLUGIN, FtpPolicy())
+    made.say(CLIENT, first)
+    assert not made.bypassed
+
+
 def test_odd_text_before_the_greeting_is_borne_ftp_81() -> None:
     made = Stage(PLUGIN, FtpPolicy())
     made.say(SERVER, b"welcome\r\n\r\n220 ready\r\n")

@@ -107,3 +107,36 @@ def test_a_long_pipeline_of_ports_is_rewritten_to_the_last() -> None:
     lab.finish()
     assert bytes(lab.server.got).count(b"PORT 203,0,113,1,") == 40 and b"10,0,0,5" not in lab.server.got
     assert lab.states == [fx.EXPECT_OPEN] and not lab.kernel.bypassed
+
+
+@pytest.mark.parametrize(
+    ("answer", "states"),
+    [
+        (b"200 ok\r\n", [fx.EXPECT_OPEN]),
+        (b"226 of an older transfer\r\n200 ok\r\n", [fx.EXPECT_OPEN]),
+        (b"226 of an older transfer\r\n", [fx.EXPECT_PENDING]),
+        (b"150 on its way\r\n", [fx.EXPECT_PENDING]),
+        (b"500 no\r\n", []),
+    ],
+)
+def test_a_port_that_waits_for_its_answer_across_a_restart(answer: bytes, states: list[int]) -> None:  # FTP-61
+    lab = FtpLab()
+    lab.talk(b"220 hi\r\n", b"USER u\r\n", b"230 in\r\n", b"PORT 10,0,0,5,19,137\r\n")
+    lab.restart()
+    lab.talk(b"", b"LIST\r\n", answer)
+    lab.finish()
+    assert lab.states == states
+    assert bytes(lab.client.got).endswith(answer)
+
+
+def test_what_was_open_before_a_restart_ends_with_the_next_port_and_with_its_time() -> None:  # FTP-61
+    lab = FtpLab()
+    lab.talk(b"220 hi\r\n", b"USER u\r\n", b"230 in\r\n", b"PORT 10,0,0,5,19,137\r\n", b"200 ok\r\n")
+    lab.restart()
+    assert lab.states == [fx.EXPECT_OPEN]
+    lab.talk(b"", b"PORT 10,0,0,5,19,138\r\n", b"200 ok\r\n")
+    assert lab.states == [fx.EXPECT_OPEN]
+    lab.restart()
+    lab.tick(300)
+    assert lab.states == []
+    assert len(lab.kernel.released) == 2

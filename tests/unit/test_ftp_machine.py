@@ -66,7 +66,10 @@ def test_opaque_is_final() -> None:
 
 
 def test_agreement_and_announcement_have_one_way_each() -> None:
-    assert [pair for pair, effect in REPLIES.items() if effect is Effect.AGREE] == [(Kind.NAME, Reply.DONE)]
+    assert [pair for pair, effect in REPLIES.items() if effect is Effect.AGREE] == [
+        (Kind.NAME, Reply.DONE),
+        (Kind.UNSEEN, Reply.DONE),  # of a PORT that was left pending, by 200 alone
+    ]
     assert [pair for pair, effect in REPLIES.items() if effect is Effect.ANNOUNCE] == [
         (Kind.PASV, Reply.PASSIVE),
         (Kind.EPSV, Reply.EXTENDED),

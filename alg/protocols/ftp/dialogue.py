@@ -8,6 +8,7 @@ IntEnum, because these are dictionary keys on the way of every line and only int
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from enum import IntEnum, auto
 
 
@@ -125,6 +126,9 @@ REPLIES: dict[tuple[Kind, Reply], Effect] = {
     (Kind.EPSV, Reply.EXTENDED): Effect.ANNOUNCE,
     (Kind.EPSV, Reply.TRANSFERRED): Effect.STRAY,
     (Kind.AUTH, Reply.SECURED): Effect.SECURE,
+    # Of a PORT that an earlier helper left pending.
+    (Kind.UNSEEN, Reply.DONE): Effect.AGREE,
+    (Kind.UNSEEN, Reply.FAILED): Effect.DECLINE,
     # Better to rewrite for a PASV that nobody said than to let out a private address (invariant 1).
     (Kind.UNSEEN, Reply.PASSIVE): Effect.ANNOUNCE,
     (Kind.UNSEEN, Reply.EXTENDED): Effect.ANNOUNCE,
@@ -190,18 +194,18 @@ class Waiting:
     Replies come in the order of the commands (RFC 959 section 5.4), so a count is enough for neighbours of one kind
     that name nothing. At most CAP entries, NAMING_CAP commands that name or ask for a connection: without `room` a
     further command has to wait for replies. `resumed`: begins with one that may have been said unseen; it counts until
-    the client speaks or the server answers.
+    the client speaks or the server answers. `left`: tags of commands that certainly were, and have no answer yet.
     """
 
     CAP = 32
     NAMING_CAP = 8
     __slots__ = ("_naming", "_queue", "securing", "unseen")
 
-    def __init__(self, resumed: bool = False) -> None:
-        self._queue: deque[Pending] = deque()
+    def __init__(self, resumed: bool = False, left: Iterable[int] = ()) -> None:
+        self._queue: deque[Pending] = deque(Pending(Kind.UNSEEN, tag) for tag in left)
         self._naming = 0
         self.unseen = resumed
-        if resumed:
+        if resumed and not self._queue:
             self._queue.append(Pending(Kind.UNSEEN))
         self.securing = False  # an AUTH is unanswered: what follows may be TLS
 
@@ -220,7 +224,7 @@ class Waiting:
     def overtaken(self) -> None:
         """The client speaks: what it may have said unseen was answered."""
         self.unseen = False
-        if self._queue and self._queue[0].kind is Kind.UNSEEN:
+        if self._queue and self._queue[0].kind is Kind.UNSEEN and not self._queue[0].tag:
             self._queue.popleft()
 
     @property

@@ -19,7 +19,7 @@ from algate.alg.protocols.ftp.dialogue import Phase
 from algate.alg.protocols.ftp.policy import Policy
 from algate.alg.protocols.ftp.server import Server
 from algate.alg.protocols.ftp.session import Session
-from algate.alg.protocols.lines import LineReader
+from algate.alg.protocols.lines import IAC, LineReader
 
 _Rest = tuple[Side, bytes, int, bool]
 
@@ -87,6 +87,8 @@ class FtpConversation:
 
     def _run(self, side: Side, data: bytes, start: int, now: float, end: bool, out: Script) -> None:
         reader, speaker = self._speakers[side]
+        if side is Side.CLIENT and self._session.phase is Phase.GREETING and self._foreign_client(data[start:], out):
+            return
         while (line := reader.next(data, start, end)) is not None:
             if not speaker.judge(line, now, out):
                 if self._session.asked is not None:
@@ -97,3 +99,10 @@ class FtpConversation:
             start += len(line.raw)
         if side is Side.SERVER and self._session.phase is Phase.GREETING and start < len(data):
             self._speakers[1][1].glimpse(data[start], out)
+
+    def _foreign_client(self, data: bytes, out: Script) -> bool:
+        """Leave if a client that speaks first, as no FTP client does, begins with a binary byte (FTP-81): nobody would
+        ever end its line. Telnet's IAC is none. True: left."""
+        if not data or data[0] == IAC or self._session.waiting:
+            return False
+        return self._speakers[1][1].glimpse(data[0], out)

@@ -120,6 +120,8 @@ class Server:
             else:
                 session.turn(Turn.RESUMED)
         effect = REPLIES.get((oldest.kind, reply), NONE) if oldest else NONE
+        if oldest and oldest.kind is Kind.UNSEEN:
+            effect = _of_unseen(effect, oldest, line.text[:3])
         if effect is NONE and reply not in _ADDRESSED:
             if oldest:
                 if oldest.kind is Kind.TRANSFER:
@@ -216,3 +218,11 @@ class Server:
         out.say(Event("expectation-refused", said(line.text), refusal.reason), Replace(len(line.raw), refusal.answer))
         self._session.waiting.answered()
         return True
+
+
+def _of_unseen(effect: Effect, unseen: Pending, code: bytes) -> Effect:
+    """A reply after a restart answers the PORT that was left pending if it can (RFC 959 section 5.4: 200 alone agrees),
+    else something that was said before it."""
+    if not unseen.tag:
+        return NONE if effect in (Effect.AGREE, Effect.DECLINE) else effect
+    return Effect.STRAY if effect is NONE or (effect is Effect.AGREE and code != b"200") else effect

@@ -71,7 +71,7 @@ class Session:
         self.gate = Gate(policy)
         self.audit = Audit(control.audience)
         self.phase = Phase.READY if resumed else Phase.GREETING
-        self.waiting = Waiting(resumed)
+        self.waiting = Waiting(resumed, [one.tag for one in control.left if not one.open])
         self.ending = False
         self.dry = False
         self.many: bytes | None = None
@@ -82,6 +82,9 @@ class Session:
         self.lines_heard = 0  # of the server before its greeting
         self._tag = 0
         self._live: dict[int, _Live] = {}  # expectations by tag
+        for left in control.left:
+            fields = (("from", str(left.peer)), ("to", str(left.to)))
+            self._live[left.tag] = _Live(left.open, f"from before the restart: {left.to}", fields)
 
     def turn(self, turn: Turn) -> None:
         """Move on as the table says."""
