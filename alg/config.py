@@ -195,7 +195,8 @@ def loads(
                 part[name] = value
     problems: list[Problem] = []
     config = _read(tables, plugins, problems)
-    problems += conflicts(config, plugins)
+    told = {one.path.partition("[")[0] for one in problems}  # what was wrong by itself has its default here
+    problems += [one for one in conflicts(config, plugins) if one.path not in told]
     if problems:
         raise ConfigError(list(dict.fromkeys(problems)), source)
     return config

@@ -27,6 +27,7 @@ NEVER = -WRAP  # no last packet is as old
 WINDOW = WRAP // 4  # 13 days: how far a tick may lie behind `now` and be compared as a plain number
 EMBRYONIC_IDLE = ticks(0.1)  # far below a SYN's first repetition after 1 s (RFC 6298 section 2.1), which makes it anew
 AGE_SHIFT = 6  # ages of sessions without an answer are counted by 64 ticks
+UNCOUNTED = bytes(not flags & abi.SessionFlag.PEER for flags in range(256))
 EXPECTED = bytes(bool(flags & abi.SessionFlag.EXPECTED) for flags in range(256))
 
 
@@ -85,6 +86,8 @@ class Sweep:
         self.by_state: Counter[int] = Counter()
         self.full = False
         self.reclaimed = 0
+        # Filtering may have become address-dependent after a session was made: its peer isn't known yet.
+        self._peers = bool(gateway.configs[0].flags & abi.ConfigFlag.FILTER_ADF)
         self._began = now_tick()  # one moment for all of it: ages don't move between its walks
         self._ages: Counter[int] = Counter()  # of sessions without an answer
 
@@ -115,6 +118,9 @@ class Sweep:
         self.by_state.subtract(batch.states[place] for place in expired)
         self._ages.update(idle >> AGE_SHIFT for idle, _ in batch.unanswered())
         over = set(expired)
+        if self._peers:
+            unknown = [batch.key(place) for place in _marked(batch.flags.translate(UNCOUNTED)) if place not in over]
+            self._control.keys(abi.ControlOp.PEERS, unknown)
         self.live_parents.update(
             batch.number(place, RELATED_AT) for place in _marked(batch.flags.translate(EXPECTED)) if place not in over
         )

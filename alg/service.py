@@ -127,6 +127,7 @@ class Service:
         if self.helper is not None:
             self.helper.apply(fresh)
         self._apply()
+        self._room_wanted.set()  # a sweep at once, by the new timeouts and filtering
         log.info("configuration read again: %s", ", ".join(changed) or "nothing changed")
         return {"changed": changed}
 

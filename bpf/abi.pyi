@@ -194,6 +194,7 @@ class ControlOp(enum.IntEnum):
     BYPASS = 6
     AGE_PORTS = 7
     CLAIM = 8
+    PEERS = 9
 
 class SessionKey(Layout):
     inside_ip: int

@@ -81,7 +81,8 @@ enum timeout_kind {
     TIMEOUT_COUNT = 6,
 };
 
-/* One 5-tuple, always written from the inside end point's view, untranslated. ICMP: both ports are the echo id. */
+/* One 5-tuple, always written from the inside end point's view, untranslated. ICMP: inside_port is the echo id, remote_port
+ * 0, for the remote side has none of its own. */
 struct session_key {
     __be32 inside_ip;
     __be32 remote_ip;
@@ -449,6 +450,7 @@ enum control_op {
     CONTROL_AGE_PORTS =
         7,             /* 256 rows from port_index: give back what hold-down and idle claims kept; answer: how many */
     CONTROL_CLAIM = 8, /* port_index itself for owner, in the shared block whose first port is `count` */
+    CONTROL_PEERS = 9, /* keys[]: count in `peers` what was made before filtering became address-dependent */
 };
 
 /* Request and answer of the control program, as the packet of a test-run. 14 bytes of Ethernet header come first. */

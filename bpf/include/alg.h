@@ -219,6 +219,10 @@ static __always_inline void fill_punt(struct punt *m, const struct session_key *
 /* Copies the frame to the helper. The caller drops the original whatever comes back. */
 static __always_inline u32 punt_frame(struct __sk_buff *skb, const struct packet *p, struct punt *m)
 {
+    struct config *cfg = get_config();
+    /* At WAN egress the stack has counted the hop already, and the way back by the TAP will count it again. */
+    if (cfg && m->dir == DIR_OUT && skb->ifindex == cfg->wan && p->ttl < 255)
+        put_ttl(skb, p, p->ttl + 1);
     if (skb->len > PUNT_FRAME_MAX)
         return DROP_PUNT_TOO_BIG;
     m->frame_size = skb->len;

@@ -24,6 +24,18 @@ static __always_inline bool session_end(const struct config *cfg, struct session
     return true;
 }
 
+/* Counts the peer of a session that was made while nobody asked for it. */
+static __always_inline bool session_know_peer(struct session *s, const struct session_key *key)
+{
+    u64 word = session_word(s), flag = (u64)SESSION_PEER << 24;
+    if ((word & STATE_MASK) == STATE_DEAD || word & flag || !peer_add(key))
+        return false;
+    if (__sync_val_compare_and_swap((u64 *)&s->state, word, word | flag) == word)
+        return true;
+    peer_drop(key); /* a packet came between: the next reload, or the next session, will tell */
+    return false;
+}
+
 static __always_inline void control_keys(const struct config *cfg, struct control *c, void *data_end, u32 now)
 {
     u32 acted = 0, wanted = c->count, op = c->op;
@@ -39,6 +51,10 @@ static __always_inline void control_keys(const struct config *cfg, struct contro
         struct session *s = sessions.lookup(&key);
         if (!s)
             continue;
+        if (op == CONTROL_PEERS) {
+            acted += session_know_peer(s, &key);
+            continue;
+        }
         if (op == CONTROL_REFRESH)
             s->last_seen = now;
         else if (op == CONTROL_BYPASS) {

@@ -90,16 +90,16 @@ static __always_inline u32 session_create(struct __sk_buff *skb, const struct co
         return DROP_RACE;
     struct session *fresh = &room->session;
     session_init(cfg, fresh, p, o, now);
-    bool peer = cfg->flags & CONFIG_FILTER_ADF;
+    bool peer = cfg->flags & CONFIG_FILTER_ADF && peer_add(key);
     if (peer)
         fresh->flags |= SESSION_PEER;
     int rc = sessions.insert((struct session_key *)key, fresh);
+    if (rc && peer)
+        peer_drop(key);
     if (rc)
         return rc == -17 ? DROP_RACE : DROP_TABLE_FULL; /* EEXIST */
     count(COUNT_SESSIONS_NEW, 1);
     host_count(key->inside_ip, 1, 0);
-    if (peer)
-        peer_count(key, 1);
     if (o->alg)
         begin_watching(skb, key, fresh, o->dir);
     return 0;
@@ -171,7 +171,7 @@ static __always_inline void session_release(const struct session_key *key, u32 i
     }
     host_count(key->inside_ip, -1, 0);
     if (flags & SESSION_PEER)
-        peer_count(key, -1);
+        peer_drop(key);
     release_port(index, key->proto);
     count(COUNT_SESSIONS_ENDED, 1);
 }

@@ -107,6 +107,15 @@ static __always_inline int redirect_to(struct __sk_buff *skb, const struct confi
     return redirect_neigh(next->ifindex, &params, sizeof(params), 0);
 }
 
+/* A frame of the helper for the gateway's own stack: as if the WAN device had just received it. From any other device it
+ * would fall to rp_filter. */
+static __always_inline int receive_at_wan(struct __sk_buff *skb, const struct config *cfg)
+{
+    if (bpf_skb_store_bytes(skb, 0, cfg->wan_mac, 6, 0))
+        return drop(DROP_REWRITE_FAILED);
+    return bpf_redirect(cfg->wan, BPF_F_INGRESS);
+}
+
 static __always_inline bool is_lan(const struct config *cfg, u32 ifindex)
 {
     for (int i = 0; i < MAX_LANS; i++) {

@@ -68,10 +68,14 @@ static __always_inline int fragment_tail(struct __sk_buff *skb, const struct pac
         return next_stage(skb, STAGE_FRAGMENT, AT_HAIRPIN, DIR_IN);
     if (at != AT_TAP && at != AT_HAIRPIN)
         return TC_ACT_OK;
+    if (dir == DIR_IN && at == AT_TAP && destination == p->destination) /* for the gateway itself */
+        return receive_at_wan(skb, cfg);
     struct next_hop next = {};
     if (route_packet(skb, p, dir == DIR_OUT ? p->source : source, destination, dir == DIR_OUT ? cfg->lan[0] : cfg->wan,
                      &next) != ROUTE_FORWARD)
         return drop(DROP_NO_ROUTE);
+    if (p->ttl > 1 && put_ttl(skb, p, p->ttl - 1))
+        return drop(DROP_REWRITE_FAILED);
     return redirect_to(skb, cfg, p, &next);
 }
 

@@ -80,24 +80,56 @@ static __always_inline bool host_ports_full(const struct config *cfg, __be32 ip)
     return h && h->ports >= cfg->max_ports_per_host;
 }
 
-static __always_inline void peer_count(const struct session_key *key, s64 by)
+#define PEER_TRIES 8
+
+static __always_inline void peer_key_of(struct peer_key *peer, const struct session_key *key)
 {
-    struct peer_key peer = {
-        .inside_ip = key->inside_ip, .remote_ip = key->remote_ip, .inside_port = key->inside_port, .proto = key->proto};
-    u64 *known = peers.lookup(&peer);
+    peer->inside_ip = key->inside_ip;
+    peer->remote_ip = key->remote_ip;
+    peer->inside_port = key->inside_port;
+    peer->proto = key->proto;
+    peer->pad = 0;
+}
+
+/* Counts a session with this peer; false if it couldn't. An entry that fell to 0 belongs to whoever brought it there,
+ * who is about to delete it: nobody counts in it again. */
+static __always_inline bool peer_add(const struct session_key *key)
+{
+    struct peer_key peer;
     u64 one = 1;
-    if (known)
-        __sync_fetch_and_add(known, by);
-    else if (by > 0)
-        peers.insert(&peer, &one);
-    if (known && by < 0 && *known == 0)
-        peers.delete(&peer);
+    peer_key_of(&peer, key);
+    for (int i = 0; i < PEER_TRIES; i++) {
+        u64 *known = peers.lookup(&peer);
+        u64 seen = known ? *(volatile u64 *)known : 0;
+        if (!known && !peers.insert(&peer, &one))
+            return true;
+        if (known && seen && __sync_val_compare_and_swap(known, seen, seen + 1) == seen)
+            return true;
+    }
+    return false;
+}
+
+static __always_inline void peer_drop(const struct session_key *key)
+{
+    struct peer_key peer;
+    peer_key_of(&peer, key);
+    u64 *known = peers.lookup(&peer);
+    for (int i = 0; known && i < PEER_TRIES; i++) {
+        u64 seen = *(volatile u64 *)known;
+        if (!seen)
+            return;
+        if (__sync_val_compare_and_swap(known, seen, seen - 1) != seen)
+            continue;
+        if (seen == 1)
+            peers.delete(&peer);
+        return;
+    }
 }
 
 static __always_inline bool peer_known(const struct session_key *key)
 {
-    struct peer_key peer = {
-        .inside_ip = key->inside_ip, .remote_ip = key->remote_ip, .inside_port = key->inside_port, .proto = key->proto};
+    struct peer_key peer;
+    peer_key_of(&peer, key);
     return peers.lookup(&peer) != 0;
 }
 

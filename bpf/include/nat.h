@@ -40,6 +40,21 @@ static __always_inline void rewrite_ip(struct iphdr *ip, const struct rewrite *t
     ip->check = csum_apply(ip->check, change);
 }
 
+/* The port, or an echo's identifier: 8 bytes of the transport header must be there. */
+static __always_inline void put_port(__be16 *l4, u8 proto, const struct rewrite *to)
+{
+    l4[proto == IPPROTO_ICMP ? 2 : to->source ? 0 : 1] = to->port;
+}
+
+/* Returns 0, or -1 if the kernel refused. */
+static __always_inline int put_ttl(struct __sk_buff *skb, const struct packet *p, u8 ttl)
+{
+    __be16 from = bpf_htons((u16)p->ttl << 8 | p->proto), to = bpf_htons((u16)ttl << 8 | p->proto);
+    if (bpf_l3_csum_replace(skb, ip_at(p) + 10, from, to, 2))
+        return -1;
+    return bpf_skb_store_bytes(skb, ip_at(p) + 8, &to, 2, 0);
+}
+
 /* Returns 0, or -1 if the kernel refused. Pointers into the packet are stale afterwards. */
 static __always_inline int rewrite_skb(struct __sk_buff *skb, const struct packet *p, const struct rewrite *to)
 {
@@ -61,12 +76,7 @@ static __always_inline int rewrite_skb(struct __sk_buff *skb, const struct packe
     __be16 *ports_at = data + p->l4;
     if ((void *)(ports_at + 4) > data_end)
         return -1;
-    if (p->proto == IPPROTO_ICMP)
-        ports_at[2] = to->port;
-    else if (to->source)
-        ports_at[0] = to->port;
-    else
-        ports_at[1] = to->port;
+    put_port(ports_at, p->proto, to);
     return 0;
 }
 
@@ -87,12 +97,7 @@ static __always_inline int rewrite_direct(void *data, void *data_end, const stru
         u16 sum = csum_apply(p->sum, change);
         *check = p->proto == IPPROTO_UDP && !sum ? 0xffff : sum; /* RFC 768: 0 means "none" */
     }
-    if (p->proto == IPPROTO_ICMP)
-        ports_at[2] = to->port;
-    else if (to->source)
-        ports_at[0] = to->port;
-    else
-        ports_at[1] = to->port;
+    put_port(ports_at, p->proto, to);
     rewrite_ip(ip, to);
     return 0;
 }

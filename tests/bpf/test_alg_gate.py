@@ -246,7 +246,9 @@ def test_a_segment_larger_than_decisions_is_always_punted(watched: Watched) -> N
         frame = watched.frame(OUT, bytes(size))
         out = watched.rig.wan_out(frame)
         assert out.action == SHOT and out.drops == {"punt-held": 1}, size
-        assert [copy for _, copy in watched.rig.taken()] == [frame]
+        # The stack had counted the hop; the way back by the shortcut will count it again.
+        (copy,) = [copy for _, copy in watched.rig.taken()]
+        packets.same(copy, packets.changed(frame, IP_ttl=packets.field(frame, "IP_ttl") + 1))
 
 
 def test_growth_beyond_the_mtu_never_leaves_half_done(watched: Watched) -> None:

@@ -7,7 +7,8 @@ import pytest
 from algate.bpf import abi, tables, testrun
 from tests import packets
 from tests.bpf.flows import FLOW, answer, open_session, translated
-from tests.bpf.rig import INSIDE, INSIDE_2, LAN, OK, PUBLIC, REDIRECT, SECOND, SHOT, WAN, Rig, ticks
+from tests.bpf.rig import INSIDE, INSIDE_2, LAN, OK, PUBLIC, REDIRECT, REMOTE, SECOND, SHOT, WAN, Rig, ticks
+from tests.packets import GATEWAY_WAN_MAC, WAN_MAC, Flow
 
 LOAD = bytes(range(256)) * 12
 
@@ -88,11 +89,27 @@ def test_tail_before_its_head_is_held_by_the_helper(rig: Rig) -> None:
     assert out.action == SHOT and out.drops == {"fragment-early": 1}
     ((punt, frame),) = rig.taken()
     assert punt.kind == abi.PuntKind.TAIL and punt.dir == abi.Direction.OUT
-    packets.same(frame, tail)
+    ttl = packets.field(tail, "IP_ttl")  # the stack counted the hop already: given back, for the TAP's way counts it
+    packets.same(frame, packets.changed(tail, IP_ttl=ttl + 1))
     assert rig.wan_out(head).action == OK
-    back = rig.tap(tail, abi.InjectKind.OUT)
+    back = rig.tap(frame, abi.InjectKind.OUT)
     assert back.action == REDIRECT
-    packets.same(tail[:1] + back.data[1:], packets.changed(tail, IP_src=PUBLIC))
+    packets.same(tail[:1] + back.data[1:], packets.changed(tail, IP_src=PUBLIC, IP_ttl=ttl))
+
+
+def test_a_tail_for_the_gateway_goes_back_to_its_stack(rig: Rig) -> None:
+    """A long ping of the gateway whose tail came first: its head is the stack's, so is the tail."""
+    rig.beat()
+    rig.configure(wan_mac=(*bytes.fromhex(GATEWAY_WAN_MAC.replace(":", "")), 0, 0))
+    flow = Flow(REMOTE, 9, PUBLIC, 9, WAN_MAC, GATEWAY_WAN_MAC)
+    head, tail, *_ = packets.fragments(packets.echo(flow, LOAD, flags=0, id=6), 1480)
+    assert rig.wan_in(tail).drops == {"fragment-early": 1}
+    ((_, frame),) = rig.taken()
+    assert rig.wan_in(head).action == OK
+    assert rig.wan_in(tail).action == OK
+    back = rig.tap(frame, abi.InjectKind.IN)
+    assert back.action == REDIRECT and back.drops == {}
+    packets.same(back.data, tail)
 
 
 def test_a_flood_of_tails_does_not_fill_the_ring(rig: Rig) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from algate.bpf import abi
+from algate.bpf import abi, syscall
 from algate.bpf.abi import ConfigFlag
+from algate.bpf.control import Control
 from tests import packets
 from tests.bpf.flows import FLOW, answer, frame_of, open_session, translated
-from tests.bpf.rig import INSIDE, INSIDE_2, OK, PUBLIC, REDIRECT, REMOTE, REMOTE_2, SECOND, SHOT, UDP, Rig
+from tests.bpf.rig import INSIDE, INSIDE_2, OK, PUBLIC, REDIRECT, REMOTE, REMOTE_2, SECOND, SHOT, UDP, Rig, session_key
 from tests.packets import GATEWAY_LAN_MAC, GATEWAY_WAN_MAC, LAN_MAC, WAN_MAC, Flow
 
 BASE = ConfigFlag.HAIRPIN | ConfigFlag.SHORTCUT
@@ -35,6 +36,25 @@ def test_filtering(rig: Rig, flag: int, same_host: bool, other_host: bool) -> No
     open_session(rig, "udp")
     assert (rig.wan_in(stranger(REMOTE, 999)).action == REDIRECT) == same_host
     assert (rig.wan_in(stranger(REMOTE_2, 443)).action == REDIRECT) == other_host
+
+
+def test_filtering_that_becomes_address_dependent(rig: Rig) -> None:
+    """Sessions of before know no peers; the control program counts them, once, and they end with them."""
+    open_session(rig, "udp")
+    rig.configure(flags=BASE | ConfigFlag.FILTER_ADF)
+    assert rig.wan_in(stranger(REMOTE, 999)).action == SHOT
+    control = Control(rig.gateway.fds["control"])
+    keys = [bytes(session_key(FLOW, UDP))]
+    assert [control.keys(abi.ControlOp.PEERS, keys) for _ in range(2)] == [1, 0]
+    assert rig.wan_in(stranger(REMOTE, 999)).action == REDIRECT
+    assert rig.wan_in(stranger(REMOTE_2, 443)).action == SHOT
+    assert control.keys(abi.ControlOp.KILL, keys) == 1
+    assert rig.wan_in(stranger(REMOTE, 998)).action == REDIRECT, "the second session of this peer"
+    fd = rig.gateway._map_fd("peers")
+    assert syscall.next_key(fd, None, 12) is not None
+    for port in (999, 998):
+        control.keys(abi.ControlOp.KILL, [bytes(session_key(FLOW.to(destination_port=port), UDP))])
+    assert syscall.next_key(fd, None, 12) is None, "the last session takes the entry along"
 
 
 def test_mapping_by_address_and_port(rig: Rig) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 import secrets
 import socket
 import struct
@@ -30,7 +31,7 @@ SOL_PACKET, PACKET_AUXDATA = 263, 8  # linux/if_packet.h
 CSUM_NOT_READY = 8  # TP_STATUS_CSUMNOTREADY
 ARRIVE = 1.0  # s in which what must come has come, on a busy machine
 SILENCE = 0.25  # s without it: it doesn't come
-INSIDE = bytes([10, 77])  # the inside prefix of the lab
+INSIDE = (bytes([10, 77]), bytes([10, 78]), bytes([10, 79]))  # the inside prefixes of the lab
 
 
 class Wire:
@@ -106,6 +107,32 @@ class Wire:
     def close(self) -> None:
         self._unwatch()
         self.socket.close()
+
+
+class Tunnel(Wire):
+    """The far end of the gateway's tun device: bare IP packets, no ARP, no MAC."""
+
+    mac = bytes(6)
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self.ghosts = {}
+        self.spy = None
+        asyncio.get_running_loop().add_reader(fd, self._read)
+
+    def send(self, frame: bytes) -> None:
+        os.write(self.fd, frame[14:])
+
+    def _read(self) -> None:
+        with suppress(BlockingIOError):
+            while packet := os.read(self.fd, 1 << 17):
+                ghost = self.ghosts.get(socket.inet_ntoa(packet[16:20])) if packet[0] >> 4 == 4 else None
+                if ghost is not None:
+                    with suppress(struct.error, IndexError):
+                        ghost.deliver(pk.parse(packet))
+
+    def close(self) -> None:
+        asyncio.get_running_loop().remove_reader(self.fd)
 
 
 class Ghost:
@@ -203,11 +230,13 @@ class Bed:
         self.lab = lab
         self.station = station
         self.inside = [Wire(host) for host in lab.clients]
+        self.second = Wire(lab.hosts["far"])  # on another LAN device
+        self.bare = Tunnel(station.tunnel)  # on a LAN device without Ethernet headers
         self.outside = Wire(lab.server)
         self.link = Wire(lab.hosts["router"])  # between gateway and router
         self.link.spy = self._spy
         self.leaks: Counter[str] = Counter()  # inside sources seen there
-        self.lan_mac = self._mac(lab.gw, "lan0")
+        self.lan_mac, self.second_mac = (self._mac(lab.gw, device) for device in ("lan0", "lan1"))
         self.wan_mac = self._mac(lab.gw, "wan0")
         self.router_mac = self._mac(lab.hosts["router"], "eth1")
 
@@ -225,7 +254,7 @@ class Bed:
         return call_in(host.netns, look)
 
     def _spy(self, frame: bytes) -> None:
-        if frame[26:28] == INSIDE and frame[6:12] == self.wan_mac:
+        if frame[26:28] in INSIDE and frame[6:12] == self.wan_mac:
             self.leaks[socket.inet_ntoa(frame[26:30])] += 1
 
     def leaks_of(self, inside: str) -> int:
@@ -240,6 +269,14 @@ class Bed:
         number = next(self._numbers)
         return Ghost(self.inside[wire], f"10.77.{10 + number // 250}.{1 + number % 250}", self.lan_mac)
 
+    def host_second(self) -> Ghost:
+        number = next(self._numbers)
+        return Ghost(self.second, f"10.78.{10 + number // 250}.{1 + number % 250}", self.second_mac)
+
+    def host_bare(self) -> Ghost:
+        number = next(self._numbers)
+        return Ghost(self.bare, f"10.79.{10 + number // 250}.{1 + number % 250}", self.bare.mac)
+
     def host_outside(self) -> Ghost:
         """Behind the router, in a prefix of its own: there are more of them than 203.0.113.0/24 holds."""
         number = next(self._numbers)
@@ -253,7 +290,7 @@ class Bed:
         return next(self._ports)
 
     def close(self) -> None:
-        for wire in (*self.inside, self.outside, self.link):
+        for wire in (*self.inside, self.second, self.bare, self.outside, self.link):
             wire.close()
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from tests.compliance import packet as pk
 from tests.compliance.bed import Ghost, Row
-from tests.compliance.packet import UDP, Ip, Packet
+from tests.compliance.packet import ICMP, UDP, Ip, Packet
 from tests.compliance.talk import connect, map_udp, ping
 from tests.compliance.verdict import MUST, need, requirement
 
@@ -154,3 +154,15 @@ async def flood(row: Row) -> None:
     seen = await through(row, pk.udp(row.lan1.ip, sport, row.a1.ip, 53, LOAD, Ip(ident=next(IDENTS))), row.lan1, row.a1,
                          backwards, "a true packet with its fragments in reverse after the flood")  # fmt: skip
     need(await c.works(), "the running connection died")
+
+
+@requirement("4787-14-own", MUST, "a long ping of the gateway itself is answered, whichever fragment comes first")
+async def own(row: Row) -> None:
+    for ident, order in ((1, slice(None)), (2, slice(None, None, -1))):
+        load = bytes(range(256)) * 12
+        for part in pk.fragments(pk.echo(row.a1.ip, row.public, ident, data=load, head=Ip(ident=next(IDENTS))), 1200)[
+            order
+        ]:
+            row.a1.raw(part)
+        reply = await row.a1.whole(3.0, proto=ICMP, source=row.public)
+        need(reply and reply.data == load, "no answer" if ident == 1 else "no answer to one whose last part came first")

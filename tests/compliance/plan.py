@@ -62,6 +62,7 @@ class Profile:
     empty: bool = False
 
 
+LANS = ("lan0", "lan1", "tun0")  # the last one carries bare IP packets, as ppp does
 SMALL = (40000, 40019)
 POOL = ("198.51.100.2", "198.51.100.77", "198.51.100.200")
 _LIST = json.dumps(POOL)

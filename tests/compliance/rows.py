@@ -5,10 +5,14 @@ The law of this file: importing the modules that declare rows; the order of impo
 
 from __future__ import annotations
 
-from tests.compliance import rfc4787, fragments, mtu, transfer, rfc5382, rfc5508, rfc7857, rfc6888, scenarios, firewall  # isort: skip
+# isort: off
+from tests.compliance import rfc4787, fragments, mtu, transfer, rfc5382, rfc5508, rfc7857, rfc6888
+from tests.compliance import scenarios, firewall, lans
+
+# isort: on
 from tests.compliance.verdict import ROWS
 
 __all__ = [
-    "ROWS", "firewall", "fragments", "mtu", "rfc4787", "rfc5382", "rfc5508", "rfc6888", "rfc7857", "scenarios",
+    "ROWS", "firewall", "fragments", "lans", "mtu", "rfc4787", "rfc5382", "rfc5508", "rfc6888", "rfc7857", "scenarios",
     "transfer",
 ]  # fmt: skip

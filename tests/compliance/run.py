@@ -6,6 +6,7 @@ The law of this file: order and set-up. Rows that only wait wait together; those
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 import traceback
 from collections.abc import Callable
@@ -14,10 +15,12 @@ from typing import Any
 
 from algate.cli.gateways import AlgateGateway, KernelGateway
 from algate.cli.lab import Lab, LabPlan, ip
+from algate.cli.lab_host import call_in
 from tests.compliance import plan
 from tests.compliance.bed import Bed
 from tests.compliance.plan import PROFILES, Profile
 from tests.compliance.verdict import Answer, No, Requirement
+from tests.netns.tunnel import open_tun
 
 LAB = LabPlan(inside="10.77.0.0/16", clients=("10.77.0.2", "10.77.0.3"), public=plan.POOL, router=True)
 AT_ONCE = 12  # rows side by side: the machine has two processors
@@ -42,6 +45,7 @@ class Run:
                     self._group(lab, stations, PROFILES[name])
             finally:
                 stations.close()
+                os.close(stations.tunnel)
         return self.answers
 
     def _group(self, lab: Lab, station: Station, profile: Profile) -> None:
@@ -100,6 +104,10 @@ def _prepare(lab: Lab) -> None:
     """Ghosts outside live in 192.0.0.0/16 behind the router; names of kernel defaults stay as they are."""
     ip("route add 192.0.0.0/16 dev eth1\nroute add blackhole 192.1.0.0/16", lab.hosts["router"].netns)
     ip(f"route add {LAB.inside} via {LAB.public[0]}", lab.hosts["router"].netns)
+    lab._add_host("far", "10.78.0.2", "eth0")
+    lab._link("far", "eth0", "gw", "lan1")
+    ip("addr add 10.78.0.1/16 dev lan1", lab.gw.netns)
+    ip("route add 10.78.0.0/15 via " + LAB.public[0], lab.hosts["router"].netns)
     for host in ("gw", "router"):
         lab.hosts[host].sysctl("ipv4/icmp_ratelimit", "0")  # rows run side by side
 
@@ -110,6 +118,9 @@ class Station:
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
         self.profile = Profile("none")
+        self.tunnel = call_in(lab.gw.netns, lambda: open_tun(plan.LANS[2]))
+        os.set_blocking(self.tunnel, False)
+        ip("addr add 10.79.0.1/16 dev tun0\nlink set tun0 up", lab.gw.netns)
 
     def take(self, profile: Profile) -> None:
         raise NotImplementedError
@@ -146,7 +157,8 @@ class AlgateStation(Station):
             self._reload(text)
         else:
             self.close()
-            self.gateway = AlgateGateway(self.lab, config=text)
+            more = tuple(word for device in plan.LANS[1:] for word in ("--lan", device))
+            self.gateway = AlgateGateway(self.lab, config=text, options=more)
             self.gateway.start()
         self.profile, self.text = profile, text
 

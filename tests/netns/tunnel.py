@@ -35,7 +35,7 @@ class Tunnel:
 
     def __enter__(self) -> Tunnel:
         for host, device in self.ends:
-            self._fds.append(call_in(host.netns, lambda device=device: _open(device)))  # type: ignore[misc]
+            self._fds.append(call_in(host.netns, lambda device=device: open_tun(device)))  # type: ignore[misc]
             ip(f"link set {device} mtu {self.mtu} up", host.netns)
         self._thread.start()
         return self
@@ -67,7 +67,8 @@ class Tunnel:
         return [packet for name, packet in self.seen if name == host.name and packet[0] >> 4 == 4]
 
 
-def _open(device: str) -> int:
+def open_tun(device: str) -> int:
+    """A tun device of that name in the caller's namespace; it lives as long as the descriptor."""
     fd = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC)
     fcntl.ioctl(fd, TUNSETIFF, struct.pack("16sH22x", device.encode(), IFF_TUN | IFF_NO_PI))
     return fd

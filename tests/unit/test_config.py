@@ -183,6 +183,7 @@ def test_wrong_devices(overrides: dict[str, object], path: str, reason: str) -> 
     found = errors("", overrides)
     assert found[0][0] == path
     assert reason in found[0][1]
+    assert len(found) == (1 if overrides else 2), "nothing false beside it"
 
 
 def test_all_errors_come_at_once_and_one_a_line() -> None:
