@@ -6,6 +6,7 @@ whatever else gets through was expected.
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import socket
 import threading
@@ -16,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from algate.alg.control import ControlError
 from algate.cli.capture import Capture
 from algate.cli.gateways import AlgateGateway, PortForward
 from algate.cli.lab import Lab, LabPlan
@@ -23,7 +25,7 @@ from algate.cli.lab_host import Host
 from algate.cli.wire import Segment, trace
 from tests.distribution import lay_out
 from tests.netns.chat import PORT, ChatClient, ChatServer, fetch_file, offer, offered, send_file
-from tests.netns.talk import Line, data, until
+from tests.netns.talk import Echo, Line, data, until
 from tests.topology import no_netfilter
 
 TESTS = Path(__file__).parents[1]
@@ -60,8 +62,9 @@ class Stage:
         until(lambda: self.wire)
 
     def _follow(self) -> None:
-        for event in self.gateway.tell("follow"):
-            self.events.append(event)
+        with contextlib.suppress(ControlError, OSError):  # until the daemon ends
+            for event in self.gateway.tell("follow"):
+                self.events.append(event)
 
     def said(self, event: str, reason: str = "", alg: str = "") -> dict[str, Any]:
         """The first event of that kind, once it has come."""
@@ -300,7 +303,7 @@ def test_a_plug_in_that_fails_loses_its_own_session_alone(stage: Stage, word: st
     failed = 'algate_engine_events_total{reason="plugin-failed"}'
     before = stage.gateway.ask("stats").get(failed, 0)
     with (
-        Responder(stage.lab.server, 7071),
+        Echo(stage.lab.server, 7071),
         Line(stage.lab.client, stage.server, 7071) as good,
         Line(stage.lab.client, stage.server, 7071) as bad,
     ):
@@ -314,35 +317,11 @@ def test_a_plug_in_that_fails_loses_its_own_session_alone(stage: Stage, word: st
     assert stage.gateway.ask("status")["state"] == "translating"
 
 
-class Responder:
-    """An echo over TCP that can be opened again and again."""
-
-    def __init__(self, host: Host, port: int) -> None:
-        self._listener = host.socket()
-        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._listener.bind(("0.0.0.0", port))
-        self._listener.listen()
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self) -> None:
-        try:
-            while True:
-                connection, _ = self._listener.accept()
-                threading.Thread(target=self._repeat, args=(connection,), daemon=True).start()
-        except OSError:
-            return
-
-    @staticmethod
-    def _repeat(connection: socket.socket) -> None:
-        try:
-            while said := connection.recv(4096):
-                connection.sendall(said)
-        except OSError:
-            connection.close()
-
-    def __enter__(self) -> Responder:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
+def test_a_restarted_helper_goes_on_with_sessions_of_datagrams(stage: Stage, files: bytes) -> None:
+    """The same two ports before and after: the session was made by the daemon that has gone."""
+    source = ("--local-port", "45069")
+    assert curl(stage.lab.client, *source, f"tftp://{stage.server}/file") == files
+    assert stage.gateway.stop_daemon() == 0
+    stage.gateway.start()
+    assert data(stage.gateway, "sessions", "--alg", "tftp", "--inside", f"{CLIENTS[0]}:45069")
+    assert curl(stage.lab.client, *source, f"tftp://{stage.server}/file") == files
