@@ -10,7 +10,6 @@ import contextlib
 import logging
 import os
 import signal
-import sys
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -24,7 +23,7 @@ from algate.alg import conflicts, control, datapath, namespace, policy, registry
 from algate.alg.claim import Claim
 from algate.alg.config import Config
 from algate.alg.datapath import Datapath
-from algate.alg.errors import DONE, MISSING, AlgateError
+from algate.alg.errors import DONE, AlgateError
 from algate.alg.events import Events
 from algate.alg.forwards import Forwards
 from algate.alg.gc import FULL, Sweep
@@ -390,21 +389,3 @@ def run(config: Config, run_dir: Path, wait: float | None) -> int:
 
 async def _serve(config: Config, run_dir: Path, wait: float | None) -> int:
     return await Service(config, run_dir, wait).serve()
-
-
-def down(run_dir: Path, purge: bool) -> int:
-    """`algate down`, with a daemon or without one."""
-    namespace.require_root("algate down")
-    try:
-        control.request(run_dir, "down", {"purge": purge})
-    except control.ControlError as error:
-        if error.exit_code == MISSING:
-            raise
-    with namespace.claimed(run_dir):
-        state = State.load(run_dir)
-        with namespace.entered(state.netns):
-            Datapath(state, "auto").detach()
-        if purge:
-            pins.remove(run_dir)
-    print(f"algate: down on {run_dir}", file=sys.stderr)
-    return DONE
