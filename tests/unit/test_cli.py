@@ -223,7 +223,7 @@ def test_run_tells_all_errors_of_the_configuration(tmp_path: Path, monkeypatch: 
 
 def test_down_hands_over_its_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[Any] = []
-    module(monkeypatch, "algate.alg.service", down=lambda *args: calls.append(args))
+    module(monkeypatch, "algate.alg.down", down=lambda *args: calls.append(args))
     assert run("down", "--purge", "--run-dir", str(tmp_path)).exit_code == 0
     assert calls == [(tmp_path, True)]
 
@@ -252,7 +252,7 @@ def test_no_traceback_reaches_an_operator(
     def down(*_: Any) -> int:
         raise error
 
-    module(monkeypatch, "algate.alg.service", down=down)
+    module(monkeypatch, "algate.alg.down", down=down)
     made = run("down", "--run-dir", str(tmp_path))
     assert (made.exit_code, made.stderr, made.stdout) == (code, said, "")
 
