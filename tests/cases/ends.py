@@ -45,6 +45,7 @@ class Speaker:
     def hear(self, *wanted: bytes) -> bytes:
         """The next bytes; AssertionError unless they are one of `wanted` (all of one length if there are several)."""
         data = self.read(len(wanted[0]))
+        assert data, f"nothing arrives, wanted {wanted[0]!r}"
         assert data in wanted, f"heard {data!r}, not {wanted[0]!r}"
         return data
 
@@ -68,7 +69,7 @@ class Speaker:
         data = b""
         while not data.endswith(b"\n"):
             more = self.read(1)
-            assert more, f"no end of line after {data!r}"
+            assert more, f"no end of line after {data!r}" if data else "nothing arrives, wanted a line"
             data += more
         return data
 

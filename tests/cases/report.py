@@ -29,8 +29,9 @@ HEAD = """# The 90 hard cases of FTP through a NAT: algate, and the kernel's hel
 Written by `pytest -m cases` (the rung `cases`): each scripted dialogue went through algate and through nft masquerade
 with nf_nat_ftp in the same network namespaces, under the same firewall (tcp/21 and tcp/2121 may leave, data
 connections only as expected), judged by the bytes that left and by real connection attempts. Events and counters are
-algate's alone and not asked of the kernel. The last column: a source change under which the case's tests were seen to
-fail (`python -m tests.cases.faults`).
+algate's alone and not asked of the kernel. "Nothing arrives" is how the kernel's helper treats lines that it half
+understands: it drops the packet each time that TCP repeats it, so that the session hangs. The last column: a source
+change under which the case's tests were seen to fail (`python -m tests.cases.faults`).
 
 """
 

@@ -131,8 +131,8 @@ def test_ftp_34_rewrites_in_flight(bed: Bed) -> None:
         for _ in range(10):
             d.alive()
         d.comes_in(d.port(ports[0]), ports[0])
-        streams(d)
         d.nothing_private()
+        streams(d)
 
 
 @case(34, "several rewrites in flight before the first is acknowledged: every later byte and acknowledgement fits")
@@ -157,7 +157,7 @@ def streams(d: Dialogue) -> None:
     for one, other in ((wire.inside.up, wire.outside.up), (wire.inside.down, wire.outside.down)):
         assert one is not None and other is not None
         a, b = one.bytes().split(b"\r\n"), other.bytes().split(b"\r\n")
-        assert len(a) == len(b)
+        assert len(a) == len(b), f"{len(a)} lines inside, {len(b)} outside"
         assert all(x == y or b"PORT" in x or b"227" in x for x, y in zip(a, b, strict=True))
     inside, _ = d.bed.links()
     up = wire.inside.up
@@ -188,6 +188,7 @@ def test_ftp_39_in_the_segment_of_a_rewrite(bed: Bed) -> None:
         d.client.socket.send(b"PORT " + d.six(port) + b"\r\n\xff\xf4\xff\xf2", socket.MSG_OOB)
         d.client.say(b"ABOR\r\n")
         before, byte, after = urgent(d.server)
+        assert byte == b"\xf2", f"the urgent byte is {byte!r} behind {before!r}"
         assert (before[:18], before[-5:], byte, after) == (
             b"PORT 198,51,100,2,",
             b"\r\n\xff\xf4\xff"[-5:],

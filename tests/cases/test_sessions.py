@@ -24,12 +24,12 @@ def test_ftp_35_auth_accepted(bed: Bed, inside: str) -> None:
         other = d.outer_ip if d.client_inside else d.inner_ip
         command = b"PORT " + six(own, port) + b"\r\n"
         # The ClientHello in the segment of the AUTH may be TLS, or not: it waits for the answer, and isn't text.
-        d.client.say(b"AUTH TLS\r\n" + HELLO + b"\r\n" + command)
+        d.client.say(b"AUTH TLS\r\n" + command + HELLO + b"\r\n" + command)
         d.server.hear(b"AUTH TLS\r\n")
         announced = b"227 Entering Passive Mode (" + six(other, port) + b")\r\n"
         d.server.say(b"234 go on\r\n\x16\x03\x03\0\x2a\r\n" + announced)
         d.client.hear(b"234 go on\r\n\x16\x03\x03\0\x2a\r\n" + announced)
-        d.server.hear(HELLO + b"\r\n" + command)
+        d.server.hear(command + HELLO + b"\r\n" + command)
         d.ask(b"PASV\r\n", announced)
         d.ask(command, b"200 ok\r\n")
         shut(d, port)
