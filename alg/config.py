@@ -120,6 +120,7 @@ class Alg:
 
     fail: str = option("closed", one_of("closed", "open"))
     helper_timeout: float = option(3.0, seconds(0.05, 3600))
+    classify: str = option("auto", one_of("auto", "on", "off"))
     protocols: Mapping[str, Policy] = field(default_factory=lambda: MappingProxyType({"ftp": FtpPolicy()}))
 
 

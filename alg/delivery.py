@@ -7,6 +7,7 @@ makes it safe: what is owed is stored, then the adjust record, then decisions, t
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 
 from . import held
 from .corrections import MASK, distance
@@ -46,7 +47,12 @@ class Fresh:
 class Delivery:
     """Writes effects for sessions. Keeps nothing but configuration and counts."""
 
-    def __init__(self, secret: int, track: Track, counts: Counter[str], limits: Limits) -> None:
+    def __init__(
+        self, secret: int, track: Track, counts: Counter[str], limits: Limits,
+        look_away: Callable[[Session, list[Effect]], None],
+    ) -> None:  # fmt: skip
+        """`look_away` sets `session.unattended` before the record is written."""
+        self._look_away = look_away
         self._secret = secret
         self._track = track
         self._counts = counts
@@ -83,6 +89,7 @@ class Delivery:
         flow = session.flows[direction]
         flow.stream.next += len(payload)
         chunk = flow.append(payload, None)
+        self._look_away(session, effects)
         effects.append(PutAdjust(session.record()))
         self.decide(session, direction, chunk, effects)
         kind = KIND[direction]
@@ -103,6 +110,10 @@ class Delivery:
         else:
             change = sum_change(chunk.old, new)
             effects.append(PutDecision(number, direction, seq, size, VERDICT_REPLACE, key, new, change))
+
+    def digest(self, data: bytes) -> int:
+        """As the kernel reckons it."""
+        return digest(self._secret, data)
 
     def forget(self, session: Session, direction: int, effects: list[Effect]) -> list[Chunk]:
         """Drop the decisions of what the receiver has acknowledged; returns those chunks."""
@@ -234,6 +245,7 @@ class Delivery:
         """Write to the kernel what was decided."""
         for direction in (0, 1):
             self.store(session, direction, effects)
+        self._look_away(session, effects)
         effects.append(PutAdjust(session.record()))
         for direction in (0, 1):
             for chunk in fresh[direction].chunks:

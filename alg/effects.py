@@ -14,12 +14,13 @@ from typing import NamedTuple
 
 from .corrections import MAX_CORRECTIONS, Correction
 from .model import Control, EndPoint, Event, Purpose
+from .unattended import Lines
 
 OUT, IN = 0, 1  # enum direction
 
 INJECT_OUT, INJECT_IN, INJECT_RAW_OUT, INJECT_RAW_IN = 0x12, 0x22, 0x32, 0x42  # enum inject_kind
 VERDICT_PASS, VERDICT_REPLACE = 1, 2  # enum verdict; DROP isn't used: what is refused stays undecided in the kernel
-ADJUST_BYPASS = 1  # enum adjust_flag
+ADJUST_BYPASS, ADJUST_LINES = 1, 2  # enum adjust_flag
 TRACK_TIMESTAMPS, TRACK_SYN_OUT, TRACK_SYN_IN = 1, 8, 16  # enum track_flag
 EXPECT_PENDING, EXPECT_OPEN = 1, 2  # enum expectation_state
 SESSION_FORWARD = 1  # enum session_flag
@@ -50,7 +51,8 @@ class SessionInfo(NamedTuple):
 
 
 class Segment(NamedTuple):
-    """A held segment (PUNT_SEGMENT). `frame` as received; offsets from its start; `acked` is track.acked."""
+    """A held segment (PUNT_SEGMENT). `frame` as received; offsets from its start; `acked` and
+    `lines` are those of struct track."""
 
     info: SessionInfo
     direction: int
@@ -61,6 +63,7 @@ class Segment(NamedTuple):
     payload_size: int
     tcp_flags: int
     acked: tuple[int, int]
+    lines: int = 0
 
 
 class TrackView(NamedTuple):
@@ -78,6 +81,7 @@ class TrackView(NamedTuple):
     mss: tuple[int, int]
     flags: int
     ack_sent: tuple[int, int] | None = None
+    lines: int = 0
 
 
 class AdjustRecord(NamedTuple):
@@ -88,11 +92,15 @@ class AdjustRecord(NamedTuple):
     base: tuple[int, int]
     corrections: tuple[tuple[Correction, ...], tuple[Correction, ...]]
     flags: int = 0
+    interest: int = 0
+    lines: int = 0
 
     def pack(self) -> bytes:
-        """The bytes of `struct adjust` in host order, 304 of them."""
+        """The bytes of `struct adjust` in host order, 312 of them."""
         out, back = self.corrections
-        head = _ADJUST.pack(self.session, *self.decided, *self.base, len(out), len(back), self.flags, 0)
+        head = _ADJUST.pack(
+            self.session, *self.decided, *self.base, len(out), len(back), self.flags, self.interest, self.lines
+        )
         if not out and not back:
             return head + _NO_CORRECTIONS
         return head + _pack_corrections(out) + _pack_corrections(back)
@@ -100,13 +108,13 @@ class AdjustRecord(NamedTuple):
     @classmethod
     def unpack(cls, data: bytes) -> AdjustRecord:
         """The inverse of pack; struct.error if `data` is too short."""
-        session, out, back, base_out, base_in, n_out, n_in, flags, _ = _ADJUST.unpack_from(data)
+        session, out, back, base_out, base_in, n_out, n_in, flags, interest, lines = _ADJUST.unpack_from(data)
         at = [Correction(*_CORRECTION.unpack_from(data, _ADJUST.size + 16 * i)) for i in range(2 * MAX_CORRECTIONS)]
         pair = (tuple(at[:n_out]), tuple(at[MAX_CORRECTIONS : MAX_CORRECTIONS + n_in]))
-        return cls(session, (out, back), (base_out, base_in), pair, flags)
+        return cls(session, (out, back), (base_out, base_in), pair, flags, interest, lines)
 
 
-_ADJUST = struct.Struct("=QIIiiIIII")
+_ADJUST = struct.Struct("=QIIiiIIIIQ")
 _CORRECTION = struct.Struct("=IIii")
 _NO_CORRECTIONS = bytes(2 * MAX_CORRECTIONS * _CORRECTION.size)
 
@@ -177,6 +185,13 @@ class PutAdjust(NamedTuple):
     """Replace the session's adjust record whole."""
 
     record: AdjustRecord
+
+
+class PutLines(NamedTuple):
+    """Write down what `interest` stands for, before a record names it."""
+
+    interest: int
+    lines: Lines
 
 
 class PutDecision(NamedTuple):
@@ -280,6 +295,7 @@ Effect = (
     | DeleteExpectation
     | ReleasePort
     | PutAdjust
+    | PutLines
     | PutDecision
     | DropDecisions
     | Inject

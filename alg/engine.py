@@ -26,6 +26,7 @@ from .effects import (
     Effect,
     Expectation,
     Inject,
+    PutAdjust,
     Segment,
     SessionInfo,
     View,
@@ -51,7 +52,7 @@ from .frames import (
 from .judgement import Anybody, Judgement, OpenConversation
 from .limits import Limits
 from .model import Action, Audience, Event, Pass, Side
-from .repetition import Repetition
+from .repetition import Decided, Repetition
 from .session import KIND, UDP, Session, Track
 from .spans import SplitError
 from .stream import AHEAD_MAX
@@ -79,6 +80,7 @@ class Engine:
         limits: Limits | None = None,
         audience: Audience | None = None,
         anybody: Anybody = lambda control: False,
+        decided: Decided = lambda session, direction, seq, size: None,
     ) -> None:
         """`track` and `adjust` look the kernel's records up by session; None: there is none (of that session id).
 
@@ -95,10 +97,22 @@ class Engine:
         self._gone: dict[int, None] = {}  # sessions forgotten lately: a punt of theirs may still be on its way
         self._expectations = Expectations(ports, limits.expectations_per_session, limits.expectations)
         self._judgement = Judgement(open_conversation, self._expectations, self.counts, limits, anybody)
-        self._delivery = Delivery(secret, track, self.counts, limits)
-        self._repetition = Repetition(self._delivery, self.counts, limits)
+        self._delivery = Delivery(secret, track, self.counts, limits, self._judgement.look_away)
+        self._repetition = Repetition(self._delivery, self.counts, limits, decided)
         self._ending = Ending(self._delivery, self._repetition, self._expectations, track)
         self._datagrams = Datagrams(self._judgement, self._ending, self.counts)
+
+    def attend(self, everything: bool, now: float) -> list[Effect]:
+        """From now on every line comes here, or lines of no interest need not."""
+        effects: list[Effect] = []
+        if self._judgement.classify == (not everything):
+            return effects
+        self._judgement.classify = not everything
+        for session in self._sessions.values():
+            if everything and session.unattended is not None and not session.bypassed:
+                session.unattended = None
+                effects.append(PutAdjust(session.record()))
+        return effects
 
     def fail_by(self, policy: str) -> None:
         """From now on a session whose plug-in fails is left alone ("bypass") or ended ("reset")."""
@@ -153,6 +167,7 @@ class Engine:
         flow = flows[checked.direction]
         if not flow.started:
             flow.start(checked.seq)
+        self._judgement.account(session, checked.lines, effects)
         flows[0].acknowledge(checked.acked[0])
         flows[1].acknowledge(checked.acked[1])
         self._note_answers(session, checked)
@@ -307,6 +322,9 @@ class Engine:
                 session.restore(record, stored)
             except struct.error:
                 self.counts["held-broken"] += 1
+            track = self._track(info.session) if record.lines else None
+            if track is not None:
+                session.catch_up(track.lines)
         if not session.bypassed:
             self._judgement.begin(session, effects)
         return session
@@ -406,6 +424,9 @@ class Engine:
         except SplitError:
             session.reset = "replacement-too-large"
         if session.reset:
+            track = self._track(session.info.session)
+            if track is not None:
+                self._judgement.account(session, track.lines, effects)
             self._ending.reset(session, effects)
             self._remove(session)
             return effects
@@ -434,6 +455,7 @@ class Engine:
             self.counts["no-track"] += 1
             return
         session.poll = min(2 * session.poll, self._limits.poll_max)
+        self._judgement.account(session, track.lines, effects)
         for direction, flow in enumerate(session.flows):
             flow.acknowledge(track.acked[direction])
             self._delivery.forget(session, direction, effects)

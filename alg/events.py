@@ -134,7 +134,7 @@ class Events:
     def tick(self, seconds: float) -> None:
         """`seconds` have passed: room for more commands; once a second, tell what was left out."""
         missed, self.audience.missed = self.audience.missed, 0
-        if self._heard():
+        if self.heard():
             self.lost += missed
             self._left_out += missed
             self.audience.room = max(1, round(COMMANDS_PER_SECOND * seconds))
@@ -155,13 +155,14 @@ class Events:
             self._followers.discard(follower)
             self._listen()
 
-    def _heard(self) -> bool:
+    def heard(self) -> bool:
+        """Whether anybody is told of every command: a follower or the journal."""
         return bool(self._followers) or bool(self.journal)
 
     def _listen(self) -> None:
         """Somebody came or went."""
         self.audience.missed = 0
-        self.audience.room = COMMANDS_PER_SECOND // 20 if self._heard() else 0
+        self.audience.room = COMMANDS_PER_SECOND // 20 if self.heard() else 0
 
     def _remember(self, control: str, row: EventRow) -> None:
         rows = self._history.pop(control, None)

@@ -27,9 +27,11 @@ from algate.bpf.syscall import Update
 log = logging.getLogger(__name__)
 _DECISION_KEY = struct.Struct("=QIHBx")
 _DECISION = struct.Struct("=QIHBx")
+_PASSABLE = struct.Struct("=IB3x4s")
+_YES = (1).to_bytes(4, "little")
 _EXPECTATION_KEY = struct.Struct("=4s4s2sBB")
 _EXPECTATION = struct.Struct("=QQ16sQ4s2sBBII2sHH2x")
-_TRACK = struct.Struct("=QII II II II II II HH BB B x II".replace(" ", ""))
+_TRACK = struct.Struct("=QII II II II II II HH BB B x Q 24x".replace(" ", ""))
 PIECE = abi.REPLACEMENT_MAX
 NO_IP = bytes(4)
 TICK = (1 << abi.TICK_SHIFT) / 1e9  # s
@@ -60,7 +62,8 @@ class Executor:
         self._acts: dict[type, Callable[[Any], None]] = {
             fx.PutExpectation: self._put_expectation, fx.OpenExpectation: self._open_expectation,
             fx.DeleteExpectation: self._delete_expectation, fx.ReleasePort: self._release_port,
-            fx.PutAdjust: self._put_adjust, fx.PutDecision: self._put_decision, fx.DropDecisions: self._drop_decisions,
+            fx.PutAdjust: self._put_adjust, fx.PutLines: self._put_lines,
+            fx.PutDecision: self._put_decision, fx.DropDecisions: self._drop_decisions,
             fx.Inject: self._inject_frame, fx.KeepHeld: self._keep_held, fx.DropHeld: self._drop_held,
             fx.Announce: announce, fx.Describe: announce, fx.Admitted: announce,
             fx.BypassSession: self._bypass, fx.ResetSession: self._reset,
@@ -93,6 +96,26 @@ class Executor:
         for key in keys:
             syscall.delete(self._gateway.decisions.fd, key)
             syscall.delete(self._gateway.replacements.fd, key)
+
+    def _put_lines(self, effect: fx.PutLines) -> None:
+        for reply, words in enumerate((effect.lines.commands, effect.lines.replies)):
+            for word in words:
+                key = _PASSABLE.pack(effect.interest, reply, word)
+                syscall.update(self._gateway.passable.fd, key, _YES)
+
+    def lines_kept(self, session: int, key: bytes) -> list[bytes]:
+        """The keys of the decisions that lines left which passed without a helper."""
+        track = self._gateway.tracks.get(abi.SessionKey.unpack(key))
+        if track is None or track.id != session:
+            return []
+        kept = enumerate(zip(track.line_seq, track.line_size, strict=True))
+        return [decision_key(session, seq, size, place >> 1) for place, (seq, size) in kept if size]
+
+    def decided(self, session: int, direction: int, seq: int, size: int) -> int | None:
+        """The digest of a decision, None if there is none."""
+        key = _DECISION_KEY.pack(session, seq, size, direction)
+        raw = syscall.lookup(self._gateway.decisions.fd, key, _DECISION.size)
+        return None if raw is None else int(_DECISION.unpack(raw)[0])
 
     def _put_decision(self, effect: fx.PutDecision) -> None:
         key = decision_key(effect.session, effect.seq, effect.size, effect.direction)
@@ -243,13 +266,13 @@ class Executor:
             return None
         (
             number, isn_out, isn_in, next_out, next_in, acked_out, acked_in, sent_out, sent_in, window_out, window_in,
-            ts_out, ts_in, mss_out, mss_in, _, _, flags, _, _,
+            ts_out, ts_in, mss_out, mss_in, _, _, flags, lines,
         ) = _TRACK.unpack(raw)  # fmt: skip
         if number != session:
             return None
         return fx.TrackView(
             (isn_out, isn_in), (next_out, next_in), (acked_out, acked_in), (window_out, window_in), (ts_out, ts_in),
-            (mss_out, mss_in), flags, (sent_out, sent_in),
+            (mss_out, mss_in), flags, (sent_out, sent_in), lines,
         )  # fmt: skip
 
     def adjust(self, session: int) -> fx.AdjustRecord | None:

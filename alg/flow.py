@@ -7,6 +7,7 @@ in the receiver's name: what lies before it the gateway must deliver itself, sin
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from .corrections import MASK, Corrections, distance
@@ -58,6 +59,7 @@ class Flow:
         "resends",
         "resumed",
         "retained",
+        "skipped",
         "spans",
         "started",
         "stored",
@@ -73,6 +75,7 @@ class Flow:
         self.acked = 0
         self.heard = 0  # acked by the kernel's account, which sees a refusal acknowledged only with what follows it
         self.resumed = 0  # decided, without `chunks` telling how, when another helper was taken over from
+        self.skipped: list[tuple[int, int]] = []  # what passed without the helper, of which it has no bytes
         self.judged = 0  # pending bytes with a verdict
         self.spans: list[Span] = []
         self.chunks: list[Chunk] = []  # decided, not yet known to be acknowledged
@@ -120,6 +123,36 @@ class Flow:
             self.spans[-1] = Span(last.size + span.size)
         else:
             self.spans.append(span)
+
+    def skip(self, size: int) -> None:
+        """Bytes at the decided end passed without the helper. Only while nothing is pending."""
+        start = self.decided
+        self.decided = self.stream.next = start + size
+        self.skipped = [span for span in self.skipped if span[1] > self.acked]
+        self.skipped.append((start, self.decided))
+
+    def lines_again(self, start: int, data: bytes, known: Callable[[int, bytes], bool]) -> None:
+        """Bytes that passed without the helper come again: whole lines of them that are `known` shall pass again."""
+        first, last = self.skipped[0][0], self.skipped[-1][1]
+        at = start + data.find(b"\n", 0, first - start) + 1 if start < first else start
+        while at < min(start + len(data), last):
+            stop = data.find(b"\n", at - start) + 1 + start
+            line = data[at - start : stop - start]
+            if stop <= start or stop > last or not known(at, line):
+                break
+            if not any(chunk.start <= at < chunk.end for chunk in self.chunks):
+                self.chunks.append(Chunk(at, stop, line, None))
+                self.retained += self.chunks[-1].cost
+            at = stop
+        self.chunks.sort()
+
+    @property
+    def idle(self) -> bool:
+        """Stands at its decided end, and nothing is undecided, owed, inserted or over."""
+        return (
+            self.quiet and not self.spans and not self.answers and self.promised <= self.decided and not self.stored
+            and self.stream.fin is None
+        )  # fmt: skip
 
     def drop_undecided(self) -> None:
         """Forget what was not decided, as if it had never come."""

@@ -14,7 +14,8 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import ParamSpec, TypeVar
 
-from algate.alg.model import Action, Conversation, EndPoint, Side
+from algate.alg.model import Action, Conversation, EndPoint, Side, Terse
+from algate.alg.unattended import Lines
 
 BUDGET = 0.1  # s of processor time for one call; a line of FTP takes 5 µs
 SHARE = 0.9  # of a budget: what a computation has between two ticks, but for what the ticks take
@@ -111,10 +112,11 @@ class Guard:
 class Guarded:
     """A conversation whose every call is under the guard."""
 
-    __slots__ = ("_guard", "_inner")
+    __slots__ = ("_guard", "_inner", "_terse")
 
     def __init__(self, inner: Conversation, guard: Guard) -> None:
         self._inner = inner
+        self._terse = inner if isinstance(inner, Terse) else None
         self._guard = guard
 
     def feed(self, side: Side, data: bytes, now: float, *, end: bool = False) -> Sequence[Action]:
@@ -128,3 +130,12 @@ class Guarded:
     def outcome(self, tag: int, outcome: str, now: float) -> Sequence[Action]:
         """Likewise."""
         return self._guard.call(self._inner.outcome, tag, outcome, now)
+
+    def unattended(self) -> Lines | None:
+        """Likewise; None of a conversation that wants every line."""
+        return self._guard.call(self._terse.unattended) if self._terse is not None else None
+
+    def skipped(self, commands: int, replies: int) -> None:
+        """Likewise."""
+        if self._terse is not None:
+            self._guard.call(self._terse.skipped, commands, replies)

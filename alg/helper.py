@@ -81,7 +81,7 @@ class Helper:
         self._guard = Guard()
         self.engine = Engine(
             self._open, ports, self.executor.track, self.executor.adjust, secret, Limits(), events.audience,
-            self._may_expect_anybody,
+            self._may_expect_anybody, self.executor.decided,
         )  # fmt: skip
         self.apply(config)
 
@@ -211,6 +211,9 @@ class Helper:
     def tick(self) -> None:
         """The engine's timers, when they are due."""
         moment = now()
+        wanted = self.config.alg.classify
+        everything = wanted == "off" or (wanted == "auto" and self._events.heard())
+        self.executor.carry_out(self.engine.attend(everything, moment))
         if self.engine.next_due() <= moment:
             self.executor.carry_out(self.engine.tick(moment))
 
@@ -227,6 +230,7 @@ class Helper:
             public = int(value.public_ip).to_bytes(4, "little")
             port = abi.public_port(value)
             info = SessionInfo(value.id, punts.unpack_key(packed), public, port, value.flags, value.alg)
+            stale.difference_update(self.executor.lines_kept(value.id, packed))
             self._know(info)
             infos.append(info)
         left = self.executor.left(now())

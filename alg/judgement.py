@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from .effects import Announce, Describe, Effect
+from .effects import Announce, Describe, Effect, PutLines
 from .expectations import Expectations, RefusedError
 from .flow import Flow
 from .limits import Limits
@@ -49,6 +49,8 @@ class Judgement:
         anybody: Anybody,
     ) -> None:
         self.on_failure = limits.on_failure
+        self.classify = limits.classify
+        self._told: set[int] = set()
         self._open = open_conversation
         self._anybody = anybody
         self._expectations = book
@@ -63,6 +65,34 @@ class Judgement:
             self.failed(session, error, effects)
         if session.conversation is None:
             session.passing = True
+
+    def account(self, session: Session, word: int, effects: list[Effect]) -> None:
+        """Take account of what passed without the helper. `word`: track.lines."""
+        told = session.catch_up(word)
+        terse = session.conversation
+        if told is None or terse is None or not hasattr(terse, "skipped"):
+            return
+        try:
+            terse.skipped(told.commands, told.replies)
+        except Exception as error:  # as above
+            self.failed(session, error, effects)
+
+    def look_away(self, session: Session, effects: list[Effect]) -> None:
+        """Decide which lines may pass without the helper from the next adjust record on."""
+        session.unattended = None
+        conversation, flows = session.conversation, session.flows
+        if not self.classify or conversation is None or session.passing or session.reset:
+            return
+        if not hasattr(conversation, "unattended") or not flows[0].idle or not flows[1].idle:
+            return
+        try:
+            session.unattended = lines = conversation.unattended()
+        except Exception as error:  # as above
+            self.failed(session, error, effects)
+            return
+        if lines is not None and lines.number not in self._told:
+            self._told.add(lines.number)
+            effects.append(PutLines(lines.number, lines))
 
     def feed(self, session: Session, direction: int, now: float, effects: list[Effect]) -> bool:
         """Judge what is undecided in a direction. True if any verdict came."""

@@ -29,6 +29,7 @@ class Limits(NamedTuple):
     poll_first: float = 0.05  # while something waits for an acknowledgement, doubling
     poll_max: float = 1.0
     idle: float = 4.0  # until the decisions of a silent session are looked at
+    classify: bool = True  # lines of no interest pass without the helper, where a plug-in says so
     on_failure: str = "bypass"  # or "reset": a session whose plug-in failed
 
     @property

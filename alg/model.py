@@ -20,8 +20,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from ipaddress import IPv4Address, IPv6Address
-from typing import NamedTuple
+from typing import NamedTuple, runtime_checkable
 from typing import Protocol as Interface
+
+from .unattended import Lines
 
 Address = IPv4Address | IPv6Address
 
@@ -235,6 +237,19 @@ class Reset:
 
 Verdict = Pass | Replace | Refuse
 Action = Verdict | Reserve | Expect | Open | Withdraw | Event | Purpose | Bypass | Reset
+
+
+@runtime_checkable
+class Terse(Interface):
+    """What a conversation may offer besides: to be told of some lines only by their number."""
+
+    def unattended(self) -> Lines | None:
+        """The lines that don't matter from here on, until it is fed again; None: every line matters."""
+        ...
+
+    def skipped(self, commands: int, replies: int) -> None:
+        """So many commands and final replies of those lines have passed; each reply answered the oldest command."""
+        ...
 
 
 class Conversation(Interface):

@@ -12,7 +12,7 @@ from algate.alg.effects import Segment, SessionInfo, SessionKey
 from algate.bpf import abi
 
 # The fields of struct punt; addresses and ports are taken as bytes, since they are in network order.
-_PUNT = struct.Struct("=QQQ4s4s2s2sB3xIIIIHHIBBBBB3x4s2s2x")
+_PUNT = struct.Struct("=QQQ4s4s2s2sB3xIIIIHHIBBBBB3x4s2s2xQ")
 _KEY = struct.Struct("=4s4s2s2sB3x")
 SIZE = _PUNT.size
 KINDS = {int(kind): kind for kind in abi.PuntKind}
@@ -51,7 +51,7 @@ def parse(sample: bytes) -> Punt | None:
     (
         time, session, expectation, inside_ip, remote_ip, inside_port, remote_port, proto, acked_out, acked_in,
         frame_size, seq, payload_offset, ip_offset, payload_size, kind, direction, alg, tcp_flags, session_flags,
-        public_ip, public_port,
+        public_ip, public_port, lines,
     ) = _PUNT.unpack_from(sample)  # fmt: skip
     if len(sample) < SIZE + frame_size:
         return None
@@ -63,6 +63,15 @@ def parse(sample: bytes) -> Punt | None:
     segment = None
     if kind == abi.PuntKind.SEGMENT:
         segment = Segment(
-            info, direction, seq, frame, ip_offset, payload_offset, payload_size, tcp_flags, (acked_out, acked_in)
+            info,
+            direction,
+            seq,
+            frame,
+            ip_offset,
+            payload_offset,
+            payload_size,
+            tcp_flags,
+            (acked_out, acked_in),
+            lines,
         )
     return Punt(kind, time, info, expectation, direction, ip_offset, frame, segment, seq)

@@ -6,6 +6,7 @@ The law of this file: only what was decided before is sent here; nothing is judg
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 
 from .corrections import MASK, distance
 from .delivery import Delivery
@@ -15,12 +16,16 @@ from .frames import ACK, FIN, RST, URG, build, read_header, readdress, tcp_offse
 from .limits import Limits
 from .session import KIND, RAW_KIND, Session
 
+Decided = Callable[[int, int, int, int], int | None]
+
 
 class Repetition:
     """Answers retransmissions and repeats what is owed."""
 
-    def __init__(self, delivery: Delivery, counts: Counter[str], limits: Limits) -> None:
+    def __init__(self, delivery: Delivery, counts: Counter[str], limits: Limits, decided: Decided) -> None:
+        """`decided` looks a decision's digest up by session, direction, sequence number and size."""
         self._delivery = delivery
+        self._decided = decided
         self._counts = counts
         self._limits = limits
 
@@ -40,6 +45,8 @@ class Repetition:
             limit = min(DIGEST_MAX, session.segment_limit(direction, 12, 0))
             start = cause.payload_offset
             flow.recall(position, cause.frame[start : start + cause.payload_size], limit)
+        if flow.skipped and position < flow.skipped[-1][1] and end > flow.skipped[0][0]:
+            self._lines_again(session, cause, position)
         lacking = flow.overlapping(position, min(end, decided))
         header = read_header(cause.frame, cause.ip_offset)
         for chunk in lacking:
@@ -59,6 +66,19 @@ class Repetition:
                 self._delivery.send_empty(direction, header, cause.seq, ACK, effects)
         if cause.tcp_flags & FIN and flow.fin_released and not any(c.end == flow.stream.fin for c in lacking):
             self._delivery.send_empty(direction, header, flow.decided & MASK, ACK | FIN, effects)
+
+    def _lines_again(self, session: Session, cause: Segment, position: int) -> None:
+        """Lines that passed without the helper come again, cut otherwise: the kernel left a digest of each."""
+        flow, direction, number = session.flows[cause.direction], cause.direction, session.info.session
+
+        def known(start: int, line: bytes) -> bool:
+            found = self._decided(number, direction, start & MASK, len(line))
+            same = found is not None and found == self._delivery.digest(line)
+            self._counts["line-again" if same else "line-unknown"] += 1
+            return same
+
+        start = cause.payload_offset
+        flow.lines_again(position, cause.frame[start : start + cause.payload_size], known)
 
     def owed(self, session: Session, now: float, track: TrackView, effects: list[Effect]) -> str:
         """Repeat what is owed and due in both directions; the reason to reset the session if its time is over."""

@@ -13,6 +13,7 @@ from . import held
 from .corrections import MASK
 from .effects import (
     ADJUST_BYPASS,
+    ADJUST_LINES,
     DIGEST_MAX,
     EXPECT_OPEN,
     INJECT_IN,
@@ -34,6 +35,7 @@ from .expectations import Book, Expectations
 from .flow import Flow
 from .frames import FIN, URG, Header
 from .model import Audience, Control, Conversation, EndPoint, Left, Side
+from .unattended import Lines, Passed, passed
 
 KIND = (INJECT_OUT, INJECT_IN)
 RAW_KIND = (INJECT_RAW_OUT, INJECT_RAW_IN)
@@ -57,11 +59,13 @@ class Session:
         "flows",
         "info",
         "inside_side",
+        "lines",
         "mss",
         "passing",
         "poll",
         "reset",
         "timestamps",
+        "unattended",
     )
 
     def __init__(self, info: SessionInfo, audience: Audience | None = None) -> None:
@@ -84,6 +88,8 @@ class Session:
         self.due = float("inf")
         self.poll = 0.0
         self.timestamps = False  # both ends agreed to them
+        self.lines = 0  # track.lines as last taken account of
+        self.unattended: Lines | None = None  # what may pass without the helper at this moment
 
     def side(self, direction: int) -> Side:
         """Who speaks in that direction."""
@@ -127,9 +133,13 @@ class Session:
         out, back = self.flows
         decided = (out.decided & MASK, back.decided & MASK)
         flags = ADJUST_BYPASS if self.bypassed else 0
+        interest = 0
+        if self.unattended is not None and not self.bypassed:
+            flags, interest = ADJUST_LINES, self.unattended.number
         changes = (out.corrections, back.corrections)
         base = (changes[0].base, changes[1].base)
-        return AdjustRecord(self.info.session, decided, base, (changes[0].items, changes[1].items), flags)
+        both = (changes[0].items, changes[1].items)
+        return AdjustRecord(self.info.session, decided, base, both, flags, interest, self.lines)
 
     def segment_limit(self, direction: int, options: int, size: int) -> int:
         """Largest payload to send in a direction. The receiver's MSS bounds what came as one segment of `size` bytes,
@@ -191,7 +201,19 @@ class Session:
             if record.decided[direction] or record.corrections[direction] or direction in stored:
                 changes = record.base[direction], record.corrections[direction]
                 held.restore(flow, record.decided[direction], *changes, stored.get(direction, b""))
+        self.lines = record.lines
         self.bypassed = self.passing = bool(record.flags & ADJUST_BYPASS)
+
+    def catch_up(self, word: int) -> Passed | None:
+        """Go on behind what passed without the helper; what that was, None if nothing. `word`: track.lines."""
+        before, self.lines = self.lines, word
+        if before >> 16 == word >> 16:
+            return None
+        told = passed(before, word)
+        for flow, size in zip(self.flows, told.size, strict=True):
+            if size:
+                flow.skip(size)
+        return told
 
     def bypass(self) -> bool:
         """If nothing of the session needs the helper any more, leave it to the kernel: shifts stay, decisions go."""

@@ -40,6 +40,11 @@ PORTS_PER_ADDRESS: int
 BITMAP_WORDS: int
 BITMAP_BLOCK: int
 EXEMPT_ROW: int
+LINES_PUNTS: int
+LINES_COMMANDS: int
+LINES_REPLIES: int
+LINES_BYTES: int
+LINE_MAX: int
 
 class Direction(enum.IntEnum):
     OUT = 0
@@ -109,6 +114,7 @@ class ExpectationFlag(enum.IntFlag):
 
 class AdjustFlag(enum.IntFlag):
     BYPASS = 1
+    LINES = 2
 
 class TrackFlag(enum.IntFlag):
     TIMESTAMPS = 1
@@ -171,6 +177,7 @@ class Counter(enum.IntEnum):
     PORT_TRIES_4 = 20
     PORT_TRIES_MORE = 21
     HAIRPINS = 22
+    LINES_PASSED = 23
 
 COUNTER_COUNT: int
 
@@ -398,7 +405,8 @@ class Adjust(Layout):
     base: ctypes.Array[ctypes.c_int32]
     count: ctypes.Array[ctypes.c_uint32]
     flags: int
-    pad: int
+    interest: int
+    lines: int
     at: ctypes.Array[Correction]
     def __init__(
         self,
@@ -408,7 +416,8 @@ class Adjust(Layout):
         base: ctypes.Array[ctypes.c_int32] | tuple[int, ...] = ...,
         count: ctypes.Array[ctypes.c_uint32] | tuple[int, ...] = ...,
         flags: int = ...,
-        pad: int = ...,
+        interest: int = ...,
+        lines: int = ...,
         at: ctypes.Array[Correction] = ...,
     ) -> None: ...
 
@@ -424,8 +433,9 @@ class Track(Layout):
     window_scale: ctypes.Array[ctypes.c_uint8]
     flags: int
     pad: int
-    segments: int
-    punts: int
+    lines: int
+    line_seq: ctypes.Array[ctypes.c_uint32]
+    line_size: ctypes.Array[ctypes.c_uint16]
     def __init__(
         self,
         *,
@@ -440,8 +450,23 @@ class Track(Layout):
         window_scale: ctypes.Array[ctypes.c_uint8] | tuple[int, ...] = ...,
         flags: int = ...,
         pad: int = ...,
-        segments: int = ...,
-        punts: int = ...,
+        lines: int = ...,
+        line_seq: ctypes.Array[ctypes.c_uint32] | tuple[int, ...] = ...,
+        line_size: ctypes.Array[ctypes.c_uint16] | tuple[int, ...] = ...,
+    ) -> None: ...
+
+class PassableKey(Layout):
+    interest: int
+    reply: int
+    pad: ctypes.Array[ctypes.c_uint8]
+    word: ctypes.Array[ctypes.c_uint8]
+    def __init__(
+        self,
+        *,
+        interest: int = ...,
+        reply: int = ...,
+        pad: ctypes.Array[ctypes.c_uint8] | tuple[int, ...] = ...,
+        word: ctypes.Array[ctypes.c_uint8] | tuple[int, ...] = ...,
     ) -> None: ...
 
 class DecisionKey(Layout):
@@ -504,6 +529,7 @@ class Punt(Layout):
     public_ip: int
     public_port: int
     pad2: int
+    lines: int
     def __init__(
         self,
         *,
@@ -526,6 +552,7 @@ class Punt(Layout):
         public_ip: int = ...,
         public_port: int = ...,
         pad2: int = ...,
+        lines: int = ...,
     ) -> None: ...
 
 class Config(Layout):

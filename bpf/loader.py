@@ -65,6 +65,7 @@ class Gateway:
         self.expectations = Table(fd("expectations"), layout(abi.ExpectationKey), layout(abi.Expectation))
         self.adjusts = Table(fd("adjusts"), layout(abi.SessionKey), layout(abi.Adjust))
         self.tracks = Table(fd("tracks"), layout(abi.SessionKey), layout(abi.Track))
+        self.passable = Table(fd("passable"), layout(abi.PassableKey), U32)
         self.decisions = Table(fd("decisions"), layout(abi.DecisionKey), layout(abi.Decision))
         self.replacements = Table(fd("replacements"), layout(abi.DecisionKey), layout(abi.Replacement))
         self.held = Table(fd("held"), layout(abi.DecisionKey), layout(abi.Replacement))

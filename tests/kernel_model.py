@@ -14,6 +14,7 @@ from algate.alg import effects as fx
 from algate.alg.corrections import MASK, distance, shift_seq, unshift_ack
 from algate.alg.digest import digest
 from algate.alg.frames import ACK, FIN, GOOD, RST, SYN, Header, build, checksum_state, timestamps
+from tests.unattended_model import Unattended
 
 SECRET = 0x1234_5678_9ABC_DEF0
 ETHERNET = 14
@@ -66,11 +67,13 @@ class Track:
         self.ts_value = [0, 0]
         self.mss = [536, 536]
         self.flags = 0
+        self.lines = 0
 
     def view(self) -> fx.TrackView:
         pairs = (self.isn, self.next, self.acked, self.window, self.ts_value, self.mss)
         isn, after, acked, window, stamps, mss = ((p[0], p[1]) for p in pairs)
-        return fx.TrackView(isn, after, acked, window, stamps, mss, self.flags, (self.ack_sent[0], self.ack_sent[1]))
+        sent = (self.ack_sent[0], self.ack_sent[1])
+        return fx.TrackView(isn, after, acked, window, stamps, mss, self.flags, sent, self.lines)
 
 
 class KernelModel:
@@ -83,6 +86,7 @@ class KernelModel:
         self.punt = punt
         self.wire = wire
         self.tracked = Track()
+        self.unattended = Unattended(SECRET, fx.IN if info.session_flags & fx.SESSION_FORWARD else fx.OUT)
         self.adjust: fx.AdjustRecord | None = None
         self.decisions: dict[tuple[int, int, int], fx.PutDecision] = {}
         self.held: dict[int, bytes] = {}
@@ -99,6 +103,7 @@ class KernelModel:
         self.refuse_decisions = 0  # writes of decisions that fail next: a full table
 
     def track(self, session: int) -> fx.TrackView | None:
+        self.tracked.lines = self.unattended.word
         return self.tracked.view() if session == self.info.session and not self.reset else None
 
     def adjusted(self, session: int) -> fx.AdjustRecord | None:
@@ -148,7 +153,7 @@ class KernelModel:
         if payload:
             found = self.decisions.get((direction, packet.seq, len(payload)))
             if found is None or found.digest != digest(SECRET, payload):
-                undecided = not bypass
+                undecided = not bypass and (injected or not self._passes(direction, packet))
             elif found.verdict == fx.VERDICT_REPLACE:
                 assert found.new
                 assert (int.from_bytes(found.new, "little") - int.from_bytes(payload, "little")) % 0xFFFF == (
@@ -164,10 +169,22 @@ class KernelModel:
         else:
             self._leave(direction, packet._replace(payload=payload))
 
+    def _passes(self, direction: int, packet: Packet) -> bool:
+        acked = self.tracked.acked[direction]
+        parts = (direction, packet.seq, packet.flags, packet.payload, acked, self.decisions)
+        return self.unattended.passes(self.adjust, *parts)
+
+    def decided(self, session: int, direction: int, seq: int, size: int) -> int | None:
+        """The digest of a decision."""
+        found = self.decisions.get((direction, seq, size))
+        return None if found is None or session != self.info.session else found.digest
+
     def _end_must_wait(self, direction: int, packet: Packet) -> bool:
         if not packet.flags & (FIN | RST):
             return False
-        decided = self.adjust.decided[direction] if self.adjust else self.tracked.isn[direction] + 1
+        decided = self.tracked.isn[direction] + 1
+        if self.adjust:
+            decided = self.unattended.front(self.adjust, direction)
         if distance(packet.seq, decided) <= 0:
             return False
         return bool(packet.flags & FIN) or distance(self.tracked.next[direction], decided) > 0
@@ -180,7 +197,10 @@ class KernelModel:
             frame = frame[: tcp + 16] + pseudo.to_bytes(2, "big") + frame[tcp + 18 :]
         acked = (self.tracked.acked[0], self.tracked.acked[1])
         size = len(packet.payload)
-        self.punt(fx.Segment(self.info, direction, packet.seq, frame, ETHERNET, start, size, packet.flags, acked))
+        lines = self.unattended.punted()
+        self.punt(
+            fx.Segment(self.info, direction, packet.seq, frame, ETHERNET, start, size, packet.flags, acked, lines)
+        )
 
     def _leave(self, direction: int, packet: Packet) -> None:
         """Shift and translate."""
@@ -208,6 +228,8 @@ class KernelModel:
             case fx.PutAdjust(record):
                 assert len(record.corrections[0]) <= 8 and len(record.corrections[1]) <= 8
                 self.adjust = record
+            case fx.PutLines(number, lines):
+                self.unattended.known[number] = lines
             case fx.PutDecision() if self.refuse_decisions:
                 self.refuse_decisions -= 1
             case fx.PutDecision():

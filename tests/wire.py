@@ -119,7 +119,9 @@ class Lab:
         self.do(self.engine.opened(info, self.now))
 
     def _engine(self) -> Engine:
-        return Engine(self._open, self.ports, self.kernel.track, self.kernel.adjusted, SECRET, self.limits)
+        return Engine(self._open, self.ports, self.kernel.track, self.kernel.adjusted, SECRET, self.limits,
+            decided=self.kernel.decided,
+        )  # fmt: skip
 
     def _open(self, control: Control) -> Conversation | None:
         self.toys.append(Toy(control))

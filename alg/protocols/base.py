@@ -33,6 +33,7 @@ from algate.alg.model import (
 )
 from algate.alg.policy import Policy, read_ports
 from algate.alg.schema import option
+from algate.alg.unattended import Lines
 from algate.alg.values import PortRange, boolean, integer, list_of, network, one_of, port_range, seconds, text
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     "EndPoint",
     "Event",
     "Expect",
+    "Lines",
     "Open",
     "Pass",
     "Policy",

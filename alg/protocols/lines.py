@@ -68,6 +68,11 @@ class LineReader:
         self._skipping = False  # within a line whose start was given out already
         self._tainted = False  # the line before left open where this one starts for a Telnet-aware reader
 
+    @property
+    def plain(self) -> bool:
+        """What comes next begins a line, for every reader."""
+        return not self._skipping and not self._tainted
+
     def next(self, data: bytes, start: int, end: bool) -> Line | None:
         """The line at `start`, or None if it isn't finished. `end`: nothing comes after `data`."""
         stop = data.find(b"\n", start) + 1

@@ -219,6 +219,7 @@ struct correction {
 
 enum adjust_flag {
     ADJUST_BYPASS = 1, /* the helper no longer watches: payload passes, shifts stay */
+    ADJUST_LINES = 2,  /* both streams stand at a line's end, nothing is unanswered: lines of no interest may pass */
 };
 
 /* Written by the helper alone, replaced whole. Index: enum direction of the data. Corrections: DIR_OUT 0..7, DIR_IN 8..15. */
@@ -227,8 +228,9 @@ struct adjust {
     __u32 decided[2]; /* sender's sequence number up to which the helper has decided */
     __s32 base[2];    /* shift before the first correction kept here */
     __u32 count[2];   /* corrections in use */
-    __u32 flags;
-    __u32 pad;
+    __u32 flags;      /* enum adjust_flag */
+    __u32 interest;   /* ADJUST_LINES: which rows of `passable` hold */
+    __u64 lines;      /* track.lines as the helper last took account of it */
     struct correction at[16];
 };
 
@@ -246,8 +248,25 @@ struct track {
     __u8 window_scale[2]; /* 255: not offered */
     __u8 flags;           /* enum track_flag */
     __u8 pad;
-    __u32 segments; /* with payload, both directions */
-    __u32 punts;
+    __u64 lines;        /* what passed without the helper, see LINES_PUNTS; moves by compare-and-swap */
+    __u32 line_seq[4];  /* the last lines that did, two a direction: each has a decision until it is acknowledged */
+    __u16 line_size[4]; /* 0: none */
+};
+
+/* Bits of track.lines, all counted modulo: segments punted, commands and final replies that passed by themselves, and
+ * their bytes by direction. A statement of the helper (ADJUST_LINES) holds while nothing was punted since. */
+#define LINES_PUNTS 0     /* 16 bits */
+#define LINES_COMMANDS 16 /* 8 bits */
+#define LINES_REPLIES 24  /* 8 bits */
+#define LINES_BYTES 32    /* 16 bits of DIR_OUT, then 16 of DIR_IN */
+#define LINE_MAX 256      /* longest line (bytes) that passes by itself */
+
+/* A first word that is of no interest: a command's verb in capitals, or a reply's three digits, zero-padded. */
+struct passable_key {
+    __u32 interest;
+    __u8 reply; /* 1: the word is a reply's */
+    __u8 pad[3];
+    __u8 word[4];
 };
 
 enum track_flag {
@@ -314,6 +333,7 @@ struct punt {
     __be32 public_ip;
     __be16 public_port;
     __u16 pad2;
+    __u64 lines; /* PUNT_SEGMENT: track.lines, this punt counted */
 };
 
 /* First byte of the destination MAC of a frame that the helper writes to its TAP device; 0x02 is "locally administered". */
@@ -384,6 +404,7 @@ enum counter {
     COUNT_PORT_TRIES_4 = 20, /* at the third or fourth */
     COUNT_PORT_TRIES_MORE = 21,
     COUNT_HAIRPINS = 22,
+    COUNT_LINES_PASSED = 23, /* control segments of one line each that the helper had no interest in */
     COUNTER_COUNT = 32,
 };
 

@@ -11,147 +11,6 @@
 
 #define UDP_HEADER 8
 
-/* What a control segment is, in its sender's numbers. */
-struct segment {
-    u32 seq;
-    u32 ack;
-    u32 payload;    /* bytes */
-    u32 payload_at; /* offset in the frame */
-    u16 window;
-    u8 dir;
-};
-
-static __always_inline int load_segment(struct __sk_buff *skb, const struct packet *p, u8 dir, struct segment *g)
-{
-    struct tcphdr tcp;
-    if (bpf_skb_load_bytes(skb, p->l4, &tcp, sizeof(tcp)))
-        return -1;
-    g->seq = bpf_ntohl(tcp.seq);
-    g->ack = bpf_ntohl(tcp.ack_seq);
-    g->window = bpf_ntohs(tcp.window);
-    g->payload = tcp_payload_size(p);
-    g->payload_at = tcp_payload(p);
-    g->dir = dir & 1;
-    return 0;
-}
-
-/* What a SYN offers (RFC 9293 section 3.2, RFC 7323, RFC 2018). */
-static __always_inline void track_syn_options(struct track *t, struct scratch *room, u32 size, u8 dir)
-{
-    UNKNOWN(room) = 0;
-    for (int i = 0; i < OPTIONS_MAX; i++) {
-        u32 at = UNKNOWN(room) & 63;
-        if (at + 1 >= size)
-            return;
-        const u8 *o = room->options;
-        u8 kind = o[at], length = o[(at + 1) & 63];
-        if (kind == 0 || (kind != 1 && length < 2))
-            return;
-        if (kind == 2)
-            t->mss[dir] = (u16)o[(at + 2) & 63] << 8 | o[(at + 3) & 63];
-        else if (kind == 3)
-            t->window_scale[dir] = o[(at + 2) & 63];
-        else if (kind == 4)
-            t->flags |= TRACK_SACK;
-        else if (kind == 8)
-            t->flags |= TRACK_TIMESTAMPS;
-        else if (kind == 19 || kind == 29)
-            t->flags |= TRACK_UNTOUCHABLE;
-        UNKNOWN(room) = at + (kind == 1 ? 1 : length);
-    }
-}
-
-/* The timestamp where RFC 7323 appendix A recommends it to stand: behind two NOPs, first of the options. */
-static __always_inline void track_timestamp(struct track *t, const struct scratch *room, u32 size, u8 dir)
-{
-    if (size >= 12 && get_be32(room->options, 0) == 0x0101080a)
-        t->ts_value[dir] = get_be32(room->options, 4);
-}
-
-static __always_inline void track_options(struct __sk_buff *skb, const struct packet *p, struct track *t, u8 dir)
-{
-    u32 size = 0;
-    struct scratch *room = load_options(skb, p, &size);
-    if (!room)
-        return;
-    if (p->tcp_flags & TCP_SYN)
-        track_syn_options(t, room, size, dir);
-    else
-        track_timestamp(t, room, size, dir);
-}
-
-static __always_inline void track_syn(struct track *t, const struct segment *g)
-{
-    t->isn[g->dir] = g->seq;
-    t->next[g->dir] = g->seq + 1;
-    t->acked[g->dir] = g->seq;
-    t->ack_sent[g->dir] = g->seq;
-    t->mss[g->dir] = 536;
-    t->window_scale[g->dir] = 255;
-    t->flags |= g->dir == DIR_OUT ? TRACK_SYN_OUT : TRACK_SYN_IN;
-}
-
-/* Follows both streams. A lost update (two CPUs) is mended by the next segment. */
-static __always_inline void track_segment(struct __sk_buff *skb, const struct packet *p, struct track *t,
-                                          const struct segment *g, const struct adjust *adj)
-{
-    u8 dir = g->dir, other = !g->dir;
-    if (p->tcp_flags & TCP_SYN)
-        track_syn(t, g);
-    u32 end = g->seq + g->payload + (p->tcp_flags & TCP_FIN ? 1 : 0);
-    if (seq_after(end, t->next[dir]))
-        t->next[dir] = end;
-    t->window[dir] = g->window;
-    if (p->tcp_flags & TCP_ACK) {
-        u32 ack = adj ? unshift_ack(adj, other, g->ack) : g->ack;
-        if (seq_after(ack, t->acked[other]))
-            t->acked[other] = ack;
-        if (seq_after(g->ack, t->ack_sent[other]))
-            t->ack_sent[other] = g->ack;
-    }
-    if (p->tcp_header > 20)
-        track_options(skb, p, t, dir);
-}
-
-/* The keyed hash of digest.py: every 8-byte little-endian word, the tail zero-padded, then the length. */
-static __always_inline s64 payload_digest(struct __sk_buff *skb, const struct segment *g, u64 secret, u64 *digest)
-{
-    u32 zero = 0, size = g->payload;
-    struct scratch *buffer = scratch.lookup(&zero);
-    if (!buffer || size == 0 || size > DIGEST_MAX)
-        return -1;
-    if (bpf_skb_load_bytes(skb, g->payload_at, buffer->words, length_within(size, sizeof(buffer->words))))
-        return -1;
-    u64 h = secret;
-    for (u32 i = 0; i < DIGEST_MAX / 8; i++) {
-        if (i >= size >> 3)
-            break;
-        h = (h ^ buffer->words[i]) * 0x9E3779B97F4A7C15ULL;
-        h ^= h >> 32;
-    }
-    u32 last = size >> 3, left = size & 7;
-    if (left && last < DIGEST_MAX / 8) {
-        OPAQUE(last); /* the mask says anew what was tested: see length_within */
-        h = (h ^ (buffer->words[last & (sizeof(buffer->words) / 8 - 1)] & ((1ULL << (left * 8)) - 1))) *
-            0x9E3779B97F4A7C15ULL;
-        h ^= h >> 32;
-    }
-    h ^= size;
-    h *= 0xD6E8FEB86659FD93ULL;
-    h ^= h >> 32;
-    *digest = h;
-    return 0;
-}
-
-static __always_inline void decision_key_of(struct decision_key *key, u64 id, const struct segment *g)
-{
-    key->id = id;
-    key->seq = g->seq;
-    key->size = g->payload;
-    key->dir = g->dir;
-    key->pad = 0;
-}
-
 /* Puts the decided bytes in place of the payload: length, IP header and both checksums follow. */
 static __always_inline int replace_payload(struct __sk_buff *skb, struct packet *p, const struct segment *g,
                                            const struct decision_key *key, const struct decision *d)
@@ -183,14 +42,6 @@ static __always_inline int replace_payload(struct __sk_buff *skb, struct packet 
         return -1;
     p->ip_size = new_ip;
     return 0;
-}
-
-static __always_inline bool helper_alive(const struct config *cfg, u32 now)
-{
-    u32 zero = 0;
-    u64 *beat = heartbeat.lookup(&zero);
-    /* Signed: the helper's clock is finer than the coarse one here, so its beat may lie ahead. */
-    return beat && *beat && (s32)(now - (u32)*beat) < (s32)cfg->helper_timeout;
 }
 
 /* A record to fill in, zeroed; the stack has no room for it. */
@@ -265,7 +116,7 @@ static __always_inline bool end_must_wait(const struct packet *p, const struct s
 {
     if (!(p->tcp_flags & (TCP_FIN | TCP_RST)) || g->payload)
         return false;
-    u32 decided = adj ? adj->decided[g->dir] : t->isn[g->dir] + 1;
+    u32 decided = adj ? front(adj, t, g->dir) : t->isn[g->dir] + 1;
     if (!seq_after(g->seq, decided))
         return false;
     return p->tcp_flags & TCP_FIN ? true : seq_after(t->next[g->dir], decided);
@@ -316,7 +167,7 @@ static __always_inline u32 alg_gate(struct __sk_buff *skb, const struct config *
         track_segment(skb, p, t, &g, adj);
     bool bypass = (adj && adj->flags & ADJUST_BYPASS) || t->flags & TRACK_UNTOUCHABLE;
     bool undecided = false;
-    if (bypass && adj && seq_after(adj->decided[g.dir], g.seq)) /* a repetition of what was rewritten before */
+    if (bypass && adj && seq_after(front(adj, t, g.dir), g.seq)) /* a repetition of what was rewritten before */
         bypass = false;
     if (g.payload && p->tcp_flags & TCP_SYN)
         return DROP_SYN_PAYLOAD;
@@ -327,6 +178,8 @@ static __always_inline u32 alg_gate(struct __sk_buff *skb, const struct config *
             undecided = false;
         else if (refused)
             return refused;
+        if (undecided && adj && line_passes(skb, cfg, p, &g, s, t, adj, now))
+            undecided = false;
     } else if (!bypass && at != AT_TAP) {
         undecided = end_must_wait(p, &g, t, adj);
     }
@@ -343,6 +196,8 @@ static __always_inline u32 alg_gate(struct __sk_buff *skb, const struct config *
             m->tcp_flags = p->tcp_flags;
             m->acked[0] = t->acked[0];
             m->acked[1] = t->acked[1];
+            if (!count_punt(t, &m->lines))
+                return DROP_RACE;
             return punt_frame(skb, p, m);
         }
         if (!(cfg->flags & CONFIG_FAIL_OPEN))

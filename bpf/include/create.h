@@ -166,6 +166,7 @@ static __always_inline void release_port(u32 index, u8 proto)
 static __always_inline void session_release(const struct session_key *key, u32 index, u8 alg, u8 flags)
 {
     if (alg) {
+        lines_forget((struct session_key *)key);
         tracks.delete((struct session_key *)key);
         adjusts.delete((struct session_key *)key);
     }

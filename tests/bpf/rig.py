@@ -31,7 +31,7 @@ PROTOS = {"tcp": TCP, "udp": UDP, "icmp": ICMP}
 SECOND = 1_000_000_000 >> abi.TICK_SHIFT
 SECRET = 0x0123_4567_89AB_CDEF
 HASHES = ("sessions", "mappings", "forward_sources", "alg_ports", "allow_out", "expectations", "adjusts", "tracks",
-          "decisions", "replacements", "held", "exempt")  # fmt: skip
+          "decisions", "passable", "replacements", "held", "exempt")  # fmt: skip
 
 
 @contextmanager

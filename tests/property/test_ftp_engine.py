@@ -8,6 +8,7 @@ from itertools import count
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from algate.alg.limits import Limits
 from tests.dialogues import DENIED, GREETING, LOGIN, NO_TLS, ORDINARY, QUIT, TLS, TRANSFER, eprt, epsv, pasv, port
 from tests.ftplab import FtpLab, tell
 from tests.textbook import Exchange
@@ -20,6 +21,7 @@ STEPS = st.lists(
     st.tuples(st.integers(0, 11), st.integers(0, 1), st.integers(0, 2**16), st.integers(1, 200)), max_size=120
 )
 WAITS = st.lists(st.booleans(), min_size=24, max_size=24)
+CLASSIFY = st.booleans()  # whether lines of no interest pass by themselves: nobody may notice
 SLOW = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
@@ -46,7 +48,7 @@ def spoken(draw: st.DrawFn, client_inside: bool, secure: bool = False) -> list[E
 
 
 @SLOW
-@given(st.data(), st.booleans(), ISN, MSS, st.booleans(), STEPS)
+@given(st.data(), st.booleans(), ISN, MSS, st.booleans(), STEPS, CLASSIFY)
 def test_both_ends_get_the_textbook(
     data: st.DataObject,
     client_inside: bool,
@@ -54,9 +56,11 @@ def test_both_ends_get_the_textbook(
     mss: tuple[int, int],
     stamps: bool,
     steps: list[tuple[int, int, int, int]],
+    classify: bool,
 ) -> None:
     """A polite client; any chunking, repetition, loss and order, lost samples and decisions."""
-    lab = FtpLab(data.draw(spoken(client_inside)), client_inside, (), isn, mss, stamps)
+    limits = Limits(classify=classify)
+    lab = FtpLab(data.draw(spoken(client_inside)), client_inside, (), isn, mss, stamps, limits=limits)
     tell(lab, steps, faults=True)
     lab.finish()
     lab.check()

@@ -13,6 +13,7 @@ import pytest
 from algate.alg import effects as fx
 from algate.alg.limits import Limits
 from algate.alg.policy import FtpPolicy
+from algate.alg.unattended import Lines
 from tests.ftplab import FtpLab
 from tests.kernel_model import frame_of
 from tests.textbook import Exchange
@@ -23,7 +24,7 @@ GREETED = [Exchange(b"", b"220 hi\r\n")]
 
 def size_of(thing: Any, seen: set[int]) -> int:
     """Bytes of everything that hangs on it; what all sessions share (enums, classes, policies) aside."""
-    if id(thing) in seen or isinstance(thing, Enum | type | FtpPolicy | FunctionType):
+    if id(thing) in seen or isinstance(thing, Enum | type | FtpPolicy | FunctionType | Lines):
         return 0
     seen.add(id(thing))
     total = sys.getsizeof(thing)

@@ -11,6 +11,8 @@ from collections import deque
 from collections.abc import Iterable
 from enum import IntEnum, auto
 
+from algate.alg.protocols.base import Lines
+
 
 class Phase(IntEnum):
     """How far the dialogue has come. OPAQUE is final: nothing is read any more."""
@@ -54,6 +56,15 @@ COMMANDS: dict[bytes, Kind] = {
     b"QUIT": Kind.QUIT,
 } | dict.fromkeys((b"RETR", b"STOR", b"STOU", b"APPE", b"LIST", b"NLST", b"MLSD"), Kind.TRANSFER)
 
+
+# Without a meaning for data connections or for what is watched: with the replies that they have, on one line.
+UNATTENDED = Lines(
+    frozenset(
+        b"ALLO CDUP CLNT CWD DELE FEAT HELP LANG MDTM MFMT MKD MODE NOOP OPTS PWD REST RMD RNFR RNTO SIZE STRU SYST "
+        b"TYPE XCUP XCWD XMKD XPWD XRMD".split()
+    ),
+    frozenset(b"200 202 211 212 213 214 215 250 257 350 450 451 452 500 501 502 503 504 530 550 552 553".split()),
+)
 
 NAMING = frozenset((Kind.NAME, Kind.PASV, Kind.EPSV))
 

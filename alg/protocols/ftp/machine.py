@@ -13,14 +13,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from algate.alg.protocols.base import Action, Control, EndPoint, Pass, Reset, Script, Side
+from algate.alg.protocols.base import Action, Control, EndPoint, Lines, Pass, Reset, Script, Side
 from algate.alg.protocols.ftp.client import Client
-from algate.alg.protocols.ftp.dialogue import Phase
+from algate.alg.protocols.ftp.dialogue import UNATTENDED, Kind, Phase
 from algate.alg.protocols.ftp.policy import Policy
 from algate.alg.protocols.ftp.server import Server
 from algate.alg.protocols.ftp.session import Session
 from algate.alg.protocols.lines import IAC, LineReader
 
+LINE_MAX = 256  # bytes of a line that may pass unattended (abi.h)
+_READS = (Phase.LOGIN, Phase.READY)
 _Rest = tuple[Side, bytes, int, bool]
 
 
@@ -84,6 +86,26 @@ class FtpConversation:
         out = Script()
         self._session.ended(tag, outcome, out)
         return out.done()
+
+    def unattended(self) -> Lines | None:
+        """See `algate.alg.model.Terse`. Nothing is unanswered, nothing expected, and nobody relies on every line."""
+        session = self._session
+        attended = (
+            session.waiting or session.live or session.many or session.asked or session.barred or session.unsure
+            or session.gate.refusing or session.policy.max_line < LINE_MAX or session.phase not in _READS
+            or not self._speakers[0][0].plain or not self._speakers[1][0].plain
+        )  # fmt: skip
+        return None if attended else UNATTENDED
+
+    def skipped(self, commands: int, replies: int) -> None:
+        """See `algate.alg.model.Terse`."""
+        waiting = self._session.waiting
+        if commands and waiting.unseen:
+            waiting.overtaken()
+        for _ in range(commands):
+            waiting.add(Kind.OTHER)
+        for _ in range(min(replies, commands + len(waiting))):
+            waiting.answered()
 
     def _run(self, side: Side, data: bytes, start: int, now: float, end: bool, out: Script) -> None:
         reader, speaker = self._speakers[side]

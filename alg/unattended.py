@@ -1,0 +1,45 @@
+"""Lines that pass without the helper: what a plug-in says of them, and the kernel's account of them.
+
+The law of this file: pure values. `bpf/include/lines.h` is the other half; the bits of the account are those of abi.h.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import NamedTuple
+
+_PUNTS, _COUNT, _BYTES = 0xFFFF, 0xFF, 0xFFFF
+
+
+class Lines:
+    """First words of lines that don't matter: commands' verbs in capitals (three or four letters) and replies' codes.
+
+    A line may pass by itself only if it continues its stream, is whole, in plain characters and alone in its segment; a
+    reply besides only if it answers a command that passed so. Whoever says Lines has no command unanswered.
+    `number` is what the kernel knows them by: the same words have the same number in every helper.
+    """
+
+    __slots__ = ("commands", "number", "replies")
+
+    def __init__(self, commands: frozenset[bytes], replies: frozenset[bytes]) -> None:
+        self.commands = commands
+        self.replies = replies
+        words = b";".join(b",".join(sorted(some)) for some in (commands, replies))
+        self.number = int.from_bytes(hashlib.sha256(words).digest()[:4], "little") or 1
+
+
+class Passed(NamedTuple):
+    """What passed between two accounts: commands, final replies, and bytes by direction."""
+
+    commands: int
+    replies: int
+    size: tuple[int, int]
+
+
+def passed(before: int, after: int) -> Passed:
+    """The difference of two values of track.lines. Counts are modular: at most 200 commands lie between accounts."""
+    return Passed(
+        ((after >> 16) - (before >> 16)) & _COUNT,
+        ((after >> 24) - (before >> 24)) & _COUNT,
+        (((after >> 32) - (before >> 32)) & _BYTES, ((after >> 48) - (before >> 48)) & _BYTES),
+    )

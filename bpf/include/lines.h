@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * lines.h: control segments that pass without the helper. A session of ten commands has two that matter.
+ *
+ * The law of this file: a segment passes only if the helper said so of the present moment (ADJUST_LINES), nothing was
+ * punted since, it continues its stream, and it is exactly one whole line, in plain characters, with a right checksum,
+ * that begins with a word of no interest; a reply only for a command that passed the same way. What passed is counted in
+ * one word (track.lines), which the next punt carries: the helper's pairing of commands and replies stays right.
+ */
+#ifndef ALGATE_LINES_H
+#define ALGATE_LINES_H
+
+#define LINES_COMMANDS_MOST 200 /* before the helper must take account: the counts are of 8 and 16 bits */
+#define LINES_BYTES_MOST 60000
+#define TCP_SUMMED 320 /* bytes: the longest TCP header and LINE_MAX, in words */
+
+static __always_inline u16 lines_bytes(u64 word, u8 dir)
+{
+    return word >> (LINES_BYTES + 16 * (dir & 1));
+}
+
+/* Up to where a stream has been let through, by the helper or by itself. */
+static __always_inline u32 front(const struct adjust *adj, const struct track *t, u8 dir)
+{
+    return adj->decided[dir & 1] + (u16)(lines_bytes(t->lines, dir) - lines_bytes(adj->lines, dir));
+}
+
+/* From here on the helper's statement is void. `word`: what it must take account of. */
+static __always_inline bool count_punt(struct track *t, u64 *word)
+{
+    for (int i = 0; i < 8; i++) {
+        u64 seen = *(volatile u64 *)&t->lines;
+        u64 next = (seen & ~0xffffULL) | (u16)(seen + 1);
+        if (__sync_val_compare_and_swap(&t->lines, seen, next) == seen) {
+            *word = next;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* What the receiver would check: a finished checksum that is right, or one that the device is to finish. */
+static __always_inline bool line_sum_ok(struct __sk_buff *skb, const struct packet *p, struct scratch *room)
+{
+    u32 size = p->ip_size - p->header_size;
+    u16 pseudo = pseudo_sum(p->source, p->destination, p->proto, size);
+    if (p->sum == pseudo)
+        return true;
+    if (size < 20 || size > TCP_SUMMED)
+        return false;
+    __builtin_memset(room->words, 0, TCP_SUMMED);
+    if (bpf_skb_load_bytes(skb, p->l4, room->words, length_within(size, 512)))
+        return false;
+    s64 sum = bpf_csum_diff(0, 0, (void *)room->words, TCP_SUMMED, pseudo);
+    return sum >= 0 && csum_fold((u32)sum) == 0xffff;
+}
+
+#define SPACES 0x2020202020202020ULL
+
+/* Not 0 if any of eight bytes is no printable ASCII character. */
+static __always_inline u64 not_plain(u64 bytes)
+{
+    return (bytes | (bytes - SPACES) | (bytes + 0x0101010101010101ULL)) & 0x8080808080808080ULL;
+}
+
+/* The first word of the line in room->words as a row of `passable`; false if this isn't one plain line. */
+static __always_inline bool line_word(struct scratch *room, u32 size, bool reply, struct passable_key *key)
+{
+    const u8 *line = (const u8 *)room->words;
+    u32 last = size - 1, before = size - 2;
+    OPAQUE(last);
+    OPAQUE(before);
+    if (line[last & (LINE_MAX - 1)] != '\n' || line[before & (LINE_MAX - 1)] != '\r')
+        return false;
+    u32 whole = (size - 2) >> 3, left = (size - 2) & 7, tail = whole;
+    u64 odd = 0;
+    for (u32 i = 0; i < LINE_MAX / 8; i++) {
+        OPAQUE(whole); /* else clang counts down to 0, which the verifier can't follow */
+        if (i >= whole)
+            break;
+        odd |= not_plain(room->words[i]);
+    }
+    OPAQUE(tail);
+    u64 mask = ~0ULL << (left * 8);
+    odd |= not_plain((room->words[tail & (LINE_MAX / 8 - 1)] & ~mask) | (SPACES & mask));
+    if (odd)
+        return false;
+    u32 length = reply || line[3] == ' ' || line[3] == '\r' ? 3 : 4;
+    u8 behind = length == 3 ? line[3] : line[4];
+    if (behind != ' ' && (reply || behind != '\r'))
+        return false;
+    for (u32 i = 0; i < 3; i++)
+        key->word[i] = reply ? line[i] : line[i] & 0xdf;
+    key->word[3] = length == 4 ? line[3] & 0xdf : 0;
+    return true;
+}
+
+/* Leaves a decision for repetitions of a line, in the place of one that was acknowledged; false if there is none. */
+static __always_inline bool line_room(struct track *t, u8 dir, u64 id, u32 *place)
+{
+    for (u32 i = 0; i < 2; i++) {
+        u32 at = (dir & 1) * 2 + i;
+        if (t->line_size[at] && seq_after(t->line_seq[at] + t->line_size[at], t->acked[dir & 1]))
+            continue;
+        if (t->line_size[at]) {
+            struct decision_key old = {.id = id, .seq = t->line_seq[at], .size = t->line_size[at], .dir = dir & 1};
+            decisions.delete(&old);
+            t->line_size[at] = 0;
+        }
+        *place = at;
+        return true;
+    }
+    return false;
+}
+
+/* Whether an undecided segment passes without the helper. If so it is counted and has its decision. */
+static __always_inline bool line_passes(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
+                                        const struct segment *g, const struct session *s, struct track *t,
+                                        const struct adjust *adj, u32 now)
+{
+    u64 word = *(volatile u64 *)&t->lines, since = adj->lines;
+    u32 zero = 0, size = g->payload, place = 0;
+    bool reply = g->dir != (s->flags & SESSION_FORWARD ? DIR_IN : DIR_OUT);
+    u8 commands = (u8)(word >> LINES_COMMANDS) - (u8)(since >> LINES_COMMANDS);
+    u8 replies = (u8)(word >> LINES_REPLIES) - (u8)(since >> LINES_REPLIES);
+    u16 passed = lines_bytes(word, g->dir) - lines_bytes(since, g->dir);
+    if (!(adj->flags & ADJUST_LINES) || (u16)word != (u16)since || g->seq != adj->decided[g->dir & 1] + passed ||
+        (reply ? replies >= commands : commands >= LINES_COMMANDS_MOST) || passed > LINES_BYTES_MOST)
+        return false;
+    if (size < 5 || size > LINE_MAX || skb->gso_size || !(p->tcp_flags & TCP_ACK) ||
+        p->tcp_flags & (TCP_SYN | TCP_FIN | TCP_RST | TCP_URG) || !helper_alive(cfg, now))
+        return false;
+    struct scratch *room = scratch.lookup(&zero);
+    u64 digest = 0;
+    struct passable_key key = {.interest = adj->interest, .reply = reply};
+    if (!room || !line_sum_ok(skb, p, room) || payload_digest(skb, g, cfg->secret, &digest) ||
+        !line_word(room, size, reply, &key) || !passable.lookup(&key) || !line_room(t, g->dir, s->id, &place))
+        return false;
+    u64 bytes = (u64)(u16)(lines_bytes(word, g->dir) + size) << (LINES_BYTES + 16 * (g->dir & 1));
+    u64 next = (word & ~(0xffffULL << (LINES_BYTES + 16 * (g->dir & 1)))) | bytes;
+    u32 shift = reply ? LINES_REPLIES : LINES_COMMANDS;
+    next = (next & ~(0xffULL << shift)) | (u64)(u8)((u8)(word >> shift) + 1) << shift;
+    if (__sync_val_compare_and_swap(&t->lines, word, next) != word)
+        return false;
+    struct decision_key at;
+    struct decision d = {.digest = digest, .verdict = VERDICT_PASS};
+    decision_key_of(&at, s->id, g);
+    decisions.update(&at, &d);
+    t->line_seq[place & 3] = g->seq;
+    t->line_size[place & 3] = size;
+    count(COUNT_LINES_PASSED, 1);
+    return true;
+}
+
+/* The session is over: its lines need no decisions any more. */
+static __always_inline void lines_forget(struct session_key *key)
+{
+    struct track *t = tracks.lookup(key);
+    for (u32 i = 0; t && i < 4; i++) {
+        struct decision_key old = {.id = t->id, .seq = t->line_seq[i], .size = t->line_size[i], .dir = i >> 1};
+        if (old.size)
+            decisions.delete(&old);
+    }
+}
+
+#endif

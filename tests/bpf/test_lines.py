@@ -1,0 +1,177 @@
+"""Lines that pass the gate without the helper, and everything that doesn't (lines.h)."""
+
+from __future__ import annotations
+
+import pytest
+
+from algate.alg.digest import digest
+from algate.bpf import abi
+from tests import packets
+from tests.bpf.rig import REDIRECT, SECRET, SHOT, Outcome, Rig
+from tests.bpf.watched import FIRST, IN, OUT, Watched, watch
+
+INTEREST = 7
+NOOP, REPLY = b"NOOP\r\n", b"200 fine.\r\n"
+
+
+@pytest.fixture
+def told(rig: Rig) -> Watched:
+    """A session of which the helper said that NOOP, CWD and 200 don't matter."""
+    session = watch(rig)
+    for reply, word in ((0, b"NOOP"), (0, b"CWD\0"), (1, b"200\0")):
+        key = abi.PassableKey(interest=INTEREST, reply=reply)
+        key.word[:4] = list(word)
+        rig.gateway.passable.put(key, 1)
+    state(session)
+    return session
+
+
+def state(session: Watched, at: tuple[int, int] = (0, 0), interest: int = INTEREST) -> None:
+    """What the helper writes when nothing is unanswered: both streams stand `at`."""
+    decided = FIRST[OUT] + at[0], FIRST[IN] + at[1]
+    lines = session.track().lines
+    record = abi.Adjust(
+        id=session.id, decided=decided, flags=abi.AdjustFlag.LINES, interest=interest, lines=lines
+    )  # fmt: skip
+    session.rig.gateway.adjusts.put(session.key, record)
+
+
+def passes(out: Outcome) -> bool:
+    assert out.action in (REDIRECT, SHOT)
+    if out.action == REDIRECT:
+        assert out.counts.get("LINES_PASSED") == 1 and not out.counts.get("PUNTS")
+    else:
+        assert out.drops == {"punt-held": 1} and not out.counts.get("LINES_PASSED")
+    return out.action == REDIRECT
+
+
+def say(session: Watched, line: bytes, side: abi.Direction = OUT, at: int = 0, flags: str = "PA") -> bool:
+    return passes(session.send(side, session.frame(side, line, flags, at=at)))
+
+
+def test_a_command_and_its_reply_pass_as_they_came(told: Watched) -> None:
+    frame = told.frame(OUT, NOOP)
+    out = told.send(OUT, frame)
+    assert passes(out)
+    packets.same(out.data[12:], told.expected(OUT, frame)[12:])
+    assert say(told, REPLY, IN)
+    word = told.track().lines
+    assert (word >> 16) & 0xFF == 1 and (word >> 24) & 0xFF == 1
+    assert (word >> 32) & 0xFFFF == len(NOOP) and word >> 48 == len(REPLY)
+
+
+def test_the_next_line_goes_on_where_the_last_ended(told: Watched) -> None:
+    assert say(told, NOOP)
+    assert say(told, b"cwd /pub\r\n", at=6)
+    assert not say(told, NOOP, at=30), "beyond a gap"
+
+
+def test_a_reply_needs_a_command_that_passed(told: Watched) -> None:
+    assert not say(told, REPLY, IN)
+
+
+def test_replies_of_commands_that_passed_and_no_more(told: Watched) -> None:
+    assert say(told, NOOP) and say(told, REPLY, IN)
+    assert not say(told, REPLY, IN, at=len(REPLY))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"PASV\r\n", b"PORT 10,0,0,2,4,1\r\n", b"NOOP\n", b"NOOP", b"NOOP\r\nNOOP\r\n", b"NOOPS\r\n", b" NOOP\r\n",
+        b"CWD\t/\r\n", b"CWD \xff\xf4\r\n", b"CWD \0\r\n", b"CWD a\rb\r\n", b"CWDX\r\n", b"\r\n", b"200 x\r\n",
+        b"A\r\n", b"CWD a\x1fb\r\n", b"CWD \x7f\r\n",
+        b"CWD " + b"a" * 260 + b"\r\n", b"CWD " + b"a" * 250 + b"\n\n", b"NOOP\n\r\n",
+    ],
+)  # fmt: skip
+def test_anything_else_is_punted_with_the_account(told: Watched, line: bytes) -> None:
+    assert say(told, NOOP)
+    told.rig.taken()
+    assert not say(told, line, at=6)
+    ((punt, _),) = told.rig.taken()
+    assert punt.lines == told.track().lines and (punt.lines >> 16) & 0xFF == 1
+
+
+def test_the_longest_line(told: Watched) -> None:
+    line = b"CWD " + b"a" * (abi.LINE_MAX - 6) + b"\r\n"
+    assert len(line) == abi.LINE_MAX and say(told, line)
+    assert not say(told, line.replace(b"\r", b"a\r"), at=len(line))
+
+
+@pytest.mark.parametrize("flags", ["PAF", "PAU", "P", "RA"])
+def test_flags_that_mean_more(told: Watched, flags: str) -> None:
+    out = told.send(OUT, told.frame(OUT, NOOP, flags))
+    assert not out.counts.get("LINES_PASSED")
+
+
+def test_after_a_punt_nothing_passes_until_the_helper_speaks(told: Watched) -> None:
+    assert not say(told, b"PASV\r\n")
+    assert not say(told, NOOP)
+    state(told)
+    assert say(told, NOOP)
+
+
+def test_without_a_statement_nothing_passes(rig: Rig) -> None:
+    session = watch(rig)
+    assert not say(session, NOOP)
+    session.adjust()
+    assert not say(session, NOOP)
+
+
+def test_words_of_another_interest(told: Watched) -> None:
+    state(told, interest=INTEREST + 1)
+    assert not say(told, NOOP)
+
+
+def test_a_wrong_sum_is_the_helpers_business(told: Watched) -> None:
+    frame = bytearray(told.frame(OUT, NOOP))
+    frame[-3] ^= 0x20
+    assert not passes(told.send(OUT, bytes(frame)))
+
+
+def test_a_sum_left_to_the_device(told: Watched) -> None:
+    frame = bytearray(told.frame(OUT, NOOP))
+    source, size = frame[26:34], len(frame) - 34
+    total = sum(int.from_bytes(source[i : i + 2], "big") for i in range(0, 8, 2)) + 6 + size
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    frame[50:52] = total.to_bytes(2, "big")
+    assert passes(told.send(OUT, bytes(frame)))
+
+
+def test_a_repetition_meets_the_decision_that_the_line_left(told: Watched) -> None:
+    assert say(told, NOOP)
+    again = told.send(OUT, told.frame(OUT, NOOP))
+    assert again.action == REDIRECT and again.counts["DECISIONS_PASS"] == 1
+    key = abi.DecisionKey(id=told.id, seq=FIRST[OUT], size=6, dir=OUT)
+    assert told.rig.gateway.decisions[key].digest == digest(SECRET, NOOP)
+    other = told.send(OUT, told.frame(OUT, b"NOOB\r\n"))
+    assert other.action == SHOT and other.drops == {"punt-held": 1}
+
+
+def test_two_unacknowledged_lines_a_direction_and_no_more(told: Watched) -> None:
+    assert say(told, NOOP) and say(told, NOOP, at=6)
+    assert not say(told, NOOP, at=12), "its repetition could not be told from something else"
+
+
+def test_acknowledged_lines_make_room_and_leave_nothing(told: Watched) -> None:
+    at = 0
+    for number in range(6):
+        assert say(told, NOOP, at=at)
+        at += 6
+        frame = told.frame(IN, REPLY, at=number * len(REPLY), ack=FIRST[OUT] + at)
+        assert passes(told.send(IN, frame))
+        ack = told.frame(OUT, b"", "A", at=at, ack=FIRST[IN] + (number + 1) * len(REPLY))
+        assert told.send(OUT, ack).action == REDIRECT
+    assert len(list(told.rig.gateway.decisions.items())) <= 4
+
+
+def test_a_fin_right_behind_a_line_does_not_wait(told: Watched) -> None:
+    assert say(told, NOOP)
+    assert told.send(OUT, told.frame(OUT, b"", "FA", at=6)).action == REDIRECT
+
+
+def test_a_dead_helper_lets_nothing_pass(told: Watched) -> None:
+    told.rig.gateway.heartbeat.put(0, 1)
+    out = told.send(OUT, told.frame(OUT, NOOP))
+    assert out.action == SHOT and out.drops == {"helper-dead": 1}
