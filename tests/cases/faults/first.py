@@ -183,6 +183,10 @@ SESSIONS = (
         'session.supersede_open(out, reason="reinitialised")', "pass",
     ),
     Fault(
+        (40,), "whoever was spoken to may connect to a mapping (address-dependent filtering)", "alg/settings.py",
+        'flag.FILTER_ADF: nat.filtering == "address-dependent",', "flag.FILTER_ADF: True,",
+    ),
+    Fault(
         (42,), "the public address in a 227 of its owner is a third host's", RULES,
         "if inside and ip == control.public.ip:", "if False:",
     ),
