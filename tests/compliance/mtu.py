@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -15,6 +16,7 @@ from tests.compliance.talk import connect, map_udp
 from tests.compliance.verdict import MUST, SHOULD, need, requirement
 
 BIG = LOAD[:1440]
+ROUTES_KEPT = 0.3  # s: more than twice as long as the gateway keeps an answer of the FIB (nexthop.h)
 
 
 @contextmanager
@@ -22,10 +24,12 @@ def mtu(row: Row, host: str, device: str, size: int) -> Iterator[None]:
     """A device with another MTU for a while."""
     netns = row.bed.lab.hosts[host].netns
     ip(f"link set {device} mtu {size}", netns)
+    time.sleep(ROUTES_KEPT)
     try:
         yield
     finally:
         ip(f"link set {device} mtu 1500", netns)
+        time.sleep(ROUTES_KEPT)
 
 
 @requirement(
