@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from algate.cli.lab import LabPlan
 from tests.cases.case import case
-from tests.cases.scripted import BRIEF, FORWARDED, Stage, Talk, arrives, port_line
+from tests.cases.scripted import BRIEF, FORWARDED, Stage, Talk, arrives, port_line, staged
 from tests.cases.speaker import End, handshake
 from tests.compliance.packet import UDP
 
@@ -249,6 +250,26 @@ def test_ftp_76_hairpin(stage: Stage) -> None:
     caller.send(b"", "S", at=-1)
     assert arrives(links, server.place, passive, caller, 3.0), "passive data does not come"
     talk.works()
+
+
+@case(77, "private addresses outside, as before a second NAT: PORT, the server's own 227 and their data work")
+def test_ftp_77_private_outside(pytestconfig: pytest.Config) -> None:
+    plan = LabPlan(
+        inside="10.77.0.0/16", wan="192.168.0.0/16", public=("192.168.100.2",), next_hop="192.168.100.1",
+        servers=("192.168.100.10",),
+    )  # fmt: skip
+    with staged(str(pytestconfig.getoption("gateway")), "", plan) as stage:
+        talk, port = stage.talk(), stage.links.port()
+        public = talk.port(port)
+        assert public[0] == stage.public and talk.dial(public, port)
+        announced = talk.passive(port)
+        assert announced == (talk.server.place.ip, port), "the server's own address is changed"
+        caller = End(stage.links, talk.client.place, 4001, announced, iss=70_000)
+        caller.send(b"", "S", at=-1)
+        assert arrives(stage.links, talk.server.place, port, caller, 3.0)
+        if stage.gateway.name == "algate":
+            assert "third-party" not in stage.gateway.log  # type: ignore[attr-defined]
+        talk.works()
 
 
 @case(78, "the pool changes, the forward goes: sessions that run keep their mapping", kernel=ALGATE_ONLY)

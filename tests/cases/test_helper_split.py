@@ -332,3 +332,19 @@ def test_ftp_90_many_sessions(stage: Stage, pytestconfig: pytest.Config) -> None
         status = stage.gateway.ask("status")
         assert status["control_sessions"] >= many
         assert 0 < status["control_memory"] / status["control_sessions"] < 16_384, status
+
+
+@case(
+    85, "hostile bytes and passwords: escaped or masked wherever the gateway tells of them", kernel="it tells nothing"
+)
+def test_ftp_85_hostile_log(stage: Stage) -> None:
+    talk = stage.talk()
+    for said in (b"PASS s3cret\x1b[31m\r\n", b"ACCT s3cret\r\n", b"PORT \x1b[2J\x07\r\n", b"PORT 1,2\xff\xff\r\n"):
+        talk.client.say(said)
+        talk.server.hears(said)
+        talk.server.say(b"500 no\r\n")
+    talk.client.told()
+    stage.wait_for(lambda: "\\x1b[2J" in daemon(stage).log, "the event of the broken PORT")
+    log = daemon(stage).log
+    assert "s3cret" not in log and "\x1b" not in log and "\x07" not in log
+    talk.right()
