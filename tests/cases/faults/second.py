@@ -73,7 +73,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         (59,),
         "the MD5 option is not noticed",
-        "bpf/include/alg.h",
+        "bpf/include/track.h",
         "        else if (kind == 19 || kind == 29)",
         "        else if (kind == 29)",
     ),
@@ -101,7 +101,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         (63,),
         "a new SYN does not begin the numbers anew",
-        "bpf/include/alg.h",
+        "bpf/include/track.h",
         "    if (p->tcp_flags & TCP_SYN)\n        track_syn(t, g);",
         "    if (p->tcp_flags & TCP_SYN && !t->isn[dir])\n        track_syn(t, g);",
     ),
