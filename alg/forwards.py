@@ -59,9 +59,16 @@ class Forwards:
             if live:
                 self._write(index, known, live=True)
 
-    def add(self, one: Forward) -> None:
-        """A live forward. AlgateError if an inside host's mapping holds one of its ports."""
-        self._write(self._free(), one, live=True)
+    def add(self, one: Forward, live: bool = True) -> None:
+        """A forward, `live` or the configuration's. AlgateError if an inside host's mapping holds one of its ports."""
+        self._write(self._free(), one, live=live)
+
+    def settle(self, one: Forward) -> bool:
+        """Make a live forward one of the configuration. False: there is no such live one."""
+        index = next((i for i, (known, live) in self._known.items() if live and known == one), None)
+        if index is not None:
+            self._write(index, one, live=False)
+        return index is not None
 
     def delete(self, proto: str, ports: PortRange) -> bool:
         """End a live or configured forward; established sessions go on. False: there is none."""

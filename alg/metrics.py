@@ -8,12 +8,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import accumulate
 from socketserver import ThreadingMixIn
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import CollectorRegistry, Histogram, make_wsgi_app
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
@@ -25,6 +26,13 @@ from algate.bpf.tables import PerCpuCounters
 DECISION_BUCKETS = (25e-6, 50e-6, 100e-6, 150e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 10e-3, 100e-3, 1.0)
 OUTCOMES = ("made", "used", "expired", "withdrawn", "replaced")
 Count = abi.Counter
+# Tries that a public port took -> how many ports were got by so many; the kernel doesn't add the tries up.
+TRIES = (
+    ("1", Count.PORT_TRIES_1),
+    ("2", Count.PORT_TRIES_2),
+    ("4", Count.PORT_TRIES_4),
+    ("+Inf", Count.PORT_TRIES_MORE),
+)
 
 # metric -> (help, ((labels, counter), ...))
 # fmt: off
@@ -86,6 +94,9 @@ class _Kernel(Collector):
                 more = sources.lost() if counter == Count.PUNTS_LOST else 0
                 family.add_metric(list(labelled.values()), values[counter] + more)
             yield family
+        got = list(accumulate(values[counter] for _, counter in TRIES))
+        buckets = [(most, total) for (most, _), total in zip(TRIES, got, strict=True)]
+        yield HistogramMetricFamily("algate_port_tries", "Tries that a public port took.", buckets, sum_value=None)
         drops = CounterMetricFamily("algate_drops", "Packets dropped or held, by reason.", labels=["reason"])
         for number, (reason, _) in abi.reasons().items():
             drops.add_metric([reason], sources.drops.sum(number))

@@ -58,6 +58,7 @@ def handlers(service: Service) -> dict[str, Handler]:
         "forward-list": rows(lambda: service.forwards.rows()),
         "forward-add": lambda args: forward_add(service, args),
         "forward-del": lambda args: forward_del(service, args),
+        "forward-file": lambda _: forward_file(service),
         "status": tell_status,
         "stats": stats,
         "kill": lambda args: kill(service, args),
@@ -69,21 +70,27 @@ def handlers(service: Service) -> dict[str, Handler]:
 
 
 async def forward_add(service: Service, args: dict[str, Any]) -> dict[str, Any]:
-    """A live forward, checked like a configured one and against those in force."""
-    table = {key: value for key, value in args.items() if value not in ("", [])}
+    """A live forward, checked like a configured one and against those in force. `save`: the file will have it."""
+    save = args.get("save") is True
+    table = {key: value for key, value in args.items() if value not in ("", []) and key != "save"}
     wanted = table.get("wan_port")
     if isinstance(wanted, str) and wanted.isdigit():
         table["wan_port"] = int(wanted)
     known = dataclasses.replace(service.config, forwards=tuple(service.forwards.all()))
-    made = configuration.with_forward(known, table, service.plugins).forwards[-1]
-    service.forwards.add(made)
-    service.hold_passive_ports()
-    row = next(one for one in service.forwards.rows() if (one.proto, one.to) == (made.proto, str(made.to)))
+    alone = configuration.with_forward(dataclasses.replace(known, forwards=()), table, service.plugins).forwards[0]
+    if not (save and service.forwards.settle(alone)):
+        made = configuration.with_forward(known, table, service.plugins).forwards[-1]
+        service.forwards.add(made, live=not save)
+        service.hold_passive_ports()
+    if save:
+        kept = tuple(one for one in service.config.forwards if one != alone)
+        service.config = dataclasses.replace(service.config, forwards=(*kept, alone))
+    row = next(one for one in service.forwards.rows() if (one.proto, one.to) == (alone.proto, str(alone.to)))
     return row.as_dict()
 
 
 async def forward_del(service: Service, args: dict[str, Any]) -> dict[str, Any]:
-    """End a forward; its sessions go on."""
+    """End a forward; its sessions go on. One of the file comes back when that is read again."""
     proto, wanted = str(args.get("proto")), args.get("wan_port")
     try:
         ports = port_range()(int(wanted) if isinstance(wanted, str) and wanted.isdigit() else wanted)
@@ -91,8 +98,17 @@ async def forward_del(service: Service, args: dict[str, Any]) -> dict[str, Any]:
         raise AlgateError(f"wan_port: {error}", 2) from None
     if not service.forwards.delete(proto, ports):
         raise AlgateError(f"no forward of {proto} port {ports}: see `algate forward list`")
+    kept = tuple(one for one in service.config.forwards if (one.proto, one.wan_port) != (proto, ports))
+    service.config = dataclasses.replace(service.config, forwards=kept)
     service.hold_passive_ports()
     return {"proto": proto, "wan_port": str(ports)}
+
+
+async def forward_file(service: Service) -> dict[str, Any]:
+    """Where forwards are kept for good: the configuration file. Whoever asks writes it; the daemon mayn't."""
+    if service.config.path is None:
+        raise AlgateError("`algate run` was started without --config: there is no file to save a forward in")
+    return {"path": str(service.config.path.absolute())}
 
 
 async def follow(service: Service, args: dict[str, Any]) -> AsyncIterator[Row]:

@@ -75,7 +75,7 @@ def snapshot(step: int, seconds: float = 1_700_000_000.0) -> dict[str, Any]:
     }
 
 
-def handlers(requests: list[tuple[str, dict[str, Any]]]) -> dict[str, control.Handler]:
+def handlers(requests: list[tuple[str, dict[str, Any]]], run_dir: Path) -> dict[str, control.Handler]:
     """The verbs; whatever is asked is noted in `requests`."""
 
     def listing(verb: str, rows: tuple[Row, ...]) -> control.Handler:
@@ -110,6 +110,7 @@ def handlers(requests: list[tuple[str, dict[str, Any]]]) -> dict[str, control.Ha
         "forward-list": listing("forward-list", FORWARDS),
         "forward-add": once("forward-add", lambda args: {**args, "wan_port": int(args["wan_port"]), "origin": "live"}),
         "forward-del": once("forward-del", refuse),
+        "forward-file": once("forward-file", lambda _: {"path": str(run_dir / "config.toml")}),
         "status": once("status", STATUS),
         "stats": once("stats", stats()),
         "reload": once("reload", {"changed": ["timeouts.udp"]}),
@@ -132,7 +133,7 @@ def running(run_dir: Path) -> Iterator[list[tuple[str, dict[str, Any]]]]:
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     try:
-        serving = control.serve(control.socket_path(run_dir), handlers(requests))
+        serving = control.serve(control.socket_path(run_dir), handlers(requests, run_dir))
         server = asyncio.run_coroutine_threadsafe(serving, loop).result(10)
         try:
             yield requests

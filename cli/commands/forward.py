@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from algate.alg import control
+from algate.alg.errors import AlgateError
 from algate.alg.rows import ForwardRow
 from algate.cli.listing import lister
 from algate.cli.options import DEFAULT_RUN_DIR, Json, RunDir
@@ -25,21 +31,83 @@ def add(
     to: Annotated[str, typer.Argument(metavar="IP:PORT", help="Server inside; a range goes on from its port.")],
     source: Annotated[list[str] | None, typer.Option("--from", metavar="CIDR", help="Who may use it; repeat.")] = None,
     alg: Annotated[str, typer.Option("--alg", metavar="NAME", help="Plug-in that watches it, such as ftp.")] = "",
+    save: Annotated[bool, typer.Option("--save", help="Write it into the configuration file, too.")] = False,
     as_json: Json = False,
     run_dir: RunDir = DEFAULT_RUN_DIR,
 ) -> None:
-    """Add a forward to the running gateway. It lasts until deleted or `algate down`; the file is not changed."""
+    """Add a forward to the running gateway. It lasts until deleted or `algate down`; with --save for good.
+
+    --save appends a [[forward]] to the file that `algate run` was started with; nothing else in it changes. One that
+    was added live before is saved by the same command with --save.
+    """
+    from algate.alg import saved
+
     table = {"proto": proto, "wan_port": wan_port, "to": to, "from": source or [], "alg": alg}
-    made = ForwardRow.read(control.request(run_dir, "forward-add", table))
+    file = _config_file(run_dir) if save else None
+    grown = saved.with_forward(_text(file), table, str(file)) if file else ""  # what can't be saved isn't made
+    made = ForwardRow.read(control.request(run_dir, "forward-add", {**table, "save": True} if save else table))
+    if file:
+        _write(file, grown, lambda: control.request(run_dir, "forward-del", {"proto": proto, "wan_port": wan_port}))
     if as_json:
         show_rows([made], ForwardRow, Voice.JSON)
-    say(f"algate: {made.proto} port {made.wan_port} now leads to {made.to}")
+    say(f"algate: {made.proto} port {made.wan_port} now leads to {made.to}" + (f"; saved in {file}" if file else ""))
 
 
-def delete(proto: ProtoArgument, wan_port: PortArgument, run_dir: RunDir = DEFAULT_RUN_DIR) -> None:
-    """Delete a forward from the running gateway. Its sessions go on until they end."""
-    control.request(run_dir, "forward-del", {"proto": proto, "wan_port": wan_port})
-    say(f"algate: {proto} port {wan_port} leads nowhere now")
+def delete(
+    proto: ProtoArgument,
+    wan_port: PortArgument,
+    save: Annotated[bool, typer.Option("--save", help="Take it out of the configuration file, too.")] = False,
+    run_dir: RunDir = DEFAULT_RUN_DIR,
+) -> None:
+    """Delete a forward from the running gateway. Its sessions go on until they end.
+
+    One of the configuration file comes back when that is read again, unless --save takes its [[forward]] out there.
+    """
+    from algate.alg import saved
+
+    file = _config_file(run_dir) if save else None
+    shrunk = saved.without_forward(_text(file), proto, wan_port, str(file)) if file else None
+    try:
+        control.request(run_dir, "forward-del", {"proto": proto, "wan_port": wan_port})
+    except control.ControlError:
+        if shrunk is None:
+            raise  # neither in force nor in the file
+    if file and shrunk is not None:
+        _write(file, shrunk)
+    told = f"; not in {file} any more" if shrunk is not None else f"; {file} didn't have it" if file else ""
+    say(f"algate: {proto} port {wan_port} leads nowhere now{told}")
+
+
+def _config_file(run_dir: Path) -> Path:
+    """The file that the daemon was started with; AlgateError if it was started without one."""
+    return Path(control.request(run_dir, "forward-file")["path"]).resolve()
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_bytes().decode()
+    except (OSError, UnicodeDecodeError) as error:
+        raise AlgateError(f"can't read {file}: {getattr(error, 'strerror', None) or 'it is not UTF-8 text'}") from None
+
+
+def _write(file: Path, text: str, undo: Callable[[], object] | None = None) -> None:
+    """Replace the file whole, with its owner and mode, so that a crash leaves the old or the new one."""
+    fresh = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        was = file.stat()
+        with open(fresh, "xb") as opened:
+            opened.write(text.encode())
+            opened.flush()
+            os.fsync(opened.fileno())
+        shutil.copymode(file, fresh)
+        os.chown(fresh, was.st_uid, was.st_gid)
+        fresh.replace(file)
+    except OSError as error:
+        fresh.unlink(missing_ok=True)
+        if undo is not None:
+            with contextlib.suppress(AlgateError):
+                undo()
+        raise AlgateError(f"can't write {file}: {error.strerror}; nothing saved") from None
 
 
 VERBS = {"list": list_forwards, "add": add, "del": delete}

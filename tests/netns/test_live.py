@@ -104,6 +104,32 @@ def test_a_live_forward_outlives_the_daemon(gateway: AlgateGateway) -> None:
     assert verb(gateway, "forward", "del", "tcp", "8008").returncode == 0
 
 
+def test_a_forward_that_is_saved(gateway: AlgateGateway) -> None:
+    """Added live, then saved: it is the configuration's, survives a purge and a reload, and goes by `del --save`."""
+    inside, config = gateway.lab.client.address, gateway.lab.folder / "algate.toml"
+    good = config.read_text()
+    words = ("forward", "add", "tcp", "8009", f"{inside}:{ECHO}")
+    assert verb(gateway, *words).returncode == 0
+    assert config.read_text() == good
+    saved = verb(gateway, *words, "--save")
+    assert saved.returncode == 0 and str(config) in saved.stderr, saved.stderr
+    assert config.read_text().startswith(good) and "8009" in config.read_text()
+    rows = [(row["wan_port"], row["origin"]) for row in data(gateway, "forward", "list")]
+    assert rows == [(21, "config"), (8009, "config")]
+    assert gateway.ask("reload") == {"changed": []}
+    assert reaches(gateway, 8009)
+    twice = verb(gateway, *words, "--save")
+    assert twice.returncode == 2 and "8009" in twice.stderr
+    assert verb(gateway, "forward", "del", "tcp", "8009").returncode == 0
+    assert gateway.ask("reload") == {"changed": ["forwards"]}, "without --save it stays in the file"
+    assert reaches(gateway, 8009)
+    gone = verb(gateway, "forward", "del", "tcp", "8009", "--save")
+    assert gone.returncode == 0, gone.stderr
+    assert config.read_text() == good
+    assert [row["wan_port"] for row in data(gateway, "forward", "list")] == [21]
+    assert gateway.ask("reload") == {"changed": []}
+
+
 def test_reload(gateway: AlgateGateway) -> None:
     """What can change, changes; what is wrong changes nothing and says why."""
     config = gateway.lab.folder / "algate.toml"

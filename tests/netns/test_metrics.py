@@ -34,6 +34,7 @@ NEEDED = {
     "algate_decision_seconds_count",
     "algate_expectations_total",
     "algate_sessions_created_total",
+    "algate_port_tries_bucket",
     "algate_alg_segments_total",
 }
 

@@ -109,6 +109,28 @@ def test_forward_add_and_del(daemon: list[tuple[str, dict[str, Any]]]) -> None:
     assert gone.stderr == "algate: no forward of tcp port 7: see `algate forward list`\n"
 
 
+def test_forward_save(daemon: list[tuple[str, dict[str, Any]]], tmp_path: Path) -> None:
+    """Written only when the daemon has taken it; the file keeps its mode, and nothing is left beside it."""
+    file = tmp_path / "config.toml"
+    words = ("forward", "add", "tcp", "2121", "10.0.0.9:21", "--save")
+    missing = run(*words)
+    assert (missing.exit_code, missing.stderr) == (1, f"algate: can't read {file}: No such file or directory\n")
+    file.write_text("# mine\n")
+    file.chmod(0o640)
+    made = run(*words)
+    assert made.exit_code == 0, made.stderr
+    assert made.stderr == f"algate: tcp port 2121 now leads to 10.0.0.9:21; saved in {file}\n"
+    assert daemon[-1][1]["save"] is True
+    assert file.read_text().startswith("# mine\n\n[[forward]]\n")
+    assert file.stat().st_mode & 0o777 == 0o640
+    gone = run("forward", "del", "tcp", "2121", "--save")  # not in force with this daemon
+    assert gone.exit_code == 0, gone.stderr
+    assert file.read_text() == "# mine\n"
+    again = run("forward", "del", "tcp", "2121", "--save")
+    assert again.exit_code == 1 and "no forward of tcp port 2121" in again.stderr
+    assert sorted(one.name for one in tmp_path.iterdir() if "config" in one.name) == ["config.toml"]
+
+
 def test_reload(daemon: Any) -> None:
     made = run("reload", "--json")
     assert json.loads(made.stdout) == {"changed": ["timeouts.udp"]}
