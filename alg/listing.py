@@ -24,7 +24,7 @@ STATE_NAMES = {int(state): state.name.lower().replace("_", "-") for state in abi
 EXPECT_NAMES = {int(state): state.name.lower() for state in abi.ExpectationState}
 _S = abi.SessionState
 RUNNING = (_S.NEW, _S.ESTABLISHED, _S.FIN_IN, _S.FIN_OUT, _S.UNREPLIED, _S.ACTIVE)
-OCCUPIED = (abi.PortKind.MAPPING, abi.PortKind.FORWARD)
+OCCUPIED = (abi.PortKind.MAPPING, abi.PortKind.HOME, abi.PortKind.FORWARD)
 
 
 def now_tick() -> int:

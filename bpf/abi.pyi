@@ -96,6 +96,7 @@ class PortKind(enum.IntEnum):
     FORWARD = 2
     RESERVED = 3
     LOCAL = 4
+    HOME = 5
 
 class ForwardFlag(enum.IntFlag):
     USED = 1
@@ -189,6 +190,7 @@ class Stage(enum.IntEnum):
     FRAGMENT = 4
     HAIRPIN = 5
     LEAVE = 6
+    FRESH = 7
 
 STAGE_COUNT: int
 
@@ -250,6 +252,7 @@ class Session(Layout):
 class PortSlot(Layout):
     owner: int
     sessions: int
+    away: int
     stamp: int
     last_host: int
     forward_id: int
@@ -259,6 +262,7 @@ class PortSlot(Layout):
         *,
         owner: int = ...,
         sessions: int = ...,
+        away: int = ...,
         stamp: int = ...,
         last_host: int = ...,
         forward_id: int = ...,

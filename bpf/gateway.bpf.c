@@ -78,7 +78,7 @@ static __always_inline int outbound(struct __sk_buff *skb, int at)
     key_out(&key, &p);
     struct session *s = sessions.lookup(&key);
     if (!s || !session_alive(cfg, s, p.proto, now) || (p.proto == IPPROTO_TCP && tcp_reopens(s->state, p.tcp_flags)))
-        return next_stage(skb, STAGE_NEW_OUT, at, DIR_OUT);
+        return next_new_out(skb, at, s);
     if (s->alg)
         return next_stage(skb, STAGE_ALG, at, DIR_OUT);
     return leave_out(skb, cfg, &p, s, at, now);
@@ -170,6 +170,11 @@ int stage_alg(struct __sk_buff *skb)
 int stage_leave(struct __sk_buff *skb)
 {
     return leave(skb, skb->cb[0], skb->cb[1]);
+}
+
+int stage_fresh(struct __sk_buff *skb)
+{
+    return leave_fresh(skb, skb->cb[0]);
 }
 
 int stage_icmp(struct __sk_buff *skb)

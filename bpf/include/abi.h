@@ -113,20 +113,23 @@ enum port_kind {
     PORT_FORWARD = 2,  /* static, of a [[forward]] */
     PORT_RESERVED = 3, /* held for an expectation */
     PORT_LOCAL = 4,    /* the gateway's own socket */
+    PORT_HOME = 5,     /* an inside end point's, under the number that it has inside: it stands in no `mappings` */
 };
 
 /* One public port. `owner` is the only arbiter of who holds it: it moves from 0 by compare-and-swap alone.
  * Layout of owner, from the low byte: inside_ip (4 bytes, as on the wire), inside_port (2, as on the wire), kind, generation. */
 struct port_slot {
     __u64 owner;
-    __u64 sessions;   /* references; 0 in a slot with an owner: being made or being freed */
+    __u32 sessions;   /* references; 0 in a slot with an owner: being made or being freed */
+    __u32 away;       /* entries of `mappings` whose inside port has this row's number; of the first address alone */
     __u32 stamp;      /* tick of creation; once freed, of the release */
     __be32 last_host; /* who held it before: hold-down, RFC 6888 section 8 */
     __u32 forward_id; /* PORT_FORWARD: index into `forwards` */
     __u32 block;      /* PORT_RESERVED in a block that sessions share: the port of its first; else 0 */
 };
 
-/* Inside end point -> public port: the RFC 6146 BIB, by its inside key. */
+/* Inside end point -> public port: the RFC 6146 BIB, by its inside key, without those that `ports` itself leads to
+ * (PORT_HOME). */
 struct mapping_key {
     __be32 inside_ip;
     __be16 inside_port;
@@ -456,6 +459,7 @@ enum stage {
     STAGE_FRAGMENT = 4,
     STAGE_HAIRPIN = 5,
     STAGE_LEAVE = 6,
+    STAGE_FRESH = 7,
     STAGE_COUNT = 8,
 };
 

@@ -15,6 +15,8 @@ struct origin {
     u8 alg;
     u8 flags;
     u8 dir;
+    bool made;   /* the port for it, of which the host's count doesn't know yet */
+    bool leaves; /* the packet goes out without another look at the session: it is accounted at once */
 };
 
 static __always_inline bool begins_session(const struct packet *p)
@@ -30,6 +32,10 @@ static __always_inline void session_init(const struct config *cfg, struct sessio
     s->id = new_id();
     s->related = o->related;
     s->packets[0] = s->packets[1] = s->bytes[0] = s->bytes[1] = 0;
+    if (o->leaves) {
+        s->packets[o->dir & 1] = 1;
+        s->bytes[o->dir & 1] = p->ip_size;
+    }
     s->last_seen = now;
     s->port_index = o->index;
     bool exempt = o->index == EXEMPT_ROW;
@@ -76,7 +82,8 @@ static __always_inline bool session_revive(const struct config *cfg, struct sess
     return true;
 }
 
-/* Makes the session. Returns 0, or the drop reason. The caller holds a reference on the port for it. */
+/* Makes the session. Returns 0, or the drop reason. The caller holds a reference on the port for it. What was put into
+ * the table stands in scratch.session too. */
 static __always_inline u32 session_create(struct __sk_buff *skb, const struct config *cfg,
                                           const struct session_key *key, const struct packet *p, const struct origin *o,
                                           u32 now)
@@ -99,35 +106,92 @@ static __always_inline u32 session_create(struct __sk_buff *skb, const struct co
     if (rc)
         return rc == -17 ? DROP_RACE : DROP_TABLE_FULL; /* EEXIST */
     count(COUNT_SESSIONS_NEW, 1);
-    host_count(key->inside_ip, 1, 0);
+    host_count(key->inside_ip, 1, o->made);
     if (o->alg)
         begin_watching(skb, key, fresh, o->dir);
     return 0;
 }
 
-/* The mapping of an inside end point, made if it has none. One reference is taken. `address`: the public address it must
- * have, -1 for the host's own; a shared mapping on another one is passed over. Returns the row, or -drop reason;
- * DROP_NO_PORT with the next port to try in skb->cb[2] and the tries so far in skb->cb[3]. */
+static __always_inline void release_port(u32 index, u8 proto)
+{
+    struct port_slot *slot = index == EXEMPT_ROW ? 0 : ports.lookup(&index);
+    if (slot)
+        port_put(index, slot, proto);
+}
+
+/* One more reference on a mapping's port: the row, or -drop reason. */
+static __always_inline s64 mapping_share(u32 index, u64 owner, u8 proto)
+{
+    struct port_slot *slot = ports.lookup(&index);
+    if (!slot || !port_get(slot))
+        return -DROP_RACE;
+    if (slot->owner == owner)
+        return index;
+    port_put(index, slot, proto);
+    return -DROP_RACE;
+}
+
+/* The home of an end point that has none, with one reference; the row of the entry in `mappings` that it turns out to have;
+ * -1 if the port can't be had. */
+static __always_inline s64 home_take(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
+                                     const struct mapping_key *key, u32 index, struct port_slot *slot, u32 now)
+{
+    u32 port = bpf_ntohs(p->source_port);
+    u64 owner = port_owner(p->source, p->source_port, PORT_HOME);
+    bool usual = p->proto == IPPROTO_ICMP || port >= 1024 ? port >= cfg->port_first && port <= cfg->port_last : port;
+    if (!usual || !port_open(cfg, slot, p->source, now) || __sync_val_compare_and_swap(&slot->owner, 0, owner))
+        return -1;
+    struct mapping *m = *(volatile u32 *)&slot->away ? mappings.lookup((struct mapping_key *)key) : 0;
+    s64 found = m ? (s64)m->port_index : -1;
+    if (m || has_socket(skb, p->proto, p->destination, p->destination_port, cfg->public_ip[0], p->source_port)) {
+        __sync_val_compare_and_swap(&slot->owner, owner, 0);
+        return found;
+    }
+    portbits_take(index);
+    slot->stamp = now;
+    slot->sessions = 1;
+    count_tries(0);
+    return index;
+}
+
+/* The mapping of an inside end point, made if it has none (`made`: the host's count lacks it). One reference is taken.
+ * `address`: the public address it must have, -1 for the host's own; a shared mapping on another one is passed over.
+ * Returns the row, or -drop reason; DROP_NO_PORT with the next port to try in skb->cb[2] and the tries in skb->cb[3]. */
 static __always_inline s64 mapping_get(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
-                                       s32 address, u32 now)
+                                       s32 address, bool *made, u32 now)
 {
     struct mapping_key key = {.inside_ip = p->source, .inside_port = p->source_port, .proto = p->proto};
     bool shared = !(cfg->flags & CONFIG_MAPPING_APDM);
-    struct mapping *m = shared ? mappings.lookup(&key) : 0;
     u64 owner = port_owner(p->source, p->source_port, PORT_MAPPING);
-    if (m && (address < 0 || m->port_index / PORTS_PER_ADDRESS == address)) {
-        u32 index = m->port_index;
-        struct port_slot *slot = ports.lookup(&index);
-        if (!slot || !port_get(slot))
-            return -DROP_RACE;
-        if (slot->owner == owner)
-            return index;
-        port_put(index, slot, p->proto);
-        return -DROP_RACE;
+    u64 at_home = port_owner(p->source, p->source_port, PORT_HOME);
+    u32 home = port_index(0, p->proto, bpf_ntohs(p->source_port));
+    struct port_slot *slot = shared && address <= 0 ? ports.lookup(&home) : 0;
+    s64 index = -1;
+    if (slot) {
+        u64 holder = slot->owner;
+        if (holder == at_home) {
+            index = home;
+            owner = at_home;
+        } else if (!holder && cfg->public_count == 1 && !skb->cb[3] && !host_ports_full(cfg, p->source)) {
+            index = home_take(skb, cfg, p, &key, home, slot, now);
+            *made = index == home;
+            if (*made)
+                return index;
+        }
     }
+    if (index < 0 && shared) {
+        struct mapping *m = mappings.lookup(&key);
+        if (m) {
+            u32 row = m->port_index;
+            if (address < 0 || row / PORTS_PER_ADDRESS == address)
+                index = row;
+            shared = false;
+        }
+    }
+    if (index >= 0)
+        return mapping_share(index, owner, p->proto);
     if (host_ports_full(cfg, p->source))
         return -DROP_HOST_PORTS;
-    shared = shared && !m;
     struct port_search search = {.owner = owner,
                                  .remote_ip = p->destination,
                                  .remote_port = p->destination_port,
@@ -136,30 +200,28 @@ static __always_inline s64 mapping_get(struct __sk_buff *skb, const struct confi
                                  .proto = p->proto,
                                  .tries = skb->cb[3],
                                  .address = address < 0 ? paired_address(cfg, p->source) : address};
-    s64 index = port_try(skb, cfg, &search, now);
+    index = port_try(skb, cfg, &search, now);
     if (index < 0) {
         skb->cb[2] = search.port;
         skb->cb[3] = search.tries;
         return -DROP_NO_PORT;
     }
-    host_count(p->source, 0, 1);
     struct mapping fresh = {.port_index = index};
+    if (shared)
+        mapping_away(p->source_port, p->proto, 1);
     int rc = shared ? mappings.insert(&key, &fresh) : 0;
+    if (rc)
+        mapping_away(p->source_port, p->proto, -1);
+    struct port_slot *first = shared && !rc ? ports.lookup(&home) : 0;
+    if (first && first->owner == at_home)
+        rc = -17; /* EEXIST */
+    *made = true;
     if (rc) {
-        u32 row = index;
-        struct port_slot *slot = ports.lookup(&row);
-        if (slot)
-            port_put(row, slot, p->proto);
-        return rc == -17 ? -DROP_RACE : -DROP_TABLE_FULL; /* EEXIST */
+        host_count(p->source, 0, 1);
+        release_port(index, p->proto);
+        return rc == -17 ? -DROP_RACE : -DROP_TABLE_FULL;
     }
     return index;
-}
-
-static __always_inline void release_port(u32 index, u8 proto)
-{
-    struct port_slot *slot = index == EXEMPT_ROW ? 0 : ports.lookup(&index);
-    if (slot)
-        port_put(index, slot, proto);
 }
 
 /* Gives back what a session held, once it is out of `sessions`. */

@@ -212,6 +212,13 @@ static __always_inline int leave_raw(struct __sk_buff *skb, const struct config 
     return redirect_to(skb, cfg, &p, &next);
 }
 
+/* To the stage that makes sessions, with word whether the table has an entry under this key. */
+static __always_inline int next_new_out(struct __sk_buff *skb, int at, const struct session *old)
+{
+    skb->cb[4] = old != 0;
+    return next_stage(skb, STAGE_NEW_OUT, at, DIR_OUT);
+}
+
 static __always_inline int alg_out(struct __sk_buff *skb, int at)
 {
     struct config *cfg = get_config();
@@ -249,6 +256,24 @@ static __always_inline int alg_in(struct __sk_buff *skb, int at)
         return drop(DROP_RACE);
     u32 refused = alg_gate(skb, cfg, &p, &key, s, DIR_IN, at, now);
     return refused ? drop(refused) : next_stage(skb, STAGE_LEAVE, at, DIR_IN);
+}
+
+/* The way out of a packet whose session was made for it just now and stands in `scratch`, so that nobody looks for it: a
+ * program of its own, since the one that makes sessions is as large as the verifier bears. */
+static __always_inline int leave_fresh(struct __sk_buff *skb, int at)
+{
+    struct config *cfg = get_config();
+    struct packet p = {};
+    u32 zero = 0;
+    struct scratch *room = scratch.lookup(&zero);
+    if (!cfg || !room)
+        return TC_ACT_OK;
+    int parsed = parse_skb(skb, cfg, at, &p);
+    if (parsed == PARSED_FRAGMENT)
+        parsed = parse_head(skb, &p);
+    if (parsed != PARSED_FLOW)
+        return drop(DROP_MALFORMED);
+    return leave_out(skb, cfg, &p, &room->session, at, now_tick());
 }
 
 /* The way out of a packet whose session is known to be there: behind the gate, or new. */
@@ -292,7 +317,7 @@ static __always_inline int fragment_out(struct __sk_buff *skb, const struct conf
     key_out(&key, p);
     struct session *s = sessions.lookup(&key);
     if (!s || !session_alive(cfg, s, p->proto, now))
-        return next_stage(skb, STAGE_NEW_OUT, at, DIR_OUT);
+        return next_new_out(skb, at, s);
     return s->alg ? drop(DROP_FRAGMENT_CONTROL) : leave_out(skb, cfg, p, s, at, now);
 }
 

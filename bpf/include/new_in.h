@@ -134,7 +134,7 @@ static __always_inline int new_in(struct __sk_buff *skb, int at)
     if (!owner || kind == PORT_LOCAL)
         return for_gateway(skb, &p, kind);
     if (!begins_session(&p) || p.proto == IPPROTO_ICMP)
-        return kind == PORT_MAPPING ? for_gateway(skb, &p, PORT_FREE) : drop(DROP_NO_SESSION);
+        return kind == PORT_MAPPING || kind == PORT_HOME ? for_gateway(skb, &p, PORT_FREE) : drop(DROP_NO_SESSION);
     if (at != AT_HAIRPIN && at != AT_TAP &&
         (public_slot(cfg, p.source) >= 0 || !source_is_routed(skb, &p, cfg->lan[0], cfg->wan)))
         return drop(DROP_SPOOFED_OUTSIDE);

@@ -55,7 +55,7 @@ static __always_inline bool source_is_routed(struct __sk_buff *skb, const struct
 static __always_inline u32 begin_out(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
                                      const struct session_key *key, struct origin *o, s32 address, u32 now)
 {
-    struct session *old = sessions.lookup((struct session_key *)key);
+    struct session *old = skb->cb[4] ? sessions.lookup((struct session_key *)key) : 0;
     if (old) {
         o->index = old->port_index;
         if (!session_revive(cfg, old, p, o, now))
@@ -65,27 +65,31 @@ static __always_inline u32 begin_out(struct __sk_buff *skb, const struct config 
             begin_watching(skb, key, old, DIR_OUT);
         return 0;
     }
-    s64 index = o->flags & SESSION_EXEMPT ? EXEMPT_ROW : mapping_get(skb, cfg, p, address, now);
+    s64 index = o->flags & SESSION_EXEMPT ? EXEMPT_ROW : mapping_get(skb, cfg, p, address, &o->made, now);
     if (index < 0)
         return -index;
     o->index = index;
+    o->leaves = !o->alg;
     u32 reason = session_create(skb, cfg, key, p, o, now);
+    if (reason && o->made)
+        host_count(p->source, 0, 1);
     if (reason)
         release_port(index, p->proto);
     return reason;
 }
 
 static __always_inline u32 new_out_session(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
-                                           const struct session_key *key, int at, bool local, u32 now)
+                                           const struct session_key *key, struct origin *o, bool local, u32 now)
 {
-    struct origin o = {.dir = DIR_OUT, .flags = local ? SESSION_LOCAL : 0};
+    if (local)
+        o->flags |= SESSION_LOCAL;
     if (!(cfg->flags & CONFIG_SHORTCUT))
-        o.flags |= SESSION_STACK;
+        o->flags |= SESSION_STACK;
     struct expectation_key wanted = {
         .from = p->source, .to = p->destination, .to_port = p->destination_port, .proto = p->proto, .dir = DIR_OUT};
     u64 expectation = 0;
     u32 row = 0;
-    u32 reason = expectation_take(skb, cfg, p, &wanted, &expectation, &o.related, &row, now);
+    u32 reason = expectation_take(skb, cfg, p, &wanted, &expectation, &o->related, &row, now);
     s32 address = -1;
     if (reason == DROP_EXPECT_PENDING)
         return reason;
@@ -93,26 +97,26 @@ static __always_inline u32 new_out_session(struct __sk_buff *skb, const struct c
     bool barred = cfg->flags & CONFIG_ALLOW_LIST && !local && !allow_out.lookup(&service);
     if (reason && barred) { /* a range counts only for what could not leave otherwise */
         wanted.to_port = 0;
-        reason = expectation_take(skb, cfg, p, &wanted, &expectation, &o.related, &row, now);
+        reason = expectation_take(skb, cfg, p, &wanted, &expectation, &o->related, &row, now);
         if (reason)
             return DROP_ALLOW_OUT;
     }
     if (reason) {
         expectation = 0;
-        o.related = 0;
+        o->related = 0;
         if (cfg->flags & CONFIG_EXEMPT && is_exempt(p->destination))
-            o.flags |= SESSION_EXEMPT;
+            o->flags |= SESSION_EXEMPT;
         else
-            o.alg = watched_by(p->proto, p->destination_port);
+            o->alg = watched_by(p->proto, p->destination_port);
     } else {
-        o.flags |= SESSION_EXPECTED;
+        o->flags |= SESSION_EXPECTED;
         address = row / PORTS_PER_ADDRESS; /* that of its control session (RFC 4787 REQ-2) */
     }
-    reason = begin_out(skb, cfg, p, key, &o, address, now);
+    reason = begin_out(skb, cfg, p, key, o, address, now);
     if (expectation && reason)
         expectation_return(&wanted);
     else if (expectation)
-        tell_used(skb, key, expectation, o.related, DIR_OUT);
+        tell_used(skb, key, expectation, o->related, DIR_OUT);
     return reason;
 }
 
@@ -176,15 +180,13 @@ static __always_inline int new_out(struct __sk_buff *skb, int at)
         return drop(DROP_SPOOFED_INSIDE);
     struct session_key key;
     key_out(&key, &p);
-    u32 reason = new_out_session(skb, cfg, &p, &key, at, local, now);
+    struct origin o = {.dir = DIR_OUT};
+    u32 reason = new_out_session(skb, cfg, &p, &key, &o, local, now);
     if (reason == DROP_NO_PORT && skb->cb[3] < ALLOCATE_TRIES)
         stages.call(skb, STAGE_NEW_OUT); /* the next try */
     if (reason)
         return refuse_new(skb, &p, reason, at, now);
-    struct session *s = sessions.lookup(&key);
-    if (!s)
-        return drop(DROP_RACE);
-    return next_stage(skb, s->alg ? STAGE_ALG : STAGE_LEAVE, at, DIR_OUT);
+    return next_stage(skb, o.leaves ? STAGE_FRESH : o.alg ? STAGE_ALG : STAGE_LEAVE, at, DIR_OUT);
 }
 
 #endif

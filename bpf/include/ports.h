@@ -6,6 +6,10 @@
  * further; two flows never share a port by accident. References are taken only from a non-zero count: a slot whose
  * count fell to 0 belongs to whoever brought it there, who frees it; a packet that meets it in between is dropped
  * (reason `race`) and repeated by its sender.
+ *
+ * Homes: with one public address, an end point that keeps its port number is found by that number, so it needs no entry
+ * in `mappings`. An end point must not get a home and an entry at once (RFC 4787 REQ-1): whoever takes a home looks for
+ * an entry then, and lends no reference before; whoever makes an entry looks at the home then. One sees the other.
  */
 #ifndef ALGATE_PORTS_H
 #define ALGATE_PORTS_H
@@ -13,16 +17,31 @@
 #define REFERENCE_TRIES 8
 #define ALLOCATE_TRIES 12 /* tail calls end at 33 */
 
+/* sessions and away as one: compare-and-swap is of 64 bits. */
+static __always_inline u64 port_word(const struct port_slot *slot)
+{
+    return *(volatile const u64 *)&slot->sessions;
+}
+
 static __always_inline bool port_get(struct port_slot *slot)
 {
     for (int i = 0; i < REFERENCE_TRIES; i++) {
-        u64 seen = slot->sessions;
-        if (!seen)
+        u64 seen = port_word(slot);
+        if (!(u32)seen)
             return false;
-        if (__sync_val_compare_and_swap(&slot->sessions, seen, seen + 1) == seen)
+        if (__sync_val_compare_and_swap((u64 *)&slot->sessions, seen, seen + 1) == seen)
             return true;
     }
     return false;
+}
+
+/* Counts an entry of `mappings` in or out. In: before it is made, so that nobody relies on there being none. */
+static __always_inline void mapping_away(__be16 inside_port, u8 proto, s32 change)
+{
+    u32 home = port_index(0, proto, bpf_ntohs(inside_port));
+    struct port_slot *slot = ports.lookup(&home);
+    if (slot)
+        __sync_fetch_and_add(&slot->away, change);
 }
 
 /* Gives a reference back; the last one frees the port and its mapping. */
@@ -30,20 +49,22 @@ static __always_inline void port_put(u32 index, struct port_slot *slot, u8 proto
 {
     u64 seen = 0;
     for (int i = 0; i < REFERENCE_TRIES; i++) {
-        seen = slot->sessions;
-        if (!seen || __sync_val_compare_and_swap(&slot->sessions, seen, seen - 1) == seen)
+        seen = port_word(slot);
+        if (!(u32)seen || __sync_val_compare_and_swap((u64 *)&slot->sessions, seen, seen - 1) == seen)
             break;
     }
-    if (seen != 1)
+    if ((u32)seen != 1)
         return;
     u64 owner = slot->owner;
     struct mapping_key key = {.inside_ip = owner_ip(owner), .inside_port = owner_port(owner), .proto = proto};
-    struct mapping *m = mappings.lookup(&key);
-    if (m && m->port_index == index)
+    struct mapping *m = owner_kind(owner) == PORT_HOME ? 0 : mappings.lookup(&key);
+    if (m && m->port_index == index) {
         mappings.delete(&key);
+        mapping_away(key.inside_port, proto, -1);
+    }
     slot->last_host = owner_ip(owner);
     slot->stamp = now_tick();
-    if (owner_kind(owner) == PORT_MAPPING)
+    if (owner_kind(owner) == PORT_MAPPING || owner_kind(owner) == PORT_HOME)
         host_count(owner_ip(owner), 0, -1);
     __sync_val_compare_and_swap(&slot->owner, owner, 0);
     struct config *cfg = get_config();
@@ -51,12 +72,16 @@ static __always_inline void port_put(u32 index, struct port_slot *slot, u8 proto
         portbits_free(index);
 }
 
+/* Whether a host may have a port that nobody owns: not while hold-down keeps it for another one. */
+static __always_inline bool port_open(const struct config *cfg, const struct port_slot *slot, __be32 host, u32 now)
+{
+    return !slot->last_host || slot->last_host == host || now - slot->stamp >= cfg->hold_down;
+}
+
 /* Claims a free port, with one reference. */
 static __always_inline bool port_claim(const struct config *cfg, struct port_slot *slot, u64 owner, u32 now)
 {
-    if (slot->owner)
-        return false;
-    if (slot->last_host && slot->last_host != owner_ip(owner) && now - slot->stamp < cfg->hold_down)
+    if (slot->owner || !port_open(cfg, slot, owner_ip(owner), now))
         return false;
     if (__sync_val_compare_and_swap(&slot->owner, 0, owner) != 0)
         return false;

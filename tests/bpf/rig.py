@@ -112,7 +112,8 @@ class Rig:
         """An empty gateway with the bench's configuration."""
         gateway = self.gateway
         used = {session.port_index for _, session in gateway.sessions.items()} | self._touched
-        used |= {mapping.port_index for _, mapping in gateway.mappings.items()}
+        for key, mapping in gateway.mappings.items():
+            used |= {mapping.port_index, port_row(0, key.proto, abi.be16(key.inside_port))}
         for row in used - {abi.EXEMPT_ROW}:
             gateway.ports.put(row, abi.PortSlot())
         self._touched.clear()

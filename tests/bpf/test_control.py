@@ -13,7 +13,7 @@ from algate.bpf.abi import ControlOp, PortKind
 from algate.bpf.control import Control, owner, port_row
 from tests import packets
 from tests.bpf.flows import FLOW, answer, open_session
-from tests.bpf.rig import INSIDE, INSIDE_2, REDIRECT, SECOND, SHOT, TCP, UDP, Rig, session_key, ticks
+from tests.bpf.rig import INSIDE, INSIDE_2, REDIRECT, REMOTE_2, SECOND, SHOT, TCP, UDP, Rig, session_key, ticks
 from tests.packets import Flow
 
 HOST, OTHER = INSIDE, INSIDE_2
@@ -44,7 +44,6 @@ def test_sweep_ends_what_is_over_and_nothing_else(rig: Rig, control: Control) ->
     assert control.keys(ControlOp.SWEEP, [bytes(key) for key in keys]) == len(old)
     left = {bytes(key) for key, _ in rig.gateway.sessions.items()}
     assert left == {bytes(key) for key in keys} - old
-    assert len(rig.gateway.mappings) == len(left)
     for flow in flows(200):
         gone = bytes(session_key(flow, UDP)) in old
         assert bool(rig.slot(UDP, flow.source_port).owner) != gone
@@ -64,7 +63,7 @@ def test_kill_ends_whatever_the_state(rig: Rig, control: Control) -> None:
     open_session(rig, "udp")
     keys = [bytes(session_key(FLOW, TCP)), bytes(session_key(FLOW, UDP)), bytes(16)]
     assert control.keys(ControlOp.KILL, keys) == 2
-    assert len(rig.gateway.sessions) == 0 and len(rig.gateway.mappings) == 0
+    assert len(rig.gateway.sessions) == 0 and not rig.slot(TCP, 40000).owner and not rig.slot(UDP, 40000).owner
     assert rig.wan_in(packets.tcp(answer(FLOW, 40000), b"", "A")).action == SHOT
     assert control.keys(ControlOp.KILL, keys) == 0
 
@@ -74,8 +73,26 @@ def test_kill_of_one_session_leaves_the_mapping_of_another(rig: Rig, control: Co
     other = FLOW.to(destination_port=53)
     rig.lan(packets.udp(other, b"x"))
     control.keys(ControlOp.KILL, [bytes(session_key(other, UDP))])
-    assert rig.slot(UDP, 40000).sessions == 1 and len(rig.gateway.mappings) == 1
+    assert rig.slot(UDP, 40000).sessions == 1
     assert rig.wan_in(packets.udp(answer(FLOW, 40000), b"x")).action == REDIRECT
+
+
+def test_a_mapping_under_another_number_stays_when_its_own_becomes_free(rig: Rig, control: Control) -> None:
+    """Endpoint-independent mapping, RFC 4787 REQ-1, of an inside host that came second to its port number."""
+    rig.configure(hold_down=0)
+    open_session(rig, "udp")
+    second = FLOW.to(source=INSIDE_2)
+    port = packets.field(rig.lan(packets.udp(second, b"x")).data, "UDP_sport")
+    assert port != 40000 and rig.slot(UDP, port).sessions == 1
+    assert rig.slot(UDP, 40000).away == 1 and len(rig.gateway.mappings) == 1
+    assert control.keys(ControlOp.KILL, [bytes(session_key(FLOW, UDP))]) == 1
+    assert not rig.slot(UDP, 40000).owner
+    other = second.to(destination=REMOTE_2, destination_port=53)
+    assert packets.field(rig.lan(packets.udp(other, b"q")).data, "UDP_sport") == port
+    assert rig.slot(UDP, port).sessions == 2 and not rig.slot(UDP, 40000).owner
+    keys = [bytes(session_key(flow, UDP)) for flow in (second, other)]
+    assert control.keys(ControlOp.KILL, keys) == 2
+    assert rig.slot(UDP, 40000).away == 0 and len(rig.gateway.mappings) == 0
 
 
 def test_refresh_and_bypass(rig: Rig, control: Control) -> None:

@@ -96,7 +96,8 @@ def faults(gateway: Gateway) -> list[str]:
     owners: dict[tuple[int, int, int], set[tuple[int, int]]] = {}
     references: Counter[int] = Counter()
     wrong = []
-    slots = {row: slot for row, slot in gateway.ports.items() if slot.owner}
+    used = {row: slot for row, slot in gateway.ports.items() if slot.owner or slot.away}
+    slots = {row: slot for row, slot in used.items() if slot.owner}
     for key, session in gateway.sessions.items():
         owners.setdefault((session.public_ip, abi.public_port(session), key.proto), set()).add(
             (key.inside_ip, key.inside_port)
@@ -112,12 +113,26 @@ def faults(gateway: Gateway) -> list[str]:
         slot = slots.get(mapping.port_index)
         if slot is None or _owner(slot) != (inside.inside_ip, inside.inside_port):
             wrong.append(f"a mapping points to row {mapping.port_index}, which another one owns")
+        home = slots.get(_home(inside))
+        if home and _owner(home) == (inside.inside_ip, inside.inside_port) and mapping.port_index != _home(inside):
+            wrong.append(f"the owner of row {_home(inside)} has a mapping elsewhere too")
+    away = Counter(_home(inside) for inside, _ in gateway.mappings.items())
+    wrong += [
+        f"row {row} counts {count} mappings elsewhere, there are {away[row]}"
+        for row, count in {row: used[row].away if row in used else 0 for row in used | away}.items()
+        if count != away[row]
+    ]
     wrong += [
         f"row {row} counts {slot.sessions} sessions, there are {references[row]}"
         for row, slot in slots.items()
         if slot.sessions != references[row]
     ]
     return wrong
+
+
+def _home(inside: abi.MappingKey) -> int:
+    """The first address's row under the end point's own number."""
+    return {6: 0, 17: 1, 1: 2}[inside.proto] << 16 | abi.be16(inside.inside_port)
 
 
 def _owner(slot: abi.PortSlot) -> tuple[int, int]:
