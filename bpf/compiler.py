@@ -7,7 +7,9 @@ their process on an error: it must not be the daemon's.
 from __future__ import annotations
 
 import base64
+import contextlib
 import ctypes
+import fcntl
 import hashlib
 import json
 import os
@@ -16,6 +18,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -72,16 +75,35 @@ def get(names: tuple[str, ...], header_folder: Path | None, source: Path = SOURC
     parts = (text, " ".join(FLAGS), " ".join(names), platform.release(), _bcc_version(), which)
     key = hashlib.sha256("\0".join(parts).encode()).hexdigest()
     folder = _cache_folder()
-    kept = folder / f"{key}.json" if folder else None
-    if kept is not None:
-        try:
-            return Artifact.load(kept.read_text()), found.origin
-        except (OSError, ValueError, KeyError, TypeError):
-            pass  # not there, or damaged: compile
-    artifact = _compile(text, names, found)
-    if folder is not None and kept is not None:
-        _keep(folder, kept, artifact)
+    if folder is None:
+        return _compile(text, names, found), found.origin
+    kept = folder / f"{key}.json"
+    artifact = _kept(kept)
+    if artifact is None:
+        with _alone(folder):
+            artifact = _kept(kept)
+            if artifact is None:
+                artifact = _compile(text, names, found)
+                _keep(folder, kept, artifact)
     return artifact, found.origin
+
+
+def _kept(path: Path) -> Artifact | None:
+    """None if it is not there, or damaged."""
+    try:
+        return Artifact.load(path.read_text())
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One compilation at a time: whoever starts beside it waits, and mostly finds what it wanted. A lock ends with its
+    process; where locks don't work, both compile."""
+    with (folder / "lock").open("w") as file:
+        with contextlib.suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _bcc_version() -> str:

@@ -46,25 +46,25 @@ closing() {
     echo $((${counts//$'\n'/+} + 0))
 }
 
-# tests FOLDER BUDGET [ARG...]: one rung of pytest.
+# tests FOLDER BUDGET [ARG...]: one rung of pytest. WORKERS: how many tests at once (tests/conftest.py says which stay together).
 tests() {
     local name=$1 budget=$2
     shift 2
-    rung "$name" "$budget" .venv/bin/python -m pytest --color=no --no-header --durations=5 -m "$name" "tests/$name" "$@"
+    rung "$name" "$budget" .venv/bin/python -m pytest --color=no --no-header --durations=5 -n "${WORKERS:-0}" -m "$name" "tests/$name" "$@"
 }
 
 run_ladder() {
     local all=() start=$SECONDS
     if [ "${1:-}" = --all ]; then all=(--all); fi
     rung lint 60 deploy/dev.sh lint
-    tests unit 60 "${all[@]}"
-    tests property 60 "${all[@]}"
-    tests fuzz 60
-    tests bpf 120 "${all[@]}"
-    tests netns "$([ "${1:-}" = --all ] && echo 3600 || echo 360)" "${all[@]}"
+    WORKERS=2 tests unit 60 "${all[@]}"
+    WORKERS=2 tests property 60 "${all[@]}"
+    WORKERS=2 tests fuzz 60
+    WORKERS=2 tests bpf 120 "${all[@]}"
+    WORKERS=3 tests netns "$([ "${1:-}" = --all ] && echo 3600 || echo 360)" "${all[@]}"
     if compgen -G 'tests/compliance/test_*.py' >/dev/null; then tests compliance 180 "${all[@]}"; fi
     tests cases 150
-    tests packaging 90
+    WORKERS=2 tests packaging 90
     if has_bench; then tests bench 90; fi
     summary $((SECONDS - start))
 }

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 RUNGS = ("unit", "property", "fuzz", "bpf", "netns", "compliance", "cases", "bench", "packaging")
+APART = ("tests/fuzz/", "tests/packaging/test_ladder.py")
+MATRIX = "tests/netns/test_matrix.py"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -45,12 +49,36 @@ class _ByGateway:
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Runs behind pytest's own sorting."""
-        prefix = "tests/netns/test_matrix.py::test_cell["
+        prefix = f"{MATRIX}::test_cell["
         cells = [item for item in items if item.nodeid.startswith(prefix)]
         ordered = iter(sorted(cells, key=lambda item: item.nodeid.partition("[")[2].partition("-")[0]))
         items[:] = [next(ordered) if item.nodeid.startswith(prefix) else item for item in items]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the order of the matrix."""
+    """Register the order of the matrix; what a test starts sees the same environment in a worker of xdist."""
+    if hasattr(config, "workerinput"):
+        for name in ("PYTHONPATH", "COLUMNS", "LINES"):  # set by xdist and by readline, which it brings along
+            os.environ.pop(name, None)
     config.pluginmanager.register(_ByGateway())
+
+
+def group(nodeid: str) -> str:
+    """Tests of one group share fixtures: one worker of xdist (`-n`) runs them all, in order.
+
+    A file is a group; of the matrix each gateway is one; where tests share nothing each is one.
+    """
+    if nodeid.startswith(APART):
+        return nodeid
+    file, _, rest = nodeid.partition("::")
+    return f"{file} {rest.partition('[')[2].partition('-')[0]}" if file == MATRIX else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """By group; those with the most tests begin."""
+    from xdist.scheduler import LoadFileScheduling
+
+    made = LoadFileScheduling(config, log)
+    made._split_scope = group
+    return made
