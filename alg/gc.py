@@ -8,7 +8,8 @@ from __future__ import annotations
 import ctypes
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import compress
 
 from algate.alg.listing import WRAP, now_tick, timeout_kind
 from algate.alg.settings import ticks
@@ -62,8 +63,18 @@ class Batch:
         latest = [[NEVER] * 256] * 256
         for proto, ages in limits.items():
             latest[proto] = [*(self.now - age for age in ages), *[NEVER] * (256 - len(ages))]
-        columns = enumerate(zip(self.seen, self.protos, self.states, strict=True))
-        return [place for place, (seen, proto, state) in columns if seen <= latest[proto][state]]
+        shortest = min((age for ages in limits.values() for age in ages), default=-NEVER)
+        top = self.now - shortest  # nothing seen later is over, whatever its kind
+        old = [place for place, seen in enumerate(self.seen) if seen <= top]
+        return [place for place in old if self.seen[place] <= latest[self.protos[place]][self.states[place]]]
+
+    def parents(self, over: Collection[int]) -> set[int]:
+        """Control sessions that the EXPECTED sessions belong to, those at the places `over` aside."""
+        marks = bytearray(self.flags.translate(EXPECTED))
+        for place in over:
+            marks[place] = 0
+        related = memoryview(self.values).cast("Q")[RELATED_AT // 8 :: VALUE // 8]
+        return set(compress(related.tolist(), marks)) if any(marks) else set()
 
     def unanswered(self) -> list[tuple[int, int]]:
         """(idle ticks, place) of those in state NEW."""
@@ -121,9 +132,7 @@ class Sweep:
         if self._peers:
             unknown = [batch.key(place) for place in _marked(batch.flags.translate(UNCOUNTED)) if place not in over]
             self._control.keys(abi.ControlOp.PEERS, unknown)
-        self.live_parents.update(
-            batch.number(place, RELATED_AT) for place in _marked(batch.flags.translate(EXPECTED)) if place not in over
-        )
+        self.live_parents |= batch.parents(over)
         for place in _marked(batch.algs) if batch.algs.strip(b"\0") else ():
             if place not in over:
                 self.control_ids[batch.number(place, ID_AT)] = batch.key(place)

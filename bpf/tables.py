@@ -24,7 +24,7 @@ K = TypeVar("K")
 V = TypeVar("V")
 T = TypeVar("T")
 S = TypeVar("S", bound=Layout)
-CHUNK = 16384
+CHUNK = 4096  # entries: what is read of a batch is still in the processor's cache when it is judged
 NO_BATCH = (errno.EINVAL, 524)  # 524: ENOTSUPP, which the kernel lets out although it is its own
 
 
