@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from algate.bpf import abi
 from tests import packets
 from tests.bpf.flows import FLOW, answer, open_session
-from tests.bpf.rig import OK, REDIRECT, SHOT, Outcome, Rig
+from tests.bpf.rig import INSIDE, OK, PUBLIC, REDIRECT, SHOT, Outcome, Rig
 from tests.packets import Flow
 
 OUT = {
@@ -128,3 +128,59 @@ def test_source_that_is_its_own_destination(rig: Rig) -> None:
     out = rig.lan(packets.tcp(flow, b"", "S"))
     judge(out, packets.tcp(flow, b"", "S"))
     assert out.action != REDIRECT and len(rig.gateway.sessions) == 0
+
+
+STRANGE = {  # what -> (where it comes from, the frame, its one reason; "": untranslated to the stack, which sees to it)
+    "from 0.0.0.0": ("lan", packets.udp(FLOW.to(source="0.0.0.0"), b"x"), "spoofed-inside"),
+    "from broadcast": ("lan", packets.udp(FLOW.to(source="255.255.255.255"), b"x"), "spoofed-inside"),
+    "from loopback": ("lan", packets.udp(FLOW.to(source="127.0.0.1"), b"x"), "spoofed-inside"),
+    "from multicast": ("lan", packets.udp(FLOW.to(source="224.0.0.1"), b"x"), "spoofed-inside"),
+    "to 0.0.0.0": ("lan", packets.udp(FLOW.to(destination="0.0.0.0"), b"x"), "martian-destination"),
+    "to loopback": ("lan", packets.udp(FLOW.to(destination="127.0.0.1"), b"x"), "martian-destination"),
+    "to class E": ("lan", packets.udp(FLOW.to(destination="240.0.0.1"), b"x"), "martian-destination"),
+    "to itself": (
+        "lan",
+        packets.udp(FLOW.to(destination=FLOW.source, destination_port=FLOW.source_port), b"x"),
+        "loop",
+    ),
+    "TTL 0": ("lan", packets.udp(FLOW, b"x", ttl=0), ""),
+    "TTL 1": ("lan", packets.udp(FLOW, b"x", ttl=1), ""),
+    "late ACK": ("lan", packets.tcp(FLOW, b"x", "A"), "no-session"),
+    "no flags": ("lan", packets.tcp(FLOW, b"", ""), "no-session"),
+    "stray echo reply": ("lan", packets.echo(FLOW, b"x", reply=True), "no-session"),
+    "outside: from 0.0.0.0": ("wan_in", packets.udp(answer(FLOW, 40000).to(source="0.0.0.0"), b"x"), "unsolicited"),
+    "outside: from loopback": ("wan_in", packets.udp(answer(FLOW, 40000).to(source="127.0.0.1"), b"x"), "unsolicited"),
+    "outside: from us": ("wan_in", packets.udp(answer(FLOW, 40000).to(source=PUBLIC), b"x"), "unsolicited"),
+    "outside: unsolicited": ("wan_in", packets.udp(answer(FLOW, 40000), b"x"), "unsolicited"),
+    "outside: to an inside host": ("wan_in", packets.udp(answer(FLOW, 1).to(destination=INSIDE), b"x"), "not-ours"),
+}
+
+
+@pytest.mark.parametrize("name", STRANGE)
+def test_each_refusal_has_its_reason(rig: Rig, name: str) -> None:
+    """Without a session: dropped under one reason, and nothing is made; what isn't dropped is left as it came."""
+    rig.configure()
+    side, frame, reason = STRANGE[name]
+    out = getattr(rig, side)(frame)
+    assert (out.action, out.drops) == ((SHOT, {reason: 1}) if reason else (OK, {}))
+    assert len(rig.gateway.sessions) == 0
+    if not reason:
+        packets.same(out.data, frame)
+
+
+def test_all_ip_options(rig: Rig) -> None:
+    """Whatever option stands there, by its number and length: translated with it, left to the stack, or one reason."""
+    open_session(rig, "udp")
+    plain = packets.udp(FLOW, b"payload")
+    for kind in range(256):
+        for length in (0, 1, 4, 8, 40):
+            option = bytes([kind, length, *bytes(6)])
+            frame = bytearray(plain[:34] + option + plain[34:])
+            frame[14] = 0x47
+            frame[16:18] = (len(frame) - 14).to_bytes(2, "big")
+            sealed = packets.changed(bytes(frame)) if kind not in (0, 1) and length == 8 else bytes(frame)
+            for run in (rig.lan, rig.wan_out):
+                out = run(sealed)
+                judge(out, sealed)
+                if out.action == REDIRECT:
+                    assert out.data[34:42] == option, (kind, length)

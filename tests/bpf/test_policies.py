@@ -57,6 +57,41 @@ def test_filtering_that_becomes_address_dependent(rig: Rig) -> None:
     assert syscall.next_key(fd, None, 12) is None, "the last session takes the entry along"
 
 
+def test_sessions_keep_the_filtering_they_were_made_under(rig: Rig) -> None:
+    """A stricter profile keeps new strangers out, and not one that had been let in."""
+    rig.configure(flags=BASE | ConfigFlag.FILTER_EIF)
+    open_session(rig, "udp")
+    assert rig.wan_in(stranger(REMOTE_2, 443)).action == REDIRECT
+    rig.configure(flags=BASE)
+    assert rig.wan_in(stranger(REMOTE_2, 443)).action == REDIRECT
+    out = rig.lan(packets.udp(FLOW.to(destination=REMOTE_2), b"an answer"))
+    assert out.action == REDIRECT and public_port(rig, FLOW.to(destination=REMOTE_2)) == 40000
+    refused = rig.wan_in(stranger(REMOTE_2, 444))
+    assert refused.action == SHOT and refused.drops == {"unsolicited": 1}
+    assert rig.wan_in(frame_of("udp", answer(FLOW, 40000), b"x")).action == REDIRECT
+
+
+@pytest.mark.parametrize("proto", ["tcp", "udp"])
+@pytest.mark.parametrize("first", [BASE, BASE | ConfigFlag.MAPPING_APDM], ids=["endpoint first", "destination first"])
+def test_sessions_keep_the_mapping_they_were_made_under(rig: Rig, proto: str, first: int) -> None:
+    """Each goes on by its public port, in both directions; new ones follow the new profile."""
+    number = 6 if proto == "tcp" else UDP
+    other, third = FLOW.to(destination=REMOTE_2), FLOW.to(destination_port=53)
+    rig.configure(flags=first)
+    open_session(rig, proto)
+    assert public_port(rig, FLOW, number) == 40000
+    rig.configure(flags=first ^ ConfigFlag.MAPPING_APDM)
+    for flow in (other, third):
+        assert rig.lan(frame_of(proto, flow, flags="S")).action == REDIRECT
+    one = public_port(rig, other, number) == public_port(rig, third, number)
+    assert one == bool(first & ConfigFlag.MAPPING_APDM), "the new profile is not followed"
+    out = rig.lan(frame_of(proto, FLOW, b"on"))
+    packets.same(out.data, translated(frame_of(proto, FLOW, b"on"), proto, ttl=63, source=(PUBLIC, 40000)))
+    back = rig.wan_in(frame_of(proto, answer(FLOW, 40000), b"on"))
+    assert (out.action, back.action, public_port(rig, FLOW, number)) == (REDIRECT, REDIRECT, 40000)
+    assert rig.wan_in(frame_of(proto, answer(other, public_port(rig, other, number)), flags="SA")).action == REDIRECT
+
+
 def test_mapping_by_address_and_port(rig: Rig) -> None:
     rig.configure(flags=BASE | ConfigFlag.MAPPING_APDM)
     other = FLOW.to(destination_port=53)

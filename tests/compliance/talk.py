@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from tests.compliance.bed import ARRIVE, SILENCE, Ghost, Row
 from tests.compliance.packet import ICMP, TCP, UDP, Packet
-from tests.compliance.verdict import need
+from tests.compliance.verdict import No, need
 
 
 async def map_udp(row: Row, inside: Ghost, sport: int, outside: Ghost, dport: int) -> tuple[str, int]:
@@ -20,6 +20,18 @@ async def map_udp(row: Row, inside: Ghost, sport: int, outside: Ghost, dport: in
     assert seen is not None
     need(seen.dport == dport, "the destination port changed on the way")
     return seen.source, seen.sport
+
+
+PORTS_TO_TRY = 3  # another row's mapping may have got this very port by the NAT's random choice; not three in a row
+
+
+async def kept_udp(row: Row, inside: Ghost, outside: Ghost) -> int:
+    """A port that an inside host keeps as its public one."""
+    for _ in range(PORTS_TO_TRY):
+        sport = row.port()
+        if (await map_udp(row, inside, sport, outside, 53))[1] == sport:
+            return sport
+    raise No("a free port is not kept")
 
 
 async def reaches(row: Row, outside: Ghost, sport: int, public: tuple[str, int], inside: Ghost, port: int,
