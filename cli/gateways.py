@@ -23,6 +23,8 @@ from algate.alg.errors import MISSING, USAGE
 from algate.cli.lab import LAN_DEVICE, WAN_DEVICE, Lab
 from algate.cli.lab_host import LabError, Spawned, call_in
 
+DOWN_SECONDS = 90  # `algate down --purge` takes one; others may keep the machine busy
+
 
 @dataclass(frozen=True)
 class PortForward:
@@ -205,7 +207,7 @@ class AlgateGateway(Gateway):
         if self.process is not None:
             self.process.stop(10)
             self.process = None
-            done = self.lab.gw.run(self._down(), timeout=30)
+            done = self.lab.gw.run(self._down(), timeout=DOWN_SECONDS)
             if done.returncode != 0:
                 raise LabError(f"algate down --purge: {done.stderr.strip()}")
 

@@ -23,6 +23,7 @@ from tests.compliance.verdict import Answer, No, Requirement
 from tests.netns.tunnel import open_tun
 
 LAB = LabPlan(inside="10.77.0.0/16", clients=("10.77.0.2", "10.77.0.3"), public=plan.POOL, router=True)
+PATIENCE = 180.0  # s for a gateway to start, or to end its sessions: others may keep the machine busy
 AT_ONCE = 12  # rows side by side: the machine has two processors
 
 
@@ -158,7 +159,7 @@ class AlgateStation(Station):
         else:
             self.close()
             more = tuple(word for device in plan.LANS[1:] for word in ("--lan", device))
-            self.gateway = AlgateGateway(self.lab, config=text, options=more)
+            self.gateway = AlgateGateway(self.lab, config=text, options=more, wait=PATIENCE)
             self.gateway.start()
         self.profile, self.text = profile, text
 
@@ -171,7 +172,7 @@ class AlgateStation(Station):
         brief = "".join(f"{key} = 0.01\n" for key in ("tcp_established", "tcp_transitory", "udp", "icmp"))
         kept = self.text.partition("[timeouts]")[0]
         self._reload(f"{kept}\n[timeouts]\n{brief}")
-        end = time.monotonic() + 15
+        end = time.monotonic() + PATIENCE
         while self.ask("mappings") and time.monotonic() < end:
             time.sleep(0.05)
         if self.text:
