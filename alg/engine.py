@@ -102,7 +102,7 @@ class Engine:
         self._ending = Ending(self._delivery, self._repetition, self._expectations, track)
         self._datagrams = Datagrams(self._judgement, self._ending, self.counts)
 
-    def attend(self, everything: bool, now: float) -> list[Effect]:
+    def attend(self, everything: bool) -> list[Effect]:
         """From now on every line comes here, or lines of no interest need not."""
         effects: list[Effect] = []
         if self._judgement.classify == (not everything):

@@ -16,7 +16,7 @@ import os
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from algate.alg.effects import Announce
 from algate.alg.journal import Journal, escaped
@@ -101,6 +101,7 @@ class Events:
         self.audience = Audience()
         self.journal = journal if journal is not None else Journal()
         self._to_log = not (self.journal and _stderr_is_journal())
+        self.audience_changed: Callable[[], None] = lambda: None
         self._followers: set[Follower] = set()
         self._history: dict[str, deque[EventRow]] = {}
         self._journal_room, self._log_room = Bucket(JOURNAL_PER_SECOND), Bucket(LOG_PER_SECOND)
@@ -163,6 +164,7 @@ class Events:
         """Somebody came or went."""
         self.audience.missed = 0
         self.audience.room = COMMANDS_PER_SECOND // 20 if self.heard() else 0
+        self.audience_changed()
 
     def _remember(self, control: str, row: EventRow) -> None:
         rows = self._history.pop(control, None)

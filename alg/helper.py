@@ -83,12 +83,14 @@ class Helper:
             self._open, ports, self.executor.track, self.executor.adjust, secret, Limits(), events.audience,
             self._may_expect_anybody, self.executor.decided,
         )  # fmt: skip
+        events.audience_changed = self.attend
         self.apply(config)
 
     def apply(self, config: Config) -> None:
         """Judge by this configuration from now on. A plug-in that fails ends its session, unless fail is "open"."""
         self.config = config
         self.engine.fail_by("bypass" if config.alg.fail == "open" else "reset")
+        self.attend()
 
     def _policy(self, control: Control) -> tuple[ProtocolPlugin, Policy] | None:
         """The plug-in of a session and its policy for the session's two ends; None: nobody watches it."""
@@ -208,12 +210,15 @@ class Helper:
         self.broken += 1
         return []
 
+    def attend(self) -> None:
+        """Have every line come here while somebody is told of every command, or as the configuration says."""
+        wanted = self.config.alg.classify
+        everything = wanted == "off" or (wanted == "auto" and self._events.heard())
+        self.executor.carry_out(self.engine.attend(everything))
+
     def tick(self) -> None:
         """The engine's timers, when they are due."""
         moment = now()
-        wanted = self.config.alg.classify
-        everything = wanted == "off" or (wanted == "auto" and self._events.heard())
-        self.executor.carry_out(self.engine.attend(everything, moment))
         if self.engine.next_due() <= moment:
             self.executor.carry_out(self.engine.tick(moment))
 

@@ -61,7 +61,7 @@ class Unattended:
         mine = fx.PutDecision(0, direction, seq, size, fx.VERDICT_PASS, digest(self.secret, payload), None, 0)
         decisions[direction, seq, size] = mine
         self._kept[direction].append((seq, size))
-        self._count(direction, reply, size)
+        self._count(direction, reply, size, payload[:1] != b"1")
         return True
 
     def _room(self, direction: int, acked: int, decisions: dict[tuple[int, int, int], fx.PutDecision]) -> bool:
@@ -72,10 +72,10 @@ class Unattended:
                 decisions.pop((direction, seq, size), None)
         return len(kept) < 2
 
-    def _count(self, direction: int, reply: bool, size: int) -> None:
+    def _count(self, direction: int, reply: bool, size: int, counts: bool) -> None:
         self.number += 1
         shift = 24 if reply else 16
-        fields = ((shift, 0xFF, 1), (32 + 16 * direction, 0xFFFF, size))
+        fields = ((shift, 0xFF, int(counts)), (32 + 16 * direction, 0xFFFF, size))
         for at, mask, more in fields:
             value = (self.word >> at) + more & mask
             self.word = self.word & ~(mask << at) | value << at

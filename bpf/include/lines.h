@@ -139,7 +139,8 @@ static __always_inline bool line_passes(struct __sk_buff *skb, const struct conf
     u64 bytes = (u64)(u16)(lines_bytes(word, g->dir) + size) << (LINES_BYTES + 16 * (g->dir & 1));
     u64 next = (word & ~(0xffffULL << (LINES_BYTES + 16 * (g->dir & 1)))) | bytes;
     u32 shift = reply ? LINES_REPLIES : LINES_COMMANDS;
-    next = (next & ~(0xffULL << shift)) | (u64)(u8)((u8)(word >> shift) + 1) << shift;
+    if (!reply || key.word[0] != '1') /* 1yz: the final reply is still to come, RFC 959 section 4.2 */
+        next = (next & ~(0xffULL << shift)) | (u64)(u8)((u8)(word >> shift) + 1) << shift;
     if (__sync_val_compare_and_swap(&t->lines, word, next) != word)
         return false;
     struct decision_key at;

@@ -44,7 +44,7 @@ def test_of_ten_commands_two_matter() -> None:
 
 def test_the_rest_of_a_reply_of_many_lines_is_attended() -> None:
     lab = lab_of(FEAT, NOOP)
-    assert lab.kernel.unattended.number == 3  # FEAT, NOOP and its reply
+    assert lab.kernel.unattended.number == 6  # USER and its reply, PASS, FEAT, NOOP and its reply
     assert lab.toys == [] and not lab.engine.counts["line-unknown"]
 
 
@@ -113,10 +113,10 @@ def test_other_bytes_in_the_place_of_a_passed_line_never_leave() -> None:
 
 def test_whoever_follows_every_command_gets_every_line() -> None:
     lab = lab_of(NOOP)
-    lab.do(lab.engine.attend(True, lab.now))
+    lab.do(lab.engine.attend(True))
     assert word(lab, b"NOOP\r\n") == []
     lab.think()
-    lab.do(lab.engine.attend(False, lab.now))
+    lab.do(lab.engine.attend(False))
     assert not lab.kernel.adjust or not lab.kernel.adjust.flags & fx.ADJUST_LINES
 
 

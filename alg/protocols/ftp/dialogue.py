@@ -57,13 +57,18 @@ COMMANDS: dict[bytes, Kind] = {
 } | dict.fromkeys((b"RETR", b"STOR", b"STOU", b"APPE", b"LIST", b"NLST", b"MLSD"), Kind.TRANSFER)
 
 
-# Without a meaning for data connections or for what is watched: with the replies that they have, on one line.
+# What neither names a data connection nor says who may have one, with the replies to it. Not among them: 220, 227, 229,
+# 234 and 421, which mean something whoever asked, and 230, after which the dialogue is another one.
 UNATTENDED = Lines(
     frozenset(
+        b"USER PASS ACCT QUIT RETR STOR STOU APPE LIST NLST MLSD MLST STAT "
         b"ALLO CDUP CLNT CWD DELE FEAT HELP LANG MDTM MFMT MKD MODE NOOP OPTS PWD REST RMD RNFR RNTO SIZE STRU SYST "
         b"TYPE XCUP XCWD XMKD XPWD XRMD".split()
     ),
-    frozenset(b"200 202 211 212 213 214 215 250 257 350 450 451 452 500 501 502 503 504 530 550 552 553".split()),
+    frozenset(
+        b"110 125 150 200 202 211 212 213 214 215 221 225 226 250 257 331 332 350 "
+        b"425 426 450 451 452 500 501 502 503 504 530 532 550 551 552 553".split()
+    ),
 )
 
 NAMING = frozenset((Kind.NAME, Kind.PASV, Kind.EPSV))

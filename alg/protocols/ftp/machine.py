@@ -88,11 +88,12 @@ class FtpConversation:
         return out.done()
 
     def unattended(self) -> Lines | None:
-        """See `algate.alg.model.Terse`. Nothing is unanswered, nothing expected, and nobody relies on every line."""
+        """See `algate.alg.model.Terse`. Nothing is unanswered or half agreed, and nobody relies on every line."""
         session = self._session
         attended = (
-            session.waiting or session.live or session.many or session.asked or session.barred or session.unsure
-            or session.gate.refusing or session.policy.max_line < LINE_MAX or session.phase not in _READS
+            session.waiting or not all(session.live.values()) or session.many or session.asked or session.barred
+            or session.unsure or session.gate.refusing or session.policy.max_line < LINE_MAX
+            or session.phase not in _READS
             or not self._speakers[0][0].plain or not self._speakers[1][0].plain
         )  # fmt: skip
         return None if attended else UNATTENDED
@@ -102,8 +103,10 @@ class FtpConversation:
         waiting = self._session.waiting
         if commands and waiting.unseen:
             waiting.overtaken()
+        # Each may be what means most: who logs in, or who still needs the connection that was named before.
+        kind = Kind.IDENTITY if self._session.phase is Phase.LOGIN else Kind.TRANSFER
         for _ in range(commands):
-            waiting.add(Kind.OTHER)
+            waiting.add(kind)
         for _ in range(min(replies, commands + len(waiting))):
             waiting.answered()
 
