@@ -118,7 +118,7 @@ class Delivery:
     def forget(self, session: Session, direction: int, effects: list[Effect]) -> list[Chunk]:
         """Drop the decisions of what the receiver has acknowledged; returns those chunks."""
         done = session.flows[direction].release()
-        ranges = tuple((direction, c.start & MASK, len(c.old)) for c in done if c.new != b"")
+        ranges = tuple((direction, c.start & MASK, len(c.old), c.new is not None) for c in done if c.new != b"")
         if ranges:
             effects.append(DropDecisions(session.info.session, ranges))
         return done

@@ -208,10 +208,10 @@ class PutDecision(NamedTuple):
 
 
 class DropDecisions(NamedTuple):
-    """Delete decisions (and replacements) that the receiver has acknowledged: (direction, seq, size) of each."""
+    """Delete decisions that the receiver has acknowledged: (direction, seq, size, whether it replaced) of each."""
 
     session: int
-    ranges: tuple[tuple[int, int, int], ...]
+    ranges: tuple[tuple[int, int, int, bool], ...]
 
 
 class Inject(NamedTuple):

@@ -60,9 +60,9 @@ class Ending:
         _drop_held(session, effects)
 
 
-def _ranges(session: Session) -> tuple[tuple[int, int, int], ...]:
+def _ranges(session: Session) -> tuple[tuple[int, int, int, bool], ...]:
     return tuple(
-        (direction, chunk.start & MASK, len(chunk.old))
+        (direction, chunk.start & MASK, len(chunk.old), chunk.new is not None)
         for direction, flow in enumerate(session.flows)
         for chunk in flow.chunks
         if chunk.new != b""

@@ -126,7 +126,11 @@ class Executor:
         syscall.update(self._gateway.decisions.fd, key, value)
 
     def _drop_decisions(self, effect: fx.DropDecisions) -> None:
-        self.drop_decisions(decision_key(effect.session, seq, size, way) for way, seq, size in effect.ranges)
+        for direction, seq, size, replaced in effect.ranges:
+            key = decision_key(effect.session, seq, size, direction)
+            syscall.delete(self._gateway.decisions.fd, key)
+            if replaced:
+                syscall.delete(self._gateway.replacements.fd, key)
 
     def _inject_frame(self, effect: fx.Inject) -> None:
         if not self._inject(effect.frame):

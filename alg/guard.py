@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from types import FrameType
-from typing import ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar, cast
 
 from algate.alg.model import Action, Conversation, EndPoint, Side, Terse
 from algate.alg.unattended import Lines
@@ -116,7 +116,8 @@ class Guarded:
 
     def __init__(self, inner: Conversation, guard: Guard) -> None:
         self._inner = inner
-        self._terse = inner if isinstance(inner, Terse) else None
+        # An isinstance of the interface would look at each of its names anew for every session.
+        self._terse = cast(Terse, inner) if hasattr(inner, "unattended") else None
         self._guard = guard
 
     def feed(self, side: Side, data: bytes, now: float, *, end: bool = False) -> Sequence[Action]:

@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from ipaddress import IPv4Address, IPv6Address
-from typing import NamedTuple, runtime_checkable
+from typing import NamedTuple
 from typing import Protocol as Interface
 
 from .unattended import Lines
@@ -239,7 +239,6 @@ Verdict = Pass | Replace | Refuse
 Action = Verdict | Reserve | Expect | Open | Withdraw | Event | Purpose | Bypass | Reset
 
 
-@runtime_checkable
 class Terse(Interface):
     """What a conversation may offer besides: to be told of some lines only by their number."""
 

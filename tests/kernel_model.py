@@ -237,8 +237,8 @@ class KernelModel:
                 assert effect.new is None or 0 < len(effect.new) <= fx.REPLACEMENT_MAX
                 self.decisions[effect.direction, effect.seq, effect.size] = effect
             case fx.DropDecisions(_, ranges):
-                for key in ranges:
-                    self.decisions.pop(key, None)
+                for direction, seq, size, _ in ranges:
+                    self.decisions.pop((direction, seq, size), None)
             case fx.Inject(kind, frame):
                 self._inject(kind, frame)
             case fx.KeepHeld():
