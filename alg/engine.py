@@ -96,7 +96,7 @@ class Engine:
         self._timers: list[tuple[float, int]] = []
         self._gone: dict[int, None] = {}  # sessions forgotten lately: a punt of theirs may still be on its way
         self._expectations = Expectations(ports, limits.expectations_per_session, limits.expectations)
-        self._judgement = Judgement(open_conversation, self._expectations, self.counts, limits, anybody)
+        self._judgement = Judgement(open_conversation, self._expectations, self.counts, limits, anybody, track)
         self._delivery = Delivery(secret, track, self.counts, limits, self._judgement.look_away)
         self._repetition = Repetition(self._delivery, self.counts, limits, decided)
         self._ending = Ending(self._delivery, self._repetition, self._expectations, track)

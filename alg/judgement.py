@@ -28,7 +28,7 @@ from .model import (
     Reset,
     Withdraw,
 )
-from .session import Session
+from .session import Session, Track
 from .spans import Span
 
 DEPTH_MAX = 16  # answers to Reserve that reserve again
@@ -47,7 +47,9 @@ class Judgement:
         counts: Counter[str],
         limits: Limits,
         anybody: Anybody,
+        track: Track,
     ) -> None:
+        self._track = track
         self.on_failure = limits.on_failure
         self.classify = limits.classify
         self._told: set[int] = set()
@@ -69,6 +71,10 @@ class Judgement:
     def account(self, session: Session, word: int, effects: list[Effect]) -> None:
         """Take account of what passed without the helper. `word`: track.lines."""
         told = session.catch_up(word)
+        if told is not None and session.timestamps:
+            track = self._track(session.info.session)
+            for flow, latest in zip(session.flows, track.ts_value if track else (0, 0), strict=True):
+                flow.ts_recent = latest or flow.ts_recent
         terse = session.conversation
         if told is None or terse is None or not hasattr(terse, "skipped"):
             return

@@ -134,7 +134,8 @@ class KernelModel:
             track.acked[back] = _latest(track.acked[back], self._unshift(back, packet.ack))
             track.ack_sent[back] = _latest(track.ack_sent[back], packet.ack)
         if packet.stamps and not packet.flags & SYN:
-            track.ts_value[direction] = packet.stamps[0]
+            value, known = packet.stamps[0], track.ts_value[direction]
+            track.ts_value[direction] = _latest(known, value) if known else value
 
     def _shift(self, direction: int, seq: int) -> int:
         if self.adjust is None:
@@ -170,7 +171,9 @@ class KernelModel:
             self._leave(direction, packet._replace(payload=payload))
 
     def _passes(self, direction: int, packet: Packet) -> bool:
-        acked = self.tracked.acked[direction]
+        acked, stamped = self.tracked.acked[direction], bool(self.tracked.flags & fx.TRACK_TIMESTAMPS)
+        if stamped and (not packet.stamps or packet.stamps[0] != self.tracked.ts_value[direction]):
+            return False
         parts = (direction, packet.seq, packet.flags, packet.payload, acked, self.decisions)
         return self.unattended.passes(self.adjust, *parts)
 

@@ -246,7 +246,7 @@ struct track {
     __u32 acked[2];    /* highest acknowledgement of the data of this direction, mapped back to the sender's numbers */
     __u32 ack_sent[2]; /* highest acknowledgement of the data of this direction, as the receiver wrote it */
     __u32 window[2];   /* window field of the last segment sent in this direction, unscaled */
-    __u32 ts_value[2]; /* last timestamp option sent in this direction, 0: none */
+    __u32 ts_value[2]; /* latest timestamp option sent in this direction, 0: none */
     __u16 mss[2];      /* of the SYN in this direction, 536 if it had none, RFC 9293 section 3.7.1 */
     __u8 window_scale[2]; /* 255: not offered */
     __u8 flags;           /* enum track_flag */

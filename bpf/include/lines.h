@@ -39,6 +39,17 @@ static __always_inline bool count_punt(struct track *t, u64 *word)
     return false;
 }
 
+/* What the receiver would check: no timestamp that is older than one seen (RFC 7323 section 5.3). room->options still has
+ * those that track.h looked at. */
+static __always_inline bool line_is_recent(const struct packet *p, const struct track *t, const struct scratch *room,
+                                           u8 dir)
+{
+    if (!(t->flags & TRACK_TIMESTAMPS))
+        return true;
+    return p->tcp_header >= 32 && get_be32(room->options, 0) == 0x0101080a &&
+           get_be32(room->options, 4) == t->ts_value[dir & 1];
+}
+
 /* What the receiver would check: a finished checksum that is right, or one that the device is to finish. */
 static __always_inline bool line_sum_ok(struct __sk_buff *skb, const struct packet *p, struct scratch *room)
 {
@@ -133,8 +144,9 @@ static __always_inline bool line_passes(struct __sk_buff *skb, const struct conf
     struct scratch *room = scratch.lookup(&zero);
     u64 digest = 0;
     struct passable_key key = {.interest = adj->interest, .reply = reply};
-    if (!room || !line_sum_ok(skb, p, room) || payload_digest(skb, g, cfg->secret, &digest) ||
-        !line_word(room, size, reply, &key) || !passable.lookup(&key) || !line_room(t, g->dir, s->id, &place))
+    if (!room || !line_is_recent(p, t, room, g->dir) || !line_sum_ok(skb, p, room) ||
+        payload_digest(skb, g, cfg->secret, &digest) || !line_word(room, size, reply, &key) || !passable.lookup(&key) ||
+        !line_room(t, g->dir, s->id, &place))
         return false;
     u64 bytes = (u64)(u16)(lines_bytes(word, g->dir) + size) << (LINES_BYTES + 16 * (g->dir & 1));
     u64 next = (word & ~(0xffffULL << (LINES_BYTES + 16 * (g->dir & 1)))) | bytes;

@@ -58,8 +58,11 @@ static __always_inline void track_syn_options(struct track *t, struct scratch *r
 /* The timestamp where RFC 7323 appendix A recommends it to stand: behind two NOPs, first of the options. */
 static __always_inline void track_timestamp(struct track *t, const struct scratch *room, u32 size, u8 dir)
 {
-    if (size >= 12 && get_be32(room->options, 0) == 0x0101080a)
-        t->ts_value[dir] = get_be32(room->options, 4);
+    if (size < 12 || get_be32(room->options, 0) != 0x0101080a)
+        return;
+    u32 value = get_be32(room->options, 4);
+    if (!t->ts_value[dir] || seq_after(value, t->ts_value[dir])) /* an older one is a stray's: RFC 7323 section 5 */
+        t->ts_value[dir] = value;
 }
 
 static __always_inline void track_options(struct __sk_buff *skb, const struct packet *p, struct track *t, u8 dir)

@@ -17,11 +17,14 @@ NOOP, REPLY = b"NOOP\r\n", b"200 fine.\r\n"
 @pytest.fixture
 def told(rig: Rig) -> Watched:
     """A session of which the helper said that NOOP, CWD and 200 don't matter."""
-    session = watch(rig)
+    return tell(watch(rig))
+
+
+def tell(session: Watched) -> Watched:
     for reply, word in ((0, b"NOOP"), (0, b"CWD\0"), (1, b"200\0")):
         key = abi.PassableKey(interest=INTEREST, reply=reply)
         key.word[:4] = list(word)
-        rig.gateway.passable.put(key, 1)
+        session.rig.gateway.passable.put(key, 1)
     state(session)
     return session
 
@@ -175,3 +178,18 @@ def test_a_dead_helper_lets_nothing_pass(told: Watched) -> None:
     told.rig.gateway.heartbeat.put(0, 1)
     out = told.send(OUT, told.frame(OUT, NOOP))
     assert out.action == SHOT and out.drops == {"helper-dead": 1}
+
+
+def test_a_timestamp_older_than_one_seen_is_the_helpers_business(rig: Rig) -> None:
+    """RFC 7323 section 5: its receiver would drop it, and what passed must have arrived."""
+
+    def stamp(value: int) -> list[tuple[str, object]]:
+        return [("NOP", None), ("NOP", None), ("Timestamp", (value, 0))]
+
+    session = tell(watch(rig, stamp(1000)))
+    assert passes(session.send(OUT, session.frame(OUT, NOOP, options=stamp(1001))))
+    assert not passes(session.send(OUT, session.frame(OUT, NOOP, at=6, options=stamp(900))))
+    state(session, (6, 0))
+    assert not passes(session.send(OUT, session.frame(OUT, NOOP, at=6))), "both ends agreed to timestamps"
+    state(session, (6, 0))
+    assert passes(session.send(OUT, session.frame(OUT, NOOP, at=6, options=stamp(1001))))
