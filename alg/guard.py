@@ -15,7 +15,7 @@ from types import FrameType
 from typing import ParamSpec, TypeVar, cast
 
 from algate.alg.model import Action, Conversation, EndPoint, Side, Terse
-from algate.alg.unattended import Lines
+from algate.alg.unattended import Unattended
 
 BUDGET = 0.1  # s of processor time for one call; a line of FTP takes 5 µs
 SHARE = 0.9  # of a budget: what a computation has between two ticks, but for what the ticks take
@@ -132,7 +132,7 @@ class Guarded:
         """Likewise."""
         return self._guard.call(self._inner.outcome, tag, outcome, now)
 
-    def unattended(self) -> Lines | None:
+    def unattended(self) -> Unattended | None:
         """Likewise; None of a conversation that wants every line."""
         return self._guard.call(self._terse.unattended) if self._terse is not None else None
 

@@ -92,13 +92,13 @@ class Judgement:
         if not hasattr(conversation, "unattended") or not flows[0].idle or not flows[1].idle:
             return
         try:
-            session.unattended = lines = conversation.unattended()
+            session.unattended = said = conversation.unattended()
         except Exception as error:  # as above
             self.failed(session, error, effects)
             return
-        if lines is not None and lines.number not in self._told:
-            self._told.add(lines.number)
-            effects.append(PutLines(lines.number, lines))
+        if said is not None and said.lines.number not in self._told:
+            self._told.add(said.lines.number)
+            effects.append(PutLines(said.lines.number, said.lines))
 
     def feed(self, session: Session, direction: int, now: float, effects: list[Effect]) -> bool:
         """Judge what is undecided in a direction. True if any verdict came."""

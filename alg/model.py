@@ -23,7 +23,7 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
 from typing import Protocol as Interface
 
-from .unattended import Lines
+from .unattended import Unattended
 
 Address = IPv4Address | IPv6Address
 
@@ -242,7 +242,7 @@ Action = Verdict | Reserve | Expect | Open | Withdraw | Event | Purpose | Bypass
 class Terse(Interface):
     """What a conversation may offer besides: to be told of some lines only by their number."""
 
-    def unattended(self) -> Lines | None:
+    def unattended(self) -> Unattended | None:
         """The lines that don't matter from here on, until it is fed again; None: every line matters."""
         ...
 

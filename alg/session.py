@@ -14,6 +14,7 @@ from .corrections import MASK
 from .effects import (
     ADJUST_BYPASS,
     ADJUST_LINES,
+    ADJUST_UNANSWERED,
     DIGEST_MAX,
     EXPECT_OPEN,
     INJECT_IN,
@@ -35,7 +36,7 @@ from .expectations import Book, Expectations
 from .flow import Flow
 from .frames import FIN, URG, Header
 from .model import Audience, Control, Conversation, EndPoint, Left, Side
-from .unattended import Lines, Passed, passed
+from .unattended import Passed, Unattended, passed
 
 KIND = (INJECT_OUT, INJECT_IN)
 RAW_KIND = (INJECT_RAW_OUT, INJECT_RAW_IN)
@@ -89,7 +90,7 @@ class Session:
         self.poll = 0.0
         self.timestamps = False  # both ends agreed to them
         self.lines = 0  # track.lines as last taken account of
-        self.unattended: Lines | None = None  # what may pass without the helper at this moment
+        self.unattended: Unattended | None = None  # what may pass without the helper at this moment
 
     def side(self, direction: int) -> Side:
         """Who speaks in that direction."""
@@ -135,7 +136,8 @@ class Session:
         flags = ADJUST_BYPASS if self.bypassed else 0
         interest = 0
         if self.unattended is not None and not self.bypassed:
-            flags, interest = ADJUST_LINES, self.unattended.number
+            flags = ADJUST_LINES | min(self.unattended.unanswered, 0xFF) << ADJUST_UNANSWERED
+            interest = self.unattended.lines.number
         changes = (out.corrections, back.corrections)
         base = (changes[0].base, changes[1].base)
         both = (changes[0].items, changes[1].items)

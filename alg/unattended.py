@@ -15,7 +15,7 @@ class Lines:
     """First words of lines that don't matter: commands' verbs in capitals (three or four letters) and replies' codes.
 
     A line may pass by itself only if it continues its stream, is whole, in plain characters and alone in its segment; a
-    reply besides only if it answers a command that passed so. Whoever says Lines has no command unanswered.
+    reply besides only if it answers a command that passed so, or one of the `unanswered` of the moment (Unattended).
     `number` is what the kernel knows them by: the same words have the same number in every helper.
     """
 
@@ -26,6 +26,13 @@ class Lines:
         self.replies = replies
         words = b";".join(b",".join(sorted(some)) for some in (commands, replies))
         self.number = int.from_bytes(hashlib.sha256(words).digest()[:4], "little") or 1
+
+
+class Unattended(NamedTuple):
+    """`lines` that don't matter from here on. `unanswered`: final replies still to come, none of which matters."""
+
+    lines: Lines
+    unanswered: int = 0
 
 
 class Passed(NamedTuple):

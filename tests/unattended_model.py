@@ -50,7 +50,8 @@ class Unattended:
         size = len(payload)
         if seq != self.front(record, direction) or told.size[direction] > 60000 or not 5 <= size <= LINE_MAX:
             return False
-        if (told.replies >= told.commands) if reply else (told.commands >= 200):
+        answers = told.commands + (record.flags >> fx.ADJUST_UNANSWERED & 0xFF)
+        if (told.replies >= answers) if reply else (told.commands >= 200):
             return False
         found = (_REPLY if reply else _COMMAND).fullmatch(payload)
         lines = self.known[record.interest]

@@ -33,7 +33,7 @@ from algate.alg.model import (
 )
 from algate.alg.policy import Policy, read_ports
 from algate.alg.schema import option
-from algate.alg.unattended import Lines
+from algate.alg.unattended import Lines, Unattended
 from algate.alg.values import PortRange, boolean, integer, list_of, network, one_of, port_range, seconds, text
 
 __all__ = [
@@ -60,6 +60,7 @@ __all__ = [
     "Reset",
     "Script",
     "Side",
+    "Unattended",
     "Verdict",
     "Withdraw",
     "boolean",

@@ -222,8 +222,9 @@ struct correction {
 
 enum adjust_flag {
     ADJUST_BYPASS = 1, /* the helper no longer watches: payload passes, shifts stay */
-    ADJUST_LINES = 2,  /* both streams stand at a line's end, nothing is unanswered: lines of no interest may pass */
+    ADJUST_LINES = 2,  /* both streams stand at a line's end, nothing of interest is unanswered: other lines may pass */
 };
+#define ADJUST_UNANSWERED 8 /* bits 8 to 15 of adjust.flags: final replies that are still to come at that moment */
 
 /* Written by the helper alone, replaced whole. Index: enum direction of the data. Corrections: DIR_OUT 0..7, DIR_IN 8..15. */
 struct adjust {

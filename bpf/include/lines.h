@@ -4,8 +4,7 @@
  *
  * The law of this file: a segment passes only if the helper said so of the present moment (ADJUST_LINES), nothing was
  * punted since, it continues its stream, and it is exactly one whole line, in plain characters, with a right checksum,
- * that begins with a word of no interest; a reply only for a command that passed the same way. What passed is counted in
- * one word (track.lines), which the next punt carries: the helper's pairing of commands and replies stays right.
+ * that begins with a word of no interest; a reply only for a command of no interest. What passed is counted in one word (track.lines), which the next punt carries: the helper's pairing of commands and replies stays right.
  */
 #ifndef ALGATE_LINES_H
 #define ALGATE_LINES_H
@@ -136,7 +135,8 @@ static __always_inline bool line_passes(struct __sk_buff *skb, const struct conf
     u8 replies = (u8)(word >> LINES_REPLIES) - (u8)(since >> LINES_REPLIES);
     u16 passed = lines_bytes(word, g->dir) - lines_bytes(since, g->dir);
     if (!(adj->flags & ADJUST_LINES) || (u16)word != (u16)since || g->seq != adj->decided[g->dir & 1] + passed ||
-        (reply ? replies >= commands : commands >= LINES_COMMANDS_MOST) || passed > LINES_BYTES_MOST)
+        (reply ? replies >= (u32)commands + (u8)(adj->flags >> ADJUST_UNANSWERED) : commands >= LINES_COMMANDS_MOST) ||
+        passed > LINES_BYTES_MOST)
         return false;
     if (size < 5 || size > LINE_MAX || skb->gso_size || !(p->tcp_flags & TCP_ACK) ||
         p->tcp_flags & (TCP_SYN | TCP_FIN | TCP_RST | TCP_URG) || !helper_alive(cfg, now))

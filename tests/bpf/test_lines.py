@@ -29,13 +29,12 @@ def tell(session: Watched) -> Watched:
     return session
 
 
-def state(session: Watched, at: tuple[int, int] = (0, 0), interest: int = INTEREST) -> None:
+def state(session: Watched, at: tuple[int, int] = (0, 0), interest: int = INTEREST, unanswered: int = 0) -> None:
     """What the helper writes when nothing is unanswered: both streams stand `at`."""
     decided = FIRST[OUT] + at[0], FIRST[IN] + at[1]
     lines = session.track().lines
-    record = abi.Adjust(
-        id=session.id, decided=decided, flags=abi.AdjustFlag.LINES, interest=interest, lines=lines
-    )  # fmt: skip
+    flags = abi.AdjustFlag.LINES | unanswered << abi.ADJUST_UNANSWERED
+    record = abi.Adjust(id=session.id, decided=decided, flags=flags, interest=interest, lines=lines)
     session.rig.gateway.adjusts.put(session.key, record)
 
 
@@ -76,6 +75,12 @@ def test_a_reply_needs_a_command_that_passed(told: Watched) -> None:
 def test_replies_of_commands_that_passed_and_no_more(told: Watched) -> None:
     assert say(told, NOOP) and say(told, REPLY, IN)
     assert not say(told, REPLY, IN, at=len(REPLY))
+
+
+def test_replies_that_were_still_to_come(told: Watched) -> None:
+    state(told, unanswered=2)
+    assert say(told, REPLY, IN) and say(told, REPLY, IN, at=len(REPLY))
+    assert not say(told, REPLY, IN, at=2 * len(REPLY))
 
 
 @pytest.mark.parametrize(

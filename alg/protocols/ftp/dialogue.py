@@ -57,11 +57,11 @@ COMMANDS: dict[bytes, Kind] = {
 } | dict.fromkeys((b"RETR", b"STOR", b"STOU", b"APPE", b"LIST", b"NLST", b"MLSD"), Kind.TRANSFER)
 
 
-# What neither names a data connection nor says who may have one, with the replies to it. Not among them: 220, 227, 229,
+# What neither names a data connection nor says who one is, with the replies to it. Not among them: 220, 227, 229,
 # 234 and 421, which mean something whoever asked, and 230, after which the dialogue is another one.
 UNATTENDED = Lines(
     frozenset(
-        b"USER PASS ACCT QUIT RETR STOR STOU APPE LIST NLST MLSD MLST STAT "
+        b"PASS ACCT QUIT RETR STOR STOU APPE LIST NLST MLSD MLST STAT "
         b"ALLO CDUP CLNT CWD DELE FEAT HELP LANG MDTM MFMT MKD MODE NOOP OPTS PWD REST RMD RNFR RNTO SIZE STRU SYST "
         b"TYPE XCUP XCWD XMKD XPWD XRMD".split()
     ),
@@ -204,6 +204,9 @@ class Pending:
         self.count = 1
 
 
+PLAIN = frozenset((Kind.OTHER, Kind.TRANSFER, Kind.IDENTITY))
+
+
 class Waiting:
     """The commands that the server hasn't answered, oldest first.
 
@@ -242,6 +245,13 @@ class Waiting:
         self.unseen = False
         if self._queue and self._queue[0].kind is Kind.UNSEEN and not self._queue[0].tag:
             self._queue.popleft()
+
+    @property
+    def plain(self) -> int | None:
+        """How many replies are to come if none of them matters; None if one may."""
+        if self.unseen or any(pending.kind not in PLAIN or pending.tag for pending in self._queue):
+            return None
+        return sum(pending.count for pending in self._queue)
 
     @property
     def oldest(self) -> Pending | None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from algate.alg.protocols.base import Action, Control, EndPoint, Lines, Pass, Reset, Script, Side
+from algate.alg.protocols.base import Action, Control, EndPoint, Pass, Reset, Script, Side, Unattended
 from algate.alg.protocols.ftp.client import Client
 from algate.alg.protocols.ftp.dialogue import UNATTENDED, Kind, Phase
 from algate.alg.protocols.ftp.policy import Policy
@@ -21,6 +21,7 @@ from algate.alg.protocols.ftp.server import Server
 from algate.alg.protocols.ftp.session import Session
 from algate.alg.protocols.lines import IAC, LineReader
 
+UNANSWERED_MOST = 200  # of 8 bits
 LINE_MAX = 256  # bytes of a line that may pass unattended (abi.h)
 _READS = (Phase.LOGIN, Phase.READY)
 _Rest = tuple[Side, bytes, int, bool]
@@ -87,16 +88,19 @@ class FtpConversation:
         self._session.ended(tag, outcome, out)
         return out.done()
 
-    def unattended(self) -> Lines | None:
-        """See `algate.alg.model.Terse`. Nothing is unanswered or half agreed, and nobody relies on every line."""
+    def unattended(self) -> Unattended | None:
+        """See `algate.alg.model.Terse`. Nothing that matters is unanswered or half agreed, nobody relies on all lines."""
         session = self._session
-        attended = (
-            session.waiting or not all(session.live.values()) or session.many or session.asked or session.barred
-            or session.unsure or session.gate.refusing or session.policy.max_line < LINE_MAX
-            or session.phase not in _READS
-            or not self._speakers[0][0].plain or not self._speakers[1][0].plain
-        )  # fmt: skip
-        return None if attended else UNATTENDED
+        unanswered = session.waiting.plain
+        if unanswered is None or unanswered >= UNANSWERED_MOST or not all(session.live.values()):
+            return None
+        if session.many or session.asked or session.barred or session.unsure or session.phase not in _READS:
+            return None
+        if session.gate.refusing or session.policy.max_line < LINE_MAX:
+            return None
+        if not self._speakers[0][0].plain or not self._speakers[1][0].plain:
+            return None
+        return Unattended(UNATTENDED, unanswered)
 
     def skipped(self, commands: int, replies: int) -> None:
         """See `algate.alg.model.Terse`."""
@@ -107,8 +111,9 @@ class FtpConversation:
         kind = Kind.IDENTITY if self._session.phase is Phase.LOGIN else Kind.TRANSFER
         for _ in range(commands):
             waiting.add(kind)
-        for _ in range(min(replies, commands + len(waiting))):
-            waiting.answered()
+        for _ in range(replies):
+            if waiting:
+                waiting.answered()
 
     def _run(self, side: Side, data: bytes, start: int, now: float, end: bool, out: Script) -> None:
         reader, speaker = self._speakers[side]
