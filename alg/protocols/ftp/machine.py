@@ -89,7 +89,7 @@ class FtpConversation:
         return out.done()
 
     def unattended(self) -> Unattended | None:
-        """See `algate.alg.model.Terse`. Nothing that matters is unanswered or half agreed, nobody relies on all lines."""
+        """See `algate.alg.model.Terse`. Nothing that matters is unanswered or half agreed; nobody wants all lines."""
         session = self._session
         unanswered = session.waiting.plain
         if unanswered is None or unanswered >= UNANSWERED_MOST or not all(session.live.values()):
