@@ -2,9 +2,9 @@
  *
  * ftp_drive.c: FTP clients, many at once: login, PASV or PORT, LIST, QUIT, and again.
  *
- * Usage: ftp_drive HOST PORT CLIENTS SECONDS pasv|port|noop. Prints one line: sessions seconds failures, then one line with
- * the times (ns) from PASV, PORT or NOOP to its reply, in the order of their ends. With noop a client stays logged in, and
- * what is counted are commands. A session that takes longer than 10 s has failed.
+ * Usage: ftp_drive HOST PORT CLIENTS SECONDS pasv|port|noop|site. Prints one line: sessions seconds failures, then one line
+ * with the times (ns) from PASV, PORT, NOOP or SITE to its reply, in the order of their ends. With noop and site a client
+ * stays logged in, and what is counted are commands. A session that takes longer than 10 s has failed.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -45,6 +45,7 @@ struct client {
 static struct client clients[MAX_CLIENTS];
 static struct sockaddr_in server;
 static int loop, active, idle;
+static const char *command = "NOOP\r\n";
 static uint64_t sessions, failures;
 static uint32_t times[MAX_TIMES], count;
 
@@ -164,12 +165,12 @@ static int reply(struct client *c, int number, const char *line)
         note(c);
         sessions++;
         c->began = c->asked = now();
-        say(c, "NOOP\r\n", NOOP);
+        say(c, command, NOOP);
         return 0;
     case PASS:
         c->asked = now();
         if (idle) {
-            say(c, "NOOP\r\n", NOOP);
+            say(c, command, NOOP);
             return 0;
         }
         if (active)
@@ -272,7 +273,9 @@ int main(int words, char **word)
     int number_of = atoi(word[3]);
     uint64_t start = now(), stop = start + (uint64_t)(atof(word[4]) * 1e9);
     active = !strcmp(word[5], "port");
-    idle = !strcmp(word[5], "noop");
+    idle = !strcmp(word[5], "noop") || !strcmp(word[5], "site");
+    if (!strcmp(word[5], "site"))
+        command = "SITE IDLE\r\n";
     loop = epoll_create1(0);
     for (int i = 0; i < number_of && i < MAX_CLIENTS; i++)
         if (begin(i))

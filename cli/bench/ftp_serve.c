@@ -2,7 +2,7 @@
  *
  * ftp_serve.c: an FTP server that does as little as FTP allows, so that a gateway before it is what limits a rate.
  *
- * One process, one epoll loop. It knows USER, PASS, PASV, PORT, LIST, NOOP and QUIT; every listing is the same line.
+ * One process, one epoll loop. It knows USER, PASS, PASV, PORT, LIST, NOOP, SITE and QUIT; every listing is the same line.
  * Usage: ftp_serve PORT. It serves until killed.
  */
 #define _GNU_SOURCE
@@ -169,6 +169,8 @@ static int command(int fd, char *line)
         list(fd);
     else if (!strncasecmp(line, "NOOP", 4))
         say(fd, "200 NOOP ok.\r\n");
+    else if (!strncasecmp(line, "SITE", 4))
+        say(fd, "200 SITE ok.\r\n");
     else if (!strncasecmp(line, "QUIT", 4)) {
         say(fd, "221 Goodbye.\r\n");
         return -1;
