@@ -42,6 +42,7 @@ from algate.bpf.loader import Gateway
 log = logging.getLogger(__name__)
 HEARTBEAT = 0.25  # s; a tenth of the default helper_timeout
 TICK = 0.05
+PRIORITY = -10  # nice value: before batch work on the same host, behind what is real-time
 TAIL_SECONDS = 0.003  # between looks for the heads of held fragments
 TRANSFERS = 0.5  # s between looks for data connections that ended
 WATCH = 1.0  # s between looks at devices and addresses
@@ -383,6 +384,9 @@ def run(config: Config, run_dir: Path, wait: float | None) -> int:
     namespace.require_root("algate run")
     if not config.gateway.lan or not config.gateway.wan:
         raise AlgateError("which devices? give --lan and --wan, or [gateway] lan and wan in the configuration", 2)
+    # A control connection waits while a decision is made; where priorities aren't to be had it waits a little longer.
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, 0, PRIORITY)
     with Claim(run_dir):
         return asyncio.run(_serve(config, run_dir, wait))
 
