@@ -86,7 +86,7 @@ class PathBench:
         empty = new_path(rig, "ports.empty", "new UDP session, empty port pool", frames.UDP, 2, 1024, ONCE)
         full = new_path(rig, "ports.full", "new UDP session, 99 % of the ports taken", frames.UDP, 3, 1024, ONCE // 2)
         shown = {"ports.empty": cost(rig, empty)}
-        fill = POOL * 99 // 100 - len(rig.gateway.mappings)
+        fill = POOL * 99 // 100 - rig.taken(abi.ProtoClass.UDP)
         cost(rig, new_path(rig, "", "", frames.UDP, 2, 1024 + ONCE, fill))
         shown["ports.full"] = cost(rig, full)
         for path in (empty, full):

@@ -171,6 +171,10 @@ class BenchRig:
             made.append((place, value))
         self.gateway.expectations.put_many(made)
 
+    def taken(self, kind: abi.ProtoClass) -> int:
+        """Public ports of a protocol that somebody has."""
+        return sum(1 for row, slot in self.gateway.ports.items() if slot.owner and (row >> 16) % 3 == kind)
+
     def sizes(self) -> dict[str, ProgInfo]:
         """Of every program of the gateway."""
         return {name: prog_info(fd) for name, fd in self.gateway.fds.items()}
