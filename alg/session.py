@@ -36,7 +36,7 @@ from .expectations import Book, Expectations
 from .flow import Flow
 from .frames import FIN, URG, Header
 from .model import Audience, Control, Conversation, EndPoint, Left, Side
-from .unattended import Passed, Unattended, passed
+from .unattended import Passed, Unattended, is_older, passed
 
 KIND = (INJECT_OUT, INJECT_IN)
 RAW_KIND = (INJECT_RAW_OUT, INJECT_RAW_IN)
@@ -207,7 +207,10 @@ class Session:
         self.bypassed = self.passing = bool(record.flags & ADJUST_BYPASS)
 
     def catch_up(self, word: int) -> Passed | None:
-        """Go on behind what passed without the helper; what that was, None if nothing. `word`: track.lines."""
+        """Go on behind what passed without the helper; what that was, None if nothing. `word`: track.lines, of now or
+        of a sample that waited."""
+        if is_older(word, self.lines):
+            return None
         before, self.lines = self.lines, word
         if before >> 16 == word >> 16:
             return None

@@ -9,6 +9,7 @@ import hashlib
 from typing import NamedTuple
 
 _PUNTS, _COUNT, _BYTES = 0xFFFF, 0xFF, 0xFFFF
+_COMMANDS_MOST, _BYTES_MOST = 200, 61_000  # between accounts: those of lines.h, and one line more
 
 
 class Lines:
@@ -33,6 +34,16 @@ class Unattended(NamedTuple):
 
     lines: Lines
     unanswered: int = 0
+
+
+def is_older(word: int, than: int) -> bool:
+    """Whether an account was given before the other: samples of two processors' rings don't come in order, and a look
+    into the map tells what samples that still wait don't know."""
+    punts = (word - than) & _PUNTS
+    if punts:
+        return punts > _PUNTS // 2
+    told = passed(than, word)
+    return told.commands > _COMMANDS_MOST or max(told.size) > _BYTES_MOST
 
 
 class Passed(NamedTuple):

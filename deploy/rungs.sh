@@ -46,26 +46,26 @@ closing() {
     echo $((${counts//$'\n'/+} + 0))
 }
 
-# tests FOLDER BUDGET [ARG...]: one rung of pytest. WORKERS: how many tests at once (tests/conftest.py says which stay together).
+# tests FOLDER BUDGET WORKERS [ARG...]: one rung of pytest; WORKERS: tests at once (tests/conftest.py says which stay together).
 tests() {
-    local name=$1 budget=$2
-    shift 2
-    rung "$name" "$budget" .venv/bin/python -m pytest --color=no --no-header --durations=5 -n "${WORKERS:-0}" -m "$name" "tests/$name" "$@"
+    local name=$1 budget=$2 workers=$3
+    shift 3
+    rung "$name" "$budget" .venv/bin/python -m pytest --color=no --no-header --durations=5 -n "$workers" -m "$name" "tests/$name" "$@"
 }
 
 run_ladder() {
     local all=() start=$SECONDS
     if [ "${1:-}" = --all ]; then all=(--all); fi
     rung lint 60 deploy/dev.sh lint
-    WORKERS=2 tests unit 60 "${all[@]}"
-    WORKERS=2 tests property 60 "${all[@]}"
-    WORKERS=2 tests fuzz 60
-    WORKERS=2 tests bpf 120 "${all[@]}"
-    WORKERS=3 tests netns "$([ "${1:-}" = --all ] && echo 3600 || echo 360)" "${all[@]}"
-    if compgen -G 'tests/compliance/test_*.py' >/dev/null; then tests compliance 180 "${all[@]}"; fi
-    tests cases 150
-    WORKERS=2 tests packaging 90
-    if has_bench; then tests bench 90; fi
+    tests unit 60 2 "${all[@]}"
+    tests property 60 2 "${all[@]}"
+    tests fuzz 60 2
+    tests bpf 120 2 "${all[@]}"
+    tests netns "$([ "${1:-}" = --all ] && echo 3600 || echo 360)" 3 "${all[@]}"
+    if compgen -G 'tests/compliance/test_*.py' >/dev/null; then tests compliance 180 0 "${all[@]}"; fi
+    tests cases 150 0
+    tests packaging 90 2
+    if has_bench; then tests bench 90 0; fi
     summary $((SECONDS - start))
 }
 

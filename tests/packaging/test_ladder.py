@@ -95,7 +95,7 @@ FAILING = "def test_one() -> None:\n    assert 1 == 2\n"
 )
 def test_rung(tree: Path, content: str, code: int, said: str, total: str) -> None:
     (tree / "tests/unit/test_planted.py").write_text(content)
-    result = bash("tests unit 30; summary 0", tree)
+    result = bash("tests unit 30 0; summary 0", tree)
     assert result.returncode == code
     assert said in result.stdout
     assert result.stdout.splitlines()[-1] == total

@@ -7,7 +7,7 @@ import pytest
 from algate.alg import effects as fx
 from algate.alg.frames import ACK, PSH
 from algate.alg.limits import Limits
-from algate.alg.unattended import Lines, passed
+from algate.alg.unattended import Lines, is_older, passed
 from tests.dialogues import GREETING, LOGIN, QUIT, pasv, port
 from tests.ftplab import FtpLab
 from tests.textbook import Exchange
@@ -142,3 +142,45 @@ def test_the_same_words_have_the_same_number() -> None:
     one = Lines(frozenset((b"NOOP", b"CWD")), frozenset((b"200",)))
     assert one.number == Lines(frozenset((b"CWD", b"NOOP")), frozenset((b"200",))).number
     assert one.number != Lines(frozenset((b"CWD",)), frozenset((b"200",))).number
+
+
+@pytest.mark.parametrize(
+    ("word", "than", "older"),
+    [
+        (0x0010_0010_0202_0005, 0x0010_0010_0202_0005, False),
+        (0x0016_0016_0303_0005, 0x0010_0010_0202_0005, False),
+        (0x0010_0010_0202_0005, 0x0016_0016_0303_0005, True),
+        (0x0010_0010_0202_0004, 0x0016_0016_0303_0005, True),
+        (0x0016_0016_0303_0002, 0x0010_0010_0202_FFFF, False),
+        (0x0010_0010_0202_FFFF, 0x0016_0016_0303_0002, True),
+        (0x0000_0006_0001_0005, 0x0000_0000_0000_0005, False),
+        (0x0000_0000_0000_0005, 0x0000_0006_0001_0005, True),
+    ],
+)
+def test_an_older_account_is_told_from_a_newer_one(word: int, than: int, older: bool) -> None:
+    assert is_older(word, than) is older
+
+
+def test_a_sample_that_waited_in_its_ring_moves_nothing() -> None:
+    """Rings are one a processor: a copy may be read behind copies of what came later."""
+    lab = lab_of()
+    end = lab.server
+
+    def answer(text: bytes) -> None:
+        end.stream += text
+        lab.submit(end.send(end.sent, len(text)))
+        lab.run()
+
+    word(lab, b"PASV\r\n")
+    late = lab.punts[0]
+    lab.run()
+    answer(b"227 (198,51,100,2,200,10)\r\n")
+    word(lab, b"NOOP\r\n")
+    lab.run()
+    answer(b"200 ok\r\n")
+    word(lab, b"PASV\r\n")
+    lab.run()
+    lab.punts.append(late)
+    answer(b"227 (198,51,100,2,200,11)\r\n")
+    lab.finish()
+    assert [one.to.port for one in lab.kernel.opened] == [51210, 51211]
