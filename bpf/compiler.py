@@ -31,7 +31,7 @@ SECONDS = 600  # emulated machines take minutes
 # Unrolled, the loops over options and payload pass the verifier's limit.
 FLAGS = ("-fno-unroll-loops", "-Wno-macro-redefined")
 LOAD_MAP = 0x18  # opcode of a 64-bit immediate load; source register 1: a map's descriptor
-KEPT = 8  # artifacts in the cache
+KEPT = 16  # artifacts in the cache
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def get(names: tuple[str, ...], header_folder: Path | None, source: Path = SOURC
     kept = folder / f"{key}.json"
     artifact = _kept(kept)
     if artifact is None:
-        with _alone(folder):
+        with _alone(folder / f"{key}.lock"):
             artifact = _kept(kept)
             if artifact is None:
                 artifact = _compile(text, names, found)
@@ -97,11 +97,13 @@ def _kept(path: Path) -> Artifact | None:
 
 
 @contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """One compilation at a time: whoever starts beside it waits, and mostly finds what it wanted. A lock ends with its
-    process; where locks don't work, both compile."""
-    with (folder / "lock").open("w") as file:
+def _alone(path: Path) -> Iterator[None]:
+    """One compilation of a text at a time: whoever wants the same waits and finds it. A lock ends with its process;
+    where there are none, both compile."""
+    with contextlib.ExitStack() as stack:
         with contextlib.suppress(OSError):
+            file = stack.enter_context(path.open("w"))
+            stack.callback(path.unlink, missing_ok=True)
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
