@@ -200,7 +200,7 @@ class KernelModel:
             frame = frame[: tcp + 16] + pseudo.to_bytes(2, "big") + frame[tcp + 18 :]
         acked = (self.tracked.acked[0], self.tracked.acked[1])
         size = len(packet.payload)
-        lines = self.unattended.punted()
+        lines = self.unattended.punted(self.adjust)
         self.punt(
             fx.Segment(self.info, direction, packet.seq, frame, ETHERNET, start, size, packet.flags, acked, lines)
         )

@@ -29,9 +29,12 @@ class Unattended:
         self.known: dict[int, Lines] = {}
         self._kept: list[list[tuple[int, int]]] = [[], []]
 
-    def punted(self) -> int:
-        """One more punt; the word that it carries."""
-        self.word = self.word & ~0xFFFF | (self.word + 1) & 0xFFFF
+    def punted(self, record: fx.AdjustRecord | None) -> int:
+        """One more punt; the word that it carries. Its count never comes back to that of the statement."""
+        count = (self.word + 1) & 0xFFFF
+        if record is not None and count == record.lines & 0xFFFF:
+            count = (count + 1) & 0xFFFF
+        self.word = self.word & ~0xFFFF | count
         return self.word
 
     def front(self, record: fx.AdjustRecord, direction: int) -> int:
@@ -51,7 +54,7 @@ class Unattended:
         if seq != self.front(record, direction) or told.size[direction] > 60000 or not 5 <= size <= LINE_MAX:
             return False
         answers = told.commands + (record.flags >> fx.ADJUST_UNANSWERED & 0xFF)
-        if (told.replies >= answers) if reply else (told.commands >= 200):
+        if (told.replies >= min(answers, 200)) if reply else (told.commands >= 200):
             return False
         found = (_REPLY if reply else _COMMAND).fullmatch(payload)
         lines = self.known[record.interest]

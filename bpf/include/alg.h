@@ -196,7 +196,7 @@ static __always_inline u32 alg_gate(struct __sk_buff *skb, const struct config *
             m->tcp_flags = p->tcp_flags;
             m->acked[0] = t->acked[0];
             m->acked[1] = t->acked[1];
-            if (!count_punt(t, &m->lines))
+            if (!count_punt(t, adj, &m->lines))
                 return DROP_RACE;
             return punt_frame(skb, p, m);
         }

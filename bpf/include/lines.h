@@ -9,7 +9,7 @@
 #ifndef ALGATE_LINES_H
 #define ALGATE_LINES_H
 
-#define LINES_COMMANDS_MOST 200 /* before the helper must take account: the counts are of 8 and 16 bits */
+#define LINES_MOST 200 /* commands, and final replies, before the helper must take account: counts of 8 and 16 bits */
 #define LINES_BYTES_MOST 60000
 #define TCP_SUMMED 320 /* bytes: the longest TCP header and LINE_MAX, in words */
 
@@ -24,12 +24,16 @@ static __always_inline u32 front(const struct adjust *adj, const struct track *t
     return adj->decided[dir & 1] + (u16)(lines_bytes(t->lines, dir) - lines_bytes(adj->lines, dir));
 }
 
-/* From here on the helper's statement is void. `word`: what it must take account of. */
-static __always_inline bool count_punt(struct track *t, u64 *word)
+/* From here on the helper's statement is void. `word`: what it must take account of. However many are punted, the count
+ * never comes back to that of the statement: who repeats half a line 65536 times would bring it to life again. */
+static __always_inline bool count_punt(struct track *t, const struct adjust *adj, u64 *word)
 {
     for (int i = 0; i < 8; i++) {
         u64 seen = *(volatile u64 *)&t->lines;
-        u64 next = (seen & ~0xffffULL) | (u16)(seen + 1);
+        u16 punts = seen + 1;
+        if (adj && punts == (u16)adj->lines)
+            punts++;
+        u64 next = (seen & ~0xffffULL) | punts;
         if (__sync_val_compare_and_swap(&t->lines, seen, next) == seen) {
             *word = next;
             return true;
@@ -135,8 +139,8 @@ static __always_inline bool line_passes(struct __sk_buff *skb, const struct conf
     u8 replies = (u8)(word >> LINES_REPLIES) - (u8)(since >> LINES_REPLIES);
     u16 passed = lines_bytes(word, g->dir) - lines_bytes(since, g->dir);
     if (!(adj->flags & ADJUST_LINES) || (u16)word != (u16)since || g->seq != adj->decided[g->dir & 1] + passed ||
-        (reply ? replies >= (u32)commands + (u8)(adj->flags >> ADJUST_UNANSWERED) : commands >= LINES_COMMANDS_MOST) ||
-        passed > LINES_BYTES_MOST)
+        (reply ? replies : commands) >= LINES_MOST ||
+        (reply && replies >= (u32)commands + (u8)(adj->flags >> ADJUST_UNANSWERED)) || passed > LINES_BYTES_MOST)
         return false;
     if (size < 5 || size > LINE_MAX || skb->gso_size || !(p->tcp_flags & TCP_ACK) ||
         p->tcp_flags & (TCP_SYN | TCP_FIN | TCP_RST | TCP_URG) || !helper_alive(cfg, now))

@@ -83,6 +83,27 @@ def test_replies_that_were_still_to_come(told: Watched) -> None:
     assert not say(told, REPLY, IN, at=2 * len(REPLY))
 
 
+def test_replies_are_counted_in_eight_bits_and_no_more_pass(told: Watched) -> None:
+    """Of 199 unanswered ones and 200 commands: beyond 255 the helper would pair all later replies wrongly."""
+    state(told, unanswered=199)
+    track = told.track()
+    track.lines |= 200 << abi.LINES_COMMANDS | 199 << abi.LINES_REPLIES
+    told.rig.gateway.tracks.put(told.key, track)
+    assert say(told, REPLY, IN)
+    assert not say(told, REPLY, IN, at=len(REPLY))
+
+
+def test_no_number_of_punts_brings_a_statement_back(told: Watched) -> None:
+    track = told.track()
+    stated = track.lines & 0xFFFF
+    track.lines = track.lines & ~0xFFFF | (stated - 2) & 0xFFFF  # 65534 punts later
+    told.rig.gateway.tracks.put(told.key, track)
+    for _ in range(3):
+        assert not say(told, b"NO")
+    assert told.track().lines & 0xFFFF == stated + 2
+    assert not say(told, NOOP)
+
+
 @pytest.mark.parametrize(
     "line",
     [
