@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from tests.cases.scripted import DENYING, GREETING, Stage, Talk, arrives, held_b
 from tests.cases.speaker import End
 
 NO_HELPER = "it has no helper in user space"
+LAST = b"NOOP the last\r\n"
 
 
 def daemon(stage: Stage) -> AlgateGateway:
@@ -338,7 +340,12 @@ def test_ftp_90_many_sessions(stage: Stage, pytestconfig: pytest.Config) -> None
     85, "hostile bytes and passwords: escaped or masked wherever the gateway tells of them", kernel="it tells nothing"
 )
 def test_ftp_85_hostile_log(stage: Stage) -> None:
-    talk = stage.talk()
+    talk, rows = stage.talk(), list[str]()
+    threading.Thread(target=follow, args=(stage, rows), daemon=True).start()
+    for _ in range(100):  # until the follower is there
+        talk.works()
+        if rows:
+            break
     for said in (b"PASS s3cret\x1b[31m\r\n", b"ACCT s3cret\r\n", b"PORT \x1b[2J\x07\r\n", b"PORT 1,2\xff\xff\r\n"):
         talk.client.say(said)
         talk.server.hears(said)
@@ -347,4 +354,16 @@ def test_ftp_85_hostile_log(stage: Stage) -> None:
     stage.wait_for(lambda: "\\x1b[2J" in daemon(stage).log, "the event of the broken PORT")
     log = daemon(stage).log
     assert "s3cret" not in log and "\x1b" not in log and "\x07" not in log
+    talk.client.say(LAST)
+    stage.wait_for(lambda: rows[-1].find("the last") >= 0, "the row of the last command")
+    assert all(any(word in row for row in rows) for word in ("PASS", "ACCT")), "nothing told: this proves nothing"
+    assert not [row for row in rows if "s3cret" in row]
     talk.right()
+
+
+def follow(stage: Stage, rows: list[str]) -> None:
+    """What `algate follow` is told, up to LAST."""
+    for row in daemon(stage).tell("follow"):
+        rows.append(str(row))
+        if "the last" in rows[-1]:
+            return

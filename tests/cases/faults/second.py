@@ -100,10 +100,10 @@ FAULTS: tuple[Fault, ...] = (
     ),
     Fault(
         (63,),
-        "a new SYN does not begin the numbers anew",
-        "bpf/include/track.h",
-        "    if (p->tcp_flags & TCP_SYN)\n        track_syn(t, g);",
-        "    if (p->tcp_flags & TCP_SYN && !t->isn[dir])\n        track_syn(t, g);",
+        "a new SYN goes on with the session that is over",
+        "bpf/include/session.h",
+        "state >= STATE_FIN_IN && state <= STATE_RESET;",
+        "state > STATE_RESET;",
     ),
     Fault(
         (64,),
@@ -205,10 +205,10 @@ FAULTS: tuple[Fault, ...] = (
     ),
     Fault(
         (83,),
-        "a stream that is 1 KiB ahead is taken for rubbish",
-        "alg/stream.py",
-        "AHEAD_MAX: Final = 1 << 16",
-        "AHEAD_MAX: Final = 1 << 10",
+        "what is acknowledged still counts as kept",
+        "alg/flow.py",
+        "            self.retained -= chunk.cost\n",
+        "            self.retained -= 0\n",
     ),
     Fault(
         (84,),
