@@ -94,8 +94,9 @@ class Talk:
 
     def passive(self, port: int = 0) -> tuple[str, int]:
         """PASV, and the server's 227 with its own address; the end point that the client was told."""
+        start = len(self.server.stream)
         self.client.say(b"PASV\r\n")
-        self.server.hears(b"PASV\r\n")
+        assert self.server.lines_after(start) == b"PASV\r\n"
         start = len(self.client.stream)
         self.server.say(passive_line(self.server.place.ip, port or self.stage.links.port()))
         return named(self.client.lines_after(start))
