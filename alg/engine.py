@@ -17,6 +17,7 @@ from .corrections import MASK, distance
 from .datagrams import Datagrams
 from .delivery import FORGET_AT, Delivery
 from .effects import (
+    ADJUST_LINES,
     EXPECT_OPEN,
     TRACK_SYN_IN,
     TRACK_SYN_OUT,
@@ -167,7 +168,7 @@ class Engine:
         flow = flows[checked.direction]
         if not flow.started:
             flow.start(checked.seq)
-        self._judgement.account(session, checked.lines, effects)
+        self._account(session, checked.lines, now, effects)
         flows[0].acknowledge(checked.acked[0])
         flows[1].acknowledge(checked.acked[1])
         self._note_answers(session, checked)
@@ -322,6 +323,9 @@ class Engine:
                 session.restore(record, stored)
             except struct.error:
                 self.counts["held-broken"] += 1
+            # An earlier helper's statement, by its policy and for its listeners, ends with it.
+            if record.flags & ADJUST_LINES:
+                effects.append(PutAdjust(record._replace(flags=0, interest=0)))
             track = self._track(info.session) if record.lines else None
             if track is not None:
                 session.catch_up(track.lines)
@@ -358,6 +362,19 @@ class Engine:
             self.counts["bad-checksum"] += 1
             return None
         return segment._replace(frame=finish_checksum(frame, ip, end))
+
+    def _account(self, session: Session, word: int, now: float, effects: list[Effect]) -> None:
+        """Of what passed before a punt; one that others overtook, in another CPU's ring, can't tell it any more."""
+        if not session.punted(word, now):
+            self.counts["punt-overtaken"] += 1
+            track = self._track(session.info.session)
+            if track is None:
+                return
+            word = track.lines
+            if session.unattended is not None:
+                session.unattended = None
+                effects.append(PutAdjust(session.record()))
+        self._judgement.account(session, word, effects)
 
     @staticmethod
     def _note_answers(session: Session, segment: Segment) -> None:

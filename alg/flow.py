@@ -125,7 +125,9 @@ class Flow:
             self.spans.append(span)
 
     def skip(self, size: int) -> None:
-        """Bytes at the decided end passed without the helper. Only while nothing is pending."""
+        """Bytes at the decided end passed without the helper: what else came for their place will never be sent."""
+        if self.stream.pending or self.stream.later:
+            self.drop_undecided()
         start = self.decided
         self.decided = self.stream.next = start + size
         self.skipped = [span for span in self.skipped if span[1] > self.acked]

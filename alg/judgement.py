@@ -89,7 +89,7 @@ class Judgement:
         conversation, flows = session.conversation, session.flows
         if not self.classify or conversation is None or session.passing or session.reset:
             return
-        if not hasattr(conversation, "unattended") or not flows[0].idle or not flows[1].idle:
+        if session.missing or not hasattr(conversation, "unattended") or not flows[0].idle or not flows[1].idle:
             return
         try:
             session.unattended = said = conversation.unattended()

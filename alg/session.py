@@ -41,6 +41,8 @@ from .unattended import Passed, Unattended, is_older, passed
 KIND = (INJECT_OUT, INJECT_IN)
 RAW_KIND = (INJECT_RAW_OUT, INJECT_RAW_IN)
 UDP = 17
+PUNTS = 0xFFFF  # the count of punts in track.lines
+MISSING_MOST = 1.0  # s after which a punt that should have come is lost
 DEFAULT_MSS = 536  # RFC 9293 section 3.7.1
 
 Track = Callable[[int], TrackView | None]
@@ -61,10 +63,13 @@ class Session:
         "info",
         "inside_side",
         "lines",
+        "missing",
+        "missing_since",
         "mss",
         "passing",
         "poll",
         "reset",
+        "resumed",
         "timestamps",
         "unattended",
     )
@@ -89,7 +94,10 @@ class Session:
         self.due = float("inf")
         self.poll = 0.0
         self.timestamps = False  # both ends agreed to them
-        self.lines = 0  # track.lines as last taken account of
+        self.lines = 0  # track.lines as last taken account of, with the count of the latest punt that came
+        self.resumed = False  # how many were punted before is unknown
+        self.missing = 0  # punts before that one that haven't come: in another CPU's ring, or lost
+        self.missing_since = 0.0
         self.unattended: Unattended | None = None  # what may pass without the helper at this moment
 
     def side(self, direction: int) -> Side:
@@ -199,19 +207,19 @@ class Session:
     def restore(self, record: AdjustRecord, stored: Mapping[int, bytes]) -> None:
         """Go on where another helper stopped. struct.error if what it stored is broken."""
         self.control = replace(self.control, resumed=True)
+        self.resumed, self.lines = True, record.lines
         for direction, flow in enumerate(self.flows):
             if record.decided[direction] or record.corrections[direction] or direction in stored:
                 changes = record.base[direction], record.corrections[direction]
                 held.restore(flow, record.decided[direction], *changes, stored.get(direction, b""))
-        self.lines = record.lines
         self.bypassed = self.passing = bool(record.flags & ADJUST_BYPASS)
 
     def catch_up(self, word: int) -> Passed | None:
         """Go on behind what passed without the helper; what that was, None if nothing. `word`: track.lines, of now or
-        of a sample that waited."""
+        of a sample that waited. Its count of punts is left out: those under way shall void a statement made now."""
         if is_older(word, self.lines):
             return None
-        before, self.lines = self.lines, word
+        before, self.lines = self.lines, word & ~PUNTS | self.lines & PUNTS
         if before >> 16 == word >> 16:
             return None
         told = passed(before, word)
@@ -219,6 +227,21 @@ class Session:
             if size:
                 flow.skip(size)
         return told
+
+    def punted(self, word: int, now: float) -> bool:
+        """A punt came that carries `word`. False if later ones came before it: then its account is an old one."""
+        ahead = 1 if self.resumed else (word - self.lines) & PUNTS
+        self.resumed = False
+        if now - self.missing_since > MISSING_MOST:
+            self.missing = 0
+        if ahead == 0 or ahead > PUNTS // 2:
+            self.missing = max(0, self.missing - 1)
+            return False
+        if ahead > 1:
+            self.missing += ahead - 1
+            self.missing_since = now
+        self.lines = self.lines & ~PUNTS | word & PUNTS
+        return True
 
     def bypass(self) -> bool:
         """If nothing of the session needs the helper any more, leave it to the kernel: shifts stay, decisions go."""

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from algate.alg import effects as fx
 from algate.alg.frames import ACK, PSH
 from algate.alg.limits import Limits
+from algate.alg.session import Session
 from algate.alg.unattended import Lines, is_older, passed
 from tests.dialogues import GREETING, LOGIN, QUIT, pasv, port
 from tests.ftplab import FtpLab
 from tests.textbook import Exchange
-from tests.wire import INSIDE, REMOTE
+from tests.wire import INFO, INSIDE, REMOTE
 
 IN_IP, OUT_IP = (".".join(map(str, ip)) for ip in (INSIDE, REMOTE))
 NOOP = Exchange(b"NOOP\r\n", b"200 Nothing done.\r\n")
@@ -124,6 +127,55 @@ def test_a_denied_command_of_no_interest_does_not_exist() -> None:
     lab = FtpLab([GREETING, *LOGIN, NOOP], True, deny=("DELE",))
     lab.finish()
     assert lab.kernel.unattended.number == 0
+
+
+def test_a_statement_ends_with_the_helper_that_made_it() -> None:
+    """The next one may have another policy, or somebody who wants every line."""
+    lab = lab_of(NOOP)
+    lab.policy = replace(lab.policy, deny=("DELE",))
+    lab.restart()
+    assert word(lab, b"DELE important\r\n") == []
+    lab.run()
+    assert not lab.server.got.endswith(b"important\r\n") and b"502 algate" in lab.client.got
+
+
+def test_a_punt_that_another_overtook_tells_an_old_account() -> None:
+    """Each CPU has its own ring: the older of two may be read later, and lines may have passed between."""
+    lab = lab_of()
+    for _ in range(3):
+        lab.client.stream += b"XYZZ\r\n"
+        lab.submit(lab.client.send(lab.client.sent, 6))
+    lab.run()
+    lab.client.stream += b"PASV\r\n"
+    lab.kernel.segment(lab.client.direction, lab.client.send(lab.client.sent, 6))
+    late = lab.punts.pop()
+    for line in (b"299 one\r\n", b"200 two\r\n", b"299 three\r\n"):
+        lab.server.stream += line
+        lab.submit(lab.server.send(lab.server.sent, len(line)))
+        assert lab.kernel.adjust and not lab.kernel.adjust.flags & fx.ADJUST_LINES, "there is one under way"
+    lab.punts.append(late)
+    lab.run()
+    lab.server.stream += b"227 (198,51,100,2,200,10)\r\n"
+    lab.submit(lab.server.send(lab.server.sent, 27))
+    lab.run()
+    assert [one.to.port for one in lab.kernel.opened] == [51210]
+    assert lab.client.got.endswith(b"200,10)\r\n") and lab.server.got.endswith(b"PASV\r\n")
+    assert not lab.kernel.adjust or lab.kernel.adjust.flags & fx.ADJUST_LINES, "nothing is missing any more"
+
+
+def test_a_lost_punt_is_missed_for_a_moment_only() -> None:
+    session = Session(INFO)
+    told = [(session.punted(word, at), session.missing) for word, at in ((1, 10.0), (3, 10.1), (2, 10.2), (6, 10.3))]
+    assert told == [(True, 0), (True, 1), (False, 0), (True, 2)]
+    assert session.punted(7, 12.0) and not session.missing
+
+
+def test_what_the_kernel_says_now_leaves_out_punts_that_are_on_their_way() -> None:
+    session = Session(INFO)
+    session.punted(1, 10.0)
+    session.flows[0].start(1000)
+    told = session.catch_up(6 << 32 | 1 << 16 | 4)
+    assert told is not None and told.commands == 1 and session.lines == 6 << 32 | 1 << 16 | 1
 
 
 def test_a_session_ends_as_any_other() -> None:
