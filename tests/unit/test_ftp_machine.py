@@ -68,6 +68,7 @@ def test_opaque_is_final() -> None:
 def test_agreement_and_announcement_have_one_way_each() -> None:
     assert [pair for pair, effect in REPLIES.items() if effect is Effect.AGREE] == [
         (Kind.NAME, Reply.DONE),
+        (Kind.NAME, Reply.FAREWELL),
         (Kind.UNSEEN, Reply.DONE),  # of a PORT that was left pending, by 200 alone
     ]
     assert [pair for pair, effect in REPLIES.items() if effect is Effect.ANNOUNCE] == [
@@ -104,6 +105,7 @@ ANSWERED: dict[Reply, bytes] = {
     Reply.FAILED: b"500 no\r\n",
     Reply.PROTECTED: b"631 secret\r\n",
     Reply.GREETING: b"220 hello\r\n",
+    Reply.FAREWELL: b"221 bye\r\n",
     Reply.TRANSFERRED: b"226 done\r\n",
     Reply.PASSIVE: b"227 here (198,51,100,2,19,137)\r\n",
     Reply.EXTENDED: b"229 here (|||5001|)\r\n",

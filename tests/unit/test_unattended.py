@@ -178,6 +178,16 @@ def test_what_the_kernel_says_now_leaves_out_punts_that_are_on_their_way() -> No
     assert told is not None and told.commands == 1 and session.lines == 6 << 32 | 1 << 16 | 1
 
 
+@pytest.mark.parametrize("classify", [True, False])
+def test_nothing_opens_behind_a_quit_that_passed_unattended(classify: bool) -> None:
+    lab = lab_of(QUIT, classify=classify)
+    word(lab, b"PORT 10,0,0,5,19,137\r\n")
+    lab.run()
+    lab.server.stream += b"200 ok\r\n"
+    lab.submit(lab.server.send(lab.server.sent, 8))
+    assert not lab.kernel.opened and lab.server.got.endswith(b"PORT 10,0,0,5,19,137\r\n")
+
+
 def test_a_session_ends_as_any_other() -> None:
     lab = lab_of(NOOP, QUIT)
     assert lab.engine.counts["line-unknown"] == 0

@@ -58,7 +58,7 @@ COMMANDS: dict[bytes, Kind] = {
 
 
 # What neither names a data connection nor says who one is, with the replies to it. Not among them: 220, 227, 229,
-# 234 and 421, which mean something whoever asked, and 230, after which the dialogue is another one.
+# 234 and 421, which mean something whoever asked, and 230 and 221, after which the dialogue is another one.
 UNATTENDED = Lines(
     frozenset(
         b"PASS ACCT QUIT RETR STOR STOU APPE LIST NLST MLSD MLST STAT "
@@ -66,7 +66,7 @@ UNATTENDED = Lines(
         b"TYPE XCUP XCWD XMKD XPWD XRMD".split()
     ),
     frozenset(
-        b"110 125 150 200 202 211 212 213 214 215 221 225 226 250 257 331 332 350 "
+        b"110 125 150 200 202 211 212 213 214 215 225 226 250 257 331 332 350 "
         b"425 426 450 451 452 500 501 502 503 504 530 532 550 551 552 553".split()
     ),
 )
@@ -83,6 +83,7 @@ class Reply(IntEnum):
     FAILED = auto()  # 4yz, 5yz
     PROTECTED = auto()  # 6yz (RFC 2228)
     GREETING = auto()  # 220
+    FAREWELL = auto()  # 221
     TRANSFERRED = auto()  # 225, 226, 426: about a transfer, never an answer to a command that names a connection
     PASSIVE = auto()  # 227
     EXTENDED = auto()  # 229
@@ -93,6 +94,7 @@ class Reply(IntEnum):
 def _reply(code: int) -> Reply:
     special = {
         220: Reply.GREETING,
+        221: Reply.FAREWELL,
         225: Reply.TRANSFERRED,
         226: Reply.TRANSFERRED,
         426: Reply.TRANSFERRED,
@@ -126,22 +128,26 @@ class Effect(IntEnum):
     FAREWELL = auto()
 
 
-_DONE = (Reply.DONE, Reply.GREETING, Reply.PASSIVE, Reply.EXTENDED, Reply.SECURED)
+_DONE = (Reply.DONE, Reply.GREETING, Reply.FAREWELL, Reply.PASSIVE, Reply.EXTENDED, Reply.SECURED)
 
 REPLIES: dict[tuple[Kind, Reply], Effect] = {
     (Kind.IDENTITY, Reply.DONE): Effect.LOGGED_IN,
     (Kind.NAME, Reply.DONE): Effect.AGREE,
+    (Kind.NAME, Reply.FAREWELL): Effect.AGREE,
     (Kind.NAME, Reply.TRANSFERRED): Effect.STRAY,
     **{
         (Kind.NAME, reply): Effect.DECLINE
         for reply in Reply
-        if reply not in (Reply.PRELIMINARY, Reply.DONE, Reply.TRANSFERRED)
+        if reply not in (Reply.PRELIMINARY, Reply.DONE, Reply.TRANSFERRED, Reply.FAREWELL)
     },
     (Kind.PASV, Reply.PASSIVE): Effect.ANNOUNCE,
     (Kind.PASV, Reply.TRANSFERRED): Effect.STRAY,
     (Kind.EPSV, Reply.EXTENDED): Effect.ANNOUNCE,
     (Kind.EPSV, Reply.TRANSFERRED): Effect.STRAY,
     (Kind.AUTH, Reply.SECURED): Effect.SECURE,
+    # Of a QUIT that passed unattended (Waiting knows it as one of these): no command but QUIT is answered so.
+    (Kind.IDENTITY, Reply.FAREWELL): Effect.FAREWELL,
+    (Kind.TRANSFER, Reply.FAREWELL): Effect.FAREWELL,
     # Of a PORT that an earlier helper left pending.
     (Kind.UNSEEN, Reply.DONE): Effect.AGREE,
     (Kind.UNSEEN, Reply.FAILED): Effect.DECLINE,
