@@ -56,13 +56,7 @@ static __always_inline int route_packet(struct __sk_buff *skb, const struct pack
         return ROUTE_FORWARD;
     }
     struct bpf_fib_lookup fib = {};
-    fib.family = 2; /* AF_INET */
-    fib.ifindex = ifindex;
-    fib.l4_protocol = p->proto;
-    fib.tot_len = size;
-    fib.ipv4_src = source;
-    fib.ipv4_dst = destination;
-    long rc = bpf_fib_lookup(skb, &fib, sizeof(fib), 0);
+    long rc = ask_fib(skb, p, source, destination, ifindex, size, &fib);
     next->ifindex = fib.ifindex;
     next->gateway = fib.ipv4_dst; /* the next hop's address, or the destination's own on the link */
     return rc == BPF_FIB_LKUP_RET_SUCCESS || rc == BPF_FIB_LKUP_RET_NO_NEIGH ? ROUTE_FORWARD : ROUTE_STACK;

@@ -18,10 +18,16 @@ static __always_inline u16 lines_bytes(u64 word, u8 dir)
     return word >> (LINES_BYTES + 16 * (dir & 1));
 }
 
+/* Bytes of a direction that passed by themselves between the helper's record and the account `word`. */
+static __always_inline u16 passed_since(const struct adjust *adj, u64 word, u8 dir)
+{
+    return lines_bytes(word, dir) - lines_bytes(adj->lines, dir);
+}
+
 /* Up to where a stream has been let through, by the helper or by itself. */
 static __always_inline u32 front(const struct adjust *adj, const struct track *t, u8 dir)
 {
-    return adj->decided[dir & 1] + (u16)(lines_bytes(t->lines, dir) - lines_bytes(adj->lines, dir));
+    return adj->decided[dir & 1] + passed_since(adj, t->lines, dir);
 }
 
 /* From here on the helper's statement is void. `word`: what it must take account of. However many are punted, the count
@@ -109,18 +115,24 @@ static __always_inline bool line_word(struct scratch *room, u32 size, bool reply
     return true;
 }
 
+/* Ends the decision that the line at this place left, if there is one. */
+static __always_inline void line_forget(struct track *t, u32 at)
+{
+    struct decision_key old = {.id = t->id, .seq = t->line_seq[at], .size = t->line_size[at], .dir = at >> 1};
+    if (!old.size)
+        return;
+    decisions.delete(&old);
+    t->line_size[at] = 0;
+}
+
 /* Leaves a decision for repetitions of a line, in the place of one that was acknowledged; false if there is none. */
-static __always_inline bool line_room(struct track *t, u8 dir, u64 id, u32 *place)
+static __always_inline bool line_room(struct track *t, u8 dir, u32 *place)
 {
     for (u32 i = 0; i < 2; i++) {
         u32 at = (dir & 1) * 2 + i;
         if (t->line_size[at] && seq_after(t->line_seq[at] + t->line_size[at], t->acked[dir & 1]))
             continue;
-        if (t->line_size[at]) {
-            struct decision_key old = {.id = id, .seq = t->line_seq[at], .size = t->line_size[at], .dir = dir & 1};
-            decisions.delete(&old);
-            t->line_size[at] = 0;
-        }
+        line_forget(t, at);
         *place = at;
         return true;
     }
@@ -137,7 +149,7 @@ static __always_inline bool line_passes(struct __sk_buff *skb, const struct conf
     bool reply = g->dir != (s->flags & SESSION_FORWARD ? DIR_IN : DIR_OUT);
     u8 commands = (u8)(word >> LINES_COMMANDS) - (u8)(since >> LINES_COMMANDS);
     u8 replies = (u8)(word >> LINES_REPLIES) - (u8)(since >> LINES_REPLIES);
-    u16 passed = lines_bytes(word, g->dir) - lines_bytes(since, g->dir);
+    u16 passed = passed_since(adj, word, g->dir);
     if (!(adj->flags & ADJUST_LINES) || (u16)word != (u16)since || g->seq != adj->decided[g->dir & 1] + passed ||
         (reply ? replies : commands) >= LINES_MOST ||
         (reply && replies >= (u32)commands + (u8)(adj->flags >> ADJUST_UNANSWERED)) || passed > LINES_BYTES_MOST)
@@ -150,7 +162,7 @@ static __always_inline bool line_passes(struct __sk_buff *skb, const struct conf
     struct passable_key key = {.interest = adj->interest, .reply = reply};
     if (!room || !line_is_recent(p, t, room, g->dir) || !line_sum_ok(skb, p, room) ||
         payload_digest(skb, g, cfg->secret, &digest) || !line_word(room, size, reply, &key) || !passable.lookup(&key) ||
-        !line_room(t, g->dir, s->id, &place))
+        !line_room(t, g->dir, &place))
         return false;
     u64 bytes = (u64)(u16)(lines_bytes(word, g->dir) + size) << (LINES_BYTES + 16 * (g->dir & 1));
     u64 next = (word & ~(0xffffULL << (LINES_BYTES + 16 * (g->dir & 1)))) | bytes;
@@ -173,11 +185,8 @@ static __always_inline bool line_passes(struct __sk_buff *skb, const struct conf
 static __always_inline void lines_forget(struct session_key *key)
 {
     struct track *t = tracks.lookup(key);
-    for (u32 i = 0; t && i < 4; i++) {
-        struct decision_key old = {.id = t->id, .seq = t->line_seq[i], .size = t->line_size[i], .dir = i >> 1};
-        if (old.size)
-            decisions.delete(&old);
-    }
+    for (u32 i = 0; t && i < 4; i++)
+        line_forget(t, i);
 }
 
 #endif

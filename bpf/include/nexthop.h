@@ -14,6 +14,19 @@ static __always_inline u32 hop_row(__be32 source, __be32 destination)
     return ((source * 0x85EBCA6B) ^ (destination * 0x9E3779B1)) >> 22; /* HOP_ROWS = 1 << 10 */
 }
 
+/* Asks the FIB the way of such a packet: its return code, and what it knows in `fib`. */
+static __always_inline long ask_fib(void *ctx, const struct packet *p, __be32 source, __be32 destination, u32 from,
+                                    u32 size, struct bpf_fib_lookup *fib)
+{
+    fib->family = 2; /* AF_INET */
+    fib->ifindex = from;
+    fib->l4_protocol = p->proto;
+    fib->tot_len = size;
+    fib->ipv4_src = source;
+    fib->ipv4_dst = destination;
+    return bpf_fib_lookup(ctx, fib, sizeof(*fib), 0);
+}
+
 /* The next hop of a packet of `size` bytes (of a GSO packet: of its segments) with these addresses that came in by `from`,
  * if the FIB knows it with its neighbour and the packet fits; else 0: the slower path will find out why. */
 static __always_inline const struct hop *next_hop_of(void *ctx, const struct packet *p, __be32 source,
@@ -26,13 +39,7 @@ static __always_inline const struct hop *next_hop_of(void *ctx, const struct pac
     if (h->source != source || h->destination != destination || h->from != from || h->proto != p->proto ||
         now - h->since >= HOP_TICKS) {
         struct bpf_fib_lookup fib = {};
-        fib.family = 2; /* AF_INET */
-        fib.ifindex = from;
-        fib.l4_protocol = p->proto;
-        fib.tot_len = size;
-        fib.ipv4_src = source;
-        fib.ipv4_dst = destination;
-        if (bpf_fib_lookup(ctx, &fib, sizeof(fib), 0) != BPF_FIB_LKUP_RET_SUCCESS)
+        if (ask_fib(ctx, p, source, destination, from, size, &fib) != BPF_FIB_LKUP_RET_SUCCESS)
             return 0;
         h->source = source;
         h->destination = destination;
