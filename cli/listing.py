@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from algate.alg import control, filters
+from algate.alg.admin import control, filters
 from algate.alg.rows import ForwardRow, MappingRow, Row
 from algate.cli.options import DEFAULT_RUN_DIR, AlgName, Inside, Json, Outside, Proto, RelatedTo, RunDir, State, Tsv
 from algate.cli.output import Voice, say, show_rows

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
-from algate.alg import control, filters
+from algate.alg.admin import control, filters
 from algate.alg.errors import AlgateError
 from algate.alg.rows import EventRow, ExpectationRow, ForwardRow, MappingRow, Row, SessionRow
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Address
 
-from algate.alg import effects as fx
-from algate.alg.limits import Limits
-from algate.alg.model import Control, Conversation, EndPoint
-from algate.alg.policy import FtpPolicy
+from algate.alg.engine import effects as fx
+from algate.alg.engine.limits import Limits
+from algate.alg.plugin.model import Control, Conversation, EndPoint
+from algate.alg.plugin.policy import FtpPolicy
 from algate.alg.protocols.ftp import PLUGIN
 from tests.textbook import Exchange, Textbook
 from tests.wire import INFO, INSIDE, KEY, PUBLIC, REMOTE, Lab

@@ -10,10 +10,10 @@ import struct
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from algate.alg import effects as fx
-from algate.alg.corrections import MASK, distance, shift_seq, unshift_ack
-from algate.alg.digest import digest
-from algate.alg.frames import ACK, FIN, GOOD, RST, SYN, Header, build, checksum_state, timestamps
+from algate.alg.engine import effects as fx
+from algate.alg.engine.corrections import MASK, distance, shift_seq, unshift_ack
+from algate.alg.engine.digest import digest
+from algate.alg.engine.frames import ACK, FIN, GOOD, RST, SYN, Header, build, checksum_state, timestamps
 from tests.unattended_model import Unattended
 
 SECRET = 0x1234_5678_9ABC_DEF0

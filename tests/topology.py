@@ -1,6 +1,6 @@
 """The lab as tests want it: a gateway by name in the middle, and nothing of netfilter where algate works.
 
-The law of this file: no topology of its own; cli/lab.py builds the one lab that demo, bench, tests and baseline share.
+The law of this file: no topology of its own; cli/lab builds the one lab that demo, bench, tests and baseline share.
 """
 
 from __future__ import annotations
@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from algate.cli.gateways import AlgateGateway, Gateway, make_gateway, netfilter_traces
-from algate.cli.lab import Lab, LabPlan
-from algate.cli.trial import forwards
+from algate.cli.lab.gateways import AlgateGateway, Gateway, make_gateway, netfilter_traces
+from algate.cli.lab.lab import Lab, LabPlan
+from algate.cli.lab.trial import forwards
 
 GATEWAYS = ("algate", "kernel")  # the kernel's NAT goes through the same checks: it is the baseline
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from ipaddress import IPv4Address
 
-from algate.alg.model import (
+from algate.alg.plugin.model import (
     Action,
     Bypass,
     Control,

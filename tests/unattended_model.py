@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import re
 
-from algate.alg import effects as fx
-from algate.alg.corrections import MASK, distance
-from algate.alg.digest import digest
-from algate.alg.frames import ACK, FIN, RST, SYN, URG
-from algate.alg.unattended import Lines, passed
+from algate.alg.engine import effects as fx
+from algate.alg.engine.corrections import MASK, distance
+from algate.alg.engine.digest import digest
+from algate.alg.engine.frames import ACK, FIN, RST, SYN, URG
+from algate.alg.plugin.unattended import Lines, passed
 
 _COMMAND = re.compile(rb"([A-Za-z]{3,4})(?:[ ][ -~]*)?\r\n")
 _REPLY = re.compile(rb"([0-9]{3})[ ][ -~]*\r\n")

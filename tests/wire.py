@@ -6,12 +6,12 @@ suffer from: an acknowledgement of bytes never sent, two versions of one byte, a
 
 from __future__ import annotations
 
-from algate.alg import effects as fx
-from algate.alg.corrections import MASK, distance
-from algate.alg.engine import Engine
-from algate.alg.frames import ACK, FIN, PSH, RST, SYN
-from algate.alg.limits import Limits
-from algate.alg.model import Control, Conversation
+from algate.alg.engine import effects as fx
+from algate.alg.engine.corrections import MASK, distance
+from algate.alg.engine.engine import Engine
+from algate.alg.engine.frames import ACK, FIN, PSH, RST, SYN
+from algate.alg.engine.limits import Limits
+from algate.alg.plugin.model import Control, Conversation
 from tests.kernel_model import SECRET, KernelModel, Packet
 from tests.toy import Ports, Toy
 

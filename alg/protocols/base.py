@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from algate.alg.model import (
+from algate.alg.plugin.model import (
     Action,
     Address,
     Audience,
@@ -31,10 +31,10 @@ from algate.alg.model import (
     Verdict,
     Withdraw,
 )
-from algate.alg.policy import Policy, read_ports
-from algate.alg.schema import option
-from algate.alg.unattended import Lines, Unattended
-from algate.alg.values import PortRange, boolean, integer, list_of, network, one_of, port_range, seconds, text
+from algate.alg.plugin.policy import Policy, read_ports
+from algate.alg.plugin.schema import option
+from algate.alg.plugin.unattended import Lines, Unattended
+from algate.alg.plugin.values import PortRange, boolean, integer, list_of, network, one_of, port_range, seconds, text
 
 __all__ = [
     "Action",

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * seqadj.h: TCP numbers through the corrections of a control session. algate.alg.corrections is the same in Python, and
+ * seqadj.h: TCP numbers through the corrections of a control session. algate.alg.engine.corrections is the same in Python, and
  * a test holds the two together.
  *
  * A stretch [start, end) of the sender's stream left as end - start + after - before bytes. Numbers before it shift by

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from algate.cli.lab import Lab
-from algate.cli.lab_host import LabError, call_in
+from algate.cli.lab.host import LabError, call_in
+from algate.cli.lab.lab import Lab
 
 FOLDER = Path("/proc/sys/net/netfilter")
 WANTED = {"nf_conntrack_buckets": 1 << 20, "nf_conntrack_max": 1 << 21}

@@ -13,13 +13,13 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from algate.alg import netlink
 from algate.alg.errors import MISSING
-from algate.bpf.benchmark import BenchPrograms
+from algate.alg.gateway import netlink
 from algate.cli.bench import conntrack
-from algate.cli.gateways import AlgateGateway, Gateway, KernelGateway, PortForward, RouteGateway
-from algate.cli.lab import LAN_DEVICE, WAN_DEVICE, Lab
-from algate.cli.lab_host import LabError, call_in
+from algate.cli.bench.benchmark import BenchPrograms
+from algate.cli.lab.gateways import AlgateGateway, Gateway, KernelGateway, PortForward, RouteGateway
+from algate.cli.lab.host import LabError, call_in
+from algate.cli.lab.lab import LAN_DEVICE, WAN_DEVICE, Lab
 
 TC, XDP, NFT, ROUTE, XDP_FORWARD, FLOOR = "algate-tc", "algate-xdp", "nft", "route", "xdp-forward", "xdp-drop"
 NAT = (TC, XDP, NFT)

@@ -18,10 +18,10 @@ from algate.cli.bench.native import build
 from algate.cli.bench.plan import FTP, Plan
 from algate.cli.bench.record import MORE, Figure, Record
 from algate.cli.bench.spread import percentile
-from algate.cli.gateways import AlgateGateway, Gateway
-from algate.cli.lab import Lab
-from algate.cli.lab_host import Host, LabError, Spawned
-from algate.cli.servers import start_server
+from algate.cli.lab.gateways import AlgateGateway, Gateway
+from algate.cli.lab.host import Host, LabError, Spawned
+from algate.cli.lab.lab import Lab
+from algate.cli.lab.servers import start_server
 
 GATEWAYS = (ROUTE, NFT, TC)
 MINIMAL = "minimal"

@@ -13,16 +13,16 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from algate.alg.gc import Sweep
+from algate.alg.gateway.gc import Sweep
 from algate.bpf import syscall
-from algate.bpf.control import Control
 from algate.bpf.loader import Gateway as Programs
+from algate.bpf.requests import Control
 from algate.cli.bench.contenders import FLOOR, NFT, TC, XDP, XDP_FORWARD
 from algate.cli.bench.packets import PacketBench
 from algate.cli.bench.plan import MILLION, PACKETS
 from algate.cli.bench.record import Figure
-from algate.cli.gateways import AlgateGateway, Gateway, algate
-from algate.cli.lab_host import call_in
+from algate.cli.lab.gateways import AlgateGateway, Gateway, algate
+from algate.cli.lab.host import call_in
 
 
 def figures(many: int) -> dict[str, Figure]:

@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 
 from algate.alg.errors import MISSING
-from algate.cli.lab_host import LabError
+from algate.cli.lab.host import LabError
 
 COMPILERS = ("cc", "gcc", "clang", "clang-14")
 SOURCES = Path(__file__).parent

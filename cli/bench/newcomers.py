@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
 
-from algate.bpf.benchmark import shared
 from algate.cli.bench import capacity, conntrack
+from algate.cli.bench.benchmark import shared
 from algate.cli.bench.contenders import NFT, ROUTE, TC, XDP, contender, leftovers
 from algate.cli.bench.packet_lab import ENDPOINTS, OUT, SYN, PacketLab, Passage, Traffic
 from algate.cli.bench.plan import NEW, Plan
 from algate.cli.bench.record import MORE, Figure, Record
-from algate.cli.lab_host import LabError
+from algate.cli.lab.host import LabError
 
 GATEWAYS = (XDP, TC, NFT, ROUTE)
 KINDS = {"udp": OUT, "tcp": SYN}

@@ -19,12 +19,12 @@ from ipaddress import IPv4Address
 from types import TracebackType
 from typing import Self
 
-from algate.alg import netlink
-from algate.bpf.benchmark import BenchPrograms, Order
+from algate.alg.gateway import netlink
+from algate.cli.bench.benchmark import BenchPrograms, Order
 from algate.cli.bench.contenders import index_of
 from algate.cli.bench.meter import PollThread, poll_threads
-from algate.cli.lab import LAN_DEVICE, WAN_DEVICE, Lab, ip
-from algate.cli.lab_host import Host, LabError, call_in
+from algate.cli.lab.host import Host, LabError, call_in
+from algate.cli.lab.lab import LAN_DEVICE, WAN_DEVICE, Lab, ip
 
 BURST_MOST = 64  # frames; the receiver's ring has 256 entries
 BURST_TIME = 250e-6  # s from burst to burst: what the generator can wait

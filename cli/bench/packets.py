@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
 
-from algate.bpf.benchmark import shared
 from algate.cli.bench import capacity, conntrack
+from algate.cli.bench.benchmark import shared
 from algate.cli.bench.contenders import FLOOR, NAT, NFT, ROUTE, TC, XDP, XDP_FORWARD, contender, leftovers
 from algate.cli.bench.packet_lab import IN, MIXED, OUT, PacketLab, Passage, Traffic
 from algate.cli.bench.plan import PACKETS, Plan
 from algate.cli.bench.record import MORE, Figure, Record
-from algate.cli.gateways import Gateway
-from algate.cli.lab_host import LabError
+from algate.cli.lab.gateways import Gateway
+from algate.cli.lab.host import LabError
 
 GATEWAYS = (FLOOR, XDP_FORWARD, XDP, TC, NFT, ROUTE)
 WAYS = {"out": OUT, "in": IN, "mixed": MIXED}

@@ -13,14 +13,14 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from algate.bpf import abi
-from algate.bpf.benchmark import VARY_BOTH, VARY_NOTHING, VARY_SOURCE, shared
 from algate.cli.bench import frames
+from algate.cli.bench.benchmark import VARY_BOTH, VARY_NOTHING, VARY_SOURCE, shared
 from algate.cli.bench.contenders import TC, XDP, XDP_FORWARD
 from algate.cli.bench.plan import TESTRUN, Plan
 from algate.cli.bench.record import Figure, Record
 from algate.cli.bench.rig import ISN, OK, REDIRECT, BenchRig, name_neighbours
-from algate.cli.lab import Lab
-from algate.cli.lab_host import LabError
+from algate.cli.lab.host import LabError
+from algate.cli.lab.lab import Lab
 
 OUT, IN = abi.Direction.OUT, abi.Direction.IN
 FTP, DATA = 21, 20_000  # ports: control connection, first expected one

@@ -13,20 +13,22 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from algate.alg import config, netlink, policy, registry
-from algate.alg.digest import digest
-from algate.alg.listing import now_tick
-from algate.alg.settings import public_addresses, write_config, write_services
+from algate.alg.config import load as config
+from algate.alg.engine.digest import digest
+from algate.alg.gateway import netlink
+from algate.alg.gateway.listing import now_tick
+from algate.alg.gateway.settings import public_addresses, write_config, write_services
+from algate.alg.plugin import policy, registry
 from algate.bpf import abi, testrun
-from algate.bpf.benchmark import BenchPrograms
 from algate.bpf.loader import XDP_PROGRAMS, Gateway
 from algate.bpf.syscall import ProgInfo, prog_info
 from algate.bpf.testrun import RunResult, SkBuff, XdpMd
 from algate.cli.bench import frames
+from algate.cli.bench.benchmark import BenchPrograms
 from algate.cli.bench.contenders import example_config
 from algate.cli.bench.frames import Way
-from algate.cli.lab import LAN_DEVICE, WAN_DEVICE, Lab, ip
-from algate.cli.lab_host import LabError, call_in
+from algate.cli.lab.host import LabError, call_in
+from algate.cli.lab.lab import LAN_DEVICE, WAN_DEVICE, Lab, ip
 
 REDIRECT, OK = 7, 0
 RING_PAGES = 256

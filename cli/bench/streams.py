@@ -17,9 +17,9 @@ from algate.cli.bench.native import build
 from algate.cli.bench.plan import STREAMS, Plan
 from algate.cli.bench.record import MORE, Figure, Record
 from algate.cli.bench.spread import percentile
-from algate.cli.gateways import AlgateGateway, Gateway
-from algate.cli.lab import LAN_DEVICE, WAN_DEVICE, Lab
-from algate.cli.lab_host import LabError
+from algate.cli.lab.gateways import AlgateGateway, Gateway
+from algate.cli.lab.host import LabError
+from algate.cli.lab.lab import LAN_DEVICE, WAN_DEVICE, Lab
 
 GATEWAYS = (ROUTE, NFT, TC, XDP)
 PORT, PING_PORT = 5201, 5202

@@ -14,13 +14,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from algate.alg.gc import Sweep
-from algate.alg.listing import now_tick
-from algate.alg.settings import ticks
+from algate.alg.gateway.gc import Sweep
+from algate.alg.gateway.listing import now_tick
+from algate.alg.gateway.settings import ticks
 from algate.bpf import abi, pins, syscall
-from algate.bpf.control import Control
 from algate.bpf.loader import Gateway
-from algate.cli.lab import mount_bpffs, require_root
+from algate.bpf.requests import Control
+from algate.cli.lab.lab import mount_bpffs, require_root
 
 SESSIONS = 1_000_000
 PIECE = 50_000

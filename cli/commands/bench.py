@@ -37,7 +37,7 @@ def bench(
     from algate.cli.bench.plan import GROUPS, make_plan
     from algate.cli.bench.record import Record
     from algate.cli.bench.targets import judge
-    from algate.cli.lab import require_root
+    from algate.cli.lab.lab import require_root
 
     unknown = [name for name in only or [] if name not in GROUPS]
     if unknown:

@@ -26,7 +26,7 @@ def check(
     Exit 0: `algate run` would take it; 2: the file has errors; 1: the file is right, the host isn't ready for it.
     Give --lan and --wan here too if `run` gets them so.
     """
-    from algate.alg import check as judge
+    from algate.alg.admin import check as judge
 
     overrides = {"gateway.lan": lan or None, "gateway.wan": wan}
     voice = Voice.of(as_json, as_tsv)

@@ -15,9 +15,9 @@ from algate.cli.output import Voice, say, show_rows
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from algate.cli.demonstration import Act
-    from algate.cli.gateways import Gateway
-    from algate.cli.lab import Lab
+    from algate.cli.lab.demonstration import Act
+    from algate.cli.lab.gateways import Gateway
+    from algate.cli.lab.lab import Lab
 
 
 def demo(
@@ -32,10 +32,10 @@ def demo(
     """Transfer files through the gateway in all four FTP modes, client or server inside. Exit 1 if a row fails."""
     if remove is not None:
         return take_away(remove)
-    from algate.cli.demonstration import DemoRow
-    from algate.cli.gateways import make_gateway
-    from algate.cli.lab import Lab
-    from algate.cli.trial import forwards
+    from algate.cli.lab.demonstration import DemoRow
+    from algate.cli.lab.gateways import make_gateway
+    from algate.cli.lab.lab import Lab
+    from algate.cli.lab.trial import forwards
 
     with Lab(keep=keep) as lab:
         middle = make_gateway(gateway, lab, forwards(lab))
@@ -62,8 +62,8 @@ def perform(lab: Lab, gateway: Gateway, server: str) -> list[Act]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    from algate.cli import demonstration
-    from algate.cli.judge import Mode, Side
+    from algate.cli.lab import demonstration
+    from algate.cli.lab.judge import Mode, Side
 
     columns = (SpinnerColumn(), TextColumn("{task.description:<32}"), BarColumn(), TimeElapsedColumn())
     acts = []
@@ -119,8 +119,8 @@ def table(acts: Sequence[Act]) -> Table:
 
 def explain(lab: Lab, gateway: Gateway, server: str) -> None:
     """Leave servers running on both sides, and tell how to look into the lab."""
-    from algate.cli.gateways import AlgateGateway
-    from algate.cli.servers import start_server
+    from algate.cli.lab.gateways import AlgateGateway
+    from algate.cli.lab.servers import start_server
 
     for host in (lab.server, lab.client):
         start_server(server, host)
@@ -135,8 +135,8 @@ def explain(lab: Lab, gateway: Gateway, server: str) -> None:
 
 def take_away(tag: str) -> int:
     """Remove a kept lab. AlgateError if there is none of that name."""
-    from algate.cli.lab import require_root
-    from algate.cli.lab_record import records
+    from algate.cli.lab.lab import require_root
+    from algate.cli.lab.record import records
 
     require_root()
     found = [record for record in records() if record.tag == tag]

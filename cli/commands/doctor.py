@@ -10,7 +10,7 @@ from algate.cli.output import Voice, show_lines, show_rows
 
 def doctor(as_json: Json = False, as_tsv: Tsv = False, run_dir: RunDir = DEFAULT_RUN_DIR) -> int:
     """Check kernel, privileges, headers and devices; for what is missing say what to do. Exit 1 if a check fails."""
-    from algate.alg import doctor as checks
+    from algate.alg.admin import doctor as checks
 
     voice = Voice.of(as_json, as_tsv)
     rows = list(checks.checks(run_dir))

@@ -14,6 +14,6 @@ def down(
     run_dir: RunDir = DEFAULT_RUN_DIR,
 ) -> int:
     """Detach the gateway's programs from its devices and restore what it changed. Works without a daemon."""
-    from algate.alg.down import down as detach
+    from algate.alg.admin.down import down as detach
 
     return detach(run_dir, purge)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from algate.alg import control
+from algate.alg.admin import control
 from algate.cli.options import DEFAULT_RUN_DIR, Json, RunDir
 from algate.cli.output import show_lines
 

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from algate.alg import control, filters
+from algate.alg.admin import control, filters
 from algate.alg.errors import FAILED
 from algate.alg.rows import LOST, EventRow
 from algate.cli.options import DEFAULT_RUN_DIR, AlgName, Inside, Json, Outside, RelatedTo, RunDir, Tsv

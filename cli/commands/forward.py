@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from algate.alg import control
+from algate.alg.admin import control
 from algate.alg.errors import AlgateError
 from algate.alg.rows import ForwardRow
 from algate.cli.listing import lister
@@ -40,7 +40,7 @@ def add(
     --save appends a [[forward]] to the file that `algate run` was started with; nothing else in it changes. One that
     was added live before is saved by the same command with --save.
     """
-    from algate.alg import saved
+    from algate.alg.config import saved
 
     table = {"proto": proto, "wan_port": wan_port, "to": to, "from": source or [], "alg": alg}
     file = _config_file(run_dir) if save else None
@@ -63,7 +63,7 @@ def delete(
 
     One of the configuration file comes back when that is read again, unless --save takes its [[forward]] out there.
     """
-    from algate.alg import saved
+    from algate.alg.config import saved
 
     file = _config_file(run_dir) if save else None
     shrunk = saved.without_forward(_text(file), proto, wan_port, str(file)) if file else None

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from algate.alg import control, filters
+from algate.alg.admin import control, filters
 from algate.alg.errors import FAILED
 from algate.alg.rows import SessionRow
 from algate.cli.options import DEFAULT_RUN_DIR, AlgName, Inside, Json, Outside, Proto, RelatedTo, RunDir, State, Tsv

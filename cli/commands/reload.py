@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from algate.alg import control
+from algate.alg.admin import control
 from algate.cli.options import DEFAULT_RUN_DIR, Json, RunDir
 from algate.cli.output import Voice, say, show_object
 

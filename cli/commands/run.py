@@ -47,8 +47,9 @@ def run(
     SIGTERM stops the helper alone: established sessions go on in the kernel, the next `run` takes over.
     `algate down` detaches everything.
     """
-    from algate.alg import config as configuration
-    from algate.alg import policy, registry, service
+    from algate.alg.config import load as configuration
+    from algate.alg.daemon import service
+    from algate.alg.plugin import policy, registry
 
     overrides = {"gateway.lan": lan or None, "gateway.wan": wan, "gateway.datapath": datapath}
     loaded = configuration.load(config, overrides, policy.kinds(registry.discover()))

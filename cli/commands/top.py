@@ -19,6 +19,6 @@ def top(
     run_dir: RunDir = DEFAULT_RUN_DIR,
 ) -> int:
     """Live view: rates, sessions with expectations and data connections under them, drops, events. `?` shows keys."""
-    from algate.cli import top as live
+    from algate.cli.top import top as live
 
     return live.once(run_dir, columns, lines) if once else live.top(run_dir, interval)

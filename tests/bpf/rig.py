@@ -17,8 +17,8 @@ from ipaddress import IPv4Address
 from typing import Any
 
 from algate.bpf import abi, syscall, testrun
-from algate.bpf.control import Control, port_row
 from algate.bpf.loader import Gateway
+from algate.bpf.requests import Control, port_row
 from tests.packets import GATEWAY_LAN_MAC, GATEWAY_WAN_MAC, LAN_MAC, WAN_MAC, Flow
 
 CLONE_NEWNET = 0x40000000

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from algate.alg.corrections import Corrections, distance
+from algate.alg.engine.corrections import Corrections, distance
 from algate.bpf import abi
 from algate.bpf.abi import ConfigFlag, Direction, Verdict
 from tests import packets

@@ -10,7 +10,7 @@ import pytest
 
 from algate.bpf import abi
 from algate.bpf.abi import ControlOp, PortKind
-from algate.bpf.control import Control, owner, port_row
+from algate.bpf.requests import Control, owner, port_row
 from tests import packets
 from tests.bpf.flows import FLOW, answer, open_session
 from tests.bpf.rig import INSIDE, INSIDE_2, REDIRECT, REMOTE_2, SECOND, SHOT, TCP, UDP, Rig, session_key, ticks

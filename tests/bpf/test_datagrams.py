@@ -6,7 +6,7 @@ import pytest
 
 from algate.bpf import abi
 from algate.bpf.abi import ConfigFlag, ControlOp, Direction, ExpectationState, InjectKind, PuntKind
-from algate.bpf.control import Control
+from algate.bpf.requests import Control
 from tests import packets
 from tests.bpf.flows import answer
 from tests.bpf.rig import INSIDE, PUBLIC, REDIRECT, REMOTE, REMOTE_2, SHOT, UDP, Outcome, Rig, session_key, ticks

@@ -9,7 +9,7 @@ import pytest
 
 from algate.bpf import abi
 from algate.bpf.abi import ConfigFlag, ControlOp, ExpectationState, PuntKind
-from algate.bpf.control import Control, owner, port_row
+from algate.bpf.requests import Control, owner, port_row
 from tests import packets
 from tests.bpf.rig import (
     INSIDE,

@@ -9,7 +9,7 @@ import pytest
 
 from algate.bpf import abi
 from algate.bpf.abi import ForwardFlag, PortKind, SessionFlag
-from algate.bpf.control import owner, port_row
+from algate.bpf.requests import owner, port_row
 from tests import packets
 from tests.bpf.flows import FLOW, open_session
 from tests.bpf.rig import GATEWAY, INSIDE, INSIDE_2, OK, PUBLIC, REDIRECT, REMOTE, REMOTE_2, SHOT, TCP, UDP, Rig

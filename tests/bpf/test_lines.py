@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from algate.alg.digest import digest
+from algate.alg.engine.digest import digest
 from algate.bpf import abi
 from tests import packets
 from tests.bpf.rig import REDIRECT, SECRET, SHOT, Outcome, Rig

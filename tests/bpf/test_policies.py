@@ -6,7 +6,7 @@ import pytest
 
 from algate.bpf import abi, syscall
 from algate.bpf.abi import ConfigFlag
-from algate.bpf.control import Control
+from algate.bpf.requests import Control
 from tests import packets
 from tests.bpf.flows import FLOW, answer, frame_of, open_session, translated
 from tests.bpf.rig import INSIDE, INSIDE_2, OK, PUBLIC, REDIRECT, REMOTE, REMOTE_2, SECOND, SHOT, UDP, Rig, session_key
@@ -169,7 +169,7 @@ def test_new_sessions_per_second(rig: Rig) -> None:
 def test_hold_down_between_hosts(rig: Rig) -> None:
     """RFC 6888 section 8, by packets: a killed session's port isn't another host's for a while."""
     from algate.bpf.abi import ControlOp
-    from algate.bpf.control import Control
+    from algate.bpf.requests import Control
     from tests.bpf.rig import session_key
 
     rig.configure(hold_down=120 * SECOND)

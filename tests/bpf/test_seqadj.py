@@ -1,4 +1,4 @@
-"""Shifted sequence numbers: the kernel's against algate.alg.corrections, for any history of length changes."""
+"""Shifted sequence numbers: the kernel's against algate.alg.engine.corrections, for any history of length changes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from algate.alg.corrections import Corrections
+from algate.alg.engine.corrections import Corrections
 from algate.bpf.abi import Direction
 from tests import packets
 from tests.bpf.rig import REDIRECT, TCP, Rig

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from algate.bpf import abi
 from algate.bpf.abi import SessionState as State
 from algate.bpf.abi import TimeoutKind as Kind
-from algate.bpf.control import Control
+from algate.bpf.requests import Control
 from tests import packets
 from tests.bpf.flows import FLOW, answer, open_session
 from tests.bpf.rig import REDIRECT, SECOND, SHOT, TCP, UDP, Rig, ticks

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from algate.alg.gc import Sweep
+from algate.alg.gateway.gc import Sweep
 from algate.bpf import abi
-from algate.bpf.control import Control
+from algate.bpf.requests import Control
 from tests.bpf.rig import SECOND, TCP, UDP, Rig, ticks
 
 NEW, ESTABLISHED, ACTIVE = abi.SessionState.NEW, abi.SessionState.ESTABLISHED, abi.SessionState.ACTIVE

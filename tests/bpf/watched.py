@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from algate.alg.digest import digest, sum_change
+from algate.alg.engine.digest import digest, sum_change
 from algate.bpf import abi
 from algate.bpf.abi import Direction, Verdict
 from tests import packets

@@ -14,12 +14,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from algate.alg.control import ControlError
-from algate.cli.capture import Capture
-from algate.cli.gateways import AlgateGateway, Gateway, KernelGateway, PortForward
-from algate.cli.lab import Lab, LabPlan, ip
-from algate.cli.lab_host import Host, call_in
-from algate.cli.wire import Segment, Trace, trace
+from algate.alg.admin.control import ControlError
+from algate.cli.lab.capture import Capture
+from algate.cli.lab.gateways import AlgateGateway, Gateway, KernelGateway, PortForward
+from algate.cli.lab.host import Host, call_in
+from algate.cli.lab.lab import Lab, LabPlan, ip
+from algate.cli.lab.wire import Segment, Trace, trace
 
 FTP = 21
 OTHER_FTP = 2121  # a control port by configuration

@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from ipaddress import IPv4Network
 from typing import Any, NamedTuple, Self
 
-from algate.cli.judge import private_text
-from algate.cli.lab_host import Host
-from algate.cli.wire import Connection
+from algate.cli.lab.host import Host
+from algate.cli.lab.judge import private_text
+from algate.cli.lab.wire import Connection
 from tests.cases.bed import ADDRESSES, FTP, LEAST, PLAN, STRANGER, Bed, listener
 from tests.cases.ends import Data, Speaker, six
 

@@ -10,7 +10,7 @@ import socket
 import time
 from typing import NamedTuple
 
-from algate.cli.wire import Peer
+from algate.cli.lab.wire import Peer
 
 
 def six(ip: str, port: int) -> bytes:

@@ -16,9 +16,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from algate.cli.gateways import AlgateGateway, Gateway, KernelGateway, PortForward
-from algate.cli.lab import Lab, LabPlan
-from algate.cli.lab_host import Host, call_in
+from algate.cli.lab.gateways import AlgateGateway, Gateway, KernelGateway, PortForward
+from algate.cli.lab.host import Host, call_in
+from algate.cli.lab.lab import Lab, LabPlan
 from tests.cases.speaker import SILENCE, End, Links, Place, handshake
 from tests.compliance.packet import Packet
 

@@ -19,7 +19,7 @@ import struct
 import time
 from collections.abc import Callable, Sequence
 
-from algate.cli.lab_host import Host
+from algate.cli.lab.host import Host
 from tests.compliance import packet as pk
 from tests.compliance.bed import BUFFER, Ghost, Wire
 from tests.compliance.packet import TCP, Ip, Packet

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from algate.alg.policy import FtpPolicy
+from algate.alg.plugin.policy import FtpPolicy
 from algate.alg.protocols.base import Expect, Side
 from algate.alg.protocols.ftp import PLUGIN
 from algate.alg.testing import Stage, control

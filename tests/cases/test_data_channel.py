@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from algate.cli.lab import LabPlan
+from algate.cli.lab.lab import LabPlan
 from tests.cases.case import case
 from tests.cases.scripted import BRIEF, FORWARDED, Stage, Talk, arrives, port_line, staged
 from tests.cases.speaker import End, handshake

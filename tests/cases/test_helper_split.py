@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from algate.cli.gateways import AlgateGateway
+from algate.cli.lab.gateways import AlgateGateway
 from tests.cases.case import case
 from tests.cases.scripted import DENYING, GREETING, Stage, Talk, arrives, held_back, named, port_line
 from tests.cases.speaker import End

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from algate.cli.gateways import AlgateGateway
+from algate.cli.lab.gateways import AlgateGateway
 from tests.cases.bed import Bed
 from tests.cases.case import NO_OPTION, case
 from tests.cases.dialogue import dialogue

@@ -19,8 +19,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from algate.cli.lab import Lab
-from algate.cli.lab_host import Host, call_in
+from algate.cli.lab.host import Host, call_in
+from algate.cli.lab.lab import Lab
 from tests.compliance import packet as pk
 from tests.compliance.packet import Ip, Packet
 

@@ -6,7 +6,7 @@ import asyncio
 import socket
 import struct
 
-from algate.cli.lab_host import call_in
+from algate.cli.lab.host import call_in
 from tests.compliance import packet as pk
 from tests.compliance.bed import SILENCE, Ghost, Row
 from tests.compliance.packet import ICMP, TCP, UDP, Ip

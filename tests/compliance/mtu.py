@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from algate.cli.lab import ip
+from algate.cli.lab.lab import ip
 from tests.compliance import packet as pk
 from tests.compliance.bed import Row
 from tests.compliance.fragments import LOAD

@@ -13,9 +13,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from algate.cli.gateways import AlgateGateway, KernelGateway
-from algate.cli.lab import Lab, LabPlan, ip
-from algate.cli.lab_host import call_in
+from algate.cli.lab.gateways import AlgateGateway, KernelGateway
+from algate.cli.lab.host import call_in
+from algate.cli.lab.lab import Lab, LabPlan, ip
 from tests.compliance import plan
 from tests.compliance.bed import Bed
 from tests.compliance.plan import PROFILES, Profile

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterator
 from ipaddress import IPv4Address
 
-from algate.cli.lab_host import Host, call_in
+from algate.cli.lab.host import Host, call_in
 
 REQUEST, RESPONSE = 0x0001, 0x0101
 MAPPED, CHANGE, SOURCE, CHANGED = 0x0001, 0x0003, 0x0004, 0x0005

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from algate.alg.gc import Sweep
+from algate.alg.gateway.gc import Sweep
 from algate.bpf import abi
-from algate.bpf.control import Control
 from algate.bpf.loader import Gateway
-from algate.cli.lab import mount_bpffs
+from algate.bpf.requests import Control
+from algate.cli.lab.lab import mount_bpffs
 from tests.bpf import rig as bench
 from tests.compliance.pool import FIRST, LAST, ONE_MAPPING, SENDERS, Senders, faults, race, racing, taken
 

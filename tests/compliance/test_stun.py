@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from algate.cli.gateways import AlgateGateway
-from algate.cli.lab import Lab, LabPlan
+from algate.cli.lab.gateways import AlgateGateway
+from algate.cli.lab.lab import Lab, LabPlan
 from tests.compliance.stun import StunServer
 
 ADDRESSES = ("203.0.113.10", "203.0.113.11")

@@ -13,7 +13,7 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from algate.cli.lab import ip
+from algate.cli.lab.lab import ip
 from tests.compliance import packet as pk
 from tests.compliance.bed import Row
 from tests.compliance.mtu import mtu

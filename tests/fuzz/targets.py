@@ -9,16 +9,16 @@ import struct
 from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address, IPv6Address
 
-from algate.alg import effects as fx
-from algate.alg import held
-from algate.alg.flow import Flow
-from algate.alg.limits import Limits
-from algate.alg.model import EndPoint, Expect, Side
-from algate.alg.policy import FtpPolicy
+from algate.alg.engine import effects as fx
+from algate.alg.engine import held
+from algate.alg.engine.flow import Flow
+from algate.alg.engine.limits import Limits
+from algate.alg.engine.stream import AHEAD_MAX, LATER_SEGMENTS, Stream
+from algate.alg.plugin.model import EndPoint, Expect, Side
+from algate.alg.plugin.policy import FtpPolicy
 from algate.alg.protocols.ftp import PLUGIN
 from algate.alg.protocols.ftp.grammar import Form, Named, numbers, read
 from algate.alg.protocols.lines import LineReader
-from algate.alg.stream import AHEAD_MAX, LATER_SEGMENTS, Stream
 from algate.alg.testing import Stage, control
 from tests.ftplab import FtpLab, tell
 from tests.fuzz.readers import READERS

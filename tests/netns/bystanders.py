@@ -11,7 +11,7 @@ import socket
 import threading
 from collections.abc import Iterator
 
-from algate.cli.lab_host import Host
+from algate.cli.lab.host import Host
 from tests.netns.talk import Line
 
 CHUNK = bytes(range(256)) * 256  # 64 KiB

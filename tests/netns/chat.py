@@ -11,7 +11,7 @@ import socket
 import threading
 from ipaddress import IPv4Address
 
-from algate.cli.lab_host import Host
+from algate.cli.lab.host import Host
 from tests.netns.talk import PATIENCE
 
 PORT = 6667

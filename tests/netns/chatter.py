@@ -10,7 +10,7 @@ import selectors
 import socket
 import time
 
-from algate.cli.lab_host import Host
+from algate.cli.lab.host import Host
 
 GREETING = b"220 ready\r\n"
 SELECTABLE = 1024  # descriptors that select() can wait for

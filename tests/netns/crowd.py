@@ -13,7 +13,7 @@ import random
 import sys
 import threading
 
-from algate.cli.ftplib_client import Client
+from algate.cli.lab.ftplib_client import Client
 
 MODES = ("PORT", "PASV", "EPRT", "EPSV")
 PATIENCE = 60.0  # s; 50 clients on a busy machine

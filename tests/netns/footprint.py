@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from algate.bpf import pins
-from algate.cli.lab_host import Host, call_in
+from algate.cli.lab.host import Host, call_in
 
 Footprint = dict[str, Any]
 

@@ -11,10 +11,10 @@ from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
-from algate.cli.judge import Mode, Side
-from algate.cli.servers import KINDS
-from algate.cli.transfers import CLIENTS, Operation
-from algate.cli.trial import Result
+from algate.cli.lab.judge import Mode, Side
+from algate.cli.lab.servers import KINDS
+from algate.cli.lab.transfers import CLIENTS, Operation
+from algate.cli.lab.trial import Result
 
 FOLDER = Path(__file__).parents[2] / "build"
 

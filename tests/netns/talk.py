@@ -17,11 +17,11 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from algate.cli.ftplib_client import Client
-from algate.cli.gateways import AlgateGateway, algate
-from algate.cli.judge import Mode
-from algate.cli.lab_host import Host, call_in
-from algate.cli.servers import Login
+from algate.cli.lab.ftplib_client import Client
+from algate.cli.lab.gateways import AlgateGateway, algate
+from algate.cli.lab.host import Host, call_in
+from algate.cli.lab.judge import Mode
+from algate.cli.lab.servers import Login
 
 PATIENCE = 20.0  # s that a peer may take; far above what anything here needs
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from algate.cli.gateways import AlgateGateway
+from algate.cli.lab.gateways import AlgateGateway
 from tests.cases.bed import ADDRESSES, STRANGER, Bed, configuration
 from tests.cases.dialogue import Dialogue, dialogue
 from tests.cases.ends import six

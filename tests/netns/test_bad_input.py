@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from algate.bpf import pins
-from algate.cli.gateways import AlgateGateway, algate
-from algate.cli.lab import Lab, ip
+from algate.cli.lab.gateways import AlgateGateway, algate
+from algate.cli.lab.lab import Lab, ip
 from tests.netns.footprint import footprint, pinned
 from tests.netns.talk import verb
 

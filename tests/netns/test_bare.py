@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import pytest
 
-from algate.cli.gateways import AlgateGateway
-from algate.cli.judge import Mode
-from algate.cli.lab import Lab, ip
-from algate.cli.servers import FtpServer, start_server
+from algate.cli.lab.gateways import AlgateGateway
+from algate.cli.lab.judge import Mode
+from algate.cli.lab.lab import Lab, ip
+from algate.cli.lab.servers import FtpServer, start_server
 from tests.netns.talk import Echo, Line, data, talking, verb
 from tests.netns.tunnel import Tunnel
 from tests.topology import no_netfilter

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from algate.cli.gateways import AlgateGateway
-from algate.cli.lab import Lab, ip
-from algate.cli.lab_host import LabError
+from algate.cli.lab.gateways import AlgateGateway
+from algate.cli.lab.host import LabError
+from algate.cli.lab.lab import Lab, ip
 from tests.netns.footprint import filters, footprint
 from tests.netns.talk import Echo, Line, until
 from tests.topology import no_netfilter

@@ -15,10 +15,10 @@ from random import Random
 
 import pytest
 
-from algate.cli.gateways import AlgateGateway
-from algate.cli.lab import Lab
-from algate.cli.lab_host import Host, call_in
-from algate.cli.trial import forwards
+from algate.cli.lab.gateways import AlgateGateway
+from algate.cli.lab.host import Host, call_in
+from algate.cli.lab.lab import Lab
+from algate.cli.lab.trial import forwards
 from tests.dialogues import random_dialogue
 from tests.netns.relay import PATIENCE, Part, converse, parts, relay
 from tests.textbook import Exchange, Textbook

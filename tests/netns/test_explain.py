@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from algate.alg.explain import IDLE
-from algate.cli.gateways import AlgateGateway
-from algate.cli.lab import ip
+from algate.alg.admin.explain import IDLE
+from algate.cli.lab.gateways import AlgateGateway
+from algate.cli.lab.lab import ip
 from tests.cases.bed import ADDRESSES, Bed
 from tests.cases.dialogue import PUBLIC, Dialogue, dialogue
 from tests.cases.ends import six

@@ -11,21 +11,21 @@ from pathlib import Path
 
 import pytest
 
-from algate.cli import lab_record
-from algate.cli.gateways import RouteGateway
-from algate.cli.judge import Mode, Side, judge
-from algate.cli.lab import Lab, LabPlan
-from algate.cli.lab_record import records, sweep
-from algate.cli.transfers import Errand, Operation, carry_out, order
-from algate.cli.trial import Stage
-from algate.cli.wire import trace
+from algate.cli.lab import record as lab_record
+from algate.cli.lab.gateways import RouteGateway
+from algate.cli.lab.judge import Mode, Side, judge
+from algate.cli.lab.lab import Lab, LabPlan
+from algate.cli.lab.record import records, sweep
+from algate.cli.lab.transfers import Errand, Operation, carry_out, order
+from algate.cli.lab.trial import Stage
+from algate.cli.lab.wire import trace
 from tests.topology import gateway_lab
 
 SLEEPER = """
 import pathlib, sys, time
-from algate.cli import lab_record
-from algate.cli.lab import Lab
-lab_record.RECORDS = pathlib.Path(sys.argv[1])
+from algate.cli.lab import record
+from algate.cli.lab.lab import Lab
+record.RECORDS = pathlib.Path(sys.argv[1])
 with Lab() as lab:
     lab.server.spawn("sleep", ["sleep", "600"])
     print(lab.tag, lab.folder, flush=True)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from algate.cli.gateways import AlgateGateway
-from algate.cli.judge import Mode, Side, judge
-from algate.cli.lab import Lab, LabPlan
-from algate.cli.trial import Stage, forwards
-from algate.cli.wire import trace
+from algate.cli.lab.gateways import AlgateGateway
+from algate.cli.lab.judge import Mode, Side, judge
+from algate.cli.lab.lab import Lab, LabPlan
+from algate.cli.lab.trial import Stage, forwards
+from algate.cli.lab.wire import trace
 from tests.netns.talk import Talker, talking
 from tests.topology import no_netfilter
 

@@ -9,12 +9,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from algate.alg.control import ControlError
-from algate.cli.gateways import AlgateGateway
-from algate.cli.judge import Mode
-from algate.cli.lab import Lab
-from algate.cli.lab_host import LabError
-from algate.cli.servers import FtpServer, start_server
+from algate.alg.admin.control import ControlError
+from algate.cli.lab.gateways import AlgateGateway
+from algate.cli.lab.host import LabError
+from algate.cli.lab.judge import Mode
+from algate.cli.lab.lab import Lab
+from algate.cli.lab.servers import FtpServer, start_server
 from tests.netns.footprint import filters, footprint, pinned
 from tests.netns.talk import Echo, Line, talking, until, verb
 from tests.topology import no_netfilter

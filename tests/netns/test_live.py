@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from algate.cli.gateways import AlgateGateway, algate
-from algate.cli.lab import Lab
-from algate.cli.servers import start_server
-from algate.cli.trial import forwards
+from algate.cli.lab.gateways import AlgateGateway, algate
+from algate.cli.lab.lab import Lab
+from algate.cli.lab.servers import start_server
+from algate.cli.lab.trial import forwards
 from tests.netns.talk import Echo, Line, data, talking, until, verb
 from tests.topology import no_netfilter
 

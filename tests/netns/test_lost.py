@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from algate.cli.capture import Capture
-from algate.cli.gateways import AlgateGateway
-from algate.cli.judge import private_text
-from algate.cli.lab import Lab
-from algate.cli.servers import start_server
-from algate.cli.wire import trace
+from algate.cli.lab.capture import Capture
+from algate.cli.lab.gateways import AlgateGateway
+from algate.cli.lab.judge import private_text
+from algate.cli.lab.lab import Lab
+from algate.cli.lab.servers import start_server
+from algate.cli.lab.wire import trace
 from tests.netns import crowd
 from tests.netns.talk import until
 

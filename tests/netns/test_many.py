@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from algate.cli.gateways import AlgateGateway
-from algate.cli.judge import Side
-from algate.cli.lab import Lab
-from algate.cli.servers import start_server
-from algate.cli.trial import forwards
+from algate.cli.lab.gateways import AlgateGateway
+from algate.cli.lab.judge import Side
+from algate.cli.lab.lab import Lab
+from algate.cli.lab.servers import start_server
+from algate.cli.lab.trial import forwards
 from tests.netns import crowd
 from tests.netns.pinned import entries
 from tests.netns.talk import data, until

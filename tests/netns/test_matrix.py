@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from algate.cli.gateways import Gateway
-from algate.cli.judge import Side
-from algate.cli.lab import Lab
-from algate.cli.trial import Result, Stage
+from algate.cli.lab.gateways import Gateway
+from algate.cli.lab.judge import Side
+from algate.cli.lab.lab import Lab
+from algate.cli.lab.trial import Result, Stage
 from tests.netns import matrix
 from tests.netns.matrix import Cell
 from tests.topology import GATEWAYS, gateway_lab

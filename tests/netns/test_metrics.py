@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from algate.cli.gateways import AlgateGateway
-from algate.cli.judge import Mode
-from algate.cli.lab import Lab
-from algate.cli.lab_host import Host, call_in
-from algate.cli.servers import start_server
+from algate.cli.lab.gateways import AlgateGateway
+from algate.cli.lab.host import Host, call_in
+from algate.cli.lab.judge import Mode
+from algate.cli.lab.lab import Lab
+from algate.cli.lab.servers import start_server
 from tests.netns.talk import data, talking, until
 from tests.topology import gateway_lab
 

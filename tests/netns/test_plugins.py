@@ -17,12 +17,12 @@ from typing import Any
 
 import pytest
 
-from algate.alg.control import ControlError
-from algate.cli.capture import Capture
-from algate.cli.gateways import AlgateGateway, PortForward
-from algate.cli.lab import Lab, LabPlan
-from algate.cli.lab_host import Host
-from algate.cli.wire import Segment, trace
+from algate.alg.admin.control import ControlError
+from algate.cli.lab.capture import Capture
+from algate.cli.lab.gateways import AlgateGateway, PortForward
+from algate.cli.lab.host import Host
+from algate.cli.lab.lab import Lab, LabPlan
+from algate.cli.lab.wire import Segment, trace
 from tests.distribution import lay_out
 from tests.netns.chat import PORT, ChatClient, ChatServer, fetch_file, offer, offered, send_file
 from tests.netns.talk import Echo, Line, data, until

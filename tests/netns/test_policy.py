@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from algate.cli.gateways import AlgateGateway
-from algate.cli.judge import Mode
-from algate.cli.lab import Lab
-from algate.cli.servers import start_server
-from algate.cli.trial import digest, forwards
+from algate.cli.lab.gateways import AlgateGateway
+from algate.cli.lab.judge import Mode
+from algate.cli.lab.lab import Lab
+from algate.cli.lab.servers import start_server
+from algate.cli.lab.trial import digest, forwards
 from tests.netns.talk import PATIENCE, data, talking, until, verb
 from tests.topology import no_netfilter
 

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from algate.cli.gateways import AlgateGateway
-from algate.cli.judge import Mode
-from algate.cli.lab import Lab, ip
-from algate.cli.lab_host import Host
-from algate.cli.servers import FtpServer, start_server
+from algate.cli.lab.gateways import AlgateGateway
+from algate.cli.lab.host import Host
+from algate.cli.lab.judge import Mode
+from algate.cli.lab.lab import Lab, ip
+from algate.cli.lab.servers import FtpServer, start_server
 from tests.netns.talk import data, talking
 from tests.topology import no_netfilter
 

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from algate.cli.gateways import AlgateGateway
-from algate.cli.judge import Mode
-from algate.cli.lab import Lab
-from algate.cli.servers import start_server
+from algate.cli.lab.gateways import AlgateGateway
+from algate.cli.lab.judge import Mode
+from algate.cli.lab.lab import Lab
+from algate.cli.lab.servers import start_server
 from tests.netns.talk import Echo, Line, data, talking
 from tests.topology import gateway_lab, no_netfilter
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from algate.cli.gateways import AlgateGateway, Gateway
-from algate.cli.judge import Mode
-from algate.cli.lab import Lab
-from algate.cli.servers import FtpServer, start_server
-from algate.cli.transfers import Errand, Operation, carry_out, order
-from algate.cli.trial import digest
+from algate.cli.lab.gateways import AlgateGateway, Gateway
+from algate.cli.lab.judge import Mode
+from algate.cli.lab.lab import Lab
+from algate.cli.lab.servers import FtpServer, start_server
+from algate.cli.lab.transfers import Errand, Operation, carry_out, order
+from algate.cli.lab.trial import digest
 from tests.netns.matrix import FOLDER
 from tests.netns.talk import data
 from tests.netns.wirecount import WireCount

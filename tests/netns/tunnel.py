@@ -14,9 +14,9 @@ import struct
 import threading
 from types import TracebackType
 
-from algate.alg.tap import IFF_NO_PI, TUNSETIFF
-from algate.cli.lab import ip
-from algate.cli.lab_host import Host, call_in
+from algate.alg.helper.tap import IFF_NO_PI, TUNSETIFF
+from algate.cli.lab.host import Host, call_in
+from algate.cli.lab.lab import ip
 
 IFF_TUN = 0x0001
 KEPT = 4096  # packets remembered

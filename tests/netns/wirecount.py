@@ -10,7 +10,7 @@ import socket
 import struct
 import threading
 
-from algate.cli.lab_host import Host, call_in
+from algate.cli.lab.host import Host, call_in
 
 SOL_PACKET, PACKET_VNET_HDR, ETH_P_ALL = 263, 15, 3
 HEADER = struct.Struct("=BBHHHH")  # struct virtio_net_hdr: flags, gso_type, hdr_len, gso_size, csum_start, csum_offset

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from algate.alg import config, policy, registry
+from algate.alg.config import load as config
+from algate.alg.plugin import policy, registry
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 HERE = Path(__file__).parent
@@ -112,7 +113,7 @@ def metric_names(text: str) -> set[str]:
 
 
 def test_rules_and_dashboard_use_metrics_that_exist() -> None:
-    known = metric_names((DEPLOY.parent / "alg/metrics.py").read_text())
+    known = metric_names((DEPLOY.parent / "alg/audit/metrics.py").read_text())
     used = metric_names((DEPLOY / "prometheus.rules.yml").read_text() + (DEPLOY / "grafana-dashboard.json").read_text())
     assert used <= known
 

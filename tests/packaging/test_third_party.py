@@ -16,7 +16,8 @@ from tests.distribution import install
 ROOT = Path(__file__).resolve().parents[2]
 LOOK = """
 import json, pathlib, sys
-from algate.alg import config, policy, registry
+from algate.alg.config import load as config
+from algate.alg.plugin import policy, registry
 said = []
 found = registry.discover(report=said.append)
 devices = {"gateway.lan": ["a"], "gateway.wan": "b"}

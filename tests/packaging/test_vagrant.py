@@ -77,7 +77,7 @@ def test_provisioning_twice_changes_nothing(tmp_path: Path, role: str) -> None:
 
 
 def test_provisioned_gateway_configuration_loads(tmp_path: Path) -> None:
-    from algate.alg import config
+    from algate.alg.config import load as config
 
     script = """
         ip link add eth1 type veth peer name wan7; ip addr add 10.20.1.100/24 dev eth1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from algate.alg.corrections import MASK, Corrections, distance
+from algate.alg.engine.corrections import MASK, Corrections, distance
 
 CHANGES = st.lists(st.tuples(st.integers(0, 50), st.integers(0, 50), st.integers(0, 80)), max_size=8)
 

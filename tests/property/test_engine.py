@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from algate.alg import effects as fx
-from algate.alg.limits import Limits
+from algate.alg.engine import effects as fx
+from algate.alg.engine.limits import Limits
 from tests.toy import ANSWER, rewrite
 from tests.wire import Lab
 

@@ -8,7 +8,7 @@ from itertools import count
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from algate.alg.limits import Limits
+from algate.alg.engine.limits import Limits
 from tests.dialogues import DENIED, GREETING, LOGIN, NO_TLS, ORDINARY, QUIT, TLS, TRANSFER, eprt, epsv, pasv, port
 from tests.ftplab import FtpLab, tell
 from tests.textbook import Exchange

@@ -10,8 +10,8 @@ from typing import Any
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from algate.alg.model import Action, EndPoint, Expect, Open, Refuse, Replace, Side
-from algate.alg.policy import FtpPolicy
+from algate.alg.plugin.model import Action, EndPoint, Expect, Open, Refuse, Replace, Side
+from algate.alg.plugin.policy import FtpPolicy
 from algate.alg.protocols.base import merged
 from algate.alg.protocols.ftp import PLUGIN
 from algate.alg.protocols.ftp.grammar import Form, Named, line, numbers, read

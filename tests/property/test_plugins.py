@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from algate.alg.model import Direction, Side
+from algate.alg.plugin.model import Direction, Side
 from algate.alg.protocols.irc import PLUGIN as IRC
 from algate.alg.protocols.irc import IrcPolicy, dcc
 from algate.alg.protocols.tftp import PLUGIN as TFTP

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from algate.alg import effects as fx
-from algate.alg.limits import Limits
-from algate.alg.policy import FtpPolicy
-from algate.alg.unattended import Lines
+from algate.alg.engine import effects as fx
+from algate.alg.engine.limits import Limits
+from algate.alg.plugin.policy import FtpPolicy
+from algate.alg.plugin.unattended import Lines
 from tests.ftplab import FtpLab
 from tests.kernel_model import frame_of
 from tests.textbook import Exchange

@@ -10,15 +10,15 @@ import pytest
 ROOT = Path(__file__).parents[2]
 FORBIDDEN = {"socket", "time", "asyncio", "bcc", "pyroute2"}
 PURE = (
-    "alg/model.py",
-    "alg/stream.py",
-    "alg/engine.py",
-    "alg/config.py",
-    "alg/policy.py",
+    "alg/plugin/model.py",
+    "alg/engine/stream.py",
+    "alg/engine/engine.py",
+    "alg/config/load.py",
+    "alg/plugin/policy.py",
     "alg/testing.py",
-    "alg/explain.py",
-    "alg/reasons.py",
-    "alg/transfers.py",
+    "alg/admin/explain.py",
+    "alg/admin/reasons.py",
+    "alg/audit/transfers.py",
     "cli/view.py",
 )
 
@@ -78,14 +78,14 @@ def test_a_pure_module_reaches_nothing_forbidden(path: Path) -> None:
 def test_the_walk_itself_sees_planted_imports(tmp_path: Path) -> None:
     assert "socket" in imported("def f():\n    import socket", "algate.alg")
     assert "time.monotonic" in imported("from time import monotonic", "algate.alg")
-    assert "algate.alg.stream" in imported("from . import stream", "algate.alg")
-    assert "algate.alg.model.Pass" in imported("from ..model import Pass", "algate.alg.protocols")
+    assert "algate.alg.engine.stream" in imported("from . import stream", "algate.alg.engine")
+    assert "algate.alg.plugin.model.Pass" in imported("from ..plugin.model import Pass", "algate.alg.protocols")
     assert own_file("algate.alg.protocols.lines") == ROOT / "alg/protocols/lines.py"
     assert own_file("algate.alg.protocols") == ROOT / "alg/protocols/__init__.py"
     assert own_file("re") is None
 
 
 def test_the_walk_follows_own_modules() -> None:
-    assert any("asyncio" in way for way in impure(ROOT / "alg/control.py")), (
+    assert any("asyncio" in way for way in impure(ROOT / "alg/admin/control.py")), (
         "control.py has the socket: it must be seen"
     )

@@ -20,7 +20,7 @@ class FtpPlugin:
     default_ports: tuple[int, ...] = (21,)
 
     def open(self, control: Control, policy: object) -> FtpConversation:
-        """Begin watching a control session. `policy`: an `algate.alg.policy.FtpPolicy`."""
+        """Begin watching a control session. `policy`: an `algate.alg.plugin.policy.FtpPolicy`."""
         return FtpConversation(control, cast(Policy, policy), resumed=control.resumed)
 
 

@@ -1,6 +1,6 @@
 """The FTP conversation: feeds each side's bytes, line by line, to who judges them.
 
-The law of this file: the loop and nothing else. Bytes and a clock value in, actions out (`algate.alg.model`). Words
+The law of this file: the loop and nothing else. Bytes and a clock value in, actions out (`plugin.model`). Words
 are in grammar, sequences in dialogue, address rules in rules, the operator's wishes in policy, verdicts in client and
 server.
 
@@ -57,7 +57,7 @@ class FtpConversation:
         return len(self._session.waiting)
 
     def feed(self, side: Side, data: bytes, now: float, *, end: bool = False) -> Sequence[Action]:
-        """See `algate.alg.model.Conversation`."""
+        """See `model.Conversation`."""
         session = self._session
         self._rest = session.asked = None
         session.ending, session.dry = end, False
@@ -68,7 +68,7 @@ class FtpConversation:
         return out.done()
 
     def reserved(self, tag: int, public: EndPoint | None, now: float) -> Sequence[Action]:
-        """See `algate.alg.model.Conversation`."""
+        """See `model.Conversation`."""
         session = self._session
         asked, rest = session.asked, self._rest
         if asked is None or rest is None or asked.tag != tag:
@@ -83,13 +83,13 @@ class FtpConversation:
         return out.done()
 
     def outcome(self, tag: int, outcome: str, now: float) -> Sequence[Action]:
-        """See `algate.alg.model.Conversation`."""
+        """See `model.Conversation`."""
         out = Script()
         self._session.ended(tag, outcome, out)
         return out.done()
 
     def unattended(self) -> Unattended | None:
-        """See `algate.alg.model.Terse`. Nothing that matters is unanswered or half agreed; nobody wants all lines."""
+        """See `model.Terse`. Nothing that matters is unanswered or half agreed; nobody wants all lines."""
         session = self._session
         unanswered = session.waiting.plain
         if unanswered is None or unanswered >= UNANSWERED_MOST or not all(session.live.values()):
@@ -103,7 +103,7 @@ class FtpConversation:
         return Unattended(UNATTENDED, unanswered)
 
     def skipped(self, commands: int, replies: int) -> None:
-        """See `algate.alg.model.Terse`."""
+        """See `model.Terse`."""
         waiting = self._session.waiting
         if commands and waiting.unseen:
             waiting.overtaken()

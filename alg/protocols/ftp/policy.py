@@ -19,7 +19,7 @@ class Ports(Interface):
 
 
 class Policy(Interface):
-    """The keys of [alg.ftp] (DESIGN section 6) that the machine reads; `algate.alg.policy.FtpPolicy` is one."""
+    """The keys of [alg.ftp] (DESIGN section 6) that the machine reads; `algate.alg.plugin.policy.FtpPolicy` is one."""
 
     @property
     def third_party(self) -> tuple[IPv4Network | IPv6Network, ...]: ...

@@ -28,8 +28,8 @@ class Fault(NamedTuple):
 
     @property
     def digest(self) -> str:
-        """Of the change alone: what was shown holds as long as the change is the same."""
-        return hashlib.sha256("\0".join((self.file, self.old, self.new)).encode()).hexdigest()[:12]
+        """Of the change alone, not of where the file lies: what was shown holds as long as the change is the same."""
+        return hashlib.sha256("\0".join((self.old, self.new)).encode()).hexdigest()[:12]
 
     def apply(self, root: Path) -> None:
         """Change the tree at `root`. Raises ValueError if the text doesn't stand there exactly once."""

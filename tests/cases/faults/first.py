@@ -183,7 +183,8 @@ SESSIONS = (
         'session.supersede_open(out, reason="reinitialised")', "pass",
     ),
     Fault(
-        (40,), "whoever was spoken to may connect to a mapping (address-dependent filtering)", "alg/settings.py",
+        (40,), "whoever was spoken to may connect to a mapping (address-dependent filtering)",
+        "alg/gateway/settings.py",
         'flag.FILTER_ADF: nat.filtering == "address-dependent",', "flag.FILTER_ADF: True,",
     ),
     Fault(
@@ -191,7 +192,7 @@ SESSIONS = (
         "if inside and ip == control.public.ip:", "if False:",
     ),
     Fault(
-        (44,), "a used expectation keeps its port", "alg/expectations.py",
+        (44,), "a used expectation keeps its port", "alg/engine/expectations.py",
         "self._release(book, tag, effects, used=True)", "pass",
     ),
     Fault(

@@ -22,7 +22,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         (50,),
         "the latest version of a byte counts, not the first",
-        "alg/stream.py",
+        "alg/engine/stream.py",
         "            data, position = data[old:], self.next\n",
         "            at = len(self.pending) - old\n"
         "            self.pending[max(0, at) : at + old] = data[max(0, -at) : old]\n"
@@ -31,7 +31,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         (51,),
         "a bad checksum is finished as if the sender had left it to hardware",
-        "alg/engine.py",
+        "alg/engine/engine.py",
         "        if state == BAD:\n",
         "        if state == BAD and not segment.payload_size:\n",
     ),
@@ -59,7 +59,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         (56,),
         "a segment that grew is cut at 40 bytes more than the MSS",
-        "alg/session.py",
+        "alg/engine/session.py",
         "        own = max(64, min(mss) - options)",
         "        own = max(64, min(mss) - options) + 40",
     ),
@@ -87,14 +87,14 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         (61,),
         "expectations of an earlier helper are not taken over",
-        "alg/engine.py",
+        "alg/engine/engine.py",
         "        session.inherit(self._expectations, left)",
         "        session.inherit(self._expectations, ())",
     ),
     Fault(
         (62,),
         "one direction is enough for an expectation",
-        "alg/judgement.py",
+        "alg/engine/judgement.py",
         "            if not session.datagrams and not all(flow.started for flow in session.flows):",
         "            if not session.datagrams and not any(flow.started for flow in session.flows):",
     ),
@@ -115,21 +115,21 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         (66, 68, 75, 86),
         "the 2xx leaves the expectation pending",
-        "alg/executor.py",
+        "alg/helper/executor.py",
         "            key, value = self._expectation(effect.expectation, fx.EXPECT_OPEN)",
         "            key, value = self._expectation(effect.expectation, fx.EXPECT_PENDING)",
     ),
     Fault(
         (67, 69),
         "an expectation admits whoever comes",
-        "alg/executor.py",
+        "alg/helper/executor.py",
         "        key = _EXPECTATION_KEY.pack(one.from_ip or NO_IP, *to, one.proto, one.direction)",
         "        key = _EXPECTATION_KEY.pack(NO_IP, *to, one.proto, one.direction)",
     ),
     Fault(
         (70,),
         "expectations do not expire",
-        "alg/engine.py",
+        "alg/engine/engine.py",
         "        for number, tag in self._expectations.due(now):",
         "        for number, tag in self._expectations.due(now - 1000):",
     ),
@@ -150,14 +150,14 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         (73,),
         "data does not keep its control session",
-        "alg/gc.py",
+        "alg/gateway/gc.py",
         "        if keys:\n",
         "        if not keys:\n",
     ),
     Fault(
         (74,),
         "sessions are never swept",
-        "alg/gc.py",
+        "alg/gateway/gc.py",
         "        if expired:\n",
         "        if not expired:\n",
     ),
@@ -178,7 +178,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         (78,),
         "a reload makes a new secret, so that no decision fits any more",
-        "alg/settings.py",
+        "alg/gateway/settings.py",
         "    secret = gateway.configs[0].secret or secrets.randbits(63) | 1",
         "    secret = secrets.randbits(63) | 1",
     ),
@@ -199,14 +199,14 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         (82,),
         "only the plug-in's own ports are watched",
-        "alg/settings.py",
+        "alg/gateway/settings.py",
         "            for port in policy.watched or plugin.default_ports:",
         "            for port in plugin.default_ports:",
     ),
     Fault(
         (83,),
         "what is acknowledged still counts as kept",
-        "alg/flow.py",
+        "alg/engine/flow.py",
         "            self.retained -= chunk.cost\n",
         "            self.retained -= 0\n",
     ),
@@ -227,7 +227,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         (90,),
         "a session keeps ten times the memory",
-        "alg/session.py",
+        "alg/engine/session.py",
         "        return 3500 + sum(flow.memory() for flow in self.flows)",
         "        return 35000 + sum(flow.memory() for flow in self.flows)",
     ),

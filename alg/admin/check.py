@@ -1,0 +1,70 @@
+"""A configuration judged without a daemon: every error in it, and what this host would say to it at once.
+
+The law of this file: it reads and changes nothing, and needs no privilege. Errors are the configuration's own, findings
+are the host's: they may be mended without touching the file.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Generator, Iterator, Mapping
+from pathlib import Path
+
+from algate.alg.config import load as configuration
+from algate.alg.config.load import Config
+from algate.alg.errors import AlgateError
+from algate.alg.gateway import datapath, namespace, settings
+from algate.alg.gateway.netlink import Device
+from algate.alg.plugin import policy, registry
+from algate.alg.plugin.schema import ConfigError
+from algate.alg.rows import ProblemRow
+
+
+def check(path: Path | None, overrides: Mapping[str, object], host: bool) -> list[ProblemRow]:
+    """Everything wrong, errors before findings; none: `algate run` would begin. `host`: look at this host too."""
+    try:
+        loaded = configuration.load(path, overrides, policy.kinds(registry.discover()))
+    except ConfigError as error:
+        return [ProblemRow("error", one.path, one.reason) for one in error.problems]
+    return list(_host(loaded)) if host else []
+
+
+def _host(config: Config) -> Iterator[ProblemRow]:
+    """Devices, prefixes and ports."""
+    lans: list[Device] = []
+    wan: Device | None = None
+    for name in config.gateway.lan:
+        found = yield from _device("gateway.lan", name)
+        lans += [found] if found else []
+    if config.gateway.wan:
+        wan = yield from _device("gateway.wan", config.gateway.wan)
+    if wan is not None:
+        if not settings.public_addresses(config, wan):
+            yield ProblemRow("host", "gateway.wan", f"{wan.name} has no IPv4 address: `algate run` would wait for one")
+        try:
+            namespace.refuse_overlap(lans, wan)
+        except AlgateError as error:
+            yield ProblemRow("host", "gateway.lan", str(error))
+    yield from _metrics_port(config)
+
+
+def _device(path: str, name: str) -> Generator[ProblemRow, None, Device | None]:
+    try:
+        return datapath.need_device(name)
+    except AlgateError as error:
+        yield ProblemRow("host", path, str(error))
+    return None
+
+
+def _metrics_port(config: Config) -> Iterator[ProblemRow]:
+    where = config.metrics.listen
+    if where is None:
+        return
+    try:
+        with socket.socket(socket.AF_INET if where.ip.version == 4 else socket.AF_INET6) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((str(where.ip), where.port))
+    except OSError as error:
+        yield ProblemRow(
+            "host", "metrics.listen", f"{where}: {error.strerror} (a running daemon's own port is no fault)"
+        )

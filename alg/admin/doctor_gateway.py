@@ -1,0 +1,112 @@
+"""What `algate doctor` looks at in the gateway of one run directory: daemon, switches, pins, programs.
+
+The law of this file: as in doctor.py, it looks and changes nothing; not even a bpffs is mounted. That no gateway runs
+is no fault; that one is half there is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from algate.alg.admin import control
+from algate.alg.gateway.state import DeviceState, State
+from algate.alg.rows import CheckRow
+
+TAKE_OVER = "start `algate run` again: it takes over, established sessions go on; or `algate down`"
+
+
+def checks(run_dir: Path) -> list[tuple[str, Callable[[], CheckRow]]]:
+    """The checks by name, to be made in this order."""
+    return [
+        ("daemon", lambda: daemon(run_dir)),
+        ("forwarding", lambda: forwarding(State.load(run_dir))),
+        ("pins", lambda: pins(run_dir)),
+        ("programs", lambda: programs(State.load(run_dir))),
+    ]
+
+
+def daemon(run_dir: Path) -> CheckRow:
+    """Whether the helper answers on its control socket."""
+    try:
+        status = control.request(run_dir, "status", seconds=5.0)
+    except control.ControlError as error:
+        if "no daemon on" in str(error):
+            return CheckRow("daemon", True, f"not running on {run_dir}", "start it with `algate run`")
+        return CheckRow("daemon", False, str(error), "see its log; restart it: established sessions go on")
+    if not isinstance(status, dict):
+        return CheckRow("daemon", False, "its status can't be understood", "run the same version on both ends")
+    return CheckRow("daemon", True, f"answers on {run_dir}")
+
+
+def forwarding(state: State, conf: Path = Path("/proc/sys/net/ipv4/conf")) -> CheckRow:
+    """Whether the kernel forwards for the gateway's devices. `algate run` sees to that, other tools may undo it."""
+    values = {name: _read(conf / name / "forwarding") for name in state.devices}
+    off = [name for name, value in values.items() if value == "0"]
+    if off:
+        switches = " ".join(f"net.ipv4.conf.{name}.forwarding=1" for name in off)
+        return CheckRow("forwarding", False, f"off for {', '.join(off)}", f"sysctl {switches}")
+    on = [name for name, value in values.items() if value == "1"]
+    return CheckRow("forwarding", True, f"on for {', '.join(on)}" if on else "`algate run` turns it on for its devices")
+
+
+def pins(run_dir: Path) -> CheckRow:
+    """The maps that keep sessions while no daemon runs, and whether they are of this version's layout."""
+    from algate.bpf import abi
+    from algate.bpf import pins as places
+
+    if not any(places.is_bpffs(path) for path in (places.BPFFS, Path("/proc/1/root/sys/fs/bpf"))):
+        return CheckRow("pins", True, "none: no bpffs is mounted")
+    folder = places.folder(run_dir)
+    layouts = sorted(one.name for one in folder.iterdir()) if folder.is_dir() else []
+    own = abi.layout_hash()[:16]
+    foreign = [name for name in layouts if name != own]
+    if foreign:
+        detail = f"{folder} holds maps of another version ({', '.join(foreign)})"
+        return CheckRow("pins", False, detail, f"algate down --purge --run-dir {run_dir}; it ends their sessions")
+    if not layouts:
+        return CheckRow("pins", True, f"none in {folder}")
+    return CheckRow("pins", True, f"{sum(1 for _ in (folder / own).iterdir())} in {folder / own}, of this version")
+
+
+def programs(state: State) -> CheckRow:
+    """Whether every device that the gateway noted still carries the programs of its role."""
+    if not state.devices:
+        return CheckRow("programs", True, "none attached")
+    whole, lacking, absent = [], [], []
+    for note in state.devices.values():
+        missing = _missing(note)
+        if missing is None:
+            absent.append(note.name)
+        elif missing:
+            lacking.append(f"{note.name} lacks {', '.join(missing)}")
+        else:
+            whole.append(f"{note.name} ({note.role}{', xdp ' + note.xdp if note.xdp else ''})")
+    if lacking or (whole and absent):
+        gone = [f"{name} is gone" for name in absent]
+        return CheckRow("programs", False, "; ".join([*lacking, *gone]), TAKE_OVER)
+    if absent:
+        return CheckRow("programs", True, f"{', '.join(absent)}: not in this network namespace, not looked at")
+    return CheckRow("programs", True, f"attached to {', '.join(whole)}")
+
+
+def _missing(note: DeviceState) -> list[str] | None:
+    """The programs that the device lacks; None if this namespace has no such device."""
+    from algate.alg.gateway import netlink
+
+    hooks = {
+        "lan": {netlink.INGRESS: "tc_lan"},
+        "wan": {netlink.INGRESS: "tc_wan_in", netlink.EGRESS: "tc_wan_out"},
+    }
+    device = netlink.find_device(note.name)
+    if device is None or device.index != note.index:
+        return None
+    return [name for hook, name in hooks[note.role].items() if name not in netlink.filter_names(note.index, hook)]
+
+
+def _read(path: Path) -> str | None:
+    """The text of a small file without blanks, None if it isn't there (another namespace's device)."""
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return None

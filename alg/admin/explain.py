@@ -1,0 +1,300 @@
+"""Why a transfer hangs or was refused, in plain words, from what is known at one moment.
+
+The law of this file: pure. A Snapshot in, findings out, the most telling first; it reads no map and no clock, and what
+it says follows from what the snapshot holds. Which words a reason gets is in `reasons.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from algate.alg.engine.effects import View
+from algate.alg.rows import EventRow, ExpectationRow, ForwardRow, SessionRow
+
+from .reasons import REFUSALS, sentence
+
+IDLE = 5.0  # s without a packet after which a data connection counts as hanging
+RECENT = 300.0  # s that an event is worth telling
+
+
+class Data(NamedTuple):
+    """A data connection; `idle` in seconds, `purpose` like "RETR file" or empty."""
+
+    row: SessionRow
+    idle: float
+    purpose: str
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One moment. `control` None: no such session (any more); `ends`: the end points asked about, "ip:port".
+
+    `policy` holds the keys of [alg.ftp] that matter, resolved for the session; `reasons` the drop counters.
+    """
+
+    subject: str
+    now: float
+    state: str = "translating"
+    fail: str = "closed"
+    ends: tuple[str, ...] = ()
+    control: SessionRow | None = None
+    view: View | None = None
+    plain: Sequence[SessionRow] = ()  # sessions asked about that no plug-in watches
+    expectations: Sequence[ExpectationRow] = ()
+    data: Sequence[Data] = ()
+    events: Sequence[EventRow] = ()
+    forwards: Sequence[ForwardRow] = ()
+    allow_out: Sequence[str] = ()
+    policy: Mapping[str, Any] = field(default_factory=dict)
+    reasons: Mapping[str, int] = field(default_factory=dict)
+    lost: int = 0
+
+
+class Finding(NamedTuple):
+    """`topic` for machines; `verdict`: refused, blocked, waiting, working, ended or unknown."""
+
+    verdict: str
+    topic: str
+    text: str
+    fix: str = ""
+
+
+class Explanation(NamedTuple):
+    """The verdict is that of the first finding."""
+
+    subject: str
+    verdict: str
+    findings: tuple[Finding, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For --json."""
+        return {"subject": self.subject, "verdict": self.verdict, "findings": [one._asdict() for one in self.findings]}
+
+
+ORDER = ("blocked", "refused", "waiting", "working", "ended", "unknown")
+
+
+def explain(snapshot: Snapshot) -> Explanation:
+    """Everything that can be said, what explains most first."""
+    found = [finding for rule in RULES for finding in rule(snapshot)]
+    found.sort(key=lambda one: ORDER.index(one.verdict))
+    if not found:
+        found = [
+            Finding("unknown", "nothing-known", f"nothing is known of {snapshot.subject}", "see `algate sessions`")
+        ]
+    return Explanation(snapshot.subject, found[0].verdict, tuple(found))
+
+
+def _gateway(now: Snapshot) -> Iterator[Finding]:
+    if now.state != "translating":
+        yield Finding("blocked", "not-translating", f"the gateway is {now.state}", "see `algate status`")
+
+
+def _connections(now: Snapshot) -> Iterator[Finding]:
+    """Data connections that are there."""
+    for one in now.data:
+        row, what = one.row, one.purpose or "a transfer"
+        where = f"the data connection of {row.inside} and {row.outside}"
+        if row.state == "new":
+            asker, other = (row.inside, row.outside) if row.packets_out else (row.outside, row.inside)
+            yield Finding(
+                "blocked", "syn-unanswered",
+                f"{asker}'s SYN went to {other} {max(row.packets_out, row.packets_in)} times and was never answered",
+                f"look at the firewall and the listening port of {other.rpartition(':')[0]}",
+            )  # fmt: skip
+        elif row.state == "reset":
+            yield Finding("ended", "data-reset", f"{where} ({what}) was reset by one of its ends")
+        elif row.state in ("closing", "time-wait"):
+            yield Finding("ended", "data-closed", f"{where} ({what}) is over: {_moved(row)}")
+        elif one.idle >= IDLE:
+            yield Finding(
+                "blocked", "data-idle",
+                f"{where} ({what}) stands, but nothing passed for {one.idle:.0f} s: {_moved(row)} so far",
+                "the gateway holds none of its packets: look at the two ends",
+            )  # fmt: skip
+        else:
+            yield Finding("working", "data-moving", f"{where} ({what}) is at work: {_moved(row)} so far")
+
+
+def _moved(row: SessionRow) -> str:
+    return f"{row.bytes_out} bytes out, {row.bytes_in} bytes in"
+
+
+def _expectations(now: Snapshot) -> Iterator[Finding]:
+    """Data connections that may come, or were to come."""
+    for one in now.expectations:
+        inward = one.public is not None
+        host, _, port = one.to.rpartition(":")
+        left = f"{one.expires_in:.0f} s are left"
+        if one.state == "pending":
+            who = f"the client named {one.to}" if not inward else f"the inside named {one.to} (outside: {one.public})"
+            yield Finding(
+                "waiting", "expectation-pending",
+                f"{who}; the other side's 2xx never came, so nothing is let in yet; {left}",
+                "the server must answer the PORT or EPRT",
+            )  # fmt: skip
+        elif one.state == "open" and inward:
+            yield Finding(
+                "waiting", "syn-missing",
+                f"{one.from_} may connect to {one.public} (which leads to {one.to}): its SYN never came; {left}",
+                f"look at the firewall of {one.from_}, and whether it can reach {one.public}",
+            )  # fmt: skip
+        elif one.state == "open":
+            yield Finding(
+                "waiting", "syn-missing",
+                f"server {host} was announced at port {port}, the SYN of {one.from_} never came; {left}",
+                f"look at {one.from_}: its client has not connected",
+            )  # fmt: skip
+        elif one.state == "used":
+            yield Finding("working", "expectation-used", f"the connection from {one.from_} to {one.to} came")
+
+
+def _history(now: Snapshot) -> Iterator[Finding]:
+    """What was refused or expired, the latest of each kind."""
+    told: set[tuple[str, str]] = set()
+    for row in reversed(now.events):
+        ago = now.now - row.time
+        if row.event == "transfer" and not row.reason:
+            return  # what was refused before did no harm
+        key = row.event, row.reason
+        if ago > RECENT or key in told:
+            continue
+        told.add(key)
+        when = f"{ago:.0f} s ago"
+        if row.event == "expectation-expired":
+            yield Finding(
+                "refused", "syn-never-came",
+                f"{_announced(row)}, and its SYN never came until the time was over, {when}",
+                "the connecting side never tried, or a firewall before it drops the SYN",
+            )  # fmt: skip
+        elif row.reason and (row.event in REFUSALS or row.reason == "declined"):
+            text, fix = sentence(row, now.policy)
+            yield Finding("refused", row.reason, f"{text}, {when}", fix)
+
+
+def _announced(row: EventRow) -> str:
+    to, source = row.fields.get("to"), row.fields.get("from")
+    return f"{source} was to connect to {to} ({row.detail})" if to else row.detail
+
+
+def _dialogue(now: Snapshot) -> Iterator[Finding]:
+    """Where the two sides stand."""
+    view, row = now.view, now.control
+    if row is None or view is None:
+        return
+    if row.state == "new":
+        yield Finding("blocked", "control-unanswered", f"{row.outside} and {row.inside}: the SYN was never answered")
+    for size, who in zip(view.unfinished, ("client", "server"), strict=True):
+        if size and not view.bypassed:
+            yield Finding(
+                "waiting",
+                "unfinished-line",
+                f"{size} bytes of the {who} wait: no line end yet, or not their turn",
+            )
+    if view.bypassed:
+        yield from _opaque(now)
+    elif view.unanswered:
+        yield Finding(
+            "waiting", "unanswered", f"the server has not answered the client's latest commands ({view.unanswered})"
+        )
+    elif view.phase in ("greeting", "login"):
+        said = "the server has not greeted yet" if view.phase == "greeting" else "the client has not logged in yet"
+        yield Finding("waiting", view.phase, said)
+
+
+def _opaque(now: Snapshot) -> Iterator[Finding]:
+    tls = any(one.event == "bypass" and one.reason == "tls" for one in now.events) or not now.events
+    ports = now.policy.get("tls_passive_ports")
+    if not tls:
+        reason = next((one.reason for one in reversed(now.events) if one.event == "bypass"), "")
+        yield Finding("blocked", "bypassed", f"the gateway reads this session no more ({reason}) and opens nothing")
+    elif ports:
+        yield Finding("waiting", "tls", f"the control session is encrypted: data passes to ports {ports} only")
+    else:
+        yield Finding(
+            "blocked", "tls",
+            "the control session is encrypted, and nobody told the gateway which ports the server uses: "
+            "active transfers and servers inside get no data connection",
+            "set tls_passive_ports for this server, use passive mode, or tls = \"refuse\"",
+        )  # fmt: skip
+
+
+def _no_session(now: Snapshot) -> Iterator[Finding]:
+    """The end points asked about have no session: what would become of a packet."""
+    if now.control is not None or now.plain or not now.ends:
+        return
+    yield Finding("unknown", "no-session", f"no session of {' and '.join(now.ends)}: no packet came, or it was dropped")
+    for end in now.ends:
+        port = end.rpartition(":")[2]
+        for one in now.forwards:
+            if str(one.wan_port) == port:
+                who = f", open to {', '.join(one.from_)} alone" if one.from_ else ""
+                yield Finding("unknown", "forward", f"port {port} leads to {one.to}{who}: {one.hits} connections")
+    services = {f"{proto}/{end.rpartition(':')[2]}" for end in now.ends for proto in ("tcp", "udp")}
+    if now.allow_out and not services & set(now.allow_out):
+        yield Finding(
+            "refused", "allow-out", f"[firewall] allow_out lists {', '.join(now.allow_out)} and none of these ports",
+            "list it, or let an ALG open it",
+        )  # fmt: skip
+    for reason, (text, fix) in DROPS.items():
+        if now.reasons.get(reason):
+            yield Finding("unknown", reason, f"since the start {text} ({now.reasons[reason]} packets)", fix)
+
+
+def _plain(now: Snapshot) -> Iterator[Finding]:
+    """Sessions that no ALG watches."""
+    for row in now.plain:
+        if row.state == "new":
+            yield Finding("blocked", "syn-unanswered", f"{row.inside} and {row.outside}: the SYN was never answered")
+        else:
+            yield Finding(
+                "working",
+                "session",
+                f"{row.inside} and {row.outside} ({row.state}): {_moved(row)}, {row.age:.0f} s old",
+            )
+            if row.outside.endswith(":21") and row.alg is None:
+                yield Finding("blocked", "not-watched", "no plug-in watches it: its data connections get no help",
+                              "see [alg.ftp] enabled and ports")  # fmt: skip
+
+
+def _losses(now: Snapshot) -> Iterator[Finding]:
+    """What the path to the helper lost, and what was held while nobody decided."""
+    if now.control is None:
+        return
+    lost = now.lost + now.reasons.get("punt-lost", 0)
+    if lost:
+        yield Finding("unknown", "punt-lost", f"{lost} control segments never reached the helper: TCP repeated them")
+    dead = now.reasons.get("helper-dead", 0)
+    if dead:
+        held = "held until TCP repeated them" if now.fail == "closed" else "held or passed undecided"
+        yield Finding("unknown", "helper-dead", f"{dead} control segments came while no helper ran: {held}")
+
+
+def _ended(now: Snapshot) -> Iterator[Finding]:
+    if now.control is None and now.events:
+        yield Finding("ended", "control-ended", "the control session is over; this is what its events tell")
+    elif now.control is not None and not now.data and not now.expectations:
+        yield Finding("working", "idle", f"control session of {now.control.inside} and {now.control.outside}: "
+                      f"{now.control.state}, no data connection is expected or under way")  # fmt: skip
+
+
+DROPS: Mapping[str, tuple[str, str]] = {
+    "unsolicited": ("packets from outside were dropped that nobody asked for", "a server inside needs a [[forward]]"),
+    "expect-peer": ("connections to a reserved port came from somebody else than the expected peer", ""),
+    "expect-spent": ("connections met an expectation already used, expired or withdrawn", ""),
+    "no-port": ("no public port was free", "more [nat] addresses, or a wider [nat] ports"),
+    "table-full": ("the session table was full", "a larger [nat] max_sessions"),
+    "allow-out": ("packets were dropped that [firewall] allow_out does not list", ""),
+    "host-sessions": ("hosts reached max_sessions_per_host", ""),
+    "host-ports": ("hosts reached max_ports_per_host", ""),
+    "host-rate": ("hosts reached new_sessions_per_second", ""),
+    "hairpin-off": ("inside hosts asked for a public address, and hairpin is off", "[nat] hairpin = true"),
+    "forward-source": ("sources were refused that a forward's `from` does not list", ""),
+    "no-session": ("packets came that belong to no session and can't begin one", ""),
+}
+
+RULES: Sequence[Callable[[Snapshot], Iterator[Finding]]] = (
+    _gateway, _connections, _expectations, _history, _dialogue, _no_session, _plain, _losses, _ended,
+)  # fmt: skip

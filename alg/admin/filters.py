@@ -1,0 +1,239 @@
+"""Which rows of a listing to show: `--proto --state --inside --outside --alg --related-to`, for daemon and CLI alike.
+
+The law of this file: pure; text in, a frozen Filter out, which says yes or no to a row. Values of one filter are
+alternatives ("tcp,udp"); different filters must all hold. A filter on something that a row hasn't got matches nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from functools import lru_cache
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from itertools import islice
+from typing import Any, TypeVar
+
+from algate.alg.errors import USAGE, AlgateError
+from algate.alg.plugin.schema import nearest
+from algate.alg.plugin.values import shown
+from algate.alg.rows import (
+    EXPECTATION_STATES,
+    SESSION_STATES,
+    EventRow,
+    ExpectationRow,
+    ForwardRow,
+    MappingRow,
+    Row,
+    SessionRow,
+)  # fmt: skip
+
+Network = IPv4Network | IPv6Network
+R = TypeVar("R", bound=Row)
+
+EVENT_NAMES = ("event", "reason")  # of `follow` alone
+NAMES = ("proto", "state", "inside", "outside", "alg", "related_to")
+PROTOS = ("tcp", "udp", "icmp")
+STATES = (*SESSION_STATES, *EXPECTATION_STATES)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """End points: a network, any if None, and a port, any if None."""
+
+    network: Network | None = None
+    port: int | None = None
+    base: int = field(init=False, default=0)
+    mask: int = field(init=False, default=-1)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.network, IPv4Network):
+            object.__setattr__(self, "base", int(self.network.network_address))
+            object.__setattr__(self, "mask", int(self.network.netmask))
+
+    def holds(self, end_point: str | None) -> bool:
+        """Whether "ip:port", "ip", a CIDR (by overlap) or "any" lies in it. A port asked for must be there."""
+        if not end_point:
+            return False
+        if self.mask >= 0 and (plain := _plain(end_point)):  # a listing may hold a million of these
+            return plain[0] & self.mask == self.base and self.port in (None, plain[1])
+        network, port = _split(end_point)
+        if self.port is not None and port != self.port:
+            return False
+        if self.network is None or network is None:
+            return self.network is None or end_point.startswith("any")
+        return self.network.version == network.version and self.network.overlaps(network)
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """All that was asked for; an empty tuple asks for nothing."""
+
+    proto: tuple[str, ...] = ()
+    state: tuple[str, ...] = ()
+    inside: tuple[Place, ...] = ()
+    outside: tuple[Place, ...] = ()
+    alg: tuple[str, ...] = ()
+    related_to: tuple[str, ...] = ()
+    event: tuple[str, ...] = ()
+    reason: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return any(getattr(self, one.name) for one in fields(self))
+
+    def matches(self, row: Row) -> bool:
+        """Whether a row of any listing is wanted."""
+        return (
+            _among(self.proto, getattr(row, "proto", None))
+            and _among(self.state, getattr(row, "state", None))
+            and _among(self.alg, getattr(row, "alg", None) or "none")
+            and _among(self.related_to, _parent(row))
+            and (not self.event or _named(self.event, getattr(row, "event", None)))
+            and (not self.reason or _named(self.reason, getattr(row, "reason", None)))
+            and (not self.inside or any(place.holds(one) for place in self.inside for one in insides(row)))
+            and (not self.outside or any(place.holds(one) for place in self.outside for one in outsides(row)))
+        )
+
+    def pieces(self, rows: Iterable[R], size: int) -> Iterator[list[R]]:
+        """The rows wanted among each `size` rows, perhaps none: where there may be a million, others get their turn."""
+        rest = iter(rows)
+        while some := list(islice(rest, size)):
+            yield self.select(some)
+
+    def select(self, rows: Iterable[R]) -> list[R]:
+        """The rows wanted, in their order."""
+        return [row for row in rows if self.matches(row)] if self else list(rows)
+
+
+def parse(args: Mapping[str, Any]) -> Filter:
+    """A Filter from a request's args: text for each of NAMES, or null. Other args are others' business.
+
+    Raises AlgateError (exit code 2) that names the option and what is right.
+    """
+    given = {name: _words(name, args.get(name)) for name in (*NAMES, *EVENT_NAMES)}
+    for name, choices in (("proto", PROTOS), ("state", STATES)):
+        for word in given[name]:
+            if word not in choices:
+                close = nearest(word, choices)
+                raise _refused(name, word, f"is not one of {', '.join(choices)}; the nearest is {close}")
+    return Filter(
+        proto=given["proto"],
+        state=given["state"],
+        inside=tuple(_place("inside", word) for word in given["inside"]),
+        outside=tuple(_place("outside", word) for word in given["outside"]),
+        alg=given["alg"],
+        related_to=tuple(word.rjust(16, "0") for word in given["related_to"]),
+        event=given["event"],
+        reason=given["reason"],
+    )
+
+
+def parse_text(text: str) -> tuple[Filter, tuple[str, ...]]:
+    """A filter typed as one line, "proto=tcp inside=10.0.0.0/24 foo": the Filter, and words sought in any field."""
+    args: dict[str, str] = {}
+    free: list[str] = []
+    for term in text.split():
+        name, equals, value = term.partition("=")
+        name = name.replace("-", "_")
+        if not equals:
+            free.append(term.lower())
+        elif name in NAMES:
+            args[name] = f"{args[name]},{value}" if name in args else value
+        else:
+            raise AlgateError(f"no filter {shown(name)}: the nearest is {nearest(name, NAMES)}", USAGE)
+    return parse(args), tuple(free)
+
+
+def insides(row: Row) -> tuple[str | None, ...]:
+    """The inside end points of a row. An expectation with a public port comes from outside; without, from inside."""
+    match row:
+        case SessionRow() | MappingRow():
+            return (row.inside,)
+        case ExpectationRow():
+            return (row.to,) if row.public else (row.from_,)
+        case ForwardRow():
+            return (row.to,)
+        case EventRow():
+            return (str(row.fields.get("inside", "")),)
+        case _:
+            return ()
+
+
+def outsides(row: Row) -> tuple[str | None, ...]:
+    """The outside end points of a row; of a mapping the public one stands outside."""
+    match row:
+        case SessionRow():
+            return (row.outside,)
+        case MappingRow():
+            return (row.public,)
+        case ExpectationRow():
+            return (row.from_,) if row.public else (row.to,)
+        case ForwardRow():
+            return row.from_ or ("any",)
+        case EventRow():
+            return (str(row.fields.get("outside", "")),)
+        case _:
+            return ()
+
+
+def _parent(row: Row) -> str | None:
+    """The control session that a row belongs to."""
+    match row:
+        case SessionRow():
+            return row.related_to
+        case ExpectationRow() | EventRow():
+            return row.control
+        case _:
+            return None
+
+
+def _named(wanted: tuple[str, ...], value: str | None) -> bool:
+    """Whether a name is wanted, by itself, by its first words ("expectation" for "expectation-made"), or by "any"."""
+    return bool(value) and any(word in ("any", value) or str(value).startswith(f"{word}-") for word in wanted)
+
+
+def _among(wanted: tuple[str, ...], value: str | None) -> bool:
+    return not wanted or value in wanted
+
+
+def _words(name: str, value: object) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    words = tuple(word.strip().lower() for word in value.split(",")) if isinstance(value, str) else ()
+    if not words or not all(re.fullmatch(r"[^\s]{1,64}", word) for word in words) or len(words) > 64:
+        raise _refused(name, value, 'is no list of words like "a,b"')
+    return words
+
+
+def _place(name: str, word: str) -> Place:
+    network, port = _split(word)
+    if network is None and (port is None or not word.startswith(("*:", ":"))):
+        raise _refused(name, word, "is no network: write it like 10.0.0.0/24, 10.0.0.5:21 or :21")
+    return Place(network, port)
+
+
+def _plain(end_point: str) -> tuple[int, int] | None:
+    """Address and port of "a.b.c.d:port" as numbers; None: something else."""
+    host, _, port = end_point.partition(":")
+    try:
+        a, b, c, d = host.split(".")
+        return int(a) << 24 | int(b) << 16 | int(c) << 8 | int(d), int(port)
+    except ValueError:
+        return None
+
+
+@lru_cache(maxsize=4096)
+def _split(text: str) -> tuple[Network | None, int | None]:
+    """Network and port of "CIDR:port", "[v6 CIDR]:port" or either alone; None for what isn't there or is no such."""
+    host, colon, port_text = text.rpartition(":")
+    if not colon or (":" in host and not host.endswith("]")) or not re.fullmatch("[0-9]{1,5}", port_text):
+        host, port_text = text, ""
+    port = int(port_text) if port_text else None
+    try:
+        return ip_network(host.strip("[]"), strict=False), port if port is None or port < 65536 else None
+    except ValueError:
+        return None, port
+
+
+def _refused(name: str, value: object, reason: str) -> AlgateError:
+    return AlgateError(f"--{name.replace('_', '-')}: {shown(value)} {reason}", USAGE)

@@ -1,0 +1,159 @@
+"""What `explain` is told: the subject found among sessions, and everything about it put together.
+
+The law of this file: it reads through the service, changes nothing and judges nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+from ipaddress import ip_address
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from algate.alg.admin.control import PIECE
+from algate.alg.admin.explain import Data, Explanation, Snapshot, explain
+from algate.alg.engine.effects import View
+from algate.alg.errors import USAGE, AlgateError
+from algate.alg.gateway import listing
+from algate.alg.rows import SessionRow, parse_id
+from algate.bpf import abi
+
+if TYPE_CHECKING:
+    from algate.alg.daemon.service import Service
+
+PROTOS = ("tcp", "udp", "icmp")
+PLAIN_MOST = 8
+FOUND_MOST = 256  # sessions that an end point may have and still be told
+
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """What was asked about: a session's id, or one or two end points."""
+
+    text: str
+    id: str | None
+    proto: str | None
+    ends: tuple[str, ...]
+
+
+def parse(words: Sequence[str]) -> Subject:
+    """An id of 16 hex digits, or [tcp|udp|icmp] IP:PORT [IP:PORT]. AlgateError (usage) if it is neither."""
+    left = [word for word in " ".join(words).replace("->", " ").replace(",", " ").split() if word]
+    text = " ".join(left)
+    proto = left.pop(0).lower() if left and left[0].lower() in PROTOS else None
+    if len(left) == 1 and ":" not in left[0] and proto is None:
+        try:
+            return Subject(text, f"{parse_id(left[0]):016x}", None, ())
+        except ValueError:
+            pass
+    try:
+        ends = tuple(_end(word) for word in left)
+    except ValueError:
+        ends = ()
+    if not 1 <= len(ends) <= 2:
+        raise AlgateError(f"{text[:60]!a} is neither a session's id nor [tcp|udp] IP:PORT [IP:PORT]", USAGE)
+    return Subject(text, None, proto, ends)
+
+
+def _end(word: str) -> str:
+    host, _, port = word.rpartition(":")
+    if not 0 <= int(port) < 65536:
+        raise ValueError(word)
+    return f"{ip_address(host.strip('[]'))}:{int(port)}"
+
+
+async def inquire(service: Service, args: dict[str, Any]) -> dict[str, Any]:
+    """The answer to the verb `explain`: look everything up and explain it."""
+    words = args.get("subject")
+    subject = parse([str(word) for word in words] if isinstance(words, list) else [str(words)])
+    found = await _sessions(service, lambda row: _meant(subject, row))
+    parents = {row.related_to for row in found if row.related_to}
+    family = {row.id for row in found} | parents
+    family |= {subject.id} if subject.id else set()
+    related = await _sessions(service, lambda row: row.related_to in family or row.id in parents)
+    return ask(service, subject, found, related).as_dict()
+
+
+async def _sessions(service: Service, wanted: Callable[[SessionRow], bool]) -> list[SessionRow]:
+    """The first FOUND_MOST that are wanted; others get their turn meanwhile."""
+    found: list[SessionRow] = []
+    rest = listing.session_rows(service.gateway, service.names)
+    while len(found) < FOUND_MOST and (some := list(islice(rest, PIECE))):
+        found += [row for row in some if wanted(row)]
+        await asyncio.sleep(0)
+    return found[:FOUND_MOST]
+
+
+def ask(service: Service, subject: Subject, found: Sequence[SessionRow], related: Sequence[SessionRow]) -> Explanation:
+    """`found`: the sessions that the subject means; `related`: their parents and their data connections."""
+    control = _control(service, [*found, *related])
+    number = control.id if control else subject.id or _remembered(service, subject)
+    expectations = [
+        one for one in listing.expectation_rows(service.gateway, service.names)
+        if one.control == number or set(subject.ends) & {one.to, one.public}
+    ]  # fmt: skip
+    drops = {name: service.gateway.drops.sum(at) for at, (name, _) in abi.reasons().items()}
+    config = service.config
+    return explain(Snapshot(
+        subject.text, time.time(), service.state, config.alg.fail, subject.ends, control,
+        _view(service, control) if control else None,
+        [row for row in found if row is not control and row.related_to is None][:PLAIN_MOST],
+        expectations, [_data(service, row) for row in related if number and row.related_to == number],
+        service.events.history(number) if number else [], service.forwards.rows(),
+        [str(one) for one in config.firewall.allow_out], _policy(service, control), drops,
+        service.helper.lost if service.helper else 0,
+    ))  # fmt: skip
+
+
+def _meant(subject: Subject, row: SessionRow) -> bool:
+    if subject.id is not None:
+        return row.id == subject.id
+    return set(subject.ends) <= {row.inside, row.outside, row.mapped} and subject.proto in (None, row.proto)
+
+
+def _watched(service: Service, row: SessionRow) -> bool:
+    """Whether it is or was a control session: what is bypassed has no plug-in in the kernel any more."""
+    return bool(row.alg or service.events.history(row.id))
+
+
+def _view(service: Service, control: SessionRow) -> View | None:
+    """Its dialogue; of a bypassed one that the helper let go, that it is bypassed."""
+    view = service.helper.view(int(control.id, 16)) if service.helper else None
+    return View("", 0, True, (0, 0)) if view is None and not control.alg else view
+
+
+def _control(service: Service, rows: Sequence[SessionRow]) -> SessionRow | None:
+    """The youngest control session among what was found."""
+    return min((row for row in rows if _watched(service, row)), key=lambda row: row.age, default=None)
+
+
+def _remembered(service: Service, subject: Subject) -> str | None:
+    """A control session that is over, by its end points."""
+    for control in reversed(service.events.known()):
+        events = service.events.history(control)
+        if any(set(subject.ends) <= {str(value) for value in row.fields.values()} for row in events):
+            return control
+    return None
+
+
+def _data(service: Service, row: SessionRow) -> Data:
+    timeouts = list(service.gateway.configs[0].timeouts)
+    number = {"tcp": 6, "udp": 17}.get(row.proto, 1)
+    state = next(at for at, name in listing.STATE_NAMES.items() if name == row.state)
+    idle = timeouts[listing.timeout_kind(number, state)] * listing.TICK - row.expires_in
+    purpose = service.helper.transfers.purpose(int(row.id, 16)) if service.helper else None
+    return Data(row, max(0.0, idle), purpose.detail if purpose else "")
+
+
+def _policy(service: Service, control: SessionRow | None) -> dict[str, Any]:
+    """The plug-in's keys, resolved for both ends of the session."""
+    policy = service.config.alg.protocols.get(control.alg if control and control.alg else "ftp")
+    if policy is None:
+        return {}
+    if control is not None:
+        ips = [ip_address(end.rpartition(":")[0]) for end in (control.inside, control.outside)]
+        policy = policy.resolve(ips[0], ips[1])
+    return {one.name: getattr(policy, one.name) for one in dataclasses.fields(policy)}

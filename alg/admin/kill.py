@@ -1,0 +1,96 @@
+"""Ending sessions because an operator says so.
+
+The law of this file: which sessions, in which order, and who is told. Deleting is the kernel's control program's
+alone; what a control session leaves behind is taken back by the engine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from algate.alg.admin import filters
+from algate.alg.admin.control import PIECE, Rows
+from algate.alg.errors import USAGE, AlgateError
+from algate.alg.gateway import listing
+from algate.alg.rows import EventRow, SessionRow, parse_id
+from algate.bpf import abi
+
+if TYPE_CHECKING:
+    from algate.alg.daemon.service import Service
+
+
+async def kill(service: Service, args: dict[str, Any]) -> Rows | list[SessionRow]:
+    """End the sessions that `ids` name and that match the filters; the rows of those that ended.
+
+    `reset`: control sessions get RST at both ends (of others nobody knows the sequence numbers). `dry_run`: only tell.
+    Its data connections outlive a control session; `related_to` ends those. By filter alone there may be a million:
+    they end while their rows are sent, and no more of them once the asker is gone.
+    """
+    wanted, ids = filters.parse(args), _ids(args.get("ids"))
+    if not wanted and not ids:
+        raise AlgateError("which sessions? name ids, or give a filter such as --inside 10.0.0.5", USAGE)
+    pieces = _pieces(service, wanted, ids, args)
+    if not ids:
+        return Rows(pieces)
+    found: list[SessionRow] = []
+    for piece in pieces:
+        found += piece
+        await asyncio.sleep(0)
+    if not found:
+        raise AlgateError(f"no session {min(ids)}: see `algate sessions`")
+    return found
+
+
+def _pieces(
+    service: Service, wanted: filters.Filter, ids: set[str], args: dict[str, Any]
+) -> Iterator[list[SessionRow]]:
+    """Those that ended among each PIECE sessions."""
+    reset, only_tell = bool(args.get("reset")), bool(args.get("dry_run"))
+    rest = listing.keyed_sessions(service.gateway, service.names)
+    while some := list(islice(rest, PIECE)):
+        meant = [one for one in some if (not ids or one[1].id in ids) and wanted.matches(one[1])]
+        yield [row for key, row in meant if only_tell or _end(service, key, row, reset)]
+
+
+def _ids(given: Any) -> set[str]:
+    """Ids as format_id writes them."""
+    words = given if isinstance(given, list) else []
+    try:
+        return {f"{parse_id(str(one)):016x}" for one in words}
+    except ValueError:
+        bad = next(str(one) for one in words if not _is_id(str(one)))
+        raise AlgateError(f"{bad[:40]!a} is no session id: see `algate sessions`", USAGE) from None
+
+
+def _is_id(text: str) -> bool:
+    try:
+        parse_id(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _end(service: Service, key: bytes, row: SessionRow, reset: bool) -> bool:
+    """Whether it was there to be ended."""
+    number = int(row.id, 16)
+    helper = service.helper
+    watched = helper is not None and number in helper.engine
+    if watched and reset and helper is not None:
+        helper.kill(number)
+        ended = True
+    else:
+        ended = service.control.keys(abi.ControlOp.KILL, [key]) == 1
+        if watched and helper is not None:
+            helper.ended(number)
+    if ended:
+        detail = f"{row.proto} {row.inside} {row.outside}"
+        fields = {"session": row.id, "inside": row.inside, "outside": row.outside}
+        service.events.add(
+            EventRow(time.time(), "session-killed", row.id if watched else row.related_to, row.alg, detail,
+                     "operator", fields)
+        )  # fmt: skip
+    return ended

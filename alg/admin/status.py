@@ -1,0 +1,47 @@
+"""The object of `algate status`: the daemon, its devices and plug-ins, the figures that matter most.
+
+The law of this file: it reads the service and changes nothing; its names are a contract with scripts and `top`.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from algate.alg.daemon.service import Service
+
+
+def status(service: Service) -> dict[str, Any]:
+    """At any moment of the daemon's life; what isn't there yet is null."""
+    config, gateway, helper = service.config, service.loaded, service.helper
+    chosen = sorted({mode for mode, _ in service.modes.values()})
+    return {
+        "state": service.state, "version": metadata.version("algate"), "pid": os.getpid(),
+        "uptime": time.time() - service.started, "run_dir": str(service.run_dir),
+        "config": str(config.path) if config.path else None,
+        "lan": list(config.gateway.lan), "wan": config.gateway.wan,
+        "addresses": [str(one) for one in service.addresses], "datapath": "+".join(chosen) or None,
+        "datapath_why": {name: why for name, (_, why) in service.modes.items()},
+        "sessions": sum(service.by_state.values()),
+        "max_sessions": gateway.max_sessions if gateway else config.nat.max_sessions,
+        "control_sessions": len(helper.engine.sessions()) if helper else 0,
+        "control_memory": sum(map(helper.engine.memory, helper.engine.sessions())) if helper else 0,
+        "plugins": [_plugin(service, name) for name in service.plugins],
+        "fail": config.alg.fail,
+        "headers": gateway.headers if gateway else None,
+        "pins": str(gateway.pins) if gateway else None,
+        "tap": helper.tap.name if helper else None,
+        "notes": [*(gateway.notes if gateway else []), *service.plugins.left_out],
+    }  # fmt: skip
+
+
+def _plugin(service: Service, name: str) -> dict[str, Any]:
+    """`origin`: the package that brought it."""
+    plugin, policy = service.plugins[name], service.config.alg.protocols[name]
+    return {
+        "name": name, "enabled": bool(policy.enabled), "transport": plugin.transport,
+        "ports": list(policy.watched or plugin.default_ports), "origin": service.plugins.origins[name],
+    }  # fmt: skip

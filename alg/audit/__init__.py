@@ -1,0 +1,1 @@
+"""What is told to whom: events, the journal, transfers, metrics."""

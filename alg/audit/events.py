@@ -1,0 +1,235 @@
+"""Events on their way to whoever wants them: followers, the journal, the log, and the history that `explain` reads.
+
+The law of this file: it keeps and hands on, within bounds; what an event means is its maker's business.
+
+Bounds. A follower's queue loses its oldest rows, plain commands first; it is told how many. The journal and the log
+take so many a second and are told what was left out. Events of every command are made only while somebody hears them
+(a follower or a journal), and at most COMMANDS_PER_SECOND of them: `audience` is the plug-ins' switch, `tick` sets it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+
+from algate.alg.audit.journal import Journal, escaped
+from algate.alg.audit.transfers import Transfer
+from algate.alg.engine.effects import Announce
+from algate.alg.plugin.model import Audience, Control, Side
+from algate.alg.rows import LOST, EventRow, format_id
+
+LATEST = 200
+QUEUE = 10_000
+COMMANDS_PER_SECOND = 4000
+HISTORY_SESSIONS = 4096
+HISTORY_EVENTS = 16  # of one control session
+JOURNAL_PER_SECOND, LOG_PER_SECOND = 2000, 100
+COMMAND = "command"
+
+log = logging.getLogger(__name__)
+
+
+class Bucket:
+    """So many a second, and as many at once as two seconds bring. `left_out` counts the others since they were told."""
+
+    def __init__(self, rate: float) -> None:
+        self.left_out = 0
+        self._rate, self._tokens, self._at = rate, 2 * rate, time.monotonic()
+
+    def take(self) -> bool:
+        """Whether one more may go."""
+        now = time.monotonic()
+        self._tokens = min(2 * self._rate, self._tokens + (now - self._at) * self._rate)
+        self._at = now
+        if self._tokens < 1:
+            self.left_out += 1
+            return False
+        self._tokens -= 1
+        return True
+
+    def told(self) -> int:
+        """How many were left out; they count as told."""
+        number, self.left_out = self.left_out, 0
+        return number
+
+
+class Follower:
+    """One reader's queue."""
+
+    def __init__(self) -> None:
+        self.lost = 0
+        self._rows: deque[EventRow] = deque()
+        self._some = asyncio.Event()
+
+    def put(self, row: EventRow) -> bool:
+        """False: something was lost for it."""
+        kept = True
+        if row.event == COMMAND and len(self._rows) >= QUEUE // 2:
+            self.lost += 1
+            return False
+        if len(self._rows) >= QUEUE:
+            self._rows.popleft()
+            self.lost += 1
+            kept = False
+        self._rows.append(row)
+        self._some.set()
+        return kept
+
+    async def get(self) -> EventRow:
+        """The next row; after losses one that says how many."""
+        while not self._rows and not self.lost:
+            self._some.clear()
+            await self._some.wait()
+        if self.lost and len(self._rows) < QUEUE // 2:
+            number, self.lost = self.lost, 0
+            return lost_row(number, "this reader is too slow", "slow-reader")
+        return self._rows.popleft()
+
+
+class Events:
+    """`latest` for screens, `subscribed` for streams, `history` for explanations. `lost` counts rows nobody got."""
+
+    def __init__(self, journal: Journal | None = None) -> None:
+        self.latest: deque[EventRow] = deque(maxlen=LATEST)
+        self.lost = 0
+        self.audience = Audience()
+        self.journal = journal if journal is not None else Journal()
+        self._to_log = not (self.journal and _stderr_is_journal())
+        self.audience_changed: Callable[[], None] = lambda: None
+        self._followers: set[Follower] = set()
+        self._history: dict[str, deque[EventRow]] = {}
+        self._journal_room, self._log_room = Bucket(JOURNAL_PER_SECOND), Bucket(LOG_PER_SECOND)
+        self._told = time.monotonic()
+        self._left_out = 0  # commands that nobody was told of since the last second
+        self._listen()
+
+    def add(self, row: EventRow) -> None:
+        """To everybody."""
+        for follower in self._followers:
+            if not follower.put(row):
+                self.lost += 1
+        if self.journal and self._journal_room.take():
+            self.journal.write(row)
+        if row.event == COMMAND:
+            return
+        self.latest.append(row)
+        if row.control:
+            self._remember(row.control, row)
+        if self._to_log and self._log_room.take():
+            log.info("%s", line(row))
+
+    def history(self, control: str) -> list[EventRow]:
+        """The latest events of a control session, oldest first, without its plain commands."""
+        return list(self._history.get(control, ()))
+
+    def known(self) -> list[str]:
+        """The control sessions that have a history, the least recent first."""
+        return list(self._history)
+
+    def tick(self, seconds: float) -> None:
+        """`seconds` have passed: room for more commands; once a second, tell what was left out."""
+        missed, self.audience.missed = self.audience.missed, 0
+        if self.heard():
+            self.lost += missed
+            self._left_out += missed
+            self.audience.room = max(1, round(COMMANDS_PER_SECOND * seconds))
+        now = time.monotonic()
+        if now - self._told >= 1:
+            self._told = now
+            self._tell()
+
+    @contextlib.contextmanager
+    def subscribed(self) -> Iterator[Follower]:
+        """A queue of what happens from now on."""
+        follower = Follower()
+        self._followers.add(follower)
+        self._listen()
+        try:
+            yield follower
+        finally:
+            self._followers.discard(follower)
+            self._listen()
+
+    def heard(self) -> bool:
+        """Whether anybody is told of every command: a follower or the journal."""
+        return bool(self._followers) or bool(self.journal)
+
+    def _listen(self) -> None:
+        """Somebody came or went."""
+        self.audience.missed = 0
+        self.audience.room = COMMANDS_PER_SECOND // 20 if self.heard() else 0
+        self.audience_changed()
+
+    def _remember(self, control: str, row: EventRow) -> None:
+        rows = self._history.pop(control, None)
+        if rows is None:
+            rows = deque(maxlen=HISTORY_EVENTS)
+            if len(self._history) >= HISTORY_SESSIONS:
+                del self._history[next(iter(self._history))]
+        rows.append(row)
+        self._history[control] = rows
+
+    def _tell(self) -> None:
+        if self._left_out:
+            number, self._left_out = self._left_out, 0
+            row = lost_row(number, f"commands beyond {COMMANDS_PER_SECOND} a second", "event-rate")
+            for follower in self._followers:
+                follower.put(row)
+        if self._journal_room.left_out:
+            self.journal.write(lost_row(self._journal_room.told(), "too many for the journal", "event-rate"))
+        if self._log_room.left_out:
+            log.info("%d events more: see `algate follow`", self._log_room.told())
+
+
+def lost_row(number: int, detail: str, reason: str) -> EventRow:
+    """What stands in the place of events that were left out."""
+    return EventRow(time.time(), LOST, None, None, f"{number} {detail}", reason, {"count": number})
+
+
+def event_row(announced: Announce, alg: str | None) -> EventRow:
+    """The row of what the engine announced."""
+    event = announced.event
+    fields = {**whose(announced.control), **dict(event.fields)}
+    return EventRow(time.time(), event.event, format_id(announced.session), alg, event.detail, event.reason, fields)
+
+
+def whose(control: Control | None) -> dict[str, str | int | float]:
+    """Who: both end points as `sessions` has them, and which of them is the client."""
+    if control is None:
+        return {}
+    client = "inside" if control.inside_side is Side.CLIENT else "outside"
+    return {"inside": str(control.inside), "outside": str(control.remote), "client": client}
+
+
+def transfer_row(one: Transfer, alg: str | None) -> EventRow:
+    """A data connection that has ended, for people and for machines."""
+    fields = one.fields
+    detail = one.purpose.detail if one.purpose else "data connection"
+    ended = one.last.ended if one.last else ""
+    told = f"{detail}: {fields['bytes']} bytes {fields['direction']} in {fields['duration']} s"
+    reason = "" if ended == "closed" else ended
+    return EventRow(
+        time.time(), "transfer", format_id(one.session), alg, told, reason, {**whose(one.control), **fields}
+    )
+
+
+def line(row: EventRow) -> str:
+    """A row as one harmless line of the log."""
+    parts = (row.alg, row.event, row.control, row.detail, row.reason)
+    return escaped(" ".join(one for one in parts if one))
+
+
+def _stderr_is_journal() -> bool:
+    """Whether journald reads this process's stderr (sd-daemon's JOURNAL_STREAM): a log would tell all twice."""
+    wanted = os.environ.get("JOURNAL_STREAM", "")
+    try:
+        found = os.fstat(sys.stderr.fileno())
+    except (OSError, ValueError):
+        return False
+    return wanted == f"{found.st_dev}:{found.st_ino}"

@@ -1,0 +1,183 @@
+"""Every metric: its name, its help, where its value comes from. One truth for /metrics and `algate stats`.
+
+The law of this file: it reads counters when it is asked and keeps none but the histogram. It owns the HTTP listener.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from itertools import accumulate
+from socketserver import ThreadingMixIn
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+from prometheus_client import CollectorRegistry, Histogram, make_wsgi_app
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from algate.alg.errors import AlgateError
+from algate.alg.plugin.model import EndPoint
+from algate.bpf import abi
+from algate.bpf.tables import PerCpuCounters
+
+DECISION_BUCKETS = (25e-6, 50e-6, 100e-6, 150e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 10e-3, 100e-3, 1.0)
+OUTCOMES = ("made", "used", "expired", "withdrawn", "replaced")
+Count = abi.Counter
+# Tries that a public port took -> how many ports were got by so many; the kernel doesn't add the tries up.
+TRIES = (
+    ("1", Count.PORT_TRIES_1),
+    ("2", Count.PORT_TRIES_2),
+    ("4", Count.PORT_TRIES_4),
+    ("+Inf", Count.PORT_TRIES_MORE),
+)
+
+# metric -> (help, ((labels, counter), ...))
+# fmt: off
+KERNEL: Mapping[str, tuple[str, tuple[tuple[dict[str, str], abi.Counter], ...]]] = {
+    "algate_packets": (
+        "Packets translated.", (({"direction": "out"}, Count.PACKETS_OUT), ({"direction": "in"}, Count.PACKETS_IN)),
+    ),
+    "algate_bytes": (
+        "Bytes of IP packets translated.",
+        (({"direction": "out"}, Count.BYTES_OUT), ({"direction": "in"}, Count.BYTES_IN)),
+    ),
+    "algate_sessions_created": ("Sessions made.", (({}, Count.SESSIONS_NEW),)),
+    "algate_sessions_ended": ("Sessions ended.", (({}, Count.SESSIONS_ENDED),)),
+    "algate_punts": ("Control segments and events copied to the helper.", (({}, Count.PUNTS),)),
+    "algate_punts_lost": ("Copies that the perf ring had no room or no reader for.", (({}, Count.PUNTS_LOST),)),
+    "algate_decisions": (
+        "Control segments that met their decision.",
+        (({"verdict": "pass"}, Count.DECISIONS_PASS), ({"verdict": "replace"}, Count.DECISIONS_REPLACE)),
+    ),
+    "algate_reinjected": ("Frames that the helper gave back.", (({}, Count.REINJECTED),)),
+    "algate_alg_segments": ("Segments with payload on control sessions.", (({}, Count.ALG_SEGMENTS),)),
+    "algate_redirected": (
+        "Packets forwarded past the stack.",
+        (({"path": "xdp"}, Count.XDP_REDIRECTED), ({"path": "tc"}, Count.TC_REDIRECTED)),
+    ),
+    "algate_to_stack": ("Packets of sessions left to the host's stack.", (({}, Count.TO_STACK),)),
+    "algate_icmp_errors": ("ICMP errors translated.", (({}, Count.ICMP_ERRORS),)),
+    "algate_fail_open": (
+        "Control segments passed undecided with the helper dead and fail = open.", (({}, Count.FAIL_OPEN),),
+    ),
+}
+# fmt: on
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where values come from; all are read at scrape time, from the listener's thread."""
+
+    counters: PerCpuCounters
+    drops: PerCpuCounters
+    sessions: Callable[[], Mapping[str, int]]  # state -> how many, as of the last sweep
+    expectations: Callable[[], Mapping[str, int]]  # outcome -> how many so far
+    engine: Callable[[], Mapping[str, int]]  # reason -> how often
+    lost: Callable[[], int]  # samples that the reader found lost
+
+
+class _Kernel(Collector):
+    def __init__(self, sources: Sources) -> None:
+        self._from = sources
+
+    def collect(self) -> Iterable[Metric]:
+        """One family a metric."""
+        sources = self._from
+        values = sources.counters.sums()
+        for name, (text, rows) in KERNEL.items():
+            labels = list(rows[0][0])
+            family = CounterMetricFamily(name, text, labels=labels)
+            for labelled, counter in rows:
+                more = sources.lost() if counter == Count.PUNTS_LOST else 0
+                family.add_metric(list(labelled.values()), values[counter] + more)
+            yield family
+        got = list(accumulate(values[counter] for _, counter in TRIES))
+        buckets = [(most, total) for (most, _), total in zip(TRIES, got, strict=True)]
+        yield HistogramMetricFamily("algate_port_tries", "Tries that a public port took.", buckets, sum_value=None)
+        drops = CounterMetricFamily("algate_drops", "Packets dropped or held, by reason.", labels=["reason"])
+        for number, (reason, _) in abi.reasons().items():
+            drops.add_metric([reason], sources.drops.sum(number))
+        yield drops
+        states = GaugeMetricFamily("algate_sessions", "Sessions by state, as of the last sweep.", labels=["state"])
+        for state, number in sources.sessions().items():
+            states.add_metric([state], number)
+        yield states
+        outcomes = CounterMetricFamily("algate_expectations", "Expectations by outcome.", labels=["outcome"])
+        found = sources.expectations()
+        for outcome in (*OUTCOMES, *(one for one in found if one not in OUTCOMES)):
+            outcomes.add_metric([outcome], found.get(outcome, 0))
+        yield outcomes
+        engine = CounterMetricFamily(
+            "algate_engine_events", "What the helper ignored or found unusual.", labels=["reason"]
+        )
+        for reason, number in dict(sources.engine()).items():
+            engine.add_metric([reason], number)
+        yield engine
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+
+class _Silent(WSGIRequestHandler):
+    timeout = 10  # s for a client to say what it wants
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """A scrape every few seconds is no news."""
+
+
+class Metrics:
+    """The registry and, if wanted, its listener: /metrics, and /health, which says 200 while traffic is translated."""
+
+    def __init__(self, sources: Sources, health: Callable[[], tuple[bool, str]] = lambda: (True, "")) -> None:
+        self._health = health
+        self.registry = CollectorRegistry()
+        self.registry.register(_Kernel(sources))
+        self.decision = Histogram(
+            "algate_decision_seconds", "From a segment's arrival in the kernel to its decision being in place.",
+            buckets=DECISION_BUCKETS, registry=self.registry,
+        )  # fmt: skip
+        self._server: WSGIServer | None = None
+        self._thread: threading.Thread | None = None
+
+    def listen(self, where: EndPoint | None) -> None:
+        """Serve /metrics; None: nowhere. AlgateError if the port is in use."""
+        if where is None:
+            return
+        try:
+            self._server = make_server(str(where.ip), where.port, self._answer, _Server, _Silent)
+        except OSError as error:
+            raise AlgateError(
+                f'can\'t serve metrics on {where}: {error.strerror}; set [metrics] listen to another port, or to ""'
+            ) from None
+
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread.start()
+
+    def _answer(self, environment: Any, start: Any) -> Any:
+        if environment.get("PATH_INFO") != "/health":
+            return make_wsgi_app(self.registry)(environment, start)
+        well, said = self._health()
+        start("200 OK" if well else "503 Service Unavailable", [("Content-Type", "text/plain; charset=utf-8")])
+        return [f"{said}\n".encode()]
+
+    def close(self) -> None:
+        """Stop the listener."""
+        if self._server is not None and self._thread is not None:
+            self._server.shutdown()
+            self._server.server_close()
+            self._thread.join(timeout=2)
+
+    def stats(self) -> dict[str, float]:
+        """Sample name with labels -> value, as in the exposition format; without creation times."""
+        found: dict[str, float] = {}
+        for family in self.registry.collect():
+            for sample in family.samples:
+                if sample.name.endswith("_created") and family.type == "histogram":
+                    continue
+                labels = ",".join(f'{name}="{value}"' for name, value in sample.labels.items())
+                found[f"{sample.name}{{{labels}}}" if labels else sample.name] = sample.value
+        return found

@@ -1,0 +1,129 @@
+"""The data connections under way: what each carries and, when it ends, what the kernel counted of it.
+
+The law of this file: a bounded book of connections by control session and tag. It reads counters through a function
+and knows neither map nor clock; what it finds out it returns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from algate.alg.engine.effects import IN, OUT
+from algate.alg.plugin.model import Control, Purpose, Side
+
+MOST = 8192  # connections watched at a time; more are used but not told
+DESCRIBED_MOST = 16384  # purposes that wait for their connection
+UPLOADS = ("STOR", "STOU", "APPE")
+
+
+class Counters(NamedTuple):
+    """Of a session, by direction. `seconds` from its first packet to its last; `ended`: "" while it goes on."""
+
+    id: int
+    packets: tuple[int, int]
+    octets: tuple[int, int]
+    seconds: float
+    ended: str
+
+
+@dataclass(slots=True)
+class Transfer:
+    """One data connection of a control session (`control` None: a helper before this one admitted it)."""
+
+    session: int
+    control: Control | None
+    tag: int
+    data: int
+    key: bytes
+    purpose: Purpose | None = None
+    last: Counters | None = None
+
+    @property
+    def fields(self) -> dict[str, str | int | float]:
+        """What machines are told: bytes are those of IP packets in the direction of the data, headers included."""
+        given = dict(self.purpose.fields) if self.purpose else {}
+        last = self.last or Counters(self.data, (0, 0), (0, 0), 0.0, "")
+        way = self._way(str(given.get("verb", "")), last)
+        octets, seconds = last.octets[way], last.seconds
+        return {
+            **given, "direction": ("out", "in")[way], "bytes": octets, "packets": last.packets[way],
+            "duration": round(seconds, 3), "rate": round(octets / seconds) if seconds else 0,
+            "data_session": f"{self.data:016x}",
+        }  # fmt: skip
+
+    def _way(self, verb: str, last: Counters) -> int:
+        """enum direction of the data: what the command says, else where more went."""
+        if verb and self.control is not None:
+            to_client = verb not in UPLOADS
+            return IN if to_client == (self.control.inside_side is Side.CLIENT) else OUT
+        return IN if last.octets[IN] > last.octets[OUT] else OUT
+
+
+Read = Callable[[bytes], Counters | None]
+
+
+class Transfers:
+    """`untold`: connections beyond MOST."""
+
+    def __init__(self) -> None:
+        self.untold = 0
+        self._under_way: dict[int, Transfer] = {}
+        self._by_tag: dict[tuple[int, int], Transfer] = {}
+        self._purposes: dict[tuple[int, int], Purpose] = {}
+
+    def __len__(self) -> int:
+        return len(self._under_way)
+
+    def describe(self, session: int, purpose: Purpose) -> None:
+        """What the connection of a tag is for, before or after it came."""
+        found = self._by_tag.get((session, purpose.tag))
+        if found is not None:
+            found.purpose = purpose
+            return
+        self._purposes[(session, purpose.tag)] = purpose
+        if len(self._purposes) > DESCRIBED_MOST:
+            del self._purposes[next(iter(self._purposes))]
+
+    def admit(self, session: int, control: Control | None, tag: int, data: int, key: bytes) -> None:
+        """A data connection came; `key` finds it in the kernel."""
+        if len(self._under_way) >= MOST:
+            self.untold += 1
+            return
+        made = Transfer(session, control, tag, data, key, self._purposes.pop((session, tag), None))
+        self._under_way[data] = made
+        if tag:
+            self._by_tag[(session, tag)] = made
+
+    def of(self, session: int) -> list[Transfer]:
+        """Those of one control session."""
+        return [one for one in self._under_way.values() if one.session == session]
+
+    def purpose(self, data: int) -> Purpose | None:
+        """What a data session carries, if anybody said."""
+        found = self._under_way.get(data)
+        return found.purpose if found else None
+
+    def poll(self, read: Read) -> list[Transfer]:
+        """Look at all of them; those that have ended, which are forgotten here."""
+        over: list[Transfer] = []
+        for one in self._under_way.values():
+            now = read(one.key)
+            if now is None or now.id != one.data:
+                last = one.last or Counters(one.data, (0, 0), (0, 0), 0.0, "")
+                one.last = last._replace(ended="gone")
+                over.append(one)
+                continue
+            one.last = now
+            if now.ended:
+                over.append(one)
+        for one in over:
+            del self._under_way[one.data]
+            self._by_tag.pop((one.session, one.tag), None)
+        return over
+
+    def forget(self, session: int) -> None:
+        """The control session is over: what was never used of its purposes goes."""
+        for key in [key for key in self._purposes if key[0] == session]:
+            del self._purposes[key]

@@ -1,0 +1,1 @@
+"""The file, its sections and its contradictions."""

@@ -1,0 +1,1 @@
+"""The only loop: it brings a gateway up, keeps it, and takes it down."""

@@ -1,0 +1,1 @@
+"""Pure: punts and a clock value in, effects out."""

@@ -1,0 +1,311 @@
+"""What the engine is told and what it asks for: immutable values between the pure engine and the service.
+
+The law of this file: plain ints, bytes and model values; no ctypes, no map, no behaviour beyond packing. The service
+turns each effect into one system call and carries a list out in its order, since the order is the safety argument:
+expectation, adjust record, decision, frame. Numbers are those of `bpf/include/abi.h` (a test compares them).
+
+Addresses are packed (4 or 16 bytes, network order), ports, sequence numbers and sizes are ints in host order.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import NamedTuple
+
+from algate.alg.plugin.model import Control, EndPoint, Event, Purpose
+from algate.alg.plugin.unattended import Lines
+
+from .corrections import MAX_CORRECTIONS, Correction
+
+OUT, IN = 0, 1  # enum direction
+
+INJECT_OUT, INJECT_IN, INJECT_RAW_OUT, INJECT_RAW_IN = 0x12, 0x22, 0x32, 0x42  # enum inject_kind
+VERDICT_PASS, VERDICT_REPLACE = 1, 2  # enum verdict; DROP isn't used: what is refused stays undecided in the kernel
+ADJUST_BYPASS, ADJUST_LINES = 1, 2  # enum adjust_flag
+ADJUST_UNANSWERED = 8
+TRACK_TIMESTAMPS, TRACK_SYN_OUT, TRACK_SYN_IN = 1, 8, 16  # enum track_flag
+EXPECT_PENDING, EXPECT_OPEN = 1, 2  # enum expectation_state
+SESSION_FORWARD = 1  # enum session_flag
+DIGEST_MAX = 1536
+REPLACEMENT_MAX = 1536
+HELD_MAX = 65536  # bytes that KeepHeld may carry
+
+
+class SessionKey(NamedTuple):
+    """`struct session_key`: the 5-tuple as the inside end point sees it."""
+
+    inside_ip: bytes
+    inside_port: int
+    remote_ip: bytes
+    remote_port: int
+    proto: int = 6
+
+
+class SessionInfo(NamedTuple):
+    """A control session as the kernel has it. `public_ip` all zero or empty: not translated."""
+
+    session: int
+    key: SessionKey
+    public_ip: bytes
+    public_port: int
+    session_flags: int = 0
+    alg: int = 1
+
+
+class Segment(NamedTuple):
+    """A held segment (PUNT_SEGMENT). `frame` as received; offsets from its start; `acked` and
+    `lines` are those of struct track."""
+
+    info: SessionInfo
+    direction: int
+    seq: int
+    frame: bytes
+    ip_offset: int
+    payload_offset: int
+    payload_size: int
+    tcp_flags: int
+    acked: tuple[int, int]
+    lines: int = 0
+
+
+class TrackView(NamedTuple):
+    """`struct track`. Pairs are by direction of the segment, numbers are the sender's own.
+
+    `ack_sent`: by direction of the data, the highest acknowledgement number as it stood in the receiver's segments
+    (not mapped back), None if the kernel doesn't keep it. It alone tells whether an inserted answer has arrived.
+    """
+
+    isn: tuple[int, int]
+    next: tuple[int, int]
+    acked: tuple[int, int]
+    window: tuple[int, int]
+    ts_value: tuple[int, int]
+    mss: tuple[int, int]
+    flags: int
+    ack_sent: tuple[int, int] | None = None
+    lines: int = 0
+
+
+class AdjustRecord(NamedTuple):
+    """`struct adjust`. `corrections` by direction, oldest first, at most MAX_CORRECTIONS each."""
+
+    session: int
+    decided: tuple[int, int]
+    base: tuple[int, int]
+    corrections: tuple[tuple[Correction, ...], tuple[Correction, ...]]
+    flags: int = 0
+    interest: int = 0
+    lines: int = 0
+
+    def pack(self) -> bytes:
+        """The bytes of `struct adjust` in host order, 312 of them."""
+        out, back = self.corrections
+        head = _ADJUST.pack(
+            self.session, *self.decided, *self.base, len(out), len(back), self.flags, self.interest, self.lines
+        )
+        if not out and not back:
+            return head + _NO_CORRECTIONS
+        return head + _pack_corrections(out) + _pack_corrections(back)
+
+    @classmethod
+    def unpack(cls, data: bytes) -> AdjustRecord:
+        """The inverse of pack; struct.error if `data` is too short."""
+        session, out, back, base_out, base_in, n_out, n_in, flags, interest, lines = _ADJUST.unpack_from(data)
+        at = [Correction(*_CORRECTION.unpack_from(data, _ADJUST.size + 16 * i)) for i in range(2 * MAX_CORRECTIONS)]
+        pair = (tuple(at[:n_out]), tuple(at[MAX_CORRECTIONS : MAX_CORRECTIONS + n_in]))
+        return cls(session, (out, back), (base_out, base_in), pair, flags, interest, lines)
+
+
+_ADJUST = struct.Struct("=QIIiiIIIIQ")
+_CORRECTION = struct.Struct("=IIii")
+_NO_CORRECTIONS = bytes(2 * MAX_CORRECTIONS * _CORRECTION.size)
+
+
+def _pack_corrections(items: tuple[Correction, ...]) -> bytes:
+    packed = b"".join(_CORRECTION.pack(*c) for c in items)
+    return packed.ljust(MAX_CORRECTIONS * _CORRECTION.size, b"\0")
+
+
+class Expectation(NamedTuple):
+    """A row of `expectations`, key and value. `from_ip` empty: anybody. `expires` on the clock of `now`, seconds.
+
+    Direction IN: `to` is the reserved public end point and `inside` where the connection goes, from the reservation
+    whose first port is `reserved`. Direction OUT: `to` is outside, `inside` and `reserved` are None. `ports`, if not 0:
+    so many adjacent ones from `to` on are meant. `from_port` 0: any.
+    """
+
+    id: int
+    session: int
+    control_key: SessionKey
+    alg: int
+    direction: int
+    proto: int
+    from_ip: bytes
+    to: EndPoint
+    inside: EndPoint | None
+    reserved: EndPoint | None
+    state: int
+    persistent: bool
+    expires: float
+    from_port: int = 0
+    ports: int = 0
+
+
+class PutExpectation(NamedTuple):
+    """Create the row, pending or open. The public port is reserved already."""
+
+    expectation: Expectation
+
+
+class OpenExpectation(NamedTuple):
+    """Set the row's state to open, unless the kernel has used it."""
+
+    expectation: Expectation
+
+
+class DeleteExpectation(NamedTuple):
+    """Remove the row. `outcome`: used, expired, withdrawn or replaced. `heir`: whose row it becomes instead."""
+
+    expectation: Expectation
+    outcome: str
+    reason: str = ""
+    heir: Expectation | None = None
+
+
+class ReleasePort(NamedTuple):
+    """Give a reservation back if it is still the owner's. `used`: a data session stands on it. `shared`: one share."""
+
+    proto: int
+    public: EndPoint
+    inside: EndPoint
+    ports: int
+    used: bool
+    shared: bool = False
+
+
+class PutAdjust(NamedTuple):
+    """Replace the session's adjust record whole."""
+
+    record: AdjustRecord
+
+
+class PutLines(NamedTuple):
+    """Write down what `interest` stands for, before a record names it."""
+
+    interest: int
+    lines: Lines
+
+
+class PutDecision(NamedTuple):
+    """Decide a range. REPLACE: write `new` to `replacements` under the same key first."""
+
+    session: int
+    direction: int
+    seq: int
+    size: int
+    verdict: int
+    digest: int
+    new: bytes | None
+    sum_change: int
+
+
+class DropDecisions(NamedTuple):
+    """Delete decisions that the receiver has acknowledged: (direction, seq, size, whether it replaced) of each."""
+
+    session: int
+    ranges: tuple[tuple[int, int, int, bool], ...]
+
+
+class Inject(NamedTuple):
+    """Write the frame to the TAP device. Checksums are finished, the first byte of the destination MAC is `kind`."""
+
+    kind: int
+    frame: bytes
+
+
+class KeepHeld(NamedTuple):
+    """Store what a restart must know of a direction (at most HELD_MAX bytes), instead of what was stored before."""
+
+    session: int
+    direction: int
+    data: bytes
+
+
+class DropHeld(NamedTuple):
+    """Forget what KeepHeld stored."""
+
+    session: int
+    direction: int
+
+
+class Announce(NamedTuple):
+    """Something for `follow`, log and metrics."""
+
+    session: int
+    control: Control | None
+    event: Event
+
+
+class Describe(NamedTuple):
+    """What the connection of a tag is for, for the audit of transfers."""
+
+    session: int
+    control: Control
+    purpose: Purpose
+
+
+class Admitted(NamedTuple):
+    """The kernel made the session `data` from the expectation of a tag."""
+
+    session: int
+    control: Control
+    tag: int
+    data: SessionInfo
+
+
+class View(NamedTuple):
+    """A control session's dialogue, for `explain`. `unfinished`: bytes of client and server without a verdict."""
+
+    phase: str
+    unanswered: int
+    bypassed: bool
+    unfinished: tuple[int, int]
+
+
+class BypassSession(NamedTuple):
+    """Nothing is looked at any more. The adjust record with ADJUST_BYPASS was written; `shifted`: it must stay.
+
+    It stays also for a session with expectations, which the kernel and a later helper know by it.
+    """
+
+    session: int
+    key: SessionKey
+    shifted: bool
+
+
+class ResetSession(NamedTuple):
+    """Remove the session from the kernel; the RSTs were injected before."""
+
+    session: int
+    key: SessionKey
+    reason: str
+
+
+Effect = (
+    PutExpectation
+    | OpenExpectation
+    | DeleteExpectation
+    | ReleasePort
+    | PutAdjust
+    | PutLines
+    | PutDecision
+    | DropDecisions
+    | Inject
+    | KeepHeld
+    | DropHeld
+    | Announce
+    | Describe
+    | Admitted
+    | BypassSession
+    | ResetSession
+)

@@ -1,0 +1,295 @@
+"""The expectations and reservations of all control sessions, and the first packets held until both sides agree.
+
+The law of this file: the book of what was asked for, by tag and by id; it decides limits and life time, and writes
+effects. No stream, no plug-in: whoever calls tells the conversation what became of a tag.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from ipaddress import ip_address
+from typing import NamedTuple, Protocol
+
+from algate.alg.plugin.model import Address, EndPoint, Expect, Reserve
+
+from .effects import (
+    EXPECT_OPEN,
+    EXPECT_PENDING,
+    OUT,
+    DeleteExpectation,
+    Effect,
+    Expectation,
+    Inject,
+    OpenExpectation,
+    PutExpectation,
+    ReleasePort,
+    SessionInfo,
+)
+
+PROTOCOLS = {"tcp": 6, "udp": 17}
+HELD_PER_EXPECTATION = 4
+HELD_TOTAL = 1024
+HELD_SECONDS = 10.0  # a SYN older than this was repeated long since
+
+
+class PortBroker(Protocol):
+    """Who holds the public ports; the service asks the kernel, tests use a dictionary."""
+
+    def reserve(self, proto: int, public_ip: Address, inside: EndPoint, count: int, even: bool) -> EndPoint | None:
+        """Hold `count` adjacent public ports for `inside`, the first even if `even`; None if there are none."""
+        ...
+
+    def share(self, proto: int, public_ip: Address, inside: EndPoint, count: int) -> EndPoint | None:
+        """One more share of the block of public ports with the numbers of `inside`; None if all belong to others."""
+        ...
+
+
+def _public(info: SessionInfo) -> EndPoint | None:
+    """The public end point of a control session's own mapping, None if it isn't translated."""
+    return EndPoint(ip_address(info.public_ip), info.public_port) if any(info.public_ip) else None
+
+
+class RefusedError(ValueError):
+    """An Expect that can't be granted; the text is a reason name."""
+
+
+class Reservation(NamedTuple):
+    """Public ports held under a tag."""
+
+    proto: int
+    public: EndPoint
+    inside: EndPoint
+    ports: int
+    shared: bool = False
+
+
+class Book:
+    """What one control session has: reservations and live expectations by tag."""
+
+    __slots__ = ("expectations", "reservations")
+
+    def __init__(self) -> None:
+        self.expectations: dict[int, Expectation] = {}
+        self.reservations: dict[int, Reservation] = {}
+
+
+class Expectations:
+    """All of them. Methods append effects in the order in which they must be carried out."""
+
+    def __init__(self, ports: PortBroker, per_session: int, total: int) -> None:
+        self._ports = ports
+        self._per_session = per_session
+        self._total = total
+        self._live: dict[int, tuple[int, int]] = {}  # id -> session, tag
+        self._expiry: list[tuple[float, int]] = []
+        self._ranges: dict[tuple[bytes, EndPoint, int, int], list[Expectation]] = {}  # one row each, the last one's
+        self._next_id = 0
+        self._held: dict[int, list[tuple[float, Inject]]] = {}
+        self._held_count = 0
+        self._acts_after: dict[int, float] = {}  # id -> Expect.acts_after
+        self._acting: list[tuple[float, int]] = []  # when a held first packet becomes its sender's agreement
+
+    def __len__(self) -> int:
+        return len(self._live)
+
+    def whose(self, expectation: int) -> tuple[int, int] | None:
+        """Session and tag of a live expectation."""
+        return self._live.get(expectation)
+
+    def reserve(self, book: Book, info: SessionInfo, action: Reserve, effects: list[Effect]) -> EndPoint | None:
+        """Reserve under the tag; what the tag had before is withdrawn, its port freed after the new one is chosen."""
+        proto = PROTOCOLS[action.proto]
+        if action.tag not in book.reservations and len(book.reservations) >= self._per_session:
+            return None
+        public_ip = ip_address(info.public_ip) if any(info.public_ip) else ip_address(info.key.inside_ip)
+        if action.shared:
+            public = self._ports.share(proto, public_ip, action.inside, action.count)
+        else:
+            public = self._ports.reserve(proto, public_ip, action.inside, action.count, action.even)
+        self.withdraw(book, action.tag, "replaced", "", effects)
+        if public is not None:
+            book.reservations[action.tag] = Reservation(proto, public, action.inside, action.count, action.shared)
+        return public
+
+    def expect(self, book: Book, info: SessionInfo, action: Expect, now: float, effects: list[Effect]) -> None:
+        """Make an expectation, replacing the tag's former one. RefusedError if it can't be granted."""
+        old = book.expectations.get(action.tag)
+        if old is None and (len(book.expectations) >= self._per_session or len(self._live) >= self._total):
+            raise RefusedError("expectation-limit")
+        made = self._make(book.reservations.get(action.tag), info, action, now)
+        if old is not None:
+            self._end(book, action.tag, "replaced", "", effects)
+        self._enter(book, action.tag, made)
+        heapq.heappush(self._expiry, (made.expires, made.id))
+        if len(self._expiry) > 2 * len(self._live) + 1024:
+            self._expiry = [entry for entry in self._expiry if entry[1] in self._live]
+            heapq.heapify(self._expiry)
+        if action.acts_after is not None and action.peer is not None and not action.open:
+            self._acts_after[made.id] = action.acts_after
+        effects.append(PutExpectation(made))
+
+    def adopt(self, book: Book, tag: int, known: Expectation) -> None:
+        """Take over a range that an earlier helper opened; its row is in the kernel."""
+        self._enter(book, tag, known)
+
+    def _enter(self, book: Book, tag: int, made: Expectation) -> None:
+        book.expectations[tag] = made
+        self._live[made.id] = (made.session, tag)
+        if made.ports:
+            self._ranges.setdefault(_row(made), []).append(made)
+
+    def ranged(self) -> set[int]:
+        """The sessions that have a range of ports open."""
+        return {one.session for sharers in self._ranges.values() for one in sharers}
+
+    def inherit(self, book: Book, found: Expectation) -> int:
+        """Go on with an expectation of another helper's; the tag that it has from now on."""
+        tag = -2 - len(book.expectations)  # -1 is a range of ports: see engine.ADOPTED
+        self._enter(book, tag, found)
+        if found.reserved is not None and found.inside is not None:
+            book.reservations[tag] = Reservation(found.proto, found.reserved, found.inside, 1)
+        heapq.heappush(self._expiry, (found.expires, found.id))
+        return tag
+
+    def _make(self, held: Reservation | None, info: SessionInfo, action: Expect, now: float) -> Expectation:
+        to, inside, reserved = action.to, None, None
+        if action.direction != OUT:
+            proto = PROTOCOLS[action.proto]
+            if held is not None and held.proto == proto:
+                inside, reserved = held.inside, held.public
+                to = self._within(held, to)
+            elif held is None and to == _public(info) and info.key.proto == proto:
+                inside = EndPoint(ip_address(info.key.inside_ip), info.key.inside_port)
+            else:
+                raise RefusedError("expectation-without-port")
+            if action.ports and not (held is not None and held.shared and action.ports == held.ports):
+                raise RefusedError("expectation-range")
+        if to is None:
+            raise RefusedError("expectation-without-target")
+        if action.ports and (action.once or not action.open):
+            raise RefusedError("expectation-range")
+        self._next_id = max(self._next_id + 1, int(now * 1_000_000_000))
+        return Expectation(
+            id=self._next_id,
+            session=info.session,
+            control_key=info.key,
+            alg=info.alg,
+            direction=int(action.direction),
+            proto=PROTOCOLS[action.proto],
+            from_ip=b"" if action.peer is None else action.peer.packed,
+            to=to,
+            inside=inside,
+            reserved=reserved,
+            state=EXPECT_OPEN if action.open else EXPECT_PENDING,
+            persistent=not action.once,
+            expires=now + action.lifetime,
+            from_port=action.from_port or 0,
+            ports=action.ports,
+        )
+
+    @staticmethod
+    def _within(held: Reservation, to: EndPoint | None) -> EndPoint:
+        """The reserved port meant: `to` may choose one of a block."""
+        if to is None:
+            return held.public
+        if to.ip != held.public.ip or not 0 <= to.port - held.public.port < held.ports:
+            raise RefusedError("expectation-without-port")
+        return to
+
+    def open(self, book: Book, tag: int, effects: list[Effect]) -> bool:
+        """Both sides agreed: open it and let the held first packets go. False if the tag has none."""
+        found = book.expectations.get(tag)
+        if found is None:
+            return False
+        if found.state != EXPECT_OPEN:
+            found = found._replace(state=EXPECT_OPEN)
+            book.expectations[tag] = found
+            effects.append(OpenExpectation(found))
+        effects += self._unhold(found.id)
+        return True
+
+    def withdraw(self, book: Book, tag: int, outcome: str, reason: str, effects: list[Effect]) -> None:
+        """Drop expectation and reservation of the tag, whichever there is."""
+        self._end(book, tag, outcome, reason, effects)
+        self._release(book, tag, effects, used=False)
+
+    def withdraw_all(self, book: Book, reason: str, effects: list[Effect]) -> None:
+        """The control session ends or is no longer understood."""
+        for tag in [*book.expectations]:
+            self.withdraw(book, tag, "withdrawn", reason, effects)
+        for tag in [*book.reservations]:
+            self._release(book, tag, effects, used=False)
+
+    def used(self, book: Book, tag: int, effects: list[Effect]) -> None:
+        """The kernel admitted a connection. A persistent one lives on."""
+        if not book.expectations[tag].persistent:
+            self._end(book, tag, "used", "", effects)
+            self._release(book, tag, effects, used=True)
+
+    def due(self, now: float) -> Iterator[tuple[int, int]]:
+        """Session and tag of each that has expired; the caller withdraws it."""
+        while self._expiry and self._expiry[0][0] <= now:
+            _, number = heapq.heappop(self._expiry)
+            whose = self._live.get(number)
+            if whose is not None:
+                yield whose
+
+    def acted(self, now: float) -> Iterator[tuple[int, int]]:
+        """Session and tag of each whose peer has agreed by connecting, and whose word hasn't come."""
+        while self._acting and self._acting[0][0] <= now:
+            _, number = heapq.heappop(self._acting)
+            whose = self._live.get(number)
+            if whose is not None and number in self._held:
+                yield whose
+
+    def next_due(self) -> float:
+        """When due() or acted() may have something; may be early."""
+        return min(queue[0][0] if queue else float("inf") for queue in (self._expiry, self._acting))
+
+    def hold(self, expectation: int, frame: Inject, now: float) -> bool:
+        """Keep a first packet for a pending expectation, the latest few of each. False if there is no room."""
+        held = self._held.setdefault(expectation, [])
+        while held and (held[0][0] < now - HELD_SECONDS or len(held) >= HELD_PER_EXPECTATION):
+            del held[0]
+            self._held_count -= 1
+        if self._held_count >= HELD_TOTAL:
+            return False
+        if not held and expectation in self._acts_after:
+            heapq.heappush(self._acting, (now + self._acts_after[expectation], expectation))
+        held.append((now, frame))
+        self._held_count += 1
+        return True
+
+    def _unhold(self, expectation: int) -> list[Inject]:
+        held = self._held.pop(expectation, [])
+        self._held_count -= len(held)
+        frames = [frame for _, frame in held]
+        return [frame for at, frame in enumerate(frames) if frame not in frames[:at]]
+
+    def _end(self, book: Book, tag: int, outcome: str, reason: str, effects: list[Effect]) -> None:
+        found = book.expectations.pop(tag, None)
+        if found is None:
+            return
+        del self._live[found.id]
+        self._acts_after.pop(found.id, None)
+        self._unhold(found.id)
+        effects.append(DeleteExpectation(found, outcome, reason, self._heir(found)))
+
+    def _heir(self, gone: Expectation) -> Expectation | None:
+        """Sessions of one peer share the row of a range: who takes it over."""
+        sharers = self._ranges.get(_row(gone), []) if gone.ports else []
+        if gone in sharers:
+            sharers.remove(gone)
+        if not sharers:
+            self._ranges.pop(_row(gone), None)
+        return sharers[-1] if sharers else None
+
+    def _release(self, book: Book, tag: int, effects: list[Effect], used: bool) -> None:
+        found = book.reservations.pop(tag, None)
+        if found is not None:
+            effects.append(ReleasePort(found.proto, found.public, found.inside, found.ports, used, found.shared))
+
+
+def _row(one: Expectation) -> tuple[bytes, EndPoint, int, int]:
+    return one.from_ip, one.to, one.proto, one.direction

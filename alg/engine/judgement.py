@@ -1,0 +1,254 @@
+"""Between flows and plug-ins: feed what is undecided, carry out what a conversation says.
+
+The law of this file: the only place that calls a plug-in. Whatever a plug-in does wrong costs its own session alone.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from algate.alg.plugin.model import (
+    Action,
+    Bypass,
+    Control,
+    Conversation,
+    Event,
+    Expect,
+    Open,
+    Pass,
+    Purpose,
+    Refuse,
+    Replace,
+    Reserve,
+    Reset,
+    Withdraw,
+)
+
+from .effects import Announce, Describe, Effect, PutLines
+from .expectations import Expectations, RefusedError
+from .flow import Flow
+from .limits import Limits
+from .session import Session, Track
+from .spans import Span
+
+DEPTH_MAX = 16  # answers to Reserve that reserve again
+
+OpenConversation = Callable[[Control], Conversation | None]
+Anybody = Callable[[Control], bool]
+
+
+class Judgement:
+    """Runs conversations. Verdicts go to the flow being fed, everything else to effects."""
+
+    def __init__(
+        self,
+        open_conversation: OpenConversation,
+        book: Expectations,
+        counts: Counter[str],
+        limits: Limits,
+        anybody: Anybody,
+        track: Track,
+    ) -> None:
+        self._track = track
+        self.on_failure = limits.on_failure
+        self.classify = limits.classify
+        self._told: set[int] = set()
+        self._open = open_conversation
+        self._anybody = anybody
+        self._expectations = book
+        self._counts = counts
+        self._limits = limits
+
+    def begin(self, session: Session, effects: list[Effect]) -> None:
+        """Ask for a conversation; without one the session passes."""
+        try:
+            session.conversation = self._open(session.control)
+        except Exception as error:  # a plug-in's fault is its session's alone
+            self.failed(session, error, effects)
+        if session.conversation is None:
+            session.passing = True
+
+    def account(self, session: Session, word: int, effects: list[Effect]) -> None:
+        """Take account of what passed without the helper. `word`: track.lines."""
+        told = session.catch_up(word)
+        if told is not None and session.timestamps:
+            track = self._track(session.info.session)
+            for flow, latest in zip(session.flows, track.ts_value if track else (0, 0), strict=True):
+                flow.ts_recent = latest or flow.ts_recent
+        terse = session.conversation
+        if told is None or terse is None or not hasattr(terse, "skipped"):
+            return
+        try:
+            terse.skipped(told.commands, told.replies)
+        except Exception as error:  # as above
+            self.failed(session, error, effects)
+
+    def look_away(self, session: Session, effects: list[Effect]) -> None:
+        """Decide which lines may pass without the helper from the next adjust record on."""
+        session.unattended = None
+        conversation, flows = session.conversation, session.flows
+        if not self.classify or conversation is None or session.passing or session.reset:
+            return
+        if session.missing or not hasattr(conversation, "unattended") or not flows[0].idle or not flows[1].idle:
+            return
+        try:
+            session.unattended = said = conversation.unattended()
+        except Exception as error:  # as above
+            self.failed(session, error, effects)
+            return
+        if said is not None and said.lines.number not in self._told:
+            self._told.add(said.lines.number)
+            effects.append(PutLines(said.lines.number, said.lines))
+
+    def feed(self, session: Session, direction: int, now: float, effects: list[Effect]) -> bool:
+        """Judge what is undecided in a direction. True if any verdict came."""
+        flow = session.flows[direction]
+        before = flow.judged
+        if session.conversation is not None and not session.passing:
+            actions = self.ask(session, direction, flow.undecided(), flow.stream.ended, now, effects)
+            self.perform(session, flow, actions, now, effects)
+        else:
+            self.sweep(session)
+        return flow.judged > before
+
+    def ask(
+        self, session: Session, direction: int, data: bytes, end: bool, now: float, effects: list[Effect]
+    ) -> Sequence[Action]:
+        """What the conversation says of undecided bytes."""
+        assert session.conversation is not None
+        try:
+            return session.conversation.feed(session.side(direction), data, now, end=end)
+        except Exception as error:  # as above
+            self.failed(session, error, effects)
+            return ()
+
+    def perform(
+        self, session: Session, flow: Flow | None, actions: Sequence[Action], now: float, effects: list[Effect]
+    ) -> None:
+        """Carry out what a conversation said; `flow`: whose bytes its verdicts are about.
+
+        Behind bytes that waited for a port there may be more to judge: as long as that brings verdicts, they are fed.
+        """
+        self._carry_out(session, flow, actions, now, effects)
+        while flow is not None and flow in session.flows and any(isinstance(action, Reserve) for action in actions):
+            before, rest = flow.judged, flow.undecided()
+            if not rest or session.passing or session.reset:
+                break
+            actions = self.ask(session, session.flows.index(flow), rest, flow.stream.ended, now, effects)
+            self._carry_out(session, flow, actions, now, effects)
+            if flow.judged == before:
+                break
+        self.sweep(session)
+
+    def _carry_out(
+        self, session: Session, flow: Flow | None, actions: Sequence[Action], now: float, effects: list[Effect]
+    ) -> None:
+        try:
+            self._perform(session, flow, actions, now, effects)
+        except Exception as error:  # as above
+            self.failed(session, error, effects)
+
+    def sweep(self, session: Session) -> None:
+        """Pass what nobody will judge: all of a passing session, the rest before a FIN."""
+        for flow in session.flows:
+            size = len(flow.stream.pending) - flow.judged
+            if size and (session.passing or flow.stream.ended):
+                flow.judge(Span(size))
+            elif size > self._limits.pending or len(flow.spans) > self._limits.verdicts:
+                self._counts["undecided-limit"] += 1
+                session.reset = session.reset or "undecided-limit"
+
+    def outcome(self, session: Session, tag: int, outcome: str, now: float, effects: list[Effect]) -> None:
+        """Tell the conversation what became of an expectation."""
+        if session.conversation is None or session.passing:
+            return
+        try:
+            actions = session.conversation.outcome(tag, outcome, now)
+        except Exception as error:  # as above
+            self.failed(session, error, effects)
+            actions = ()
+        self.perform(session, None, actions, now, effects)
+
+    def failed(self, session: Session, error: Exception, effects: list[Effect]) -> None:
+        """Follow the policy for a plug-in that broke: no expectation of its survives."""
+        self._counts["plugin-failed"] += 1
+        event = Event("plugin-failed", f"{type(error).__name__}: {error}"[:200], "plugin-failed")
+        effects.append(Announce(session.info.session, session.control, event))
+        self._expectations.withdraw_all(session.book, "plugin-failed", effects)
+        session.conversation = None
+        session.passing = True
+        if self.on_failure == "reset":
+            session.reset = "plugin-failed"
+
+    def _perform(
+        self,
+        session: Session,
+        flow: Flow | None,
+        actions: Sequence[Action],
+        now: float,
+        effects: list[Effect],
+        depth: int = 0,
+    ) -> None:
+        for action in actions:
+            if isinstance(action, (Pass, Replace, Refuse)):
+                self._verdict(flow, action)
+            elif isinstance(action, Event):
+                effects.append(Announce(session.info.session, session.control, action))
+            elif isinstance(action, Purpose):
+                effects.append(Describe(session.info.session, session.control, action))
+            elif isinstance(action, Reserve):
+                self._reserve(session, flow, action, now, effects, depth)
+            elif isinstance(action, Expect):
+                self._expect(session, action, now, effects)
+            elif isinstance(action, Open):
+                self._expectations.open(session.book, action.tag, effects)
+            elif isinstance(action, Withdraw):
+                self._expectations.withdraw(session.book, action.tag, "withdrawn", action.reason, effects)
+            elif isinstance(action, Bypass):
+                session.passing = True
+                event = Event("bypass", reason=action.reason)
+                effects.append(Announce(session.info.session, session.control, event))
+            elif isinstance(action, Reset):
+                session.reset = session.reset or action.reason or "plugin"
+            else:
+                raise TypeError(f"not an action: {type(action).__name__}")
+
+    def _verdict(self, flow: Flow | None, action: Pass | Replace | Refuse) -> None:
+        if flow is None:
+            raise ValueError("a verdict where nothing was fed")
+        if isinstance(action, Pass):
+            flow.judge(Span(action.size))
+        elif isinstance(action, Replace):
+            if not action.data:
+                raise ValueError("a replacement by nothing: Refuse says that")
+            flow.judge(Span(action.size, action.data))
+        else:
+            if len(action.answer) > self._limits.answer:
+                raise ValueError(f"an answer of {len(action.answer)} bytes")
+            flow.judge(Span(action.size, b"", action.answer))
+
+    def _reserve(
+        self, session: Session, flow: Flow | None, action: Reserve, now: float, effects: list[Effect], depth: int
+    ) -> None:
+        if session.conversation is None or depth >= DEPTH_MAX:
+            raise ValueError("Reserve answered by Reserve without end")
+        public = self._expectations.reserve(session.book, session.info, action, effects)
+        if public is None:
+            self._counts["no-port"] += 1
+        answer = session.conversation.reserved(action.tag, public, now)
+        self._perform(session, flow, answer, now, effects, depth + 1)
+
+    def _expect(self, session: Session, action: Expect, now: float, effects: list[Effect]) -> None:
+        try:
+            if not session.datagrams and not all(flow.started for flow in session.flows):
+                # The other side's word takes another way (FTP-62): nobody will ever agree here.
+                raise RefusedError("one-way")
+            if action.peer is None and not self._anybody(session.control):
+                raise RefusedError("expectation-anybody")
+            self._expectations.expect(session.book, session.info, action, now, effects)
+        except RefusedError as refused:
+            reason = str(refused)
+            self._counts[reason] += 1
+            event = Event("expectation-refused", reason=reason)
+            effects.append(Announce(session.info.session, session.control, event))

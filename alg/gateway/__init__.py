@@ -1,0 +1,1 @@
+"""The gateway as devices, tables and settings."""

@@ -1,0 +1,139 @@
+"""Programs onto devices and off again, with what goes with them: clsact, XDP, forwarding switches.
+
+The law of this file: it acts on devices and notes in the state what it did. It knows no map and no session.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+
+from algate.alg.errors import AlgateError
+from algate.alg.gateway import netlink
+from algate.alg.gateway.netlink import EGRESS, INGRESS, Device
+from algate.alg.gateway.state import DeviceState, State
+
+# Native XDP costs these their GSO or GRO, which is worth more than the faster path (BCC-NOTES).
+WITHOUT_NATIVE_XDP = ("veth", "tun", "bridge", "vlan", "ppp", "bond", "macvlan", "ipvlan", "dummy", "wireguard")
+FORWARDING = "forwarding"
+
+
+def need_device(name: str) -> Device:
+    """The device, or an AlgateError that names the nearest right one."""
+    device = netlink.find_device(name)
+    if device is not None:
+        return device
+    names = netlink.device_names()
+    near = difflib.get_close_matches(name, names, n=1)
+    hint = f"; did you mean {near[0]}?" if near else f"; there are {', '.join(sorted(names))}"
+    raise AlgateError(f"no device {name}{hint}")
+
+
+def choose_mode(wanted: str, device: Device) -> tuple[str, str]:
+    """("tc", "xdp" or "xdp-generic", why) for one device."""
+    if device.bare:
+        return "tc", "it has no Ethernet header, which the XDP programs expect"
+    if wanted != "auto":
+        return wanted, "as configured"
+    if device.kind in WITHOUT_NATIVE_XDP:
+        return "tc", f"native XDP on {device.kind or 'this device'} would cost GSO and GRO"
+    driver = Path(f"/sys/class/net/{device.name}/device/driver")
+    if driver.exists() and driver.resolve().name == "virtio_net":
+        return "tc", "native XDP on virtio would cost GSO and GRO"
+    return "tc", "native XDP isn't known to pay on this driver: force it with --datapath xdp"
+
+
+class Datapath:
+    """The attachments of one gateway."""
+
+    def __init__(self, state: State, wanted: str) -> None:
+        self.state = state
+        self.wanted = wanted
+        self.modes: dict[str, tuple[str, str]] = {}
+
+    def attach(self, lans: list[Device], wan: Device, fds: Mapping[str, int]) -> None:
+        """Attach, or replace in place what an earlier run left. On error nothing new stays."""
+        fresh = [one.name for one in (*lans, wan) if one.name not in self.state.devices]
+        try:
+            self._drop_foreign(lans, wan)
+            for device in lans:
+                self._attach_one(device, "lan", {INGRESS: "tc_lan"}, fds, "xdp_lan")
+            self._attach_one(wan, "wan", {INGRESS: "tc_wan_in", EGRESS: "tc_wan_out"}, fds, "xdp_wan")
+        except AlgateError:
+            for name in fresh:
+                self._detach_one(self.state.devices.pop(name, None))
+            self.state.save()
+            raise
+
+    def attach_tap(self, index: int, fds: Mapping[str, int]) -> None:
+        """The helper's device, which vanishes with it: nothing to note."""
+        netlink.add_clsact(index)
+        netlink.set_filter(index, INGRESS, fds["tc_tap"], "tc_tap")
+
+    def detach(self) -> None:
+        """Take everything off that the state names."""
+        for one in self.state.devices.values():
+            self._detach_one(one)
+        self.state.devices.clear()
+        self.state.forget()
+
+    def _drop_foreign(self, lans: list[Device], wan: Device) -> None:
+        """Devices of an earlier run that this one doesn't use, or that were made anew under the old name."""
+        used = {device.name: device.index for device in (*lans, wan)}
+        for name, one in list(self.state.devices.items()):
+            if used.get(name) != one.index:
+                self._detach_one(one)
+                del self.state.devices[name]
+        self.state.save()
+
+    def _attach_one(
+        self, device: Device, role: str, hooks: Mapping[int, str], fds: Mapping[str, int], xdp: str
+    ) -> None:
+        note = self.state.devices.get(device.name)
+        if note is None:
+            if any(netlink.filter_names(device.index, hook) for hook in (INGRESS, EGRESS)):
+                raise AlgateError(f"{device.name} is used by another instance of algate: give it another device")
+            note = DeviceState(device.name, device.index, role)
+            note.forwarding = netlink.read_sysctl(device.name, FORWARDING)
+            self.state.devices[device.name] = note
+            self.state.save()
+        if netlink.add_clsact(device.index):
+            note.clsact = True
+            self.state.save()
+        for hook in (INGRESS, EGRESS):
+            if hook in hooks:
+                netlink.set_filter(device.index, hook, fds[hooks[hook]], hooks[hook])
+            else:
+                netlink.remove_filter(device.index, hook)
+        self._attach_xdp(device, note, fds[xdp])
+        if note.forwarding != "1":
+            netlink.write_sysctl(device.name, FORWARDING, "1")
+        note.role = role
+
+    def _attach_xdp(self, device: Device, note: DeviceState, fd: int) -> None:
+        mode, why = choose_mode(self.wanted, device)
+        self.modes[device.name] = (mode, why)
+        kind = {"xdp": "native", "xdp-generic": "generic"}.get(mode, "")
+        if note.xdp and note.xdp != kind:
+            netlink.remove_xdp(device.index, note.xdp == "generic")
+            note.xdp = ""
+        if kind:
+            netlink.set_xdp(device.index, fd, kind == "generic", replace=bool(note.xdp))
+            note.xdp = kind
+        self.state.save()
+
+    @staticmethod
+    def _detach_one(note: DeviceState | None) -> None:
+        """Undo what the note says; a device that is gone has taken it along."""
+        device = netlink.find_device(note.name) if note else None
+        if note is None or device is None or device.index != note.index:
+            return
+        for hook in (INGRESS, EGRESS):
+            netlink.remove_filter(device.index, hook)
+        if note.xdp:
+            netlink.remove_xdp(device.index, note.xdp == "generic")
+        if note.clsact:
+            netlink.remove_clsact(device.index)
+        if note.forwarding is not None and note.forwarding != "1":
+            netlink.write_sysctl(note.name, FORWARDING, note.forwarding)

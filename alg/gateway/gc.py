@@ -1,0 +1,188 @@
+"""The sweep: finds what looks expired in a walk over the sessions, and lets the kernel check and delete it.
+
+The law of this file: user space only proposes. A session that was refreshed meanwhile is kept by the control program.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import compress
+
+from algate.alg.gateway.listing import WRAP, now_tick, timeout_kind
+from algate.alg.gateway.settings import ticks
+from algate.bpf import abi
+from algate.bpf.loader import Gateway
+from algate.bpf.requests import AGED_ROWS, Control
+
+KEY, VALUE = ctypes.sizeof(abi.SessionKey), ctypes.sizeof(abi.Session)
+PROTO_AT = next(getattr(abi.SessionKey, name).offset for name in ("proto",))
+STATE_AT, ALG_AT, FLAGS_AT, ID_AT, RELATED_AT, SEEN_AT = (
+    getattr(abi.Session, name).offset for name in ("state", "alg", "flags", "id", "related", "last_seen")
+)
+FULL = 0.9  # of max_sessions: from here on sessions without an answer are reclaimed
+NEW = int(abi.SessionState.NEW)
+NEVER = -WRAP  # no last packet is as old
+WINDOW = WRAP // 4  # 13 days: how far a tick may lie behind `now` and be compared as a plain number
+EMBRYONIC_IDLE = ticks(0.1)  # far below a SYN's first repetition after 1 s (RFC 6298 section 2.1), which makes it anew
+AGE_SHIFT = 6  # ages of sessions without an answer are counted by 64 ticks
+UNCOUNTED = bytes(not flags & abi.SessionFlag.PEER for flags in range(256))
+EXPECTED = bytes(bool(flags & abi.SessionFlag.EXPECTED) for flags in range(256))
+
+
+class Batch:
+    """The sessions of one batch as columns, cut out by strides: a loop over a million rows' fields takes seconds.
+
+    `tick` is the moment to judge by. `now` and `seen` are ticks in one numbering, signed near the wrap of 32 bits:
+    they compare as plain numbers.
+    """
+
+    def __init__(self, keys: bytes, values: bytes, tick: int) -> None:
+        near_wrap = not WINDOW <= tick < 3 * WINDOW
+        self.keys, self.values = keys, values
+        self.now = tick - WRAP if near_wrap and tick >= WRAP // 2 else tick
+        self.protos = keys[PROTO_AT::KEY]
+        self.states = values[STATE_AT::VALUE]
+        self.algs = values[ALG_AT::VALUE]
+        self.flags = values[FLAGS_AT::VALUE]
+        column = memoryview(values).cast("i" if near_wrap else "I")[SEEN_AT // 4 :: VALUE // 4]
+        self.seen: list[int] = column.tolist()
+
+    def key(self, place: int) -> bytes:
+        return self.keys[place * KEY : place * KEY + KEY]
+
+    def number(self, place: int, at: int) -> int:
+        """A 64-bit field."""
+        start = place * VALUE + at
+        return int.from_bytes(self.values[start : start + 8], sys.byteorder)
+
+    def expired(self, limits: Mapping[int, Sequence[int]]) -> list[int]:
+        """Places of those idle for as long as their kind may be: `limits` in ticks by protocol and state."""
+        latest = [[NEVER] * 256] * 256
+        for proto, ages in limits.items():
+            latest[proto] = [*(self.now - age for age in ages), *[NEVER] * (256 - len(ages))]
+        shortest = min((age for ages in limits.values() for age in ages), default=-NEVER)
+        top = self.now - shortest  # nothing seen later is over, whatever its kind
+        old = [place for place, seen in enumerate(self.seen) if seen <= top]
+        return [place for place in old if self.seen[place] <= latest[self.protos[place]][self.states[place]]]
+
+    def parents(self, over: Collection[int]) -> set[int]:
+        """Control sessions that the EXPECTED sessions belong to, those at the places `over` aside."""
+        marks = bytearray(self.flags.translate(EXPECTED))
+        for place in over:
+            marks[place] = 0
+        related = memoryview(self.values).cast("Q")[RELATED_AT // 8 :: VALUE // 8]
+        return set(compress(related.tolist(), marks)) if any(marks) else set()
+
+    def unanswered(self) -> list[tuple[int, int]]:
+        """(idle ticks, place) of those in state NEW."""
+        if NEW not in self.states:
+            return []
+        idle = [(self.now - seen, place) for place, seen in enumerate(self.seen) if self.states[place] == NEW]
+        return [one for one in idle if one[0] > EMBRYONIC_IDLE]
+
+
+class Sweep:
+    """One sweep in slices: `for _ in sweep.run(): <let others work>`. What it found is in the attributes afterwards."""
+
+    def __init__(self, gateway: Gateway, control: Control) -> None:
+        self._gateway = gateway
+        self._control = control
+        self.seen = 0
+        self.deleted = 0
+        self.live_parents: set[int] = set()
+        self.control_ids: dict[int, bytes] = {}
+        self.by_state: Counter[int] = Counter()
+        self.full = False
+        self.reclaimed = 0
+        # Filtering may have become address-dependent after a session was made: its peer isn't known yet.
+        self._peers = bool(gateway.configs[0].flags & abi.ConfigFlag.FILTER_ADF)
+        self._began = now_tick()  # one moment for all of it: ages don't move between its walks
+        self._ages: Counter[int] = Counter()  # of sessions without an answer
+
+    def run(self) -> Iterator[None]:
+        """Yield after each batch of entries."""
+        limits = self._limits()
+        for keys, values, _ in self._gateway.sessions.chunks():
+            self._judge(Batch(keys, values, self._began), limits)
+            yield
+        self._refresh_parents()
+        self.full = self.seen - self.deleted > FULL * self._gateway.max_sessions
+        if self.full and self._ages:
+            yield from self._reclaim()
+
+    def _limits(self) -> dict[int, list[int]]:
+        """Ticks of idleness by protocol and state. The kernel judges again, so that a shortened one does no harm."""
+        timeouts: Sequence[int] = [min(ticks, WINDOW) for ticks in self._gateway.configs[0].timeouts]
+        states = range(max(abi.SessionState) + 1)
+        return {proto: [timeouts[timeout_kind(proto, state)] for state in states] for proto in (1, 6, 17)}
+
+    def _judge(self, batch: Batch, limits: Mapping[int, Sequence[int]]) -> None:
+        expired = batch.expired(limits)
+        if expired:
+            self.deleted += self._control.keys(abi.ControlOp.SWEEP, [batch.key(place) for place in expired])
+        self.seen += len(batch.states)
+        for state in abi.SessionState:
+            self.by_state[int(state)] += batch.states.count(state)
+        self.by_state.subtract(batch.states[place] for place in expired)
+        self._ages.update(idle >> AGE_SHIFT for idle, _ in batch.unanswered())
+        over = set(expired)
+        if self._peers:
+            unknown = [batch.key(place) for place in _marked(batch.flags.translate(UNCOUNTED)) if place not in over]
+            self._control.keys(abi.ControlOp.PEERS, unknown)
+        self.live_parents |= batch.parents(over)
+        for place in _marked(batch.algs) if batch.algs.strip(b"\0") else ():
+            if place not in over:
+                self.control_ids[batch.number(place, ID_AT)] = batch.key(place)
+
+    def _reclaim(self) -> Iterator[None]:
+        """Make room: sessions that nobody ever answered go first, the longest idle before the others."""
+        wanted = max(1, self._gateway.max_sessions // 4)
+        older = limit = 0
+        for limit in sorted(self._ages, reverse=True):
+            if older + self._ages[limit] >= wanted:
+                break
+            older += self._ages[limit]
+        of_limit = wanted - older  # so many of the age at which it is enough
+        for keys, values, _ in self._gateway.sessions.chunks():
+            batch = Batch(keys, values, self._began)
+            ages = [(idle >> AGE_SHIFT, place) for idle, place in batch.unanswered()]
+            some = [batch.key(place) for age, place in ages if age == limit][:of_limit]
+            of_limit -= len(some)
+            some += [batch.key(place) for age, place in ages if age > limit]
+            self.reclaimed += self._control.keys(abi.ControlOp.KILL, some)
+            yield
+
+    def age_ports(self) -> Iterator[None]:
+        """Have the kernel look at every group of ports of which the bitmap says that some are taken."""
+        groups: set[int] = set()
+        words = AGED_ROWS // 64
+        for keys, values, count in self._gateway.port_bits.chunks():
+            for place in range(count):
+                if values[place * 8 : place * 8 + 8] != bytes(8):
+                    at = int.from_bytes(keys[place * 4 : place * 4 + 4], "little")
+                    block, word = divmod(at, abi.BITMAP_BLOCK)
+                    if word < abi.BITMAP_WORDS:
+                        groups.add((block << 16) + word // words * AGED_ROWS)
+            yield
+        for number, row in enumerate(sorted(groups)):
+            self._control.age_ports(row)
+            if number % 32 == 31:
+                yield
+
+    def _refresh_parents(self) -> None:
+        """A control session lives as long as one of its data connections does (FTP-73)."""
+        keys = [self.control_ids[one] for one in self.live_parents if one in self.control_ids]
+        if keys:
+            self._control.keys(abi.ControlOp.REFRESH, keys)
+
+
+def _marked(column: bytes) -> Iterator[int]:
+    """Places of the bytes that aren't 0, which are few."""
+    for byte in set(column) - {0}:
+        place = column.find(byte)
+        while place >= 0:
+            yield place
+            place = column.find(byte, place + 1)

@@ -1,0 +1,100 @@
+"""Where a gateway stands: privilege, network namespace, prefixes that must not overlap, sessions of a lost address.
+
+The law of this file: checks and moves that lifecycle needs; nothing here waits for long.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator, Sequence
+from ipaddress import IPv4Address
+from pathlib import Path
+
+from algate.alg.errors import MISSING, AlgateError
+from algate.alg.gateway.claim import Claim
+from algate.alg.gateway.netlink import Device
+from algate.bpf import abi
+from algate.bpf.loader import Gateway
+from algate.bpf.requests import Control
+
+CAP_NET_ADMIN = 12
+CLONE_NEWNET = 0x40000000
+NAMED = Path("/run/netns")
+CLAIM_SECONDS = 10.0
+
+
+def require_root(what: str) -> None:
+    """AlgateError (exit code 3) without CAP_NET_ADMIN."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("CapEff:") and int(line.split()[1], 16) >> CAP_NET_ADMIN & 1:
+            return
+    raise AlgateError(f"{what} needs root (CAP_NET_ADMIN, CAP_BPF, CAP_PERFMON): run it with sudo", MISSING)
+
+
+def refuse_overlap(lans: Sequence[Device], wan: Device) -> None:
+    """AlgateError if an inside prefix and an outside one overlap: no address would say which side it is on."""
+    for lan in lans:
+        for inside in lan.addresses:
+            for outside in wan.addresses:
+                if inside.network.overlaps(outside.network):
+                    raise AlgateError(
+                        f"{lan.name} has {inside}, {wan.name} has {outside}: the prefixes overlap; renumber one side"
+                    )
+
+
+def current() -> int:
+    """Inode of this process's network namespace."""
+    return os.stat("/proc/self/ns/net").st_ino
+
+
+@contextlib.contextmanager
+def entered(inode: int) -> Iterator[None]:
+    """Inside the network namespace of that inode (0: the present one), if it still exists and has a name."""
+    if inode in (0, current()):
+        yield
+        return
+    found = next((one for one in NAMED.glob("*") if one.stat().st_ino == inode), None) if NAMED.is_dir() else None
+    if found is None:
+        yield  # a namespace without a name is gone, and its devices with it
+        return
+    own = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    there = os.open(found, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _setns(there)
+        yield
+    finally:
+        _setns(own)
+        os.close(there)
+        os.close(own)
+
+
+def _setns(fd: int) -> None:
+    import ctypes
+
+    if ctypes.CDLL(None, use_errno=True).setns(fd, CLONE_NEWNET):
+        raise AlgateError(f"can't enter the gateway's network namespace: {os.strerror(ctypes.get_errno())}", MISSING)
+
+
+@contextlib.contextmanager
+def claimed(run_dir: Path) -> Iterator[None]:
+    """The run directory, as soon as a daemon that is ending lets go of it."""
+    until = time.monotonic() + CLAIM_SECONDS
+    while True:
+        try:
+            claim = Claim(run_dir)
+            break
+        except AlgateError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.05)
+    with claim:
+        yield
+
+
+def end_sessions_of_others(gateway: Gateway, control: Control, addresses: Sequence[IPv4Address]) -> int:
+    """End every session whose public address is none of these. How many."""
+    mine = {abi.ip_to_be32(one) for one in addresses}
+    keys = [bytes(key) for key, value in gateway.sessions.items() if value.public_ip and value.public_ip not in mine]
+    return control.keys(abi.ControlOp.KILL, keys)

@@ -1,0 +1,121 @@
+"""From the configuration to what the kernel reads: struct config, watched ports, allowed services.
+
+The law of this file: values into tables. No device is touched, nothing is looked up; devices and addresses are given.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from ctypes import c_ubyte
+from ipaddress import IPv4Address
+
+from algate.alg.config.load import Config
+from algate.alg.gateway.netlink import Device
+from algate.alg.plugin.model import ProtocolPlugin
+from algate.bpf import abi
+from algate.bpf.loader import Gateway
+from algate.bpf.tables import Table
+
+PROTO = {"tcp": 6, "udp": 17, "icmp": 1}
+TICK_NS = 1 << abi.TICK_SHIFT
+
+
+def ticks(seconds: float) -> int:
+    """Seconds as ticks, at least one, at most half of the wrap (the kernel compares modulo 2^32)."""
+    return max(1, min(int(seconds * 1e9) // TICK_NS, 0x7FFFFFFF))
+
+
+def public_addresses(config: Config, wan: Device) -> list[IPv4Address]:
+    """The addresses that the outside sees: the configured ones, else the WAN device's first."""
+    if config.nat.addresses:
+        return list(config.nat.addresses)
+    usable = [one.ip for one in wan.addresses if not one.ip.is_loopback and not one.ip.is_link_local]
+    return usable[:1]
+
+
+def _flags(config: Config) -> int:
+    nat, flag = config.nat, abi.ConfigFlag
+    chosen = {
+        flag.MAPPING_APDM: nat.mapping == "address-and-port-dependent",
+        flag.FILTER_EIF: nat.filtering == "endpoint-independent",
+        flag.FILTER_ADF: nat.filtering == "address-dependent",
+        flag.PARITY: nat.port_parity,
+        flag.HAIRPIN: nat.hairpin,
+        flag.FAIL_OPEN: config.alg.fail == "open",
+        flag.ALLOW_LIST: bool(config.firewall.allow_out),
+        flag.SHORTCUT: True,
+        flag.EXEMPT: bool(nat.exempt),
+    }
+    return sum(int(bit) for bit, wanted in chosen.items() if wanted)
+
+
+def _mss_clamp(config: Config, wan: Device) -> int:
+    """Bytes, 0: off. "auto": what fits into the WAN's MTU behind 40 bytes of headers (RFC 9293 section 3.7.1)."""
+    wanted = config.nat.mss_clamp
+    if isinstance(wanted, int):
+        return wanted
+    return wan.mtu - 40 if wanted == "auto" else 0
+
+
+def _timeouts(config: Config) -> list[int]:
+    t = config.timeouts
+    return [ticks(s) for s in (t.tcp_opening, t.tcp_established, t.tcp_closing, t.tcp_reset, t.udp, t.icmp)]
+
+
+def _link(device: Device) -> list[c_ubyte | int]:
+    """Eight bytes of struct config: the MAC, and whether there is no Ethernet header at all."""
+    return [*device.mac[:6].ljust(6, b"\0"), int(device.bare), 0]
+
+
+def write_config(
+    gateway: Gateway, config: Config, lans: Sequence[Device], wan: Device, addresses: Sequence[IPv4Address], tap: int
+) -> int:
+    """Write struct config; the digest's secret is kept if the pins have one. Returns the secret."""
+    secret = gateway.configs[0].secret or secrets.randbits(63) | 1
+    nat = config.nat
+    value = abi.Config(
+        secret=secret, wan=wan.index, tap=tap, flags=_flags(config), public_count=len(addresses),
+        port_first=nat.ports.first, port_last=nat.ports.last,
+        mss_clamp=_mss_clamp(config, wan),
+        helper_timeout=ticks(config.alg.helper_timeout), hold_down=ticks(nat.hold_down) if nat.hold_down else 0,
+        max_sessions_per_host=nat.max_sessions_per_host, max_ports_per_host=nat.max_ports_per_host,
+        new_sessions_per_second=nat.new_sessions_per_second,
+    )  # fmt: skip
+    for place, address in enumerate(addresses):
+        value.public_ip[place] = abi.ip_to_be32(address)
+    for place, device in enumerate(lans):
+        value.lan[place] = device.index
+        value.lan_mac[place * 8 : place * 8 + 8] = _link(device)
+    value.wan_mac[: len(value.wan_mac)] = _link(wan)
+    for kind, limit in enumerate(_timeouts(config)):
+        value.timeouts[kind] = limit
+    gateway.configs.put(0, value)
+    return secret
+
+
+def write_services(gateway: Gateway, config: Config, plugins: dict[str, ProtocolPlugin]) -> None:
+    """Write which ports are watched by which plug-in and which services may be opened from inside."""
+    wanted: dict[tuple[int, int], int] = {}
+    for name, policy in config.alg.protocols.items():
+        plugin = plugins.get(name)
+        if plugin is not None and policy.enabled:
+            for port in policy.watched or plugin.default_ports:
+                wanted[(PROTO[plugin.transport], port)] = plugin.number
+    _replace(gateway.alg_ports, wanted)
+    networks = {(one.prefixlen, abi.ip_to_be32(one.network_address)) for one in config.nat.exempt}
+    for length, address in networks:
+        gateway.exempt.put(abi.ExemptKey(prefix_len=length, address=address), 1)
+    for key, _ in list(gateway.exempt.items()):
+        if (key.prefix_len, key.address) not in networks:
+            gateway.exempt.delete(key)
+    _replace(gateway.allow_out, {(PROTO[one.proto], one.port): 1 for one in config.firewall.allow_out})
+
+
+def _replace(table: Table[abi.ServiceKey, int], wanted: dict[tuple[int, int], int]) -> None:
+    """Make a table of services equal to `wanted` without a moment in which a kept entry is missing."""
+    for (proto, port), value in wanted.items():
+        table.put(abi.ServiceKey(port=abi.be16(port), proto=proto), value)
+    for key, _ in list(table.items()):
+        if (key.proto, abi.be16(key.port)) not in wanted:
+            table.delete(key)

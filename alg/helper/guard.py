@@ -1,0 +1,142 @@
+"""A watch on how long a plug-in thinks: what takes too long is interrupted, and costs its own session alone.
+
+The law of this file: time and one signal of the process, nothing of protocols. The engine knows no clock; to it a
+plug-in that is too slow is one that raised. A blocking call is counted by the clock, a computation by the processor
+time that it had, so that a busy machine condemns nobody.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Sequence
+from types import FrameType
+from typing import ParamSpec, TypeVar, cast
+
+from algate.alg.plugin.model import Action, Conversation, EndPoint, Side, Terse
+from algate.alg.plugin.unattended import Unattended
+
+BUDGET = 0.1  # s of processor time for one call; a line of FTP takes 5 µs
+SHARE = 0.9  # of a budget: what a computation has between two ticks, but for what the ticks take
+PATIENCE = 10  # budgets by the clock, for whoever sleeps instead: 1 s, a third of the default helper_timeout
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class TooSlowError(RuntimeError):
+    """A plug-in took longer than its budget."""
+
+
+class _Interrupted(BaseException):
+    """Raised inside the plug-in's code; no `except Exception` there stops it."""
+
+
+class Guard:
+    """Runs calls under a budget. One for the process: it owns SIGALRM until closed.
+
+    The timer ticks once a budget while calls come, and stops when none has come between two ticks: so a call costs no
+    system call. At the tick that first finds it running its processor time begins to count.
+    """
+
+    def __init__(self, budget: float = BUDGET) -> None:
+        self.budget = budget
+        self._armed = False
+        self._ticking = False
+        self._number = 0  # of the latest call
+        self._seen = 0  # the same at the latest tick
+        self._clock = 0.0  # when the latest call began
+        self._cpu = 0.0  # processor time when a tick first found it running
+        self._interrupting = threading.current_thread() is threading.main_thread()
+        if self._interrupting:
+            self._former = signal.signal(signal.SIGALRM, self._tick)
+
+    def close(self) -> None:
+        """Give the signal back."""
+        if self._interrupting:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, self._former)
+            self._interrupting = False
+
+    def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """What the function returns. TooSlowError if it took too long, even if it would never have ended."""
+        self._number += 1
+        self._clock = time.monotonic()
+        if not self._interrupting:
+            return self._measured(function, *args, **kwargs)
+        if not self._ticking:
+            self._ticking = True
+            signal.setitimer(signal.ITIMER_REAL, self.budget, self.budget)
+        try:
+            self._armed = True
+            answer = function(*args, **kwargs)
+            self._armed = False
+        except _Interrupted:
+            raise self._error() from None
+        finally:
+            self._armed = False
+        return answer
+
+    def _measured(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Where nothing can be interrupted: in another thread than the main one."""
+        self._cpu = time.thread_time()
+        answer = function(*args, **kwargs)
+        if self._late():
+            raise self._error()
+        return answer
+
+    def _tick(self, _number: int, _frame: FrameType | None) -> None:
+        known, self._seen = self._seen == self._number, self._number
+        if not self._armed:
+            if known:
+                self._ticking = False
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            return
+        if not known:
+            self._cpu = time.thread_time()
+        if self._late():
+            self._armed = False
+            raise _Interrupted
+
+    def _late(self) -> bool:
+        spent = time.thread_time() - self._cpu
+        return spent > self.budget * SHARE or time.monotonic() - self._clock > self.budget * PATIENCE
+
+    def _error(self) -> TooSlowError:
+        took = time.monotonic() - self._clock
+        return TooSlowError(f"took {took:.2g} s for one call, more than {self.budget:g} s are not granted")
+
+
+class Guarded:
+    """A conversation whose every call is under the guard."""
+
+    __slots__ = ("_guard", "_inner", "_terse")
+
+    def __init__(self, inner: Conversation, guard: Guard) -> None:
+        self._inner = inner
+        # An isinstance of the interface would look at each of its names anew for every session.
+        self._terse = cast(Terse, inner) if hasattr(inner, "unattended") else None
+        self._guard = guard
+
+    def feed(self, side: Side, data: bytes, now: float, *, end: bool = False) -> Sequence[Action]:
+        """As the conversation's own; TooSlowError besides."""
+        return self._guard.call(self._inner.feed, side, data, now, end=end)
+
+    def reserved(self, tag: int, public: EndPoint | None, now: float) -> Sequence[Action]:
+        """Likewise."""
+        return self._guard.call(self._inner.reserved, tag, public, now)
+
+    def outcome(self, tag: int, outcome: str, now: float) -> Sequence[Action]:
+        """Likewise."""
+        return self._guard.call(self._inner.outcome, tag, outcome, now)
+
+    def unattended(self) -> Unattended | None:
+        """Likewise; None of a conversation that wants every line."""
+        return self._guard.call(self._terse.unattended) if self._terse is not None else None
+
+    def skipped(self, commands: int, replies: int) -> None:
+        """Likewise."""
+        if self._terse is not None:
+            self._guard.call(self._terse.skipped, commands, replies)

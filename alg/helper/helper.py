@@ -1,0 +1,301 @@
+"""The helper: ring to engine, engine to maps and TAP.
+
+The law of this file: it joins the perf ring, the engine and the executor, and keeps their clock. Lifecycle, devices and
+sockets of operators are the service's.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from ipaddress import IPv4Address, ip_address
+
+from algate.alg.audit.events import Events, event_row, transfer_row
+from algate.alg.audit.metrics import Metrics
+from algate.alg.audit.transfers import Transfers
+from algate.alg.config.load import Config
+from algate.alg.engine.effects import (
+    Admitted,
+    Announce,
+    DeleteExpectation,
+    Describe,
+    Effect,
+    PutDecision,
+    SessionInfo,
+    View,
+)
+from algate.alg.engine.engine import Engine
+from algate.alg.engine.limits import Limits
+from algate.alg.gateway import listing
+from algate.alg.helper import punts
+from algate.alg.helper.executor import Executor, decision_key
+from algate.alg.helper.guard import Guard, Guarded
+from algate.alg.helper.ports import KernelPorts
+from algate.alg.helper.punts import Punt
+from algate.alg.helper.refusals import Refusals, unreachable
+from algate.alg.helper.tails import Tails
+from algate.alg.helper.tap import Tap
+from algate.alg.plugin.model import Control, Conversation, ProtocolPlugin, Side
+from algate.alg.plugin.policy import Policy
+from algate.bpf import abi, syscall
+from algate.bpf.loader import Gateway
+from algate.bpf.requests import Control as ControlProgram
+
+log = logging.getLogger(__name__)
+WITHOUT_ROOM = 64  # ICMP errors kept back while sessions without an answer are looked for
+OVER = (abi.SessionState.DEAD, abi.SessionState.CLOSING, abi.SessionState.TIME_WAIT, abi.SessionState.RESET)
+PAGES = 1024  # of 4 KiB a CPU: room for 60 of the largest samples, or thousands of command lines
+
+
+def now() -> float:
+    """The clock of the engine: CLOCK_MONOTONIC in seconds, the one that the kernel's ticks count."""
+    return time.clock_gettime(time.CLOCK_MONOTONIC)
+
+
+class Helper:
+    """Owns TAP, engine and executor of one loaded gateway."""
+
+    def __init__(
+        self, gateway: Gateway, control: ControlProgram, ports: KernelPorts, config: Config,
+        plugins: Mapping[str, ProtocolPlugin], events: Events, secret: int,
+    ) -> None:  # fmt: skip
+        self.config = config
+        self.lost = 0
+        self.broken = 0
+        self.metrics: Metrics | None = None
+        self._gateway = gateway
+        self._plugins = {plugin.number: plugin for plugin in plugins.values()}
+        self._events = events
+        self._infos: dict[int, SessionInfo] = {}
+        self.refusals = Refusals()
+        self.transfers = Transfers()
+        self.gateway_address: IPv4Address | None = None
+        self.tap = Tap()
+        self.tails = Tails(self._head_known, self.tap.write)
+        self.tails_waiting: Callable[[], None] = lambda: None
+        self.room_wanted: Callable[[], None] = lambda: None
+        self._without_room: list[bytes] = []
+        self.executor = Executor(gateway, control, ports, self.tap.write, self._announce)
+        self._guard = Guard()
+        self.engine = Engine(
+            self._open, ports, self.executor.track, self.executor.adjust, secret, Limits(), events.audience,
+            self._may_expect_anybody, self.executor.decided,
+        )  # fmt: skip
+        events.audience_changed = self.attend
+        self.apply(config)
+
+    def apply(self, config: Config) -> None:
+        """Judge by this configuration from now on. A plug-in that fails ends its session, unless fail is "open"."""
+        self.config = config
+        self.engine.fail_by("bypass" if config.alg.fail == "open" else "reset")
+        self.attend()
+
+    def _policy(self, control: Control) -> tuple[ProtocolPlugin, Policy] | None:
+        """The plug-in of a session and its policy for the session's two ends; None: nobody watches it."""
+        info = self._infos.get(control.id)
+        plugin = self._plugins.get(info.alg) if info else None
+        policy = self.config.alg.protocols.get(plugin.name) if plugin else None
+        if plugin is None or policy is None:
+            return None
+        resolved = policy.resolve(control.ip(Side.CLIENT), control.ip(Side.SERVER))
+        return (plugin, resolved) if policy.enabled and resolved.enabled else None
+
+    def _may_expect_anybody(self, control: Control) -> bool:
+        found = self._policy(control)
+        return found is not None and getattr(found[1], "any_peer", False) is True
+
+    def _open(self, control: Control) -> Conversation | None:
+        """A conversation of the session's plug-in; None: nobody watches it."""
+        found = self._policy(control)
+        if found is None:
+            return None
+        plugin, policy = found
+        return Guarded(self._guard.call(plugin.open, control, policy), self._guard)
+
+    def _announce(self, announced: Announce | Describe | Admitted) -> None:
+        if isinstance(announced, Announce):
+            self._events.add(event_row(announced, self._name(announced.session)))
+        elif isinstance(announced, Describe):
+            self.transfers.describe(announced.session, announced.purpose)
+        else:
+            data = announced.data
+            key = punts.pack_key(data.key)
+            self.transfers.admit(announced.session, announced.control, announced.tag, data.session, key)
+
+    def _name(self, session: int) -> str | None:
+        """The plug-in that watches a control session."""
+        info = self._infos.get(session)
+        plugin = self._plugins.get(info.alg) if info else None
+        return plugin.name if plugin else None
+
+    def look_at_transfers(self) -> None:
+        """Tell of data connections that have ended. Call it now and then; the kernel keeps ended ones for a while."""
+        for one in self.transfers.poll(lambda key: listing.counters(self._gateway, key)):
+            self._events.add(transfer_row(one, self._name(one.session)))
+
+    def open_ring(self, pages: int = PAGES) -> list[int]:
+        """Open the perf ring; descriptors that become readable when `self.drain` has something to do."""
+        return self._gateway.open_ring(self._sample, self._lost, pages)
+
+    def drain(self) -> None:
+        """Everything that is in the ring."""
+        self._gateway.drain()
+
+    def _lost(self, number: int) -> None:
+        self.lost += number
+
+    def _sample(self, _cpu: int, sample: bytes) -> None:
+        # An exception would be swallowed by ctypes: nothing may get that far.
+        try:
+            punt = punts.parse(sample)
+            if punt is None:
+                self.broken += 1
+                return
+            if punt.kind == abi.PuntKind.REFUSED:
+                self._tell_refused(punt)
+                return
+            if punt.kind == abi.PuntKind.TAIL:
+                self.tails.hold(punt.frame, punt.ip_offset, punt.direction, now())
+                self.tails_waiting()
+                return
+            self._know(punt.info)
+            self.executor.carry_out(self._dispatch(punt))
+            if punt.segment is not None and self.metrics is not None:
+                self.metrics.decision.observe(max(0.0, now() - punt.time / 1e9))
+        except Exception:
+            self.broken += 1
+            log.exception("a punt could not be handled")
+
+    def _tell_refused(self, punt: Punt) -> None:
+        """Tell an inside host that its new session was refused, and the log once a minute."""
+        reason = abi.reasons()[punt.reason][0]
+        self.refusals.note(reason)
+        sender = self.gateway_address
+        frame = unreachable(punt.frame, punt.ip_offset, sender) if sender is not None else None
+        if frame is None:
+            return
+        if reason == "table-full" and len(self._without_room) < WITHOUT_ROOM:
+            self._without_room.append(frame)
+            self.room_wanted()
+        else:
+            self.tap.write(frame)
+
+    def settle_room(self, made: bool) -> None:
+        """There was a look for room. If some was made, the repetition of what was refused gets in: no error is sent."""
+        frames, self._without_room = self._without_room, []
+        for frame in frames:
+            if not made:
+                self.tap.write(frame)
+
+    def _head_known(self, key: bytes) -> bool:
+        return syscall.lookup(self._gateway.fragments_fd, key, ctypes.sizeof(abi.Fragment)) is not None
+
+    def _know(self, info: SessionInfo) -> None:
+        if info.session not in self._infos:
+            self._infos[info.session] = info
+            self.executor.keys[info.session] = punts.pack_key(info.key)
+            self.executor.publics[info.session] = ip_address(info.public_ip)
+
+    def _dispatch(self, punt: Punt) -> list[Effect]:
+        if punt.segment is not None:
+            return self.engine.segment(punt.segment, now())
+        if punt.kind == abi.PuntKind.OPENED:
+            return self.engine.opened(punt.info, now())
+        if punt.kind == abi.PuntKind.EXPECT_USED:
+            return self.engine.expectation_used(punt.expectation, now(), punt.info)
+        if punt.kind == abi.PuntKind.DATA_SYN:
+            return self.engine.data_syn(punt.expectation, punt.direction, punt.frame, punt.ip_offset, now())
+        self.broken += 1
+        return []
+
+    def attend(self) -> None:
+        """Have every line come here while somebody is told of every command, or as the configuration says."""
+        wanted = self.config.alg.classify
+        everything = wanted == "off" or (wanted == "auto" and self._events.heard())
+        self.executor.carry_out(self.engine.attend(everything))
+
+    def tick(self) -> None:
+        """The engine's timers, when they are due."""
+        moment = now()
+        if self.engine.next_due() <= moment:
+            self.executor.carry_out(self.engine.tick(moment))
+
+    def take_over(self, control: ControlProgram) -> int:
+        """Watch the control sessions that an earlier helper left, with what it owed their receivers. How many."""
+        stored, stale = self.executor.stored(), self.executor.decisions()
+        infos: list[SessionInfo] = []
+        for key, value in list(self._gateway.sessions.items()):
+            if value.related and not value.alg:
+                self.transfers.admit(value.related, None, 0, value.id, bytes(key))
+            if not value.alg or value.state & 0xFF == abi.SessionState.DEAD:
+                continue
+            packed = bytes(key)
+            public = int(value.public_ip).to_bytes(4, "little")
+            port = abi.public_port(value)
+            info = SessionInfo(value.id, punts.unpack_key(packed), public, port, value.flags, value.alg)
+            stale.difference_update(self.executor.lines_kept(value.id, packed))
+            self._know(info)
+            infos.append(info)
+        left = self.executor.left(now())
+        for info in infos:
+            number = info.session
+            effects = self.engine.restore(info, stored.get(number, {}), now(), left.get(number, ()))
+            for one in effects:
+                if isinstance(one, PutDecision):
+                    stale.discard(decision_key(one.session, one.seq, one.size, one.direction))
+            self.executor.carry_out(effects)
+        for known in self.executor.ranges():
+            if not self.engine.adopt(known):
+                self.executor.carry_out([DeleteExpectation(known, "withdrawn", "control-ended")])
+        # What passed before isn't in the log, so nobody would ever drop it: once its shift is folded, a late repetition
+        # would come out at another number, over bytes that its receiver has.
+        self.executor.drop_decisions(stale)
+        return len(infos)
+
+    def close_ranges(self) -> None:
+        """End the ranges of ports of control connections that are over, before the kernel forgets those."""
+        for number in self.engine.ranged():
+            key = self.executor.keys.get(number)
+            value = self._gateway.sessions.get(abi.SessionKey.unpack(key)) if key else None
+            if value is None or value.id != number or value.state & 0xFF in OVER:
+                self.executor.carry_out(self.engine.ended(number, now()))
+
+    def forget(self, live: Mapping[int, bytes]) -> None:
+        """Tell the engine of control sessions that the kernel has no more. `live`: id -> key, as the sweep saw them."""
+        for number in [one for one in self._infos if one not in live]:
+            key = self.executor.keys.get(number)
+            value = self._gateway.sessions.get(abi.SessionKey.unpack(key)) if key else None
+            if value is not None and value.id == number and value.alg:
+                continue
+            self.executor.carry_out(self.engine.ended(number, now()))
+            self.transfers.forget(number)
+            del self._infos[number]
+            self.executor.keys.pop(number, None)
+            self.executor.publics.pop(number, None)
+
+    def counts(self) -> Counter[str]:
+        """Reasons of the engine and failures of the executor."""
+        total = Counter(self.engine.counts)
+        total.update({f"failed-{name}": number for name, number in self.executor.failures.items()})
+        total["broken-sample"] = self.broken
+        return total
+
+    def view(self, number: int) -> View | None:
+        """What is known of a control session's dialogue."""
+        return self.engine.view(number)
+
+    def kill(self, number: int) -> None:
+        """An operator ends a control session: RST to both ends, and nothing of it stays."""
+        self.executor.carry_out(self.engine.kill(number, now()))
+
+    def ended(self, number: int) -> None:
+        """The kernel has just lost a control session."""
+        self.executor.carry_out(self.engine.ended(number, now()))
+
+    def close(self) -> None:
+        """The TAP vanishes; maps and programs stay."""
+        self.tap.close()
+        self._guard.close()

@@ -1,0 +1,97 @@
+"""Public ports for the engine, held by the kernel's control program.
+
+The law of this file: which public address, which ports; whether they are free is the kernel's word alone.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Sequence
+from ipaddress import IPv4Address
+
+from algate.alg.helper.blocks import Block, Blocks
+from algate.alg.plugin.model import Address, EndPoint
+from algate.alg.plugin.values import PortRange
+from algate.bpf import abi
+from algate.bpf.requests import Control, owner, port_row
+
+TRIES = 32  # for a block of adjacent ports or an even one
+
+
+class KernelPorts:
+    """The engine's PortBroker. `addresses` are those of struct config, in its order."""
+
+    def __init__(self, control: Control, addresses: Sequence[IPv4Address], first: int, last: int) -> None:
+        self._control = control
+        self.addresses = list(addresses)
+        self.first, self.last = first, last
+        self.blocks = Blocks(control)
+
+    def place(self, public: Address) -> int | None:
+        """Position of a public address in struct config."""
+        return next((place for place, one in enumerate(self.addresses) if one == public), None)
+
+    def reserve(self, proto: int, public_ip: Address, inside: EndPoint, count: int, even: bool) -> EndPoint | None:
+        """The inside port itself if it is free, else another; None if none (or no such block) was found."""
+        place = self.place(public_ip)
+        if place is None:
+            return None
+        wanted = inside.port
+        for _ in range(TRIES if count > 1 or even else 1):
+            port = self._block(place, proto, wanted, inside, count, even)
+            if port is not None:
+                return EndPoint(public_ip, port)
+            wanted = random.randrange(self.first, self.last + 1)
+        return None
+
+    def _block(self, place: int, proto: int, wanted: int, inside: EndPoint, count: int, even: bool) -> int | None:
+        """`count` adjacent ports from where the kernel finds the first one free."""
+        ip = IPv4Address(int(inside.ip))
+        first = self._control.reserve(place, proto, wanted, ip, inside.port)
+        if first is None:
+            return None
+        held = [(first, inside.port)]
+        for step in range(1, count):
+            got = self._control.reserve(place, proto, first + step, ip, inside.port + step)
+            if got is not None:
+                held.append((got, inside.port + step))
+            if got != first + step:
+                break
+        if (even and first % 2) or [port for port, _ in held] != list(range(first, first + count)):
+            for port, inside_port in held:
+                self.release(proto, EndPoint(self.addresses[place], port), EndPoint(ip, inside_port), 1)
+            return None
+        return first
+
+    def release(self, proto: int, public: EndPoint, inside: EndPoint, count: int) -> None:
+        """Give ports back; a data session that stands on one keeps it until it ends."""
+        place = self.place(public.ip)
+        if place is None:
+            return
+        for step in range(count):
+            who = owner(IPv4Address(int(inside.ip)), inside.port + step, abi.PortKind.RESERVED)
+            self._control.release(port_row(place, proto, public.port + step), who)
+
+    def configure(self, proto: int, ranges: Iterable[tuple[Address, PortRange]]) -> None:
+        """Hold the blocks that the configuration names, on every public address."""
+        wanted = [
+            Block(place, proto, IPv4Address(int(ip)), ports.first, len(ports))
+            for ip, ports in ranges
+            for place in range(len(self.addresses))
+        ]
+        self.blocks.configure(wanted)
+
+    def share(self, proto: int, public_ip: Address, inside: EndPoint, count: int) -> EndPoint | None:
+        """A share of the block with the numbers of `inside`; None if every port of it is somebody else's."""
+        block = self._shared(proto, public_ip, inside, count)
+        return EndPoint(public_ip, inside.port) if block is not None and self.blocks.take(block) else None
+
+    def unshare(self, proto: int, public: EndPoint, inside: EndPoint, count: int) -> None:
+        """Give a share back."""
+        block = self._shared(proto, public.ip, inside, count)
+        if block is not None:
+            self.blocks.give_back(block)
+
+    def _shared(self, proto: int, public_ip: Address, inside: EndPoint, count: int) -> Block | None:
+        place = self.place(public_ip)
+        return None if place is None else Block(place, proto, IPv4Address(int(inside.ip)), inside.port, count)

@@ -1,0 +1,72 @@
+"""Fragments that came before their head: held until the kernel knows what the head became, bounded in number and time.
+
+The law of this file: a queue and its limits. Whether a head has come is asked of the kernel's table `fragments`.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import deque
+from collections.abc import Callable
+from typing import NamedTuple
+
+from algate.alg.engine.effects import INJECT_IN, INJECT_OUT, OUT
+from algate.alg.engine.frames import readdress
+
+HELD_MAX = 512
+HELD_SECONDS = 2.0  # a head that hasn't come by then was lost; its sender gives up later anyhow (RFC 1122 3.3.2)
+
+
+class Tail(NamedTuple):
+    """A held fragment: the frame for the TAP, the key of its packet in `fragments`, when it came."""
+
+    frame: bytes
+    key: bytes
+    since: float
+
+
+def fragment_key(frame: bytes, ip_offset: int, direction: int) -> bytes | None:
+    """struct fragment_key of a fragment, None if the frame is too short."""
+    header = frame[ip_offset : ip_offset + 20]
+    if len(header) < 20:
+        return None
+    return struct.pack("=4s4s2sBB", header[12:16], header[16:20], header[4:6], header[9], direction)
+
+
+class Tails:
+    """`known` says whether the kernel has an entry of that key, `inject` takes a frame for the TAP."""
+
+    def __init__(self, known: Callable[[bytes], bool], inject: Callable[[bytes], bool]) -> None:
+        self._known = known
+        self._inject = inject
+        self._held: deque[Tail] = deque()
+        self.expired = 0
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def hold(self, frame: bytes, ip_offset: int, direction: int, now: float) -> None:
+        """Keep a fragment; the oldest goes when there are too many."""
+        key = fragment_key(frame, ip_offset, direction)
+        if key is None:
+            return
+        if len(self._held) >= HELD_MAX:
+            self._held.popleft()
+            self.expired += 1
+        kind = INJECT_OUT if direction == OUT else INJECT_IN
+        self._held.append(Tail(readdress(kind, frame, ip_offset, len(frame)), key, now))
+
+    def release(self, now: float) -> None:
+        """Give back every fragment whose head has come, in the order in which they came; forget the old ones."""
+        waiting: deque[Tail] = deque()
+        seen: dict[bytes, bool] = {}
+        for tail in self._held:
+            if tail.key not in seen:
+                seen[tail.key] = self._known(tail.key)
+            if seen[tail.key]:
+                self._inject(tail.frame)
+            elif now - tail.since < HELD_SECONDS:
+                waiting.append(tail)
+            else:
+                self.expired += 1
+        self._held = waiting

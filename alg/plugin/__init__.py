@@ -1,0 +1,1 @@
+"""The words between the engine and plug-ins."""

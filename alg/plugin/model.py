@@ -1,0 +1,287 @@
+"""What protocol plug-ins and the engine say to each other: immutable values, nothing else.
+
+The law of this file: pure data. No socket, clock, BPF handle or log. A plug-in receives bytes and a clock value and
+returns a list of `Action`; it never sees sequence numbers, maps or frames.
+
+How one control session runs: the engine makes a `Control`, asks the plug-in's `open(control, policy)` for a
+`Conversation`, and feeds it the bytes of each side that are *not yet decided*, in order. The conversation answers with
+verdicts (`Pass`, `Replace`, `Refuse`), each for the next bytes of that side's stream, and with other actions between
+them. Bytes without a verdict stay undecided (an unfinished line) and are fed again, longer, when more has come. Actions
+take effect in the order given: what stands before a verdict is in place before its bytes leave.
+
+On a session of datagrams (`Control.proto` "udp") each feed is one whole datagram, repetitions included, and gets its
+verdicts at once: a datagram that is left without, wholly or in part, is dropped. What its verdicts make of it leaves as
+one datagram; an answer goes back as one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from ipaddress import IPv4Address, IPv6Address
+from typing import NamedTuple
+from typing import Protocol as Interface
+
+from .unattended import Unattended
+
+Address = IPv4Address | IPv6Address
+
+
+class Side(IntEnum):
+    """Who speaks on a control session. The client is who sent the first SYN, on whichever side of the gateway."""
+
+    CLIENT = 0
+    SERVER = 1
+
+    @property
+    def other(self) -> Side:
+        return Side(1 - self)
+
+
+class EndPoint(NamedTuple):
+    """An address and a port in host order; prints as `ip:port`."""
+
+    ip: Address
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.ip}:{self.port}" if self.ip.version == 4 else f"[{self.ip}]:{self.port}"
+
+
+class Audience:
+    """Whether anybody listens to what happens often: an event a command, and what a transfer is called.
+
+    A plug-in asks `hears()` before it makes an event for each command, so that a flood nobody reads costs nothing.
+    `room` events more are wanted for now, `missed` counts those that were not; both are the listener's to set.
+    """
+
+    __slots__ = ("missed", "room")
+
+    def __init__(self, room: int = 0) -> None:
+        self.room = room
+        self.missed = 0
+
+    def hears(self) -> bool:
+        """Whether the next frequent event is wanted; True takes its place."""
+        if self.room > 0:
+            self.room -= 1
+            return True
+        self.missed += 1
+        return False
+
+
+class Left(NamedTuple):
+    """An expectation that an earlier helper left to this one. Its tag is negative: no plug-in chose it."""
+
+    tag: int
+    open: bool
+    peer: Address | None
+    to: EndPoint
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """A control session as the plug-in may know it.
+
+    `inside` is the private end point, `public` what the outside sees in its place, `remote` the outside end point.
+    `inside_side` says which of client and server is the inside one. `resumed`: bytes were exchanged before the plug-in
+    began to listen (the helper was started again in the middle). `audience` None: nobody audits, not even transfers.
+    `left`: what is still expected from before, oldest first.
+    """
+
+    id: int
+    inside: EndPoint
+    public: EndPoint
+    remote: EndPoint
+    inside_side: Side
+    proto: str = "tcp"
+    resumed: bool = False
+    audience: Audience | None = field(default=None, compare=False, repr=False)
+    left: tuple[Left, ...] = ()
+
+    def ip(self, side: Side) -> Address:
+        """The own address of that side (private for the inside one)."""
+        return self.inside.ip if side == self.inside_side else self.remote.ip
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """These bytes leave as they are."""
+
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Replace:
+    """These bytes leave as `data`, which may have another length (but not none: see Refuse)."""
+
+    size: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """The other side never sees these bytes; the speaker gets `answer` in the other side's name."""
+
+    size: int
+    answer: bytes
+
+
+class Direction(IntEnum):
+    """Of a connection's first packet; the numbers are those of `enum direction` in abi.h."""
+
+    OUT = 0
+    IN = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Reserve:
+    """Hold a public port (or `count` adjacent ones, the first even if `even`) for connections to `inside`.
+
+    `shared`: the public ports are those of `inside` and what follows it, or there is no reservation; all sessions that
+    ask for the same block have it together. One Expect with as many `ports` speaks of it.
+
+    The engine answers at once by `Conversation.reserved(tag, first public end point or None, now)`.
+    """
+
+    tag: int
+    inside: EndPoint
+    count: int = 1
+    even: bool = False
+    proto: str = "tcp"
+    shared: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Expect:
+    """A connection that may come. At most one live expectation a tag; a second Expect of the tag replaces the first.
+
+    `direction` IN: from outside host `peer` to the public port reserved under `tag` (`to` may choose one of a block),
+    sent on to Reserve.inside. Without a reservation `to` must be Control.public: from another port of `peer` to the
+    control session's own mapping, sent on to Control.inside, of the same `proto` as the control session.
+    `direction` OUT: from inside host `peer` to outside `to`. `peer` None: anybody, refused unless the operator's policy
+    for the session says `any_peer = true`.
+    `lifetime` in seconds. Made pending unless `open`. `from_port`: the connection's source port, None: any. `ports`, if
+    not 0: so many adjacent ones from the one named on, of a shared block or for OUT; such an expectation is `open` from
+    the start, not `once`, goes on after a Bypass, and ends with the control connection.
+
+    `acts_after`: some peers connect first and only then say yes. A connection by the very `peer`, held while this is
+    pending, counts as that peer's agreement after so many seconds without a word; None: never.
+    """
+
+    tag: int
+    direction: Direction
+    peer: Address | None
+    to: EndPoint | None
+    lifetime: float
+    proto: str = "tcp"
+    open: bool = False
+    once: bool = True
+    acts_after: float | None = None
+    from_port: int | None = None
+    ports: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """Both sides have agreed: the pending expectation of the tag admits its connection from now on."""
+
+    tag: int
+
+
+@dataclass(frozen=True, slots=True)
+class Withdraw:
+    """Drop the expectation and the reservation of the tag, if any is left."""
+
+    tag: int
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something to follow. `detail` may hold hostile bytes, decoded as latin-1: whoever prints it escapes them.
+
+    `fields` are key/value pairs for machines (audit). Never put a password in either.
+    """
+
+    event: str
+    detail: str = ""
+    reason: str = ""
+    fields: tuple[tuple[str, str | int | float], ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class Purpose:
+    """What the connection expected under a tag carries: `detail` and `fields` go into the event `transfer`, which tells
+    its bytes and duration when it ends. May come before or after the connection; a later one of the tag replaces it."""
+
+    tag: int
+    detail: str
+    fields: tuple[tuple[str, str | int | float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Bypass:
+    """From here on this session's bytes, both ways, are not looked at any more."""
+
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Reset:
+    """End both halves of the session with RST."""
+
+    reason: str
+
+
+Verdict = Pass | Replace | Refuse
+Action = Verdict | Reserve | Expect | Open | Withdraw | Event | Purpose | Bypass | Reset
+
+
+class Terse(Interface):
+    """What a conversation may offer besides: to be told of some lines only by their number."""
+
+    def unattended(self) -> Unattended | None:
+        """The lines that don't matter from here on, until it is fed again; None: every line matters."""
+        ...
+
+    def skipped(self, commands: int, replies: int) -> None:
+        """So many commands and final replies of those lines have passed; each reply answered the oldest command."""
+        ...
+
+
+class Conversation(Interface):
+    """One control session in a plug-in's hands. May keep bounded state; must not raise on any bytes."""
+
+    def feed(self, side: Side, data: bytes, now: float, *, end: bool = False) -> Sequence[Action]:
+        """Judge the undecided bytes of one side. `end`: its FIN follows `data` directly, nothing more will come."""
+        ...
+
+    def reserved(self, tag: int, public: EndPoint | None, now: float) -> Sequence[Action]:
+        """The answer to Reserve; None: no port was free. Verdicts among the actions go on for the side being fed.
+
+        What that leaves undecided of a stream is fed again at once, as long as this brings verdicts.
+        """
+        ...
+
+    def outcome(self, tag: int, outcome: str, now: float) -> Sequence[Action]:
+        """What became of an expectation: "used" or "expired". No verdicts may be returned."""
+        ...
+
+
+class ProtocolPlugin(Interface):
+    """A plug-in: found through the entry-point group `algate.protocols`, switched by `[alg.NAME] enabled`.
+
+    It may also have an attribute `policy`, a class derived from `Policy` (policy.py): the keys of its table. The
+    `policy` that `open` gets is one of these (without the attribute a plain Policy), with all rules applied.
+    """
+
+    name: str
+    number: int  # 1..255, session.alg in the kernel; FTP is 1
+    transport: str  # "tcp" or "udp"
+    default_ports: tuple[int, ...]
+
+    def open(self, control: Control, policy: object) -> Conversation:
+        """Begin watching a control session under the policy that config.py resolved for its two addresses."""
+        ...

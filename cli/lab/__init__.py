@@ -1,0 +1,1 @@
+"""The namespace lab behind demo, bench and tests."""

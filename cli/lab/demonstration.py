@@ -1,0 +1,112 @@
+"""The demo's course: both sides, four modes, a file down and a file up each, and what was seen of it.
+
+The law of this file: it runs and reports, it draws nothing; `progress` is told what goes on.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from algate.alg.rows import Row
+from algate.cli.lab.gateways import Gateway
+from algate.cli.lab.judge import Finding, Mode, Side
+from algate.cli.lab.lab import Lab
+from algate.cli.lab.observer import Observer
+from algate.cli.lab.transfers import Operation
+from algate.cli.lab.trial import Result, Stage
+
+SIZE = 32 << 20  # bytes of each file
+SECONDS = 6.0  # a client's patience
+DEADLINE = 40.0  # s after which no further row is begun, so that a broken gateway is shown within a minute
+
+
+@dataclass(frozen=True, slots=True)
+class DemoRow(Row):
+    """`side`: who is inside. `public_port`: its port as seen outside. `bytes` down and up; `rate` in bytes/s."""
+
+    side: str
+    mode: str
+    inside_line: str
+    outside_line: str
+    public_port: int | None
+    expectation: str
+    data: str
+    bytes: int
+    rate: float
+    sha256_ok: bool
+    ok: bool
+
+
+@dataclass(frozen=True)
+class Act:
+    """A row with what was wrong about it."""
+
+    row: DemoRow
+    problems: tuple[str, ...]
+
+
+STEPS = [(side, mode) for side in Side for mode in Mode]
+
+
+def run(lab: Lab, gateway: Gateway, server: str, progress: Callable[[Side, Mode, str], None]) -> Iterator[Act]:
+    """An act per side and mode, in order."""
+    content = os.urandom(SIZE)
+    end = time.monotonic() + DEADLINE
+    with Observer(gateway) as observer:
+        for side in Side:
+            with Stage(lab, side, server) as stage:
+                for mode in Mode:
+                    in_time = time.monotonic() < end
+                    yield act(stage, observer, mode, content, progress) if in_time else late(side, mode)
+
+
+def act(
+    stage: Stage, observer: Observer, mode: Mode, content: bytes, progress: Callable[[Side, Mode, str], None]
+) -> Act:
+    """Down and up in one mode."""
+    results: list[Result] = []
+    problems: list[str] = []
+    for operation, word in ((Operation.GET, "down"), (Operation.PUT, "up")):
+        progress(stage.side, mode, word)
+        result = stage.trial("curl", mode, operation, content, SECONDS)
+        results.append(result)
+        problems += [f"{word}: {problem}" for problem in result.problems]
+    observer.look()
+    findings = [finding for result in results for finding in result.findings]
+    first = findings[0] if findings else None
+    if first is not None and observer.speaks:
+        problems += [f"no {what} was seen" for what, text in _voices(observer, first) if not text]
+    size, seconds = sum(f.size for f in findings), sum(f.seconds for f in findings)
+    row = DemoRow(
+        side=stage.side,
+        mode=mode,
+        inside_line=first.inside_line if first else "",
+        outside_line=first.outside_line if first else "",
+        public_port=first.public_port if first else None,
+        expectation=observer.expectation(first) if first else "",
+        data=_data(observer, first) if first else "",
+        bytes=size,
+        rate=round(size / seconds, 1) if seconds else 0.0,
+        sha256_ok=all(result.content_equal for result in results),
+        ok=not problems,
+    )
+    return Act(row, tuple(problems))
+
+
+def late(side: Side, mode: Mode) -> Act:
+    """The row of what was not begun any more."""
+    row = DemoRow(side, mode, "", "", None, "", "", 0, 0.0, False, False)
+    return Act(row, (f"not begun: {DEADLINE:g} s had passed",))
+
+
+def _voices(observer: Observer, finding: Finding) -> tuple[tuple[str, str], ...]:
+    return ("expectation", observer.expectation(finding)), ("related data session", observer.data(finding))
+
+
+def _data(observer: Observer, finding: Finding) -> str:
+    path = f"{finding.inside_peer} ↔ {finding.public_peer} ↔ {finding.outside_peer}"
+    session = observer.data(finding)
+    return f"{path}, session {session}" if session else path

@@ -1,0 +1,106 @@
+"""One trial: a client does an errand through the gateway, both links are watched, the wire is judged.
+
+The law of this file: it ties lab, servers, clients, captures and judge together for one side of the gateway; it draws
+no table.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from algate.cli.lab.capture import Capture
+from algate.cli.lab.gateways import PortForward
+from algate.cli.lab.host import Host
+from algate.cli.lab.judge import Finding, Mode, Scene, Side, judge
+from algate.cli.lab.lab import Lab
+from algate.cli.lab.servers import FtpServer, start_server
+from algate.cli.lab.transfers import Errand, Operation, Refusal, carry_out, order
+from algate.cli.lab.wire import trace
+
+
+@dataclass(frozen=True)
+class Result:
+    """`refusal` holds the client's own words if it can't do the errand; else `problems` is empty if all was right."""
+
+    findings: tuple[Finding, ...]
+    problems: tuple[str, ...]
+    content_equal: bool
+    refusal: str = ""
+
+    @property
+    def ok(self) -> bool:
+        return not self.problems and not self.refusal
+
+
+def forwards(lab: Lab) -> tuple[PortForward, ...]:
+    """What a gateway needs so that the FTP server inside can be reached."""
+    return (PortForward(21, f"{lab.client.address}:21"),)
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file; empty if there is none."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return ""
+
+
+class Stage:
+    """A server on one side and captures on both links, for any number of trials."""
+
+    def __init__(self, lab: Lab, side: Side, server: str) -> None:
+        self.lab = lab
+        self.side = side
+        plan = lab.plan
+        self.scene = Scene(side, plan.clients[0], plan.public[0], plan.servers[0], plan.inside)
+        self.server_host: Host = lab.server if side is Side.CLIENT else lab.client
+        self.client_host: Host = lab.client if side is Side.CLIENT else lab.server
+        self.target = plan.servers[0] if side is Side.CLIENT else plan.public[0]
+        self.server: FtpServer = start_server(server, self.server_host)
+        self.inside = Capture(lab.client)
+        self.outside = Capture(lab.server, forbidden=(plan.inside,))
+        self._count = 0
+
+    def close(self) -> None:
+        self.inside.close()
+        self.outside.close()
+        self.server.stop()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def trial(self, client: str, mode: Mode, operation: Operation, content: bytes, seconds: float = 15) -> Result:
+        """Do it, judge it. `content` is what is transferred; a listing must name the file that holds it."""
+        self._count += 1
+        name = f"f{self._count}.bin"
+        remote, local = self.server.pub / name, self.lab.folder / f"local-{name}"
+        source = local if operation is Operation.PUT else remote
+        source.write_bytes(content)
+        target = "pub" if operation is Operation.LIST else f"pub/{name}"
+        errand = Errand(mode, operation, self.target, self.server.login, target, local, seconds=seconds)
+        told = order(client, errand)
+        self.inside.take(0.0)
+        self.outside.take(0.0)
+        outcome = carry_out(self.client_host, client, errand, told)
+        if isinstance(told, Refusal):
+            return Result((), (), False, outcome.words)
+        verdict = judge(self.scene, trace(self.inside.take()), trace(self.outside.take()), mode)
+        equal = name in outcome.listing if operation is Operation.LIST else digest(remote) == digest(local) != ""
+        problems = list(verdict.problems)
+        if not outcome.ok:
+            problems.insert(0, f"{client} failed with {outcome.code}: {outcome.words}")
+        if not equal:
+            problems.append("content differs")
+        for path in (remote, local):
+            path.unlink(missing_ok=True)
+        return Result(tuple(verdict.findings), tuple(problems), equal)

@@ -1,0 +1,361 @@
+"""The control socket: both ends against each other, and what hostile or broken clients get."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from algate.alg.admin import control
+from algate.alg.admin.control import ControlError
+from algate.alg.errors import AlgateError
+from algate.alg.gateway.claim import Claim
+from algate.alg.rows import EventRow
+
+ended: list[str] = []
+
+
+async def echo(args: dict[str, Any]) -> Any:
+    """The args themselves."""
+    return args
+
+
+async def many(args: dict[str, Any]) -> list[Any]:
+    """More rows than one piece of an answer."""
+    return [EventRow(float(number), "x", None, None, "") for number in range(args["count"])]
+
+
+async def refuse(args: dict[str, Any]) -> Any:
+    """A refusal."""
+    raise AlgateError("not today: try\ntomorrow", 3)
+
+
+async def fail(args: dict[str, Any]) -> Any:
+    """A fault."""
+    raise KeyError("secret")
+
+
+async def count(args: dict[str, Any]) -> AsyncIterator[int]:
+    """A stream that ends or refuses."""
+    for number in range(3):
+        yield number
+    if args:
+        raise AlgateError("enough")
+
+
+async def forever(args: dict[str, Any]) -> AsyncIterator[int]:
+    """A stream with one item and then nothing, until its client goes."""
+    try:
+        yield 1
+        await asyncio.Event().wait()
+    finally:
+        ended.append("forever")
+
+
+HANDLERS: dict[str, control.Handler] = {
+    "echo": echo, "many": many, "refuse": refuse, "fail": fail, "count": count, "forever": forever,
+}  # fmt: skip
+
+
+def serving(run_dir: Path, client: Callable[[], Any]) -> Any:
+    """The result of `client`, run in a thread beside a server on `run_dir`."""
+
+    async def both() -> Any:
+        server = await control.serve(control.socket_path(run_dir), HANDLERS)
+        try:
+            return await asyncio.wait_for(asyncio.to_thread(client), 30)
+        finally:
+            await server.close()
+
+    return asyncio.run(both())
+
+
+def raw(run_dir: Path, sent: bytes, shut: bool = True) -> dict[str, Any]:
+    """The answer line to any bytes."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(10)
+        connection.connect(str(control.socket_path(run_dir)))
+        connection.sendall(sent)
+        if shut:
+            connection.shutdown(socket.SHUT_WR)
+        with connection.makefile("rb") as answers:
+            answer: dict[str, Any] = json.loads(answers.readline())
+            return answer
+
+
+def test_a_request_and_its_answer(tmp_path: Path) -> None:
+    assert serving(tmp_path, lambda: control.request(tmp_path, "echo", {"a": [1, None, "ü"]})) == {"a": [1, None, "ü"]}
+
+
+@pytest.mark.parametrize("count", [0, 1, control.PIECE, control.PIECE + 1, 5000])
+def test_a_list_arrives_whole_whatever_its_length(tmp_path: Path, count: int) -> None:
+    rows = serving(tmp_path, lambda: control.request(tmp_path, "many", {"count": count}))
+    assert [row["time"] for row in rows] == list(range(count))
+
+
+def test_a_stream_ends_with_its_handler(tmp_path: Path) -> None:
+    assert serving(tmp_path, lambda: list(control.stream(tmp_path, "count"))) == [0, 1, 2]
+
+
+def test_a_stream_may_refuse_in_its_midst(tmp_path: Path) -> None:
+    seen: list[int] = []
+
+    def client() -> None:
+        with pytest.raises(ControlError, match="enough"):
+            seen.extend(control.stream(tmp_path, "count", {"refuse": 1}))
+
+    serving(tmp_path, client)
+    assert seen == [0, 1, 2]
+
+
+def test_a_stream_ends_when_its_client_goes_though_nothing_happens(tmp_path: Path) -> None:
+    ended.clear()
+
+    def client() -> None:
+        stream = control.stream(tmp_path, "forever")
+        assert next(stream) == 1
+        stream.close()  # type: ignore[attr-defined]
+        for _ in range(200):
+            if ended:
+                return
+            threading_pause()
+        raise AssertionError("the handler still waits")
+
+    serving(tmp_path, client)
+
+
+def threading_pause() -> None:
+    """Give the server's loop a moment."""
+    import time
+
+    time.sleep(0.02)
+
+
+def test_closing_the_server_ends_its_streams_and_removes_the_socket(tmp_path: Path) -> None:
+    async def both() -> None:
+        server = await control.serve(control.socket_path(tmp_path), HANDLERS)
+        stream = control.stream(tmp_path, "forever")
+        assert await asyncio.to_thread(next, stream) == 1
+        await asyncio.wait_for(server.close(), 10)
+        assert await asyncio.to_thread(list, stream) == []
+
+    asyncio.run(both())
+    assert not control.socket_path(tmp_path).exists()
+
+
+def test_closing_the_server_waits_for_no_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control, "ANSWER_SECONDS", 1000.0)
+
+    async def both() -> None:
+        server = await control.serve(control.socket_path(tmp_path), HANDLERS)
+        with socket.socket(socket.AF_UNIX) as deaf:
+            deaf.connect(str(control.socket_path(tmp_path)))
+            deaf.sendall(b'{"verb": "many", "args": {"count": 100000}}\n')
+            assert await asyncio.to_thread(control.request, tmp_path, "echo") == {}
+            await asyncio.wait_for(server.close(), 10)
+
+    asyncio.run(both())
+
+
+def test_a_refusal_keeps_text_and_exit_code_and_a_fault_tells_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def client() -> None:
+        with pytest.raises(ControlError) as caught:
+            control.request(tmp_path, "refuse")
+        assert (str(caught.value), caught.value.exit_code) == ("not today: try\ntomorrow", 3)
+        with pytest.raises(ControlError, match="see its log") as caught:
+            control.request(tmp_path, "fail")
+        assert "secret" not in str(caught.value)
+
+    with caplog.at_level(logging.ERROR):
+        serving(tmp_path, client)
+    assert "KeyError" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("sent", "said"),
+    [
+        (b"", "no JSON"),
+        (b"\n", "no JSON"),
+        (b"GET / HTTP/1.1\r\n", "no JSON"),
+        (b"\xff\xfe\x00\n", "no JSON"),
+        (b"[" * 60000 + b"\n", "no JSON"),
+        (b"{}\n", 'is not {"verb"'),
+        (b"[1]\n", 'is not {"verb"'),
+        (b'{"verb": 3}\n', 'is not {"verb"'),
+        (b'{"verb": "echo", "args": []}\n', 'is not {"verb"'),
+        (b'{"verb": "\\u001b[2J"}\n', "knows no verb '\\x1b[2J'"),
+        (b"x" * (control.REQUEST_MAX * 3), "longer than 65536 bytes"),
+        (b'{"verb": "echo"}', ""),
+    ],
+)
+def test_garbage_gets_an_error_and_harms_nobody(tmp_path: Path, sent: bytes, said: str) -> None:
+    def client() -> None:
+        answer = raw(tmp_path, sent, shut=len(sent) < control.REQUEST_MAX)
+        if said:
+            assert answer["ok"] is False
+            assert said in answer["error"]
+            assert answer["exit"] == 2
+        else:
+            assert answer == {"ok": True, "data": {}}
+        assert control.request(tmp_path, "echo") == {}
+
+    serving(tmp_path, client)
+
+
+def test_a_client_that_says_nothing_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control, "REQUEST_SECONDS", 0.05)
+    answer = serving(tmp_path, lambda: raw(tmp_path, b"", shut=False))
+    assert answer["error"] == "no request within 0.05 s"
+
+
+def test_too_many_clients_are_refused_and_the_others_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control, "CONNECTIONS_MAX", 2)
+
+    def client() -> None:
+        streams = [control.stream(tmp_path, "forever") for _ in range(2)]
+        assert [next(one) for one in streams] == [1, 1]
+        with pytest.raises(ControlError, match="too many clients"):
+            control.request(tmp_path, "echo")
+        streams[0].close()  # type: ignore[attr-defined]
+        for _ in range(200):
+            try:
+                assert control.request(tmp_path, "echo") == {}
+                return
+            except ControlError:
+                threading_pause()
+        raise AssertionError("no room though a client left")
+
+    serving(tmp_path, client)
+
+
+def test_a_client_that_does_not_read_is_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control, "ANSWER_SECONDS", 0.1)
+
+    def client() -> None:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(10)
+            connection.connect(str(control.socket_path(tmp_path)))
+            connection.sendall(b'{"verb": "many", "args": {"count": 100000}}\n')
+            assert control.request(tmp_path, "echo") == {}
+            for _ in range(20):
+                threading_pause()
+            received = 0
+            while data := connection.recv(1 << 20):
+                received += len(data)
+            assert received < 5_000_000
+
+    serving(tmp_path, client)
+
+
+def test_the_socket_is_for_its_owner_alone(tmp_path: Path) -> None:
+    mode = serving(tmp_path, lambda: control.socket_path(tmp_path).stat().st_mode)
+    assert stat.S_IMODE(mode) == 0o600
+
+
+def test_a_long_path_works(tmp_path: Path) -> None:
+    run_dir = tmp_path / ("x" * 90) / ("y" * 90)
+    run_dir.mkdir(parents=True)
+    assert serving(run_dir, lambda: control.request(run_dir, "echo", {"a": 1})) == {"a": 1}
+
+
+def test_the_socket_of_a_dead_daemon_is_replaced(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(control.socket_path(tmp_path)))
+    with pytest.raises(ControlError, match=r"no daemon on .*: start it with `algate run`"):
+        control.request(tmp_path, "echo")
+    assert serving(tmp_path, lambda: control.request(tmp_path, "echo")) == {}
+
+
+def test_a_live_daemon_is_not(tmp_path: Path) -> None:
+    async def two() -> None:
+        server = await control.serve(control.socket_path(tmp_path), HANDLERS)
+        with pytest.raises(AlgateError, match=f"already running on {tmp_path}"):
+            await control.serve(control.socket_path(tmp_path), HANDLERS)
+        assert await asyncio.to_thread(control.request, tmp_path, "echo") == {}
+        await server.close()
+
+    asyncio.run(two())
+
+
+def test_no_daemon_and_no_folder(tmp_path: Path) -> None:
+    for run_dir in (tmp_path, tmp_path / "none"):
+        with pytest.raises(ControlError, match="no daemon on") as caught:
+            control.request(run_dir, "echo")
+        assert caught.value.exit_code == 1
+
+
+def test_a_claim_is_for_one_and_ends_with_its_process(tmp_path: Path) -> None:
+    run_dir = tmp_path / "new" / "dir"
+    holder = subprocess.Popen(
+        [
+            sys.executable, "-c",
+            "import sys, time; from pathlib import Path; from algate.alg.gateway.claim import Claim\n"
+            "claim = Claim(Path(sys.argv[1])); print('held', flush=True); time.sleep(60)",
+            str(run_dir),
+        ],
+        stdout=subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        assert stat.S_IMODE(run_dir.stat().st_mode) == 0o700
+        with pytest.raises(AlgateError, match=rf"already running on {run_dir} \(pid {holder.pid}\)"):
+            Claim(run_dir)
+    finally:
+        os.kill(holder.pid, signal.SIGKILL)
+        holder.wait(10)
+    with Claim(run_dir), pytest.raises(AlgateError, match=f"pid {os.getpid()}"):
+        Claim(run_dir)
+    Claim(run_dir).close()
+
+
+def test_a_claim_on_what_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(AlgateError, match="can't use run directory"):
+        Claim(tmp_path / "file")
+
+
+class _Pieces:
+    """A connection that gives its text in pieces of some size."""
+
+    def __init__(self, text: bytes, size: int) -> None:
+        self.text, self.size = text, size
+
+    def recv(self, _: int) -> bytes:
+        some, self.text = self.text[: self.size], self.text[self.size :]
+        return some
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
+@pytest.mark.parametrize("rows", [[], [{"a": 1}], [{"a": "]}\n"}, {"b": ", {"}, {"c": None}]])
+def test_rows_come_one_by_one_however_they_are_cut(rows: list[Any], size: int) -> None:
+    text = control.LIST_BEGINS + json.dumps(rows)[1:-1].encode() + b"]}\n"
+    connection: Any = _Pieces(text, size)
+    assert list(control._items(Path("/run/x"), connection)) == rows
+
+
+@pytest.mark.parametrize("size", [1, 1000])
+@pytest.mark.parametrize("before", [b"", control.LIST_BEGINS + b'{"a": 1}'])
+def test_a_refusal_among_rows_is_told(before: bytes, size: int) -> None:
+    connection: Any = _Pieces(before + b'{"ok": false, "error": "no such thing", "exit": 2}\n', size)
+    with pytest.raises(control.ControlError, match="no such thing"):
+        list(control._items(Path("/run/x"), connection))
+
+
+def test_an_answer_that_ends_early_is_told() -> None:
+    connection: Any = _Pieces(control.LIST_BEGINS + b'{"a": 1}, {"b"', 5)
+    with pytest.raises(control.ControlError, match="in the middle"):
+        list(control._items(Path("/run/x"), connection))

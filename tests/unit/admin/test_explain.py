@@ -1,0 +1,163 @@
+"""Each sentence of `explain`, from a snapshot that asks for it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from algate.alg.admin.explain import DROPS, ORDER, Data, Snapshot, explain
+from algate.alg.admin.inquiry import parse
+from algate.alg.admin.reasons import WORDS, sentence
+from algate.alg.engine.effects import View
+from algate.alg.errors import AlgateError
+from algate.alg.rows import EventRow, ExpectationRow, ForwardRow, SessionRow
+
+pytestmark = pytest.mark.unit
+ID = "00000000000000a1"
+CONTROL = SessionRow(ID, "tcp", "established", "10.0.0.2:40001", "198.51.100.2:21", "203.0.113.1:40001",
+                     20, 18, 900, 1400, 61.5, 7380.0, "ftp", None)  # fmt: skip
+READY = View("ready", 0, False, (0, 0))
+
+
+def session(state: str, packets_out: int = 3, packets_in: int = 0) -> SessionRow:
+    return SessionRow("00000000000000a2", "tcp", state, "10.0.0.2:40002", "198.51.100.2:51234", "203.0.113.1:40002",
+                      packets_out, packets_in, 120, 4000, 9.0, 60.0, None, ID)  # fmt: skip
+
+
+def event(name: str, reason: str = "", detail: str = "", ago: float = 10.0, **fields: str) -> EventRow:
+    return EventRow(1000.0 - ago, name, ID, "ftp", detail, reason, fields)
+
+
+def expectation(state: str, inward: bool) -> ExpectationRow:
+    if inward:
+        return ExpectationRow(
+            "e1", state, "tcp", "198.51.100.2", "203.0.113.1:40050", "10.0.0.2:50001", 100.0, ID, "ftp"
+        )
+    return ExpectationRow("e2", state, "tcp", "10.0.0.2", None, "198.51.100.2:51234", 60.0, ID, "ftp")
+
+
+def of(**given: Any) -> Snapshot:
+    return replace(Snapshot(ID, 1000.0, control=CONTROL, view=READY), **given)
+
+
+CASES: list[tuple[dict[str, Any], str, str, str]] = [
+    ({"state": "waiting for an address on wan0"}, "blocked", "not-translating", "waiting for an address on wan0"),
+    ({"expectations": [expectation("open", False)]}, "waiting", "syn-missing",
+     "server 198.51.100.2 was announced at port 51234, the SYN of 10.0.0.2 never came; 60 s are left"),
+    ({"expectations": [expectation("open", True)]}, "waiting", "syn-missing",
+     "198.51.100.2 may connect to 203.0.113.1:40050 (which leads to 10.0.0.2:50001): its SYN never came"),
+    ({"expectations": [expectation("pending", True)]}, "waiting", "expectation-pending",
+     "named 10.0.0.2:50001 (outside: 203.0.113.1:40050); the other side's 2xx never came"),
+    ({"expectations": [expectation("pending", False)]}, "waiting", "expectation-pending", "2xx never came"),
+    ({"expectations": [expectation("used", True)]}, "working", "expectation-used", "came"),
+    ({"data": [Data(session("new"), 3.0, "RETR f")]}, "blocked", "syn-unanswered",
+     "10.0.0.2:40002's SYN went to 198.51.100.2:51234 3 times and was never answered"),
+    ({"data": [Data(session("new", 0, 2), 3.0, "")]}, "blocked", "syn-unanswered",
+     "198.51.100.2:51234's SYN went to 10.0.0.2:40002 2 times"),
+    ({"data": [Data(session("established"), 42.0, "RETR f")]}, "blocked", "data-idle",
+     "(RETR f) stands, but nothing passed for 42 s: 120 bytes out, 4000 bytes in"),
+    ({"data": [Data(session("established"), 0.1, "RETR f")]}, "working", "data-moving", "is at work"),
+    ({"data": [Data(session("reset"), 0.1, "RETR f")]}, "ended", "data-reset", "was reset"),
+    ({"data": [Data(session("time-wait"), 0.1, "RETR f")]}, "ended", "data-closed", "is over"),
+    ({"events": [event("expectation-expired", "", "PORT x", 5.0, **{"from": "198.51.100.2", "to": "10.0.0.2:50001"})]},
+     "refused", "syn-never-came", "198.51.100.2 was to connect to 10.0.0.2:50001 (PORT x), and its SYN never came"),
+    ({"events": [event("expectation-refused", "port-not-client", "PORT 10,0,0,9,4,5")]}, "refused", "port-not-client",
+     "PORT named 10.0.0.9, not the client, and third_party does not list it, 10 s ago"),
+    ({"events": [event("expectation-refused", "third-party", "227 (192,0,2,7,4,5)")]}, "refused", "third-party",
+     "the server named 192.0.2.7, not itself"),
+    ({"events": [event("expectation-refused", "port-too-low", "PORT 10,0,0,2,0,22")], "policy": {"min_port": 1024}},
+     "refused", "port-too-low", "below min_port (1024)"),
+    ({"events": [event("expectation-refused", "no-port", "PORT 10.0.0.2:1")]}, "refused", "no-port", "no public port"),
+    ({"events": [event("command-refused", "denied-command", "DELE x")]}, "refused", "denied-command", "'DELE x'"),
+    ({"events": [event("transfer-failed", "reply-550", "RETR f", answer="550 no such file")]}, "refused", "reply-550",
+     "the server answered 'RETR f' with '550 no such file'"),
+    ({"events": [event("expectation-withdrawn", "declined", "PORT x")]}, "refused", "declined", "the server refused"),
+    ({"view": READY._replace(bypassed=True), "events": [event("bypass", "tls")]}, "blocked", "tls", "encrypted"),
+    ({"view": READY._replace(bypassed=True), "events": [event("bypass", "tls")],
+      "policy": {"tls_passive_ports": "50000-50100"}}, "waiting", "tls", "data passes to ports 50000-50100 only"),
+    ({"view": READY._replace(bypassed=True), "events": [event("bypass", "not-ftp")]}, "blocked", "bypassed", "not-ftp"),
+    ({"view": READY._replace(unanswered=2)}, "waiting", "unanswered", "(2)"),
+    ({"view": READY._replace(phase="greeting")}, "waiting", "greeting", "not greeted"),
+    ({"view": READY._replace(phase="login")}, "waiting", "login", "not logged in"),
+    ({"view": READY._replace(unfinished=(5, 0))}, "waiting", "unfinished-line", "5 bytes of the client wait"),
+    ({"lost": 3}, "working", "punt-lost", "3 control segments never reached the helper"),
+    ({"reasons": {"helper-dead": 4}}, "working", "helper-dead", "4 control segments came while no helper ran"),
+    ({}, "working", "idle", "no data connection is expected or under way"),
+    ({"control": None, "view": None, "events": [event("transfer", "reset")]}, "ended", "control-ended", "is over"),
+    ({"control": None, "view": None}, "unknown", "nothing-known", ID),
+    ({"control": None, "view": None, "ends": ("192.0.2.1:80",)}, "unknown", "no-session", "no session of 192.0.2.1:80"),
+    ({"control": None, "view": None, "ends": ("192.0.2.1:80",), "allow_out": ["tcp/21"]}, "refused",
+     "allow-out", "tcp/21"),
+    ({"control": None, "view": None, "ends": ("203.0.113.1:21",),
+      "forwards": [ForwardRow("tcp", 21, "10.0.0.5:21", ("192.0.2.0/24",), "ftp", "config", 7)]}, "unknown", "forward",
+     "port 21 leads to 10.0.0.5:21, open to 192.0.2.0/24 alone: 7 connections"),
+    ({"control": None, "view": None, "plain": [session("new")]}, "blocked", "syn-unanswered", "never answered"),
+    ({"control": None, "view": None, "plain": [session("established")]}, "working", "session", "120 bytes out"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("given", "verdict", "topic", "text"), CASES, ids=[f"{n}-{one[2]}" for n, one in enumerate(CASES)]
+)
+def test_sentences(given: dict[str, Any], verdict: str, topic: str, text: str) -> None:
+    answer = explain(of(**given))
+    assert answer.verdict == verdict, answer
+    (found,) = [one for one in answer.findings if one.topic == topic]
+    assert text in found.text
+
+
+@pytest.mark.parametrize("reason", DROPS)
+def test_counters_are_told_where_there_is_no_session(reason: str) -> None:
+    answer = explain(of(control=None, view=None, ends=("192.0.2.1:80",), reasons={reason: 17}))
+    found = [one for one in answer.findings if one.topic == reason][-1]
+    assert "(17 packets)" in found.text
+
+
+@pytest.mark.parametrize("reason", WORDS)
+def test_every_reason_makes_a_sentence(reason: str) -> None:
+    text, _ = sentence(event("x", reason, "PORT 10,0,0,9,4,5"), {"min_port": 1024, "max_line": 4096})
+    assert "{" not in text and len(text) > 10
+
+
+def test_what_explains_most_comes_first_and_old_news_is_left_out() -> None:
+    answer = explain(of(
+        data=[Data(session("new"), 3.0, "")], expectations=[expectation("open", True)],
+        events=[event("command-refused", "read-only", "x"), event("command-refused", "tls-refused", "AUTH", 900.0)],
+    ))  # fmt: skip
+    assert [one.verdict for one in answer.findings] == ["blocked", "refused", "waiting"]
+    assert [ORDER.index(one.verdict) for one in answer.findings] == [0, 1, 2]
+
+
+def test_a_transfer_that_worked_since_makes_refusals_old_news() -> None:
+    refused = event("expectation-refused", "port-not-client", "PORT 10,0,0,9,4,5")
+    assert explain(of(events=[refused])).verdict == "refused"
+    assert explain(of(events=[refused, event("transfer", "", "RETR f")])).verdict == "working"
+
+
+def test_hostile_text_is_escaped() -> None:
+    hostile = event("transfer-failed", "reply-550", "RETR \x1b[2J", answer="550 \x07")
+    assert "\x1b" not in repr(explain(of(events=[hostile])).as_dict()["findings"][0]["text"])
+    assert explain(of(events=[hostile])).findings[0].text.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("words", "id_", "proto", "ends"),
+    [
+        (["a1"], ID, None, ()),
+        ([ID], ID, None, ()),
+        (["10.0.0.2:4000"], None, None, ("10.0.0.2:4000",)),
+        (["tcp", "10.0.0.2:4000", "->", "198.51.100.2:21"], None, "tcp", ("10.0.0.2:4000", "198.51.100.2:21")),
+        (["UDP 10.0.0.2:4000, 198.51.100.2:21"], None, "udp", ("10.0.0.2:4000", "198.51.100.2:21")),
+    ],
+)
+def test_subjects(words: list[str], id_: str | None, proto: str | None, ends: tuple[str, ...]) -> None:
+    found = parse(words)
+    assert (found.id, found.proto, found.ends) == (id_, proto, ends)
+
+
+@pytest.mark.parametrize("words", [[], ["x"], ["10.0.0.2"], ["10.0.0.2:70000"], ["tcp"], ["1.2.3.4:5"] * 3, ["\x1b:1"]])
+def test_no_subjects(words: list[str]) -> None:
+    with pytest.raises(AlgateError, match="neither a session's id nor"):
+        parse(words)

@@ -1,0 +1,302 @@
+"""The command: verbs against a fake daemon, exit codes, what goes to stdout and what to stderr."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from algate.alg.errors import AlgateError
+from algate.alg.rows import CheckRow, ExpectationRow, ForwardRow, MappingRow, SessionRow
+from algate.cli import app as command
+from tests import fake_daemon
+from tests.fake_daemon import CONTROL, EVENTS, SESSIONS
+
+
+@pytest.fixture
+def daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, dict[str, Any]]]]:
+    """A fake daemon that ALGATE_RUN_DIR points to; what it was asked."""
+    monkeypatch.setenv("ALGATE_RUN_DIR", str(tmp_path))
+    with fake_daemon.running(tmp_path) as requests:
+        yield requests
+
+
+def run(*argv: str) -> Result:
+    """`algate ARGV` in this process."""
+    return CliRunner().invoke(command.app, list(argv))
+
+
+def module(monkeypatch: pytest.MonkeyPatch, name: str, **content: Any) -> None:
+    """Put a module in the place of another helper's."""
+    made = types.ModuleType(name)
+    made.__dict__.update(content)
+    monkeypatch.setitem(sys.modules, name, made)
+    package, _, last = name.rpartition(".")
+    monkeypatch.setattr(importlib.import_module(package), last, made, raising=False)
+
+
+@pytest.mark.parametrize(
+    ("argv", "kind", "count"),
+    [
+        (("sessions",), SessionRow, 5),
+        (("mappings",), MappingRow, 1),
+        (("expectations",), ExpectationRow, 2),
+        (("forward", "list"), ForwardRow, 1),
+    ],
+)
+def test_each_listing_has_three_voices(daemon: Any, argv: tuple[str, ...], kind: Any, count: int) -> None:
+    objects = json.loads(run(*argv, "--json").stdout)
+    assert [list(one) for one in objects] == [list(kind.names())] * count
+    tsv = [line.split("\t") for line in run(*argv, "--tsv").stdout.splitlines()]
+    assert tsv[0] == list(kind.names())
+    assert [len(line) for line in tsv] == [len(kind.names())] * (count + 1)
+    human = run(*argv)
+    assert human.exit_code == 0
+    assert len(human.stdout.splitlines()) == count + 1
+    assert human.stderr == ""
+
+
+def test_filters_reach_the_daemon(daemon: list[tuple[str, dict[str, Any]]]) -> None:
+    argv = ["sessions", "--json", "--proto", "tcp", "--inside", "10.0.0.2:40002", "--related-to", CONTROL]
+    assert [one["id"] for one in json.loads(run(*argv).stdout)] == [SESSIONS[1].id]
+    assert daemon == [("sessions", {"proto": "tcp", "inside": "10.0.0.2:40002", "related_to": CONTROL})]
+
+
+def test_an_empty_listing_is_an_empty_list(daemon: Any) -> None:
+    made = run("sessions", "--json", "--inside", "192.0.2.1")
+    assert (made.exit_code, json.loads(made.stdout)) == (0, [])
+
+
+def test_a_filter_that_can_match_nothing_is_told(daemon: Any) -> None:
+    made = run("mappings", "--json", "--state", "open")
+    assert (made.exit_code, json.loads(made.stdout)) == (0, [])
+    assert made.stderr == "algate: mappings have no state: --state matches none of them\n"
+
+
+@pytest.mark.parametrize("verb", ["status", "stats"])
+def test_objects(daemon: Any, verb: str) -> None:
+    data = json.loads(run(verb, "--json").stdout)
+    assert isinstance(data, dict)
+    assert len(run(verb).stdout.splitlines()) == len(data)
+    assert len(run(verb, "--tsv").stdout.splitlines()) == len(data) + 1
+
+
+def test_follow_writes_json_lines_where_no_terminal_reads(daemon: Any) -> None:
+    made = run("follow", "--count", "2")
+    assert made.exit_code == 0
+    assert [json.loads(line) for line in made.stdout.splitlines()] == [row.as_dict() for row in EVENTS]
+    ended = run("follow", "--json")
+    assert (ended.exit_code, "has stopped" in ended.stderr) == (1, True)
+    assert run("follow", "--tsv").stdout.splitlines()[0] == "time\tevent\tcontrol\talg\tdetail\treason\tfields"
+
+
+def test_forward_add_and_del(daemon: list[tuple[str, dict[str, Any]]]) -> None:
+    made = run("forward", "add", "tcp", "2121", "10.0.0.9:21", "--from", "192.0.2.0/24", "--alg", "ftp", "--json")
+    assert made.exit_code == 0, made.stderr
+    assert json.loads(made.stdout)[0]["to"] == "10.0.0.9:21"
+    sent = {"proto": "tcp", "wan_port": "2121", "to": "10.0.0.9:21", "from": ["192.0.2.0/24"], "alg": "ftp"}
+    assert daemon[-1] == ("forward-add", sent)
+    gone = run("forward", "del", "tcp", "7")
+    assert gone.exit_code == 1
+    assert gone.stderr == "algate: no forward of tcp port 7: see `algate forward list`\n"
+
+
+def test_forward_save(daemon: list[tuple[str, dict[str, Any]]], tmp_path: Path) -> None:
+    """Written only when the daemon has taken it; the file keeps its mode, and nothing is left beside it."""
+    file = tmp_path / "config.toml"
+    words = ("forward", "add", "tcp", "2121", "10.0.0.9:21", "--save")
+    missing = run(*words)
+    assert (missing.exit_code, missing.stderr) == (1, f"algate: can't read {file}: No such file or directory\n")
+    file.write_text("# mine\n")
+    file.chmod(0o640)
+    made = run(*words)
+    assert made.exit_code == 0, made.stderr
+    assert made.stderr == f"algate: tcp port 2121 now leads to 10.0.0.9:21; saved in {file}\n"
+    assert daemon[-1][1]["save"] is True
+    assert file.read_text().startswith("# mine\n\n[[forward]]\n")
+    assert file.stat().st_mode & 0o777 == 0o640
+    gone = run("forward", "del", "tcp", "2121", "--save")  # not in force with this daemon
+    assert gone.exit_code == 0, gone.stderr
+    assert file.read_text() == "# mine\n"
+    again = run("forward", "del", "tcp", "2121", "--save")
+    assert again.exit_code == 1 and "no forward of tcp port 2121" in again.stderr
+    assert sorted(one.name for one in tmp_path.iterdir() if "config" in one.name) == ["config.toml"]
+
+
+def test_reload(daemon: Any) -> None:
+    made = run("reload", "--json")
+    assert json.loads(made.stdout) == {"changed": ["timeouts.udp"]}
+    assert "read again" in made.stderr
+
+
+def test_top_once_is_a_frame_and_without_a_terminal_top_says_what_to_do(daemon: Any) -> None:
+    frame = run("top", "--once", "--columns", "80", "--lines", "24")
+    assert (frame.exit_code, len(frame.stdout.splitlines())) == (0, 24)
+    assert all(len(line) <= 80 for line in frame.stdout.splitlines())
+    live = run("top")
+    assert (live.exit_code, live.stdout) == (2, "")
+    assert live.stderr.startswith("algate: top needs a terminal")
+    assert live.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("argv", "code", "said"),
+    [
+        (("sesions",), 2, "no verb 'sesions'; the nearest is `sessions`"),
+        (("explian",), 2, "the nearest is `explain`"),
+        (("sessions", "--jsn"), 2, "No such option: --jsn"),
+        (("sessions", "extra"), 2, "extra"),
+        (("sessions", "--json", "--tsv"), 2, "--json and --tsv exclude each other"),
+        (("sessions", "--proto", "tpc"), 2, "the nearest is tcp"),
+        (("sessions", "--inside", "\x1b[2J"), 2, "'\\x1b[2j' is no network"),
+        (("follow", "--count", "0"), 2, "--count"),
+        (("forward", "add", "tcp"), 2, "Missing argument"),
+        (("run", "--wait", "-1"), 2, "--wait"),
+        (("forward",), 2, ""),
+        ((), 2, ""),
+    ],
+)
+def test_wrong_usage(daemon: list[Any], argv: tuple[str, ...], code: int, said: str) -> None:
+    made = run(*argv)
+    assert made.exit_code == code
+    assert said in made.output
+    assert "Traceback" not in made.output
+    assert daemon == []
+
+
+@pytest.mark.parametrize("verb", ["status", "sessions", "mappings", "expectations", "stats", "reload", "follow"])
+def test_without_a_daemon(tmp_path: Path, verb: str) -> None:
+    made = run(verb, "--run-dir", str(tmp_path))
+    assert (made.exit_code, made.stdout) == (1, "")
+    assert made.stderr == f"algate: no daemon on {tmp_path}: start it with `algate run`, or give --run-dir\n"
+
+
+def test_every_verb_of_this_version_and_no_other() -> None:
+    listed = run("--help").stdout
+    for verb in command.VERBS:
+        assert f"  {verb} " in listed
+    expected = (
+        "run down status sessions mappings expectations forward top follow stats explain reload kill doctor check"
+    )
+    expected += " demo bench"
+    assert " ".join(command.VERBS) == expected
+
+
+@pytest.mark.parametrize("verb", [name for name in command.VERBS if name != "demo"])
+def test_each_verb_has_help_with_its_run_dir(verb: str) -> None:
+    made = run(verb, "--help")
+    assert made.exit_code == 0
+    assert "--run-dir" in made.stdout or verb in ("forward", "bench", "check")
+    assert len(made.stdout.splitlines()) > 5
+
+
+def test_help_needs_no_bcc_and_imports_no_verb() -> None:
+    """The quickness of --help, judged by what it loads and not by a clock."""
+    code = (
+        "import sys; sys.argv = ['algate', '--help']\n"
+        "from algate.cli.app import main\n"
+        "try: main()\n"
+        "except SystemExit as end: code = end.code\n"
+        "heavy = {'bcc', 'pyroute2', 'prometheus_client', 'asyncio', 'rich.live'} & set(sys.modules)\n"
+        "verbs = [name for name in sys.modules if name.startswith('algate.cli.commands.')]\n"
+        "print(code, sorted(heavy), verbs, file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stderr == "0 [] []\n"
+
+
+def test_run_hands_everything_to_the_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[Any] = []
+
+    def service_run(*args: Any) -> int:
+        calls.append(args)
+        return 7
+
+    module(monkeypatch, "algate.alg.daemon.service", run=service_run)
+    monkeypatch.setattr("algate.cli.commands.run.log_to_stderr", lambda verbose: None)
+    file = tmp_path / "a.toml"
+    file.write_text('[gateway]\nwan = "eth9"\n[nat]\nhairpin = false')
+    argv = ["--lan", "eth1", "--lan", "eth2", "--config", str(file), "--run-dir", str(tmp_path), "--wait", "0"]
+    made = run("run", *argv, "--datapath", "tc")
+    assert made.exit_code == 7, made.output
+    ((config, run_dir, wait),) = calls
+    assert (config.gateway.lan, config.gateway.wan, config.gateway.datapath) == (("eth1", "eth2"), "eth9", "tc")
+    assert (config.nat.hairpin, run_dir, wait, config.path) == (False, tmp_path, 0.0, file)
+
+
+def test_run_tells_all_errors_of_the_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module(monkeypatch, "algate.alg.daemon.service", run=None)
+    file = tmp_path / "a.toml"
+    file.write_text("[nat]\nport = 1\n[alg]\nfail = 'x'\n[alg.ftpp]\nenabled = true")
+    made = run("run", "--lan", "eth1", "--wan", "eth1", "--config", str(file))
+    assert (made.exit_code, made.stdout) == (2, "")
+    lines = made.stderr.splitlines()
+    assert lines[0] == f"algate: {file}: 4 errors"
+    assert [line.split(":")[0].strip() for line in lines[1:]] == ["nat.port", "alg.ftpp", "alg.fail", "gateway.wan"]
+
+
+def test_down_hands_over_its_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[Any] = []
+    module(monkeypatch, "algate.alg.admin.down", down=lambda *args: calls.append(args))
+    assert run("down", "--purge", "--run-dir", str(tmp_path)).exit_code == 0
+    assert calls == [(tmp_path, True)]
+
+
+def test_doctor_fails_if_a_check_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    good, bad = CheckRow("kernel", True, "6.1"), CheckRow("bpffs", False, "not mounted", "mount it")
+    module(monkeypatch, "algate.alg.admin.doctor", checks=lambda run_dir: [good])
+    assert run("doctor", "--run-dir", str(tmp_path)).exit_code == 0
+    module(monkeypatch, "algate.alg.admin.doctor", checks=lambda run_dir: [good, bad])
+    made = run("doctor", "--json", "--run-dir", str(tmp_path))
+    assert (made.exit_code, json.loads(made.stdout)) == (1, [good.as_dict(), bad.as_dict()])
+    assert "bpffs: mount it" in run("doctor").stdout
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (AlgateError("no \x1b[2J root\nsecond line", 3), 3, "algate: no \\x1b[2J root\nsecond line\n"),
+        (OSError("oops"), 1, "algate: a fault of algate itself: OSError: oops (ALGATE_DEBUG=1 shows where)\n"),
+        (KeyboardInterrupt(), 130, ""),
+    ],
+)
+def test_no_traceback_reaches_an_operator(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int, said: str
+) -> None:
+    def down(*_: Any) -> int:
+        raise error
+
+    module(monkeypatch, "algate.alg.admin.down", down=down)
+    made = run("down", "--run-dir", str(tmp_path))
+    assert (made.exit_code, made.stderr, made.stdout) == (code, said, "")
+
+
+def test_a_verb_that_cannot_be_loaded_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch, capfd: Any) -> None:
+    monkeypatch.setattr(sys, "argv", ["algate", "stats"])
+    monkeypatch.setitem(sys.modules, "algate.cli.commands.stats", None)
+    monkeypatch.setattr(command, "build", lambda verb: (_ for _ in ()).throw(ImportError("no module")))
+    with pytest.raises(SystemExit) as ended:
+        command.main()
+    assert ended.value.code == 1
+    assert capfd.readouterr().err.startswith("algate: a fault of algate itself: ImportError")
+
+
+def test_a_reader_that_leaves_early_ends_it_quietly(daemon: Any) -> None:
+    read, write = os.pipe()
+    code = "from algate.cli.app import main; main()"
+    done = subprocess.Popen(
+        [sys.executable, "-c", code, "sessions", "--json"], stdout=write, stderr=subprocess.PIPE, text=True
+    )
+    os.close(write)
+    os.close(read)
+    assert done.communicate(timeout=60)[1] == ""
+    assert done.returncode == 1

@@ -1,0 +1,67 @@
+"""Ranges of ports in the book of expectations: shared rows, heirs, what is not granted."""
+
+from __future__ import annotations
+
+import pytest
+
+from algate.alg.engine import effects as fx
+from algate.alg.engine.effects import SessionInfo, SessionKey
+from algate.alg.engine.expectations import Book, Expectations, RefusedError
+from algate.alg.plugin.model import Direction, Expect, Reserve
+from algate.alg.testing import at
+from tests.toy import Ports
+
+PEER = at("198.51.100.2:1").ip
+INSIDE = at("10.0.0.5:50000")
+RANGE = Expect(1, Direction.IN, PEER, None, 100.0, open=True, once=False, ports=11)
+
+
+def info(number: int) -> SessionInfo:
+    key = SessionKey(bytes((10, 0, 0, 5)), 21, PEER.packed, 40000 + number)
+    return SessionInfo(number, key, bytes((203, 0, 113, 1)), 21, fx.SESSION_FORWARD)
+
+
+def made(books: Expectations, number: int) -> tuple[Book, list[fx.Effect]]:
+    book, effects = Book(), list[fx.Effect]()
+    assert books.reserve(book, info(number), Reserve(1, INSIDE, 11, shared=True), effects) == at("203.0.113.1:50000")
+    books.expect(book, info(number), RANGE, 0.0, effects)
+    return book, effects
+
+
+def test_sessions_of_one_peer_share_a_row_and_the_last_takes_it_away() -> None:
+    books = Expectations(Ports(), 64, 64)
+    first, _ = made(books, 1)
+    second, effects = made(books, 2)
+    assert [type(effect) for effect in effects] == [fx.PutExpectation]
+    assert books.ranged() == {1, 2}
+    gone: list[fx.Effect] = []
+    books.withdraw_all(second, "control-ended", gone)
+    delete, release = gone
+    assert isinstance(delete, fx.DeleteExpectation) and delete.heir is not None and delete.heir.session == 1
+    assert isinstance(release, fx.ReleasePort) and release.shared and release.ports == 11
+    gone.clear()
+    books.withdraw_all(first, "control-ended", gone)
+    assert isinstance(gone[0], fx.DeleteExpectation) and gone[0].heir is None
+    assert books.ranged() == set() and len(books) == 0
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        Expect(1, Direction.IN, PEER, None, 1.0, open=True, once=False, ports=12),
+        Expect(1, Direction.IN, PEER, None, 1.0, open=True, once=True, ports=11),
+        Expect(1, Direction.IN, PEER, None, 1.0, open=False, once=False, ports=11),
+    ],
+)
+def test_a_range_is_the_whole_block_open_and_lasting(wrong: Expect) -> None:
+    books, book, effects = Expectations(Ports(), 64, 64), Book(), list[fx.Effect]()
+    books.reserve(book, info(1), Reserve(1, INSIDE, 11, shared=True), effects)
+    with pytest.raises(RefusedError, match="expectation-range"):
+        books.expect(book, info(1), wrong, 0.0, effects)
+
+
+def test_a_block_of_ones_own_is_no_range() -> None:
+    books, book, effects = Expectations(Ports(), 64, 64), Book(), list[fx.Effect]()
+    books.reserve(book, info(1), Reserve(1, INSIDE, 11), effects)
+    with pytest.raises(RefusedError, match="expectation-range"):
+        books.expect(book, info(1), RANGE, 0.0, effects)

@@ -1,0 +1,77 @@
+"""Exhaustion is told at once and then once a minute, with all that was refused meanwhile; and its ICMP answer."""
+
+from __future__ import annotations
+
+import logging
+from ipaddress import IPv4Address
+
+import pytest
+
+from algate.alg.helper import refusals
+from tests import packets
+from tests.packets import Flow
+
+FLOW = Flow("10.0.0.2", 40000, "203.0.113.2", 443)
+
+
+class Clock:
+    """`now` is turned by hand."""
+
+    now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(refusals, "time", made)
+    return made
+
+
+def test_once_a_minute(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+    told = refusals.Refusals()
+    with caplog.at_level(logging.WARNING):
+        for second in range(121):
+            clock.now = 1000.0 + second
+            told.note("no-port")
+            if second % 10 == 0:
+                told.note("table-full")
+    said = [record.getMessage() for record in caplog.records]
+    assert said == [
+        "new sessions refused: no-port (1); `algate stats` has the totals",
+        "new sessions refused: table-full (6), no-port (60); `algate stats` has the totals",
+        "new sessions refused: table-full (6), no-port (60); `algate stats` has the totals",
+    ]
+
+
+def test_a_quiet_hour_and_then_at_once(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+    told = refusals.Refusals()
+    told.note("no-port")
+    clock.now += 3600
+    told.note("host-ports")
+    assert [record.getMessage().split(";")[0] for record in caplog.records] == [
+        "new sessions refused: no-port (1)",
+        "new sessions refused: host-ports (1)",
+    ]
+
+
+def test_the_answer_is_code_13() -> None:
+    """RFC 5508 REQ-8: unreachable, administratively prohibited, from the gateway to the sender, with its quote."""
+    frame = packets.udp(FLOW, b"payload")
+    answer = refusals.unreachable(frame, 14, IPv4Address("10.0.0.1"))
+    assert answer is not None
+    assert answer[14 + 9] == 1 and answer[34:36] == bytes([3, 13])
+    assert answer[26:30] == IPv4Address("10.0.0.1").packed and answer[30:34] == frame[26:30]
+    assert answer[42:] == frame[14 : 14 + 28]
+    assert refusals._checksum(answer[14:34]) == 0 and refusals._checksum(answer[34:]) == 0
+
+
+def test_errors_and_stumps_are_not_answered() -> None:
+    gateway = IPv4Address("10.0.0.1")
+    error = packets.icmp_error(FLOW, packets.udp(FLOW, b"x"))
+    assert refusals.unreachable(error, 14, gateway) is None
+    assert refusals.unreachable(packets.echo(FLOW, b"x"), 14, gateway) is not None
+    assert refusals.unreachable(packets.udp(FLOW, b"x")[:41], 14, gateway) is None
+    assert refusals.unreachable(b"", 14, gateway) is None

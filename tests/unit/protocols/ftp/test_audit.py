@@ -1,0 +1,138 @@
+"""What is told of commands and transfers: who, what, verdict, reason; never a secret."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from algate.alg.plugin.model import Audience, Event, Purpose, Side
+from algate.alg.plugin.policy import FtpPolicy
+from algate.alg.protocols.ftp import PLUGIN
+from algate.alg.protocols.ftp.audit import parsed, shown
+from algate.alg.testing import Stage, control
+
+pytestmark = pytest.mark.unit
+
+
+def audited(policy: FtpPolicy | None = None, room: int = 1000) -> tuple[Stage, Audience]:
+    """A logged-in session that somebody listens to."""
+    audience = Audience(room)
+    stage = Stage(PLUGIN, policy or FtpPolicy(), replace(control(), audience=audience))
+    stage.say(Side.SERVER, b"220 ready\r\n")
+    for command, reply in ((b"USER alice\r\n", b"331 go on\r\n"), (b"PASS hunter2\r\n", b"230 in\r\n")):
+        stage.say(Side.CLIENT, command)
+        stage.say(Side.SERVER, reply)
+    return stage, audience
+
+
+def commands(stage: Stage) -> list[tuple[str, object, object, str]]:
+    """Detail, verdict, user and reason of each command told."""
+    told = [one for one in stage.events if one.event in ("command", "command-refused")]
+    return [(one.detail, dict(one.fields)["verdict"], dict(one.fields)["user"], one.reason) for one in told]
+
+
+def test_each_command_is_told_once_with_its_verdict() -> None:
+    stage, _ = audited(FtpPolicy(deny=("DELE",)))
+    for line, reply in (
+        (b"PORT 10,0,0,5,100,0\r\n", b"200 ok\r\n"),
+        (b"PORT 10,0,0,9,100,0\r\n", b"200 ok\r\n"),
+        (b"DELE x\r\n", b""),
+        (b"NOOP\r\n", b"200 ok\r\n"),
+    ):
+        stage.say(Side.CLIENT, line)
+        if reply:
+            stage.say(Side.SERVER, reply)
+    assert commands(stage) == [
+        ("USER alice", "pass", "", ""),
+        ("PASS ****", "pass", "alice", ""),
+        ("PORT 10,0,0,5,100,0", "rewrite", "alice", ""),
+        ("PORT 10,0,0,9,100,0", "pass", "alice", "port-not-client"),
+        ("DELE x", "refuse", "alice", "denied-command"),
+        ("NOOP", "pass", "alice", ""),
+    ]
+
+
+def test_without_room_nothing_is_made_and_it_is_counted() -> None:
+    stage, audience = audited(room=1)
+    stage.say(Side.CLIENT, b"NOOP\r\nNOOP\r\n")
+    assert [one[0] for one in commands(stage)] == ["USER alice"]
+    assert (audience.room, audience.missed) == (0, 3)
+
+
+def test_without_an_audience_actions_are_as_ever() -> None:
+    stage = Stage(PLUGIN, FtpPolicy())
+    stage.say(Side.SERVER, b"220 ready\r\n")
+    assert not any(isinstance(one, Event | Purpose) for one in stage.say(Side.CLIENT, b"NOOP\r\nRETR x\r\n"))
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        (b"PASS hunter2", "PASS ****"),
+        (b"  pass\thunter2", "PASS ****"),
+        (b"PASShunter2", "PASS ****"),
+        (b"PASS:hunter2", "PASS ****"),
+        (b"ACCT hunter2", "ACCT ****"),
+        (b"ADAT aHVudGVyMg==", "ADAT ****"),
+        (b"MIC hunter2", "MIC ****"),
+        (b"SITE PSWD hunter1 hunter2", "SITE PSWD ****"),
+        (b"site  gpass hunter2", "SITE gpass ****"),
+        (b"SITE CHMOD 644 x", "SITE CHMOD 644 x"),
+        (b"RETR pass", "RETR pass"),
+        (b"PASV", "PASV"),
+        (b"", ""),
+    ],
+)
+def test_secrets_are_masked(line: bytes, told: str) -> None:
+    assert shown(*parsed(line)) == told
+    assert "hunter" not in told
+
+
+def test_no_secret_in_any_event_however_it_is_sent() -> None:
+    stage, _ = audited(FtpPolicy(deny=("PASS",)))
+    for line in (
+        b"PASS secret\x00\r\n",
+        b"\rPASS secret\r\n",
+        b"PASS " + b"secret" * 900 + b"\r\n",
+        b"PASS secret\r\n",
+    ):
+        stage.say(Side.CLIENT, line)
+        stage.say(Side.SERVER, b"500 what?\r\n")
+    assert len(stage.events) > 4
+    assert "secret" not in repr(stage.events)
+
+
+def purposes(stage: Stage, side: Side, line: bytes) -> list[Purpose]:
+    return [one for one in stage.say(side, line) if isinstance(one, Purpose)]
+
+
+def test_a_transfer_is_tied_to_its_connection() -> None:
+    stage, _ = audited()
+    stage.say(Side.CLIENT, b"PASV\r\n")
+    stage.say(Side.SERVER, b"227 (198,51,100,2,200,0)\r\n")
+    (tag,) = stage.expectations
+    stage.outcome(tag, "used")
+    (made,) = purposes(stage, Side.CLIENT, b"RETR \xe9t\xe9 1.bin\r\n")
+    assert (made.tag, made.detail) == (tag, "RETR \xe9t\xe9 1.bin")
+    assert dict(made.fields) == {"verb": "RETR", "name": "\xe9t\xe9 1.bin", "user": "alice", "reply": ""}
+    stage.say(Side.SERVER, b"150 here it comes\r\n")
+    (done,) = purposes(stage, Side.SERVER, b"226 done\r\n")
+    assert (done.tag, dict(done.fields)["reply"]) == (tag, "226")
+    assert purposes(stage, Side.CLIENT, b"RETR other\r\n") == [], "that connection is spent"
+
+
+def test_a_refused_transfer_says_so_and_the_connection_serves_the_next() -> None:
+    stage, _ = audited()
+    stage.say(Side.CLIENT, b"PORT 10,0,0,5,100,0\r\n")
+    stage.say(Side.SERVER, b"200 ok\r\n")
+    (tag,) = stage.expectations
+    stage.say(Side.CLIENT, b"RETR none\r\n")
+    stage.say(Side.SERVER, b"550 no such file\r\n")
+    (failed,) = [one for one in stage.events if one.event == "transfer-failed"]
+    assert (failed.detail, failed.reason, dict(failed.fields)["answer"]) == (
+        "RETR none",
+        "reply-550",
+        "550 no such file",
+    )
+    assert [one.tag for one in purposes(stage, Side.CLIENT, b"STOR some\r\n")] == [tag]
