@@ -1,8 +1,15 @@
 """TFTP (RFC 1350): a request goes to udp/69, and the answer comes from a port of the server that nobody has named.
 
-The law of this file: a plug-in on the public API alone. What makes both sides agree: the client's well-formed request,
-and the server's own first datagram to the very port that the request came from. Each request admits one such answer,
-from the server's address alone; the transfer that follows is the kernel's.
+The law of this file: a plug-in on the public API alone. What makes both sides agree: the client's request, and the
+server's own first datagram to the very port that the request came from. Each request admits one such answer, from the
+server's address alone; the transfer that follows is the kernel's.
+
+A request is what says that it is one and names something. Its form is the server's to judge, whose verdict comes from a
+new port as any answer does: empty values are legal (multicast in RFC 2090) or sent by phones all the same; others pad
+the datagram, leave the last NUL or the mode out, repeat options or send more than 512 bytes of them. Being lenient
+opens to one address that this client wrote to a moment ago, to the one port that wrote, whose traffic with that server
+passes already: what is gained is another source port, for one flow. So nobody else's port is at stake, whatever the
+bytes say. Only STUN is told apart: it begins like a read request, and a web page can have it sent to any host and port.
 """
 
 from __future__ import annotations
@@ -33,8 +40,7 @@ from algate.alg.protocols.base import (
 )
 
 READ, WRITE, ERROR = 1, 2, 5  # RFC 1350 section 5
-REQUEST_MAX = 512  # bytes, RFC 2347 section "Packet Formats"
-MODES = (b"netascii", b"octet", b"mail")
+STUN = b"\x21\x12\xa4\x42"  # its magic cookie, bytes 4 to 7, RFC 5389 section 6
 SHOWN = 128  # bytes of a file name that an event carries
 TAG = 1  # a session has one request at a time: a newer one takes the place of the older
 NO_WRITING = b"\0\5\0\2algate: the gateway's policy allows reading only\0"  # code 2: access violation
@@ -60,13 +66,11 @@ class Request(NamedTuple):
 
 
 def request(data: bytes) -> Request | None:
-    """A well-formed request: file name, mode, and options in pairs, each ended by NUL (RFC 1350, RFC 2347)."""
-    if len(data) > REQUEST_MAX or opcode(data) not in (READ, WRITE):
+    """A request, with its file name as far as a NUL. None: it is another datagram, names nothing, or is STUN."""
+    code, rest = opcode(data), data[2:]
+    if code not in (READ, WRITE) or not rest.strip(b"\0") or (code == READ and data[4:8] == STUN):
         return None
-    name, *rest = data[2:].split(b"\0")
-    if not name or len(rest) < 2 or len(rest) % 2 or rest[-1] or rest[0].lower() not in MODES:
-        return None
-    return Request(opcode(data), name) if all(rest[:-1]) else None
+    return Request(code, rest.partition(b"\0")[0])
 
 
 def opcode(data: bytes) -> int:

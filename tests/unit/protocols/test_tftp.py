@@ -50,15 +50,55 @@ def test_each_repetition_of_a_request_may_be_answered_once() -> None:
     assert list(made.expectations) == [1]
 
 
-BAD = [
-    b"\0\x01", b"\0\x01file", b"\0\x01file\0", b"\0\x01file\0octet", b"\0\x01\0octet\0", b"\0\x01file\0image\0",
-    b"\0\x01file\0octet\0blksize\0", b"\0\x01file\0octet\0\0\0", b"\0\x01file\0octet\0more",
-    b"\0\x01" + b"f" * 510 + b"\0octet\0",
-]  # fmt: skip
+ODD = {
+    "a value that is empty (R8)": b"\0\1cfg\0octet\0vendor\0\0",
+    "RFC 2090": b"\0\1cfg\0octet\0multicast\0\0blksize\0" + b"1432\0",
+    "an option without a name": b"\0\1cfg\0octet\0\0value\0",
+    "an option without a value": b"\0\1cfg\0octet\0tsize\0",
+    "padding": b"\0\1cfg\0octet\0" + bytes(64),
+    "something behind the last NUL": b"\0\1cfg\0octet\0more",
+    "no last NUL": b"\0\1cfg\0octet",
+    "no mode": b"\0\1cfg\0",
+    "a name alone": b"\0\1cfg",
+    "no name": b"\0\1\0octet\0",
+    "capital letters": b"\0\1cfg\0OCTET\0",
+    "mail": b"\0\2root@h\0mail\0",
+    "another mode": b"\0\1cfg\0binary\0",
+    "an option twice": b"\0\1cfg\0octet\0tsize\0" + b"0\0tsize\0" + b"0\0",
+    "more than 512 bytes": b"\0\1" + b"f" * 510 + b"\0octet\0",
+    "bytes beyond ASCII": b"\0\1caf\xe9/\xff\0octet\0",
+    "to write": b"\0\2log\0octet\0vendor\0\0",
+}
+
+
+@pytest.mark.parametrize("asked", ODD.values(), ids=list(ODD))
+@pytest.mark.parametrize("inside_side", Side)
+def test_r08_an_odd_request_gets_its_answer_as_any_other(asked: bytes, inside_side: Side) -> None:
+    made = stage(inside_side=inside_side)
+    made.say(Side.CLIENT, asked)
+    (opened,) = made.expectations.values()
+    assert opened.open and opened.expect.peer == made.control.ip(Side.SERVER)
+    assert opened.expect.to == (made.control.public if inside_side is Side.CLIENT else made.control.remote)
+    assert made.heard[Side.SERVER] == asked
+
+
+@pytest.mark.parametrize("answer", [b"\0\3\0\1content", b"\0\4\0\0", b"\0\5\0\x08no\0", b"\0\6tsize\0" + b"9\0"])
+def test_r08_whatever_the_answer_from_a_new_port_is_the_next_request_has_its_own(answer: bytes) -> None:
+    """The answer itself never comes here: it is the first datagram of a session of its own."""
+    made = stage()
+    for _ in range(3):
+        made.say(Side.CLIENT, ODD["RFC 2090"])
+        made.outcome(1, "used")
+    made.say(Side.SERVER, answer)  # this one did come from the well-known port
+    assert not made.expectations and made.bypassed is (answer[1] != 5)
+
+
+STUN = b"\0\1\0\x08\x21\x12\xa4\x42" + b"t" * 12 + b"\x80\x22\0\4algo"
+BAD = [b"\0\1", b"\0\1\0", b"\0\1" + bytes(30), STUN]
 
 
 @pytest.mark.parametrize("asked", BAD)
-def test_a_malformed_request_passes_and_opens_nothing(asked: bytes) -> None:
+def test_what_names_nothing_passes_and_opens_nothing(asked: bytes) -> None:
     made = stage()
     made.client << asked >> Event("expectation-refused", asked[:128].decode("latin-1"), "malformed-request")
     made.last >> Pass(len(asked))
@@ -96,9 +136,12 @@ def test_a_server_that_keeps_to_one_port_is_left_alone() -> None:
     assert made.bypassed and not made.expectations
 
 
-def test_read_only_answers_a_write_in_the_server_s_name() -> None:
+@pytest.mark.parametrize(
+    "asked", [WRITE, WRITE[:-1], b"\0\2f", b"\0\2fi\x21\x12\xa4\x42\0octet\0", b"\0\2f\0octet\0v\0\0"]
+)
+def test_read_only_answers_a_write_in_the_server_s_name(asked: bytes) -> None:
     made = stage(TftpPolicy(enabled=True, read_only=True))
-    made.client << WRITE >> Refuse(len(WRITE), NO_WRITING)
+    made.client << asked >> Refuse(len(asked), NO_WRITING)
     made.done()
     assert made.heard == {Side.SERVER: b"", Side.CLIENT: NO_WRITING} and not made.expectations
     assert made.reasons("command-refused") == ["read-only"]
