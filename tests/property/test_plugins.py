@@ -17,25 +17,36 @@ words = st.sampled_from(
     [
         b"PRIVMSG", b"NOTICE", b"privmsg", b"NICK", b"USER", b"STARTTLS", b"POST", b" ", b" ", b" ", b"bob", b":",
         b"\x01", b"\x01DCC ", b"SEND", b"CHAT", b"chat", b"RESUME", b"ACCEPT", b"file", b'"a b"', OWN, b"3405803777",
-        b"5000",        b"5001", b"0", b"22", b"\r\n", b"\r\n", b"\n", b"\r", b"\0", b"\xff", b":a!b@c ", b"670",
+        b"5000", b"5001", b"0", b"22", b"\r\n", b"\r\n", b"\n", b"\r", b"\0", b"\xff", b":a!b@c ", b"670", b"@t=1 ",
+        b"@", b'"', b"10.0.0.5", b"0xa000005", b"TSEND", b"REJECT",
     ]
 )  # fmt: skip
-offers = st.builds(
-    b"%s bob :\x01DCC %s %s %d%s\x01%s".__mod__,
+before = st.sampled_from([b"", b"", b"@t=1 ", b":a!b@c ", b"@t=1;u  :a!b@c ", b"@", b"x"])
+messages = st.builds(
+    b"DCC %s %s %d%s".__mod__,
     st.tuples(
-        st.sampled_from([b"PRIVMSG", b"NOTICE", b"PRIVMSGS"]),
-        st.sampled_from([b"SEND file", b'SEND "a b"', b"CHAT chat", b"SEND"]),
-        st.sampled_from([OWN, b"10.0.0.5", b"167772166"]),
+        st.sampled_from([b"SEND file", b'SEND "a b"', b"CHAT chat", b"SEND", b"tsend a b", b"MOVE 1 2", b"SCHAT x"]),
+        st.sampled_from([OWN, b"10.0.0.5", b"167772166", b"3405803777", b"0", b"::ffff:10.0.0.5", b"0xA000005"]),
         st.sampled_from([5000, 5001, 0, 22, 65535, 65536]),
-        st.sampled_from([b"", b" 7", b" 7 8"]),
+        st.sampled_from([b"", b" 7", b" 7 8", b" 7 T x"]),
+    ),
+)
+offers = st.builds(
+    b"%s%s bob :\x01%s%s%s".__mod__,
+    st.tuples(
+        before,
+        st.sampled_from([b"PRIVMSG", b"NOTICE", b"PRIVMSGS"]),
+        st.lists(messages, min_size=1, max_size=6).map(b"\x01\x01".join),
+        st.sampled_from([b"\x01", b"", b"\x01 ok"]),
         st.sampled_from([b"\r\n", b"\r\n", b"\n", b" \r\n"]),
     ),
 )
 agreements = st.builds(
-    b"%sPRIVMSG bob :\x01DCC %s file %d 9\x01\r\n".__mod__,
+    b"%sPRIVMSG bob :\x01DCC %s %s %d 9\x01\r\n".__mod__,
     st.tuples(
-        st.sampled_from([b"", b":a!b@c "]),
-        st.sampled_from([b"RESUME", b"ACCEPT"]),
+        before,
+        st.sampled_from([b"RESUME", b"ACCEPT", b"REJECT"]),
+        st.sampled_from([b"file", b'"a b"', b"a 5000 b"]),
         st.sampled_from([5000, 41000, 41001]),
     ),
 )
@@ -79,8 +90,8 @@ def test_irc_any_chunking_comes_to_the_same(begin: bytes, client: bytes, server:
 @given(offers, st.integers(0, 80))
 def test_irc_every_beginning_of_an_offer_waits(line: bytes, size: int) -> None:
     text = line.removesuffix(b"\r\n")
-    if dcc.offer(text) is not None:
-        assert dcc.may_become(text[:size], False)
+    if dcc.offers(text, ()):
+        assert dcc.may_become(text[:size])
 
 
 @given(streams)

@@ -1,35 +1,45 @@
 r"""DCC offers: which lines of IRC make one, and where address and port stand in it.
 
-The law of this file: bytes of one line in, values out; no state, no verdict. Strict about position: the offer must be
-the whole trailing parameter of a PRIVMSG or NOTICE (RFC 2812 section 3.3), quoted by \x01 (CTCP), spelt in one way.
-Whatever two readers could read differently is no offer.
+The law of this file: bytes of one line in, values out; no state, no verdict. Strict about position, lenient about
+spelling, since what leaves is spelt by the gateway, in the one form that every reader knows.
+
+Position: the trailing parameter of a PRIVMSG or NOTICE to one target (RFC 2812 section 3.3) must *begin* with \x01DCC.
+A client can be made to repeat what others say to it (PING and its answer, CTCP PING and ECHO, a bot that quotes), but
+then its own words stand before that. Message tags (IRCv3) and a prefix may stand before the command.
+
+Spelling: `DCC kind argument address port` and whatever follows. All kinds have that form (SEND, CHAT, MOVE, TSEND,
+SCHAT, SSEND, XMIT, VOICE, ...) and mean "I listen there", but for RESUME and ACCEPT, which name no address and are read
+by `agreed`, and REJECT. The argument is a word, something in quotes, or a file name with blanks that nobody quoted. An
+address is a number of 32 bits, decimal (leading zeros or not) or hexadecimal, or dotted, or an IPv4-mapped one. The
+last \x01 may be missing.
 """
 
 from __future__ import annotations
 
 import re
-from ipaddress import IPv4Address
+from collections.abc import Collection
+from ipaddress import AddressValueError, IPv4Address, IPv6Address
+from itertools import pairwise
 from typing import NamedTuple
 
-LINE_MAX = 512  # bytes with CR LF, RFC 2812 section 2.3
+LINE_MAX = 512  # bytes with CR LF, RFC 2812 section 2.3; tags don't count
+TAGS_MAX = 8191  # bytes of message tags with their "@" and blank, IRCv3 message-tags
 _MARK = b"\x01DCC "
-_HEAD = rb"(?:PRIVMSG|NOTICE) [^ :,\x00-\x1f][^ ,\x00-\x1f]* :"
-_FILE = rb'(?:"[^"\x00-\x1f]+"|[^" \x00-\x1f]+)'
-_NUMBER = rb"(?:0|[1-9][0-9]{0,18})"
-_OFFER = re.compile(
-    rb"(?i:%(head)s)\x01DCC (?:(?P<kind>SEND) %(file)s|(?P<chat>CHAT) chat) (?P<ip>[^ \x01]+) (?P<port>%(number)s)"
-    rb"(?: %(number)s)?(?P<token> %(number)s)?\x01" % {b"head": _HEAD, b"file": _FILE, b"number": _NUMBER}
-)
-_AGREED = re.compile(
-    rb"(?i:%(head)s)\x01DCC (?P<kind>RESUME|ACCEPT) %(file)s (?P<port>%(number)s) %(number)s\x01"
-    % {b"head": _HEAD, b"file": _FILE, b"number": _NUMBER}
-)
-_PREFIX = re.compile(rb":[^ \x00-\x1f]+ ")
-_DECIMAL = re.compile(_NUMBER)
+_TAGS = re.compile(rb"@[^ ]* +")
+_BEFORE = re.compile(rb"(?:@[^ ]* +)?(?::[^ ]* +)?")
+_HEAD = re.compile(rb"(?i:PRIVMSG|NOTICE) +[^ :,\x01][^ ,\x01]* +:")
+_MESSAGE = re.compile(rb"\x01DCC +([A-Z]+) +([^\x01]+)", re.IGNORECASE)
+_QUOTED = re.compile(rb'"[^"]*(?:"(?! )[^"]*)*" +')
+_WORD = re.compile(rb"[^ ]+")
+_NUMBER = re.compile(rb"[0-9]{1,19}")
+_AGREED = re.compile(rb"(?P<port>[0-9]{1,19}) +[0-9]{1,19}(?: +[0-9]{1,19})? *")
+_ADDRESS = re.compile(rb"[0-9][0-9a-fx.]*|[0-9a-f]*:[0-9a-f:.]*", re.IGNORECASE)
+_AGREEING = (b"RESUME", b"ACCEPT")
+_NO_OFFER = (*_AGREEING, b"REJECT")
 
 
 class Offer(NamedTuple):
-    """DCC SEND or CHAT. `ip` None: not in the decimal form. `start`, `stop`: of address and port in the line."""
+    """DCC SEND, CHAT and the like. `ip` None: no IPv4 address. `start`, `stop`: of address and port in the line."""
 
     kind: str
     ip: IPv4Address | None
@@ -52,38 +62,97 @@ def is_dcc(text: bytes) -> bool:
     return _MARK in text.upper()
 
 
-def offer(text: bytes) -> Offer | None:
-    """An offer that a client makes: no prefix, nothing before or behind. `text`: the line without its end."""
-    match = _OFFER.fullmatch(text)
-    if match is None:
+def tags(text: bytes) -> int:
+    """How many bytes of the line are message tags."""
+    found = _TAGS.match(text)
+    return found.end() if found else 0
+
+
+def command(text: bytes) -> bytes:
+    """The line without tags and prefix."""
+    found = _BEFORE.match(text)
+    return text[found.end() :] if found else text
+
+
+def offers(text: bytes, own: Collection[IPv4Address | IPv6Address]) -> list[Offer]:
+    """What a line offers, in its order: old clients put several messages into one. `text`: without the line's end.
+
+    `own`: what the speaker may call itself. It decides where an unquoted file name ends that has numbers in it.
+    """
+    found = [_offer(text, message, own) for message in _messages(text) if message[1].upper() not in _NO_OFFER]
+    return [one for one in found if one is not None]
+
+
+def agreed(text: bytes, known: Collection[int]) -> Agreed | None:
+    """RESUME or ACCEPT, alone in its line. `known`: ports that may be meant, which decides as `own` does above."""
+    messages = _messages(text)
+    if len(messages) != 1 or messages[0][1].upper() not in _AGREEING:
         return None
-    value = int(match["ip"]) if _DECIMAL.fullmatch(match["ip"]) else None
-    ip = IPv4Address(value) if value is not None and value < 1 << 32 else None
-    kind = (match["kind"] or match["chat"]).decode()
-    return Offer(kind, ip, int(match["port"]), match.start("ip"), match.end("port"))
+    kind, first = messages[0][1].upper().decode(), None
+    for word in _words(text, messages[0])[1:]:
+        match = _AGREED.fullmatch(text, word.start(), messages[0].end())
+        if match:
+            found = Agreed(kind, int(match["port"]), match.start("port"), match.end("port"))
+            if found.port in known:
+                return found
+            first = first or found
+    return first
 
 
-def agreed(text: bytes, prefixed: bool) -> Agreed | None:
-    """RESUME or ACCEPT. `prefixed`: said by the server, who puts the speaker before it."""
-    prefix = _PREFIX.match(text) if prefixed else None
-    if prefixed and prefix is None:
+def address(word: bytes) -> IPv4Address | None:
+    """An IPv4 address in any spelling that clients use."""
+    try:
+        if _NUMBER.fullmatch(word):
+            return IPv4Address(int(word))
+        if word[:2].lower() == b"0x":
+            return IPv4Address(int(word, 16))
+        if b":" in word:
+            return IPv6Address(word.decode()).ipv4_mapped
+        return IPv4Address(word.decode())
+    except (AddressValueError, ValueError):
         return None
-    match = _AGREED.fullmatch(text, prefix.end() if prefix else 0)
-    if match is None:
-        return None
-    return Agreed(match["kind"].decode(), int(match["port"]), match.start("port"), match.end("port"))
 
 
-def may_become(text: bytes, prefixed: bool) -> bool:
+def may_become(text: bytes) -> bool:
     """Whether an unfinished line may still turn out to be DCC: if not, its bytes need not wait for its end."""
-    if prefixed:
-        if not text.startswith(b":"):
-            return not text
-        text = text.partition(b" ")[2]
-    command, space, rest = text.partition(b" ")
+    rest = command(text)
+    if (rest[:1] == b"@" and rest == text) or (rest[:1] == b":" and b" " not in rest):
+        return True
+    word, space, rest = rest.partition(b" ")
     if not space:
-        return any(word.startswith(command.upper()) for word in (b"PRIVMSG", b"NOTICE"))
-    _, colon, trailing = rest.partition(b" :")
-    if command.upper() not in (b"PRIVMSG", b"NOTICE"):
+        return any(one.startswith(word.upper()) for one in (b"PRIVMSG", b"NOTICE"))
+    if word.upper() not in (b"PRIVMSG", b"NOTICE"):
         return False
+    _, colon, trailing = rest.partition(b" :")
     return not colon or _MARK.startswith(trailing[: len(_MARK)].upper())
+
+
+def _messages(text: bytes) -> list[re.Match[bytes]]:
+    """DCC messages in the right place: the trailing parameter's first words, and what is quoted behind them."""
+    before = _BEFORE.match(text)
+    head = _HEAD.match(text, before.end() if before else 0)
+    if head is None or _MESSAGE.match(text, head.end()) is None:
+        return []
+    return list(_MESSAGE.finditer(text, head.end()))
+
+
+def _words(text: bytes, message: re.Match[bytes]) -> list[re.Match[bytes]]:
+    """What stands behind the kind, word by word; an argument in quotes is one."""
+    start, stop = message.span(2)
+    quoted = _QUOTED.match(text, start, stop)
+    first = [quoted] if quoted else []
+    return first + list(_WORD.finditer(text, quoted.end() if quoted else start, stop))
+
+
+def _offer(text: bytes, message: re.Match[bytes], own: Collection[IPv4Address | IPv6Address]) -> Offer | None:
+    """The first pair of address and port behind the argument; one that names the speaker, if any does."""
+    words = _words(text, message)
+    first = None
+    for where, port in pairwise(words[1:]):
+        if not _ADDRESS.fullmatch(where[0]) or not _NUMBER.fullmatch(port[0]):
+            continue
+        found = Offer(message[1].upper().decode(), address(where[0]), int(port[0]), where.start(), port.end())
+        if found.ip in own:
+            return found
+        first = first or found
+    return first

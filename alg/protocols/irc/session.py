@@ -2,12 +2,18 @@
 
 The law of this file: the dialogue. What makes both sides agree: the inside client's offer of an address of its own, and
 whoever takes it up by connecting, once. Nothing that the server says opens anything.
+
+Its own are: the address that it has, the one that the outside sees in its place on this very session (clients are told
+it by the IRC server, or by their users), and 0.0.0.0, which some clients put where they know none. All three mean "me",
+and whichever it says, what opens leads to the port that it names on the host that said it. Another public address of
+the gateway is not its own: it may be what the outside sees in another host's place.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address
 from typing import NamedTuple
 from typing import Protocol as Interface
 
@@ -28,10 +34,10 @@ from algate.alg.protocols.base import (
 from algate.alg.protocols.irc import dcc
 from algate.alg.protocols.lines import Flaw, Line, LineReader
 
-LINE_LIMIT = 4096  # bytes; longer lines pass in pieces. IRC's own limit is 512.
-FIRST_WORDS = (b"CAP", b"PASS", b"NICK", b"USER")  # RFC 2812 section 3.1, IRCv3 capability negotiation
+LINE_LIMIT = dcc.TAGS_MAX + dcc.LINE_MAX  # bytes; longer lines pass in pieces
+FIRST_WORDS = (b"CAP", b"PASS", b"NICK", b"USER", b"STARTTLS")  # RFC 2812 section 3.1, IRCv3 capability negotiation
 SHOWN = 128  # bytes of a line that an event carries
-_STARTTLS = re.compile(rb":[^ ]+ 670 ")
+NOWHERE = IPv4Address(0)
 
 
 class Policy(Interface):
@@ -54,12 +60,13 @@ class Live(NamedTuple):
     public: int
 
 
-class Asked(NamedTuple):
-    """An offer whose port is being asked for."""
+@dataclass(slots=True)
+class Asked:
+    """A line whose offers wait for their ports: `waiting` by tag, `granted` those that have theirs, both in order."""
 
-    tag: int
     line: Line
-    offer: dcc.Offer
+    waiting: dict[int, dcc.Offer]
+    granted: list[tuple[int, dcc.Offer, EndPoint]] = field(default_factory=list)
 
 
 class IrcConversation:
@@ -67,6 +74,8 @@ class IrcConversation:
 
     def __init__(self, control: Control, policy: Policy) -> None:
         self._control = control
+        ends = (control.inside.ip, control.public.ip)
+        self._own = (*ends, NOWHERE) if all(isinstance(one, IPv4Address) for one in ends) else ()
         self._policy = policy
         self._readers = {side: LineReader(LINE_LIMIT, strict=True) for side in Side}
         self._irc: bool | None = True if control.resumed else None
@@ -99,41 +108,63 @@ class IrcConversation:
         word = raw.upper()
         if self._irc is None and side is Side.CLIENT and any(first.startswith(word) for first in FIRST_WORDS):
             return None
-        if dcc.may_become(raw, side is Side.SERVER):
+        if side is Side.SERVER and self._asks_tls:
+            return None  # the answer to STARTTLS counts, and comes once
+        if dcc.may_become(raw):
             return None
         return Line(raw, raw, Flaw.REST, open_ended=True)
 
     def _server(self, line: Line, out: Script) -> bool:
         """Nothing of the server's opens anything. True: nothing more is read, TLS begins."""
-        starts = self._asks_tls and _STARTTLS.match(line.text) is not None
-        if not _readable(line) or not self._translated(line, True, out):
+        text = _readable(line)
+        starts = self._asks_tls and text is not None and dcc.command(text).startswith(b"670 ")
+        if text is None or not self._translated(line, text, Side.SERVER, out):
             out.let(len(line.raw))
         if starts:
             out.say(Bypass("starttls"))
         return starts
 
     def _client(self, line: Line, out: Script) -> bool:
-        """Judge a line of the client; True if its verdict waits for a public port."""
+        """Judge a line of the client; True if its verdict waits for public ports."""
         if self._irc is None:
             self._irc = line.text.partition(b" ")[0].upper() in FIRST_WORDS
-        self._asks_tls = self._asks_tls or line.text.upper() == b"STARTTLS"
-        if not _readable(line) or not dcc.is_dcc(line.text):
+        text = _readable(line)
+        self._asks_tls = self._asks_tls or (text is not None and dcc.command(text).strip().upper() == b"STARTTLS")
+        if text is None or not dcc.is_dcc(text):
             out.let(len(line.raw))
             return False
-        offer = dcc.offer(line.text)
-        if offer is None:
-            if not self._translated(line, False, out):
-                self._refuse(line, "malformed-offer", out)
+        found = dcc.offers(text, self._own)
+        if not found and self._translated(line, text, Side.CLIENT, out):
             return False
-        reason = self._objection(offer)
-        if reason:
-            self._refuse(line, reason, out)
+        wanted = self._wanted(line, found, out)
+        if not wanted:
+            out.let(len(line.raw))
             return False
-        self._make_room(out)
-        self._tag += 1
-        self._asked = Asked(self._tag, line, offer)
-        out.say(Reserve(self._tag, EndPoint(self._control.inside.ip, offer.port)))
+        self._ask(line, wanted, out)
         return True
+
+    def _wanted(self, line: Line, found: Sequence[dcc.Offer], out: Script) -> list[dcc.Offer]:
+        """Those offers of a line that may have a port; an event for each that may not."""
+        wanted: list[dcc.Offer] = []
+        for offer in found:
+            reason = self._objection(offer)
+            if not reason and len(wanted) == self._policy.max_offers:
+                reason = "expectation-limit"
+            if reason:
+                _refuse(line, reason, out)
+            else:
+                wanted.append(offer)
+        if not found:
+            _refuse(line, "malformed-offer", out)
+        return wanted
+
+    def _ask(self, line: Line, wanted: Sequence[dcc.Offer], out: Script) -> None:
+        self._make_room(len(wanted), out)
+        waiting = {self._tag + number: offer for number, offer in enumerate(wanted, 1)}
+        self._tag += len(wanted)
+        self._asked = Asked(line, waiting)
+        for tag, offer in waiting.items():
+            out.say(Reserve(tag, EndPoint(self._control.inside.ip, offer.port)))
 
     def _objection(self, offer: dcc.Offer) -> str:
         """Why an offer opens nothing, or nothing."""
@@ -143,7 +174,7 @@ class IrcConversation:
             return "not-irc"
         if offer.ip is None:
             return "address-form"
-        if offer.ip != self._control.inside.ip:
+        if offer.ip not in self._own:
             return "not-client-address"
         if offer.port > 65535:
             return "bad-number"
@@ -151,51 +182,67 @@ class IrcConversation:
             return "port-too-low"
         return "" if self._policy.any_peer else "any-peer-off"
 
-    def _refuse(self, line: Line, reason: str, out: Script) -> None:
-        out.say(Event("expectation-refused", _said(line), reason))
-        out.let(len(line.raw))
-
-    def _make_room(self, out: Script) -> None:
-        while len(self._live) >= self._policy.max_offers:
+    def _make_room(self, wanted: int, out: Script) -> None:
+        while len(self._live) + wanted > self._policy.max_offers:
             tag = next(iter(self._live))
             del self._live[tag]
             out.say(Withdraw(tag, "superseded"))
 
     def reserved(self, tag: int, public: EndPoint | None, now: float) -> Sequence[Action]:
-        """The verdict on the offer that waited."""
-        asked, self._asked = self._asked, None
-        out = Script()
-        if asked is not None and asked.tag == tag:
-            self._grant(asked, public, out)
+        """A port for an offer, or none; with the last one comes the verdict on the line."""
+        asked, out = self._asked, Script()
+        offer = asked.waiting.pop(tag, None) if asked is not None else None
+        if asked is None or offer is None:
+            return ()
+        if public is None:
+            _refuse(asked.line, "no-port", out)
+        else:
+            asked.granted.append((tag, offer, public))
+        if not asked.waiting:
+            self._asked = None
+            self._grant(asked, out)
         return out.done()
 
-    def _grant(self, asked: Asked, public: EndPoint | None, out: Script) -> None:
-        tag, line, offer = asked.tag, asked.line, asked.offer
-        if public is None:
-            self._refuse(line, "no-port", out)
-            return
-        new = b"%d %d" % (int(public.ip), public.port)
-        if len(line.raw) + len(new) - (offer.stop - offer.start) > dcc.LINE_MAX:
-            out.say(Withdraw(tag, "line-would-overflow"))  # a server would cut its end off
-            self._refuse(line, "line-would-overflow", out)
-            return
+    def _grant(self, asked: Asked, out: Script) -> None:
+        """Open for the offers that have their ports, and let the line pass with these in it."""
+        line = asked.line
+        changes = [
+            (offer.start, offer.stop, b"%d %d" % (int(public.ip), public.port)) for _, offer, public in asked.granted
+        ]
+        grown = sum(len(new) - (stop - start) for start, stop, new in changes)
+        if grown > 0 and len(line.raw) - dcc.tags(line.raw) + grown > dcc.LINE_MAX:
+            for tag, _, _ in asked.granted:
+                out.say(Withdraw(tag, "line-would-overflow"))  # a server would cut its end off
+            _refuse(line, "line-would-overflow", out)
+            changes = []
+        else:
+            for tag, offer, public in asked.granted:
+                self._open(tag, offer, public, line, out)
+        _rewrite(line, changes, out)
+
+    def _open(self, tag: int, offer: dcc.Offer, public: EndPoint, line: Line, out: Script) -> None:
         self._live[tag] = Live(offer.port, public.port)
         fields = (("state", "open"), ("from", "any"), ("to", f"{self._control.inside.ip}:{offer.port}"))
         out.say(
             Expect(tag, Direction.IN, None, None, self._policy.expect_timeout, open=True),
             Event("expectation-made", _said(line), fields=fields),
         )
-        _rewrite(line, offer.start, offer.stop, new, out)
 
-    def _translated(self, line: Line, prefixed: bool, out: Script) -> bool:
-        """RESUME and ACCEPT name a port that an offer named: each side must read the one that it knows."""
-        found = dcc.agreed(line.text, prefixed) if dcc.is_dcc(line.text) else None
+    def _translated(self, line: Line, text: bytes, side: Side, out: Script) -> bool:
+        """RESUME by the other side and ACCEPT by the client name a port of its offer: each must read the one it knows.
+
+        The other way round they are about an offer of the other side's, whose port nobody has changed.
+        """
+        if not dcc.is_dcc(text):
+            return False
+        theirs = side is Side.SERVER
+        ports = {(live.public if theirs else live.own): live for live in self._live.values()}
+        found = dcc.agreed(text, ports)
         if found is None:
             return False
-        ports = {(live.public if prefixed else live.own): live for live in self._live.values()}
-        live = ports.get(found.port)
-        port = found.port if live is None else live.own if prefixed else live.public
-        _rewrite(line, found.start, found.stop, b"%d" % port, out)
+        live = ports.get(found.port) if found.kind == ("RESUME" if theirs else "ACCEPT") else None
+        port = found.port if live is None else live.own if theirs else live.public
+        _rewrite(line, [] if live is None else [(found.start, found.stop, b"%d" % port)], out)
         return True
 
     def outcome(self, tag: int, outcome: str, now: float) -> Sequence[Action]:
@@ -205,19 +252,28 @@ class IrcConversation:
         return [Event(f"expectation-{outcome}")]
 
 
-def _readable(line: Line) -> bool:
-    """IRC knows no Telnet: a line in which somebody might see some is not for us."""
-    return line.flaw is None and line.origin is None
+def _readable(line: Line) -> bytes | None:
+    """The text, in which 0xff is a letter: IRC knows no Telnet. None: what ends or cuts this line is in doubt."""
+    text = line.raw[:-2]
+    sure = line.flaw in (None, Flaw.TELNET) and line.raw[-2:] == b"\r\n" and b"\r" not in text and b"\0" not in text
+    return text if sure else None
 
 
-def _rewrite(line: Line, start: int, stop: int, new: bytes, out: Script) -> None:
-    """Let the line pass with text[start:stop] exchanged."""
-    if line.raw[start:stop] == new:
-        out.let(len(line.raw))
-        return
-    out.let(start)
-    out.say(Replace(stop - start, new))
-    out.let(len(line.raw) - stop)
+def _refuse(line: Line, reason: str, out: Script) -> None:
+    """Say that an offer opens nothing. The line's own verdict is another matter."""
+    out.say(Event("expectation-refused", _said(line), reason))
+
+
+def _rewrite(line: Line, changes: Sequence[tuple[int, int, bytes]], out: Script) -> None:
+    """Let the line pass with each span, in order, exchanged for what is given."""
+    at = 0
+    for start, stop, new in changes:
+        if line.raw[start:stop] == new:
+            continue
+        out.let(start - at)
+        out.say(Replace(stop - start, new))
+        at = stop
+    out.let(len(line.raw) - at)
 
 
 def _said(line: Line) -> str:

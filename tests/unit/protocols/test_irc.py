@@ -47,6 +47,156 @@ def test_an_offer_is_rewritten_and_opened_to_anybody_once(kind: str, rest: str) 
     assert made.heard[Side.SERVER] == HELLO + offer(PUBLIC, 41000, kind, rest)
 
 
+def changed(said: bytes, port: int, ip: object = ME, own: int = 5000) -> bytes:
+    """An offer as it leaves."""
+    return said.replace(f"{ip} {own}".encode(), b"%d %d" % (PUBLIC, port))
+
+
+def opened(said: bytes, leaves: bytes, own: int = 5000, ports: int = 1) -> None:
+    """In one piece and byte by byte it is rewritten and opened, for the own host's port."""
+    for size in (len(said), 1):
+        made = stage(ports=[41000 + number for number in range(ports)])
+        made.say(Side.CLIENT, *(said[at : at + size] for at in range(0, len(said), size)))
+        assert made.heard[Side.SERVER] == HELLO + leaves and not made.undecided[Side.CLIENT]
+        assert [one.open for one in made.expectations.values()] == [True] * ports
+        asked, public = made.reserved[1]
+        assert asked.inside == EndPoint(at("10.0.0.5:1").ip, own) and public.port == 41000
+        assert not made.reasons("expectation-refused")
+
+
+# 203.0.113.1 as the outside sees this client, and the client's own address, in the ways of spelling them
+OWN = [
+    PUBLIC, "203.0.113.1", "0xcb007101", "0XCB007101", f"0{PUBLIC}", f"000{PUBLIC}", "::ffff:203.0.113.1",
+    ME, "10.0.0.5", "0xa000005", f"0{ME}", "::ffff:10.0.0.5", "::FFFF:a00:5",
+    0, "0.0.0.0", "000",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("ip", OWN)
+@pytest.mark.parametrize("kind", ["SEND file.txt", "CHAT chat"])
+@pytest.mark.parametrize("command", [b"PRIVMSG", b"NOTICE", b"privmsg"])
+def test_r07_the_public_address_is_the_client_s_own_in_any_spelling(ip: object, kind: str, command: bytes) -> None:
+    said = offer(ip, kind=kind).replace(b"PRIVMSG", command)
+    opened(said, changed(said, 41000, ip))
+
+
+def test_r07_the_public_address_of_this_session_alone() -> None:
+    """With a pool: another of its addresses is what the outside sees in another host's place."""
+    pooled = control(remote="198.51.100.2:6667", public="203.0.113.9:40000")
+    made = Stage(PLUGIN, ON, pooled, [41000, 41001])
+    made.say(Side.CLIENT, HELLO + offer(PUBLIC) + offer(PUBLIC + 8, 5001))
+    assert made.heard[Side.SERVER] == HELLO + offer(PUBLIC) + offer(PUBLIC + 8, 41000)
+    assert made.reasons("expectation-refused") == ["not-client-address"] and list(made.expectations) == [1]
+
+
+def test_r07_the_public_address_opens_nothing_without_any_peer() -> None:
+    made = stage(IrcPolicy(enabled=True))
+    made.say(Side.CLIENT, offer(PUBLIC))
+    assert made.heard[Side.SERVER] == HELLO + offer(PUBLIC) and not made.reserved
+    assert made.reasons("expectation-refused") == ["any-peer-off"]
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        b"@label=1 ",
+        b"@+draft/reply=x;label=1  ",
+        b"@ ",
+        b":a!a@h ",
+        b":a ",
+        b"@label=1 :a!a@h ",
+        b"@" + b"t" * 8189 + b" ",
+    ],
+    ids=["label", "several", "empty", "prefix", "nick", "both", "longest"],
+)
+def test_r13_tags_and_prefix_are_kept_and_the_offer_is_rewritten(before: bytes) -> None:
+    opened(before + offer(), before + changed(offer(), 41000))
+
+
+def test_r13_a_line_with_tags_waits_for_no_more_than_its_command() -> None:
+    made = stage()
+    made.client << b"@label=1;x"
+    made.client << b"=y"
+    made.done()
+    made.client << b" PING x" >> Pass(19)
+    made.client << b" y\r\n" >> Pass(4)
+    made.server << b"@time=2024-01-01T00:00:00.000Z :irc.example 372" >> Pass(47)
+    made.server << b" a :-\r\n" >> Pass(7)
+    made.done()
+
+
+def test_r13_tags_beyond_their_limit_open_nothing_and_pass() -> None:
+    said = b"@" + b"t" * 9000 + b" " + offer()
+    made = stage()
+    made.say(Side.CLIENT, said, offer())
+    assert made.heard[Side.SERVER] == HELLO + said + offer(PUBLIC) and list(made.expectations) == [1]
+
+
+KINDS = ["SEND", "TSEND", "MOVE", "SSEND", "TSSEND", "XMIT", "RECV", "VOICE", "send", "CHAT", "SCHAT", "TSCHAT"]
+NAMES = [
+    "file.txt", '"my file"', '"my 2 12 file"', "my file", "my 2 12 file", '"a"b c"', '"a', 'a"b', '""', "*", "-",
+    "f\u00fc", "\x02bold", "a,b:c;d", "167772165", "C:\\x\\y z", "10.0.0.5",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_r14_every_kind_of_offer_is_treated_as_send(kind: str) -> None:
+    said = offer(kind=f"{kind} file.txt")
+    opened(said, changed(said, 41000))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("rest", ["", " 10", " 10 77", " 10 T", " 10 x y z", " 4294967296000 1 ", " "])
+def test_r14_whatever_the_name_and_what_follows(name: str, rest: str) -> None:
+    said = offer(kind=f"SEND {name}", rest=rest)
+    opened(said, changed(said, 41000))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        offer().replace(b"\x01\r\n", b"\r\n"),
+        offer().replace(b"\x01\r\n", b"\x01 ok\r\n"),
+        offer().replace(b"DCC ", b"dcc "),
+        offer().replace(b" bob", b"  bob").replace(b" :", b"   :"),
+        line(b"DCC  SEND  file.txt  %d  5000  10" % ME).replace(b"%d  5" % ME, b"%d 5" % ME),
+    ],
+)
+def test_r14_what_readers_overlook_is_overlooked(said: bytes) -> None:
+    opened(said, changed(said, 41000))
+
+
+def test_r14_leading_zeros_and_blanks_leave_as_one_form() -> None:
+    said = line(b"DCC SEND f %d   05000 10" % ME)
+    opened(said, line(b"DCC SEND f %d 41000 10" % PUBLIC))
+
+
+@pytest.mark.parametrize("between", [b"\x01\x01", b"\x01 and \x01"])
+def test_r14_several_offers_in_one_line(between: bytes) -> None:
+    said = line(between.join(b"DCC SEND f%d %d 500%d 10" % (n, PUBLIC if n else ME, n) for n in range(3)))
+    leaves = line(between.join(b"DCC SEND f%d %d 4100%d 10" % (n, PUBLIC, n) for n in range(3)))
+    opened(said, leaves, ports=3)
+
+
+def test_r14_of_several_offers_each_is_judged_by_itself() -> None:
+    many = [(ME, 5000), (ME, 0), (ME + 1, 5001), (PUBLIC, 5002), (ME, 5003)]
+    made = stage(IrcPolicy(enabled=True, any_peer=True, max_offers=2), ports=[41000, 41001, 41002])
+    made.say(Side.CLIENT, offer(port=4999))
+    made.say(Side.CLIENT, line(b"\x01\x01".join(b"DCC SEND f %d %d 10" % one for one in many)))
+    many[0], many[3] = (PUBLIC, 41001), (PUBLIC, 41002)
+    assert made.heard[Side.SERVER].endswith(line(b"\x01\x01".join(b"DCC SEND f %d %d 10" % one for one in many)))
+    assert made.reasons("expectation-refused") == ["passive-offer", "not-client-address", "expectation-limit"]
+    assert list(made.expectations) == [2, 3]
+
+
+def test_r14_of_several_offers_some_may_find_no_port() -> None:
+    made = stage(ports=[41000])
+    said = line(b"\x01\x01".join(b"DCC SEND f %d %d 10" % (ME, port) for port in (5000, 5001)))
+    made.say(Side.CLIENT, said)
+    assert made.heard[Side.SERVER] == HELLO + changed(said, 41000)
+    assert made.reasons("expectation-refused") == ["no-port"] and list(made.expectations) == [1]
+
+
 def test_without_any_peer_nothing_opens_and_the_event_says_so() -> None:
     made = stage(IrcPolicy(enabled=True))
     made.client << offer() >> Event("expectation-refused", offer().decode("latin-1"), "any-peer-off")
@@ -60,33 +210,39 @@ def test_without_any_peer_nothing_opens_and_the_event_says_so() -> None:
     [
         (offer(port=0), "passive-offer"),
         (offer(port=0, rest=" 12 99"), "passive-offer"),
-        (offer("10.0.0.5"), "address-form"),
         (offer("fe80::1"), "address-form"),
+        (offer("::1"), "address-form"),
         (offer(1 << 32), "address-form"),
-        (offer(f"0{ME}"), "address-form"),
+        (offer("0x1ffffffff"), "address-form"),
+        (offer("10.0.5"), "address-form"),
+        (offer("10.0.0.05"), "address-form"),
         (offer(ME + 1), "not-client-address"),
-        (offer(PUBLIC), "not-client-address"),
+        (offer("10.0.0.6"), "not-client-address"),
+        (offer(2130706433), "not-client-address"),  # 127.0.0.1
+        (offer(PUBLIC + 1), "not-client-address"),  # of the gateway, perhaps, and somebody else's
         (offer(port=1023), "port-too-low"),
+        (offer(PUBLIC, 1023), "port-too-low"),
         (offer(port=65536), "bad-number"),
-        (offer(port="05000"), "malformed-offer"),
         (offer(port="-1"), "malformed-offer"),
+        (offer(port="0x1388"), "not-client-address"),  # and 1234 as the port
         (offer(kind="SEND"), "not-client-address"),  # the address read as a file name
-        (offer(kind="send file"), "malformed-offer"),
-        (offer(kind="CHAT other"), "malformed-offer"),
-        (offer(rest=" 12 34 56"), "malformed-offer"),
+        (offer(kind="REJECT SEND"), "malformed-offer"),
         (b"x" + offer(), "malformed-offer"),
-        (b":me " + offer(), "malformed-offer"),
-        (b"@tag=1 " + offer(), "malformed-offer"),
+        (b"@a @b " + offer(), "malformed-offer"),
+        (b":me @tag=1 " + offer(), "malformed-offer"),
+        (b":me :you " + offer(), "malformed-offer"),
+        (b" " + offer(), "malformed-offer"),
+        (b"PONG " + offer(), "malformed-offer"),
         (offer().replace(b":\x01", b":see \x01"), "malformed-offer"),
-        (offer().replace(b"\x01\r\n", b"\x01 ok\r\n"), "malformed-offer"),
-        (offer().replace(b"\x01\r\n", b"\r\n"), "malformed-offer"),
+        (offer().replace(b":\x01", b":\x01PING \x01"), "malformed-offer"),  # somebody's own words, sent back
+        (offer().replace(b":\x01", b":\x01PING 1\x01\x01"), "malformed-offer"),
         (offer().replace(b" :\x01", b" \x01"), "malformed-offer"),
+        (offer().replace(b" :\x01", b" x :\x01"), "malformed-offer"),
         (offer().replace(b"PRIVMSG", b"TOPIC"), "malformed-offer"),
         (offer().replace(b"bob", b"bob,eve"), "malformed-offer"),
-        (offer().replace(b" bob", b"  bob"), "malformed-offer"),
     ],
 )
-def test_what_is_not_exactly_an_offer_of_the_own_address_passes_unchanged(said: bytes, reason: str) -> None:
+def test_what_is_no_offer_of_the_own_address_in_its_place_passes_unchanged(said: bytes, reason: str) -> None:
     made = stage()
     made.say(Side.CLIENT, said)
     assert made.heard[Side.SERVER] == HELLO + said and not made.expectations and not made.reserved
@@ -158,12 +314,17 @@ def test_no_port_free() -> None:
     assert made.heard[Side.SERVER] == HELLO + offer() and made.reasons("expectation-refused") == ["no-port"]
 
 
-def test_a_line_that_would_grow_too_long_for_irc_opens_nothing() -> None:
+@pytest.mark.parametrize("tags", [b"", b"@label=1 ", b"@" + b"t" * 4094 + b" "])
+def test_a_line_that_would_grow_too_long_for_irc_opens_nothing(tags: bytes) -> None:
+    fits = offer(kind="SEND " + "f" * 464)
     said = offer(kind="SEND " + "f" * 466)
     assert len(said) == dcc.LINE_MAX
-    made = stage(ports=[41000])
-    made.say(Side.CLIENT, said)
-    assert made.heard[Side.SERVER] == HELLO + said and not made.expectations and not made.reserved
+    made = stage(ports=[41000, 41001])
+    made.say(Side.CLIENT, tags + said)
+    assert made.heard[Side.SERVER] == HELLO + tags + said and not made.expectations and not made.reserved
+    assert made.reasons("expectation-refused") == ["line-would-overflow"]
+    made.say(Side.CLIENT, tags + fits)
+    assert made.heard[Side.SERVER].endswith(changed(tags + fits, 41001)) and list(made.expectations) == [2]
 
 
 def test_resume_and_accept_name_the_port_that_each_side_knows() -> None:
@@ -180,27 +341,69 @@ def test_resume_and_accept_name_the_port_that_each_side_knows() -> None:
     assert made.heard[Side.CLIENT].endswith(other)
 
 
-def test_no_telnet_is_seen_in_irc() -> None:
-    """0xff is a letter here: offsets in a line without it would be wrong in the line."""
+@pytest.mark.parametrize("before", [b":bob!b@h ", b"@time=2024-01-01T00:00:00.000Z;msgid=1 :bob!b@h ", b"@a  :bob "])
+@pytest.mark.parametrize(
+    ("name", "rest"),
+    [(b"file.txt", b" 77"), (b'"my file"', b" 77"), (b"my file", b" 77 12"), (b"my 2 12 file", b" 77")],
+)
+def test_r13_r14_resume_and_accept_are_found_behind_tags_and_any_name(before: bytes, name: bytes, rest: bytes) -> None:
+    made = stage(ports=[41000])
+    made.say(Side.CLIENT, offer(kind="TSEND file.txt"))
+    resume = before + line(b"DCC RESUME " + name + b" 41000" + rest, b"a")
+    made.say(Side.SERVER, *(resume[at : at + 1] for at in range(len(resume))))
+    assert made.heard[Side.CLIENT] == resume.replace(b"41000", b"5000")
+    accept = b"@label=7 " + line(b"DCC ACCEPT " + name + b" 5000" + rest)
+    made.say(Side.CLIENT, accept)
+    assert made.heard[Side.SERVER].endswith(accept.replace(b"5000", b"41000"))
+
+
+def test_resume_of_somebody_else_s_offer_names_that_one_s_port() -> None:
+    """Which may have the number of an own one: RESUME is about what was offered to the speaker."""
     made = stage(ports=[41000])
     made.say(Side.CLIENT, offer())
-    for said in (
-        b"\xff\xf1:bob!b@h " + line(b"DCC RESUME file.txt 41000 77", b"a"),
-        b":b\xff!b@h PRIVMSG a :\xff\xff\r\n",
+    for side, said in (
+        (Side.CLIENT, line(b"DCC RESUME file.txt 5000 77")),
+        (Side.SERVER, b":bob!b@h " + line(b"DCC ACCEPT file.txt 41000 77", b"a")),
     ):
-        made.say(Side.SERVER, said)
-        assert made.heard[Side.CLIENT].endswith(said)
-    said = offer(kind="SEND f\xffile").replace("\xff".encode(), b"\xff")
-    made.say(Side.CLIENT, said)
-    assert made.heard[Side.SERVER].endswith(said) and len(made.expectations) == 1
+        made.say(side, said)
+        assert made.heard[side.other].endswith(said)
 
 
-def test_tls_begins_after_starttls() -> None:
-    made = stage(hello=b"CAP LS\r\nSTARTTLS\r\n")
-    made.say(Side.SERVER, b":irc.example 670 a :go on\r\n")
-    assert made.bypassed
+def test_no_telnet_is_seen_in_irc() -> None:
+    """0xff is a letter here: in a file's name, and where a Telnet reader would see no end of the line."""
+    made = stage(ports=[41000, 41001])
+    made.say(Side.SERVER, said := b":b\xff!b@h PRIVMSG a :\xff\xff\r\n")
+    assert made.heard[Side.CLIENT] == said
+    for number, name in enumerate((b"f\xffile", b"f\xff\xffile\xff")):
+        said = offer().replace(b"file.txt", name)
+        made.say(Side.CLIENT, said)
+        assert made.heard[Side.SERVER].endswith(changed(said, 41000 + number))
+        resume = b"\xff\xf1:bob!b@h " + line(b"DCC RESUME file.txt 41000 77", b"a")
+        made.say(Side.SERVER, resume)
+        assert made.heard[Side.CLIENT].endswith(resume)
+    made.say(Side.SERVER, resume := b":bob\xff!b@h " + line(b"DCC RESUME f\xffile 41001 77\xff", b"a"))
+    assert made.heard[Side.CLIENT].endswith(resume)
+    made.say(Side.SERVER, resume := b":bob\xff!b@h " + line(b"DCC RESUME f\xffile 41001 77", b"a"))
+    assert made.heard[Side.CLIENT].endswith(resume.replace(b"41001", b"5000"))
+
+
+@pytest.mark.parametrize("size", [1, 5, 100])
+@pytest.mark.parametrize("asked", [b"STARTTLS", b"@label=1 STARTTLS"])
+@pytest.mark.parametrize("answer", [b":irc.example 670 ", b"@label=1 :irc.example 670 ", b"670 "])
+def test_tls_begins_after_starttls(asked: bytes, answer: bytes, size: int) -> None:
+    made = stage(hello=b"CAP LS\r\n" + asked + b"\r\n")
+    answer += b"a :go on\r\n"
+    made.say(Side.SERVER, *(answer[at : at + size] for at in range(0, len(answer), size)))
+    assert made.bypassed and made.heard[Side.CLIENT] == answer
     made.say(Side.CLIENT, b"\x16\x03\x01PRIVMSG ")
     assert made.heard[Side.SERVER].endswith(b"PRIVMSG ")
+
+
+def test_a_refused_starttls_may_come_first() -> None:
+    made = stage(hello=b"STARTTLS\r\n")
+    made.say(Side.SERVER, b":irc.example 691 a :no\r\n")
+    made.say(Side.CLIENT, HELLO + offer())
+    assert not made.bypassed and list(made.expectations) == [1]
 
 
 def test_a_client_outside_names_no_address_of_ours() -> None:
