@@ -17,8 +17,14 @@ from tests.netns.talk import PATIENCE
 PORT = 6667
 
 
+_BEFORE = re.compile(rb"(@[^ ]* +)?(?::[^ ]* +)?")
+
+
 class ChatServer:
-    """Relays each client's private messages to who is named, with the speaker's name before them."""
+    """Relays each client's private messages to who is named, with the speaker's name before them, behind the tags.
+
+    `lines`: what it was told, by the speaker's name. `seen_as`: the address that each comes from.
+    """
 
     def __init__(self, host: Host) -> None:
         self._listener = host.socket()
@@ -26,6 +32,8 @@ class ChatServer:
         self._listener.bind(("0.0.0.0", PORT))
         self._listener.listen(8)
         self._clients: dict[str, socket.socket] = {}
+        self.lines: dict[str, list[bytes]] = {}
+        self.seen_as: dict[str, str] = {}
         threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self) -> None:
@@ -37,14 +45,19 @@ class ChatServer:
     def _serve(self, connection: socket.socket) -> None:
         with contextlib.suppress(OSError), connection, connection.makefile("rb") as lines:
             for line in lines:
-                word, _, rest = line.strip().partition(b" ")
+                before = _BEFORE.match(line)
+                assert before
+                tags, said = before[1] or b"", line[before.end() :]
+                word, _, rest = said.strip().partition(b" ")
                 if word == b"NICK":
                     name = rest.decode()
                     self._clients[name] = connection
+                    self.lines[name], self.seen_as[name] = [], connection.getpeername()[0]
                 elif word == b"USER":
                     connection.sendall(b":irc.example 001 %s :Welcome\r\n" % name.encode())
                 elif to := self._clients.get(rest.split()[0].decode()):
-                    to.sendall(b":%s!u@h %s" % (name.encode(), line))
+                    self.lines[name].append(line)
+                    to.sendall(b"%s:%s!u@h %s" % (tags, name.encode(), said))
 
     def close(self) -> None:
         for one in (self._listener, *self._clients.values()):
