@@ -1,4 +1,4 @@
-"""Field reports about IRC and TFTP (R7, R8, R13, R14) and their siblings, judged by what the outside sees and reaches."""
+"""Field reports about IRC and TFTP (R7, R8, R13, R14) and their siblings, by what the outside sees and reaches."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ def test_r14_so_is_every_other_kind_of_that_form(chat: Chat) -> None:
 
 
 def test_r14_whatever_the_file_is_called_and_what_follows(chat: Chat) -> None:
-    for name in (b'"my file"', b'"a 2 12 b"', b"my file", b"2 12 b", b'"a"b c"', b"f\xfc\xff", b"\x02b,:;", b'""'):
+    for name in (b'"my file"', b'"a 2 12 b"', b"my file", b"my 2 12 b", b'"a"b c"', b"f\xfc\xff", b"\x02b,:;", b'""'):
         chat.takes(b"PRIVMSG bob :", b"SEND " + name, number(chat.me))
     for after in (b"\x01", b"", b" 10", b" 10 7\x01", b" 10 T x\x01", b" 10\x01 ok", b" 10 \x01"):
         chat.takes(b"PRIVMSG bob :", b"SEND f", number(chat.me), after)

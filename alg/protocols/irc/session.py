@@ -144,18 +144,19 @@ class IrcConversation:
         return True
 
     def _wanted(self, line: Line, found: Sequence[dcc.Offer], out: Script) -> list[dcc.Offer]:
-        """Those offers of a line that may have a port; an event for each that may not."""
+        """Those offers of a line that may have a port; an event for each reason why others may not."""
         wanted: list[dcc.Offer] = []
+        reasons = {} if found else {"malformed-offer": None}
         for offer in found:
             reason = self._objection(offer)
             if not reason and len(wanted) == self._policy.max_offers:
                 reason = "expectation-limit"
             if reason:
-                _refuse(line, reason, out)
+                reasons[reason] = None
             else:
                 wanted.append(offer)
-        if not found:
-            _refuse(line, "malformed-offer", out)
+        for reason in reasons:
+            _refuse(line, reason, out)
         return wanted
 
     def _ask(self, line: Line, wanted: Sequence[dcc.Offer], out: Script) -> None:

@@ -179,7 +179,7 @@ def test_r14_several_offers_in_one_line(between: bytes) -> None:
 
 
 def test_r14_of_several_offers_each_is_judged_by_itself() -> None:
-    many = [(ME, 5000), (ME, 0), (ME + 1, 5001), (PUBLIC, 5002), (ME, 5003)]
+    many = [(ME, 5000), (ME, 0), (ME + 1, 5001), (PUBLIC, 5002), (ME, 5003), (ME, 0)]
     made = stage(IrcPolicy(enabled=True, any_peer=True, max_offers=2), ports=[41000, 41001, 41002])
     made.say(Side.CLIENT, offer(port=4999))
     made.say(Side.CLIENT, line(b"\x01\x01".join(b"DCC SEND f %d %d 10" % one for one in many)))

@@ -77,7 +77,7 @@ def test_r08_an_odd_request_gets_its_answer_as_any_other(asked: bytes, inside_si
     made = stage(inside_side=inside_side)
     made.say(Side.CLIENT, asked)
     (opened,) = made.expectations.values()
-    assert opened.open and opened.expect.peer == made.control.ip(Side.SERVER)
+    assert opened.open and opened.expect.once and opened.expect.peer == made.control.ip(Side.SERVER)
     assert opened.expect.to == (made.control.public if inside_side is Side.CLIENT else made.control.remote)
     assert made.heard[Side.SERVER] == asked
 
