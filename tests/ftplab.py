@@ -13,8 +13,8 @@ from ipaddress import IPv4Address
 from algate.alg.engine import effects as fx
 from algate.alg.engine.limits import Limits
 from algate.alg.plugin.model import Control, Conversation, EndPoint
-from algate.alg.plugin.policy import FtpPolicy
 from algate.alg.protocols.ftp import PLUGIN
+from algate.alg.protocols.ftp.policy import FtpPolicy
 from tests.textbook import Exchange, Textbook
 from tests.wire import INFO, INSIDE, KEY, PUBLIC, REMOTE, Lab
 

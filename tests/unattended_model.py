@@ -8,10 +8,11 @@ from __future__ import annotations
 import re
 
 from algate.alg.engine import effects as fx
+from algate.alg.engine.account import passed
 from algate.alg.engine.corrections import MASK, distance
 from algate.alg.engine.digest import digest
 from algate.alg.engine.frames import ACK, FIN, RST, SYN, URG
-from algate.alg.plugin.unattended import Lines, passed
+from algate.alg.plugin.model import Lines
 
 _COMMAND = re.compile(rb"([A-Za-z]{3,4})(?:[ ][ -~]*)?\r\n")
 _REPLY = re.compile(rb"([0-9]{3})[ ][ -~]*\r\n")

@@ -1,7 +1,7 @@
 """Why a transfer hangs or was refused, in plain words, from what is known at one moment.
 
 The law of this file: pure. A Snapshot in, findings out, the most telling first; it reads no map and no clock, and what
-it says follows from what the snapshot holds. Which words a reason gets is in `reasons.py`.
+it says follows from what the snapshot holds. Which words a reason gets is in `reasons.py` and the plug-in's own.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from algate.alg.engine.effects import View
+from algate.alg.plugin.words import Words
 from algate.alg.rows import EventRow, ExpectationRow, ForwardRow, SessionRow
 
-from .reasons import REFUSALS, sentence
+from .reasons import bypassed, filled, known, sentence
 
 IDLE = 5.0  # s without a packet after which a data connection counts as hanging
 RECENT = 300.0  # s that an event is worth telling
@@ -31,7 +32,8 @@ class Data(NamedTuple):
 class Snapshot:
     """One moment. `control` None: no such session (any more); `ends`: the end points asked about, "ip:port".
 
-    `policy` holds the keys of [alg.ftp] that matter, resolved for the session; `reasons` the drop counters.
+    `alg`: the plug-in that watches or watched it; `policy`: the keys of its table, resolved for the session; `words`:
+    what it says itself. `usual`: by service ("tcp/21"), the plug-in that usually watches it. `reasons`: drop counters.
     """
 
     subject: str
@@ -47,7 +49,10 @@ class Snapshot:
     events: Sequence[EventRow] = ()
     forwards: Sequence[ForwardRow] = ()
     allow_out: Sequence[str] = ()
+    alg: str | None = None
     policy: Mapping[str, Any] = field(default_factory=dict)
+    words: Words = field(default_factory=Words)
+    usual: Mapping[str, str] = field(default_factory=dict)
     reasons: Mapping[str, int] = field(default_factory=dict)
     lost: int = 0
 
@@ -130,11 +135,8 @@ def _expectations(now: Snapshot) -> Iterator[Finding]:
         left = f"{one.expires_in:.0f} s are left"
         if one.state == "pending":
             who = f"the client named {one.to}" if not inward else f"the inside named {one.to} (outside: {one.public})"
-            yield Finding(
-                "waiting", "expectation-pending",
-                f"{who}; the other side's 2xx never came, so nothing is let in yet; {left}",
-                "the server must answer the PORT or EPRT",
-            )  # fmt: skip
+            text, fix = filled(now.words.pending, now.policy, now.alg)
+            yield Finding("waiting", "expectation-pending", f"{who}; {text}; {left}", fix)
         elif one.state == "open" and inward:
             yield Finding(
                 "waiting", "syn-missing",
@@ -169,8 +171,8 @@ def _history(now: Snapshot) -> Iterator[Finding]:
                 f"{_announced(row)}, and its SYN never came until the time was over, {when}",
                 "the connecting side never tried, or a firewall before it drops the SYN",
             )  # fmt: skip
-        elif row.reason and (row.event in REFUSALS or row.reason == "declined"):
-            text, fix = sentence(row, now.policy)
+        elif row.reason and known(row, now.words):
+            text, fix = sentence(row, now.policy, now.words)
             yield Finding("refused", row.reason, f"{text}, {when}", fix)
 
 
@@ -199,26 +201,19 @@ def _dialogue(now: Snapshot) -> Iterator[Finding]:
         yield Finding(
             "waiting", "unanswered", f"the server has not answered the client's latest commands ({view.unanswered})"
         )
-    elif view.phase in ("greeting", "login"):
-        said = "the server has not greeted yet" if view.phase == "greeting" else "the client has not logged in yet"
-        yield Finding("waiting", view.phase, said)
+    elif view.phase in now.words.phases:
+        yield Finding("waiting", view.phase, now.words.phases[view.phase])
 
 
 def _opaque(now: Snapshot) -> Iterator[Finding]:
-    tls = any(one.event == "bypass" and one.reason == "tls" for one in now.events) or not now.events
-    ports = now.policy.get("tls_passive_ports")
-    if not tls:
-        reason = next((one.reason for one in reversed(now.events) if one.event == "bypass"), "")
+    reason = next((one.reason for one in reversed(now.events) if one.event == "bypass"), "")
+    told = None if now.events and not reason else bypassed(reason, now.policy, now.words)
+    if told is None:
         yield Finding("blocked", "bypassed", f"the gateway reads this session no more ({reason}) and opens nothing")
-    elif ports:
-        yield Finding("waiting", "tls", f"the control session is encrypted: data passes to ports {ports} only")
-    else:
-        yield Finding(
-            "blocked", "tls",
-            "the control session is encrypted, and nobody told the gateway which ports the server uses: "
-            "active transfers and servers inside get no data connection",
-            "set tls_passive_ports for this server, use passive mode, or tls = \"refuse\"",
-        )  # fmt: skip
+        return
+    hopeful, said = told
+    text, fix = filled(said, now.policy, now.alg)
+    yield Finding("waiting" if hopeful else "blocked", reason or "bypassed", text, fix)
 
 
 def _no_session(now: Snapshot) -> Iterator[Finding]:
@@ -254,9 +249,10 @@ def _plain(now: Snapshot) -> Iterator[Finding]:
                 "session",
                 f"{row.inside} and {row.outside} ({row.state}): {_moved(row)}, {row.age:.0f} s old",
             )
-            if row.outside.endswith(":21") and row.alg is None:
+            usual = now.usual.get(f"{row.proto}/{row.outside.rpartition(':')[2]}")
+            if usual and row.alg is None:
                 yield Finding("blocked", "not-watched", "no plug-in watches it: its data connections get no help",
-                              "see [alg.ftp] enabled and ports")  # fmt: skip
+                              f"see [alg.{usual}] enabled and ports")  # fmt: skip
 
 
 def _losses(now: Snapshot) -> Iterator[Finding]:

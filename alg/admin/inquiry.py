@@ -18,7 +18,8 @@ from algate.alg.admin.explain import Data, Explanation, Snapshot, explain
 from algate.alg.engine.effects import View
 from algate.alg.errors import USAGE, AlgateError
 from algate.alg.gateway import listing
-from algate.alg.rows import SessionRow, parse_id
+from algate.alg.plugin.words import Words
+from algate.alg.rows import EventRow, SessionRow, parse_id
 from algate.bpf import abi
 
 if TYPE_CHECKING:
@@ -95,6 +96,8 @@ def ask(service: Service, subject: Subject, found: Sequence[SessionRow], related
         one for one in listing.expectation_rows(service.gateway, service.names)
         if one.control == number or set(subject.ends) & {one.to, one.public}
     ]  # fmt: skip
+    events = service.events.history(number) if number else []
+    alg = _alg(control, events)
     drops = {name: service.gateway.drops.sum(at) for at, (name, _) in abi.reasons().items()}
     config = service.config
     return explain(Snapshot(
@@ -102,8 +105,8 @@ def ask(service: Service, subject: Subject, found: Sequence[SessionRow], related
         _view(service, control) if control else None,
         [row for row in found if row is not control and row.related_to is None][:PLAIN_MOST],
         expectations, [_data(service, row) for row in related if number and row.related_to == number],
-        service.events.history(number) if number else [], service.forwards.rows(),
-        [str(one) for one in config.firewall.allow_out], _policy(service, control), drops,
+        events, service.forwards.rows(), [str(one) for one in config.firewall.allow_out],
+        alg, _policy(service, control, alg), service.plugins.words.get(alg or "", Words()), _usual(service), drops,
         service.helper.lost if service.helper else 0,
     ))  # fmt: skip
 
@@ -148,9 +151,22 @@ def _data(service: Service, row: SessionRow) -> Data:
     return Data(row, max(0.0, idle), purpose.detail if purpose else "")
 
 
-def _policy(service: Service, control: SessionRow | None) -> dict[str, Any]:
+def _alg(control: SessionRow | None, events: Sequence[EventRow]) -> str | None:
+    """The plug-in that watches it, or did before it was bypassed or ended."""
+    watching = control.alg if control else None
+    return watching or next((row.alg for row in reversed(events) if row.alg), None)
+
+
+def _usual(service: Service) -> dict[str, str]:
+    """Service ("tcp/21") -> the plug-in whose clients are usually found there."""
+    return {
+        f"{plugin.transport}/{port}": name for name, plugin in service.plugins.items() for port in plugin.default_ports
+    }
+
+
+def _policy(service: Service, control: SessionRow | None, alg: str | None) -> dict[str, Any]:
     """The plug-in's keys, resolved for both ends of the session."""
-    policy = service.config.alg.protocols.get(control.alg if control and control.alg else "ftp")
+    policy = service.config.alg.protocols.get(alg or "")
     if policy is None:
         return {}
     if control is not None:

@@ -78,9 +78,9 @@ async def forward_add(service: Service, args: dict[str, Any]) -> dict[str, Any]:
     if isinstance(wanted, str) and wanted.isdigit():
         table["wan_port"] = int(wanted)
     known = dataclasses.replace(service.config, forwards=tuple(service.forwards.all()))
-    alone = configuration.with_forward(dataclasses.replace(known, forwards=()), table, service.plugins).forwards[0]
+    alone = configuration.with_forward(dataclasses.replace(known, forwards=()), table).forwards[0]
     if not (save and service.forwards.settle(alone)):
-        made = configuration.with_forward(known, table, service.plugins).forwards[-1]
+        made = configuration.with_forward(known, table).forwards[-1]
         service.forwards.add(made, live=not save)
         service.hold_passive_ports()
     if save:

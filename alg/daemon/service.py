@@ -249,9 +249,9 @@ class Service:
         self.helper.gateway_address = next((one.ip for lan in self.lans for one in lan.addresses), None)
 
     def hold_passive_ports(self) -> None:
-        """The public ports that FTPS data to servers behind the forwards in force may need."""
-        ranges = conflicts.passive_ranges(self.config, self.forwards.all())
-        self._ports.configure(PROTO["tcp"], ranges)
+        """The public ports that plug-ins want held for servers behind the forwards in force."""
+        wanted = conflicts.held_ports(self.config, self.forwards.all())
+        self._ports.configure((PROTO[one.proto], one.ip, one.ports) for one in wanted)
 
     def _tails_soon(self) -> None:
         """Look for the heads of held fragments in a moment, and again while any are held."""

@@ -12,8 +12,7 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-from algate.alg.plugin.model import Control, EndPoint, Event, Purpose
-from algate.alg.plugin.unattended import Lines
+from algate.alg.plugin.model import Control, EndPoint, Event, Lines, Purpose
 
 from .corrections import MAX_CORRECTIONS, Correction
 
@@ -239,11 +238,12 @@ class DropHeld(NamedTuple):
 
 
 class Announce(NamedTuple):
-    """Something for `follow`, log and metrics."""
+    """Something for `follow`, log and metrics. `error`: algate's own fault, whose traceback the log shows."""
 
     session: int
     control: Control | None
     event: Event
+    error: Exception | None = None
 
 
 class Describe(NamedTuple):

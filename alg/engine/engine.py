@@ -13,6 +13,7 @@ import struct
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
+from algate.alg.plugin.contract import Call, plainly
 from algate.alg.plugin.model import Action, Audience, Event, Pass, Side
 
 from .corrections import MASK, distance
@@ -30,6 +31,7 @@ from .effects import (
     Expectation,
     Inject,
     PutAdjust,
+    ResetSession,
     Segment,
     SessionInfo,
     View,
@@ -52,7 +54,7 @@ from .frames import (
     timestamps,
     urgent_pointer,
 )
-from .judgement import Anybody, Judgement, OpenConversation
+from .judgement import Anybody, Judgement, OpenConversation, fault
 from .limits import Limits
 from .repetition import Decided, Repetition
 from .session import KIND, UDP, Session, Track
@@ -83,10 +85,12 @@ class Engine:
         audience: Audience | None = None,
         anybody: Anybody = lambda control: False,
         decided: Decided = lambda session, direction, seq, size: None,
+        call: Call = plainly,
     ) -> None:
         """`track` and `adjust` look the kernel's records up by session; None: there is none (of that session id).
 
-        `anybody` says whether policy lets the session's plug-in expect a connection without naming its peer.
+        `anybody` says whether policy lets the session's plug-in expect a connection without naming its peer. `call`
+        calls the functions of plug-ins.
         """
         limits = limits or Limits()
         self.counts: Counter[str] = Counter()
@@ -98,7 +102,7 @@ class Engine:
         self._timers: list[tuple[float, int]] = []
         self._gone: dict[int, None] = {}  # sessions forgotten lately: a punt of theirs may still be on its way
         self._expectations = Expectations(ports, limits.expectations_per_session, limits.expectations)
-        self._judgement = Judgement(open_conversation, self._expectations, self.counts, limits, anybody, track)
+        self._judgement = Judgement(open_conversation, self._expectations, self.counts, limits, anybody, track, call)
         self._delivery = Delivery(secret, track, self.counts, limits, self._judgement.look_away)
         self._repetition = Repetition(self._delivery, self.counts, limits, decided)
         self._ending = Ending(self._delivery, self._repetition, self._expectations, track)
@@ -267,16 +271,34 @@ class Engine:
             self._expectations.open(self._sessions[number].book, tag, effects)
             self.counts["peer-acted"] += 1
         for number, tag in self._expectations.due(now):
-            session = self._sessions[number]
-            self._expectations.withdraw(session.book, tag, "expired", "", effects)
-            self._judgement.outcome(session, tag, "expired", now, effects)
-            self._conclude(session, now, effects)
+            try:
+                self._expired(self._sessions[number], tag, now, effects)
+            except Exception as error:  # our own fault is one session's alone
+                effects += self.faulted(number, error, now)
         while self._timers and self._timers[0][0] <= now:
             due, number = heapq.heappop(self._timers)
             late = self._sessions.get(number)
             if late is not None and late.due == due:
-                self._look(late, now, effects)
+                try:
+                    self._look(late, now, effects)
+                except Exception as error:  # as above
+                    effects += self.faulted(number, error, now)
         return effects
+
+    def faulted(self, number: int, error: Exception, now: float) -> list[Effect]:
+        """The engine itself failed on something of this session: say so, and go on as if its plug-in had failed."""
+        effects: list[Effect] = []
+        session = self._sessions.get(number)
+        if session is None:
+            told = fault(number, None, error)
+            self.counts[told.event.reason] += 1
+            return [told]
+        self._judgement.failed(session, error, effects)
+        try:
+            return self._conclude(session, now, effects)
+        except Exception:  # what is broken can't be settled either
+            self._remove(session)
+            return [*effects, ResetSession(number, session.info.key, session.reset or "engine-failed")]
 
     def next_due(self) -> float:
         """When tick() has something to do, on the clock of `now`; may be early."""
@@ -287,13 +309,11 @@ class Engine:
         session = self._sessions.get(number)
         if session is None:
             return None
-        phase = getattr(session.conversation, "phase", None)
+        progress = self._judgement.progress(session)
         waiting = [len(flow.stream.pending) for flow in session.flows]
         client = 0 if session.side(0) is Side.CLIENT else 1
-        return View(
-            str(getattr(phase, "name", "")).lower(), int(getattr(session.conversation, "unanswered", 0)),
-            session.bypassed or session.passing, (waiting[client], waiting[1 - client]),
-        )  # fmt: skip
+        over = session.bypassed or session.passing
+        return View(progress.phase, progress.unanswered, over, (waiting[client], waiting[1 - client]))
 
     def __contains__(self, number: int) -> bool:
         """Whether it knows a session."""
@@ -464,6 +484,11 @@ class Engine:
         if due < session.due:
             session.due = due
             heapq.heappush(self._timers, (due, session.info.session))
+
+    def _expired(self, session: Session, tag: int, now: float, effects: list[Effect]) -> None:
+        self._expectations.withdraw(session.book, tag, "expired", "", effects)
+        self._judgement.outcome(session, tag, "expired", now, effects)
+        self._conclude(session, now, effects)
 
     def _look(self, session: Session, now: float, effects: list[Effect]) -> None:
         """A session's timer: learn what was acknowledged, repeat what is owed, retry what was blocked."""

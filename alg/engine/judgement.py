@@ -1,6 +1,7 @@
 """Between flows and plug-ins: feed what is undecided, carry out what a conversation says.
 
 The law of this file: the only place that calls a plug-in. Whatever a plug-in does wrong costs its own session alone.
+What fails here without being a plug-in's fault (PluginFaultError, see contract.py) is the engine's, and is called so.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 
+from algate.alg.plugin.contract import Call, PluginFaultError, answered, left, whole
 from algate.alg.plugin.model import (
     Action,
     Bypass,
@@ -17,6 +19,7 @@ from algate.alg.plugin.model import (
     Expect,
     Open,
     Pass,
+    Progress,
     Purpose,
     Refuse,
     Replace,
@@ -34,7 +37,7 @@ from .spans import Span
 
 DEPTH_MAX = 16  # answers to Reserve that reserve again
 
-OpenConversation = Callable[[Control], Conversation | None]
+OpenConversation = Callable[[Control], Conversation | None]  # PluginFaultError of what the plug-in did wrong
 Anybody = Callable[[Control], bool]
 
 
@@ -49,8 +52,10 @@ class Judgement:
         limits: Limits,
         anybody: Anybody,
         track: Track,
+        call: Call,
     ) -> None:
         self._track = track
+        self._call = call
         self.on_failure = limits.on_failure
         self.classify = limits.classify
         self._told: set[int] = set()
@@ -63,8 +68,9 @@ class Judgement:
     def begin(self, session: Session, effects: list[Effect]) -> None:
         """Ask for a conversation; without one the session passes."""
         try:
-            session.conversation = self._open(session.control)
-        except Exception as error:  # a plug-in's fault is its session's alone
+            opened = self._open(session.control)
+            session.conversation = None if opened is None else self._call(whole, opened)
+        except Exception as error:  # a fault is its session's alone
             self.failed(session, error, effects)
         if session.conversation is None:
             session.passing = True
@@ -76,11 +82,10 @@ class Judgement:
             track = self._track(session.info.session)
             for flow, latest in zip(session.flows, track.ts_value if track else (0, 0), strict=True):
                 flow.ts_recent = latest or flow.ts_recent
-        terse = session.conversation
-        if told is None or terse is None or not hasattr(terse, "skipped"):
+        if told is None or session.conversation is None:
             return
         try:
-            terse.skipped(told.commands, told.replies)
+            self._call(session.conversation.skipped, told.commands, told.replies)
         except Exception as error:  # as above
             self.failed(session, error, effects)
 
@@ -90,10 +95,10 @@ class Judgement:
         conversation, flows = session.conversation, session.flows
         if not self.classify or conversation is None or session.passing or session.reset:
             return
-        if session.missing or not hasattr(conversation, "unattended") or not flows[0].idle or not flows[1].idle:
+        if session.missing or not flows[0].idle or not flows[1].idle:
             return
         try:
-            session.unattended = said = conversation.unattended()
+            session.unattended = said = left(self._call(conversation.unattended))
         except Exception as error:  # as above
             self.failed(session, error, effects)
             return
@@ -118,7 +123,7 @@ class Judgement:
         """What the conversation says of undecided bytes."""
         assert session.conversation is not None
         try:
-            return session.conversation.feed(session.side(direction), data, now, end=end)
+            return answered(self._call(session.conversation.feed, session.side(direction), data, now, end=end))
         except Exception as error:  # as above
             self.failed(session, error, effects)
             return ()
@@ -164,22 +169,33 @@ class Judgement:
         if session.conversation is None or session.passing:
             return
         try:
-            actions = session.conversation.outcome(tag, outcome, now)
+            actions = answered(self._call(session.conversation.outcome, tag, outcome, now))
         except Exception as error:  # as above
             self.failed(session, error, effects)
             actions = ()
         self.perform(session, None, actions, now, effects)
 
     def failed(self, session: Session, error: Exception, effects: list[Effect]) -> None:
-        """Follow the policy for a plug-in that broke: no expectation of its survives."""
-        self._counts["plugin-failed"] += 1
-        event = Event("plugin-failed", f"{type(error).__name__}: {error}"[:200], "plugin-failed")
-        effects.append(Announce(session.info.session, session.control, event))
-        self._expectations.withdraw_all(session.book, "plugin-failed", effects)
+        """Tell whose fault it was, the plug-in's or the engine's, and follow the policy for a session that nobody can
+        judge any more: no expectation of it survives."""
+        told = fault(session.info.session, session.control, error)
+        reason = told.event.reason
+        self._counts[reason] += 1
+        effects.append(told)
+        self._expectations.withdraw_all(session.book, reason, effects)
         session.conversation = None
         session.passing = True
         if self.on_failure == "reset":
-            session.reset = "plugin-failed"
+            session.reset = reason
+
+    def progress(self, session: Session) -> Progress:
+        """How far the dialogue has come, as far as the plug-in says. Failing at this question costs no session."""
+        try:
+            told = self._call(session.conversation.progress) if session.conversation is not None else None
+        except PluginFaultError:
+            self._counts["progress-failed"] += 1
+            told = None
+        return told if isinstance(told, Progress) else Progress()
 
     def _perform(
         self,
@@ -211,32 +227,33 @@ class Judgement:
                 effects.append(Announce(session.info.session, session.control, event))
             elif isinstance(action, Reset):
                 session.reset = session.reset or action.reason or "plugin"
-            else:
-                raise TypeError(f"not an action: {type(action).__name__}")
 
     def _verdict(self, flow: Flow | None, action: Pass | Replace | Refuse) -> None:
         if flow is None:
-            raise ValueError("a verdict where nothing was fed")
+            raise PluginFaultError("a verdict where nothing was fed")
+        room = len(flow.stream.pending) - flow.judged
+        if not 0 < action.size <= room:
+            raise PluginFaultError(f"a verdict on {action.size} bytes of {room}")
         if isinstance(action, Pass):
             flow.judge(Span(action.size))
         elif isinstance(action, Replace):
             if not action.data:
-                raise ValueError("a replacement by nothing: Refuse says that")
+                raise PluginFaultError("a replacement by nothing: Refuse says that")
             flow.judge(Span(action.size, action.data))
         else:
             if len(action.answer) > self._limits.answer:
-                raise ValueError(f"an answer of {len(action.answer)} bytes")
+                raise PluginFaultError(f"an answer of {len(action.answer)} bytes")
             flow.judge(Span(action.size, b"", action.answer))
 
     def _reserve(
         self, session: Session, flow: Flow | None, action: Reserve, now: float, effects: list[Effect], depth: int
     ) -> None:
         if session.conversation is None or depth >= DEPTH_MAX:
-            raise ValueError("Reserve answered by Reserve without end")
+            raise PluginFaultError("Reserve answered by Reserve without end")
         public = self._expectations.reserve(session.book, session.info, action, effects)
         if public is None:
             self._counts["no-port"] += 1
-        answer = session.conversation.reserved(action.tag, public, now)
+        answer = answered(self._call(session.conversation.reserved, action.tag, public, now))
         self._perform(session, flow, answer, now, effects, depth + 1)
 
     def _expect(self, session: Session, action: Expect, now: float, effects: list[Effect]) -> None:
@@ -252,3 +269,11 @@ class Judgement:
             self._counts[reason] += 1
             event = Event("expectation-refused", reason=reason)
             effects.append(Announce(session.info.session, session.control, event))
+
+
+def fault(session: int, control: Control | None, error: Exception) -> Announce:
+    """What is told of a plug-in's fault, or of one of the engine's own with the error itself."""
+    if isinstance(error, PluginFaultError):
+        return Announce(session, control, Event("plugin-failed", str(error)[:200], "plugin-failed"))
+    event = Event("engine-failed", f"{type(error).__name__}: {error}"[:200], "engine-failed")
+    return Announce(session, control, event, error)

@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from ipaddress import ip_address
 
-from algate.alg.plugin.model import Audience, Control, Conversation, EndPoint, Left, Side
-from algate.alg.plugin.unattended import Passed, Unattended, is_older, passed
+from algate.alg.plugin.model import Audience, Control, EndPoint, Left, Side, Unattended, WholeConversation
 
 from . import held
+from .account import Passed, is_older, passed
 from .corrections import MASK
 from .effects import (
     ADJUST_BYPASS,
@@ -84,7 +84,7 @@ class Session:
         self.datagrams = info.key.proto == UDP
         proto = "udp" if self.datagrams else "tcp"
         self.control = Control(info.session, inside, public, remote, self.inside_side, proto=proto, audience=audience)
-        self.conversation: Conversation | None = None
+        self.conversation: WholeConversation | None = None
         self.flows = (Flow(), Flow())
         self.book = Book()
         self.begun = False

@@ -10,12 +10,11 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from types import FrameType
-from typing import ParamSpec, TypeVar, cast
+from typing import ParamSpec, TypeVar
 
-from algate.alg.plugin.model import Action, Conversation, EndPoint, Side, Terse
-from algate.alg.plugin.unattended import Unattended
+from algate.alg.plugin.contract import PluginFaultError, plainly, raised
 
 BUDGET = 0.1  # s of processor time for one call; a line of FTP takes 5 µs
 SHARE = 0.9  # of a budget: what a computation has between two ticks, but for what the ticks take
@@ -26,7 +25,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class TooSlowError(RuntimeError):
+class TooSlowError(PluginFaultError):
     """A plug-in took longer than its budget."""
 
 
@@ -35,7 +34,7 @@ class _Interrupted(BaseException):
 
 
 class Guard:
-    """Runs calls under a budget. One for the process: it owns SIGALRM until closed.
+    """Calls plug-ins under a budget. One for the process: it owns SIGALRM until closed.
 
     The timer ticks once a budget while calls come, and stops when none has come between two ticks: so a call costs no
     system call. At the tick that first finds it running its processor time begins to count.
@@ -61,7 +60,8 @@ class Guard:
             self._interrupting = False
 
     def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """What the function returns. TooSlowError if it took too long, even if it would never have ended."""
+        """What the function returns. PluginFaultError from what it raised; TooSlowError if it took too long, even if it
+        would never have ended."""
         self._number += 1
         self._clock = time.monotonic()
         if not self._interrupting:
@@ -75,6 +75,8 @@ class Guard:
             self._armed = False
         except _Interrupted:
             raise self._error() from None
+        except Exception as error:
+            raise raised(error) from error
         finally:
             self._armed = False
         return answer
@@ -82,7 +84,7 @@ class Guard:
     def _measured(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Where nothing can be interrupted: in another thread than the main one."""
         self._cpu = time.thread_time()
-        answer = function(*args, **kwargs)
+        answer = plainly(function, *args, **kwargs)
         if self._late():
             raise self._error()
         return answer
@@ -107,36 +109,3 @@ class Guard:
     def _error(self) -> TooSlowError:
         took = time.monotonic() - self._clock
         return TooSlowError(f"took {took:.2g} s for one call, more than {self.budget:g} s are not granted")
-
-
-class Guarded:
-    """A conversation whose every call is under the guard."""
-
-    __slots__ = ("_guard", "_inner", "_terse")
-
-    def __init__(self, inner: Conversation, guard: Guard) -> None:
-        self._inner = inner
-        # An isinstance of the interface would look at each of its names anew for every session.
-        self._terse = cast(Terse, inner) if hasattr(inner, "unattended") else None
-        self._guard = guard
-
-    def feed(self, side: Side, data: bytes, now: float, *, end: bool = False) -> Sequence[Action]:
-        """As the conversation's own; TooSlowError besides."""
-        return self._guard.call(self._inner.feed, side, data, now, end=end)
-
-    def reserved(self, tag: int, public: EndPoint | None, now: float) -> Sequence[Action]:
-        """Likewise."""
-        return self._guard.call(self._inner.reserved, tag, public, now)
-
-    def outcome(self, tag: int, outcome: str, now: float) -> Sequence[Action]:
-        """Likewise."""
-        return self._guard.call(self._inner.outcome, tag, outcome, now)
-
-    def unattended(self) -> Unattended | None:
-        """Likewise; None of a conversation that wants every line."""
-        return self._guard.call(self._terse.unattended) if self._terse is not None else None
-
-    def skipped(self, commands: int, replies: int) -> None:
-        """Likewise."""
-        if self._terse is not None:
-            self._guard.call(self._terse.skipped, commands, replies)

@@ -32,7 +32,8 @@ from algate.alg.engine.limits import Limits
 from algate.alg.gateway import listing
 from algate.alg.helper import punts
 from algate.alg.helper.executor import Executor, decision_key
-from algate.alg.helper.guard import Guard, Guarded
+from algate.alg.helper.faults import Faults
+from algate.alg.helper.guard import Guard
 from algate.alg.helper.ports import KernelPorts
 from algate.alg.helper.punts import Punt
 from algate.alg.helper.refusals import Refusals, unreachable
@@ -71,6 +72,7 @@ class Helper:
         self._events = events
         self._infos: dict[int, SessionInfo] = {}
         self.refusals = Refusals()
+        self.faults = Faults()
         self.transfers = Transfers()
         self.gateway_address: IPv4Address | None = None
         self.tap = Tap()
@@ -82,7 +84,7 @@ class Helper:
         self._guard = Guard()
         self.engine = Engine(
             self._open, ports, self.executor.track, self.executor.adjust, secret, Limits(), events.audience,
-            self._may_expect_anybody, self.executor.decided,
+            self._may_expect_anybody, self.executor.decided, self._guard.call,
         )  # fmt: skip
         events.audience_changed = self.attend
         self.apply(config)
@@ -105,7 +107,7 @@ class Helper:
 
     def _may_expect_anybody(self, control: Control) -> bool:
         found = self._policy(control)
-        return found is not None and getattr(found[1], "any_peer", False) is True
+        return found is not None and found[1].for_anybody
 
     def _open(self, control: Control) -> Conversation | None:
         """A conversation of the session's plug-in; None: nobody watches it."""
@@ -113,10 +115,12 @@ class Helper:
         if found is None:
             return None
         plugin, policy = found
-        return Guarded(self._guard.call(plugin.open, control, policy), self._guard)
+        return self._guard.call(plugin.open, control, policy)
 
     def _announce(self, announced: Announce | Describe | Admitted) -> None:
         if isinstance(announced, Announce):
+            if announced.error is not None:
+                self.faults.note(announced.session, announced.error)
             self._events.add(event_row(announced, self._name(announced.session)))
         elif isinstance(announced, Describe):
             self.transfers.describe(announced.session, announced.purpose)
@@ -162,7 +166,7 @@ class Helper:
                 self.tails_waiting()
                 return
             self._know(punt.info)
-            self.executor.carry_out(self._dispatch(punt))
+            self.executor.carry_out(self._judged(punt))
             if punt.segment is not None and self.metrics is not None:
                 self.metrics.decision.observe(max(0.0, now() - punt.time / 1e9))
         except Exception:
@@ -198,6 +202,13 @@ class Helper:
             self._infos[info.session] = info
             self.executor.keys[info.session] = punts.pack_key(info.key)
             self.executor.publics[info.session] = ip_address(info.public_ip)
+
+    def _judged(self, punt: Punt) -> list[Effect]:
+        """What the engine makes of a punt; a fault of its own costs that session alone."""
+        try:
+            return self._dispatch(punt)
+        except Exception as error:
+            return self.engine.faulted(punt.info.session, error, now())
 
     def _dispatch(self, punt: Punt) -> list[Effect]:
         if punt.segment is not None:
@@ -278,7 +289,8 @@ class Helper:
 
     def counts(self) -> Counter[str]:
         """Reasons of the engine and failures of the executor."""
-        total = Counter(self.engine.counts)
+        total = Counter({"plugin-failed": 0, "engine-failed": 0})  # there from the start: an alert compares with before
+        total.update(self.engine.counts)
         total.update({f"failed-{name}": number for name, number in self.executor.failures.items()})
         total["broken-sample"] = self.broken
         return total

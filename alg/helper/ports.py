@@ -72,11 +72,11 @@ class KernelPorts:
             who = owner(IPv4Address(int(inside.ip)), inside.port + step, abi.PortKind.RESERVED)
             self._control.release(port_row(place, proto, public.port + step), who)
 
-    def configure(self, proto: int, ranges: Iterable[tuple[Address, PortRange]]) -> None:
-        """Hold the blocks that the configuration names, on every public address."""
+    def configure(self, ranges: Iterable[tuple[int, Address, PortRange]]) -> None:
+        """Hold the blocks that the configuration names (protocol number, server, ports), on every public address."""
         wanted = [
             Block(place, proto, IPv4Address(int(ip)), ports.first, len(ports))
-            for ip, ports in ranges
+            for proto, ip, ports in ranges
             for place in range(len(self.addresses))
         ]
         self.blocks.configure(wanted)

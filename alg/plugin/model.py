@@ -16,14 +16,13 @@ one datagram; an answer goes back as one.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
 from typing import Protocol as Interface
-
-from .unattended import Unattended
 
 Address = IPv4Address | IPv6Address
 
@@ -239,20 +238,43 @@ Verdict = Pass | Replace | Refuse
 Action = Verdict | Reserve | Expect | Open | Withdraw | Event | Purpose | Bypass | Reset
 
 
-class Terse(Interface):
-    """What a conversation may offer besides: to be told of some lines only by their number."""
+class Lines:
+    """First words of lines that don't matter: commands' verbs in capitals (three or four letters) and replies' codes.
 
-    def unattended(self) -> Unattended | None:
-        """The lines that don't matter from here on, until it is fed again; None: every line matters."""
-        ...
+    A line may pass by itself only if it continues its stream, is whole, in plain characters and alone in its segment; a
+    reply moreover only if it answers a command that passed so, or one of the `unanswered` of the moment (Unattended).
+    `number` is what the kernel knows them by: the same words have the same number in every helper.
+    """
 
-    def skipped(self, commands: int, replies: int) -> None:
-        """So many commands and final replies of those lines have passed; each reply answered the oldest command."""
-        ...
+    __slots__ = ("commands", "number", "replies")
+
+    def __init__(self, commands: frozenset[bytes], replies: frozenset[bytes]) -> None:
+        self.commands = commands
+        self.replies = replies
+        words = b";".join(b",".join(sorted(some)) for some in (commands, replies))
+        self.number = int.from_bytes(hashlib.sha256(words).digest()[:4], "little") or 1
+
+
+class Unattended(NamedTuple):
+    """`lines` that don't matter from here on. `unanswered`: final replies still to come, none of which matters."""
+
+    lines: Lines
+    unanswered: int = 0
+
+
+class Progress(NamedTuple):
+    """How far a dialogue has come, for `explain`. `phase`: a word of the plug-in's own, see Words.phases; `unanswered`:
+    commands of the client that wait for their replies."""
+
+    phase: str = ""
+    unanswered: int = 0
 
 
 class Conversation(Interface):
-    """One control session in a plug-in's hands. May keep bounded state; must not raise on any bytes."""
+    """One control session in a plug-in's hands. May keep bounded state; must not raise on any bytes.
+
+    This is what each has. It may have the parts of Terse and of Tells too.
+    """
 
     def feed(self, side: Side, data: bytes, now: float, *, end: bool = False) -> Sequence[Action]:
         """Judge the undecided bytes of one side. `end`: its FIN follows `data` directly, nothing more will come."""
@@ -270,18 +292,44 @@ class Conversation(Interface):
         ...
 
 
+class Terse(Interface):
+    """Optional, both or neither: to be told of some lines only by their number."""
+
+    def unattended(self) -> Unattended | None:
+        """The lines that don't matter from here on, until it is fed again; None: every line matters."""
+        ...
+
+    def skipped(self, commands: int, replies: int) -> None:
+        """So many commands and final replies of those lines have passed; each reply answered the oldest command."""
+        ...
+
+
+class Tells(Interface):
+    """Optional: to say how far it has come."""
+
+    def progress(self) -> Progress:
+        """Where the dialogue stands. Changes nothing."""
+        ...
+
+
+class WholeConversation(Conversation, Terse, Tells, Interface):
+    """All that the engine reads of a conversation; `contract.whole` fills in what one leaves out."""
+
+
 class ProtocolPlugin(Interface):
     """A plug-in: found through the entry-point group `algate.protocols`, switched by `[alg.NAME] enabled`.
 
-    It may also have an attribute `policy`, a class derived from `Policy` (policy.py): the keys of its table. The
-    `policy` that `open` gets is one of these (without the attribute a plain Policy), with all rules applied.
+    It may also have an attribute `policy`, a class derived from `Policy` (policy.py): the keys of its table, and what
+    they imply, contradict and hold. The `policy` that `open` gets is one of these (without the attribute a plain
+    Policy), with all rules applied. An attribute `words`, an instance of a class derived from `Words` (words.py): what
+    `explain` says of its sessions.
     """
 
     name: str
-    number: int  # 1..255, session.alg in the kernel; FTP is 1
+    number: int  # 1..255, session.alg in the kernel; algate's own are 1 to 63
     transport: str  # "tcp" or "udp"
     default_ports: tuple[int, ...]
 
     def open(self, control: Control, policy: object) -> Conversation:
-        """Begin watching a control session under the policy that config.py resolved for its two addresses."""
+        """Begin watching a control session under the policy that was resolved for its two addresses."""
         ...

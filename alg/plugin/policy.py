@@ -4,31 +4,62 @@ The law of this file: frozen values and their resolution for a pair of addresses
 protocol, files or the kernel. A plug-in of a third party declares its own table by deriving from Policy.
 """
 
-# ruff: noqa: RUF009 -- `option` makes dataclass fields
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from ipaddress import IPv4Address, IPv4Network, IPv6Address
-from types import MappingProxyType
-from typing import Any, ClassVar, Self
+from ipaddress import IPv4Address, IPv4Network
+from typing import Any, ClassVar, NamedTuple, Self
+from typing import Protocol as Interface
 
+from algate.alg.plugin.model import Address, EndPoint
 from algate.alg.plugin.schema import Problem, keys, option, read_table
-from algate.alg.plugin.values import (  # fmt: skip
-    PortRange,
-    RefusedError,
-    boolean,
-    command_word,
-    integer,
-    list_of,
-    network,
-    one_of,
-    optional_port_range,
-    seconds,
-)
+from algate.alg.plugin.values import PortRange, RefusedError, Service, boolean, integer, list_of, network
 
-Address = IPv4Address | IPv6Address
 read_ports = list_of(integer(1, 65535), 1024)
+OPERATORS = ("enabled", "any_peer")
+"""Keys that the operator alone may set to true."""
+
+
+class Forwarded(Interface):
+    """A forward as a policy may know it: `wan_port` of the public address leads to `to`; `alg`: a plug-in or ""."""
+
+    @property
+    def number(self) -> int: ...
+    @property
+    def proto(self) -> str: ...
+    @property
+    def wan_port(self) -> PortRange: ...
+    @property
+    def to(self) -> EndPoint: ...
+    @property
+    def alg(self) -> str: ...
+
+
+class Surroundings(NamedTuple):
+    """What stands around a plug-in's table: all forwards, those of its own (`alg` names it), and the keys of [nat] and
+    [firewall] that speak of ports. `addresses` empty: the WAN device's; `allow_out` empty: everything."""
+
+    forwards: Sequence[Forwarded]
+    own: Sequence[Forwarded]
+    nat_ports: PortRange
+    addresses: Sequence[IPv4Address]
+    allow_out: Sequence[Service]
+
+
+class Conflict(NamedTuple):
+    """What can't hold: a key of the plug-in's table ("deny", "rule[0].deny") and the reason."""
+
+    key: str
+    reason: str
+
+
+class Held(NamedTuple):
+    """Public ports to hold for a server, and the key of the plug-in's table that asks for them."""
+
+    key: str
+    ports: PortRange
+    proto: str = "tcp"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,43 +106,33 @@ class Policy:
                 changes.update(rule.changes)
         return replace(self, rules=(), **changes) if changes or self.rules else self
 
+    @property
+    def for_anybody(self) -> bool:
+        """Whether the operator lets the plug-in expect connections without naming their peer."""
+        return getattr(self, "any_peer", False) is True
 
-@dataclass(frozen=True, slots=True)
-class FtpPolicy(Policy):
-    """[alg.ftp]. `tls`: what AUTH gets; `tls_passive_ports`: the gate for FTPS data, None: shut.
+    @classmethod
+    def implied(cls, around: Surroundings) -> Mapping[str, object]:
+        """Defaults that the rest of the file implies, for keys that it leaves out: key -> value, spelled as in the file.
 
-    `low_ports` may be named although below `min_port`. `strict_source_port`: active data comes from the port below the
-    server's control port (RFC 959 section 5.2) or not at all. `strict_lines`: a line without CR LF opens nothing.
-    """
+        `enabled` and `any_peer` can't be implied: the operator says them.
+        """
+        return {}
 
-    enabled: bool = option(True, boolean)
-    ports: tuple[int, ...] = option((21,), read_ports)
-    third_party: tuple[IPv4Network, ...] = option((), list_of(network))
-    min_port: int = option(1024, integer(1, 65535))
-    expect_timeout: float = option(120.0, seconds(0.01, 3600))
-    tls: str = option("pass", one_of("pass", "refuse"))
-    tls_passive_ports: PortRange | None = option(None, optional_port_range)
-    deny: tuple[str, ...] = option((), list_of(command_word))
-    allow: tuple[str, ...] = option((), list_of(command_word))
-    read_only: bool = option(False, boolean)
-    anonymous_only: bool = option(False, boolean)
-    low_ports: tuple[int, ...] = option((), list_of(integer(1, 65535), 1024))
-    strict_source_port: bool = option(False, boolean)
-    strict_lines: bool = option(False, boolean)
-    lprt: str = option("pass", one_of("pass", "refuse"))
-    max_line: int = option(4096, integer(64, 65536))
-    commands_per_second: float = option(0.0, seconds(0, 1_000_000))
+    def conflicts(self, around: Surroundings) -> Iterable[Conflict]:
+        """What contradicts itself among the keys and rules, or the rest of the configuration."""
+        return ()
 
-    def passive_ranges(self, server: Address) -> set[PortRange]:
-        """Every `tls_passive_ports` that some client of a server may meet."""
-        found = {self.tls_passive_ports}
-        for rule in self.rules:
-            if rule.server is None or server in rule.server:
-                found.add(dict(rule.changes).get("tls_passive_ports"))
-        return {ports for ports in found if ports is not None}
+    def holds(self, server: Address) -> Iterable[Held]:
+        """Public ports to hold, with the same numbers, for a server behind one of the plug-in's own forwards.
+
+        Asked while it is enabled; that no port is wanted twice is checked for all plug-ins alike.
+        """
+        return ()
 
 
-BUILT_IN: Mapping[str, type[Policy]] = MappingProxyType({"ftp": FtpPolicy})
+HOOKS = ("implied", "conflicts", "holds", "watched", "resolve", "for_anybody")
+"""What a policy is asked: no key can have these names."""
 
 
 def kinds(plugins: Mapping[str, object]) -> dict[str, type[Policy]]:
@@ -119,13 +140,12 @@ def kinds(plugins: Mapping[str, object]) -> dict[str, type[Policy]]:
 
     A plug-in names its own as attribute `policy`; without one it has `enabled` and `ports` alone.
     """
-    made: dict[str, type[Policy]] = dict(BUILT_IN)
+    made: dict[str, type[Policy]] = {}
     for name, plugin in plugins.items():
         own = getattr(plugin, "policy", None)
-        if name not in made:
-            kind = own if isinstance(own, type) and issubclass(own, Policy) else Policy
-            transport = getattr(plugin, "transport", kind.transport)
-            made[name] = _fitted(kind, transport, getattr(plugin, "default_ports", kind.usual_ports))
+        kind = own if isinstance(own, type) and issubclass(own, Policy) else Policy
+        transport = getattr(plugin, "transport", kind.transport)
+        made[name] = _fitted(kind, transport, getattr(plugin, "default_ports", kind.usual_ports))
     return made
 
 
@@ -140,7 +160,9 @@ def _fitted(kind: type[Policy], transport: str, ports: tuple[int, ...]) -> type[
     return _kinds.setdefault((kind, transport, ports), type(kind.__name__, (kind,), facts))
 
 
-def read_policy(kind: type[Policy], table: object, path: str, problems: list[Problem]) -> Policy | None:
+def read_policy(
+    kind: type[Policy], table: object, path: str, problems: list[Problem], around: Surroundings
+) -> Policy | None:
     """[alg.NAME] with its rules as `kind`; what is wrong goes to `problems`."""
     given = table.get("rule", []) if isinstance(table, Mapping) else []
     rules: list[Rule] = []
@@ -148,7 +170,26 @@ def read_policy(kind: type[Policy], table: object, path: str, problems: list[Pro
         rules = [_read_rule(kind, one, f"{path}.rule[{number}]", problems) for number, one in enumerate(given)]
     else:
         problems.append(Problem(f"{path}.rule", f"is no list of tables: write [[{path}.rule]]"))
+    if isinstance(table, Mapping):
+        table = {**_implied(kind, path, problems, around), **table}
     return read_table(kind, table, path, problems, extra=("rule",), rules=tuple(rules))
+
+
+def _implied(kind: type[Policy], path: str, problems: list[Problem], around: Surroundings) -> dict[str, object]:
+    """The implied defaults; of a plug-in that fails, or implies what is not its to say, a problem."""
+    try:
+        said = dict(kind.implied(around))
+    except Exception as error:  # a stranger's code
+        problems.append(failed(path, "implied", error))
+        return {}
+    wrong = [key for key in OPERATORS if key in said]
+    problems += [Problem(f"{path}.{key}", "its plug-in implies a value; the operator alone says that") for key in wrong]
+    return {key: value for key, value in said.items() if key not in wrong}
+
+
+def failed(path: str, hook: str, error: Exception) -> Problem:
+    """A hook of a plug-in's policy that raised."""
+    return Problem(path, f"its plug-in failed in {hook}(): {type(error).__name__}: {ascii(str(error))[1:-1][:100]}")
 
 
 def _read_rule(kind: type[Policy], table: object, path: str, problems: list[Problem]) -> Rule:

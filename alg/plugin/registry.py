@@ -6,15 +6,18 @@ clashes is left out with one clear line, and never takes the others with it.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from importlib import metadata
 from typing import NamedTuple
 from typing import Protocol as Interface
 
 from algate.alg.plugin.model import ProtocolPlugin
-from algate.alg.plugin.policy import Policy
+from algate.alg.plugin.policy import HOOKS, OPERATORS, Policy
+from algate.alg.plugin.schema import keys
+from algate.alg.plugin.words import Words
 
 GROUP = "algate.protocols"
 NUMBERS = range(1, 256)  # session.alg in the kernel is one byte, 0: none
@@ -34,11 +37,13 @@ class EntryPoint(Interface):
 
 
 class Plugins(dict[str, ProtocolPlugin]):
-    """Plug-ins by name. `origins`: by name, the package that brought it; `left_out`: a line for each that can't be."""
+    """Plug-ins by name. `origins`: by name, the package that brought it; `words`: what it says in `explain`;
+    `left_out`: a line for each that can't be."""
 
     def __init__(self) -> None:
         super().__init__()
         self.origins: dict[str, str] = {}
+        self.words: dict[str, Words] = {}
         self.left_out: list[str] = []
 
 
@@ -77,7 +82,14 @@ def discover(
         if plugin is not None:
             plugins[plugin.name] = plugin
             plugins.origins[plugin.name] = _origin(entry)
+            plugins.words[plugin.name] = getattr(plugin, "words", None) or Words()
     return plugins
+
+
+@functools.cache
+def carried() -> Mapping[str, ProtocolPlugin]:
+    """The plug-ins of algate itself."""
+    return discover(())
 
 
 def _origin(entry: EntryPoint) -> str:
@@ -106,7 +118,7 @@ def _load(
     except Exception as error:  # whatever a stranger's module raises: it is left out
         report(f"{where} left out: {type(error).__name__}: {error}; mend or uninstall its package")
         return None
-    problem = _problem(plugin, entry.name, plugins)
+    problem = _problem(plugin, entry.name, plugins) or _declared_problem(plugin, isinstance(entry, _Carried))
     if problem:
         report(f"{where} left out: {problem}")
         return None
@@ -132,10 +144,18 @@ def _problem(plugin: object, name: str, plugins: dict[str, ProtocolPlugin]) -> s
         return f"its default_ports are {ports!r}; they must be a tuple of ports"
     if not callable(getattr(plugin, "open", None)):
         return "it has no method open(control, policy)"
-    return _policy_problem(getattr(plugin, "policy", Policy))
+    return ""
 
 
-def _policy_problem(kind: object) -> str:
+def _declared_problem(plugin: object, carried: bool) -> str:
+    """What is wrong with the classes of its keys and of its words, or nothing."""
+    words = getattr(plugin, "words", None)
+    if words is not None and not isinstance(words, Words):
+        return f"its words are {words!r}; they must be of a class derived from algate.alg.plugin.words.Words"
+    return _policy_problem(getattr(plugin, "policy", Policy), carried)
+
+
+def _policy_problem(kind: object, carried: bool) -> str:
     """What is wrong with the class of its keys, or nothing. algate's own plug-ins alone may be on by default."""
     if not (isinstance(kind, type) and issubclass(kind, Policy)):
         return f"its policy is {kind!r}; it must be a class derived from algate.alg.plugin.policy.Policy"
@@ -143,5 +163,8 @@ def _policy_problem(kind: object) -> str:
         default = kind()
     except Exception as error:  # a stranger's class
         return f"its policy {kind.__name__} can't be made: {type(error).__name__}: {error}"
-    wide = [key for key in ("enabled", "any_peer") if getattr(default, key, False)]
+    hidden = [hook for hook in HOOKS if hook in keys(kind)]
+    if hidden:
+        return f"its policy has a key {hidden[0]!r}, the name of what a policy is asked"
+    wide = [key for key in OPERATORS if not carried and getattr(default, key, False)]
     return f"its policy says {wide[0]} = true by default; the operator says that" if wide else ""

@@ -17,7 +17,7 @@ from algate.alg.plugin.model import EndPoint
 T = TypeVar("T")
 Reader = Callable[[object], T]
 
-PASSIVE_MAX = 1024  # ports: each is held as long as the configuration names it
+HELD_MAX = 1024  # ports of one range: each is held as long as the configuration names it
 SECONDS_MAX = 2_000_000.0  # about 23 days: a tick counter of 32 bits is compared modulo, abi.h
 
 
@@ -191,12 +191,12 @@ def port_range(low: int = 1) -> Reader[PortRange]:
 
 
 def optional_port_range(value: object) -> PortRange | None:
-    """A range of at most PASSIVE_MAX ports from 1024 up; "" is none."""
+    """A range of at most HELD_MAX ports from 1024 up; "" is none."""
     if value == "":
         return None
     ports = port_range(1024)(value)
-    if len(ports) > PASSIVE_MAX:
-        raise RefusedError(f"{len(ports)} ports are more than {PASSIVE_MAX}")
+    if len(ports) > HELD_MAX:
+        raise RefusedError(f"{len(ports)} ports are more than {HELD_MAX}")
     return ports
 
 
@@ -229,13 +229,6 @@ def listen_point(value: object) -> EndPoint | None:
     if not re.fullmatch("[0-9]{1,5}", port) or not 1 <= int(port) <= 65535:
         raise RefusedError(f'{shown(value)} is no address with port: write it like "127.0.0.1:1025"')
     return EndPoint(address, int(port))
-
-
-def command_word(value: object) -> str:
-    """An FTP command's name, 3 or 4 letters as a rule (RFC 959 section 5.3), in upper case."""
-    if isinstance(value, str) and re.fullmatch("[A-Za-z]{1,12}", value):
-        return value.upper()
-    raise RefusedError(f'{shown(value)} is no command: write it like "DELE"')
 
 
 def mss_clamp(value: object) -> int | str:

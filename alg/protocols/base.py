@@ -1,5 +1,5 @@
-"""What a plug-in author imports: the words of `alg.model`, `Policy` with what declares its keys, and `Script`, which
-collects actions in order.
+"""What a plug-in author imports: the words of `plugin.model`, `Policy` with what declares its keys, `Words` for
+`explain`, and `Script`, which collects actions in order.
 
 The law of this file: nothing of any one protocol, and nothing that a plug-in could not write by itself.
 """
@@ -19,8 +19,10 @@ from algate.alg.plugin.model import (
     EndPoint,
     Event,
     Expect,
+    Lines,
     Open,
     Pass,
+    Progress,
     ProtocolPlugin,
     Purpose,
     Refuse,
@@ -28,41 +30,70 @@ from algate.alg.plugin.model import (
     Reserve,
     Reset,
     Side,
+    Tells,
+    Terse,
+    Unattended,
     Verdict,
     Withdraw,
 )
-from algate.alg.plugin.policy import Policy, read_ports
+from algate.alg.plugin.policy import Conflict, Forwarded, Held, Policy, Rule, Surroundings, read_ports
 from algate.alg.plugin.schema import option
-from algate.alg.plugin.unattended import Lines, Unattended
-from algate.alg.plugin.values import PortRange, boolean, integer, list_of, network, one_of, port_range, seconds, text
+from algate.alg.plugin.values import (  # fmt: skip
+    PortRange,
+    RefusedError,
+    Service,
+    boolean,
+    integer,
+    list_of,
+    network,
+    one_of,
+    optional_port_range,
+    port_range,
+    seconds,
+    shown,
+    text,
+)
+from algate.alg.plugin.words import Said, Words
 
 __all__ = [
     "Action",
     "Address",
     "Audience",
     "Bypass",
+    "Conflict",
     "Control",
     "Conversation",
     "Direction",
     "EndPoint",
     "Event",
     "Expect",
+    "Forwarded",
+    "Held",
     "Lines",
     "Open",
     "Pass",
     "Policy",
     "PortRange",
+    "Progress",
     "ProtocolPlugin",
     "Purpose",
     "Refuse",
+    "RefusedError",
     "Replace",
     "Reserve",
     "Reset",
+    "Rule",
+    "Said",
     "Script",
+    "Service",
     "Side",
+    "Surroundings",
+    "Tells",
+    "Terse",
     "Unattended",
     "Verdict",
     "Withdraw",
+    "Words",
     "boolean",
     "integer",
     "list_of",
@@ -70,9 +101,11 @@ __all__ = [
     "network",
     "one_of",
     "option",
+    "optional_port_range",
     "port_range",
     "read_ports",
     "seconds",
+    "shown",
     "text",
 ]
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import NamedTuple, cast
 
 from algate.alg.protocols.base import (
@@ -31,8 +32,10 @@ from algate.alg.protocols.base import (
     Pass,
     Policy,
     Refuse,
+    Said,
     Side,
     Withdraw,
+    Words,
     boolean,
     option,
     read_ports,
@@ -53,6 +56,15 @@ class TftpPolicy(Policy):
     ports: tuple[int, ...] = option((69,), read_ports)
     expect_timeout: float = option(30.0, seconds(0.01, 3600))
     read_only: bool = option(False, boolean)
+
+
+class TftpWords(Words):
+    """For `explain`."""
+
+    refusals = MappingProxyType({
+        "malformed-request": Said("{line}: it names nothing, or is STUN, so no answer is expected"),
+        "read-only": Said("{line}: [alg.{alg}] read_only refuses it"),
+    })  # fmt: skip
 
 
 class Request(NamedTuple):
@@ -137,6 +149,7 @@ class TftpPlugin:
     transport = "udp"
     default_ports: tuple[int, ...] = (69,)
     policy = TftpPolicy
+    words = TftpWords()
 
     def open(self, control: Control, policy: object) -> Conversation:
         """Begin watching a control session under a TftpPolicy."""

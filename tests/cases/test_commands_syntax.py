@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from algate.alg.plugin.policy import FtpPolicy
 from algate.alg.protocols.base import Expect, Side
 from algate.alg.protocols.ftp import PLUGIN
+from algate.alg.protocols.ftp.policy import FtpPolicy
 from algate.alg.testing import Stage, control
 from tests.cases.bed import Bed
 from tests.cases.case import NO_OPTION, case

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from algate.alg.config.load import Timeouts
+from algate.alg.config.sections import Timeouts
 from tests.compliance import packet as pk
 from tests.compliance.bed import SILENCE, Row
 from tests.compliance.packet import EXCEEDED, FRAG_NEEDED, ICMP, PORT_UNREACHABLE, TCP, UNREACHABLE

@@ -15,9 +15,9 @@ from algate.alg.engine.flow import Flow
 from algate.alg.engine.limits import Limits
 from algate.alg.engine.stream import AHEAD_MAX, LATER_SEGMENTS, Stream
 from algate.alg.plugin.model import EndPoint, Expect, Side
-from algate.alg.plugin.policy import FtpPolicy
 from algate.alg.protocols.ftp import PLUGIN
 from algate.alg.protocols.ftp.grammar import Form, Named, numbers, read
+from algate.alg.protocols.ftp.policy import FtpPolicy
 from algate.alg.protocols.lines import LineReader
 from algate.alg.testing import Stage, control
 from tests.ftplab import FtpLab, tell

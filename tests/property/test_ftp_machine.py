@@ -11,10 +11,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from algate.alg.plugin.model import Action, EndPoint, Expect, Open, Refuse, Replace, Side
-from algate.alg.plugin.policy import FtpPolicy
 from algate.alg.protocols.base import merged
 from algate.alg.protocols.ftp import PLUGIN
 from algate.alg.protocols.ftp.grammar import Form, Named, line, numbers, read
+from algate.alg.protocols.ftp.policy import FtpPolicy
 from algate.alg.protocols.lines import LineReader
 from algate.alg.testing import Stage, control
 

@@ -12,8 +12,8 @@ import pytest
 
 from algate.alg.engine import effects as fx
 from algate.alg.engine.limits import Limits
-from algate.alg.plugin.policy import FtpPolicy
-from algate.alg.plugin.unattended import Lines
+from algate.alg.plugin.model import Lines
+from algate.alg.protocols.ftp.policy import FtpPolicy
 from tests.ftplab import FtpLab
 from tests.kernel_model import frame_of
 from tests.textbook import Exchange

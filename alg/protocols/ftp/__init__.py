@@ -1,4 +1,4 @@
-"""FTP (RFC 959, 2428): the plug-in that algate carries itself."""
+"""FTP (RFC 959, 2428): the plug-in that is on unless the operator says otherwise."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from typing import cast
 
 from algate.alg.protocols.base import Control
 from algate.alg.protocols.ftp.machine import FtpConversation
-from algate.alg.protocols.ftp.policy import Policy
+from algate.alg.protocols.ftp.policy import FtpPolicy
+from algate.alg.protocols.ftp.words import FtpWords
 
-__all__ = ["PLUGIN", "FtpConversation", "FtpPlugin"]
+__all__ = ["PLUGIN", "FtpConversation", "FtpPlugin", "FtpPolicy"]
 
 
 class FtpPlugin:
@@ -18,10 +19,12 @@ class FtpPlugin:
     number = 1
     transport = "tcp"
     default_ports: tuple[int, ...] = (21,)
+    policy = FtpPolicy
+    words = FtpWords()
 
     def open(self, control: Control, policy: object) -> FtpConversation:
-        """Begin watching a control session. `policy`: an `algate.alg.plugin.policy.FtpPolicy`."""
-        return FtpConversation(control, cast(Policy, policy), resumed=control.resumed)
+        """Begin watching a control session under an FtpPolicy."""
+        return FtpConversation(control, cast(FtpPolicy, policy), resumed=control.resumed)
 
 
 PLUGIN = FtpPlugin()

@@ -13,10 +13,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from algate.alg.protocols.base import Action, Control, EndPoint, Pass, Reset, Script, Side, Unattended
+from algate.alg.protocols.base import Action, Control, EndPoint, Pass, Progress, Reset, Script, Side, Unattended
 from algate.alg.protocols.ftp.client import Client
 from algate.alg.protocols.ftp.dialogue import UNATTENDED, Kind, Phase
-from algate.alg.protocols.ftp.policy import Policy
+from algate.alg.protocols.ftp.policy import FtpPolicy
 from algate.alg.protocols.ftp.server import Server
 from algate.alg.protocols.ftp.session import Session
 from algate.alg.protocols.lines import IAC, LineReader
@@ -32,7 +32,7 @@ class FtpConversation:
 
     __slots__ = ("_rest", "_session", "_speakers")
 
-    def __init__(self, control: Control, policy: Policy, *, resumed: bool = False) -> None:
+    def __init__(self, control: Control, policy: FtpPolicy, *, resumed: bool = False) -> None:
         session = Session(control, policy, resumed)
         self._session = session
         self._speakers = (
@@ -101,6 +101,10 @@ class FtpConversation:
         if not self._speakers[0][0].plain or not self._speakers[1][0].plain:
             return None
         return Unattended(UNATTENDED, unanswered)
+
+    def progress(self) -> Progress:
+        """See `model.Tells`."""
+        return Progress(self.phase.name.lower(), self.unanswered)
 
     def skipped(self, commands: int, replies: int) -> None:
         """See `model.Terse`."""

@@ -1,56 +1,96 @@
-"""What the operator lets clients say: the keys of [alg.ftp] about commands, and the answers in the server's name.
+"""The keys of [alg.ftp], what can't hold between them, and what they let clients say, with the answers in the server's
+name.
 
-The law of this file: a verb and its argument in, an answer or nothing out. No dialogue, no addresses.
+The law of this file: values; a verb and its argument in, an answer or nothing out. No dialogue.
 """
 
+# ruff: noqa: RUF009 -- `option` makes dataclass fields
 from __future__ import annotations
 
 import re
-from ipaddress import IPv4Network, IPv6Network
-from typing import Protocol as Interface
+from collections.abc import Iterator
+from dataclasses import dataclass
+from ipaddress import IPv4Network
+from typing import ClassVar
+
+from algate.alg.protocols.base import (
+    Address,
+    Conflict,
+    Held,
+    Policy,
+    PortRange,
+    RefusedError,
+    Surroundings,
+    boolean,
+    integer,
+    list_of,
+    network,
+    one_of,
+    option,
+    optional_port_range,
+    read_ports,
+    seconds,
+    shown,
+)
 
 
-class Ports(Interface):
-    """Ports first to last, both included."""
+def command_word(value: object) -> str:
+    """A command's name, 3 or 4 letters as a rule (RFC 959 section 5.3), in upper case."""
+    if isinstance(value, str) and re.fullmatch("[A-Za-z]{1,12}", value):
+        return value.upper()
+    raise RefusedError(f'{shown(value)} is no command: write it like "DELE"')
 
-    @property
-    def first(self) -> int: ...
-    def __len__(self) -> int: ...
 
+@dataclass(frozen=True, slots=True)
+class FtpPolicy(Policy):
+    """[alg.ftp]. `tls`: what AUTH gets; `tls_passive_ports`: the gate for FTPS data, None: shut.
 
-class Policy(Interface):
-    """The keys of [alg.ftp] (DESIGN section 6) that the machine reads; `algate.alg.plugin.policy.FtpPolicy` is one."""
+    `low_ports` may be named although below `min_port`. `strict_source_port`: active data comes from the port below the
+    server's control port (RFC 959 section 5.2) or not at all. `strict_lines`: a line without CR LF opens nothing.
+    """
 
-    @property
-    def third_party(self) -> tuple[IPv4Network | IPv6Network, ...]: ...
-    @property
-    def min_port(self) -> int: ...
-    @property
-    def expect_timeout(self) -> float: ...
-    @property
-    def tls(self) -> str: ...
-    @property
-    def deny(self) -> tuple[str, ...]: ...
-    @property
-    def allow(self) -> tuple[str, ...]: ...
-    @property
-    def read_only(self) -> bool: ...
-    @property
-    def anonymous_only(self) -> bool: ...
-    @property
-    def low_ports(self) -> tuple[int, ...]: ...
-    @property
-    def tls_passive_ports(self) -> Ports | None: ...
-    @property
-    def strict_source_port(self) -> bool: ...
-    @property
-    def strict_lines(self) -> bool: ...
-    @property
-    def lprt(self) -> str: ...
-    @property
-    def max_line(self) -> int: ...
-    @property
-    def commands_per_second(self) -> float: ...
+    usual_ports: ClassVar[tuple[int, ...]] = (21,)
+
+    enabled: bool = option(True, boolean)
+    ports: tuple[int, ...] = option((21,), read_ports)
+    third_party: tuple[IPv4Network, ...] = option((), list_of(network))
+    min_port: int = option(1024, integer(1, 65535))
+    expect_timeout: float = option(120.0, seconds(0.01, 3600))
+    tls: str = option("pass", one_of("pass", "refuse"))
+    tls_passive_ports: PortRange | None = option(None, optional_port_range)
+    deny: tuple[str, ...] = option((), list_of(command_word))
+    allow: tuple[str, ...] = option((), list_of(command_word))
+    read_only: bool = option(False, boolean)
+    anonymous_only: bool = option(False, boolean)
+    low_ports: tuple[int, ...] = option((), list_of(integer(1, 65535), 1024))
+    strict_source_port: bool = option(False, boolean)
+    strict_lines: bool = option(False, boolean)
+    lprt: str = option("pass", one_of("pass", "refuse"))
+    max_line: int = option(4096, integer(64, 65536))
+    commands_per_second: float = option(0.0, seconds(0, 1_000_000))
+
+    def holds(self, server: Address) -> list[Held]:
+        """Every `tls_passive_ports` that some client of a server may meet."""
+        found = {self.tls_passive_ports}
+        for rule in self.rules:
+            if rule.server is None or server in rule.server:
+                found.add(dict(rule.changes).get("tls_passive_ports"))
+        return [Held("tls_passive_ports", ports) for ports in sorted(ports for ports in found if ports is not None)]
+
+    def conflicts(self, around: Surroundings) -> Iterator[Conflict]:
+        """A command is either denied or allowed, also where a rule changes one of the lists alone."""
+        both = set(self.deny) & set(self.allow)
+        if both:
+            yield Conflict("deny", f"{', '.join(sorted(both))} is in alg.ftp.allow too")
+        for number, rule in enumerate(self.rules):
+            changed = dict(rule.changes)
+            given = [key for key in ("deny", "allow") if key in changed]
+            lists = {key: set(changed.get(key, getattr(self, key))) for key in ("deny", "allow")}
+            if given and lists["deny"] & lists["allow"] and not (len(given) == 1 and both):
+                other = "deny" if given == ["allow"] else "allow"
+                home = f"alg.ftp.rule[{number}]" if other in given else "alg.ftp"
+                words = ", ".join(sorted(lists["deny"] & lists["allow"]))
+                yield Conflict(f"rule[{number}].{given[0]}", f"{words} is in {home}.{other} too")
 
 
 # RFC 775 and RFC 1123 section 4.1.3.1: two spellings of one command.
@@ -96,7 +136,7 @@ class Gate:
         "refusing", "strict",
     )  # fmt: skip
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: FtpPolicy) -> None:
         self._deny = _verbs(policy.deny)
         self._allow = _verbs(policy.allow)
         self._read_only = policy.read_only

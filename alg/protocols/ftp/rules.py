@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from algate.alg.protocols.base import Address, Control, EndPoint, Side
 from algate.alg.protocols.ftp.grammar import Named
-from algate.alg.protocols.ftp.policy import Policy
+from algate.alg.protocols.ftp.policy import FtpPolicy
 
 
 class Inward(NamedTuple):
@@ -34,7 +34,7 @@ class Nothing(NamedTuple):
 Plan = Inward | Outward | Nothing
 
 
-def plan(control: Control, policy: Policy, speaker: Side, named: Named) -> Plan:
+def plan(control: Control, policy: FtpPolicy, speaker: Side, named: Named) -> Plan:
     """What a line of `speaker` that names a data connection asks of the gateway."""
     own = control.ip(speaker)
     inside = speaker is control.inside_side
@@ -53,5 +53,5 @@ def plan(control: Control, policy: Policy, speaker: Side, named: Named) -> Plan:
     return Inward(EndPoint(ip, named.port)) if inside else Outward(EndPoint(ip, named.port))
 
 
-def _listed(policy: Policy, ip: Address) -> bool:
+def _listed(policy: FtpPolicy, ip: Address) -> bool:
     return any(ip.version == network.version and ip in network for network in policy.third_party)

@@ -16,6 +16,7 @@ from algate.alg.protocols.base import (
     Event,
     Expect,
     Open,
+    PortRange,
     Reset,
     Script,
     Side,
@@ -24,7 +25,7 @@ from algate.alg.protocols.base import (
 from algate.alg.protocols.ftp.audit import Audit, said
 from algate.alg.protocols.ftp.dialogue import Phase, Turn, Waiting, after
 from algate.alg.protocols.ftp.grammar import Named
-from algate.alg.protocols.ftp.policy import Gate, Policy, Ports
+from algate.alg.protocols.ftp.policy import FtpPolicy, Gate
 from algate.alg.protocols.ftp.rules import Inward, Outward
 from algate.alg.protocols.lines import Line
 
@@ -65,7 +66,7 @@ class Session:
         "many", "phase", "policy", "reset", "unsure", "waiting",
     )  # fmt: skip
 
-    def __init__(self, control: Control, policy: Policy, resumed: bool) -> None:
+    def __init__(self, control: Control, policy: FtpPolicy, resumed: bool) -> None:
         self.control = control
         self.policy = policy
         self.gate = Gate(policy)
@@ -132,7 +133,7 @@ class Session:
         control = self.control
         return (control.inside if control.inside_side is Side.SERVER else control.remote).port - 1
 
-    def unlock(self, tag: int, public: EndPoint | None, ports: Ports, out: Script) -> None:
+    def unlock(self, tag: int, public: EndPoint | None, ports: PortRange, out: Script) -> None:
         """TLS begins: a range of ports for data connections that nobody can read of, as long as this session lives."""
         control = self.control
         last = ports.first + len(ports) - 1

@@ -10,6 +10,7 @@ from typing import cast
 
 from algate.alg.protocols.base import Control, Conversation, Policy, boolean, integer, option, read_ports, seconds
 from algate.alg.protocols.irc.session import IrcConversation
+from algate.alg.protocols.irc.words import IrcWords
 
 __all__ = ["PLUGIN", "IrcPlugin", "IrcPolicy"]
 
@@ -39,6 +40,7 @@ class IrcPlugin:
     transport = "tcp"
     default_ports: tuple[int, ...] = PORTS
     policy = IrcPolicy
+    words = IrcWords()
 
     def open(self, control: Control, policy: object) -> Conversation:
         """Begin watching a control session under an IrcPolicy."""

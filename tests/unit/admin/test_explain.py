@@ -12,6 +12,7 @@ from algate.alg.admin.inquiry import parse
 from algate.alg.admin.reasons import WORDS, sentence
 from algate.alg.engine.effects import View
 from algate.alg.errors import AlgateError
+from algate.alg.protocols.ftp.words import FtpWords
 from algate.alg.rows import EventRow, ExpectationRow, ForwardRow, SessionRow
 
 pytestmark = pytest.mark.unit
@@ -39,7 +40,7 @@ def expectation(state: str, inward: bool) -> ExpectationRow:
 
 
 def of(**given: Any) -> Snapshot:
-    return replace(Snapshot(ID, 1000.0, control=CONTROL, view=READY), **given)
+    return replace(Snapshot(ID, 1000.0, control=CONTROL, view=READY, alg="ftp", words=FtpWords()), **given)
 
 
 CASES: list[tuple[dict[str, Any], str, str, str]] = [
@@ -115,10 +116,11 @@ def test_counters_are_told_where_there_is_no_session(reason: str) -> None:
     assert "(17 packets)" in found.text
 
 
-@pytest.mark.parametrize("reason", WORDS)
+@pytest.mark.parametrize("reason", (*WORDS, *FtpWords.refusals))
 def test_every_reason_makes_a_sentence(reason: str) -> None:
-    text, _ = sentence(event("x", reason, "PORT 10,0,0,9,4,5"), {"min_port": 1024, "max_line": 4096})
-    assert "{" not in text and len(text) > 10
+    policy = {"min_port": 1024, "max_line": 4096}
+    text, cure = sentence(event("x", reason, "PORT 10,0,0,9,4,5"), policy, FtpWords())
+    assert "{" not in text and len(text) > 10 and "?" not in text + cure
 
 
 def test_what_explains_most_comes_first_and_old_news_is_left_out() -> None:

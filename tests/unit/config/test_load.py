@@ -11,12 +11,14 @@ from pathlib import Path
 import pytest
 
 from algate.alg.config import load as config
+from algate.alg.config import sections
 from algate.alg.config.load import Config, ConfigError, loads
 from algate.alg.plugin import policy, registry, schema
 from algate.alg.plugin.model import EndPoint
-from algate.alg.plugin.policy import FtpPolicy, Policy
+from algate.alg.plugin.policy import Policy
 from algate.alg.plugin.schema import option
 from algate.alg.plugin.values import PortRange, Service, boolean
+from algate.alg.protocols.ftp import PLUGIN, FtpPolicy
 
 ROOT = Path(__file__).parents[3]
 EXAMPLE = ROOT / "deploy/config.example.toml"
@@ -35,7 +37,9 @@ def test_nothing_but_devices_gives_the_defaults() -> None:
     made = loads("", DEVICES)
     assert made.gateway.lan == ("eth1",)
     assert made.gateway.wan == "eth0"
-    assert made == Config(gateway=made.gateway)
+    assert made == Config(gateway=made.gateway, alg=made.alg)
+    assert made.alg == sections.Alg(protocols=made.alg.protocols)
+    assert {name: one.enabled for name, one in made.alg.protocols.items()} == {"ftp": True, "tftp": False, "irc": False}
     assert made.nat.ports == PortRange(1024, 65535)
     assert made.metrics.listen == EndPoint(IPv4Address("127.0.0.1"), 1025)
     assert made.alg.protocols["ftp"] == FtpPolicy()
@@ -252,7 +256,7 @@ def test_a_plug_in_declares_its_own_table() -> None:
     class Chat:
         policy = ChatPolicy
 
-    found = policy.kinds({"chat": Chat(), "plain": object(), "ftp": object()})
+    found = policy.kinds({"chat": Chat(), "plain": object(), "ftp": PLUGIN})
     assert found == {"ftp": FtpPolicy, "chat": ChatPolicy, "plain": Policy}
     made = loads("[alg.chat]\nenabled = true\nports = [6667]\nloud = true", DEVICES, found)
     assert made.alg.protocols["chat"] == ChatPolicy(enabled=True, ports=(6667,), loud=True)
@@ -297,9 +301,9 @@ def test_the_example_says_every_default_and_nothing_else() -> None:
     assert loads(text, DEVICES, plugins) == loads("", DEVICES, plugins)
     real = re.sub(r"(?m)^# (?=[a-z_]+ = |\[)", "", text)
     made = loads(real, plugins=plugins)
-    assert made.timeouts == config.Timeouts()
-    assert made.gateway == config.Gateway(lan=("eth1",), wan="eth0")
-    for section, kind in config.SECTIONS.items():
+    assert made.timeouts == sections.Timeouts()
+    assert made.gateway == sections.Gateway(lan=("eth1",), wan="eth0")
+    for section, kind in sections.SECTIONS.items():
         for key in schema.keys(kind):
             assert re.search(rf"(?m)^{key} =", real), f"[{section}] {key} is not in the example"
     for name, kind in plugins.items():
@@ -311,9 +315,9 @@ def test_the_example_says_every_default_and_nothing_else() -> None:
 @pytest.mark.parametrize(("name", "value"), [("MAX_LANS", 16), ("MAX_PUBLIC", 16), ("MAX_FORWARDS", 1024)])
 def test_limits_are_the_kernels(name: str, value: int) -> None:
     limits = {
-        "MAX_LANS": config.LANS_MAX,
-        "MAX_PUBLIC": config.ADDRESSES_MAX,
-        "MAX_FORWARDS": config.FORWARDS_MAX,
+        "MAX_LANS": sections.LANS_MAX,
+        "MAX_PUBLIC": sections.ADDRESSES_MAX,
+        "MAX_FORWARDS": sections.FORWARDS_MAX,
     }
     found = re.search(rf"#define {name} (\d+)", (ROOT / "bpf/include/abi.h").read_text())
     assert found

@@ -7,10 +7,11 @@ from dataclasses import replace
 import pytest
 
 from algate.alg.engine import effects as fx
+from algate.alg.engine.account import is_older, passed
 from algate.alg.engine.frames import ACK, PSH
 from algate.alg.engine.limits import Limits
 from algate.alg.engine.session import Session
-from algate.alg.plugin.unattended import Lines, is_older, passed
+from algate.alg.plugin.model import Lines
 from tests.dialogues import GREETING, LOGIN, QUIT, pasv, port
 from tests.ftplab import FtpLab
 from tests.textbook import Exchange

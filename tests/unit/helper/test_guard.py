@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from algate.alg.helper.guard import Guard, Guarded, TooSlowError
+from algate.alg.helper.guard import Guard, TooSlowError
+from algate.alg.plugin.contract import PluginFaultError
 from algate.alg.plugin.model import Action, EndPoint, Pass, Side
 
 
@@ -44,18 +45,18 @@ class Slow:
 
 @pytest.mark.parametrize("word", [b"spin", b"sleep"])
 def test_what_never_ends_is_stopped_and_the_next_call_works(guard: Guard, word: bytes) -> None:
-    made = Guarded(Slow(), guard)
+    made = Slow()
     with pytest.raises(TooSlowError, match=r"more than 0\.05 s"):
-        made.feed(Side.CLIENT, word, 0.0)
+        guard.call(made.feed, Side.CLIENT, word, 0.0)
     with pytest.raises(TooSlowError):
-        made.reserved(1, None, 0.0)
-    assert made.feed(Side.CLIENT, b"fine", 0.0) == [Pass(4)]
+        guard.call(made.reserved, 1, None, 0.0)
+    assert guard.call(made.feed, Side.CLIENT, b"fine", 0.0) == [Pass(4)]
 
 
 def test_the_timer_stops_where_no_call_comes(guard: Guard) -> None:
-    made = Guarded(Slow(), guard)
+    made = Slow()
     for _ in range(3):
-        assert made.feed(Side.CLIENT, b"fine", 0.0) == [Pass(4)]
+        assert guard.call(made.feed, Side.CLIENT, b"fine", 0.0) == [Pass(4)]
         assert signal.getitimer(signal.ITIMER_REAL)[1] > 0
         end = time.monotonic() + 20
         while signal.getitimer(signal.ITIMER_REAL) != (0.0, 0.0) and time.monotonic() < end:
@@ -63,9 +64,20 @@ def test_the_timer_stops_where_no_call_comes(guard: Guard) -> None:
         assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
 
 
-def test_what_it_raises_comes_through(guard: Guard) -> None:
-    with pytest.raises(ValueError, match="used"):
-        Guarded(Slow(), guard).outcome(1, "used", 0.0)
+def test_what_it_raises_is_the_plug_ins_fault(guard: Guard) -> None:
+    with pytest.raises(PluginFaultError, match="ValueError: used") as caught:
+        guard.call(Slow().outcome, 1, "used", 0.0)
+    assert isinstance(caught.value.__cause__, ValueError), "the log shows where"
+    assert issubclass(TooSlowError, PluginFaultError)
+
+
+def test_what_the_guard_itself_raises_is_not(guard: Guard, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise OSError("no timer")
+
+    monkeypatch.setattr(signal, "setitimer", broken)
+    with pytest.raises(OSError, match="no timer"):
+        guard.call(Slow().feed, Side.CLIENT, b"fine", 0.0)
 
 
 def test_the_signal_is_given_back() -> None:

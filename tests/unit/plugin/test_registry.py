@@ -8,9 +8,10 @@ from importlib import metadata
 import pytest
 
 from algate.alg.plugin import registry
-from algate.alg.plugin.policy import FtpPolicy, Policy
+from algate.alg.plugin.policy import Policy
 from algate.alg.protocols.base import boolean, option
 from algate.alg.protocols.ftp import PLUGIN
+from algate.alg.protocols.ftp.policy import FtpPolicy
 from algate.alg.protocols.irc import PLUGIN as IRC
 from algate.alg.protocols.irc import IrcPolicy
 from algate.alg.protocols.tftp import PLUGIN as TFTP

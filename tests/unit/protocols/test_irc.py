@@ -7,6 +7,7 @@ import pytest
 from algate.alg.admin.reasons import WORDS, sentence
 from algate.alg.protocols.base import Direction, EndPoint, Event, Expect, Pass, Replace, Reserve, Side, Withdraw
 from algate.alg.protocols.irc import PLUGIN, IrcPolicy, dcc
+from algate.alg.protocols.irc.words import IrcWords
 from algate.alg.rows import EventRow
 from algate.alg.testing import Stage, at, control
 
@@ -417,9 +418,9 @@ def test_every_reason_has_words_for_the_operator() -> None:
         "passive-offer", "not-irc", "address-form", "not-client-address", "bad-number", "port-too-low", "any-peer-off",
         "malformed-offer", "no-port", "line-would-overflow",
     ):  # fmt: skip
-        assert reason in WORDS, reason
+        assert reason in IrcWords.refusals or reason in WORDS, reason
 
 
 def test_the_operator_reads_which_key_opens_an_offer() -> None:
     row = EventRow(0.0, "expectation-refused", "1", "irc", "PRIVMSG bob", "any-peer-off")
-    assert sentence(row, {})[1].startswith("[alg.irc] any_peer = true")
+    assert sentence(row, {}, IrcWords())[1].startswith("[alg.irc] any_peer = true")

@@ -8,8 +8,8 @@ from __future__ import annotations
 import pytest
 
 from algate.alg.plugin.model import Side
-from algate.alg.plugin.policy import FtpPolicy
 from algate.alg.protocols.ftp import PLUGIN
+from algate.alg.protocols.ftp.policy import FtpPolicy
 from algate.alg.testing import Stage, control
 from tests.fuzz.readers import READERS
 

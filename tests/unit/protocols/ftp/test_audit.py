@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from algate.alg.plugin.model import Audience, Event, Purpose, Side
-from algate.alg.plugin.policy import FtpPolicy
 from algate.alg.protocols.ftp import PLUGIN
 from algate.alg.protocols.ftp.audit import parsed, shown
+from algate.alg.protocols.ftp.policy import FtpPolicy
 from algate.alg.testing import Stage, control
 
 pytestmark = pytest.mark.unit

@@ -7,9 +7,9 @@ from ipaddress import IPv4Network
 import pytest
 
 from algate.alg.plugin.model import Bypass, Open, Pass, Refuse, Replace, Reserve, Side
-from algate.alg.plugin.policy import FtpPolicy
 from algate.alg.protocols.ftp import PLUGIN, FtpConversation
 from algate.alg.protocols.ftp.dialogue import Phase, Waiting
+from algate.alg.protocols.ftp.policy import FtpPolicy
 from algate.alg.testing import Stage, at, control
 
 CLIENT, SERVER = Side.CLIENT, Side.SERVER

@@ -6,8 +6,8 @@ import pytest
 
 from algate.alg.engine import effects as fx
 from algate.alg.plugin.model import Control, Conversation
-from algate.alg.plugin.policy import FtpPolicy
 from algate.alg.protocols.ftp import PLUGIN
+from algate.alg.protocols.ftp.policy import FtpPolicy
 from tests.wire import INFO, Lab
 
 SERVER_INSIDE = INFO._replace(session_flags=fx.SESSION_FORWARD)

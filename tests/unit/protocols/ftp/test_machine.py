@@ -8,7 +8,6 @@ from dataclasses import replace
 import pytest
 
 from algate.alg.plugin.model import Bypass, Direction, Event, Expect, Open, Pass, Replace, Reserve, Side
-from algate.alg.plugin.policy import FtpPolicy
 from algate.alg.protocols.ftp import PLUGIN, FtpConversation
 from algate.alg.protocols.ftp.dialogue import (
     COMMANDS,
@@ -23,6 +22,7 @@ from algate.alg.protocols.ftp.dialogue import (
     Turn,
     after,
 )
+from algate.alg.protocols.ftp.policy import FtpPolicy
 from algate.alg.testing import Stage, at, control
 
 CLIENT, SERVER = Side.CLIENT, Side.SERVER

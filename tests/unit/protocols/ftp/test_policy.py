@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 
 from algate.alg.plugin.model import Side
-from algate.alg.plugin.policy import FtpPolicy
 from algate.alg.protocols.ftp import PLUGIN
-from algate.alg.protocols.ftp.policy import TOO_FAST, WRITING, Gate
+from algate.alg.protocols.ftp.policy import TOO_FAST, WRITING, FtpPolicy, Gate
 from algate.alg.testing import Stage
 
 CLIENT, SERVER = Side.CLIENT, Side.SERVER

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from algate.alg.config.conflicts import passive_ranges
+from algate.alg.config.conflicts import held_ports
 from algate.alg.config.load import ConfigError, loads
 from algate.alg.plugin.model import Bypass, Direction, Expect, Pass, Reserve, Side
-from algate.alg.plugin.policy import FtpPolicy
 from algate.alg.plugin.values import PortRange
 from algate.alg.protocols.ftp import PLUGIN
+from algate.alg.protocols.ftp.policy import FtpPolicy
 from algate.alg.testing import Stage, at, control
 
 CLIENT, SERVER = Side.CLIENT, Side.SERVER
@@ -142,7 +142,7 @@ def test_each_server_its_range_by_rules() -> None:
         "[[alg.ftp.rule]]\nserver = '10.0.0.6'\ntls_passive_ports = '50101'\n",
         DEVICES,
     )
-    assert [(str(ip), str(ports)) for ip, ports in passive_ranges(made, made.forwards)] == [
+    assert [(str(one.ip), str(one.ports)) for one in held_ports(made, made.forwards)] == [
         ("10.0.0.5", "50000-50100"),
         ("10.0.0.6", "50101"),
     ]

@@ -1,39 +1,15 @@
-"""Lines that pass without the helper: what a plug-in says of them, and the kernel's account of them.
+"""The kernel's account of lines that passed without the helper: one word, `track.lines`.
 
 The law of this file: pure values. `bpf/include/lines.h` is the other half; the bits of the account are those of abi.h.
+What a plug-in says of such lines is in `plugin/model.py`.
 """
 
 from __future__ import annotations
 
-import hashlib
 from typing import NamedTuple
 
 _PUNTS, _COUNT, _BYTES = 0xFFFF, 0xFF, 0xFFFF
 _COMMANDS_MOST, _BYTES_MOST = 200, 61_000  # between accounts: those of lines.h, and one line more
-
-
-class Lines:
-    """First words of lines that don't matter: commands' verbs in capitals (three or four letters) and replies' codes.
-
-    A line may pass by itself only if it continues its stream, is whole, in plain characters and alone in its segment; a
-    reply besides only if it answers a command that passed so, or one of the `unanswered` of the moment (Unattended).
-    `number` is what the kernel knows them by: the same words have the same number in every helper.
-    """
-
-    __slots__ = ("commands", "number", "replies")
-
-    def __init__(self, commands: frozenset[bytes], replies: frozenset[bytes]) -> None:
-        self.commands = commands
-        self.replies = replies
-        words = b";".join(b",".join(sorted(some)) for some in (commands, replies))
-        self.number = int.from_bytes(hashlib.sha256(words).digest()[:4], "little") or 1
-
-
-class Unattended(NamedTuple):
-    """`lines` that don't matter from here on. `unanswered`: final replies still to come, none of which matters."""
-
-    lines: Lines
-    unanswered: int = 0
 
 
 def is_older(word: int, than: int) -> bool:

@@ -1,0 +1,152 @@
+"""The sections of the configuration: every key with its type and default.
+
+The law of this file: declarations. What must hold between keys is in `conflicts`; reading is `load`.
+"""
+
+# ruff: noqa: RUF009 -- `option` and `required` make dataclass fields
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from types import MappingProxyType
+
+from algate.alg.plugin.model import EndPoint
+from algate.alg.plugin.policy import Policy, Surroundings
+from algate.alg.plugin.schema import option, required
+from algate.alg.plugin.values import (  # fmt: skip
+    PortRange,
+    Service,
+    boolean,
+    device,
+    end_point,
+    integer,
+    list_of,
+    listen_point,
+    mss_clamp,
+    network,
+    one_of,
+    port_range,
+    public_address,
+    seconds,
+    service,
+    text,
+)
+
+LANS_MAX = 16  # MAX_LANS, abi.h
+ADDRESSES_MAX = 16  # MAX_PUBLIC, abi.h
+FORWARDS_MAX = 1024  # MAX_FORWARDS, abi.h
+NAME_MAX = 32
+COUNT_MAX = (1 << 32) - 1
+DATAPATHS = ("auto", "tc", "xdp", "xdp-generic")
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """The devices. `lan` in the order given, at least one; `wan` one."""
+
+    lan: tuple[str, ...] = option((), list_of(device, LANS_MAX))
+    wan: str = option("", device)
+    datapath: str = option("auto", one_of(*DATAPATHS))
+
+
+@dataclass(frozen=True, slots=True)
+class Nat:
+    """How addresses are translated. Limits of 0 are none; `mss_clamp` is "off", "auto" or bytes."""
+
+    addresses: tuple[IPv4Address, ...] = option((), list_of(public_address, ADDRESSES_MAX))
+    mapping: str = option("endpoint-independent", one_of("endpoint-independent", "address-and-port-dependent"))
+    filtering: str = option(
+        "address-and-port-dependent",
+        one_of("endpoint-independent", "address-dependent", "address-and-port-dependent"),
+    )
+    ports: PortRange = option(PortRange(1024, 65535), port_range())
+    port_parity: bool = option(False, boolean)
+    hairpin: bool = option(True, boolean)
+    hold_down: float = option(120.0, seconds(0))
+    exempt: tuple[IPv4Network, ...] = option((), list_of(network))
+    mss_clamp: int | str = option("off", mss_clamp)
+    max_sessions: int = option(1048576, integer(1, 1 << 26))
+    max_sessions_per_host: int = option(0, integer(0, COUNT_MAX))
+    max_ports_per_host: int = option(0, integer(0, COUNT_MAX))
+    new_sessions_per_second: int = option(0, integer(0, COUNT_MAX))
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Idle seconds until a session ends: RFC 5382 REQ-5, RFC 7857 section 2, RFC 4787 REQ-5, RFC 5508 REQ-2."""
+
+    tcp_established: float = option(7440.0, seconds(0.01))
+    tcp_transitory: float = option(240.0, seconds(0.01))
+    tcp_opening: float = option(240.0, seconds(0.01))
+    tcp_closing: float = option(240.0, seconds(0.01))
+    tcp_reset: float = option(240.0, seconds(0.01))
+    udp: float = option(300.0, seconds(0.01))
+    icmp: float = option(60.0, seconds(0.01))
+
+
+@dataclass(frozen=True, slots=True)
+class Firewall:
+    """What may be opened from inside; empty: everything."""
+
+    allow_out: tuple[Service, ...] = option((), list_of(service))
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """One [[forward]]: `wan_port` of the public address to `to`; a range maps port by port from `to.port` on.
+
+    `from_` lists who may use it, empty: all. `alg` names a plug-in, "": none.
+    """
+
+    proto: str = required(one_of("tcp", "udp"))
+    wan_port: PortRange = required(port_range())
+    to: EndPoint = required(end_point)
+    from_: tuple[IPv4Network, ...] = option((), list_of(network))
+    alg: str = option("", text)
+    number: int = field(default=0, compare=False)  # its place in the file, for messages
+
+
+@dataclass(frozen=True, slots=True)
+class Alg:
+    """[alg]. `protocols`: plug-in name -> its policy, for every plug-in that is installed."""
+
+    fail: str = option("closed", one_of("closed", "open"))
+    helper_timeout: float = option(3.0, seconds(0.05, 3600))
+    classify: str = option("auto", one_of("auto", "on", "off"))
+    protocols: Mapping[str, Policy] = field(default_factory=lambda: MappingProxyType({}))
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """Where /metrics and /health are served, None: nowhere."""
+
+    listen: EndPoint | None = option(EndPoint(IPv4Address("127.0.0.1"), 1025), listen_point)
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything that `algate run` was told."""
+
+    gateway: Gateway = field(default_factory=Gateway)
+    nat: Nat = field(default_factory=Nat)
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    firewall: Firewall = field(default_factory=Firewall)
+    forwards: tuple[Forward, ...] = ()
+    alg: Alg = field(default_factory=Alg)
+    metrics: Metrics = field(default_factory=Metrics)
+    path: Path | None = field(default=None, compare=False)
+    overrides: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}), compare=False)
+
+
+SECTIONS: Mapping[str, type] = MappingProxyType(
+    {"gateway": Gateway, "nat": Nat, "timeouts": Timeouts, "firewall": Firewall, "forward": Forward, "alg": Alg,
+     "metrics": Metrics}
+)  # fmt: skip
+
+
+def surroundings(name: str, forwards: Sequence[Forward], nat: Nat, firewall: Firewall) -> Surroundings:
+    """What the policy of plug-in `name` may know of the rest of a configuration."""
+    own = tuple(one for one in forwards if one.alg == name)
+    return Surroundings(tuple(forwards), own, nat.ports, nat.addresses, firewall.allow_out)

@@ -1,0 +1,58 @@
+"""Faults of algate's own: the traceback in the log, so that they can be mended.
+
+The law of this file: the log alone. The same fault at the same place is shown once a minute, with a count of the rest:
+whoever can bring it about can bring it about often.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import traceback
+from collections.abc import Iterator
+
+log = logging.getLogger(__name__)
+AGAIN_SECONDS = 60.0
+PLACES_MOST = 1024
+
+Place = tuple[type[Exception], str, int]
+
+
+class Faults:
+    """Shows tracebacks; `silent` counts by place those that were not shown since."""
+
+    def __init__(self) -> None:
+        self._shown: dict[Place, float] = {}
+        self.silent: dict[Place, int] = {}
+
+    def note(self, session: int, error: Exception) -> None:
+        """One more, of a control session."""
+        place, moment = _place(error), time.monotonic()
+        if moment - self._shown.get(place, -AGAIN_SECONDS) < AGAIN_SECONDS:
+            self.silent[place] = self.silent.get(place, 0) + 1
+            return
+        if len(self._shown) >= PLACES_MOST:
+            self._shown.clear()
+        self._shown[place] = moment
+        before = self.silent.pop(place, 0)
+        more = f" ({before} more of these since the last)" if before else ""
+        log.error(
+            "algate failed on control session %016x, not its plug-in%s:\n%s",
+            session,
+            more,
+            "\n".join(_traceback(error)),
+        )
+
+
+def _place(error: Exception) -> Place:
+    """Where it was raised."""
+    at = error.__traceback__
+    while at is not None and at.tb_next is not None:
+        at = at.tb_next
+    return (type(error), at.tb_frame.f_code.co_filename, at.tb_lineno) if at else (type(error), "", 0)
+
+
+def _traceback(error: Exception) -> Iterator[str]:
+    """Its lines, each behind a bar and with nothing that a terminal would act on: a message may hold hostile text."""
+    for line in "".join(traceback.format_exception(error)).splitlines():
+        yield "  | " + "".join(one if one.isprintable() else ascii(one)[1:-1] for one in line)

@@ -1,0 +1,158 @@
+"""Both sides of the contract between engine and plug-ins, checked: whose fault is what, and which parts are there.
+
+The law of this file: pure. Everything that a plug-in does wrong becomes a PluginFaultError here; whatever else is
+raised while a session is judged is algate's own fault, and is called so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from ipaddress import IPv4Address, IPv6Address
+from typing import Any, ParamSpec, TypeVar, cast
+from typing import Protocol as Interface
+
+from algate.alg.plugin import model
+from algate.alg.plugin.model import Action, Conversation, EndPoint, Lines, Progress, Unattended, WholeConversation
+
+P = ParamSpec("P")
+T = TypeVar("T")
+PORTS_MOST = 1 << 16
+
+
+class PluginFaultError(Exception):
+    """A plug-in raised, was too slow, or gave what nobody can carry out; the message is for the operator."""
+
+
+class Call(Interface):
+    """How a plug-in's function is called: PluginFaultError, from whatever it raised."""
+
+    def __call__(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T: ...
+
+
+def plainly(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """A Call without a watch on its time."""
+    try:
+        return function(*args, **kwargs)
+    except Exception as error:
+        raise raised(error) from error
+
+
+def raised(error: Exception) -> PluginFaultError:
+    """What a plug-in's exception is to the engine."""
+    return error if isinstance(error, PluginFaultError) else PluginFaultError(f"{type(error).__name__}: {error}")
+
+
+def whole(conversation: Conversation) -> WholeConversation:
+    """The conversation itself if it has every part, else one that fills in the rest. PluginFaultError: half a part."""
+    missing = [name for name in ("feed", "reserved", "outcome") if not callable(getattr(conversation, name, None))]
+    if missing:
+        raise PluginFaultError(f"its conversation ({type(conversation).__name__}) has no {missing[0]}()")
+    terse = hasattr(conversation, "unattended"), hasattr(conversation, "skipped")
+    if all(terse) and hasattr(conversation, "progress"):
+        return cast(WholeConversation, conversation)
+    if terse[0] != terse[1]:
+        raise PluginFaultError("its conversation has one of unattended() and skipped(): both or neither")
+    return _Filled(conversation)
+
+
+class _Filled:
+    """A conversation with the parts that it leaves out. The others are its own bound methods: no call is added."""
+
+    __slots__ = ("feed", "outcome", "progress", "reserved", "skipped", "unattended")
+
+    def __init__(self, inner: Conversation) -> None:
+        self.feed = inner.feed
+        self.reserved = inner.reserved
+        self.outcome = inner.outcome
+        self.unattended: Callable[[], Unattended | None] = getattr(inner, "unattended", _every_line)
+        self.skipped: Callable[[int, int], None] = getattr(inner, "skipped", _nothing)
+        self.progress: Callable[[], Progress] = getattr(inner, "progress", Progress)
+
+
+def _every_line() -> None:
+    """Every line matters."""
+
+
+def _nothing(commands: int, replies: int) -> None:
+    """Never called: no line is left unattended."""
+
+
+def answered(actions: object) -> Sequence[Action]:
+    """What a conversation said, if it is a list or tuple of actions with values that can be carried out."""
+    if not isinstance(actions, list | tuple):
+        raise PluginFaultError(f"{type(actions).__name__} is no list of actions")
+    for action in actions:
+        sound = _SOUND.get(type(action)) or next((_SOUND[kind] for kind in _SOUND if isinstance(action, kind)), None)
+        if sound is None:
+            raise PluginFaultError(f"not an action: {type(action).__name__}")
+        if not sound(action):
+            raise PluginFaultError(f"{type(action).__name__} with a value of a wrong kind")
+    return actions
+
+
+def left(said: object) -> Unattended | None:
+    """What a conversation leaves unattended, if it is that."""
+    if said is None:
+        return None
+    if not (isinstance(said, Unattended) and isinstance(said.lines, Lines) and _whole_number(said.unanswered, 255)):
+        raise PluginFaultError(f"unattended() gave {type(said).__name__} with a value of a wrong kind")
+    return said
+
+
+def _whole_number(value: object, most: int) -> bool:
+    return isinstance(value, int) and 0 <= value <= most
+
+
+def _end_point(value: object) -> bool:
+    return isinstance(value, EndPoint) and _address(value.ip) and _whole_number(value.port, 65535)
+
+
+def _address(value: object) -> bool:
+    return isinstance(value, IPv4Address | IPv6Address)
+
+
+def _reserve(one: Any) -> bool:
+    counted = _whole_number(one.count, PORTS_MOST) and one.count > 0
+    return isinstance(one.tag, int) and _end_point(one.inside) and counted and one.proto in ("tcp", "udp")
+
+
+def _expect(one: Any) -> bool:
+    peer = one.peer is None or _address(one.peer)
+    target = one.to is None or _end_point(one.to)
+    times = (one.lifetime, 0.0 if one.acts_after is None else one.acts_after)
+    timed = all(isinstance(time, int | float) and 0 <= time < float("inf") for time in times)
+    ports = _whole_number(one.ports, PORTS_MOST) and (one.from_port is None or _whole_number(one.from_port, 65535))
+    return (
+        isinstance(one.tag, int) and one.direction in (0, 1) and peer and target and timed and ports
+        and one.proto in ("tcp", "udp")
+    )  # fmt: skip
+
+
+def _told(fields: object) -> bool:
+    return isinstance(fields, tuple | list) and all(
+        isinstance(pair, tuple)
+        and len(pair) == 2
+        and isinstance(pair[0], str)
+        and (pair[1] is None or isinstance(pair[1], str | int | float))
+        for pair in fields
+    )
+
+
+def _event(one: Any) -> bool:
+    texts = isinstance(one.event, str) and isinstance(one.detail, str) and isinstance(one.reason, str)
+    return texts and (not one.fields or _told(one.fields))
+
+
+_SOUND: Mapping[type, Callable[..., bool]] = {
+    model.Pass: lambda one: isinstance(one.size, int),
+    model.Replace: lambda one: isinstance(one.size, int) and isinstance(one.data, bytes | bytearray),
+    model.Refuse: lambda one: isinstance(one.size, int) and isinstance(one.answer, bytes | bytearray),
+    model.Reserve: _reserve,
+    model.Expect: _expect,
+    model.Open: lambda one: isinstance(one.tag, int),
+    model.Withdraw: lambda one: isinstance(one.tag, int) and isinstance(one.reason, str),
+    model.Event: _event,
+    model.Purpose: lambda one: isinstance(one.tag, int) and isinstance(one.detail, str) and _told(one.fields),
+    model.Bypass: lambda one: isinstance(one.reason, str),
+    model.Reset: lambda one: isinstance(one.reason, str),
+}

@@ -1,0 +1,51 @@
+"""What `explain` says of a plug-in's sessions: the plug-in's own words.
+
+The law of this file: words alone; nothing is looked up. A plug-in names an instance of a class derived from Words as
+its attribute `words`; what it does not declare is said in general terms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, ClassVar, NamedTuple
+
+NONE: Mapping[str, Any] = MappingProxyType({})
+
+
+class Said(NamedTuple):
+    """A sentence without full stop, and what to do about it ("": nothing).
+
+    {name} in either is filled: `line` (what was said, quoted), `reason`, `alg` (the plug-in's name), a key of the
+    session's policy, a field of the event, or one of `Words.parts`.
+    """
+
+    text: str
+    cure: str = ""
+
+
+class Words:
+    """Derive from it and fill in what your plug-in says.
+
+    `refusals`: by the reason of an event. `phases`: by `Progress.phase`, for those in which nothing can happen yet.
+    `pending`: why an expectation isn't open yet, behind who named what.
+    """
+
+    refusals: ClassVar[Mapping[str, Said]] = NONE
+    phases: ClassVar[Mapping[str, str]] = NONE
+    pending: ClassVar[Said] = Said("the other side has not agreed yet, so nothing is let in")
+
+    def refusal(self, reason: str) -> Said | None:
+        """The words for a reason; None: it stands for itself."""
+        return self.refusals.get(reason)
+
+    def parts(self, detail: str) -> Mapping[str, str]:
+        """What else a sentence may name, taken from an event's `detail` (hostile text)."""
+        return NONE
+
+    def bypassed(self, reason: str, policy: Mapping[str, Any]) -> tuple[bool, Said] | None:
+        """A session that said Bypass(reason), "" if that was before the events remembered. True: data may still pass.
+
+        `policy`: the keys for this session. None: that it is read no more is all there is to say.
+        """
+        return None
