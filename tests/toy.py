@@ -3,10 +3,14 @@
 The law of this file: pure. `Toy` is a plug-in; `rewrite` says what a whole stream of its lines must become.
 """
 
+# ruff: noqa: RUF009 -- `option` makes dataclass fields
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from ipaddress import IPv4Address
+from types import MappingProxyType
+from typing import Any, cast
 
 from algate.alg.plugin.model import (
     Action,
@@ -18,6 +22,7 @@ from algate.alg.plugin.model import (
     Expect,
     Open,
     Pass,
+    Progress,
     Refuse,
     Replace,
     Reserve,
@@ -25,6 +30,7 @@ from algate.alg.plugin.model import (
     Side,
     Withdraw,
 )
+from algate.alg.protocols import base
 
 ANSWER = b"550 denied\n"
 
@@ -98,6 +104,73 @@ class Toy:
     def outcome(self, tag: int, outcome: str, now: float) -> Sequence[Action]:
         self.outcomes.append((tag, outcome))
         return [Event("outcome", outcome)]
+
+
+@dataclass(frozen=True, slots=True)
+class ToyPolicy(base.Policy):
+    """[alg.toy]: one key for each thing that a policy can declare.
+
+    `first_port`: [nat] ports begins there, unless the file says otherwise. `less` and `more` can't both be set, and
+    `exclusive` can't be with a forward to somebody else. `data_ports` are held for each server.
+    """
+
+    first_port: int = base.option(1024, base.integer(1, 65535))
+    less: bool = base.option(False, base.boolean)
+    more: bool = base.option(False, base.boolean)
+    exclusive: bool = base.option(False, base.boolean)
+    data_ports: base.PortRange | None = base.option(None, base.optional_port_range)
+
+    @classmethod
+    def implied(cls, around: base.Surroundings) -> Mapping[str, object]:
+        """From [nat], and from the toy's own forwards."""
+        said: dict[str, object] = {"first_port": around.nat_ports.first}
+        return said | {"ports": [one.to.port for one in around.own]} if around.own else said
+
+    def conflicts(self, around: base.Surroundings) -> Iterator[base.Conflict]:
+        """Among its own keys, and with what stands around."""
+        if self.less and self.more:
+            yield base.Conflict("less", "alg.toy.more is set too")
+        others = [one for one in around.forwards if one not in around.own]
+        if self.exclusive and others:
+            yield base.Conflict("exclusive", f"forward[{others[0].number}] leads elsewhere")
+
+    def holds(self, server: base.Address) -> list[base.Held]:
+        """The same for every server."""
+        return [base.Held("data_ports", self.data_ports)] if self.data_ports else []
+
+
+class ToyWords(base.Words):
+    """What `explain` says of it."""
+
+    refusals = MappingProxyType(
+        {"broken-toy": base.Said("{line}: {who} broke it below {first_port} ({how})", "mend {who}")}
+    )
+    phases = MappingProxyType({"unwrapping": "nobody has played yet"})
+    pending = base.Said("nobody else wants to play yet", "ask [alg.{alg}]")
+
+    def parts(self, detail: str) -> Mapping[str, str]:
+        return {"who": detail.partition(" ")[0]}
+
+    def bypassed(self, reason: str, policy: Mapping[str, Any]) -> tuple[bool, base.Said] | None:
+        return (True, base.Said("the toy runs by itself from {first_port} on")) if reason == "wound-up" else None
+
+
+class TellingToy(Toy):
+    """A Toy that says how far it has come."""
+
+    def progress(self) -> Progress:
+        return Progress("unwrapping" if not self.tag else "playing", self.tag)
+
+
+class ToyPlugin:
+    """A plug-in that declares one of everything."""
+
+    name, number, transport, policy, words = "toy", 202, "tcp", ToyPolicy, ToyWords()
+    default_ports: tuple[int, ...] = (7072,)
+
+    def open(self, control: Control, policy: object) -> TellingToy:
+        assert cast(ToyPolicy, policy).enabled
+        return TellingToy(control)
 
 
 class Ports:

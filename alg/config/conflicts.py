@@ -94,23 +94,26 @@ def _declared(config: Config) -> list[Problem]:
 
 def held_ports(config: Config, forwards: Iterable[Forward]) -> list[HeldFor]:
     """The public ports that plug-ins want held for the servers behind forwards, each once."""
-    found: dict[HeldFor, None] = {}
-    for one in forwards:
-        policy = config.alg.protocols.get(one.alg)
-        if policy is not None and policy.enabled and one.proto == policy.transport:
-            told = policy.holds(one.to.ip)
-            found |= {HeldFor(one.to.ip, held.proto, held.ports, f"alg.{one.alg}.{held.key}"): None for held in told}
-    return list(found)
+    return list(dict.fromkeys(held for one in forwards for held in _held(config, one)))
+
+
+def _held(config: Config, forward: Forward) -> list[HeldFor]:
+    policy, ip = config.alg.protocols.get(forward.alg), forward.to.ip
+    if policy is None or not policy.enabled or forward.proto != policy.transport:
+        return []
+    return [HeldFor(ip, one.proto, one.ports, f"alg.{forward.alg}.{one.key}") for one in policy.holds(ip)]
 
 
 def _held_conflicts(config: Config) -> list[Problem]:
     """A public port leads to one place: not to two servers, nor to a forward and to what a plug-in holds."""
     found: list[Problem] = []
     known: list[HeldFor] = []
-    try:
-        wanted = held_ports(config, config.forwards)
-    except Exception as error:  # a stranger's code
-        return [failed("alg", "holds", error)]
+    wanted: dict[HeldFor, None] = {}
+    for forward in config.forwards:
+        try:
+            wanted |= dict.fromkeys(_held(config, forward))
+        except Exception as error:  # a stranger's code
+            found.append(failed(f"alg.{forward.alg}", "holds", error))
     for one in wanted:
         ports = one.ports
         for other in known:

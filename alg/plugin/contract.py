@@ -16,7 +16,7 @@ from algate.alg.plugin.model import Action, Conversation, EndPoint, Lines, Progr
 
 P = ParamSpec("P")
 T = TypeVar("T")
-PORTS_MOST = 1 << 16
+MOST = 1 << 16  # of ports, or of anything else that is counted
 
 
 class PluginFaultError(Exception):
@@ -94,9 +94,10 @@ def left(said: object) -> Unattended | None:
     """What a conversation leaves unattended, if it is that."""
     if said is None:
         return None
-    if not (isinstance(said, Unattended) and isinstance(said.lines, Lines) and _whole_number(said.unanswered, 255)):
-        raise PluginFaultError(f"unattended() gave {type(said).__name__} with a value of a wrong kind")
-    return said
+    known: Any = said
+    if isinstance(said, Unattended) and isinstance(known.lines, Lines) and _whole_number(known.unanswered, MOST):
+        return said
+    raise PluginFaultError(f"unattended() gave {type(said).__name__} with a value of a wrong kind")
 
 
 def _whole_number(value: object, most: int) -> bool:
@@ -112,7 +113,7 @@ def _address(value: object) -> bool:
 
 
 def _reserve(one: Any) -> bool:
-    counted = _whole_number(one.count, PORTS_MOST) and one.count > 0
+    counted = _whole_number(one.count, MOST) and one.count > 0
     return isinstance(one.tag, int) and _end_point(one.inside) and counted and one.proto in ("tcp", "udp")
 
 
@@ -121,7 +122,7 @@ def _expect(one: Any) -> bool:
     target = one.to is None or _end_point(one.to)
     times = (one.lifetime, 0.0 if one.acts_after is None else one.acts_after)
     timed = all(isinstance(time, int | float) and 0 <= time < float("inf") for time in times)
-    ports = _whole_number(one.ports, PORTS_MOST) and (one.from_port is None or _whole_number(one.from_port, 65535))
+    ports = _whole_number(one.ports, MOST) and (one.from_port is None or _whole_number(one.from_port, 65535))
     return (
         isinstance(one.tag, int) and one.direction in (0, 1) and peer and target and timed and ports
         and one.proto in ("tcp", "udp")

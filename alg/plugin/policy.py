@@ -113,7 +113,7 @@ class Policy:
 
     @classmethod
     def implied(cls, around: Surroundings) -> Mapping[str, object]:
-        """Defaults that the rest of the file implies, for keys that it leaves out: key -> value, spelled as in the file.
+        """Defaults that the rest of the file implies for keys that it leaves out: key -> value, spelled as in the file.
 
         `enabled` and `any_peer` can't be implied: the operator says them.
         """
