@@ -123,6 +123,10 @@ def _connections(now: Snapshot) -> Iterator[Finding]:
             yield Finding("working", "data-moving", f"{where} ({what}) is at work: {_moved(row)} so far")
 
 
+def _moving(one: Data) -> bool:
+    return one.row.state == "established" and one.idle < IDLE
+
+
 def _moved(row: SessionRow) -> str:
     return f"{row.bytes_out} bytes out, {row.bytes_in} bytes in"
 
@@ -197,7 +201,7 @@ def _dialogue(now: Snapshot) -> Iterator[Finding]:
             )
     if view.bypassed:
         yield from _opaque(now)
-    elif view.unanswered:
+    elif view.unanswered and not any(_moving(one) for one in now.data):  # a transfer's reply comes behind it
         yield Finding(
             "waiting", "unanswered", f"the server has not answered the client's latest commands ({view.unanswered})"
         )

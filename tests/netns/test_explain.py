@@ -40,6 +40,25 @@ def says(bed: Bed, verdict: str, topic: str, text: str, *subject: str) -> None:
     assert text in texts[0]
 
 
+def test_a_server_that_has_not_greeted_and_a_client_that_has_not_logged_in(bed: Bed) -> None:
+    with bed.lab.server.socket() as listener, bed.lab.client.socket() as client:
+        listener.bind((ADDRESSES["default"], 21))
+        listener.listen()
+        client.connect((ADDRESSES["default"], 21))
+        serving, _ = listener.accept()
+        with serving:
+            local = "{}:{}".format(*client.getsockname())
+            says(bed, "waiting", "greeting", "the server has not greeted yet", local)
+            serving.sendall(b"220 ready\r\n")
+            assert client.recv(100) == b"220 ready\r\n"
+            says(bed, "waiting", "login", "the client has not logged in yet", local)
+            client.sendall(b"USER x\r\n")
+            assert serving.recv(100) == b"USER x\r\n"
+            says(bed, "waiting", "unanswered", "has not answered the client's latest commands (1)", local)
+            client.close()  # before the server: its port is wanted again
+            assert serving.recv(100) == b""
+
+
 def test_a_client_that_does_not_connect(bed: Bed) -> None:
     with dialogue(bed) as talk:
         server = talk.outer_ip

@@ -47,6 +47,7 @@ any_peer = false
 enabled = true
 [alg.unruly]
 enabled = true
+data_ports = "47000-47003"
 """
 
 
@@ -298,7 +299,7 @@ def test_the_worked_example_carries_a_connection(stage: Stage) -> None:
                 called.close()
 
 
-@pytest.mark.parametrize("word", ["raise", "overrun", "spin", "sleep"])
+@pytest.mark.parametrize("word", ["raise", "overrun", "spin", "sleep", "none"])
 def test_a_plug_in_that_fails_loses_its_own_session_alone(stage: Stage, word: str) -> None:
     failed = 'algate_engine_events_total{reason="plugin-failed"}'
     before = stage.gateway.ask("stats").get(failed, 0)
@@ -315,6 +316,65 @@ def test_a_plug_in_that_fails_loses_its_own_session_alone(stage: Stage, word: st
     told = until(lambda: [one for one in stage.events if one["event"] == "plugin-failed"][int(before) :])
     assert [one["alg"] for one in told] == ["unruly"]
     assert stage.gateway.ask("status")["state"] == "translating"
+
+
+def test_a_fault_of_algates_own_is_not_the_plug_ins(stage: Stage) -> None:
+    """Planted in the engine's code, which then fails once on this session."""
+    counted = [f'algate_engine_events_total{{reason="{one}-failed"}}' for one in ("engine", "plugin")]
+    before = [stage.gateway.ask("stats")[one] for one in counted]
+    with (
+        Echo(stage.lab.server, 7071),
+        Line(stage.lab.client, stage.server, 7071) as good,
+        Line(stage.lab.client, stage.server, 7071) as bad,
+    ):
+        assert (good.ask(b"fine"), bad.ask(b"fine")) == (b"fine", b"fine")
+        with pytest.raises(ConnectionResetError):
+            bad.ask(b"plant")
+        assert good.ask(b"still") == b"still"
+        local = bad.local
+    assert [stage.gateway.ask("stats")[one] for one in counted] == [before[0] + 1, before[1]]
+    told = stage.said("engine-failed", "engine-failed", "unruly")
+    assert told["detail"] == "RuntimeError: planted in the engine \x1b[31m"
+    log = stage.gateway.log
+    assert "not its plug-in" in log and "algate_unruly.py" in log and "planted in the engine \\x1b[31m" in log
+    assert "\x1b" not in log
+    answer = stage.gateway.ask("explain", {"subject": [local]})
+    assert "algate itself failed on this session" in str(answer["findings"]), answer
+    assert stage.gateway.ask("status")["state"] == "translating"
+
+
+def test_what_a_plug_in_declares_is_asked_for(stage: Stage) -> None:
+    with Echo(stage.lab.server, 7071), Line(stage.lab.client, stage.server, 7071) as line:
+        line.socket.sendall(b"whim")
+        stage.said("whim-refused", "on-a-whim", "unruly")
+        answer = stage.gateway.ask("explain", {"subject": [line.local]})
+        found = {one["topic"]: (one["text"], one["fix"]) for one in answer["findings"]}
+        text, cure = found["on-a-whim"]
+        assert text.startswith("'whim': no mood for it, 4 times") and cure == "ask [alg.unruly]", answer
+    with stage.lab.server.socket() as mute, stage.lab.client.socket() as client:
+        mute.bind((stage.server, 7071))
+        mute.listen()
+        client.connect((stage.server, 7071))
+        client.sendall(b"hello")
+        local = "{}:{}".format(*client.getsockname())
+
+        def phase() -> list[str]:
+            answer = stage.gateway.ask("explain", {"subject": [local]})
+            return [one["text"] for one in answer["findings"] if one["topic"] == "sulking"]
+
+        assert until(phase) == ["the server has said nothing, and the plug-in sulks"]
+
+
+def test_a_live_forward_cant_take_the_ports_that_a_plug_in_holds(stage: Stage) -> None:
+    wanted = {"proto": "tcp", "wan_port": 7071, "to": f"{CLIENTS[0]}:7071", "alg": "unruly"}
+    assert stage.gateway.ask("forward-add", wanted)
+    other = {"proto": "tcp", "wan_port": 47001, "to": f"{CLIENTS[1]}:80"}
+    with pytest.raises(ControlError, match=r"alg\.unruly\.data_ports: 47000-47003 .* overlaps wan_port 47001"):
+        stage.gateway.ask("forward-add", other)
+    for one in (wanted, other):
+        assert stage.gateway.ask("forward-del", {"proto": "tcp", "wan_port": one["wan_port"]})
+        if one is wanted:
+            assert stage.gateway.ask("forward-add", other), "with its forward gone they are free"
 
 
 def test_a_restarted_helper_goes_on_with_sessions_of_datagrams(stage: Stage, files: bytes) -> None:

@@ -80,6 +80,8 @@ CASES: list[tuple[dict[str, Any], str, str, str]] = [
       "policy": {"tls_passive_ports": "50000-50100"}}, "waiting", "tls", "data passes to ports 50000-50100 only"),
     ({"view": READY._replace(bypassed=True), "events": [event("bypass", "not-ftp")]}, "blocked", "bypassed", "not-ftp"),
     ({"view": READY._replace(unanswered=2)}, "waiting", "unanswered", "(2)"),
+    ({"view": READY._replace(unanswered=1), "data": [Data(session("established"), 0.1, "RETR f")]}, "working",
+     "data-moving", "is at work"),
     ({"view": READY._replace(phase="greeting")}, "waiting", "greeting", "not greeted"),
     ({"view": READY._replace(phase="login")}, "waiting", "login", "not logged in"),
     ({"view": READY._replace(unfinished=(5, 0))}, "waiting", "unfinished-line", "5 bytes of the client wait"),
@@ -96,6 +98,8 @@ CASES: list[tuple[dict[str, Any], str, str, str]] = [
      "port 21 leads to 10.0.0.5:21, open to 192.0.2.0/24 alone: 7 connections"),
     ({"control": None, "view": None, "plain": [session("new")]}, "blocked", "syn-unanswered", "never answered"),
     ({"control": None, "view": None, "plain": [session("established")]}, "working", "session", "120 bytes out"),
+    ({"control": None, "view": None, "plain": [session("established")], "usual": {"tcp/51234": "toy"}}, "blocked",
+     "not-watched", "no plug-in watches it"),
 ]  # fmt: skip
 
 
