@@ -5,10 +5,10 @@ keeps its part (verdicts that fit the bytes, no Open without a live expectation,
 
 A test reads as a transcript:
 
-    stage = Stage(PLUGIN, FtpPolicy())
-    stage.server << b"220 ready\r\n" >> Pass(11)
-    stage.client << b"PORT 10,0,0,5,19,137\r\n" >> Reserve(1, inside) >> Expect(...) >> Replace(22, b"PORT 203,0,...")
-    assert stage.heard[Side.SERVER] == b"PORT 203,0,...\r\n"
+    stage = Stage(PLUGIN, CallbackPolicy())
+    stage.server << b"ready\r\n" >> Pass(7)
+    stage.client << b"CALL 10.0.0.5 4001\r\n" >> Reserve(1, inside) >> Expect(...) >> Replace(20, b"CALL 203.0...")
+    assert stage.heard[Side.SERVER] == b"CALL 203.0...\r\n"
 
 `>>` takes the next action, events left out unless an `Event` is expected; what was not taken fails at the next `<<` or
 at `stage.done()`.

@@ -106,6 +106,7 @@ class Toy:
         return [Event("outcome", outcome)]
 
 
+# [declares]
 @dataclass(frozen=True, slots=True)
 class ToyPolicy(base.Policy):
     """[alg.toy]: one key for each thing that a policy can declare.
@@ -155,6 +156,7 @@ class ToyWords(base.Words):
         return (True, base.Said("the toy runs by itself from {first_port} on")) if reason == "wound-up" else None
 
 
+# [end]
 class TellingToy(Toy):
     """A Toy that says how far it has come."""
 

@@ -42,7 +42,7 @@ def _devices(config: Config) -> list[Problem]:
 
 
 def _port_owners(config: Config) -> list[Problem]:
-    """Two plug-ins can't watch one port (case FTP-82)."""
+    """Two plug-ins can't watch one port."""
     owners: dict[tuple[str, int], str] = {}
     found = []
     for name, policy in config.alg.protocols.items():

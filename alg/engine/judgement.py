@@ -259,7 +259,7 @@ class Judgement:
     def _expect(self, session: Session, action: Expect, now: float, effects: list[Effect]) -> None:
         try:
             if not session.datagrams and not all(flow.started for flow in session.flows):
-                # The other side's word takes another way (FTP-62): nobody will ever agree here.
+                # The other side's word takes another way: nobody will ever agree here.
                 raise RefusedError("one-way")
             if action.peer is None and not self._anybody(session.control):
                 raise RefusedError("expectation-anybody")

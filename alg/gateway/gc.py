@@ -173,7 +173,7 @@ class Sweep:
                 yield
 
     def _refresh_parents(self) -> None:
-        """A control session lives as long as one of its data connections does (FTP-73)."""
+        """A control session lives as long as one of its data connections does."""
         keys = [self.control_ids[one] for one in self.live_parents if one in self.control_ids]
         if keys:
             self._control.keys(abi.ControlOp.REFRESH, keys)

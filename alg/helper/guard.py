@@ -16,7 +16,7 @@ from typing import ParamSpec, TypeVar
 
 from algate.alg.plugin.contract import PluginFaultError, plainly, raised
 
-BUDGET = 0.1  # s of processor time for one call; a line of FTP takes 5 µs
+BUDGET = 0.1  # s of processor time for one call; a line of a dialogue takes 5 µs
 SHARE = 0.9  # of a budget: what a computation has between two ticks, but for what the ticks take
 PATIENCE = 10  # budgets by the clock, for whoever sleeps instead: 1 s, a third of the default helper_timeout
 

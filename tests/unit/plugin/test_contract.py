@@ -126,13 +126,13 @@ class Loud(Event):
     """An event of a plug-in's own class."""
 
 
-@pytest.mark.parametrize("action", [*GOOD, Loud("x")], ids=str)
+@pytest.mark.parametrize("action", [*GOOD, Loud("x")], ids=lambda one: type(one).__name__)
 def test_what_can_be_carried_out_comes_through(action: Action) -> None:
     for actions in ([action], (action,)):
         assert answered(actions) is actions
 
 
-@pytest.mark.parametrize("action", BAD, ids=str)
+@pytest.mark.parametrize("action", BAD, ids=lambda one: type(one).__name__)
 def test_what_cant_is_the_plug_ins_fault(action: Any) -> None:
     with pytest.raises(PluginFaultError):
         answered([Pass(1), action])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,8 +20,10 @@ from algate.alg.protocols import base
 from algate.alg.protocols.ftp import PLUGIN as FTP
 from algate.alg.rows import EventRow, ExpectationRow, SessionRow
 from tests.toy import ToyPlugin, ToyPolicy, ToyWords
+from tests.unit.test_purity import imported
 
 pytestmark = pytest.mark.unit
+ALG = Path(__file__).parents[3] / "alg"
 DEVICES = {"gateway.lan": ["a"], "gateway.wan": "b"}
 KINDS = policy.kinds({"ftp": FTP, "toy": ToyPlugin()})
 ON = "[alg.toy]\nenabled = true\n"
@@ -45,6 +49,35 @@ def wrong(text: str, kinds: Mapping[str, type[policy.Policy]] = KINDS) -> list[s
     with pytest.raises(ConfigError) as caught:
         loads(text, DEVICES, kinds)
     return [str(one) for one in caught.value.problems]
+
+
+# -- nobody is special -------------------------------------------------------------------------------------------------
+
+
+def test_no_module_for_all_plug_ins_names_a_protocol() -> None:
+    """But for the list of those that algate carries."""
+    named = re.compile(r"\b(ftps?|tftp|irc|dcc|fxp|eprt|epsv|pasv)\b", re.IGNORECASE)
+    found = [
+        f"{path.relative_to(ALG)}: {line.strip()}"
+        for path in sorted(ALG.rglob("*.py"))
+        if "protocols" not in path.parts
+        for line in path.read_text().splitlines()
+        if named.search(line)
+    ]
+    assert len(found) == 1 and found[0].startswith("plugin/registry.py: _Carried("), found
+
+
+def test_the_configuration_is_read_checked_and_declared_in_this_order() -> None:
+    """load -> conflicts -> sections, and no arrow back."""
+    arrows = {
+        name: {
+            one.removeprefix("algate.alg.config.").partition(".")[0]
+            for one in imported((ALG / f"config/{name}.py").read_text(), "algate.alg.config")
+            if one.startswith("algate.alg.config.")
+        }
+        for name in ("load", "conflicts", "sections")
+    }
+    assert arrows == {"load": {"conflicts", "sections"}, "conflicts": {"sections"}, "sections": set()}
 
 
 # -- its table ---------------------------------------------------------------------------------------------------------

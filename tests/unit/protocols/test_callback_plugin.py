@@ -92,6 +92,8 @@ def test_the_page_shows_this_very_code_and_transcript() -> None:
     page = PAGE.read_text()
     transcript = Path(__file__).read_text().split("# [transcript]\n")[1].split("# [end]")[0].strip()
     assert f"```python\n{FILE.read_text()}```" in page, "alg/PLUGINS.md: the example is not tests/callback_plugin's"
+    declared = (ROOT / "tests/toy.py").read_text().split("# [declares]\n")[1].split("# [end]")[0].strip()
+    assert f"```python\n{declared}\n```" in page, "alg/PLUGINS.md: what can be declared is not that of tests/toy.py"
     assert transcript in page, "alg/PLUGINS.md: the transcript is not that of this test"
     assert (FILE.parent / "pyproject.toml").read_text() in page
     assert len([line for line in FILE.read_text().splitlines() if line.strip()]) <= 50
