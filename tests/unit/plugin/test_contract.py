@@ -184,9 +184,10 @@ class Laboratory(Lab):
         return [one for one in self.kernel.announced if one.event.event.endswith("-failed")]
 
 
-@pytest.mark.parametrize(
-    "actions", [None, [Pass(0)], [Pass(99)], [ODD], [Replace(3, b"")], [Pass(ODD)], "abc"], ids=str
-)
+WRONG: list[Any] = [None, [Pass(0)], [Pass(99)], [ODD], [Replace(3, b"")], [Pass(ODD)], "abc"]
+
+
+@pytest.mark.parametrize("actions", WRONG, ids=range(len(WRONG)))
 def test_a_wrong_answer_is_booked_on_the_plug_in(actions: Any) -> None:
     lab = Laboratory(lambda control: Answering(control, actions))
     (told,) = lab.say(b"abc")
