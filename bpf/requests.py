@@ -5,16 +5,14 @@ The law of this file: struct control in, struct control out, by test-run. It dec
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Sequence
 from ipaddress import IPv4Address
 
 from algate.bpf import abi, testrun
+from algate.bpf.packing import packing
 
-_HEAD = struct.Struct("=IIIiQQ")
+_CONTROL = packing("control", "op count port_index error owner keys")
 _ETHERNET = bytes(14)
-_KEY_SIZE = 16
-_SIZE = _HEAD.size + _KEY_SIZE * abi.CONTROL_BATCH
 AGED_ROWS = 256  # of `ports` that one AGE_PORTS looks at
 TRIES = 32  # at a public port; each finds one if the bitmap shows any
 CLASS_OF = {6: abi.ProtoClass.TCP, 17: abi.ProtoClass.UDP, 1: abi.ProtoClass.ICMP}
@@ -37,10 +35,9 @@ class Control:
         self._fd = fd
 
     def _call(self, op: abi.ControlOp, count: int, index: int, who: int, keys: bytes) -> tuple[int, int, int]:
-        request = _ETHERNET + _HEAD.pack(op, count, index, 0, who, 0) + keys
-        request = request.ljust(len(_ETHERNET) + _SIZE, b"\0")
+        request = _ETHERNET + _CONTROL.pack(op, count, index, 0, who, keys)
         answer = testrun.run(self._fd, request, room=len(request)).data
-        _, acted, row, error, _, _ = _HEAD.unpack_from(answer, len(_ETHERNET))
+        _, acted, row, error, _, _ = _CONTROL.unpack_from(answer, len(_ETHERNET))
         return acted, row, error
 
     def keys(self, op: abi.ControlOp, keys: Sequence[bytes]) -> int:

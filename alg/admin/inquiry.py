@@ -20,7 +20,7 @@ from algate.alg.errors import USAGE, AlgateError
 from algate.alg.gateway import listing
 from algate.alg.plugin.words import Words
 from algate.alg.rows import EventRow, SessionRow, parse_id
-from algate.bpf import abi
+from algate.bpf import abi, ticks
 
 if TYPE_CHECKING:
     from algate.alg.daemon.service import Service
@@ -146,7 +146,7 @@ def _data(service: Service, row: SessionRow) -> Data:
     timeouts = list(service.gateway.configs[0].timeouts)
     number = {"tcp": 6, "udp": 17}.get(row.proto, 1)
     state = next(at for at, name in listing.STATE_NAMES.items() if name == row.state)
-    idle = timeouts[listing.timeout_kind(number, state)] * listing.TICK - row.expires_in
+    idle = timeouts[listing.timeout_kind(number, state)] * ticks.SECONDS - row.expires_in
     purpose = service.helper.transfers.purpose(int(row.id, 16)) if service.helper else None
     return Data(row, max(0.0, idle), purpose.detail if purpose else "")
 

@@ -38,7 +38,7 @@ from algate.alg.gateway.state import State
 from algate.alg.helper.helper import PAGES, Helper, now
 from algate.alg.helper.ports import KernelPorts
 from algate.alg.plugin import policy, registry
-from algate.bpf import abi, pins
+from algate.bpf import abi, pins, ticks
 from algate.bpf.loader import Gateway
 from algate.bpf.requests import Control
 
@@ -266,7 +266,7 @@ class Service:
                 self._tails_soon()
 
     def _beat(self) -> None:
-        self.gateway.heartbeat.put(0, time.clock_gettime_ns(time.CLOCK_MONOTONIC) >> abi.TICK_SHIFT)
+        self.gateway.heartbeat.put(0, ticks.count())
 
     async def _keep(self) -> None:
         """Heartbeat, timers, sweep, devices: until stopped. A failing duty ends the service, not silently its own."""

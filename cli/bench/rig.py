@@ -16,10 +16,9 @@ from typing import Self
 from algate.alg.config import load as config
 from algate.alg.engine.digest import digest
 from algate.alg.gateway import netlink
-from algate.alg.gateway.listing import now_tick
 from algate.alg.gateway.settings import public_addresses, write_config, write_services
 from algate.alg.plugin import policy, registry
-from algate.bpf import abi, testrun
+from algate.bpf import abi, testrun, ticks
 from algate.bpf.loader import XDP_PROGRAMS, Gateway
 from algate.bpf.syscall import ProgInfo, prog_info
 from algate.bpf.testrun import RunResult, SkBuff, XdpMd
@@ -86,7 +85,7 @@ class BenchRig:
 
     def beat(self) -> None:
         """The helper's sign of life, and room in its ring."""
-        self.gateway.heartbeat.put(0, now_tick())
+        self.gateway.heartbeat.put(0, ticks.count())
         self.gateway.drain()
 
     def outward(self, port: int, remote_port: int, *, host: int = 0) -> Way:
@@ -168,7 +167,7 @@ class BenchRig:
             )  # fmt: skip
             value = abi.Expectation(
                 id=1 + number, control_id=control.id, control_key=key, state=abi.ExpectationState.OPEN, alg=control.alg,
-                expires=(now_tick() + 100_000) % 2**32,
+                expires=(ticks.now() + 100_000) % ticks.WRAP,
             )  # fmt: skip
             made.append((place, value))
         self.gateway.expectations.put_many(made)

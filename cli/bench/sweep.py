@@ -7,7 +7,6 @@ seconds are this process's, user and kernel together, for there all of a sweep h
 from __future__ import annotations
 
 import secrets
-import struct
 import sys
 import time
 from collections.abc import Iterator
@@ -15,9 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from algate.alg.gateway.gc import Sweep
-from algate.alg.gateway.listing import now_tick
-from algate.alg.gateway.settings import ticks
-from algate.bpf import abi, pins, syscall
+from algate.bpf import abi, pins, syscall, ticks
 from algate.bpf.loader import Gateway
 from algate.bpf.requests import Control
 from algate.cli.lab.lab import mount_bpffs, require_root
@@ -26,7 +23,6 @@ SESSIONS = 1_000_000
 PIECE = 50_000
 ROUNDS = 3
 RELATED_EVERY = 10  # a data connection
-_KEY, _VALUE = struct.Struct(abi.SessionKey.FORMAT), struct.Struct(abi.Session.FORMAT)
 TIMEOUTS = (240, 7440, 240, 240, 300, 60)  # enum timeout_kind
 
 
@@ -48,7 +44,7 @@ def filled(sessions: int) -> Iterator[Gateway]:
     folder.mkdir()
     gateway = Gateway(folder, max(sessions + sessions // 4, 1), 1, None)
     try:
-        gateway.configs.put(0, abi.Config(public_count=1, timeouts=tuple(ticks(one) for one in TIMEOUTS)))
+        gateway.configs.put(0, abi.Config(public_count=1, timeouts=tuple(ticks.lasting(one) for one in TIMEOUTS)))
         for start in range(0, sessions, PIECE):
             fill(gateway, range(start, min(start + PIECE, sessions)))
         yield gateway
@@ -61,16 +57,20 @@ def filled(sessions: int) -> Iterator[Gateway]:
 
 def fill(gateway: Gateway, numbers: range) -> None:
     """Sessions as if packets had made them, the last ones seen a moment ago."""
-    now, state, flag = now_tick(), abi.SessionState, abi.SessionFlag.EXPECTED
+    now, state, flag = ticks.now(), abi.SessionState, abi.SessionFlag.EXPECTED
     keys, values = bytearray(), bytearray()
+    key = abi.SessionKey(remote_port=443)
+    value = abi.Session(packets=(1, 1), bytes=(100, 100), public_ip=1)
     for number in numbers:
         tcp, related = number % 2 == 0, number % RELATED_EVERY == 0
-        keys += _KEY.pack(10 | number >> 16 << 8, number % 251, number & 0xFFFF, 443, 6 if tcp else 17, 0, 0, 0)
-        kind = int(state.ESTABLISHED | abi.StateBit.SYN_OUT | abi.StateBit.SYN_IN if tcp else state.ACTIVE)
-        flags, parent = (int(flag), 1 + number % 97) if related else (0, 0)
-        values += _VALUE.pack(
-            number + 1, parent, 1, 1, 100, 100, kind, 0, flags, (now - number % 50_000) % (1 << 32), number & 0xFFFF, 1
-        )
+        key.inside_ip, key.remote_ip, key.inside_port = 10 | number >> 16 << 8, number % 251, number & 0xFFFF
+        key.proto = 6 if tcp else 17
+        keys += bytes(key)
+        value.id, value.port_index = number + 1, number & 0xFFFF
+        value.state = int(state.ESTABLISHED | abi.StateBit.SYN_OUT | abi.StateBit.SYN_IN if tcp else state.ACTIVE)
+        value.flags, value.related = (int(flag), 1 + number % 97) if related else (0, 0)
+        value.last_seen = (now - number % 50_000) % ticks.WRAP
+        values += bytes(value)
     syscall.update_batch(gateway.sessions.fd, bytes(keys), bytes(values), len(numbers))
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 import os
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from ipaddress import IPv4Address
 from typing import Any
 
 from algate.bpf import abi, syscall, testrun
+from algate.bpf import ticks as clock
 from algate.bpf.loader import Gateway
 from algate.bpf.requests import Control, port_row
 from tests.packets import GATEWAY_LAN_MAC, GATEWAY_WAN_MAC, LAN_MAC, WAN_MAC, Flow
@@ -28,7 +28,8 @@ INSIDE, INSIDE_2, REMOTE, REMOTE_2 = "10.0.0.2", "10.0.0.3", "198.51.100.7", "19
 OK, SHOT, REDIRECT = 0, 2, 7
 TCP, UDP, ICMP = 6, 17, 1
 PROTOS = {"tcp": TCP, "udp": UDP, "icmp": ICMP}
-SECOND = 1_000_000_000 >> abi.TICK_SHIFT
+SECOND = clock.lasting(1)
+ticks = clock.now
 SECRET = 0x0123_4567_89AB_CDEF
 HASHES = ("sessions", "mappings", "forward_sources", "alg_ports", "allow_out", "expectations", "adjusts", "tracks",
           "decisions", "passable", "replacements", "held", "exempt")  # fmt: skip
@@ -246,11 +247,6 @@ def session_key(flow: Flow, proto: int) -> abi.SessionKey:
         remote_port=0 if proto == ICMP else abi.be16(flow.destination_port),
         proto=proto,
     )
-
-
-def ticks() -> int:
-    """Now, as the programs count it."""
-    return (time.clock_gettime_ns(time.CLOCK_MONOTONIC) >> abi.TICK_SHIFT) & 0xFFFF_FFFF
 
 
 def clear(fd: int) -> None:

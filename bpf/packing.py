@@ -1,0 +1,67 @@
+"""Structs of abi.h as raw bytes, fast: whole by `struct.Struct`, or one field of many entries by a stride.
+
+The law of this file: what lies where comes from the header alone, by the names of fields. `abi.py` has the same structs
+as ctypes, which are easier to handle and several times slower.
+"""
+
+from __future__ import annotations
+
+import functools
+import struct
+import sys
+
+from algate.bpf import abi, layout
+
+
+def packing(name: str, fields: str) -> struct.Struct:
+    """The struct, padding left out. What is in network order, nested structs and arrays of bytes come as bytes.
+
+    `fields`: all names in their order, as whoever packs and unpacks knows them. LayoutError if the header has others.
+    """
+    described = abi.HEADER.structs[name]
+    found = " ".join(one.name for one in described.fields if not one.name.startswith("pad"))
+    if found != fields:
+        raise layout.LayoutError(f"struct {name} has the fields {found!r}, not {fields!r}")
+    return struct.Struct("=" + "".join(_code(one) for one in described.fields))
+
+
+def _code(field: layout.Field) -> str:
+    size, signed = layout.SCALARS.get(field.kind) or (abi.HEADER.structs[field.kind].size, False)
+    if field.name.startswith("pad"):
+        return f"{size * (field.count or 1)}x"
+    if not field.kind.startswith(("__u", "__s")) or (size == 1 and field.count):
+        return f"{size * (field.count or 1)}s"
+    return _number(size, signed) * (field.count or 1)
+
+
+def _number(size: int, signed: bool) -> str:
+    code = {1: "b", 2: "h", 4: "i", 8: "q"}[size]
+    return code if signed else code.upper()
+
+
+@functools.cache
+def _place(name: str, field: str) -> tuple[int, int, int]:
+    """Offset and size of a field, size of its struct."""
+    described = abi.HEADER.structs[name]
+    one = next(one for one in described.fields if one.name == field)
+    return one.offset, layout.SCALARS[one.kind][0], described.size
+
+
+def entry(name: str, raw: bytes, number: int) -> bytes:
+    """One struct of many that lie end to end."""
+    size = abi.HEADER.structs[name].size
+    return raw[number * size : (number + 1) * size]
+
+
+def octets(name: str, field: str, raw: bytes, byte: int = 0) -> bytes:
+    """One byte of a field of each struct in `raw`: by default the lowest one."""
+    offset, size, stride = _place(name, field)
+    return raw[offset + (byte if sys.byteorder == "little" else size - 1 - byte) :: stride]
+
+
+def numbers(name: str, field: str, raw: bytes, signed: bool = False) -> list[int]:
+    """A field of each struct in `raw`."""
+    offset, size, stride = _place(name, field)
+    whole = memoryview(raw).cast(_number(size, signed))  # type: ignore[call-overload]
+    found: list[int] = whole[offset // size :: stride // size].tolist()
+    return found
