@@ -19,7 +19,7 @@ WINDOW = WRAP // 4  # 13 days: how far a tick may lie behind another and be comp
 
 def count() -> int:
     """Ticks since boot, not wrapped. A heartbeat is told so: 0 would say that there is no helper."""
-    return time.clock_gettime_ns(time.CLOCK_MONOTONIC) >> abi.TICK_SHIFT
+    return of(time.clock_gettime_ns(time.CLOCK_MONOTONIC))
 
 
 def now() -> int:
@@ -29,12 +29,17 @@ def now() -> int:
 
 def at(moment: float) -> int:
     """The tick of a moment."""
-    return (int(moment * 1e9) >> abi.TICK_SHIFT) % WRAP
+    return of(int(moment * 1e9)) % WRAP
+
+
+def of(ns: int) -> int:
+    """The count since boot of a moment in ns, which an id of a session tells."""
+    return ns >> abi.TICK_SHIFT
 
 
 def lasting(seconds: float) -> int:
     """A duration in ticks: at least one, at most half of the wrap."""
-    return max(1, min(int(seconds * 1e9) >> abi.TICK_SHIFT, HALF - 1))
+    return max(1, min(of(int(seconds * 1e9)), HALF - 1))
 
 
 def distance(tick: int, since: int) -> int:
@@ -54,7 +59,7 @@ def whole(tick: int, near: int) -> int:
 
 def moment(tick: int, near: float) -> float:
     """The moment that a tick stands for, of all that it could be the one nearest to the moment `near`."""
-    return whole(tick, int(near * 1e9) >> abi.TICK_SHIFT) * SECONDS
+    return whole(tick, of(int(near * 1e9))) * SECONDS
 
 
 def plain(tick: int) -> tuple[int, bool]:

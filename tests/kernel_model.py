@@ -14,6 +14,7 @@ from algate.alg.engine import effects as fx
 from algate.alg.engine.corrections import MASK, distance, shift_seq, unshift_ack
 from algate.alg.engine.digest import digest
 from algate.alg.engine.frames import ACK, FIN, GOOD, RST, SYN, Header, build, checksum_state, timestamps
+from algate.alg.gateway import records
 from tests.unattended_model import Unattended
 
 SECRET = 0x1234_5678_9ABC_DEF0
@@ -110,7 +111,7 @@ class KernelModel:
         """The record, through its packed form."""
         if self.adjust is None or session != self.info.session:
             return None
-        record = fx.AdjustRecord.unpack(self.adjust.pack())
+        record = records.unpack_adjust(records.pack_adjust(self.adjust))
         assert record == self.adjust
         return record
 

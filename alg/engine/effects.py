@@ -1,20 +1,19 @@
 """What the engine is told and what it asks for: immutable values between the pure engine and the service.
 
-The law of this file: plain ints, bytes and model values; no ctypes, no map, no behaviour beyond packing. The service
-turns each effect into one system call and carries a list out in its order, since the order is the safety argument:
-expectation, adjust record, decision, frame. Numbers are those of `bpf/include/abi.h` (a test compares them).
+The law of this file: plain ints, bytes and model values; no layout, no map, no behaviour. The helper turns each effect
+into one system call and carries a list out in its order, since the order is the safety argument: expectation, adjust
+record, decision, frame. Numbers are those of `bpf/include/abi.h` (a test compares them).
 
 Addresses are packed (4 or 16 bytes, network order), ports, sequence numbers and sizes are ints in host order.
 """
 
 from __future__ import annotations
 
-import struct
 from typing import NamedTuple
 
 from algate.alg.plugin.model import Control, EndPoint, Event, Lines, Purpose
 
-from .corrections import MAX_CORRECTIONS, Correction
+from .corrections import Correction
 
 OUT, IN = 0, 1  # enum direction
 
@@ -95,34 +94,6 @@ class AdjustRecord(NamedTuple):
     flags: int = 0
     interest: int = 0
     lines: int = 0
-
-    def pack(self) -> bytes:
-        """The bytes of `struct adjust` in host order, 312 of them."""
-        out, back = self.corrections
-        head = _ADJUST.pack(
-            self.session, *self.decided, *self.base, len(out), len(back), self.flags, self.interest, self.lines
-        )
-        if not out and not back:
-            return head + _NO_CORRECTIONS
-        return head + _pack_corrections(out) + _pack_corrections(back)
-
-    @classmethod
-    def unpack(cls, data: bytes) -> AdjustRecord:
-        """The inverse of pack; struct.error if `data` is too short."""
-        session, out, back, base_out, base_in, n_out, n_in, flags, interest, lines = _ADJUST.unpack_from(data)
-        at = [Correction(*_CORRECTION.unpack_from(data, _ADJUST.size + 16 * i)) for i in range(2 * MAX_CORRECTIONS)]
-        pair = (tuple(at[:n_out]), tuple(at[MAX_CORRECTIONS : MAX_CORRECTIONS + n_in]))
-        return cls(session, (out, back), (base_out, base_in), pair, flags, interest, lines)
-
-
-_ADJUST = struct.Struct("=QIIiiIIIIQ")
-_CORRECTION = struct.Struct("=IIii")
-_NO_CORRECTIONS = bytes(2 * MAX_CORRECTIONS * _CORRECTION.size)
-
-
-def _pack_corrections(items: tuple[Correction, ...]) -> bytes:
-    packed = b"".join(_CORRECTION.pack(*c) for c in items)
-    return packed.ljust(MAX_CORRECTIONS * _CORRECTION.size, b"\0")
 
 
 class Expectation(NamedTuple):

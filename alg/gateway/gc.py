@@ -5,28 +5,22 @@ The law of this file: user space only proposes. A session that was refreshed mea
 
 from __future__ import annotations
 
-import ctypes
-import sys
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import compress
 
-from algate.alg.gateway.listing import WRAP, now_tick, timeout_kind
-from algate.alg.gateway.settings import ticks
-from algate.bpf import abi
+from algate.alg.gateway import records
+from algate.alg.gateway.listing import timeout_kind
+from algate.bpf import abi, ticks
 from algate.bpf.loader import Gateway
+from algate.bpf.packing import entry, numbers, octets
 from algate.bpf.requests import AGED_ROWS, Control
 
-KEY, VALUE = ctypes.sizeof(abi.SessionKey), ctypes.sizeof(abi.Session)
-PROTO_AT = next(getattr(abi.SessionKey, name).offset for name in ("proto",))
-STATE_AT, ALG_AT, FLAGS_AT, ID_AT, RELATED_AT, SEEN_AT = (
-    getattr(abi.Session, name).offset for name in ("state", "alg", "flags", "id", "related", "last_seen")
-)
 FULL = 0.9  # of max_sessions: from here on sessions without an answer are reclaimed
 NEW = int(abi.SessionState.NEW)
-NEVER = -WRAP  # no last packet is as old
-WINDOW = WRAP // 4  # 13 days: how far a tick may lie behind `now` and be compared as a plain number
-EMBRYONIC_IDLE = ticks(0.1)  # far below a SYN's first repetition after 1 s (RFC 6298 section 2.1), which makes it anew
+NEVER = -ticks.WRAP  # no last packet is as old
+# Far below a SYN's first repetition after 1 s (RFC 6298 section 2.1), which makes it anew.
+EMBRYONIC_IDLE = ticks.lasting(0.1)
 AGE_SHIFT = 6  # ages of sessions without an answer are counted by 64 ticks
 UNCOUNTED = bytes(not flags & abi.SessionFlag.PEER for flags in range(256))
 EXPECTED = bytes(bool(flags & abi.SessionFlag.EXPECTED) for flags in range(256))
@@ -40,23 +34,21 @@ class Batch:
     """
 
     def __init__(self, keys: bytes, values: bytes, tick: int) -> None:
-        near_wrap = not WINDOW <= tick < 3 * WINDOW
         self.keys, self.values = keys, values
-        self.now = tick - WRAP if near_wrap and tick >= WRAP // 2 else tick
-        self.protos = keys[PROTO_AT::KEY]
-        self.states = values[STATE_AT::VALUE]
-        self.algs = values[ALG_AT::VALUE]
-        self.flags = values[FLAGS_AT::VALUE]
-        column = memoryview(values).cast("i" if near_wrap else "I")[SEEN_AT // 4 :: VALUE // 4]
-        self.seen: list[int] = column.tolist()
+        self.now, signed = ticks.plain(tick)
+        self.protos = octets("session_key", "proto", keys)
+        self.states = octets("session", "state", values)
+        self.algs = octets("session", "alg", values)
+        self.flags = octets("session", "flags", values)
+        self.seen = numbers("session", "last_seen", values, signed)
 
     def key(self, place: int) -> bytes:
-        return self.keys[place * KEY : place * KEY + KEY]
+        """Packed."""
+        return entry("session_key", self.keys, place)
 
-    def number(self, place: int, at: int) -> int:
-        """A 64-bit field."""
-        start = place * VALUE + at
-        return int.from_bytes(self.values[start : start + 8], sys.byteorder)
+    def id(self, place: int) -> int:
+        """Of one session."""
+        return records.unpack_session(entry("session", self.values, place)).id
 
     def expired(self, limits: Mapping[int, Sequence[int]]) -> list[int]:
         """Places of those idle for as long as their kind may be: `limits` in ticks by protocol and state."""
@@ -73,8 +65,7 @@ class Batch:
         marks = bytearray(self.flags.translate(EXPECTED))
         for place in over:
             marks[place] = 0
-        related = memoryview(self.values).cast("Q")[RELATED_AT // 8 :: VALUE // 8]
-        return set(compress(related.tolist(), marks)) if any(marks) else set()
+        return set(compress(numbers("session", "related", self.values), marks)) if any(marks) else set()
 
     def unanswered(self) -> list[tuple[int, int]]:
         """(idle ticks, place) of those in state NEW."""
@@ -99,7 +90,7 @@ class Sweep:
         self.reclaimed = 0
         # Filtering may have become address-dependent after a session was made: its peer isn't known yet.
         self._peers = bool(gateway.configs[0].flags & abi.ConfigFlag.FILTER_ADF)
-        self._began = now_tick()  # one moment for all of it: ages don't move between its walks
+        self._began = ticks.now()  # one moment for all of it: ages don't move between its walks
         self._ages: Counter[int] = Counter()  # of sessions without an answer
 
     def run(self) -> Iterator[None]:
@@ -115,7 +106,7 @@ class Sweep:
 
     def _limits(self) -> dict[int, list[int]]:
         """Ticks of idleness by protocol and state. The kernel judges again, so that a shortened one does no harm."""
-        timeouts: Sequence[int] = [min(ticks, WINDOW) for ticks in self._gateway.configs[0].timeouts]
+        timeouts: Sequence[int] = [min(limit, ticks.WINDOW) for limit in self._gateway.configs[0].timeouts]
         states = range(max(abi.SessionState) + 1)
         return {proto: [timeouts[timeout_kind(proto, state)] for state in states] for proto in (1, 6, 17)}
 
@@ -135,7 +126,7 @@ class Sweep:
         self.live_parents |= batch.parents(over)
         for place in _marked(batch.algs) if batch.algs.strip(b"\0") else ():
             if place not in over:
-                self.control_ids[batch.number(place, ID_AT)] = batch.key(place)
+                self.control_ids[batch.id(place)] = batch.key(place)
 
     def _reclaim(self) -> Iterator[None]:
         """Make room: sessions that nobody ever answered go first, the longest idle before the others."""
@@ -159,13 +150,11 @@ class Sweep:
         """Have the kernel look at every group of ports of which the bitmap says that some are taken."""
         groups: set[int] = set()
         words = AGED_ROWS // 64
-        for keys, values, count in self._gateway.port_bits.chunks():
-            for place in range(count):
-                if values[place * 8 : place * 8 + 8] != bytes(8):
-                    at = int.from_bytes(keys[place * 4 : place * 4 + 4], "little")
-                    block, word = divmod(at, abi.BITMAP_BLOCK)
-                    if word < abi.BITMAP_WORDS:
-                        groups.add((block << 16) + word // words * AGED_ROWS)
+        for keys, values, _ in self._gateway.port_bits.chunks():
+            for at in records.taken_words(keys, values):
+                block, word = divmod(at, abi.BITMAP_BLOCK)
+                if word < abi.BITMAP_WORDS:
+                    groups.add((block << 16) + word // words * AGED_ROWS)
             yield
         for number, row in enumerate(sorted(groups)):
             self._control.age_ports(row)

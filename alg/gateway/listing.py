@@ -8,16 +8,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
-from struct import Struct
+from ipaddress import IPv4Address
 
 from algate.alg.audit.transfers import Counters
+from algate.alg.gateway import records
 from algate.alg.rows import ExpectationRow, MappingRow, SessionRow, format_id
-from algate.bpf import abi, syscall
+from algate.bpf import abi, syscall, ticks
 from algate.bpf.loader import Gateway
 
-TICK = (1 << abi.TICK_SHIFT) / 1e9
-WRAP = 1 << 32
-_KEY, _SESSION = Struct(abi.SessionKey.FORMAT), Struct(abi.Session.FORMAT)
 PROTO_NAMES = {6: "tcp", 17: "udp", 1: "icmp"}
 CLASS_NAMES = ("tcp", "udp", "icmp")
 STATE_NAMES = {int(state): state.name.lower().replace("_", "-") for state in abi.SessionState}
@@ -27,24 +25,13 @@ RUNNING = (_S.NEW, _S.ESTABLISHED, _S.FIN_IN, _S.FIN_OUT, _S.UNREPLIED, _S.ACTIV
 OCCUPIED = (abi.PortKind.MAPPING, abi.PortKind.HOME, abi.PortKind.FORWARD)
 
 
-def now_tick() -> int:
-    """The kernel's coarse clock in ticks."""
-    return (time.clock_gettime_ns(time.CLOCK_MONOTONIC) >> abi.TICK_SHIFT) % WRAP
-
-
-def elapsed(now: int, tick: int) -> float:
-    """Seconds since a tick, never negative (another CPU's clock may be ahead)."""
-    difference = (now - tick) % WRAP
-    return 0.0 if difference > WRAP // 2 else difference * TICK
-
-
 @lru_cache(maxsize=65536)
-def _ip(be32: int) -> str:
-    return str(abi.be32_to_ip(be32))
+def _ip(packed: bytes) -> str:
+    return str(IPv4Address(packed))
 
 
-def _end(ip: int, port: int) -> str:
-    return f"{_ip(ip)}:{abi.be16(port)}"
+def _end(ip: bytes, port: int) -> str:
+    return f"{_ip(ip)}:{port}"
 
 
 def timeout_kind(proto: int, state: int) -> int:
@@ -70,23 +57,25 @@ def keyed_sessions(gateway: Gateway, names: Mapping[int, str]) -> Iterator[tuple
     """The same with their packed keys."""
     timeouts = list(gateway.configs[0].timeouts)
     limits = {
-        (proto, state): timeouts[timeout_kind(proto, state)] * TICK for proto in range(256) for state in STATE_NAMES
+        (proto, state): timeouts[timeout_kind(proto, state)] * ticks.SECONDS
+        for proto in range(256)
+        for state in STATE_NAMES
     }
     for keys, values, _ in gateway.sessions.chunks():
-        now, now_ns = now_tick(), time.clock_gettime_ns(time.CLOCK_MONOTONIC)
-        pairs = zip(_KEY.iter_unpack(keys), _SESSION.iter_unpack(values), strict=True)
-        for place, ((inside, remote, inside_port, remote_port, proto, *_), value) in enumerate(pairs):
-            number, related, packets_out, packets_in, bytes_out, bytes_in, word, alg, _, seen, row, public = value
-            state = word & 0xFF
-            left = limits[proto, state] - elapsed(now, seen)
+        now, now_ns = ticks.now(), time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+        for packed, value in records.sessions(keys, values):
+            key, state = records.unpack_key(packed), value.state
+            left = limits[key.proto, state] - ticks.elapsed(now, value.last_seen)
             if state == abi.SessionState.DEAD or left <= 0:
                 continue
-            yield keys[place * _KEY.size : (place + 1) * _KEY.size], SessionRow(
-                format_id(number), PROTO_NAMES.get(proto) or str(proto), STATE_NAMES[state], _end(inside, inside_port),
-                _end(remote, inside_port if proto == 1 else remote_port),
-                f"{_ip(public)}:{row & 0xFFFF}" if public else None,
-                packets_out, packets_in, bytes_out, bytes_in, max(0.0, (now_ns - number) / 1e9), left,
-                names.get(alg), format_id(related) if related else None,
+            yield packed, SessionRow(
+                format_id(value.id), PROTO_NAMES.get(key.proto) or str(key.proto), STATE_NAMES[state],
+                _end(key.inside_ip, key.inside_port),
+                _end(key.remote_ip, key.inside_port if key.proto == 1 else key.remote_port),
+                f"{_ip(value.public_ip)}:{value.port_index & 0xFFFF}" if any(value.public_ip) else None,
+                value.packets_out, value.packets_in, value.bytes_out, value.bytes_in,
+                max(0.0, (now_ns - value.id) / 1e9), left, names.get(value.alg),
+                format_id(value.related) if value.related else None,
             )  # fmt: skip
 
 
@@ -95,52 +84,40 @@ def counters(gateway: Gateway, key: bytes) -> Counters | None:
     raw = syscall.lookup(gateway.sessions.fd, key, gateway.sessions.value.size)
     if raw is None:
         return None
-    value = abi.Session.unpack(raw)
-    state = value.state & 0xFF
-    made = (value.id >> abi.TICK_SHIFT) % WRAP
+    value = records.unpack_session(raw)
+    state = value.state
     ended = "" if state in RUNNING else "reset" if state == abi.SessionState.RESET else "closed"
-    octets = (value.bytes[0], value.bytes[1])
-    return Counters(value.id, (value.packets[0], value.packets[1]), octets, elapsed(value.last_seen, made), ended)
+    lasted = ticks.whole(value.last_seen, ticks.count()) - ticks.of(value.id)  # it may be older than a wrap
+    octets = (value.bytes_out, value.bytes_in)
+    return Counters(value.id, (value.packets_out, value.packets_in), octets, max(0, lasted) * ticks.SECONDS, ended)
 
 
 def mapping_rows(gateway: Gateway) -> Iterator[MappingRow]:
     """Every mapping and forward's port, by the rows of `ports` that have an owner."""
-    now = now_tick()
+    now = ticks.now()
     config = gateway.configs[0]
-    addresses = [_ip(config.public_ip[place]) for place in range(config.public_count)]
-    for keys, values, count in gateway.ports.chunks():
-        if not any(values):
-            continue
-        for place in range(count):
-            raw = values[place * 32 : place * 32 + 32]
-            if raw[6] not in OCCUPIED:
-                continue
-            slot = abi.PortSlot.unpack(raw)
-            row = int.from_bytes(keys[place * 4 : place * 4 + 4], "little")
-            block, port = row >> 16, row & 0xFFFF
+    addresses = [str(abi.be32_to_ip(config.public_ip[place])) for place in range(config.public_count)]
+    for keys, values, _ in gateway.ports.chunks():
+        for slot in records.port_slots(keys, values, OCCUPIED):
+            block, port = slot.row >> 16, slot.row & 0xFFFF
             address = block // 3
             if address >= len(addresses):
                 continue
-            static = raw[6] == abi.PortKind.FORWARD
-            sessions = slot.sessions - (1 if static else 0)
-            inside = f"{_ip(slot.owner & 0xFFFFFFFF)}:{abi.be16(slot.owner >> 32 & 0xFFFF)}"
+            static = slot.kind == abi.PortKind.FORWARD
             yield MappingRow(
-                CLASS_NAMES[block % 3], inside, f"{addresses[address]}:{port}", sessions,
-                elapsed(now, slot.stamp), None, static,
+                CLASS_NAMES[block % 3], _end(slot.inside_ip, slot.inside_port), f"{addresses[address]}:{port}",
+                slot.sessions - (1 if static else 0), ticks.elapsed(now, slot.stamp), None, static,
             )  # fmt: skip
 
 
 def expectation_rows(gateway: Gateway, names: Mapping[int, str]) -> Iterator[ExpectationRow]:
     """Every expectation the kernel has, used ones until the helper removes them."""
-    now = now_tick()
+    now = time.clock_gettime(time.CLOCK_MONOTONIC)
     for key, value in gateway.expectations.items():
-        inbound = key.dir == abi.Direction.IN
-        left = ((value.expires - now) % WRAP) * TICK
-        first, more = abi.be16(value.first), f"-{value.last}" if value.last > value.first else ""
+        one = records.unpack_expectation(bytes(key), bytes(value), now)
+        more = f"-{one.to.port + one.ports - 1}" if one.ports > 1 else ""
         yield ExpectationRow(
-            format_id(value.id), EXPECT_NAMES.get(value.state & 0xFF, "?"), PROTO_NAMES.get(key.proto, "?"),
-            _ip(key.from_) if key.from_ else "any",
-            _end(key.to, key.to_port) + more if inbound else None,
-            (_end(value.inside_ip, value.inside_port) if inbound else _end(key.to, key.to_port or first)) + more,
-            left if left < WRAP // 2 * TICK else 0.0, format_id(value.control_id), names.get(value.alg),
+            format_id(one.id), EXPECT_NAMES.get(one.state, "?"), PROTO_NAMES.get(one.proto, "?"),
+            _ip(one.from_ip) if one.from_ip else "any", f"{one.to}{more}" if one.inside else None,
+            f"{one.inside or one.to}{more}", max(0.0, one.expires - now), format_id(one.session), names.get(one.alg),
         )  # fmt: skip

@@ -7,23 +7,17 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from ctypes import c_ubyte
 from ipaddress import IPv4Address
 
 from algate.alg.config.load import Config
+from algate.alg.gateway import records
 from algate.alg.gateway.netlink import Device
 from algate.alg.plugin.model import ProtocolPlugin
-from algate.bpf import abi
+from algate.bpf import abi, ticks
 from algate.bpf.loader import Gateway
 from algate.bpf.tables import Table
 
 PROTO = {"tcp": 6, "udp": 17, "icmp": 1}
-TICK_NS = 1 << abi.TICK_SHIFT
-
-
-def ticks(seconds: float) -> int:
-    """Seconds as ticks, at least one, at most half of the wrap (the kernel compares modulo 2^32)."""
-    return max(1, min(int(seconds * 1e9) // TICK_NS, 0x7FFFFFFF))
 
 
 def public_addresses(config: Config, wan: Device) -> list[IPv4Address]:
@@ -60,12 +54,7 @@ def _mss_clamp(config: Config, wan: Device) -> int:
 
 def _timeouts(config: Config) -> list[int]:
     t = config.timeouts
-    return [ticks(s) for s in (t.tcp_opening, t.tcp_established, t.tcp_closing, t.tcp_reset, t.udp, t.icmp)]
-
-
-def _link(device: Device) -> list[c_ubyte | int]:
-    """Eight bytes of struct config: the MAC, and whether there is no Ethernet header at all."""
-    return [*device.mac[:6].ljust(6, b"\0"), int(device.bare), 0]
+    return [ticks.lasting(s) for s in (t.tcp_opening, t.tcp_established, t.tcp_closing, t.tcp_reset, t.udp, t.icmp)]
 
 
 def write_config(
@@ -78,7 +67,8 @@ def write_config(
         secret=secret, wan=wan.index, tap=tap, flags=_flags(config), public_count=len(addresses),
         port_first=nat.ports.first, port_last=nat.ports.last,
         mss_clamp=_mss_clamp(config, wan),
-        helper_timeout=ticks(config.alg.helper_timeout), hold_down=ticks(nat.hold_down) if nat.hold_down else 0,
+        helper_timeout=ticks.lasting(config.alg.helper_timeout),
+        hold_down=ticks.lasting(nat.hold_down) if nat.hold_down else 0,
         max_sessions_per_host=nat.max_sessions_per_host, max_ports_per_host=nat.max_ports_per_host,
         new_sessions_per_second=nat.new_sessions_per_second,
     )  # fmt: skip
@@ -86,8 +76,8 @@ def write_config(
         value.public_ip[place] = abi.ip_to_be32(address)
     for place, device in enumerate(lans):
         value.lan[place] = device.index
-        value.lan_mac[place * 8 : place * 8 + 8] = _link(device)
-    value.wan_mac[: len(value.wan_mac)] = _link(wan)
+        value.lan_mac[place * 8 : place * 8 + 8] = [*records.pack_link(device.mac, device.bare)]
+    value.wan_mac[: len(value.wan_mac)] = [*records.pack_link(wan.mac, wan.bare)]
     for kind, limit in enumerate(_timeouts(config)):
         value.timeouts[kind] = limit
     gateway.configs.put(0, value)

@@ -12,13 +12,12 @@ from collections.abc import Collection
 from ipaddress import IPv4Address
 from typing import NamedTuple
 
+from algate.alg.gateway import records
 from algate.bpf import abi
 from algate.bpf.loader import Gateway
 from algate.bpf.requests import Control, owner, port_row
 
 log = logging.getLogger(__name__)
-SLOT = 32  # bytes of struct port_slot
-KIND_AT = 6  # in the owner word, abi.h
 
 
 class Block(NamedTuple):
@@ -57,13 +56,10 @@ class Blocks:
     def inherit(self, gateway: Gateway) -> None:
         """Give back what an earlier helper held and nobody wants any more."""
         held = {block.cell(port) for block in self._shares for port in range(block.first, block.first + block.size)}
-        for keys, values, count in gateway.ports.chunks():
-            for place in range(count if any(values) else 0):
-                raw = values[place * SLOT : place * SLOT + SLOT]
-                slot = abi.PortSlot.unpack(raw) if raw[KIND_AT] == abi.PortKind.RESERVED else None
-                row = int.from_bytes(keys[place * 4 : place * 4 + 4], "little")
-                if slot is not None and slot.block and (row, slot.owner) not in held:
-                    self._control.release(row, slot.owner, slot.block)
+        for keys, values, _ in gateway.ports.chunks():
+            for slot in records.port_slots(keys, values, (abi.PortKind.RESERVED,)):
+                if slot.block and (slot.row, slot.owner) not in held:
+                    self._control.release(slot.row, slot.owner, slot.block)
 
     def take(self, block: Block) -> bool:
         """One more share. False: all of its ports are others'."""

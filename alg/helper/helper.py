@@ -6,7 +6,6 @@ sockets of operators are the service's.
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import time
 from collections import Counter
@@ -17,25 +16,16 @@ from algate.alg.audit.events import Events, event_row, transfer_row
 from algate.alg.audit.metrics import Metrics
 from algate.alg.audit.transfers import Transfers
 from algate.alg.config.load import Config
-from algate.alg.engine.effects import (
-    Admitted,
-    Announce,
-    DeleteExpectation,
-    Describe,
-    Effect,
-    PutDecision,
-    SessionInfo,
-    View,
-)
+from algate.alg.engine.effects import Admitted, Announce, Describe, Effect, SessionInfo, View
 from algate.alg.engine.engine import Engine
 from algate.alg.engine.limits import Limits
-from algate.alg.gateway import listing
-from algate.alg.helper import punts
-from algate.alg.helper.executor import Executor, decision_key
+from algate.alg.gateway import listing, records
+from algate.alg.gateway.records import Punt
+from algate.alg.helper import takeover
+from algate.alg.helper.executor import Executor
 from algate.alg.helper.faults import Faults
 from algate.alg.helper.guard import Guard
 from algate.alg.helper.ports import KernelPorts
-from algate.alg.helper.punts import Punt
 from algate.alg.helper.refusals import Refusals, unreachable
 from algate.alg.helper.tails import Tails
 from algate.alg.helper.tap import Tap
@@ -81,10 +71,11 @@ class Helper:
         self.room_wanted: Callable[[], None] = lambda: None
         self._without_room: list[bytes] = []
         self.executor = Executor(gateway, control, ports, self.tap.write, self._announce)
+        kept = takeover.Kept(gateway, self.executor.keys)
         self._guard = Guard()
         self.engine = Engine(
-            self._open, ports, self.executor.track, self.executor.adjust, secret, Limits(), events.audience,
-            self._may_expect_anybody, self.executor.decided, self._guard.call,
+            self._open, ports, kept.track, kept.adjust, secret, Limits(), events.audience, self._may_expect_anybody,
+            kept.decided, self._guard.call,
         )  # fmt: skip
         events.audience_changed = self.attend
         self.apply(config)
@@ -126,7 +117,7 @@ class Helper:
             self.transfers.describe(announced.session, announced.purpose)
         else:
             data = announced.data
-            key = punts.pack_key(data.key)
+            key = records.pack_key(data.key)
             self.transfers.admit(announced.session, announced.control, announced.tag, data.session, key)
 
     def _name(self, session: int) -> str | None:
@@ -154,7 +145,7 @@ class Helper:
     def _sample(self, _cpu: int, sample: bytes) -> None:
         # An exception would be swallowed by ctypes: nothing may get that far.
         try:
-            punt = punts.parse(sample)
+            punt = records.unpack_punt(sample)
             if punt is None:
                 self.broken += 1
                 return
@@ -195,12 +186,12 @@ class Helper:
                 self.tap.write(frame)
 
     def _head_known(self, key: bytes) -> bool:
-        return syscall.lookup(self._gateway.fragments_fd, key, ctypes.sizeof(abi.Fragment)) is not None
+        return syscall.lookup(self._gateway.fragments_fd, key, records.FRAGMENT_SIZE) is not None
 
     def _know(self, info: SessionInfo) -> None:
         if info.session not in self._infos:
             self._infos[info.session] = info
-            self.executor.keys[info.session] = punts.pack_key(info.key)
+            self.executor.keys[info.session] = records.pack_key(info.key)
             self.executor.publics[info.session] = ip_address(info.public_ip)
 
     def _judged(self, punt: Punt) -> list[Effect]:
@@ -236,35 +227,13 @@ class Helper:
 
     def take_over(self, control: ControlProgram) -> int:
         """Watch the control sessions that an earlier helper left, with what it owed their receivers. How many."""
-        stored, stale = self.executor.stored(), self.executor.decisions()
-        infos: list[SessionInfo] = []
-        for key, value in list(self._gateway.sessions.items()):
-            if value.related and not value.alg:
-                self.transfers.admit(value.related, None, 0, value.id, bytes(key))
-            if not value.alg or value.state & 0xFF == abi.SessionState.DEAD:
-                continue
-            packed = bytes(key)
-            public = int(value.public_ip).to_bytes(4, "little")
-            port = abi.public_port(value)
-            info = SessionInfo(value.id, punts.unpack_key(packed), public, port, value.flags, value.alg)
-            stale.difference_update(self.executor.lines_kept(value.id, packed))
+        left = takeover.read(self._gateway, now())
+        for one in left.data:
+            self.transfers.admit(one.control, None, 0, one.session, one.key)
+        for info in left.controls:
             self._know(info)
-            infos.append(info)
-        left = self.executor.left(now())
-        for info in infos:
-            number = info.session
-            effects = self.engine.restore(info, stored.get(number, {}), now(), left.get(number, ()))
-            for one in effects:
-                if isinstance(one, PutDecision):
-                    stale.discard(decision_key(one.session, one.seq, one.size, one.direction))
-            self.executor.carry_out(effects)
-        for known in self.executor.ranges():
-            if not self.engine.adopt(known):
-                self.executor.carry_out([DeleteExpectation(known, "withdrawn", "control-ended")])
-        # What passed before isn't in the log, so nobody would ever drop it: once its shift is folded, a late repetition
-        # would come out at another number, over bytes that its receiver has.
-        self.executor.drop_decisions(stale)
-        return len(infos)
+        takeover.hand_over(left, self.engine, self.executor, now())
+        return len(left.controls)
 
     def close_ranges(self) -> None:
         """End the ranges of ports of control connections that are over, before the kernel forgets those."""

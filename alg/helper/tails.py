@@ -5,13 +5,13 @@ The law of this file: a queue and its limits. Whether a head has come is asked o
 
 from __future__ import annotations
 
-import struct
 from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
 from algate.alg.engine.effects import INJECT_IN, INJECT_OUT, OUT
 from algate.alg.engine.frames import readdress
+from algate.alg.gateway import records
 
 HELD_MAX = 512
 HELD_SECONDS = 2.0  # a head that hasn't come by then was lost; its sender gives up later anyhow (RFC 1122 3.3.2)
@@ -30,7 +30,7 @@ def fragment_key(frame: bytes, ip_offset: int, direction: int) -> bytes | None:
     header = frame[ip_offset : ip_offset + 20]
     if len(header) < 20:
         return None
-    return struct.pack("=4s4s2sBB", header[12:16], header[16:20], header[4:6], header[9], direction)
+    return records.pack_fragment_key(header, direction)
 
 
 class Tails:

@@ -122,9 +122,9 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         (67, 69),
         "an expectation admits whoever comes",
-        "alg/helper/executor.py",
-        "        key = _EXPECTATION_KEY.pack(one.from_ip or NO_IP, *to, one.proto, one.direction)",
-        "        key = _EXPECTATION_KEY.pack(NO_IP, *to, one.proto, one.direction)",
+        "alg/gateway/records.py",
+        '        one.from_ip or _NO_IP, one.to.ip.packed, port.to_bytes(2, "big"), one.proto, one.direction',
+        '        _NO_IP, one.to.ip.packed, port.to_bytes(2, "big"), one.proto, one.direction',
     ),
     Fault(
         (70,),

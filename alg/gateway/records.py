@@ -1,0 +1,303 @@
+"""Every struct of abi.h that alg/ packs or unpacks: raw bytes of a map or of the ring, and the values they stand for.
+
+The law of this file: the only one that knows how a value lies in a struct; it reads no map and judges nothing. It is on
+this floor because the gateway reads tables as the helper does, and its values are the engine's. No layout is typed a
+second time: `packing` takes it from abi.h, and refuses a struct that has other fields than those named here.
+Addresses are packed bytes in network order, ports and all other numbers ints in host order.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Collection, Iterator
+from ipaddress import ip_address
+from itertools import compress
+from typing import NamedTuple
+
+from algate.alg.engine import effects as fx
+from algate.alg.engine.corrections import Correction
+from algate.alg.plugin.model import EndPoint
+from algate.bpf import abi, ticks
+from algate.bpf.packing import octets, packing
+
+YES = (1).to_bytes(4, sys.byteorder)  # the value of a table that is a set
+PIECE = abi.REPLACEMENT_MAX  # bytes of a value of `replacements` and `held`
+_NO_IP = bytes(4)
+
+_KEY = packing("session_key", "inside_ip remote_ip inside_port remote_port proto")
+_SESSION = packing("session", "id related packets bytes state alg flags last_seen port_index public_ip")
+_SLOT = packing("port_slot", "owner sessions away stamp last_host forward_id block")
+_FRAGMENT_KEY = packing("fragment_key", "source destination ip_id proto dir")
+_PUNT = packing(
+    "punt",
+    "time id expectation_id key acked frame_size seq payload_offset ip_offset payload_size kind dir alg tcp_flags"
+    " session_flags public_ip public_port lines",
+)
+_TRACK = packing("track", "id isn next acked ack_sent window ts_value mss window_scale flags lines line_seq line_size")
+_ADJUST = packing("adjust", "id decided base count flags interest lines at")
+_CORRECTION = packing("correction", "start end before after")
+_PASSABLE = packing("passable_key", "interest reply word")
+_DECISION_KEY = packing("decision_key", "id seq size dir")
+_DECISION = packing("decision", "digest sum_change new_size verdict")
+_EXPECTATION_KEY = packing("expectation_key", "from to to_port proto dir")
+_EXPECTATION = packing(
+    "expectation",
+    "id control_id control_key state inside_ip inside_port alg flags port_index expires from_port first last",
+)
+PUNT_SIZE, FRAGMENT_SIZE = _PUNT.size, abi.HEADER.structs["fragment"].size
+
+
+# -- sessions ----------------------------------------------------------------------------------------------------------
+
+
+class SessionValue(NamedTuple):
+    """`struct session`. `last_seen` is a tick; `public_ip` all zero: not translated."""
+
+    id: int
+    related: int
+    packets_out: int
+    packets_in: int
+    bytes_out: int
+    bytes_in: int
+    word: int  # the state in its low byte, enum state_bit above
+    alg: int
+    flags: int
+    last_seen: int
+    port_index: int
+    public_ip: bytes
+
+    @property
+    def state(self) -> int:
+        """Of enum session_state."""
+        return self.word & 0xFF
+
+
+def pack_key(key: fx.SessionKey) -> bytes:
+    """struct session_key."""
+    ports = key.inside_port.to_bytes(2, "big"), key.remote_port.to_bytes(2, "big")
+    return _KEY.pack(key.inside_ip, key.remote_ip, *ports, key.proto)
+
+
+def unpack_key(raw: bytes) -> fx.SessionKey:
+    """The inverse of pack_key."""
+    inside, remote, inside_port, remote_port, proto = _KEY.unpack(raw)
+    return fx.SessionKey(inside, int.from_bytes(inside_port, "big"), remote, int.from_bytes(remote_port, "big"), proto)
+
+
+def unpack_session(raw: bytes) -> SessionValue:
+    """struct session."""
+    return SessionValue._make(_SESSION.unpack(raw))
+
+
+def sessions(keys: bytes, values: bytes) -> Iterator[tuple[bytes, SessionValue]]:
+    """Packed key and value of each session of a batch."""
+    at = range(0, len(keys), _KEY.size)
+    for start, value in zip(at, _SESSION.iter_unpack(values), strict=True):
+        yield keys[start : start + _KEY.size], SessionValue._make(value)
+
+
+def session_info(key: fx.SessionKey, value: SessionValue) -> fx.SessionInfo:
+    """What the engine is told of a control session that is found in the table."""
+    port = value.port_index & 0xFFFF
+    return fx.SessionInfo(value.id, key, value.public_ip, port, value.flags, value.alg)
+
+
+# -- ports and devices -------------------------------------------------------------------------------------------------
+
+
+class PortSlot(NamedTuple):
+    """`struct port_slot` with the number of its row. `owner` is the word whole, `inside_ip`, `inside_port` and `kind`
+    are parts of it. `stamp` is a tick; `block` the first port of a shared block, else 0."""
+
+    row: int
+    owner: int
+    inside_ip: bytes
+    inside_port: int
+    kind: int
+    sessions: int
+    stamp: int
+    block: int
+
+
+def port_slots(keys: bytes, values: bytes, kinds: Collection[int]) -> Iterator[PortSlot]:
+    """Those rows of a batch of `ports` whose owner's kind (enum port_kind) is one of these."""
+    wanted = bytes(kind in kinds for kind in range(256))
+    held = octets("port_slot", "owner", values, 6).translate(wanted)
+    for place in compress(range(len(held)), held) if any(held) else ():
+        owner, sessions, _, stamp, _, _, block = _SLOT.unpack_from(values, place * _SLOT.size)
+        row = int.from_bytes(keys[place * 4 : place * 4 + 4], sys.byteorder)
+        end = owner.to_bytes(8, "little")  # abi.h lays the word out from its low byte
+        yield PortSlot(row, owner, end[:4], int.from_bytes(end[4:6], "big"), end[6], sessions, stamp, block)
+
+
+def pack_link(mac: bytes, bare: bool) -> bytes:
+    """A device in struct config: its MAC, and whether its packets have no Ethernet header at all."""
+    return mac[:6].ljust(6, b"\0") + bytes([bare, 0])
+
+
+def taken_words(keys: bytes, values: bytes) -> list[int]:
+    """Rows of a batch of `port_bits` in which a bit is set."""
+    return list(compress(memoryview(keys).cast("I").tolist(), memoryview(values).cast("Q")))
+
+
+# -- fragments and punts -----------------------------------------------------------------------------------------------
+
+
+def pack_fragment_key(header: bytes, direction: int) -> bytes:
+    """struct fragment_key of a fragment, from its IP header."""
+    return _FRAGMENT_KEY.pack(header[12:16], header[16:20], header[4:6], header[9], direction)
+
+
+class Punt(NamedTuple):
+    """One sample. `segment` only for PUNT_SEGMENT; `frame` empty where the kernel sends none."""
+
+    kind: int
+    time: int
+    info: fx.SessionInfo
+    expectation: int
+    direction: int
+    ip_offset: int
+    frame: bytes
+    segment: fx.Segment | None
+    reason: int = 0  # PUNT_REFUSED: the drop reason
+
+
+def unpack_punt(sample: bytes) -> Punt | None:
+    """None if the sample is too short for what it says it holds (perf pads samples, never cuts them)."""
+    if len(sample) < PUNT_SIZE:
+        return None
+    (
+        time, session, expectation, packed, acked_out, acked_in, frame_size, seq, payload_offset, ip_offset,
+        payload_size, kind, direction, alg, tcp_flags, session_flags, public_ip, public_port, lines,
+    ) = _PUNT.unpack_from(sample)  # fmt: skip
+    if len(sample) < PUNT_SIZE + frame_size:
+        return None
+    port = int.from_bytes(public_port, "big")
+    info = fx.SessionInfo(session, unpack_key(packed), public_ip, port, session_flags, alg)
+    frame = sample[PUNT_SIZE : PUNT_SIZE + frame_size]
+    segment = None
+    if kind == abi.PuntKind.SEGMENT:
+        segment = fx.Segment(
+            info, direction, seq, frame, ip_offset, payload_offset, payload_size, tcp_flags, (acked_out, acked_in),
+            lines,
+        )  # fmt: skip
+    return Punt(kind, time, info, expectation, direction, ip_offset, frame, segment, seq)
+
+
+# -- a control session's streams ---------------------------------------------------------------------------------------
+
+
+def pack_decision_key(session: int, seq: int, size: int, direction: int) -> bytes:
+    """struct decision_key."""
+    return _DECISION_KEY.pack(session, seq, size, direction)
+
+
+def unpack_decision_key(raw: bytes) -> tuple[int, int, int, int]:
+    """The inverse of pack_decision_key."""
+    session, seq, size, direction = _DECISION_KEY.unpack(raw)
+    return session, seq, size, direction
+
+
+def pack_decision(digest: int, sum_change: int, new_size: int, verdict: int) -> bytes:
+    """struct decision."""
+    return _DECISION.pack(digest, sum_change & 0xFFFFFFFF, new_size, verdict)
+
+
+def unpack_digest(raw: bytes) -> int:
+    """The digest in a struct decision."""
+    return int(_DECISION.unpack(raw)[0])
+
+
+def pack_piece(data: bytes) -> bytes:
+    """struct replacement; the size in its key says how many bytes of it count."""
+    return data.ljust(PIECE, b"\0")
+
+
+def pack_passable(interest: int, reply: int, word: bytes) -> bytes:
+    """struct passable_key."""
+    return _PASSABLE.pack(interest, reply, word)
+
+
+def unpack_track(raw: bytes) -> tuple[int, fx.TrackView]:
+    """The session that a struct track belongs to, and what it says."""
+    (
+        session, isn_out, isn_in, next_out, next_in, acked_out, acked_in, sent_out, sent_in, window_out, window_in,
+        ts_out, ts_in, mss_out, mss_in, _, flags, lines, *_,
+    ) = _TRACK.unpack(raw)  # fmt: skip
+    return session, fx.TrackView(
+        (isn_out, isn_in), (next_out, next_in), (acked_out, acked_in), (window_out, window_in), (ts_out, ts_in),
+        (mss_out, mss_in), flags, (sent_out, sent_in), lines,
+    )  # fmt: skip
+
+
+def unpack_lines(raw: bytes) -> list[bytes]:
+    """From struct track: the keys of the decisions that lines left which passed without a helper."""
+    session, *fields = _TRACK.unpack(raw)
+    kept = enumerate(zip(fields[-8:-4], fields[-4:], strict=True))
+    return [pack_decision_key(session, seq, size, place >> 1) for place, (seq, size) in kept if size]
+
+
+def pack_adjust(record: fx.AdjustRecord) -> bytes:
+    """struct adjust."""
+    out, back = record.corrections
+    return _ADJUST.pack(
+        record.session, *record.decided, *record.base, len(out), len(back), record.flags, record.interest,
+        record.lines, _pack_corrections(out) + _pack_corrections(back) if out or back else b"",
+    )  # fmt: skip
+
+
+def unpack_adjust(raw: bytes) -> fx.AdjustRecord:
+    """The inverse of pack_adjust; struct.error if `raw` has another size."""
+    session, out, back, base_out, base_in, n_out, n_in, flags, interest, lines, at = _ADJUST.unpack(raw)
+    all_ = [Correction(*one) for one in _CORRECTION.iter_unpack(at)]
+    pair = (tuple(all_[:n_out]), tuple(all_[abi.MAX_CORRECTIONS : abi.MAX_CORRECTIONS + n_in]))
+    return fx.AdjustRecord(session, (out, back), (base_out, base_in), pair, flags, interest, lines)
+
+
+def _pack_corrections(items: tuple[Correction, ...]) -> bytes:
+    packed = b"".join(_CORRECTION.pack(*one) for one in items)
+    return packed.ljust(abi.MAX_CORRECTIONS * _CORRECTION.size, b"\0")
+
+
+# -- expectations ------------------------------------------------------------------------------------------------------
+
+
+def pack_expectation(one: fx.Expectation, state: int, row: int) -> tuple[bytes, bytes]:
+    """struct expectation_key and struct expectation; `row`: its port_index."""
+    ranged, inbound = one.ports > 0, one.direction == fx.IN
+    port = 0 if ranged and not inbound else one.to.port
+    key = _EXPECTATION_KEY.pack(
+        one.from_ip or _NO_IP, one.to.ip.packed, port.to_bytes(2, "big"), one.proto, one.direction
+    )
+    inside_ip, inside_port = (one.inside.ip.packed, one.inside.port) if one.inside else (_NO_IP, 0)
+    flags = int(abi.ExpectationFlag.PERSISTENT) if one.persistent else 0
+    value = _EXPECTATION.pack(
+        one.id, one.session, pack_key(one.control_key), state, inside_ip, inside_port.to_bytes(2, "big"),
+        one.alg, flags, row, ticks.at(one.expires), one.from_port.to_bytes(2, "big"),
+        one.to.port if ranged else 0, one.to.port + one.ports - 1 if ranged else 0,
+    )  # fmt: skip
+    return key, value
+
+
+def unpack_expectation(key: bytes, value: bytes, now: float) -> fx.Expectation:
+    """The inverse of pack_expectation, near the moment `now`; `expires` to a tick.
+
+    A reservation's first port isn't in the kernel: `reserved` is the port itself. `state`: any of expectation_state.
+    """
+    from_ip, to_ip, to_port, proto, direction = _EXPECTATION_KEY.unpack(key)
+    (
+        number, session, control, state, inside_ip, inside_port, alg, flags, _, expires, from_port, first, last,
+    ) = _EXPECTATION.unpack(value)  # fmt: skip
+    to = EndPoint(ip_address(to_ip), first if last else int.from_bytes(to_port, "big"))
+    inbound = direction == fx.IN
+    inside = EndPoint(ip_address(inside_ip), int.from_bytes(inside_port, "big")) if inbound else None
+    return fx.Expectation(
+        number, session, unpack_key(control), alg, direction, proto, b"" if from_ip == _NO_IP else from_ip, to,
+        inside, to if inbound else None, state, bool(flags & abi.ExpectationFlag.PERSISTENT),
+        ticks.moment(expires, now), int.from_bytes(from_port, "big"), last - first + 1 if last else 0,
+    )  # fmt: skip
+
+
+def expectation_id(value: bytes) -> int:
+    """Of a struct expectation."""
+    return int(_EXPECTATION.unpack(value)[0])

@@ -1,0 +1,139 @@
+"""Reads back what the kernel keeps of control sessions: for the engine at any time, and whole when a helper begins.
+
+The law of this file: the only reader of what an earlier helper left. It says what of that has no owner any more; all
+writing is the executor's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from algate.alg.engine import effects as fx
+from algate.alg.engine.engine import Engine
+from algate.alg.gateway import records
+from algate.alg.helper.executor import Executor
+from algate.bpf import abi, syscall
+from algate.bpf.loader import Gateway
+from algate.bpf.tables import Table
+
+LIVE = (fx.EXPECT_PENDING, fx.EXPECT_OPEN)
+
+
+class Kept:
+    """What the kernel says of one control session. `keys`: session id -> packed session key."""
+
+    def __init__(self, gateway: Gateway, keys: Mapping[int, bytes]) -> None:
+        self._gateway = gateway
+        self._keys = keys
+
+    def track(self, session: int) -> fx.TrackView | None:
+        """struct track of a control session, None if the kernel has none of this generation."""
+        raw = _raw(self._gateway.tracks, self._keys.get(session))
+        found, view = records.unpack_track(raw) if raw else (0, None)
+        return view if found == session else None
+
+    def adjust(self, session: int) -> fx.AdjustRecord | None:
+        """The adjust record of a control session, None if there is none of this generation."""
+        raw = _raw(self._gateway.adjusts, self._keys.get(session))
+        record = records.unpack_adjust(raw) if raw else None
+        return record if record is not None and record.session == session else None
+
+    def decided(self, session: int, direction: int, seq: int, size: int) -> int | None:
+        """The digest of a decision, None if there is none."""
+        raw = _raw(self._gateway.decisions, records.pack_decision_key(session, seq, size, direction))
+        return None if raw is None else records.unpack_digest(raw)
+
+
+def _raw(table: Table[Any, Any], key: bytes | None) -> bytes | None:
+    return syscall.lookup(table.fd, key, table.value.size) if key else None
+
+
+class DataSession(NamedTuple):
+    """A session that a control session expected: their ids, and its packed key."""
+
+    control: int
+    session: int
+    key: bytes
+
+
+@dataclass
+class Left:
+    """All that an earlier helper left. `expectations` by control session, `held` by control session and direction."""
+
+    controls: list[fx.SessionInfo] = field(default_factory=list)
+    data: list[DataSession] = field(default_factory=list)
+    held: dict[int, dict[int, bytes]] = field(default_factory=dict)
+    held_keys: dict[tuple[int, int], list[bytes]] = field(default_factory=dict)
+    expectations: dict[int, list[fx.Expectation]] = field(default_factory=dict)
+    ranges: list[fx.Expectation] = field(default_factory=list)
+    ownerless: list[fx.Expectation] = field(default_factory=list)  # used, or their control session is gone
+    decisions: set[bytes] = field(default_factory=set)  # keys, but for those of lines that passed by themselves
+
+
+def read(gateway: Gateway, now: float) -> Left:
+    """What is there; nothing is changed."""
+    left = Left()
+    # Before the lines: one that passes meanwhile leaves a decision that isn't in this set.
+    left.decisions = {bytes(key) for key, _ in gateway.decisions.items()}
+    for keys, values, _ in gateway.sessions.chunks():
+        for packed, value in records.sessions(keys, values):
+            if value.related and not value.alg:
+                left.data.append(DataSession(value.related, value.id, packed))
+            if value.alg and value.state != abi.SessionState.DEAD:
+                left.controls.append(records.session_info(records.unpack_key(packed), value))
+                left.decisions.difference_update(_lines(gateway, packed, value.id))
+    _read_held(gateway, left)
+    _read_expectations(gateway, left, now)
+    return left
+
+
+def _lines(gateway: Gateway, key: bytes, session: int) -> list[bytes]:
+    """Keys of the decisions that a session's lines left which passed without a helper."""
+    raw = _raw(gateway.tracks, key)
+    return records.unpack_lines(raw) if raw and records.unpack_track(raw)[0] == session else []
+
+
+def _read_held(gateway: Gateway, left: Left) -> None:
+    pieces: dict[tuple[int, int], dict[int, bytes]] = {}
+    for key, value in gateway.held.items():
+        session, number, size, direction = records.unpack_decision_key(bytes(key))
+        pieces.setdefault((session, direction), {})[number] = bytes(value)[:size]
+        left.held_keys.setdefault((session, direction), []).append(bytes(key))
+    for (session, direction), some in pieces.items():
+        left.held.setdefault(session, {})[direction] = b"".join(some[number] for number in sorted(some))
+
+
+def _read_expectations(gateway: Gateway, left: Left, now: float) -> None:
+    known = {info.session for info in left.controls}
+    for key, value in gateway.expectations.items():
+        one = records.unpack_expectation(bytes(key), bytes(value), now)
+        if one.ports:
+            left.ranges.append(one)
+        elif one.state in LIVE and one.session in known:
+            left.expectations.setdefault(one.session, []).append(one)
+        else:
+            left.ownerless.append(one)
+
+
+def hand_over(left: Left, engine: Engine, executor: Executor, now: float) -> None:
+    """To an engine that begins. The executor knows the control sessions already; what nobody owns goes."""
+    executor.inherit_held(left.held_keys, {info.session for info in left.controls})
+    for one in left.ownerless:
+        executor.drop_expectation(one)
+    stale = set(left.decisions)
+    for info in left.controls:
+        expected = left.expectations.get(info.session, ())
+        effects = engine.restore(info, left.held.get(info.session, {}), now, expected)
+        for effect in effects:
+            if isinstance(effect, fx.PutDecision):
+                made = records.pack_decision_key(effect.session, effect.seq, effect.size, effect.direction)
+                stale.discard(made)
+        executor.carry_out(effects)
+    for known in left.ranges:
+        if not engine.adopt(known):
+            executor.carry_out([fx.DeleteExpectation(known, "withdrawn", "control-ended")])
+    # What passed before isn't in the log, so nobody would ever drop it: once its shift is folded, a late repetition
+    # would come out at another number, over bytes that its receiver has.
+    executor.drop_decisions(stale)
