@@ -14,6 +14,7 @@ from algate.bpf import abi
 SECONDS = (1 << abi.TICK_SHIFT) / 1e9  # of one tick
 WRAP = 1 << 32
 HALF = WRAP // 2
+AHEAD = 1 << 16  # a minute: far more than two CPUs' clocks differ
 WINDOW = WRAP // 4  # 13 days: how far a tick may lie behind another and be compared with it by `plain`
 
 
@@ -48,8 +49,9 @@ def distance(tick: int, since: int) -> int:
 
 
 def elapsed(tick: int, since: int) -> float:
-    """Seconds from `since` to `tick`, never negative (another CPU's clock may be ahead)."""
-    return max(0, distance(tick, since)) * SECONDS
+    """Seconds from `since` to a later `tick`, right for 52 days; 0 if `since` is ahead, as other CPUs are."""
+    passed = (tick - since) % WRAP
+    return 0.0 if passed > WRAP - AHEAD else passed * SECONDS
 
 
 def whole(tick: int, near: int) -> int:

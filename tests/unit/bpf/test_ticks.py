@@ -27,7 +27,13 @@ def test_distances_are_signed(since: int) -> None:
     for ahead in (0, 1, 5, HALF - 1):
         assert ticks.distance((since + ahead) % WRAP, since) == ahead
         assert ticks.distance((since - ahead) % WRAP, since) == -ahead
-        assert ticks.elapsed((since + ahead) % WRAP, since) == ahead * SECONDS
+
+
+@pytest.mark.parametrize("since", [0, 1, HALF, WRAP - 1])
+def test_what_has_passed_may_be_more_than_half_of_the_wrap(since: int) -> None:
+    for passed in (0, 1, HALF - 1, HALF, HALF + 1, WRAP - ticks.AHEAD):
+        assert ticks.elapsed((since + passed) % WRAP, since) == passed * SECONDS
+    for ahead in (1, 5000, ticks.AHEAD - 1):
         assert ticks.elapsed((since - ahead) % WRAP, since) == 0
 
 
