@@ -79,6 +79,19 @@ def test_ftp_61_restart_in_mid_session(stage: Stage) -> None:
         talk.works()
 
 
+def test_a_pending_port_keeps_its_source_port_over_a_restart(stage: Stage) -> None:
+    """What the kernel was told of an expectation is told again whole when it opens: strict_source_port holds."""
+    with stage.configured("alg.ftp.strict_source_port = true"):
+        talk, port = stage.talk(), stage.links.port()
+        public = talk.port(port, answer=b"")
+        restart(stage)
+        talk.server.say(b"200 ok\r\n")
+        talk.client.hears(b"200 ok\r\n")
+        assert not talk.dial(public, port, sport=2020, seconds=1.0), "admitted from any port"
+        assert talk.dial(public, port, sport=20), "port 20 is refused"
+        talk.works()
+
+
 @case(79, "copies are lost in a full ring: nothing leaves unrewritten, repetitions bring all, the counter tells",
       kernel=NO_HELPER)  # fmt: skip
 def test_ftp_79_full_ring(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
