@@ -66,7 +66,7 @@ main() {
             run_fuzz "${1:-600}"
             ;;
         bench)
-            setup demo
+            setup test # its rivals and its C programs need what the tests need
             has_bench || die 2 "bench: this version has no 'algate bench'"
             exec .venv/bin/algate bench "$@"
             ;;
