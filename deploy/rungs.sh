@@ -39,10 +39,10 @@ rung() {
     rung_rows+=("$(printf '%-10s %6d %6d %7d %7d  %s' "$name" "$took" "$budget" "$passed" "$failed" "$note")")
 }
 
-# closing LOG WORD: the number that stands before WORD in pytest's closing line, else 0.
+# closing LOG WORD: the number that stands before WORD in the closing line of pytest, or of a whole ladder; else 0.
 closing() {
     local counts
-    counts=$(grep -aE '^=*[ ]?[0-9]+ (passed|failed|error|skipped|deselected|xfailed)' "$1" | tail -n1 | grep -oE "[0-9]+ ($2)\b" | cut -d' ' -f1)
+    counts=$(grep -aE '^(=*[ ]?|total: )[0-9]+ (passed|failed|error|skipped|deselected|xfailed)' "$1" | tail -n1 | grep -oE "[0-9]+ ($2)\b" | cut -d' ' -f1)
     echo $((${counts//$'\n'/+} + 0))
 }
 
@@ -95,7 +95,7 @@ run_lint() {
     # mypy reads through links; name the files as they lie in the tree
     .venv/bin/mypy --no-error-summary 2>&1 | sed 's#^\.venv/tree/algate/##' || code=1
     c_files | xargs clang-format-14 --dry-run --Werror || code=1
-    shellcheck -x deploy/*.sh vagrant/*.sh .ci/run || code=1
+    shellcheck -x deploy/*.sh vagrant/*.sh .ci/run .ci/*.sh || code=1
     if [ "$code" = 0 ]; then echo "lint: all clean"; else echo "lint: see above; 'deploy/dev.sh format' repairs the format" >&2; fi
     return "$code"
 }

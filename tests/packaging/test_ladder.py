@@ -28,7 +28,7 @@ def tree(tmp_path: Path) -> Path:
         (tmp_path / folder).mkdir(parents=True, exist_ok=True)
         (tmp_path / folder / "clean.py").write_text('"""Clean."""\n')
     (tmp_path / "bpf/clean.h").write_text("static int one = 1;\n")
-    for script in ("vagrant/clean.sh", ".ci/run"):
+    for script in ("vagrant/clean.sh", ".ci/run", ".ci/clean.sh"):
         (tmp_path / script).write_text("#!/bin/bash\nexit 0\n")
     (tmp_path / ".venv").mkdir()
     for name in ("bin", "lib", "pyvenv.cfg"):
@@ -53,6 +53,7 @@ PLANTED = (
     ("alg/untidy.py", "WRONG  =  1\n", "--> alg/untidy.py:1"),
     ("bpf/bad.c", "int  main( ) { return 0; }\n", "bpf/bad.c:1:"),
     ("vagrant/bad.sh", "#!/bin/bash\nrm $1/*\n", "SC2086"),
+    (".ci/bad.sh", "#!/bin/bash\nread line\n", "SC2162"),
 )
 
 
@@ -119,6 +120,15 @@ def test_summary_adds_up() -> None:
     assert result.stdout.splitlines()[-1] == "total: 9 passed, 4 failed"
 
 
+@pytest.mark.parametrize(("failed", "code"), [(0, 0), (2, 1)])
+def test_a_whole_ladder_as_a_rung(failed: int, code: int) -> None:
+    """As CI runs it, in a root of its own: the counts of its last line are those of all its rungs."""
+    lines = f"echo '== 4 passed in 2.00s =='; echo 'total: 9 passed, {failed} failed'; exit {code}"
+    result = bash(f"""rung test 5 bash -c "{lines}"; summary 0""")
+    assert result.returncode == code
+    assert result.stdout.splitlines()[-1] == f"total: 9 passed, {failed} failed"
+
+
 @pytest.mark.parametrize("verb", ["", "dance", "setup moon", "test --most"])
 def test_wrong_usage_is_code_2(verb: str) -> None:
     result = subprocess.run(["deploy/dev.sh", *verb.split()], cwd=ROOT, capture_output=True, text=True, check=False)
@@ -126,12 +136,14 @@ def test_wrong_usage_is_code_2(verb: str) -> None:
     assert result.stderr
 
 
-def test_not_root_is_one_line_and_code_3() -> None:
+@pytest.mark.parametrize("script", ["deploy/dev.sh setup", ".ci/empty-root.sh true"])
+def test_not_root_is_one_line_and_code_3(script: str) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         folder.chmod(0o755)
-        shutil.copytree(ROOT / "deploy", folder / "deploy")
-        command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", f"{folder}/deploy/dev.sh", "setup"]
+        for part in ("deploy", ".ci"):
+            shutil.copytree(ROOT / part, folder / part)
+        command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *f"{folder}/{script}".split()]
         result = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/")
     assert result.returncode == 3, result.stderr
     assert result.stderr.count("\n") == 1
