@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
-from algate.alg.admin import control, filters
+from algate.alg.admin import answering, control, filters
 from algate.alg.errors import AlgateError
 from algate.alg.rows import EventRow, ExpectationRow, ForwardRow, MappingRow, Row, SessionRow
 
@@ -75,17 +75,17 @@ def snapshot(step: int, seconds: float = 1_700_000_000.0) -> dict[str, Any]:
     }
 
 
-def handlers(requests: list[tuple[str, dict[str, Any]]], run_dir: Path) -> dict[str, control.Handler]:
+def handlers(requests: list[tuple[str, dict[str, Any]]], run_dir: Path) -> dict[str, answering.Handler]:
     """The verbs; whatever is asked is noted in `requests`."""
 
-    def listing(verb: str, rows: tuple[Row, ...]) -> control.Handler:
+    def listing(verb: str, rows: tuple[Row, ...]) -> answering.Handler:
         async def answer(args: dict[str, Any]) -> list[Row]:
             requests.append((verb, args))
             return filters.parse(args).select(rows)
 
         return answer
 
-    def once(verb: str, data: Any) -> control.Handler:
+    def once(verb: str, data: Any) -> answering.Handler:
         async def answer(args: dict[str, Any]) -> Any:
             requests.append((verb, args))
             return data(args) if callable(data) else data
@@ -133,7 +133,7 @@ def running(run_dir: Path) -> Iterator[list[tuple[str, dict[str, Any]]]]:
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     try:
-        serving = control.serve(control.socket_path(run_dir), handlers(requests, run_dir))
+        serving = answering.serve(control.socket_path(run_dir), handlers(requests, run_dir))
         server = asyncio.run_coroutine_threadsafe(serving, loop).result(10)
         try:
             yield requests

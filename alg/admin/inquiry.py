@@ -13,7 +13,7 @@ from ipaddress import ip_address
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from algate.alg.admin.control import PIECE
+from algate.alg.admin.messages import PIECE
 from algate.alg.admin.explain import Data, Explanation, Snapshot, explain
 from algate.alg.engine.effects import View
 from algate.alg.errors import USAGE, AlgateError

@@ -13,7 +13,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from algate.alg.admin import filters
-from algate.alg.admin.control import PIECE, Rows
+from algate.alg.admin.messages import PIECE, Rows
 from algate.alg.errors import USAGE, AlgateError
 from algate.alg.gateway import listing
 from algate.alg.rows import EventRow, SessionRow, parse_id

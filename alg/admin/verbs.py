@@ -12,7 +12,8 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 from algate.alg.admin import filters
-from algate.alg.admin.control import PIECE, Handler, Rows
+from algate.alg.admin.answering import Handler
+from algate.alg.admin.messages import PIECE, Rows
 from algate.alg.admin.inquiry import inquire
 from algate.alg.admin.kill import kill
 from algate.alg.admin.status import status

@@ -18,7 +18,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from algate.alg.admin import control, verbs
+from algate.alg.admin import answering, control, verbs
 from algate.alg.audit.events import Events
 from algate.alg.audit.metrics import Metrics, Sources
 from algate.alg.config import conflicts
@@ -145,7 +145,7 @@ class Service:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
         loop.add_signal_handler(signal.SIGHUP, self._reload_by_signal)
-        server = await control.serve(control.socket_path(self.run_dir), verbs.handlers(self))
+        server = await answering.serve(control.socket_path(self.run_dir), verbs.handlers(self))
         try:
             if await self._find_devices():
                 await self._bring_up_or_undo()

@@ -11,13 +11,14 @@ import socket
 import stat
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from algate.alg.admin import control
+from algate.alg.admin import answering, control, messages
 from algate.alg.admin.control import ControlError
 from algate.alg.errors import AlgateError
 from algate.alg.gateway.claim import Claim
@@ -63,8 +64,19 @@ async def forever(args: dict[str, Any]) -> AsyncIterator[int]:
         ended.append("forever")
 
 
-HANDLERS: dict[str, control.Handler] = {
+async def broken(args: dict[str, Any]) -> messages.Rows:
+    """A list that can't be begun."""
+
+    def pieces() -> Iterator[list[Any]]:
+        yield []
+        raise AlgateError("none to tell")
+
+    return messages.Rows(pieces())
+
+
+HANDLERS: dict[str, answering.Handler] = {
     "echo": echo, "many": many, "refuse": refuse, "fail": fail, "count": count, "forever": forever,
+    "broken": broken,
 }  # fmt: skip
 
 
@@ -72,7 +84,7 @@ def serving(run_dir: Path, client: Callable[[], Any]) -> Any:
     """The result of `client`, run in a thread beside a server on `run_dir`."""
 
     async def both() -> Any:
-        server = await control.serve(control.socket_path(run_dir), HANDLERS)
+        server = await answering.serve(control.socket_path(run_dir), HANDLERS)
         try:
             return await asyncio.wait_for(asyncio.to_thread(client), 30)
         finally:
@@ -98,7 +110,7 @@ def test_a_request_and_its_answer(tmp_path: Path) -> None:
     assert serving(tmp_path, lambda: control.request(tmp_path, "echo", {"a": [1, None, "ü"]})) == {"a": [1, None, "ü"]}
 
 
-@pytest.mark.parametrize("count", [0, 1, control.PIECE, control.PIECE + 1, 5000])
+@pytest.mark.parametrize("count", [0, 1, messages.PIECE, messages.PIECE + 1, 5000])
 def test_a_list_arrives_whole_whatever_its_length(tmp_path: Path, count: int) -> None:
     rows = serving(tmp_path, lambda: control.request(tmp_path, "many", {"count": count}))
     assert [row["time"] for row in rows] == list(range(count))
@@ -144,7 +156,7 @@ def threading_pause() -> None:
 
 def test_closing_the_server_ends_its_streams_and_removes_the_socket(tmp_path: Path) -> None:
     async def both() -> None:
-        server = await control.serve(control.socket_path(tmp_path), HANDLERS)
+        server = await answering.serve(control.socket_path(tmp_path), HANDLERS)
         stream = control.stream(tmp_path, "forever")
         assert await asyncio.to_thread(next, stream) == 1
         await asyncio.wait_for(server.close(), 10)
@@ -155,10 +167,10 @@ def test_closing_the_server_ends_its_streams_and_removes_the_socket(tmp_path: Pa
 
 
 def test_closing_the_server_waits_for_no_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(control, "ANSWER_SECONDS", 1000.0)
+    monkeypatch.setattr(answering, "ANSWER_SECONDS", 1000.0)
 
     async def both() -> None:
-        server = await control.serve(control.socket_path(tmp_path), HANDLERS)
+        server = await answering.serve(control.socket_path(tmp_path), HANDLERS)
         with socket.socket(socket.AF_UNIX) as deaf:
             deaf.connect(str(control.socket_path(tmp_path)))
             deaf.sendall(b'{"verb": "many", "args": {"count": 100000}}\n')
@@ -197,13 +209,13 @@ def test_a_refusal_keeps_text_and_exit_code_and_a_fault_tells_nothing(
         (b'{"verb": 3}\n', 'is not {"verb"'),
         (b'{"verb": "echo", "args": []}\n', 'is not {"verb"'),
         (b'{"verb": "\\u001b[2J"}\n', "knows no verb '\\x1b[2J'"),
-        (b"x" * (control.REQUEST_MAX * 3), "longer than 65536 bytes"),
+        (b"x" * (answering.REQUEST_MAX * 3), "longer than 65536 bytes"),
         (b'{"verb": "echo"}', ""),
     ],
 )
 def test_garbage_gets_an_error_and_harms_nobody(tmp_path: Path, sent: bytes, said: str) -> None:
     def client() -> None:
-        answer = raw(tmp_path, sent, shut=len(sent) < control.REQUEST_MAX)
+        answer = raw(tmp_path, sent, shut=len(sent) < answering.REQUEST_MAX)
         if said:
             assert answer["ok"] is False
             assert said in answer["error"]
@@ -216,13 +228,13 @@ def test_garbage_gets_an_error_and_harms_nobody(tmp_path: Path, sent: bytes, sai
 
 
 def test_a_client_that_says_nothing_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(control, "REQUEST_SECONDS", 0.05)
+    monkeypatch.setattr(answering, "REQUEST_SECONDS", 0.05)
     answer = serving(tmp_path, lambda: raw(tmp_path, b"", shut=False))
     assert answer["error"] == "no request within 0.05 s"
 
 
 def test_too_many_clients_are_refused_and_the_others_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(control, "CONNECTIONS_MAX", 2)
+    monkeypatch.setattr(answering, "CONNECTIONS_MAX", 2)
 
     def client() -> None:
         streams = [control.stream(tmp_path, "forever") for _ in range(2)]
@@ -242,7 +254,7 @@ def test_too_many_clients_are_refused_and_the_others_go_on(tmp_path: Path, monke
 
 
 def test_a_client_that_does_not_read_is_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(control, "ANSWER_SECONDS", 0.1)
+    monkeypatch.setattr(answering, "ANSWER_SECONDS", 0.1)
 
     def client() -> None:
         with socket.socket(socket.AF_UNIX) as connection:
@@ -281,9 +293,9 @@ def test_the_socket_of_a_dead_daemon_is_replaced(tmp_path: Path) -> None:
 
 def test_a_live_daemon_is_not(tmp_path: Path) -> None:
     async def two() -> None:
-        server = await control.serve(control.socket_path(tmp_path), HANDLERS)
+        server = await answering.serve(control.socket_path(tmp_path), HANDLERS)
         with pytest.raises(AlgateError, match=f"already running on {tmp_path}"):
-            await control.serve(control.socket_path(tmp_path), HANDLERS)
+            await answering.serve(control.socket_path(tmp_path), HANDLERS)
         assert await asyncio.to_thread(control.request, tmp_path, "echo") == {}
         await server.close()
 
@@ -328,34 +340,46 @@ def test_a_claim_on_what_is_no_folder(tmp_path: Path) -> None:
         Claim(tmp_path / "file")
 
 
-class _Pieces:
-    """A connection that gives its text in pieces of some size."""
-
-    def __init__(self, text: bytes, size: int) -> None:
-        self.text, self.size = text, size
-
-    def recv(self, _: int) -> bytes:
-        some, self.text = self.text[: self.size], self.text[self.size :]
-        return some
+def pieces(text: bytes, size: int) -> Callable[[], bytes]:
+    """What a connection gives that cuts its text into pieces of some size."""
+    cut = (text[start : start + size] for start in range(0, len(text), size))
+    return lambda: next(cut)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
 @pytest.mark.parametrize("rows", [[], [{"a": 1}], [{"a": "]}\n"}, {"b": ", {"}, {"c": None}]])
 def test_rows_come_one_by_one_however_they_are_cut(rows: list[Any], size: int) -> None:
-    text = control.LIST_BEGINS + json.dumps(rows)[1:-1].encode() + b"]}\n"
-    connection: Any = _Pieces(text, size)
-    assert list(control._items(Path("/run/x"), connection)) == rows
+    text = b"".join(messages.answer(messages.Rows([row] for row in rows)))
+    assert json.loads(text) == {"ok": True, "data": rows}
+    assert list(messages.read_items(pieces(text, size))) == rows
 
 
 @pytest.mark.parametrize("size", [1, 1000])
-@pytest.mark.parametrize("before", [b"", control.LIST_BEGINS + b'{"a": 1}'])
+@pytest.mark.parametrize("before", [b"", messages.LIST_BEGINS + b'{"a": 1}'])
 def test_a_refusal_among_rows_is_told(before: bytes, size: int) -> None:
-    connection: Any = _Pieces(before + b'{"ok": false, "error": "no such thing", "exit": 2}\n', size)
-    with pytest.raises(control.ControlError, match="no such thing"):
-        list(control._items(Path("/run/x"), connection))
+    text = before + messages.refusal("no such thing", 2)
+    with pytest.raises(ControlError, match="no such thing"):
+        list(messages.read_items(pieces(text, size)))
 
 
-def test_an_answer_that_ends_early_is_told() -> None:
-    connection: Any = _Pieces(control.LIST_BEGINS + b'{"a": 1}, {"b"', 5)
-    with pytest.raises(control.ControlError, match="in the middle"):
-        list(control._items(Path("/run/x"), connection))
+def test_a_list_that_fails_before_its_first_row_is_a_refusal_alone(tmp_path: Path) -> None:
+    with pytest.raises(ControlError, match="none to tell"):
+        serving(tmp_path, lambda: control.request(tmp_path, "broken"))
+
+
+def test_an_answer_that_ends_early_is_told(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(control.socket_path(tmp_path)))
+        listener.listen()
+        listener.settimeout(10)
+
+        def cut_off() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(1000)
+                connection.sendall(messages.LIST_BEGINS + b'{"a": 1}, {"b"')
+
+        with ThreadPoolExecutor() as beside:
+            beside.submit(cut_off)
+            with pytest.raises(ControlError, match="in the middle"):
+                list(control.rows(tmp_path, "many"))

@@ -1,0 +1,192 @@
+"""The control socket's answering end, in the daemon's loop.
+
+The law of this file: transport only. It knows the socket, limits and errors, and no verb. Nothing that a client sends
+can raise in the daemon, hold it up, or make it grow: sizes, numbers and times are bounded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from algate.alg.admin import control, messages
+from algate.alg.admin.messages import ControlError
+from algate.alg.errors import FAILED, USAGE, AlgateError
+
+REQUEST_MAX = 65536  # bytes of a request line
+REQUEST_SECONDS = 5.0  # for a client to finish its request line
+ANSWER_SECONDS = 10.0  # for a client to take what it is sent
+CONNECTIONS_MAX = 64
+
+Handler = Callable[[dict[str, Any]], Awaitable[Any] | AsyncIterator[Any]]
+log = logging.getLogger(__name__)
+
+
+class ControlServer:
+    """A listening control socket; made by `serve`."""
+
+    def __init__(self, path: Path, handlers: Mapping[str, Handler]) -> None:
+        self.path = path
+        self.handlers = handlers
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._listening: asyncio.Server | None = None
+
+    async def start(self, listener: socket.socket) -> None:
+        """Begin to answer on a bound socket."""
+        self._listening = await asyncio.start_unix_server(self._accepted, sock=listener, limit=REQUEST_MAX)
+
+    async def close(self) -> None:
+        """Stop listening, end all conversations, remove the socket file."""
+        with contextlib.suppress(FileNotFoundError):
+            self.path.unlink()
+        if self._listening is not None:
+            self._listening.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One conversation a task, so that close can end them all."""
+        task = asyncio.ensure_future(self._converse(reader, writer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            crowded = len(self._tasks) > CONNECTIONS_MAX
+            # Read also what is refused: closed with bytes unread, the client would see a reset and not the answer.
+            verb, args = await _read_request(reader)
+            if crowded:
+                raise ControlError("too many clients at once: try again")
+            await self._answer(verb, args, reader, writer)
+        except AlgateError as error:
+            await _send_error(writer, str(error), error.exit_code)
+        except (ConnectionError, TimeoutError):
+            pass  # the client went away, or doesn't read
+        except asyncio.CancelledError:
+            writer.transport.abort()  # the daemon stops: it waits for no reader
+            raise
+        except Exception:
+            log.exception("a control request failed")
+            await _send_error(writer, "the daemon failed at this request: see its log", FAILED)
+        finally:
+            await _close(writer)
+
+    async def _answer(
+        self, verb: str, args: dict[str, Any], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        handler = self.handlers.get(verb)
+        if handler is None:
+            raise ControlError(f"the daemon knows no verb {verb[:40]!a}: it may be of another version", USAGE)
+        answer = handler(args)
+        if not isinstance(answer, AsyncIterator):
+            await _send_data(writer, await answer)
+            return
+        # A stream ends when the client closes, even while its handler waits for something to tell.
+        pump = asyncio.ensure_future(_pump(answer, writer))
+        gone = asyncio.ensure_future(reader.read(1))
+        try:
+            await asyncio.wait({pump, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if pump.done():
+                pump.result()
+        finally:
+            pump.cancel()
+            gone.cancel()
+            await asyncio.gather(pump, gone, return_exceptions=True)
+
+
+async def serve(path: Path, handlers: Mapping[str, Handler]) -> ControlServer:
+    """Listen on `path` (mode 0600) and answer with `handlers`, in the running loop; `close()` the result.
+
+    A handler takes the request's args and is either a coroutine function or an async generator function (a stream).
+    It refuses by raising AlgateError. The socket of a dead daemon is replaced; AlgateError if a live one listens.
+    """
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    try:
+        with control.sun_path(path) as address:
+            if _somebody_listens(address):
+                raise AlgateError(f"already running on {path.parent}: stop it, or give another --run-dir")
+            with contextlib.suppress(FileNotFoundError):
+                path.unlink()
+            os.fchmod(listener.fileno(), 0o600)  # before bind: the file never exists with a wider mode
+            listener.bind(address)
+        listener.listen(CONNECTIONS_MAX)
+        listener.setblocking(False)
+        server = ControlServer(path, handlers)
+        await server.start(listener)
+    except OSError as error:
+        listener.close()
+        raise AlgateError(f"can't listen on {path}: {error.strerror}") from None
+    except BaseException:
+        listener.close()
+        raise
+    return server
+
+
+def _somebody_listens(address: str) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1.0)
+        try:
+            probe.connect(address)
+        except (FileNotFoundError, ConnectionRefusedError):
+            return False
+        except OSError:
+            return True  # a full queue or a strange file: not ours to remove
+        return True
+
+
+async def _read_request(reader: asyncio.StreamReader) -> tuple[str, dict[str, Any]]:
+    try:
+        async with asyncio.timeout(REQUEST_SECONDS):
+            line = await reader.readline()
+    except TimeoutError:
+        raise ControlError(f"no request within {REQUEST_SECONDS:g} s", USAGE) from None
+    except ValueError:
+        raise ControlError(f"the request is longer than {REQUEST_MAX} bytes", USAGE) from None
+    return messages.read_request(line)
+
+
+async def _pump(stream: AsyncIterator[Any], writer: asyncio.StreamWriter) -> None:
+    try:
+        async for item in stream:
+            await _send_data(writer, item)
+    finally:
+        if hasattr(stream, "aclose"):
+            await stream.aclose()
+
+
+async def _send_data(writer: asyncio.StreamWriter, data: Any) -> None:
+    """One answer; between its pieces other tasks get their turn."""
+    for piece in messages.answer(data):
+        if piece:
+            writer.write(piece)
+            await _drain(writer)
+        await asyncio.sleep(0)
+
+
+async def _send_error(writer: asyncio.StreamWriter, message: str, exit_code: int) -> None:
+    with contextlib.suppress(ConnectionError, TimeoutError):
+        writer.write(messages.refusal(message, exit_code))
+        await _drain(writer)
+
+
+async def _drain(writer: asyncio.StreamWriter) -> None:
+    """Wait until the client has taken most of it. Not wait_for: that can swallow a cancellation (Python 3.11)."""
+    async with asyncio.timeout(ANSWER_SECONDS):
+        await writer.drain()
+
+
+async def _close(writer: asyncio.StreamWriter) -> None:
+    """Close once the client has taken everything, or after a while without it."""
+    writer.close()
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            await writer.wait_closed()
+    except (ConnectionError, TimeoutError):
+        writer.transport.abort()

@@ -1,0 +1,107 @@
+"""What goes over the control socket, as bytes: a JSON line that asks, JSON lines that answer.
+
+The law of this file: values into lines and back; no socket, no loop, no verb.
+
+A request is `{"verb": "...", "args": {...}}` and a newline, one a connection. Answers are `{"ok": true, "data": ...}`
+(once, or again and again for a streaming verb, until either end closes) or `{"ok": false, "error": ..., "exit": n}`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from algate.alg.errors import USAGE, AlgateError
+
+PIECE = 256  # rows of a long answer encoded at once
+LIST_BEGINS = b'{"ok": true, "data": ['
+
+
+class ControlError(AlgateError):
+    """The daemon refused, or there is none."""
+
+
+class Rows:
+    """An answer that is one long list, made piece by piece (pieces may be empty) while it is sent."""
+
+    def __init__(self, pieces: Iterable[list[Any]]) -> None:
+        self.pieces = pieces
+
+
+def request(verb: str, args: Mapping[str, Any]) -> bytes:
+    """The line that asks."""
+    return _json({"verb": verb, "args": dict(args)}) + b"\n"
+
+
+def read_request(line: bytes) -> tuple[str, dict[str, Any]]:
+    """Verb and args. ControlError (usage) for anything that isn't a request."""
+    try:
+        request = json.loads(line)
+    except (ValueError, RecursionError):
+        raise ControlError("the request is no JSON", USAGE) from None
+    verb = request.get("verb") if isinstance(request, dict) else None
+    args = request.get("args", {}) if isinstance(request, dict) else None
+    if not isinstance(verb, str) or not isinstance(args, dict):
+        raise ControlError('the request is not {"verb": "...", "args": {...}}', USAGE)
+    return verb, args
+
+
+def answer(data: Any) -> Iterator[bytes]:
+    """One line, in pieces where it is a long list: a million rows must not stop the daemon's loop. Pieces may be empty."""
+    if isinstance(data, list):
+        whole = data
+        data = Rows(whole[start : start + PIECE] for start in range(0, len(whole), PIECE))
+    if not isinstance(data, Rows):
+        yield b'{"ok": true, "data": ' + _json(data) + b"}\n"
+        return
+    between = LIST_BEGINS
+    for piece in data.pieces:
+        yield between + _json(piece)[1:-1] if piece else b""
+        between = b", " if piece else between
+    yield (LIST_BEGINS if between is LIST_BEGINS else b"") + b"]}\n"
+
+
+def refusal(message: str, exit_code: int) -> bytes:
+    """The line that says no."""
+    return _json({"ok": False, "error": message, "exit": exit_code}) + b"\n"
+
+
+def read_answer(line: bytes) -> Any:
+    """The data of an answer line, or ControlError as it says."""
+    try:
+        answer = json.loads(line)
+        if answer["ok"]:
+            return answer["data"]
+        message, code = str(answer["error"]), int(answer["exit"])
+    except (ValueError, TypeError, KeyError):
+        raise ControlError("the daemon's answer can't be understood: it may be of another version") from None
+    raise ControlError(message, code)
+
+
+def read_items(more: Callable[[], bytes]) -> Iterator[Any]:
+    """The items of a list, one by one while it arrives; `more` waits for bytes, and raises if none are to come.
+
+    An item begins behind `before`; the list's end, or a line that tells of a failure, may stand there instead.
+    """
+    decoder, text, at = json.JSONDecoder(), "", 0
+    before = first = LIST_BEGINS.decode()
+    while True:
+        begins = text.startswith(before, at)
+        if text.startswith("]}\n", at + (len(before) if begins else 0)) and (begins or before != first):
+            return
+        if begins:
+            with contextlib.suppress(json.JSONDecodeError):  # cut off: the rest is to come
+                item, at = decoder.raw_decode(text, at + len(before))
+                before = ", "
+                yield item
+                continue
+        elif text.endswith("\n"):
+            read_answer(text[at:].encode())
+        text, at = text[at:] + more().decode("ascii", "replace"), 0
+
+
+def _json(data: Any) -> bytes:
+    """ASCII; rows and other records by their as_dict, sets of addresses and the like by their text."""
+    return json.dumps(data, default=lambda one: one.as_dict() if hasattr(one, "as_dict") else str(one)).encode()
