@@ -1,6 +1,6 @@
 """The control socket: where it lies, and how the daemon behind it is asked.
 
-The law of this file: the asking end alone; it knows no verb. What goes wrong is a ControlError that an operator can act on.
+The law of this file: the asking end alone; it knows no verb. What goes wrong is a ControlError, for operators.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What `explain` is told: the subject found among sessions, and everything about it put together.
 
-The law of this file: it reads through the service, changes nothing and judges nothing.
+The law of this file: it reads what runs, changes nothing and judges nothing.
 """
 
 from __future__ import annotations
@@ -11,19 +11,18 @@ import time
 from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from algate.alg.admin.messages import PIECE
 from algate.alg.admin.explain import Data, Explanation, Snapshot, explain
+from algate.alg.admin.messages import PIECE
+from algate.alg.config.load import Config
+from algate.alg.daemon.running import Running
 from algate.alg.engine.effects import View
 from algate.alg.errors import USAGE, AlgateError
 from algate.alg.gateway import listing
 from algate.alg.plugin.words import Words
 from algate.alg.rows import EventRow, SessionRow, parse_id
 from algate.bpf import abi, ticks
-
-if TYPE_CHECKING:
-    from algate.alg.daemon.service import Service
 
 PROTOS = ("tcp", "udp", "icmp")
 PLAIN_MOST = 8
@@ -66,48 +65,50 @@ def _end(word: str) -> str:
     return f"{ip_address(host.strip('[]'))}:{int(port)}"
 
 
-async def inquire(service: Service, args: dict[str, Any]) -> dict[str, Any]:
+async def inquire(running: Running, config: Config, state: str, args: dict[str, Any]) -> dict[str, Any]:
     """The answer to the verb `explain`: look everything up and explain it."""
     words = args.get("subject")
     subject = parse([str(word) for word in words] if isinstance(words, list) else [str(words)])
-    found = await _sessions(service, lambda row: _meant(subject, row))
+    found = await _sessions(running, lambda row: _meant(subject, row))
     parents = {row.related_to for row in found if row.related_to}
     family = {row.id for row in found} | parents
     family |= {subject.id} if subject.id else set()
-    related = await _sessions(service, lambda row: row.related_to in family or row.id in parents)
-    return ask(service, subject, found, related).as_dict()
+    related = await _sessions(running, lambda row: row.related_to in family or row.id in parents)
+    return ask(running, config, state, subject, found, related).as_dict()
 
 
-async def _sessions(service: Service, wanted: Callable[[SessionRow], bool]) -> list[SessionRow]:
+async def _sessions(running: Running, wanted: Callable[[SessionRow], bool]) -> list[SessionRow]:
     """The first FOUND_MOST that are wanted; others get their turn meanwhile."""
     found: list[SessionRow] = []
-    rest = listing.session_rows(service.gateway, service.names)
+    rest = listing.session_rows(running.gateway, running.names)
     while len(found) < FOUND_MOST and (some := list(islice(rest, PIECE))):
         found += [row for row in some if wanted(row)]
         await asyncio.sleep(0)
     return found[:FOUND_MOST]
 
 
-def ask(service: Service, subject: Subject, found: Sequence[SessionRow], related: Sequence[SessionRow]) -> Explanation:
+def ask(
+    running: Running, config: Config, state: str, subject: Subject,
+    found: Sequence[SessionRow], related: Sequence[SessionRow],
+) -> Explanation:  # fmt: skip
     """`found`: the sessions that the subject means; `related`: their parents and their data connections."""
-    control = _control(service, [*found, *related])
-    number = control.id if control else subject.id or _remembered(service, subject)
+    control = _control(running, [*found, *related])
+    number = control.id if control else subject.id or _remembered(running, subject)
     expectations = [
-        one for one in listing.expectation_rows(service.gateway, service.names)
+        one for one in listing.expectation_rows(running.gateway, running.names)
         if one.control == number or set(subject.ends) & {one.to, one.public}
     ]  # fmt: skip
-    events = service.events.history(number) if number else []
+    events = running.events.history(number) if number else []
     alg = _alg(control, events)
-    drops = {name: service.gateway.drops.sum(at) for at, (name, _) in abi.reasons().items()}
-    config = service.config
+    drops = {name: running.gateway.drops.sum(at) for at, (name, _) in abi.reasons().items()}
     return explain(Snapshot(
-        subject.text, time.time(), service.state, config.alg.fail, subject.ends, control,
-        _view(service, control) if control else None,
+        subject.text, time.time(), state, config.alg.fail, subject.ends, control,
+        _view(running, control) if control else None,
         [row for row in found if row is not control and row.related_to is None][:PLAIN_MOST],
-        expectations, [_data(service, row) for row in related if number and row.related_to == number],
-        events, service.forwards.rows(), [str(one) for one in config.firewall.allow_out],
-        alg, _policy(service, control, alg), service.plugins.words.get(alg or "", Words()), _usual(service), drops,
-        service.helper.lost if service.helper else 0,
+        expectations, [_data(running, row) for row in related if number and row.related_to == number],
+        events, running.forwards.rows(), [str(one) for one in config.firewall.allow_out],
+        alg, _policy(config, control, alg), running.plugins.words.get(alg or "", Words()), _usual(running), drops,
+        running.helper.lost,
     ))  # fmt: skip
 
 
@@ -117,37 +118,37 @@ def _meant(subject: Subject, row: SessionRow) -> bool:
     return set(subject.ends) <= {row.inside, row.outside, row.mapped} and subject.proto in (None, row.proto)
 
 
-def _watched(service: Service, row: SessionRow) -> bool:
+def _watched(running: Running, row: SessionRow) -> bool:
     """Whether it is or was a control session: what is bypassed has no plug-in in the kernel any more."""
-    return bool(row.alg or service.events.history(row.id))
+    return bool(row.alg or running.events.history(row.id))
 
 
-def _view(service: Service, control: SessionRow) -> View | None:
+def _view(running: Running, control: SessionRow) -> View | None:
     """Its dialogue; of a bypassed one that the helper let go, that it is bypassed."""
-    view = service.helper.view(int(control.id, 16)) if service.helper else None
+    view = running.helper.view(int(control.id, 16))
     return View("", 0, True, (0, 0)) if view is None and not control.alg else view
 
 
-def _control(service: Service, rows: Sequence[SessionRow]) -> SessionRow | None:
+def _control(running: Running, rows: Sequence[SessionRow]) -> SessionRow | None:
     """The youngest control session among what was found."""
-    return min((row for row in rows if _watched(service, row)), key=lambda row: row.age, default=None)
+    return min((row for row in rows if _watched(running, row)), key=lambda row: row.age, default=None)
 
 
-def _remembered(service: Service, subject: Subject) -> str | None:
+def _remembered(running: Running, subject: Subject) -> str | None:
     """A control session that is over, by its end points."""
-    for control in reversed(service.events.known()):
-        events = service.events.history(control)
+    for control in reversed(running.events.known()):
+        events = running.events.history(control)
         if any(set(subject.ends) <= {str(value) for value in row.fields.values()} for row in events):
             return control
     return None
 
 
-def _data(service: Service, row: SessionRow) -> Data:
-    timeouts = list(service.gateway.configs[0].timeouts)
+def _data(running: Running, row: SessionRow) -> Data:
+    timeouts = list(running.gateway.configs[0].timeouts)
     number = {"tcp": 6, "udp": 17}.get(row.proto, 1)
     state = next(at for at, name in listing.STATE_NAMES.items() if name == row.state)
     idle = timeouts[listing.timeout_kind(number, state)] * ticks.SECONDS - row.expires_in
-    purpose = service.helper.transfers.purpose(int(row.id, 16)) if service.helper else None
+    purpose = running.helper.transfers.purpose(int(row.id, 16))
     return Data(row, max(0.0, idle), purpose.detail if purpose else "")
 
 
@@ -157,16 +158,16 @@ def _alg(control: SessionRow | None, events: Sequence[EventRow]) -> str | None:
     return watching or next((row.alg for row in reversed(events) if row.alg), None)
 
 
-def _usual(service: Service) -> dict[str, str]:
+def _usual(running: Running) -> dict[str, str]:
     """Service ("tcp/21") -> the plug-in whose clients are usually found there."""
     return {
-        f"{plugin.transport}/{port}": name for name, plugin in service.plugins.items() for port in plugin.default_ports
+        f"{plugin.transport}/{port}": name for name, plugin in running.plugins.items() for port in plugin.default_ports
     }
 
 
-def _policy(service: Service, control: SessionRow | None, alg: str | None) -> dict[str, Any]:
+def _policy(config: Config, control: SessionRow | None, alg: str | None) -> dict[str, Any]:
     """The plug-in's keys, resolved for both ends of the session."""
-    policy = service.config.alg.protocols.get(alg or "")
+    policy = config.alg.protocols.get(alg or "")
     if policy is None:
         return {}
     if control is not None:

@@ -10,20 +10,18 @@ import asyncio
 import time
 from collections.abc import Iterator
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from algate.alg.admin import filters
 from algate.alg.admin.messages import PIECE, Rows
+from algate.alg.daemon.running import Running
 from algate.alg.errors import USAGE, AlgateError
 from algate.alg.gateway import listing
 from algate.alg.rows import EventRow, SessionRow, parse_id
 from algate.bpf import abi
 
-if TYPE_CHECKING:
-    from algate.alg.daemon.service import Service
 
-
-async def kill(service: Service, args: dict[str, Any]) -> Rows | list[SessionRow]:
+async def kill(running: Running, args: dict[str, Any]) -> Rows | list[SessionRow]:
     """End the sessions that `ids` name and that match the filters; the rows of those that ended.
 
     `reset`: control sessions get RST at both ends (of others nobody knows the sequence numbers). `dry_run`: only tell.
@@ -33,7 +31,7 @@ async def kill(service: Service, args: dict[str, Any]) -> Rows | list[SessionRow
     wanted, ids = filters.parse(args), _ids(args.get("ids"))
     if not wanted and not ids:
         raise AlgateError("which sessions? name ids, or give a filter such as --inside 10.0.0.5", USAGE)
-    pieces = _pieces(service, wanted, ids, args)
+    pieces = _pieces(running, wanted, ids, args)
     if not ids:
         return Rows(pieces)
     found: list[SessionRow] = []
@@ -46,14 +44,14 @@ async def kill(service: Service, args: dict[str, Any]) -> Rows | list[SessionRow
 
 
 def _pieces(
-    service: Service, wanted: filters.Filter, ids: set[str], args: dict[str, Any]
+    running: Running, wanted: filters.Filter, ids: set[str], args: dict[str, Any]
 ) -> Iterator[list[SessionRow]]:
     """Those that ended among each PIECE sessions."""
     reset, only_tell = bool(args.get("reset")), bool(args.get("dry_run"))
-    rest = listing.keyed_sessions(service.gateway, service.names)
+    rest = listing.keyed_sessions(running.gateway, running.names)
     while some := list(islice(rest, PIECE)):
         meant = [one for one in some if (not ids or one[1].id in ids) and wanted.matches(one[1])]
-        yield [row for key, row in meant if only_tell or _end(service, key, row, reset)]
+        yield [row for key, row in meant if only_tell or _end(running, key, row, reset)]
 
 
 def _ids(given: Any) -> set[str]:
@@ -74,22 +72,22 @@ def _is_id(text: str) -> bool:
     return True
 
 
-def _end(service: Service, key: bytes, row: SessionRow, reset: bool) -> bool:
+def _end(running: Running, key: bytes, row: SessionRow, reset: bool) -> bool:
     """Whether it was there to be ended."""
     number = int(row.id, 16)
-    helper = service.helper
-    watched = helper is not None and number in helper.engine
-    if watched and reset and helper is not None:
+    helper = running.helper
+    watched = number in helper.engine
+    if watched and reset:
         helper.kill(number)
         ended = True
     else:
-        ended = service.control.keys(abi.ControlOp.KILL, [key]) == 1
-        if watched and helper is not None:
+        ended = running.control.keys(abi.ControlOp.KILL, [key]) == 1
+        if watched:
             helper.ended(number)
     if ended:
         detail = f"{row.proto} {row.inside} {row.outside}"
         fields = {"session": row.id, "inside": row.inside, "outside": row.outside}
-        service.events.add(
+        running.events.add(
             EventRow(time.time(), "session-killed", row.id if watched else row.related_to, row.alg, detail,
                      "operator", fields)
         )  # fmt: skip

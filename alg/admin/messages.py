@@ -49,7 +49,7 @@ def read_request(line: bytes) -> tuple[str, dict[str, Any]]:
 
 
 def answer(data: Any) -> Iterator[bytes]:
-    """One line, in pieces where it is a long list: a million rows must not stop the daemon's loop. Pieces may be empty."""
+    """One line; a long list in pieces (some may be empty), so that a million rows don't stop the daemon's loop."""
     if isinstance(data, list):
         whole = data
         data = Rows(whole[start : start + PIECE] for start in range(0, len(whole), PIECE))

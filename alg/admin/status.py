@@ -1,6 +1,7 @@
 """The object of `algate status`: the daemon, its devices and plug-ins, the figures that matter most.
 
-The law of this file: it reads the service and changes nothing; its names are a contract with scripts and `top`.
+The law of this file: it reads the whole service, since it tells of all of it, and changes nothing; its names are a
+contract with scripts and `top`.
 """
 
 from __future__ import annotations
@@ -8,24 +9,25 @@ from __future__ import annotations
 import os
 import time
 from importlib import metadata
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from algate.alg.daemon.service import Service
+from algate.alg.daemon.service import Service
 
 
 def status(service: Service) -> dict[str, Any]:
     """At any moment of the daemon's life; what isn't there yet is null."""
-    config, gateway, helper = service.config, service.loaded, service.helper
+    config, running = service.config, service.running
+    gateway, helper = (running.gateway, running.helper) if running else (None, None)
     chosen = sorted({mode for mode, _ in service.modes.values()})
     return {
         "state": service.state, "version": metadata.version("algate"), "pid": os.getpid(),
         "uptime": time.time() - service.started, "run_dir": str(service.run_dir),
         "config": str(config.path) if config.path else None,
         "lan": list(config.gateway.lan), "wan": config.gateway.wan,
-        "addresses": [str(one) for one in service.addresses], "datapath": "+".join(chosen) or None,
+        "addresses": [str(one) for one in running.devices.addresses] if running else [],
+        "datapath": "+".join(chosen) or None,
         "datapath_why": {name: why for name, (_, why) in service.modes.items()},
-        "sessions": sum(service.by_state.values()),
+        "sessions": sum(running.sweeper.by_state.values()) if running else 0,
         "max_sessions": gateway.max_sessions if gateway else config.nat.max_sessions,
         "control_sessions": len(helper.engine.sessions()) if helper else 0,
         "control_memory": sum(map(helper.engine.memory, helper.engine.sessions())) if helper else 0,

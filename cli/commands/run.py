@@ -47,11 +47,11 @@ def run(
     SIGTERM stops the helper alone: established sessions go on in the kernel, the next `run` takes over.
     `algate down` detaches everything.
     """
+    from algate.alg.admin import run as daemon
     from algate.alg.config import load as configuration
-    from algate.alg.daemon import service
     from algate.alg.plugin import policy, registry
 
     overrides = {"gateway.lan": lan or None, "gateway.wan": wan, "gateway.datapath": datapath}
     loaded = configuration.load(config, overrides, policy.kinds(registry.discover()))
     log_to_stderr(verbose)
-    return service.run(loaded, run_dir, wait)
+    return daemon.run(loaded, run_dir, wait)

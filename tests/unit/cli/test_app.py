@@ -214,14 +214,14 @@ def test_help_needs_no_bcc_and_imports_no_verb() -> None:
     assert done.stderr == "0 [] []\n"
 
 
-def test_run_hands_everything_to_the_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run_hands_everything_to_the_daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[Any] = []
 
     def service_run(*args: Any) -> int:
         calls.append(args)
         return 7
 
-    module(monkeypatch, "algate.alg.daemon.service", run=service_run)
+    module(monkeypatch, "algate.alg.admin.run", run=service_run)
     monkeypatch.setattr("algate.cli.commands.run.log_to_stderr", lambda verbose: None)
     file = tmp_path / "a.toml"
     file.write_text('[gateway]\nwan = "eth9"\n[nat]\nhairpin = false')
@@ -234,7 +234,7 @@ def test_run_hands_everything_to_the_service(tmp_path: Path, monkeypatch: pytest
 
 
 def test_run_tells_all_errors_of_the_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    module(monkeypatch, "algate.alg.daemon.service", run=None)
+    module(monkeypatch, "algate.alg.admin.run", run=None)
     file = tmp_path / "a.toml"
     file.write_text("[nat]\nport = 1\n[alg]\nfail = 'x'\n[alg.ftpp]\nenabled = true")
     made = run("run", "--lan", "eth1", "--wan", "eth1", "--config", str(file))

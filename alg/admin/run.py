@@ -1,0 +1,113 @@
+"""`algate run`: the service, the control socket, and the verbs that come through it, joined.
+
+The law of this file: who is told what. What a verb does is its own module's or verbs.py's; what the gateway does is the
+service's, which knows of no verb.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from algate.alg.admin import answering, control, filters, verbs
+from algate.alg.admin.answering import Handler
+from algate.alg.admin.inquiry import inquire
+from algate.alg.admin.kill import kill
+from algate.alg.admin.messages import PIECE, Rows
+from algate.alg.admin.status import status
+from algate.alg.config.load import Config
+from algate.alg.daemon.service import Service
+from algate.alg.errors import AlgateError
+from algate.alg.gateway import listing, namespace
+from algate.alg.gateway.claim import Claim
+from algate.alg.rows import Row
+
+log = logging.getLogger(__name__)
+PRIORITY = -10  # nice value: before batch work on the same host, behind what is real-time
+
+
+def run(config: Config, run_dir: Path, wait: float | None) -> int:
+    """Until stopped. Returns the exit code; raises AlgateError if it can't begin or go on."""
+    namespace.require_root("algate run")
+    if not config.gateway.lan or not config.gateway.wan:
+        raise AlgateError("which devices? give --lan and --wan, or [gateway] lan and wan in the configuration", 2)
+    # A control connection waits while a decision is made; where priorities aren't to be had it waits a little longer.
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, 0, PRIORITY)
+    with Claim(run_dir):
+        return asyncio.run(_serve(config, run_dir, wait))
+
+
+async def _serve(config: Config, run_dir: Path, wait: float | None) -> int:
+    service = Service(config, run_dir, wait)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, service.stop)
+    loop.add_signal_handler(signal.SIGHUP, _reload_by_signal, service)
+    server = await answering.serve(control.socket_path(run_dir), handlers(service))
+    try:
+        return await service.serve()
+    finally:
+        await server.close()
+
+
+def _reload_by_signal(service: Service) -> None:
+    try:
+        service.reload()
+    except AlgateError as error:
+        log.error("reload: %s", error)
+
+
+def handlers(service: Service) -> dict[str, Handler]:
+    """Verb -> handler."""
+
+    async def down(args: dict[str, Any]) -> dict[str, Any]:
+        service.stop("purge" if args.get("purge") else "detach")
+        return {}
+
+    async def forward_add(args: dict[str, Any]) -> dict[str, Any]:
+        service.config, row = verbs.forward_add(service.need_running(), service.config, args)
+        return row
+
+    async def forward_del(args: dict[str, Any]) -> dict[str, Any]:
+        service.config, row = verbs.forward_del(service.need_running(), service.config, args)
+        return row
+
+    need = service.need_running
+    return {
+        "down": down,
+        "reload": _once(service.reload),
+        "status": _once(lambda: status(service)),
+        "stats": _once(lambda: need().metrics.stats()),
+        "sessions": _rows(lambda: listing.session_rows(need().gateway, need().names)),
+        "mappings": _rows(lambda: listing.mapping_rows(need().gateway)),
+        "expectations": _rows(lambda: listing.expectation_rows(need().gateway, need().names)),
+        "forward-list": _rows(lambda: need().forwards.rows()),
+        "forward-file": _once(lambda: verbs.forward_file(service.config)),
+        "forward-add": forward_add,
+        "forward-del": forward_del,
+        "kill": lambda args: kill(need(), args),
+        "explain": lambda args: inquire(need(), service.config, service.state, args),
+        "follow": lambda args: verbs.follow(service.events, args),
+        "top": lambda args: verbs.top(need(), lambda: status(service), args),
+    }
+
+
+def _once(tell: Callable[[], Any]) -> Handler:
+    async def answer(_: dict[str, Any]) -> Any:
+        return tell()
+
+    return answer
+
+
+def _rows(make: Callable[[], Iterable[Row]]) -> Handler:
+    async def answer(args: dict[str, Any]) -> Rows:
+        return Rows(filters.parse(args).pieces(make(), PIECE))
+
+    return answer

@@ -1,0 +1,91 @@
+"""What there is while a gateway runs, all of it or nothing: the kernel's part, the helper, and what reads them.
+
+The law of this file: it holds the parts together and waits for nothing. When each is begun and ended is the service's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from algate.alg.audit.events import Events
+from algate.alg.audit.metrics import Metrics, Sources
+from algate.alg.config import conflicts
+from algate.alg.config.load import Config
+from algate.alg.daemon.devices import Devices
+from algate.alg.daemon.sweeper import Sweeper
+from algate.alg.gateway import settings
+from algate.alg.gateway.forwards import Forwards
+from algate.alg.gateway.listing import STATE_NAMES
+from algate.alg.gateway.settings import PROTO
+from algate.alg.helper.helper import Helper
+from algate.alg.helper.ports import KernelPorts
+from algate.alg.plugin.registry import Plugins
+from algate.bpf import ticks
+from algate.bpf.loader import Gateway
+from algate.bpf.requests import Control
+
+
+@dataclass
+class Running:
+    """`devices` alone changes: the service looks after them. `control` is the kernel's control program."""
+
+    devices: Devices
+    gateway: Gateway
+    control: Control
+    ports: KernelPorts
+    forwards: Forwards
+    helper: Helper
+    sweeper: Sweeper
+    metrics: Metrics
+    events: Events
+    plugins: Plugins
+
+    @property
+    def names(self) -> dict[int, str]:
+        """A plug-in's number in the kernel -> its name."""
+        return {plugin.number: name for name, plugin in self.plugins.items()}
+
+    def apply(self, config: Config) -> None:
+        """Configuration, watched ports and forwards into the kernel."""
+        now = self.devices
+        settings.write_config(self.gateway, config, now.lans, now.wan, now.addresses, self.helper.tap.index)
+        settings.write_services(self.gateway, config, self.plugins)
+        self.forwards.sync(config.forwards, len(now.addresses))
+        self.ports.addresses = list(now.addresses)
+        self.hold_passive_ports(config)
+        self.helper.gateway_address = now.own_address
+
+    def hold_passive_ports(self, config: Config) -> None:
+        """The public ports that plug-ins want held for servers behind the forwards in force."""
+        wanted = conflicts.held_ports(config, self.forwards.all())
+        self.ports.configure((PROTO[one.proto], one.ip, one.ports) for one in wanted)
+
+    def beat(self) -> None:
+        """Tell the kernel that the helper lives."""
+        self.gateway.heartbeat.put(0, ticks.count())
+
+    def close(self) -> None:
+        """The helper is gone, and the kernel knows at once; programs and maps stay."""
+        self.gateway.heartbeat.put(0, 0)
+        self.helper.close()
+        self.metrics.close()
+
+
+def assemble(
+    gateway: Gateway, config: Config, devices: Devices, plugins: Plugins, events: Events,
+    health: Callable[[], tuple[bool, str]],
+) -> Running:  # fmt: skip
+    """The parts around a loaded gateway, joined; nothing is attached or begun yet. `health`: of Metrics."""
+    control = Control(gateway.fds["control"])
+    ports = KernelPorts(control, devices.addresses, config.nat.ports.first, config.nat.ports.last)
+    forwards = Forwards(gateway, control, plugins)
+    secret = settings.write_config(gateway, config, devices.lans, devices.wan, devices.addresses, 0)
+    helper = Helper(gateway, control, ports, config, plugins, events, secret)
+    sweeper = Sweeper(gateway, control, helper)
+    sources = Sources(
+        gateway.counters, gateway.drops, lambda: {name: sweeper.by_state[name] for name in STATE_NAMES.values()},
+        lambda: dict(helper.executor.outcomes), helper.counts, lambda: helper.lost,
+    )  # fmt: skip
+    metrics = helper.metrics = Metrics(sources, health)
+    return Running(devices, gateway, control, ports, forwards, helper, sweeper, metrics, events, plugins)

@@ -1,0 +1,63 @@
+"""When the tables are swept of what is over, and who hears of it.
+
+The law of this file: the time of a sweep. What is over, and how it is deleted, is gateway/gc.py's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import Counter
+from collections.abc import Callable
+from itertools import chain
+
+from algate.alg.config.sections import Timeouts
+from algate.alg.gateway.gc import FULL, Sweep
+from algate.alg.gateway.listing import STATE_NAMES
+from algate.alg.helper.helper import Helper
+from algate.bpf import abi
+from algate.bpf.loader import Gateway
+from algate.bpf.requests import Control
+
+LEAST, MOST = 0.25, 10.0  # s between sweeps
+
+
+class Sweeper:
+    """`by_state`: sessions by the name of their state, as of the last sweep. `wanted`: set for one at once."""
+
+    def __init__(self, gateway: Gateway, control: Control, helper: Helper) -> None:
+        self.by_state: Counter[str] = Counter()
+        self.wanted = asyncio.Event()
+        self._gateway = gateway
+        self._control = control
+        self._helper = helper
+
+    async def run(self, timeouts: Callable[[], Timeouts]) -> None:
+        """For ever. `timeouts`: those in force, which a reload may change."""
+        last = time.monotonic()
+        while True:
+            # Short: a reload may bring shorter timeouts, and a full table is asked for room at once.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LEAST):
+                    await self.wanted.wait()
+            t = timeouts()
+            due = time.monotonic() - last >= min(MOST, min(t.udp, t.icmp, t.tcp_transitory) / 4)
+            if due or self.wanted.is_set() or self._nearly_full():
+                self.wanted.clear()
+                last = time.monotonic()
+                await self._sweep()
+
+    async def _sweep(self) -> None:
+        sweep = Sweep(self._gateway, self._control)
+        for _ in chain(sweep.run(), sweep.age_ports()):
+            await asyncio.sleep(0)
+        self.by_state = Counter({STATE_NAMES[state]: number for state, number in sweep.by_state.items()})
+        self._helper.forget(sweep.control_ids)
+        self._helper.settle_room(sweep.deleted + sweep.reclaimed > 0)
+
+    def _nearly_full(self) -> bool:
+        """By the counters of sessions made and ended."""
+        count = self._gateway.counters.sum
+        made, ended = count(abi.Counter.SESSIONS_NEW), count(abi.Counter.SESSIONS_ENDED)
+        return made - ended > FULL * self._gateway.max_sessions
