@@ -1,7 +1,7 @@
 """What C and Python share, derived from `include/abi.h`: ctypes structures, enums, constants, and drop reasons.
 
 The law of this file: it defines nothing of its own; every name comes from the header. Type checkers read
-`abi.pyi`, which `python -m algate.bpf.abi --stub` writes.
+`abi.pyi`, which `python -m algate.bpf.stub` writes.
 
 Names: `struct session_key` is `SessionKey`; `STATE_ESTABLISHED` of `enum session_state` is
 `SessionState.ESTABLISHED` (its first word is dropped); `enum config_flag` and `enum state_bit` are IntFlags; a last
@@ -139,8 +139,3 @@ def _define(space: dict[str, Any]) -> None:
 
 
 _define(globals())
-
-if __name__ == "__main__":
-    from algate.bpf import stub
-
-    sys.exit(stub.main(sys.argv[1:]))

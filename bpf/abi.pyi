@@ -1,4 +1,4 @@
-"""Written by `python -m algate.bpf.abi --stub` from include/abi.h: don't edit."""
+"""Written by `python -m algate.bpf.stub` from include/abi.h: don't edit."""
 
 import ctypes
 import enum

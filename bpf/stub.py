@@ -1,17 +1,16 @@
 """Writes `abi.pyi`, so that type checkers know the names that `abi.py` derives from the header.
 
-The law of this file: it only prints what `abi` says; `python -m algate.bpf.abi --stub` runs it.
+The law of this file: it only prints what `abi` says; `python -m algate.bpf.stub` runs it.
 """
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 from algate.bpf import abi, layout
 
 PATH = Path(__file__).with_name("abi.pyi")
-OPENING = '''"""Written by `python -m algate.bpf.abi --stub` from include/abi.h: don't edit."""
+OPENING = '''"""Written by `python -m algate.bpf.stub` from include/abi.h: don't edit."""
 
 import ctypes
 import enum
@@ -82,11 +81,6 @@ def _types(field: layout.Field) -> tuple[str, str]:
     return array, f"{array} | tuple[int, ...]"
 
 
-def main(arguments: list[str]) -> int:
-    """`--stub` writes the file and prints its path."""
-    if arguments != ["--stub"]:
-        print("usage: python -m algate.bpf.abi --stub", file=sys.stderr)
-        return 2
+if __name__ == "__main__":
     PATH.write_text(text())
     print(PATH)
-    return 0

@@ -64,7 +64,7 @@ def test_every_struct_and_enum_is_parsed() -> None:
 
 
 def test_stub_is_up_to_date() -> None:
-    assert stub.PATH.read_text() == stub.text(), "run: python -m algate.bpf.abi --stub"
+    assert stub.PATH.read_text() == stub.text(), "run: python -m algate.bpf.stub"
 
 
 def test_enumerators_lose_their_first_word() -> None:

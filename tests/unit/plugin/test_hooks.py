@@ -19,8 +19,8 @@ from algate.alg.plugin import policy, registry
 from algate.alg.protocols import base
 from algate.alg.protocols.ftp import PLUGIN as FTP
 from algate.alg.rows import EventRow, ExpectationRow, SessionRow
+from tests.imports import arrows
 from tests.toy import ToyPlugin, ToyPolicy, ToyWords
-from tests.unit.test_purity import imported
 
 pytestmark = pytest.mark.unit
 ALG = Path(__file__).parents[3] / "alg"
@@ -69,15 +69,12 @@ def test_no_module_for_all_plug_ins_names_a_protocol() -> None:
 
 def test_the_configuration_is_read_checked_and_declared_in_this_order() -> None:
     """load -> conflicts -> sections, and no arrow back."""
-    arrows = {
-        name: {
-            one.removeprefix("algate.alg.config.").partition(".")[0]
-            for one in imported((ALG / f"config/{name}.py").read_text(), "algate.alg.config")
-            if one.startswith("algate.alg.config.")
-        }
+    room, found = "algate.alg.config.", arrows()
+    within = {
+        name: {one.removeprefix(room) for one in found[room + name] if one.startswith(room)}
         for name in ("load", "conflicts", "sections")
     }
-    assert arrows == {"load": {"conflicts", "sections"}, "conflicts": {"sections"}, "sections": set()}
+    assert within == {"load": {"conflicts", "sections"}, "conflicts": {"sections"}, "sections": set()}
 
 
 # -- its table ---------------------------------------------------------------------------------------------------------
