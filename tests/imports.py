@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -40,6 +41,7 @@ def imported(source: str, package: str) -> set[tuple[str, str]]:
     return found
 
 
+@functools.cache
 def arrows(root: Path = ROOT) -> dict[str, set[str]]:
     """Of every module of the trees. `from package import module` leads to the module alone."""
     own = modules(root)

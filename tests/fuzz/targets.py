@@ -144,8 +144,8 @@ def engine(data: bytes) -> None:
     steps = [(what % 12, what >> 7, where * 257, size + 1) for what, where, size in _triples(wire)]
     tell(lab, steps, faults=True, restarts=bool(data[0] & 8))
     lab.run()
-    session = lab.engine.sessions()
-    assert lab.engine.memory(lab.kernel.info.session) <= Limits().session if session else lab.kernel.reset
+    assert lab.engine.sessions() or lab.kernel.reset
+    assert lab.engine.memory(lab.kernel.info.session) <= Limits().session
     assert len(lab.kernel.held.get(0, b"")) <= fx.HELD_MAX
     if lab.client_inside and not lab.kernel.bypassed:
         assert not deny or not any(set(reader(bytes(lab.server.got))) & {b"DELE"} for reader in READERS)
