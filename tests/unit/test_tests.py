@@ -23,16 +23,13 @@ def texts() -> dict[str, str]:
 
 def hollow(texts: Mapping[str, str]) -> list[str]:
     """Assertions that nothing could make fail, and comparisons that nobody looks at."""
-    return [
-        f"{path}:{node.lineno}" for path, text in texts.items() for node in ast.walk(ast.parse(text)) if _empty(node)
-    ]
+    found = ((path, node) for path, text in texts.items() for node in ast.walk(ast.parse(text)))
+    return [f"{path}:{node.lineno}" for path, node in found if isinstance(node, ast.Assert | ast.Expr) and _empty(node)]
 
 
-def _empty(node: ast.AST) -> bool:
+def _empty(node: ast.Assert | ast.Expr) -> bool:
     if isinstance(node, ast.Expr):
         return isinstance(node.value, (ast.Compare, ast.BoolOp))
-    if not isinstance(node, ast.Assert):
-        return False
     parts = node.test.values if isinstance(node.test, ast.BoolOp) else [node.test]
     return any(isinstance(one, HOLLOW) or _same(one) for one in parts)
 
