@@ -60,7 +60,8 @@ class MapInfo:
 
 @dataclass(frozen=True, slots=True)
 class ProgInfo:
-    """What the kernel says of a program. Bytes of machine code (`jited`), of bytecode as verified (`xlated`)."""
+    """What the kernel says of a program. Bytes of machine code (`jited`), of bytecode as verified (`xlated`);
+    `verified`: instructions that the verifier followed, 0 before Linux 5.16."""
 
     type: int
     id: int
@@ -68,6 +69,7 @@ class ProgInfo:
     name: str
     jited: int = 0
     xlated: int = 0
+    verified: int = 0
 
 
 class _MapInfo(ctypes.Structure):
@@ -81,7 +83,8 @@ class _ProgInfo(ctypes.Structure):
     _fields_ = [
         ("type", UINT32), ("id", UINT32), ("tag", ctypes.c_uint8 * 8), ("jited_prog_len", UINT32), ("xlated", UINT32),
         ("jited_prog_insns", UINT64), ("xlated_prog_insns", UINT64), ("load_time", UINT64), ("uid", UINT32),
-        ("nr_map_ids", UINT32), ("map_ids", UINT64), ("name", ctypes.c_char * 16), ("rest", ctypes.c_uint8 * 128),
+        ("nr_map_ids", UINT32), ("map_ids", UINT64), ("name", ctypes.c_char * 16), ("others", ctypes.c_uint8 * 136),
+        ("verified_insns", UINT32), ("rest", ctypes.c_uint8 * 8),
     ]  # fmt: skip
 
 
@@ -127,7 +130,8 @@ def map_info(fd: int) -> MapInfo:
 def prog_info(fd: int) -> ProgInfo:
     info = _info(fd, _ProgInfo())
     name = info.name.decode(errors="replace")
-    return ProgInfo(info.type, info.id, bytes(info.tag).hex(), name, info.jited_prog_len, info.xlated)
+    sizes = info.jited_prog_len, info.xlated, info.verified_insns
+    return ProgInfo(info.type, info.id, bytes(info.tag).hex(), name, *sizes)
 
 
 def _info(fd: int, info: Any) -> Any:

@@ -1,0 +1,47 @@
+"""`python -m tests.bpf.verified`: what each program costs the verifier (which gives up at a million) and how large it is.
+
+The law of this file: it loads the programs into pins of its own, reads what the kernel says of them, and removes the
+pins. Run it as root in two trees to compare them.
+"""
+
+from __future__ import annotations
+
+import secrets
+import sys
+import tempfile
+from pathlib import Path
+
+from algate.bpf import syscall
+from algate.bpf.loader import PROGRAMS, Gateway
+
+BPFFS = Path("/sys/fs/bpf")
+MOST = 1_000_000  # instructions; BPF_COMPLEXITY_LIMIT_INSNS
+
+
+def measure() -> dict[str, syscall.ProgInfo]:
+    """What the kernel says of each program, by name, in the loader's order."""
+    pins = BPFFS / f"ag-{secrets.token_hex(4)}"
+    pins.mkdir()
+    try:
+        with tempfile.TemporaryDirectory(prefix="ag-headers-") as headers:
+            gateway = Gateway(pins, 64, 1, Path(headers))
+        try:
+            return {name: syscall.prog_info(gateway.fds[name]) for name in PROGRAMS}
+        finally:
+            gateway.close()
+    finally:
+        for pin in pins.iterdir():
+            pin.unlink()
+        pins.rmdir()
+
+
+def main() -> int:
+    print(f"{'program':16}{'verified':>10}{'of limit':>10}{'bytecode':>10}{'machine':>10}")
+    for name, info in measure().items():
+        share = f"{100 * info.verified / MOST:.1f} %"
+        print(f"{name:16}{info.verified:>10}{share:>10}{info.xlated // 8:>10}{info.jited:>10}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
