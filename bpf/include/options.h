@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * options.h: TCP options, read into the scratch space and written back.
+ * options.h: TCP options, read into the scratch space and written back; the MSS among them.
  */
 #ifndef ALGATE_OPTIONS_H
 #define ALGATE_OPTIONS_H
@@ -49,6 +49,25 @@ static __always_inline int store_options(struct __sk_buff *skb, const struct pac
     if (change < 0 || size < 4 || size > OPTIONS_MAX || bpf_l4_csum_replace(skb, p->l4 + 16, 0, change, 0))
         return -1;
     return bpf_skb_store_bytes(skb, p->l4 + 20, room->changed, length_within(size, sizeof(room->changed)), 0);
+}
+
+/* Lowers the MSS that a SYN offers (what it means: RFC 6691 section 3). Never raises it. */
+static __always_inline void clamp_mss(struct __sk_buff *skb, const struct packet *p, u16 most)
+{
+    u32 size = 0, at;
+    struct scratch *room = p->tcp_header > 20 ? load_options(skb, p, &size) : 0;
+    if (!room)
+        return;
+    at = find_option(room, size, 2);
+    if (!at || at + 2 > size)
+        return;
+    u16 offered = (u16)room->options[at & 63] << 8 | room->options[(at + 1) & 63];
+    if (offered <= most)
+        return;
+    __builtin_memcpy(room->changed, room->options, sizeof(room->changed));
+    room->changed[at & 63] = most >> 8;
+    room->changed[(at + 1) & 63] = most & 0xff;
+    store_options(skb, p, room, size);
 }
 
 #endif

@@ -40,18 +40,4 @@ struct hop {
     u8 from_mac[6];
 };
 
-/* A loop's variable kept where the verifier knows nothing of its value: else it follows every value by itself. */
-#define UNKNOWN(room) (*(volatile u32 *)&(room)->cursor)
-
-/* Keeps the compiler from merging this value with another's address. */
-#define OPAQUE(value) asm volatile("" : "+r"(value))
-
-/* A length for a helper, 1..room; room is a power of two. Linux 6.1 forgets what was tested of a number that is spilled
- * meanwhile, and refuses a length that might then be 0 or too large: arithmetic right before the call it believes. */
-static __always_inline u32 length_within(u32 size, u32 room)
-{
-    OPAQUE(size);
-    return ((size - 1) & (room - 1)) + 1;
-}
-
 #endif

@@ -66,7 +66,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         (57,),
         "fragments of a control session go on uninspected",
-        "bpf/include/flow.h",
+        "bpf/include/stages.h",
         "    return s->alg ? drop(DROP_FRAGMENT_CONTROL) : leave_out(skb, cfg, p, s, at, now);",
         "    return leave_out(skb, cfg, p, s, at, now);",
     ),
@@ -164,7 +164,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         (76,),
         "control segments of a hairpin take the way of the stack",
-        "bpf/include/flow.h",
+        "bpf/include/stages.h",
         "    if (at == AT_LAN && !hairpin_wanted(cfg, &p)) { /* what needs the stack",
         "    if (at == AT_LAN) { /* what needs the stack",
     ),

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * ingress.h: what has come in: where its headers lie, whose it is, whether the gateway may forward it past the stack.
+ *
+ * The law of this file: it looks, and writes nothing into a packet. What isn't ours goes to the stack as it came; only what
+ * would be routed on from outside to a host that isn't ours is dropped.
+ */
+#ifndef ALGATE_INGRESS_H
+#define ALGATE_INGRESS_H
+
+#define PACKET_HOST_TYPE 0 /* skb->pkt_type of a frame for our MAC */
+#define PULL_SIZE 134      /* Ethernet, IP and TCP headers at their longest */
+
+/* IPv4 without a VLAN tag: tagged frames on an untagged device are somebody else's. */
+static __always_inline bool is_plain_ip(struct __sk_buff *skb)
+{
+    return skb->protocol == bpf_htons(ETH_P_IP) && !skb->vlan_present;
+}
+
+/* Parses, with the headers made linear first where a driver left them in fragments. */
+static __always_inline int parse_skb(struct __sk_buff *skb, const struct config *cfg, int at, struct packet *p)
+{
+    void *data = (void *)(long)skb->data, *data_end = (void *)(long)skb->data_end;
+    if (data + PULL_SIZE > data_end && data_end - data < skb->len) {
+        bpf_skb_pull_data(skb, skb->len < PULL_SIZE ? skb->len : PULL_SIZE);
+        data = (void *)(long)skb->data;
+        data_end = (void *)(long)skb->data_end;
+    }
+    return parse_ip(p, data, data_end, link_header(skb, cfg, at), skb->len);
+}
+
+/* The transport header of a first fragment. */
+static __always_inline int parse_head(struct __sk_buff *skb, struct packet *p)
+{
+    void *data = (void *)(long)skb->data, *data_end = (void *)(long)skb->data_end;
+    return parse_transport(p, data + p->l4, data_end, p->ip_size - p->header_size);
+}
+
+/* The session of a packet from outside, through the owner of its public port. */
+static __always_inline struct session *session_in(const struct packet *p, u32 address, struct session_key *key)
+{
+    u32 index = port_index(address, p->proto, bpf_ntohs(p->destination_port));
+    struct port_slot *slot = ports.lookup(&index);
+    u64 owner = slot ? slot->owner : 0;
+    if (!owner || owner_kind(owner) == PORT_LOCAL)
+        return 0;
+    key_in(key, p, owner_ip(owner), owner_port(owner));
+    struct session *s = sessions.lookup(key);
+    return s && s->port_index == index ? s : 0;
+}
+
+/* An answer to an inside host that reached an exempt destination under its own address. */
+static __always_inline bool exempt_reply(const struct config *cfg, const struct packet *p)
+{
+    struct session_key key;
+    u32 now = now_tick();
+    key_in(&key, p, p->destination, p->destination_port);
+    struct session *s = sessions.lookup(&key);
+    if (!s || !(s->flags & SESSION_EXEMPT) || !session_alive(cfg, s, p->proto, now))
+        return false;
+    session_touch(s, p, DIR_IN, now);
+    return true;
+}
+
+/* Addressed to a host that isn't us: multicast and other local addresses are the stack's; routed on, it would reach
+ * inside hosts directly. */
+static __always_inline int not_public(struct __sk_buff *skb, const struct config *cfg, const struct packet *p)
+{
+    struct next_hop next;
+    if (is_group(p->destination) || (cfg->flags & CONFIG_EXEMPT && exempt_reply(cfg, p)))
+        return TC_ACT_OK;
+    if (route_packet(skb, p, p->source, p->destination, cfg->wan, &next) == ROUTE_FORWARD)
+        return drop(DROP_NOT_OURS);
+    return TC_ACT_OK;
+}
+
+/* Whether the gateway may forward it past the stack: a TTL to spare, no options, a header that sums up right. */
+static __always_inline bool can_skip_stack(struct __sk_buff *skb, const struct packet *p)
+{
+    void *data = (void *)(long)skb->data, *data_end = (void *)(long)skb->data_end;
+    struct iphdr *ip = data + ip_at(p);
+    if ((void *)(ip + 1) > data_end)
+        return false;
+    return p->ttl > 1 && p->header_size == sizeof(*ip) && !p->fragment && ip_sum_ok(ip);
+}
+
+/* Whether an inside host addresses another one by a public end point (RFC 4787 REQ-9). */
+static __always_inline bool hairpin_wanted(const struct config *cfg, const struct packet *p)
+{
+    int address = public_slot(cfg, p->destination);
+    if (address < 0 || p->proto == IPPROTO_ICMP)
+        return false;
+    u32 index = port_index(address, p->proto, bpf_ntohs(p->destination_port));
+    struct port_slot *slot = ports.lookup(&index);
+    u64 owner = slot ? slot->owner : 0;
+    return owner && owner_kind(owner) != PORT_LOCAL;
+}
+
+#endif

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * leave.h: the ways out of a packet whose session is known: to the WAN, to the LAN, to another inside host, to the stack.
+ *
+ * The law of this file: what comes here has passed every gate. The next hop is asked for before anything is written. What
+ * needs the stack instead goes there untranslated on its way out, since it comes back at WAN egress, and translated on
+ * its way in, where its destination is one that the stack can route to.
+ */
+#ifndef ALGATE_LEAVE_H
+#define ALGATE_LEAVE_H
+
+static __always_inline void account(u8 dir, const struct packet *p)
+{
+    count(dir == DIR_OUT ? COUNT_PACKETS_OUT : COUNT_PACKETS_IN, 1);
+    count(dir == DIR_OUT ? COUNT_BYTES_OUT : COUNT_BYTES_IN, p->ip_size);
+}
+
+/* What the stack has to do. A frame of the helper or of a hairpin can't be handed to it: its source is our own. */
+static __always_inline int to_stack(int at)
+{
+    if (at == AT_TAP || at == AT_HAIRPIN)
+        return drop(DROP_NO_ROUTE);
+    count(COUNT_TO_STACK, 1);
+    return TC_ACT_OK;
+}
+
+/* The other half of a hairpin: with its public source the packet comes in as if from outside. */
+static __always_inline int leave_hairpin(struct __sk_buff *skb, const struct packet *p, struct session *s, u32 now)
+{
+    struct rewrite to = {.ip = s->public_ip, .port = session_port(s), .source = true, .hop = false};
+    session_touch(s, p, DIR_OUT, now);
+    if (p->fragment)
+        fragment_remember(p, DIR_OUT, to.ip, p->destination, now);
+    if (rewrite_skb(skb, p, &to))
+        return drop(DROP_REWRITE_FAILED);
+    account(DIR_OUT, p);
+    count(COUNT_HAIRPINS, 1);
+    return next_stage(skb, STAGE_HAIRPIN, AT_HAIRPIN, DIR_IN);
+}
+
+/* Translates and sends out what an inside host sent. */
+static __always_inline int leave_out(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
+                                     struct session *s, int at, u32 now)
+{
+    struct next_hop next = {};
+    bool redirect = at != AT_WAN_OUT;
+    if (redirect && (p->fragment || can_skip_stack(skb, p)) && hairpin_wanted(cfg, p))
+        return leave_hairpin(skb, p, s, now);
+    if (redirect) {
+        u32 from = skb->ingress_ifindex;
+        OPAQUE(from);
+        if (at == AT_TAP)
+            from = cfg->lan[0];
+        bool direct = at == AT_TAP || (!(s->flags & SESSION_STACK) && can_skip_stack(skb, p));
+        if (!direct || route_packet(skb, p, p->source, p->destination, from, &next) != ROUTE_FORWARD ||
+            next.ifindex != cfg->wan)
+            return s->alg ? drop(DROP_NO_ROUTE) : to_stack(at); /* behind the gate it may be another segment */
+    }
+    if (s->flags & SESSION_EXEMPT) { /* by the stack, untranslated, both ways */
+        if (redirect)
+            return to_stack(at);
+        session_touch(s, p, DIR_OUT, now);
+        return TC_ACT_OK;
+    }
+    if (p->proto == IPPROTO_TCP && p->tcp_flags & TCP_SYN && cfg->mss_clamp)
+        clamp_mss(skb, p, cfg->mss_clamp);
+    struct rewrite to = {.ip = s->public_ip, .port = session_port(s), .source = true, .hop = redirect && p->ttl > 1};
+    session_touch(s, p, DIR_OUT, now);
+    if (p->fragment)
+        fragment_remember(p, DIR_OUT, to.ip, p->destination, now);
+    if (rewrite_skb(skb, p, &to))
+        return drop(DROP_REWRITE_FAILED);
+    account(DIR_OUT, p);
+    return redirect ? redirect_to(skb, cfg, p, &next) : TC_ACT_OK;
+}
+
+/* Translates and sends in what came for a session. What needs the stack goes on translated: its destination is routable. */
+static __always_inline int leave_in(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
+                                    struct session *s, const struct session_key *key, int at, u32 now)
+{
+    struct next_hop next = {};
+    bool direct = (at == AT_TAP || at == AT_HAIRPIN || (!(s->flags & SESSION_STACK) && can_skip_stack(skb, p))) &&
+                  route_packet(skb, p, p->source, key->inside_ip, cfg->wan, &next) == ROUTE_FORWARD;
+    if ((at == AT_TAP || at == AT_HAIRPIN) && !direct)
+        return drop(DROP_NO_ROUTE);
+    if (p->proto == IPPROTO_TCP && p->tcp_flags & TCP_SYN && cfg->mss_clamp)
+        clamp_mss(skb, p, cfg->mss_clamp);
+    struct rewrite to = {.ip = key->inside_ip, .port = key->inside_port, .source = false, .hop = direct && p->ttl > 1};
+    session_touch(s, p, DIR_IN, now);
+    if (p->fragment)
+        fragment_remember(p, DIR_IN, p->source, to.ip, now);
+    if (rewrite_skb(skb, p, &to))
+        return drop(DROP_REWRITE_FAILED);
+    account(DIR_IN, p);
+    return direct ? redirect_to(skb, cfg, p, &next) : to_stack(at);
+}
+
+/* A finished frame of the helper: only the next hop is missing. */
+static __always_inline int leave_raw(struct __sk_buff *skb, const struct config *cfg, bool out)
+{
+    struct packet p = {};
+    struct next_hop next = {};
+    int parsed = parse_skb(skb, cfg, AT_TAP, &p);
+    if (parsed == PARSED_MALFORMED)
+        return drop(DROP_MALFORMED);
+    u32 from = out ? cfg->lan[0] : cfg->wan;
+    if (route_packet(skb, &p, out ? 0 : p.source, p.destination, from, &next) != ROUTE_FORWARD)
+        return drop(DROP_NO_ROUTE);
+    return redirect_to(skb, cfg, &p, &next);
+}
+
+#endif

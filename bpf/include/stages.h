@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * stages.h: what stands behind the program array: the gate on control sessions, the ways out, fragments.
+ *
+ * The law of this file: a stage is a program of its own, which is told nothing but skb->cb (see next_stage). It parses the
+ * packet and looks the session up again, since no pointer lives through a tail call.
+ */
+#ifndef ALGATE_STAGES_H
+#define ALGATE_STAGES_H
+
+/* To the stage that makes sessions, with word whether the table has an entry under this key. */
+static __always_inline int next_new_out(struct __sk_buff *skb, int at, const struct session *old)
+{
+    skb->cb[4] = old != 0;
+    return next_stage(skb, STAGE_NEW_OUT, at, DIR_OUT);
+}
+
+static __always_inline int alg_out(struct __sk_buff *skb, int at)
+{
+    struct config *cfg = get_config();
+    struct packet p = {};
+    struct session_key key;
+    if (!cfg || parse_skb(skb, cfg, at, &p) != PARSED_FLOW)
+        return drop(DROP_MALFORMED);
+    u32 now = now_tick();
+    key_out(&key, &p);
+    struct session *s = sessions.lookup(&key);
+    if (!s)
+        return drop(DROP_RACE);
+    if (at == AT_LAN && !hairpin_wanted(cfg, &p)) { /* what needs the stack meets the gate at WAN egress instead */
+        struct next_hop next;
+        if (!can_skip_stack(skb, &p) || s->flags & SESSION_STACK ||
+            route_packet(skb, &p, p.source, p.destination, skb->ingress_ifindex, &next) != ROUTE_FORWARD ||
+            next.ifindex != cfg->wan)
+            return TC_ACT_OK;
+    }
+    u32 refused = alg_gate(skb, cfg, &p, &key, s, DIR_OUT, at, now);
+    return refused ? drop(refused) : next_stage(skb, STAGE_LEAVE, at, DIR_OUT);
+}
+
+static __always_inline int alg_in(struct __sk_buff *skb, int at)
+{
+    struct config *cfg = get_config();
+    struct packet p = {};
+    struct session_key key;
+    if (!cfg || parse_skb(skb, cfg, at, &p) != PARSED_FLOW)
+        return drop(DROP_MALFORMED);
+    u32 now = now_tick();
+    int address = public_slot(cfg, p.destination);
+    struct session *s = address < 0 ? 0 : session_in(&p, address, &key);
+    if (!s)
+        return drop(DROP_RACE);
+    u32 refused = alg_gate(skb, cfg, &p, &key, s, DIR_IN, at, now);
+    return refused ? drop(refused) : next_stage(skb, STAGE_LEAVE, at, DIR_IN);
+}
+
+/* The way out of a packet whose session was made for it just now and stands in `scratch`, so that nobody looks for it: a
+ * program of its own, since the one that makes sessions is as large as the verifier bears. */
+static __always_inline int leave_fresh(struct __sk_buff *skb, int at)
+{
+    struct config *cfg = get_config();
+    struct packet p = {};
+    u32 zero = 0;
+    struct scratch *room = scratch.lookup(&zero);
+    if (!cfg || !room)
+        return TC_ACT_OK;
+    int parsed = parse_skb(skb, cfg, at, &p);
+    if (parsed == PARSED_FRAGMENT)
+        parsed = parse_head(skb, &p);
+    if (parsed != PARSED_FLOW)
+        return drop(DROP_MALFORMED);
+    return leave_out(skb, cfg, &p, &room->session, at, now_tick());
+}
+
+/* The way out of a packet whose session is known to be there: behind the gate, or new. */
+static __always_inline int leave(struct __sk_buff *skb, int at, bool in)
+{
+    struct config *cfg = get_config();
+    struct packet p = {};
+    struct session_key key;
+    if (!cfg)
+        return TC_ACT_OK;
+    int parsed = parse_skb(skb, cfg, at, &p);
+    if (parsed == PARSED_FRAGMENT)
+        parsed = parse_head(skb, &p);
+    if (parsed != PARSED_FLOW)
+        return drop(DROP_MALFORMED);
+    u32 now = now_tick();
+    if (!in) {
+        key_out(&key, &p);
+        struct session *s = sessions.lookup(&key);
+        return s ? leave_out(skb, cfg, &p, s, at, now) : drop(DROP_RACE);
+    }
+    int address = public_slot(cfg, p.destination);
+    struct session *s = address < 0 ? 0 : session_in(&p, address, &key);
+    return s ? leave_in(skb, cfg, &p, s, &key, at, now) : drop(DROP_RACE);
+}
+
+static __always_inline int fragment_out(struct __sk_buff *skb, const struct config *cfg, struct packet *p, int at)
+{
+    u32 now = now_tick();
+    if (!has_ports(p->proto))
+        return at == AT_LAN || skb->ingress_ifindex == 0 ? TC_ACT_OK : drop(DROP_PROTOCOL);
+    if (!is_first_fragment(p))
+        return at == AT_WAN_OUT && skb->ingress_ifindex == 0 && public_slot(cfg, p->source) >= 0
+                   ? TC_ACT_OK
+                   : fragment_tail(skb, p, DIR_OUT, at, now);
+    if (parse_head(skb, p) != PARSED_FLOW)
+        return drop(DROP_MALFORMED);
+    if (at == AT_LAN && !hairpin_wanted(cfg, p)) /* for the gateway itself */
+        return TC_ACT_OK;
+    struct session_key key;
+    key_out(&key, p);
+    struct session *s = sessions.lookup(&key);
+    if (!s || !session_alive(cfg, s, p->proto, now))
+        return next_new_out(skb, at, s);
+    return s->alg ? drop(DROP_FRAGMENT_CONTROL) : leave_out(skb, cfg, p, s, at, now);
+}
+
+static __always_inline int fragment_in(struct __sk_buff *skb, const struct config *cfg, struct packet *p, int at)
+{
+    u32 now = now_tick();
+    if (!has_ports(p->proto))
+        return TC_ACT_OK;
+    if (!is_first_fragment(p))
+        return fragment_tail(skb, p, DIR_IN, at, now);
+    if (parse_head(skb, p) != PARSED_FLOW)
+        return drop(DROP_MALFORMED);
+    if (p->proto == IPPROTO_ICMP && p->icmp_type == 8) { /* a long ping of the gateway */
+        fragment_remember(p, DIR_IN, p->source, p->destination, now);
+        return TC_ACT_OK;
+    }
+    int address = public_slot(cfg, p->destination);
+    struct session_key key;
+    struct session *s = address < 0 ? 0 : session_in(p, address, &key);
+    if (!s || !session_alive(cfg, s, p->proto, now))
+        return next_stage(skb, STAGE_NEW_IN, at, DIR_IN);
+    return s->alg ? drop(DROP_FRAGMENT_CONTROL) : leave_in(skb, cfg, p, s, &key, at, now);
+}
+
+#endif
