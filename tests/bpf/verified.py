@@ -1,7 +1,7 @@
 """`python -m tests.bpf.verified`: what each program costs the verifier (which gives up at a million) and how large it is.
 
-The law of this file: it loads the programs into pins of its own, reads what the kernel says of them, and removes the
-pins. Run it as root in two trees to compare them.
+The law of this file: it loads the programs into pins of its own, reads what the kernel says of them, and takes the
+pins away. Run it as root in two trees to compare them.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ def measure() -> dict[str, syscall.ProgInfo]:
 
 
 def main() -> int:
+    """Print a table."""
     print(f"{'program':16}{'verified':>10}{'of limit':>10}{'bytecode':>10}{'machine':>10}")
     for name, info in measure().items():
         share = f"{100 * info.verified / MOST:.1f} %"
