@@ -78,9 +78,8 @@ static __always_inline int outbound(struct __sk_buff *skb, int at)
         return drop(DROP_MARTIAN_DESTINATION);
     u32 now = now_tick();
     struct session_key key;
-    key_out(&key, &p);
-    struct session *s = sessions.lookup(&key);
-    if (!s || !session_alive(cfg, s, p.proto, now) || (p.proto == IPPROTO_TCP && tcp_reopens(s->state, p.tcp_flags)))
+    struct session *s = find_out(&p, &key);
+    if (!s || !session_carries(cfg, s, &p, now))
         return next_new_out(skb, at, s);
     if (s->alg)
         return next_stage(skb, STAGE_ALG, at, DIR_OUT);
@@ -108,8 +107,8 @@ static __always_inline int inbound(struct __sk_buff *skb, int at)
         return TC_ACT_OK;
     u32 now = now_tick();
     struct session_key key;
-    struct session *s = session_in(&p, address, &key);
-    if (!s || !session_alive(cfg, s, p.proto, now) || (p.proto == IPPROTO_TCP && tcp_reopens(s->state, p.tcp_flags)))
+    struct session *s = find_in_at(&p, address, &key);
+    if (!s || !session_carries(cfg, s, &p, now))
         return next_stage(skb, STAGE_NEW_IN, at, DIR_IN);
     if (s->alg)
         return next_stage(skb, STAGE_ALG, at, DIR_IN);

@@ -68,18 +68,22 @@ static __always_inline void begin_watching(struct __sk_buff *skb, const struct s
     punts.perf_submit(skb, m, sizeof(*m));
 }
 
-/* Begins anew on the entry of a session that is over: its port reference goes on. Whoever moves the state wins. */
-static __always_inline bool session_revive(const struct config *cfg, struct session *s, const struct packet *p,
-                                           const struct origin *o, u32 now)
+/* Begins anew on the entry of a session that is over: its port reference goes on. Whoever moves the state wins. Returns 0,
+ * or the drop reason. */
+static __always_inline u32 session_revive(struct __sk_buff *skb, const struct config *cfg, struct session *s,
+                                          const struct session_key *key, const struct packet *p, const struct origin *o,
+                                          u32 now)
 {
-    u64 word = session_word(s);
-    if (!session_mark_dead(s, word))
-        return false;
+    if (!session_mark_dead(s, session_word(s)))
+        return DROP_RACE;
     count(COUNT_SESSIONS_ENDED, 1);
     u8 peer = s->flags & SESSION_PEER;
     session_init(cfg, s, p, o, now);
     s->flags |= peer;
-    return true;
+    count(COUNT_SESSIONS_NEW, 1);
+    if (o->alg)
+        begin_watching(skb, key, s, o->dir);
+    return 0;
 }
 
 /* Makes the session. Returns 0, or the drop reason. The caller holds a reference on the port for it. What was put into
@@ -247,9 +251,7 @@ static __always_inline bool session_discard(const struct config *cfg, struct ses
     u64 word = session_word(s);
     u32 index = s->port_index;
     u8 alg = s->alg, flags = s->flags;
-    if (session_alive(cfg, s, p->proto, now) && !(p->proto == IPPROTO_TCP && tcp_reopens(word, p->tcp_flags)))
-        return false;
-    if (!session_mark_dead(s, word))
+    if (session_carries(cfg, s, p, now) || !session_mark_dead(s, word))
         return false;
     sessions.delete((struct session_key *)key);
     session_release(key, index, alg, flags);

@@ -70,4 +70,15 @@ static __always_inline void tell_used(struct __sk_buff *skb, const struct sessio
     punts.perf_submit(skb, m, sizeof(*m));
 }
 
+/* What becomes of an expectation that was taken, once it is known whether its connection was refused. */
+static __always_inline void expectation_settle(struct __sk_buff *skb, const struct session_key *key,
+                                               const struct expectation_key *taken, u64 expectation, u64 control,
+                                               u32 refused)
+{
+    if (refused)
+        expectation_return(taken);
+    else
+        tell_used(skb, key, expectation, control, taken->dir);
+}
+
 #endif

@@ -62,6 +62,24 @@ static __always_inline int route_packet(struct __sk_buff *skb, const struct pack
     return rc == BPF_FIB_LKUP_RET_SUCCESS || rc == BPF_FIB_LKUP_RET_NO_NEIGH ? ROUTE_FORWARD : ROUTE_STACK;
 }
 
+/* Whether such a packet from inside would be redirected to the WAN, and to whom. */
+static __always_inline bool goes_to_wan(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
+                                        u32 from, struct next_hop *next)
+{
+    return route_packet(skb, p, p->source, p->destination, from, next) == ROUTE_FORWARD && next->ifindex == cfg->wan;
+}
+
+/* The route to an address must leave by the device that the packet came in by (RFC 3704, strict). */
+static __always_inline bool source_is_routed(struct __sk_buff *skb, const struct packet *p, u32 from, u32 expected)
+{
+    struct next_hop back = {};
+    struct packet none = {.proto = p->proto};
+    if (is_martian(p->source))
+        return false;
+    return route_packet(skb, &none, p->destination, p->source, from, &back) == ROUTE_FORWARD &&
+           back.ifindex == expected;
+}
+
 /* Whether a device carries bare IP packets (ppp, tun and the like). */
 static __always_inline bool is_bare(const struct config *cfg, u32 ifindex)
 {

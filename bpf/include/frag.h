@@ -30,14 +30,14 @@ static __always_inline void fragment_remember(const struct packet *p, u8 dir, __
 #define TAILS_A_WINDOW 64 /* punted per CPU and 16 ticks: a flood of lone tails must not fill the perf ring */
 
 /* A tail before its head: BPF can't queue a packet, the helper can. */
-static __always_inline int fragment_early(struct __sk_buff *skb, const struct packet *p, u8 dir, int at, u32 now)
+static __always_inline int fragment_early(struct __sk_buff *skb, const struct config *cfg, const struct packet *p, u8 dir,
+                                          int at, u32 now)
 {
     u32 zero = 0;
     struct scratch *room = scratch.lookup(&zero);
-    struct config *cfg = get_config();
     struct punt *m = new_punt(PUNT_TAIL);
     bool ours = at == AT_LAN; /* to a public address: for the gateway itself, or a hairpin; its head will tell */
-    if (!room || !m || !cfg || at == AT_TAP || at == AT_HAIRPIN || !helper_alive(cfg, now))
+    if (!room || !m || at == AT_TAP || at == AT_HAIRPIN || !helper_alive(cfg, now))
         return ours ? TC_ACT_OK : drop(DROP_FRAGMENT_UNKNOWN);
     if (now - room->tails_since > 16) {
         room->tails_since = now;
@@ -51,19 +51,18 @@ static __always_inline int fragment_early(struct __sk_buff *skb, const struct pa
 }
 
 /* A tail: only the addresses change, and no transport checksum is in it. */
-static __always_inline int fragment_tail(struct __sk_buff *skb, const struct packet *p, u8 dir, int at, u32 now)
+static __always_inline int fragment_tail(struct __sk_buff *skb, const struct config *cfg, const struct packet *p, u8 dir,
+                                         int at, u32 now)
 {
     struct fragment_key key = {};
-    struct config *cfg = get_config();
     fragment_key_of(&key, p, dir);
     struct fragment *f = fragments.lookup(&key);
-    if (!cfg || !f || (s32)(f->expires - now) <= 0)
-        return fragment_early(skb, p, dir, at, now);
+    if (!f || (s32)(f->expires - now) <= 0)
+        return fragment_early(skb, cfg, p, dir, at, now);
     __be32 source = f->source, destination = f->destination;
     if (put_outer(skb, p, true, source) || put_outer(skb, p, false, destination))
         return drop(DROP_REWRITE_FAILED);
-    count(dir == DIR_OUT ? COUNT_PACKETS_OUT : COUNT_PACKETS_IN, 1);
-    count(dir == DIR_OUT ? COUNT_BYTES_OUT : COUNT_BYTES_IN, p->ip_size);
+    account(dir, p->ip_size);
     if (dir == DIR_OUT && (at == AT_LAN || (at == AT_TAP && public_slot(cfg, destination) >= 0)))
         return next_stage(skb, STAGE_FRAGMENT, AT_HAIRPIN, DIR_IN);
     if (at != AT_TAP && at != AT_HAIRPIN)

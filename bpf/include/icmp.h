@@ -158,16 +158,13 @@ static __always_inline int icmp_error_in(struct __sk_buff *skb, const struct con
     if (owner_address < 0)
         return drop(DROP_ICMP_INVALID);
     u32 index = port_index(owner_address, q.inner.proto, bpf_ntohs(q.inner.source_port));
-    struct port_slot *slot = ports.lookup(&index);
-    u64 owner = slot ? slot->owner : 0;
-    if (!owner || owner_kind(owner) == PORT_LOCAL)
+    u64 owner = inside_owner(index);
+    if (!owner)
         return TC_ACT_OK; /* about the gateway's own traffic, or nobody's: the stack judges */
-    struct session_key key = {};
+    struct session_key key;
+    key_out(&key, &q.inner); /* as its sender's, but for the end point that the gateway put in its place */
     key.inside_ip = owner_ip(owner);
     key.inside_port = owner_port(owner);
-    key.remote_ip = q.inner.destination;
-    key.remote_port = q.inner.proto == IPPROTO_ICMP ? 0 : q.inner.destination_port;
-    key.proto = q.inner.proto;
     struct session *s = sessions.lookup(&key);
     if (!s || s->port_index != index || !session_alive(cfg, s, key.proto, now))
         return drop(DROP_NO_SESSION);
@@ -189,14 +186,10 @@ static __always_inline int icmp_error_out(struct __sk_buff *skb, const struct co
 {
     struct quote q = {};
     bool hairpin = at == AT_LAN, local = hairpin || skb->ingress_ifindex == 0;
-    if (parse_quote(skb, p, &q) || (at == AT_LAN && !icmp_sums_ok(skb, p, &q)))
+    if (parse_quote(skb, p, &q) || (hairpin && !icmp_sums_ok(skb, p, &q)))
         return local ? TC_ACT_OK : drop(DROP_ICMP_INVALID);
-    struct session_key key = {};
-    key.inside_ip = q.inner.destination;
-    key.inside_port = q.inner.destination_port;
-    key.remote_ip = q.inner.source;
-    key.remote_port = q.inner.proto == IPPROTO_ICMP ? 0 : q.inner.source_port;
-    key.proto = q.inner.proto;
+    struct session_key key;
+    key_in(&key, &q.inner, q.inner.destination, q.inner.destination_port);
     struct session *s = sessions.lookup(&key);
     if (!s || !session_alive(cfg, s, key.proto, now))
         return local ? TC_ACT_OK : drop(DROP_NO_SESSION);

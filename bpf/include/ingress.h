@@ -36,17 +36,44 @@ static __always_inline int parse_head(struct __sk_buff *skb, struct packet *p)
     return parse_transport(p, data + p->l4, data_end, p->ip_size - p->header_size);
 }
 
-/* The session of a packet from outside, through the owner of its public port. */
-static __always_inline struct session *session_in(const struct packet *p, u32 address, struct session_key *key)
+/* Parses for a stage that takes only what has ports, the head of a fragmented packet included: `p->fragment` tells. Returns
+ * the configuration, 0 if the packet is something else. */
+static __always_inline struct config *parse_flow(struct __sk_buff *skb, int at, struct packet *p)
+{
+    struct config *cfg = get_config();
+    if (!cfg)
+        return 0;
+    int parsed = parse_skb(skb, cfg, at, p);
+    if (parsed == PARSED_FRAGMENT)
+        parsed = parse_head(skb, p);
+    return parsed == PARSED_FLOW ? cfg : 0;
+}
+
+/* The session of a packet from inside. */
+static __always_inline struct session *find_out(const struct packet *p, struct session_key *key)
+{
+    key_out(key, p);
+    return sessions.lookup(key);
+}
+
+/* The session of a packet from outside to the public address at this place, through the owner of its port. */
+static __always_inline struct session *find_in_at(const struct packet *p, u32 address, struct session_key *key)
 {
     u32 index = port_index(address, p->proto, bpf_ntohs(p->destination_port));
-    struct port_slot *slot = ports.lookup(&index);
-    u64 owner = slot ? slot->owner : 0;
-    if (!owner || owner_kind(owner) == PORT_LOCAL)
+    u64 owner = inside_owner(index);
+    if (!owner)
         return 0;
     key_in(key, p, owner_ip(owner), owner_port(owner));
     struct session *s = sessions.lookup(key);
     return s && s->port_index == index ? s : 0;
+}
+
+/* The session of a packet from outside. */
+static __always_inline struct session *find_in(const struct config *cfg, const struct packet *p,
+                                               struct session_key *key)
+{
+    int address = public_slot(cfg, p->destination);
+    return address < 0 ? 0 : find_in_at(p, address, key);
 }
 
 /* An answer to an inside host that reached an exempt destination under its own address. */
@@ -90,10 +117,7 @@ static __always_inline bool hairpin_wanted(const struct config *cfg, const struc
     int address = public_slot(cfg, p->destination);
     if (address < 0 || p->proto == IPPROTO_ICMP)
         return false;
-    u32 index = port_index(address, p->proto, bpf_ntohs(p->destination_port));
-    struct port_slot *slot = ports.lookup(&index);
-    u64 owner = slot ? slot->owner : 0;
-    return owner && owner_kind(owner) != PORT_LOCAL;
+    return inside_owner(port_index(address, p->proto, bpf_ntohs(p->destination_port))) != 0;
 }
 
 #endif

@@ -9,12 +9,6 @@
 #ifndef ALGATE_LEAVE_H
 #define ALGATE_LEAVE_H
 
-static __always_inline void account(u8 dir, const struct packet *p)
-{
-    count(dir == DIR_OUT ? COUNT_PACKETS_OUT : COUNT_PACKETS_IN, 1);
-    count(dir == DIR_OUT ? COUNT_BYTES_OUT : COUNT_BYTES_IN, p->ip_size);
-}
-
 /* What the stack has to do. A frame of the helper or of a hairpin can't be handed to it: its source is our own. */
 static __always_inline int to_stack(int at)
 {
@@ -24,16 +18,26 @@ static __always_inline int to_stack(int at)
     return TC_ACT_OK;
 }
 
+/* Exchanges an end point of the packet. Of the head of a fragmented one its tails learn what it became. False if the kernel
+ * refused. */
+static __always_inline bool translate(struct __sk_buff *skb, const struct packet *p, struct session *s, u8 dir,
+                                      const struct rewrite *to, u32 now)
+{
+    session_touch(s, p, dir, now);
+    if (p->fragment)
+        fragment_remember(p, dir, to->source ? to->ip : p->source, to->source ? p->destination : to->ip, now);
+    if (rewrite_skb(skb, p, to))
+        return false;
+    account(dir, p->ip_size);
+    return true;
+}
+
 /* The other half of a hairpin: with its public source the packet comes in as if from outside. */
 static __always_inline int leave_hairpin(struct __sk_buff *skb, const struct packet *p, struct session *s, u32 now)
 {
     struct rewrite to = {.ip = s->public_ip, .port = session_port(s), .source = true, .hop = false};
-    session_touch(s, p, DIR_OUT, now);
-    if (p->fragment)
-        fragment_remember(p, DIR_OUT, to.ip, p->destination, now);
-    if (rewrite_skb(skb, p, &to))
+    if (!translate(skb, p, s, DIR_OUT, &to, now))
         return drop(DROP_REWRITE_FAILED);
-    account(DIR_OUT, p);
     count(COUNT_HAIRPINS, 1);
     return next_stage(skb, STAGE_HAIRPIN, AT_HAIRPIN, DIR_IN);
 }
@@ -51,9 +55,7 @@ static __always_inline int leave_out(struct __sk_buff *skb, const struct config 
         OPAQUE(from);
         if (at == AT_TAP)
             from = cfg->lan[0];
-        bool direct = at == AT_TAP || (!(s->flags & SESSION_STACK) && can_skip_stack(skb, p));
-        if (!direct || route_packet(skb, p, p->source, p->destination, from, &next) != ROUTE_FORWARD ||
-            next.ifindex != cfg->wan)
+        if ((at != AT_TAP && !can_skip_stack(skb, p)) || !goes_to_wan(skb, cfg, p, from, &next))
             return s->alg ? drop(DROP_NO_ROUTE) : to_stack(at); /* behind the gate it may be another segment */
     }
     if (s->flags & SESSION_EXEMPT) { /* by the stack, untranslated, both ways */
@@ -62,15 +64,10 @@ static __always_inline int leave_out(struct __sk_buff *skb, const struct config 
         session_touch(s, p, DIR_OUT, now);
         return TC_ACT_OK;
     }
-    if (p->proto == IPPROTO_TCP && p->tcp_flags & TCP_SYN && cfg->mss_clamp)
-        clamp_mss(skb, p, cfg->mss_clamp);
+    clamp_mss(skb, p, cfg->mss_clamp);
     struct rewrite to = {.ip = s->public_ip, .port = session_port(s), .source = true, .hop = redirect && p->ttl > 1};
-    session_touch(s, p, DIR_OUT, now);
-    if (p->fragment)
-        fragment_remember(p, DIR_OUT, to.ip, p->destination, now);
-    if (rewrite_skb(skb, p, &to))
+    if (!translate(skb, p, s, DIR_OUT, &to, now))
         return drop(DROP_REWRITE_FAILED);
-    account(DIR_OUT, p);
     return redirect ? redirect_to(skb, cfg, p, &next) : TC_ACT_OK;
 }
 
@@ -79,19 +76,14 @@ static __always_inline int leave_in(struct __sk_buff *skb, const struct config *
                                     struct session *s, const struct session_key *key, int at, u32 now)
 {
     struct next_hop next = {};
-    bool direct = (at == AT_TAP || at == AT_HAIRPIN || (!(s->flags & SESSION_STACK) && can_skip_stack(skb, p))) &&
+    bool direct = (at == AT_TAP || at == AT_HAIRPIN || can_skip_stack(skb, p)) &&
                   route_packet(skb, p, p->source, key->inside_ip, cfg->wan, &next) == ROUTE_FORWARD;
     if ((at == AT_TAP || at == AT_HAIRPIN) && !direct)
         return drop(DROP_NO_ROUTE);
-    if (p->proto == IPPROTO_TCP && p->tcp_flags & TCP_SYN && cfg->mss_clamp)
-        clamp_mss(skb, p, cfg->mss_clamp);
+    clamp_mss(skb, p, cfg->mss_clamp);
     struct rewrite to = {.ip = key->inside_ip, .port = key->inside_port, .source = false, .hop = direct && p->ttl > 1};
-    session_touch(s, p, DIR_IN, now);
-    if (p->fragment)
-        fragment_remember(p, DIR_IN, p->source, to.ip, now);
-    if (rewrite_skb(skb, p, &to))
+    if (!translate(skb, p, s, DIR_IN, &to, now))
         return drop(DROP_REWRITE_FAILED);
-    account(DIR_IN, p);
     return direct ? redirect_to(skb, cfg, p, &next) : to_stack(at);
 }
 

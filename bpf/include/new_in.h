@@ -42,14 +42,8 @@ static __always_inline u32 begin_in(struct __sk_buff *skb, const struct config *
                                     u32 now)
 {
     struct session *old = sessions.lookup((struct session_key *)key);
-    if (old && old->port_index == o->index) {
-        if (!session_revive(cfg, old, p, o, now))
-            return DROP_RACE;
-        count(COUNT_SESSIONS_NEW, 1);
-        if (o->alg)
-            begin_watching(skb, key, old, DIR_IN);
-        return 0;
-    }
+    if (old && old->port_index == o->index)
+        return session_revive(skb, cfg, old, key, p, o, now);
     if (old && !session_discard(cfg, old, key, p, now))
         return DROP_RACE;
     if (!port_get(slot))
@@ -73,8 +67,6 @@ static __always_inline u32 new_in_session(struct __sk_buff *skb, const struct co
         old && old->port_index == index && session_alive(cfg, old, p->proto, now) && !(old->flags & SESSION_EXPECTED);
     u64 expectation = 0;
     u32 row = 0;
-    if (!(cfg->flags & CONFIG_SHORTCUT))
-        o.flags |= SESSION_STACK;
     if (kind == PORT_FORWARD) {
         u32 id = slot->forward_id;
         if (!forward_admits(id, p->source))
@@ -105,24 +97,17 @@ static __always_inline u32 new_in_session(struct __sk_buff *skb, const struct co
         }
     }
     u32 reason = begin_in(skb, cfg, p, key, slot, &o, now);
-    if (expectation && reason)
-        expectation_return(&wanted);
-    else if (expectation)
-        tell_used(skb, key, expectation, o.related, DIR_IN);
+    if (expectation)
+        expectation_settle(skb, key, &wanted, expectation, o.related, reason);
     return reason;
 }
 
 static __always_inline int new_in(struct __sk_buff *skb, int at)
 {
-    struct config *cfg = get_config();
     struct packet p = {};
-    if (!cfg)
-        return TC_ACT_OK;
-    int parsed = parse_skb(skb, cfg, at, &p);
-    if (parsed == PARSED_FRAGMENT)
-        parsed = parse_head(skb, &p);
-    int address = public_slot(cfg, p.destination);
-    if (parsed != PARSED_FLOW || address < 0)
+    struct config *cfg = parse_flow(skb, at, &p);
+    int address = cfg ? public_slot(cfg, p.destination) : -1;
+    if (address < 0)
         return drop(DROP_MALFORMED);
     u32 now = now_tick();
     u32 index = port_index(address, p.proto, bpf_ntohs(p.destination_port));

@@ -40,17 +40,6 @@ static __always_inline bool local_needs_port(const struct packet *p, u32 address
     return begins_session(p);
 }
 
-/* The route to an address must leave by the device that the packet came in by (RFC 3704, strict). */
-static __always_inline bool source_is_routed(struct __sk_buff *skb, const struct packet *p, u32 from, u32 expected)
-{
-    struct next_hop back = {};
-    struct packet none = {.proto = p->proto};
-    if (is_martian(p->source))
-        return false;
-    return route_packet(skb, &none, p->destination, p->source, from, &back) == ROUTE_FORWARD &&
-           back.ifindex == expected;
-}
-
 /* The session itself, once it is known that it may begin: on the entry of a former one, or anew. */
 static __always_inline u32 begin_out(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
                                      const struct session_key *key, struct origin *o, s32 address, u32 now)
@@ -58,12 +47,7 @@ static __always_inline u32 begin_out(struct __sk_buff *skb, const struct config 
     struct session *old = skb->cb[4] ? sessions.lookup((struct session_key *)key) : 0;
     if (old) {
         o->index = old->port_index;
-        if (!session_revive(cfg, old, p, o, now))
-            return DROP_RACE;
-        count(COUNT_SESSIONS_NEW, 1);
-        if (o->alg)
-            begin_watching(skb, key, old, DIR_OUT);
-        return 0;
+        return session_revive(skb, cfg, old, key, p, o, now);
     }
     s64 index = o->flags & SESSION_EXEMPT ? EXEMPT_ROW : mapping_get(skb, cfg, p, address, &o->made, now);
     if (index < 0)
@@ -83,8 +67,6 @@ static __always_inline u32 new_out_session(struct __sk_buff *skb, const struct c
 {
     if (local)
         o->flags |= SESSION_LOCAL;
-    if (!(cfg->flags & CONFIG_SHORTCUT))
-        o->flags |= SESSION_STACK;
     struct expectation_key wanted = {
         .from = p->source, .to = p->destination, .to_port = p->destination_port, .proto = p->proto, .dir = DIR_OUT};
     u64 expectation = 0;
@@ -113,10 +95,8 @@ static __always_inline u32 new_out_session(struct __sk_buff *skb, const struct c
         address = row / PORTS_PER_ADDRESS; /* that of its control session (RFC 4787 REQ-2) */
     }
     reason = begin_out(skb, cfg, p, key, o, address, now);
-    if (expectation && reason)
-        expectation_return(&wanted);
-    else if (expectation)
-        tell_used(skb, key, expectation, o->related, DIR_OUT);
+    if (expectation)
+        expectation_settle(skb, key, &wanted, expectation, o->related, reason);
     return reason;
 }
 
@@ -146,14 +126,9 @@ static __always_inline int refuse_new(struct __sk_buff *skb, const struct packet
 
 static __always_inline int new_out(struct __sk_buff *skb, int at)
 {
-    struct config *cfg = get_config();
     struct packet p = {};
+    struct config *cfg = parse_flow(skb, at, &p);
     if (!cfg)
-        return TC_ACT_OK;
-    int parsed = parse_skb(skb, cfg, at, &p);
-    if (parsed == PARSED_FRAGMENT)
-        parsed = parse_head(skb, &p);
-    if (parsed != PARSED_FLOW)
         return drop(DROP_MALFORMED);
     u32 now = now_tick();
     bool local = at == AT_WAN_OUT && skb->ingress_ifindex == 0;
@@ -169,9 +144,7 @@ static __always_inline int new_out(struct __sk_buff *skb, int at)
             return drop(DROP_HAIRPIN_OFF);
     } else if (at == AT_LAN) {
         struct next_hop next;
-        if (!can_skip_stack(skb, &p) ||
-            route_packet(skb, &p, p.source, p.destination, skb->ingress_ifindex, &next) != ROUTE_FORWARD ||
-            next.ifindex != cfg->wan || !(cfg->flags & CONFIG_SHORTCUT))
+        if (!can_skip_stack(skb, &p) || !goes_to_wan(skb, cfg, &p, skb->ingress_ifindex, &next))
             return TC_ACT_OK;
     }
     if (!begins_session(&p))

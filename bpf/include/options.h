@@ -51,9 +51,11 @@ static __always_inline int store_options(struct __sk_buff *skb, const struct pac
     return bpf_skb_store_bytes(skb, p->l4 + 20, room->changed, length_within(size, sizeof(room->changed)), 0);
 }
 
-/* Lowers the MSS that a SYN offers (what it means: RFC 6691 section 3). Never raises it. */
+/* Lowers the MSS that a SYN offers to `most`, unless that is 0 (what it means: RFC 6691 section 3). Never raises it. */
 static __always_inline void clamp_mss(struct __sk_buff *skb, const struct packet *p, u16 most)
 {
+    if (p->proto != IPPROTO_TCP || !(p->tcp_flags & TCP_SYN) || !most)
+        return;
     u32 size = 0, at;
     struct scratch *room = p->tcp_header > 20 ? load_options(skb, p, &size) : 0;
     if (!room)

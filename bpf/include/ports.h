@@ -118,6 +118,14 @@ static __always_inline void port_unclaim(struct port_slot *slot, u64 owner)
     __sync_val_compare_and_swap(&slot->owner, owner, 0);
 }
 
+/* The owner of a row, if that is an inside end point; else 0: the row is nobody's, or the gateway's own. */
+static __always_inline u64 inside_owner(u32 index)
+{
+    struct port_slot *slot = ports.lookup(&index);
+    u64 owner = slot ? slot->owner : 0;
+    return owner_kind(owner) == PORT_LOCAL ? 0 : owner;
+}
+
 static __always_inline void count_tries(u32 failed)
 {
     count(failed == 0   ? COUNT_PORT_TRIES_1

@@ -98,6 +98,13 @@ static __always_inline bool tcp_reopens(u16 word, u8 flags)
     return (flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN && state >= STATE_FIN_IN && state <= STATE_RESET;
 }
 
+/* Whether a packet of this 5-tuple belongs to the session as it is: alive, and no SYN that begins another. */
+static __always_inline bool session_carries(const struct config *cfg, const struct session *s, const struct packet *p,
+                                            u32 now)
+{
+    return session_alive(cfg, s, p->proto, now) && !(p->proto == IPPROTO_TCP && tcp_reopens(s->state, p->tcp_flags));
+}
+
 static __always_inline u16 next_state(u16 word, const struct packet *p, u8 dir)
 {
     if (p->proto == IPPROTO_TCP)

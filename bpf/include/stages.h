@@ -17,21 +17,20 @@ static __always_inline int next_new_out(struct __sk_buff *skb, int at, const str
 
 static __always_inline int alg_out(struct __sk_buff *skb, int at)
 {
-    struct config *cfg = get_config();
     struct packet p = {};
     struct session_key key;
-    if (!cfg || parse_skb(skb, cfg, at, &p) != PARSED_FLOW)
+    struct config *cfg = parse_flow(skb, at, &p);
+    if (!cfg)
         return drop(DROP_MALFORMED);
+    if (p.fragment)
+        return drop(DROP_FRAGMENT_CONTROL);
     u32 now = now_tick();
-    key_out(&key, &p);
-    struct session *s = sessions.lookup(&key);
+    struct session *s = find_out(&p, &key);
     if (!s)
         return drop(DROP_RACE);
     if (at == AT_LAN && !hairpin_wanted(cfg, &p)) { /* what needs the stack meets the gate at WAN egress instead */
         struct next_hop next;
-        if (!can_skip_stack(skb, &p) || s->flags & SESSION_STACK ||
-            route_packet(skb, &p, p.source, p.destination, skb->ingress_ifindex, &next) != ROUTE_FORWARD ||
-            next.ifindex != cfg->wan)
+        if (!can_skip_stack(skb, &p) || !goes_to_wan(skb, cfg, &p, skb->ingress_ifindex, &next))
             return TC_ACT_OK;
     }
     u32 refused = alg_gate(skb, cfg, &p, &key, s, DIR_OUT, at, now);
@@ -40,14 +39,15 @@ static __always_inline int alg_out(struct __sk_buff *skb, int at)
 
 static __always_inline int alg_in(struct __sk_buff *skb, int at)
 {
-    struct config *cfg = get_config();
     struct packet p = {};
     struct session_key key;
-    if (!cfg || parse_skb(skb, cfg, at, &p) != PARSED_FLOW)
+    struct config *cfg = parse_flow(skb, at, &p);
+    if (!cfg)
         return drop(DROP_MALFORMED);
+    if (p.fragment)
+        return drop(DROP_FRAGMENT_CONTROL);
     u32 now = now_tick();
-    int address = public_slot(cfg, p.destination);
-    struct session *s = address < 0 ? 0 : session_in(&p, address, &key);
+    struct session *s = find_in(cfg, &p, &key);
     if (!s)
         return drop(DROP_RACE);
     u32 refused = alg_gate(skb, cfg, &p, &key, s, DIR_IN, at, now);
@@ -58,16 +58,11 @@ static __always_inline int alg_in(struct __sk_buff *skb, int at)
  * program of its own, since the one that makes sessions is as large as the verifier bears. */
 static __always_inline int leave_fresh(struct __sk_buff *skb, int at)
 {
-    struct config *cfg = get_config();
     struct packet p = {};
     u32 zero = 0;
     struct scratch *room = scratch.lookup(&zero);
+    struct config *cfg = parse_flow(skb, at, &p);
     if (!cfg || !room)
-        return TC_ACT_OK;
-    int parsed = parse_skb(skb, cfg, at, &p);
-    if (parsed == PARSED_FRAGMENT)
-        parsed = parse_head(skb, &p);
-    if (parsed != PARSED_FLOW)
         return drop(DROP_MALFORMED);
     return leave_out(skb, cfg, &p, &room->session, at, now_tick());
 }
@@ -75,24 +70,17 @@ static __always_inline int leave_fresh(struct __sk_buff *skb, int at)
 /* The way out of a packet whose session is known to be there: behind the gate, or new. */
 static __always_inline int leave(struct __sk_buff *skb, int at, bool in)
 {
-    struct config *cfg = get_config();
     struct packet p = {};
     struct session_key key;
+    struct config *cfg = parse_flow(skb, at, &p);
     if (!cfg)
-        return TC_ACT_OK;
-    int parsed = parse_skb(skb, cfg, at, &p);
-    if (parsed == PARSED_FRAGMENT)
-        parsed = parse_head(skb, &p);
-    if (parsed != PARSED_FLOW)
         return drop(DROP_MALFORMED);
     u32 now = now_tick();
     if (!in) {
-        key_out(&key, &p);
-        struct session *s = sessions.lookup(&key);
+        struct session *s = find_out(&p, &key);
         return s ? leave_out(skb, cfg, &p, s, at, now) : drop(DROP_RACE);
     }
-    int address = public_slot(cfg, p.destination);
-    struct session *s = address < 0 ? 0 : session_in(&p, address, &key);
+    struct session *s = find_in(cfg, &p, &key);
     return s ? leave_in(skb, cfg, &p, s, &key, at, now) : drop(DROP_RACE);
 }
 
@@ -104,14 +92,13 @@ static __always_inline int fragment_out(struct __sk_buff *skb, const struct conf
     if (!is_first_fragment(p))
         return at == AT_WAN_OUT && skb->ingress_ifindex == 0 && public_slot(cfg, p->source) >= 0
                    ? TC_ACT_OK
-                   : fragment_tail(skb, p, DIR_OUT, at, now);
+                   : fragment_tail(skb, cfg, p, DIR_OUT, at, now);
     if (parse_head(skb, p) != PARSED_FLOW)
         return drop(DROP_MALFORMED);
     if (at == AT_LAN && !hairpin_wanted(cfg, p)) /* for the gateway itself */
         return TC_ACT_OK;
     struct session_key key;
-    key_out(&key, p);
-    struct session *s = sessions.lookup(&key);
+    struct session *s = find_out(p, &key);
     if (!s || !session_alive(cfg, s, p->proto, now))
         return next_new_out(skb, at, s);
     return s->alg ? drop(DROP_FRAGMENT_CONTROL) : leave_out(skb, cfg, p, s, at, now);
@@ -123,16 +110,15 @@ static __always_inline int fragment_in(struct __sk_buff *skb, const struct confi
     if (!has_ports(p->proto))
         return TC_ACT_OK;
     if (!is_first_fragment(p))
-        return fragment_tail(skb, p, DIR_IN, at, now);
+        return fragment_tail(skb, cfg, p, DIR_IN, at, now);
     if (parse_head(skb, p) != PARSED_FLOW)
         return drop(DROP_MALFORMED);
     if (p->proto == IPPROTO_ICMP && p->icmp_type == 8) { /* a long ping of the gateway */
         fragment_remember(p, DIR_IN, p->source, p->destination, now);
         return TC_ACT_OK;
     }
-    int address = public_slot(cfg, p->destination);
     struct session_key key;
-    struct session *s = address < 0 ? 0 : session_in(p, address, &key);
+    struct session *s = find_in(cfg, p, &key);
     if (!s || !session_alive(cfg, s, p->proto, now))
         return next_stage(skb, STAGE_NEW_IN, at, DIR_IN);
     return s->alg ? drop(DROP_FRAGMENT_CONTROL) : leave_in(skb, cfg, p, s, &key, at, now);

@@ -25,6 +25,13 @@ static __always_inline void count(u32 row, u64 amount)
         *value += amount;
 }
 
+/* One translated packet of that many bytes of IP. */
+static __always_inline void account(u8 dir, u32 bytes)
+{
+    count(dir == DIR_OUT ? COUNT_PACKETS_OUT : COUNT_PACKETS_IN, 1);
+    count(dir == DIR_OUT ? COUNT_BYTES_OUT : COUNT_BYTES_IN, bytes);
+}
+
 static __always_inline int drop(u32 reason)
 {
     u64 *value = drops.lookup(&reason);

@@ -33,7 +33,7 @@ static __always_inline bool xdp_eligible(const struct config *cfg, const struct 
                                          u32 now)
 {
     u8 state = s->state & STATE_MASK;
-    return (state == STATE_ESTABLISHED || state == STATE_ACTIVE) && !s->alg && !(s->flags & SESSION_STACK) &&
+    return (state == STATE_ESTABLISHED || state == STATE_ACTIVE) && !s->alg &&
            session_alive(cfg, s, p->proto, now);
 }
 
@@ -51,7 +51,7 @@ static __always_inline int xdp_leave(struct xdp_md *ctx, const struct config *cf
     __builtin_memcpy(eth->h_dest, hop->to_mac, 6);
     __builtin_memcpy(eth->h_source, hop->from_mac, 6);
     session_touch(s, p, dir, now);
-    account(dir, p);
+    account(dir, p->ip_size);
     count(COUNT_XDP_REDIRECTED, 1);
     return bpf_redirect(hop->ifindex, 0);
 }
@@ -76,8 +76,7 @@ static __always_inline int xdp_outbound(struct xdp_md *ctx)
         return XDP_PASS;
     u32 now = now_tick();
     struct session_key key;
-    key_out(&key, &p);
-    struct session *s = sessions.lookup(&key);
+    struct session *s = find_out(&p, &key);
     if (!s || !xdp_eligible(cfg, s, &p, now))
         return XDP_PASS;
     struct rewrite to = {.ip = s->public_ip, .port = session_port(s), .source = true, .hop = true};
@@ -98,7 +97,7 @@ static __always_inline int xdp_inbound(struct xdp_md *ctx)
         return XDP_PASS;
     u32 now = now_tick();
     struct session_key key;
-    struct session *s = session_in(&p, address, &key);
+    struct session *s = find_in_at(&p, address, &key);
     if (!s || !xdp_eligible(cfg, s, &p, now))
         return XDP_PASS;
     struct rewrite to = {.ip = key.inside_ip, .port = key.inside_port, .source = false, .hop = true};

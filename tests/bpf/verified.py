@@ -1,4 +1,4 @@
-"""`python -m tests.bpf.verified`: what each program costs the verifier (which gives up at a million) and how large it is.
+"""`python -m tests.bpf.verified`: what each program costs the verifier, which gives up at a million, and its size.
 
 The law of this file: it loads the programs into pins of its own, reads what the kernel says of them, and takes the
 pins away. Run it as root in two trees to compare them.
