@@ -104,8 +104,6 @@ static __always_inline u32 gate_payload(struct __sk_buff *skb, const struct conf
         count(COUNT_DECISIONS_PASS, 1);
         return 0;
     }
-    if (d->verdict != VERDICT_REPLACE)
-        return DROP_DECISION_DROP;
     count(COUNT_DECISIONS_REPLACE, 1);
     return replace_payload(skb, p, g, &key, d) ? DROP_REWRITE_FAILED : 0;
 }
@@ -122,7 +120,39 @@ static __always_inline bool end_must_wait(const struct packet *p, const struct s
     return p->tcp_flags & TCP_FIN ? true : seq_after(t->next[g->dir], decided);
 }
 
-/* The whole gate for one datagram of a control session, likewise. Without payload there is nothing to judge. */
+/* What the helper should see while none lives: the drop reason, or 0 where it passes (fail = "open"). Then the session isn't
+ * looked at again until it ends. */
+static __always_inline u32 without_helper(const struct config *cfg, struct track *t)
+{
+    if (!(cfg->flags & CONFIG_FAIL_OPEN))
+        return DROP_HELPER_DEAD;
+    t->flags |= TRACK_UNTOUCHABLE;
+    count(COUNT_FAIL_OPEN, 1);
+    return 0;
+}
+
+/* Copies an undecided segment to the helper. The caller drops the original whatever comes back. */
+static __always_inline u32 punt_segment(struct __sk_buff *skb, const struct packet *p, const struct session_key *key,
+                                        const struct session *s, struct track *t, const struct adjust *adj,
+                                        const struct segment *g)
+{
+    struct punt *m = new_punt(PUNT_SEGMENT);
+    if (!m)
+        return DROP_PUNT_LOST;
+    fill_punt(m, key, s);
+    m->dir = g->dir;
+    m->seq = g->seq;
+    m->payload_offset = g->payload_at;
+    m->payload_size = g->payload;
+    m->tcp_flags = p->tcp_flags;
+    m->acked[0] = t->acked[0];
+    m->acked[1] = t->acked[1];
+    if (!count_punt(t, adj, &m->lines))
+        return DROP_RACE;
+    return punt_frame(skb, p, m);
+}
+
+/* The whole gate for one datagram of a control session. Without payload there is nothing to judge. */
 static __always_inline u32 datagram_gate(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
                                          const struct session_key *key, const struct session *s, struct track *t,
                                          u8 dir, int at, u32 now)
@@ -131,13 +161,8 @@ static __always_inline u32 datagram_gate(struct __sk_buff *skb, const struct con
     if (at == AT_TAP || p->ip_size <= head || t->flags & TRACK_UNTOUCHABLE)
         return 0;
     count(COUNT_ALG_SEGMENTS, 1);
-    if (!helper_alive(cfg, now)) {
-        if (!(cfg->flags & CONFIG_FAIL_OPEN))
-            return DROP_HELPER_DEAD;
-        t->flags |= TRACK_UNTOUCHABLE;
-        count(COUNT_FAIL_OPEN, 1);
-        return 0;
-    }
+    if (!helper_alive(cfg, now))
+        return without_helper(cfg, t);
     struct punt *m = skb->gso_size ? 0 : new_punt(PUNT_SEGMENT); /* a batch of datagrams can't be told apart */
     if (!m)
         return DROP_PUNT_TOO_BIG;
@@ -183,28 +208,10 @@ static __always_inline u32 alg_gate(struct __sk_buff *skb, const struct config *
     } else if (!bypass && at != AT_TAP) {
         undecided = end_must_wait(p, &g, t, adj);
     }
-    if (undecided) {
-        if (helper_alive(cfg, now)) {
-            struct punt *m = new_punt(PUNT_SEGMENT);
-            if (!m)
-                return DROP_PUNT_LOST;
-            fill_punt(m, key, s);
-            m->dir = g.dir;
-            m->seq = g.seq;
-            m->payload_offset = g.payload_at;
-            m->payload_size = g.payload;
-            m->tcp_flags = p->tcp_flags;
-            m->acked[0] = t->acked[0];
-            m->acked[1] = t->acked[1];
-            if (!count_punt(t, adj, &m->lines))
-                return DROP_RACE;
-            return punt_frame(skb, p, m);
-        }
-        if (!(cfg->flags & CONFIG_FAIL_OPEN))
-            return DROP_HELPER_DEAD;
-        t->flags |= TRACK_UNTOUCHABLE; /* not looked at again until it ends */
-        count(COUNT_FAIL_OPEN, 1);
-    }
+    if (undecided && helper_alive(cfg, now))
+        return punt_segment(skb, p, key, s, t, adj, &g);
+    if (undecided && without_helper(cfg, t))
+        return DROP_HELPER_DEAD;
     if (adj && adjust_segment(skb, p, adj, g.dir, bpf_htonl(g.seq), bpf_htonl(g.ack)))
         return DROP_REWRITE_FAILED;
     return 0;

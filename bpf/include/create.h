@@ -158,45 +158,12 @@ static __always_inline s64 home_take(struct __sk_buff *skb, const struct config 
     return index;
 }
 
-/* The mapping of an inside end point, made if it has none (`made`: the host's count lacks it). One reference is taken.
- * `address`: the public address it must have, -1 for the host's own; a shared mapping on another one is passed over.
- * Returns the row, or -drop reason; DROP_NO_PORT with the next port to try in skb->cb[2] and the tries in skb->cb[3]. */
-static __always_inline s64 mapping_get(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
-                                       s32 address, bool *made, u32 now)
+/* A new port for an inside end point, and its entry in `mappings` if the mapping is `shared`, with one reference. Returns the
+ * row, or -drop reason; DROP_NO_PORT with the next port to try in skb->cb[2] and the tries in skb->cb[3]. */
+static __always_inline s64 mapping_make(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
+                                        const struct mapping_key *key, u32 home, bool shared, s32 address, u32 now)
 {
-    struct mapping_key key = {.inside_ip = p->source, .inside_port = p->source_port, .proto = p->proto};
-    bool shared = !(cfg->flags & CONFIG_MAPPING_APDM);
-    u64 owner = port_owner(p->source, p->source_port, PORT_MAPPING);
-    u64 at_home = port_owner(p->source, p->source_port, PORT_HOME);
-    u32 home = port_index(0, p->proto, bpf_ntohs(p->source_port));
-    struct port_slot *slot = shared && address <= 0 ? ports.lookup(&home) : 0;
-    s64 index = -1;
-    if (slot) {
-        u64 holder = slot->owner;
-        if (holder == at_home) {
-            index = home;
-            owner = at_home;
-        } else if (!holder && cfg->public_count == 1 && !skb->cb[3] && !host_ports_full(cfg, p->source)) {
-            index = home_take(skb, cfg, p, &key, home, slot, now);
-            *made = index == home;
-            if (*made)
-                return index;
-        }
-    }
-    if (index < 0 && shared) {
-        struct mapping *m = mappings.lookup(&key);
-        if (m) {
-            u32 row = m->port_index;
-            if (address < 0 || row / PORTS_PER_ADDRESS == address)
-                index = row;
-            shared = false;
-        }
-    }
-    if (index >= 0)
-        return mapping_share(index, owner, p->proto);
-    if (host_ports_full(cfg, p->source))
-        return -DROP_HOST_PORTS;
-    struct port_search search = {.owner = owner,
+    struct port_search search = {.owner = port_owner(p->source, p->source_port, PORT_MAPPING),
                                  .remote_ip = p->destination,
                                  .remote_port = p->destination_port,
                                  .wanted = bpf_ntohs(p->source_port),
@@ -204,7 +171,7 @@ static __always_inline s64 mapping_get(struct __sk_buff *skb, const struct confi
                                  .proto = p->proto,
                                  .tries = skb->cb[3],
                                  .address = address < 0 ? paired_address(cfg, p->source) : address};
-    index = port_try(skb, cfg, &search, now);
+    s64 index = port_try(skb, cfg, &search, now);
     if (index < 0) {
         skb->cb[2] = search.port;
         skb->cb[3] = search.tries;
@@ -213,18 +180,53 @@ static __always_inline s64 mapping_get(struct __sk_buff *skb, const struct confi
     struct mapping fresh = {.port_index = index};
     if (shared)
         mapping_away(p->source_port, p->proto, 1);
-    int rc = shared ? mappings.insert(&key, &fresh) : 0;
+    int rc = shared ? mappings.insert((struct mapping_key *)key, &fresh) : 0;
     if (rc)
         mapping_away(p->source_port, p->proto, -1);
     struct port_slot *first = shared && !rc ? ports.lookup(&home) : 0;
-    if (first && first->owner == at_home)
+    if (first && first->owner == port_owner(p->source, p->source_port, PORT_HOME))
         rc = -17; /* EEXIST */
-    *made = true;
-    if (rc) {
-        host_count(p->source, 0, 1);
-        release_port(index, p->proto);
-        return rc == -17 ? -DROP_RACE : -DROP_TABLE_FULL;
+    if (!rc)
+        return index;
+    host_count(p->source, 0, 1);
+    release_port(index, p->proto);
+    return rc == -17 ? -DROP_RACE : -DROP_TABLE_FULL;
+}
+
+/* The mapping of an inside end point, made if it has none (`made`: the host's count lacks it). One reference is taken.
+ * `address`: the public address it must have, -1 for the host's own; a shared mapping on another one is passed over.
+ * Returns the row, or -drop reason, as mapping_make. */
+static __always_inline s64 mapping_get(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
+                                       s32 address, bool *made, u32 now)
+{
+    struct mapping_key key = {.inside_ip = p->source, .inside_port = p->source_port, .proto = p->proto};
+    bool shared = !(cfg->flags & CONFIG_MAPPING_APDM);
+    u64 at_home = port_owner(p->source, p->source_port, PORT_HOME);
+    u32 home = port_index(0, p->proto, bpf_ntohs(p->source_port));
+    struct port_slot *slot = shared && address <= 0 ? ports.lookup(&home) : 0;
+    u64 holder = slot ? slot->owner : 0;
+    s64 index = -1;
+    if (slot && holder == at_home)
+        return mapping_share(home, at_home, p->proto);
+    if (slot && !holder && cfg->public_count == 1 && !skb->cb[3] && !host_ports_full(cfg, p->source)) {
+        index = home_take(skb, cfg, p, &key, home, slot, now);
+        *made = index == home;
+        if (*made)
+            return index;
     }
+    struct mapping *m = index < 0 && shared ? mappings.lookup(&key) : 0;
+    if (m) {
+        u32 row = m->port_index;
+        if (address < 0 || row / PORTS_PER_ADDRESS == address)
+            index = row;
+        shared = false;
+    }
+    if (index >= 0)
+        return mapping_share(index, port_owner(p->source, p->source_port, PORT_MAPPING), p->proto);
+    if (host_ports_full(cfg, p->source))
+        return -DROP_HOST_PORTS;
+    index = mapping_make(skb, cfg, p, &key, home, shared, address, now);
+    *made = index >= 0;
     return index;
 }
 

@@ -30,8 +30,8 @@ static __always_inline void fragment_remember(const struct packet *p, u8 dir, __
 #define TAILS_A_WINDOW 64 /* punted per CPU and 16 ticks: a flood of lone tails must not fill the perf ring */
 
 /* A tail before its head: BPF can't queue a packet, the helper can. */
-static __always_inline int fragment_early(struct __sk_buff *skb, const struct config *cfg, const struct packet *p, u8 dir,
-                                          int at, u32 now)
+static __always_inline int fragment_early(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
+                                          u8 dir, int at, u32 now)
 {
     u32 zero = 0;
     struct scratch *room = scratch.lookup(&zero);
@@ -51,8 +51,8 @@ static __always_inline int fragment_early(struct __sk_buff *skb, const struct co
 }
 
 /* A tail: only the addresses change, and no transport checksum is in it. */
-static __always_inline int fragment_tail(struct __sk_buff *skb, const struct config *cfg, const struct packet *p, u8 dir,
-                                         int at, u32 now)
+static __always_inline int fragment_tail(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
+                                         u8 dir, int at, u32 now)
 {
     struct fragment_key key = {};
     fragment_key_of(&key, p, dir);

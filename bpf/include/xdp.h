@@ -33,8 +33,7 @@ static __always_inline bool xdp_eligible(const struct config *cfg, const struct 
                                          u32 now)
 {
     u8 state = s->state & STATE_MASK;
-    return (state == STATE_ESTABLISHED || state == STATE_ACTIVE) && !s->alg &&
-           session_alive(cfg, s, p->proto, now);
+    return (state == STATE_ESTABLISHED || state == STATE_ACTIVE) && !s->alg && session_alive(cfg, s, p->proto, now);
 }
 
 static __always_inline int xdp_leave(struct xdp_md *ctx, const struct config *cfg, const struct packet *p,

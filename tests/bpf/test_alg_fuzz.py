@@ -60,8 +60,6 @@ class Gate:
                 if injected and not free:
                     return "no-decision", b""
                 undecided = not free
-            elif found.verdict == Verdict.DROP:
-                return "decision-drop", b""
             elif found.verdict == Verdict.REPLACE:
                 load = found.new
         elif not free and not injected and flags & (FIN | RST) and distance(seq, self.decided[side]) > 0:
@@ -91,7 +89,7 @@ def write(watched: Watched, gate: Gate, random: Random) -> None:
         for _ in range(random.randrange(1, 8)):
             offset, size = random.randrange(-5, 200), random.choice((1, 2, 7, 8, 22, 63, 64, 500, 1400))
             load = _load(offset, size)
-            verdict = random.choice((Verdict.PASS, Verdict.PASS, Verdict.REPLACE, Verdict.DROP))
+            verdict = random.choice((Verdict.PASS, Verdict.PASS, Verdict.REPLACE))
             new = bytes(random.randbytes(random.choice((1, 2, size, size + 1, size + 12, 3)))) if verdict == 2 else b""
             if random.random() < 0.15:  # of other bytes: it must not be used
                 load = load[:-1] + bytes([load[-1] ^ 1])
@@ -135,7 +133,7 @@ def test_the_gate_is_the_model(rig: Rig) -> None:
         rig.reset()
         met += one_round(rig, seed)
     assert met["left"] > ROUNDS * SEGMENTS // 4
-    assert {"no-decision", "decision-drop", "punt-held", "helper-dead", "replaced", "failed open"} <= set(met)
+    assert {"no-decision", "punt-held", "helper-dead", "replaced", "failed open"} <= set(met)
 
 
 def one_round(rig: Rig, seed: int) -> Counter[str]:
@@ -147,7 +145,7 @@ def one_round(rig: Rig, seed: int) -> Counter[str]:
     if not gate.alive:
         rig.gateway.heartbeat.put(0, 0)
     if gate.fail_open:
-        rig.configure(flags=ConfigFlag.FAIL_OPEN | ConfigFlag.SHORTCUT)
+        rig.configure(flags=ConfigFlag.FAIL_OPEN)
     rig.taken()
     met: Counter[str] = Counter()
     for _ in range(SEGMENTS):

@@ -147,9 +147,13 @@ def test_a_decision_of_another_session_means_nothing(watched: Watched) -> None:
     assert watched.send(OUT, watched.frame(OUT, LINE)).drops == {"punt-held": 1}
 
 
-def test_a_decision_to_drop(watched: Watched) -> None:
-    watched.decide(OUT, LINE, Verdict.DROP)
-    assert watched.send(OUT, watched.frame(OUT, LINE)).drops == {"decision-drop": 1}
+@pytest.mark.parametrize("verdict", [0, 3])
+def test_a_verdict_of_another_program_lets_nothing_pass(watched: Watched, verdict: int) -> None:
+    watched.decide(OUT, LINE)
+    key, decision = next(iter(watched.rig.gateway.decisions.items()))
+    decision.verdict = verdict
+    watched.rig.gateway.decisions.put(key, decision)
+    assert watched.send(OUT, watched.frame(OUT, LINE)).drops == {"rewrite-failed": 1}
 
 
 @pytest.mark.parametrize("beat", [0, 1])
@@ -172,7 +176,7 @@ def test_a_beat_just_ahead_of_the_kernels_clock_is_alive(watched: Watched) -> No
 def test_fail_open_passes_what_is_undecided_and_rewrites_what_is_decided(watched: Watched) -> None:
     """DESIGN invariant 1."""
     watched.decide(OUT, LINE, Verdict.REPLACE, LINE + b"1")
-    watched.rig.configure(flags=ConfigFlag.FAIL_OPEN | ConfigFlag.SHORTCUT)
+    watched.rig.configure(flags=ConfigFlag.FAIL_OPEN)
     watched.rig.gateway.heartbeat.put(0, 0)
     frame = watched.frame(OUT, b"NOOP\r\n", at=40)
     out = watched.send(OUT, frame)
@@ -186,7 +190,7 @@ def test_fail_open_passes_what_is_undecided_and_rewrites_what_is_decided(watched
 
 
 def test_fail_open_holds_while_the_helper_lives(watched: Watched) -> None:
-    watched.rig.configure(flags=ConfigFlag.FAIL_OPEN | ConfigFlag.SHORTCUT)
+    watched.rig.configure(flags=ConfigFlag.FAIL_OPEN)
     assert watched.send(OUT, watched.frame(OUT, LINE)).drops == {"punt-held": 1}
 
 
@@ -275,18 +279,13 @@ def test_a_new_generation_forgets_the_old(watched: Watched) -> None:
 
 
 @pytest.mark.parametrize("side", SIDES)
-def test_frames_of_the_helper_need_no_shortcut(rig: Rig, side: Direction) -> None:
-    """A session that goes through the stack: its held segments come back by the TAP, past the stack."""
-    watched = watch(rig)
-    key, session = watched.key, rig.session(CONTROL, 6)
-    assert session is not None
-    session.flags |= abi.SessionFlag.STACK
-    rig.gateway.sessions.put(key, session)
-    frame = watched.frame(side, LINE)
-    watched.decide(side, LINE)
-    out = watched.inject(side, frame)
-    assert out.action == REDIRECT and out.drops == {}
-    packets.same(out.data, watched.expected(side, frame))
+def test_frames_of_the_helper_need_no_stack(watched: Watched, side: Direction) -> None:
+    """What the stack must see on its way (a TTL of 1, IP options) comes back by the TAP, past the stack."""
+    for fields in ({"ttl": 1}, {"ip_options": b"\x07\x07\x04\0\0\0\0\0"}):
+        frame = watched.frame(side, LINE, **fields)
+        watched.decide(side, LINE)
+        out = watched.inject(side, frame)
+        assert out.action == REDIRECT and out.drops == {}
 
 
 @pytest.mark.parametrize("side", SIDES)
@@ -297,7 +296,7 @@ def test_what_was_decided_is_rewritten_after_a_bypass(watched: Watched, side: Di
     if how == "helper":
         watched.adjust(flags=abi.AdjustFlag.BYPASS)
     else:
-        watched.rig.configure(flags=ConfigFlag.FAIL_OPEN | ConfigFlag.SHORTCUT)
+        watched.rig.configure(flags=ConfigFlag.FAIL_OPEN)
         watched.rig.gateway.heartbeat.put(0, 0)
         assert watched.send(side, watched.frame(side, b"more", at=90)).action == REDIRECT
     frame = watched.frame(side, LINE)

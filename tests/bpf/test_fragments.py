@@ -135,3 +135,12 @@ def test_head_too_small_for_its_ports(rig: Rig) -> None:
     head = packets.changed(packets.tcp(FLOW, b"", "S")[: 34 + 16], IP_len=36, IP_flags="MF")
     out = rig.wan_out(head)
     assert out.action == SHOT and out.drops == {"malformed": 1}
+
+
+def test_a_fragment_begins_no_watched_session(rig: Rig) -> None:
+    """The gate sees whole segments or none."""
+    rig.gateway.alg_ports.put(abi.ServiceKey(port=abi.be16(FLOW.destination_port), proto=17), 1)
+    rig.beat()
+    head, *tails = packets.fragments(packets.udp(FLOW, LOAD, flags=0, id=99), 1480)
+    assert rig.wan_out(head).drops == {"fragment-control": 1}
+    assert all(rig.wan_out(tail).action == SHOT for tail in tails)

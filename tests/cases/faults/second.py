@@ -16,8 +16,8 @@ FAULTS: tuple[Fault, ...] = (
         (48, 79, 87, 88),
         "an undecided segment is copied to the helper and let go as well",
         "bpf/include/alg.h",
-        "            return punt_frame(skb, p, m);\n        }\n        if (!(cfg->flags & CONFIG_FAIL_OPEN))\n",
-        "            punt_frame(skb, p, m);\n        } else if (!(cfg->flags & CONFIG_FAIL_OPEN))\n",
+        "        return punt_segment(skb, p, key, s, t, adj, &g);\n    if (undecided && ",
+        "        punt_segment(skb, p, key, s, t, adj, &g);\n    else if (undecided && ",
     ),
     Fault(
         (50,),
@@ -186,8 +186,8 @@ FAULTS: tuple[Fault, ...] = (
         (80,),
         "a dead helper opens the gate whatever `fail` says",
         "bpf/include/alg.h",
-        "            return DROP_HELPER_DEAD;\n        t->flags |= TRACK_UNTOUCHABLE; /*",
-        "            count(COUNT_FAIL_OPEN, 1);\n        t->flags |= TRACK_UNTOUCHABLE; /*",
+        "    if (!(cfg->flags & CONFIG_FAIL_OPEN))\n        return DROP_HELPER_DEAD;\n",
+        "",
     ),
     Fault(
         (81,),
