@@ -36,12 +36,12 @@ DIGEST_MAX: int
 REPLACEMENT_MAX: int
 PUNT_FRAME_MAX: int
 CONTROL_BATCH: int
+AGED_ROWS: int
 PORTS_PER_ADDRESS: int
 BITMAP_WORDS: int
 BITMAP_BLOCK: int
 EXEMPT_ROW: int
 ADJUST_UNANSWERED: int
-LINES_PUNTS: int
 LINES_COMMANDS: int
 LINES_REPLIES: int
 LINES_BYTES: int
@@ -77,8 +77,6 @@ class SessionFlag(enum.IntFlag):
     LOCAL = 2
     EXEMPT = 4
     EXPECTED = 8
-    STACK = 16
-    HAIRPIN = 32
     PEER = 64
 
 class TimeoutKind(enum.IntEnum):
@@ -108,8 +106,6 @@ class ExpectationState(enum.IntEnum):
     PENDING = 1
     OPEN = 2
     USED = 3
-    EXPIRED = 4
-    WITHDRAWN = 5
 
 class ExpectationFlag(enum.IntFlag):
     PERSISTENT = 1
@@ -128,7 +124,6 @@ class TrackFlag(enum.IntFlag):
 class Verdict(enum.IntEnum):
     PASS = 1
     REPLACE = 2
-    DROP = 3
 
 class PuntKind(enum.IntEnum):
     SEGMENT = 1
@@ -152,7 +147,6 @@ class ConfigFlag(enum.IntFlag):
     HAIRPIN = 16
     FAIL_OPEN = 32
     ALLOW_LIST = 64
-    SHORTCUT = 128
     EXEMPT = 256
 
 class Counter(enum.IntEnum):
@@ -563,7 +557,6 @@ class Punt(Layout):
 class Config(Layout):
     secret: int
     wan: int
-    tap: int
     flags: int
     public_count: int
     public_ip: ctypes.Array[ctypes.c_uint32]
@@ -580,13 +573,11 @@ class Config(Layout):
     max_sessions_per_host: int
     max_ports_per_host: int
     new_sessions_per_second: int
-    pad2: int
     def __init__(
         self,
         *,
         secret: int = ...,
         wan: int = ...,
-        tap: int = ...,
         flags: int = ...,
         public_count: int = ...,
         public_ip: ctypes.Array[ctypes.c_uint32] | tuple[int, ...] = ...,
@@ -603,7 +594,6 @@ class Config(Layout):
         max_sessions_per_host: int = ...,
         max_ports_per_host: int = ...,
         new_sessions_per_second: int = ...,
-        pad2: int = ...,
     ) -> None: ...
 
 class Host(Layout):

@@ -192,7 +192,6 @@ def _bcc() -> ctypes.CDLL:
     text, number, size = ctypes.c_char_p, ctypes.c_int, ctypes.c_uint
     library.bcc_create_map.argtypes = [number, text, number, number, number, number]
     library.bcc_prog_load.argtypes = [number, text, ctypes.c_void_p, size, text, size, number, ctypes.c_void_p, size]
-    library.bcc_prog_load.argtypes[2] = text
     return library
 
 

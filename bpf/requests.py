@@ -13,7 +13,6 @@ from algate.bpf.packing import packing
 
 _CONTROL = packing("control", "op count port_index error owner keys")
 _ETHERNET = bytes(14)
-AGED_ROWS = 256  # of `ports` that one AGE_PORTS looks at
 TRIES = 32  # at a public port; each finds one if the bitmap shows any
 CLASS_OF = {6: abi.ProtoClass.TCP, 17: abi.ProtoClass.UDP, 1: abi.ProtoClass.ICMP}
 
@@ -60,7 +59,7 @@ class Control:
         return None
 
     def age_ports(self, row: int) -> int:
-        """Give back what hold-down and idle claims kept among AGED_ROWS rows from `row` on. How many."""
+        """Give back what hold-down and idle claims kept among abi.AGED_ROWS rows from `row` on. How many."""
         return self._call(abi.ControlOp.AGE_PORTS, 0, row, 0, b"")[0]
 
     def claim(self, row: int, who: int, first: int) -> bool:

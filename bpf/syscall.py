@@ -27,27 +27,9 @@ class Update(IntEnum):
     EXISTING = 2
 
 
-class MapType(IntEnum):
-    """Map types that algate uses (enum bpf_map_type)."""
-
-    HASH = 1
-    ARRAY = 2
-    PROG_ARRAY = 3
-    PERF_EVENT_ARRAY = 4
-    PERCPU_HASH = 5
-    PERCPU_ARRAY = 6
-    LRU_HASH = 9
-    LRU_PERCPU_HASH = 10
-    LPM_TRIE = 11
-    HASH_OF_MAPS = 13
-    DEVMAP = 14
-    QUEUE = 22
-    RINGBUF = 27
-
-
 @dataclass(frozen=True, slots=True)
 class MapInfo:
-    """What the kernel says of a map. `type` is an int: a newer kernel may have more than `MapType`."""
+    """What the kernel says of a map. `type`: enum bpf_map_type."""
 
     type: int
     id: int
@@ -140,11 +122,6 @@ def _info(fd: int, info: Any) -> Any:
     return info
 
 
-def prog_fd_by_id(number: int) -> int:
-    """A new descriptor of a loaded program, as netlink names the one that is attached."""
-    return check(library().bpf_prog_get_fd_by_id(UINT32(number)), "bpf_prog_get_fd_by_id", str(number))
-
-
 def lookup(fd: int, key: bytes, value_size: int) -> bytes | None:
     """The value, or None. `value_size` is that of all CPUs together for a per-CPU map."""
     value = ctypes.create_string_buffer(value_size)
@@ -216,13 +193,4 @@ def update_batch(fd: int, keys: bytes, values: bytes, count: int, flags: Update 
     done, options = UINT32(count), _BatchOptions(ctypes.sizeof(_BatchOptions), flags, 0)
     result = library().bpf_map_update_batch(fd, keys, values, ctypes.byref(done), ctypes.byref(options))
     check(result, "bpf_map_update_batch", f"{count} entries ({done.value} written)" if result < 0 else "")
-    return done.value
-
-
-def delete_batch(fd: int, keys: bytes, count: int) -> int:
-    """Delete up to the first key that is missing; how many were deleted."""
-    done, options = UINT32(count), _BatchOptions(ctypes.sizeof(_BatchOptions), 0, 0)
-    result = library().bpf_map_delete_batch(fd, keys, ctypes.byref(done), ctypes.byref(options))
-    if not (result < 0 and ctypes.get_errno() == ENOENT):
-        check(result, "bpf_map_delete_batch", f"{count} entries")
     return done.value

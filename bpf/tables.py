@@ -48,7 +48,7 @@ def layout(kind: type[S]) -> Codec[S]:
     return Codec(struct.calcsize(kind.FORMAT), lambda value: bytes(value), kind.unpack)
 
 
-U8, U16, U32, U64 = integer(1), integer(2), integer(4), integer(8)
+U32, U64 = integer(4), integer(8)
 
 
 class Table(Generic[K, V]):
@@ -78,14 +78,6 @@ class Table(Generic[K, V]):
         """OSError E2BIG: full. FileExistsError with CREATE, FileNotFoundError with EXISTING."""
         syscall.update(self.fd, self.key.pack(key), self.value.pack(value), flags)
 
-    def create(self, key: K, value: V) -> bool:
-        """Put if the key isn't there; whether it was put."""
-        try:
-            self.put(key, value, Update.CREATE)
-        except FileExistsError:
-            return False
-        return True
-
     def delete(self, key: K) -> bool:
         """Whether the key was there."""
         return syscall.delete(self.fd, self.key.pack(key))
@@ -97,10 +89,6 @@ class Table(Generic[K, V]):
             keys = b"".join(self.key.pack(key) for key, _ in pairs)
             values = b"".join(self.value.pack(value) for _, value in pairs)
             syscall.update_batch(self.fd, keys, values, len(pairs))
-
-    def delete_many(self, keys: list[K]) -> int:
-        """How many of them were there."""
-        return sum(self.delete(key) for key in keys)
 
     def clear(self) -> None:
         """Delete all entries that a walk finds (hashes only)."""
@@ -186,9 +174,6 @@ class PerCpuCounters:
     def sums(self) -> list[int]:
         """All rows."""
         return [self.sum(index) for index in range(self.info.max_entries)]
-
-    def zero(self, index: int) -> None:
-        syscall.update(self.fd, U32.pack(index), bytes(8 * possible_cpus()))
 
 
 @functools.cache

@@ -22,7 +22,7 @@ WIDE = 1000  # width where there is no terminal: nothing is cut
 STATE_STYLES = {
     "established": "green", "active": "green", "open": "green", "used": "green",
     "new": "yellow", "unreplied": "yellow", "pending": "yellow",
-    "reset": "red", "expired": "red", "withdrawn": "red",
+    "reset": "red",
 }  # fmt: skip
 
 

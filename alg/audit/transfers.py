@@ -65,10 +65,9 @@ Read = Callable[[bytes], Counters | None]
 
 
 class Transfers:
-    """`untold`: connections beyond MOST."""
+    """Data connections under way, at most MOST of them: what comes beyond is not told."""
 
     def __init__(self) -> None:
-        self.untold = 0
         self._under_way: dict[int, Transfer] = {}
         self._by_tag: dict[tuple[int, int], Transfer] = {}
         self._purposes: dict[tuple[int, int], Purpose] = {}
@@ -89,7 +88,6 @@ class Transfers:
     def admit(self, session: int, control: Control | None, tag: int, data: int, key: bytes) -> None:
         """A data connection came; `key` finds it in the kernel."""
         if len(self._under_way) >= MOST:
-            self.untold += 1
             return
         made = Transfer(session, control, tag, data, key, self._purposes.pop((session, tag), None))
         self._under_way[data] = made

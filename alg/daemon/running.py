@@ -49,7 +49,7 @@ class Running:
     def apply(self, config: Config) -> None:
         """Configuration, watched ports and forwards into the kernel."""
         now = self.devices
-        settings.write_config(self.gateway, config, now.lans, now.wan, now.addresses, self.helper.tap.index)
+        settings.write_config(self.gateway, config, now.lans, now.wan, now.addresses)
         settings.write_services(self.gateway, config, self.plugins)
         self.forwards.sync(config.forwards, len(now.addresses))
         self.ports.addresses = list(now.addresses)
@@ -80,7 +80,7 @@ def assemble(
     control = Control(gateway.fds["control"])
     ports = KernelPorts(control, devices.addresses, config.nat.ports.first, config.nat.ports.last)
     forwards = Forwards(gateway, control, plugins)
-    secret = settings.write_config(gateway, config, devices.lans, devices.wan, devices.addresses, 0)
+    secret = settings.write_config(gateway, config, devices.lans, devices.wan, devices.addresses)
     helper = Helper(gateway, control, ports, config, plugins, events, secret)
     sweeper = Sweeper(gateway, control, helper)
     sources = Sources(

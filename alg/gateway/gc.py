@@ -14,7 +14,7 @@ from algate.alg.gateway.listing import timeout_kind
 from algate.bpf import abi, ticks
 from algate.bpf.loader import Gateway
 from algate.bpf.packing import entry, numbers, octets
-from algate.bpf.requests import AGED_ROWS, Control
+from algate.bpf.requests import Control
 
 FULL = 0.9  # of max_sessions: from here on sessions without an answer are reclaimed
 NEW = int(abi.SessionState.NEW)
@@ -149,12 +149,12 @@ class Sweep:
     def age_ports(self) -> Iterator[None]:
         """Have the kernel look at every group of ports of which the bitmap says that some are taken."""
         groups: set[int] = set()
-        words = AGED_ROWS // 64
+        words = abi.AGED_ROWS // 64
         for keys, values, _ in self._gateway.port_bits.chunks():
             for at in records.taken_words(keys, values):
                 block, word = divmod(at, abi.BITMAP_BLOCK)
                 if word < abi.BITMAP_WORDS:
-                    groups.add((block << 16) + word // words * AGED_ROWS)
+                    groups.add((block << 16) + word // words * abi.AGED_ROWS)
             yield
         for number, row in enumerate(sorted(groups)):
             self._control.age_ports(row)

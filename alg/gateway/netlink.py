@@ -10,7 +10,7 @@ import contextlib
 import errno
 from collections.abc import Iterator
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Interface
+from ipaddress import IPv4Interface
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,6 @@ from algate.alg.errors import FAILED, MISSING, AlgateError
 from algate.bpf.syscall import check, library
 
 INGRESS, EGRESS = 0xFFFFFFF2, 0xFFFFFFF3  # the two hooks of a clsact qdisc
-CLSACT = 0xFFFF0000
 PRIORITY = 0xA17E  # of our filters, and of nobody else's
 HANDLE = 1
 ETH_P_ALL = 3
@@ -91,11 +90,6 @@ def device_names() -> list[str]:
     """All devices of this namespace, for an error that names the nearest."""
     with _netlink("can't list devices") as ipr:
         return [link.get_attr("IFLA_IFNAME") for link in ipr.get_links()]
-
-
-def primary_addresses(device: Device) -> list[IPv4Address]:
-    """What the outside may know this device by: every global address, the first one first."""
-    return [one.ip for one in device.addresses if not one.ip.is_loopback and not one.ip.is_link_local]
 
 
 def add_clsact(index: int) -> bool:

@@ -38,7 +38,6 @@ def _flags(config: Config) -> int:
         flag.HAIRPIN: nat.hairpin,
         flag.FAIL_OPEN: config.alg.fail == "open",
         flag.ALLOW_LIST: bool(config.firewall.allow_out),
-        flag.SHORTCUT: True,
         flag.EXEMPT: bool(nat.exempt),
     }
     return sum(int(bit) for bit, wanted in chosen.items() if wanted)
@@ -58,13 +57,13 @@ def _timeouts(config: Config) -> list[int]:
 
 
 def write_config(
-    gateway: Gateway, config: Config, lans: Sequence[Device], wan: Device, addresses: Sequence[IPv4Address], tap: int
+    gateway: Gateway, config: Config, lans: Sequence[Device], wan: Device, addresses: Sequence[IPv4Address]
 ) -> int:
     """Write struct config; the digest's secret is kept if the pins have one. Returns the secret."""
     secret = gateway.configs[0].secret or secrets.randbits(63) | 1
     nat = config.nat
     value = abi.Config(
-        secret=secret, wan=wan.index, tap=tap, flags=_flags(config), public_count=len(addresses),
+        secret=secret, wan=wan.index, flags=_flags(config), public_count=len(addresses),
         port_first=nat.ports.first, port_last=nat.ports.last,
         mss_clamp=_mss_clamp(config, wan),
         helper_timeout=ticks.lasting(config.alg.helper_timeout),

@@ -8,7 +8,7 @@
  *   - Fixed-width fields only. No bitfields, no two-dimensional arrays, no implicit padding, no nested anonymous types.
  *   - __be32/__be16 are network byte order, everything else is host order.
  *   - A tick is 2^20 ns (about 1.05 ms) of CLOCK_MONOTONIC, in 32 bits: it wraps after 52 days and is compared modulo.
- *   - Enumerators are numbered for ever: never reuse a number, append only.
+ *   - Enumerators are numbered for ever: append only. A gap is a former one, whose number is not free.
  */
 #ifndef ALGATE_ABI_H
 #define ALGATE_ABI_H
@@ -22,6 +22,7 @@
 #define REPLACEMENT_MAX 1536 /* largest payload (bytes) that a decision can put in its place */
 #define PUNT_FRAME_MAX 65000 /* largest frame (bytes) copied to the perf ring: the sample itself ends at 65,454 */
 #define CONTROL_BATCH 32     /* session keys in one request to the control program: the verifier follows each */
+#define AGED_ROWS 256        /* rows of `ports` that one CONTROL_AGE_PORTS looks at: more, and the verifier gives up */
 #define PORTS_PER_ADDRESS 196608 /* 3 protocol classes x 65,536 ports */
 #define BITMAP_WORDS 1024        /* 64-bit words of one block of 65,536 ports in `port_bits` */
 #define BITMAP_BLOCK 1040        /* those and 16 more, of which a bit says that a word is full */
@@ -65,8 +66,6 @@ enum session_flag {
     SESSION_LOCAL = 2,    /* the inside end point is the gateway itself */
     SESSION_EXEMPT = 4,   /* not translated */
     SESSION_EXPECTED = 8, /* made by an expectation */
-    SESSION_STACK = 16,   /* never takes the shortcut: both directions go through the host's stack */
-    SESSION_HAIRPIN = 32, /* both end points are inside */
     SESSION_PEER = 64,    /* counted in `peers` */
 };
 
@@ -177,8 +176,6 @@ enum expectation_state {
     EXPECT_PENDING = 1, /* holds the public port, admits nothing; a SYN that meets it is held */
     EXPECT_OPEN = 2,    /* both sides agreed */
     EXPECT_USED = 3,
-    EXPECT_EXPIRED = 4,
-    EXPECT_WITHDRAWN = 5,
 };
 
 enum expectation_flag {
@@ -252,14 +249,13 @@ struct track {
     __u8 window_scale[2]; /* 255: not offered */
     __u8 flags;           /* enum track_flag */
     __u8 pad;
-    __u64 lines;        /* what passed without the helper, see LINES_PUNTS; moves by compare-and-swap */
+    __u64 lines;        /* what passed without the helper, see LINES_COMMANDS; moves by compare-and-swap */
     __u32 line_seq[4];  /* the last lines that did, two a direction: each has a decision until it is acknowledged */
     __u16 line_size[4]; /* 0: none */
 };
 
-/* Bits of track.lines, all counted modulo: segments punted, commands and final replies that passed by themselves, and
- * their bytes by direction. A statement of the helper (ADJUST_LINES) holds while nothing was punted since. */
-#define LINES_PUNTS 0     /* 16 bits */
+/* Bits of track.lines, all counted modulo: segments punted (the low 16 bits), commands and final replies that passed by
+ * themselves, and their bytes by direction. A statement of the helper (ADJUST_LINES) holds while nothing was punted since. */
 #define LINES_COMMANDS 16 /* 8 bits */
 #define LINES_REPLIES 24  /* 8 bits */
 #define LINES_BYTES 32    /* 16 bits of DIR_OUT, then 16 of DIR_IN */
@@ -284,7 +280,6 @@ enum track_flag {
 enum verdict {
     VERDICT_PASS = 1,
     VERDICT_REPLACE = 2,
-    VERDICT_DROP = 3,
 };
 
 struct decision_key {
@@ -356,14 +351,12 @@ enum config_flag {
     CONFIG_HAIRPIN = 16,
     CONFIG_FAIL_OPEN = 32,
     CONFIG_ALLOW_LIST = 64, /* only `allow_out` may open from inside */
-    CONFIG_SHORTCUT = 128,  /* translate at LAN ingress and redirect */
     CONFIG_EXEMPT = 256,    /* `exempt` is not empty */
 };
 
 struct config {
     __u64 secret; /* seed of the payload digest, new per pin folder */
     __u32 wan;    /* ifindex */
-    __u32 tap;    /* ifindex, 0: no helper */
     __u32 flags;  /* enum config_flag */
     __u32 public_count;
     __be32 public_ip[16]; /* MAX_PUBLIC; position = row block of `ports` */
@@ -380,7 +373,6 @@ struct config {
     __u32 max_sessions_per_host; /* 0: no limit */
     __u32 max_ports_per_host;
     __u32 new_sessions_per_second;
-    __u32 pad2;
 };
 
 /* Rows of the per-CPU array `counters`. */
@@ -474,7 +466,7 @@ enum control_op {
     CONTROL_REFRESH = 5, /* keys[]: set last_seen to now (a control session with live data) */
     CONTROL_BYPASS = 6,  /* keys[]: clear session.alg */
     CONTROL_AGE_PORTS =
-        7,             /* 256 rows from port_index: give back what hold-down and idle claims kept; answer: how many */
+        7,             /* AGED_ROWS from port_index: give back what hold-down and idle claims kept; answer: how many */
     CONTROL_CLAIM = 8, /* port_index itself for owner, in the shared block whose first port is `count` */
     CONTROL_PEERS = 9, /* keys[]: count in `peers` what was made before filtering became address-dependent */
 };

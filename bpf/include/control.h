@@ -73,8 +73,6 @@ static __always_inline u8 block_proto(u32 index)
     return row == CLASS_TCP ? IPPROTO_TCP : row == CLASS_UDP ? IPPROTO_UDP : IPPROTO_ICMP;
 }
 
-#define AGED_ROWS 256 /* more, and the verifier gives up */
-
 /* Gives back what no session will: ports whose hold-down is over, and the claims of the gateway's own idle sockets. */
 static __always_inline u32 control_age(const struct config *cfg, u32 first, u32 now)
 {

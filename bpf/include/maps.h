@@ -49,7 +49,7 @@ PINNED("percpu_array", u32, u64, drops, 128);
 /* The least recently used goes: a lost entry costs the rest of one fragmented packet. */
 PINNED("lru_hash", struct fragment_key, struct fragment, fragments, 8192);
 
-PINNED("prog", u32, u32, stages, 8);
+PINNED("prog", u32, u32, stages, STAGE_COUNT);
 
 BPF_PERF_OUTPUT(punts);
 BPF_PERCPU_ARRAY(scratch, struct scratch, 1);

@@ -50,8 +50,6 @@ class NftGateway(KernelGateway):
 class BoundGateway(Gateway):
     """One XDP program of the bench on both devices."""
 
-    translates = False
-
     def __init__(self, lab: Lab, programs: BenchPrograms, name: str, program: str) -> None:
         super().__init__(lab)
         self.name = name

@@ -78,7 +78,6 @@ class FtpBench:
         self.serve = build(self.lab.folder, "ftp_serve")
         for host in (self.lab.client, self.lab.server):
             make_room(host)
-        self._exchange: dict[str, Driven] = {}
 
     def steps(self, number: int) -> Iterator[tuple[str, Callable[[], None]]]:
         """What a round does: (what it is called, how it is done)."""

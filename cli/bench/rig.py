@@ -79,7 +79,7 @@ class BenchRig:
         self.gateway = Gateway(self.pins, MAX_SESSIONS, len(addresses))
         self.gateway.install_stages()
         self.gateway.open_ring(lambda cpu, sample: None, lambda count: None, RING_PAGES)
-        self.secret = write_config(self.gateway, configured, [lan], wan, addresses, lan.index)
+        self.secret = write_config(self.gateway, configured, [lan], wan, addresses)
         write_services(self.gateway, configured, plugins)
         self.beat()
 

@@ -29,9 +29,6 @@ class Summary:
         return not self.refusal
 
 
-NOTHING = Summary(float("nan"), float("nan"), float("nan"), 0, "not measured")
-
-
 def summarise(values: Sequence[float], *, void: Sequence[str] = (), wanted: int = 1) -> Summary:
     """The median with its range. `void`: why rounds don't count; `wanted`: rounds that must be left."""
     if len(values) < max(1, wanted):

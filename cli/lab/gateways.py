@@ -40,7 +40,6 @@ class Gateway(abc.ABC):
     """The middle of a lab. A context manager: started on entry, stopped on exit."""
 
     name: str
-    translates = True
 
     def __init__(self, lab: Lab, forwards: tuple[PortForward, ...] = ()) -> None:
         self.lab = lab
@@ -80,7 +79,6 @@ class RouteGateway(Gateway):
     """Plain forwarding: the upper bound of a bench, and the proof that the judge can say no."""
 
     name = "route"
-    translates = False
 
     def start(self) -> None:
         self.lab.gw.sysctl("ipv4/ip_forward", "1")

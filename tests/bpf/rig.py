@@ -152,7 +152,7 @@ class Rig:
         config = abi.Config(
             secret=SECRET,
             wan=self.devices[WAN],
-            flags=abi.ConfigFlag.HAIRPIN | abi.ConfigFlag.SHORTCUT,
+            flags=abi.ConfigFlag.HAIRPIN,
             public_count=1,
             public_ip=(abi.ip_to_be32(PUBLIC),),
             lan=(self.devices[LAN],),

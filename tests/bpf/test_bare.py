@@ -98,7 +98,7 @@ def test_from_ethernet_to_a_bare_device(rig: Rig, proto: str) -> None:
 
 def test_from_a_bare_device_to_ethernet(rig: Rig) -> None:
     """A header is put before the packet: a neighbour's device needs one."""
-    rig.configure(lan_mac=BARE, flags=abi.ConfigFlag.SHORTCUT | abi.ConfigFlag.HAIRPIN)
+    rig.configure(lan_mac=BARE, flags=abi.ConfigFlag.HAIRPIN)
     frame = frame_of("udp", FLOW, b"payload")
     out = rig.lan(frame)
     assert out.action in (OK, SHOT), "an Ethernet frame on a bare device is no IP packet"

@@ -83,7 +83,7 @@ def test_without_a_helper_the_fail_policy_holds(watched: Rig) -> None:
     watched.gateway.heartbeat.put(0, 0)
     frame = packets.udp(FLOW, ASK)
     assert watched.lan(frame).drops == {"helper-dead": 1}
-    watched.configure(flags=ConfigFlag.SHORTCUT | ConfigFlag.FAIL_OPEN)
+    watched.configure(flags=ConfigFlag.FAIL_OPEN)
     out = watched.lan(frame)
     assert out.action == REDIRECT and out.counts["FAIL_OPEN"] == 1
     packets.same(out.data, translated(frame))
@@ -170,7 +170,7 @@ def test_it_dies_with_its_control_session(watched: Rig) -> None:
 
 def test_a_lenient_filter_still_uses_the_expectation(watched: Rig) -> None:
     expect_reply(watched, REMOTE)
-    watched.configure(flags=ConfigFlag.SHORTCUT | ConfigFlag.FILTER_EIF)
+    watched.configure(flags=ConfigFlag.FILTER_EIF)
     assert reply(watched, REMOTE_2).action == REDIRECT
     assert reply(watched).action == REDIRECT
     data = watched.session(Flow(INSIDE, 40069, REMOTE, 5555), UDP)

@@ -12,7 +12,7 @@ from tests.bpf.flows import FLOW, answer, frame_of, open_session, translated
 from tests.bpf.rig import INSIDE, INSIDE_2, OK, PUBLIC, REDIRECT, REMOTE, REMOTE_2, SECOND, SHOT, UDP, Rig, session_key
 from tests.packets import GATEWAY_LAN_MAC, GATEWAY_WAN_MAC, LAN_MAC, WAN_MAC, Flow
 
-BASE = ConfigFlag.HAIRPIN | ConfigFlag.SHORTCUT
+BASE = ConfigFlag.HAIRPIN
 
 
 def public_port(rig: Rig, flow: Flow, proto: int = UDP) -> int:
@@ -213,7 +213,7 @@ def test_hairpin(rig: Rig) -> None:
 
 def test_hairpin_off(rig: Rig) -> None:
     caller, _ = hairpin_pair(rig)
-    rig.configure(flags=ConfigFlag.SHORTCUT | ConfigFlag.FILTER_EIF)
+    rig.configure(flags=ConfigFlag.FILTER_EIF)
     out = rig.lan(packets.udp(caller, b"hello"))
     assert out.action == SHOT and out.drops == {"hairpin-off": 1}
 

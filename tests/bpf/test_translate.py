@@ -131,7 +131,7 @@ def test_stranger_to_a_mapping_is_refused(rig: Rig, proto: str) -> None:
 
 def test_stranger_is_let_in_where_filtering_says_so(rig: Rig) -> None:
     open_session(rig, "udp")
-    rig.configure(flags=abi.ConfigFlag.FILTER_EIF | abi.ConfigFlag.SHORTCUT)
+    rig.configure(flags=abi.ConfigFlag.FILTER_EIF)
     flow = Flow(REMOTE_2, 444, PUBLIC, 40000, WAN_MAC, GATEWAY_WAN_MAC)
     frame = packets.udp(flow, b"hi")
     out = rig.wan_in(frame)

@@ -117,7 +117,7 @@ def test_unknown_watched_and_stack_sessions_go_on_unwritten(fast: Rig) -> None:
     assert fast.xdp("xdp_lan", frame).action == XDP_REDIRECT
     session = fast.session(FLOW, TCP)
     assert session is not None
-    for name, value in (("alg", 1), ("flags", int(abi.SessionFlag.STACK)), ("state", int(abi.SessionState.DEAD))):
+    for name, value in (("alg", 1), ("state", int(abi.SessionState.DEAD))):
         former = getattr(session, name)
         setattr(session, name, value)
         fast.gateway.sessions.put(session_key(FLOW, TCP), session)

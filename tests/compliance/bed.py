@@ -317,6 +317,3 @@ class Row:
     @staticmethod
     def tag() -> bytes:
         return secrets.token_hex(6).encode()
-
-
-Scenario = Callable[[Row], Any]

@@ -9,7 +9,6 @@ from tests.cases.faults import Fault
 CLIENT: Final = "alg/protocols/ftp/client.py"
 SERVER: Final = "alg/protocols/ftp/server.py"
 GRAMMAR: Final = "alg/protocols/ftp/grammar.py"
-DIALOGUE: Final = "alg/protocols/ftp/dialogue.py"
 SESSION: Final = "alg/protocols/ftp/session.py"
 RULES: Final = "alg/protocols/ftp/rules.py"
 LINES: Final = "alg/protocols/lines.py"
