@@ -12,11 +12,30 @@ static __always_inline bool control_over(const struct config *cfg, const struct 
     return state == STATE_TIME_WAIT || state == STATE_RESET || !session_alive(cfg, s, proto, now);
 }
 
-/* What an expectation says of a first packet. */
-static __always_inline u32 expectation_take(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
-                                            const struct expectation_key *key, u64 *id, u64 *control, u32 *row, u32 now)
+/* An expectation as a first packet looks for it, and what it says once it is taken. */
+struct claim {
+    struct expectation_key key;
+    u64 id; /* 0: none is taken */
+    u64 control_id;
+    u32 port_index;
+};
+
+static __always_inline struct claim claim_of(const struct packet *p, u8 dir)
 {
-    struct expectation *e = expectations.lookup((struct expectation_key *)key);
+    struct claim c = {};
+    c.key.from = p->source;
+    c.key.to = p->destination;
+    c.key.to_port = p->destination_port;
+    c.key.proto = p->proto;
+    c.key.dir = dir;
+    return c;
+}
+
+/* Takes the expectation that the claim names: 0, or the drop reason. A pending one is told to the helper. */
+static __always_inline u32 expectation_take(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
+                                            struct claim *c, u32 now)
+{
+    struct expectation *e = expectations.lookup(&c->key);
     if (!e || (e->from_port && e->from_port != p->source_port))
         return DROP_EXPECT_PEER;
     u16 port = bpf_ntohs(p->destination_port);
@@ -27,16 +46,13 @@ static __always_inline u32 expectation_take(struct __sk_buff *skb, const struct 
     u64 state = e->state;
     if (!s || s->id != e->control_id || control_over(cfg, s, parent.proto, now) || (s32)(e->expires - now) <= 0)
         return DROP_EXPECT_SPENT;
-    *id = e->id;
-    *control = e->control_id;
-    *row = e->port_index;
     if (state == EXPECT_PENDING) {
         struct punt *m = new_punt(PUNT_DATA_SYN);
         if (!m || !helper_alive(cfg, now))
             return DROP_EXPECT_PENDING;
         fill_punt(m, &parent, s);
         m->expectation_id = e->id;
-        m->dir = key->dir;
+        m->dir = c->key.dir;
         punt_frame(skb, p, m);
         return DROP_EXPECT_PENDING;
     }
@@ -45,40 +61,39 @@ static __always_inline u32 expectation_take(struct __sk_buff *skb, const struct 
     if (!(e->flags & EXPECT_PERSISTENT) &&
         __sync_val_compare_and_swap(&e->state, EXPECT_OPEN, EXPECT_USED) != EXPECT_OPEN)
         return DROP_EXPECT_SPENT;
+    c->id = e->id;
+    c->control_id = e->control_id;
+    c->port_index = e->port_index;
     return 0;
 }
 
-/* The connection could not be made after all: its SYN will be repeated. */
-static __always_inline void expectation_return(const struct expectation_key *key)
-{
-    struct expectation *e = expectations.lookup((struct expectation_key *)key);
-    if (e)
-        __sync_val_compare_and_swap(&e->state, EXPECT_USED, EXPECT_OPEN);
-}
-
-static __always_inline void tell_used(struct __sk_buff *skb, const struct session_key *key, u64 expectation,
-                                      u64 control, u8 dir)
+/* Tells the helper which session used an expectation. */
+static __always_inline void tell_used(struct __sk_buff *skb, const struct session_key *key, const struct claim *c)
 {
     struct session *s = sessions.lookup((struct session_key *)key);
     struct punt *m = new_punt(PUNT_EXPECT_USED);
     if (!s || !m)
         return;
     fill_punt(m, key, s);
-    m->expectation_id = expectation;
-    m->dir = dir;
+    m->expectation_id = c->id;
+    m->dir = c->key.dir;
     count(COUNT_EXPECTATIONS_USED, 1);
     punts.perf_submit(skb, m, sizeof(*m));
 }
 
-/* What becomes of an expectation that was taken, once it is known whether its connection was refused. */
-static __always_inline void expectation_settle(struct __sk_buff *skb, const struct session_key *key,
-                                               const struct expectation_key *taken, u64 expectation, u64 control,
+/* What becomes of a taken expectation once it is known whether its connection was refused: then its SYN will be repeated. */
+static __always_inline void expectation_settle(struct __sk_buff *skb, const struct session_key *key, struct claim *c,
                                                u32 refused)
 {
-    if (refused)
-        expectation_return(taken);
-    else
-        tell_used(skb, key, expectation, control, taken->dir);
+    if (!c->id)
+        return;
+    if (!refused) {
+        tell_used(skb, key, c);
+        return;
+    }
+    struct expectation *e = expectations.lookup(&c->key);
+    if (e)
+        __sync_val_compare_and_swap(&e->state, EXPECT_USED, EXPECT_OPEN);
 }
 
 #endif

@@ -54,19 +54,37 @@ static __always_inline u32 begin_in(struct __sk_buff *skb, const struct config *
     return reason;
 }
 
+/* Whether an expectation, or else the filtering profile, admits it: on a port reserved for it, or on the mapping of the
+ * control session itself. 0 or the drop reason. */
+static __always_inline u32 admit_in(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
+                                    const struct session_key *key, const struct port_slot *slot, struct claim *c,
+                                    u32 now)
+{
+    u8 kind = owner_kind(slot->owner);
+    if (kind == PORT_RESERVED && slot->block)
+        c->key.to_port = bpf_htons(slot->block);
+    u32 reason = expectation_take(skb, cfg, p, c, now);
+    if (reason == DROP_EXPECT_PEER) {
+        c->key.from = 0;
+        reason = expectation_take(skb, cfg, p, c, now);
+    }
+    if (!reason || kind == PORT_RESERVED || reason == DROP_EXPECT_PENDING)
+        return reason;
+    if (filter_admits(cfg, key))
+        return 0;
+    return reason == DROP_EXPECT_PEER ? DROP_UNSOLICITED : reason;
+}
+
 static __always_inline u32 new_in_session(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
                                           const struct session_key *key, struct port_slot *slot, u32 index, u32 now)
 {
     struct origin o = {.dir = DIR_IN, .index = index};
+    struct claim c = claim_of(p, DIR_IN);
     u8 kind = owner_kind(slot->owner);
     struct session *old = sessions.lookup((struct session_key *)key);
-    struct expectation_key wanted = {
-        .from = p->source, .to = p->destination, .to_port = p->destination_port, .proto = p->proto, .dir = DIR_IN};
     /* What an expectation admitted once doesn't begin anew without another one. */
     bool reopens =
         old && old->port_index == index && session_alive(cfg, old, p->proto, now) && !(old->flags & SESSION_EXPECTED);
-    u64 expectation = 0;
-    u32 row = 0;
     if (kind == PORT_FORWARD) {
         u32 id = slot->forward_id;
         if (!forward_admits(id, p->source))
@@ -78,27 +96,16 @@ static __always_inline u32 new_in_session(struct __sk_buff *skb, const struct co
         o.flags = old->flags;
         o.alg = old->alg;
     } else {
-        /* On a port reserved for it, or on the mapping of the control session itself. */
-        if (kind == PORT_RESERVED && slot->block)
-            wanted.to_port = bpf_htons(slot->block);
-        u32 reason = expectation_take(skb, cfg, p, &wanted, &expectation, &o.related, &row, now);
-        if (reason == DROP_EXPECT_PEER) {
-            wanted.from = 0;
-            reason = expectation_take(skb, cfg, p, &wanted, &expectation, &o.related, &row, now);
-        }
-        if (!reason) {
+        u32 refused = admit_in(skb, cfg, p, key, slot, &c, now);
+        if (refused)
+            return refused;
+        if (c.id) {
             o.flags |= SESSION_EXPECTED;
-        } else {
-            expectation = o.related = 0;
-            if (kind == PORT_RESERVED || reason == DROP_EXPECT_PENDING)
-                return reason;
-            if (!filter_admits(cfg, key))
-                return reason == DROP_EXPECT_PEER ? DROP_UNSOLICITED : reason;
+            o.related = c.control_id;
         }
     }
     u32 reason = begin_in(skb, cfg, p, key, slot, &o, now);
-    if (expectation)
-        expectation_settle(skb, key, &wanted, expectation, o.related, reason);
+    expectation_settle(skb, key, &c, reason);
     return reason;
 }
 

@@ -65,38 +65,31 @@ static __always_inline u32 begin_out(struct __sk_buff *skb, const struct config 
 static __always_inline u32 new_out_session(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
                                            const struct session_key *key, struct origin *o, bool local, u32 now)
 {
+    struct claim c = claim_of(p, DIR_OUT);
     if (local)
         o->flags |= SESSION_LOCAL;
-    struct expectation_key wanted = {
-        .from = p->source, .to = p->destination, .to_port = p->destination_port, .proto = p->proto, .dir = DIR_OUT};
-    u64 expectation = 0;
-    u32 row = 0;
-    u32 reason = expectation_take(skb, cfg, p, &wanted, &expectation, &o->related, &row, now);
+    u32 reason = expectation_take(skb, cfg, p, &c, now);
     s32 address = -1;
     if (reason == DROP_EXPECT_PENDING)
         return reason;
     struct service_key service = {.port = p->destination_port, .proto = p->proto};
     bool barred = cfg->flags & CONFIG_ALLOW_LIST && !local && !allow_out.lookup(&service);
     if (reason && barred) { /* a range counts only for what could not leave otherwise */
-        wanted.to_port = 0;
-        reason = expectation_take(skb, cfg, p, &wanted, &expectation, &o->related, &row, now);
-        if (reason)
+        c.key.to_port = 0;
+        if (expectation_take(skb, cfg, p, &c, now))
             return DROP_ALLOW_OUT;
     }
-    if (reason) {
-        expectation = 0;
-        o->related = 0;
-        if (cfg->flags & CONFIG_EXEMPT && is_exempt(p->destination))
-            o->flags |= SESSION_EXEMPT;
-        else
-            o->alg = watched_by(p->proto, p->destination_port);
-    } else {
+    if (c.id) {
         o->flags |= SESSION_EXPECTED;
-        address = row / PORTS_PER_ADDRESS; /* that of its control session (RFC 4787 REQ-2) */
+        o->related = c.control_id;
+        address = c.port_index / PORTS_PER_ADDRESS; /* that of its control session (RFC 4787 REQ-2) */
+    } else if (cfg->flags & CONFIG_EXEMPT && is_exempt(p->destination)) {
+        o->flags |= SESSION_EXEMPT;
+    } else {
+        o->alg = watched_by(p->proto, p->destination_port);
     }
     reason = begin_out(skb, cfg, p, key, o, address, now);
-    if (expectation)
-        expectation_settle(skb, key, &wanted, expectation, o->related, reason);
+    expectation_settle(skb, key, &c, reason);
     return reason;
 }
 
