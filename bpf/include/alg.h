@@ -173,6 +173,13 @@ static __always_inline u32 datagram_gate(struct __sk_buff *skb, const struct con
     return punt_frame(skb, p, m);
 }
 
+/* What the helper wrote for this session; 0: nothing. */
+static __always_inline struct adjust *adjust_of(const struct session_key *key, const struct session *s)
+{
+    struct adjust *adj = adjusts.lookup((struct session_key *)key);
+    return adj && adj->id == s->id ? adj : 0;
+}
+
 /* The whole gate for one segment of a control session. Returns 0 (goes on) or the drop reason of a held segment. */
 static __always_inline u32 alg_gate(struct __sk_buff *skb, const struct config *cfg, struct packet *p,
                                     const struct session_key *key, struct session *s, u8 dir, int at, u32 now)
@@ -185,9 +192,7 @@ static __always_inline u32 alg_gate(struct __sk_buff *skb, const struct config *
         return datagram_gate(skb, cfg, p, key, s, t, dir, at, now);
     if (load_segment(skb, p, dir, &g))
         return DROP_STALE_DECISION;
-    struct adjust *adj = adjusts.lookup((struct session_key *)key);
-    if (adj && adj->id != s->id)
-        adj = 0;
+    struct adjust *adj = adjust_of(key, s);
     if (at != AT_TAP)
         track_segment(skb, p, t, &g, adj);
     bool bypass = (adj && adj->flags & ADJUST_BYPASS) || t->flags & TRACK_UNTOUCHABLE;
