@@ -112,7 +112,7 @@ static __always_inline u32 new_in_session(struct __sk_buff *skb, const struct co
 static __always_inline int new_in(struct __sk_buff *skb, int at)
 {
     struct packet p = {};
-    struct config *cfg = parse_flow(skb, at, &p);
+    struct config *cfg = parse_flow(skb, at, &p, true);
     int address = cfg ? public_slot(cfg, p.destination) : -1;
     if (address < 0)
         return drop(DROP_MALFORMED);

@@ -120,7 +120,7 @@ static __always_inline int refuse_new(struct __sk_buff *skb, const struct packet
 static __always_inline int new_out(struct __sk_buff *skb, int at)
 {
     struct packet p = {};
-    struct config *cfg = parse_flow(skb, at, &p);
+    struct config *cfg = parse_flow(skb, at, &p, true);
     if (!cfg)
         return drop(DROP_MALFORMED);
     u32 now = now_tick();

@@ -19,11 +19,9 @@ static __always_inline int alg_out(struct __sk_buff *skb, int at)
 {
     struct packet p = {};
     struct session_key key;
-    struct config *cfg = parse_flow(skb, at, &p);
+    struct config *cfg = parse_flow(skb, at, &p, false);
     if (!cfg)
-        return drop(DROP_MALFORMED);
-    if (p.fragment)
-        return drop(DROP_FRAGMENT_CONTROL);
+        return drop(p.fragment ? DROP_FRAGMENT_CONTROL : DROP_MALFORMED);
     u32 now = now_tick();
     struct session *s = find_out(&p, &key);
     if (!s)
@@ -41,11 +39,9 @@ static __always_inline int alg_in(struct __sk_buff *skb, int at)
 {
     struct packet p = {};
     struct session_key key;
-    struct config *cfg = parse_flow(skb, at, &p);
+    struct config *cfg = parse_flow(skb, at, &p, false);
     if (!cfg)
-        return drop(DROP_MALFORMED);
-    if (p.fragment)
-        return drop(DROP_FRAGMENT_CONTROL);
+        return drop(p.fragment ? DROP_FRAGMENT_CONTROL : DROP_MALFORMED);
     u32 now = now_tick();
     struct session *s = find_in(cfg, &p, &key);
     if (!s)
@@ -61,7 +57,7 @@ static __always_inline int leave_fresh(struct __sk_buff *skb, int at)
     struct packet p = {};
     u32 zero = 0;
     struct scratch *room = scratch.lookup(&zero);
-    struct config *cfg = parse_flow(skb, at, &p);
+    struct config *cfg = parse_flow(skb, at, &p, true);
     if (!cfg || !room)
         return drop(DROP_MALFORMED);
     return leave_out(skb, cfg, &p, &room->session, at, now_tick());
@@ -72,7 +68,7 @@ static __always_inline int leave(struct __sk_buff *skb, int at, bool in)
 {
     struct packet p = {};
     struct session_key key;
-    struct config *cfg = parse_flow(skb, at, &p);
+    struct config *cfg = parse_flow(skb, at, &p, true);
     if (!cfg)
         return drop(DROP_MALFORMED);
     u32 now = now_tick();
