@@ -249,8 +249,9 @@ struct track {
     __u8 window_scale[2]; /* 255: not offered */
     __u8 flags;           /* enum track_flag */
     __u8 pad;
-    __u64 lines;        /* what passed without the helper, see LINES_COMMANDS; moves by compare-and-swap */
-    __u32 line_seq[4];  /* the last lines that did, two a direction: each has a decision until it is acknowledged */
+    __u64 lines; /* what passed without the helper, see LINES_COMMANDS; moves by compare-and-swap */
+    __u32
+        line_seq[4]; /* the last lines that did, two for each direction: each has a decision until it is acknowledged */
     __u16 line_size[4]; /* 0: none */
 };
 

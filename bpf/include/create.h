@@ -8,7 +8,7 @@
 #ifndef ALGATE_CREATE_H
 #define ALGATE_CREATE_H
 
-/* What a session is made of besides its key. */
+/* What a session is made of, apart from its key. */
 struct origin {
     u64 related;
     u32 index; /* row of `ports` */
@@ -68,8 +68,8 @@ static __always_inline void begin_watching(struct __sk_buff *skb, const struct s
     punts.perf_submit(skb, m, sizeof(*m));
 }
 
-/* Begins anew on the entry of a session that is over: its port reference goes on. Whoever moves the state wins. Returns 0,
- * or the drop reason. */
+/* Begins anew on the entry of a session that is over: its port reference goes on. Whoever moves the state wins. Returns
+ * 0, or the drop reason. */
 static __always_inline u32 session_revive(struct __sk_buff *skb, const struct config *cfg, struct session *s,
                                           const struct session_key *key, const struct packet *p, const struct origin *o,
                                           u32 now)

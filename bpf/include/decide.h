@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
  * decide.h: what a decision is about, a range of a stream and the digest of its bytes, and whether anybody decides.
+ *
+ * The law of this file: a decision holds for exactly its session, place, size and bytes. Only the helper and lines.h write
+ * one.
  */
 #ifndef ALGATE_DECIDE_H
 #define ALGATE_DECIDE_H

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
  * expect.h: expectations, as a first packet meets them: taken in the kernel alone, once, by a compare-and-swap.
+ *
+ * The law of this file: whoever took one settles it, used or given back. None outlives its control session, whether or not
+ * the helper has heard of that session's end.
  */
 #ifndef ALGATE_EXPECT_H
 #define ALGATE_EXPECT_H

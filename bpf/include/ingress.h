@@ -36,8 +36,8 @@ static __always_inline int parse_head(struct __sk_buff *skb, struct packet *p)
     return parse_transport(p, data + p->l4, data_end, p->ip_size - p->header_size);
 }
 
-/* Parses for a stage that takes only what has ports, the head of a fragmented packet among it if it takes `heads`. Returns
- * the configuration, 0 if the packet is something else. */
+/* Parses for a stage that takes only what has ports; with `heads` also the head of a fragmented packet. Returns the
+ * configuration, 0 if the packet is something else. */
 static __always_inline struct config *parse_flow(struct __sk_buff *skb, int at, struct packet *p, bool heads)
 {
     struct config *cfg = get_config();

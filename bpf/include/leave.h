@@ -18,8 +18,8 @@ static __always_inline int to_stack(int at)
     return TC_ACT_OK;
 }
 
-/* Exchanges an end point of the packet. Of the head of a fragmented one its tails learn what it became. False if the kernel
- * refused. */
+/* Exchanges an end point of the packet and accounts it. What the head of a fragmented one became is kept for its tails.
+ * False if the kernel refused. */
 static __always_inline bool translate(struct __sk_buff *skb, const struct packet *p, struct session *s, u8 dir,
                                       const struct rewrite *to, u32 now)
 {

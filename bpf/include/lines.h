@@ -4,7 +4,8 @@
  *
  * The law of this file: a segment passes only if the helper said so of the present moment (ADJUST_LINES), nothing was
  * punted since, it continues its stream, and it is exactly one whole line, in plain characters, with a right checksum,
- * that begins with a word of no interest; a reply only for a command of no interest. What passed is counted in one word (track.lines), which the next punt carries: the helper's pairing of commands and replies stays right.
+ * that begins with a word of no interest; a reply only for a command of no interest. What passed is counted in one word
+ * (track.lines), which the next punt carries: the helper's pairing of commands and replies stays right.
  */
 #ifndef ALGATE_LINES_H
 #define ALGATE_LINES_H

@@ -14,7 +14,7 @@
 /* Memory is taken entry by entry: for tables that are large at most and small as a rule. */
 #define PINNED_LAZY(kind, key, leaf, name, size) BPF_F_TABLE(kind, key, leaf, name, size, BPF_F_NO_PREALLOC)
 
-/* One entry a session, by the inside view; the outside view reaches it through `ports`, so no second key is stored. */
+/* One entry for each session, by the inside view; the outside view reaches it through `ports`, so no second key is stored. */
 PINNED("hash", struct session_key, struct session, sessions, MAX_SESSIONS);
 /* Direct-mapped: the row number is the public port, so an inbound packet finds its owner without hashing. */
 PINNED("array", u32, struct port_slot, ports, PORT_ROWS);

@@ -2,6 +2,9 @@
  *
  * new_in.h: the first packet of a session from outside: through a forward, an expectation or, by the filtering
  * profile, a mapping. What nobody inside wants may be the gateway's own.
+ *
+ * The law of this file: a forward comes before an expectation, and that before the filtering profile. A port that is reserved
+ * admits its peer alone.
  */
 #ifndef ALGATE_NEW_IN_H
 #define ALGATE_NEW_IN_H

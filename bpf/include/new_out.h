@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
  * new_out.h: the first packet of a session from inside: who may begin one, through which public port.
+ *
+ * The law of this file: every refusal has its reason, and what is refused for want of room or permission is told to its
+ * sender. A packet that the shortcut can't carry is left to the stack and judged at WAN egress.
  */
 #ifndef ALGATE_NEW_OUT_H
 #define ALGATE_NEW_OUT_H

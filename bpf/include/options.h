@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
  * options.h: TCP options, read into the scratch space and written back; the MSS among them.
+ *
+ * The law of this file: options are looked at in scratch.options alone, where an index can be masked, and changed in
+ * scratch.changed. What is cut off or malformed ends the search; their size never changes.
  */
 #ifndef ALGATE_OPTIONS_H
 #define ALGATE_OPTIONS_H

@@ -22,7 +22,6 @@ enum parsed {
     PARSED_ICMP_ERROR, /* ICMP with a quoted packet */
     PARSED_FRAGMENT,   /* any fragment, the first included: `fragment` says which */
     PARSED_OTHER,      /* IPv4, a protocol without ports */
-    PARSED_NOT_IP,
     PARSED_MALFORMED,
 };
 

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
  * private.h: values of maps that only C sees.
+ *
+ * The law of this file: nothing here outlives a load of the programs. The workspace belongs to the function that fills it,
+ * and is overwritten by the next one that does.
  */
 #ifndef ALGATE_PRIVATE_H
 #define ALGATE_PRIVATE_H
@@ -16,7 +19,6 @@ struct scratch {
     struct track track; /* being made */
     struct session session;
     struct host host;
-    struct bpf_fib_lookup fib;
     u32 tails_since; /* tick at which the count of punted tails began */
     u32 tails;
     u32 refused; /* tick of the last PUNT_REFUSED */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * seqadj.h: TCP numbers through the corrections of a control session. algate.alg.engine.corrections is the same in Python, and
- * a test holds the two together.
+ * seqadj.h: TCP numbers through the corrections of a control session. algate.alg.engine.corrections is the same in
+ * Python, and a test holds the two together.
  *
  * A stretch [start, end) of the sender's stream left as end - start + after - before bytes. Numbers before it shift by
  * `before`, from its end on by `after`. A receiver that acknowledges part of a stretch has acknowledged none of it.

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * tuple.h: keys and port rows from packets. Pure.
+ * tuple.h: keys and port rows from packets. Pure: no map, no helper, no verdict.
  */
 #ifndef ALGATE_TUPLE_H
 #define ALGATE_TUPLE_H
