@@ -75,7 +75,7 @@ class SessionRow(Row):
 SESSION_STATES = (
     "new", "established", "fin-in", "fin-out", "closing", "time-wait", "reset", "unreplied", "active",
 )  # fmt: skip
-EXPECTATION_STATES = ("pending", "open", "used")
+EXPECTATION_STATES = ("pending", "open", "used", "expired", "withdrawn")  # DESIGN section 2; the last two end a row
 
 
 @dataclass(frozen=True, slots=True)
