@@ -136,16 +136,18 @@ def _expectations(now: Snapshot) -> Iterator[Finding]:
     for one in now.expectations:
         inward = one.public is not None
         host, _, port = one.to.rpartition(":")
-        left = f"{one.expires_in:.0f} s are left"
+        left, said = f"{one.expires_in:.0f} s are left", _said_outside(now, one)
+        outside = said or one.public
         if one.state == "pending":
-            who = f"the client named {one.to}" if not inward else f"the inside named {one.to} (outside: {one.public})"
+            who = f"the client named {one.to}" if not inward else f"the inside named {one.to} (outside: {outside})"
             text, fix = filled(now.words.pending, now.policy, now.alg)
             yield Finding("waiting", "expectation-pending", f"{who}; {text}; {left}", fix)
         elif one.state == "open" and inward:
+            told, nat = (f"; announced as {said}", f": a NAT must lead that to {one.public}") if said else ("", "")
             yield Finding(
                 "waiting", "syn-missing",
-                f"{one.from_} may connect to {one.public} (which leads to {one.to}): its SYN never came; {left}",
-                f"look at the firewall of {one.from_}, and whether it can reach {one.public}",
+                f"{one.from_} may connect to {one.public} (which leads to {one.to}{told}): its SYN never came; {left}",
+                f"look at the firewall of {one.from_}, and whether it can reach {outside}{nat}",
             )  # fmt: skip
         elif one.state == "open":
             yield Finding(
@@ -155,6 +157,12 @@ def _expectations(now: Snapshot) -> Iterator[Finding]:
             )  # fmt: skip
         elif one.state == "used":
             yield Finding("working", "expectation-used", f"the connection from {one.from_} to {one.to} came")
+
+
+def _said_outside(now: Snapshot, one: ExpectationRow) -> str:
+    """What the outside was told instead of the public end point; "": nothing else."""
+    made = (row.fields for row in reversed(now.events) if row.event == "expectation-made")
+    return next((str(said.get("announced", "")) for said in made if said.get("to") == one.to), "")
 
 
 def _history(now: Snapshot) -> Iterator[Finding]:
@@ -194,11 +202,8 @@ def _dialogue(now: Snapshot) -> Iterator[Finding]:
         yield Finding("blocked", "control-unanswered", f"{row.outside} and {row.inside}: the SYN was never answered")
     for size, who in zip(view.unfinished, ("client", "server"), strict=True):
         if size and not view.bypassed:
-            yield Finding(
-                "waiting",
-                "unfinished-line",
-                f"{size} bytes of the {who} wait: no line end yet, or not their turn",
-            )
+            text = f"{size} bytes of the {who} wait: no line end yet, or not their turn"
+            yield Finding("waiting", "unfinished-line", text)
     if view.bypassed:
         yield from _opaque(now)
     elif view.unanswered and not any(_moving(one) for one in now.data):  # a transfer's reply comes behind it
@@ -248,11 +253,8 @@ def _plain(now: Snapshot) -> Iterator[Finding]:
         if row.state == "new":
             yield Finding("blocked", "syn-unanswered", f"{row.inside} and {row.outside}: the SYN was never answered")
         else:
-            yield Finding(
-                "working",
-                "session",
-                f"{row.inside} and {row.outside} ({row.state}): {_moved(row)}, {row.age:.0f} s old",
-            )
+            text = f"{row.inside} and {row.outside} ({row.state}): {_moved(row)}, {row.age:.0f} s old"
+            yield Finding("working", "session", text)
             usual = now.usual.get(f"{row.proto}/{row.outside.rpartition(':')[2]}")
             if usual and row.alg is None:
                 yield Finding("blocked", "not-watched", "no plug-in watches it: its data connections get no help",

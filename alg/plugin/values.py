@@ -156,6 +156,11 @@ def public_address(value: object) -> IPv4Address:
     return address
 
 
+def optional_public_address(value: object) -> IPv4Address | None:
+    """An IPv4 address that packets can be sent from; "" is none."""
+    return None if value == "" else public_address(value)
+
+
 def network(value: object) -> IPv4Network:
     """An IPv4 prefix in CIDR notation; a bare address stands for itself."""
     if not isinstance(value, str):

@@ -15,7 +15,7 @@ from algate.alg.protocols.ftp.audit import parsed, shown
 from algate.alg.protocols.ftp.dialogue import COMMANDS, Kind, Phase, Turn
 from algate.alg.protocols.ftp.grammar import Fault, Form
 from algate.alg.protocols.ftp.policy import NO_PORT, NOT_FTP, TOO_FAST, TOO_MANY, UNREADABLE, Refusal
-from algate.alg.protocols.ftp.rules import Inward, Nothing, Outward, plan
+from algate.alg.protocols.ftp.rules import Inward, Nothing, Outward, plan, told
 from algate.alg.protocols.ftp.session import Asked, Session, said
 from algate.alg.protocols.lines import Flaw, Line
 
@@ -72,15 +72,16 @@ class Client:
         """The public port for a PORT or EPRT is there, or there is none; False: the line waits for another try."""
         session, line, named = self._session, asked.line, asked.named
         assert named is not None
-        seen = f"{named.form.value} {asked.inside} as {public}"
         if public is None:
             session.dry = True
             return self._refuse(line, NO_PORT, f"{named.form.value} {asked.inside}", out)
+        mapped, public = public, told(session.control, session.policy, named.form, public)
         replaced = line.replaced(named.start, named.stop, grammar.write(named, public))
         if replaced is None:
             out.say(Withdraw(asked.tag, Fault.BAD_SYNTAX.value))
             return self._unnamed(line, Fault.BAD_SYNTAX.value, out)
-        session.expect(asked.tag, Inward(asked.inside), False, out, seen)
+        seen = f"{named.form.value} {asked.inside} as {public}"
+        session.expect(asked.tag, Inward(asked.inside, None if public == mapped else public), False, out, seen)
         session.waiting.add(Kind.NAME, asked.tag)
         session.audit.command(line.text, "pass" if replaced == line.raw else "rewrite", "", out)
         if replaced == line.raw:

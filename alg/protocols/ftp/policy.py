@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 from typing import ClassVar
 
 from algate.alg.protocols.base import (
@@ -28,6 +28,7 @@ from algate.alg.protocols.base import (
     one_of,
     option,
     optional_port_range,
+    optional_public_address,
     read_ports,
     seconds,
     shown,
@@ -43,7 +44,8 @@ def command_word(value: object) -> str:
 
 @dataclass(frozen=True, slots=True)
 class FtpPolicy(Policy):
-    """[alg.ftp]. `tls`: what AUTH gets; `tls_passive_ports`: the gate for FTPS data, None: shut.
+    """[alg.ftp]. `announce`: the address that a 1:1 NAT before the gateway gives it, told to the outside instead of the
+    mapped one; None: there is none. `tls`: what AUTH gets; `tls_passive_ports`: the gate for FTPS data, None: shut.
 
     `low_ports` may be named although below `min_port`. `strict_source_port`: active data comes from the port below the
     server's control port (RFC 959 section 5.2) or not at all. `strict_lines`: a line without CR LF opens nothing.
@@ -53,6 +55,7 @@ class FtpPolicy(Policy):
 
     enabled: bool = option(True, boolean)
     ports: tuple[int, ...] = option((21,), read_ports)
+    announce: IPv4Address | None = option(None, optional_public_address)
     third_party: tuple[IPv4Network, ...] = option((), list_of(network))
     min_port: int = option(1024, integer(1, 65535))
     expect_timeout: float = option(120.0, seconds(0.01, 3600))
@@ -78,6 +81,16 @@ class FtpPolicy(Policy):
         return [Held("tls_passive_ports", ports) for ports in sorted(ports for ports in found if ports is not None)]
 
     def conflicts(self, around: Surroundings) -> Iterator[Conflict]:
+        """What the lists of commands, and the address to announce, have against themselves and the forwards."""
+        yield from self._listed_twice()
+        told = [("announce", self.announce)]
+        told += [(f"rule[{at}].announce", dict(rule.changes).get("announce")) for at, rule in enumerate(self.rules)]
+        for key, ip in told:
+            forward = next((one for one in around.forwards if ip == one.to.ip), None)
+            if forward is not None:
+                yield Conflict(key, f"{ip} is the inside address that forward[{forward.number}] leads to")
+
+    def _listed_twice(self) -> Iterator[Conflict]:
         """A command is either denied or allowed, also where a rule changes one of the lists alone."""
         both = set(self.deny) & set(self.allow)
         if both:

@@ -25,7 +25,7 @@ from algate.alg.protocols.ftp.dialogue import (
 )
 from algate.alg.protocols.ftp.grammar import Fault, Form
 from algate.alg.protocols.ftp.policy import NO_PORT, NOT_FTP, Refusal
-from algate.alg.protocols.ftp.rules import Inward, Nothing, plan
+from algate.alg.protocols.ftp.rules import Inward, Nothing, plan, told
 from algate.alg.protocols.ftp.session import Asked, Session, said
 from algate.alg.protocols.lines import Flaw, Line
 
@@ -71,12 +71,13 @@ class Server:
         if public is None:
             session.dry = True
             return self._instead(line, NO_PORT, out)
+        mapped, public = public, told(session.control, session.policy, named.form, public)
         replaced = line.replaced(named.start, named.stop, grammar.write(named, public))
         if replaced is None:
             out.say(Withdraw(asked.tag, Fault.BAD_SYNTAX.value))
             return self._unannounced(line, Fault.BAD_SYNTAX.value, out)
         seen = f"{named.form.value} {asked.inside} as {public}"
-        session.expect(asked.tag, Inward(asked.inside), True, out, seen)
+        session.expect(asked.tag, Inward(asked.inside, None if public == mapped else public), True, out, seen)
         session.waiting.answered()
         if replaced == line.raw:
             out.let(len(line.raw))

@@ -35,6 +35,8 @@ __all__ = ["ACTS_AFTER", "Asked", "Session", "said"]
 ACTS_AFTER = 0.05  # s
 LASTING = 1_000_000.0  # s, 11 days: what the kernel's clock of expectations can say with ease
 
+_Fields = tuple[tuple[str, str | int | float], ...]
+
 
 class Asked(NamedTuple):
     """A line that waits for its public port. `named` None: a 234 that waits for the ports of FTPS data."""
@@ -50,7 +52,7 @@ class _Live(NamedTuple):
 
     open: bool
     seen: str
-    fields: tuple[tuple[str, str | int | float], ...]
+    fields: _Fields
 
 
 class Session:
@@ -111,7 +113,9 @@ class Session:
         self.audit.named(tag)
         state = "open" if opened else "pending"
         target = plan.inside if isinstance(plan, Inward) else plan.to
-        fields = (("state", state), ("from", str(peer)), ("to", str(target)))
+        fields: _Fields = (("state", state), ("from", str(peer)), ("to", str(target)))
+        if isinstance(plan, Inward) and plan.announced is not None:
+            fields += (("announced", str(plan.announced)),)
         self._live[tag] = _Live(opened, seen, fields[1:])
         out.say(
             Expect(

@@ -18,11 +18,13 @@ _NAMED = re.compile(r"(\d{1,3}(?:,\d{1,3}){3}),\d{1,3},\d{1,3}|\|[12]?\|([0-9A-F
 REFUSALS: Mapping[str, Said] = MappingProxyType({
     "port-not-client": Said(
         "{verb} named {address}, not the client, and third_party does not list it",
-        "the client must name its own address; or list the other in [alg.{alg}] third_party",
+        "the client must name its own address; or list the other in [alg.{alg}] third_party; or set announce, "
+        "if that is the gateway's address behind a 1:1 NAT",
     ),
     "third-party": Said(
         "the server named {address}, not itself, and third_party does not list it",
-        "the server announces a wrong address: set it there, or list it in [alg.{alg}] third_party",
+        "the server announces a wrong address: set it there, or list it in [alg.{alg}] third_party; or set announce, "
+        "if that is the gateway's address behind a 1:1 NAT",
     ),
     "third-party-untranslated": Said(
         "{line}: a client inside named another host (FXP), which the gateway does not translate"
