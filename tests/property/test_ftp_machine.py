@@ -115,6 +115,26 @@ def test_only_own_peers_are_ever_expected(spoken: list[tuple[Side, bytes]], insi
     assert sum(expected.open for expected in stage.expectations.values()) <= 1
 
 
+CALLED = st.sampled_from((b"10,0,0,5", b"203,0,113,1", b"192,0,2,9"))
+NAT = IPv4Address("192.0.2.9")
+
+
+@given(turns, CALLED, placements)
+def test_the_announced_address_changes_what_is_read_and_nothing_else(
+    spoken: list[tuple[Side, bytes]], called: bytes, inside: Side
+) -> None:
+    """By whichever of its addresses the inside calls itself: the same ports are held, the same peers expected; what is
+    heard differs by the address alone."""
+    said = [(side, data.replace(b"10,0,0,5", called)) for side, data in spoken]
+    plain, behind = Stage(PLUGIN, FtpPolicy(), control(inside)), Stage(PLUGIN, FtpPolicy(announce=NAT), control(inside))
+    play(plain, [(side, data.replace(b"192,0,2,9", b"203,0,113,1")) for side, data in said], None)
+    play(behind, said, None)
+    assert behind.expectations == plain.expectations and behind.reserved == plain.reserved
+    outside = inside.other
+    told = {side: behind.heard[side].replace(b"192,0,2,9", b"203,0,113,1") for side in Side}
+    assert told[outside].replace(b"|192.0.2.9|", b"|203.0.113.1|") == plain.heard[outside]
+
+
 def weight(thing: Any, seen: set[int]) -> int:
     """How many objects and bytes hang on a conversation; what is shared by all (tables, policy) aside."""
     if id(thing) in seen or isinstance(thing, Enum | type | FtpPolicy | LineReader):

@@ -43,6 +43,8 @@ def of(**given: Any) -> Snapshot:
     return replace(Snapshot(ID, 1000.0, control=CONTROL, view=READY, alg="ftp", words=FtpWords()), **given)
 
 
+NAMED = "10.0.0.2:50001"
+ANNOUNCED = event("expectation-made", "", "PORT x", to=NAMED, announced="192.0.2.9:40050")
 CASES: list[tuple[dict[str, Any], str, str, str]] = [
     ({"state": "waiting for an address on wan0"}, "blocked", "not-translating", "waiting for an address on wan0"),
     ({"expectations": [expectation("open", False)]}, "waiting", "syn-missing",
@@ -52,6 +54,12 @@ CASES: list[tuple[dict[str, Any], str, str, str]] = [
     ({"expectations": [expectation("pending", True)]}, "waiting", "expectation-pending",
      "named 10.0.0.2:50001 (outside: 203.0.113.1:40050); the other side's 2xx never came"),
     ({"expectations": [expectation("pending", False)]}, "waiting", "expectation-pending", "2xx never came"),
+    ({"expectations": [expectation("pending", True)], "events": [ANNOUNCED]}, "waiting", "expectation-pending",
+     "named 10.0.0.2:50001 (outside: 192.0.2.9:40050); the other side's 2xx never came"),
+    ({"expectations": [expectation("open", True)], "events": [ANNOUNCED]}, "waiting", "syn-missing",
+     "to 203.0.113.1:40050 (which leads to 10.0.0.2:50001; announced as 192.0.2.9:40050): its SYN never came"),
+    ({"expectations": [expectation("open", True)], "events": [ANNOUNCED, event("expectation-made", to=NAMED)]},
+     "waiting", "syn-missing", "(which leads to 10.0.0.2:50001): its SYN"),
     ({"expectations": [expectation("used", True)]}, "working", "expectation-used", "came"),
     ({"data": [Data(session("new"), 3.0, "RETR f")]}, "blocked", "syn-unanswered",
      "10.0.0.2:40002's SYN went to 198.51.100.2:51234 3 times and was never answered"),
@@ -111,6 +119,11 @@ def test_sentences(given: dict[str, Any], verdict: str, topic: str, text: str) -
     assert answer.verdict == verdict, answer
     (found,) = [one for one in answer.findings if one.topic == topic]
     assert text in found.text
+
+
+def test_where_a_nat_stands_before_the_gateway_it_is_named() -> None:
+    (found,) = explain(of(expectations=[expectation("open", True)], events=[ANNOUNCED])).findings
+    assert found.fix.endswith("it can reach 192.0.2.9:40050: a NAT must lead that to 203.0.113.1:40050")
 
 
 @pytest.mark.parametrize("reason", DROPS)

@@ -68,8 +68,12 @@ def test_the_whole_of_design_section_6() -> None:
         [alg]
         fail = "open"
         [alg.ftp]
+        announce = "203.0.113.9"
         deny = ["site", "DELE"]
         tls_passive_ports = "50000-50100"
+        [[alg.ftp.rule]]
+        client = "10.1.0.0/16"
+        announce = ""
         [metrics]
         listen = ""
         """
@@ -86,6 +90,8 @@ def test_the_whole_of_design_section_6() -> None:
     ftp = made.alg.protocols["ftp"]
     assert isinstance(ftp, FtpPolicy)
     assert (ftp.deny, ftp.tls_passive_ports) == (("SITE", "DELE"), PortRange(50000, 50100))
+    assert ftp.announce == IPv4Address("203.0.113.9")
+    assert ftp.resolve(IPv4Address("10.1.0.1"), IPv4Address("203.0.113.5")).announce is None
     assert made.metrics.listen is None
 
 
@@ -150,6 +156,27 @@ def test_it_is_frozen() -> None:
             "alg.ftp.rule[0].deny", "DELE is in alg.ftp.rule[0].allow too",
         ),
         ("[alg.ftp]\nlow_ports = [0]", "alg.ftp.low_ports[0]", "0 is not between 1 and 65535"),
+        ("[alg.ftp]\nannounce = '203.0.113.9'", "", ""),
+        ("[alg.ftp]\nannounce = ''", "", ""),
+        ("[alg.ftp]\nannounce = '203.0.113'", "alg.ftp.announce", "'203.0.113' is no address: write it like"),
+        ("[alg.ftp]\nannounce = ['203.0.113.9']", "alg.ftp.announce", "['203.0.113.9'] is no address"),
+        ("[alg.ftp]\nannounce = '2001:db8::9'", "alg.ftp.announce", "only IPv4 is translated"),
+        ("[alg.ftp]\nannounce = '224.0.0.1'", "alg.ftp.announce", "224.0.0.1 can't be a public address"),
+        ("[alg.ftp]\nannounce = '127.0.0.1'", "alg.ftp.announce", "127.0.0.1 can't be a public address"),
+        ("[alg.ftp]\nannounce = '0.0.0.0'", "alg.ftp.announce", "0.0.0.0 can't be a public address"),
+        ("[alg.ftp]\nannounce = '255.255.255.255'", "alg.ftp.announce", "255.255.255.255 can't be a public address"),
+        (
+            "[[alg.ftp.rule]]\nclient = '10.0.0.0/8'\nannounce = '0.0.0.0'",
+            "alg.ftp.rule[0].announce", "0.0.0.0 can't be a public address",
+        ),
+        (
+            GOOD_FORWARD + "[alg.ftp]\nannounce = '10.0.0.5'",
+            "alg.ftp.announce", "10.0.0.5 is the inside address that forward[0] leads to",
+        ),
+        (
+            GOOD_FORWARD + "[[alg.ftp.rule]]\nserver = '10.0.0.5'\nannounce = '10.0.0.5'",
+            "alg.ftp.rule[0].announce", "10.0.0.5 is the inside address that forward[0] leads to",
+        ),
         ("[alg.ftp]\nlprt = 'no'", "alg.ftp.lprt", "'no' is not one of pass, refuse"),
         ("[alg.ftp]\nstrict_line = true", "alg.ftp.strict_line", "unknown key; the nearest is `strict_lines`"),
         ("[alg.ftp]\ntls_passive_ports = '1-9'", "alg.ftp.tls_passive_ports", "is not within 1024 and 65535"),
