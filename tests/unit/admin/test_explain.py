@@ -60,6 +60,8 @@ CASES: list[tuple[dict[str, Any], str, str, str]] = [
      "to 203.0.113.1:40050 (which leads to 10.0.0.2:50001; announced as 192.0.2.9:40050): its SYN never came"),
     ({"expectations": [expectation("open", True)], "events": [ANNOUNCED, event("expectation-made", to=NAMED)]},
      "waiting", "syn-missing", "(which leads to 10.0.0.2:50001): its SYN"),
+    ({"expectations": [expectation("open", True)], "events": [event("expectation-made", to="x", announced="y")]},
+     "waiting", "syn-missing", "(which leads to 10.0.0.2:50001): its SYN"),
     ({"expectations": [expectation("used", True)]}, "working", "expectation-used", "came"),
     ({"data": [Data(session("new"), 3.0, "RETR f")]}, "blocked", "syn-unanswered",
      "10.0.0.2:40002's SYN went to 198.51.100.2:51234 3 times and was never answered"),
