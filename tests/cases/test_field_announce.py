@@ -61,10 +61,10 @@ class Bed(NamedTuple):
         assert not any(one.ip.startswith("10.77.") for segment in seen for one in (segment.src, segment.dst))
         assert line in b"".join(one.payload for one in seen if one.src.ip == PUBLIC)
 
-    def expected(self) -> list[dict[str, Any]]:
-        """Live expectations."""
-        rows: list[dict[str, Any]] = self.gateway.ask("expectations")
-        return [row for row in rows if row["state"] in ("pending", "open")]
+    def expected(self, public: str) -> dict[str, Any]:
+        """The expectation that holds this public end point."""
+        (row,) = [row for row in self.gateway.ask("expectations") if row["public"] == public and row["state"] != "used"]
+        return dict(row)
 
 
 @pytest.fixture(scope="module")
@@ -248,8 +248,8 @@ def test_announce_is_told(bed: Bed) -> None:
     with client_inside(bed) as session:
         session.client.say(b"PORT " + six(INSIDE, PORT) + b"\r\n")
         port = told(session.server.line(), b"PORT ", NAT, b"\r\n")[1]
-        (row,) = bed.expected()
-        assert (row["public"], row["to"], row["from"]) == (f"{PUBLIC}:{port}", f"{INSIDE}:{PORT}", PEER), row
+        row = bed.expected(f"{PUBLIC}:{port}")
+        assert (row["to"], row["from"], row["state"]) == (f"{INSIDE}:{PORT}", PEER, "pending"), row
         words = [f"{INSIDE}:{session.client.local.port}", f"{PEER}:21"]
         text = str(bed.gateway.ask("explain", {"subject": words}))
         assert f"named {INSIDE}:{PORT} (outside: {NAT}:{port})" in text, text
