@@ -14,7 +14,7 @@ from algate.alg.engine.effects import View
 from algate.alg.plugin.words import Words
 from algate.alg.rows import EventRow, ExpectationRow, ForwardRow, SessionRow
 
-from .reasons import bypassed, filled, known, sentence
+from .reasons import announced, bypassed, filled, known, sentence
 
 IDLE = 5.0  # s without a packet after which a data connection counts as hanging
 RECENT = 300.0  # s that an event is worth telling
@@ -136,7 +136,7 @@ def _expectations(now: Snapshot) -> Iterator[Finding]:
     for one in now.expectations:
         inward = one.public is not None
         host, _, port = one.to.rpartition(":")
-        left, said = f"{one.expires_in:.0f} s are left", _said_outside(now, one)
+        left, said = f"{one.expires_in:.0f} s are left", announced(now.events, one.to)
         outside = said or one.public
         if one.state == "pending":
             who = f"the client named {one.to}" if not inward else f"the inside named {one.to} (outside: {outside})"
@@ -157,12 +157,6 @@ def _expectations(now: Snapshot) -> Iterator[Finding]:
             )  # fmt: skip
         elif one.state == "used":
             yield Finding("working", "expectation-used", f"the connection from {one.from_} to {one.to} came")
-
-
-def _said_outside(now: Snapshot, one: ExpectationRow) -> str:
-    """What the outside was told instead of the public end point; "": nothing else."""
-    made = (row.fields for row in reversed(now.events) if row.event == "expectation-made")
-    return next((str(said.get("announced", "")) for said in made if said.get("to") == one.to), "")
 
 
 def _history(now: Snapshot) -> Iterator[Finding]:

@@ -7,7 +7,7 @@ own words; those of a protocol are its plug-in's (plugin/words.py).
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from algate.alg.plugin.words import Said, Words
@@ -65,6 +65,12 @@ def bypassed(reason: str, policy: Mapping[str, Any], words: Words) -> tuple[bool
         return None if told is None else (bool(told[0]), Said(*map(str, told[1])))
     except Exception:  # a stranger's code
         return None
+
+
+def announced(events: Sequence[EventRow], to: str) -> str:
+    """What the outside was last told in place of the public end point that leads to `to`; "": nothing else."""
+    made = (row.fields for row in reversed(events) if row.event == "expectation-made")
+    return next((str(fields.get("announced", "")) for fields in made if fields.get("to") == to), "")
 
 
 def _declared(row: EventRow, words: Words) -> tuple[Said | None, dict[str, str]]:
