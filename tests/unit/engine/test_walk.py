@@ -1,0 +1,28 @@
+"""How far a line walks through the engine's modules, and what the engine's page shows of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests import walk
+
+PAGE = Path(__file__).parents[3] / "alg/engine/README.md"
+
+
+def test_the_page_shows_the_walks_as_they_are() -> None:
+    assert walk.report() in PAGE.read_text()
+
+
+def test_a_move_is_a_change_of_room() -> None:
+    room = walk.Room("engine")
+    room.inner = [walk.Room("frames"), walk.Room("session")]
+    room.inner[1].inner = [walk.Room("flow")]
+    assert str(room) == "engine(frames session(flow))"
+    assert room.moves == len(["frames", "engine", "session", "flow", "session", "engine"])
+
+
+def test_what_calls_back_through_the_standard_library_is_seen() -> None:
+    from algate.alg.engine.stream import Stream
+
+    seen = walk.walk(lambda: [*map(Stream, sorted([1, 2]))])
+    assert str(seen) == "(stream stream)"
