@@ -202,4 +202,4 @@ class Lab:
         session = self.engine._sessions.get(self.kernel.info.session)
         if session is None or session.bypassed:
             return False
-        return any(flow.owed() or flow.answers or flow.spans for flow in session.flows)
+        return any(flow.ledger.owed() or flow.ledger.answers or flow.spans for flow in session.flows)

@@ -26,8 +26,9 @@ from .effects import (
     PutDecision,
     Segment,
 )
-from .flow import Answer, Chunk, Flow
+from .flow import Flow
 from .frames import ACK, FIN, PSH, RST, Header, build, read_header, readdress, tcp_offset
+from .ledger import Answer, Chunk
 from .limits import Limits
 from .session import KIND, RAW_KIND, Session, Track
 
@@ -64,9 +65,9 @@ class Delivery:
         answers: list[tuple[int, Answer]] = []
         for direction, flow in enumerate(session.flows):
             # Under a folded shift a repeated replacement would reach too far: its decision goes first.
-            if flow.corrections.folds(flow.acked & MASK):
+            if flow.ledger.corrections.items and flow.ledger.folds():
                 self.forget(session, direction, effects)
-                flow.corrections.fold(flow.acked & MASK)
+                flow.ledger.fold()
         limits = (self._limit(session, 0, cause), self._limit(session, 1, cause))
         while self._commit(session, fresh, answers, limits):
             pass
@@ -87,15 +88,14 @@ class Delivery:
         """The common case of settle(): the segment that came passes as it is."""
         direction = cause.direction
         flow = session.flows[direction]
-        flow.stream.next += len(payload)
-        chunk = flow.append(payload, None)
+        chunk = flow.let(payload)
         self._look_away(session, effects)
         effects.append(PutAdjust(session.record()))
         self.decide(session, direction, chunk, effects)
         kind = KIND[direction]
         end = cause.payload_offset + cause.payload_size
         effects.append(Inject(kind, readdress(kind, cause.frame, cause.ip_offset, end)))
-        if len(flow.chunks) >= FORGET_AT:
+        if len(flow.ledger.chunks) >= FORGET_AT:
             self.forget(session, direction, effects)
 
     def decide(self, session: Session, direction: int, chunk: Chunk, effects: list[Effect]) -> None:
@@ -117,7 +117,7 @@ class Delivery:
 
     def forget(self, session: Session, direction: int, effects: list[Effect]) -> list[Chunk]:
         """Drop the decisions of what the receiver has acknowledged; returns those chunks."""
-        done = session.flows[direction].release()
+        done = session.flows[direction].ledger.release()
         ranges = tuple((direction, c.start & MASK, len(c.old), c.new is not None) for c in done if c.new != b"")
         if ranges:
             effects.append(DropDecisions(session.info.session, ranges))
@@ -126,14 +126,17 @@ class Delivery:
     def store(self, session: Session, direction: int, effects: list[Effect]) -> None:
         """Make what is stored equal to what is owed."""
         flow = session.flows[direction]
-        data = held.pack(flow)
+        stored = flow.ledger.stored
+        chunks = flow.ledger.log()
+        if chunks is None:
+            if stored:
+                effects.append(DropHeld(session.info.session, direction))
+            return
+        data = held.pack(flow, chunks)
         if len(data) > HELD_MAX:
             self._counts["held-limit"] += 1
-        elif data:
+        else:
             effects.append(KeepHeld(session.info.session, direction, data))
-        elif flow.stored:
-            effects.append(DropHeld(session.info.session, direction))
-        flow.stored = bool(data)
 
     def send_chunk(
         self, flow: Flow, direction: int, chunk: Chunk, header: Header, effects: list[Effect], push: bool = True
@@ -161,7 +164,7 @@ class Delivery:
         flow.drop_undecided()
         self.store(session, cause.direction, effects)
         header = read_header(cause.frame, cause.ip_offset)
-        self.send_empty(cause.direction, header, flow.decided & MASK, RST | cause.tcp_flags & ACK, effects)
+        self.send_empty(cause.direction, header, flow.ledger.decided & MASK, RST | cause.tcp_flags & ACK, effects)
 
     def send_answer(self, session: Session, direction: int, answer: Answer, effects: list[Effect]) -> None:
         """Inject inserted bytes, finished, acknowledging what the speaker said."""
@@ -221,23 +224,23 @@ class Delivery:
                 progress |= bool(made)
             if flow.spans and flow.spans[0].answer is not None:
                 progress |= self._refuse(session, direction, fresh[direction], answers)
-            if flow.stream.ended and not flow.stream.pending and not flow.fin_released:
-                flow.fin_released = fresh[direction].fin = True
+            if flow.stream.fin is not None and flow.finish():
+                fresh[direction].fin = True
         return progress
 
     def _refuse(self, session: Session, direction: int, fresh: Fresh, answers: list[tuple[int, Answer]]) -> bool:
         """Decide a refusal if its answer can be inserted now."""
         flow, back = session.flows[direction], session.flows[1 - direction]
         answer = flow.spans[0].answer
-        if flow.corrections.full:
+        if flow.ledger.corrections.full:
             return False
         if answer and not back.fin_released:
             track = self._track(session.info.session)
-            if not back.quiet or back.corrections.full or track is None:
+            if not back.quiet or back.ledger.corrections.full or track is None:
                 return False
-            if distance(track.next[1 - direction], back.decided & MASK) > 0:
+            if distance(track.next[1 - direction], back.ledger.decided & MASK) > 0:
                 return False
-            answers.append((1 - direction, back.insert(answer)))
+            answers.append((1 - direction, back.ledger.insert(answer)))
         fresh.chunks.append(flow.refuse())
         return True
 
@@ -271,24 +274,25 @@ class Delivery:
             self.send_chunk(flow, direction, chunk, header, effects, push=chunk is sent[-1])
             header = header._replace(ident=header.ident + 1, flags=0)
         if fresh.fin and not (sent and sent[-1].end == flow.stream.fin):
-            self.send_empty(direction, header, flow.decided & MASK, ACK | FIN, effects)
+            self.send_empty(direction, header, flow.ledger.decided & MASK, ACK | FIN, effects)
 
     def _acknowledge_refused(self, session: Session, direction: int, fresh: Fresh, effects: list[Effect]) -> None:
         """A refusal without an answer in this round must be acknowledged by itself."""
-        flow = session.flows[direction]
-        if any(c.new == b"" and c.end <= flow.acked for c in fresh.chunks):
+        ledger = session.flows[direction].ledger
+        if any(c.new == b"" and c.end <= ledger.acked for c in fresh.chunks):
             self.acknowledge(session, direction, effects)
 
     def _promise(self, session: Session, direction: int, effects: list[Effect]) -> None:
         """Acknowledge an unfinished line, once all before it has arrived: so at most that line is ever owed."""
         flow = session.flows[direction]
-        former, target = flow.promised, flow.stream.next
-        if former >= target or flow.acked < flow.decided or len(flow.stream.pending) > self._limits.held:
+        ledger, target = flow.ledger, flow.stream.next
+        former = ledger.promised
+        if former >= target or ledger.acked < ledger.decided or len(flow.stream.pending) > self._limits.held:
             return
-        flow.promised = target
+        ledger.promise(target)
         position = len(effects)
         if not self.acknowledge(session, direction, effects):
-            flow.promised = former
+            ledger.promise(former)
             return
         frame = effects.pop(position)
         self.store(session, direction, effects)
@@ -301,7 +305,7 @@ def _is_exactly(cause: Segment, fresh: Fresh, flow: Flow) -> bool:
     if bool(cause.tcp_flags & FIN) != fresh.fin or len(fresh.chunks) > 1:
         return False
     if not fresh.chunks:
-        return not cause.payload_size and cause.seq == flow.decided & MASK
+        return not cause.payload_size and cause.seq == flow.ledger.decided & MASK
     chunk = fresh.chunks[0]
     end = cause.payload_offset + cause.payload_size
     return chunk.new != b"" and cause.seq == chunk.start & MASK and cause.frame[cause.payload_offset : end] == chunk.old

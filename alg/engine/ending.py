@@ -33,14 +33,12 @@ class Ending:
         number = session.info.session
         ranges = _ranges(session)
         for flow in session.flows:
-            flow.decided = flow.acked
-            flow.chunks.clear()
-            flow.retained = 0
+            flow.ledger.leave()
         effects.append(PutAdjust(session.record()))
         if ranges:
             effects.append(DropDecisions(number, ranges))
         _drop_held(session, effects)
-        shifted = any(flow.corrections.base or flow.corrections.items for flow in session.flows)
+        shifted = any(flow.ledger.corrections.base or flow.ledger.corrections.items for flow in session.flows)
         shifted = shifted or bool(session.book.expectations)
         effects.append(BypassSession(number, session.info.key, shifted))
 
@@ -65,13 +63,13 @@ def _ranges(session: Session) -> tuple[tuple[int, int, int, bool], ...]:
     return tuple(
         (direction, chunk.start & MASK, len(chunk.old), chunk.new is not None)
         for direction, flow in enumerate(session.flows)
-        for chunk in flow.chunks
+        for chunk in flow.ledger.chunks
         if chunk.new != b""
     )
 
 
 def _drop_held(session: Session, effects: list[Effect]) -> None:
     for direction, flow in enumerate(session.flows):
-        if flow.stored:
+        if flow.ledger.stored:
             effects.append(DropHeld(session.info.session, direction))
-            flow.stored = False
+            flow.ledger.unlog()

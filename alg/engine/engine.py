@@ -145,7 +145,7 @@ class Engine:
         self._begin(session)
         session.poll = self._limits.poll_first
         for direction, flow in enumerate(session.flows):
-            for chunk in flow.chunks:
+            for chunk in flow.ledger.chunks:
                 self._delivery.decide(session, direction, chunk, effects)
             if flow.stream.pending:
                 self._judgement.feed(session, direction, now, effects)
@@ -174,8 +174,9 @@ class Engine:
         if not flow.started:
             flow.start(checked.seq)
         self._account(session, checked.lines, now, effects)
-        flows[0].acknowledge(checked.acked[0])
-        flows[1].acknowledge(checked.acked[1])
+        for one, acked in zip(flows, checked.acked, strict=True):
+            if one.ledger.acknowledge(acked):
+                one.finished()
         self._note_answers(session, checked)
         if session.bypassed:
             self._repetition.bypassed(session, checked, effects)
@@ -400,12 +401,12 @@ class Engine:
     @staticmethod
     def _note_answers(session: Session, segment: Segment) -> None:
         flow = session.flows[1 - segment.direction]
-        if flow.answers:
-            flow.received(read_header(segment.frame, segment.ip_offset).ack)
+        if flow.ledger.answers:
+            flow.ledger.received(read_header(segment.frame, segment.ip_offset).ack)
 
     def _take(self, session: Session, flow: Flow, segment: Segment, now: float, effects: list[Effect]) -> None:
         """Put a segment into its stream and have judged what that made complete."""
-        stream, size, decided = flow.stream, segment.payload_size, flow.decided
+        stream, size, decided = flow.stream, segment.payload_size, flow.ledger.decided
         offset = distance(segment.seq, stream.next & MASK)
         position = stream.next + offset
         if not -BEHIND_MAX < offset <= AHEAD_MAX:
@@ -414,12 +415,12 @@ class Engine:
         if offset + size > 0 and not self._acceptable(session, flow, segment, offset):
             return
         if segment.tcp_flags & URG:
-            flow.urgent = position + urgent_pointer(segment.frame, segment.ip_offset)
+            flow.urge(position + urgent_pointer(segment.frame, segment.ip_offset))
         start = segment.payload_offset
         fresh = stream.accept(position, segment.frame[start : start + size])
         if segment.tcp_flags & FIN:
             stream.finish(position + size)
-        if position < decided or position < flow.promised or flow.fin_released:
+        if position < decided or position < flow.ledger.promised or flow.fin_released:
             self._repetition.retransmitted(session, segment, position, decided, effects)
         complete = fresh or (stream.ended and not flow.fin_released)
         if complete and self._judgement.feed(session, segment.direction, now, effects):
@@ -427,7 +428,7 @@ class Engine:
 
     def _acceptable(self, session: Session, flow: Flow, segment: Segment, offset: int) -> bool:
         """New bytes: is there room, and would the receiver take them? RFC 7323 section 5 (PAWS)."""
-        if flow.retained + segment.payload_size > self._limits.retained:
+        if flow.ledger.retained + segment.payload_size > self._limits.retained:
             self.counts["retained-limit"] += 1
             return False
         if session.timestamps:
@@ -437,7 +438,7 @@ class Engine:
                     self.counts["stale-timestamp"] += 1
                     return False
                 if offset <= 0:
-                    flow.ts_recent = stamps[0]
+                    flow.stamp(stamps[0])
         return True
 
     def _judge_back(self, session: Session, direction: int, now: float, effects: list[Effect]) -> None:
@@ -469,9 +470,9 @@ class Engine:
             self._remove(session)
             return effects
         for direction, flow in enumerate(session.flows):
-            if len(flow.chunks) >= FORGET_AT:
+            if len(flow.ledger.chunks) >= FORGET_AT:
                 self._delivery.forget(session, direction, effects)
-            if flow.stored and not flow.indebted:
+            if flow.ledger.stored and not flow.ledger.indebted:
                 self._delivery.store(session, direction, effects)
         if session.passing and not session.bypassed:
             self._ending.bypass(session, effects)
@@ -500,7 +501,8 @@ class Engine:
         session.poll = min(2 * session.poll, self._limits.poll_max)
         self._judgement.account(session, track.lines, effects)
         for direction, flow in enumerate(session.flows):
-            flow.acknowledge(track.acked[direction])
+            if flow.ledger.acknowledge(track.acked[direction]):
+                flow.finished()
             self._delivery.forget(session, direction, effects)
         session.reset = session.reset or self._repetition.owed(session, now, track, effects)
         self._conclude(session, now, effects)

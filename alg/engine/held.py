@@ -9,8 +9,9 @@ from __future__ import annotations
 import struct
 from typing import Final
 
-from .corrections import MASK, Correction, Corrections, distance
-from .flow import Answer, Chunk, Flow
+from .corrections import MASK, Correction, distance
+from .flow import Flow
+from .ledger import Answer, Chunk
 
 _HEAD: Final = struct.Struct("=IIHHH")  # promised, start of the held bytes, their size, chunks, answers
 _CHUNK: Final = struct.Struct("=IHH")  # start, size, size of its replacement or _PASSES
@@ -18,26 +19,24 @@ _ANSWER: Final = struct.Struct("=IH")  # receiver's sequence number, size
 _PASSES: Final = 0xFFFF
 
 
-def pack(flow: Flow) -> bytes:
-    """Decided chunks that don't pass or are owed, acknowledged bytes without a decision, answers. Empty if nothing."""
-    if not flow.indebted:
-        return b""
-    chunks = flow.logged()
-    held = bytes(flow.stream.pending[: max(0, flow.promised - flow.decided)])
-    parts = [_HEAD.pack(flow.promised & MASK, flow.decided & MASK, len(held), len(chunks), len(flow.answers)), held]
+def pack(flow: Flow, chunks: list[Chunk]) -> bytes:
+    """Those chunks (Ledger.log), acknowledged bytes without a decision, answers."""
+    ledger = flow.ledger
+    held = bytes(flow.stream.pending[: max(0, ledger.promised - ledger.decided)])
+    head = ledger.promised & MASK, ledger.decided & MASK, len(held), len(chunks), len(ledger.answers)
+    parts = [_HEAD.pack(*head), held]
     for chunk in chunks:
         size = _PASSES if chunk.new is None else len(chunk.new)
         parts += [_CHUNK.pack(chunk.start & MASK, len(chunk.old), size), chunk.old, chunk.new or b""]
-    for answer in flow.answers:
+    for answer in ledger.answers:
         parts += [_ANSWER.pack(answer.wire, len(answer.data)), answer.data]
     return b"".join(parts)
 
 
 def restore(flow: Flow, decided: int, base: int, corrections: tuple[Correction, ...], stored: bytes = b"") -> None:
     """Set a fresh flow up from the session's adjust record and what pack() made. struct.error if that is broken."""
-    flow.corrections = Corrections(base, corrections)
-    flow.start(decided)
-    flow.resumed = decided
+    flow.take_over(decided, base, corrections)
+    ledger = flow.ledger
     if not stored:
         return
     promised, start, size, chunks, answers = _HEAD.unpack_from(stored)
@@ -45,16 +44,16 @@ def restore(flow: Flow, decided: int, base: int, corrections: tuple[Correction, 
     for _ in range(chunks):
         at = _restore_chunk(flow, stored, at)
     if (start - flow.stream.next) & MASK == 0:
-        _undecided(flow, _cut(stored, _HEAD.size, size))
-    flow.promised = decided + distance(promised, decided)
+        flow.again(_cut(stored, _HEAD.size, size))
+    ledger.promise(decided + distance(promised, decided))
     for _ in range(answers):
         wire, length = _ANSWER.unpack_from(stored, at)
         at += _ANSWER.size
         # One that the record doesn't know was never sent: its question will be asked again.
-        if distance(wire, flow.corrections.shift(decided)) < 0:
-            flow.answers.append(Answer(wire, _cut(stored, at, length)))
+        if distance(wire, ledger.corrections.shift(decided)) < 0:
+            ledger.remember(Answer(wire, _cut(stored, at, length)))
         at += length
-    flow.stored = True
+    ledger.stored_before()
 
 
 def _restore_chunk(flow: Flow, stored: bytes, at: int) -> int:
@@ -67,12 +66,12 @@ def _restore_chunk(flow: Flow, stored: bytes, at: int) -> int:
     if new_size != _PASSES:
         new = _cut(stored, at, new_size)
         at += new_size
-    start = flow.decided + distance(seq, flow.decided & MASK)
-    if start + size <= flow.decided:
-        flow.chunks.append(Chunk(start, start + size, old, new))
-        flow.retained += flow.chunks[-1].cost
+    decided = flow.ledger.decided
+    start = decided + distance(seq, decided & MASK)
+    if start + size <= decided:
+        flow.ledger.remember(Chunk(start, start + size, old, new))
     elif start == flow.stream.next:
-        _undecided(flow, old)
+        flow.again(old)
     return at
 
 
@@ -80,8 +79,3 @@ def _cut(stored: bytes, at: int, size: int) -> bytes:
     if at + size > len(stored):
         raise struct.error("cut short")
     return stored[at : at + size]
-
-
-def _undecided(flow: Flow, data: bytes) -> None:
-    flow.stream.pending += data
-    flow.stream.next += len(data)

@@ -81,7 +81,8 @@ class Judgement:
         if told is not None and session.timestamps:
             track = self._track(session.info.session)
             for flow, latest in zip(session.flows, track.ts_value if track else (0, 0), strict=True):
-                flow.ts_recent = latest or flow.ts_recent
+                if latest:
+                    flow.stamp(latest)
         if told is None or session.conversation is None:
             return
         try:

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from .corrections import MASK, distance
 from .delivery import Delivery
 from .effects import DIGEST_MAX, Effect, Inject, Segment, TrackView
-from .flow import Chunk, Flow
 from .frames import ACK, FIN, RST, URG, build, read_header, readdress, tcp_offset
+from .ledger import NEVER, Chunk
 from .limits import Limits
 from .session import KIND, RAW_KIND, Session
 
@@ -37,17 +37,18 @@ class Repetition:
         If the receiver lacks nothing, an old empty segment makes it repeat its acknowledgement.
         """
         flow, direction = session.flows[cause.direction], cause.direction
+        ledger = flow.ledger
         end = position + cause.payload_size
         self._counts["retransmitted"] += 1
-        if flow.promised > flow.decided and position < flow.promised and end > flow.decided:
+        if ledger.promised > ledger.decided and position < ledger.promised and end > ledger.decided:
             self._delivery.acknowledge(session, direction, effects)
-        if position < flow.resumed:
+        if position < ledger.resumed:
             limit = min(DIGEST_MAX, session.segment_limit(direction, 12, 0))
             start = cause.payload_offset
-            flow.recall(position, cause.frame[start : start + cause.payload_size], limit)
-        if flow.skipped and position < flow.skipped[-1][1] and end > flow.skipped[0][0]:
+            ledger.recall(position, cause.frame[start : start + cause.payload_size], limit)
+        if ledger.skipped and position < ledger.skipped[-1][1] and end > ledger.skipped[0][0]:
             self._lines_again(session, cause, position)
-        lacking = flow.overlapping(position, min(end, decided))
+        lacking = ledger.overlapping(position, min(end, decided))
         header = read_header(cause.frame, cause.ip_offset)
         for chunk in lacking:
             if chunk.new == b"":
@@ -59,17 +60,17 @@ class Repetition:
                 effects.append(Inject(KIND[direction], frame))
             else:
                 self._delivery.send_chunk(flow, direction, chunk, header, effects, push=chunk is lacking[-1])
-        if not lacking and position < decided and end <= max(flow.acked, flow.promised):
-            if end > flow.heard:  # the receiver never saw what was refused: it can't acknowledge it by itself
+        if not lacking and position < decided and end <= ledger.acknowledged:
+            if end > ledger.heard:  # the receiver never saw what was refused: it can't acknowledge it by itself
                 self._delivery.acknowledge(session, direction, effects)
             else:
                 self._delivery.send_empty(direction, header, cause.seq, ACK, effects)
         if cause.tcp_flags & FIN and flow.fin_released and not any(c.end == flow.stream.fin for c in lacking):
-            self._delivery.send_empty(direction, header, flow.decided & MASK, ACK | FIN, effects)
+            self._delivery.send_empty(direction, header, ledger.decided & MASK, ACK | FIN, effects)
 
     def _lines_again(self, session: Session, cause: Segment, position: int) -> None:
         """Lines that passed without the helper come again, cut otherwise: the kernel left a digest of each."""
-        flow, direction, number = session.flows[cause.direction], cause.direction, session.info.session
+        direction, number = cause.direction, session.info.session
 
         def known(start: int, line: bytes) -> bool:
             found = self._decided(number, direction, start & MASK, len(line))
@@ -78,36 +79,34 @@ class Repetition:
             return same
 
         start = cause.payload_offset
-        flow.lines_again(position, cause.frame[start : start + cause.payload_size], known)
+        session.flows[direction].ledger.lines_again(position, cause.frame[start : start + cause.payload_size], known)
 
     def owed(self, session: Session, now: float, track: TrackView, effects: list[Effect]) -> str:
         """Repeat what is owed and due in both directions; the reason to reset the session if its time is over."""
         for direction in (0, 1):
-            flow = session.flows[direction]
+            ledger = session.flows[direction].ledger
             if track.ack_sent is not None:
-                flow.received(track.ack_sent[direction])
-            if not flow.resend_at or now < flow.resend_at:
+                ledger.received(track.ack_sent[direction])
+            if not ledger.resend_at or now < ledger.resend_at:
                 continue
-            chunks = flow.owed()
-            if not chunks and not flow.answers:
+            chunks = ledger.owed()
+            if not chunks and not ledger.answers:
                 continue
             certain = bool(chunks) or track.ack_sent is not None
-            if certain and now - flow.owed_since >= self._limits.give_up:
+            if certain and now - ledger.owed_since >= self._limits.give_up:
                 return "receiver-silent"
-            if not certain and flow.resends >= self._limits.answer_resends:
-                flow.answers.clear()
+            if not certain and ledger.resends >= self._limits.answer_resends:
+                ledger.write_off()
                 self._delivery.store(session, direction, effects)
                 continue
-            self._resend(session, direction, flow, chunks, effects)
-            flow.resends += 1
-            flow.resend_delay = min(2 * flow.resend_delay, self._limits.resend_max)
-            flow.resend_at = now + flow.resend_delay
+            self._resend(session, direction, chunks, effects)
+            ledger.resent(now, self._limits.resend_max)
         return ""
 
     def bypassed(self, session: Session, cause: Segment, effects: list[Effect]) -> None:
         """A segment that was on its way here when the session was bypassed, or repeats bytes from before that."""
-        flow, direction = session.flows[cause.direction], cause.direction
-        old = max(0, distance(flow.decided & MASK, cause.seq))
+        ledger, direction = session.flows[cause.direction].ledger, cause.direction
+        old = max(0, distance(ledger.decided & MASK, cause.seq))
         size = cause.payload_size
         end = cause.payload_offset + size
         options = cause.payload_offset - tcp_offset(cause.frame, cause.ip_offset) - 20
@@ -124,30 +123,26 @@ class Repetition:
             frame = build(KIND[direction], header, cause.seq + at, flags, payload)
             effects.append(Inject(KIND[direction], frame))
 
-    def _resend(self, session: Session, direction: int, flow: Flow, chunks: list[Chunk], effects: list[Effect]) -> None:
+    def _resend(self, session: Session, direction: int, chunks: list[Chunk], effects: list[Effect]) -> None:
         self._counts["resent"] += 1
+        flow = session.flows[direction]
         header = self._delivery.header(session, direction, None)
         if header is not None:
             for chunk in chunks:
                 self._delivery.send_chunk(flow, direction, chunk, header, effects)
-        for answer in flow.answers:
+        for answer in flow.ledger.answers:
             self._delivery.send_answer(session, direction, answer, effects)
 
     def arm(self, session: Session, now: float) -> float:
         """When the session wants to be looked at again; infinity: not at all."""
-        due = float("inf")
+        due = NEVER
         for flow in session.flows:
-            if flow.answers or (flow.promised > flow.acked and flow.owed()):
-                if not flow.resend_at or flow.owed_from != flow.acked:
-                    flow.owed_since, flow.owed_from, flow.resends = now, flow.acked, 0
-                    flow.resend_delay = self._limits.resend_first
-                    flow.resend_at = now + flow.resend_delay
-                due = min(due, flow.resend_at)
-            else:
-                flow.resend_at = 0.0
-            if flow.spans or (flow.stream.pending and flow.promised < flow.stream.next):
+            ledger = flow.ledger
+            if ledger.answers or ledger.promised > ledger.acked or ledger.resend_at:
+                due = min(due, ledger.due(now, self._limits.resend_first))
+            if flow.spans or (flow.stream.pending and ledger.promised < flow.stream.next):
                 due = min(due, now + session.poll)
-            elif flow.chunks or flow.stored:
+            elif ledger.chunks or ledger.stored:
                 due = min(due, now + self._limits.idle)
         if session.passing:
             due = min(due, now + session.poll)
@@ -161,8 +156,8 @@ class Repetition:
             flow = session.flows[direction]
             header = session.final_header(direction, track)
             kind = RAW_KIND[direction]
-            acked = flow.acked & MASK if flow.started else track.acked[direction]
-            for seq in {flow.corrections.shift(acked), session.final_seq(direction, track)}:
+            acked = flow.ledger.acked & MASK if flow.started else track.acked[direction]
+            for seq in {flow.ledger.corrections.shift(acked), session.final_seq(direction, track)}:
                 effects.append(Inject(kind, build(kind, header, seq, RST | ACK)))
 
 

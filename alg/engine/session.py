@@ -113,11 +113,11 @@ class Session:
         for direction, seen in enumerate((TRACK_SYN_OUT, TRACK_SYN_IN)):
             flow = self.flows[direction]
             if flow.started:
-                flow.resume(track.acked[direction])
+                flow.ledger.resume(track.acked[direction])
             elif track.flags & seen:
                 flow.start((track.isn[direction] + 1) & MASK)
             else:
-                flow.decided = flow.acked = track.acked[direction]
+                flow.ledger.assume(track.acked[direction])
         self.timestamps = bool(track.flags & TRACK_TIMESTAMPS)
         if track.flags & TRACK_SYN_OUT and track.flags & TRACK_SYN_IN:
             self.mss = track.mss
@@ -125,22 +125,22 @@ class Session:
     def quiet_for(self, segment: Segment) -> bool:
         """The common case: the segment continues its stream, and nothing waits, is owed or ends in either direction."""
         flow, back = self.flows[segment.direction], self.flows[1 - segment.direction]
-        stream, size = flow.stream, segment.payload_size
+        stream, ledger, answered, size = flow.stream, flow.ledger, back.ledger, segment.payload_size
         return (
             0 < size <= DIGEST_MAX
             and segment.seq == stream.next & MASK
             and not segment.tcp_flags & (FIN | URG)
             and not (stream.pending or stream.later or back.stream.pending or flow.fin_released or self.passing)
-            and not (flow.stored or back.stored or flow.answers or back.answers)
+            and not (ledger.stored or answered.stored or ledger.answers or answered.answers)
             and stream.fin is None
             and self.mss is not None
             and size <= self.mss[1 - segment.direction] - 40
-            and not flow.corrections.items
+            and not ledger.corrections.items
         )
 
     def record(self) -> AdjustRecord:
         """The adjust record as it stands."""
-        out, back = self.flows
+        out, back = self.flows[0].ledger, self.flows[1].ledger
         decided = (out.decided & MASK, back.decided & MASK)
         flags = ADJUST_BYPASS if self.bypassed else 0
         interest = 0
@@ -163,7 +163,7 @@ class Session:
         """Of a segment as its sender would send it now, untranslated and unshifted."""
         key, info = self.info.key, self.info
         back = 1 - direction
-        ack = self.flows[back].corrections.shift(track.acked[back])
+        ack = self.flows[back].ledger.corrections.shift(track.acked[back])
         stamps = (track.ts_value[direction], track.ts_value[back]) if track.ts_value[direction] else None
         if direction == OUT:
             ends = (key.inside_ip, key.remote_ip, key.inside_port, key.remote_port)
@@ -177,7 +177,7 @@ class Session:
         """Of a finished segment towards the receiver of a direction, in that direction's sender's name."""
         back = self.flows[1 - direction]
         stamps = (track.ts_value[direction], track.ts_value[1 - direction]) if track.ts_value[direction] else None
-        ack = back.acknowledged & MASK if back.started else track.acked[1 - direction]
+        ack = back.ledger.acknowledged & MASK if back.started else track.acked[1 - direction]
         return Header(*self.final_ends(direction), ack, track.window[direction], stamps)
 
     def final_ends(self, direction: int) -> tuple[bytes, bytes, int, int]:
@@ -194,7 +194,7 @@ class Session:
         flow = self.flows[direction]
         if not flow.started:
             return track.next[direction]
-        return flow.corrections.shift((flow.decided + flow.fin_released) & MASK)
+        return flow.ledger.corrections.shift((flow.ledger.decided + flow.fin_released) & MASK)
 
     def inherit(self, expectations: Expectations, left: Sequence[Expectation]) -> None:
         """Go on with what another helper left expected."""
@@ -247,11 +247,12 @@ class Session:
     def bypass(self) -> bool:
         """If nothing of the session needs the helper any more, leave it to the kernel: shifts stay, decisions go."""
         for flow in self.flows:
-            if flow.stream.pending or flow.answers or flow.owed() or any(c.new is not None for c in flow.chunks):
+            ledger = flow.ledger
+            if flow.stream.pending or ledger.answers or ledger.owed() or any(c.new is not None for c in ledger.chunks):
                 return False
         for flow in self.flows:
             flow.stream.forget()
-            flow.corrections.fold(flow.acked & MASK)
+            flow.ledger.fold()
         self.bypassed = True
         return True
 

@@ -206,7 +206,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         (83,),
         "what is acknowledged still counts as kept",
-        "alg/engine/flow.py",
+        "alg/engine/ledger.py",
         "            self.retained -= chunk.cost\n",
         "            self.retained -= 0\n",
     ),
