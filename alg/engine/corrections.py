@@ -58,23 +58,22 @@ def unshift_ack(base: int, corrections: Iterable[Correction], ack: int) -> int:
 
 
 class Corrections:
-    """The corrections of one direction: a base shift and the latest length changes, oldest first."""
+    """The corrections of one direction: a base shift and the latest length changes, oldest first.
 
-    __slots__ = ("base", "items")
+    `full`: no length change can be added until fold() makes room.
+    """
+
+    __slots__ = ("base", "full", "items")
 
     def __init__(self, base: int = 0, items: tuple[Correction, ...] = ()) -> None:
         self.base = base
         self.items = items
+        self.full = len(items) >= MAX_CORRECTIONS
 
     @property
     def latest(self) -> int:
         """The shift of what comes next."""
         return self.items[-1].after if self.items else self.base
-
-    @property
-    def full(self) -> bool:
-        """No length change can be added until fold() makes room."""
-        return len(self.items) >= MAX_CORRECTIONS
 
     def add(self, start: int, end: int, growth: int) -> Correction:
         """Note that [start, end) leaves `growth` bytes longer (shorter if negative). ValueError if full."""
@@ -83,6 +82,7 @@ class Corrections:
         before = self.latest
         item = Correction(start & MASK, end & MASK, before, before + growth)
         self.items += (item,)
+        self.full = len(self.items) >= MAX_CORRECTIONS
         return item
 
     def folds(self, acked: int) -> bool:
@@ -102,6 +102,7 @@ class Corrections:
         if count:
             self.base = self.items[count - 1].after
             self.items = self.items[count:]
+            self.full = False
         return count > 0
 
     def shift(self, seq: int) -> int:

@@ -38,7 +38,7 @@ from .effects import (
 )
 from .ending import Ending
 from .expectations import Expectations, PortBroker
-from .flow import Flow
+from .flow import Flow, SplitError
 from .frames import (
     BAD,
     FIN,
@@ -58,7 +58,6 @@ from .judgement import Anybody, Judgement, OpenConversation, fault
 from .limits import Limits
 from .repetition import Decided, Repetition
 from .session import KIND, UDP, Session, Track
-from .spans import SplitError
 from .stream import AHEAD_MAX
 
 NEVER = float("inf")

@@ -30,10 +30,9 @@ from algate.alg.plugin.model import (
 
 from .effects import Announce, Describe, Effect, PutLines
 from .expectations import Expectations, RefusedError
-from .flow import Flow
+from .flow import Flow, Span
 from .limits import Limits
 from .session import Session, Track
-from .spans import Span
 
 DEPTH_MAX = 16  # answers to Reserve that reserve again
 
