@@ -15,7 +15,7 @@ from algate.alg.engine.corrections import MASK, distance, shift_seq, unshift_ack
 from algate.alg.engine.digest import digest
 from algate.alg.engine.frames import ACK, FIN, GOOD, RST, SYN, Header, build, checksum_state, timestamps
 from algate.alg.gateway import records
-from tests.unattended_model import Unattended
+from tests.account_model import AccountModel
 
 SECRET = 0x1234_5678_9ABC_DEF0
 ETHERNET = 14
@@ -87,7 +87,7 @@ class KernelModel:
         self.punt = punt
         self.wire = wire
         self.tracked = Track()
-        self.unattended = Unattended(SECRET, fx.IN if info.session_flags & fx.SESSION_FORWARD else fx.OUT)
+        self.account = AccountModel(SECRET, fx.IN if info.session_flags & fx.SESSION_FORWARD else fx.OUT)
         self.adjust: fx.AdjustRecord | None = None
         self.decisions: dict[tuple[int, int, int], fx.PutDecision] = {}
         self.held: dict[int, bytes] = {}
@@ -104,7 +104,7 @@ class KernelModel:
         self.refuse_decisions = 0  # writes of decisions that fail next: a full table
 
     def track(self, session: int) -> fx.TrackView | None:
-        self.tracked.lines = self.unattended.word
+        self.tracked.lines = self.account.word
         return self.tracked.view() if session == self.info.session and not self.reset else None
 
     def adjusted(self, session: int) -> fx.AdjustRecord | None:
@@ -176,7 +176,7 @@ class KernelModel:
         if stamped and (not packet.stamps or packet.stamps[0] != self.tracked.ts_value[direction]):
             return False
         parts = (direction, packet.seq, packet.flags, packet.payload, acked, self.decisions)
-        return self.unattended.passes(self.adjust, *parts)
+        return self.account.passes(self.adjust, *parts)
 
     def decided(self, session: int, direction: int, seq: int, size: int) -> int | None:
         """The digest of a decision."""
@@ -188,7 +188,7 @@ class KernelModel:
             return False
         decided = self.tracked.isn[direction] + 1
         if self.adjust:
-            decided = self.unattended.front(self.adjust, direction)
+            decided = self.account.front(self.adjust, direction)
         if distance(packet.seq, decided) <= 0:
             return False
         return bool(packet.flags & FIN) or distance(self.tracked.next[direction], decided) > 0
@@ -201,7 +201,7 @@ class KernelModel:
             frame = frame[: tcp + 16] + pseudo.to_bytes(2, "big") + frame[tcp + 18 :]
         acked = (self.tracked.acked[0], self.tracked.acked[1])
         size = len(packet.payload)
-        lines = self.unattended.punted(self.adjust)
+        lines = self.account.punted(self.adjust)
         self.punt(
             fx.Segment(self.info, direction, packet.seq, frame, ETHERNET, start, size, packet.flags, acked, lines)
         )
@@ -233,7 +233,7 @@ class KernelModel:
                 assert len(record.corrections[0]) <= 8 and len(record.corrections[1]) <= 8
                 self.adjust = record
             case fx.PutLines(number, lines):
-                self.unattended.known[number] = lines
+                self.account.known[number] = lines
             case fx.PutDecision() if self.refuse_decisions:
                 self.refuse_decisions -= 1
             case fx.PutDecision():

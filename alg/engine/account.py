@@ -1,15 +1,37 @@
-"""The kernel's account of lines that passed without the helper: one word, `track.lines`.
+"""The account of lines that pass without the helper: what the kernel counts, and what a session has taken of it.
 
-The law of this file: pure values. `bpf/include/lines.h` is the other half; the bits of the account are those of abi.h.
-What a plug-in says of such lines is in `plugin/model.py`.
+The law of this file: one word of the kernel's (track.lines) and the arithmetic on it; no byte, no effect, no plug-in.
+Which lines may pass so is a plug-in's to say (plugin/model.py); `bpf/include/lines.h` counts them and the punts
+between. The bits are those of abi.h.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
+from algate.alg.plugin.model import Unattended
+
+PUNT_BITS = 16  # the lowest bits of the word: how many punts came
 _PUNTS, _COUNT, _BYTES = 0xFFFF, 0xFF, 0xFFFF
 _COMMANDS_MOST, _BYTES_MOST = 200, 61_000  # between accounts: those of lines.h, and one line more
+_MISSING_MOST = 1.0  # s after which a punt that should have come is lost
+
+
+class Passed(NamedTuple):
+    """What passed between two accounts: commands, final replies, and bytes by direction."""
+
+    commands: int
+    replies: int
+    size: tuple[int, int]
+
+
+def passed(before: int, after: int) -> Passed:
+    """The difference of two words. Counts are modular: at most 200 commands lie between accounts."""
+    return Passed(
+        ((after >> 16) - (before >> 16)) & _COUNT,
+        ((after >> 24) - (before >> 24)) & _COUNT,
+        (((after >> 32) - (before >> 32)) & _BYTES, ((after >> 48) - (before >> 48)) & _BYTES),
+    )
 
 
 def is_older(word: int, than: int) -> bool:
@@ -22,18 +44,46 @@ def is_older(word: int, than: int) -> bool:
     return told.commands > _COMMANDS_MOST or max(told.size) > _BYTES_MOST
 
 
-class Passed(NamedTuple):
-    """What passed between two accounts: commands, final replies, and bytes by direction."""
+class Account:
+    """One session's. `word`: as last taken, with the count of the latest punt that came. `missing`: punts before that
+    one that haven't come: in another CPU's ring, or lost. `unattended`: what may pass by the latest adjust record."""
 
-    commands: int
-    replies: int
-    size: tuple[int, int]
+    __slots__ = ("_missing_since", "_resumed", "missing", "unattended", "word")
 
+    def __init__(self) -> None:
+        self.word = 0
+        self.missing = 0
+        self.unattended: Unattended | None = None
+        self._missing_since = 0.0
+        self._resumed = False  # how many were punted before is unknown
 
-def passed(before: int, after: int) -> Passed:
-    """The difference of two values of track.lines. Counts are modular: at most 200 commands lie between accounts."""
-    return Passed(
-        ((after >> 16) - (before >> 16)) & _COUNT,
-        ((after >> 24) - (before >> 24)) & _COUNT,
-        (((after >> 32) - (before >> 32)) & _BYTES, ((after >> 48) - (before >> 48)) & _BYTES),
-    )
+    def resume(self, word: int) -> None:
+        """Go on from what another helper had taken."""
+        self.word, self._resumed = word, True
+
+    def declare(self, unattended: Unattended | None) -> None:
+        """What may pass from the next adjust record on; None: nothing."""
+        self.unattended = unattended
+
+    def punted(self, word: int, now: float) -> bool:
+        """A punt came that carries `word`. False if later ones came before it: then its account is an old one."""
+        ahead = 1 if self._resumed else (word - self.word) & _PUNTS
+        self._resumed = False
+        if now - self._missing_since > _MISSING_MOST:
+            self.missing = 0
+        if ahead == 0 or ahead > _PUNTS // 2:
+            self.missing = max(0, self.missing - 1)
+            return False
+        if ahead > 1:
+            self.missing += ahead - 1
+            self._missing_since = now
+        self.word = self.word & ~_PUNTS | word & _PUNTS
+        return True
+
+    def take(self, word: int) -> Passed | None:
+        """Take account of what passed; None if nothing. `word`: of now or of a sample that waited. Its count of punts
+        is left out: those under way shall void a statement made now."""
+        if is_older(word, self.word):
+            return None
+        before, self.word = self.word, word & ~_PUNTS | self.word & _PUNTS
+        return passed(before, word) if before >> PUNT_BITS != word >> PUNT_BITS else None

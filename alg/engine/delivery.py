@@ -50,10 +50,10 @@ class Delivery:
 
     def __init__(
         self, secret: int, track: Track, counts: Counter[str], limits: Limits,
-        look_away: Callable[[Session, list[Effect]], None],
+        declare_unattended: Callable[[Session, list[Effect]], None],
     ) -> None:  # fmt: skip
-        """`look_away` sets `session.unattended` before the record is written."""
-        self._look_away = look_away
+        """`declare_unattended` is asked before an adjust record is written."""
+        self._declare_unattended = declare_unattended
         self._secret = secret
         self._track = track
         self._counts = counts
@@ -89,7 +89,7 @@ class Delivery:
         direction = cause.direction
         flow = session.flows[direction]
         chunk = flow.let(payload)
-        self._look_away(session, effects)
+        self._declare_unattended(session, effects)
         effects.append(PutAdjust(session.record()))
         self.decide(session, direction, chunk, effects)
         kind = KIND[direction]
@@ -248,7 +248,7 @@ class Delivery:
         """Write to the kernel what was decided."""
         for direction in (0, 1):
             self.store(session, direction, effects)
-        self._look_away(session, effects)
+        self._declare_unattended(session, effects)
         effects.append(PutAdjust(session.record()))
         for direction in (0, 1):
             for chunk in fresh[direction].chunks:

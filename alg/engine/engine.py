@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from algate.alg.plugin.contract import Call, plainly
 from algate.alg.plugin.model import Action, Audience, Event, Pass, Side
 
+from .account import PUNT_BITS
 from .corrections import MASK, distance
 from .datagrams import Datagrams
 from .delivery import FORGET_AT, Delivery
@@ -102,7 +103,7 @@ class Engine:
         self._gone: dict[int, None] = {}  # sessions forgotten lately: a punt of theirs may still be on its way
         self._expectations = Expectations(ports, limits.expectations_per_session, limits.expectations)
         self._judgement = Judgement(open_conversation, self._expectations, self.counts, limits, anybody, track, call)
-        self._delivery = Delivery(secret, track, self.counts, limits, self._judgement.look_away)
+        self._delivery = Delivery(secret, track, self.counts, limits, self._judgement.declare_unattended)
         self._repetition = Repetition(self._delivery, self.counts, limits, decided)
         self._ending = Ending(self._delivery, self._repetition, self._expectations, track)
         self._datagrams = Datagrams(self._judgement, self._ending, self.counts)
@@ -114,8 +115,8 @@ class Engine:
             return effects
         self._judgement.classify = not everything
         for session in self._sessions.values():
-            if everything and session.unattended is not None and not session.bypassed:
-                session.unattended = None
+            if everything and session.account.unattended is not None and not session.bypassed:
+                session.account.declare(None)
                 effects.append(PutAdjust(session.record()))
         return effects
 
@@ -386,16 +387,18 @@ class Engine:
 
     def _account(self, session: Session, word: int, now: float, effects: list[Effect]) -> None:
         """Of what passed before a punt; one that others overtook, in another CPU's ring, can't tell it any more."""
-        if not session.punted(word, now):
+        account = session.account
+        if not account.punted(word, now):
             self.counts["punt-overtaken"] += 1
             track = self._track(session.info.session)
             if track is None:
                 return
             word = track.lines
-            if session.unattended is not None:
-                session.unattended = None
+            if account.unattended is not None:
+                account.declare(None)
                 effects.append(PutAdjust(session.record()))
-        self._judgement.account(session, word, effects)
+        if word >> PUNT_BITS != account.word >> PUNT_BITS:
+            self._judgement.account(session, word, effects)
 
     @staticmethod
     def _note_answers(session: Session, segment: Segment) -> None:

@@ -25,6 +25,7 @@ from algate.alg.plugin.model import (
     Replace,
     Reserve,
     Reset,
+    Unattended,
     Withdraw,
 )
 
@@ -89,22 +90,27 @@ class Judgement:
         except Exception as error:  # as above
             self.failed(session, error, effects)
 
-    def look_away(self, session: Session, effects: list[Effect]) -> None:
+    def declare_unattended(self, session: Session, effects: list[Effect]) -> None:
         """Decide which lines may pass without the helper from the next adjust record on."""
-        session.unattended = None
-        conversation, flows = session.conversation, session.flows
-        if not self.classify or conversation is None or session.passing or session.reset:
-            return
-        if session.missing or not flows[0].idle or not flows[1].idle:
-            return
-        try:
-            session.unattended = said = left(self._call(conversation.unattended))
-        except Exception as error:  # as above
-            self.failed(session, error, effects)
-            return
+        said = self._unattended(session, effects)
+        session.account.declare(said)
         if said is not None and said.lines.number not in self._told:
             self._told.add(said.lines.number)
             effects.append(PutLines(said.lines.number, said.lines))
+
+    def _unattended(self, session: Session, effects: list[Effect]) -> Unattended | None:
+        conversation, flows = session.conversation, session.flows
+        if not self.classify or conversation is None or session.passing or session.reset:
+            return None
+        if session.account.missing or flows[0].ledger.stored or flows[1].ledger.stored:
+            return None
+        if not flows[0].idle or not flows[1].idle:
+            return None
+        try:
+            return left(self._call(conversation.unattended))
+        except Exception as error:  # as above
+            self.failed(session, error, effects)
+            return None
 
     def feed(self, session: Session, direction: int, now: float, effects: list[Effect]) -> bool:
         """Judge what is undecided in a direction. True if any verdict came."""

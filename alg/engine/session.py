@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from ipaddress import ip_address
 
-from algate.alg.plugin.model import Audience, Control, EndPoint, Left, Side, Unattended, WholeConversation
+from algate.alg.plugin.model import Audience, Control, EndPoint, Left, Side, WholeConversation
 
 from . import held
-from .account import Passed, is_older, passed
+from .account import Account, Passed
 from .corrections import MASK
 from .effects import (
     ADJUST_BYPASS,
@@ -42,8 +42,6 @@ from .frames import FIN, URG, Header
 KIND = (INJECT_OUT, INJECT_IN)
 RAW_KIND = (INJECT_RAW_OUT, INJECT_RAW_IN)
 UDP = 17
-PUNTS = 0xFFFF  # the count of punts in track.lines
-MISSING_MOST = 1.0  # s after which a punt that should have come is lost
 DEFAULT_MSS = 536  # RFC 9293 section 3.7.1
 
 Track = Callable[[int], TrackView | None]
@@ -53,6 +51,7 @@ class Session:
     """`passing`: no plug-in any more, everything passes; `bypassed`: the kernel knows and punts no more."""
 
     __slots__ = (
+        "account",
         "begun",
         "book",
         "bypassed",
@@ -63,16 +62,11 @@ class Session:
         "flows",
         "info",
         "inside_side",
-        "lines",
-        "missing",
-        "missing_since",
         "mss",
         "passing",
         "poll",
         "reset",
-        "resumed",
         "timestamps",
-        "unattended",
     )
 
     def __init__(self, info: SessionInfo, audience: Audience | None = None) -> None:
@@ -95,11 +89,7 @@ class Session:
         self.due = float("inf")
         self.poll = 0.0
         self.timestamps = False  # both ends agreed to them
-        self.lines = 0  # track.lines as last taken account of, with the count of the latest punt that came
-        self.resumed = False  # how many were punted before is unknown
-        self.missing = 0  # punts before that one that haven't come: in another CPU's ring, or lost
-        self.missing_since = 0.0
-        self.unattended: Unattended | None = None  # what may pass without the helper at this moment
+        self.account = Account()
 
     def side(self, direction: int) -> Side:
         """Who speaks in that direction."""
@@ -144,13 +134,14 @@ class Session:
         decided = (out.decided & MASK, back.decided & MASK)
         flags = ADJUST_BYPASS if self.bypassed else 0
         interest = 0
-        if self.unattended is not None and not self.bypassed:
-            flags = ADJUST_LINES | min(self.unattended.unanswered, 0xFF) << ADJUST_UNANSWERED
-            interest = self.unattended.lines.number
+        unattended = self.account.unattended
+        if unattended is not None and not self.bypassed:
+            flags = ADJUST_LINES | min(unattended.unanswered, 0xFF) << ADJUST_UNANSWERED
+            interest = unattended.lines.number
         changes = (out.corrections, back.corrections)
         base = (changes[0].base, changes[1].base)
         both = (changes[0].items, changes[1].items)
-        return AdjustRecord(self.info.session, decided, base, both, flags, interest, self.lines)
+        return AdjustRecord(self.info.session, decided, base, both, flags, interest, self.account.word)
 
     def segment_limit(self, direction: int, options: int, size: int) -> int:
         """Largest payload to send in a direction. The receiver's MSS bounds what came as one segment of `size` bytes,
@@ -208,7 +199,7 @@ class Session:
     def restore(self, record: AdjustRecord, stored: Mapping[int, bytes]) -> None:
         """Go on where another helper stopped. struct.error if what it stored is broken."""
         self.control = replace(self.control, resumed=True)
-        self.resumed, self.lines = True, record.lines
+        self.account.resume(record.lines)
         for direction, flow in enumerate(self.flows):
             if record.decided[direction] or record.corrections[direction] or direction in stored:
                 changes = record.base[direction], record.corrections[direction]
@@ -216,33 +207,13 @@ class Session:
         self.bypassed = self.passing = bool(record.flags & ADJUST_BYPASS)
 
     def catch_up(self, word: int) -> Passed | None:
-        """Go on behind what passed without the helper; what that was, None if nothing. `word`: track.lines, of now or
-        of a sample that waited. Its count of punts is left out: those under way shall void a statement made now."""
-        if is_older(word, self.lines):
-            return None
-        before, self.lines = self.lines, word & ~PUNTS | self.lines & PUNTS
-        if before >> 16 == word >> 16:
-            return None
-        told = passed(before, word)
-        for flow, size in zip(self.flows, told.size, strict=True):
-            if size:
-                flow.skip(size)
+        """Go on behind what passed without the helper; what that was, None if nothing. `word`: track.lines."""
+        told = self.account.take(word)
+        if told is not None:
+            for flow, size in zip(self.flows, told.size, strict=True):
+                if size:
+                    flow.skip(size)
         return told
-
-    def punted(self, word: int, now: float) -> bool:
-        """A punt came that carries `word`. False if later ones came before it: then its account is an old one."""
-        ahead = 1 if self.resumed else (word - self.lines) & PUNTS
-        self.resumed = False
-        if now - self.missing_since > MISSING_MOST:
-            self.missing = 0
-        if ahead == 0 or ahead > PUNTS // 2:
-            self.missing = max(0, self.missing - 1)
-            return False
-        if ahead > 1:
-            self.missing += ahead - 1
-            self.missing_since = now
-        self.lines = self.lines & ~PUNTS | word & PUNTS
-        return True
 
     def bypass(self) -> bool:
         """If nothing of the session needs the helper any more, leave it to the kernel: shifts stay, decisions go."""

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from algate.alg.engine import effects as fx
-from algate.alg.engine.account import is_older, passed
+from algate.alg.engine.account import Account, is_older, passed
 from algate.alg.engine.frames import ACK, PSH
 from algate.alg.engine.limits import Limits
 from algate.alg.engine.session import Session
@@ -41,14 +41,14 @@ def word(lab: FtpLab, text: bytes, flags: int = ACK | PSH) -> list[bytes]:
 def test_of_ten_commands_two_matter() -> None:
     said = [NOOP, SYST, NOOP, pasv(OUT_IP, 50000), SYST, NOOP, NOOP, port(IN_IP, 5001), NOOP, SYST]
     lab = lab_of(*said)
-    assert lab.kernel.unattended.number >= 6
+    assert lab.kernel.account.number >= 6
     assert lab.opened == lab.agreed and len(lab.opened) == 2
-    assert lab_of(*said, classify=False).kernel.unattended.number == 0
+    assert lab_of(*said, classify=False).kernel.account.number == 0
 
 
 def test_the_rest_of_a_reply_of_many_lines_is_attended() -> None:
     lab = lab_of(FEAT, NOOP)
-    assert lab.kernel.unattended.number == 5  # the reply to USER, PASS, FEAT, NOOP and its reply
+    assert lab.kernel.account.number == 5  # the reply to USER, PASS, FEAT, NOOP and its reply
     assert lab.toys == [] and not lab.engine.counts["line-unknown"]
 
 
@@ -127,7 +127,7 @@ def test_whoever_follows_every_command_gets_every_line() -> None:
 def test_a_denied_command_of_no_interest_does_not_exist() -> None:
     lab = FtpLab([GREETING, *LOGIN, NOOP], True, deny=("DELE",))
     lab.finish()
-    assert lab.kernel.unattended.number == 0
+    assert lab.kernel.account.number == 0
 
 
 def test_a_statement_ends_with_the_helper_that_made_it() -> None:
@@ -165,18 +165,18 @@ def test_a_punt_that_another_overtook_tells_an_old_account() -> None:
 
 
 def test_a_lost_punt_is_missed_for_a_moment_only() -> None:
-    session = Session(INFO)
-    told = [(session.punted(word, at), session.missing) for word, at in ((1, 10.0), (3, 10.1), (2, 10.2), (6, 10.3))]
+    account = Account()
+    told = [(account.punted(word, at), account.missing) for word, at in ((1, 10.0), (3, 10.1), (2, 10.2), (6, 10.3))]
     assert told == [(True, 0), (True, 1), (False, 0), (True, 2)]
-    assert session.punted(7, 12.0) and not session.missing
+    assert account.punted(7, 12.0) and not account.missing
 
 
 def test_what_the_kernel_says_now_leaves_out_punts_that_are_on_their_way() -> None:
     session = Session(INFO)
-    session.punted(1, 10.0)
+    session.account.punted(1, 10.0)
     session.flows[0].start(1000)
     told = session.catch_up(6 << 32 | 1 << 16 | 4)
-    assert told is not None and told.commands == 1 and session.lines == 6 << 32 | 1 << 16 | 1
+    assert told is not None and told.commands == 1 and session.account.word == 6 << 32 | 1 << 16 | 1
 
 
 @pytest.mark.parametrize("classify", [True, False])

@@ -19,7 +19,7 @@ _REPLY = re.compile(rb"([0-9]{3})[ ][ -~]*\r\n")
 LINE_MAX = 256
 
 
-class Unattended:
+class AccountModel:
     """track.lines and what belongs to it."""
 
     def __init__(self, secret: int, client: int) -> None:
