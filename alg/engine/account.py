@@ -46,7 +46,8 @@ def is_older(word: int, than: int) -> bool:
 
 class Account:
     """One session's. `word`: as last taken, with the count of the latest punt that came. `missing`: punts before that
-    one that haven't come: in another CPU's ring, or lost. `unattended`: what may pass by the latest adjust record."""
+    one that haven't come: in another CPU's ring, or lost. `unattended`: what may pass by the latest adjust record; it
+    is set by whoever writes the next one."""
 
     __slots__ = ("_missing_since", "_resumed", "missing", "unattended", "word")
 
@@ -60,10 +61,6 @@ class Account:
     def resume(self, word: int) -> None:
         """Go on from what another helper had taken."""
         self.word, self._resumed = word, True
-
-    def declare(self, unattended: Unattended | None) -> None:
-        """What may pass from the next adjust record on; None: nothing."""
-        self.unattended = unattended
 
     def punted(self, word: int, now: float) -> bool:
         """A punt came that carries `word`. False if later ones came before it: then its account is an old one."""

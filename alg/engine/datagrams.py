@@ -10,7 +10,7 @@ from collections import Counter
 
 from algate.alg.plugin.model import Event
 
-from .effects import Announce, BypassSession, Effect, Inject, ResetSession, Segment
+from .effects import Announce, BypassSession, Inject, ResetSession, Segment
 from .ending import Ending
 from .flow import Flow
 from .frames import (
@@ -28,6 +28,8 @@ from .frames import (
 )
 from .judgement import Judgement
 from .session import KIND, RAW_KIND, Session
+from .sink import Sink
+from .voice import final_ends
 
 DATAGRAM_MAX = 65507  # bytes of payload, RFC 768 and RFC 791
 
@@ -40,7 +42,7 @@ class Datagrams:
         self._ending = ending
         self._counts = counts
 
-    def take(self, session: Session, segment: Segment, now: float, effects: list[Effect]) -> None:
+    def take(self, session: Session, segment: Segment, out: Sink) -> None:
         """Have a held datagram judged and send what becomes of it."""
         frame = self._checked(segment)
         if frame is None:
@@ -50,7 +52,7 @@ class Datagrams:
             self._counts["malformed"] += 1
             return
         payload = frame[segment.payload_offset : end]
-        flow = self._judged(session, segment.direction, payload, now, effects)
+        flow = self._judged(session, segment.direction, payload, out)
         if session.reset:
             return
         new, answers = _outcome(flow, payload)
@@ -60,18 +62,18 @@ class Datagrams:
             else:
                 self._counts["datagram-undecided"] += 1
                 new = b""
-        self._send(session, segment, frame, payload, new, effects)
+        self._send(session, segment, frame, payload, new, out)
         for answer in answers:
-            self._answer(session, segment.direction, answer, effects)
+            self._answer(session, segment.direction, answer, out)
 
-    def _judged(self, session: Session, direction: int, payload: bytes, now: float, effects: list[Effect]) -> Flow:
+    def _judged(self, session: Session, direction: int, payload: bytes, out: Sink) -> Flow:
         """A stream of this one datagram, with the verdicts on it."""
-        flow = Flow()
+        flow = Flow(direction)
         flow.start(0)
         flow.stream.accept(0, payload)
         if session.conversation is not None and not session.passing:
-            actions = self._judgement.ask(session, direction, payload, False, now, effects)
-            self._judgement.perform(session, flow, actions, now, effects)
+            actions = self._judgement.ask(session, flow, payload, False, out)
+            self._judgement.perform(session, flow, actions, out)
         return flow
 
     def _checked(self, segment: Segment) -> bytes | None:
@@ -87,9 +89,7 @@ class Datagrams:
             return None
         return segment.frame[:end] if state == GOOD else finish_checksum(segment.frame, ip, end)
 
-    def _send(
-        self, session: Session, segment: Segment, frame: bytes, payload: bytes, new: bytes, effects: list[Effect]
-    ) -> None:
+    def _send(self, session: Session, segment: Segment, frame: bytes, payload: bytes, new: bytes, out: Sink) -> None:
         if not new:
             return
         if len(new) > DATAGRAM_MAX:
@@ -98,26 +98,26 @@ class Datagrams:
         if new != payload:
             frame = with_payload(frame, segment.ip_offset, new)
         kind = KIND[segment.direction]
-        effects.append(Inject(kind, readdress(kind, frame, segment.ip_offset, len(frame))))
+        out.append(Inject(kind, readdress(kind, frame, segment.ip_offset, len(frame))))
 
     @staticmethod
-    def _answer(session: Session, direction: int, answer: bytes, effects: list[Effect]) -> None:
+    def _answer(session: Session, direction: int, answer: bytes, out: Sink) -> None:
         """To who spoke, in the other end's name."""
         kind = RAW_KIND[1 - direction]
-        header = Header(*session.final_ends(1 - direction), 0, 0, dont_fragment=False)
-        effects.append(Inject(kind, build_datagram(kind, header, answer)))
+        header = Header(*final_ends(session, 1 - direction), 0, 0, dont_fragment=False)
+        out.append(Inject(kind, build_datagram(kind, header, answer)))
 
-    def conclude(self, session: Session, effects: list[Effect]) -> bool:
+    def conclude(self, session: Session, out: Sink) -> bool:
         """Leave a passing session to the kernel, or take a reset one back. True: it is gone."""
         number, key = session.info.session, session.info.key
         if session.reset:
-            effects.append(Announce(number, session.control, Event("control-reset", reason=session.reset)))
-            self._ending.clear(session, session.reset, effects)
-            effects.append(ResetSession(number, key, session.reset))
+            out.append(Announce(number, session.control, Event("control-reset", reason=session.reset)))
+            self._ending.clear(session, session.reset, out)
+            out.append(ResetSession(number, key, session.reset))
             return True
         if session.passing and not session.bypassed:
             session.bypassed = True
-            effects.append(BypassSession(number, key, shifted=False))
+            out.append(BypassSession(number, key, shifted=False))
         return False
 
 

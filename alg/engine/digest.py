@@ -31,6 +31,11 @@ def digest(secret: int, payload: bytes) -> int:
     return h ^ h >> 32
 
 
+def replacement(secret: int, old: bytes, new: bytes) -> tuple[int, int]:
+    """Digest of `old` and sum_change() to `new`: what a decision to replace carries."""
+    return digest(secret, old), sum_change(old, new)
+
+
 def sum_change(old: bytes, new: bytes) -> int:
     """What the ones'-complement sum gains when `old` becomes `new`, both at an even offset: a folded `bpf_csum_diff`.
 

@@ -1,7 +1,7 @@
 """The expectations and reservations of all control sessions, and the first packets held until both sides agree.
 
 The law of this file: the book of what was asked for, by tag and by id; it decides limits and life time, and writes
-effects. No stream, no plug-in: whoever calls tells the conversation what became of a tag.
+out. No stream, no plug-in: whoever calls tells the conversation what became of a tag.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from .effects import (
     EXPECT_PENDING,
     OUT,
     DeleteExpectation,
-    Effect,
     Expectation,
     Inject,
     OpenExpectation,
@@ -26,6 +25,7 @@ from .effects import (
     ReleasePort,
     SessionInfo,
 )
+from .sink import Sink
 
 PROTOCOLS = {"tcp": 6, "udp": 17}
 HELD_PER_EXPECTATION = 4
@@ -97,7 +97,7 @@ class Expectations:
         """Session and tag of a live expectation."""
         return self._live.get(expectation)
 
-    def reserve(self, book: Book, info: SessionInfo, action: Reserve, effects: list[Effect]) -> EndPoint | None:
+    def reserve(self, book: Book, info: SessionInfo, action: Reserve, out: Sink) -> EndPoint | None:
         """Reserve under the tag; what the tag had before is withdrawn, its port freed after the new one is chosen."""
         proto = PROTOCOLS[action.proto]
         if action.tag not in book.reservations and len(book.reservations) >= self._per_session:
@@ -107,19 +107,19 @@ class Expectations:
             public = self._ports.share(proto, public_ip, action.inside, action.count)
         else:
             public = self._ports.reserve(proto, public_ip, action.inside, action.count, action.even)
-        self.withdraw(book, action.tag, "replaced", "", effects)
+        self.withdraw(book, action.tag, "replaced", "", out)
         if public is not None:
             book.reservations[action.tag] = Reservation(proto, public, action.inside, action.count, action.shared)
         return public
 
-    def expect(self, book: Book, info: SessionInfo, action: Expect, now: float, effects: list[Effect]) -> None:
+    def expect(self, book: Book, info: SessionInfo, action: Expect, out: Sink) -> None:
         """Make an expectation, replacing the tag's former one. RefusedError if it can't be granted."""
         old = book.expectations.get(action.tag)
         if old is None and (len(book.expectations) >= self._per_session or len(self._live) >= self._total):
             raise RefusedError("expectation-limit")
-        made = self._make(book.reservations.get(action.tag), info, action, now)
+        made = self._make(book.reservations.get(action.tag), info, action, out.now)
         if old is not None:
-            self._end(book, action.tag, "replaced", "", effects)
+            self._end(book, action.tag, "replaced", "", out)
         self._enter(book, action.tag, made)
         heapq.heappush(self._expiry, (made.expires, made.id))
         if len(self._expiry) > 2 * len(self._live) + 1024:
@@ -127,7 +127,7 @@ class Expectations:
             heapq.heapify(self._expiry)
         if action.acts_after is not None and action.peer is not None and not action.open:
             self._acts_after[made.id] = action.acts_after
-        effects.append(PutExpectation(made))
+        out.append(PutExpectation(made))
 
     def adopt(self, book: Book, tag: int, known: Expectation) -> None:
         """Take over a range that an earlier helper opened; its row is in the kernel."""
@@ -197,7 +197,7 @@ class Expectations:
             raise RefusedError("expectation-without-port")
         return to
 
-    def open(self, book: Book, tag: int, effects: list[Effect]) -> bool:
+    def open(self, book: Book, tag: int, out: Sink) -> bool:
         """Both sides agreed: open it and let the held first packets go. False if the tag has none."""
         found = book.expectations.get(tag)
         if found is None:
@@ -205,27 +205,27 @@ class Expectations:
         if found.state != EXPECT_OPEN:
             found = found._replace(state=EXPECT_OPEN)
             book.expectations[tag] = found
-            effects.append(OpenExpectation(found))
-        effects += self._unhold(found.id)
+            out.append(OpenExpectation(found))
+        out += self._unhold(found.id)
         return True
 
-    def withdraw(self, book: Book, tag: int, outcome: str, reason: str, effects: list[Effect]) -> None:
+    def withdraw(self, book: Book, tag: int, outcome: str, reason: str, out: Sink) -> None:
         """Drop expectation and reservation of the tag, whichever there is."""
-        self._end(book, tag, outcome, reason, effects)
-        self._release(book, tag, effects, used=False)
+        self._end(book, tag, outcome, reason, out)
+        self._release(book, tag, out, used=False)
 
-    def withdraw_all(self, book: Book, reason: str, effects: list[Effect]) -> None:
+    def withdraw_all(self, book: Book, reason: str, out: Sink) -> None:
         """The control session ends or is no longer understood."""
         for tag in [*book.expectations]:
-            self.withdraw(book, tag, "withdrawn", reason, effects)
+            self.withdraw(book, tag, "withdrawn", reason, out)
         for tag in [*book.reservations]:
-            self._release(book, tag, effects, used=False)
+            self._release(book, tag, out, used=False)
 
-    def used(self, book: Book, tag: int, effects: list[Effect]) -> None:
+    def used(self, book: Book, tag: int, out: Sink) -> None:
         """The kernel admitted a connection. A persistent one lives on."""
         if not book.expectations[tag].persistent:
-            self._end(book, tag, "used", "", effects)
-            self._release(book, tag, effects, used=True)
+            self._end(book, tag, "used", "", out)
+            self._release(book, tag, out, used=True)
 
     def due(self, now: float) -> Iterator[tuple[int, int]]:
         """Session and tag of each that has expired; the caller withdraws it."""
@@ -267,14 +267,14 @@ class Expectations:
         frames = [frame for _, frame in held]
         return [frame for at, frame in enumerate(frames) if frame not in frames[:at]]
 
-    def _end(self, book: Book, tag: int, outcome: str, reason: str, effects: list[Effect]) -> None:
+    def _end(self, book: Book, tag: int, outcome: str, reason: str, out: Sink) -> None:
         found = book.expectations.pop(tag, None)
         if found is None:
             return
         del self._live[found.id]
         self._acts_after.pop(found.id, None)
         self._unhold(found.id)
-        effects.append(DeleteExpectation(found, outcome, reason, self._heir(found)))
+        out.append(DeleteExpectation(found, outcome, reason, self._heir(found)))
 
     def _heir(self, gone: Expectation) -> Expectation | None:
         """Sessions of one peer share the row of a range: who takes it over."""
@@ -285,10 +285,10 @@ class Expectations:
             self._ranges.pop(_row(gone), None)
         return sharers[-1] if sharers else None
 
-    def _release(self, book: Book, tag: int, effects: list[Effect], used: bool) -> None:
+    def _release(self, book: Book, tag: int, out: Sink, used: bool) -> None:
         found = book.reservations.pop(tag, None)
         if found is not None:
-            effects.append(ReleasePort(found.proto, found.public, found.inside, found.ports, used, found.shared))
+            out.append(ReleasePort(found.proto, found.public, found.inside, found.ports, used, found.shared))
 
 
 def _row(one: Expectation) -> tuple[bytes, EndPoint, int, int]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from .corrections import Correction
+from .corrections import MASK, Correction
 from .ledger import CHUNK_COST, Chunk, Ledger
 from .stream import Stream
 
@@ -28,9 +28,10 @@ class Span(NamedTuple):
 class Flow:
     """The state of one direction. Others read its members; only its methods change them."""
 
-    __slots__ = ("fin_released", "judged", "ledger", "spans", "started", "stream", "ts_recent", "urgent")
+    __slots__ = ("direction", "fin_released", "judged", "ledger", "spans", "started", "stream", "ts_recent", "urgent")
 
-    def __init__(self) -> None:
+    def __init__(self, direction: int = 0) -> None:
+        self.direction = direction
         self.started = False
         self.stream = Stream(0)
         self.ledger = Ledger()
@@ -158,6 +159,14 @@ class Flow:
     def stamp(self, value: int) -> None:
         """The sender's latest timestamp (TS.Recent of RFC 7323)."""
         self.ts_recent = value
+
+    def recent(self, value: int, in_order: bool) -> bool:
+        """Whether a segment's timestamp isn't older than the latest (RFC 7323 section 5); in order it is the latest."""
+        if self.ts_recent is not None and (value - self.ts_recent) & MASK > MASK >> 1:
+            return False
+        if in_order:
+            self.ts_recent = value
+        return True
 
     def memory(self) -> int:
         """Bytes kept: held, judged, retained."""

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 FIN, SYN, RST, PSH, ACK, URG, ECE, CWR = 1, 2, 4, 8, 16, 32, 64, 128
 
-GOOD, UNFINISHED, BAD = 0, 1, 2  # of a checksum
+GOOD, UNFINISHED, BAD, MALFORMED = 0, 1, 2, 3  # of a checksum, and of a frame that can't have one
 TCP_PROTO, UDP_PROTO = 6, 17
 UDP_HEADER = 8  # bytes
 
@@ -89,6 +89,16 @@ def checksum_state(frame: bytes, ip: int, tcp: int, end: int) -> int:
     return UNFINISHED if (field - pseudo) % 0xFFFF == 0 else BAD
 
 
+def segment_state(frame: bytes, ip: int, start: int, end: int) -> int:
+    """checksum_state() of a TCP segment; MALFORMED if its headers don't reach from `ip` to the payload (start, end)."""
+    if not (start <= end <= len(frame) and ip + 40 <= start):
+        return MALFORMED
+    tcp = tcp_offset(frame, ip)
+    if tcp + 20 > start or tcp + (frame[tcp + 12] >> 4) * 4 != start or frame[ip] >> 4 not in (4, 6):
+        return MALFORMED
+    return checksum_state(frame, ip, tcp, end)
+
+
 def finish_checksum(frame: bytes, ip: int, end: int) -> bytes:
     """The frame up to `end` with its TCP or UDP checksum computed afresh; a datagram may have none (RFC 768)."""
     proto = _proto(frame, ip)
@@ -141,6 +151,12 @@ def timestamps(frame: bytes, tcp: int) -> tuple[int, int] | None:
             return int.from_bytes(frame[at + 2 : at + 6], "big"), int.from_bytes(frame[at + 6 : at + 10], "big")
         at += frame[at + 1]
     return None
+
+
+def stamp(frame: bytes, ip: int) -> int | None:
+    """TSval of a TCP frame."""
+    found = timestamps(frame, tcp_offset(frame, ip))
+    return found[0] if found is not None else None
 
 
 def read_header(frame: bytes, ip: int) -> Header:

@@ -29,11 +29,12 @@ from algate.alg.plugin.model import (
     Withdraw,
 )
 
-from .effects import Announce, Describe, Effect, PutLines
+from .effects import Announce, Describe, PutLines
 from .expectations import Expectations, RefusedError
 from .flow import Flow, Span
 from .limits import Limits
 from .session import Session, Track
+from .sink import Sink
 
 DEPTH_MAX = 16  # answers to Reserve that reserve again
 
@@ -42,7 +43,7 @@ Anybody = Callable[[Control], bool]
 
 
 class Judgement:
-    """Runs conversations. Verdicts go to the flow being fed, everything else to effects."""
+    """Runs conversations. Verdicts go to the flow being fed, everything else to the sink."""
 
     def __init__(
         self,
@@ -65,17 +66,17 @@ class Judgement:
         self._counts = counts
         self._limits = limits
 
-    def begin(self, session: Session, effects: list[Effect]) -> None:
+    def begin(self, session: Session, out: Sink) -> None:
         """Ask for a conversation; without one the session passes."""
         try:
             opened = self._open(session.control)
             session.conversation = None if opened is None else self._call(whole, opened)
         except Exception as error:  # a fault is its session's alone
-            self.failed(session, error, effects)
+            self.failed(session, error, out)
         if session.conversation is None:
             session.passing = True
 
-    def account(self, session: Session, word: int, effects: list[Effect]) -> None:
+    def account(self, session: Session, word: int, out: Sink) -> None:
         """Take account of what passed without the helper. `word`: track.lines."""
         told = session.catch_up(word)
         if told is not None and session.timestamps:
@@ -88,17 +89,17 @@ class Judgement:
         try:
             self._call(session.conversation.skipped, told.commands, told.replies)
         except Exception as error:  # as above
-            self.failed(session, error, effects)
+            self.failed(session, error, out)
 
-    def declare_unattended(self, session: Session, effects: list[Effect]) -> None:
+    def declare_unattended(self, session: Session, out: Sink) -> None:
         """Decide which lines may pass without the helper from the next adjust record on."""
-        said = self._unattended(session, effects)
-        session.account.declare(said)
+        said = self._unattended(session, out)
+        session.account.unattended = said
         if said is not None and said.lines.number not in self._told:
             self._told.add(said.lines.number)
-            effects.append(PutLines(said.lines.number, said.lines))
+            out.append(PutLines(said.lines.number, said.lines))
 
-    def _unattended(self, session: Session, effects: list[Effect]) -> Unattended | None:
+    def _unattended(self, session: Session, out: Sink) -> Unattended | None:
         conversation, flows = session.conversation, session.flows
         if not self.classify or conversation is None or session.passing or session.reset:
             return None
@@ -109,56 +110,62 @@ class Judgement:
         try:
             return left(self._call(conversation.unattended))
         except Exception as error:  # as above
-            self.failed(session, error, effects)
+            self.failed(session, error, out)
             return None
 
-    def feed(self, session: Session, direction: int, now: float, effects: list[Effect]) -> bool:
+    def lets(self, session: Session, flow: Flow, data: bytes, out: Sink) -> bool:
+        """Judge bytes that continue a quiet stream. True: they pass as they are. False: they are pending and judged."""
+        actions = self.ask(session, flow, data, False, out)
+        if _lets_all(actions, len(data)) and not session.passing:
+            for event in actions[:-1]:
+                out.append(Announce(session.info.session, session.control, event))  # type: ignore[arg-type]
+            return True
+        flow.stream.accept(flow.stream.next, data)
+        self.perform(session, flow, actions, out)
+        return False
+
+    def feed(self, session: Session, flow: Flow, out: Sink) -> bool:
         """Judge what is undecided in a direction. True if any verdict came."""
-        flow = session.flows[direction]
         before = flow.judged
         if session.conversation is not None and not session.passing:
-            actions = self.ask(session, direction, flow.undecided(), flow.stream.ended, now, effects)
-            self.perform(session, flow, actions, now, effects)
+            actions = self.ask(session, flow, flow.undecided(), flow.stream.ended, out)
+            self.perform(session, flow, actions, out)
         else:
             self.sweep(session)
         return flow.judged > before
 
-    def ask(
-        self, session: Session, direction: int, data: bytes, end: bool, now: float, effects: list[Effect]
-    ) -> Sequence[Action]:
+    def ask(self, session: Session, flow: Flow, data: bytes, end: bool, out: Sink) -> Sequence[Action]:
         """What the conversation says of undecided bytes."""
         assert session.conversation is not None
         try:
-            return answered(self._call(session.conversation.feed, session.side(direction), data, now, end=end))
+            return answered(
+                self._call(session.conversation.feed, session.sides[flow.direction], data, out.now, end=end)
+            )
         except Exception as error:  # as above
-            self.failed(session, error, effects)
+            self.failed(session, error, out)
             return ()
 
-    def perform(
-        self, session: Session, flow: Flow | None, actions: Sequence[Action], now: float, effects: list[Effect]
-    ) -> None:
+    def perform(self, session: Session, flow: Flow | None, actions: Sequence[Action], out: Sink) -> None:
         """Carry out what a conversation said; `flow`: whose bytes its verdicts are about.
 
         Behind bytes that waited for a port there may be more to judge: as long as that brings verdicts, they are fed.
         """
-        self._carry_out(session, flow, actions, now, effects)
-        while flow is not None and flow in session.flows and any(isinstance(action, Reserve) for action in actions):
-            before, rest = flow.judged, flow.undecided()
-            if not rest or session.passing or session.reset:
+        self._carry_out(session, flow, actions, out)
+        while flow is not None and any(isinstance(action, Reserve) for action in actions):
+            before = flow.judged
+            if before == len(flow.stream.pending) or session.datagrams or session.passing or session.reset:
                 break
-            actions = self.ask(session, session.flows.index(flow), rest, flow.stream.ended, now, effects)
-            self._carry_out(session, flow, actions, now, effects)
+            actions = self.ask(session, flow, flow.undecided(), flow.stream.ended, out)
+            self._carry_out(session, flow, actions, out)
             if flow.judged == before:
                 break
         self.sweep(session)
 
-    def _carry_out(
-        self, session: Session, flow: Flow | None, actions: Sequence[Action], now: float, effects: list[Effect]
-    ) -> None:
+    def _carry_out(self, session: Session, flow: Flow | None, actions: Sequence[Action], out: Sink) -> None:
         try:
-            self._perform(session, flow, actions, now, effects)
+            self._perform(session, flow, actions, out)
         except Exception as error:  # as above
-            self.failed(session, error, effects)
+            self.failed(session, error, out)
 
     def sweep(self, session: Session) -> None:
         """Pass what nobody will judge: all of a passing session, the rest before a FIN."""
@@ -170,25 +177,25 @@ class Judgement:
                 self._counts["undecided-limit"] += 1
                 session.reset = session.reset or "undecided-limit"
 
-    def outcome(self, session: Session, tag: int, outcome: str, now: float, effects: list[Effect]) -> None:
+    def outcome(self, session: Session, tag: int, outcome: str, out: Sink) -> None:
         """Tell the conversation what became of an expectation."""
         if session.conversation is None or session.passing:
             return
         try:
-            actions = answered(self._call(session.conversation.outcome, tag, outcome, now))
+            actions = answered(self._call(session.conversation.outcome, tag, outcome, out.now))
         except Exception as error:  # as above
-            self.failed(session, error, effects)
+            self.failed(session, error, out)
             actions = ()
-        self.perform(session, None, actions, now, effects)
+        self.perform(session, None, actions, out)
 
-    def failed(self, session: Session, error: Exception, effects: list[Effect]) -> None:
+    def failed(self, session: Session, error: Exception, out: Sink) -> None:
         """Tell whose fault it was, the plug-in's or the engine's, and follow the policy for a session that nobody can
         judge any more: no expectation of it survives."""
         told = fault(session.info.session, session.control, error)
         reason = told.event.reason
         self._counts[reason] += 1
-        effects.append(told)
-        self._expectations.withdraw_all(session.book, reason, effects)
+        out.append(told)
+        self._expectations.withdraw_all(session.book, reason, out)
         session.conversation = None
         session.passing = True
         if self.on_failure == "reset":
@@ -208,29 +215,28 @@ class Judgement:
         session: Session,
         flow: Flow | None,
         actions: Sequence[Action],
-        now: float,
-        effects: list[Effect],
+        out: Sink,
         depth: int = 0,
     ) -> None:
         for action in actions:
             if isinstance(action, (Pass, Replace, Refuse)):
                 self._verdict(flow, action)
             elif isinstance(action, Event):
-                effects.append(Announce(session.info.session, session.control, action))
+                out.append(Announce(session.info.session, session.control, action))
             elif isinstance(action, Purpose):
-                effects.append(Describe(session.info.session, session.control, action))
+                out.append(Describe(session.info.session, session.control, action))
             elif isinstance(action, Reserve):
-                self._reserve(session, flow, action, now, effects, depth)
+                self._reserve(session, flow, action, out, depth)
             elif isinstance(action, Expect):
-                self._expect(session, action, now, effects)
+                self._expect(session, action, out)
             elif isinstance(action, Open):
-                self._expectations.open(session.book, action.tag, effects)
+                self._expectations.open(session.book, action.tag, out)
             elif isinstance(action, Withdraw):
-                self._expectations.withdraw(session.book, action.tag, "withdrawn", action.reason, effects)
+                self._expectations.withdraw(session.book, action.tag, "withdrawn", action.reason, out)
             elif isinstance(action, Bypass):
                 session.passing = True
                 event = Event("bypass", reason=action.reason)
-                effects.append(Announce(session.info.session, session.control, event))
+                out.append(Announce(session.info.session, session.control, event))
             elif isinstance(action, Reset):
                 session.reset = session.reset or action.reason or "plugin"
 
@@ -251,30 +257,28 @@ class Judgement:
                 raise PluginFaultError(f"an answer of {len(action.answer)} bytes")
             flow.judge(Span(action.size, b"", action.answer))
 
-    def _reserve(
-        self, session: Session, flow: Flow | None, action: Reserve, now: float, effects: list[Effect], depth: int
-    ) -> None:
+    def _reserve(self, session: Session, flow: Flow | None, action: Reserve, out: Sink, depth: int) -> None:
         if session.conversation is None or depth >= DEPTH_MAX:
             raise PluginFaultError("Reserve answered by Reserve without end")
-        public = self._expectations.reserve(session.book, session.info, action, effects)
+        public = self._expectations.reserve(session.book, session.info, action, out)
         if public is None:
             self._counts["no-port"] += 1
-        answer = answered(self._call(session.conversation.reserved, action.tag, public, now))
-        self._perform(session, flow, answer, now, effects, depth + 1)
+        answer = answered(self._call(session.conversation.reserved, action.tag, public, out.now))
+        self._perform(session, flow, answer, out, depth + 1)
 
-    def _expect(self, session: Session, action: Expect, now: float, effects: list[Effect]) -> None:
+    def _expect(self, session: Session, action: Expect, out: Sink) -> None:
         try:
             if not session.datagrams and not all(flow.started for flow in session.flows):
                 # The other side's word takes another way: nobody will ever agree here.
                 raise RefusedError("one-way")
             if action.peer is None and not self._anybody(session.control):
                 raise RefusedError("expectation-anybody")
-            self._expectations.expect(session.book, session.info, action, now, effects)
+            self._expectations.expect(session.book, session.info, action, out)
         except RefusedError as refused:
             reason = str(refused)
             self._counts[reason] += 1
             event = Event("expectation-refused", reason=reason)
-            effects.append(Announce(session.info.session, session.control, event))
+            out.append(Announce(session.info.session, session.control, event))
 
 
 def fault(session: int, control: Control | None, error: Exception) -> Announce:
@@ -283,3 +287,12 @@ def fault(session: int, control: Control | None, error: Exception) -> Announce:
         return Announce(session, control, Event("plugin-failed", str(error)[:200], "plugin-failed"))
     event = Event("engine-failed", f"{type(error).__name__}: {error}"[:200], "engine-failed")
     return Announce(session, control, event, error)
+
+
+def _lets_all(actions: Sequence[Action], size: int) -> bool:
+    """Whether a conversation lets all of `size` bytes pass and says nothing else but events."""
+    return (
+        len(actions) > 0
+        and actions[-1] == Pass(size)
+        and (len(actions) == 1 or all(type(action) is Event for action in actions[:-1]))
+    )

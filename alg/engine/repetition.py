@@ -10,11 +10,14 @@ from collections.abc import Callable
 
 from .corrections import MASK, distance
 from .delivery import Delivery
-from .effects import DIGEST_MAX, Effect, Inject, Segment, TrackView
-from .frames import ACK, FIN, RST, URG, build, read_header, readdress, tcp_offset
-from .ledger import NEVER, Chunk
+from .effects import Inject, Segment, TrackView
+from .flow import Flow
+from .frames import ACK, FIN, URG, build, read_header, readdress, tcp_offset
+from .ledger import Chunk
 from .limits import Limits
-from .session import KIND, RAW_KIND, Session
+from .session import KIND, Session
+from .sink import Sink
+from .voice import Voice
 
 Decided = Callable[[int, int, int, int], int | None]
 
@@ -22,16 +25,17 @@ Decided = Callable[[int, int, int, int], int | None]
 class Repetition:
     """Answers retransmissions and repeats what is owed."""
 
-    def __init__(self, delivery: Delivery, counts: Counter[str], limits: Limits, decided: Decided) -> None:
+    def __init__(
+        self, delivery: Delivery, voice: Voice, counts: Counter[str], limits: Limits, decided: Decided
+    ) -> None:
         """`decided` looks a decision's digest up by session, direction, sequence number and size."""
         self._delivery = delivery
+        self._voice = voice
         self._decided = decided
         self._counts = counts
         self._limits = limits
 
-    def retransmitted(
-        self, session: Session, cause: Segment, position: int, decided: int, effects: list[Effect]
-    ) -> None:
+    def retransmitted(self, session: Session, cause: Segment, position: int, decided: int, out: Sink) -> None:
         """A segment brought bytes from before `decided` again: send on what its receiver lacks of them, as decided.
 
         If the receiver lacks nothing, an old empty segment makes it repeat its acknowledgement.
@@ -41,11 +45,11 @@ class Repetition:
         end = position + cause.payload_size
         self._counts["retransmitted"] += 1
         if ledger.promised > ledger.decided and position < ledger.promised and end > ledger.decided:
-            self._delivery.acknowledge(session, direction, effects)
+            self._voice.acknowledge(session, direction, out)
         if position < ledger.resumed:
-            limit = min(DIGEST_MAX, session.segment_limit(direction, 12, 0))
             start = cause.payload_offset
-            ledger.recall(position, cause.frame[start : start + cause.payload_size], limit)
+            again = cause.frame[start : start + cause.payload_size]
+            ledger.recall(position, again, self._voice.limit(session, direction))
         if ledger.skipped and position < ledger.skipped[-1][1] and end > ledger.skipped[0][0]:
             self._lines_again(session, cause, position)
         lacking = ledger.overlapping(position, min(end, decided))
@@ -53,20 +57,20 @@ class Repetition:
         for chunk in lacking:
             if chunk.new == b"":
                 continue
-            self._delivery.decide(session, direction, chunk, effects)
+            self._delivery.decide(session, flow, chunk, out)
             if _same(cause, chunk):
                 stop = cause.payload_offset + cause.payload_size
                 frame = readdress(KIND[direction], cause.frame, cause.ip_offset, stop)
-                effects.append(Inject(KIND[direction], frame))
+                out.append(Inject(KIND[direction], frame))
             else:
-                self._delivery.send_chunk(flow, direction, chunk, header, effects, push=chunk is lacking[-1])
+                self._voice.chunk(flow, chunk, header, out, push=chunk is lacking[-1])
         if not lacking and position < decided and end <= ledger.acknowledged:
             if end > ledger.heard:  # the receiver never saw what was refused: it can't acknowledge it by itself
-                self._delivery.acknowledge(session, direction, effects)
+                self._voice.acknowledge(session, direction, out)
             else:
-                self._delivery.send_empty(direction, header, cause.seq, ACK, effects)
+                self._voice.empty(direction, header, cause.seq, ACK, out)
         if cause.tcp_flags & FIN and flow.fin_released and not any(c.end == flow.stream.fin for c in lacking):
-            self._delivery.send_empty(direction, header, ledger.decided & MASK, ACK | FIN, effects)
+            self._voice.empty(direction, header, ledger.decided & MASK, ACK | FIN, out)
 
     def _lines_again(self, session: Session, cause: Segment, position: int) -> None:
         """Lines that passed without the helper come again, cut otherwise: the kernel left a digest of each."""
@@ -81,84 +85,56 @@ class Repetition:
         start = cause.payload_offset
         session.flows[direction].ledger.lines_again(position, cause.frame[start : start + cause.payload_size], known)
 
-    def owed(self, session: Session, now: float, track: TrackView, effects: list[Effect]) -> str:
+    def owed(self, session: Session, track: TrackView, out: Sink) -> str:
         """Repeat what is owed and due in both directions; the reason to reset the session if its time is over."""
-        for direction in (0, 1):
-            ledger = session.flows[direction].ledger
+        for flow in session.flows:
+            ledger = flow.ledger
             if track.ack_sent is not None:
-                ledger.received(track.ack_sent[direction])
-            if not ledger.resend_at or now < ledger.resend_at:
+                ledger.received(track.ack_sent[flow.direction])
+            if not ledger.resend_at or out.now < ledger.resend_at:
                 continue
             chunks = ledger.owed()
             if not chunks and not ledger.answers:
                 continue
             certain = bool(chunks) or track.ack_sent is not None
-            if certain and now - ledger.owed_since >= self._limits.give_up:
+            if certain and out.now - ledger.owed_since >= self._limits.give_up:
                 return "receiver-silent"
             if not certain and ledger.resends >= self._limits.answer_resends:
                 ledger.write_off()
-                self._delivery.store(session, direction, effects)
+                self._delivery.store(session, flow, out)
                 continue
-            self._resend(session, direction, chunks, effects)
-            ledger.resent(now, self._limits.resend_max)
+            self._resend(session, flow, chunks, out)
+            ledger.resent(out.now, self._limits.resend_max)
         return ""
 
-    def bypassed(self, session: Session, cause: Segment, effects: list[Effect]) -> None:
+    def bypassed(self, session: Session, cause: Segment, out: Sink) -> None:
         """A segment that was on its way here when the session was bypassed, or repeats bytes from before that."""
         ledger, direction = session.flows[cause.direction].ledger, cause.direction
         old = max(0, distance(ledger.decided & MASK, cause.seq))
         size = cause.payload_size
         end = cause.payload_offset + size
         options = cause.payload_offset - tcp_offset(cause.frame, cause.ip_offset) - 20
-        limit = session.segment_limit(direction, options, size)
+        limit = self._voice.segment_limit(session, direction, options, size)
         if not old and size <= limit:
-            effects.append(Inject(KIND[direction], readdress(KIND[direction], cause.frame, cause.ip_offset, end)))
+            out.append(Inject(KIND[direction], readdress(KIND[direction], cause.frame, cause.ip_offset, end)))
             return
         header = read_header(cause.frame, cause.ip_offset)
         if old >= size:
-            self._delivery.send_empty(direction, header, cause.seq, ACK, effects)
+            self._voice.empty(direction, header, cause.seq, ACK, out)
         for at in range(old, size, limit):
             payload = cause.frame[cause.payload_offset + at : min(end, cause.payload_offset + at + limit)]
             flags = cause.tcp_flags & ~URG if at + limit >= size else ACK
             frame = build(KIND[direction], header, cause.seq + at, flags, payload)
-            effects.append(Inject(KIND[direction], frame))
+            out.append(Inject(KIND[direction], frame))
 
-    def _resend(self, session: Session, direction: int, chunks: list[Chunk], effects: list[Effect]) -> None:
+    def _resend(self, session: Session, flow: Flow, chunks: list[Chunk], out: Sink) -> None:
         self._counts["resent"] += 1
-        flow = session.flows[direction]
-        header = self._delivery.header(session, direction, None)
+        header = self._voice.header(session, flow.direction)
         if header is not None:
             for chunk in chunks:
-                self._delivery.send_chunk(flow, direction, chunk, header, effects)
+                self._voice.chunk(flow, chunk, header, out)
         for answer in flow.ledger.answers:
-            self._delivery.send_answer(session, direction, answer, effects)
-
-    def arm(self, session: Session, now: float) -> float:
-        """When the session wants to be looked at again; infinity: not at all."""
-        due = NEVER
-        for flow in session.flows:
-            ledger = flow.ledger
-            if ledger.answers or ledger.promised > ledger.acked or ledger.resend_at:
-                due = min(due, ledger.due(now, self._limits.resend_first))
-            if flow.spans or (flow.stream.pending and ledger.promised < flow.stream.next):
-                due = min(due, now + session.poll)
-            elif ledger.chunks or ledger.stored:
-                due = min(due, now + self._limits.idle)
-        if session.passing:
-            due = min(due, now + session.poll)
-        return due
-
-    def resets(self, session: Session, track: TrackView | None, effects: list[Effect]) -> None:
-        """RST to both ends, at the number each expects next (RFC 5961 section 3) and at what was sent to it last."""
-        if track is None:
-            return
-        for direction in (0, 1):
-            flow = session.flows[direction]
-            header = session.final_header(direction, track)
-            kind = RAW_KIND[direction]
-            acked = flow.ledger.acked & MASK if flow.started else track.acked[direction]
-            for seq in {flow.ledger.corrections.shift(acked), session.final_seq(direction, track)}:
-                effects.append(Inject(kind, build(kind, header, seq, RST | ACK)))
+            self._voice.answer(session, flow.direction, answer, out)
 
 
 def _same(cause: Segment, chunk: Chunk) -> bool:

@@ -1,4 +1,4 @@
-"""One control session in the engine's hands: its two flows, its conversation, and headers in either end's name.
+"""One control session in the engine's hands: its two flows, its conversation, its account and its book.
 
 The law of this file: state and what follows from it alone; no effect is made here. Flows are indexed by enum direction.
 """
@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from ipaddress import ip_address
 
-from algate.alg.plugin.model import Audience, Control, EndPoint, Left, Side, WholeConversation
+from algate.alg.plugin.model import Audience, Control, EndPoint, Left, Progress, Side, WholeConversation
 
 from . import held
 from .account import Account, Passed
@@ -18,8 +18,8 @@ from .effects import (
     ADJUST_BYPASS,
     ADJUST_LINES,
     ADJUST_UNANSWERED,
-    DIGEST_MAX,
     EXPECT_OPEN,
+    IN,
     INJECT_IN,
     INJECT_OUT,
     INJECT_RAW_IN,
@@ -31,24 +31,23 @@ from .effects import (
     TRACK_TIMESTAMPS,
     AdjustRecord,
     Expectation,
-    Segment,
     SessionInfo,
     TrackView,
+    View,
 )
 from .expectations import Book, Expectations
 from .flow import Flow
-from .frames import FIN, URG, Header
 
 KIND = (INJECT_OUT, INJECT_IN)
 RAW_KIND = (INJECT_RAW_OUT, INJECT_RAW_IN)
 UDP = 17
-DEFAULT_MSS = 536  # RFC 9293 section 3.7.1
 
 Track = Callable[[int], TrackView | None]
 
 
 class Session:
-    """`passing`: no plug-in any more, everything passes; `bypassed`: the kernel knows and punts no more."""
+    """`sides`: who speaks, by direction. `passing`: no plug-in any more, everything passes; `bypassed`: the kernel
+    knows and punts no more."""
 
     __slots__ = (
         "account",
@@ -61,11 +60,11 @@ class Session:
         "due",
         "flows",
         "info",
-        "inside_side",
         "mss",
         "passing",
         "poll",
         "reset",
+        "sides",
         "timestamps",
     )
 
@@ -74,12 +73,13 @@ class Session:
         inside = EndPoint(ip_address(info.key.inside_ip), info.key.inside_port)
         remote = EndPoint(ip_address(info.key.remote_ip), info.key.remote_port)
         public = EndPoint(ip_address(info.public_ip), info.public_port) if any(info.public_ip) else inside
-        self.inside_side = Side.SERVER if info.session_flags & SESSION_FORWARD else Side.CLIENT
+        inside_side = Side.SERVER if info.session_flags & SESSION_FORWARD else Side.CLIENT
+        self.sides = (inside_side, inside_side.other)
         self.datagrams = info.key.proto == UDP
         proto = "udp" if self.datagrams else "tcp"
-        self.control = Control(info.session, inside, public, remote, self.inside_side, proto=proto, audience=audience)
+        self.control = Control(info.session, inside, public, remote, inside_side, proto=proto, audience=audience)
         self.conversation: WholeConversation | None = None
-        self.flows = (Flow(), Flow())
+        self.flows = (Flow(OUT), Flow(IN))
         self.book = Book()
         self.begun = False
         self.passing = False
@@ -90,10 +90,6 @@ class Session:
         self.poll = 0.0
         self.timestamps = False  # both ends agreed to them
         self.account = Account()
-
-    def side(self, direction: int) -> Side:
-        """Who speaks in that direction."""
-        return self.inside_side if direction == OUT else self.inside_side.other
 
     def begin(self, track: TrackView | None) -> None:
         """Start the flows whose SYN the kernel saw. Idempotent."""
@@ -112,22 +108,6 @@ class Session:
         if track.flags & TRACK_SYN_OUT and track.flags & TRACK_SYN_IN:
             self.mss = track.mss
 
-    def quiet_for(self, segment: Segment) -> bool:
-        """The common case: the segment continues its stream, and nothing waits, is owed or ends in either direction."""
-        flow, back = self.flows[segment.direction], self.flows[1 - segment.direction]
-        stream, ledger, answered, size = flow.stream, flow.ledger, back.ledger, segment.payload_size
-        return (
-            0 < size <= DIGEST_MAX
-            and segment.seq == stream.next & MASK
-            and not segment.tcp_flags & (FIN | URG)
-            and not (stream.pending or stream.later or back.stream.pending or flow.fin_released or self.passing)
-            and not (ledger.stored or answered.stored or ledger.answers or answered.answers)
-            and stream.fin is None
-            and self.mss is not None
-            and size <= self.mss[1 - segment.direction] - 40
-            and not ledger.corrections.items
-        )
-
     def record(self) -> AdjustRecord:
         """The adjust record as it stands."""
         out, back = self.flows[0].ledger, self.flows[1].ledger
@@ -142,50 +122,6 @@ class Session:
         base = (changes[0].base, changes[1].base)
         both = (changes[0].items, changes[1].items)
         return AdjustRecord(self.info.session, decided, base, both, flags, interest, self.account.word)
-
-    def segment_limit(self, direction: int, options: int, size: int) -> int:
-        """Largest payload to send in a direction. The receiver's MSS bounds what came as one segment of `size` bytes,
-        the smaller of both MSS what the gateway cuts itself: RFC 9293 section 3.7.1, RFC 6691."""
-        mss = self.mss or (DEFAULT_MSS, DEFAULT_MSS)
-        own = max(64, min(mss) - options)
-        return size if own < size <= mss[1 - direction] - options else own
-
-    def sent_header(self, direction: int, track: TrackView) -> Header:
-        """Of a segment as its sender would send it now, untranslated and unshifted."""
-        key, info = self.info.key, self.info
-        back = 1 - direction
-        ack = self.flows[back].ledger.corrections.shift(track.acked[back])
-        stamps = (track.ts_value[direction], track.ts_value[back]) if track.ts_value[direction] else None
-        if direction == OUT:
-            ends = (key.inside_ip, key.remote_ip, key.inside_port, key.remote_port)
-        elif any(info.public_ip):
-            ends = (key.remote_ip, info.public_ip, key.remote_port, info.public_port)
-        else:
-            ends = (key.remote_ip, key.inside_ip, key.remote_port, key.inside_port)
-        return Header(*ends, ack, track.window[direction], stamps)
-
-    def final_header(self, direction: int, track: TrackView) -> Header:
-        """Of a finished segment towards the receiver of a direction, in that direction's sender's name."""
-        back = self.flows[1 - direction]
-        stamps = (track.ts_value[direction], track.ts_value[1 - direction]) if track.ts_value[direction] else None
-        ack = back.ledger.acknowledged & MASK if back.started else track.acked[1 - direction]
-        return Header(*self.final_ends(direction), ack, track.window[direction], stamps)
-
-    def final_ends(self, direction: int) -> tuple[bytes, bytes, int, int]:
-        """Source and destination, addresses before ports, as the receiver of a direction sees them."""
-        key, info = self.info.key, self.info
-        if direction != OUT:
-            return key.remote_ip, key.inside_ip, key.remote_port, key.inside_port
-        if any(info.public_ip):
-            return info.public_ip, key.remote_ip, info.public_port, key.remote_port
-        return key.inside_ip, key.remote_ip, key.inside_port, key.remote_port
-
-    def final_seq(self, direction: int, track: TrackView) -> int:
-        """The next sequence number of a direction as its receiver sees it."""
-        flow = self.flows[direction]
-        if not flow.started:
-            return track.next[direction]
-        return flow.ledger.corrections.shift((flow.ledger.decided + flow.fin_released) & MASK)
 
     def inherit(self, expectations: Expectations, left: Sequence[Expectation]) -> None:
         """Go on with what another helper left expected."""
@@ -226,6 +162,13 @@ class Session:
             flow.ledger.fold()
         self.bypassed = True
         return True
+
+    def view(self, progress: Progress) -> View:
+        """For `explain`, with what the plug-in says of the dialogue."""
+        waiting = [len(flow.stream.pending) for flow in self.flows]
+        client = self.sides.index(Side.CLIENT)
+        over = self.bypassed or self.passing
+        return View(progress.phase, progress.unanswered, over, (waiting[client], waiting[1 - client]))
 
     def memory(self) -> int:
         """Bytes of payload kept, and a fixed allowance for the objects."""

@@ -192,7 +192,7 @@ SESSIONS = (
     ),
     Fault(
         (44,), "a used expectation keeps its port", "alg/engine/expectations.py",
-        "self._release(book, tag, effects, used=True)", "pass",
+        "self._release(book, tag, out, used=True)", "pass",
     ),
     Fault(
         (45,), "the inside port is told in place of the public one", CLIENT,

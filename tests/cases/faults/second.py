@@ -31,7 +31,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         (51,),
         "a bad checksum is finished as if the sender had left it to hardware",
-        "alg/engine/engine.py",
+        "alg/engine/arrival.py",
         "        if state == BAD:\n",
         "        if state == BAD and not segment.payload_size:\n",
     ),
@@ -59,7 +59,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         (56,),
         "a segment that grew is cut at 40 bytes more than the MSS",
-        "alg/engine/session.py",
+        "alg/engine/voice.py",
         "        own = max(64, min(mss) - options)",
         "        own = max(64, min(mss) - options) + 40",
     ),
@@ -87,8 +87,8 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         (61,),
         "expectations of an earlier helper are not taken over",
-        "alg/engine/engine.py",
-        "        session.inherit(self._expectations, left)",
+        "alg/engine/opening.py",
+        "        session.inherit(self._expectations, expected)",
         "        session.inherit(self._expectations, ())",
     ),
     Fault(

@@ -7,6 +7,7 @@ import pytest
 from algate.alg.engine import effects as fx
 from algate.alg.engine.effects import SessionInfo, SessionKey
 from algate.alg.engine.expectations import Book, Expectations, RefusedError
+from algate.alg.engine.sink import Sink
 from algate.alg.plugin.model import Direction, Expect, Reserve
 from algate.alg.testing import at
 from tests.toy import Ports
@@ -16,15 +17,21 @@ INSIDE = at("10.0.0.5:50000")
 RANGE = Expect(1, Direction.IN, PEER, None, 100.0, open=True, once=False, ports=11)
 
 
+def sink() -> Sink:
+    made = Sink()
+    made.now = 0.0
+    return made
+
+
 def info(number: int) -> SessionInfo:
     key = SessionKey(bytes((10, 0, 0, 5)), 21, PEER.packed, 40000 + number)
     return SessionInfo(number, key, bytes((203, 0, 113, 1)), 21, fx.SESSION_FORWARD)
 
 
-def made(books: Expectations, number: int) -> tuple[Book, list[fx.Effect]]:
-    book, effects = Book(), list[fx.Effect]()
+def made(books: Expectations, number: int) -> tuple[Book, Sink]:
+    book, effects = Book(), sink()
     assert books.reserve(book, info(number), Reserve(1, INSIDE, 11, shared=True), effects) == at("203.0.113.1:50000")
-    books.expect(book, info(number), RANGE, 0.0, effects)
+    books.expect(book, info(number), RANGE, effects)
     return book, effects
 
 
@@ -34,7 +41,7 @@ def test_sessions_of_one_peer_share_a_row_and_the_last_takes_it_away() -> None:
     second, effects = made(books, 2)
     assert [type(effect) for effect in effects] == [fx.PutExpectation]
     assert books.ranged() == {1, 2}
-    gone: list[fx.Effect] = []
+    gone = sink()
     books.withdraw_all(second, "control-ended", gone)
     delete, release = gone
     assert isinstance(delete, fx.DeleteExpectation) and delete.heir is not None and delete.heir.session == 1
@@ -54,14 +61,14 @@ def test_sessions_of_one_peer_share_a_row_and_the_last_takes_it_away() -> None:
     ],
 )
 def test_a_range_is_the_whole_block_open_and_lasting(wrong: Expect) -> None:
-    books, book, effects = Expectations(Ports(), 64, 64), Book(), list[fx.Effect]()
+    books, book, effects = Expectations(Ports(), 64, 64), Book(), sink()
     books.reserve(book, info(1), Reserve(1, INSIDE, 11, shared=True), effects)
     with pytest.raises(RefusedError, match="expectation-range"):
-        books.expect(book, info(1), wrong, 0.0, effects)
+        books.expect(book, info(1), wrong, effects)
 
 
 def test_a_block_of_ones_own_is_no_range() -> None:
-    books, book, effects = Expectations(Ports(), 64, 64), Book(), list[fx.Effect]()
+    books, book, effects = Expectations(Ports(), 64, 64), Book(), sink()
     books.reserve(book, info(1), Reserve(1, INSIDE, 11), effects)
     with pytest.raises(RefusedError, match="expectation-range"):
-        books.expect(book, info(1), RANGE, 0.0, effects)
+        books.expect(book, info(1), RANGE, effects)

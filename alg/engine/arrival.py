@@ -1,0 +1,187 @@
+"""A held segment arrives: is it whole, what does its punt tell, where does it belong, and what is to be judged of it.
+
+The law of this file: it puts bytes into streams and asks for verdicts. What comes of these the caller settles.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+from .account import PUNT_BITS
+from .corrections import MASK, distance
+from .delivery import Delivery
+from .effects import DIGEST_MAX, PutAdjust, Segment
+from .flow import Flow
+from .frames import (
+    BAD,
+    FIN,
+    GOOD,
+    MALFORMED,
+    RST,
+    URG,
+    finish_checksum,
+    read_header,
+    segment_state,
+    stamp,
+    urgent_pointer,
+)
+from .judgement import Judgement
+from .limits import Limits
+from .opening import Opening
+from .repetition import Repetition
+from .session import Session, Track
+from .sink import Sink
+from .stream import AHEAD_MAX
+
+JUDGE_ROUNDS = 4
+BEHIND_MAX = 1 << 20  # bytes before the next expected one in which a segment is a repetition, not rubbish
+
+
+class Arrival:
+    """Takes the segments of all sessions. Keeps nothing but counts."""
+
+    def __init__(
+        self, opening: Opening, judgement: Judgement, delivery: Delivery, repetition: Repetition, track: Track,
+        counts: Counter[str], limits: Limits, arm: Callable[[Session, float], None],
+    ) -> None:  # fmt: skip
+        """`arm` has a session looked at by a moment."""
+        self._opening = opening
+        self._judgement = judgement
+        self._delivery = delivery
+        self._repetition = repetition
+        self._track = track
+        self._counts = counts
+        self._limits = limits
+        self._arm = arm
+
+    def take(self, session: Session, segment: Segment, out: Sink) -> Segment | None:
+        """Take a segment. If anything remains to be settled: the segment, with its checksum finished."""
+        checked = self._checked(segment)
+        if checked is None:
+            return None
+        if not session.begun:
+            self._opening.begin(session)
+        flow = session.flows[checked.direction]
+        if not flow.started:
+            flow.start(checked.seq)
+        self._account(session, checked.lines, out)
+        self._acknowledged(session, checked)
+        if session.bypassed:
+            self._repetition.bypassed(session, checked, out)
+            return None
+        if checked.tcp_flags & RST:
+            self._delivery.reset_seen(session, checked, out)
+            return None
+        session.poll = self._limits.poll_first
+        if not _quiet(session, flow, checked):
+            self._put(session, flow, checked, out)
+        elif self._acceptable(session, flow, checked, 0):
+            payload = checked.frame[checked.payload_offset : checked.payload_offset + checked.payload_size]
+            if self._judgement.lets(session, flow, payload, out):
+                self._delivery.pass_whole(session, checked, payload, out)
+                due = out.now + self._limits.idle
+                if due < session.due:
+                    self._arm(session, due)
+                return None
+            self._judge_back(session, flow, out)
+        return checked
+
+    def _checked(self, segment: Segment) -> Segment | None:
+        """The segment with its checksum verified and, if a sender left it to hardware, finished."""
+        end = segment.payload_offset + segment.payload_size
+        state = segment_state(segment.frame, segment.ip_offset, segment.payload_offset, end)
+        if state == GOOD:
+            return segment
+        if state == MALFORMED:
+            self._counts["malformed"] += 1
+            return None
+        if state == BAD:
+            self._counts["bad-checksum"] += 1
+            return None
+        return segment._replace(frame=finish_checksum(segment.frame, segment.ip_offset, end))
+
+    def _account(self, session: Session, word: int, out: Sink) -> None:
+        """Of what passed before a punt; one that others overtook, in another CPU's ring, can't tell it any more."""
+        account = session.account
+        if not account.punted(word, out.now):
+            self._counts["punt-overtaken"] += 1
+            track = self._track(session.info.session)
+            if track is None:
+                return
+            word = track.lines
+            if account.unattended is not None:
+                account.unattended = None
+                out.append(PutAdjust(session.record()))
+        if word >> PUNT_BITS != account.word >> PUNT_BITS:
+            self._judgement.account(session, word, out)
+
+    @staticmethod
+    def _acknowledged(session: Session, segment: Segment) -> None:
+        """What both receivers have, by the kernel's word; of what was inserted, by the segment's own."""
+        flows, acked = session.flows, segment.acked
+        if flows[0].ledger.acknowledge(acked[0]):
+            flows[0].finished()
+        if flows[1].ledger.acknowledge(acked[1]):
+            flows[1].finished()
+        back = flows[1 - segment.direction].ledger
+        if back.answers:
+            back.received(read_header(segment.frame, segment.ip_offset).ack)
+
+    def _put(self, session: Session, flow: Flow, segment: Segment, out: Sink) -> None:
+        """Put a segment into its stream and have judged what that made complete."""
+        stream, size, decided = flow.stream, segment.payload_size, flow.ledger.decided
+        offset = distance(segment.seq, stream.next & MASK)
+        position = stream.next + offset
+        if not -BEHIND_MAX < offset <= AHEAD_MAX:
+            self._counts["out-of-window"] += 1
+            return
+        if offset + size > 0 and not self._acceptable(session, flow, segment, offset):
+            return
+        if segment.tcp_flags & URG:
+            flow.urge(position + urgent_pointer(segment.frame, segment.ip_offset))
+        start = segment.payload_offset
+        fresh = stream.accept(position, segment.frame[start : start + size])
+        if segment.tcp_flags & FIN:
+            stream.finish(position + size)
+        if position < decided or position < flow.ledger.promised or flow.fin_released:
+            self._repetition.retransmitted(session, segment, position, decided, out)
+        complete = fresh or (stream.ended and not flow.fin_released)
+        if complete and self._judgement.feed(session, flow, out):
+            self._judge_back(session, flow, out)
+
+    def _acceptable(self, session: Session, flow: Flow, segment: Segment, offset: int) -> bool:
+        """New bytes: is there room, and would the receiver take them? RFC 7323 section 5 (PAWS)."""
+        if flow.ledger.retained + segment.payload_size > self._limits.retained:
+            self._counts["retained-limit"] += 1
+            return False
+        if session.timestamps:
+            value = stamp(segment.frame, segment.ip_offset)
+            if value is not None and not flow.recent(value, offset <= 0):
+                self._counts["stale-timestamp"] += 1
+                return False
+        return True
+
+    def _judge_back(self, session: Session, flow: Flow, out: Sink) -> None:
+        """A verdict in a direction may be what the other one's undecided bytes wait for, and so on."""
+        for _ in range(JUDGE_ROUNDS):
+            flow = session.flows[1 - flow.direction]
+            if len(flow.stream.pending) == flow.judged or not self._judgement.feed(session, flow, out):
+                break
+
+
+def _quiet(session: Session, flow: Flow, segment: Segment) -> bool:
+    """The common case: the segment continues its stream, and nothing waits, is owed or ends in either direction."""
+    back = session.flows[1 - flow.direction]
+    stream, ledger, answered, size = flow.stream, flow.ledger, back.ledger, segment.payload_size
+    return (
+        0 < size <= DIGEST_MAX
+        and segment.seq == stream.next & MASK
+        and not segment.tcp_flags & (FIN | URG)
+        and not (stream.pending or stream.later or back.stream.pending or flow.fin_released or session.passing)
+        and not (ledger.stored or answered.stored or ledger.answers or answered.answers)
+        and stream.fin is None
+        and session.mss is not None
+        and size <= session.mss[back.direction] - 40
+        and not ledger.corrections.items
+    )

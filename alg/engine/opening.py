@@ -1,0 +1,112 @@
+"""How the engine's work on a session begins: newly made, picked up in the middle, or taken over from another helper.
+
+The law of this file: sessions as they are before their first segment is judged. It enters them in the engine's table.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+
+from algate.alg.plugin.model import Audience
+
+from .corrections import MASK
+from .delivery import Delivery
+from .effects import (
+    ADJUST_LINES,
+    TRACK_SYN_IN,
+    TRACK_SYN_OUT,
+    AdjustRecord,
+    Expectation,
+    PutAdjust,
+    SessionInfo,
+)
+from .expectations import Expectations
+from .judgement import Judgement
+from .limits import Limits
+from .session import UDP, Session, Track
+from .sink import Sink
+
+Adjust = Callable[[int], AdjustRecord | None]
+_UNNUMBERED = AdjustRecord(0, (0, 0), (0, 0), ((), ()))  # what a session of datagrams is restored from
+
+
+class Opening:
+    """Makes sessions. Keeps nothing but counts."""
+
+    def __init__(
+        self, judgement: Judgement, delivery: Delivery, expectations: Expectations, sessions: dict[int, Session],
+        track: Track, adjust: Adjust, counts: Counter[str], limits: Limits, audience: Audience | None,
+    ) -> None:  # fmt: skip
+        self._judgement = judgement
+        self._delivery = delivery
+        self._expectations = expectations
+        self._sessions = sessions
+        self._track = track
+        self._adjust = adjust
+        self._counts = counts
+        self._limits = limits
+        self._audience = audience
+
+    def new(self, info: SessionInfo, out: Sink) -> Session:
+        """The kernel says that it has just begun."""
+        return self._open(info, None, {}, (), out)
+
+    def found(self, info: SessionInfo, out: Sink) -> Session:
+        """A segment came of a session that nobody told of: by now it may have a record."""
+        return self._open(info, self._adjust(info.session), {}, (), out)
+
+    def left(
+        self, info: SessionInfo, stored: Mapping[int, bytes], expected: Sequence[Expectation], out: Sink
+    ) -> Session:
+        """Another helper watched it; what that one decided is decided again, what it promised is judged."""
+        if info.key.proto == UDP:
+            return self._open(info, _UNNUMBERED, {}, expected, out)
+        record = self._adjust(info.session) or self._first_record(info.session)
+        session = self._open(info, record, stored, expected, out)
+        self.begin(session)
+        session.poll = self._limits.poll_first
+        for flow in session.flows:
+            for chunk in flow.ledger.chunks:
+                self._delivery.decide(session, flow, chunk, out)
+            if flow.stream.pending:
+                self._judgement.feed(session, flow, out)
+        return session
+
+    def begin(self, session: Session) -> None:
+        """Start its flows where the kernel saw them start."""
+        session.begin(self._track(session.info.session))
+        if not (session.flows[0].started and session.flows[1].started):
+            self._counts["midstream"] += 1
+
+    def _open(
+        self, info: SessionInfo, record: AdjustRecord | None, stored: Mapping[int, bytes],
+        expected: Sequence[Expectation], out: Sink,
+    ) -> Session:  # fmt: skip
+        session = Session(info, self._audience)
+        self._sessions[info.session] = session
+        session.inherit(self._expectations, expected)
+        if record is not None:
+            try:
+                session.restore(record, stored)
+            except struct.error:
+                self._counts["held-broken"] += 1
+            # An earlier helper's declaration, by its policy and for its listeners, ends with it.
+            if record.flags & ADJUST_LINES:
+                out.append(PutAdjust(record._replace(flags=0, interest=0)))
+            track = self._track(info.session) if record.lines else None
+            if track is not None:
+                session.catch_up(track.lines)
+        if not session.bypassed:
+            self._judgement.begin(session, out)
+        return session
+
+    def _first_record(self, number: int) -> AdjustRecord | None:
+        """What the adjust record would say before anything was decided."""
+        track = self._track(number)
+        both = TRACK_SYN_OUT | TRACK_SYN_IN
+        if track is None or track.flags & both != both:
+            return None
+        first = ((track.isn[0] + 1) & MASK, (track.isn[1] + 1) & MASK)
+        return AdjustRecord(number, first, (0, 0), ((), ()))

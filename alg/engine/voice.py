@@ -1,0 +1,152 @@
+"""Segments in the name of either end: to a receiver as its peer would write them, to a sender as if it had arrived.
+
+The law of this file: frames out of what the kernel tracked and of what is decided. It says what it is told to say, and
+how large that may be; it decides, stores and remembers nothing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from .corrections import MASK
+from .effects import DIGEST_MAX, OUT, Inject, Segment, TrackView
+from .flow import Flow
+from .frames import ACK, FIN, PSH, RST, Header, build, read_header, tcp_offset
+from .ledger import Answer, Chunk
+from .session import KIND, RAW_KIND, Session, Track
+from .sink import Sink
+
+DEFAULT_MSS = 536  # RFC 9293 section 3.7.1
+OWN_OPTIONS = 12  # bytes of TCP options that build() may write
+
+
+class Voice:
+    """Speaks for sessions."""
+
+    def __init__(self, track: Track, counts: Counter[str]) -> None:
+        self._track = track
+        self._counts = counts
+
+    def limit(self, session: Session, direction: int, cause: Segment | None = None) -> int:
+        """Largest chunk of a direction, if `cause` is the segment that came."""
+        if cause is None or cause.direction != direction:
+            return min(DIGEST_MAX, self.segment_limit(session, direction, OWN_OPTIONS, 0))
+        options = cause.payload_offset - tcp_offset(cause.frame, cause.ip_offset) - 20
+        return min(DIGEST_MAX, self.segment_limit(session, direction, options, cause.payload_size))
+
+    @staticmethod
+    def segment_limit(session: Session, direction: int, options: int, size: int) -> int:
+        """Largest payload to send in a direction. The receiver's MSS bounds what came as one segment of `size` bytes,
+        the smaller of both MSS what the gateway cuts itself: RFC 9293 section 3.7.1, RFC 6691."""
+        mss = session.mss or (DEFAULT_MSS, DEFAULT_MSS)
+        own = max(64, min(mss) - options)
+        return size if own < size <= mss[1 - direction] - options else own
+
+    def header(self, session: Session, direction: int, cause: Segment | None = None) -> Header | None:
+        """A header for segments of a direction: of the segment that came, else from what the kernel tracked."""
+        if cause is not None and cause.direction == direction:
+            return read_header(cause.frame, cause.ip_offset)
+        track = self._tracked(session)
+        return None if track is None else _sent_header(session, direction, track)
+
+    def chunk(self, flow: Flow, chunk: Chunk, header: Header, out: Sink, push: bool = True) -> None:
+        """A decided chunk, with the FIN if that follows it."""
+        flags = ACK | PSH if push else ACK
+        if flow.fin_released and chunk.end == flow.stream.fin:
+            flags |= FIN
+        urgent = flow.urgent - chunk.start if flow.urgent > chunk.start else 0
+        kind = KIND[flow.direction]
+        out.append(Inject(kind, build(kind, header, chunk.start & MASK, flags, chunk.old, urgent)))
+
+    def empty(self, direction: int, header: Header, seq: int, flags: int, out: Sink) -> None:
+        """A segment without payload, in its sender's numbers."""
+        kind = KIND[direction]
+        out.append(Inject(kind, build(kind, header, seq, flags)))
+
+    def answer(self, session: Session, direction: int, answer: Answer, out: Sink) -> None:
+        """Inserted bytes, finished, acknowledging what the speaker said."""
+        track = self._tracked(session)
+        if track is None:
+            return
+        header = _final_header(session, direction, track)
+        size = self.segment_limit(session, direction, header.options_size, 0)
+        kind = RAW_KIND[direction]
+        for at in range(0, len(answer.data), size):
+            frame = build(kind, header, answer.wire + at, ACK | PSH, answer.data[at : at + size])
+            out.append(Inject(kind, frame))
+
+    def acknowledge(self, session: Session, direction: int, out: Sink) -> None:
+        """Tell the sender of a direction, in its receiver's name, how far its bytes arrived, if the receiver could."""
+        track = self._track(session.info.session)
+        if track is not None and track.window[1 - direction]:
+            out.append(self.acknowledgement(session, direction, track))
+
+    @staticmethod
+    def acknowledgement(session: Session, direction: int, track: TrackView) -> Inject:
+        """The same, for later."""
+        back = 1 - direction
+        kind = RAW_KIND[back]
+        header = _final_header(session, back, track)
+        return Inject(kind, build(kind, header, _final_seq(session, back, track), ACK))
+
+    def resets(self, session: Session, out: Sink) -> None:
+        """RST to both ends, at the number each expects next (RFC 5961 section 3) and at what was sent to it last."""
+        track = self._track(session.info.session)
+        if track is None:
+            return
+        for flow in session.flows:
+            direction, ledger = flow.direction, flow.ledger
+            header = _final_header(session, direction, track)
+            kind = RAW_KIND[direction]
+            acked = ledger.acked & MASK if flow.started else track.acked[direction]
+            for seq in {ledger.corrections.shift(acked), _final_seq(session, direction, track)}:
+                out.append(Inject(kind, build(kind, header, seq, RST | ACK)))
+
+    def _tracked(self, session: Session) -> TrackView | None:
+        track = self._track(session.info.session)
+        if track is None:
+            self._counts["no-track"] += 1
+        return track
+
+
+def final_ends(session: Session, direction: int) -> tuple[bytes, bytes, int, int]:
+    """Source and destination, addresses before ports, as the receiver of a direction sees them."""
+    key, info = session.info.key, session.info
+    if direction != OUT:
+        return key.remote_ip, key.inside_ip, key.remote_port, key.inside_port
+    if any(info.public_ip):
+        return info.public_ip, key.remote_ip, info.public_port, key.remote_port
+    return key.inside_ip, key.remote_ip, key.inside_port, key.remote_port
+
+
+def _sent_header(session: Session, direction: int, track: TrackView) -> Header:
+    """Of a segment as its sender would send it now, untranslated and unshifted."""
+    key, info = session.info.key, session.info
+    back = 1 - direction
+    ack = session.flows[back].ledger.corrections.shift(track.acked[back])
+    if direction == OUT:
+        ends = (key.inside_ip, key.remote_ip, key.inside_port, key.remote_port)
+    elif any(info.public_ip):
+        ends = (key.remote_ip, info.public_ip, key.remote_port, info.public_port)
+    else:
+        ends = (key.remote_ip, key.inside_ip, key.remote_port, key.inside_port)
+    return Header(*ends, ack, track.window[direction], _stamps(direction, track))
+
+
+def _final_header(session: Session, direction: int, track: TrackView) -> Header:
+    """Of a finished segment towards the receiver of a direction, in that direction's sender's name."""
+    back = session.flows[1 - direction]
+    ack = back.ledger.acknowledged & MASK if back.started else track.acked[1 - direction]
+    return Header(*final_ends(session, direction), ack, track.window[direction], _stamps(direction, track))
+
+
+def _final_seq(session: Session, direction: int, track: TrackView) -> int:
+    """The next sequence number of a direction as its receiver sees it."""
+    flow = session.flows[direction]
+    if not flow.started:
+        return track.next[direction]
+    return flow.ledger.corrections.shift((flow.ledger.decided + flow.fin_released) & MASK)
+
+
+def _stamps(direction: int, track: TrackView) -> tuple[int, int] | None:
+    return (track.ts_value[direction], track.ts_value[1 - direction]) if track.ts_value[direction] else None
