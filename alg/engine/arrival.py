@@ -20,10 +20,9 @@ from .frames import (
     MALFORMED,
     RST,
     URG,
+    examined,
     finish_checksum,
     read_header,
-    segment_state,
-    stamp,
     urgent_pointer,
 )
 from .judgement import Judgement
@@ -57,49 +56,45 @@ class Arrival:
 
     def take(self, session: Session, segment: Segment, out: Sink) -> Segment | None:
         """Take a segment. If anything remains to be settled: the segment, with its checksum finished."""
-        checked = self._checked(segment)
-        if checked is None:
-            return None
-        if not session.begun:
-            self._opening.begin(session)
-        flow = session.flows[checked.direction]
-        if not flow.started:
-            flow.start(checked.seq)
-        self._account(session, checked.lines, out)
-        self._acknowledged(session, checked)
-        if session.bypassed:
-            self._repetition.bypassed(session, checked, out)
-            return None
-        if checked.tcp_flags & RST:
-            self._delivery.reset_seen(session, checked, out)
-            return None
-        session.poll = self._limits.poll_first
-        if not _quiet(session, flow, checked):
-            self._put(session, flow, checked, out)
-        elif self._acceptable(session, flow, checked, 0):
-            payload = checked.frame[checked.payload_offset : checked.payload_offset + checked.payload_size]
-            if self._judgement.lets(session, flow, payload, out):
-                self._delivery.pass_whole(session, checked, payload, out)
-                due = out.now + self._limits.idle
-                if due < session.due:
-                    self._arm(session, due)
-                return None
-            self._judge_back(session, flow, out)
-        return checked
-
-    def _checked(self, segment: Segment) -> Segment | None:
-        """The segment with its checksum verified and, if a sender left it to hardware, finished."""
         end = segment.payload_offset + segment.payload_size
-        state = segment_state(segment.frame, segment.ip_offset, segment.payload_offset, end)
-        if state == GOOD:
-            return segment
+        state, stamp = examined(segment.frame, segment.ip_offset, segment.payload_offset, end)
         if state == MALFORMED:
             self._counts["malformed"] += 1
             return None
         if state == BAD:
             self._counts["bad-checksum"] += 1
             return None
-        return segment._replace(frame=finish_checksum(segment.frame, segment.ip_offset, end))
+        if state != GOOD:
+            segment = segment._replace(frame=finish_checksum(segment.frame, segment.ip_offset, end))
+        return self._take(session, segment, stamp, out)
+
+    def _take(self, session: Session, segment: Segment, stamp: int | None, out: Sink) -> Segment | None:
+        if not session.begun:
+            self._opening.begin(session)
+        flow = session.flows[segment.direction]
+        if not flow.started:
+            flow.start(segment.seq)
+        self._account(session, segment.lines, out)
+        self._acknowledged(session, segment)
+        if session.bypassed:
+            self._repetition.bypassed(session, segment, out)
+            return None
+        if segment.tcp_flags & RST:
+            self._delivery.reset_seen(session, segment, out)
+            return None
+        session.poll = self._limits.poll_first
+        if not _quiet(session, flow, segment):
+            self._put(session, flow, segment, stamp, out)
+        elif self._acceptable(session, flow, segment.payload_size, stamp, True):
+            payload = segment.frame[segment.payload_offset : segment.payload_offset + segment.payload_size]
+            if self._judgement.lets(session, flow, payload, out):
+                self._delivery.pass_whole(session, segment, payload, out)
+                due = out.now + self._limits.idle
+                if due < session.due:
+                    self._arm(session, due)
+                return None
+            self._judge_back(session, flow, out)
+        return segment
 
     def _account(self, session: Session, word: int, out: Sink) -> None:
         """Of what passed before a punt; one that others overtook, in another CPU's ring, can't tell it any more."""
@@ -128,7 +123,7 @@ class Arrival:
         if back.answers:
             back.received(read_header(segment.frame, segment.ip_offset).ack)
 
-    def _put(self, session: Session, flow: Flow, segment: Segment, out: Sink) -> None:
+    def _put(self, session: Session, flow: Flow, segment: Segment, stamp: int | None, out: Sink) -> None:
         """Put a segment into its stream and have judged what that made complete."""
         stream, size, decided = flow.stream, segment.payload_size, flow.ledger.decided
         offset = distance(segment.seq, stream.next & MASK)
@@ -136,7 +131,7 @@ class Arrival:
         if not -BEHIND_MAX < offset <= AHEAD_MAX:
             self._counts["out-of-window"] += 1
             return
-        if offset + size > 0 and not self._acceptable(session, flow, segment, offset):
+        if offset + size > 0 and not self._acceptable(session, flow, size, stamp, offset <= 0):
             return
         if segment.tcp_flags & URG:
             flow.urge(position + urgent_pointer(segment.frame, segment.ip_offset))
@@ -150,16 +145,14 @@ class Arrival:
         if complete and self._judgement.feed(session, flow, out):
             self._judge_back(session, flow, out)
 
-    def _acceptable(self, session: Session, flow: Flow, segment: Segment, offset: int) -> bool:
+    def _acceptable(self, session: Session, flow: Flow, size: int, stamp: int | None, in_order: bool) -> bool:
         """New bytes: is there room, and would the receiver take them? RFC 7323 section 5 (PAWS)."""
-        if flow.ledger.retained + segment.payload_size > self._limits.retained:
+        if flow.ledger.retained + size > self._limits.retained:
             self._counts["retained-limit"] += 1
             return False
-        if session.timestamps:
-            value = stamp(segment.frame, segment.ip_offset)
-            if value is not None and not flow.recent(value, offset <= 0):
-                self._counts["stale-timestamp"] += 1
-                return False
+        if session.timestamps and stamp is not None and not flow.recent(stamp, in_order):
+            self._counts["stale-timestamp"] += 1
+            return False
         return True
 
     def _judge_back(self, session: Session, flow: Flow, out: Sink) -> None:

@@ -13,6 +13,7 @@ from . import held
 from .corrections import MASK, distance
 from .digest import digest, replacement
 from .effects import (
+    DIGEST_MAX,
     HELD_MAX,
     VERDICT_PASS,
     VERDICT_REPLACE,
@@ -25,7 +26,7 @@ from .effects import (
     Segment,
 )
 from .flow import Flow
-from .frames import ACK, FIN, RST, read_header, readdress
+from .frames import ACK, FIN, OWN_OPTIONS, RST, payload_limit, payload_limit_of, read_header, readdress
 from .ledger import Answer, Chunk
 from .limits import Limits
 from .session import KIND, Session, Track
@@ -159,7 +160,7 @@ class Delivery:
         for flow in session.flows:
             made = fresh[flow.direction]
             if flow.spans:
-                chunks = flow.commit(self._voice.limit(session, flow.direction, cause))
+                chunks = flow.commit(chunk_limit(session, flow.direction, cause))
                 made.chunks += chunks
                 progress |= bool(chunks)
             if flow.spans and flow.spans[0].answer is not None:
@@ -231,6 +232,14 @@ class Delivery:
         self.store(session, flow, out)
         out.append(self._voice.acknowledgement(session, flow.direction, track))
         self._counts["held-acknowledged"] += 1
+
+
+def chunk_limit(session: Session, direction: int, cause: Segment | None) -> int:
+    """Largest chunk of a direction, if `cause` is the segment that came."""
+    if cause is None or cause.direction != direction:
+        return min(DIGEST_MAX, payload_limit(session.mss, OWN_OPTIONS))
+    shape = cause.frame, cause.ip_offset, cause.payload_offset, cause.payload_size
+    return min(DIGEST_MAX, payload_limit_of(session.mss, 1 - direction, *shape))
 
 
 def ranges(flow: Flow, chunks: list[Chunk]) -> tuple[tuple[int, int, int, bool], ...]:

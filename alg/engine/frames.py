@@ -15,6 +15,8 @@ GOOD, UNFINISHED, BAD, MALFORMED = 0, 1, 2, 3  # of a checksum, and of a frame t
 TCP_PROTO, UDP_PROTO = 6, 17
 UDP_HEADER = 8  # bytes
 
+OWN_OPTIONS: Final = 12  # bytes of TCP options that build() may write
+_DEFAULT_MSS: Final = 536  # RFC 9293 section 3.7.1
 _MAC_REST: Final = bytes(5) + b"\x02algat"  # locally administered, and rubbish on purpose
 _ETHERNET: Final = {
     (kind, version): bytes([kind]) + _MAC_REST + ethertype
@@ -89,14 +91,16 @@ def checksum_state(frame: bytes, ip: int, tcp: int, end: int) -> int:
     return UNFINISHED if (field - pseudo) % 0xFFFF == 0 else BAD
 
 
-def segment_state(frame: bytes, ip: int, start: int, end: int) -> int:
-    """checksum_state() of a TCP segment; MALFORMED if its headers don't reach from `ip` to the payload (start, end)."""
+def examined(frame: bytes, ip: int, start: int, end: int) -> tuple[int, int | None]:
+    """checksum_state() of a TCP segment whose payload is start to end, and its TSval. MALFORMED if the headers from
+    `ip` on don't reach to the payload."""
     if not (start <= end <= len(frame) and ip + 40 <= start):
-        return MALFORMED
+        return MALFORMED, None
     tcp = tcp_offset(frame, ip)
     if tcp + 20 > start or tcp + (frame[tcp + 12] >> 4) * 4 != start or frame[ip] >> 4 not in (4, 6):
-        return MALFORMED
-    return checksum_state(frame, ip, tcp, end)
+        return MALFORMED, None
+    stamps = timestamps(frame, tcp)
+    return checksum_state(frame, ip, tcp, end), stamps[0] if stamps is not None else None
 
 
 def finish_checksum(frame: bytes, ip: int, end: int) -> bytes:
@@ -117,6 +121,19 @@ def finish_checksum(frame: bytes, ip: int, end: int) -> bytes:
 def readdress(kind: int, frame: bytes, ip: int, end: int) -> bytes:
     """The frame's packet behind an Ethernet header of that inject kind; link-layer padding is left off."""
     return _ETHERNET[kind, frame[ip] >> 4] + frame[ip:end]
+
+
+def payload_limit(mss: tuple[int, int] | None, options: int) -> int:
+    """Largest payload of a segment that the gateway cuts itself, with so many bytes of options: the smaller of both
+    ends' MSS bounds it. RFC 9293 section 3.7.1, RFC 6691."""
+    return max(64, min(mss or (_DEFAULT_MSS,)) - options)
+
+
+def payload_limit_of(mss: tuple[int, int] | None, receiver: int, frame: bytes, ip: int, start: int, size: int) -> int:
+    """The same for what came as one segment of `size` bytes, which its receiver's own MSS bounds."""
+    options = start - tcp_offset(frame, ip) - 20
+    own = payload_limit(mss, options)
+    return size if own < size <= (mss[receiver] if mss else _DEFAULT_MSS) - options else own
 
 
 def packet_end(frame: bytes, ip: int) -> int:
@@ -151,12 +168,6 @@ def timestamps(frame: bytes, tcp: int) -> tuple[int, int] | None:
             return int.from_bytes(frame[at + 2 : at + 6], "big"), int.from_bytes(frame[at + 6 : at + 10], "big")
         at += frame[at + 1]
     return None
-
-
-def stamp(frame: bytes, ip: int) -> int | None:
-    """TSval of a TCP frame."""
-    found = timestamps(frame, tcp_offset(frame, ip))
-    return found[0] if found is not None else None
 
 
 def read_header(frame: bytes, ip: int) -> Header:

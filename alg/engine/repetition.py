@@ -9,10 +9,10 @@ from collections import Counter
 from collections.abc import Callable
 
 from .corrections import MASK, distance
-from .delivery import Delivery
+from .delivery import Delivery, chunk_limit
 from .effects import Inject, Segment, TrackView
 from .flow import Flow
-from .frames import ACK, FIN, URG, build, read_header, readdress, tcp_offset
+from .frames import ACK, FIN, URG, build, payload_limit_of, read_header, readdress
 from .ledger import Chunk
 from .limits import Limits
 from .session import KIND, Session
@@ -49,7 +49,7 @@ class Repetition:
         if position < ledger.resumed:
             start = cause.payload_offset
             again = cause.frame[start : start + cause.payload_size]
-            ledger.recall(position, again, self._voice.limit(session, direction))
+            ledger.recall(position, again, chunk_limit(session, direction, None))
         if ledger.skipped and position < ledger.skipped[-1][1] and end > ledger.skipped[0][0]:
             self._lines_again(session, cause, position)
         lacking = ledger.overlapping(position, min(end, decided))
@@ -113,8 +113,8 @@ class Repetition:
         old = max(0, distance(ledger.decided & MASK, cause.seq))
         size = cause.payload_size
         end = cause.payload_offset + size
-        options = cause.payload_offset - tcp_offset(cause.frame, cause.ip_offset) - 20
-        limit = self._voice.segment_limit(session, direction, options, size)
+        shape = cause.frame, cause.ip_offset, cause.payload_offset, size
+        limit = payload_limit_of(session.mss, 1 - direction, *shape)
         if not old and size <= limit:
             out.append(Inject(KIND[direction], readdress(KIND[direction], cause.frame, cause.ip_offset, end)))
             return

@@ -1,7 +1,7 @@
 """Segments in the name of either end: to a receiver as its peer would write them, to a sender as if it had arrived.
 
-The law of this file: frames out of what the kernel tracked and of what is decided. It says what it is told to say, and
-how large that may be; it decides, stores and remembers nothing.
+The law of this file: frames out of what the kernel tracked and of what is decided. It says what it is told to say; it
+decides, stores and remembers nothing.
 """
 
 from __future__ import annotations
@@ -9,15 +9,12 @@ from __future__ import annotations
 from collections import Counter
 
 from .corrections import MASK
-from .effects import DIGEST_MAX, OUT, Inject, Segment, TrackView
+from .effects import OUT, Inject, Segment, TrackView
 from .flow import Flow
-from .frames import ACK, FIN, PSH, RST, Header, build, read_header, tcp_offset
+from .frames import ACK, FIN, PSH, RST, Header, build, payload_limit, read_header
 from .ledger import Answer, Chunk
 from .session import KIND, RAW_KIND, Session, Track
 from .sink import Sink
-
-DEFAULT_MSS = 536  # RFC 9293 section 3.7.1
-OWN_OPTIONS = 12  # bytes of TCP options that build() may write
 
 
 class Voice:
@@ -26,21 +23,6 @@ class Voice:
     def __init__(self, track: Track, counts: Counter[str]) -> None:
         self._track = track
         self._counts = counts
-
-    def limit(self, session: Session, direction: int, cause: Segment | None = None) -> int:
-        """Largest chunk of a direction, if `cause` is the segment that came."""
-        if cause is None or cause.direction != direction:
-            return min(DIGEST_MAX, self.segment_limit(session, direction, OWN_OPTIONS, 0))
-        options = cause.payload_offset - tcp_offset(cause.frame, cause.ip_offset) - 20
-        return min(DIGEST_MAX, self.segment_limit(session, direction, options, cause.payload_size))
-
-    @staticmethod
-    def segment_limit(session: Session, direction: int, options: int, size: int) -> int:
-        """Largest payload to send in a direction. The receiver's MSS bounds what came as one segment of `size` bytes,
-        the smaller of both MSS what the gateway cuts itself: RFC 9293 section 3.7.1, RFC 6691."""
-        mss = session.mss or (DEFAULT_MSS, DEFAULT_MSS)
-        own = max(64, min(mss) - options)
-        return size if own < size <= mss[1 - direction] - options else own
 
     def header(self, session: Session, direction: int, cause: Segment | None = None) -> Header | None:
         """A header for segments of a direction: of the segment that came, else from what the kernel tracked."""
@@ -69,7 +51,7 @@ class Voice:
         if track is None:
             return
         header = _final_header(session, direction, track)
-        size = self.segment_limit(session, direction, header.options_size, 0)
+        size = payload_limit(session.mss, header.options_size)
         kind = RAW_KIND[direction]
         for at in range(0, len(answer.data), size):
             frame = build(kind, header, answer.wire + at, ACK | PSH, answer.data[at : at + size])

@@ -59,9 +59,9 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         (56,),
         "a segment that grew is cut at 40 bytes more than the MSS",
-        "alg/engine/voice.py",
-        "        own = max(64, min(mss) - options)",
-        "        own = max(64, min(mss) - options) + 40",
+        "alg/engine/frames.py",
+        "    return max(64, min(mss or (_DEFAULT_MSS,)) - options)",
+        "    return max(64, min(mss or (_DEFAULT_MSS,)) - options) + 40",
     ),
     Fault(
         (57,),
