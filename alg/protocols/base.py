@@ -116,32 +116,31 @@ __all__ = [
 _PASSES = tuple(Pass(size) for size in range(512))
 
 
-class Script:
-    """Actions in the order in which they take effect; neighbouring passes become one `Pass`."""
+class Script(list[Action]):
+    """Actions in the order in which they take effect; neighbouring passes become one `Pass`.
 
-    __slots__ = ("_actions", "_run")
+    `run`: bytes that were let pass and that no action says yet. While it is 0 the script is finished as it stands.
+    """
 
-    def __init__(self) -> None:
-        self._actions: list[Action] = []
-        self._run = 0
+    run = 0
 
     def let(self, size: int) -> None:
         """The next `size` bytes leave as they are."""
-        self._run += size
+        self.run += size
 
     def say(self, *actions: Action) -> None:
         """Anything but a `Pass`: it takes effect after all that was let pass before."""
-        if self._run:
-            self._actions.append(Pass(self._run))
-            self._run = 0
-        self._actions += actions
+        if self.run:
+            self.append(Pass(self.run))
+            self.run = 0
+        self += actions
 
     def done(self) -> list[Action]:
         """All actions; the script is finished."""
-        if self._run:
-            self._actions.append(_PASSES[self._run] if self._run < 512 else Pass(self._run))
-            self._run = 0
-        return self._actions
+        if self.run:
+            self.append(_PASSES[self.run] if self.run < 512 else Pass(self.run))
+            self.run = 0
+        return self
 
 
 def merged(actions: Iterable[Action]) -> list[Action]:

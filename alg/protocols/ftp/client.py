@@ -97,7 +97,7 @@ class Client:
         if kind is Kind.EPSV and argument.strip().upper() == b"ALL":
             kind = Kind.EPSV_ALL
         elif kind in (Kind.PASV, Kind.EPSV):
-            session.supersede(out, session.waiting.has(Kind.TRANSFER))
+            session.supersede(out)
         session.waiting.add(kind)
         session.audit.command(line.text, "pass", "", out)
         if kind is Kind.IDENTITY:
@@ -124,7 +124,7 @@ class Client:
             return self._unnamed(line, "after-quit", out)
         if session.dry and isinstance(what, Inward):
             return self._refuse(line, NO_PORT, f"{form.value} {what.inside}", out)
-        session.supersede(out, session.waiting.has(Kind.TRANSFER))
+        session.supersede(out)
         tag = session.new_tag()
         if isinstance(what, Inward):
             session.asked = Asked(tag, line, named, what.inside)

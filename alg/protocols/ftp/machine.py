@@ -65,7 +65,7 @@ class FtpConversation:
             return (Reset("not-ftp"),) if session.reset else (Pass(len(data)),) if data else ()
         out = Script()
         self._run(side, data, 0, now, end, out)
-        return out.done()
+        return out.done() if out.run else out
 
     def reserved(self, tag: int, public: EndPoint | None, now: float) -> Sequence[Action]:
         """See `model.Conversation`."""
@@ -78,9 +78,10 @@ class FtpConversation:
         reader, speaker = self._speakers[side]
         out = Script()
         if speaker.settle(asked, public, out):
-            reader.accept(asked.line)
+            if asked.line.flaw is not None:
+                reader.accept(asked.line)
             self._run(side, data, start + len(asked.line.raw), now, end, out)
-        return out.done()
+        return out.done() if out.run else out
 
     def outcome(self, tag: int, outcome: str, now: float) -> Sequence[Action]:
         """See `model.Conversation`."""
@@ -123,7 +124,7 @@ class FtpConversation:
         reader, speaker = self._speakers[side]
         if side is Side.CLIENT and self._session.phase is Phase.GREETING and self._foreign_client(data[start:], out):
             return
-        while (line := reader.next(data, start, end)) is not None:
+        while start < len(data) and (line := reader.next(data, start, end)) is not None:
             if not speaker.judge(line, now, out):
                 if self._session.asked is not None:
                     self._rest = (side, data, start, end)

@@ -23,7 +23,7 @@ from algate.alg.protocols.base import (
     Withdraw,
 )
 from algate.alg.protocols.ftp.audit import Audit, said
-from algate.alg.protocols.ftp.dialogue import Phase, Turn, Waiting, after
+from algate.alg.protocols.ftp.dialogue import Kind, Phase, Turn, Waiting, after
 from algate.alg.protocols.ftp.grammar import Named
 from algate.alg.protocols.ftp.policy import FtpPolicy, Gate
 from algate.alg.protocols.ftp.rules import Inward, Outward
@@ -165,9 +165,9 @@ class Session:
         if live is not None:
             out.say(Withdraw(tag, reason), Event("expectation-withdrawn", live.seen, reason, live.fields))
 
-    def supersede(self, out: Script, transferring: bool) -> None:
-        """A newer connection is being named. `transferring`: an unanswered transfer still needs the older one."""
-        if not transferring:
+    def supersede(self, out: Script) -> None:
+        """A newer connection is being named, and no unanswered transfer still needs the older one."""
+        if self._live and not self.waiting.has(Kind.TRANSFER):
             self.withdraw_all("superseded", out)
 
     def supersede_open(self, out: Script, but: int = 0, reason: str = "superseded") -> None:

@@ -26,3 +26,9 @@ def test_what_calls_back_through_the_standard_library_is_seen() -> None:
 
     seen = walk.walk(lambda: [*map(Stream, sorted([1, 2]))])
     assert str(seen) == "(stream stream)"
+
+
+def test_a_port_line_walks_less_than_110_moves() -> None:
+    """178 once. What passes, nearly every line, must be far below that."""
+    port, passing = (walk.Dialogue().watched(line) for line in walk.LINES.values())
+    assert port.moves < 110 and passing.moves < 70
