@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from tests import walk
@@ -32,3 +33,10 @@ def test_a_port_line_walks_less_than_110_moves() -> None:
     """178 once. What passes, nearly every line, must be far below that."""
     port, passing = (walk.Dialogue().watched(line) for line in walk.LINES.values())
     assert port.moves < 110 and passing.moves < 70
+
+
+def test_the_page_names_every_module() -> None:
+    table = [line for line in PAGE.read_text().splitlines() if line.startswith("| `")]
+    named = re.findall(r"`(\w+\.py)`", " ".join(line.split(" | ")[0] for line in table))
+    modules = [path.name for path in PAGE.parent.glob("*.py") if path.name != "__init__.py"]
+    assert sorted(named) == sorted(modules)
