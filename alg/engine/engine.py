@@ -228,6 +228,7 @@ class Engine:
             if self._datagrams.conclude(session, out):
                 self._remove(session)
             return out
+        deadline = self._judgement.deadline(session, out)
         try:
             if not session.reset:
                 self._delivery.settle(session, out, cause)
@@ -243,7 +244,7 @@ class Engine:
         if session.passing and not session.bypassed:
             self._ending.bypass(session, out)
         if not session.bypassed:
-            self._arm(session, self._due(session, out.now))
+            self._arm(session, min(deadline, self._due(session, out.now)))
         return out
 
     def _due(self, session: Session, now: float) -> float:
@@ -278,6 +279,9 @@ class Engine:
             if flow.ledger.acknowledge(track.acked[direction]):
                 flow.finished()
             self._delivery.forget(session, flow, out)
+        if self._judgement.deadline(session, out) <= out.now:
+            for flow in session.flows:
+                self._judgement.feed(session, flow, out)
         session.reset = session.reset or self._repetition.owed(session, track, out)
         self._conclude(session, out)
 

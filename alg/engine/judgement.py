@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from algate.alg.plugin.contract import Call, PluginFaultError, answered, left, whole
+from algate.alg.plugin.contract import Call, PluginFaultError, answered, due, left, whole
 from algate.alg.plugin.model import (
     Action,
     Bypass,
@@ -32,6 +32,7 @@ from algate.alg.plugin.model import (
 from .effects import Announce, Describe, PutLines
 from .expectations import Expectations, RefusedError
 from .flow import Flow, Span
+from .ledger import NEVER
 from .limits import Limits
 from .session import Session, Track
 from .sink import Sink
@@ -123,6 +124,16 @@ class Judgement:
         flow.stream.accept(flow.stream.next, data)
         self.perform(session, flow, actions, out)
         return False
+
+    def deadline(self, session: Session, out: Sink) -> float:
+        """When the conversation wants to be fed again though nothing came; never: infinity."""
+        if session.conversation is None or session.passing or session.reset:
+            return NEVER
+        try:
+            return due(self._call(session.conversation.deadline))
+        except Exception as error:  # as above
+            self.failed(session, error, out)
+            return NEVER
 
     def feed(self, session: Session, flow: Flow, out: Sink) -> bool:
         """Judge what is undecided in a direction. True if any verdict came."""

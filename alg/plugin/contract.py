@@ -48,7 +48,7 @@ def whole(conversation: Conversation) -> WholeConversation:
     if missing:
         raise PluginFaultError(f"its conversation ({type(conversation).__name__}) has no {missing[0]}()")
     terse = hasattr(conversation, "unattended"), hasattr(conversation, "skipped")
-    if all(terse) and hasattr(conversation, "progress"):
+    if all(terse) and hasattr(conversation, "progress") and hasattr(conversation, "deadline"):
         return cast(WholeConversation, conversation)
     if terse[0] != terse[1]:
         raise PluginFaultError("its conversation has one of unattended() and skipped(): both or neither")
@@ -58,7 +58,7 @@ def whole(conversation: Conversation) -> WholeConversation:
 class _Filled:
     """A conversation with the parts that it leaves out. The others are its own bound methods: no call is added."""
 
-    __slots__ = ("feed", "outcome", "progress", "reserved", "skipped", "unattended")
+    __slots__ = ("deadline", "feed", "outcome", "progress", "reserved", "skipped", "unattended")
 
     def __init__(self, inner: Conversation) -> None:
         self.feed = inner.feed
@@ -67,10 +67,24 @@ class _Filled:
         self.unattended: Callable[[], Unattended | None] = getattr(inner, "unattended", _every_line)
         self.skipped: Callable[[int, int], None] = getattr(inner, "skipped", _nothing)
         self.progress: Callable[[], Progress] = getattr(inner, "progress", Progress)
+        self.deadline: Callable[[], float | None] = getattr(inner, "deadline", _never)
 
 
 def _every_line() -> None:
     """Every line matters."""
+
+
+def _never() -> None:
+    """It waits as long as the other side likes."""
+
+
+def due(said: object) -> float:
+    """When a conversation wants to be fed again; never: infinity."""
+    if said is None:
+        return float("inf")
+    if isinstance(said, int | float):
+        return said
+    raise PluginFaultError(f"deadline() gave {type(said).__name__}")
 
 
 def _nothing(commands: int, replies: int) -> None:

@@ -273,7 +273,7 @@ class Progress(NamedTuple):
 class Conversation(Interface):
     """One control session in a plug-in's hands. May keep bounded state; must not raise on any bytes.
 
-    This is what each has. It may have the parts of Terse and of Tells too.
+    This is what each has. It may have the parts of Terse, of Tells and of Impatient too.
     """
 
     def feed(self, side: Side, data: bytes, now: float, *, end: bool = False) -> Sequence[Action]:
@@ -312,7 +312,15 @@ class Tells(Interface):
         ...
 
 
-class WholeConversation(Conversation, Terse, Tells, Interface):
+class Impatient(Interface):
+    """Optional: not to wait for ever for the other side."""
+
+    def deadline(self) -> float | None:
+        """When its undecided bytes are to be fed again though nothing came, on the clock of `now`; None: never."""
+        ...
+
+
+class WholeConversation(Conversation, Terse, Tells, Impatient, Interface):
     """All that the engine reads of a conversation; `contract.whole` fills in what one leaves out."""
 
 
