@@ -22,6 +22,7 @@ from algate.alg.protocols.lines import Flaw, Line
 _CODE = re.compile(rb"[0-9]{3}(?:-.*)?", re.DOTALL)
 _HTTP = re.compile(rb"[!-~]+ [^ ]+ HTTP/[0-9]\.[0-9]")  # any method: a page may choose its own (RFC 9110 section 9.1)
 _CR_NUL = b"\r\0"
+_ANSWERS_MOST = 8  # that are reckoned with for one odd line
 _FORMS: Final = {b"PORT": Form.PORT, b"EPRT": Form.EPRT}
 OTHER: Final = Kind.OTHER
 
@@ -43,11 +44,16 @@ class Client:
         if session.waiting.unseen:
             session.waiting.overtaken()
         if session.waiting.securing and not session.ending:
-            return False  # FTP-35: the next byte may be TLS already
+            if not session.overdue:
+                return False  # FTP-35: the next byte may be TLS already
+            session.waiting.securing = False
+            out.say(Event("violation", "AUTH", "answer-overdue"))
+        if session.unclosed is not None and not session.waiting:
+            session.unclosed = None
         verb, argument = parsed(line.text)
         if not verb and line.flaw is None:
-            session.unsure |= line.raw.strip(b"\r\n") != b""  # servers answer blanks, or don't
-            out.let(len(line.raw))  # an empty line: servers give no answer
+            session.waiting.add(OTHER, may=True)  # servers answer blanks, or don't
+            out.let(len(line.raw))
             return True
         kind = COMMANDS.get(verb, OTHER)
         if line.text[-9:-3] == b" HTTP/" and not self._request(line, kind, out):
@@ -62,8 +68,8 @@ class Client:
                 refusal = TOO_FAST
             if refusal:
                 return self._refuse(line, refusal, shown(verb, argument), out)
-        if _CR_NUL in line.raw:
-            session.unsure = True
+        if _CR_NUL in line.raw:  # to some servers the end of a line
+            session.waiting.add(OTHER, may=True, count=min(line.raw.count(_CR_NUL), _ANSWERS_MOST))
         if kind is OTHER:
             return self._other(line, verb, out)
         return self._meaningful(line, kind, verb, argument, out)
@@ -118,8 +124,6 @@ class Client:
             return self._unnamed(line, what.reason, out)
         if session.barred:
             return self._refuse(line, NOT_FTP, form.value, out)
-        if session.unsure:
-            return self._unnamed(line, "replies-uncertain", out)
         if session.phase is Phase.CLOSING:
             return self._unnamed(line, "after-quit", out)
         if session.dry and isinstance(what, Inward):
@@ -153,7 +157,7 @@ class Client:
         if verb[:1].isdigit() and _CODE.fullmatch(verb):
             out.say(Event("violation", said(line.text), "wrong-side"))
         session.audit.command(line.text, "pass", "", out)
-        session.waiting.add(OTHER)
+        session.waiting.add(OTHER, may=verb == b"ABOR" and session.waiting.transferring)
         out.let(len(line.raw))
         return True
 
@@ -182,12 +186,15 @@ class Client:
             return self._refusing
         self._refusing = False
         session.audit.command(verb, "pass", reason, out)
-        if line.flaw is Flaw.NUL or (line.flaw is Flaw.TOO_LONG and session.phase in (Phase.GREETING, Phase.LOGIN)):
+        if line.flaw in (Flaw.NUL, Flaw.TOO_LONG) and session.phase in (Phase.GREETING, Phase.LOGIN):
             session.barred = True  # no FTP client: a request with a long path, a binary protocol (FTP-81)
-        session.unsure |= line.flaw in (Flaw.NUL, Flaw.BARE_CR, Flaw.TELNET)
         out.say(Event("violation", reason=reason))
-        if line.flaw is not Flaw.UNFINISHED:
-            session.waiting.add(Kind.AUTH if verb == b"AUTH" else OTHER)
+        if verb == b"AUTH":
+            session.waiting.add(Kind.AUTH)
+        elif line.flaw is Flaw.BARE_LF:
+            session.waiting.add(OTHER)
+        elif line.flaw is not Flaw.UNFINISHED:  # servers answer it once, never, or as several lines
+            session.waiting.add(OTHER, may=True, count=min(2 + line.raw.count(b"\r", 0, -2), _ANSWERS_MOST))
         out.let(len(line.raw))
         return True
 
@@ -201,8 +208,13 @@ class Client:
     def _refuse(self, line: Line, refusal: Refusal, detail: str, out: Script) -> bool:
         """Answer in the server's name, in turn: not before the server has answered all older commands (FTP-88)."""
         session = self._session
-        if not session.ending and (session.waiting or session.phase is Phase.GREETING):
-            return False
+        if not session.ending and (session.waiting.owing or session.phase is Phase.GREETING):
+            if refusal is NOT_FTP:  # nobody need wait for what is no FTP: it may pass, and nothing is read any more
+                session.leave(Turn.FOREIGN, NOT_FTP.reason, out)
+                return False
+            if not session.overdue:
+                return False
+            out.say(Event("violation", detail, "answer-overdue"))
         fields = session.audit.fields(parsed(line.text)[0], "refuse")
         out.say(Event("command-refused", detail, refusal.reason, fields), Refuse(len(line.raw), refusal.answer))
         return True

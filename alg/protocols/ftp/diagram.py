@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from algate.alg.protocols.ftp.dialogue import COMMANDS, PHASES, REPLIES, TURNS, Effect, Kind, Phase
+from algate.alg.protocols.ftp.dialogue import COMMANDS, ODD, PHASES, REPLIES, TURNS, USUAL, Effect, Kind, Phase
 
 
 def phases() -> str:
@@ -22,7 +22,7 @@ def phases() -> str:
 
 
 def replies() -> str:
-    """Command by reply, what that brings about; all other pairs just answer the command."""
+    """Command by reply, what that brings about; other answers bring about nothing."""
     rows = ["| command | reply | effect |", "| --- | --- | --- |"]
     cells: dict[tuple[Kind, Effect], list[str]] = {}
     for (kind, reply), effect in sorted(REPLIES.items()):
@@ -30,6 +30,16 @@ def replies() -> str:
     for (kind, effect), names in cells.items():
         turn = f" ({_name(TURNS[effect])})" if effect in TURNS else ""
         rows.append(f"| {_verbs(kind)} | {', '.join(names)} | {_name(effect)}{turn} |")
+    return "\n".join(rows)
+
+
+def answers() -> str:
+    """What may answer a command; anything else is about something else."""
+    rows = ["| command | answered by | seldom by |", "| --- | --- | --- |"]
+    shown = [kind for kind in Kind if kind not in (Kind.UNSEEN, Kind.LEFT, Kind.SKIPPED)]
+    for kind in shown:
+        cells = (", ".join(_name(reply) for reply in sorted(some[kind])) for some in (USUAL, ODD))
+        rows.append(f"| {_verbs(kind)} | {' | '.join(cells)} |")
     return "\n".join(rows)
 
 
@@ -43,4 +53,4 @@ def _name(member: IntEnum) -> str:
 
 
 if __name__ == "__main__":
-    print(phases(), replies(), sep="\n\n")
+    print(phases(), answers(), replies(), sep="\n\n")

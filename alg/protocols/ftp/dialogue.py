@@ -1,14 +1,13 @@
-"""Who may say what when: the FTP dialogue as tables, and the queue that pairs replies with commands.
+"""Who may say what when: the FTP dialogue as tables.
 
-The law of this file: data first. `COMMANDS`, `REPLIES` and `PHASES` are all that the machine knows of RFC 959's
-sequences (section 5.4, with RFC 2228, 2389, 2428, 4217); code only looks up. No stream, no policy, no actions.
+The law of this file: data alone. `COMMANDS`, `USUAL`, `ODD`, `REPLIES` and `PHASES` are all that the machine knows of
+RFC 959's sequences (section 5.4, with RFC 2228, 2389, 2428, 4217); code only looks up, `pairing` which command a reply
+answers. No stream, no policy, no actions.
 IntEnum, because these are dictionary keys on the way of every line and only int's hash is a native one.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable
 from enum import IntEnum, auto
 
 from algate.alg.protocols.base import Lines
@@ -39,6 +38,8 @@ class Kind(IntEnum):
     REIN = auto()
     QUIT = auto()
     UNSEEN = auto()  # may have been said before the machine began to listen
+    LEFT = auto()  # a PORT that an earlier helper left pending
+    SKIPPED = auto()  # passed unattended: one of UNATTENDED, nobody knows which
 
 
 COMMANDS: dict[bytes, Kind] = {
@@ -48,6 +49,7 @@ COMMANDS: dict[bytes, Kind] = {
     b"PORT": Kind.NAME,
     b"EPRT": Kind.NAME,
     b"PASV": Kind.PASV,
+    b"P@SW": Kind.PASV,  # what some gateways make of PASV to hide it from themselves; vsftpd takes it
     b"EPSV": Kind.EPSV,
     b"LPRT": Kind.LONG,
     b"LPSV": Kind.LONG,
@@ -78,7 +80,10 @@ class Reply(IntEnum):
     """What a reply code means: RFC 959 section 4.2 by its first digit, and the few codes that matter alone."""
 
     PRELIMINARY = auto()  # 1yz: the command's final reply is still to come
-    DONE = auto()  # 2yz
+    OK = auto()  # 200: alone agrees to a PORT (RFC 959 section 5.4, RFC 2428 section 2)
+    ACTION = auto()  # 250: of CWD, DELE, ... and of a transfer, never of what names a connection
+    WELCOME = auto()  # 230, 232: of USER, PASS, ACCT alone
+    DONE = auto()  # any other 2yz
     MORE = auto()  # 3yz
     FAILED = auto()  # 4yz, 5yz
     PROTECTED = auto()  # 6yz (RFC 2228)
@@ -93,6 +98,10 @@ class Reply(IntEnum):
 
 def _reply(code: int) -> Reply:
     special = {
+        200: Reply.OK,
+        250: Reply.ACTION,
+        230: Reply.WELCOME,
+        232: Reply.WELCOME,
         220: Reply.GREETING,
         221: Reply.FAREWELL,
         225: Reply.TRANSFERRED,
@@ -118,7 +127,6 @@ class Effect(IntEnum):
     """What a final reply brings about, given the command that it answers."""
 
     NONE = auto()
-    STRAY = auto()  # answers something else: the command goes on waiting
     LOGGED_IN = auto()
     AGREE = auto()  # the server takes the client's PORT or EPRT
     DECLINE = auto()
@@ -128,35 +136,65 @@ class Effect(IntEnum):
     FAREWELL = auto()
 
 
-_DONE = (Reply.DONE, Reply.GREETING, Reply.FAREWELL, Reply.PASSIVE, Reply.EXTENDED, Reply.SECURED)
+_NO = frozenset((Reply.FAILED, Reply.CLOSING))
+_YES = frozenset((Reply.OK, Reply.DONE, Reply.ACTION))
+_ADDRESSED = frozenset((Reply.PASSIVE, Reply.EXTENDED))
+_FINALS = frozenset(Reply) - {Reply.PRELIMINARY}
+
+# What can answer a command: what does by the RFCs and by servers' habit, and what some servers say instead. Any other
+# final reply is about something else and leaves the command waiting.
+USUAL: dict[Kind, frozenset[Reply]] = {
+    Kind.OTHER: _YES | _NO | {Reply.MORE, Reply.PROTECTED, Reply.GREETING, Reply.TRANSFERRED},  # HOST, ABOR
+    Kind.IDENTITY: _YES | _NO | {Reply.WELCOME, Reply.MORE, Reply.PROTECTED},
+    Kind.TRANSFER: _NO | {Reply.TRANSFERRED, Reply.ACTION},
+    Kind.NAME: _NO | {Reply.OK},
+    Kind.PASV: _NO | _ADDRESSED,  # either: some servers answer EPSV by 227, or PASV by 229
+    Kind.EPSV: _NO | _ADDRESSED,
+    Kind.EPSV_ALL: _YES | _NO,
+    Kind.LONG: _YES | _NO,
+    Kind.AUTH: _NO | {Reply.SECURED, Reply.MORE},
+    Kind.REIN: _YES | _NO | {Reply.GREETING},
+    Kind.QUIT: _YES | _NO | {Reply.FAREWELL},
+    Kind.UNSEEN: _FINALS,
+    Kind.LEFT: _NO | _ADDRESSED | {Reply.OK, Reply.SECURED},
+    Kind.SKIPPED: _FINALS - _ADDRESSED - {Reply.SECURED, Reply.GREETING},
+}
+ODD: dict[Kind, frozenset[Reply]] = {
+    Kind.OTHER: frozenset(),
+    Kind.IDENTITY: frozenset((Reply.GREETING,)),
+    Kind.TRANSFER: frozenset((Reply.OK, Reply.DONE, Reply.MORE, Reply.PROTECTED)),
+    Kind.NAME: frozenset((Reply.MORE,)),
+    Kind.PASV: frozenset((Reply.MORE,)),
+    Kind.EPSV: frozenset((Reply.MORE,)),
+    Kind.EPSV_ALL: _ADDRESSED,
+    Kind.LONG: _ADDRESSED,
+    Kind.AUTH: _YES,
+    Kind.REIN: frozenset((Reply.FAREWELL,)),
+    Kind.QUIT: frozenset((Reply.GREETING, Reply.PASSIVE, Reply.TRANSFERRED)),  # "227 Logout."
+    Kind.UNSEEN: frozenset(),
+    Kind.LEFT: frozenset(),
+    Kind.SKIPPED: frozenset(),
+}
 
 REPLIES: dict[tuple[Kind, Reply], Effect] = {
-    (Kind.IDENTITY, Reply.DONE): Effect.LOGGED_IN,
-    (Kind.NAME, Reply.DONE): Effect.AGREE,
-    (Kind.NAME, Reply.FAREWELL): Effect.AGREE,
-    (Kind.NAME, Reply.TRANSFERRED): Effect.STRAY,
-    **{
-        (Kind.NAME, reply): Effect.DECLINE
-        for reply in Reply
-        if reply not in (Reply.PRELIMINARY, Reply.DONE, Reply.TRANSFERRED, Reply.FAREWELL)
-    },
-    (Kind.PASV, Reply.PASSIVE): Effect.ANNOUNCE,
-    (Kind.PASV, Reply.TRANSFERRED): Effect.STRAY,
-    (Kind.EPSV, Reply.EXTENDED): Effect.ANNOUNCE,
-    (Kind.EPSV, Reply.TRANSFERRED): Effect.STRAY,
+    **{(Kind.IDENTITY, reply): Effect.LOGGED_IN for reply in (Reply.WELCOME, *sorted(_YES))},
+    (Kind.NAME, Reply.OK): Effect.AGREE,
+    **{(Kind.NAME, reply): Effect.DECLINE for reply in sorted(_NO | ODD[Kind.NAME])},
+    # By the form of the reply, whatever was asked: the client reads what it gets.
+    **{(kind, reply): Effect.ANNOUNCE for kind in (Kind.PASV, Kind.EPSV) for reply in sorted(_ADDRESSED)},
     (Kind.AUTH, Reply.SECURED): Effect.SECURE,
-    # Of a QUIT that passed unattended (Waiting knows it as one of these): no command but QUIT is answered so.
-    (Kind.IDENTITY, Reply.FAREWELL): Effect.FAREWELL,
-    (Kind.TRANSFER, Reply.FAREWELL): Effect.FAREWELL,
-    # Of a PORT that an earlier helper left pending.
-    (Kind.UNSEEN, Reply.DONE): Effect.AGREE,
-    (Kind.UNSEEN, Reply.FAILED): Effect.DECLINE,
+    # Of a PASS or a QUIT that passed unattended: no other command is answered so.
+    (Kind.SKIPPED, Reply.WELCOME): Effect.LOGGED_IN,
+    (Kind.SKIPPED, Reply.FAREWELL): Effect.FAREWELL,
+    (Kind.LEFT, Reply.OK): Effect.AGREE,
+    (Kind.LEFT, Reply.FAILED): Effect.DECLINE,
+    (Kind.LEFT, Reply.CLOSING): Effect.DECLINE,
     # Better to rewrite for a PASV that nobody said than to let out a private address (invariant 1).
-    (Kind.UNSEEN, Reply.PASSIVE): Effect.ANNOUNCE,
-    (Kind.UNSEEN, Reply.EXTENDED): Effect.ANNOUNCE,
+    **{(kind, reply): Effect.ANNOUNCE for kind in (Kind.UNSEEN, Kind.LEFT) for reply in sorted(_ADDRESSED)},
     (Kind.UNSEEN, Reply.SECURED): Effect.SECURE,
-    **{(Kind.REIN, reply): Effect.RESTART for reply in _DONE},
-    **{(Kind.QUIT, reply): Effect.FAREWELL for reply in _DONE},
+    (Kind.LEFT, Reply.SECURED): Effect.SECURE,
+    **{(Kind.REIN, reply): Effect.RESTART for reply in sorted(USUAL[Kind.REIN] | ODD[Kind.REIN]) if reply not in _NO},
+    **{(Kind.QUIT, reply): Effect.FAREWELL for reply in sorted(USUAL[Kind.QUIT] | ODD[Kind.QUIT]) if reply not in _NO},
 }
 
 
@@ -197,97 +235,3 @@ TURNS: dict[Effect, Turn] = {
 def after(phase: Phase, turn: Turn) -> Phase:
     """The phase that follows; a turn that the table doesn't list changes nothing."""
     return PHASES.get((phase, turn), phase)
-
-
-class Pending:
-    """Commands of one kind that wait for their final replies. `tag`: of the expectation that was made for it, or 0."""
-
-    __slots__ = ("count", "kind", "tag")
-
-    def __init__(self, kind: Kind, tag: int = 0) -> None:
-        self.kind = kind
-        self.tag = tag
-        self.count = 1
-
-
-PLAIN = frozenset((Kind.OTHER, Kind.TRANSFER, Kind.IDENTITY))
-
-
-class Waiting:
-    """The commands that the server hasn't answered, oldest first.
-
-    Replies come in the order of the commands (RFC 959 section 5.4), so a count is enough for neighbours of one kind
-    that name nothing. At most CAP entries, NAMING_CAP commands that name or ask for a connection: without `room` a
-    further command has to wait for replies. `resumed`: begins with one that may have been said unseen; it counts until
-    the client speaks or the server answers. `left`: tags of commands that certainly were, and have no answer yet.
-    """
-
-    CAP = 32
-    NAMING_CAP = 8
-    __slots__ = ("_naming", "_queue", "securing", "unseen")
-
-    def __init__(self, resumed: bool = False, left: Iterable[int] = ()) -> None:
-        self._queue: deque[Pending] = deque(Pending(Kind.UNSEEN, tag) for tag in left)
-        self._naming = 0
-        self.unseen = resumed
-        if resumed and not self._queue:
-            self._queue.append(Pending(Kind.UNSEEN))
-        self.securing = False  # an AUTH is unanswered: what follows may be TLS
-
-    def __bool__(self) -> bool:
-        return bool(self._queue)
-
-    def __len__(self) -> int:
-        return len(self._queue)
-
-    def room(self, kind: Kind) -> bool:
-        """Whether a command of that kind may come, named or not."""
-        if kind in NAMING:
-            return self._naming < self.NAMING_CAP and len(self._queue) < self.CAP
-        return len(self._queue) < self.CAP or self._queue[-1].kind is kind is Kind.OTHER
-
-    def overtaken(self) -> None:
-        """The client speaks: what it may have said unseen was answered."""
-        self.unseen = False
-        if self._queue and self._queue[0].kind is Kind.UNSEEN and not self._queue[0].tag:
-            self._queue.popleft()
-
-    @property
-    def plain(self) -> int | None:
-        """How many replies are to come if none of them matters; None if one may."""
-        if self.unseen or any(pending.kind not in PLAIN or pending.tag for pending in self._queue):
-            return None
-        return sum(pending.count for pending in self._queue)
-
-    @property
-    def oldest(self) -> Pending | None:
-        """The command that the next final reply answers."""
-        return self._queue[0] if self._queue else None
-
-    def has(self, kind: Kind) -> bool:
-        """Whether a command of that kind is unanswered."""
-        return any(pending.kind is kind for pending in self._queue)
-
-    def add(self, kind: Kind, tag: int = 0) -> None:
-        """The client said one more; ask `room` before."""
-        queue = self._queue
-        if kind is not Kind.OTHER:
-            self._naming += kind in NAMING
-            self.securing = self.securing or kind is Kind.AUTH
-        if queue and not tag:
-            last = queue[-1]
-            if last.kind is kind and not last.tag:
-                last.count += 1
-                return
-        queue.append(Pending(kind, tag))
-
-    def answered(self) -> None:
-        """The oldest one has its final reply."""
-        queue = self._queue
-        oldest = queue[0]
-        oldest.count -= 1
-        self._naming -= oldest.kind in NAMING
-        if not oldest.count:
-            queue.popleft()
-        if self.securing:
-            self.securing = self.has(Kind.AUTH)

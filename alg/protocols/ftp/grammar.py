@@ -49,6 +49,7 @@ class Named(NamedTuple):
 _PORT = re.compile(rb"[ \t]*PORT[ \t]+([0-9,]+)[ \t]*", re.IGNORECASE)
 _EPRT = re.compile(rb"[ \t]*EPRT[ \t]+(([!-/:-~])([0-9]+)\2([^ \t]*?)\2([0-9]+)\2)[ \t]*", re.IGNORECASE)
 _NUMBERS = re.compile(rb"[0-9]+(?:,+[0-9]+)*")
+_SPACED = re.compile(rb"[0-9]+(?:[ \t]*,[ \t]*[0-9]+)*")  # in a 227 alone: clients read it by scanf, which skips blanks
 _EXTENDED = re.compile(rb"\(([!-/:-~])\1\1([0-9]+)\1\)")
 _V6_TEXT = re.compile(r"[0-9A-Fa-f:]+")
 
@@ -101,6 +102,7 @@ def _read_port(text: bytes, version: int) -> Named | Fault:
 def _read_passive(text: bytes, version: int) -> Named | Fault:
     """The one group of six numbers, wherever the server's words have put it: of two groups readers take either."""
     groups = [match for match in _NUMBERS.finditer(text, 3) if match[0].count(b",") == 5]
+    groups = groups or [match for match in _SPACED.finditer(text, 3) if match[0].count(b",") == 5]
     if not groups:
         return Fault.BAD_SYNTAX if b"," in text else Fault.NO_ADDRESS
     if len(groups) > 1:
@@ -110,7 +112,7 @@ def _read_passive(text: bytes, version: int) -> Named | Fault:
 
 def _six(form: Form, group: bytes, start: int, version: int) -> Named | Fault:
     """h1,h2,h3,h4,p1,p2 in decimal, leading zeros included: three digits at most, so that nothing can wrap."""
-    fields = group.split(b",")
+    fields = [field.strip() for field in group.split(b",")]
     if b"" in fields:
         return Fault.BAD_SYNTAX
     if max(map(len, fields)) > 3:

@@ -15,10 +15,10 @@ from collections.abc import Sequence
 
 from algate.alg.protocols.base import Action, Control, EndPoint, Pass, Progress, Reset, Script, Side, Unattended
 from algate.alg.protocols.ftp.client import Client
-from algate.alg.protocols.ftp.dialogue import UNATTENDED, Kind, Phase
+from algate.alg.protocols.ftp.dialogue import UNATTENDED, Phase
 from algate.alg.protocols.ftp.policy import FtpPolicy
 from algate.alg.protocols.ftp.server import Server
-from algate.alg.protocols.ftp.session import Session
+from algate.alg.protocols.ftp.session import HELD_MOST, Session
 from algate.alg.protocols.lines import IAC, LineReader
 
 UNANSWERED_MOST = 200  # of 8 bits
@@ -53,14 +53,19 @@ class FtpConversation:
 
     @property
     def unanswered(self) -> int:
-        """How many entries wait for replies; bounded by `dialogue.Waiting.CAP`."""
+        """How many entries wait for replies; bounded by `pairing.Waiting.CAP`."""
         return len(self._session.waiting)
+
+    def deadline(self) -> float | None:
+        """See `model.Impatient`: a line of the client's waits for the server no longer than that."""
+        since = self._session.held_since
+        return None if since is None else since + HELD_MOST
 
     def feed(self, side: Side, data: bytes, now: float, *, end: bool = False) -> Sequence[Action]:
         """See `model.Conversation`."""
         session = self._session
         self._rest = session.asked = None
-        session.ending, session.dry = end, False
+        session.ending, session.dry, session.now = end, False, now
         if session.phase is Phase.OPAQUE:
             return (Reset("not-ftp"),) if session.reset else (Pass(len(data)),) if data else ()
         out = Script()
@@ -74,12 +79,15 @@ class FtpConversation:
         if asked is None or rest is None or asked.tag != tag:
             return ()
         self._rest = session.asked = None
+        session.now = now
         side, data, start, end = rest
         reader, speaker = self._speakers[side]
         out = Script()
         if speaker.settle(asked, public, out):
             if asked.line.flaw is not None:
                 reader.accept(asked.line)
+            if side is Side.CLIENT:
+                session.held_since = None
             self._run(side, data, start + len(asked.line.raw), now, end, out)
         return out.done() if out.run else out
 
@@ -95,7 +103,7 @@ class FtpConversation:
         unanswered = session.waiting.plain
         if unanswered is None or unanswered >= UNANSWERED_MOST or not all(session.live.values()):
             return None
-        if session.many or session.asked or session.barred or session.unsure or session.phase not in _READS:
+        if session.many or session.asked or session.barred or session.phase not in _READS:
             return None
         if session.gate.refusing or session.policy.max_line < LINE_MAX:
             return None
@@ -112,13 +120,7 @@ class FtpConversation:
         waiting = self._session.waiting
         if commands and waiting.unseen:
             waiting.overtaken()
-        # Each may be what means most: who logs in, or who still needs the connection that was named before.
-        kind = Kind.IDENTITY if self._session.phase is Phase.LOGIN else Kind.TRANSFER
-        for _ in range(commands):
-            waiting.add(kind)
-        for _ in range(replies):
-            if waiting:
-                waiting.answered()
+        waiting.skip(commands, replies)
 
     def _run(self, side: Side, data: bytes, start: int, now: float, end: bool, out: Script) -> None:
         reader, speaker = self._speakers[side]
@@ -128,12 +130,24 @@ class FtpConversation:
             if not speaker.judge(line, now, out):
                 if self._session.asked is not None:
                     self._rest = (side, data, start, end)
+                elif side is Side.CLIENT:
+                    self._hold(now)
                 return
+            if side is Side.CLIENT:
+                self._session.held_since = None
             if line.flaw is not None:
                 reader.accept(line)
             start += len(line.raw)
         if side is Side.SERVER and self._session.phase is Phase.GREETING and start < len(data):
             self._speakers[1][1].glimpse(data[start], out)
+
+    def _hold(self, now: float) -> None:
+        """The client's line waits for the server, but not for ever; where nothing is read any more it doesn't wait."""
+        session = self._session
+        if session.phase is Phase.OPAQUE:
+            session.held_since = None
+        elif session.held_since is None:
+            session.held_since = now
 
     def _foreign_client(self, data: bytes, out: Script) -> bool:
         """Leave if a client that speaks first, as no FTP client does, begins with a binary byte (FTP-81): nobody would

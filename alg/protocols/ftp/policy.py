@@ -107,14 +107,14 @@ class FtpPolicy(Policy):
 
 
 # RFC 775 and RFC 1123 section 4.1.3.1: two spellings of one command.
-ALIASES = {b"XCUP": b"CDUP", b"XCWD": b"CWD", b"XMKD": b"MKD", b"XPWD": b"PWD", b"XRMD": b"RMD"}
+ALIASES = {b"P@SW": b"PASV", b"XCUP": b"CDUP", b"XCWD": b"CWD", b"XMKD": b"MKD", b"XPWD": b"PWD", b"XRMD": b"RMD"}
 WRITING = frozenset(
     b"ALLO APPE COMB DELE MFCT MFF MFMT MKD RMD RMDA RNFR RNTO SITE STOR STOU".split()
 )  # SITE: its subcommands change modes and times, and every server has others
 _RFC1639 = frozenset((b"LPRT", b"LPSV"))
 # What every server reads alike: of Telnet Synch alone before the verb (RFC 959 section 4.1.3) and IAC in pairs; no CR
 # within (some end a line at any); a verb in ASCII (some take other characters' upper case, or any white space).
-_CLEAR = re.compile(rb"(?:\xff[\xf4\xf2])*[ \t]*[A-Za-z0-9]+(?:[ \t](?:[^\r\xff]|\xff\xff)*)?\r?\n")
+_CLEAR = re.compile(rb"(?:\xff[\xf4\xf2])*[ \t]*(?:[A-Za-z0-9]+|[Pp]@[Ss][Ww])(?:[ \t](?:[^\r\xff]|\xff\xff)*)?\r?\n")
 _SETS_TIME = re.compile(rb"[0-9]{14}[ \t.+-]")  # vsftpd and others set a file's time by MDTM
 ANONYMOUS = frozenset((b"anonymous", b"ftp"))
 
@@ -138,6 +138,7 @@ TOO_FAST = Refusal("command-rate", b"450 algate: too many commands a second, try
 TOO_MANY = Refusal("too-many-commands", b"500 algate: too many commands ahead of their answers.")
 UNREADABLE = Refusal("unreadable-line", b"500 algate: the gateway can't read this line.")
 NO_PORT = Refusal("no-port-free", b"425 algate: the gateway has no public port free for the data connection.")
+LOW_PORT = Refusal("port-too-low", b"425 algate: the server named a port that the gateway's policy does not open.")
 NOT_FTP = Refusal("not-ftp", b"500 algate: this session does not speak FTP, no data connection for it.")
 
 

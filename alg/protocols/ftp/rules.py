@@ -51,6 +51,8 @@ def plan(control: Control, policy: FtpPolicy, speaker: Side, named: Named) -> Pl
     own = control.ip(speaker)
     inside = speaker is control.inside_side
     ip = own if named.ip is None else named.ip
+    if speaker is Side.SERVER and ip.is_unspecified:
+        ip = own  # 0.0.0.0 in a 227: "the address that you reached me at"
     if inside and ip == control.public.ip:
         ip = own
     if inside and ip == policy.announce:

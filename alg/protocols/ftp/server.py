@@ -18,13 +18,13 @@ from algate.alg.protocols.ftp.dialogue import (
     TURNS,
     Effect,
     Kind,
-    Pending,
     Phase,
     Reply,
     Turn,
 )
 from algate.alg.protocols.ftp.grammar import Fault, Form
-from algate.alg.protocols.ftp.policy import NO_PORT, NOT_FTP, Refusal
+from algate.alg.protocols.ftp.pairing import Heard
+from algate.alg.protocols.ftp.policy import LOW_PORT, NO_PORT, NOT_FTP, Refusal
 from algate.alg.protocols.ftp.rules import Inward, Nothing, plan, told
 from algate.alg.protocols.ftp.session import Asked, Session, said
 from algate.alg.protocols.lines import Flaw, Line
@@ -34,7 +34,7 @@ GREETING: Final = Phase.GREETING
 NONE: Final = Effect.NONE
 _ANSWERS_A_GREETING = (Reply.GREETING, Reply.FAILED, Reply.CLOSING, Reply.PASSIVE, Reply.EXTENDED)
 _FOREIGN = (b"SSH-", b"HTTP/")
-_STRANGE_LINES = 3  # that a server may say before its 220
+_STRANGE_LINES = 100  # that a server may say before its 220: legal texts
 
 
 class Server:
@@ -51,17 +51,36 @@ class Server:
         if session.phase is GREETING and self.glimpse(line.raw[0], out):
             return False
         head = line.text[:4]
-        if session.many is None:
-            reply = FINAL.get(head)
-            if reply is None and not self._starts(line, head, out):
-                return False
-        else:
-            reply = FINAL.get(head) if head[:3] == session.many else None  # FTP-24: text inside counts for nothing
-        if reply is None or line.flaw is Flaw.REST or line.flaw is Flaw.UNFINISHED:
+        reply = FINAL.get(head)
+        if session.many is None and reply is None and not self._starts(line, head, out):
+            return False
+        if reply is None or line.flaw is Flaw.REST or line.flaw is Flaw.UNFINISHED or self._is_text(line, reply, out):
             out.let(len(line.raw))
             return True
         session.many = None
         return self._final(line, reply, out)
+
+    def _is_text(self, line: Line, reply: Reply, out: Script) -> bool:
+        """Whether a line with a code and a blank is no reply of its own (FTP-24): it stands within another's multi-line
+        reply and isn't just what is waited for, or is the last line of one that seemed to have ended before."""
+        session, code = self._session, line.text[:3]
+        if session.many is None:
+            if session.unclosed == code and reply not in _ADDRESSED:
+                session.unclosed = None
+                return True
+            return False
+        if code == session.many:
+            return False
+        if reply is Reply.OK and session.waiting.next is Kind.NAME:
+            heard = session.waiting.hear(reply, code, quoted=True)  # it may be either: no agreement for certain
+            session.settle(heard.fates, line.flaw.value if line.flaw else "", out)
+            return True
+        if session.waiting.ends(reply, session.many_since) and not (
+            session.phase is GREETING and reply in _ANSWERS_A_GREETING
+        ):
+            session.unclosed = session.many
+            return False
+        return True
 
     def settle(self, asked: Asked, public: EndPoint | None, out: Script) -> bool:
         """The public port for a 227 or 229 is there, or there is none."""
@@ -78,7 +97,7 @@ class Server:
             return self._unannounced(line, Fault.BAD_SYNTAX.value, out)
         seen = f"{named.form.value} {asked.inside} as {public}"
         session.expect(asked.tag, Inward(asked.inside, None if public == mapped else public), True, out, seen)
-        session.waiting.answered()
+        self._answered(line, out)
         if replaced == line.raw:
             out.let(len(line.raw))
         else:
@@ -98,7 +117,7 @@ class Server:
         if line.flaw is Flaw.REST or line.flaw is Flaw.UNFINISHED:
             return True
         if head in FIRST_OF_MANY:
-            session.many = head[:3]
+            session.many, session.many_since = head[:3], session.waiting.said
         elif session.phase is Phase.GREETING:
             if session.lines_heard >= _STRANGE_LINES or line.flaw is Flaw.NUL or line.text.startswith(_FOREIGN):
                 session.leave(Turn.FOREIGN, "not-ftp", out)
@@ -110,37 +129,45 @@ class Server:
 
     def _final(self, line: Line, reply: Reply, out: Script) -> bool:
         session = self._session
+        waiting = session.waiting
         if reply is Reply.PRELIMINARY:
+            session.settle(waiting.began().fates, "", out)
             out.let(len(line.raw))
             return True
-        oldest = session.waiting.oldest
         if session.phase is GREETING:
-            if oldest is None or reply in _ANSWERS_A_GREETING:
-                oldest = None
-                session.turn(Turn.GREETED)
-            else:
-                session.turn(Turn.RESUMED)
-        effect = REPLIES.get((oldest.kind, reply), NONE) if oldest else NONE
-        if oldest and oldest.kind is Kind.UNSEEN:
-            effect = _of_unseen(effect, oldest, line.text[:3])
-        if effect is NONE and reply not in _ADDRESSED:
-            if oldest:
-                if oldest.kind is Kind.TRANSFER:
-                    session.audit.answered(line.text, out)
-                session.waiting.answered()
-            out.let(len(line.raw))
-            return True
-        if effect is Effect.ANNOUNCE:
-            return self._announce(line, _ADDRESSED[reply], out)
-        if reply in _ADDRESSED:
-            out.say(Event("violation", said(line.text), "unasked-reply"))
-        if oldest is not None and effect is not Effect.STRAY:
-            self._bring_about(effect, oldest, line, out)
-            session.waiting.answered()
+            greeting = not waiting or reply in _ANSWERS_A_GREETING
+            session.turn(Turn.GREETED if greeting else Turn.RESUMED)
+            if greeting:
+                if reply in _ADDRESSED:
+                    out.say(Event("violation", said(line.text), "unasked-reply"))
+                out.let(len(line.raw))
+                return True
+        if reply in _ADDRESSED or reply is Reply.SECURED:
+            kind = waiting.hear(reply, line.text[:3], keep=False).kind
+            if kind is not None and REPLIES.get((kind, reply)) is Effect.ANNOUNCE:
+                return self._announce(line, _ADDRESSED[reply], out)
+            if reply in _ADDRESSED:
+                out.say(Event("violation", said(line.text), "unasked-reply"))
+        heard = self._answered(line, out)
+        if heard.kind is Kind.TRANSFER:
+            session.audit.answered(line.text, out)
+        effect = REPLIES.get((heard.kind, reply), NONE) if heard.kind else NONE
+        if effect is Effect.RESTART:
+            session.supersede_open(out, reason="reinitialised")
+        if effect is Effect.FAREWELL:
+            session.withdraw_pending("unanswered", out)
         if effect is Effect.SECURE:
             return self._secure(line, out)
+        if effect in TURNS:
+            session.turn(TURNS[effect])
         out.let(len(line.raw))
         return True
+
+    def _answered(self, line: Line, out: Script) -> Heard:
+        """The reply takes its place in the dialogue; what that does to connections that were named."""
+        heard = self._session.waiting.hear(FINAL[line.text[:4]], line.text[:3])
+        self._session.settle(heard.fates, line.flaw.value if line.flaw else "", out)
+        return heard
 
     def _secure(self, line: Line, out: Script) -> bool:
         """TLS follows this line: nothing is read any more, so what shall come must be let in beforehand."""
@@ -167,18 +194,6 @@ class Server:
         session.leave(Turn.SECURED, "tls", out)
         return False
 
-    def _bring_about(self, effect: Effect, answered: Pending, line: Line, out: Script) -> None:
-        """What the reply does to expectations and phase; a reply that can't be trusted agrees to nothing."""
-        session = self._session
-        if effect is Effect.AGREE and line.flaw is None:
-            session.agree(answered.tag, out)
-        elif effect is Effect.AGREE or effect is Effect.DECLINE:
-            session.withdraw(answered.tag, line.flaw.value if line.flaw else "declined", out)
-        elif effect is Effect.RESTART:
-            session.supersede_open(out, reason="reinitialised")
-        if effect in TURNS and effect is not Effect.SECURE:
-            session.turn(TURNS[effect])
-
     def _announce(self, line: Line, form: Form, out: Script) -> bool:
         """227 or 229 that was asked for: what it names, and what that asks of the gateway."""
         session = self._session
@@ -190,6 +205,8 @@ class Server:
             return self._unannounced(line, (named if isinstance(named, Fault) else Fault.BAD_SYNTAX).value, out)
         what = plan(session.control, session.policy, Side.SERVER, named)
         if isinstance(what, Nothing):
+            if form is Form.EXTENDED and session.control.inside_side is Side.SERVER:
+                return self._instead(line, LOW_PORT, out)  # the client would knock at a public port that isn't this one
             return self._unannounced(line, what.reason, out)
         if session.phase is Phase.CLOSING:
             return self._unannounced(line, "after-quit", out)
@@ -203,27 +220,19 @@ class Server:
             out.say(Reserve(tag, what.inside))
             return False
         session.expect(tag, what, True, out, f"{form.value} {what.to}")
-        session.waiting.answered()
+        self._answered(line, out)
         out.let(len(line.raw))
         return True
 
     def _unannounced(self, line: Line, reason: str, out: Script) -> bool:
         """The client may make of it what it likes; no connection is let through for it."""
         out.say(Event("expectation-refused", said(line.text), reason))
-        self._session.waiting.answered()
+        self._answered(line, out)
         out.let(len(line.raw))
         return True
 
     def _instead(self, line: Line, refusal: Refusal, out: Script) -> bool:
         """The client gets another reply to its PASV or EPSV."""
         out.say(Event("expectation-refused", said(line.text), refusal.reason), Replace(len(line.raw), refusal.answer))
-        self._session.waiting.answered()
+        self._answered(line, out)
         return True
-
-
-def _of_unseen(effect: Effect, unseen: Pending, code: bytes) -> Effect:
-    """A reply after a restart answers the PORT that was left pending if it can (RFC 959 section 5.4: 200 alone agrees),
-    else something that was said before it."""
-    if not unseen.tag:
-        return NONE if effect in (Effect.AGREE, Effect.DECLINE) else effect
-    return Effect.STRAY if effect is NONE or (effect is Effect.AGREE and code != b"200") else effect

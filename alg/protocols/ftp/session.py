@@ -6,6 +6,7 @@ writes into a Script.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 from algate.alg.protocols.base import (
@@ -23,8 +24,9 @@ from algate.alg.protocols.base import (
     Withdraw,
 )
 from algate.alg.protocols.ftp.audit import Audit, said
-from algate.alg.protocols.ftp.dialogue import Kind, Phase, Turn, Waiting, after
+from algate.alg.protocols.ftp.dialogue import Phase, Turn, after
 from algate.alg.protocols.ftp.grammar import Named
+from algate.alg.protocols.ftp.pairing import Fate, Waiting
 from algate.alg.protocols.ftp.policy import FtpPolicy, Gate
 from algate.alg.protocols.ftp.rules import Inward, Outward
 from algate.alg.protocols.lines import Line
@@ -33,6 +35,8 @@ __all__ = ["ACTS_AFTER", "Asked", "Session", "said"]
 
 # pyftpdlib answers a PORT only once its data connection stands: its SYN waits no longer than this for the 2xx.
 ACTS_AFTER = 0.05  # s
+# A line that waits for the server this long is not kept any longer: slow servers answer AUTH and QUIT within it.
+HELD_MOST = 30.0  # s
 LASTING = 1_000_000.0  # s, 11 days: what the kernel's clock of expectations can say with ease
 
 _Fields = tuple[tuple[str, str | int | float], ...]
@@ -53,19 +57,21 @@ class _Live(NamedTuple):
     open: bool
     seen: str
     fields: _Fields
+    pending: Expect | None = None  # what was expected, if it is to be said again
 
 
 class Session:
     """One control session.
 
-    `many`: the code of the multi-line reply that is being said. `barred`: no FTP client speaks. `unsure`: a line was
-    passed that servers answer once, never or twice, so a 2xx may answer another command. Of the present feed:
-    `ending`, nothing comes after it, so nothing may wait; `dry`, no public port was free, so none is asked for again.
+    `many`: the code of the multi-line reply that is being said, `many_since`: how many commands were said when it
+    began; `unclosed`: the code of one that a reply of another code has ended. `barred`: no FTP client speaks.
+    `held_since`: when the client's next line began to wait for the server. Of the present feed: `now`; `ending`,
+    nothing comes after it, so nothing may wait; `dry`, no public port was free, so none is asked for again.
     """
 
     __slots__ = (
-        "_live", "_tag", "asked", "audit", "barred", "control", "dry", "ending", "gate", "lines_heard",
-        "many", "phase", "policy", "reset", "unsure", "waiting",
+        "_live", "_tag", "asked", "audit", "barred", "control", "dry", "ending", "gate", "held_since", "lines_heard",
+        "many", "many_since", "now", "phase", "policy", "reset", "unclosed", "waiting",
     )  # fmt: skip
 
     def __init__(self, control: Control, policy: FtpPolicy, resumed: bool) -> None:
@@ -78,9 +84,12 @@ class Session:
         self.ending = False
         self.dry = False
         self.many: bytes | None = None
+        self.many_since = 0
+        self.unclosed: bytes | None = None
+        self.held_since: float | None = None
+        self.now = 0.0
         self.asked: Asked | None = None
         self.barred = False
-        self.unsure = False
         self.reset = False
         self.lines_heard = 0  # of the server before its greeting
         self._tag = 0
@@ -116,20 +125,33 @@ class Session:
         fields: _Fields = (("state", state), ("from", str(peer)), ("to", str(target)))
         if isinstance(plan, Inward) and plan.announced is not None:
             fields += (("announced", str(plan.announced)),)
-        self._live[tag] = _Live(opened, seen, fields[1:])
-        out.say(
-            Expect(
-                tag,
-                direction,
-                peer,
-                to,
-                self.policy.expect_timeout,
-                open=opened,
-                acts_after=None if opened else ACTS_AFTER,
-                from_port=None if opened or not self.policy.strict_source_port else self.data_port,
-            ),
-            Event("expectation-made", seen, fields=fields),
+        made = Expect(
+            tag,
+            direction,
+            peer,
+            to,
+            self.policy.expect_timeout,
+            open=opened,
+            acts_after=None if opened else ACTS_AFTER,
+            from_port=None if opened or not self.policy.strict_source_port else self.data_port,
         )
+        self._live[tag] = _Live(opened, seen, fields[1:], None if opened else made)
+        out.say(made, Event("expectation-made", seen, fields=fields))
+
+    @property
+    def overdue(self) -> bool:
+        """Whether the client's next line has waited for the server as long as one may."""
+        return self.held_since is not None and self.now - self.held_since >= HELD_MOST
+
+    def settle(self, fates: tuple[tuple[int, Fate], ...], flaw: str, out: Script) -> None:
+        """What a reply did to named connections; one that can't be trusted (`flaw`) agrees to nothing."""
+        for tag, fate in fates:
+            if fate is Fate.AGREED and not flaw:
+                self.agree(tag, out)
+            elif fate is Fate.DOUBTED:
+                self.doubt(tag, out)
+            else:
+                self.withdraw(tag, flaw or ("unanswered" if fate is Fate.PASSED else "declined"), out)
 
     @property
     def data_port(self) -> int:
@@ -156,8 +178,16 @@ class Session:
         self.supersede_open(out, but=tag)
         live = self._live.get(tag)
         if live is not None:
-            self._live[tag] = live._replace(open=True)
+            self._live[tag] = live._replace(open=True, pending=None)
             out.say(Open(tag), Event("expectation-opened", live.seen, fields=live.fields))
+
+    def doubt(self, tag: int, out: Script) -> None:
+        """It may have been declined: the peer's connection alone is no agreement any more, only its word can be."""
+        live = self._live.get(tag)
+        if live is not None and live.pending is not None and live.pending.acts_after is not None:
+            pending = replace(live.pending, acts_after=None)
+            self._live[tag] = live._replace(pending=pending)
+            out.say(pending, Event("expectation-refused", live.seen, "replies-uncertain"))
 
     def withdraw(self, tag: int, reason: str, out: Script) -> None:
         """End an expectation if it still lives."""
@@ -165,9 +195,14 @@ class Session:
         if live is not None:
             out.say(Withdraw(tag, reason), Event("expectation-withdrawn", live.seen, reason, live.fields))
 
+    def withdraw_pending(self, reason: str, out: Script) -> None:
+        """What was named and never agreed upon."""
+        for tag in [tag for tag, live in self._live.items() if not live.open]:
+            self.withdraw(tag, reason, out)
+
     def supersede(self, out: Script) -> None:
         """A newer connection is being named, and no unanswered transfer still needs the older one."""
-        if self._live and not self.waiting.has(Kind.TRANSFER):
+        if self._live and not self.waiting.transferring:
             self.withdraw_all("superseded", out)
 
     def supersede_open(self, out: Script, but: int = 0, reason: str = "superseded") -> None:

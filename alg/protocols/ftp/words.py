@@ -38,6 +38,11 @@ REFUSALS: Mapping[str, Said] = MappingProxyType({
     "after-quit": Said("{line}: it came after QUIT"),
     "http-request": Said("the session began with an HTTP request (NAT slipstreaming): it gets no data connection"),
     "wrong-side": Said("{line}: the wrong side said it, so it means nothing"),
+    "answer-overdue": Said("{line}: it waited for the server to answer an older command, and waits no longer"),
+    "replies-uncertain": Said(
+        "{line}: a refusal came that may answer it or an older command, so it waits for a clear yes of the server"
+    ),
+    "unanswered": Said("{line}: the server answered a later command, and this one never"),
     "unasked-reply": Said("{line}: a reply to a question that the client never asked opens nothing"),
     "denied-command": Said(
         "{line}: [alg.{alg}] deny or allow refuses it", "change deny or allow, or add a rule for this client"

@@ -162,7 +162,7 @@ def test_a_denied_command_between_does_not_shift_the_answers() -> None:
     assert stage.heard[Side.CLIENT].count(b"502 algate") == 1
 
 
-@pytest.mark.parametrize("said", [b"NOOP\r\n", b"LIST\r\n", b"STAT\r\n", b"HELP\r\n", b"EPSV\r\n", b""])
+@pytest.mark.parametrize("said", [b"NOOP\r\n", b"LIST\r\n", b"STAT\r\n", b"HELP\r\n", b"EPSV ALL\r\n", b""])
 def test_an_announcement_that_nobody_asked_for(said: bytes) -> None:
     """An outside client makes the server inside say 227 where no PASV is open."""
     stage = staged(inside=Side.SERVER)

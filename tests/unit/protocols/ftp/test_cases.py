@@ -8,7 +8,8 @@ import pytest
 
 from algate.alg.plugin.model import Bypass, Open, Pass, Refuse, Replace, Reserve, Side
 from algate.alg.protocols.ftp import PLUGIN, FtpConversation
-from algate.alg.protocols.ftp.dialogue import Phase, Waiting
+from algate.alg.protocols.ftp.dialogue import Phase
+from algate.alg.protocols.ftp.pairing import Waiting
 from algate.alg.protocols.ftp.policy import FtpPolicy
 from algate.alg.testing import Stage, at, control
 

@@ -12,7 +12,7 @@ from algate.alg.protocols.ftp.dialogue import Phase
 README = Path(__file__).parents[4] / "alg/README.md"
 
 
-@pytest.mark.parametrize("name", ["phases", "replies"])
+@pytest.mark.parametrize("name", ["phases", "answers", "replies"])
 def test_the_readme_shows_the_tables_that_the_code_consults(name: str) -> None:
     shown = README.read_text().partition(f"<!-- {name} -->\n")[2].partition("<!-- end -->")[0]
     assert shown.strip() == getattr(diagram, name)(), f"paste what `python -m {diagram.__name__}` prints"

@@ -12,9 +12,11 @@ from algate.alg.protocols.ftp import PLUGIN, FtpConversation
 from algate.alg.protocols.ftp.dialogue import (
     COMMANDS,
     FINAL,
+    ODD,
     PHASES,
     REPLIES,
     TURNS,
+    USUAL,
     Effect,
     Kind,
     Phase,
@@ -67,16 +69,19 @@ def test_opaque_is_final() -> None:
 
 def test_agreement_and_announcement_have_one_way_each() -> None:
     assert [pair for pair, effect in REPLIES.items() if effect is Effect.AGREE] == [
-        (Kind.NAME, Reply.DONE),
-        (Kind.NAME, Reply.FAREWELL),
-        (Kind.UNSEEN, Reply.DONE),  # of a PORT that was left pending, by 200 alone
+        (Kind.NAME, Reply.OK),
+        (Kind.LEFT, Reply.OK),
     ]
     assert [pair for pair, effect in REPLIES.items() if effect is Effect.ANNOUNCE] == [
-        (Kind.PASV, Reply.PASSIVE),
-        (Kind.EPSV, Reply.EXTENDED),
-        (Kind.UNSEEN, Reply.PASSIVE),
-        (Kind.UNSEEN, Reply.EXTENDED),
+        (kind, reply)
+        for kind in (Kind.PASV, Kind.EPSV, Kind.UNSEEN, Kind.LEFT)
+        for reply in (Reply.PASSIVE, Reply.EXTENDED)
     ]
+
+
+def test_only_what_can_answer_has_an_effect() -> None:
+    assert not [pair for pair in REPLIES if pair[1] not in USUAL[pair[0]] | ODD[pair[0]]]
+    assert not [kind for kind in Kind if USUAL[kind] & ODD[kind]]
 
 
 def test_no_preliminary_reply_has_an_effect() -> None:
@@ -100,7 +105,10 @@ SAID: dict[Kind, bytes] = {
 }
 ANSWERED: dict[Reply, bytes] = {
     Reply.PRELIMINARY: b"150 wait\r\n",
-    Reply.DONE: b"200 ok\r\n",
+    Reply.OK: b"200 ok\r\n",
+    Reply.ACTION: b"250 done\r\n",
+    Reply.WELCOME: b"230 in\r\n",
+    Reply.DONE: b"202 superfluous\r\n",
     Reply.MORE: b"331 more\r\n",
     Reply.FAILED: b"500 no\r\n",
     Reply.PROTECTED: b"631 secret\r\n",
@@ -112,7 +120,7 @@ ANSWERED: dict[Reply, bytes] = {
     Reply.SECURED: b"234 go\r\n",
     Reply.CLOSING: b"421 too long\r\n",
 }
-SPEAKABLE = set(Kind) - {Kind.UNSEEN}
+SPEAKABLE = set(Kind) - {Kind.UNSEEN, Kind.LEFT, Kind.SKIPPED}
 SPOKEN = [Phase.LOGIN, Phase.READY, Phase.CLOSING]
 
 
@@ -136,7 +144,7 @@ def test_state_by_event(phase: Phase, kind: Kind, reply: Reply) -> None:
 
     expected = after(phase, TURNS[effect]) if effect in TURNS else phase
     assert conversation(made).phase is expected
-    waits = reply is Reply.PRELIMINARY or effect is Effect.STRAY
+    waits = reply not in USUAL[kind] | ODD[kind]
     assert conversation(made).unanswered == (1 if waits else 0)
 
     live = list(conversation(made).live.values())
@@ -165,6 +173,7 @@ def test_the_first_reply_is_the_greeting_or_shows_a_session_in_the_middle(kind: 
         assert conversation(made).unanswered == 1
     else:
         effect = REPLIES.get((kind, reply), Effect.NONE)
+        assert conversation(made).unanswered == (0 if reply in USUAL[kind] | ODD[kind] else 1)
         assert conversation(made).phase is (after(Phase.READY, TURNS[effect]) if effect in TURNS else Phase.READY)
     if reply in (Reply.PASSIVE, Reply.EXTENDED):
         assert made.reasons("violation") == ["unasked-reply"]
@@ -195,7 +204,7 @@ def test_resumed_counts_nothing_unseen_once_the_client_speaks() -> None:
     made = resumed(CLIENT)
     made.say(CLIENT, b"NOOP\r\n")
     made.say(SERVER, b"227 (198,51,100,2,19,137)\r\n")
-    assert not conversation(made).live and conversation(made).unanswered == 0
+    assert not conversation(made).live and conversation(made).unanswered == 1  # 227 is no answer to NOOP
 
 
 # -- transcripts: the four forms in both placements -----------------------------------------------------

@@ -1,0 +1,295 @@
+"""Which command a reply answers: by what it can answer, and by the likeliest reading of all that was said.
+
+The law of this file: kinds and reply classes in, an answer and the fates of named connections out. It knows no bytes
+but a reply's code, no policy, no actions; what can answer what is `dialogue`'s table, what deviations cost `readings`'.
+
+Replies come in the order of the commands, one each (RFC 959 section 5.4), as far as servers keep to it: some never
+answer a NOOP during a transfer, say a reply twice, say one that nobody waits for. So this keeps up to READINGS readings
+of the dialogue, each a place in the queue of commands before which all is dealt with, with the sum of the deviations
+that it takes for granted. The one that takes none is the strict queue of RFC 959. Each reply moves every reading on in
+all ways that its class allows; those that cost more than MARGIN beyond the cheapest are given up. Only the cheapest
+count.
+
+Why no tolerance opens what nobody asked for:
+- A PORT is agreed to only if all cheapest readings have its own 200 behind it, and none within DOUBT says otherwise.
+  Where a late, doubled or foreign reply may be meant, one does: the connection stays pending. Where a later reply makes
+  the refusal as likely as the agreement, what was open is shut again.
+- No reply but 200 agrees, so none that is usual for CWD, PASS or a transfer can stand for it.
+- 227 and 229 announce only if a PASV or EPSV of this client may be unanswered. That a 227 comes out of the blue is the
+  dearest deviation, so one that was asked for is never taken for it; but where none is unanswered, no cost makes it an
+  answer. What is announced is the speaker's own address, whatever was paired: the peer is never this file's choice.
+- A command passed over costs, so a lost answer is believed only where the strict queue explains less. What many servers
+  pass over (`may`) costs nothing; there both readings stand side by side and open nothing, until a reply that can only
+  mean one (1yz, 226, 227, 221) tells.
+- The client's next command while the cheapest readings wait for nothing ends all others: a place found again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from algate.alg.protocols.ftp.dialogue import NAMING, ODD, USUAL, Kind, Reply
+from algate.alg.protocols.ftp.readings import (
+    LOST_MOST,
+    STRAY,
+    UNUSUAL,
+    Fate,
+    Heard,
+    Next,
+    Reading,
+    Run,
+    decided,
+    judge,
+    merged,
+    passed,
+    stray,
+)
+
+__all__ = ["Fate", "Heard", "Waiting"]
+
+PLAIN: Final = frozenset((Kind.OTHER, Kind.TRANSFER, Kind.IDENTITY, Kind.SKIPPED))
+_ONCE: Final = (Reply.PASSIVE, Reply.EXTENDED, Reply.SECURED)
+_USES_DATA: Final = (Kind.TRANSFER, Kind.SKIPPED)
+
+
+class Waiting:
+    """The commands that the server hasn't answered, and the readings of what it has.
+
+    At most CAP runs, NAMING_CAP commands that name or ask for a connection: without `room` a further command has to
+    wait for replies. `resumed`: begins with one that may have been said unseen; it counts until the client speaks or
+    the server answers. `left`: tags of commands that certainly were, and have no answer yet.
+    """
+
+    CAP = 32
+    NAMING_CAP = 8
+    __slots__ = ("_begun", "_code", "_next", "_readings", "_runs", "_told", "securing", "unseen")
+
+    def __init__(self, resumed: bool = False, left: Iterable[int] = ()) -> None:
+        self._runs: list[Run] = []
+        self._next = 0
+        self._readings = [Reading(0, 0)]
+        self._begun = -1  # number of the latest transfer that a 1yz was said of
+        self._code = b""  # of the latest reply
+        self._told: dict[int, Fate | None] = {}  # what was said of each tag that may still change
+        self.unseen = resumed
+        self.securing = False  # an AUTH is unanswered: what follows may be TLS
+        for tag in left:
+            self._append(Kind.LEFT, tag, False, 1)
+        if resumed and not self._runs:
+            self._append(Kind.UNSEEN, 0, True, 1)
+
+    # -- what waits ------------------------------------------------------------------------------------------------
+
+    def __bool__(self) -> bool:
+        return any(self._waiting(self._readings[0]))
+
+    def __len__(self) -> int:
+        return len(list(self._waiting(self._readings[0])))
+
+    def has(self, *kinds: Kind) -> bool:
+        """Whether a command of these kinds may be unanswered."""
+        return any(run.kind in kinds for reading in self._likeliest() for run in self._waiting(reading))
+
+    @property
+    def transferring(self) -> bool:
+        """Whether an unanswered command may use the connection that was named last."""
+        return self.has(*_USES_DATA)
+
+    @property
+    def said(self) -> int:
+        """How many commands were said."""
+        return self._next
+
+    @property
+    def next(self) -> Kind | None:
+        """The kind of the oldest command that may be unanswered."""
+        return next((run.kind for run in self._waiting(self._readings[0])), None)
+
+    @property
+    def owing(self) -> bool:
+        """Whether the server owes an answer: not to what servers often pass over."""
+        return any(not run.may for reading in self._likeliest() for run in self._waiting(reading))
+
+    @property
+    def plain(self) -> int | None:
+        """How many replies are to come if none of them matters; None if one may."""
+        if self.unseen or self._told or len(self._readings) > 1:
+            return None
+        if any(run.may or run.kind not in PLAIN for run in self._runs):
+            return None
+        return self._next - self._readings[0].at
+
+    def room(self, kind: Kind) -> bool:
+        """Whether a command of that kind may come, named or not."""
+        runs = self._runs
+        if kind in NAMING:
+            naming = sum(run.count for run in runs if run.kind in NAMING)
+            return naming < self.NAMING_CAP and len(runs) < self.CAP
+        return len(runs) < self.CAP or runs[-1].kind is kind is Kind.OTHER
+
+    # -- the client speaks -----------------------------------------------------------------------------------------
+
+    def overtaken(self) -> None:
+        """The client speaks: what it may have said unseen was answered."""
+        self.unseen = False
+        if self._runs and self._runs[0].kind is Kind.UNSEEN:
+            self._readings = [reading._replace(at=max(reading.at, 1)) for reading in self._readings]
+            self._trim()
+
+    def add(self, kind: Kind, tag: int = 0, *, may: bool = False, count: int = 1) -> None:
+        """The client said one more; ask `room` before. `may`: servers often don't answer it, as all in a data phase."""
+        self._settle()
+        if kind is Kind.OTHER:
+            may = may or self._in_data_phase()
+        elif kind is Kind.AUTH:
+            self.securing = True
+        self._append(kind, tag, may, count)
+
+    def skip(self, commands: int, replies: int) -> None:
+        """So many commands of no interest and replies to the oldest have passed; only while `plain`."""
+        if commands:
+            self.add(Kind.SKIPPED, count=commands)
+        self._readings = [reading._replace(at=min(reading.at + replies, self._next)) for reading in self._readings]
+        self._trim()
+
+    # -- the server speaks -----------------------------------------------------------------------------------------
+
+    def hear(self, reply: Reply, code: bytes, *, quoted: bool = False, keep: bool = True) -> Heard:
+        """A final reply. `quoted`: it may be the text of another one. `keep`: False looks only."""
+        runs, readings = self._runs, self._readings
+        if len(runs) == 1 and len(readings) == 1 and self._next - readings[0].at == 1 and not self._told and keep:
+            kind = runs[0].kind
+            if kind in PLAIN and reply in USUAL[kind]:
+                self._code = code
+                self._readings = [Reading(0, self._next)]
+                runs.clear()
+                return Heard(kind)
+        coming = Next()
+        alone = stray(reply, code == self._code)
+        for reading in readings:
+            coming.put(reading.cost + (0 if quoted else alone), reading.at, reading.fates, None)
+            self._answers(reading, reply, quoted, coming)
+        kept, kind_answered = coming.cheapest()
+        if not keep:
+            return Heard(kind_answered)
+        self._code = code
+        return self._take(kept, kind_answered)
+
+    def began(self) -> Heard:
+        """1yz: the oldest transfer has begun, all before it is dealt with (an intermediate mark changes nothing)."""
+        coming = Next()
+        found = False
+        for reading in self._readings:
+            lost, fates = 0, reading.fates
+            for run, start in self._from(reading):
+                if run.kind in _USES_DATA:
+                    again = UNUSUAL if start <= self._begun and run.kind is Kind.TRANSFER else 0
+                    coming.put(reading.cost + lost + again, start, fates, run.kind)
+                    found = True
+                    if not again:
+                        break
+                lost = run.lost(start, lost)
+                fates += passed(run)
+            coming.put(reading.cost + STRAY[Reply.PRELIMINARY], reading.at, reading.fates, None)
+        if not found:
+            return Heard(None)
+        kept, kind = coming.cheapest()
+        if kind is Kind.TRANSFER:
+            self._begun = max(self._begun, kept[0].at)
+        return self._take(kept, kind)
+
+    def ends(self, reply: Reply, since: int) -> bool:
+        """Whether a reply ends the multi-line reply of another code in which it stands: just what is waited for does.
+
+        Who could write such a line into a text could as well write the text's own last line; yet what names an address
+        or begins TLS counts only if it answers a command said since (`said` at that time) the text began.
+        """
+        if reply is Reply.PRELIMINARY or reply is Reply.TRANSFERRED:
+            return self.has(Kind.TRANSFER)
+        if reply is Reply.FAREWELL:
+            return self.has(Kind.QUIT)
+        for reading in self._likeliest():
+            for run, start in self._from(reading):
+                if reply in USUAL[run.kind] and (start >= since or reply not in _ONCE):
+                    return True
+                if not run.may:
+                    break
+        return False
+
+    # -- within ----------------------------------------------------------------------------------------------------
+
+    def _answers(self, reading: Reading, reply: Reply, quoted: bool, coming: Next) -> None:
+        """All ways in which the reply answers a command by this reading."""
+        lost, fates, found = 0, reading.fates, False
+        for run, start in self._from(reading):
+            usual = reply in USUAL[run.kind]
+            if usual or reply in ODD[run.kind]:
+                cost = lost + (0 if usual else UNUSUAL) + quoted
+                coming.put(reading.cost + cost, start + 1, fates + decided(run, reply), run.kind)
+                found = True
+            lost = run.lost(start, lost)
+            fates += passed(run)
+            if found and lost >= LOST_MOST:
+                break
+
+    def _take(self, kept: list[Reading], kind: Kind | None) -> Heard:
+        self._readings = kept
+        news = []
+        views = [(reading.cost, dict(reading.fates)) for reading in kept]
+        for tag, told in list(self._told.items()):
+            fate = judge([(cost, fates.get(tag)) for cost, fates in views], told)
+            if fate is not None and fate is not told:
+                news.append((tag, fate))
+                self._told[tag] = fate
+            if fate is Fate.DECLINED or fate is Fate.PASSED:
+                del self._told[tag]
+        if news:
+            self._readings = merged(kept, self._told)
+        self._trim()
+        if self.securing:
+            self.securing = self.has(Kind.AUTH)
+        return Heard(kind, tuple(news))
+
+    def _settle(self) -> None:
+        """The client goes on: if nothing is waited for by the likeliest readings, they are how it was."""
+        if len(self._readings) == 1 and not self._told:
+            return
+        if self.owing:
+            return
+        self._readings = self._likeliest()
+        if all(reading.at == self._next for reading in self._readings):
+            self._told.clear()
+            self._readings = [Reading(0, self._next)]
+            self._runs.clear()
+        self._trim()
+
+    def _append(self, kind: Kind, tag: int, may: bool, count: int) -> None:
+        last = self._runs[-1] if self._runs else None
+        if tag:
+            self._told[tag] = None
+        if last is not None and last.kind is kind and last.may is may and not tag and not last.tag:
+            last.count += count
+        else:
+            self._runs.append(Run(kind, self._next, count, tag, may))
+        self._next += count
+
+    def _likeliest(self) -> list[Reading]:
+        return [reading for reading in self._readings if reading.cost == 0]
+
+    def _in_data_phase(self) -> bool:
+        return any(reading.at <= self._begun for reading in self._readings if reading.cost == 0)
+
+    def _from(self, reading: Reading) -> Iterator[tuple[Run, int]]:
+        """The runs that wait by that reading, each with its first number that does."""
+        for run in self._runs:
+            if run.end > reading.at:
+                yield run, max(run.first, reading.at)
+
+    def _waiting(self, reading: Reading) -> Iterator[Run]:
+        return (run for run in self._runs if run.end > reading.at)
+
+    def _trim(self) -> None:
+        least = min(reading.at for reading in self._readings)
+        if self._runs and self._runs[0].end <= least:
+            self._runs = [run for run in self._runs if run.end > least]
