@@ -32,6 +32,7 @@ from typing import Final
 from algate.alg.protocols.ftp.dialogue import NAMING, ODD, USUAL, Kind, Reply
 from algate.alg.protocols.ftp.readings import (
     LOST_MOST,
+    MARGIN,
     STRAY,
     UNUSUAL,
     Fate,
@@ -168,8 +169,8 @@ class Waiting:
         coming = Next()
         alone = stray(reply, code == self._code)
         for reading in readings:
-            coming.put(reading.cost + (0 if quoted else alone), reading.at, reading.fates, None)
-            self._answers(reading, reply, quoted, coming)
+            if not self._answers(reading, reply, quoted, coming) or alone <= MARGIN:
+                coming.put(reading.cost + (0 if quoted else alone), reading.at, reading.fates, None)
         kept, kind_answered = coming.cheapest()
         if not keep:
             return Heard(kind_answered)
@@ -179,25 +180,23 @@ class Waiting:
     def began(self) -> Heard:
         """1yz: the oldest transfer has begun, all before it is dealt with (an intermediate mark changes nothing)."""
         coming = Next()
-        found = False
         for reading in self._readings:
-            lost, fates = 0, reading.fates
+            lost, fates, found = 0, reading.fates, False
             for run, start in self._from(reading):
                 if run.kind in _USES_DATA:
                     again = UNUSUAL if start <= self._begun and run.kind is Kind.TRANSFER else 0
                     coming.put(reading.cost + lost + again, start, fates, run.kind)
-                    found = True
+                    found = found or lost <= LOST_MOST
                     if not again:
                         break
                 lost = run.lost(start, lost)
                 fates += passed(run)
-            coming.put(reading.cost + STRAY[Reply.PRELIMINARY], reading.at, reading.fates, None)
-        if not found:
-            return Heard(None)
+            if not found:
+                coming.put(reading.cost + STRAY[Reply.PRELIMINARY], reading.at, reading.fates, None)
         kept, kind = coming.cheapest()
         if kind is Kind.TRANSFER:
             self._begun = max(self._begun, kept[0].at)
-        return self._take(kept, kind)
+        return self._take(kept, kind, transfer=kind is Kind.TRANSFER)
 
     def ends(self, reply: Reply, since: int) -> bool:
         """Whether a reply ends the multi-line reply of another code in which it stands: just what is waited for does.
@@ -219,8 +218,8 @@ class Waiting:
 
     # -- within ----------------------------------------------------------------------------------------------------
 
-    def _answers(self, reading: Reading, reply: Reply, quoted: bool, coming: Next) -> None:
-        """All ways in which the reply answers a command by this reading."""
+    def _answers(self, reading: Reading, reply: Reply, quoted: bool, coming: Next) -> bool:
+        """All ways in which the reply answers a command by this reading; False: there is none."""
         lost, fates, found = 0, reading.fates, False
         for run, start in self._from(reading):
             usual = reply in USUAL[run.kind]
@@ -232,13 +231,14 @@ class Waiting:
             fates += passed(run)
             if found and lost >= LOST_MOST:
                 break
+        return found
 
-    def _take(self, kept: list[Reading], kind: Kind | None) -> Heard:
+    def _take(self, kept: list[Reading], kind: Kind | None, transfer: bool = False) -> Heard:
         self._readings = kept
         news = []
         views = [(reading.cost, dict(reading.fates)) for reading in kept]
         for tag, told in list(self._told.items()):
-            fate = judge([(cost, fates.get(tag)) for cost, fates in views], told)
+            fate = judge([(cost, fates.get(tag)) for cost, fates in views], told, transfer)
             if fate is not None and fate is not told:
                 news.append((tag, fate))
                 self._told[tag] = fate

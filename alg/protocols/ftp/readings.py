@@ -14,7 +14,6 @@ from algate.alg.protocols.ftp.dialogue import USUAL, Kind, Reply
 
 # What a reading pays for what it takes for granted.
 LOST: Final = 1  # a command without answer; nothing if it is one that servers often pass over (Run.may)
-LOST_NAME: Final = 2  # one that names a connection: clients don't go on without
 LOST_MOST: Final = 2  # however many at once: one reason took them all
 LOST_LEFT: Final = 5  # one from before a restart: what seems to pass over it may answer what was said unseen
 UNUSUAL: Final = 1  # an answer of `ODD`
@@ -67,7 +66,7 @@ class Run:
         if self.kind is Kind.LEFT:
             return before + LOST_LEFT
         return max(
-            before, min(before + (self.end - start) * (LOST_NAME if self.kind is Kind.NAME else LOST), LOST_MOST)
+            before, min(before + (self.end - start) * LOST, LOST_MOST)
         )
 
 
@@ -116,11 +115,15 @@ def passed(run: Run) -> tuple[tuple[int, Fate], ...]:
     return ((run.tag, Fate.PASSED),) if run.tag else ()
 
 
-def judge(views: Iterable[tuple[int, Fate | None]], told: Fate | None) -> Fate | None:
-    """What to say of a connection of which readings hold this, each at its cost; None: nothing for certain."""
+def judge(views: Iterable[tuple[int, Fate | None]], told: Fate | None, transfer: bool) -> Fate | None:
+    """What to say of a connection of which readings hold this, each at its cost; None: nothing for certain.
+
+    `transfer`: one has just begun. Then the server has gone on to use what was named, so of a 200 that may have been
+    another's it doesn't matter whose it was.
+    """
     fates = {fate for cost, fate in views if cost == 0}
     likely = {fate for cost, fate in views if cost <= DOUBT}
-    if fates == {Fate.AGREED} and likely <= {Fate.AGREED, Fate.PASSED}:
+    if Fate.AGREED in fates and likely <= {Fate.AGREED, Fate.PASSED} and (transfer or fates == {Fate.AGREED}):
         return Fate.AGREED
     if fates <= {Fate.DECLINED, Fate.PASSED}:
         return Fate.DECLINED if Fate.DECLINED in fates else Fate.PASSED

@@ -174,10 +174,10 @@ class Session:
         )
 
     def agree(self, tag: int, out: Script) -> None:
-        """Both sides have said it: the newest agreement is the only one (FTP-28)."""
-        self.supersede_open(out, but=tag)
+        """Both sides have said it: of what was agreed upon the newest alone holds (FTP-28)."""
         live = self._live.get(tag)
         if live is not None:
+            self.supersede_open(out, before=tag)
             self._live[tag] = live._replace(open=True, pending=None)
             out.say(Open(tag), Event("expectation-opened", live.seen, fields=live.fields))
 
@@ -205,9 +205,9 @@ class Session:
         if self._live and not self.waiting.transferring:
             self.withdraw_all("superseded", out)
 
-    def supersede_open(self, out: Script, but: int = 0, reason: str = "superseded") -> None:
-        """What was agreed before no longer holds."""
-        for tag in [tag for tag, live in self._live.items() if live.open and tag != but]:
+    def supersede_open(self, out: Script, before: int | None = None, reason: str = "superseded") -> None:
+        """What was agreed upon (and named before that tag) no longer holds."""
+        for tag in [tag for tag, live in self._live.items() if live.open and (before is None or tag < before)]:
             self.withdraw(tag, reason, out)
 
     def withdraw_all(self, reason: str, out: Script) -> None:
