@@ -1,4 +1,4 @@
-"""What became of the cases, and the table of it: tests/ftp-cases.md.
+"""What became of the cases, and the tables of it: tests/ftp-cases.md, tests/field-reports.md.
 
 The law of this file: answers in, text out, and the one process that makes the kernel's column. A case is "yes" if all
 its tests passed.
@@ -17,11 +17,13 @@ from typing import Self
 
 import pytest
 
-from tests.cases.case import Case
+from tests.cases.case import FIELD, Case, label
 from tests.cases.faults import fault_of
+from tests.tried import TRIED
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = ROOT / "tests" / "ftp-cases.md"
+FIELD_DOCUMENT = ROOT / "tests" / "field-reports.md"
 LONGEST = 240  # s for the kernel's column in all
 
 HEAD = """# The 90 hard cases of FTP through a NAT: algate, and the kernel's helper
@@ -33,6 +35,26 @@ algate's alone and not asked of the kernel. "Nothing arrives" is how the kernel'
 understands: it drops the packet each time that TCP repeats it, so that the session hangs. The last column: a source
 change under which the case's tests were seen to fail (`python -m tests.cases.faults`).
 
+"""
+
+FIELD_HEAD = """# What real servers, clients and links do: algate, and the kernel's helper
+
+Written by `pytest -m cases` with the table of the 90 hard cases, in the same way: dialogues made from what people who
+run such software reported in public, through algate and through nft masquerade with nf_nat_ftp, judged on the wire,
+with both placements where the report holds for both.
+
+"""
+
+TRIED_HEAD = """
+## Also tried
+
+More dialogues of the kind, played to the plug-in with either side inside (`tests/unit/protocols/ftp/test_field.py`):
+every 227 and 229 that was asked for must be rewritten and open, every PORT that was agreed to must connect. "Mended":
+it failed when it was first tried. `{c}` and `{s}` are a port of the
+client's and of the server's with its address, `{p}` a port alone.
+
+| reported in | dialogue | |
+| --- | --- | --- |
 """
 
 
@@ -115,19 +137,25 @@ class KernelRun:
         self._folder.cleanup()
 
 
-def table(algate: Book, kernel: Book) -> str:
-    """The whole document; a case without test stands as such."""
+def table(algate: Book, kernel: Book, head: str = HEAD, field: bool = False) -> str:
+    """The whole document of the hard cases, or of the field reports."""
     lines = ["| case | level | looked for | algate | kernel | fails when |", "| --- | --- | --- | --- | --- | --- |"]
-    numbers = sorted({one.number for one in algate.answers})
+    numbers = sorted({one.number for one in algate.answers if (one.number > FIELD) is field})
     for number in numbers:
         answers = algate.of(number)
         looked_for = "; ".join(dict.fromkeys(one.looks_for for one in answers))
         cells = (answers[0].level, looked_for, said(answers), kernel_said(answers, kernel.of(number)))
-        lines.append(f"| FTP-{number} | " + " | ".join(_cell(one) for one in (*cells, fault_of(number))) + " |")
+        lines.append(f"| {label(number)} | " + " | ".join(_cell(one) for one in (*cells, fault_of(number))) + " |")
     yes = [sum(all(one.yes for one in book.of(n)) and bool(book.of(n)) for n in numbers) for book in (algate, kernel)]
     asked = sum(bool(kernel.of(number)) for number in numbers)
     count = f"{len(numbers)} cases: algate {yes[0]} yes; kernel {yes[1]} yes of {asked} that it can be asked.\n\n"
-    return HEAD + count + "\n".join(lines) + "\n"
+    return head + count + "\n".join(lines) + "\n" + (tried() if field else "")
+
+
+def tried() -> str:
+    """The dialogues that the unit rung plays to the plug-in, by where they were reported."""
+    rows = [f"| {one.source} | {_cell(f'`{one.text}`')} | {one.outcome} |" for one in TRIED]
+    return TRIED_HEAD + "\n".join(rows) + "\n"
 
 
 def said(answers: list[Answer]) -> str:

@@ -1,5 +1,5 @@
-"""Against a server that leaves out, doubles, delays, reorders and invents replies: nothing opens that was not asked for and
-agreed to, whatever an honest client and server agreed on is rewritten and connects, and the place is found again."""
+"""Against a server that leaves out, doubles, delays, reorders and invents replies: nothing opens that was not asked for
+and agreed to, and whatever an honest client and server agreed on is rewritten and connects."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from algate.alg.plugin.model import Side
-from algate.alg.plugin.policy import FtpPolicy
 from algate.alg.protocols.ftp import PLUGIN
+from algate.alg.protocols.ftp.policy import FtpPolicy
 from algate.alg.testing import Stage, control
 from tests.adversary import Mischief, Step, Truth, learn, told
 

@@ -31,6 +31,7 @@ from typing import Final
 
 from algate.alg.protocols.ftp.dialogue import NAMING, ODD, USUAL, Kind, Reply
 from algate.alg.protocols.ftp.readings import (
+    DOUBT,
     LOST_MOST,
     MARGIN,
     STRAY,
@@ -208,7 +209,7 @@ class Waiting:
             return self.has(Kind.TRANSFER)
         if reply is Reply.FAREWELL:
             return self.has(Kind.QUIT)
-        for reading in self._likeliest():
+        for reading in (one for one in self._readings if one.cost <= DOUBT):
             for run, start in self._from(reading):
                 if reply in USUAL[run.kind] and (start >= since or reply not in _ONCE):
                     return True

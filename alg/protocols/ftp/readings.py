@@ -65,9 +65,7 @@ class Run:
             return before
         if self.kind is Kind.LEFT:
             return before + LOST_LEFT
-        return max(
-            before, min(before + (self.end - start) * LOST, LOST_MOST)
-        )
+        return max(before, min(before + (self.end - start) * LOST, LOST_MOST))
 
 
 class Reading(NamedTuple):

@@ -71,8 +71,8 @@ class Server:
             return False
         if code == session.many:
             return False
-        if reply is Reply.OK and session.waiting.next is Kind.NAME:
-            heard = session.waiting.hear(reply, code, quoted=True)  # it may be either: no agreement for certain
+        if reply in (Reply.OK, Reply.FAILED) and session.waiting.next is Kind.NAME:
+            heard = session.waiting.hear(reply, code, quoted=True)  # it may be either: nothing is certain by it
             session.settle(heard.fates, line.flaw.value if line.flaw else "", out)
             return True
         if session.waiting.ends(reply, session.many_since) and not (

@@ -42,9 +42,9 @@ class Fault(NamedTuple):
 
 def faults() -> tuple[Fault, ...]:
     """All of them."""
-    from tests.cases.faults import first, second
+    from tests.cases.faults import field, first, second
 
-    return (*first.FAULTS, *second.FAULTS)
+    return (*first.FAULTS, *second.FAULTS, *field.FAULTS)
 
 
 def shown() -> dict[int, str]:

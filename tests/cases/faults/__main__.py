@@ -13,6 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tests.cases.case import label, numbered, prefix
 from tests.cases.faults import ROOT, SHOWN, Fault, faults, shown
 
 PARTS = ("alg", "bpf", "cli", "tests", "deploy", "vagrant", "pyproject.toml")
@@ -21,18 +22,18 @@ LONGEST = 170  # s for one fault
 
 def main(words: list[str]) -> int:
     """Exit code 0 if every fault was noticed, 1 if not, 2 for a number without fault."""
-    numbers = {int(word) for word in words}
+    numbers = {numbered(word) for word in words}
     chosen = [one for one in faults() if not numbers or numbers & set(one.cases)]
     lacking = numbers - {case for one in chosen for case in one.cases}
     if lacking:
-        print(f"no fault for {', '.join(map(str, sorted(lacking)))}", file=sys.stderr)
+        print(f"no fault for {', '.join(map(label, sorted(lacking)))}", file=sys.stderr)
         return 2
     missed = 0
     for fault in chosen:
         cases = sorted(set(fault.cases) & numbers if numbers else fault.cases)
         failed, said = noticed(fault, cases)
         for case in cases:
-            print(f"FTP-{case}: {'noticed' if case in failed else 'NOT NOTICED'}: {fault.fails_when}", flush=True)
+            print(f"{label(case)}: {'noticed' if case in failed else 'NOT NOTICED'}: {fault.fails_when}", flush=True)
         for case in set(cases) & failed:
             note(case, fault.digest)
         if set(cases) - failed:
@@ -54,7 +55,7 @@ def noticed(fault: Fault, cases: list[int]) -> tuple[set[int], str]:
         for part in ("alg", "bpf", "cli"):
             (packages / part).symlink_to(tree / part)
         answers = tree / "answers.json"
-        names = " or ".join(f"test_ftp_{case:02d}_" for case in cases)
+        names = " or ".join(map(prefix, cases))
         argv = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "cases", "tests/cases"]
         done = subprocess.run(
             [*argv, "-k", names, "--cases-json", str(answers)],

@@ -48,8 +48,8 @@ SYNTAX = (
     ),
     Fault(
         (8, 10), "a 227 that names nothing is kept from the client", SERVER,
-        "self._session.waiting.answered()\n        out.let(len(line.raw))",
-        'self._session.waiting.answered()\n        out.say(Replace(len(line.raw), b"425 no\\r\\n"))',
+        "reason))\n        self._answered(line, out)\n        out.let(len(line.raw))",
+        'reason))\n        self._answered(line, out)\n        out.say(Replace(len(line.raw), b"425 no\\r\\n"))',
     ),
     Fault(
         (9,), "the first digits of a 227 are taken for its address", GRAMMAR,
@@ -100,21 +100,20 @@ READING = (
     ),
     Fault(
         (22,), "an unknown command never reaches the server", CLIENT,
-        "session.waiting.add(OTHER)\n        out.let(len(line.raw))",
-        'session.waiting.add(OTHER)\n        out.say(Replace(len(line.raw), b"NOOP\\r\\n"))',
+        'b"ABOR" and session.waiting.transferring)\n        out.let(len(line.raw))',
+        'b"ABOR" and session.waiting.transferring)\n        out.say(Replace(len(line.raw), b"NOOP\\r\\n"))',
     ),
 )  # fmt: skip
 
 PAIRING = (
     Fault(
         (23, 30), "a 227 or 229 counts whatever it answers", SERVER,
-        "effect = REPLIES.get((oldest.kind, reply), NONE) if oldest else NONE",
-        "effect = (Effect.ANNOUNCE if reply in _ADDRESSED else REPLIES.get((oldest.kind, reply), NONE)) "
-        "if oldest else NONE",
+        "            if kind is not None and REPLIES.get((kind, reply)) is Effect.ANNOUNCE:",
+        "            if reply in _ADDRESSED:",
     ),
     Fault(
         (24,), "every line of a multi-line reply may end it", SERVER,
-        "reply = FINAL.get(head) if head[:3] == session.many else None", "reply = FINAL.get(head)",
+        "        if code == session.many:\n            return False", "        return False",
     ),
     Fault(
         (25,), "a 227 in the greeting's place answers a command", SERVER,
@@ -125,9 +124,9 @@ PAIRING = (
         "if verb[:1].isdigit() and _CODE.fullmatch(verb):", "if False:",
     ),
     Fault(
-        (27, 29), "any answer agrees to a PORT", SERVER,
-        'session.withdraw(answered.tag, line.flaw.value if line.flaw else "declined", out)',
-        "session.agree(answered.tag, out)",
+        (27, 29), "any answer agrees to a PORT", SESSION,
+        """            if fate is Fate.AGREED and not flaw:""",
+        """            if fate in (Fate.AGREED, Fate.DECLINED) and not flaw:""",
     ),
     Fault(
         (28,), "an older agreement is only forgotten, not withdrawn", SESSION,
@@ -173,8 +172,8 @@ SESSIONS = (
     ),
     Fault(
         (37,), "AUTH is cut out of FEAT's answer", SERVER,
-        "line.flaw is Flaw.UNFINISHED:\n            out.let(len(line.raw))",
-        "line.flaw is Flaw.UNFINISHED:\n"
+        "self._is_text(line, reply, out):\n            out.let(len(line.raw))",
+        "self._is_text(line, reply, out):\n"
         '            out.say(Replace(len(line.raw), line.raw.replace(b" AUTH TLS", b" XXXX TLS")))',
     ),
     Fault(

@@ -1,0 +1,72 @@
+"""Faults for the field reports."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tests.cases.case import FIELD
+from tests.cases.faults import Fault
+from tests.cases.faults.first import CLIENT, DIALOGUE, GRAMMAR, RULES, SERVER
+
+PAIRING: Final = "alg/protocols/ftp/pairing.py"
+READINGS: Final = "alg/protocols/ftp/readings.py"
+
+
+def _field(numbers: tuple[int, ...], fails_when: str, file: str, old: str, new: str) -> Fault:
+    return Fault(tuple(FIELD + number for number in numbers), fails_when, file, old, new)
+
+
+FAULTS = (
+    _field(
+        (1,), "a multi-line reply ends by its own code alone", SERVER,
+        "        if session.waiting.ends(reply, session.many_since) and not (",
+        "        if False and not (",
+    ),
+    _field(
+        (2,), "only the oldest unanswered command can be answered", PAIRING,
+        "            if found and lost >= LOST_MOST:\n                break", "            break",
+    ),
+    _field(
+        (3,), "EPSV is answered by 229 alone", DIALOGUE,
+        "    Kind.EPSV: _NO | _ADDRESSED,", "    Kind.EPSV: _NO | {Reply.EXTENDED},",
+    ),
+    _field(
+        (4,), "PASV is answered by 227 alone", DIALOGUE,
+        "    Kind.PASV: _NO | _ADDRESSED,", "    Kind.PASV: _NO | {Reply.PASSIVE},",
+    ),
+    _field(
+        (5,), "any 2yz answers a PASV", DIALOGUE,
+        "    Kind.PASV: frozenset((Reply.MORE,)),", "    Kind.PASV: _YES | {Reply.WELCOME},",
+    ),
+    _field(
+        (9,), "0.0.0.0 is a third host's address", RULES,
+        "    if speaker is Side.SERVER and ip.is_unspecified:", "    if False:",
+    ),
+    _field(
+        (11,), "no blank may stand between the numbers of a 227", GRAMMAR,
+        "    groups = groups or [match for match in _SPACED.finditer(text, 3) ",
+        "    groups = groups or [match for match in _SPACED.finditer(b'') ",
+    ),
+    _field(
+        (12,), "three lines may precede 220", SERVER,
+        "_STRANGE_LINES = 100", "_STRANGE_LINES = 3",
+    ),
+    _field((15,), "P@SW is no PASV", DIALOGUE, '    b"P@SW": Kind.PASV,', '    b"P-SW": Kind.PASV,'),
+    _field(
+        (19, 20), "one line that can't be read bars the session", CLIENT,
+        "        if line.flaw in (Flaw.NUL, Flaw.TOO_LONG) and session.phase in (Phase.GREETING, Phase.LOGIN):",
+        "        if line.flaw is not None:",
+    ),
+    _field(
+        (21,), "a refusal to what is no FTP waits for the server", CLIENT,
+        "            if refusal is NOT_FTP:", "            if False:",
+    ),
+    _field(
+        (22,), "a 229 that opens nothing passes", SERVER,
+        "            if form is Form.EXTENDED and session.control.inside_side is Side.SERVER:", "            if False:",
+    ),
+    _field(
+        (25,), "a PORT that is passed over is agreed to", READINGS,
+        "Fate.DECLINED if Fate.DECLINED in fates else Fate.PASSED", "Fate.AGREED",
+    ),
+)  # fmt: skip
