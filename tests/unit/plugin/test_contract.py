@@ -75,7 +75,7 @@ def test_missing_parts_are_filled_in_and_no_call_is_added() -> None:
     toy = Toy(control())
     made = whole(toy)
     assert made.feed == toy.feed and made.reserved == toy.reserved and made.outcome == toy.outcome
-    assert (made.unattended(), made.progress()) == (None, Progress())
+    assert (made.unattended(), made.progress(), made.deadline()) == (None, Progress(), None)
     assert whole(TellingToy(control())).progress() == Progress("unwrapping", 0)
 
 
@@ -215,6 +215,15 @@ def test_a_plug_in_that_breaks_at_the_border_is_booked_on_it(make: Callable[[Con
     lab.say(b"noop\n")
     told = [one for one in lab.kernel.announced if one.event.event.endswith("-failed")]
     assert {one.event.event for one in told} == {"plugin-failed"}
+
+
+def test_a_deadline_that_is_no_time_is_booked_on_it() -> None:
+    class Hasty(Toy):
+        def deadline(self) -> str:
+            return "soon"
+
+    told = Laboratory(Hasty).say(b"half a li")
+    assert [one.event.event for one in told] == ["plugin-failed"]
 
 
 def test_failing_at_the_question_how_far_it_is_costs_no_session() -> None:

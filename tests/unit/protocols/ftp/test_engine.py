@@ -140,3 +140,17 @@ def test_what_was_open_before_a_restart_ends_with_the_next_port_and_with_its_tim
     lab.tick(300)
     assert lab.states == []
     assert len(lab.kernel.released) == 2
+
+
+def test_nothing_waits_for_a_silent_server_for_ever() -> None:
+    """The engine comes back at the conversation's deadline, though no segment does."""
+    lab = FtpLab()
+    lab.talk(b"220 hi\r\n", b"USER u\r\n", b"230 in\r\n", b"AUTH TLS\r\nPORT 10,0,0,5,19,137\r\n")
+    for _ in range(29):
+        lab.tick(1)
+    assert b"PORT" not in lab.server.got
+    for _ in range(2):
+        lab.tick(1)
+        lab.run()
+    assert bytes(lab.server.got).endswith(b"AUTH TLS\r\nPORT 203,0,113,1,156,64\r\n")
+    lab.finish()
