@@ -18,6 +18,7 @@ class Mischief(Enum):
     HONEST = "as it should be"
     DROPPED = "never said: the client gives up and goes on"
     DOUBLED = "said twice"
+    AGAIN = "said once more when the client has said its next command"
     LATE = "said only when the client, tired of waiting, has said its next command"
     SWAPPED = "said behind the reply to the next command"
     LED = "something unasked is said before it"
@@ -64,21 +65,25 @@ def told(steps: Iterable[Step]) -> Iterator[Said]:
     """The lines in the order in which a gateway hears them."""
     owed: list[Step] = []  # said behind the next command's own reply
     late: list[Step] = []  # said as soon as the next command was
+    again = b""
     for step in steps:
         yield True, step.command, None
         for one in late:
             yield False, one.reply, one
         late = []
+        if again:
+            yield False, again, None
+        again = step.reply if step.mischief is Mischief.AGAIN else b""
+        if step.mischief is Mischief.LED:
+            yield False, step.stray, None
+        if step.before:
+            yield False, step.before, None
         if step.mischief is Mischief.LATE:
             late = [step]
             continue
-        if step.mischief is Mischief.LED:
-            yield False, step.stray, None
         if step.mischief is Mischief.SWAPPED:
             owed.append(step)
             continue
-        if step.before:
-            yield False, step.before, None
         if step.mischief is not Mischief.DROPPED:
             yield False, step.reply, step
         for one in owed:

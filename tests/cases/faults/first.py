@@ -112,8 +112,8 @@ PAIRING = (
         "            if reply in _ADDRESSED:",
     ),
     Fault(
-        (24,), "every line of a multi-line reply may end it", SERVER,
-        "        if code == session.many:\n            return False", "        return False",
+        (24,), "the first line of a multi-line reply is taken for its last", DIALOGUE,
+        'for tail in (b" ", b"\\t", b"")', 'for tail in (b" ", b"\\t", b"", b"-")',
     ),
     Fault(
         (25,), "a 227 in the greeting's place answers a command", SERVER,
