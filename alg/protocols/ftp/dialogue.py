@@ -85,6 +85,7 @@ class Reply(IntEnum):
     WELCOME = auto()  # 230, 232: of USER, PASS, ACCT alone
     DONE = auto()  # any other 2yz
     MORE = auto()  # 3yz
+    PENDING = auto()  # 350: of REST, RNFR
     FAILED = auto()  # 4yz, 5yz
     PROTECTED = auto()  # 6yz (RFC 2228)
     GREETING = auto()  # 220
@@ -101,6 +102,7 @@ def _reply(code: int) -> Reply:
         200: Reply.OK,
         250: Reply.ACTION,
         230: Reply.WELCOME,
+        350: Reply.PENDING,
         232: Reply.WELCOME,
         220: Reply.GREETING,
         221: Reply.FAREWELL,
@@ -144,7 +146,8 @@ _FINALS = frozenset(Reply) - {Reply.PRELIMINARY}
 # What can answer a command: what does by the RFCs and by servers' habit, and what some servers say instead. Any other
 # final reply is about something else and leaves the command waiting.
 USUAL: dict[Kind, frozenset[Reply]] = {
-    Kind.OTHER: _YES | _NO | {Reply.MORE, Reply.PROTECTED, Reply.GREETING, Reply.TRANSFERRED},  # HOST, ABOR
+    # HOST is answered by 220, ABOR by 225 or 226.
+    Kind.OTHER: _YES | _NO | {Reply.MORE, Reply.PENDING, Reply.PROTECTED, Reply.GREETING, Reply.TRANSFERRED},
     Kind.IDENTITY: _YES | _NO | {Reply.WELCOME, Reply.MORE, Reply.PROTECTED},
     Kind.TRANSFER: _NO | {Reply.TRANSFERRED, Reply.ACTION},
     Kind.NAME: _NO | {Reply.OK},

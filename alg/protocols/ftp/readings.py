@@ -34,6 +34,7 @@ class Fate(IntEnum):
     DECLINED = auto()
     PASSED = auto()  # a later command was answered, this one never
     DOUBTED = auto()  # it may have been declined
+    CLEARED = auto()  # it was doubted, and can't have been declined; whether it was agreed to is still to be seen
 
 
 class Heard(NamedTuple):
@@ -127,7 +128,7 @@ def judge(views: Iterable[tuple[int, Fate | None]], told: Fate | None, transfer:
         return Fate.DECLINED if Fate.DECLINED in fates else Fate.PASSED
     if Fate.DECLINED in likely:
         return Fate.DECLINED if told is Fate.AGREED else Fate.DOUBTED
-    return None
+    return Fate.CLEARED if told is Fate.DOUBTED and Fate.AGREED in fates else None
 
 
 def stray(reply: Reply, twice: bool) -> int:

@@ -148,8 +148,8 @@ class Session:
         for tag, fate in fates:
             if fate is Fate.AGREED and not flaw:
                 self.agree(tag, out)
-            elif fate is Fate.DOUBTED:
-                self.doubt(tag, out)
+            elif fate is Fate.DOUBTED or fate is Fate.CLEARED:
+                self.doubt(tag, fate is Fate.DOUBTED, out)
             else:
                 self.withdraw(tag, flaw or ("unanswered" if fate is Fate.PASSED else "declined"), out)
 
@@ -181,13 +181,17 @@ class Session:
             self._live[tag] = live._replace(open=True, pending=None)
             out.say(Open(tag), Event("expectation-opened", live.seen, fields=live.fields))
 
-    def doubt(self, tag: int, out: Script) -> None:
-        """It may have been declined: the peer's connection alone is no agreement any more, only its word can be."""
+    def doubt(self, tag: int, doubted: bool, out: Script) -> None:
+        """While it may have been declined the peer's connection alone is no agreement, only its word can be."""
         live = self._live.get(tag)
-        if live is not None and live.pending is not None and live.pending.acts_after is not None:
-            pending = replace(live.pending, acts_after=None)
+        if live is None or live.pending is None:
+            return
+        pending = replace(live.pending, acts_after=None if doubted else ACTS_AFTER)
+        if pending != live.pending:
             self._live[tag] = live._replace(pending=pending)
-            out.say(pending, Event("expectation-refused", live.seen, "replies-uncertain"))
+            out.say(pending)
+            if doubted:
+                out.say(Event("expectation-refused", live.seen, "replies-uncertain"))
 
     def withdraw(self, tag: int, reason: str, out: Script) -> None:
         """End an expectation if it still lives."""

@@ -35,8 +35,8 @@ FAULTS = (
         "    Kind.PASV: _NO | _ADDRESSED,", "    Kind.PASV: _NO | {Reply.PASSIVE},",
     ),
     _field(
-        (5,), "any 2yz answers a PASV", DIALOGUE,
-        "    Kind.PASV: frozenset((Reply.MORE,)),", "    Kind.PASV: _YES | {Reply.WELCOME},",
+        (5,), "any 2yz answers a PORT", DIALOGUE,
+        "    Kind.NAME: _NO | {Reply.OK},", "    Kind.NAME: _NO | _YES,",
     ),
     _field(
         (9,), "0.0.0.0 is a third host's address", RULES,

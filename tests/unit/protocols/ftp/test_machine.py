@@ -110,6 +110,7 @@ ANSWERED: dict[Reply, bytes] = {
     Reply.WELCOME: b"230 in\r\n",
     Reply.DONE: b"202 superfluous\r\n",
     Reply.MORE: b"331 more\r\n",
+    Reply.PENDING: b"350 go on\r\n",
     Reply.FAILED: b"500 no\r\n",
     Reply.PROTECTED: b"631 secret\r\n",
     Reply.GREETING: b"220 hello\r\n",
