@@ -1,14 +1,13 @@
 """Which command a reply answers: by what it can answer, and by the likeliest reading of all that was said.
 
-The law of this file: kinds and reply classes in, an answer and the fates of named connections out. It knows no bytes
-but a reply's code, no policy, no actions; what can answer what is `dialogue`'s table, what deviations cost `readings`'.
+The law of this file: kinds and reply classes in, an answer and the fates of named connections out. No policy, no
+actions; what can answer what is `dialogue`'s table, what deviations cost `readings`'.
 
 Replies come in the order of the commands, one each (RFC 959 section 5.4), as far as servers keep to it: some never
 answer a NOOP during a transfer, say a reply twice, say one that nobody waits for. So this keeps up to READINGS readings
 of the dialogue, each a place in the queue of commands before which all is dealt with, with the sum of the deviations
-that it takes for granted. The one that takes none is the strict queue of RFC 959. Each reply moves every reading on in
-all ways that its class allows; those that cost more than MARGIN beyond the cheapest are given up. Only the cheapest
-count.
+that it takes for granted. Each reply moves every reading on in all ways that its class allows; those that cost more
+than MARGIN beyond the cheapest are given up. Only the cheapest count.
 
 Why no tolerance opens what nobody asked for:
 - A PORT is agreed to only if all cheapest readings have its own 200 behind it, and none within DOUBT says otherwise.
@@ -21,7 +20,7 @@ Why no tolerance opens what nobody asked for:
 - A command passed over costs, so a lost answer is believed only where the strict queue explains less. What many servers
   pass over (`may`) costs nothing; there both readings stand side by side and open nothing, until a reply that can only
   mean one (1yz, 226, 227, 221) tells.
-- The client's next command while the cheapest readings wait for nothing ends all others: a place found again.
+- The client's next command while the cheapest readings wait for nothing ends all others.
 """
 
 from __future__ import annotations
@@ -49,7 +48,6 @@ from algate.alg.protocols.ftp.readings import (
 )
 
 __all__ = ["Fate", "Heard", "Waiting"]
-
 PLAIN: Final = frozenset((Kind.OTHER, Kind.TRANSFER, Kind.IDENTITY, Kind.SKIPPED))
 _ONCE: Final = (Reply.PASSIVE, Reply.EXTENDED, Reply.SECURED)
 _USES_DATA: Final = (Kind.TRANSFER, Kind.SKIPPED)
@@ -87,7 +85,7 @@ class Waiting:
         return any(self._waiting(self._readings[0]))
 
     def __len__(self) -> int:
-        return len(list(self._waiting(self._readings[0])))
+        return sum(1 for _ in self._waiting(self._readings[0]))
 
     def has(self, *kinds: Kind) -> bool:
         """Whether a command of these kinds may be unanswered."""
@@ -143,7 +141,7 @@ class Waiting:
         """The client said one more; ask `room` before. `may`: servers often don't answer it, as all in a data phase."""
         self._settle()
         if kind is Kind.OTHER:
-            may = may or self._in_data_phase()
+            may = may or any(reading.at <= self._begun for reading in self._likeliest())
         elif kind is Kind.AUTH:
             self.securing = True
         self._append(kind, tag, may, count)
@@ -159,17 +157,16 @@ class Waiting:
 
     def hear(self, reply: Reply, code: bytes, *, quoted: bool = False, keep: bool = True) -> Heard:
         """A final reply. `quoted`: it may be the text of another one. `keep`: False looks only."""
-        runs, readings = self._runs, self._readings
-        if len(runs) == 1 and len(readings) == 1 and self._next - readings[0].at == 1 and not self._told and keep:
-            kind = runs[0].kind
-            if kind in PLAIN and reply in USUAL[kind]:
-                self._code = code
+        only = self._only()
+        if only is not None and reply in USUAL[only] and (only in PLAIN or STRAY[reply] > MARGIN):
+            if keep:
+                self._code, self.securing = code, False
                 self._readings = [Reading(0, self._next)]
-                runs.clear()
-                return Heard(kind)
+                self._runs.clear()
+            return Heard(only)
         coming = Next()
         alone = stray(reply, code == self._code)
-        for reading in readings:
+        for reading in self._readings:
             if not self._answers(reading, reply, quoted, coming) or alone <= MARGIN:
                 coming.put(reading.cost + (0 if quoted else alone), reading.at, reading.fates, None)
         kept, kind_answered = coming.cheapest()
@@ -180,6 +177,10 @@ class Waiting:
 
     def began(self) -> Heard:
         """1yz: the oldest transfer has begun, all before it is dealt with (an intermediate mark changes nothing)."""
+        only = self._only()
+        if only is Kind.TRANSFER:
+            self._begun = self._readings[0].at
+            return Heard(only)
         coming = Next()
         for reading in self._readings:
             lost, fates, found = 0, reading.fates, False
@@ -234,6 +235,12 @@ class Waiting:
                 break
         return found
 
+    def _only(self) -> Kind | None:
+        """The one command that waits, if all are agreed on that: nearly always."""
+        if len(self._runs) != 1 or len(self._readings) != 1 or self._told:
+            return None
+        return self._runs[0].kind if self._next - self._readings[0].at == 1 else None
+
     def _take(self, kept: list[Reading], kind: Kind | None, transfer: bool = False) -> Heard:
         self._readings = kept
         news = []
@@ -278,9 +285,6 @@ class Waiting:
     def _likeliest(self) -> list[Reading]:
         return [reading for reading in self._readings if reading.cost == 0]
 
-    def _in_data_phase(self) -> bool:
-        return any(reading.at <= self._begun for reading in self._readings if reading.cost == 0)
-
     def _from(self, reading: Reading) -> Iterator[tuple[Run, int]]:
         """The runs that wait by that reading, each with its first number that does."""
         for run in self._runs:
@@ -288,7 +292,7 @@ class Waiting:
                 yield run, max(run.first, reading.at)
 
     def _waiting(self, reading: Reading) -> Iterator[Run]:
-        return (run for run in self._runs if run.end > reading.at)
+        return (run for run, _ in self._from(reading))
 
     def _trim(self) -> None:
         least = min(reading.at for reading in self._readings)
