@@ -228,7 +228,8 @@ class Engine:
             if self._datagrams.conclude(session, out):
                 self._remove(session)
             return out
-        deadline = self._judgement.deadline(session, out)
+        waits = any(len(flow.stream.pending) > flow.judged for flow in session.flows)
+        deadline = self._judgement.deadline(session, out) if waits else NEVER
         try:
             if not session.reset:
                 self._delivery.settle(session, out, cause)

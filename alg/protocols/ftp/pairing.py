@@ -218,8 +218,6 @@ class Waiting:
                     break
         return False
 
-    # -- within ----------------------------------------------------------------------------------------------------
-
     def _answers(self, reading: Reading, reply: Reply, quoted: bool, coming: Next) -> bool:
         """All ways in which the reply answers a command by this reading; False: there is none."""
         lost, fates, found = 0, reading.fates, False
@@ -279,7 +277,9 @@ class Waiting:
         if last is not None and last.kind is kind and last.may is may and not tag and not last.tag:
             last.count += count
         else:
-            self._runs.append(Run(kind, self._next, count, tag, may))
+            run = Run()
+            run.kind, run.first, run.count, run.tag, run.may = kind, self._next, count, tag, may
+            self._runs.append(run)
         self._next += count
 
     def _likeliest(self) -> list[Reading]:

@@ -45,16 +45,15 @@ class Heard(NamedTuple):
 
 
 class Run:
-    """Commands of one kind, numbered from `first`. `tag`: of the expectation that was made for it, or 0."""
+    """`count` commands of one kind, numbered from `first`. `tag`: of the expectation that was made for it, or 0. `may`:
+    servers often don't answer it. Whoever makes one sets them all: it is done for each command, and a call less."""
 
     __slots__ = ("count", "first", "kind", "may", "tag")
-
-    def __init__(self, kind: Kind, first: int, count: int, tag: int, may: bool) -> None:
-        self.kind = kind
-        self.first = first
-        self.count = count
-        self.tag = tag
-        self.may = may
+    kind: Kind
+    first: int
+    count: int
+    tag: int
+    may: bool
 
     @property
     def end(self) -> int:

@@ -8,6 +8,7 @@ from tests.cases.faults import Fault
 
 CLIENT: Final = "alg/protocols/ftp/client.py"
 SERVER: Final = "alg/protocols/ftp/server.py"
+DIALOGUE: Final = "alg/protocols/ftp/dialogue.py"
 GRAMMAR: Final = "alg/protocols/ftp/grammar.py"
 SESSION: Final = "alg/protocols/ftp/session.py"
 RULES: Final = "alg/protocols/ftp/rules.py"
