@@ -289,6 +289,18 @@ def test_r21_silent_server(bed: Bed, form: bytes) -> None:
         d.shut_in(port, port)
 
 
+@field(21, R21)
+def test_r21_server_falls_silent(bed: Bed) -> None:
+    with Dialogue(bed) as d:
+        port = d.new_port()
+        d.reply(b"220 ready\r\n")
+        said = b"POST / HTTP/1.1\r\nHost: x\r\n\r\nPORT " + d.six(port) + b"\r\n"
+        d.client.say(said)
+        d.server.patience = 2.0
+        d.server.hear(said)
+        d.shut_in(port, port)
+
+
 @field(21, R21, kernel=NO_OPTION)
 def test_r21_silent_server_under_a_policy(bed: Bed) -> None:
     with Dialogue(bed, policy="deny") as d:

@@ -209,7 +209,8 @@ class Client:
         """Answer in the server's name, in turn: not before the server has answered all older commands (FTP-88)."""
         session = self._session
         if not session.ending and (session.waiting.owing or session.phase is Phase.GREETING):
-            if refusal is NOT_FTP:  # nobody need wait for what is no FTP: it may pass, and nothing is read any more
+            if refusal is NOT_FTP and (session.overdue or session.phase is Phase.GREETING):
+                # A server that says nothing to what is no FTP: it may pass, and nothing is read any more.
                 session.leave(Turn.FOREIGN, NOT_FTP.reason, out)
                 return False
             if not session.overdue:

@@ -18,7 +18,7 @@ from algate.alg.protocols.ftp.client import Client
 from algate.alg.protocols.ftp.dialogue import UNATTENDED, Phase
 from algate.alg.protocols.ftp.policy import FtpPolicy
 from algate.alg.protocols.ftp.server import Server
-from algate.alg.protocols.ftp.session import HELD_MOST, Session
+from algate.alg.protocols.ftp.session import Session
 from algate.alg.protocols.lines import IAC, LineReader
 
 UNANSWERED_MOST = 200  # of 8 bits
@@ -58,8 +58,7 @@ class FtpConversation:
 
     def deadline(self) -> float | None:
         """See `model.Impatient`: a line of the client's waits for the server no longer than that."""
-        since = self._session.held_since
-        return None if since is None else since + HELD_MOST
+        return self._session.deadline
 
     def feed(self, side: Side, data: bytes, now: float, *, end: bool = False) -> Sequence[Action]:
         """See `model.Conversation`."""

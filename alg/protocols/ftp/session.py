@@ -37,6 +37,7 @@ __all__ = ["ACTS_AFTER", "Asked", "Session", "said"]
 ACTS_AFTER = 0.05  # s
 # A line that waits for the server this long is not kept any longer: slow servers answer AUTH and QUIT within it.
 HELD_MOST = 30.0  # s
+BARRED_MOST = 1.0  # s, of a session that is no FTP
 LASTING = 1_000_000.0  # s, 11 days: what the kernel's clock of expectations can say with ease
 
 _Fields = tuple[tuple[str, str | int | float], ...]
@@ -141,7 +142,15 @@ class Session:
     @property
     def overdue(self) -> bool:
         """Whether the client's next line has waited for the server as long as one may."""
-        return self.held_since is not None and self.now - self.held_since >= HELD_MOST
+        deadline = self.deadline
+        return deadline is not None and self.now >= deadline
+
+    @property
+    def deadline(self) -> float | None:
+        """Until when the client's next line may wait for the server; None: it doesn't."""
+        if self.held_since is None:
+            return None
+        return self.held_since + (BARRED_MOST if self.barred else HELD_MOST)
 
     def settle(self, fates: tuple[tuple[int, Fate], ...], flaw: str, out: Script) -> None:
         """What a reply did to named connections; one that can't be trusted (`flaw`) agrees to nothing."""

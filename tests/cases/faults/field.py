@@ -59,7 +59,7 @@ FAULTS = (
     ),
     _field(
         (21,), "a refusal to what is no FTP waits for the server", CLIENT,
-        "            if refusal is NOT_FTP:", "            if False:",
+        "            if refusal is NOT_FTP and (", "            if False and (",
     ),
     _field(
         (22,), "a 229 that opens nothing passes", SERVER,
