@@ -7,8 +7,14 @@ from ipaddress import IPv4Address
 
 import pytest
 
+from tests.cases.case import field
 from tests.cases.plugin_bed import ANYBODY, PLAN, Chat, PluginBed, Transfer
 from tests.topology import no_netfilter
+
+R7 = "a DCC offer that names the gateway's public address is the client's own: rewritten and opened"
+R8 = "an oddly formed TFTP request has its answer from the server's new port"
+R13 = "IRCv3 tags are kept, the offer behind them is rewritten"
+R14 = "TSEND, MOVE and other kinds of DCC offer are as SEND"
 
 
 @pytest.fixture(scope="module")
@@ -34,17 +40,20 @@ def number(ip: str) -> int:
 # -- R7 ----------------------------------------------------------------------------------------------------------------
 
 
+@field(7, R7)
 def test_r07_dcc_send_names_the_public_address(chat: Chat) -> None:
     """The client asked the server, or its user, what its address is (weechat #2226, hexchat #2025)."""
     chat.takes(b"PRIVMSG bob :", b"SEND f", number(chat.public))
 
 
+@field(7, R7)
 @pytest.mark.parametrize("kind", [b"CHAT chat", b"TSEND f"])
 @pytest.mark.parametrize("word", [b"PRIVMSG", b"NOTICE"])
 def test_r07_whatever_is_offered_and_how(chat: Chat, word: bytes, kind: bytes) -> None:
     chat.takes(word + b" bob :", kind, number(chat.public))
 
 
+@field(7, R7)
 def test_r07_in_any_spelling(chat: Chat) -> None:
     """KVIrc writes dotted addresses (irssi #732), some clients 0 where they know none (weechat #126, hexchat #678)."""
     for ip in (chat.public, chat.me):
@@ -54,6 +63,7 @@ def test_r07_in_any_spelling(chat: Chat) -> None:
         chat.takes(b"PRIVMSG bob :", b"SEND f", spelt)
 
 
+@field(7, R7)
 def test_r07_another_public_address_is_not_the_client_s(chat: Chat) -> None:
     """It may be what the outside sees in the other inside host's place."""
     (other,) = set(PLAN.public) - {chat.public}
@@ -87,12 +97,14 @@ ODD = [
 ANSWERS = [b"\0\3\0\1data", b"\0\6vendor\0\0", b"\0\4\0\0", b"\0\5\0\4no\0"]
 
 
+@field(8, R8)
 def test_r08_an_empty_option_value_is_answered_from_a_new_port(plugins: PluginBed) -> None:
     """Grandstream's phones (tftpy #141)."""
     with Transfer(plugins, inside="client") as talk:
         talk.answered(EMPTY, b"\0\3\0\1data")
 
 
+@field(8, R8)
 @pytest.mark.parametrize("inside", ["client", "server"])
 def test_r08_so_is_whatever_else_is_odd(plugins: PluginBed, inside: str) -> None:
     for place, request in enumerate([EMPTY, *ODD]):
@@ -100,6 +112,7 @@ def test_r08_so_is_whatever_else_is_odd(plugins: PluginBed, inside: str) -> None
             talk.answered(request, ANSWERS[place % len(ANSWERS)])
 
 
+@field(8, R8)
 def test_r08_one_port_may_ask_again_and_again(plugins: PluginBed) -> None:
     """UEFI asks for the size first, gives that transfer up, and asks once more from the same port."""
     with Transfer(plugins, inside="client") as talk:
@@ -107,6 +120,7 @@ def test_r08_one_port_may_ask_again_and_again(plugins: PluginBed) -> None:
             talk.answered(EMPTY, answer)
 
 
+@field(8, R8)
 def test_r08_nobody_but_the_asked_server_may_answer(plugins: PluginBed) -> None:
     with Transfer(plugins, inside="client") as talk:
         asker = talk.ask(EMPTY)
@@ -124,10 +138,12 @@ def test_r08_nobody_but_the_asked_server_may_answer(plugins: PluginBed) -> None:
 # -- R13 ---------------------------------------------------------------------------------------------------------------
 
 
+@field(13, R13)
 def test_r13_tags_are_kept_and_the_offer_behind_them_is_rewritten(chat: Chat) -> None:
     chat.takes(b"@label=1 PRIVMSG bob :", b"SEND f", number(chat.me))
 
 
+@field(13, R13)
 def test_r13_so_is_the_offer_behind_other_tags_and_a_prefix(chat: Chat) -> None:
     """4096 bytes are what a client may send of tags; servers' own make it 8191."""
     long = b"@" + b"t" * 4094 + b" "
@@ -136,6 +152,7 @@ def test_r13_so_is_the_offer_behind_other_tags_and_a_prefix(chat: Chat) -> None:
             chat.takes(before + b"NOTICE bob :", kind, number(chat.me))
 
 
+@field(13, R13)
 def test_r13_resume_is_found_behind_the_server_s_tags(chat: Chat) -> None:
     with chat.listening() as ear:
         own = ear.getsockname()[1]
@@ -152,16 +169,19 @@ def test_r13_resume_is_found_behind_the_server_s_tags(chat: Chat) -> None:
 # -- R14 ---------------------------------------------------------------------------------------------------------------
 
 
+@field(14, R14)
 def test_r14_tsend_and_move_are_treated_as_send(chat: Chat) -> None:
     for kind in (b"TSEND f", b"MOVE f"):
         chat.takes(b"PRIVMSG bob :", kind, number(chat.me))
 
 
+@field(14, R14)
 def test_r14_so_is_every_other_kind_of_that_form(chat: Chat) -> None:
     for kind in (b"SCHAT chat", b"SSEND f", b"TSSEND f", b"XMIT raw", b"RECV f", b"VOICE gsm", b"CHAT wboard"):
         chat.takes(b"PRIVMSG bob :", kind, number(chat.me))
 
 
+@field(14, R14)
 def test_r14_whatever_the_file_is_called_and_what_follows(chat: Chat) -> None:
     for name in (b'"my file"', b'"a 2 12 b"', b"my file", b"my 2 12 b", b'"a"b c"', b"f\xfc\xff", b"\x02b,:;", b'""'):
         chat.takes(b"PRIVMSG bob :", b"SEND " + name, number(chat.me))
@@ -169,6 +189,7 @@ def test_r14_whatever_the_file_is_called_and_what_follows(chat: Chat) -> None:
         chat.takes(b"PRIVMSG bob :", b"SEND f", number(chat.me), after)
 
 
+@field(14, R14)
 def test_r14_several_in_one_line(chat: Chat) -> None:
     with chat.listening() as first, chat.listening() as second:
         ears = (first, second)
@@ -182,6 +203,7 @@ def test_r14_several_in_one_line(chat: Chat) -> None:
             chat.reaches((chat.public, port), ear)
 
 
+@field(14, R14)
 def test_r14_what_is_no_offer_or_not_at_its_place_opens_nothing(chat: Chat) -> None:
     """What others can make a client say (an answer to CTCP PING, a quotation) isn't its own word."""
     with chat.listening() as ear:

@@ -16,6 +16,9 @@ def _field(numbers: tuple[int, ...], fails_when: str, file: str, old: str, new: 
     return Fault(tuple(FIELD + number for number in numbers), fails_when, file, old, new)
 
 
+IRC: Final = "alg/protocols/irc/session.py"
+DCC: Final = "alg/protocols/irc/dcc.py"
+
 FAULTS = (
     _field(
         (1,), "a multi-line reply ends by its own code alone", SERVER,
@@ -39,6 +42,16 @@ FAULTS = (
         "    Kind.NAME: _NO | {Reply.OK},", "    Kind.NAME: _NO | _YES,",
     ),
     _field(
+        (7,), "a client's own address is the inside one alone", IRC,
+        "        ends = (control.inside.ip, control.public.ip)",
+        "        ends = (control.inside.ip, control.inside.ip)",
+    ),
+    _field(
+        (8,), "an empty option makes a request malformed", "alg/protocols/tftp.py",
+        "    if code not in (READ, WRITE) or not rest",
+        "    if code not in (READ, WRITE) or b\"\\0\\0\" in rest or not rest",
+    ),
+    _field(
         (9,), "0.0.0.0 is a third host's address", RULES,
         "    if speaker is Side.SERVER and ip.is_unspecified:", "    if False:",
     ),
@@ -50,6 +63,14 @@ FAULTS = (
     _field(
         (12,), "three lines may precede 220", SERVER,
         "_STRANGE_LINES = 100", "_STRANGE_LINES = 3",
+    ),
+    _field(
+        (13,), "no tag may stand before PRIVMSG", DCC,
+        '_BEFORE = re.compile(rb"(?:@[^ ]* +)?', '_BEFORE = re.compile(rb"',
+    ),
+    _field(
+        (14,), "SEND and CHAT are all that can be offered", DCC,
+        "DCC +([A-Z]+) +", "DCC +(SEND|CHAT) +",
     ),
     _field((15,), "P@SW is no PASV", DIALOGUE, '    b"P@SW": Kind.PASV,', '    b"P-SW": Kind.PASV,'),
     _field(
