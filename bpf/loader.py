@@ -17,7 +17,8 @@ from pathlib import Path
 from algate.bpf import abi, compiler, syscall
 from algate.bpf.compiler import MapSpec
 from algate.bpf.errors import FAILED, UNSUPPORTED, AlgateError
-from algate.bpf.ring import Ring, SampleCallback
+from algate.bpf.packing import picker
+from algate.bpf.ring import MOST, Ring, SampleCallback
 from algate.bpf.tables import U32, U64, PerCpuCounters, Table, layout
 
 TC_PROGRAMS = ("tc_lan", "tc_wan_in", "tc_wan_out", "tc_tap", "control")
@@ -162,13 +163,17 @@ class Gateway:
 
     def open_ring(self, callback: SampleCallback, lost: Callable[[int], None], pages: int) -> list[int]:
         """Open the perf ring, `pages` (a power of two) of memory a CPU. Returns descriptors to wait on for reading."""
-        self._ring = Ring(self._map_fds["punts"], callback, lost, pages)
+        self._ring = Ring(self._map_fds["punts"], callback, lost, pages, picker("punt", "time"))
         return self._ring.fds
+
+    def turn(self, most: int = MOST) -> bool:
+        """Call back for the oldest samples in the ring, no more than `most`. True: come again, no descriptor calls."""
+        return self._ring is not None and self._ring.turn(most)
 
     def drain(self) -> None:
         """Call back for every sample that is in the ring."""
-        if self._ring is not None:
-            self._ring.drain()
+        while self.turn():
+            pass
 
     def close(self) -> None:
         """Give up descriptors; what is attached or pinned stays."""

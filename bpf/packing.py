@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import struct
 import sys
+from collections.abc import Callable
 
 from algate.bpf import abi, layout
 
@@ -51,6 +52,14 @@ def entry(name: str, raw: bytes, number: int) -> bytes:
     """One struct of many that lie end to end."""
     size = abi.HEADER.structs[name].size
     return raw[number * size : (number + 1) * size]
+
+
+def picker(name: str, field: str) -> Callable[[bytes], int]:
+    """A function that reads one number of the struct that bytes begin with; 0 if they are too short for it."""
+    described = abi.HEADER.structs[name]
+    one = next(one for one in described.fields if one.name == field)
+    whole = struct.Struct(f"={one.offset}x{_number(*layout.SCALARS[one.kind])}")
+    return lambda raw: int(whole.unpack_from(raw)[0]) if len(raw) >= whole.size else 0
 
 
 def octets(name: str, field: str, raw: bytes, byte: int = 0) -> bytes:

@@ -1,6 +1,6 @@
-"""Whether the kernel lets this process open a perf ring, asked before libbcc is: refused, it crashes (measured, 0.26).
+"""Opening a perf event that carries a program's output, or saying why the kernel refuses it.
 
-The law of this file: one system call, tried and undone.
+The law of this file: one system call. What comes through the event, and the memory it comes in, is ring.py's.
 """
 
 from __future__ import annotations
@@ -21,25 +21,37 @@ ATTR_SIZE = 112  # PERF_ATTR_SIZE_VER5, Linux 4.1
 PARANOID = Path("/proc/sys/kernel/perf_event_paranoid")
 
 
-def refusal() -> str | None:
-    """None if a perf ring can be opened, else why not and what to do."""
+def open_output(cpu: int) -> int:
+    """A descriptor of one CPU's output event: each sample wakes its reader. OSError as the system call says."""
     number = NUMBERS.get(platform.machine())
     if number is None:
-        return None  # unknown here: let the library try
-    attributes = struct.pack("=IIQQQ", SOFTWARE, ATTR_SIZE, BPF_OUTPUT, 1, RAW).ljust(ATTR_SIZE, b"\0")
+        raise OSError(errno.ENOSYS, f"perf_event_open has no known number on {platform.machine()}")
+    # type, size, config, sample_period, sample_type, read_format, flags, wakeup_events
+    attributes = struct.pack("=IIQQQQQI", SOFTWARE, ATTR_SIZE, BPF_OUTPUT, 1, RAW, 0, 0, 1).ljust(ATTR_SIZE, b"\0")
     libc = ctypes.CDLL(None, use_errno=True)
-    fd = libc.syscall(number, attributes, -1, min(os.sched_getaffinity(0)), -1, CLOEXEC)
-    if fd >= 0:
-        os.close(fd)
-        return None
-    error = ctypes.get_errno()
-    level = PARANOID.read_text().strip() if PARANOID.exists() else ""
-    if error == errno.EACCES and level.isdigit() and int(level) > 2:
-        # Debian's and Ubuntu's kernels ask for CAP_SYS_ADMIN then; the kernel's own levels end at 2.
-        return (
-            f"kernel.perf_event_paranoid is {level}: run `sysctl kernel.perf_event_paranoid=2`, or with CAP_SYS_ADMIN"
-        )
-    return f"the kernel refuses a perf ring ({os.strerror(error)}): CAP_PERFMON is needed"
+    fd = int(libc.syscall(number, attributes, -1, cpu, -1, CLOEXEC))
+    if fd < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+    return fd
+
+
+def refusal() -> str | None:
+    """None if a perf ring can be opened, else why not and what to do."""
+    try:
+        os.close(open_output(min(os.sched_getaffinity(0))))
+    except OSError as error:
+        level = PARANOID.read_text().strip() if PARANOID.exists() else ""
+        if error.errno == errno.EACCES and level.isdigit() and int(level) > 2:
+            # Debian's and Ubuntu's kernels ask for CAP_SYS_ADMIN then; the kernel's own levels end at 2.
+            return (
+                f"kernel.perf_event_paranoid is {level}: run `sysctl kernel.perf_event_paranoid=2`, "
+                "or with CAP_SYS_ADMIN"
+            )
+        if error.errno == errno.ENOSYS:
+            return error.strerror
+        return f"the kernel refuses a perf ring ({error.strerror}): CAP_PERFMON is needed"
+    return None
 
 
 def need() -> None:

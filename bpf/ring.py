@@ -1,62 +1,136 @@
-"""The perf ring's reading end, by libbcc.
+"""The perf ring's reading end: one buffer a CPU, read in turns and merged by time.
 
-The law of this file: samples as bytes to a callback; it knows nothing of what is in them.
+The law of this file: samples as bytes to a callback, the oldest of all CPUs first, no more than so many a turn. When a
+sample was made it is told; what else is in it, and what happens between two turns, is the caller's.
+
+Order. Samples of one CPU come in their order. Those of several are merged by the time that is in them, so that a
+reply doesn't overtake its command because another CPU saw it. A sample that is still being written when a turn
+begins comes with the next one: the reader of these must bear a few microseconds of disorder.
 """
 
 from __future__ import annotations
 
-import ctypes
-from collections.abc import Callable
-from typing import Any
+import os
+from collections.abc import Callable, Sequence
+from heapq import heapify, heappop, heapreplace
+from mmap import MAP_SHARED, PAGESIZE, mmap
+from typing import Protocol
 
 from algate.bpf import perf, syscall
+from algate.bpf.buffer import Buffer, fence
+from algate.bpf.errors import UNSUPPORTED, AlgateError
 from algate.bpf.tables import U32
 
 SampleCallback = Callable[[int, bytes], None]  # CPU, sample
+When = Callable[[bytes], int]  # when a sample was made, on a clock that all CPUs share
+MOST = 64  # samples a turn: 3 ms of the helper, and a reading of all heads costs little beside them
+ONLINE = "/sys/devices/system/cpu/online"
+
+
+class Reader(Protocol):
+    """What `Merge` needs of a Buffer."""
+
+    def look(self) -> None: ...
+    def take(self) -> bytes | None: ...
+    def give_back(self) -> None: ...
+
+
+class Merge:
+    """The samples of several readers, each in its own order and all by `when`. `left`: there were more."""
+
+    def __init__(self, readers: Sequence[Reader], when: When) -> None:
+        self._readers = readers
+        self._when = when
+        self._ahead: list[tuple[int, int, bytes]] = []  # a heap: the next one of each reader that had one
+
+    @property
+    def left(self) -> bool:
+        """Whether the last `oldest` stopped at its bound: nothing wakes a reader for what was there already."""
+        return bool(self._ahead)
+
+    def oldest(self, most: int) -> list[tuple[int, bytes]]:
+        """Up to `most` samples with the number of their reader; their room is given back."""
+        readers, when, ahead = self._readers, self._when, self._ahead
+        known = {number for _, number, _ in ahead}
+        for reader in readers:
+            reader.look()
+        fence()
+        for number, reader in enumerate(readers):
+            if number not in known and (sample := reader.take()) is not None:
+                ahead.append((when(sample), number, sample))
+        heapify(ahead)
+        found: list[tuple[int, bytes]] = []
+        while ahead and len(found) < most:
+            _, number, sample = ahead[0]
+            found.append((number, sample))
+            following = readers[number].take()
+            if following is None:
+                heappop(ahead)
+            else:
+                heapreplace(ahead, (when(following), number, following))
+        fence()
+        for reader in readers:
+            reader.give_back()
+        return found
 
 
 class Ring:
-    """One buffer a CPU that is online. `fds` become readable when `drain` has something to do."""
+    """One buffer a CPU that is online. `fds` become readable when samples come; see `turn`."""
 
-    def __init__(self, map_fd: int, callback: SampleCallback, lost: Callable[[int], None], pages: int) -> None:
+    def __init__(
+        self, map_fd: int, callback: SampleCallback, lost: Callable[[int], None], pages: int, when: When
+    ) -> None:
         """`callback` gets a sample as the kernel wrote it, padded; `lost` how many had no room."""
         perf.need()
-        from bcc.libbcc import bcc_perf_buffer_opts, lib
-        from bcc.table import _LOST_CB_TYPE, _RAW_CB_TYPE
-        from bcc.utils import get_online_cpus
-
-        self._lib = lib
         self._map_fd = map_fd
-        self._kept: list[Any] = []  # ctypes would free the callbacks
-        self._cpus: list[int] = list(get_online_cpus())
-        readers: list[int] = []
-        for cpu in self._cpus:
-            on_sample = _RAW_CB_TYPE(self._sample_of(cpu, callback))
-            on_lost = _LOST_CB_TYPE(lambda _, number: lost(number))
-            options = bcc_perf_buffer_opts()
-            options.pid, options.cpu, options.wakeup_events = -1, cpu, 1
-            reader = lib.bpf_open_perf_buffer_opts(on_sample, on_lost, None, pages, ctypes.byref(options))
-            if not reader:
-                raise OSError(ctypes.get_errno(), f"can't open the perf ring of CPU {cpu}: CAP_PERFMON is needed")
-            syscall.update(map_fd, U32.pack(cpu), U32.pack(lib.perf_reader_fd(reader)))
-            self._kept += [on_sample, on_lost]
-            readers.append(reader)
-        self.fds = [lib.perf_reader_fd(reader) for reader in readers]
-        self._readers = (ctypes.c_void_p * len(readers))(*readers)
+        self._callback = callback
+        self._cpus: list[int] = []
+        self.fds: list[int] = []
+        self._buffers: list[Buffer] = []
+        try:
+            for cpu in online(_read(ONLINE)):
+                self._open(cpu, lost, pages)
+        except BaseException:
+            self.close()
+            raise
+        self._merge = Merge(self._buffers, when)
 
-    @staticmethod
-    def _sample_of(cpu: int, callback: SampleCallback) -> Callable[[Any, int, int], None]:
-        def on_sample(_: Any, data: int, size: int) -> None:
-            callback(cpu, ctypes.string_at(data, size))
+    def _open(self, cpu: int, lost: Callable[[int], None], pages: int) -> None:
+        try:
+            fd = perf.open_output(cpu)
+            self.fds.append(fd)
+            self._buffers.append(Buffer(mmap(fd, (1 + pages) * PAGESIZE, MAP_SHARED), lost))
+        except OSError as error:
+            raise AlgateError(
+                f"can't open the perf ring of CPU {cpu} ({error.strerror}): CAP_PERFMON is needed, and CAP_IPC_LOCK "
+                "or a larger kernel.perf_event_mlock_kb", UNSUPPORTED,
+            ) from None  # fmt: skip
+        syscall.update(self._map_fd, U32.pack(cpu), U32.pack(fd))
+        self._cpus.append(cpu)
 
-        return on_sample
-
-    def drain(self) -> None:
-        """Call back for every sample that is there."""
-        self._lib.perf_reader_consume(len(self._readers), self._readers)
+    def turn(self, most: int = MOST) -> bool:
+        """Call back for the oldest samples. True: there are more, and no descriptor will say so."""
+        for number, sample in self._merge.oldest(most):
+            self._callback(self._cpus[number], sample)
+        return self._merge.left
 
     def close(self) -> None:
         """Stop reading: the kernel's submits fail from now on."""
-        for cpu, reader in zip(self._cpus, self._readers, strict=True):
+        for cpu in self._cpus:
             syscall.delete(self._map_fd, U32.pack(cpu))
-            self._lib.perf_reader_free(reader)
+        for buffer in self._buffers:
+            buffer.close()
+        for fd in self.fds:
+            os.close(fd)
+        self._cpus, self._buffers, self.fds = [], [], []
+
+
+def online(text: str) -> list[int]:
+    """CPUs of the kernel's list, as in "0-3,5"."""
+    parts = [one.partition("-") for one in text.strip().split(",") if one]
+    return [cpu for first, _, last in parts for cpu in range(int(first), int(last or first) + 1)]
+
+
+def _read(path: str) -> str:
+    with open(path) as file:
+        return file.read()
