@@ -17,7 +17,7 @@ from mmap import PAGESIZE, mmap
 HEAD, TAIL = 1024 // 8, 1032 // 8  # words of the control page
 LOST, SAMPLE = 2, 9  # enum perf_event_type
 _HEADER = struct.Struct("=IHH")  # type, misc, size of the whole record
-_SAMPLE = struct.Struct("=IHHI")  # and, of a sample, the size of its bytes, padding included
+_LENGTH = struct.Struct("=I")  # behind the header of a sample: the size of its bytes, padding included
 _LOST = struct.Struct("=QQ")  # id, how many
 
 _lock = threading.Lock()
@@ -51,27 +51,24 @@ class Buffer:
 
     def take(self) -> bytes | None:
         """The next sample, padded as the kernel wrote it; None at the end of what `look` saw."""
-        while self._at != self._head:
+        while (position := self._at) != self._head:
             # Records are aligned to 8 bytes, and so is the end of the memory: a header is never cut, the rest may be.
-            place = self._start + (self._at & self._mask)
+            place = self._start + (position & self._mask)
             kind, _, size = _HEADER.unpack_from(self._memory, place)
-            if not 8 <= size <= self._head - self._at:
+            if not 8 <= size <= self._head - position:
                 self._lost(1)  # no kernel writes this; how much of what follows was sound isn't known
                 self._at = self._head
                 return None
-            position, self._at = self._at, self._at + size
-            if kind == SAMPLE and size >= _SAMPLE.size:
-                return self._sample(position, place, size)
+            self._at = position + size
+            if kind == SAMPLE and size >= 12:
+                if place + size <= self._end:
+                    length = _LENGTH.unpack_from(self._memory, place + 8)[0]
+                    return self._memory[place + 12 : place + min(12 + length, size)]
+                whole = self._bytes(position, size)
+                return whole[12 : 12 + _LENGTH.unpack_from(whole, 8)[0]]
             if kind == LOST and size >= 8 + _LOST.size:
                 self._lost(_LOST.unpack(self._bytes(position + 8, _LOST.size))[1])
         return None
-
-    def _sample(self, position: int, place: int, size: int) -> bytes:
-        if place + size <= self._end:
-            length = _SAMPLE.unpack_from(self._memory, place)[3]
-            return self._memory[place + 12 : place + min(12 + length, size)]
-        whole = self._bytes(position, size)
-        return whole[12 : 12 + _SAMPLE.unpack_from(whole)[3]]
 
     def _bytes(self, position: int, size: int) -> bytes:
         """`size` bytes, in two pieces if they go round the end."""

@@ -59,7 +59,8 @@ def picker(name: str, field: str) -> Callable[[bytes], int]:
     described = abi.HEADER.structs[name]
     one = next(one for one in described.fields if one.name == field)
     whole = struct.Struct(f"={one.offset}x{_number(*layout.SCALARS[one.kind])}")
-    return lambda raw: int(whole.unpack_from(raw)[0]) if len(raw) >= whole.size else 0
+    unpack, size = whole.unpack_from, whole.size
+    return lambda raw: unpack(raw)[0] if len(raw) >= size else 0
 
 
 def octets(name: str, field: str, raw: bytes, byte: int = 0) -> bytes:

@@ -50,14 +50,35 @@ class Merge:
 
     def oldest(self, most: int) -> list[tuple[int, bytes]]:
         """Up to `most` samples with the number of their reader; their room is given back."""
-        readers, when, ahead = self._readers, self._when, self._ahead
-        known = {number for _, number, _ in ahead}
-        for reader in readers:
+        for reader in self._readers:
             reader.look()
         fence()
-        for number, reader in enumerate(readers):
+        known = {number for _, number, _ in self._ahead}
+        for number, reader in enumerate(self._readers):
             if number not in known and (sample := reader.take()) is not None:
-                ahead.append((when(sample), number, sample))
+                self._ahead.append((self._when(sample), number, sample))
+        if not self._ahead:
+            return []
+        found = self._alone(most) if len(self._ahead) == 1 else self._merged(most)
+        fence()
+        for reader in self._readers:
+            reader.give_back()
+        return found
+
+    def _alone(self, most: int) -> list[tuple[int, bytes]]:
+        """One reader has something: its order is the order."""
+        ((_, number, following),) = self._ahead
+        take = self._readers[number].take
+        found: list[tuple[int, bytes]] = []
+        sample: bytes | None = following
+        while sample is not None and len(found) < most:
+            found.append((number, sample))
+            sample = take()
+        self._ahead = [] if sample is None else [(self._when(sample), number, sample)]
+        return found
+
+    def _merged(self, most: int) -> list[tuple[int, bytes]]:
+        readers, when, ahead = self._readers, self._when, self._ahead
         heapify(ahead)
         found: list[tuple[int, bytes]] = []
         while ahead and len(found) < most:
@@ -68,9 +89,6 @@ class Merge:
                 heappop(ahead)
             else:
                 heapreplace(ahead, (when(following), number, following))
-        fence()
-        for reader in readers:
-            reader.give_back()
         return found
 
 

@@ -108,5 +108,5 @@ async def snapshot(running: Running, status: Status, wanted: filters.Filter) -> 
         "sessions": sessions[:TOP_SESSIONS],
         "expectations": list(listing.expectation_rows(running.gateway, running.names)),
         "stats": running.metrics.stats(),
-        "events": list(running.events.latest),
+        "events": running.events.latest,
     }

@@ -30,7 +30,7 @@ COMMANDS_PER_SECOND = 4000
 HISTORY_SESSIONS = 4096
 HISTORY_EVENTS = 16  # of one control session
 JOURNAL_PER_SECOND, LOG_PER_SECOND = 2000, 100
-COMMAND = "command"
+COMMAND, TRANSFER = "command", "transfer"
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +57,23 @@ class Bucket:
         """How many were left out; they count as told."""
         number, self.left_out = self.left_out, 0
         return number
+
+
+class Untold:
+    """An event that isn't a row yet. Its row is made once."""
+
+    __slots__ = ("_row", "_write")
+
+    def __init__(self, write: Callable[[], EventRow]) -> None:
+        self._write: Callable[[], EventRow] | None = write
+        self._row: EventRow | None = None
+
+    def row(self) -> EventRow:
+        """As `write` makes it."""
+        if self._row is None:
+            assert self._write is not None
+            self._row, self._write = self._write(), None
+        return self._row
 
 
 class Follower:
@@ -96,18 +113,25 @@ class Events:
     """`latest` for screens, `subscribed` for streams, `history` for explanations. `lost` counts rows nobody got."""
 
     def __init__(self, journal: Journal | None = None) -> None:
-        self.latest: deque[EventRow] = deque(maxlen=LATEST)
+        self._latest: deque[EventRow | Untold] = deque(maxlen=LATEST)
         self.lost = 0
         self.audience = Audience()
         self.journal = journal if journal is not None else Journal()
         self._to_log = not (self.journal and _stderr_is_journal())
         self.audience_changed: Callable[[], None] = lambda: None
         self._followers: set[Follower] = set()
-        self._history: dict[str, deque[EventRow]] = {}
+        self._history: dict[str, deque[EventRow | Untold]] = {}
         self._journal_room, self._log_room = Bucket(JOURNAL_PER_SECOND), Bucket(LOG_PER_SECOND)
         self._told = time.monotonic()
         self._left_out = 0  # commands that nobody was told of since the last second
         self._listen()
+
+    def tell(self, event: str, control: str, write: Callable[[], EventRow]) -> None:
+        """To everybody, as `write` makes it once somebody reads it."""
+        if self._followers or self.journal:
+            self.add(write())
+        elif event != COMMAND:
+            self._keep(Untold(write), control)
 
     def add(self, row: EventRow) -> None:
         """To everybody."""
@@ -116,17 +140,25 @@ class Events:
                 self.lost += 1
         if self.journal and self._journal_room.take():
             self.journal.write(row)
-        if row.event == COMMAND:
-            return
-        self.latest.append(row)
-        if row.control:
-            self._remember(row.control, row)
-        if self._to_log and self._log_room.take():
-            log.info("%s", line(row))
+        if row.event != COMMAND:
+            self._keep(row, row.control)
+
+    def _keep(self, one: EventRow | Untold, control: str | None) -> None:
+        """For screens, explanations and, with room there, the log."""
+        self._latest.append(one)
+        if control:
+            self._remember(control, one)
+        if self._to_log and log.isEnabledFor(logging.INFO) and self._log_room.take():
+            log.info("%s", line(_row(one)))
+
+    @property
+    def latest(self) -> list[EventRow]:
+        """The latest events of all sessions, oldest first, without plain commands."""
+        return [_row(one) for one in self._latest]
 
     def history(self, control: str) -> list[EventRow]:
         """The latest events of a control session, oldest first, without its plain commands."""
-        return list(self._history.get(control, ()))
+        return [_row(one) for one in self._history.get(control, ())]
 
     def known(self) -> list[str]:
         """The control sessions that have a history, the least recent first."""
@@ -166,13 +198,13 @@ class Events:
         self.audience.room = COMMANDS_PER_SECOND // 20 if self.heard() else 0
         self.audience_changed()
 
-    def _remember(self, control: str, row: EventRow) -> None:
+    def _remember(self, control: str, one: EventRow | Untold) -> None:
         rows = self._history.pop(control, None)
         if rows is None:
             rows = deque(maxlen=HISTORY_EVENTS)
             if len(self._history) >= HISTORY_SESSIONS:
                 del self._history[next(iter(self._history))]
-        rows.append(row)
+        rows.append(one)
         self._history[control] = rows
 
     def _tell(self) -> None:
@@ -187,16 +219,20 @@ class Events:
             log.info("%d events more: see `algate follow`", self._log_room.told())
 
 
+def _row(one: EventRow | Untold) -> EventRow:
+    return one.row() if isinstance(one, Untold) else one
+
+
 def lost_row(number: int, detail: str, reason: str) -> EventRow:
     """What stands in the place of events that were left out."""
     return EventRow(time.time(), LOST, None, None, f"{number} {detail}", reason, {"count": number})
 
 
-def event_row(announced: Announce, alg: str | None) -> EventRow:
-    """The row of what the engine announced."""
+def event_row(announced: Announce, alg: str | None, at: float) -> EventRow:
+    """The row of what the engine announced at a moment of the calendar."""
     event = announced.event
     fields = {**whose(announced.control), **dict(event.fields)}
-    return EventRow(time.time(), event.event, format_id(announced.session), alg, event.detail, event.reason, fields)
+    return EventRow(at, event.event, format_id(announced.session), alg, event.detail, event.reason, fields)
 
 
 def whose(control: Control | None) -> dict[str, str | int | float]:
@@ -207,16 +243,14 @@ def whose(control: Control | None) -> dict[str, str | int | float]:
     return {"inside": str(control.inside), "outside": str(control.remote), "client": client}
 
 
-def transfer_row(one: Transfer, alg: str | None) -> EventRow:
-    """A data connection that has ended, for people and for machines."""
+def transfer_row(one: Transfer, alg: str | None, at: float) -> EventRow:
+    """A data connection that was found ended at a moment of the calendar, for people and for machines."""
     fields = one.fields
     detail = one.purpose.detail if one.purpose else "data connection"
     ended = one.last.ended if one.last else ""
     told = f"{detail}: {fields['bytes']} bytes {fields['direction']} in {fields['duration']} s"
     reason = "" if ended == "closed" else ended
-    return EventRow(
-        time.time(), "transfer", format_id(one.session), alg, told, reason, {**whose(one.control), **fields}
-    )
+    return EventRow(at, TRANSFER, format_id(one.session), alg, told, reason, {**whose(one.control), **fields})
 
 
 def line(row: EventRow) -> str:

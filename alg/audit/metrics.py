@@ -1,11 +1,12 @@
 """Every metric: its name, its help, where its value comes from. One truth for /metrics and `algate stats`.
 
-The law of this file: it reads counters when it is asked and keeps none but the histogram. It owns the HTTP listener.
+The law of this file: it reads counters when it is asked and keeps none but durations. It owns the HTTP listener.
 """
 
 from __future__ import annotations
 
 import threading
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import accumulate
@@ -13,7 +14,7 @@ from socketserver import ThreadingMixIn
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-from prometheus_client import CollectorRegistry, Histogram, make_wsgi_app
+from prometheus_client import CollectorRegistry, make_wsgi_app
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
@@ -24,6 +25,9 @@ from algate.bpf import abi
 from algate.bpf.tables import PerCpuCounters
 
 DECISION_BUCKETS = (25e-6, 50e-6, 100e-6, 150e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 10e-3, 100e-3, 1.0)
+TURN_BUCKETS = (100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 100e-3, 1.0)
+GAP_BUCKETS = (0.26, 0.275, 0.3, 0.4, 0.5, 1.0, 2.0, 3.0)  # the heartbeat's period is 0.25 s, helper_timeout 3 s
+LATE_BUCKETS = (0.5e-3, 1e-3, 2e-3, 5e-3, 10e-3, 50e-3, 250e-3, 1.0)
 OUTCOMES = ("made", "used", "expired", "withdrawn", "replaced")
 Count = abi.Counter
 # Tries that a public port took -> how many ports were got by so many; the kernel doesn't add the tries up.
@@ -77,6 +81,26 @@ class Sources:
     expectations: Callable[[], Mapping[str, int]]  # outcome -> how many so far
     engine: Callable[[], Mapping[str, int]]  # reason -> how often
     lost: Callable[[], int]  # samples that the reader found lost
+
+
+class Durations(Collector):
+    """A histogram of seconds, cheap to add to: the helper does so for each segment. One thread adds, any reads."""
+
+    def __init__(self, name: str, text: str, buckets: tuple[float, ...]) -> None:
+        self.name, self.text, self.buckets = name, text, buckets
+        self.total = 0.0
+        self.counts = [0] * (len(buckets) + 1)
+
+    def observe(self, seconds: float) -> None:
+        """One more."""
+        self.counts[bisect_left(self.buckets, seconds)] += 1
+        self.total += seconds
+
+    def collect(self) -> Iterable[Metric]:
+        """One family."""
+        names = [*map(repr, self.buckets), "+Inf"]
+        buckets = list(zip(names, accumulate(self.counts), strict=True))
+        yield HistogramMetricFamily(self.name, self.text, buckets, sum_value=self.total)
 
 
 class _Kernel(Collector):
@@ -136,12 +160,19 @@ class Metrics:
         self._health = health
         self.registry = CollectorRegistry()
         self.registry.register(_Kernel(sources))
-        self.decision = Histogram(
-            "algate_decision_seconds", "From a segment's arrival in the kernel to its decision being in place.",
-            buckets=DECISION_BUCKETS, registry=self.registry,
-        )  # fmt: skip
+        self.decision = self._durations(
+            "decision", "From a segment's arrival in the kernel to its decision being in place.", DECISION_BUCKETS
+        )
+        self.turn = self._durations("helper_turn", "One turn of the helper over its perf ring.", TURN_BUCKETS)
+        self.late = self._durations("helper_timer_late", "By how much the helper's timers are late.", LATE_BUCKETS)
+        self.gap = self._durations("heartbeat_gap", "Between two heartbeats of the helper.", GAP_BUCKETS)
         self._server: WSGIServer | None = None
         self._thread: threading.Thread | None = None
+
+    def _durations(self, what: str, text: str, buckets: tuple[float, ...]) -> Durations:
+        made = Durations(f"algate_{what}_seconds", text, buckets)
+        self.registry.register(made)
+        return made
 
     def listen(self, where: EndPoint | None) -> None:
         """Serve /metrics; None: nowhere. AlgateError if the port is in use."""

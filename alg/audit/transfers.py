@@ -6,7 +6,7 @@ and knows neither map nor clock; what it finds out it returns.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -14,6 +14,7 @@ from algate.alg.engine.effects import IN, OUT
 from algate.alg.plugin.model import Control, Purpose, Side
 
 MOST = 8192  # connections watched at a time; more are used but not told
+AT_ONCE = 64  # looked at between two looks at the ring
 DESCRIBED_MOST = 16384  # purposes that wait for their connection
 UPLOADS = ("STOR", "STOU", "APPE")
 
@@ -103,10 +104,18 @@ class Transfers:
         found = self._under_way.get(data)
         return found.purpose if found else None
 
-    def poll(self, read: Read) -> list[Transfer]:
-        """Look at all of them; those that have ended, which are forgotten here."""
+    def poll(self, read: Read) -> Iterator[list[Transfer]]:
+        """Look at all of them, AT_ONCE a step; of each step those that have ended, which are forgotten here.
+
+        Connections may come and go between two steps; one that came is for the next poll.
+        """
+        there = list(self._under_way.values())
+        for start in range(0, len(there), AT_ONCE):
+            yield self._look(there[start : start + AT_ONCE], read)
+
+    def _look(self, some: list[Transfer], read: Read) -> list[Transfer]:
         over: list[Transfer] = []
-        for one in self._under_way.values():
+        for one in some:
             now = read(one.key)
             if now is None or now.id != one.data:
                 last = one.last or Counters(one.data, (0, 0), (0, 0), 0.0, "")
@@ -117,7 +126,7 @@ class Transfers:
             if now.ended:
                 over.append(one)
         for one in over:
-            del self._under_way[one.data]
+            self._under_way.pop(one.data, None)
             self._by_tag.pop((one.session, one.tag), None)
         return over
 

@@ -5,6 +5,7 @@ The law of this file: it holds the parts together and waits for nothing. When ea
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -40,6 +41,7 @@ class Running:
     metrics: Metrics
     events: Events
     plugins: Plugins
+    beaten: float | None = None
 
     @property
     def names(self) -> dict[int, str]:
@@ -64,6 +66,9 @@ class Running:
     def beat(self) -> None:
         """Tell the kernel that the helper lives."""
         self.gateway.heartbeat.put(0, ticks.count())
+        former, self.beaten = self.beaten, time.monotonic()
+        if former is not None:
+            self.metrics.gap.observe(self.beaten - former)
 
     def close(self) -> None:
         """The helper is gone, and the kernel knows at once; programs and maps stay."""

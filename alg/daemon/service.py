@@ -18,8 +18,10 @@ from algate.alg.audit.events import Events
 from algate.alg.config import load as configuration
 from algate.alg.config.load import Config
 from algate.alg.daemon.devices import Devices, find
+from algate.alg.daemon.garbage import Garbage
 from algate.alg.daemon.notify import notify
 from algate.alg.daemon.running import Running, assemble
+from algate.alg.daemon.turns import Turns
 from algate.alg.errors import DONE, AlgateError
 from algate.alg.gateway import namespace
 from algate.alg.gateway.datapath import Datapath
@@ -30,11 +32,11 @@ from algate.bpf import pins
 from algate.bpf.loader import Gateway
 
 log = logging.getLogger(__name__)
-HEARTBEAT = 0.25  # s; a tenth of the default helper_timeout
-TICK = 0.05
+TICK = 0.05  # s between two portions of the events' room
 TAIL_SECONDS = 0.003  # between looks for the heads of held fragments
 TRANSFERS = 0.5  # s between looks for data connections that ended
 WATCH = 1.0  # s between looks at devices and addresses
+GARBAGE = 1.0  # s between looks for a quiet moment
 
 
 class Service:
@@ -52,6 +54,8 @@ class Service:
         self._stopping = asyncio.Event()
         self._tail_timer: asyncio.TimerHandle | None = None
         self._down: str | None = None
+        self._turns: Turns | None = None
+        self._garbage: Garbage | None = None
         self._datapath = Datapath(State.load(run_dir), config.gateway.datapath)
 
     @property
@@ -142,17 +146,19 @@ class Service:
         gateway.install_stages()
         self._datapath.attach_tap(helper.tap.index, gateway.fds)
         pages = int(os.environ.get("ALGATE_RING_PAGES", PAGES))  # tests make it tiny
-        for fd in helper.open_ring(pages):
-            asyncio.get_running_loop().add_reader(fd, helper.drain)
+        fds = helper.open_ring(pages)
         helper.tails_waiting = self._tails_soon
         helper.room_wanted = running.sweeper.wanted.set
         taken = helper.take_over(running.control)
-        running.beat()
+        self._turns = Turns(running, asyncio.get_running_loop())
+        self._turns.start(fds)
         self._datapath.attach(devices.lans, devices.wan, gateway.fds)
         for note in gateway.notes:
             log.warning("%s", note)
         if taken:
             log.info("took over %d control sessions", taken)
+        self._garbage = Garbage()
+        self._garbage.settle(now())
         self.state = "translating"
         print("ready", flush=True)
         notify("READY=1\nSTATUS=translating")
@@ -175,13 +181,14 @@ class Service:
                 self._tails_soon()
 
     async def _keep(self, running: Running) -> None:
-        """Heartbeat, timers, sweep, devices: until stopped. A failing duty ends the service, not silently its own."""
+        """The helper's turns, sweep, devices: until stopped. A failing duty ends the service, not silently its own."""
+        assert self._turns is not None
         duties = [
             asyncio.ensure_future(one)
-            for one in (self._repeat(HEARTBEAT, running.beat), self._repeat(TICK, lambda: self._tick(running)),
-                        running.sweeper.run(lambda: self.config.timeouts),
-                        self._repeat(TRANSFERS, running.helper.look_at_transfers),
-                        self._repeat(WATCH, lambda: self._watch(running)), self._stopping.wait())
+            for one in (self._turns.failed, self._repeat(TICK, lambda: self.events.tick(TICK)),
+                        running.sweeper.run(lambda: self.config.timeouts), self._look_at_transfers(running),
+                        self._repeat(WATCH, lambda: self._watch(running)), self._repeat(GARBAGE, self._look_for_quiet),
+                        self._stopping.wait())
         ]  # fmt: skip
         try:
             done, _ = await asyncio.wait(duties, return_when=asyncio.FIRST_COMPLETED)
@@ -205,9 +212,14 @@ class Service:
         while not await self._sleep(interval):
             duty()
 
-    def _tick(self, running: Running) -> None:
-        self.events.tick(TICK)
-        running.helper.tick()
+    async def _look_at_transfers(self, running: Running) -> None:
+        while not await self._sleep(TRANSFERS):
+            for _ in running.helper.look_at_transfers():
+                await asyncio.sleep(0)
+
+    def _look_for_quiet(self) -> None:
+        if self._garbage is not None and self._turns is not None:
+            self._garbage.look(self._turns.number, now())
 
     def _watch(self, running: Running) -> None:
         """Devices that vanish or come back, a WAN address that changes."""
@@ -241,6 +253,10 @@ class Service:
     def _take_down(self) -> None:
         """Stop the helper; programs and pins stay unless `down` was asked for."""
         notify("STOPPING=1")
+        if self._turns is not None:
+            self._turns.stop()
+        if self._garbage is not None:
+            self._garbage.unsettle()
         if self.running is not None:
             self.running.close()
         if self._down:

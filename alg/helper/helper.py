@@ -9,26 +9,25 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from ipaddress import IPv4Address, ip_address
 
-from algate.alg.audit.events import Events, event_row, transfer_row
+from algate.alg.audit.events import Events
 from algate.alg.audit.metrics import Metrics
-from algate.alg.audit.transfers import Transfers
 from algate.alg.config.load import Config
-from algate.alg.engine.effects import Admitted, Announce, Describe, Effect, SessionInfo, View
+from algate.alg.engine.effects import Effect, SessionInfo, View
 from algate.alg.engine.engine import Engine
 from algate.alg.engine.limits import Limits
 from algate.alg.gateway import listing, records
 from algate.alg.gateway.records import Punt
 from algate.alg.helper import takeover
 from algate.alg.helper.executor import Executor
-from algate.alg.helper.faults import Faults
 from algate.alg.helper.guard import Guard
 from algate.alg.helper.ports import KernelPorts
 from algate.alg.helper.refusals import Refusals, unreachable
 from algate.alg.helper.tails import Tails
 from algate.alg.helper.tap import Tap
+from algate.alg.helper.telling import Telling
 from algate.alg.plugin.model import Control, Conversation, ProtocolPlugin, Side
 from algate.alg.plugin.policy import Policy
 from algate.bpf import abi, syscall
@@ -62,15 +61,17 @@ class Helper:
         self._events = events
         self._infos: dict[int, SessionInfo] = {}
         self.refusals = Refusals()
-        self.faults = Faults()
-        self.transfers = Transfers()
+        self._telling = Telling(events, self._name)
+        self.faults, self.transfers = self._telling.faults, self._telling.transfers
         self.gateway_address: IPv4Address | None = None
         self.tap = Tap()
         self.tails = Tails(self._head_known, self.tap.write)
         self.tails_waiting: Callable[[], None] = lambda: None
         self.room_wanted: Callable[[], None] = lambda: None
+        self.due_changed: Callable[[], None] = lambda: None
+        self._turning = False
         self._without_room: list[bytes] = []
-        self.executor = Executor(gateway, control, ports, self.tap.write, self._announce)
+        self.executor = Executor(gateway, control, ports, self.tap.write, self._telling.announce)
         kept = takeover.Kept(gateway, self.executor.keys)
         self._guard = Guard()
         self.engine = Engine(
@@ -108,42 +109,33 @@ class Helper:
         plugin, policy = found
         return self._guard.call(plugin.open, control, policy)
 
-    def _announce(self, announced: Announce | Describe | Admitted) -> None:
-        if isinstance(announced, Announce):
-            if announced.error is not None:
-                self.faults.note(announced.session, announced.error)
-            self._events.add(event_row(announced, self._name(announced.session)))
-        elif isinstance(announced, Describe):
-            self.transfers.describe(announced.session, announced.purpose)
-        else:
-            data = announced.data
-            key = records.pack_key(data.key)
-            self.transfers.admit(announced.session, announced.control, announced.tag, data.session, key)
-
     def _name(self, session: int) -> str | None:
         """The plug-in that watches a control session."""
         info = self._infos.get(session)
         plugin = self._plugins.get(info.alg) if info else None
         return plugin.name if plugin else None
 
-    def look_at_transfers(self) -> None:
-        """Tell of data connections that have ended. Call it now and then; the kernel keeps ended ones for a while."""
-        for one in self.transfers.poll(lambda key: listing.counters(self._gateway, key)):
-            self._events.add(transfer_row(one, self._name(one.session)))
+    def look_at_transfers(self) -> Iterator[None]:
+        """Tell of data connections that have ended, some a step. The kernel keeps ended ones for a while."""
+        return self._telling.look_at_transfers(lambda key: listing.counters(self._gateway, key))
 
     def open_ring(self, pages: int = PAGES) -> list[int]:
-        """Open the perf ring; descriptors that become readable when `self.drain` has something to do."""
+        """Open the perf ring; descriptors that become readable when `self.turn` has something to do."""
         return self._gateway.open_ring(self._sample, self._lost, pages)
 
-    def drain(self) -> None:
-        """Everything that is in the ring."""
-        self._gateway.drain()
+    def turn(self) -> bool:
+        """A bounded number of what is in the ring. True: there is more, and no descriptor tells of it."""
+        self._turning = True
+        try:
+            return self._gateway.turn()
+        finally:
+            self._turning = False
 
     def _lost(self, number: int) -> None:
         self.lost += number
 
     def _sample(self, _cpu: int, sample: bytes) -> None:
-        # An exception would be swallowed by ctypes: nothing may get that far.
+        # What follows in the same turn must not be lost for what this one did.
         try:
             punt = records.unpack_punt(sample)
             if punt is None:
@@ -157,12 +149,18 @@ class Helper:
                 self.tails_waiting()
                 return
             self._know(punt.info)
-            self.executor.carry_out(self._judged(punt))
+            self._carry_out(self._judged(punt))
             if punt.segment is not None and self.metrics is not None:
                 self.metrics.decision.observe(max(0.0, now() - punt.time / 1e9))
         except Exception:
             self.broken += 1
             log.exception("a punt could not be handled")
+
+    def _carry_out(self, effects: list[Effect]) -> None:
+        """What the engine said. It may have set a timer: a turn tells of that at its end, whatever it was made of."""
+        self.executor.carry_out(effects)
+        if not self._turning:
+            self.due_changed()
 
     def _tell_refused(self, punt: Punt) -> None:
         """Tell an inside host that its new session was refused, and the log once a minute."""
@@ -217,13 +215,15 @@ class Helper:
         """Have every line come here while somebody is told of every command, or as the configuration says."""
         wanted = self.config.alg.classify
         everything = wanted == "off" or (wanted == "auto" and self._events.heard())
-        self.executor.carry_out(self.engine.attend(everything))
+        self._carry_out(self.engine.attend(everything))
 
     def tick(self) -> None:
         """The engine's timers, when they are due."""
-        moment = now()
-        if self.engine.next_due() <= moment:
-            self.executor.carry_out(self.engine.tick(moment))
+        moment, due = now(), self.engine.next_due()
+        if due <= moment:
+            if self.metrics is not None:
+                self.metrics.late.observe(moment - due)
+            self._carry_out(self.engine.tick(moment))
 
     def take_over(self, control: ControlProgram) -> int:
         """Watch the control sessions that an earlier helper left, with what it owed their receivers. How many."""
@@ -233,6 +233,7 @@ class Helper:
         for info in left.controls:
             self._know(info)
         takeover.hand_over(left, self.engine, self.executor, now())
+        self.due_changed()
         return len(left.controls)
 
     def close_ranges(self) -> None:
@@ -241,7 +242,7 @@ class Helper:
             key = self.executor.keys.get(number)
             value = self._gateway.sessions.get(abi.SessionKey.unpack(key)) if key else None
             if value is None or value.id != number or value.state & 0xFF in OVER:
-                self.executor.carry_out(self.engine.ended(number, now()))
+                self._carry_out(self.engine.ended(number, now()))
 
     def forget(self, live: Mapping[int, bytes]) -> None:
         """Tell the engine of control sessions that the kernel has no more. `live`: id -> key, as the sweep saw them."""
@@ -250,7 +251,7 @@ class Helper:
             value = self._gateway.sessions.get(abi.SessionKey.unpack(key)) if key else None
             if value is not None and value.id == number and value.alg:
                 continue
-            self.executor.carry_out(self.engine.ended(number, now()))
+            self._carry_out(self.engine.ended(number, now()))
             self.transfers.forget(number)
             del self._infos[number]
             self.executor.keys.pop(number, None)
@@ -270,11 +271,11 @@ class Helper:
 
     def kill(self, number: int) -> None:
         """An operator ends a control session: RST to both ends, and nothing of it stays."""
-        self.executor.carry_out(self.engine.kill(number, now()))
+        self._carry_out(self.engine.kill(number, now()))
 
     def ended(self, number: int) -> None:
         """The kernel has just lost a control session."""
-        self.executor.carry_out(self.engine.ended(number, now()))
+        self._carry_out(self.engine.ended(number, now()))
 
     def close(self) -> None:
         """The TAP vanishes; maps and programs stay."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,7 +16,7 @@ from algate.alg.admin.filters import parse
 from algate.alg.audit import events
 from algate.alg.audit.events import COMMANDS_PER_SECOND, HISTORY_EVENTS, HISTORY_SESSIONS, QUEUE, Events, Follower
 from algate.alg.audit.journal import VALUE_MAX, Journal
-from algate.alg.audit.transfers import Counters, Transfers
+from algate.alg.audit.transfers import AT_ONCE, Counters, Transfer, Transfers
 from algate.alg.plugin.model import Control, EndPoint, Purpose, Side
 from algate.alg.rows import EventRow
 
@@ -158,6 +159,47 @@ CONTROL = Control(
 )  # fmt: skip
 
 
+def looked(book: Transfers, found: Counters | None) -> list[Transfer]:
+    """What a whole poll finds ended, if every key finds the same."""
+    return [one for step in book.poll(lambda _: found) for one in step]
+
+
+def test_a_poll_of_many_is_done_in_steps_and_bears_what_comes_and_goes_between() -> None:
+    book = Transfers()
+    for number in range(3 * AT_ONCE):
+        book.admit(7, CONTROL, 0, number, bytes([number]))
+    read: list[bytes] = []
+
+    def ended(key: bytes) -> Counters | None:
+        read.append(key)
+        return None
+
+    steps = book.poll(ended)
+    assert len(next(steps)) == len(read) == AT_ONCE, "a step looks at so many and no more"
+    book.admit(7, CONTROL, 0, 1000, b"late")
+    assert sum(map(len, steps)) == 2 * AT_ONCE
+    assert len(book) == 1 and b"late" not in read
+
+
+def test_an_event_that_nobody_reads_never_becomes_text(caplog: pytest.LogCaptureFixture) -> None:
+    written: list[str] = []
+
+    def write() -> EventRow:
+        written.append("row")
+        return row(control="5", detail="told")
+
+    made = Events(NO_JOURNAL)
+    made.tell("command", "5", write)
+    with caplog.at_level(logging.WARNING, logger=events.__name__):
+        made.tell("violation", "5", write)
+    assert written == [] and made.known() == ["5"]
+    assert [one.detail for one in made.history("5")] == [one.detail for one in made.latest] == ["told"]
+    assert written == ["row"], "made once, and no command is kept"
+    with made.subscribed() as follower:
+        made.tell("command", "5", write)
+        assert asyncio.run(follower.get()).detail == "told"
+
+
 @pytest.mark.parametrize("first", ["described", "admitted"])
 @pytest.mark.parametrize(
     ("verb", "side", "way"),
@@ -177,19 +219,19 @@ def test_a_transfer_is_told_when_it_ends(first: str, verb: str, side: Side, way:
     book.admit(7, control, 3, 99, b"key")
     if first == "admitted":
         book.describe(7, purpose)
-    assert book.poll({b"key": Counters(99, (5, 5), (100, 100), 0.5, "")}.get) == []
-    (done,) = book.poll({b"key": Counters(99, (10, 20), (1000, 4000), 2.0, "closed")}.get)
+    assert looked(book, Counters(99, (5, 5), (100, 100), 0.5, "")) == []
+    (done,) = looked(book, Counters(99, (10, 20), (1000, 4000), 2.0, "closed"))
     octets = 4000 if way == "in" else 1000
     assert done.fields == {
         "verb": verb, "name": "file", "direction": way, "bytes": octets, "packets": octets // 200 or 10,
         "duration": 2.0, "rate": octets // 2, "data_session": f"{99:016x}",
     } | {"packets": 20 if way == "in" else 10}  # fmt: skip
-    assert len(book) == 0 and book.poll(lambda _: None) == []
+    assert len(book) == 0 and looked(book, None) == []
 
 
 def test_a_connection_that_vanished_is_told_with_what_was_counted_last() -> None:
     book = Transfers()
     book.admit(7, None, 0, 99, b"key")
-    book.poll({b"key": Counters(99, (1, 9), (40, 900), 1.0, "")}.get)
-    (gone,) = book.poll({b"key": Counters(100, (0, 0), (0, 0), 0.0, "")}.get)
+    looked(book, Counters(99, (1, 9), (40, 900), 1.0, ""))
+    (gone,) = looked(book, Counters(100, (0, 0), (0, 0), 0.0, ""))
     assert gone.last is not None and (gone.last.ended, gone.fields["bytes"]) == ("gone", 900)

@@ -189,7 +189,9 @@ STEPS = st.lists(
 
 @given(STEPS, st.lists(st.integers(0, 3 * SIZE // 8), min_size=3, max_size=3))
 @example([(0, 0), (1, 0), 1, 1, 1], [0, 0, 0])
-def test_any_stream_arrives_whole_in_order_or_is_told_lost(steps: list[tuple[int, int] | int], starts: list[int]) -> None:
+def test_any_stream_arrives_whole_in_order_or_is_told_lost(
+    steps: list[tuple[int, int] | int], starts: list[int]
+) -> None:
     kernels = [Kernel(8 * start) for start in starts]
     merge = merged(*kernels)
     clock, refused = 0, [0, 0, 0]

@@ -1,0 +1,99 @@
+"""When the helper works: turns over its ring, its timers, its heartbeat, all on one loop and none before the others.
+
+The law of this file: it says when, never what. A turn is bounded, so sockets, timers and the heartbeat wait for one
+turn at most, whatever comes through the ring; a failure ends the service through `failed` instead of a duty in silence.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from algate.alg.daemon.running import Running
+from algate.alg.helper.helper import now
+
+HEARTBEAT = 0.25  # s; a tenth of the default helper_timeout
+NEVER = float("inf")
+
+
+class Turns:
+    """`number`: turns so far that found something to do or not. `failed` never has a result, only an exception."""
+
+    def __init__(self, running: Running, loop: asyncio.AbstractEventLoop) -> None:
+        self.number = 0
+        self.failed: asyncio.Future[None] = loop.create_future()
+        self._running = running
+        self._helper = running.helper
+        self._loop = loop
+        self._fds: list[int] = []
+        self._again: asyncio.Handle | None = None
+        self._alarm: asyncio.TimerHandle | None = None
+        self._beat: asyncio.TimerHandle | None = None
+
+    def start(self, fds: Sequence[int]) -> None:
+        """Begin. `fds` become readable when the ring has something."""
+        self._fds = list(fds)
+        for fd in fds:
+            self._loop.add_reader(fd, self._readable)
+        self._helper.due_changed = self.arm
+        self.arm()
+        self._pulse(self._loop.time())
+
+    def stop(self) -> None:
+        """End; what is in the ring stays there."""
+        for fd in self._fds:
+            self._loop.remove_reader(fd)
+        self._fds = []
+        self._helper.due_changed = lambda: None
+        for one in (self._again, self._alarm, self._beat):
+            if one is not None:
+                one.cancel()
+        self._again = self._alarm = self._beat = None
+
+    def arm(self) -> None:
+        """Have the engine's next timer run when it is due. One that is set too early looks again and is cheap."""
+        due = self._helper.engine.next_due()
+        if self._alarm is not None:
+            if self._alarm.when() <= due:
+                return
+            self._alarm.cancel()
+        self._alarm = None if due == NEVER else self._loop.call_at(due, self._ring)
+
+    def _ring(self) -> None:
+        self._alarm = None
+        self._guarded(self._helper.tick)
+        if not self.failed.done():
+            self.arm()
+
+    def _readable(self) -> None:
+        # Of several rings that have something the first one's turn reads all; if it left some, the next is on its way.
+        if self._again is None:
+            self._turn()
+
+    def _turn(self) -> None:
+        self._again = None
+        self._guarded(self._take)
+
+    def _take(self) -> None:
+        began = now()
+        left = self._helper.turn()
+        self.number += 1
+        if left:
+            # Behind whatever is ready at this moment: sockets and timers get their share.
+            self._again = self._loop.call_soon(self._turn)
+        self.arm()
+        self._running.metrics.turn.observe(now() - began)
+
+    def _pulse(self, due: float) -> None:
+        self._guarded(self._running.beat)
+        if not self.failed.done():
+            # From when it was due: a late one isn't late for ever; after a standstill, from now.
+            following = max(due + HEARTBEAT, self._loop.time())
+            self._beat = self._loop.call_at(following, self._pulse, following)
+
+    def _guarded(self, duty: Callable[[], None]) -> None:
+        try:
+            duty()
+        except Exception as error:
+            if not self.failed.done():
+                self.failed.set_exception(error)

@@ -1,0 +1,86 @@
+"""Python's collector: all of it at quiet moments only; and that sessions come and go without it."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Iterator
+from itertools import count
+from random import Random
+
+import pytest
+
+from algate.alg.daemon.garbage import AT_LAST, QUIET_AFTER, Garbage
+from algate.alg.engine.session import Session
+from tests.dialogues import random_dialogue
+from tests.ftplab import FtpLab
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.fixture
+def garbage() -> Iterator[Garbage]:
+    made = Garbage()
+    made.settle(0.0)
+    yield made
+    made.unsettle()
+
+
+def test_what_the_start_made_is_never_looked_at_again() -> None:
+    before = gc.get_threshold()
+    made = Garbage()
+    made.settle(0.0)
+    assert gc.get_freeze_count() > 10_000
+    assert gc.get_threshold()[2] > 1 << 20, "no full collection comes by itself"
+    made.unsettle()
+    assert gc.get_freeze_count() == 0 and gc.get_threshold() == before
+
+
+def test_a_full_collection_waits_for_a_quiet_moment(garbage: Garbage) -> None:
+    for second in range(1, 200):
+        garbage.look(second, float(second))
+    assert garbage.collections == 0, "there were turns in every second"
+    garbage.look(199, 200.0)
+    assert garbage.collections == 1
+    for second in range(201, 300):
+        garbage.look(199, float(second))
+    assert garbage.collections == 1, "nothing has happened since"
+    garbage.look(200, 300.0)
+    garbage.look(200, 301.0)
+    assert garbage.collections == 2
+    garbage.look(201, 302.0)
+    garbage.look(201, 301.0 + QUIET_AFTER / 2)
+    assert garbage.collections == 2, "not so soon"
+
+
+def test_without_any_quiet_moment_it_comes_at_last(garbage: Garbage) -> None:
+    for second in range(1, round(AT_LAST) + 1):
+        garbage.look(second, float(second))
+    assert garbage.collections == 1
+
+
+def session(number: int) -> None:
+    """A whole FTP session, by dialogues of which no two are alike."""
+    random, ports = Random(number), count(2000)
+    dialogue = random_dialogue(random, "10.0.0.5", "198.51.100.2", lambda: next(ports), 1 + number % 3)
+    lab = FtpLab(dialogue, number % 2 == 0)
+    lab.finish()
+    lab.do(lab.engine.ended(77, lab.now))
+    lab.__dict__.clear()  # the lab's own circles
+
+
+def test_sessions_come_and_go_without_the_collector() -> None:
+    """2,000 of them: memory stays as it was, with no collection at all."""
+    for number in range(100):
+        session(number)
+    gc.collect()
+    gc.disable()
+    try:
+        before = sys.getallocatedblocks()
+        for number in range(2000):
+            session(number)
+        grown = sys.getallocatedblocks() - before
+        alive = sum(isinstance(one, Session) for one in gc.get_objects())
+    finally:
+        gc.enable()
+    assert alive == 0 and grown < 2000, f"{alive} sessions alive, {grown} blocks more"
