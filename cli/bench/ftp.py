@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from algate.cli.bench.contenders import NFT, ROUTE, TC, contender
+from algate.cli.bench.histogram import Stats, quantile
 from algate.cli.bench.meter import cpu_time
 from algate.cli.bench.native import build
 from algate.cli.bench.plan import FTP, Plan
@@ -40,6 +41,14 @@ def commands_figure(clients: int) -> Figure:
     return Figure(f"helper.commands.{clients}", f"SITE commands/s, {clients:,} clients", "commands/s", MORE)
 
 
+# By the buckets of the helper's own histograms: the bound of the one that the figure lies in.
+TURN = Figure("helper.turn.p99", f"A turn of the helper, p99, {CROWDS[-1]:,} clients: at most", "ms")
+GAP = Figure("helper.gap", f"Between two heartbeats, longest, {CROWDS[-1]:,} clients: at most", "ms")
+LATE = Figure("helper.late.p99", f"How late a timer of the helper is, p99, {CROWDS[-1]:,} clients: at most", "ms")
+PULSE = (
+    (TURN, "algate_helper_turn_seconds", 0.99), (GAP, "algate_heartbeat_gap_seconds", 1.0),
+    (LATE, "algate_helper_timer_late_seconds", 0.99),
+)  # fmt: skip
 CAPACITY = Figure("helper.capacity", "Commands per second of the helper's CPU time", "commands/s", MORE)
 
 
@@ -148,17 +157,26 @@ class FtpBench:
     def _crowd(self, gateway: Gateway, name: str, clients: int, number: int) -> float:
         """Commands per second of the helper's CPU time; 0 if the ring lost any, or nobody helps."""
         figure = commands_figure(clients)
-        before, lost = helper_time(gateway), lost_punts(gateway)
+        before, lost, stats = helper_time(gateway), lost_punts(gateway), helper_stats(gateway)
         driven = self._run("site", clients, self.plan.ftp_seconds)
         if isinstance(driven, str):
             self.record.refuse(figure, name, driven)
             return 0.0
+        if clients == CROWDS[-1]:
+            self._pulse(name, stats, helper_stats(gateway), number)
         if lost_punts(gateway) > lost:
             self.record.refuse(figure, name, f"the ring lost {lost_punts(gateway) - lost:g} punts")
             return 0.0
         self.record.add(figure, name, number, driven.count / driven.seconds)
         spent = helper_time(gateway) - before
         return driven.count / spent if spent > 0 else 0.0
+
+    def _pulse(self, name: str, before: Stats, after: Stats, number: int) -> None:
+        """Whether the helper kept its time meanwhile."""
+        for figure, metric, part in PULSE:
+            bound = quantile(before, after, metric, part)
+            if bound is not None:
+                self.record.add(figure, name, number, 1000 * bound)
 
     def _added(self, number: int) -> None:
         """What a command that goes to the helper adds, with its reply."""
@@ -184,8 +202,12 @@ def helper_time(gateway: Gateway) -> float:
     return 0.0
 
 
+def helper_stats(gateway: Gateway) -> Stats:
+    """The metrics of algate; none of others."""
+    found: Stats = gateway.ask("stats") if isinstance(gateway, AlgateGateway) else {}
+    return found
+
+
 def lost_punts(gateway: Gateway) -> float:
     """Samples that the perf ring lost so far; 0 for gateways without one."""
-    if not isinstance(gateway, AlgateGateway):
-        return 0.0
-    return float(sum(value for key, value in gateway.ask("stats").items() if key.startswith("algate_punts_lost")))
+    return float(sum(value for key, value in helper_stats(gateway).items() if key.startswith("algate_punts_lost")))

@@ -87,6 +87,8 @@ def _rest() -> Iterable[Target]:
     yield Target("punted command, added p50, µs", ("punt.p50", "algate-tc"), None, 40)
     yield Target("punted command, added p99, µs", ("punt.p99", "algate-tc"), None, 150)
     yield Target("helper capacity, commands/s", ("helper.capacity", "algate-tc"), None, 20_000, True)
+    yield Target("a turn of the helper, p99, 1,000 clients, ms", ("helper.turn.p99", "algate-tc"), None, 5)
+    yield Target("between two heartbeats, longest, 1,000 clients, ms", ("helper.gap", "algate-tc"), None, 300)
     yield Target("start to ready, cold, s", ("start.cold", "algate-tc"), None, 2)
     yield Target("start to ready, cached compile, s", ("start.cached", "algate-tc"), None, 1)
     yield Target("kernel memory per session, bytes", ("memory.session", "algate-tc"), None, 256)

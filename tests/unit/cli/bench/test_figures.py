@@ -9,6 +9,7 @@ import pytest
 
 from algate.cli.bench.chart import bar, number, svg_chart, text_chart
 from algate.cli.bench.ftp import read_driven
+from algate.cli.bench.histogram import quantile
 from algate.cli.bench.meter import cpu_time, device_of
 from algate.cli.bench.plan import GROUPS, Plan, make_plan
 from algate.cli.bench.record import MORE, Figure, Record
@@ -161,3 +162,17 @@ def test_what_the_clients_did() -> None:
     assert (driven.count, driven.seconds, driven.failures, driven.times) == (12, 2.001, 1, (100, 200, 300))
     with pytest.raises(ValueError, match="unpack"):
         read_driven("killed")
+
+
+def test_a_quantile_is_of_what_came_between_two_readings() -> None:
+    def stats(**counts: float) -> dict[str, float]:
+        return {
+            f'turn_bucket{{le="{bound}"}}': counts[name]
+            for bound, name in (("0.001", "a"), ("0.01", "b"), ("+Inf", "c"))
+        }
+
+    before, after = stats(a=90, b=90, c=90), stats(a=100, b=189, c=190)
+    assert quantile(before, after, "turn", 0.1) == 0.001
+    assert quantile(before, after, "turn", 0.99) == 0.01
+    assert quantile(before, after, "turn", 1.0) == math.inf
+    assert quantile(after, after, "turn", 0.5) is None and quantile({}, {}, "turn", 0.5) is None
