@@ -86,6 +86,7 @@ class Turns:
 
     def _pulse(self, due: float) -> None:
         self._guarded(self._running.beat)
+        self.arm()  # whoever may have set a timer and not said so
         if not self.failed.done():
             # From when it was due: a late one isn't late for ever; after a standstill, from now.
             following = max(due + HEARTBEAT, self._loop.time())

@@ -166,7 +166,7 @@ class Engine:
         return self._conclude(session, _sink(now))
 
     def tick(self, now: float) -> list[Effect]:
-        """Expiries and repetitions that are due. Call it about every 50 ms, or when next_due() says."""
+        """Expiries and repetitions that are due. Call it when next_due() says: whoever waits for one waits for this."""
         out = _sink(now)
         for number, tag in self._expectations.acted(now):
             self._expectations.open(self._sessions[number].book, tag, out)

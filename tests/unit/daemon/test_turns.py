@@ -157,6 +157,12 @@ def test_a_timer_that_was_set_before_it_started_is_armed(loop: Loop, helper: Hel
     assert helper.ticks == [100.05]
 
 
+def test_a_timer_that_nobody_told_of_is_found_by_the_next_heartbeat(loop: Loop, helper: Helper, made: Turns) -> None:
+    helper.due = 100.01
+    loop.run(101)
+    assert helper.ticks == [100 + HEARTBEAT]
+
+
 def test_a_turn_that_sets_a_timer_arms_it(loop: Loop, helper: Helper, made: Turns) -> None:
     def work() -> None:
         helper.due = 100.01
