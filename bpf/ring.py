@@ -23,7 +23,7 @@ from algate.bpf.tables import U32
 
 SampleCallback = Callable[[int, bytes], None]  # CPU, sample
 When = Callable[[bytes], int]  # when a sample was made, on a clock that all CPUs share
-MOST = 64  # samples a turn: 3 ms of the helper, and a reading of all heads costs little beside them
+MOST = 32  # samples a turn: 2 ms of the helper, beside which a look at all heads costs little
 ONLINE = "/sys/devices/system/cpu/online"
 
 

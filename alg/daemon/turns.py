@@ -57,10 +57,14 @@ class Turns:
             if self._alarm.when() <= due:
                 return
             self._alarm.cancel()
-        self._alarm = None if due == NEVER else self._loop.call_at(due, self._ring)
-
-    def _ring(self) -> None:
         self._alarm = None
+        if due != NEVER:
+            wanted = max(due, self._loop.time())  # one that was due when it was set isn't late for that
+            self._alarm = self._loop.call_at(wanted, self._ring, wanted)
+
+    def _ring(self, wanted: float) -> None:
+        self._alarm = None
+        self._running.metrics.late.observe(self._loop.time() - wanted)
         self._guarded(self._helper.tick)
         if not self.failed.done():
             self.arm()

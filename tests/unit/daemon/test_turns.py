@@ -118,8 +118,11 @@ def helper(loop: Loop) -> Helper:
 @pytest.fixture
 def made(loop: Loop, helper: Helper) -> Turns:
     beats: list[float] = []
-    metrics = SimpleNamespace(turn=SimpleNamespace(observe=lambda _: None))
-    running: Any = SimpleNamespace(helper=helper, metrics=metrics, beats=beats, beat=lambda: beats.append(loop.now))
+    late: list[float] = []
+    metrics = SimpleNamespace(turn=SimpleNamespace(observe=lambda _: None), late=SimpleNamespace(observe=late.append))
+    running: Any = SimpleNamespace(
+        helper=helper, metrics=metrics, late=late, beats=beats, beat=lambda: beats.append(loop.now)
+    )
     found = Turns(running, loop)  # type: ignore[arg-type]
     found.start([7, 8])
     return found
@@ -151,7 +154,8 @@ def test_an_earlier_timer_takes_its_place_and_a_later_one_is_not_forgotten(
 
 def test_a_timer_that_was_set_before_it_started_is_armed(loop: Loop, helper: Helper) -> None:
     helper.due = 100.05
-    running: Any = SimpleNamespace(helper=helper, beat=lambda: None)
+    metrics = SimpleNamespace(late=SimpleNamespace(observe=lambda _: None))
+    running: Any = SimpleNamespace(helper=helper, metrics=metrics, beat=lambda: None)
     Turns(running, loop).start([])  # type: ignore[arg-type]
     loop.run(100.1)
     assert helper.ticks == [100.05]
@@ -161,6 +165,16 @@ def test_a_timer_that_nobody_told_of_is_found_by_the_next_heartbeat(loop: Loop, 
     helper.due = 100.01
     loop.run(101)
     assert helper.ticks == [100 + HEARTBEAT]
+
+
+def test_how_late_a_timer_is_counts_from_when_it_could_have_run(loop: Loop, helper: Helper, made: Turns) -> None:
+    helper.due = 100.5
+    helper.due_changed()
+    loop.run(100.6, late=0.02)
+    helper.due = 90.0  # already past when it is set
+    helper.due_changed()
+    loop.run(100.7, late=0.03)
+    assert made._running.late == pytest.approx([0.02, 0.03])  # type: ignore[attr-defined]
 
 
 def test_a_turn_that_sets_a_timer_arms_it(loop: Loop, helper: Helper, made: Turns) -> None:
