@@ -11,7 +11,7 @@ from random import Random
 
 import pytest
 
-from algate.alg.daemon.garbage import AT_LAST, QUIET_AFTER, Garbage
+from algate.alg.daemon.garbage import AT_LAST, GROWN, QUIET_AFTER, Garbage
 from algate.alg.engine.session import Session
 from tests.dialogues import random_dialogue
 from tests.ftplab import FtpLab
@@ -54,10 +54,17 @@ def test_a_full_collection_waits_for_a_quiet_moment(garbage: Garbage) -> None:
     assert garbage.collections == 2, "not so soon"
 
 
-def test_without_any_quiet_moment_it_comes_at_last(garbage: Garbage) -> None:
-    for second in range(1, round(AT_LAST) + 1):
+def test_without_any_quiet_moment_it_comes_at_last_if_memory_grew(
+    garbage: Garbage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for second in range(1, 2 * round(AT_LAST)):
         garbage.look(second, float(second))
-    assert garbage.collections == 1
+    assert garbage.collections == 0, "there is nothing to win"
+    there = sys.getallocatedblocks()
+    monkeypatch.setattr(sys, "getallocatedblocks", lambda: there + 2 * GROWN)
+    for second in range(2 * round(AT_LAST), 3 * round(AT_LAST) + 1):
+        garbage.look(second, float(second))
+    assert garbage.collections == 1, "once: it starts from there again"
 
 
 def session(number: int) -> None:
