@@ -19,17 +19,9 @@ from .arrival import Arrival
 from .connections import Connections
 from .datagrams import Datagrams
 from .delivery import Delivery
-from .effects import (
-    Effect,
-    Expectation,
-    PutAdjust,
-    ResetSession,
-    Segment,
-    SessionInfo,
-    View,
-)
+from .effects import Effect, Expectation, PutAdjust, ResetSession, Segment, SessionInfo, View
 from .ending import Ending
-from .expectations import Expectations, PortBroker
+from .expectations import LOOKS_MOST, Expectations, PortBroker
 from .flow import SplitError
 from .judgement import Anybody, Judgement, OpenConversation, fault
 from .ledger import NEVER
@@ -166,7 +158,8 @@ class Engine:
         return self._conclude(session, _sink(now))
 
     def tick(self, now: float) -> list[Effect]:
-        """Expiries and repetitions that are due. Call it when next_due() says: whoever waits for one waits for this."""
+        """Expiries and repetitions that are due, some of them: call it when next_due() says, and again if that has
+        passed already. Whoever waits for one waits for this call."""
         out = _sink(now)
         for number, tag in self._expectations.acted(now):
             self._expectations.open(self._sessions[number].book, tag, out)
@@ -176,7 +169,9 @@ class Engine:
                 self._conclude(self._connections.expired(number, tag, out), out)
             except Exception as error:  # our own fault is one session's alone
                 out += self.faulted(number, error, now)
-        while self._timers and self._timers[0][0] <= now:
+        for _ in range(LOOKS_MOST):
+            if not self._timers or self._timers[0][0] > now:
+                break
             due, number = heapq.heappop(self._timers)
             late = self._sessions.get(number)
             if late is not None and late.due == due:

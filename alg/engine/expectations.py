@@ -30,6 +30,7 @@ from .sink import Sink
 PROTOCOLS = {"tcp": 6, "udp": 17}
 HELD_PER_EXPECTATION = 4
 HELD_TOTAL = 1024
+LOOKS_MOST = 32  # timers of a kind in one tick of the engine, so that segments needn't wait for all of them
 HELD_SECONDS = 10.0  # a SYN older than this was repeated long since
 
 
@@ -228,16 +229,20 @@ class Expectations:
             self._release(book, tag, out, used=True)
 
     def due(self, now: float) -> Iterator[tuple[int, int]]:
-        """Session and tag of each that has expired; the caller withdraws it."""
-        while self._expiry and self._expiry[0][0] <= now:
+        """Session and tag of some that have expired; the caller withdraws them and asks again when next_due() says."""
+        for _ in range(LOOKS_MOST):
+            if not self._expiry or self._expiry[0][0] > now:
+                return
             _, number = heapq.heappop(self._expiry)
             whose = self._live.get(number)
             if whose is not None:
                 yield whose
 
     def acted(self, now: float) -> Iterator[tuple[int, int]]:
-        """Session and tag of each whose peer has agreed by connecting, and whose word hasn't come."""
-        while self._acting and self._acting[0][0] <= now:
+        """Session and tag of some whose peer has agreed by connecting, and whose word hasn't come; see `due`."""
+        for _ in range(LOOKS_MOST):
+            if not self._acting or self._acting[0][0] > now:
+                return
             _, number = heapq.heappop(self._acting)
             whose = self._live.get(number)
             if whose is not None and number in self._held:

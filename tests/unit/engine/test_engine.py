@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from algate.alg.engine import effects as fx
+from algate.alg.engine.expectations import LOOKS_MOST
 from algate.alg.engine.frames import ACK, FIN, PSH, RST, URG
 from algate.alg.engine.limits import Limits
 from algate.alg.plugin.model import Action, Control, Conversation, EndPoint, Pass, Reserve, Side
@@ -231,6 +232,21 @@ def test_what_is_owed_is_repeated_until_it_is_acknowledged() -> None:
     lab.run()
     lab.tick(1)
     assert injected(lab) == [] and lab.outside.got == b"noop\n"
+
+
+def test_a_tick_looks_at_some_timers_and_says_that_more_are_due() -> None:
+    lab = Lab()
+    lab.engine._timers[:] = [(lab.now, number) for number in range(1000, 1000 + 3 * LOOKS_MOST)]
+    for left in (2, 1, 0):
+        assert lab.engine.next_due() == lab.now
+        lab.do(lab.engine.tick(lab.now))
+        assert len(lab.engine._timers) == left * LOOKS_MOST
+    assert lab.engine.next_due() > lab.now
+    lab.engine._expectations._expiry[:] = [(lab.now, number) for number in range(2 * LOOKS_MOST)]
+    lab.engine._expectations._acting[:] = [(lab.now, number) for number in range(2 * LOOKS_MOST)]
+    for left in (1, 0):
+        lab.do(lab.engine.tick(lab.now))
+        assert len(lab.engine._expectations._expiry) == len(lab.engine._expectations._acting) == left * LOOKS_MOST
 
 
 def test_a_silent_receiver_ends_the_session() -> None:
