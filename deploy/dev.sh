@@ -61,7 +61,7 @@ main() {
             run_format
             ;;
         fuzz)
-            [[ ${1:-600} =~ ^[1-9][0-9]*$ ]] || die 2 "fuzz: '$1' is no number of seconds"
+            [[ ${1:-600} =~ ^[1-9][0-9]*$ ]] || die 2 "fuzz: '$1' is not a number of seconds"
             setup test
             run_fuzz "${1:-600}"
             ;;

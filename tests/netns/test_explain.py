@@ -63,7 +63,7 @@ def test_a_client_that_does_not_connect(bed: Bed) -> None:
     with dialogue(bed) as talk:
         server = talk.outer_ip
         talk.ask(b"PASV\r\n", b"227 Entering Passive Mode (" + six(server, 51234) + b").\r\n")
-        says(bed, "waiting", "syn-missing", f"server {server} was announced at port 51234, the SYN of", talk.id)
+        says(bed, "waiting", "syn-missing", f"server {server} was announced at port 51234, but the SYN of", talk.id)
         says(bed, "waiting", "syn-missing", "51234", str(talk.client.local))
         says(bed, "waiting", "syn-missing", "51234", "tcp", str(talk.client.local), str(talk.server.local))
 
@@ -119,9 +119,9 @@ def test_an_unanswered_and_an_idle_data_connection(bed: Bed) -> None:
         public = talk.port(50002)
         talk.comes_in(public, 50002)
         talk.command(b"RETR big\r\n")
-        says(bed, "working", "data-moving", "(RETR big) is at work", talk.id)
+        says(bed, "working", "data-moving", "(RETR big) is working", talk.id)
         time.sleep(IDLE + 0.5)
-        says(bed, "blocked", "data-idle", "(RETR big) stands, but nothing passed for", talk.id)
+        says(bed, "blocked", "data-idle", "(RETR big) is up, but nothing has passed for", talk.id)
 
 
 def test_no_session(bed: Bed) -> None:

@@ -157,7 +157,7 @@ def test_top_once_is_a_frame_and_without_a_terminal_top_says_what_to_do(daemon: 
         (("sessions", "extra"), 2, "extra"),
         (("sessions", "--json", "--tsv"), 2, "--json and --tsv exclude each other"),
         (("sessions", "--proto", "tpc"), 2, "the nearest is tcp"),
-        (("sessions", "--inside", "\x1b[2J"), 2, "'\\x1b[2j' is no network"),
+        (("sessions", "--inside", "\x1b[2J"), 2, "'\\x1b[2j' is not a network"),
         (("follow", "--count", "0"), 2, "--count"),
         (("forward", "add", "tcp"), 2, "Missing argument"),
         (("run", "--wait", "-1"), 2, "--wait"),
