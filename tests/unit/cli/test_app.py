@@ -265,7 +265,7 @@ def test_doctor_fails_if_a_check_does(tmp_path: Path, monkeypatch: pytest.Monkey
     ("error", "code", "said"),
     [
         (AlgateError("no \x1b[2J root\nsecond line", 3), 3, "algate: no \\x1b[2J root\nsecond line\n"),
-        (OSError("oops"), 1, "algate: a fault of algate itself: OSError: oops (ALGATE_DEBUG=1 shows where)\n"),
+        (OSError("oops"), 1, "algate: a bug in algate: OSError: oops (ALGATE_DEBUG=1 shows where)\n"),
         (KeyboardInterrupt(), 130, ""),
     ],
 )
@@ -287,7 +287,7 @@ def test_a_verb_that_cannot_be_loaded_is_told_in_one_line(monkeypatch: pytest.Mo
     with pytest.raises(SystemExit) as ended:
         command.main()
     assert ended.value.code == 1
-    assert capfd.readouterr().err.startswith("algate: a fault of algate itself: ImportError")
+    assert capfd.readouterr().err.startswith("algate: a bug in algate: ImportError")
 
 
 def test_a_reader_that_leaves_early_ends_it_quietly(daemon: Any) -> None:
