@@ -1,4 +1,4 @@
-"""`explain` and `kill` on real hanging and refused transfers: what it says is what was done to them."""
+"""`explain` and `kill` on transfers that really hang or are refused: what it says is what was done to them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def explained(bed: Bed, *subject: str) -> dict[str, Any]:
 
 
 def says(bed: Bed, verdict: str, topic: str, text: str, *subject: str) -> None:
-    """That is the verdict, and one finding of that topic says so."""
+    """Assert that verdict, and that one finding of that topic has that text."""
     answer = explained(bed, *subject)
     texts = [one["text"] for one in answer["findings"] if one["topic"] == topic]
     assert (answer["verdict"], len(texts)) == (verdict, 1), answer
@@ -55,7 +55,7 @@ def test_a_server_that_has_not_greeted_and_a_client_that_has_not_logged_in(bed: 
             client.sendall(b"USER x\r\n")
             assert serving.recv(100) == b"USER x\r\n"
             says(bed, "waiting", "unanswered", "has not answered the client's latest commands (1)", local)
-            client.close()  # before the server: its port is wanted again
+            client.close()  # before the server: its port is needed again
             assert serving.recv(100) == b""
 
 
