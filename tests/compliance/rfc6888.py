@@ -27,7 +27,7 @@ async def addresses(row: Row, lan: Ghost) -> set[str]:
 
 
 @requirement(
-    "6888-1", MUST, "what a CGN must do besides: DCCP (RFC 5597)", excuse="DCCP is refused and counted: no client asks"
+    "6888-1", MUST, "what else a CGN must do: DCCP (RFC 5597)", excuse="DCCP is refused and counted: no client asks"
 )
 async def dccp(row: Row) -> None:
     row.lan1.raw(pk.ip(row.lan1.ip, row.a1.ip, pk.DCCP, bytes(24)))

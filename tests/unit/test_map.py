@@ -1,4 +1,4 @@
-"""alg/README.md, the map of alg/: every module stands in the table of its folder, and every name there is a module's."""
+"""alg/README.md, the map of alg/: every module is in its folder's table, and every name there is a module's."""
 
 from __future__ import annotations
 
