@@ -1,8 +1,8 @@
-"""The rows of every listing: one truth, three voices (human table, --tsv, --json).
+"""The rows of every listing, whether shown as a table, as --tsv or as --json.
 
 The law of this file: frozen records whose fields, in this order, are a contract that scripts rely on (DESIGN section
 6). No kernel type, no formatting for people. Times are seconds as float; end points are "ip:port", for ICMP "ip:id".
-A field that is a Python keyword is spelt with a trailing underscore here and without it everywhere else.
+A field named like a Python keyword has a trailing underscore here and none everywhere else.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from typing import Any, Self
 
 
 def format_id(number: int) -> str:
-    """An id as scripts see it: 16 hex digits. As a JSON number, 64 bits would be rounded by most readers."""
+    """An id as scripts see it: 16 hex digits. Most JSON readers would round a 64-bit number."""
     return f"{number:016x}"
 
 
 def parse_id(text: str) -> int:
-    """The inverse of format_id; ValueError if `text` is no id."""
+    """The inverse of format_id; ValueError if `text` isn't an id."""
     number = int(text, 16)
     if not 0 <= number < 1 << 64:
-        raise ValueError(f"{text!r} is no id")
+        raise ValueError(f"{text!r} is not an id")
     return number
 
 
 class Row:
-    """What all rows can do. `as_dict` gives the contract's names in the contract's order."""
+    """What all rows can do."""
 
     __slots__ = ()
 
@@ -36,13 +36,13 @@ class Row:
         return tuple(field.name.rstrip("_") for field in fields(cls))  # type: ignore[arg-type]
 
     def as_dict(self) -> dict[str, Any]:
-        """The row as JSON object; tuples become lists."""
+        """The row as a JSON object, with the contract's names in the contract's order; tuples become lists."""
         pairs = ((name, getattr(self, one.name)) for name, one in zip(self.names(), fields(self), strict=True))  # type: ignore[arg-type]
         return {name: list(value) if isinstance(value, tuple) else value for name, value in pairs}
 
     @classmethod
     def read(cls, data: Mapping[str, Any]) -> Self:
-        """The row from a JSON object. Foreign keys are passed over; a missing one is null or its default."""
+        """The row from a JSON object. Unknown keys are ignored; a missing one is null or its default."""
         values: dict[str, Any] = {}
         for one in fields(cls):  # type: ignore[arg-type]
             made = one.default_factory
@@ -80,7 +80,7 @@ EXPECTATION_STATES = ("pending", "open", "used", "expired", "withdrawn")  # DESI
 
 @dataclass(frozen=True, slots=True)
 class MappingRow(Row):
-    """`sessions` counts those that share the mapping; `static`: it belongs to a forward; `expires_in` null then."""
+    """`sessions` counts those that share the mapping; `static`: it belongs to a forward, and `expires_in` is null."""
 
     proto: str
     inside: str
@@ -93,7 +93,7 @@ class MappingRow(Row):
 
 @dataclass(frozen=True, slots=True)
 class ExpectationRow(Row):
-    """Connection `from` an address (or "any") `to` an end point. From outside: by way of `public`, else it is null."""
+    """A connection `from` an address (or "any") `to` an end point; one from outside uses `public`, else null."""
 
     id: str
     state: str
@@ -108,7 +108,7 @@ class ExpectationRow(Row):
 
 @dataclass(frozen=True, slots=True)
 class ForwardRow(Row):
-    """`wan_port` is a number, or "first-last"; `from` the sources allowed, empty: all; `origin` "config" or "live"."""
+    """`wan_port`: a number, or "first-last"; `from`: the allowed sources, empty: all; `origin`: "config" or "live"."""
 
     proto: str
     wan_port: int | str
@@ -119,14 +119,14 @@ class ForwardRow(Row):
     hits: int = 0
 
 
-LOST = "events-lost"  # the event that stands in the place of others
+LOST = "events-lost"  # the event that stands in for others
 
 
 @dataclass(frozen=True, slots=True)
 class EventRow(Row):
-    """`time` in seconds since the epoch. `detail` and `fields` may hold hostile text: whoever shows them escapes them.
+    """`time`: seconds since the epoch. `detail` and `fields` may hold hostile text: whoever shows them escapes them.
 
-    `fields` are for machines: `inside`, `outside` and `client` of the control session, then what the event has.
+    `fields` are for machines: `inside`, `outside` and `client` of the control session, then the event's own.
     """
 
     time: float
@@ -138,7 +138,7 @@ class EventRow(Row):
     fields: Mapping[str, str | int | float] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
-        """As Row's, quicker: a follower may be told thousands a second."""
+        """As Row.as_dict, but faster: a follower may be told thousands per second."""
         return {
             "time": self.time, "event": self.event, "control": self.control, "alg": self.alg,
             "detail": self.detail, "reason": self.reason, "fields": dict(self.fields),
@@ -147,7 +147,7 @@ class EventRow(Row):
 
 @dataclass(frozen=True, slots=True)
 class ProblemRow(Row):
-    """One finding of `check`: `kind` "error" (of the file) or "host"; `path` of the key to change, or to mend for."""
+    """One finding of `check`. `kind`: "error" (in the file) or "host"; `path`: the key that it is about."""
 
     kind: str
     path: str
@@ -156,7 +156,7 @@ class ProblemRow(Row):
 
 @dataclass(frozen=True, slots=True)
 class CheckRow(Row):
-    """One check of `doctor`. `fix` says what to do if not `ok`."""
+    """One check of `doctor`. `fix` says what to do."""
 
     check: str
     ok: bool

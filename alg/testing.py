@@ -1,7 +1,7 @@
-"""A test kit for plug-in authors: a stage that plays the engine for one conversation, without root or kernel.
+"""A test kit for plug-in authors: a stage that plays the engine for one conversation, without root or a kernel.
 
-The law of this file: pure; it keeps the engine's contract of `alg.model` to the letter and asserts that the plug-in
-keeps its part (verdicts that fit the bytes, no Open without a live expectation, no port that wasn't reserved).
+The law of this file: pure; it keeps the engine's side of `alg.plugin.model` to the letter and asserts that the plug-in
+keeps its own (verdicts that fit the bytes, no Open without a live expectation, no port that wasn't reserved).
 
 A test reads as a transcript:
 
@@ -10,7 +10,7 @@ A test reads as a transcript:
     stage.client << b"CALL 10.0.0.5 4001\r\n" >> Reserve(1, inside) >> Expect(...) >> Replace(20, b"CALL 203.0...")
     assert stage.heard[Side.SERVER] == b"CALL 203.0...\r\n"
 
-`>>` takes the next action, events left out unless an `Event` is expected; what was not taken fails at the next `<<` or
+`>>` takes the next action, skipping events unless an `Event` is expected; what wasn't taken fails at the next `<<` or
 at `stage.done()`.
 """
 
@@ -55,7 +55,7 @@ def control(
     remote: str = "198.51.100.2:21",
     proto: str = "tcp",
 ) -> Control:
-    """A control session; the defaults are a client inside, and for a server inside the ports change sides."""
+    """A control session. By default the client is inside; with the server inside, the ports change sides."""
     if inside_side is Side.SERVER and inside == "10.0.0.5:40000":
         inside, public, remote = "10.0.0.5:21", "203.0.113.1:21", "198.51.100.2:40000"
     return Control(1, at(inside), at(public), at(remote), inside_side, proto)
@@ -63,7 +63,7 @@ def control(
 
 @dataclass
 class Expected:
-    """A live expectation as the stage keeps it."""
+    """A live expectation, as the stage keeps it."""
 
     expect: Expect
     public: EndPoint | None
@@ -71,7 +71,7 @@ class Expected:
 
 
 class Actions:
-    """What came of one `<<`: `>>` compares the next action."""
+    """The actions that one `<<` brought: `>>` compares the next one."""
 
     def __init__(self, actions: Iterable[Action]) -> None:
         self._left = deque(actions)
@@ -79,7 +79,7 @@ class Actions:
     def __rshift__(self, expected: Action) -> Actions:
         if not isinstance(expected, Event):
             self._drop_events()
-        assert self._left, f"expected {expected}, but nothing more came"
+        assert self._left, f"expected {expected}, but no more actions came"
         actual = self._left.popleft()
         assert actual == expected, f"expected {expected}\n     got {actual}"
         return self
@@ -87,7 +87,7 @@ class Actions:
     def done(self) -> None:
         """Nothing but events may be left."""
         self._drop_events()
-        assert not self._left, f"nothing more was expected, but there came {list(self._left)}"
+        assert not self._left, f"no more actions were expected, but these came: {list(self._left)}"
 
     def _drop_events(self) -> None:
         while self._left and isinstance(self._left[0], Event):
@@ -95,7 +95,7 @@ class Actions:
 
 
 class Speaker:
-    """One side of the dialogue: `speaker << bytes` lets it speak."""
+    """One side of the dialogue: `speaker << bytes` makes it speak."""
 
     def __init__(self, stage: Stage, side: Side) -> None:
         self._stage = stage
@@ -110,8 +110,8 @@ class Speaker:
 class Stage:
     """Plays the engine for one conversation.
 
-    `heard`: the bytes that each side was given. `undecided`: what each side said that has no verdict yet. `ports`: the
-    public ports that reservations get, in this order; None: the asked one, or the next that is free.
+    `heard`: the bytes that each side received. `undecided`: what each side said that has no verdict yet. `ports`: the
+    public ports that reservations get, in this order; None: the port asked for, or the next free one.
     """
 
     def __init__(
@@ -137,9 +137,9 @@ class Stage:
         self.server = Speaker(self, Side.SERVER)
 
     def say(self, side: Side, *pieces: bytes, end: bool = False) -> list[Action]:
-        """Let a side speak, in as many segments; `end`: its FIN follows.
+        """Let a side speak, one segment per argument; `end`: its FIN follows.
 
-        When all of them have come, undecided bytes of either side are fed as long as that brings verdicts.
+        When all have come, undecided bytes of either side are fed for as long as that brings verdicts.
         """
         done: list[Action] = []
         for number, piece in enumerate(pieces, 1):
@@ -165,14 +165,14 @@ class Stage:
         return self.bypassed or self.reset
 
     def outcome(self, tag: int, outcome: str) -> None:
-        """The expectation is "used" or "expired"."""
+        """Tell the plug-in that the expectation is "used" or "expired"."""
         self.expectations.pop(tag)
         actions = self.conversation.outcome(tag, outcome, self.now)
         assert not any(isinstance(action, Pass | Replace | Refuse) for action in actions), "outcome() gave a verdict"
         self._perform(Side.CLIENT, actions, [])
 
     def done(self) -> None:
-        """All actions of the last `<<` were expected."""
+        """Assert that all actions of the last `<<` were expected."""
         self.last.done()
 
     def _feed(self, side: Side, end: bool) -> list[Action]:
@@ -191,7 +191,7 @@ class Stage:
 
     def _perform(self, side: Side, actions: Sequence[Action], done: list[Action]) -> None:
         for action in actions:
-            assert not self.bypassed and not self.reset, f"{action} after the end of reading"
+            assert not self.bypassed and not self.reset, f"{action} after reading has ended"
             done.append(action)
             if isinstance(action, Pass | Replace | Refuse):
                 self._decide(side, action)
@@ -208,7 +208,7 @@ class Stage:
         if isinstance(verdict, Pass):
             self.heard[side.other] += waiting[: verdict.size]
         elif isinstance(verdict, Replace):
-            assert verdict.data, "a Replace by nothing is a Refuse"
+            assert verdict.data, "a Replace with nothing is a Refuse"
             self.heard[side.other] += verdict.data
         else:
             self.heard[side] += verdict.answer
@@ -233,7 +233,7 @@ class Stage:
         if isinstance(action, Event):
             self.events.append(action)
         elif isinstance(action, Expect):
-            assert action.lifetime > 0, f"{action} never lives"
+            assert action.lifetime > 0, f"{action} has no lifetime"
             public = self._public(action) if action.direction is Direction.IN else None
             self.expectations[action.tag] = Expected(action, public, action.open)
         elif isinstance(action, Open):

@@ -1,9 +1,9 @@
-"""The command `algate`: one table of verbs drives dispatch and help.
+"""The command `algate`: one table of verbs drives both dispatch and help.
 
 The law of this file: a verb's module is imported when the verb is used, so that --help is quick and needs neither
-root nor bcc. `algate.cli.commands.VERB` holds a function named like the verb, or, where the verb has verbs of its
-own, a dict VERBS of functions. A function declares its options for typer, raises AlgateError, and returns an exit code
-or None. No traceback reaches an operator, unless ALGATE_DEBUG asks for it.
+root nor bcc. `algate.cli.commands.VERB` holds a function with the verb's name or, if the verb has verbs of its own, a
+dict VERBS of functions. A function declares its options for typer, raises AlgateError, and returns an exit code or
+None. Operators see no traceback unless ALGATE_DEBUG asks for one.
 """
 
 from __future__ import annotations
@@ -26,28 +26,28 @@ from algate.cli.output import say
 VERBS: Mapping[str, str] = {
     "run": "Run the gateway in the foreground.",
     "down": "Detach the gateway from its devices.",
-    "status": "The daemon, its devices and its figures.",
-    "sessions": "Conversations through the gateway.",
-    "mappings": "Inside end points and their public ones.",
-    "expectations": "Data connections that may arrive.",
-    "forward": "Servers inside that the outside may reach: list, add, del.",
-    "top": "Live view of rates, sessions, drops and events.",
-    "follow": "Events as they happen.",
-    "stats": "All counters, by metric name.",
-    "explain": "Why a transfer hangs or was refused.",
-    "reload": "Read the configuration again.",
-    "kill": "End sessions, by id or by filter.",
-    "doctor": "Check what this machine offers, and say how to fix what it lacks.",
-    "check": "Judge a configuration file without a daemon.",
-    "demo": "A lab of namespaces: real FTP through the gateway, and what happened to it.",
-    "bench": "What the gateway costs, beside the kernel's NAT and bare forwarding.",
+    "status": "Show the daemon, its devices and its key figures.",
+    "sessions": "List sessions through the gateway.",
+    "mappings": "List inside end points and the public ones they map to.",
+    "expectations": "List data connections that are expected.",
+    "forward": "List, add or delete forwards to servers inside.",
+    "top": "Watch rates, sessions, drops and events live.",
+    "follow": "Print events as they happen.",
+    "stats": "Print all counters by metric name.",
+    "explain": "Explain why a transfer hangs or was refused.",
+    "reload": "Reload the configuration.",
+    "kill": "End sessions by id or by filter.",
+    "doctor": "Check this machine, and say how to fix what it lacks.",
+    "check": "Check a configuration file; needs no daemon.",
+    "demo": "Run real FTP through the gateway in network namespaces.",
+    "bench": "Measure the gateway next to the kernel's NAT and bare forwarding.",
 }
 
 SETTINGS: dict[str, Any] = {"add_completion": False, "rich_markup_mode": None, "pretty_exceptions_enable": False}
 
 
 class Verbs(typer.core.TyperGroup):
-    """The group of all verbs, each built when it is asked for."""
+    """The group of all verbs; each is built when it is asked for."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         """In the order of the table."""
@@ -62,7 +62,7 @@ class Verbs(typer.core.TyperGroup):
         return self.commands[cmd_name]
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """An unknown verb gets told the nearest."""
+        """The verb; for an unknown one, an error that names the nearest."""
         if args and args[0] not in VERBS and not args[0].startswith("-"):
             near = difflib.get_close_matches(args[0], VERBS, n=1, cutoff=0.0)[0]
             ctx.fail(f"no verb {args[0]!a}; the nearest is `{near}`")
@@ -85,7 +85,7 @@ def build(verb: str) -> Any:
 
 
 def guarded(function: Callable[..., Any]) -> Callable[..., None]:
-    """`function` with every way to fail turned into a line on stderr and an exit code."""
+    """`function`, with every failure turned into a line on stderr and an exit code."""
 
     @functools.wraps(function)
     def verb(*args: Any, **kwargs: Any) -> None:
@@ -102,7 +102,7 @@ def guarded(function: Callable[..., Any]) -> Callable[..., None]:
 
 
 def failure(error: Exception) -> int:
-    """Tell the operator; the exit code. What typer handles itself is raised again."""
+    """Tell the operator; return the exit code. What typer handles itself is raised again."""
     if type(error).__module__.startswith(("typer", "click")):
         raise error
     if os.environ.get("ALGATE_DEBUG"):
@@ -111,10 +111,10 @@ def failure(error: Exception) -> int:
         say(f"algate: {error}")
         return error.exit_code
     if isinstance(error, BrokenPipeError):
-        # The reader has what it wanted; nothing more may be flushed at exit.
+        # The reader has all it wanted: don't flush anything more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
-    say(f"algate: a fault of algate itself: {type(error).__name__}: {error} (ALGATE_DEBUG=1 shows where)")
+    say(f"algate: a bug in algate: {type(error).__name__}: {error} (ALGATE_DEBUG=1 shows where)")
     return FAILED
 
 
@@ -131,18 +131,18 @@ app = typer.Typer(cls=Verbs, no_args_is_help=True, **SETTINGS)
 
 @app.callback(
     epilog="Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 missing privilege or kernel feature. "
-    "ALGATE_RUN_DIR is the default of --run-dir. `algate VERB --help` tells a verb's options."
+    "ALGATE_RUN_DIR is the default for --run-dir. `algate VERB --help` shows a verb's options."
 )
 def options(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Share one internet connection with a network: NAT in the kernel by eBPF, FTP understood by a helper."""
+    """Share one internet connection with a network: eBPF translates in the kernel, a helper understands FTP."""
 
 
 def main() -> None:
-    """The entry point: like `app`, and a fault while a verb is loaded is told like any other."""
+    """The entry point: runs `app`, and reports an error while a verb loads like any other."""
     try:
         app(prog_name="algate")
     except Exception as error:

@@ -1,6 +1,6 @@
 """What all listings of the daemon's tables do: take the filters, ask, show.
 
-The law of this file: the one place that declares a listing's options; a verb names its row and says what it lists.
+The law of this file: the only place that declares a listing's options; a verb names its row and says what it lists.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ LACKING: Mapping[type[Row], tuple[str, ...]] = {
 
 
 def lister(verb: str, kind: type[Row], help_text: str) -> Callable[..., None]:
-    """The command that lists what the daemon answers to `verb`, with all filters; `help_text` is its help."""
+    """The command that lists what the daemon returns for `verb`, with all filters; `help_text` is its help."""
 
     def listed(
         proto: Proto = None,
@@ -43,7 +43,7 @@ def lister(verb: str, kind: type[Row], help_text: str) -> Callable[..., None]:
 
 
 def show(verb: str, kind: type[R], run_dir: Path, args: Mapping[str, str | None], voice: Voice) -> None:
-    """Rows of `kind` that the daemon has for `verb` and `args` (the filters). A bad filter is told before asking."""
+    """Rows of `kind` from the daemon for `verb` and `args` (the filters). A bad filter is an error before asking."""
     filters.parse(args)
     for name in LACKING.get(kind, ()):
         if args.get(name):

@@ -1,6 +1,6 @@
-"""Data to stdout, talk to stderr: the three voices of every listing.
+"""Data to stdout, messages to stderr; every listing as a table, as --tsv or as --json.
 
-The law of this file: the only place that writes what a verb has to say. What it looks like comes from view and text.
+The law of this file: the only place that writes what a verb prints. What it looks like comes from view and text.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from algate.alg.errors import USAGE, AlgateError
 from algate.alg.rows import Row
 from algate.cli.text import field, printable
 
-PAGE = 10_000  # rows that people's columns are fitted to at once
+PAGE = 10_000  # rows that a table's columns are fitted to at a time
 
 
 class Voice(Enum):
-    """Who listens: people, or programs in one of two ways."""
+    """For people, or for programs in one of two formats."""
 
     HUMAN = "human"
     JSON = "json"
@@ -35,13 +35,13 @@ class Voice(Enum):
 
 
 def say(message: str) -> None:
-    """A line of talk. Line ends in `message` stay, anything else unprintable is escaped."""
+    """Print a message on stderr. Line ends in `message` stay, anything else unprintable is escaped."""
     sys.stderr.write("".join(printable(line) + "\n" for line in message.split("\n")))
     sys.stderr.flush()
 
 
 def show_rows(rows: Iterable[Row], kind: type[Row], voice: Voice) -> None:
-    """A listing, written as the rows come; for people the columns' widths follow from a page at a time."""
+    """Print a listing as the rows come; a table's column widths are fitted a page at a time."""
     if voice is Voice.JSON:
         _write_json(row.as_dict() for row in rows)
     elif voice is Voice.TSV:
@@ -57,7 +57,7 @@ def show_rows(rows: Iterable[Row], kind: type[Row], voice: Voice) -> None:
 
 
 def show_object(data: Mapping[str, Any], voice: Voice) -> None:
-    """One object: JSON, or a name and a value a line."""
+    """Print one object: as JSON, or one name and value per line."""
     if voice is Voice.JSON:
         sys.stdout.write(json.dumps(data, indent=1) + "\n")
     elif voice is Voice.TSV:
@@ -70,14 +70,14 @@ def show_object(data: Mapping[str, Any], voice: Voice) -> None:
 
 
 def show_lines(lines: Iterable[Any]) -> None:
-    """Lines of rich text, coloured if a terminal reads them."""
+    """Print lines of rich text, coloured if stdout is a terminal."""
     from rich.console import Console
 
     console = Console(width=width(), soft_wrap=True, highlight=False, markup=False, emoji=False)
     for line in lines:
         if console.is_terminal:
             console.print(line, soft_wrap=True)
-        else:  # the same text; a million lines by way of rich take minutes
+        else:  # the same text; a million lines through rich take minutes
             sys.stdout.write(f"{line}\n")
 
 
@@ -87,7 +87,7 @@ def tsv_line(row: Row) -> str:
 
 
 def width() -> int:
-    """Columns of the terminal; wide enough for anything if stdout is none."""
+    """Columns of the terminal; wide enough for anything if stdout isn't one."""
     if not sys.stdout.isatty():
         from algate.cli.view import WIDE
 
@@ -103,7 +103,7 @@ def _cell(value: Any) -> str:
 
 
 def _write_json(objects: Iterable[Any]) -> None:
-    """A JSON list with an object a line."""
+    """A JSON list with one object per line."""
     before = "[\n"
     for one in objects:
         sys.stdout.write(before + json.dumps(one))

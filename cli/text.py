@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import json
 
-NONE = "-"  # what stands for null and for an empty text
+NONE = "-"  # what is shown for null and for empty text
 
 
 def printable(text: str) -> str:
-    """`text` with everything that a terminal might act upon escaped: controls, C1, bidi marks, lone surrogates."""
+    """`text` with everything that a terminal might act on escaped: controls, C1, bidi marks, lone surrogates."""
     if text.isprintable():
         return text
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
@@ -33,7 +33,7 @@ def size(octets: float) -> str:
 
 
 def bit_rate(octets_per_second: float) -> str:
-    """A transfer rate as network people say it: 1.2Mbit/s from bytes per second."""
+    """A transfer rate in bits, from bytes per second: 1.2Mbit/s."""
     return scaled(octets_per_second * 8, ("bit/s", "kbit/s", "Mbit/s", "Gbit/s", "Tbit/s"))
 
 
@@ -54,7 +54,7 @@ def duration(seconds: float | None) -> str:
 
 
 def field(value: object) -> str:
-    """Any JSON value as one cell of --tsv: null and nothing are "-", lists are joined by commas, booleans are words."""
+    """Any JSON value as one cell of --tsv: null and "" are "-", lists are joined by commas, booleans are words."""
     match value:
         case None | "" | []:
             return NONE

@@ -1,6 +1,6 @@
 """Listings for people: rows in, lines of rich text out, fitted to a width.
 
-The law of this file: pure. No clock, no terminal, no socket; what is shown follows from the arguments alone. Cells
+The law of this file: pure. No clock, no terminal, no socket; what is shown depends only on the arguments. Cells
 are plain text made harmless by `printable`: rich markup in a row is never interpreted.
 """
 
@@ -17,7 +17,7 @@ from algate.alg.rows import CheckRow, EventRow, ExpectationRow, ForwardRow, Mapp
 from algate.cli.text import NONE, duration, field, printable, scaled, size
 
 GAP = 2  # blanks between columns
-WIDE = 1000  # width where there is no terminal: nothing is cut
+WIDE = 1000  # width without a terminal: nothing is cut
 
 STATE_STYLES = {
     "established": "green", "active": "green", "open": "green", "used": "green",
@@ -28,7 +28,7 @@ STATE_STYLES = {
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of a listing. Where room is short those of the highest `rank` go first; rank 0 stays, if need be cut."""
+    """A column of a listing. If room is short, those of the highest `rank` go first; rank 0 stays, cut if need be."""
 
     title: str
     cell: Callable[[Any], str]
@@ -107,7 +107,7 @@ COLUMNS: Mapping[type[Row], Sequence[Column]] = {
 
 
 def listing(rows: Sequence[Row], kind: type[Row], width: int = WIDE) -> list[Text]:
-    """A header and a line for each row."""
+    """A header, and a line for each row."""
     return grid(COLUMNS[kind], rows, width)
 
 
@@ -125,7 +125,7 @@ def grid(columns: Sequence[Column], rows: Sequence[Any], width: int) -> list[Tex
 
 
 def fit(columns: Sequence[Column], wanted: Sequence[int], width: int, gap: int = GAP) -> dict[int, int]:
-    """Column -> its width, for those that fit. If even those of rank 0 don't, the widest of them is cut."""
+    """Column -> its width, for those that fit. If even those of rank 0 don't fit, the widest of them is cut."""
     shown = dict(enumerate(wanted))
     while sum(shown.values()) + gap * (len(shown) - 1) > width:
         last = max(shown, key=lambda at: (columns[at].rank, at))
@@ -170,7 +170,7 @@ def event(row: EventRow, clock: str, control: bool = True) -> Text:
 
 
 def pairs(data: Mapping[str, Any]) -> list[Text]:
-    """An object as lines of name and value; lists of objects (plug-ins, devices) as a line for each."""
+    """An object as lines of name and value; lists of objects (plug-ins, devices) get a line for each."""
     room = max((len(name) for name in data), default=0)
     lines: list[Text] = []
     for name, value in data.items():
@@ -190,7 +190,7 @@ def _parts(value: Any) -> list[str]:
 
 
 def explanation(answer: Mapping[str, Any]) -> list[Text]:
-    """The verdict, and a line for each finding with what to do under it."""
+    """The verdict, and a line for each finding, with what to do under it."""
     lines = [Text.assemble(printable(answer["subject"]), ": ", (printable(answer["verdict"]), "bold"), end="")]
     for one in answer["findings"]:
         lines.append(Text.assemble("- ", printable(one["text"]), end=""))
@@ -200,7 +200,7 @@ def explanation(answer: Mapping[str, Any]) -> list[Text]:
 
 
 def checks(rows: Iterable[CheckRow]) -> list[Text]:
-    """Doctor's table, and under it what to do about each failure."""
+    """doctor's table, and under it what to do about each failure."""
     rows = list(rows)
     lines = grid(CHECKS, rows, WIDE)
     fixes = [row for row in rows if not row.ok and row.fix]

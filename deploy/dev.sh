@@ -1,13 +1,13 @@
 #!/bin/bash
-# Set algate up on a Debian 12 and run it, its tests or its checks. Each command alone does all it needs; a second run is quick.
+# Set up algate on Debian 12 and run it, its tests or its checks. Each command does all it needs; a second run is quick.
 #
 #   sudo deploy/dev.sh setup [run|demo|test]   install what running, the demo or the tests need (default: run)
 #   sudo deploy/dev.sh demo [ARG ...]          real FTP through a gateway in network namespaces: algate demo ARG ...
-#   sudo deploy/dev.sh test [--all]            every rung of the test ladder; --all: the large matrices whole
-#   sudo deploy/dev.sh lint                    format, ruff, mypy, clang-format: changes nothing
+#   sudo deploy/dev.sh test [--all]            every rung of the test ladder; --all: the large matrices in full
+#   sudo deploy/dev.sh lint                    ruff, mypy, clang-format, shellcheck; changes nothing
 #   sudo deploy/dev.sh format                  let ruff and clang-format rewrite the tree
-#   sudo deploy/dev.sh fuzz [SECONDS]          look for inputs that break parsers, streams, the engine (default: 600 s)
-#   sudo deploy/dev.sh bench [ARG ...]         measurements beside the kernel's NAT: algate bench ARG ...
+#   sudo deploy/dev.sh fuzz [SECONDS]          look for inputs that break parsers, streams or the engine (default: 600 s)
+#   sudo deploy/dev.sh bench [ARG ...]         measure next to the kernel's NAT: algate bench ARG ...
 #
 # Exit codes: 0 done, 1 failed, 2 usage, 3 missing privilege, kernel feature or package source.
 set -euo pipefail
@@ -40,7 +40,7 @@ main() {
     [ $# -gt 0 ] && shift
     case $verb in
         setup)
-            case ${1:-run} in run | demo | test) ;; *) die 2 "setup: '$1' is none of run, demo, test" ;; esac
+            case ${1:-run} in run | demo | test) ;; *) die 2 "setup: '$1' is not one of run, demo, test" ;; esac
             setup "${1:-run}"
             ;;
         demo)
@@ -61,12 +61,12 @@ main() {
             run_format
             ;;
         fuzz)
-            [[ ${1:-600} =~ ^[1-9][0-9]*$ ]] || die 2 "fuzz: '$1' is no number of seconds"
+            [[ ${1:-600} =~ ^[1-9][0-9]*$ ]] || die 2 "fuzz: '$1' is not a number of seconds"
             setup test
             run_fuzz "${1:-600}"
             ;;
         bench)
-            setup test # its rivals and its C programs need what the tests need
+            setup test # the bench's rivals and C programs need what the tests need
             has_bench || die 2 "bench: this version has no 'algate bench'"
             exec .venv/bin/algate bench "$@"
             ;;

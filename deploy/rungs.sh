@@ -1,8 +1,8 @@
 # shellcheck shell=bash
 # Sourced by dev.sh: the test ladder, on what setup made.
 #
-# The law of this file: every rung runs, whatever became of the one before; a rung that can't run, runs no test, or skips one has
-# failed. A rung's budget is in seconds and printed; at three times its budget it is ended.
+# The law of this file: every rung runs, whatever happened to the one before; a rung that can't run, runs no test, or skips one has
+# failed. A rung's budget, in seconds, is printed; at three times its budget the rung is stopped.
 
 declare -a rung_rows=()
 rungs_failed=0
@@ -39,7 +39,7 @@ rung() {
     rung_rows+=("$(printf '%-10s %6d %6d %7d %7d  %s' "$name" "$took" "$budget" "$passed" "$failed" "$note")")
 }
 
-# closing LOG WORD: the number that stands before WORD in the closing line of pytest, or of a whole ladder; else 0.
+# closing LOG WORD: the number before WORD in the closing line of pytest or of a whole ladder; else 0.
 closing() {
     local counts
     counts=$(grep -aE '^(=*[ ]?|total: )[0-9]+ (passed|failed|error|skipped|deselected|xfailed)' "$1" | tail -n1 | grep -oE "[0-9]+ ($2)\b" | cut -d' ' -f1)
@@ -82,7 +82,7 @@ c_files() {
     find bpf -maxdepth 2 -name '*.[ch]' | sort
 }
 
-# run_fuzz [SECONDS]: all targets, in turn, with another seed each time.
+# run_fuzz [SECONDS]: all targets in turn, with a new seed each time.
 run_fuzz() {
     .venv/bin/python -m tests.fuzz --seconds "${1:-600}"
 }
@@ -92,7 +92,7 @@ run_lint() {
     local code=0
     .venv/bin/ruff format --check . || code=1
     .venv/bin/ruff check . || code=1
-    # mypy reads through links; name the files as they lie in the tree
+    # mypy reads through links; name the files as in the tree
     .venv/bin/mypy --no-error-summary 2>&1 | sed 's#^\.venv/tree/algate/##' || code=1
     c_files | xargs clang-format-14 --dry-run --Werror || code=1
     shellcheck -x deploy/*.sh vagrant/*.sh .ci/run .ci/*.sh || code=1

@@ -1,8 +1,8 @@
 # shellcheck shell=bash
-# Sourced by dev.sh: bring a Debian machine to the state in which algate runs. Uses `die` of dev.sh; the tree is the working directory.
+# Sourced by dev.sh: prepare a Debian machine for algate. Uses `die` of dev.sh; the working directory is the tree.
 #
 # The law of this file: it installs Debian packages, makes .venv and mounts bpffs. It starts no service, leaves none enabled
-# that was not there before, names no mirror, and does nothing at all when all is in place.
+# that wasn't there before, names no mirror, and does nothing if everything is in place.
 
 policy=/usr/sbin/policy-rc.d
 policy_mark='# temporary, of algate deploy/dev.sh'
@@ -11,7 +11,7 @@ policy_mark='# temporary, of algate deploy/dev.sh'
 setup() {
     local level=$1
     check_machine
-    restore_policy # of a run that was killed
+    restore_policy # left by a run that was killed
     install_debian "$level"
     check_features
     make_venv "$level"
@@ -23,7 +23,7 @@ setup() {
 check_machine() {
     [ "$(uname -s)" = Linux ] || die 3 "algate needs Linux, this is $(uname -s)"
     [ "$(id -u)" = 0 ] || die 3 "not root: run it as 'sudo deploy/dev.sh ...' (packages, BPF programs and network namespaces need root)"
-    command -v apt-get >/dev/null || die 3 "no apt-get: this script knows Debian 12 and later only (README.md tells what to install elsewhere)"
+    command -v apt-get >/dev/null || die 3 "no apt-get: this script knows Debian 12 and later only (deploy/README.md says what to install elsewhere)"
 }
 
 check_features() {
@@ -32,7 +32,7 @@ check_features() {
         die 3 "no kernel headers in /usr/src: install linux-headers-$(dpkg --print-architecture)"
 }
 
-# wanted LEVEL: the Debian packages of a level, one a line.
+# wanted LEVEL: the Debian packages of a level, one per line.
 wanted() {
     local lists=(deploy/packages-run.txt)
     case $1 in
@@ -85,7 +85,7 @@ restore_policy() {
     trap - EXIT
 }
 
-# Nor may one start at the next boot: the tests run their servers themselves. Only packages that were not there before.
+# Nor may one start at the next boot, since the tests run their servers themselves. Only for packages that weren't there before.
 disable_new_units() {
     local package unit
     command -v systemctl >/dev/null || return 0
@@ -96,13 +96,13 @@ disable_new_units() {
     done < <(comm -13 <(echo "$1") <(installed) | grep -vE '^(systemd|dbus|udev|libsystemd)')
 }
 
-# The editable install takes entry points and metadata from pyproject.toml; modules are read from the tree at import.
+# The editable install takes entry points and metadata from pyproject.toml; modules are imported from the tree.
 make_venv() {
     local extra='' stamp hash log
     [ "$1" = test ] && extra='[dev]'
     hash=$(cat pyproject.toml deploy/constraints.txt deploy/setup.sh | sha256sum | cut -d' ' -f1)-$PWD-$(/usr/bin/python3 -V | tr -d ' ')
     stamp=.venv/.algate-stamp
-    # An install with the tests' tools serves the other levels too.
+    # An install with the tests' tools is good for the other levels too.
     if [ -x .venv/bin/algate ] && { grep -qsxF "$hash$extra" "$stamp" || grep -qsxF "${hash}[dev]" "$stamp"; }; then return 0; fi
     echo "dev.sh: making .venv" >&2
     if ! .venv/bin/python -c 'import sys, bcc; sys.exit(sys.base_prefix != "/usr")' 2>/dev/null; then
@@ -123,7 +123,7 @@ link_tree() {
     for part in bpf alg cli; do ln -sfnr "$part" ".venv/tree/algate/$part"; done
 }
 
-# FTP servers exclude each other as packages; they lie unpacked in .venv/servers.
+# The packages of FTP servers conflict with each other, so they are unpacked in .venv/servers.
 unpack_servers() {
     local lists=()
     case $1 in

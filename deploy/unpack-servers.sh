@@ -2,9 +2,9 @@
 # Put Debian's FTP servers where the lab finds them, without installing them: unpack-servers.sh DIR PACKAGE...
 #
 # Debian's FTP servers conflict with each other (each provides and conflicts with `ftp-server`), so the four of the matrix can't be
-# installed together, and installing one would throw out the server that the host already runs. The package's files are
-# unpacked under DIR/PACKAGE instead: no maintainer script runs, no service starts, no account is made. Their libraries
-# are named in packages-demo.txt and packages-test.txt. Does nothing where all is in place.
+# installed together, and installing one would remove the server that the host already runs. Each package is unpacked under
+# DIR/PACKAGE instead: no maintainer script runs, no service starts, no account is made. The libraries they need are named in
+# packages-demo.txt and packages-test.txt. Does nothing if everything is in place.
 set -euo pipefail
 dir=$(realpath -m "$1")
 shift

@@ -1,1 +1,1 @@
-"""The test ladder of DESIGN section 7: one folder a rung."""
+"""The test ladder of DESIGN section 7: one folder per rung."""

@@ -1,6 +1,6 @@
 """What `bpf/include/lines.h` does, in Python: segments that pass without the helper.
 
-The law of this file: the model of that header alone; KernelModel asks it. Sums are taken for right.
+The law of this file: the model of that header only; KernelModel asks it. Checksums are assumed to be right.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ LINE_MAX = 256
 
 
 class AccountModel:
-    """track.lines and what belongs to it."""
+    """track.lines and the fields around it."""
 
     def __init__(self, secret: int, client: int) -> None:
         self.secret = secret
-        self.client = client  # direction of commands
+        self.client = client  # the commands' direction
         self.word = 0
         self.number = 0  # lines that passed
         self.known: dict[int, Lines] = {}
         self._kept: list[list[tuple[int, int]]] = [[], []]
 
     def punted(self, record: fx.AdjustRecord | None) -> int:
-        """One more punt; the word that it carries. Its count never comes back to that of the statement."""
+        """Count a punt; returns the word that it carries. The count never comes back to the statement's."""
         count = (self.word + 1) & 0xFFFF
         if record is not None and count == record.lines & 0xFFFF:
             count = (count + 1) & 0xFFFF

@@ -15,15 +15,15 @@ MATRIX = "tests/netns/test_matrix.py"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--all` runs the large matrices whole (deploy/dev.sh test --all)."""
-    parser.addoption("--all", action="store_true", dest="run_all", help="run the large matrices whole")
-    parser.addoption("--gateway", default="algate", help="who stands in the middle of tests/cases: algate or kernel")
-    parser.addoption("--cases-json", default="", help="write what became of tests/cases to this file")
+    """`--all` runs the large matrices in full (deploy/dev.sh test --all)."""
+    parser.addoption("--all", action="store_true", dest="run_all", help="run the large matrices in full")
+    parser.addoption("--gateway", default="algate", help="the gateway for tests/cases: algate or kernel")
+    parser.addoption("--cases-json", default="", help="write the results of tests/cases to this file")
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m chooses
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark each test with the rung whose folder it lies in."""
+    """Mark each test with the rung of its folder."""
     here = Path(__file__).parent
     for item in items:
         rung = item.path.relative_to(here).parts[0] if item.path.is_relative_to(here) else ""
@@ -44,11 +44,11 @@ def pytest_runtest_makereport(
 
 
 class _ByGateway:
-    """All cells of one gateway together: pytest, sorting by server, would start a gateway anew for each cell."""
+    """Keep one gateway's cells together: pytest sorts by server, which would restart the gateway for each cell."""
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Runs behind pytest's own sorting."""
+        """Runs after pytest's own sorting."""
         prefix = f"{MATRIX}::test_cell["
         cells = [item for item in items if item.nodeid.startswith(prefix)]
         ordered = iter(sorted(cells, key=lambda item: item.nodeid.partition("[")[2].partition("-")[0]))
@@ -56,9 +56,9 @@ class _ByGateway:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the order of the matrix; what a test starts sees the same environment in a worker of xdist."""
+    """Register the order of the matrix, and give what a test starts the same environment in a worker of xdist."""
     if hasattr(config, "workerinput"):
-        for name in ("PYTHONPATH", "COLUMNS", "LINES"):  # set by xdist and by readline, which it brings along
+        for name in ("PYTHONPATH", "COLUMNS", "LINES"):  # set by xdist, and by the readline that it loads
             os.environ.pop(name, None)
     config.pluginmanager.register(_ByGateway())
 
@@ -66,7 +66,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def group(nodeid: str) -> str:
     """Tests of one group share fixtures: one worker of xdist (`-n`) runs them all, in order.
 
-    A file is a group; of the matrix each gateway is one; where tests share nothing each is one.
+    A group is a file, a gateway of the matrix, or a single test where tests share nothing.
     """
     if nodeid.startswith(APART):
         return nodeid
@@ -76,7 +76,7 @@ def group(nodeid: str) -> str:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """By group; those with the most tests begin."""
+    """By group, starting with the largest ones."""
     from xdist.scheduler import LoadFileScheduling
 
     made = LoadFileScheduling(config, log)

@@ -1,6 +1,6 @@
-"""FTP dialogues for tests that need many: recorded ones word for word, and random ones by a seed.
+"""FTP dialogues for tests that need many: recorded ones word for word, and random ones from a seed.
 
-The law of this file: both ends' words as they write them; it knows the inside address and nothing of the gateway.
+The law of this file: what both ends say, as they write it; it knows the inside address and nothing of the gateway.
 """
 
 from __future__ import annotations

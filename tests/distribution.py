@@ -1,6 +1,6 @@
-"""A distribution installed as a stranger's is, in a folder of its own, without a network: by pip, or as pip leaves it.
+"""A third party's distribution installed in its own folder, without a network: by pip, or as pip leaves it.
 
-The law of this file: packaging alone; it knows no plug-in.
+The law of this file: packaging only; it knows no plug-in.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ OFFLINE = ("--no-index", "--no-deps", "--no-build-isolation")
 
 
 def install(source: Path, work: Path) -> Path:
-    """Build the distribution in `source` and install it; the folder to put on PYTHONPATH."""
+    """Build the distribution in `source` and install it; returns the folder to put on PYTHONPATH."""
     copy, wheels, target = work / "source", work / "wheels", work / "installed"
     shutil.copytree(source, copy, ignore=shutil.ignore_patterns("__pycache__"))
     _run("wheel", *OFFLINE, "--wheel-dir", wheels, copy)
@@ -31,7 +31,7 @@ def _run(*words: str | Path) -> None:
 
 
 def lay_out(source: Path, target: Path) -> Path:
-    """What `install` makes of a distribution of single modules, in no time: modules and metadata. Returns `target`."""
+    """What `install` does to a distribution of single modules, but at once: modules and metadata. Returns `target`."""
     project = tomllib.loads((source / "pyproject.toml").read_text())["project"]
     info = target / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
     info.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""A daemon for the CLI's tests: the real control socket, canned answers, traffic that grows by a step a snapshot."""
+"""A daemon for the CLI's tests: the real control socket, canned answers, traffic that grows with each snapshot."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def snapshot(step: int, seconds: float = 1_700_000_000.0) -> dict[str, Any]:
 
 
 def handlers(requests: list[tuple[str, dict[str, Any]]], run_dir: Path) -> dict[str, answering.Handler]:
-    """The verbs; whatever is asked is noted in `requests`."""
+    """The verbs; every request is noted in `requests`."""
 
     def listing(verb: str, rows: tuple[Row, ...]) -> answering.Handler:
         async def answer(args: dict[str, Any]) -> list[Row]:
@@ -120,13 +120,13 @@ def handlers(requests: list[tuple[str, dict[str, Any]]], run_dir: Path) -> dict[
 
 
 def refuse(args: dict[str, Any]) -> Any:
-    """What a daemon says to the deletion of something that isn't there."""
+    """A daemon's answer when what it is to delete isn't there."""
     raise AlgateError(f"no forward of {args['proto']} port {args['wan_port']}: see `algate forward list`")
 
 
 @contextlib.contextmanager
 def running(run_dir: Path) -> Iterator[list[tuple[str, dict[str, Any]]]]:
-    """The daemon, in a thread, listening on `run_dir`; yields the list of requests that it got."""
+    """The daemon in a thread, listening on `run_dir`; yields the list of requests that it got."""
     requests: list[tuple[str, dict[str, Any]]] = []
     loop = asyncio.new_event_loop()
     run_dir.mkdir(exist_ok=True, parents=True)

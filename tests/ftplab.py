@@ -1,8 +1,8 @@
-"""An FTP dialogue through engine and kernel model: two TCP ends that answer each other, on a wire that may do anything.
+"""An FTP dialogue through engine and kernel model: two TCP ends that answer each other, over any kind of wire.
 
-The law of this file: the ends keep the order of cause and effect (a reply is not said before its command has arrived
-whole) and nothing else; which segment is sent, lost, repeated or late is the caller's choice. `expected` is the
-textbook's, never the engine's.
+The law of this file: the ends keep cause and effect in order (no reply before its whole command has
+arrived) and nothing else; which segment is sent, lost, repeated or late is the caller's choice. `expected` comes from
+the textbook, never from the engine.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def dotted(ip: bytes) -> str:
 
 
 class SamePorts:
-    """A broker that gives each inside port its own number, so that asking twice changes nothing."""
+    """A broker that gives each inside port its own public number, so that asking twice changes nothing."""
 
     def __init__(self) -> None:
         self.asked: list[int] = []
@@ -39,7 +39,7 @@ class SamePorts:
 class FtpLab(Lab):
     """A `Lab` whose plug-in is FTP and whose ends speak `dialogue`.
 
-    `waits`: before which exchanges the client waits for the answer to the one before; elsewhere it speaks ahead.
+    `waits`: the exchanges before which the client waits for the previous answer; elsewhere it speaks ahead.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class FtpLab(Lab):
             client_inside, dotted(INSIDE), dotted(PUBLIC), dotted(REMOTE), deny=[word.encode() for word in deny]
         )
         self.to_server = self.to_client = b""
-        self._client_may: list[tuple[int, int]] = [(0, 0)]  # of its stream, once so much has come to it
+        self._client_may: list[tuple[int, int]] = [(0, 0)]  # of its stream, once this much has come to it
         self._server_may: list[tuple[int, int]] = [(0, 0)]
         for number, one in enumerate(dialogue):
             self._write(one, number >= len(waits) or waits[number])
@@ -82,20 +82,20 @@ class FtpLab(Lab):
         return PLUGIN.open(control, self.policy)
 
     def allowed(self, side: int) -> int:
-        """How far that end may have spoken, by what it has heard."""
+        """How far that end may have spoken, given what it has heard."""
         end = self.ends[side]
         steps = self._client_may if end is self.client else self._server_may
         return max(offset for offset, heard in steps if heard <= len(end.got))
 
     def speak(self, side: int, start: int, size: int) -> None:
-        """Let an end send new or old bytes, as far as it may speak."""
+        """Make an end send new or old bytes, as far as it may speak."""
         end = self.ends[side]
         stop = min(start + size, self.allowed(side))
         if stop > start:
             self.launch(side, end.send(start, stop - start))
 
     def finish(self) -> None:
-        """Both ends speak and repeat what isn't acknowledged until all is said and has arrived."""
+        """Both ends speak, and repeat what isn't acknowledged, until everything is said and has arrived."""
         for _ in range(800):
             self.run()
             done = all(end.una == len(end.stream) for end in self.ends)
@@ -108,19 +108,19 @@ class FtpLab(Lab):
         raise AssertionError("the dialogue never came to an end")
 
     def check(self) -> None:
-        """Both ends got what the textbook says."""
+        """Assert that both ends got what the textbook says."""
         assert not self.kernel.reset
         assert bytes(self.server.got) == self.to_server
         assert bytes(self.client.got) == self.to_client
 
     @property
     def opened(self) -> list[tuple[bool, int]]:
-        """What was ever open, in order: inward or not, and the port that its connection goes to first."""
+        """Expectations that were ever open, in order: inward or not, and the port that the connection first goes to."""
         return [(one.direction == fx.IN, one.to.port) for one in self.kernel.opened]
 
     @property
     def agreed(self) -> list[tuple[bool, int]]:
-        """What the textbook says of `opened`."""
+        """What the textbook says `opened` must be."""
         return [(by_client == self.client_inside, number) for by_client, number in self.textbook.agreed]
 
 
@@ -164,7 +164,7 @@ def fault(lab: FtpLab, where: int) -> None:
 
 
 def die(lab: FtpLab, moment: int) -> None:
-    """The helper dies while it carries out what the next segment to the gateway brings, and another takes over."""
+    """The helper dies while it handles the next segment at the gateway, and another takes over."""
     waiting = [n for n, (_, _, past) in enumerate(lab.queue) if not past]
     if waiting:
         lab.arrive(waiting[0])

@@ -1,4 +1,4 @@
-"""Who imports whom among algate's own modules, read from their text: also inside functions and under TYPE_CHECKING.
+"""Who imports whom among algate's own modules, read from their text, including in functions and under TYPE_CHECKING.
 
 `importlib.import_module` isn't seen: the command's table of verbs and the plug-ins' entry points go through it.
 """
@@ -17,7 +17,7 @@ Arrows = Mapping[str, set[str]]  # a module -> the modules that it imports
 
 
 def modules(root: Path = ROOT) -> dict[str, Path]:
-    """Full name -> file, of every module of the trees."""
+    """Full name -> file, for every module of the trees."""
     files = (path for tree in TREES for path in sorted((root / tree).rglob("*.py")))
     return {f"{package(path, root)}.{path.stem}".removesuffix(".__init__"): path for path in files}
 
@@ -28,7 +28,7 @@ def package(path: Path, root: Path = ROOT) -> str:
 
 
 def imported(source: str, package: str) -> set[tuple[str, str]]:
-    """(module, name) of every import anywhere in a text; name "" for `import module`. `package`: where it lies."""
+    """(module, name) of every import anywhere in a text; name "" for `import module`. `package`: where the text is."""
     found: set[tuple[str, str]] = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
@@ -43,7 +43,7 @@ def imported(source: str, package: str) -> set[tuple[str, str]]:
 
 @functools.cache
 def arrows(root: Path = ROOT) -> dict[str, set[str]]:
-    """Of every module of the trees. `from package import module` leads to the module alone."""
+    """The arrows of every module of the trees. `from package import module` leads only to the module."""
     own = modules(root)
     found: dict[str, set[str]] = {}
     for name, path in own.items():

@@ -1,7 +1,7 @@
-"""The kernel's gate on a control session, in Python: what `bpf/include/alg.h` does with a segment, exactly that.
+"""The kernel's gate on a control session, in Python: exactly what `bpf/include/alg.h` does with a segment.
 
 The law of this file: it carries out effects and treats frames as the C does; it never helps the engine. Where the C
-would corrupt something silently it asserts instead: checksums, ranges, order of effects.
+would silently corrupt something, it asserts: checksums, ranges, order of effects.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Packet(NamedTuple):
 
 
 def parse(frame: bytes) -> Packet:
-    """Of an IPv4 frame without IP options; asserts that lengths and checksums are right."""
+    """Parse an IPv4 frame without IP options; asserts that lengths and checksums are right."""
     assert frame[ETHERNET] == 0x45
     (length,) = struct.unpack_from("!H", frame, ETHERNET + 2)
     assert ETHERNET + length == len(frame)
@@ -96,19 +96,19 @@ class KernelModel:
         self.released: list[fx.ReleasePort] = []
         self.deleted: list[tuple[int, str]] = []
         self.ever_expected = 0
-        self.opened: list[fx.Expectation] = []  # each that ever was open, in order
+        self.opened: list[fx.Expectation] = []  # all that were ever open, in order
         self.reset = ""
         self.bypassed = False
         self.undecided_drops = 0
         self.stop_after: int | None = None  # effects until the helper dies
-        self.refuse_decisions = 0  # writes of decisions that fail next: a full table
+        self.refuse_decisions = 0  # how many of the next writes of decisions fail: a full table
 
     def track(self, session: int) -> fx.TrackView | None:
         self.tracked.lines = self.account.word
         return self.tracked.view() if session == self.info.session and not self.reset else None
 
     def adjusted(self, session: int) -> fx.AdjustRecord | None:
-        """The record, through its packed form."""
+        """Set the record, through its packed form."""
         if self.adjust is None or session != self.info.session:
             return None
         record = records.unpack_adjust(records.pack_adjust(self.adjust))
@@ -219,7 +219,7 @@ class KernelModel:
         self.wire(direction, packet)
 
     def carry_out(self, effects: Iterable[fx.Effect]) -> None:
-        """What the service does with a list of effects. With `stop_after` it dies in the middle of it."""
+        """What the service does with a list of effects. With `stop_after` it dies in the middle."""
         for effect in effects:
             if self.stop_after is not None:
                 if not self.stop_after:

@@ -1,4 +1,4 @@
-"""Frames for tests, and what they must become: built by scapy, which is the oracle of every checksum.
+"""Frames for tests, and what they must become: built by scapy, the oracle for every checksum.
 
 The law of this file: bytes in, bytes out; no kernel, no socket. scapy is imported inside functions: it costs a second.
 """
@@ -30,7 +30,7 @@ class Flow:
 
     @property
     def back(self) -> Flow:
-        """The same conversation seen from the other end, frames to and from the same devices."""
+        """The same conversation from the other end, with frames to and from the same devices."""
         return Flow(
             self.destination,
             self.destination_port,
@@ -86,7 +86,7 @@ def icmp_error(
     mtu: int = 0,
     **ip: Any,
 ) -> bytes:
-    """An ICMP error about the frame `quoted`, of which the IP header and `size` bytes are quoted (None: all).
+    """An ICMP error about the frame `quoted`; it quotes the IP header and `size` bytes (None: all).
 
     RFC 792 quotes 8 bytes, RFC 1812 as much as fits in 576.
     """
@@ -112,10 +112,11 @@ def fragments(frame: bytes, size: int) -> list[bytes]:
 
 
 def changed(frame: bytes, **fields: Any) -> bytes:
-    """The frame with fields set and every checksum made right again: what a translation must give, byte for byte.
+    """The frame with fields set and every checksum corrected: what a translation must give, byte for byte.
 
     Fields are `LAYER_field`, e.g. IP_src, IP_ttl, TCP_sport, TCP_options, ICMP_id, Ether_dst, Raw_load. Link padding is
-    kept; a UDP checksum of 0 stays 0 (RFC 768). Not for ICMP errors, whose quote has its own sums: build those anew.
+    kept; a UDP checksum of 0 stays 0 (RFC 768). Not for ICMP errors, whose quote has its own checksums: build those
+    anew.
     """
     from scapy.layers.inet import IP, TCP, UDP
     from scapy.layers.l2 import Ether
@@ -137,7 +138,7 @@ def changed(frame: bytes, **fields: Any) -> bytes:
 
 
 def difference(actual: bytes, expected: bytes) -> list[str]:
-    """What differs, in fields' words; empty if nothing does. What no field shows is given by its offset."""
+    """What differs, by field; empty if nothing does. A difference that no field shows is given by its offset."""
     if actual == expected:
         return []
     lines = []
@@ -156,13 +157,13 @@ def difference(actual: bytes, expected: bytes) -> list[str]:
 
 
 def same(actual: bytes, expected: bytes, what: str = "frame") -> None:
-    """Assert that two frames are the same bytes, and say which fields are not."""
+    """Assert that two frames have the same bytes, and say which fields differ."""
     lines = difference(actual, expected)
     assert not lines, f"{what} differs:\n  " + "\n  ".join(lines)
 
 
 def sums_are_right(frame: bytes) -> None:
-    """Assert that every checksum in the frame is what scapy would compute (a UDP sum of 0 is no sum)."""
+    """Assert that every checksum in the frame is what scapy computes (a UDP checksum of 0 means none)."""
     same(frame, changed(frame), "checksum")
 
 

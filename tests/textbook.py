@@ -1,6 +1,6 @@
-"""FTP through an address translator as a textbook would do it: whole lines, in order, one dialogue; the tests' oracle.
+"""FTP through an address translator as in a textbook: whole lines, in order, one dialogue; the tests' oracle.
 
-The law of this file: nothing of algate is imported, so that an error there can't repeat itself here. It trusts its
+The law of this file: it imports nothing of algate, so that an error there can't repeat itself here. It trusts its
 input: lines end with LF, replies answer commands in order. RFC 959 section 4, RFC 2428.
 """
 
@@ -22,15 +22,15 @@ class Exchange(NamedTuple):
 
 
 class Told(NamedTuple):
-    """What both ends are told of an exchange."""
+    """What each end gets of an exchange."""
 
     to_server: bytes
     to_client: bytes
 
 
 class Textbook:
-    """Rewrites one dialogue. `agreed`: of each connection that both sides agreed on, oldest first, whether the client
-    named it and the port as the other side knows it."""
+    """Rewrites one dialogue. `agreed`: the connections that both sides agreed on, oldest first: whether the
+    client named it, and its port as the other side knows it."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class Textbook:
         return Told(to_server, b"".join(self.reply(line) for line in one.reply.splitlines(True)))
 
     def command(self, line: bytes) -> bytes:
-        """One line of the client, as the server gets it; empty: never."""
+        """One line of the client, as the server gets it; empty if it never does."""
         words = line.split(maxsplit=1)
         if self.opaque or not words:
             return line
@@ -110,7 +110,7 @@ class Textbook:
     def _exchanged(
         self, line: bytes, around: bytes, form: Callable[[bytes, int], bytes], own: str, inside: bool
     ) -> tuple[bytes, int]:
-        """The line with public numbers if the speaker is inside, and the port it named, 0 if none that is allowed."""
+        """The line, with public numbers if the speaker is inside, and the port that it named, 0 if none is allowed."""
         for match in re.finditer(rb"\d+", line):
             for number in {int(match[0]), _pair(line, match.start())} - {0}:
                 found = re.search(around % re.escape(form(own.encode(), number)), line, re.IGNORECASE)

@@ -1,4 +1,4 @@
-"""The lab as tests want it: a gateway by name in the middle, and nothing of netfilter where algate works.
+"""The lab as tests want it: a named gateway in the middle, and nothing of netfilter where algate works.
 
 The law of this file: no topology of its own; cli/lab builds the one lab that demo, bench, tests and baseline share.
 """
@@ -12,12 +12,12 @@ from algate.cli.lab.gateways import AlgateGateway, Gateway, make_gateway, netfil
 from algate.cli.lab.lab import Lab, LabPlan
 from algate.cli.lab.trial import forwards
 
-GATEWAYS = ("algate", "kernel")  # the kernel's NAT goes through the same checks: it is the baseline
+GATEWAYS = ("algate", "kernel")  # the kernel's NAT goes through the same checks, as the baseline
 
 
 @contextmanager
 def gateway_lab(name: str, plan: LabPlan | None = None) -> Iterator[tuple[Lab, Gateway]]:
-    """A lab with that gateway at work; with algate, no rule and no conntrack entry before, nor after the test."""
+    """A lab with that gateway running; with algate, no rule and no conntrack entry before or after the test."""
     with Lab(plan) as lab, make_gateway(name, lab, forwards(lab)) as gateway:
         no_netfilter(lab, gateway)
         yield lab, gateway

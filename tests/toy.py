@@ -1,4 +1,4 @@
-"""A line protocol small enough to know what its perfect rewriting is: the engine's tests judge by it.
+"""A line protocol small enough that its perfect rewriting is known: the engine's tests judge by it.
 
 The law of this file: pure. `Toy` is a plug-in; `rewrite` says what a whole stream of its lines must become.
 """
@@ -49,13 +49,13 @@ def rewrite_line(line: bytes) -> bytes:
 
 
 def rewrite(stream: bytes) -> bytes:
-    """What the receiver must get of a finished stream, answers to refusals aside. An unfinished last line passes."""
+    """What the receiver must get of a finished stream, without answers to refusals. An unfinished last line passes."""
     lines = stream.split(b"\n")
     return b"".join(rewrite_line(line + b"\n") for line in lines[:-1]) + lines[-1]
 
 
 class Toy:
-    """A conversation. `fed` keeps what each side said, once per feeding."""
+    """A conversation. `fed` keeps what each side said, one entry per feeding."""
 
     def __init__(self, control: Control) -> None:
         self.control = control
@@ -128,7 +128,7 @@ class ToyPolicy(base.Policy):
         return said | {"ports": [one.to.port for one in around.own]} if around.own else said
 
     def conflicts(self, around: base.Surroundings) -> Iterator[base.Conflict]:
-        """Among its own keys, and with what stands around."""
+        """Contradictions among its own keys, and with the rest of the file."""
         if self.less and self.more:
             yield base.Conflict("less", "alg.toy.more is set too")
         others = [one for one in around.forwards if one not in around.own]
@@ -141,7 +141,7 @@ class ToyPolicy(base.Policy):
 
 
 class ToyWords(base.Words):
-    """What `explain` says of it."""
+    """What `explain` says about it."""
 
     refusals = MappingProxyType(
         {"broken-toy": base.Said("{line}: {who} broke it below {first_port} ({how})", "mend {who}")}
@@ -176,7 +176,7 @@ class ToyPlugin:
 
 
 class Ports:
-    """Public ports by counting up; `free` left."""
+    """Gives public ports by counting up; `free`: how many are left."""
 
     def __init__(self, free: int = 1000) -> None:
         self.free = free

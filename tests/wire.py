@@ -21,7 +21,7 @@ INFO = fx.SessionInfo(77, KEY, PUBLIC, 4000)
 
 
 class End:
-    """One end: what it sends, what it got. Offsets count payload from the start of the stream."""
+    """One end: what it sends and what it got. Offsets count payload bytes from the start of the stream."""
 
     def __init__(self, direction: int, isn: int, peer_isn: int, mss: int, stamps: bool) -> None:
         self.direction = direction  # of what it sends
@@ -47,7 +47,7 @@ class End:
         return Packet(*ends, seq, ack, flags, 8192, self.stream[offset : offset + size], stamps)
 
     def send(self, offset: int, size: int) -> Packet:
-        """Bytes of the stream, new or again; with the FIN if it is closed and they reach its end."""
+        """Send bytes of the stream, new or again, with the FIN if it is closed and they reach its end."""
         end = min(offset + size, len(self.stream))
         self.sent = max(self.sent, end)
         flags = ACK | PSH
@@ -59,7 +59,7 @@ class End:
         return self.packet(ACK, self.sent + (self.fin_sent and self.sent == len(self.stream)))
 
     def receive(self, packet: Packet) -> Packet | None:
-        """Take a segment; the acknowledgement it calls for."""
+        """Take a segment; returns the acknowledgement that it calls for."""
         own = (INSIDE, 3000, REMOTE, 21) if self.direction == fx.OUT else (REMOTE, 21, PUBLIC, 4000)
         assert (packet.dst, packet.dport, packet.src, packet.sport) == own
         at = distance(packet.seq, (self.peer_isn + 1) & MASK)
@@ -89,7 +89,7 @@ class End:
 
 
 class Lab:
-    """Ends, wire, kernel, engine. `queue` holds what is under way: (direction, packet, at the gateway already)."""
+    """Ends, wire, kernel, engine. `queue` holds what is in flight: (direction, packet, already at the gateway)."""
 
     def __init__(
         self,
@@ -146,7 +146,7 @@ class Lab:
             self.do(self.engine.segment(self.punts.pop(0), self.now))
 
     def arrive(self, index: int) -> None:
-        """A packet under way gets one stretch further: to the gateway, or to its end."""
+        """Move a packet in flight one hop: to the gateway, or to its end."""
         direction, packet, past = self.queue.pop(index)
         if not past:
             self.kernel.segment(direction, packet)
@@ -164,13 +164,13 @@ class Lab:
         self.do(self.engine.tick(self.now))
 
     def run(self) -> None:
-        """Deliver everything that is under way, in order, until nothing is."""
+        """Deliver everything in flight, in order, until nothing is left."""
         for _ in range(10000):
             self.think()
             if not self.queue:
                 return
             self.arrive(0)
-        raise AssertionError("packets breed without end")
+        raise AssertionError("the packets never stop")
 
     def restart(self) -> None:
         """The helper dies and another takes over."""
@@ -186,7 +186,7 @@ class Lab:
             del self.kernel.decisions[key]
 
     def finish(self) -> None:
-        """Both ends repeat what isn't acknowledged, as TCP does, until all has arrived."""
+        """Both ends repeat what isn't acknowledged, as TCP does, until everything has arrived."""
         for _ in range(400):
             self.run()
             if all(e.una == len(e.stream) and (e.fin_acked or not e.fin_sent) for e in self.ends) and not self._owes():

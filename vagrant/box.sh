@@ -1,9 +1,9 @@
 #!/bin/bash
-# Build a Debian 12 box for the libvirt provider from Debian packages alone: vagrant/box.sh FILE.box
+# Build a Debian 12 box for the libvirt provider from Debian packages only: vagrant/box.sh FILE.box
 #
-# For machines that can't fetch a public box, or whose guests have no network for packages: what deploy/dev.sh installs is baked in.
-# The kernel boots directly (no boot loader), by emulation where there is no KVM (ALGATE_ACCEL=kvm chooses KVM). As root;
-# needs mmdebstrap, qemu-utils, e2fsprogs, vagrant. Then: vagrant box add --name algate-test FILE.box; ALGATE_BOX=algate-test vagrant up
+# For machines that can't fetch a public box, or whose guests have no network: the box includes what deploy/dev.sh installs.
+# The kernel boots directly (no boot loader), by emulation unless ALGATE_ACCEL=kvm. Run it as root;
+# it needs mmdebstrap, qemu-utils, e2fsprogs, vagrant. Then: vagrant box add --name algate-test FILE.box; ALGATE_BOX=algate-test vagrant up
 set -euo pipefail
 out=$(realpath -m "${1:?usage: vagrant/box.sh FILE.box}")
 tree=$(cd "$(dirname "$0")/.." && pwd)
@@ -19,7 +19,7 @@ make_root() {
         bookworm "$root" "$sources"
 }
 
-# What deploy/dev.sh would fetch in the guest, fetched here.
+# Fetch here what deploy/dev.sh would fetch in the guest.
 bake() {
     local file
     mkdir -p "$root/srv/algate"

@@ -1,8 +1,8 @@
 #!/bin/bash
 # Make this machine the gateway, the client or the server of the Vagrant lab: provision.sh gateway|client|server
 #
-# Runs as root, at every start; a second run changes nothing. Everything that algate needs comes from deploy/dev.sh. Where no
-# systemd runs (a container, a chroot) the files are written and nothing is started.
+# Runs as root at every start; a second run changes nothing. deploy/dev.sh brings everything that algate needs. If no
+# systemd is running (a container, a chroot), the files are written and nothing is started.
 set -euo pipefail
 role=${1:-}
 tree=${ALGATE_TREE:-/srv/algate}
@@ -13,7 +13,7 @@ client_inside=10.20.1.2
 main() {
     case $role in
         gateway | client | server) ;;
-        *) echo "provision.sh: role '$role' is none of gateway, client, server" >&2; exit 2 ;;
+        *) echo "provision.sh: role '$role' is not one of gateway, client, server" >&2; exit 2 ;;
     esac
     [ -x "$tree/deploy/dev.sh" ] || { echo "provision.sh: no algate tree in $tree (vagrant rsync brings it)" >&2; exit 1; }
     "$tree/deploy/dev.sh" setup demo
@@ -28,7 +28,7 @@ main() {
     echo "provision.sh: $role is ready"
 }
 
-# put FILE: standard input becomes the file's content; false if it was that already.
+# put FILE: make standard input the file's content; false if it already was.
 put() {
     local new
     new=$(cat)
@@ -41,7 +41,7 @@ has_systemd() {
     [ -d /run/systemd/system ]
 }
 
-# start UNIT CHANGED: enable it, and start it anew where its files are new.
+# start UNIT CHANGED: enable it, and restart it if its files are new.
 start() {
     if ! has_systemd; then
         echo "provision.sh: no systemd runs here: $1 is written, not started" >&2
@@ -52,7 +52,7 @@ start() {
     if [ "$2" = yes ]; then systemctl restart "$1"; else systemctl start "$1"; fi
 }
 
-# The device that carries an address; the fallback serves where no device has it yet.
+# The device that has an address; a fallback if no device has it yet.
 device_of() {
     local found
     found=$(ip -o -4 address show to "$1" | awk '{ print $2; exit }')
@@ -125,7 +125,7 @@ EOF
     start algate-lab-ftp.service "$changed"
 }
 
-# route PREFIX GATEWAY: as far as this machine has the network for it.
+# route PREFIX GATEWAY: add the route if this machine has the network for it.
 route() {
     ip route replace "$1" via "$2" 2>/dev/null || echo "provision.sh: no route to $1 yet: $2 is not on a local network" >&2
 }

@@ -2,7 +2,7 @@
 # The demo's transfers across the three machines, from the host, after `vagrant up`: vagrant/smoke.sh
 #
 # Client inside to server outside, then client outside through the forward to the server inside; all four modes, up and down.
-# Ends with what the gateway counted. Exit 1 if anything failed.
+# Ends with what the gateway counted. Exits with 1 if anything failed.
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -27,8 +27,8 @@ echo '== server inside, behind the forward'
 on server '/srv/algate/vagrant/transfer.sh 198.51.100.100'
 after=$(used)
 echo "== $((after - before)) data connections were expected and came"
-# four modes, up, down and the listing of the clean-up, on both sides
-[ $((after - before)) -ge 16 ] || { echo 'smoke.sh: fewer than 16: something went past the gateway' >&2; exit 1; }
+# four modes, each up, down and the clean-up's listing, on both sides
+[ $((after - before)) -ge 16 ] || { echo 'smoke.sh: fewer than 16: something bypassed the gateway' >&2; exit 1; }
 if on server 'ip route get 10.20.1.2' | grep -q 'dev eth1'; then
     echo 'smoke.sh: the server has a route to the inside: this proves nothing' >&2
     exit 1

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Real transfers with curl, down and up, in all four modes, to the FTP server of HOST: transfer.sh HOST [PORT]
 #
-# One line a transfer on standard output; exit 1 if one failed, used another mode than asked, or changed a byte.
+# One line per transfer on standard output; exits with 1 if one failed, used the wrong mode, or changed a byte.
 set -euo pipefail
 host=${1:?usage: transfer.sh HOST [PORT]}
 port=${2:-21}
@@ -31,7 +31,7 @@ ftp() {
     curl --silent --show-error --verbose --connect-timeout 10 --max-time 120 "$@" >/dev/null 2>"$work/talk"
 }
 
-# The command was sent, and what answered it was no refusal.
+# The command was sent, and the answer to it wasn't a refusal.
 said() {
     tr -d '\r' <"$work/talk" | awk -v line="> $1" 'index($0, line) == 1 { sent = 1; next } sent && /^[<>] / { exit !/^< 2/ } END { if (!sent) exit 1 }'
 }

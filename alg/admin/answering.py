@@ -1,7 +1,7 @@
 """The control socket's answering end, in the daemon's loop.
 
-The law of this file: transport only. It knows the socket, limits and errors, and no verb. Nothing that a client sends
-can raise in the daemon, hold it up, or make it grow: sizes, numbers and times are bounded.
+The law of this file: transport only. It knows the socket, its limits and errors, but no verb. Nothing a client sends
+can raise in the daemon, delay it or make it grow: sizes, numbers and times are bounded.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from algate.alg.errors import FAILED, USAGE, AlgateError
 
 REQUEST_MAX = 65536  # bytes of a request line
 REQUEST_SECONDS = 5.0  # for a client to finish its request line
-ANSWER_SECONDS = 10.0  # for a client to take what it is sent
+ANSWER_SECONDS = 10.0  # for a client to read what it is sent
 CONNECTIONS_MAX = 64
 
 Handler = Callable[[dict[str, Any]], Awaitable[Any] | AsyncIterator[Any]]
@@ -38,7 +38,7 @@ class ControlServer:
         self._listening: asyncio.Server | None = None
 
     async def start(self, listener: socket.socket) -> None:
-        """Begin to answer on a bound socket."""
+        """Start answering on a bound socket."""
         self._listening = await asyncio.start_unix_server(self._accepted, sock=listener, limit=REQUEST_MAX)
 
     async def close(self) -> None:
@@ -52,7 +52,7 @@ class ControlServer:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One conversation a task, so that close can end them all."""
+        """Run one task per conversation, so that close can end them all."""
         task = asyncio.ensure_future(self._converse(reader, writer))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -60,7 +60,7 @@ class ControlServer:
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             crowded = len(self._tasks) > CONNECTIONS_MAX
-            # Read also what is refused: closed with bytes unread, the client would see a reset and not the answer.
+            # Read even what is refused: closing with bytes unread would show the client a reset instead of the answer.
             verb, args = await _read_request(reader)
             if crowded:
                 raise ControlError("too many clients at once: try again")
@@ -68,13 +68,13 @@ class ControlServer:
         except AlgateError as error:
             await _send_error(writer, str(error), error.exit_code)
         except (ConnectionError, TimeoutError):
-            pass  # the client went away, or doesn't read
+            pass  # the client went away, or isn't reading
         except asyncio.CancelledError:
-            writer.transport.abort()  # the daemon stops: it waits for no reader
+            writer.transport.abort()  # the daemon is stopping and waits for no reader
             raise
         except Exception:
             log.exception("a control request failed")
-            await _send_error(writer, "the daemon failed at this request: see its log", FAILED)
+            await _send_error(writer, "the daemon failed on this request: see its log", FAILED)
         finally:
             await _close(writer)
 
@@ -83,12 +83,12 @@ class ControlServer:
     ) -> None:
         handler = self.handlers.get(verb)
         if handler is None:
-            raise ControlError(f"the daemon knows no verb {verb[:40]!a}: it may be of another version", USAGE)
+            raise ControlError(f"the daemon has no verb {verb[:40]!a}: it may be a different version", USAGE)
         answer = handler(args)
         if not isinstance(answer, AsyncIterator):
             await _send_data(writer, await answer)
             return
-        # A stream ends when the client closes, even while its handler waits for something to tell.
+        # A stream ends when the client closes, even while its handler is waiting for something to send.
         pump = asyncio.ensure_future(_pump(answer, writer))
         gone = asyncio.ensure_future(reader.read(1))
         try:
@@ -104,8 +104,8 @@ class ControlServer:
 async def serve(path: Path, handlers: Mapping[str, Handler]) -> ControlServer:
     """Listen on `path` (mode 0600) and answer with `handlers`, in the running loop; `close()` the result.
 
-    A handler takes the request's args and is either a coroutine function or an async generator function (a stream).
-    It refuses by raising AlgateError. The socket of a dead daemon is replaced; AlgateError if a live one listens.
+    A handler takes the request's args; it is a coroutine function, or an async generator function for a stream.
+    It refuses by raising AlgateError. A dead daemon's socket is replaced; AlgateError if a live daemon is listening.
     """
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
@@ -137,7 +137,7 @@ def _somebody_listens(address: str) -> bool:
         except (FileNotFoundError, ConnectionRefusedError):
             return False
         except OSError:
-            return True  # a full queue or a strange file: not ours to remove
+            return True  # a full queue or some other file: not ours to remove
         return True
 
 
@@ -162,7 +162,7 @@ async def _pump(stream: AsyncIterator[Any], writer: asyncio.StreamWriter) -> Non
 
 
 async def _send_data(writer: asyncio.StreamWriter, data: Any) -> None:
-    """One answer; between its pieces other tasks get their turn."""
+    """Send one answer; other tasks get a turn between its pieces."""
     for piece in messages.answer(data):
         if piece:
             writer.write(piece)
@@ -177,13 +177,13 @@ async def _send_error(writer: asyncio.StreamWriter, message: str, exit_code: int
 
 
 async def _drain(writer: asyncio.StreamWriter) -> None:
-    """Wait until the client has taken most of it. Not wait_for: that can swallow a cancellation (Python 3.11)."""
+    """Wait until the client has read most of it. wait_for isn't used: it can swallow a cancellation (Python 3.11)."""
     async with asyncio.timeout(ANSWER_SECONDS):
         await writer.drain()
 
 
 async def _close(writer: asyncio.StreamWriter) -> None:
-    """Close once the client has taken everything, or after a while without it."""
+    """Close once the client has read everything, or after a while if it hasn't."""
     writer.close()
     try:
         async with asyncio.timeout(ANSWER_SECONDS):

@@ -1,7 +1,7 @@
-"""A configuration judged without a daemon: every error in it, and what this host would say to it at once.
+"""A configuration judged without a daemon: every error in it, and what on this host stands in its way.
 
 The law of this file: it reads and changes nothing, and needs no privilege. Errors are the configuration's own, findings
-are the host's: they may be mended without touching the file.
+are about the host: they can be fixed without touching the file.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from algate.alg.rows import ProblemRow
 
 
 def check(path: Path | None, overrides: Mapping[str, object], host: bool) -> list[ProblemRow]:
-    """Everything wrong, errors before findings; none: `algate run` would begin. `host`: look at this host too."""
+    """Everything wrong, errors before findings; nothing if `algate run` would start. `host`: look at this host too."""
     try:
         loaded = configuration.load(path, overrides, policy.kinds(registry.discover()))
     except ConfigError as error:

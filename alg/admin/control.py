@@ -1,6 +1,6 @@
-"""The control socket: where it lies, and how the daemon behind it is asked.
+"""The control socket: where it is, and how to ask the daemon behind it.
 
-The law of this file: the asking end alone; it knows no verb. What goes wrong is a ControlError, for operators.
+The law of this file: the asking end only; it knows no verb. Whatever goes wrong is a ControlError, for operators.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from algate.alg.admin import messages
 from algate.alg.admin.messages import ControlError
 from algate.alg.errors import MISSING
 
-READ = 1 << 18  # bytes of a long answer read at once
+READ = 1 << 18  # bytes of a long answer read at a time
 SOCKET_PATH_MAX = 100  # bytes; sun_path holds 108
 
 __all__ = ["ControlError", "request", "rows", "socket_path", "stream", "sun_path"]
@@ -29,7 +29,7 @@ def socket_path(run_dir: Path) -> Path:
 
 @contextlib.contextmanager
 def sun_path(path: Path) -> Iterator[str]:
-    """A path that fits into sun_path: a long one goes by way of its folder's descriptor."""
+    """A path that fits into sun_path: a long one goes through its folder's descriptor."""
     if len(os.fsencode(path)) <= SOCKET_PATH_MAX:
         yield str(path)
         return
@@ -41,14 +41,14 @@ def sun_path(path: Path) -> Iterator[str]:
 
 
 def request(run_dir: Path, verb: str, args: Mapping[str, Any] | None = None, seconds: float = 60.0) -> Any:
-    """Ask the daemon of a run directory and return its data. ControlError: it refused, is not there or is too slow."""
+    """Ask the daemon of a run directory and return its data. ControlError if it refuses, isn't there or is too slow."""
     for data in _ask(run_dir, verb, args, seconds):
         return data
     raise ControlError(f"the daemon on {run_dir} ended without an answer")
 
 
 def rows(run_dir: Path, verb: str, args: Mapping[str, Any] | None = None, seconds: float = 60.0) -> Iterator[Any]:
-    """The items of an answer that is a list, one by one as they come. ControlError as in `request`."""
+    """The items of an answer that is a list, one by one as they arrive. ControlError as in `request`."""
     with _asked(run_dir, verb, args, seconds) as connection:
         yield from messages.read_items(lambda: _more(run_dir, connection))
 
@@ -73,7 +73,7 @@ def _ask(run_dir: Path, verb: str, args: Mapping[str, Any] | None, seconds: floa
 
 @contextlib.contextmanager
 def _asked(run_dir: Path, verb: str, args: Mapping[str, Any] | None, seconds: float | None) -> Iterator[socket.socket]:
-    """A connection on which the request was sent; what goes wrong while it is read is a ControlError."""
+    """A connection with the request sent; whatever goes wrong while it is read is a ControlError."""
     with _connected(run_dir) as connection:
         connection.settimeout(seconds)
         try:

@@ -1,7 +1,7 @@
 """What `algate doctor` looks at: whether this host can run the gateway. doctor_gateway.py looks at a running one.
 
-The law of this file: it looks and changes nothing; every check answers with one row, in words that an operator can act
-on, and none raises. A row with `ok` true and a `fix` is a warning. `root` stands for "/", so that tests can show it
+The law of this file: it looks and changes nothing; every check gives one row, in words that an operator can act
+on, and never raises. A row with `ok` true and a `fix` is a warning. `root` stands for "/", so that tests can show it
 other hosts.
 """
 
@@ -41,7 +41,7 @@ PROBE_SECONDS = 60.0
 
 
 def checks(run_dir: Path, root: Path = Path("/")) -> list[CheckRow]:
-    """One row a check, those of the host first, then those of the daemon on `run_dir`. Never raises."""
+    """One row per check, the host's first, then those of the daemon on `run_dir`. Never raises."""
     host: list[tuple[str, Callable[[], CheckRow]]] = [
         ("privilege", lambda: privilege(root)),
         ("kernel", lambda: kernel(platform.release())),
@@ -62,10 +62,10 @@ def checks(run_dir: Path, root: Path = Path("/")) -> list[CheckRow]:
 
 
 def _guarded(name: str, check: Callable[[], CheckRow]) -> CheckRow:
-    """A check that fails to look is a failed check, not a traceback."""
+    """A check that can't look is a failed check, not a traceback."""
     try:
         return check()
-    except Exception as error:  # whatever a strange host makes of it
+    except Exception as error:  # whatever an unusual host makes of it
         detail = str(error) or type(error).__name__
         return CheckRow(name, False, f"could not look: {detail.splitlines()[0]}", "run it as root, on the host itself")
 
@@ -84,7 +84,7 @@ def privilege(root: Path) -> CheckRow:
 
 
 def kernel(release: str) -> CheckRow:
-    """The oldest kernel on which the programs were seen to load is 5.10."""
+    """The programs have been seen to load on Linux 5.10 and newer."""
     found = re.match(r"(\d+)\.(\d+)", release)
     wanted = ".".join(map(str, KERNEL_MIN))
     if found and (int(found[1]), int(found[2])) >= KERNEL_MIN:
@@ -112,7 +112,7 @@ def bpffs(root: Path) -> CheckRow:
 
 
 def jit(root: Path) -> CheckRow:
-    """Interpreted programs work; they are several times slower."""
+    """Interpreted programs work, several times slower."""
     path = root / "proc/sys/net/core/bpf_jit_enable"
     if not path.exists():
         return CheckRow("jit", True, "built in")
@@ -134,7 +134,7 @@ def tun(root: Path) -> CheckRow:
 
 
 def perf_ring() -> CheckRow:
-    """Control segments reach the helper through a perf ring; a kernel may refuse one to all but CAP_SYS_ADMIN."""
+    """Control segments reach the helper through a perf ring, which some kernels only give to CAP_SYS_ADMIN."""
     from algate.bpf import perf
 
     why = perf.refusal()
@@ -144,7 +144,7 @@ def perf_ring() -> CheckRow:
 
 
 def headers_row(root: Path) -> CheckRow:
-    """Which kernel headers the programs are compiled with; those of any kernel do."""
+    """Which kernel headers the programs are compiled with; any kernel's will do."""
     from algate.bpf import headers
 
     chosen = os.environ.get(headers.VARIABLE)
@@ -161,7 +161,7 @@ def _architecture() -> str:
 
 
 def python_packages(names: tuple[str, ...] = DEPENDENCIES) -> CheckRow:
-    """Versions of the packages that pyproject.toml names."""
+    """Versions of the packages named in pyproject.toml."""
     found, missing = [], []
     for name in names:
         try:
@@ -175,21 +175,24 @@ def python_packages(names: tuple[str, ...] = DEPENDENCIES) -> CheckRow:
 
 
 def bcc_version() -> CheckRow:
-    """bcc is Debian's python3-bpfcc; the project of that name in the package registry is another one."""
+    """bcc must be Debian's python3-bpfcc; the `bcc` of the Python package registry is another project."""
     try:
         import bcc
     except ImportError as error:
-        fix = "apt-get install python3-bpfcc, and a venv made with --system-site-packages by /usr/bin/python3"
+        fix = "apt-get install python3-bpfcc, and use a venv made by /usr/bin/python3 with --system-site-packages"
         return CheckRow("bcc", False, f"{sys.executable} can't import bcc: {error}", fix)
     if not hasattr(bcc, "BPF"):
         return CheckRow(
-            "bcc", False, f"{bcc.__file__} is another project called bcc", "remove it; Debian's is python3-bpfcc"
+            "bcc",
+            False,
+            f"{bcc.__file__} belongs to another project called bcc",
+            "remove it; Debian's is python3-bpfcc",
         )
     return CheckRow("bcc", True, f"{getattr(bcc, '__version__', 'unknown version')} in {Path(bcc.__file__).parent}")
 
 
 def compiles(probe: str = PROBE) -> CheckRow:
-    """Compile and load a program of one line, in a process of its own: BCC writes to fd 2 and may die of bad input."""
+    """Compile and load a one-line program in its own process: BCC writes to fd 2 and may crash on bad input."""
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONWARNINGS"}
     command = [sys.executable, "-c", probe]
     try:
@@ -204,7 +207,7 @@ def compiles(probe: str = PROBE) -> CheckRow:
         )
     except subprocess.TimeoutExpired:
         return CheckRow(
-            "compile", False, f"not done within {PROBE_SECONDS:g} s", "see whether the machine is overloaded"
+            "compile", False, f"not done within {PROBE_SECONDS:g} s", "check whether the machine is overloaded"
         )
     if result.returncode == 0:
         return CheckRow("compile", True, "a small XDP program compiles and loads")
@@ -216,17 +219,17 @@ def compiles(probe: str = PROBE) -> CheckRow:
 
 
 def netfilter(tool: str | None = None) -> CheckRow:
-    """Rules of the forward hook: redirected packets don't pass them."""
+    """Rules in the forward hook: redirected packets don't go through them."""
     nft = tool or shutil.which("nft") or shutil.which("nft", path="/usr/sbin:/sbin")
     if nft is None:
-        return CheckRow("netfilter", True, "nft is not installed: not looked at")
+        return CheckRow("netfilter", True, "not checked: nft isn't installed")
     listed = subprocess.run([nft, "-j", "list", "ruleset"], capture_output=True, text=True, timeout=20, check=False)
     if listed.returncode:
         return CheckRow("netfilter", True, "nft can't list rules here (no nf_tables, or not root)")
     rules = list(forward_rules(json.loads(listed.stdout or "{}")))
     if not rules:
         return CheckRow("netfilter", True, "nothing in the forward hook")
-    detail = f"translated packets pass by what is in the forward hook: {', '.join(rules)}"
+    detail = f"translated packets bypass the forward hook, which has {', '.join(rules)}"
     return CheckRow("netfilter", True, detail, "say the same in [firewall] and [[forward]], or run with --datapath tc")
 
 

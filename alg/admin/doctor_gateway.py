@@ -1,7 +1,7 @@
 """What `algate doctor` looks at in the gateway of one run directory: daemon, switches, pins, programs.
 
-The law of this file: as in doctor.py, it looks and changes nothing; not even a bpffs is mounted. That no gateway runs
-is no fault; that one is half there is.
+The law of this file: as in doctor.py, it looks and changes nothing; not even a bpffs is mounted. No gateway running
+isn't a fault; half of one is.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from algate.alg.admin import control
 from algate.alg.gateway.state import DeviceState, State
 from algate.alg.rows import CheckRow
 
-TAKE_OVER = "start `algate run` again: it takes over, established sessions go on; or `algate down`"
+TAKE_OVER = "start `algate run` again (it takes over, established sessions go on), or run `algate down`"
 
 
 def checks(run_dir: Path) -> list[tuple[str, Callable[[], CheckRow]]]:
-    """The checks by name, to be made in this order."""
+    """The checks by name, in the order to run them."""
     return [
         ("daemon", lambda: daemon(run_dir)),
         ("forwarding", lambda: forwarding(State.load(run_dir))),
@@ -33,14 +33,14 @@ def daemon(run_dir: Path) -> CheckRow:
     except control.ControlError as error:
         if "no daemon on" in str(error):
             return CheckRow("daemon", True, f"not running on {run_dir}", "start it with `algate run`")
-        return CheckRow("daemon", False, str(error), "see its log; restart it: established sessions go on")
+        return CheckRow("daemon", False, str(error), "see its log, then restart it: established sessions go on")
     if not isinstance(status, dict):
-        return CheckRow("daemon", False, "its status can't be understood", "run the same version on both ends")
+        return CheckRow("daemon", False, "its status can't be understood", "use the same version on both ends")
     return CheckRow("daemon", True, f"answers on {run_dir}")
 
 
 def forwarding(state: State, conf: Path = Path("/proc/sys/net/ipv4/conf")) -> CheckRow:
-    """Whether the kernel forwards for the gateway's devices. `algate run` sees to that, other tools may undo it."""
+    """Whether the kernel forwards for the gateway's devices. `algate run` turns it on; other tools may turn it off."""
     values = {name: _read(conf / name / "forwarding") for name in state.devices}
     off = [name for name, value in values.items() if value == "0"]
     if off:
@@ -51,26 +51,26 @@ def forwarding(state: State, conf: Path = Path("/proc/sys/net/ipv4/conf")) -> Ch
 
 
 def pins(run_dir: Path) -> CheckRow:
-    """The maps that keep sessions while no daemon runs, and whether they are of this version's layout."""
+    """The maps that keep sessions while no daemon runs, and whether they have this version's layout."""
     from algate.bpf import abi
     from algate.bpf import pins as places
 
     if not any(places.is_bpffs(path) for path in (places.BPFFS, Path("/proc/1/root/sys/fs/bpf"))):
-        return CheckRow("pins", True, "none: no bpffs is mounted")
+        return CheckRow("pins", True, "none: bpffs isn't mounted")
     folder = places.folder(run_dir)
     layouts = sorted(one.name for one in folder.iterdir()) if folder.is_dir() else []
     own = abi.layout_hash()[:16]
     foreign = [name for name in layouts if name != own]
     if foreign:
         detail = f"{folder} holds maps of another version ({', '.join(foreign)})"
-        return CheckRow("pins", False, detail, f"algate down --purge --run-dir {run_dir}; it ends their sessions")
+        return CheckRow("pins", False, detail, f"algate down --purge --run-dir {run_dir}, which ends their sessions")
     if not layouts:
         return CheckRow("pins", True, f"none in {folder}")
     return CheckRow("pins", True, f"{sum(1 for _ in (folder / own).iterdir())} in {folder / own}, of this version")
 
 
 def programs(state: State) -> CheckRow:
-    """Whether every device that the gateway noted still carries the programs of its role."""
+    """Whether every device that the gateway noted still has the programs of its role."""
     if not state.devices:
         return CheckRow("programs", True, "none attached")
     whole, lacking, absent = [], [], []
@@ -91,7 +91,7 @@ def programs(state: State) -> CheckRow:
 
 
 def _missing(note: DeviceState) -> list[str] | None:
-    """The programs that the device lacks; None if this namespace has no such device."""
+    """The programs that the device lacks; None if it isn't in this namespace."""
     from algate.alg.gateway import netlink
 
     hooks = {
@@ -105,7 +105,7 @@ def _missing(note: DeviceState) -> list[str] | None:
 
 
 def _read(path: Path) -> str | None:
-    """The text of a small file without blanks, None if it isn't there (another namespace's device)."""
+    """The stripped text of a small file, None if it isn't there (the device is in another namespace)."""
     try:
         return path.read_text().strip()
     except OSError:

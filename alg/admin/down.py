@@ -1,4 +1,4 @@
-"""Taking a gateway off its devices, with a daemon or after its death.
+"""Taking a gateway off its devices, whether or not its daemon is alive.
 
 The law of this file: it undoes what the state file names, and nothing else.
 """

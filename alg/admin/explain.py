@@ -1,7 +1,7 @@
 """Why a transfer hangs or was refused, in plain words, from what is known at one moment.
 
-The law of this file: pure. A Snapshot in, findings out, the most telling first; it reads no map and no clock, and what
-it says follows from what the snapshot holds. Which words a reason gets is in `reasons.py` and the plug-in's own.
+The law of this file: pure. A Snapshot in, findings out, the most telling first; it reads no map and no clock, and all
+it says follows from the snapshot. The words for a reason are in `reasons.py` and in the plug-in.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from algate.alg.rows import EventRow, ExpectationRow, ForwardRow, SessionRow
 from .reasons import announced, bypassed, filled, known, sentence
 
 IDLE = 5.0  # s without a packet after which a data connection counts as hanging
-RECENT = 300.0  # s that an event is worth telling
+RECENT = 300.0  # s for which an event is worth telling
 
 
 class Data(NamedTuple):
@@ -32,8 +32,8 @@ class Data(NamedTuple):
 class Snapshot:
     """One moment. `control` None: no such session (any more); `ends`: the end points asked about, "ip:port".
 
-    `alg`: the plug-in that watches or watched it; `policy`: the keys of its table, resolved for the session; `words`:
-    what it says itself. `usual`: by service ("tcp/21"), the plug-in that usually watches it. `reasons`: drop counters.
+    `alg`: the plug-in that watches or watched it; `policy`: its table's keys, resolved for the session; `words`: its
+    own sentences. `usual`: service ("tcp/21") -> the plug-in that usually watches it. `reasons`: drop counters.
     """
 
     subject: str
@@ -82,12 +82,12 @@ ORDER = ("blocked", "refused", "waiting", "working", "ended", "unknown")
 
 
 def explain(snapshot: Snapshot) -> Explanation:
-    """Everything that can be said, what explains most first."""
+    """Everything that can be said, starting with what explains most."""
     found = [finding for rule in RULES for finding in rule(snapshot)]
     found.sort(key=lambda one: ORDER.index(one.verdict))
     if not found:
         found = [
-            Finding("unknown", "nothing-known", f"nothing is known of {snapshot.subject}", "see `algate sessions`")
+            Finding("unknown", "nothing-known", f"nothing is known about {snapshot.subject}", "see `algate sessions`")
         ]
     return Explanation(snapshot.subject, found[0].verdict, tuple(found))
 
@@ -98,7 +98,7 @@ def _gateway(now: Snapshot) -> Iterator[Finding]:
 
 
 def _connections(now: Snapshot) -> Iterator[Finding]:
-    """Data connections that are there."""
+    """Data connections that exist."""
     for one in now.data:
         row, what = one.row, one.purpose or "a transfer"
         where = f"the data connection of {row.inside} and {row.outside}"
@@ -116,11 +116,11 @@ def _connections(now: Snapshot) -> Iterator[Finding]:
         elif one.idle >= IDLE:
             yield Finding(
                 "blocked", "data-idle",
-                f"{where} ({what}) stands, but nothing passed for {one.idle:.0f} s: {_moved(row)} so far",
-                "the gateway holds none of its packets: look at the two ends",
+                f"{where} ({what}) is up, but nothing has passed for {one.idle:.0f} s: {_moved(row)} so far",
+                "the gateway is holding none of its packets: look at the two ends",
             )  # fmt: skip
         else:
-            yield Finding("working", "data-moving", f"{where} ({what}) is at work: {_moved(row)} so far")
+            yield Finding("working", "data-moving", f"{where} ({what}) is working: {_moved(row)} so far")
 
 
 def _moving(one: Data) -> bool:
@@ -132,7 +132,7 @@ def _moved(row: SessionRow) -> str:
 
 
 def _expectations(now: Snapshot) -> Iterator[Finding]:
-    """Data connections that may come, or were to come."""
+    """Data connections that may still come, or came too late."""
     for one in now.expectations:
         inward = one.public is not None
         host, _, port = one.to.rpartition(":")
@@ -152,8 +152,8 @@ def _expectations(now: Snapshot) -> Iterator[Finding]:
         elif one.state == "open":
             yield Finding(
                 "waiting", "syn-missing",
-                f"server {host} was announced at port {port}, the SYN of {one.from_} never came; {left}",
-                f"look at {one.from_}: its client has not connected",
+                f"server {host} was announced at port {port}, but the SYN of {one.from_} never came; {left}",
+                f"look at {one.from_}: its client hasn't connected",
             )  # fmt: skip
         elif one.state == "used":
             yield Finding("working", "expectation-used", f"the connection from {one.from_} to {one.to} came")
@@ -165,7 +165,7 @@ def _history(now: Snapshot) -> Iterator[Finding]:
     for row in reversed(now.events):
         ago = now.now - row.time
         if row.event == "transfer" and not row.reason:
-            return  # what was refused before did no harm
+            return  # an earlier refusal did no harm
         key = row.event, row.reason
         if ago > RECENT or key in told:
             continue
@@ -174,8 +174,8 @@ def _history(now: Snapshot) -> Iterator[Finding]:
         if row.event == "expectation-expired":
             yield Finding(
                 "refused", "syn-never-came",
-                f"{_announced(row)}, and its SYN never came until the time was over, {when}",
-                "the connecting side never tried, or a firewall before it drops the SYN",
+                f"{_announced(row)}, but its SYN didn't come in time, {when}",
+                "the connecting side never tried, or a firewall in front of it drops the SYN",
             )  # fmt: skip
         elif row.reason and known(row, now.words):
             text, fix = sentence(row, now.policy, now.words)
@@ -196,11 +196,11 @@ def _dialogue(now: Snapshot) -> Iterator[Finding]:
         yield Finding("blocked", "control-unanswered", f"{row.outside} and {row.inside}: the SYN was never answered")
     for size, who in zip(view.unfinished, ("client", "server"), strict=True):
         if size and not view.bypassed:
-            text = f"{size} bytes of the {who} wait: no line end yet, or not their turn"
+            text = f"{size} bytes from the {who} are waiting: no line end yet, or not their turn"
             yield Finding("waiting", "unfinished-line", text)
     if view.bypassed:
         yield from _opaque(now)
-    elif view.unanswered and not any(_moving(one) for one in now.data):  # a transfer's reply comes behind it
+    elif view.unanswered and not any(_moving(one) for one in now.data):  # a transfer's reply comes after it
         yield Finding(
             "waiting", "unanswered", f"the server has not answered the client's latest commands ({view.unanswered})"
         )
@@ -212,7 +212,7 @@ def _opaque(now: Snapshot) -> Iterator[Finding]:
     reason = next((one.reason for one in reversed(now.events) if one.event == "bypass"), "")
     told = None if now.events and not reason else bypassed(reason, now.policy, now.words)
     if told is None:
-        yield Finding("blocked", "bypassed", f"the gateway reads this session no more ({reason}) and opens nothing")
+        yield Finding("blocked", "bypassed", f"the gateway no longer reads this session ({reason}) and opens nothing")
         return
     hopeful, said = told
     text, fix = filled(said, now.policy, now.alg)
@@ -220,7 +220,7 @@ def _opaque(now: Snapshot) -> Iterator[Finding]:
 
 
 def _no_session(now: Snapshot) -> Iterator[Finding]:
-    """The end points asked about have no session: what would become of a packet."""
+    """The end points asked about have no session: what would happen to a packet."""
     if now.control is not None or now.plain or not now.ends:
         return
     yield Finding("unknown", "no-session", f"no session of {' and '.join(now.ends)}: no packet came, or it was dropped")
@@ -228,12 +228,12 @@ def _no_session(now: Snapshot) -> Iterator[Finding]:
         port = end.rpartition(":")[2]
         for one in now.forwards:
             if str(one.wan_port) == port:
-                who = f", open to {', '.join(one.from_)} alone" if one.from_ else ""
+                who = f", open only to {', '.join(one.from_)}" if one.from_ else ""
                 yield Finding("unknown", "forward", f"port {port} leads to {one.to}{who}: {one.hits} connections")
     services = {f"{proto}/{end.rpartition(':')[2]}" for end in now.ends for proto in ("tcp", "udp")}
     if now.allow_out and not services & set(now.allow_out):
         yield Finding(
-            "refused", "allow-out", f"[firewall] allow_out lists {', '.join(now.allow_out)} and none of these ports",
+            "refused", "allow-out", f"[firewall] allow_out lists {', '.join(now.allow_out)}, none of these ports",
             "list it, or let an ALG open it",
         )  # fmt: skip
     for reason, (text, fix) in DROPS.items():
@@ -256,7 +256,7 @@ def _plain(now: Snapshot) -> Iterator[Finding]:
 
 
 def _losses(now: Snapshot) -> Iterator[Finding]:
-    """What the path to the helper lost, and what was held while nobody decided."""
+    """What was lost on the way to the helper, and what was held while nobody decided."""
     if now.control is None:
         return
     lost = now.lost + now.reasons.get("punt-lost", 0)
@@ -265,30 +265,30 @@ def _losses(now: Snapshot) -> Iterator[Finding]:
     dead = now.reasons.get("helper-dead", 0)
     if dead:
         held = "held until TCP repeated them" if now.fail == "closed" else "held or passed undecided"
-        yield Finding("unknown", "helper-dead", f"{dead} control segments came while no helper ran: {held}")
+        yield Finding("unknown", "helper-dead", f"{dead} control segments came while no helper was running: {held}")
 
 
 def _ended(now: Snapshot) -> Iterator[Finding]:
     if now.control is None and now.events:
-        yield Finding("ended", "control-ended", "the control session is over; this is what its events tell")
+        yield Finding("ended", "control-ended", "the control session is over; this is what its events say")
     elif now.control is not None and not now.data and not now.expectations:
         yield Finding("working", "idle", f"control session of {now.control.inside} and {now.control.outside}: "
                       f"{now.control.state}, no data connection is expected or under way")  # fmt: skip
 
 
 DROPS: Mapping[str, tuple[str, str]] = {
-    "unsolicited": ("packets from outside were dropped that nobody asked for", "a server inside needs a [[forward]]"),
-    "expect-peer": ("connections to a reserved port came from somebody else than the expected peer", ""),
-    "expect-spent": ("connections met an expectation already used, expired or withdrawn", ""),
-    "no-port": ("no public port was free", "more [nat] addresses, or a wider [nat] ports"),
-    "table-full": ("the session table was full", "a larger [nat] max_sessions"),
-    "allow-out": ("packets were dropped that [firewall] allow_out does not list", ""),
+    "unsolicited": ("unsolicited packets from outside were dropped", "a server inside needs a [[forward]]"),
+    "expect-peer": ("connections to a reserved port came from someone other than the expected peer", ""),
+    "expect-spent": ("connections met an expectation that was already used, expired or withdrawn", ""),
+    "no-port": ("no public port was free", "add [nat] addresses, or widen [nat] ports"),
+    "table-full": ("the session table was full", "raise [nat] max_sessions"),
+    "allow-out": ("packets to services that [firewall] allow_out doesn't list were dropped", ""),
     "host-sessions": ("hosts reached max_sessions_per_host", ""),
     "host-ports": ("hosts reached max_ports_per_host", ""),
     "host-rate": ("hosts reached new_sessions_per_second", ""),
-    "hairpin-off": ("inside hosts asked for a public address, and hairpin is off", "[nat] hairpin = true"),
-    "forward-source": ("sources were refused that a forward's `from` does not list", ""),
-    "no-session": ("packets came that belong to no session and can't begin one", ""),
+    "hairpin-off": ("inside hosts tried to reach a public address, and hairpin is off", "set [nat] hairpin = true"),
+    "forward-source": ("sources that a forward's `from` doesn't list were refused", ""),
+    "no-session": ("packets came that belong to no session and can't start one", ""),
 }
 
 RULES: Sequence[Callable[[Snapshot], Iterator[Finding]]] = (

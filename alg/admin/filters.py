@@ -1,7 +1,7 @@
-"""Which rows of a listing to show: `--proto --state --inside --outside --alg --related-to`, for daemon and CLI alike.
+"""Which rows of a listing to show: `--proto --state --inside --outside --alg --related-to`, for both daemon and CLI.
 
-The law of this file: pure; text in, a frozen Filter out, which says yes or no to a row. Values of one filter are
-alternatives ("tcp,udp"); different filters must all hold. A filter on something that a row hasn't got matches nothing.
+The law of this file: pure; text in, a frozen Filter out that accepts or rejects a row. Values of one filter are
+alternatives ("tcp,udp"); different filters must all hold. A filter on something that a row doesn't have never matches.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from algate.alg.rows import (
 Network = IPv4Network | IPv6Network
 R = TypeVar("R", bound=Row)
 
-EVENT_NAMES = ("event", "reason")  # of `follow` alone
+EVENT_NAMES = ("event", "reason")  # for `follow` only
 NAMES = ("proto", "state", "inside", "outside", "alg", "related_to")
 PROTOS = ("tcp", "udp", "icmp")
 STATES = (*SESSION_STATES, *EXPECTATION_STATES)
@@ -39,7 +39,7 @@ STATES = (*SESSION_STATES, *EXPECTATION_STATES)
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """End points: a network, any if None, and a port, any if None."""
+    """End points: a network and a port; None means any."""
 
     network: Network | None = None
     port: int | None = None
@@ -52,10 +52,10 @@ class Place:
             object.__setattr__(self, "mask", int(self.network.netmask))
 
     def holds(self, end_point: str | None) -> bool:
-        """Whether "ip:port", "ip", a CIDR (by overlap) or "any" lies in it. A port asked for must be there."""
+        """Whether "ip:port", "ip", a CIDR (by overlap) or "any" lies in it. A port that is asked for must be there."""
         if not end_point:
             return False
-        if self.mask >= 0 and (plain := _plain(end_point)):  # a listing may hold a million of these
+        if self.mask >= 0 and (plain := _plain(end_point)):  # a listing may have a million of these
             return plain[0] & self.mask == self.base and self.port in (None, plain[1])
         network, port = _split(end_point)
         if self.port is not None and port != self.port:
@@ -67,7 +67,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """All that was asked for; an empty tuple asks for nothing."""
+    """Everything that was asked for; an empty tuple asks for nothing."""
 
     proto: tuple[str, ...] = ()
     state: tuple[str, ...] = ()
@@ -95,20 +95,20 @@ class Filter:
         )
 
     def pieces(self, rows: Iterable[R], size: int) -> Iterator[list[R]]:
-        """The rows wanted among each `size` rows, perhaps none: where there may be a million, others get their turn."""
+        """The wanted rows among each `size` rows, perhaps none, so that others get a turn while a million go by."""
         rest = iter(rows)
         while some := list(islice(rest, size)):
             yield self.select(some)
 
     def select(self, rows: Iterable[R]) -> list[R]:
-        """The rows wanted, in their order."""
+        """The wanted rows, in their order."""
         return [row for row in rows if self.matches(row)] if self else list(rows)
 
 
 def parse(args: Mapping[str, Any]) -> Filter:
-    """A Filter from a request's args: text for each of NAMES, or null. Other args are others' business.
+    """A Filter from a request's args: text for each of NAMES, or null. Other args are ignored.
 
-    Raises AlgateError (exit code 2) that names the option and what is right.
+    Raises AlgateError (exit code 2) naming the option and what would be right.
     """
     given = {name: _words(name, args.get(name)) for name in (*NAMES, *EVENT_NAMES)}
     for name, choices in (("proto", PROTOS), ("state", STATES)):
@@ -129,7 +129,7 @@ def parse(args: Mapping[str, Any]) -> Filter:
 
 
 def parse_text(text: str) -> tuple[Filter, tuple[str, ...]]:
-    """A filter typed as one line, "proto=tcp inside=10.0.0.0/24 foo": the Filter, and words sought in any field."""
+    """A filter typed as one line, "proto=tcp inside=10.0.0.0/24 foo": the Filter, and words to find in any field."""
     args: dict[str, str] = {}
     free: list[str] = []
     for term in text.split():
@@ -145,7 +145,7 @@ def parse_text(text: str) -> tuple[Filter, tuple[str, ...]]:
 
 
 def insides(row: Row) -> tuple[str | None, ...]:
-    """The inside end points of a row. An expectation with a public port comes from outside; without, from inside."""
+    """The inside end points of a row. An expectation with a public port comes from outside, one without from inside."""
     match row:
         case SessionRow() | MappingRow():
             return (row.inside,)
@@ -160,7 +160,7 @@ def insides(row: Row) -> tuple[str | None, ...]:
 
 
 def outsides(row: Row) -> tuple[str | None, ...]:
-    """The outside end points of a row; of a mapping the public one stands outside."""
+    """The outside end points of a row; for a mapping that is its public end point."""
     match row:
         case SessionRow():
             return (row.outside,)
@@ -188,7 +188,7 @@ def _parent(row: Row) -> str | None:
 
 
 def _named(wanted: tuple[str, ...], value: str | None) -> bool:
-    """Whether a name is wanted, by itself, by its first words ("expectation" for "expectation-made"), or by "any"."""
+    """Whether a name is wanted: itself, its first words ("expectation" for "expectation-made"), or "any"."""
     return bool(value) and any(word in ("any", value) or str(value).startswith(f"{word}-") for word in wanted)
 
 
@@ -201,19 +201,19 @@ def _words(name: str, value: object) -> tuple[str, ...]:
         return ()
     words = tuple(word.strip().lower() for word in value.split(",")) if isinstance(value, str) else ()
     if not words or not all(re.fullmatch(r"[^\s]{1,64}", word) for word in words) or len(words) > 64:
-        raise _refused(name, value, 'is no list of words like "a,b"')
+        raise _refused(name, value, 'is not a list of words like "a,b"')
     return words
 
 
 def _place(name: str, word: str) -> Place:
     network, port = _split(word)
     if network is None and (port is None or not word.startswith(("*:", ":"))):
-        raise _refused(name, word, "is no network: write it like 10.0.0.0/24, 10.0.0.5:21 or :21")
+        raise _refused(name, word, "is not a network: write it like 10.0.0.0/24, 10.0.0.5:21 or :21")
     return Place(network, port)
 
 
 def _plain(end_point: str) -> tuple[int, int] | None:
-    """Address and port of "a.b.c.d:port" as numbers; None: something else."""
+    """Address and port of "a.b.c.d:port" as numbers; None for anything else."""
     host, _, port = end_point.partition(":")
     try:
         a, b, c, d = host.split(".")
@@ -224,7 +224,7 @@ def _plain(end_point: str) -> tuple[int, int] | None:
 
 @lru_cache(maxsize=4096)
 def _split(text: str) -> tuple[Network | None, int | None]:
-    """Network and port of "CIDR:port", "[v6 CIDR]:port" or either alone; None for what isn't there or is no such."""
+    """Network and port of "CIDR:port", "[v6 CIDR]:port" or either alone; None for a part that is missing or wrong."""
     host, colon, port_text = text.rpartition(":")
     if not colon or (":" in host and not host.endswith("]")) or not re.fullmatch("[0-9]{1,5}", port_text):
         host, port_text = text, ""

@@ -1,4 +1,4 @@
-"""What `explain` is told: the subject found among sessions, and everything about it put together.
+"""What `explain` is told: the subject found among the sessions, and everything about it put together.
 
 The law of this file: it reads what runs, changes nothing and judges nothing.
 """
@@ -26,12 +26,12 @@ from algate.bpf import abi, ticks
 
 PROTOS = ("tcp", "udp", "icmp")
 PLAIN_MOST = 8
-FOUND_MOST = 256  # sessions that an end point may have and still be told
+FOUND_MOST = 256  # an end point's sessions that are told, at most
 
 
 @dataclasses.dataclass(frozen=True)
 class Subject:
-    """What was asked about: a session's id, or one or two end points."""
+    """What was asked about: a session id, or one or two end points."""
 
     text: str
     id: str | None
@@ -54,7 +54,7 @@ def parse(words: Sequence[str]) -> Subject:
     except ValueError:
         ends = ()
     if not 1 <= len(ends) <= 2:
-        raise AlgateError(f"{text[:60]!a} is neither a session's id nor [tcp|udp] IP:PORT [IP:PORT]", USAGE)
+        raise AlgateError(f"{text[:60]!a} is neither a session id nor [tcp|udp] IP:PORT [IP:PORT]", USAGE)
     return Subject(text, None, proto, ends)
 
 
@@ -78,7 +78,7 @@ async def inquire(running: Running, config: Config, state: str, args: dict[str, 
 
 
 async def _sessions(running: Running, wanted: Callable[[SessionRow], bool]) -> list[SessionRow]:
-    """The first FOUND_MOST that are wanted; others get their turn meanwhile."""
+    """The first FOUND_MOST that are wanted; other tasks get a turn meanwhile."""
     found: list[SessionRow] = []
     rest = listing.session_rows(running.gateway, running.names)
     while len(found) < FOUND_MOST and (some := list(islice(rest, PIECE))):
@@ -119,18 +119,18 @@ def _meant(subject: Subject, row: SessionRow) -> bool:
 
 
 def _watched(running: Running, row: SessionRow) -> bool:
-    """Whether it is or was a control session: what is bypassed has no plug-in in the kernel any more."""
+    """Whether it is or was a control session: once bypassed, it has no plug-in in the kernel any more."""
     return bool(row.alg or running.events.history(row.id))
 
 
 def _view(running: Running, control: SessionRow) -> View | None:
-    """Its dialogue; of a bypassed one that the helper let go, that it is bypassed."""
+    """Its dialogue; for a bypassed session that the helper let go, only that it is bypassed."""
     view = running.helper.view(int(control.id, 16))
     return View("", 0, True, (0, 0)) if view is None and not control.alg else view
 
 
 def _control(running: Running, rows: Sequence[SessionRow]) -> SessionRow | None:
-    """The youngest control session among what was found."""
+    """The youngest control session among those found."""
     return min((row for row in rows if _watched(running, row)), key=lambda row: row.age, default=None)
 
 
@@ -159,7 +159,7 @@ def _alg(control: SessionRow | None, events: Sequence[EventRow]) -> str | None:
 
 
 def _usual(running: Running) -> dict[str, str]:
-    """Service ("tcp/21") -> the plug-in whose clients are usually found there."""
+    """Service ("tcp/21") -> the plug-in whose clients usually go there."""
     return {
         f"{plugin.transport}/{port}": name for name, plugin in running.plugins.items() for port in plugin.default_ports
     }

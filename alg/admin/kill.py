@@ -1,7 +1,7 @@
-"""Ending sessions because an operator says so.
+"""Ending sessions on an operator's word.
 
-The law of this file: which sessions, in which order, and who is told. Deleting is the kernel's control program's
-alone; what a control session leaves behind is taken back by the engine.
+The law of this file: which sessions, in which order, and who is told. Only the kernel's control program deletes;
+the engine takes back what a control session leaves behind.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from algate.bpf import abi
 
 
 async def kill(running: Running, args: dict[str, Any]) -> Rows | list[SessionRow]:
-    """End the sessions that `ids` name and that match the filters; the rows of those that ended.
+    """End the sessions that `ids` name and that match the filters; give the rows of those that ended.
 
-    `reset`: control sessions get RST at both ends (of others nobody knows the sequence numbers). `dry_run`: only tell.
-    Its data connections outlive a control session; `related_to` ends those. By filter alone there may be a million:
-    they end while their rows are sent, and no more of them once the asker is gone.
+    `reset`: send RST to both ends of control sessions (nobody knows the sequence numbers of others). `dry_run`: only
+    list them. Data connections outlive their control session; `related_to` ends those. A filter alone may match a
+    million: they end while their rows are sent, and no more end once the asker is gone.
     """
     wanted, ids = filters.parse(args), _ids(args.get("ids"))
     if not wanted and not ids:
@@ -55,13 +55,13 @@ def _pieces(
 
 
 def _ids(given: Any) -> set[str]:
-    """Ids as format_id writes them."""
+    """Ids as written by format_id."""
     words = given if isinstance(given, list) else []
     try:
         return {f"{parse_id(str(one)):016x}" for one in words}
     except ValueError:
         bad = next(str(one) for one in words if not _is_id(str(one)))
-        raise AlgateError(f"{bad[:40]!a} is no session id: see `algate sessions`", USAGE) from None
+        raise AlgateError(f"{bad[:40]!a} is not a session id: see `algate sessions`", USAGE) from None
 
 
 def _is_id(text: str) -> bool:
@@ -73,7 +73,7 @@ def _is_id(text: str) -> bool:
 
 
 def _end(running: Running, key: bytes, row: SessionRow, reset: bool) -> bool:
-    """Whether it was there to be ended."""
+    """End it; False if it was already gone."""
     number = int(row.id, 16)
     helper = running.helper
     watched = number in helper.engine

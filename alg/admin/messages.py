@@ -1,9 +1,9 @@
-"""What goes over the control socket, as bytes: a JSON line that asks, JSON lines that answer.
+"""What goes over the control socket, as bytes: one JSON line for a request, JSON lines for its answer.
 
 The law of this file: values into lines and back; no socket, no loop, no verb.
 
-A request is `{"verb": "...", "args": {...}}` and a newline, one a connection. Answers are `{"ok": true, "data": ...}`
-(once, or again and again for a streaming verb, until either end closes) or `{"ok": false, "error": ..., "exit": n}`.
+A request is `{"verb": "...", "args": {...}}` and a newline, one per connection. Answers are `{"ok": true, "data": ...}`
+(once, or repeatedly for a streaming verb until either end closes) or `{"ok": false, "error": ..., "exit": n}`.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from typing import Any
 
 from algate.alg.errors import USAGE, AlgateError
 
-PIECE = 256  # rows of a long answer encoded at once
+PIECE = 256  # rows of a long answer encoded at a time
 LIST_BEGINS = b'{"ok": true, "data": ['
 
 
 class ControlError(AlgateError):
-    """The daemon refused, or there is none."""
+    """The daemon refused, or isn't there."""
 
 
 class Rows:
@@ -31,16 +31,16 @@ class Rows:
 
 
 def request(verb: str, args: Mapping[str, Any]) -> bytes:
-    """The line that asks."""
+    """The line of a request."""
     return _json({"verb": verb, "args": dict(args)}) + b"\n"
 
 
 def read_request(line: bytes) -> tuple[str, dict[str, Any]]:
-    """Verb and args. ControlError (usage) for anything that isn't a request."""
+    """Verb and args; ControlError (usage) for anything that isn't a request."""
     try:
         request = json.loads(line)
     except (ValueError, RecursionError):
-        raise ControlError("the request is no JSON", USAGE) from None
+        raise ControlError("the request is not JSON", USAGE) from None
     verb = request.get("verb") if isinstance(request, dict) else None
     args = request.get("args", {}) if isinstance(request, dict) else None
     if not isinstance(verb, str) or not isinstance(args, dict):
@@ -49,7 +49,7 @@ def read_request(line: bytes) -> tuple[str, dict[str, Any]]:
 
 
 def answer(data: Any) -> Iterator[bytes]:
-    """One line; a long list in pieces (some may be empty), so that a million rows don't stop the daemon's loop."""
+    """One line; a long list in pieces (some may be empty), so that a million rows don't block the daemon's loop."""
     if isinstance(data, list):
         whole = data
         data = Rows(whole[start : start + PIECE] for start in range(0, len(whole), PIECE))
@@ -64,26 +64,26 @@ def answer(data: Any) -> Iterator[bytes]:
 
 
 def refusal(message: str, exit_code: int) -> bytes:
-    """The line that says no."""
+    """The line of a refusal."""
     return _json({"ok": False, "error": message, "exit": exit_code}) + b"\n"
 
 
 def read_answer(line: bytes) -> Any:
-    """The data of an answer line, or ControlError as it says."""
+    """The data of an answer line; ControlError if it is a refusal."""
     try:
         answer = json.loads(line)
         if answer["ok"]:
             return answer["data"]
         message, code = str(answer["error"]), int(answer["exit"])
     except (ValueError, TypeError, KeyError):
-        raise ControlError("the daemon's answer can't be understood: it may be of another version") from None
+        raise ControlError("the daemon's answer can't be understood: it may be a different version") from None
     raise ControlError(message, code)
 
 
 def read_items(more: Callable[[], bytes]) -> Iterator[Any]:
-    """The items of a list, one by one while it arrives; `more` waits for bytes, and raises if none are to come.
+    """The items of a list, one by one while it arrives; `more` waits for bytes, and raises if none will come.
 
-    An item begins behind `before`; the list's end, or a line that tells of a failure, may stand there instead.
+    An item begins after `before`; the list may end there instead, or a line may report a failure.
     """
     decoder, text, at = json.JSONDecoder(), "", 0
     before = first = LIST_BEGINS.decode()
@@ -92,7 +92,7 @@ def read_items(more: Callable[[], bytes]) -> Iterator[Any]:
         if text.startswith("]}\n", at + (len(before) if begins else 0)) and (begins or before != first):
             return
         if begins:
-            with contextlib.suppress(json.JSONDecodeError):  # cut off: the rest is to come
+            with contextlib.suppress(json.JSONDecodeError):  # cut off: the rest is still to come
                 item, at = decoder.raw_decode(text, at + len(before))
                 before = ", "
                 yield item

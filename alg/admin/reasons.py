@@ -1,7 +1,7 @@
-"""What a refusal's reason means, for the people who run the gateway.
+"""What the reason of a refusal means, for the people who run the gateway.
 
-The law of this file: words alone. An event's reason in, a sentence and what to do about it out. Here are the engine's
-own words; those of a protocol are its plug-in's (plugin/words.py).
+The law of this file: words only. An event's reason in, a sentence and what to do about it out. These are the engine's
+own words; a protocol's come from its plug-in (plugin/words.py).
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ REFUSALS = frozenset(
 )  # fmt: skip
 
 WORDS: Mapping[str, Said] = {
-    "no-port": Said("{line}: no public port was free", "more [nat] addresses, a wider [nat] ports, or fewer sessions"),
-    "one-way": Said("the other direction does not pass this gateway, so nobody could agree"),
-    "expectation-limit": Said("too many data connections are expected at once"),
-    "expectation-anybody": Said("a plug-in expected a connection from anybody, which nobody allowed"),
+    "no-port": Said("{line}: no public port was free", "add [nat] addresses, widen [nat] ports, or limit sessions"),
+    "one-way": Said("the other direction doesn't pass through this gateway, so nobody could agree"),
+    "expectation-limit": Said("too many data connections were expected at once"),
+    "expectation-anybody": Said("a plug-in expected a connection from anybody, which the policy doesn't allow"),
     "killed": Said("an operator ended the session"),
     "operator": Said("an operator ended {line}"),
     "plugin-failed": Said("the plug-in failed on this session ({line})", "see the daemon's log, and report it"),
@@ -48,22 +48,22 @@ def sentence(row: EventRow, policy: Mapping[str, Any], words: Words) -> Said:
 
 
 def known(row: EventRow, words: Words) -> bool:
-    """Whether an event with a reason is a refusal, to the engine or by the plug-in's words; a bypass is none."""
+    """Whether an event with a reason is a refusal, by the engine's or the plug-in's words; a bypass isn't."""
     return row.event in REFUSALS or (row.event != "bypass" and _declared(row, words)[0] is not None)
 
 
 def filled(said: Said, values: Mapping[str, Any], alg: str | None) -> Said:
-    """The sentence with its {names} filled."""
+    """The sentence with its {names} filled in."""
     known = {"alg": alg or "?"} | dict(values)
     return Said(*(re.sub(r"\{(\w+)\}", lambda match: str(known.get(match[1], "?")), text) for text in said))
 
 
 def bypassed(reason: str, policy: Mapping[str, Any], words: Words) -> tuple[bool, Said] | None:
-    """What the plug-in says of a session that is read no more; None: nothing, or it failed."""
+    """What the plug-in says of a session that is no longer read; None: nothing, or it failed."""
     try:
         told = words.bypassed(reason, policy)
         return None if told is None else (bool(told[0]), Said(*map(str, told[1])))
-    except Exception:  # a stranger's code
+    except Exception:  # third-party code
         return None
 
 
@@ -79,5 +79,5 @@ def _declared(row: EventRow, words: Words) -> tuple[Said | None, dict[str, str]]
         said = words.refusal(row.reason)
         parts = {str(name): ascii(str(value))[1:-1] for name, value in words.parts(row.detail).items()}
         return (Said(*map(str, said)) if said is not None else None), parts
-    except Exception:  # a stranger's code
+    except Exception:  # third-party code
         return None, {}

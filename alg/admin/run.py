@@ -1,7 +1,7 @@
-"""`algate run`: the service, the control socket, and the verbs that come through it, joined.
+"""`algate run`: joins the service, the control socket and the verbs that come through it.
 
-The law of this file: who is told what. What a verb does is its own module's or verbs.py's; what the gateway does is the
-service's, which knows of no verb.
+The law of this file: who is given what. What a verb does is in its own module or verbs.py; what the gateway does is in
+the service, which knows no verb.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from algate.alg.gateway.claim import Claim
 from algate.alg.rows import Row
 
 log = logging.getLogger(__name__)
-PRIORITY = -10  # nice value: before batch work on the same host, behind what is real-time
+PRIORITY = -10  # nice value: ahead of batch work on the same host, behind real-time work
 
 
 def run(config: Config, run_dir: Path, wait: float | None) -> int:
-    """Until stopped. Returns the exit code; raises AlgateError if it can't begin or go on."""
+    """Run until stopped. Returns the exit code; raises AlgateError if it can't start or go on."""
     namespace.require_root("algate run")
     if not config.gateway.lan or not config.gateway.wan:
         raise AlgateError("which devices? give --lan and --wan, or [gateway] lan and wan in the configuration", 2)
-    # A control connection waits while a decision is made; where priorities aren't to be had it waits a little longer.
+    # A control connection waits for each decision; without the priority it waits a little longer.
     with contextlib.suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, 0, PRIORITY)
     with Claim(run_dir):

@@ -1,6 +1,6 @@
-"""The object of `algate status`: the daemon, its devices and plug-ins, the figures that matter most.
+"""The object of `algate status`: the daemon, its devices and plug-ins, and the figures that matter most.
 
-The law of this file: it reads the whole service, since it tells of all of it, and changes nothing; its names are a
+The law of this file: it reads the whole service, since it reports on all of it, and changes nothing; its names are a
 contract with scripts and `top`.
 """
 
@@ -15,7 +15,7 @@ from algate.alg.daemon.service import Service
 
 
 def status(service: Service) -> dict[str, Any]:
-    """At any moment of the daemon's life; what isn't there yet is null."""
+    """Works at any moment of the daemon's life; what isn't there yet is null."""
     config, running = service.config, service.running
     gateway, helper = (running.gateway, running.helper) if running else (None, None)
     chosen = sorted({mode for mode, _ in service.modes.values()})

@@ -1,6 +1,6 @@
-"""The verbs that are short: forwards, events as they happen, the live view.
+"""The short verbs: forwards, events as they happen, the live view.
 
-The law of this file: it formats nothing for people. A verb takes what it needs; one that changes the configuration
+The law of this file: it formats nothing for people. A verb takes only what it needs; one that changes the configuration
 returns the new one.
 """
 
@@ -23,15 +23,15 @@ from algate.alg.gateway import listing
 from algate.alg.plugin.values import port_range
 from algate.alg.rows import LOST, Row
 
-Status = Callable[[], dict[str, Any]]  # the object of `algate status`, as it is now
+Status = Callable[[], dict[str, Any]]  # the object of `algate status`, now
 TOP_INTERVAL_LEAST = 0.1
 TOP_SESSIONS = 2000  # rows that one snapshot carries
 
 
 def forward_add(running: Running, config: Config, args: dict[str, Any]) -> tuple[Config, dict[str, Any]]:
-    """A live forward, checked like a configured one and against those in force. `save`: the file will have it.
+    """Add a live forward, checked like a configured one and against those in force. `save`: the file will have it.
 
-    The configuration with it, and its row.
+    Returns the configuration with it, and its row.
     """
     save = args.get("save") is True
     table = {key: value for key, value in args.items() if value not in ("", []) and key != "save"}
@@ -52,9 +52,9 @@ def forward_add(running: Running, config: Config, args: dict[str, Any]) -> tuple
 
 
 def forward_del(running: Running, config: Config, args: dict[str, Any]) -> tuple[Config, dict[str, Any]]:
-    """End a forward; its sessions go on. One of the file comes back when that is read again.
+    """End a forward; its sessions go on. A forward in the file comes back when the file is read again.
 
-    The configuration without it, and its proto and port.
+    Returns the configuration without it, and its proto and port.
     """
     proto, wanted = str(args.get("proto")), args.get("wan_port")
     try:
@@ -69,14 +69,14 @@ def forward_del(running: Running, config: Config, args: dict[str, Any]) -> tuple
 
 
 def forward_file(config: Config) -> dict[str, Any]:
-    """Where forwards are kept for good: the configuration file. Whoever asks writes it; the daemon never does."""
+    """Where forwards are kept for good: the configuration file. The asking command writes it; the daemon never does."""
     if config.path is None:
-        raise AlgateError("`algate run` was started without --config: there is no file to save a forward in")
+        raise AlgateError("`algate run` was started without --config: there is no file to save the forward in")
     return {"path": str(config.path.absolute())}
 
 
 async def follow(events: Events, args: dict[str, Any]) -> AsyncIterator[Row]:
-    """Events as they happen. A client that reads too slowly loses the oldest."""
+    """Events as they happen. A client that reads too slowly loses the oldest ones."""
     wanted = filters.parse(args)
     with events.subscribed() as follower:
         while True:
@@ -86,7 +86,7 @@ async def follow(events: Events, args: dict[str, Any]) -> AsyncIterator[Row]:
 
 
 async def top(running: Running, status: Status, args: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
-    """A snapshot at once and then every `interval` seconds."""
+    """A snapshot at once, then one every `interval` seconds."""
     interval = max(TOP_INTERVAL_LEAST, float(args.get("interval", 0.5)))
     wanted = filters.parse({name: value for name, value in args.items() if name != "interval"})
     while True:
@@ -95,7 +95,7 @@ async def top(running: Running, status: Status, args: dict[str, Any]) -> AsyncIt
 
 
 async def snapshot(running: Running, status: Status, wanted: filters.Filter) -> dict[str, Any]:
-    """Status, sessions (the first that are found), expectations, stats and the latest events of one moment."""
+    """Status, sessions (the first ones found), expectations, stats and the latest events at one moment."""
     sessions: list[Row] = []
     for piece in wanted.pieces(listing.session_rows(running.gateway, running.names), PIECE):
         sessions += piece

@@ -1,5 +1,5 @@
 """What is told to whom: events as they happen, the journal, transfers, metrics.
 
-Whatever is told of a session is made here once, for the log, `follow`, `explain` and Prometheus alike. It must change
-nothing of the gateway: it hears what others decided and reads what others count.
+Whatever is told about a session is made here once, for the log, `follow`, `explain` and Prometheus. It must not change
+the gateway: it hears what others decided and reads what others count.
 """

@@ -1,9 +1,9 @@
-"""Events on their way to whoever wants them: followers, the journal, the log, and the history that `explain` reads.
+"""Events on their way to those who want them: followers, the journal, the log, and the history that `explain` reads.
 
-The law of this file: it keeps and hands on, within bounds; what an event means is its maker's business.
+The law of this file: it keeps and passes on, within bounds; what an event means is up to its maker.
 
-Bounds. A follower's queue loses its oldest rows, plain commands first; it is told how many. The journal and the log
-take so many a second and are told what was left out. Events of every command are made only while somebody hears them
+Bounds. A follower's queue loses its oldest rows, plain commands first; the follower is told how many. The journal and
+the log take a limited rate and are told what was left out. Plain commands become events only while somebody hears them
 (a follower or a journal), and at most COMMANDS_PER_SECOND of them: `audience` is the plug-ins' switch, `tick` sets it.
 """
 
@@ -28,7 +28,7 @@ LATEST = 200
 QUEUE = 10_000
 COMMANDS_PER_SECOND = 4000
 HISTORY_SESSIONS = 4096
-HISTORY_EVENTS = 16  # of one control session
+HISTORY_EVENTS = 16  # events kept per control session
 JOURNAL_PER_SECOND, LOG_PER_SECOND = 2000, 100
 COMMAND, TRANSFER = "command", "transfer"
 
@@ -36,14 +36,14 @@ log = logging.getLogger(__name__)
 
 
 class Bucket:
-    """So many a second, and as many at once as two seconds bring. `left_out` counts the others since they were told."""
+    """A rate limit; a burst is what two seconds bring. `left_out`: how many were refused since the last report."""
 
     def __init__(self, rate: float) -> None:
         self.left_out = 0
         self._rate, self._tokens, self._at = rate, 2 * rate, time.monotonic()
 
     def take(self) -> bool:
-        """Whether one more may go."""
+        """Whether one more may pass."""
         now = time.monotonic()
         self._tokens = min(2 * self._rate, self._tokens + (now - self._at) * self._rate)
         self._at = now
@@ -54,7 +54,7 @@ class Bucket:
         return True
 
     def told(self) -> int:
-        """How many were left out; they count as told."""
+        """How many were left out since the last call."""
         number, self.left_out = self.left_out, 0
         return number
 
@@ -85,7 +85,7 @@ class Follower:
         self._some = asyncio.Event()
 
     def put(self, row: EventRow) -> bool:
-        """False: something was lost for it."""
+        """False if a row was lost to make room for it."""
         kept = True
         if row.event == COMMAND and len(self._rows) >= QUEUE // 2:
             self.lost += 1
@@ -99,18 +99,18 @@ class Follower:
         return kept
 
     async def get(self) -> EventRow:
-        """The next row; after losses one that says how many."""
+        """The next row; after losses, one that says how many."""
         while not self._rows and not self.lost:
             self._some.clear()
             await self._some.wait()
         if self.lost and len(self._rows) < QUEUE // 2:
             number, self.lost = self.lost, 0
-            return lost_row(number, "this reader is too slow", "slow-reader")
+            return lost_row(number, "the reader is too slow", "slow-reader")
         return self._rows.popleft()
 
 
 class Events:
-    """`latest` for screens, `subscribed` for streams, `history` for explanations. `lost` counts rows nobody got."""
+    """`latest` is for screens, `subscribed` for streams, `history` for explanations. `lost` counts rows nobody got."""
 
     def __init__(self, journal: Journal | None = None) -> None:
         self._latest: deque[EventRow | Untold] = deque(maxlen=LATEST)
@@ -123,7 +123,7 @@ class Events:
         self._history: dict[str, deque[EventRow | Untold]] = {}
         self._journal_room, self._log_room = Bucket(JOURNAL_PER_SECOND), Bucket(LOG_PER_SECOND)
         self._told = time.monotonic()
-        self._left_out = 0  # commands that nobody was told of since the last second
+        self._left_out = 0  # commands that nobody was told about since the last second
         self._listen()
 
     def tell(self, event: str, control: str, write: Callable[[], EventRow]) -> None:
@@ -134,7 +134,7 @@ class Events:
             self._keep(Untold(write), control)
 
     def add(self, row: EventRow) -> None:
-        """To everybody."""
+        """Tell everybody."""
         for follower in self._followers:
             if not follower.put(row):
                 self.lost += 1
@@ -161,11 +161,11 @@ class Events:
         return [_row(one) for one in self._history.get(control, ())]
 
     def known(self) -> list[str]:
-        """The control sessions that have a history, the least recent first."""
+        """The control sessions that have a history, least recent first."""
         return list(self._history)
 
     def tick(self, seconds: float) -> None:
-        """`seconds` have passed: room for more commands; once a second, tell what was left out."""
+        """`seconds` have passed: there is room for more commands; once a second, report what was left out."""
         missed, self.audience.missed = self.audience.missed, 0
         if self.heard():
             self.lost += missed
@@ -178,7 +178,7 @@ class Events:
 
     @contextlib.contextmanager
     def subscribed(self) -> Iterator[Follower]:
-        """A queue of what happens from now on."""
+        """A queue of events from now on."""
         follower = Follower()
         self._followers.add(follower)
         self._listen()
@@ -189,11 +189,11 @@ class Events:
             self._listen()
 
     def heard(self) -> bool:
-        """Whether anybody is told of every command: a follower or the journal."""
+        """Whether anybody hears of every command: a follower or the journal."""
         return bool(self._followers) or bool(self.journal)
 
     def _listen(self) -> None:
-        """Somebody came or went."""
+        """A follower came or went."""
         self.audience.missed = 0
         self.audience.room = COMMANDS_PER_SECOND // 20 if self.heard() else 0
         self.audience_changed()
@@ -210,13 +210,13 @@ class Events:
     def _tell(self) -> None:
         if self._left_out:
             number, self._left_out = self._left_out, 0
-            row = lost_row(number, f"commands beyond {COMMANDS_PER_SECOND} a second", "event-rate")
+            row = lost_row(number, f"commands beyond {COMMANDS_PER_SECOND} per second", "event-rate")
             for follower in self._followers:
                 follower.put(row)
         if self._journal_room.left_out:
             self.journal.write(lost_row(self._journal_room.told(), "too many for the journal", "event-rate"))
         if self._log_room.left_out:
-            log.info("%d events more: see `algate follow`", self._log_room.told())
+            log.info("%d more events: see `algate follow`", self._log_room.told())
 
 
 def _row(one: EventRow | Untold) -> EventRow:
@@ -224,7 +224,7 @@ def _row(one: EventRow | Untold) -> EventRow:
 
 
 def lost_row(number: int, detail: str, reason: str) -> EventRow:
-    """What stands in the place of events that were left out."""
+    """The row that stands in for events that were left out."""
     return EventRow(time.time(), LOST, None, None, f"{number} {detail}", reason, {"count": number})
 
 
@@ -254,7 +254,7 @@ def transfer_row(one: Transfer, alg: str | None, at: float) -> EventRow:
 
 
 def line(row: EventRow) -> str:
-    """A row as one harmless line of the log."""
+    """A row as one harmless log line."""
     parts = (row.alg, row.event, row.control, row.detail, row.reason)
     return escaped(" ".join(one for one in parts if one))
 

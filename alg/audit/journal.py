@@ -1,7 +1,7 @@
-"""Events for journald, with fields: the native protocol (systemd's "Journal Native Protocol"), one datagram an event.
+"""Events for journald, with fields: its native protocol (systemd's "Journal Native Protocol"), one datagram per event.
 
-The law of this file: it sends and never waits, and where no journal listens it does nothing. Everything in a field is
-escaped, so that no hostile byte reaches who reads the journal; sizes are bounded, so that no entry needs a file.
+The law of this file: it sends and never waits; where no journal listens it does nothing. Everything in a field is
+escaped, so that no hostile byte reaches the journal's readers; sizes are bounded, so that no entry needs a file.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Journal:
             self.lost += 1
 
     def close(self) -> None:
-        """Nothing is sent any more."""
+        """Close the socket: nothing is sent any more."""
         if self._socket is not None:
             with contextlib.suppress(OSError):
                 self._socket.close()
@@ -69,7 +69,7 @@ def entry(row: EventRow) -> bytes:
 
 
 def escaped(text: str) -> str:
-    """`text` without anything that a terminal or a line-based reader might act upon, and not too long."""
+    """`text` with whatever a terminal or a line-based reader might act on escaped, cut to VALUE_MAX."""
     if not text.isprintable():
         text = "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
     return text[:VALUE_MAX]

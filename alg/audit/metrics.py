@@ -1,4 +1,4 @@
-"""Every metric: its name, its help, where its value comes from. One truth for /metrics and `algate stats`.
+"""Every metric: its name, its help text, where its value comes from. /metrics and `algate stats` both read it here.
 
 The law of this file: it reads counters when it is asked and keeps none but durations. It owns the HTTP listener.
 """
@@ -30,7 +30,7 @@ GAP_BUCKETS = (0.26, 0.275, 0.3, 0.4, 0.5, 1.0, 2.0, 3.0)  # the heartbeat's per
 LATE_BUCKETS = (0.5e-3, 1e-3, 2e-3, 5e-3, 10e-3, 50e-3, 250e-3, 1.0)
 OUTCOMES = ("made", "used", "expired", "withdrawn", "replaced")
 Count = abi.Counter
-# Tries that a public port took -> how many ports were got by so many; the kernel doesn't add the tries up.
+# Tries that a public port took -> how many ports took that many; the kernel doesn't add up the tries.
 TRIES = (
     ("1", Count.PORT_TRIES_1),
     ("2", Count.PORT_TRIES_2),
@@ -51,12 +51,12 @@ KERNEL: Mapping[str, tuple[str, tuple[tuple[dict[str, str], abi.Counter], ...]]]
     "algate_sessions_created": ("Sessions made.", (({}, Count.SESSIONS_NEW),)),
     "algate_sessions_ended": ("Sessions ended.", (({}, Count.SESSIONS_ENDED),)),
     "algate_punts": ("Control segments and events copied to the helper.", (({}, Count.PUNTS),)),
-    "algate_punts_lost": ("Copies that the perf ring had no room or no reader for.", (({}, Count.PUNTS_LOST),)),
+    "algate_punts_lost": ("Copies for which the perf ring had no room or no reader.", (({}, Count.PUNTS_LOST),)),
     "algate_decisions": (
-        "Control segments that met their decision.",
+        "Control segments that matched their decision.",
         (({"verdict": "pass"}, Count.DECISIONS_PASS), ({"verdict": "replace"}, Count.DECISIONS_REPLACE)),
     ),
-    "algate_reinjected": ("Frames that the helper gave back.", (({}, Count.REINJECTED),)),
+    "algate_reinjected": ("Frames that the helper reinjected.", (({}, Count.REINJECTED),)),
     "algate_alg_segments": ("Segments with payload on control sessions.", (({}, Count.ALG_SEGMENTS),)),
     "algate_redirected": (
         "Packets forwarded past the stack.",
@@ -65,7 +65,7 @@ KERNEL: Mapping[str, tuple[str, tuple[tuple[dict[str, str], abi.Counter], ...]]]
     "algate_to_stack": ("Packets of sessions left to the host's stack.", (({}, Count.TO_STACK),)),
     "algate_icmp_errors": ("ICMP errors translated.", (({}, Count.ICMP_ERRORS),)),
     "algate_fail_open": (
-        "Control segments passed undecided with the helper dead and fail = open.", (({}, Count.FAIL_OPEN),),
+        "Control segments passed undecided while the helper was dead and fail = open.", (({}, Count.FAIL_OPEN),),
     ),
 }
 # fmt: on
@@ -73,14 +73,14 @@ KERNEL: Mapping[str, tuple[str, tuple[tuple[dict[str, str], abi.Counter], ...]]]
 
 @dataclass(frozen=True)
 class Sources:
-    """Where values come from; all are read at scrape time, from the listener's thread."""
+    """Where values come from; all are read at scrape time, in the listener's thread."""
 
     counters: PerCpuCounters
     drops: PerCpuCounters
     sessions: Callable[[], Mapping[str, int]]  # state -> how many, as of the last sweep
     expectations: Callable[[], Mapping[str, int]]  # outcome -> how many so far
     engine: Callable[[], Mapping[str, int]]  # reason -> how often
-    lost: Callable[[], int]  # samples that the reader found lost
+    lost: Callable[[], int]  # samples that the perf reader found lost
 
 
 class Durations(Collector):
@@ -108,7 +108,7 @@ class _Kernel(Collector):
         self._from = sources
 
     def collect(self) -> Iterable[Metric]:
-        """One family a metric."""
+        """One family per metric."""
         sources = self._from
         values = sources.counters.sums()
         for name, (text, rows) in KERNEL.items():
@@ -147,14 +147,14 @@ class _Server(ThreadingMixIn, WSGIServer):
 
 
 class _Silent(WSGIRequestHandler):
-    timeout = 10  # s for a client to say what it wants
+    timeout = 10  # s for a client to send its request
 
     def log_message(self, format: str, *args: Any) -> None:
-        """A scrape every few seconds is no news."""
+        """A scrape every few seconds isn't worth a log line."""
 
 
 class Metrics:
-    """The registry and, if wanted, its listener: /metrics, and /health, which says 200 while traffic is translated."""
+    """The registry and, if wanted, its listener: /metrics, and /health, 200 while traffic is translated."""
 
     def __init__(self, sources: Sources, health: Callable[[], tuple[bool, str]] = lambda: (True, "")) -> None:
         self._health = health
@@ -175,7 +175,7 @@ class Metrics:
         return made
 
     def listen(self, where: EndPoint | None) -> None:
-        """Serve /metrics; None: nowhere. AlgateError if the port is in use."""
+        """Serve /metrics, nowhere if None. AlgateError if the port is in use."""
         if where is None:
             return
         try:
@@ -203,7 +203,7 @@ class Metrics:
             self._thread.join(timeout=2)
 
     def stats(self) -> dict[str, float]:
-        """Sample name with labels -> value, as in the exposition format; without creation times."""
+        """Sample name with labels -> value, as in the exposition format, without creation times."""
         found: dict[str, float] = {}
         for family in self.registry.collect():
             for sample in family.samples:

@@ -1,7 +1,7 @@
-"""The data connections under way: what each carries and, when it ends, what the kernel counted of it.
+"""The data connections in progress: what each carries and, when it ends, what the kernel counted.
 
-The law of this file: a bounded book of connections by control session and tag. It reads counters through a function
-and knows neither map nor clock; what it finds out it returns.
+The law of this file: a bounded record of connections by control session and tag. It reads counters through a function
+and knows neither maps nor clocks; it returns what it finds.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ UPLOADS = ("STOR", "STOU", "APPE")
 
 
 class Counters(NamedTuple):
-    """Of a session, by direction. `seconds` from its first packet to its last; `ended`: "" while it goes on."""
+    """A session's counters by direction. `seconds`: from its first packet to its last; `ended`: "" while it goes on."""
 
     id: int
     packets: tuple[int, int]
@@ -31,7 +31,7 @@ class Counters(NamedTuple):
 
 @dataclass(slots=True)
 class Transfer:
-    """One data connection of a control session (`control` None: a helper before this one admitted it)."""
+    """One data connection of a control session (`control` None: an earlier helper admitted it)."""
 
     session: int
     control: Control | None
@@ -43,7 +43,7 @@ class Transfer:
 
     @property
     def fields(self) -> dict[str, str | int | float]:
-        """What machines are told: bytes are those of IP packets in the direction of the data, headers included."""
+        """The fields for machines: bytes of IP packets in the direction of the data, headers included."""
         given = dict(self.purpose.fields) if self.purpose else {}
         last = self.last or Counters(self.data, (0, 0), (0, 0), 0.0, "")
         way = self._way(str(given.get("verb", "")), last)
@@ -55,7 +55,7 @@ class Transfer:
         }  # fmt: skip
 
     def _way(self, verb: str, last: Counters) -> int:
-        """enum direction of the data: what the command says, else where more went."""
+        """The enum direction of the data: what the command says, else where more bytes went."""
         if verb and self.control is not None:
             to_client = verb not in UPLOADS
             return IN if to_client == (self.control.inside_side is Side.CLIENT) else OUT
@@ -77,7 +77,7 @@ class Transfers:
         return len(self._under_way)
 
     def describe(self, session: int, purpose: Purpose) -> None:
-        """What the connection of a tag is for, before or after it came."""
+        """Say what a tag's connection is for, before or after it comes."""
         found = self._by_tag.get((session, purpose.tag))
         if found is not None:
             found.purpose = purpose
@@ -96,11 +96,11 @@ class Transfers:
             self._by_tag[(session, tag)] = made
 
     def of(self, session: int) -> list[Transfer]:
-        """Those of one control session."""
+        """The connections of one control session."""
         return [one for one in self._under_way.values() if one.session == session]
 
     def purpose(self, data: int) -> Purpose | None:
-        """What a data session carries, if anybody said."""
+        """What a data session carries, if anybody has said."""
         found = self._under_way.get(data)
         return found.purpose if found else None
 
@@ -131,6 +131,6 @@ class Transfers:
         return over
 
     def forget(self, session: int) -> None:
-        """The control session is over: what was never used of its purposes goes."""
+        """The control session is over: drop its purposes that were never used."""
         for key in [key for key in self._purposes if key[0] == session]:
             del self._purposes[key]

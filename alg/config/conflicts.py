@@ -1,6 +1,6 @@
-"""What must hold between keys of the configuration that are right by themselves.
+"""What must hold between keys of the configuration that are valid by themselves.
 
-The law of this file: pure checks of a whole Config, each giving problems with the path of the key to change.
+The law of this file: pure checks of a whole Config; each yields problems with the path of the key to change.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ def _devices(config: Config) -> list[Problem]:
     """Both sides are needed, and no device is on both."""
     gateway, found = config.gateway, []
     if not gateway.lan:
-        found.append(Problem("gateway.lan", 'no inside device: give --lan, or lan = ["..."]'))
+        found.append(Problem("gateway.lan", 'no inside device: give --lan, or set lan = ["..."]'))
     if not gateway.wan:
-        found.append(Problem("gateway.wan", 'no outside device: give --wan, or wan = "..."'))
+        found.append(Problem("gateway.wan", 'no outside device: give --wan, or set wan = "..."'))
     elif gateway.wan in gateway.lan:
         found.append(Problem("gateway.wan", f"{shown(gateway.wan)} is in gateway.lan too: a device has one side"))
     return found
@@ -49,20 +49,20 @@ def _port_owners(config: Config) -> list[Problem]:
         for port in policy.watched if policy.enabled else ():
             owner = owners.setdefault((policy.transport, port), name)
             if owner != name:
-                found.append(Problem(f"alg.{name}.ports", f"{port} is watched by alg.{owner} already"))
+                found.append(Problem(f"alg.{name}.ports", f"{port} is already watched by alg.{owner}"))
     return found
 
 
 def forward_conflicts(config: Config) -> list[Problem]:
-    """What a forward can bring about: those that overlap, run past the last port, name no plug-in, or take every port;
-    and what plug-ins have against the whole."""
+    """Forwards that overlap, run past the last port, name no plug-in, or take every port; and what plug-ins object
+    to."""
     plugins, found = config.alg.protocols, []
     for position, one in enumerate(config.forwards):
         path = f"forward[{one.number}]"
         if one.to.port + len(one.wan_port) - 1 > 65535:
-            found.append(Problem(f"{path}.to", f"{len(one.wan_port)} ports from {one.to.port} on run past 65535"))
+            found.append(Problem(f"{path}.to", f"{len(one.wan_port)} ports starting at {one.to.port} run past 65535"))
         if one.alg and one.alg not in plugins:
-            reason = f"{shown(one.alg)} is no plug-in; the nearest is `{nearest(one.alg, plugins)}`"
+            reason = f"{shown(one.alg)} is not a plug-in; the nearest is `{nearest(one.alg, plugins)}`"
             found.append(Problem(f"{path}.alg", reason))
         elif one.alg and not plugins[one.alg].enabled:
             found.append(Problem(f"{path}.alg", f"{one.alg} is switched off by alg.{one.alg}.enabled"))
@@ -80,20 +80,20 @@ def forward_conflicts(config: Config) -> list[Problem]:
 
 
 def _declared(config: Config) -> list[Problem]:
-    """What plug-ins say themselves of their tables."""
+    """What plug-ins themselves say about their tables."""
     found = []
     for name, policy in config.alg.protocols.items():
         path = f"alg.{name}"
         try:
             told = list(policy.conflicts(surroundings(name, config.forwards, config.nat, config.firewall)))
             found += [Problem(f"{path}.{one.key}", str(one.reason)) for one in told]
-        except Exception as error:  # a stranger's code
+        except Exception as error:  # third-party code
             found.append(failed(path, "conflicts", error))
     return found
 
 
 def held_ports(config: Config, forwards: Iterable[Forward]) -> list[HeldFor]:
-    """The public ports that plug-ins want held for the servers behind forwards, each once."""
+    """The public ports that plug-ins want held for the servers behind forwards, without duplicates."""
     return list(dict.fromkeys(held for one in forwards for held in _held(config, one)))
 
 
@@ -105,21 +105,21 @@ def _held(config: Config, forward: Forward) -> list[HeldFor]:
 
 
 def _held_conflicts(config: Config) -> list[Problem]:
-    """A public port leads to one place: not to two servers, nor to a forward and to what a plug-in holds."""
+    """A public port leads to one place: not to two servers, nor to both a forward and a port that a plug-in holds."""
     found: list[Problem] = []
     known: list[HeldFor] = []
     wanted: dict[HeldFor, None] = {}
     for forward in config.forwards:
         try:
             wanted |= dict.fromkeys(_held(config, forward))
-        except Exception as error:  # a stranger's code
+        except Exception as error:  # third-party code
             found.append(failed(f"alg.{forward.alg}", "holds", error))
     for one in wanted:
         ports = one.ports
         for other in known:
             if other.proto == one.proto and ports.overlaps(other.ports) and (other.ip, other.ports) != (one.ip, ports):
                 reason = f"{ports} for {one.ip} overlaps {other.ports} for {other.ip}"
-                found.append(Problem(one.path, f"{reason}: give each server one range of its own by a rule"))
+                found.append(Problem(one.path, f"{reason}: give each server its own range with a rule"))
         known.append(one)
         if ports.first <= config.nat.ports.first and ports.last >= config.nat.ports.last:
             found.append(

@@ -1,7 +1,7 @@
-"""The configuration read: a file and what the command line overrides in, a whole valid Config out.
+"""Reading the configuration: a file and the command line's overrides in, a whole valid Config out.
 
-The law of this file: reading; no kernel, device or clock (a device's existence and its addresses are the service's to
-check). `load` returns a Config or raises ConfigError with all that is wrong.
+The law of this file: reading; no kernel, device or clock (whether a device exists, and its addresses, the service
+checks). `load` returns a Config or raises ConfigError with everything that is wrong.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ def load(
 ) -> Config:
     """The configuration of a file (None: all defaults) with `overrides` ("gateway.lan": ["eth1"]; None is no override).
 
-    `plugins`: the kinds of policy by plug-in name; None: those of what algate carries.
-    Raises ConfigError with all errors at once, also for a file that can't be read or is no TOML.
+    `plugins`: the policy classes by plug-in name; None: those of the plug-ins that algate ships.
+    Raises ConfigError with all errors at once, also if the file can't be read or isn't TOML.
     """
     source = f"{printable_path(path)}" if path else "command line"
     try:
@@ -50,13 +50,13 @@ def load(
     except OSError as error:
         raise ConfigError([Problem(source, f"can't be read: {error.strerror}")]) from None
     except UnicodeDecodeError:
-        raise ConfigError([Problem(source, "is no TOML: it is not UTF-8 text")]) from None
+        raise ConfigError([Problem(source, "is not TOML: it is not UTF-8 text")]) from None
     config = loads(content, overrides, plugins, source)
     return replace(config, path=path, overrides=MappingProxyType(dict(overrides)))
 
 
 def reread(config: Config, plugins: Mapping[str, type[Policy]] | None = None) -> Config:
-    """What `load` would give now for the file and the overrides that `config` came from."""
+    """What `load` gives now for the file and the overrides that `config` came from."""
     return load(config.path, config.overrides, plugins)
 
 
@@ -70,7 +70,7 @@ def loads(
     try:
         tables = tomllib.loads(content)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise ConfigError([Problem(source, f"is no TOML: {ascii(str(error))[1:-1]}")]) from None
+        raise ConfigError([Problem(source, f"is not TOML: {ascii(str(error))[1:-1]}")]) from None
     for key, value in overrides.items():
         section, _, name = key.partition(".")
         if value is not None:
@@ -80,7 +80,7 @@ def loads(
     problems: list[Problem] = []
     plugins = kinds(carried()) if plugins is None else plugins
     config = _read(tables, plugins, problems)
-    told = {one.path.partition("[")[0] for one in problems}  # what was wrong by itself has its default here
+    told = {one.path.partition("[")[0] for one in problems}  # invalid values have been replaced by their defaults here
     problems += [one for one in conflicts(config) if one.path not in told]
     if problems:
         raise ConfigError(list(dict.fromkeys(problems)), source)
@@ -88,7 +88,7 @@ def loads(
 
 
 def with_forward(config: Config, table: object) -> Config:
-    """`config` with one more forward, given like a [[forward]] table; ConfigError if it is wrong or in conflict."""
+    """`config` with one more forward, given like a [[forward]] table; ConfigError if it is wrong or conflicts."""
     problems: list[Problem] = []
     number = len(config.forwards)
     made = read_table(Forward, table, "forward", problems, number=number)
@@ -98,19 +98,19 @@ def with_forward(config: Config, table: object) -> Config:
     mine = f"forward[{number}]."
     problems = [Problem(one.path.removeprefix(mine), one.reason) for one in forward_conflicts(grown)]
     if len(grown.forwards) > FORWARDS_MAX:
-        problems.append(Problem("forward", f"there are {FORWARDS_MAX} already"))
+        problems.append(Problem("forward", f"there are already {FORWARDS_MAX}"))
     if problems:
         raise ConfigError(problems, "forward")
     return grown
 
 
 def printable_path(path: Path) -> str:
-    """A path for a message: as it is, or quoted if it holds anything unprintable."""
+    """A path for a message: as it is, or quoted if anything in it is unprintable."""
     return str(path) if str(path).isprintable() else ascii(str(path))
 
 
 def _read(tables: dict[str, Any], plugins: Mapping[str, type[Policy]], problems: list[Problem]) -> Config:
-    """A Config from raw tables; what is wrong goes to `problems` and leaves the default."""
+    """A Config from raw tables; whatever is wrong goes to `problems` and leaves the default."""
     problems += [_unknown_section(name) for name in tables if name not in SECTIONS]
 
     def section(kind: type, name: str, **more: Any) -> Any:
@@ -132,16 +132,16 @@ def _read(tables: dict[str, Any], plugins: Mapping[str, type[Policy]], problems:
 
 
 def _with_transitory(timeouts: Timeouts, table: object) -> Timeouts:
-    """The three timeouts that follow `tcp_transitory` where the file doesn't set them."""
+    """Set the three timeouts that default to `tcp_transitory`."""
     given = table if isinstance(table, dict) else {}
     follow = [key for key in ("tcp_opening", "tcp_closing", "tcp_reset") if key not in given]
     return replace(timeouts, **dict.fromkeys(follow, timeouts.tcp_transitory))
 
 
 def _read_forwards(given: object, problems: list[Problem]) -> tuple[Forward, ...]:
-    """All complete [[forward]] entries; the place of an incomplete one is left out."""
+    """All complete [[forward]] entries; an incomplete one is skipped, but keeps its number."""
     if not isinstance(given, list):
-        problems.append(Problem("forward", "is no list of tables: write [[forward]]"))
+        problems.append(Problem("forward", "is not a list of tables: write [[forward]]"))
         return ()
     if len(given) > FORWARDS_MAX:
         problems.append(Problem("forward", f"{len(given)} entries are more than {FORWARDS_MAX}: a range counts as one"))
@@ -170,16 +170,16 @@ def _read_alg(table: object, plugins: Mapping[str, type[Policy]], problems: list
 
 
 def _unknown_section(name: str) -> Problem:
-    """A key at the top of the file that is no section: perhaps a key of a section."""
+    """A key at the top of the file that isn't a section; it may belong in one."""
     homes = [f"[{section}]" for section, kind in SECTIONS.items() if name in keys(kind)]
-    hint = f"it belongs into {homes[0]}" if homes else f"the nearest is [{nearest(name, SECTIONS)}]"
+    hint = f"it belongs in {homes[0]}" if homes else f"the nearest is [{nearest(name, SECTIONS)}]"
     return Problem(printable(name), f"unknown section; {hint}")
 
 
 def _misplaced(problem: Problem) -> Problem:
-    """An unknown key that is right in another section gets told so."""
+    """An unknown key; the message says so if it is right in another section."""
     section, _, name = problem.path.rpartition(".")
     homes = [f"[{home}]" for home, kind in SECTIONS.items() if home != section and name in keys(kind)]
     if not problem.reason.startswith("unknown key") or not homes or section.startswith("forward"):
         return problem
-    return Problem(problem.path, f"unknown key; it belongs into {homes[0]}")
+    return Problem(problem.path, f"unknown key; it belongs in {homes[0]}")

@@ -1,7 +1,7 @@
-"""One [[forward]] more or less in the text of a configuration file; every other byte stays.
+"""Adding or removing one [[forward]] in the text of a configuration file; every other byte stays.
 
-The law of this file: text in, text out, and what was meant is proved by parsing the result. The command reads and
-writes the file; the daemon has no right to.
+The law of this file: text in, text out; parsing the result proves that it says what was meant. The command reads and
+writes the file; the daemon isn't allowed to.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ KEYS = ("proto", "wan_port", "to", "from", "alg")
 
 
 def with_forward(text: str, table: Mapping[str, Any], source: str) -> str:
-    """`text` with that [[forward]] at its end, as it is if it has it; `table` as KEYS, `wan_port` a number or a range.
+    """`text` with that [[forward]] at its end, unchanged if it has it; `table` as KEYS, `wan_port` a number or a range.
 
-    AlgateError if `source` is no TOML, has another forward of these ports, or writes them so that none can be appended.
+    AlgateError if `source` isn't TOML, has another forward of these ports, or has them in a form that can't be added
+    to.
     """
     wanted = {key: _plain(table[key]) for key in KEYS if table.get(key) not in (None, "", [], ())}
     before = _parsed(text, source)
@@ -42,9 +43,9 @@ def with_forward(text: str, table: Mapping[str, Any], source: str) -> str:
 
 
 def without_forward(text: str, proto: str, wan_port: int | str, source: str) -> str | None:
-    """`text` without the [[forward]] of that public port or range; None: it has none.
+    """`text` without the [[forward]] of that public port or range; None if it has none.
 
-    AlgateError if `source` is no TOML or its forwards are written in a way that can't be cut out.
+    AlgateError if `source` isn't TOML, or has its forwards in a form that can't be cut out.
     """
     before = _parsed(text, source)
     forwards = _forwards(before)
@@ -59,12 +60,12 @@ def without_forward(text: str, proto: str, wan_port: int | str, source: str) -> 
         raise _by_hand(source)
     first, last = spans[place]
     if first and not lines[first - 1].strip():
-        first -= 1  # the empty line that set it apart
+        first -= 1  # the empty line in front of it
     return _proved("".join(lines[:first] + lines[last:]), expected, source)
 
 
 def _spans(lines: list[str]) -> Iterator[tuple[int, int]]:
-    """First line of each [[forward]], and the line after its last key: comments behind belong to what follows."""
+    """First line of each [[forward]], and the line after its last key: comments after that belong to what follows."""
     starts = [number for number, line in enumerate(lines) if _HEADER.match(line)]
     for start in starts:
         end = next((n for n in range(start + 1, len(lines)) if _ANY_HEADER.match(lines[n])), len(lines))
@@ -77,7 +78,7 @@ def _parsed(text: str, source: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise AlgateError(f"{source} is no TOML, nothing saved: {ascii(str(error))[1:-1]}", 2) from None
+        raise AlgateError(f"{source} is not TOML, nothing saved: {ascii(str(error))[1:-1]}", 2) from None
 
 
 def _forwards(tables: Mapping[str, Any]) -> list[Any]:
@@ -95,13 +96,11 @@ def _proved(text: str, expected: Mapping[str, Any], source: str) -> str:
 
 
 def _by_hand(source: str) -> AlgateError:
-    return AlgateError(
-        f"{source} doesn't write its forwards as [[forward]] tables alone: change it by hand, then reload"
-    )
+    return AlgateError(f"{source} has forwards that aren't [[forward]] tables: change it by hand, then reload")
 
 
 def _plain(value: Any) -> Any:
-    """As TOML has it: a tuple is a list, a port's digits are a number."""
+    """A value as TOML has it: a tuple is a list, a port's digits are a number."""
     if isinstance(value, tuple):
         return list(value)
     return int(value) if isinstance(value, str) and value.isdigit() else value

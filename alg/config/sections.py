@@ -1,6 +1,6 @@
 """The sections of the configuration: every key with its type and default.
 
-The law of this file: declarations. What must hold between keys is in `conflicts`; reading is `load`.
+The law of this file: declarations. What must hold between keys is in `conflicts`; reading is in `load`.
 """
 
 # ruff: noqa: RUF009 -- `option` and `required` make dataclass fields
@@ -53,7 +53,7 @@ class Gateway:
 
 @dataclass(frozen=True, slots=True)
 class Nat:
-    """How addresses are translated. Limits of 0 are none; `mss_clamp` is "off", "auto" or bytes."""
+    """How addresses are translated. A limit of 0 is no limit; `mss_clamp` is "off", "auto" or bytes."""
 
     addresses: tuple[IPv4Address, ...] = option((), list_of(public_address, ADDRESSES_MAX))
     mapping: str = option("endpoint-independent", one_of("endpoint-independent", "address-and-port-dependent"))
@@ -88,16 +88,16 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class Firewall:
-    """What may be opened from inside; empty: everything."""
+    """The services that may be opened from inside; empty: all."""
 
     allow_out: tuple[Service, ...] = option((), list_of(service))
 
 
 @dataclass(frozen=True, slots=True)
 class Forward:
-    """One [[forward]]: `wan_port` of the public address to `to`; a range maps port by port from `to.port` on.
+    """One [[forward]]: `wan_port` of the public address leads to `to`; a range maps port by port from `to.port` up.
 
-    `from_` lists who may use it, empty: all. `alg` names a plug-in, "": none.
+    `from_` lists who may use it; empty: everybody. `alg` names a plug-in; "": none.
     """
 
     proto: str = required(one_of("tcp", "udp"))
@@ -110,7 +110,7 @@ class Forward:
 
 @dataclass(frozen=True, slots=True)
 class Alg:
-    """[alg]. `protocols`: plug-in name -> its policy, for every plug-in that is installed."""
+    """[alg]. `protocols`: plug-in name -> its policy, for every installed plug-in."""
 
     fail: str = option("closed", one_of("closed", "open"))
     helper_timeout: float = option(3.0, seconds(0.05, 3600))
@@ -120,14 +120,14 @@ class Alg:
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
-    """Where /metrics and /health are served, None: nowhere."""
+    """Where /metrics and /health are served; None: nowhere."""
 
     listen: EndPoint | None = option(EndPoint(IPv4Address("127.0.0.1"), 1025), listen_point)
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """Everything that `algate run` was told."""
+    """Everything that `algate run` is told."""
 
     gateway: Gateway = field(default_factory=Gateway)
     nat: Nat = field(default_factory=Nat)
@@ -147,6 +147,6 @@ SECTIONS: Mapping[str, type] = MappingProxyType(
 
 
 def surroundings(name: str, forwards: Sequence[Forward], nat: Nat, firewall: Firewall) -> Surroundings:
-    """What the policy of plug-in `name` may know of the rest of a configuration."""
+    """What the policy of plug-in `name` may know about the rest of the configuration."""
     own = tuple(one for one in forwards if one.alg == name)
     return Surroundings(tuple(forwards), own, nat.ports, nat.addresses, firewall.allow_out)

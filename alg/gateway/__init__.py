@@ -1,5 +1,6 @@
 """The gateway as devices, tables and settings: what the kernel needs to translate, helper or not.
 
-Here live attaching to devices, the configuration's way into maps, forwards, the tables' sweep and listings, and the
-state that outlives a daemon. It must know nothing of what a control session says, and has no loop.
+This folder attaches programs to devices, writes the configuration into maps, keeps forwards, sweeps and lists the
+tables, and holds the state that outlives a daemon. It must know nothing of what a control session says, and has no
+loop.
 """

@@ -1,6 +1,6 @@
-"""One daemon a run directory: who holds it, told by a lock that dies with its process.
+"""One daemon per run directory: a lock that dies with its process says who holds it.
 
-The law of this file: the directory and its lock, nothing else. The service claims before it touches anything of the
+The law of this file: the directory and its lock, nothing else. The service claims it before it touches the
 kernel, so that a second instance leaves nothing half attached.
 """
 
@@ -14,10 +14,10 @@ from algate.alg.errors import FAILED, MISSING, AlgateError
 
 
 class Claim:
-    """A run directory held by this process alone, until closed or dead, however it dies."""
+    """A run directory held by this process until it closes it or dies, however it dies."""
 
     def __init__(self, run_dir: Path) -> None:
-        """Makes the directory (mode 0700) if need be. AlgateError if another process holds it, or it can't be made."""
+        """Create the directory (mode 0700) if needed. AlgateError if another process holds it, or that fails."""
         try:
             run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._file = os.open(run_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

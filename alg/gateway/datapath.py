@@ -1,6 +1,6 @@
-"""Programs onto devices and off again, with what goes with them: clsact, XDP, forwarding switches.
+"""Attaching programs to devices and detaching them, with what goes with it: clsact, XDP, forwarding switches.
 
-The law of this file: it acts on devices and notes in the state what it did. It knows no map and no session.
+The law of this file: it acts on devices and notes in the state what it did. It knows no maps and no sessions.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from algate.alg.gateway import netlink
 from algate.alg.gateway.netlink import EGRESS, INGRESS, Device
 from algate.alg.gateway.state import DeviceState, State
 
-# Native XDP costs these their GSO or GRO, which is worth more than the faster path (BCC-NOTES).
+# Native XDP costs these kinds their GSO or GRO, which is worth more than the faster path (BCC-NOTES).
 WITHOUT_NATIVE_XDP = ("veth", "tun", "bridge", "vlan", "ppp", "bond", "macvlan", "ipvlan", "dummy", "wireguard")
 FORWARDING = "forwarding"
 
@@ -45,7 +45,7 @@ def choose_mode(wanted: str, device: Device) -> tuple[str, str]:
 
 
 class Datapath:
-    """The attachments of one gateway."""
+    """The programs attached for one gateway."""
 
     def __init__(self, state: State, wanted: str) -> None:
         self.state = state
@@ -53,7 +53,7 @@ class Datapath:
         self.modes: dict[str, tuple[str, str]] = {}
 
     def attach(self, lans: list[Device], wan: Device, fds: Mapping[str, int]) -> None:
-        """Attach, or replace in place what an earlier run left. On error nothing new stays."""
+        """Attach, or replace in place what an earlier run left. After an error nothing new stays."""
         fresh = [one.name for one in (*lans, wan) if one.name not in self.state.devices]
         try:
             self._drop_foreign(lans, wan)
@@ -67,19 +67,19 @@ class Datapath:
             raise
 
     def attach_tap(self, index: int, fds: Mapping[str, int]) -> None:
-        """The helper's device, which vanishes with it: nothing to note."""
+        """Attach to the helper's device, which vanishes with the helper: nothing to note."""
         netlink.add_clsact(index)
         netlink.set_filter(index, INGRESS, fds["tc_tap"], "tc_tap")
 
     def detach(self) -> None:
-        """Take everything off that the state names."""
+        """Detach everything that the state names."""
         for one in self.state.devices.values():
             self._detach_one(one)
         self.state.devices.clear()
         self.state.forget()
 
     def _drop_foreign(self, lans: list[Device], wan: Device) -> None:
-        """Devices of an earlier run that this one doesn't use, or that were made anew under the old name."""
+        """Detach from devices of an earlier run that this one doesn't use, or that were recreated with the old name."""
         used = {device.name: device.index for device in (*lans, wan)}
         for name, one in list(self.state.devices.items()):
             if used.get(name) != one.index:
@@ -125,7 +125,7 @@ class Datapath:
 
     @staticmethod
     def _detach_one(note: DeviceState | None) -> None:
-        """Undo what the note says; a device that is gone has taken it along."""
+        """Undo what the note says; a device that is gone took everything with it."""
         device = netlink.find_device(note.name) if note else None
         if note is None or device is None or device.index != note.index:
             return

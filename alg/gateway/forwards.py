@@ -1,7 +1,7 @@
-"""The forwards as the kernel has them: table `forwards`, their sources, and the rows of `ports` that they hold.
+"""The forwards as the kernel has them: the table `forwards`, their sources, and the rows of `ports` that they hold.
 
-The law of this file: it brings the kernel's tables to what is wanted and reads them back; it doesn't read a file.
-An index of `forwards` is a forward's identity while it exists; live ones survive a restart in the pins.
+The law of this file: it brings the kernel's tables to what is wanted and reads them back; it reads no file.
+The index in `forwards` is a forward's identity while it exists; live ones survive a restart in the pins.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Forwards:
         return Forward(NAMES[value.proto], PortRange(value.wan_first, value.wan_last), to, sources, alg)
 
     def sync(self, wanted: Sequence[Forward], addresses: int) -> None:
-        """Make the configured forwards those of `wanted`; live ones stay. AlgateError names a port that is held."""
+        """Make `wanted` the configured forwards; live ones stay. AlgateError names a port that is held."""
         self._addresses = addresses
         for index, (known, live) in list(self._known.items()):
             if not live and known not in wanted:
@@ -60,18 +60,18 @@ class Forwards:
                 self._write(index, known, live=True)
 
     def add(self, one: Forward, live: bool = True) -> None:
-        """A forward, `live` or the configuration's. AlgateError if an inside host's mapping holds one of its ports."""
+        """Add a forward, `live` or configured. AlgateError if an inside host's mapping holds one of its ports."""
         self._write(self._free(), one, live=live)
 
     def settle(self, one: Forward) -> bool:
-        """Make a live forward one of the configuration. False: there is no such live one."""
+        """Make a live forward a configured one. False if there is no such live forward."""
         index = next((i for i, (known, live) in self._known.items() if live and known == one), None)
         if index is not None:
             self._write(index, one, live=False)
         return index is not None
 
     def delete(self, proto: str, ports: PortRange) -> bool:
-        """End a live or configured forward; established sessions go on. False: there is none."""
+        """End a live or configured forward; established sessions go on. False if there is none."""
         for index, (known, _) in self._known.items():
             if (known.proto, known.wan_port) == (proto, ports):
                 self._remove(index)
@@ -101,7 +101,7 @@ class Forwards:
         for index in range(abi.MAX_FORWARDS):
             if index not in self._known:
                 return index
-        raise AlgateError(f"there are {abi.MAX_FORWARDS} forwards already: delete one")
+        raise AlgateError(f"there are already {abi.MAX_FORWARDS} forwards: delete one")
 
     def _cells(self, one: Forward) -> list[tuple[int, int]]:
         """(row of `ports`, owner word) of each port on each public address."""

@@ -1,6 +1,6 @@
-"""The sweep: finds what looks expired in a walk over the sessions, and lets the kernel check and delete it.
+"""The sweep: walks the sessions for what looks expired, and has the kernel check and delete it.
 
-The law of this file: user space only proposes. A session that was refreshed meanwhile is kept by the control program.
+The law of this file: user space only proposes. The control program keeps a session that was refreshed meanwhile.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from algate.bpf.loader import Gateway
 from algate.bpf.packing import entry, numbers, octets
 from algate.bpf.requests import Control
 
-FULL = 0.9  # of max_sessions: from here on sessions without an answer are reclaimed
+FULL = 0.9  # part of max_sessions from which unanswered sessions are reclaimed
 NEW = int(abi.SessionState.NEW)
-NEVER = -ticks.WRAP  # no last packet is as old
-# Far below a SYN's first repetition after 1 s (RFC 6298 section 2.1), which makes it anew.
+NEVER = -ticks.WRAP  # older than any last packet
+# Far below 1 s, after which a SYN is first repeated (RFC 6298 section 2.1) and makes the session again.
 EMBRYONIC_IDLE = ticks.lasting(0.1)
-AGE_SHIFT = 6  # ages of sessions without an answer are counted by 64 ticks
+AGE_SHIFT = 6  # ages of unanswered sessions are counted in steps of 64 ticks
 UNCOUNTED = bytes(not flags & abi.SessionFlag.PEER for flags in range(256))
 EXPECTED = bytes(bool(flags & abi.SessionFlag.EXPECTED) for flags in range(256))
 
 
 class Batch:
-    """The sessions of one batch as columns, cut out by strides: a loop over a million rows' fields takes seconds.
+    """The sessions of one batch as columns, cut out by strides: a loop over the fields of a million rows takes seconds.
 
-    `tick` is the moment to judge by. `now` and `seen` are ticks in one numbering, signed near the wrap of 32 bits:
+    `tick` is the moment to judge by. `now` and `seen` are ticks on one scale, signed near the wrap at 32 bits, so that
     they compare as plain numbers.
     """
 
@@ -51,24 +51,24 @@ class Batch:
         return records.unpack_session(entry("session", self.values, place)).id
 
     def expired(self, limits: Mapping[int, Sequence[int]]) -> list[int]:
-        """Places of those idle for as long as their kind may be: `limits` in ticks by protocol and state."""
+        """Places of sessions that have been idle for their limit: `limits` in ticks by protocol and state."""
         latest = [[NEVER] * 256] * 256
         for proto, ages in limits.items():
             latest[proto] = [*(self.now - age for age in ages), *[NEVER] * (256 - len(ages))]
         shortest = min((age for ages in limits.values() for age in ages), default=-NEVER)
-        top = self.now - shortest  # nothing seen later is over, whatever its kind
+        top = self.now - shortest  # the shortest limit: nothing seen after this is over
         old = [place for place, seen in enumerate(self.seen) if seen <= top]
         return [place for place in old if self.seen[place] <= latest[self.protos[place]][self.states[place]]]
 
     def parents(self, over: Collection[int]) -> set[int]:
-        """Control sessions that the EXPECTED sessions belong to, those at the places `over` aside."""
+        """Control sessions of the EXPECTED sessions, except of those at the places `over`."""
         marks = bytearray(self.flags.translate(EXPECTED))
         for place in over:
             marks[place] = 0
         return set(compress(numbers("session", "related", self.values), marks)) if any(marks) else set()
 
     def unanswered(self) -> list[tuple[int, int]]:
-        """(idle ticks, place) of those in state NEW."""
+        """(idle ticks, place) of the sessions in state NEW."""
         if NEW not in self.states:
             return []
         idle = [(self.now - seen, place) for place, seen in enumerate(self.seen) if self.states[place] == NEW]
@@ -76,7 +76,7 @@ class Batch:
 
 
 class Sweep:
-    """One sweep in slices: `for _ in sweep.run(): <let others work>`. What it found is in the attributes afterwards."""
+    """One sweep in slices: `for _ in sweep.run(): <let others work>`. The attributes then hold what it found."""
 
     def __init__(self, gateway: Gateway, control: Control) -> None:
         self._gateway = gateway
@@ -88,9 +88,9 @@ class Sweep:
         self.by_state: Counter[int] = Counter()
         self.full = False
         self.reclaimed = 0
-        # Filtering may have become address-dependent after a session was made: its peer isn't known yet.
+        # Filtering may have become address-dependent after a session was made, whose peer isn't recorded yet.
         self._peers = bool(gateway.configs[0].flags & abi.ConfigFlag.FILTER_ADF)
-        self._began = ticks.now()  # one moment for all of it: ages don't move between its walks
+        self._began = ticks.now()  # one moment for the whole sweep, so that ages don't move between its walks
         self._ages: Counter[int] = Counter()  # of sessions without an answer
 
     def run(self) -> Iterator[None]:
@@ -105,7 +105,7 @@ class Sweep:
             yield from self._reclaim()
 
     def _limits(self) -> dict[int, list[int]]:
-        """Ticks of idleness by protocol and state. The kernel judges again, so that a shortened one does no harm."""
+        """Idle limits in ticks by protocol and state. The kernel judges again, so a shortened one does no harm."""
         timeouts: Sequence[int] = [min(limit, ticks.WINDOW) for limit in self._gateway.configs[0].timeouts]
         states = range(max(abi.SessionState) + 1)
         return {proto: [timeouts[timeout_kind(proto, state)] for state in states] for proto in (1, 6, 17)}
@@ -129,14 +129,14 @@ class Sweep:
                 self.control_ids[batch.id(place)] = batch.key(place)
 
     def _reclaim(self) -> Iterator[None]:
-        """Make room: sessions that nobody ever answered go first, the longest idle before the others."""
+        """Make room: unanswered sessions go, the longest idle first."""
         wanted = max(1, self._gateway.max_sessions // 4)
         older = limit = 0
         for limit in sorted(self._ages, reverse=True):
             if older + self._ages[limit] >= wanted:
                 break
             older += self._ages[limit]
-        of_limit = wanted - older  # so many of the age at which it is enough
+        of_limit = wanted - older  # how many of the last age bucket are needed
         for keys, values, _ in self._gateway.sessions.chunks():
             batch = Batch(keys, values, self._began)
             ages = [(idle >> AGE_SHIFT, place) for idle, place in batch.unanswered()]
@@ -147,7 +147,7 @@ class Sweep:
             yield
 
     def age_ports(self) -> Iterator[None]:
-        """Have the kernel look at every group of ports of which the bitmap says that some are taken."""
+        """Have the kernel look at every group of ports in which the bitmap shows some as taken."""
         groups: set[int] = set()
         words = abi.AGED_ROWS // 64
         for keys, values, _ in self._gateway.port_bits.chunks():
@@ -162,14 +162,14 @@ class Sweep:
                 yield
 
     def _refresh_parents(self) -> None:
-        """A control session lives as long as one of its data connections does."""
+        """Refresh the control sessions whose data connections are alive."""
         keys = [self.control_ids[one] for one in self.live_parents if one in self.control_ids]
         if keys:
             self._control.keys(abi.ControlOp.REFRESH, keys)
 
 
 def _marked(column: bytes) -> Iterator[int]:
-    """Places of the bytes that aren't 0, which are few."""
+    """Places of the bytes that aren't 0; there are few."""
     for byte in set(column) - {0}:
         place = column.find(byte)
         while place >= 0:

@@ -54,7 +54,7 @@ def session_rows(gateway: Gateway, names: Mapping[int, str]) -> Iterator[Session
 
 
 def keyed_sessions(gateway: Gateway, names: Mapping[int, str]) -> Iterator[tuple[bytes, SessionRow]]:
-    """The same with their packed keys."""
+    """The same, each with its packed key."""
     timeouts = list(gateway.configs[0].timeouts)
     limits = {
         (proto, state): timeouts[timeout_kind(proto, state)] * ticks.SECONDS
@@ -80,7 +80,7 @@ def keyed_sessions(gateway: Gateway, names: Mapping[int, str]) -> Iterator[tuple
 
 
 def counters(gateway: Gateway, key: bytes) -> Counters | None:
-    """What the kernel counted of one session so far, by its packed key."""
+    """What the kernel has counted for one session, by its packed key."""
     raw = syscall.lookup(gateway.sessions.fd, key, gateway.sessions.value.size)
     if raw is None:
         return None
@@ -93,7 +93,7 @@ def counters(gateway: Gateway, key: bytes) -> Counters | None:
 
 
 def mapping_rows(gateway: Gateway) -> Iterator[MappingRow]:
-    """Every mapping and forward's port, by the rows of `ports` that have an owner."""
+    """Every mapping and every forward's port, from the rows of `ports` that have an owner."""
     now = ticks.now()
     config = gateway.configs[0]
     addresses = [str(abi.be32_to_ip(config.public_ip[place])) for place in range(config.public_count)]
@@ -111,7 +111,7 @@ def mapping_rows(gateway: Gateway) -> Iterator[MappingRow]:
 
 
 def expectation_rows(gateway: Gateway, names: Mapping[int, str]) -> Iterator[ExpectationRow]:
-    """Every expectation the kernel has, used ones until the helper removes them."""
+    """Every expectation in the kernel; used ones stay until the helper removes them."""
     now = time.clock_gettime(time.CLOCK_MONOTONIC)
     for key, value in gateway.expectations.items():
         one = records.unpack_expectation(bytes(key), bytes(value), now)

@@ -1,6 +1,6 @@
-"""Where a gateway stands: privilege, network namespace, prefixes that must not overlap, sessions of a lost address.
+"""Where a gateway runs: privilege, network namespace, prefixes that must not overlap, sessions of a lost address.
 
-The law of this file: checks and moves that lifecycle needs; nothing here waits for long.
+The law of this file: the checks and moves that starting and stopping need; nothing here waits for long.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def require_root(what: str) -> None:
 
 
 def refuse_overlap(lans: Sequence[Device], wan: Device) -> None:
-    """AlgateError if an inside prefix and an outside one overlap: no address would say which side it is on."""
+    """AlgateError if an inside and an outside prefix overlap: addresses wouldn't tell which side they are on."""
     for lan in lans:
         for inside in lan.addresses:
             for outside in wan.addresses:
@@ -51,13 +51,13 @@ def current() -> int:
 
 @contextlib.contextmanager
 def entered(inode: int) -> Iterator[None]:
-    """Inside the network namespace of that inode (0: the present one), if it still exists and has a name."""
+    """Work inside the network namespace with that inode (0: the present one), if it still exists and has a name."""
     if inode in (0, current()):
         yield
         return
     found = next((one for one in NAMED.glob("*") if one.stat().st_ino == inode), None) if NAMED.is_dir() else None
     if found is None:
-        yield  # a namespace without a name is gone, and its devices with it
+        yield  # a namespace without a name is gone, with its devices
         return
     own = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     there = os.open(found, os.O_RDONLY | os.O_CLOEXEC)
@@ -79,7 +79,7 @@ def _setns(fd: int) -> None:
 
 @contextlib.contextmanager
 def claimed(run_dir: Path) -> Iterator[None]:
-    """The run directory, as soon as a daemon that is ending lets go of it."""
+    """Claim the run directory, waiting for a daemon that is ending to let go of it."""
     until = time.monotonic() + CLAIM_SECONDS
     while True:
         try:
@@ -94,7 +94,7 @@ def claimed(run_dir: Path) -> Iterator[None]:
 
 
 def end_sessions_of_others(gateway: Gateway, control: Control, addresses: Sequence[IPv4Address]) -> int:
-    """End every session whose public address is none of these. How many."""
+    """End every session whose public address isn't one of these; how many there were."""
     mine = {abi.ip_to_be32(one) for one in addresses}
     keys = [bytes(key) for key, value in gateway.sessions.items() if value.public_ip and value.public_ip not in mine]
     return control.keys(abi.ControlOp.KILL, keys)

@@ -1,4 +1,4 @@
-"""Devices as the kernel has them: look-up, addresses, filters, XDP, forwarding switches.
+"""Devices as the kernel has them: lookup, addresses, filters, XDP, forwarding switches.
 
 The law of this file: pyroute2, libbpf and /proc/sys only; nothing is remembered here. What algate makes carries its
 own filter name and priority, and nothing else is ever changed or removed.
@@ -21,7 +21,7 @@ from algate.alg.errors import FAILED, MISSING, AlgateError
 from algate.bpf.syscall import check, library
 
 INGRESS, EGRESS = 0xFFFFFFF2, 0xFFFFFFF3  # the two hooks of a clsact qdisc
-PRIORITY = 0xA17E  # of our filters, and of nobody else's
+PRIORITY = 0xA17E  # our filters have it, nobody else's do
 HANDLE = 1
 ETH_P_ALL = 3
 XDP_FLAGS_SKB, XDP_FLAGS_DRIVER, XDP_FLAGS_UPDATE_IF_NOEXIST = 2, 4, 1
@@ -32,7 +32,7 @@ BARE = {512: "PPP", 519: "raw IP", 768: "IPIP tunnel", 776: "SIT tunnel", 778: "
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A network device. `mac` empty if it has none. `addresses`: IPv4 with prefix, in the kernel's order.
+    """A network device. `mac` is empty if it has none. `addresses`: IPv4 with prefix, in the kernel's order.
 
     `bare`: its packets have no link-layer header in front of IP (ppp, tun, tunnels), so it has no neighbours either.
     """
@@ -71,7 +71,7 @@ def find_device(name: str) -> Device | None:
         addresses = tuple(_interface(one) for one in found)
     link_type = link["ifi_type"]
     if link_type not in (ETHERNET, LOOPBACK, *BARE):
-        raise AlgateError(f"{name} is a link of type {link_type}, of which algate doesn't know the header: use another")
+        raise AlgateError(f"{name} is a link of type {link_type}, whose header algate doesn't know: use another device")
     bare = link_type in BARE
     mac = b"" if bare else bytes.fromhex((link.get_attr("IFLA_ADDRESS") or "").replace(":", ""))
     info = link.get_attr("IFLA_LINKINFO")
@@ -93,7 +93,7 @@ def device_names() -> list[str]:
 
 
 def add_clsact(index: int) -> bool:
-    """Have a clsact qdisc on the device; whether it was made (else it was there, and is shared)."""
+    """Make sure that the device has a clsact qdisc; True if it was created, False if it was there and is shared."""
     with _netlink(f"can't add clsact to device {index}") as ipr:
         try:
             ipr.tc("add", "clsact", index)
@@ -105,7 +105,7 @@ def add_clsact(index: int) -> bool:
 
 
 def set_filter(index: int, hook: int, fd: int, name: str) -> None:
-    """Attach a program, or put it in the place of our former one atomically."""
+    """Attach a program, or atomically replace our earlier one."""
     with _netlink(f"can't attach {name} to device {index}") as ipr:
         ipr.tc(
             "replace-filter", "bpf", index, handle=HANDLE, fd=fd, name=FILTER_PREFIX + name, parent=hook,
@@ -129,7 +129,7 @@ def filter_names(index: int, hook: int) -> list[str]:
 
 
 def remove_filter(index: int, hook: int) -> None:
-    """Take our filter off; nothing if it isn't there."""
+    """Remove our filter, if it is there."""
     if not filter_names(index, hook):
         return
     with contextlib.suppress(AlgateError), _netlink("") as ipr:
@@ -137,7 +137,7 @@ def remove_filter(index: int, hook: int) -> None:
 
 
 def remove_clsact(index: int) -> None:
-    """Remove the clsact qdisc that we made, unless somebody else has filters on it meanwhile."""
+    """Remove the clsact qdisc that we made, unless somebody else now has filters on it."""
     with contextlib.suppress(AlgateError), _netlink("") as ipr:
         if not list(ipr.get_filters(index=index, parent=INGRESS)) and not list(
             ipr.get_filters(index=index, parent=EGRESS)
@@ -146,18 +146,18 @@ def remove_clsact(index: int) -> None:
 
 
 def set_xdp(index: int, fd: int, generic: bool, replace: bool) -> None:
-    """Attach an XDP program; `replace` ours, else the hook must be free."""
+    """Attach an XDP program. `replace`: ours is attached and is replaced; else the hook must be free."""
     _xdp(index, fd, generic, 0 if replace else XDP_FLAGS_UPDATE_IF_NOEXIST)
 
 
 def remove_xdp(index: int, generic: bool) -> None:
-    """Take our XDP program off."""
+    """Remove our XDP program."""
     with contextlib.suppress(AlgateError):
         _xdp(index, -1, generic, 0)
 
 
 def _xdp(index: int, fd: int, generic: bool, flags: int) -> None:
-    """By libbpf: pyroute2 0.7 writes the flags in two bytes, which the kernel refuses (ERANGE)."""
+    """Uses libbpf: pyroute2 0.7 writes the flags in two bytes, which the kernel refuses (ERANGE)."""
     mode = XDP_FLAGS_SKB if generic else XDP_FLAGS_DRIVER
     try:
         check(library().bpf_xdp_attach(index, fd, mode | flags, None), "bpf_xdp_attach")

@@ -1,9 +1,9 @@
 """Every struct of abi.h that alg/ packs or unpacks: raw bytes of a map or of the ring, and the values they stand for.
 
-The law of this file: the only one that knows how a value lies in a struct; it reads no map and judges nothing. It is on
-this floor because the gateway reads tables as the helper does, and its values are the engine's. No layout is typed a
-second time: `packing` takes it from abi.h, and refuses a struct that has other fields than those named here.
-Addresses are packed bytes in network order, ports and all other numbers ints in host order.
+The law of this file: only this one knows how a value is laid out in a struct; it reads no map and judges nothing. It is
+on this floor because the gateway and the helper both read tables, and its values are the engine's. No layout is typed a
+second time: `packing` takes it from abi.h, and refuses a struct whose fields aren't those named here. Addresses are
+packed bytes in network order, ports and all other numbers ints in host order.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def sessions(keys: bytes, values: bytes) -> Iterator[tuple[bytes, SessionValue]]
 
 
 def session_info(key: fx.SessionKey, value: SessionValue) -> fx.SessionInfo:
-    """What the engine is told of a control session that is found in the table."""
+    """What the engine is told about a control session found in the table."""
     port = value.port_index & 0xFFFF
     return fx.SessionInfo(value.id, key, value.public_ip, port, value.flags, value.alg)
 
@@ -106,7 +106,7 @@ def session_info(key: fx.SessionKey, value: SessionValue) -> fx.SessionInfo:
 
 
 class PortSlot(NamedTuple):
-    """`struct port_slot` with the number of its row. `owner` is the word whole, `inside_ip`, `inside_port` and `kind`
+    """`struct port_slot` with the number of its row. `owner` is the whole word; `inside_ip`, `inside_port` and `kind`
     are parts of it. `stamp` is a tick; `block` the first port of a shared block, else 0."""
 
     row: int
@@ -120,7 +120,7 @@ class PortSlot(NamedTuple):
 
 
 def port_slots(keys: bytes, values: bytes, kinds: Collection[int]) -> Iterator[PortSlot]:
-    """Those rows of a batch of `ports` whose owner's kind (enum port_kind) is one of these."""
+    """The rows of a batch of `ports` whose owner's kind (enum port_kind) is one of these."""
     wanted = bytes(kind in kinds for kind in range(256))
     held = octets("port_slot", "owner", values, 6).translate(wanted)
     for place in compress(range(len(held)), held) if any(held) else ():
@@ -231,7 +231,7 @@ def unpack_track(raw: bytes) -> tuple[int, fx.TrackView]:
 
 
 def unpack_lines(raw: bytes) -> list[bytes]:
-    """From struct track: the keys of the decisions that lines left which passed without a helper."""
+    """From struct track: the keys of the decisions left by lines that passed without the helper."""
     session, *fields = _TRACK.unpack(raw)
     kept = enumerate(zip(fields[-8:-4], fields[-4:], strict=True))
     return [pack_decision_key(session, seq, size, place >> 1) for place, (seq, size) in kept if size]

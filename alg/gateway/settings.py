@@ -1,6 +1,7 @@
-"""From the configuration to what the kernel reads: struct config, watched ports, allowed services.
+"""Turning the configuration into what the kernel reads: struct config, watched ports, allowed services.
 
-The law of this file: values into tables. No device is touched, nothing is looked up; devices and addresses are given.
+The law of this file: values into tables. No device is touched and nothing is looked up; devices and addresses are
+given.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def _flags(config: Config) -> int:
 
 
 def _mss_clamp(config: Config, wan: Device) -> int:
-    """Bytes, 0: off. "auto": what fits into the WAN's MTU behind 40 bytes of headers (RFC 9293 section 3.7.1)."""
+    """Bytes; 0: off. "auto": what fits into the WAN's MTU after 40 bytes of headers (RFC 9293 section 3.7.1)."""
     wanted = config.nat.mss_clamp
     if isinstance(wanted, int):
         return wanted
@@ -59,7 +60,7 @@ def _timeouts(config: Config) -> list[int]:
 def write_config(
     gateway: Gateway, config: Config, lans: Sequence[Device], wan: Device, addresses: Sequence[IPv4Address]
 ) -> int:
-    """Write struct config; the digest's secret is kept if the pins have one. Returns the secret."""
+    """Write struct config, keeping the digest's secret if the pins have one. Returns the secret."""
     secret = gateway.configs[0].secret or secrets.randbits(63) | 1
     nat = config.nat
     value = abi.Config(
@@ -84,7 +85,7 @@ def write_config(
 
 
 def write_services(gateway: Gateway, config: Config, plugins: dict[str, ProtocolPlugin]) -> None:
-    """Write which ports are watched by which plug-in and which services may be opened from inside."""
+    """Write which plug-in watches which ports, and which services may be opened from inside."""
     wanted: dict[tuple[int, int], int] = {}
     for name, policy in config.alg.protocols.items():
         plugin = plugins.get(name)
@@ -102,7 +103,7 @@ def write_services(gateway: Gateway, config: Config, plugins: dict[str, Protocol
 
 
 def _replace(table: Table[abi.ServiceKey, int], wanted: dict[tuple[int, int], int]) -> None:
-    """Make a table of services equal to `wanted` without a moment in which a kept entry is missing."""
+    """Make a table of services equal to `wanted`; an entry that stays is never missing in between."""
     for (proto, port), value in wanted.items():
         table.put(abi.ServiceKey(port=abi.be16(port), proto=proto), value)
     for key, _ in list(table.items()):

@@ -1,4 +1,4 @@
-"""What this gateway made or changed on the host, written down before it is done, so that any later process can undo it.
+"""What this gateway made or changed on the host, written down beforehand, so that any later process can undo it.
 
 The law of this file: one JSON file in the run directory. It does nothing to the host.
 """
@@ -17,7 +17,7 @@ from algate.alg.errors import AlgateError
 
 @dataclass
 class DeviceState:
-    """One device: its role, whether its clsact is ours, XDP mode ("", "generic", "native"), the former switch."""
+    """One device: its role, whether its clsact is ours, its XDP mode ("", "generic", "native"), the former switch."""
 
     name: str
     index: int
@@ -29,7 +29,7 @@ class DeviceState:
 
 @dataclass
 class State:
-    """`devices` by name, `netns` the inode of their network namespace. `save` after each change."""
+    """`devices` by name; `netns`: the inode of their network namespace. Call `save` after each change."""
 
     path: Path
     netns: int = 0
@@ -50,7 +50,7 @@ class State:
             ) from None
 
     def save(self) -> None:
-        """Replace the file whole, so that a crash leaves the old or the new one."""
+        """Replace the whole file, so that a crash leaves either the old or the new one."""
         self.netns = os.stat("/proc/self/ns/net").st_ino
         data = {"netns": self.netns, "devices": {name: asdict(one) for name, one in self.devices.items()}}
         fresh = self.path.with_suffix(".new")
@@ -61,6 +61,6 @@ class State:
         fresh.replace(self.path)
 
     def forget(self) -> None:
-        """Nothing is left to undo."""
+        """Remove the file: nothing is left to undo."""
         with contextlib.suppress(FileNotFoundError):
             self.path.unlink()

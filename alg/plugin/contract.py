@@ -1,7 +1,7 @@
-"""Both sides of the contract between engine and plug-ins, checked: whose fault is what, and which parts are there.
+"""The contract between engine and plug-ins, checked: which parts a conversation has, and whose fault a failure is.
 
-The law of this file: pure. Everything that a plug-in does wrong becomes a PluginFaultError here; whatever else is
-raised while a session is judged is algate's own fault, and is called so.
+The law of this file: pure. Everything that a plug-in does wrong becomes a PluginFaultError here; any other exception
+raised while a session is judged is algate's own fault, and is reported as such.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from algate.alg.plugin.model import Action, Conversation, EndPoint, Lines, Progr
 
 P = ParamSpec("P")
 T = TypeVar("T")
-MOST = 1 << 16  # of ports, or of anything else that is counted
+MOST = 1 << 16  # for ports, or anything else that is counted
 
 
 class PluginFaultError(Exception):
-    """A plug-in raised, was too slow, or gave what nobody can carry out; the message is for the operator."""
+    """A plug-in raised, was too slow, or gave what can't be carried out; the message is for the operator."""
 
 
 class Call(Interface):
-    """How a plug-in's function is called: PluginFaultError, from whatever it raised."""
+    """How a plug-in's function is called; whatever it raises becomes a PluginFaultError."""
 
     def __call__(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T: ...
 
 
 def plainly(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """A Call without a watch on its time."""
+    """A Call that doesn't watch the time."""
     try:
         return function(*args, **kwargs)
     except Exception as error:
@@ -38,12 +38,12 @@ def plainly(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
 
 
 def raised(error: Exception) -> PluginFaultError:
-    """What a plug-in's exception is to the engine."""
+    """A plug-in's exception as the engine sees it."""
     return error if isinstance(error, PluginFaultError) else PluginFaultError(f"{type(error).__name__}: {error}")
 
 
 def whole(conversation: Conversation) -> WholeConversation:
-    """The conversation itself if it has every part, else one that fills in the rest. PluginFaultError: half a part."""
+    """The conversation itself if it has every part, else one with the rest added. PluginFaultError for half a part."""
     missing = [name for name in ("feed", "reserved", "outcome") if not callable(getattr(conversation, name, None))]
     if missing:
         raise PluginFaultError(f"its conversation ({type(conversation).__name__}) has no {missing[0]}()")
@@ -51,12 +51,12 @@ def whole(conversation: Conversation) -> WholeConversation:
     if all(terse) and hasattr(conversation, "progress") and hasattr(conversation, "deadline"):
         return cast(WholeConversation, conversation)
     if terse[0] != terse[1]:
-        raise PluginFaultError("its conversation has one of unattended() and skipped(): both or neither")
+        raise PluginFaultError("its conversation has only one of unattended() and skipped(): it needs both or neither")
     return _Filled(conversation)
 
 
 class _Filled:
-    """A conversation with the parts that it leaves out. The others are its own bound methods: no call is added."""
+    """A conversation with the missing parts added. The others are its own bound methods, so no call is added."""
 
     __slots__ = ("deadline", "feed", "outcome", "progress", "reserved", "skipped", "unattended")
 
@@ -92,26 +92,26 @@ def _nothing(commands: int, replies: int) -> None:
 
 
 def answered(actions: object) -> Sequence[Action]:
-    """What a conversation said, if it is a list or tuple of actions with values that can be carried out."""
+    """What a conversation said, checked: a list or tuple of actions with values that can be carried out."""
     if not isinstance(actions, list | tuple):
-        raise PluginFaultError(f"{type(actions).__name__} is no list of actions")
+        raise PluginFaultError(f"{type(actions).__name__} is not a list of actions")
     for action in actions:
         sound = _SOUND.get(type(action)) or next((_SOUND[kind] for kind in _SOUND if isinstance(action, kind)), None)
         if sound is None:
             raise PluginFaultError(f"not an action: {type(action).__name__}")
         if not sound(action):
-            raise PluginFaultError(f"{type(action).__name__} with a value of a wrong kind")
+            raise PluginFaultError(f"{type(action).__name__} with a value of the wrong kind")
     return actions
 
 
 def left(said: object) -> Unattended | None:
-    """What a conversation leaves unattended, if it is that."""
+    """What a conversation leaves unattended, checked."""
     if said is None:
         return None
     known: Any = said
     if isinstance(said, Unattended) and isinstance(known.lines, Lines) and _whole_number(known.unanswered, MOST):
         return said
-    raise PluginFaultError(f"unattended() gave {type(said).__name__} with a value of a wrong kind")
+    raise PluginFaultError(f"unattended() gave {type(said).__name__} with a value of the wrong kind")
 
 
 def _whole_number(value: object, most: int) -> bool:

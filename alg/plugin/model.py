@@ -4,13 +4,13 @@ The law of this file: pure data. No socket, clock, BPF handle or log. A plug-in 
 returns a list of `Action`; it never sees sequence numbers, maps or frames.
 
 How one control session runs: the engine makes a `Control`, asks the plug-in's `open(control, policy)` for a
-`Conversation`, and feeds it the bytes of each side that are *not yet decided*, in order. The conversation answers with
-verdicts (`Pass`, `Replace`, `Refuse`), each for the next bytes of that side's stream, and with other actions between
-them. Bytes without a verdict stay undecided (an unfinished line) and are fed again, longer, when more has come. Actions
-take effect in the order given: what stands before a verdict is in place before its bytes leave.
+`Conversation`, and feeds it the bytes of each side that are *not yet decided*, in order. The conversation returns
+verdicts (`Pass`, `Replace`, `Refuse`), each for the next bytes of that side's stream, and other actions between
+them. Bytes without a verdict (an unfinished line) stay undecided and are fed again with more when it has come. Actions
+take effect in the order given: what comes before a verdict is in place before its bytes leave.
 
-On a session of datagrams (`Control.proto` "udp") each feed is one whole datagram, repetitions included, and gets its
-verdicts at once: a datagram that is left without, wholly or in part, is dropped. What its verdicts make of it leaves as
+On a session of datagrams (`Control.proto` "udp") each feed is one whole datagram, repetitions included, and is judged
+at once: a datagram that isn't fully covered by verdicts is dropped. What its verdicts make of it leaves as
 one datagram; an answer goes back as one.
 """
 
@@ -28,7 +28,7 @@ Address = IPv4Address | IPv6Address
 
 
 class Side(IntEnum):
-    """Who speaks on a control session. The client is who sent the first SYN, on whichever side of the gateway."""
+    """Who speaks on a control session. The client is whoever sent the first SYN, on either side of the gateway."""
 
     CLIENT = 0
     SERVER = 1
@@ -49,10 +49,10 @@ class EndPoint(NamedTuple):
 
 
 class Audience:
-    """Whether anybody listens to what happens often: an event a command, and what a transfer is called.
+    """Whether anybody listens to frequent events: one per command, and the names of transfers.
 
-    A plug-in asks `hears()` before it makes an event for each command, so that a flood nobody reads costs nothing.
-    `room` events more are wanted for now, `missed` counts those that were not; both are the listener's to set.
+    A plug-in asks `hears()` before it makes an event for a command, so that a flood that nobody reads costs nothing.
+    `room`: how many more are wanted for now; `missed` counts those that weren't. The listener sets both.
     """
 
     __slots__ = ("missed", "room")
@@ -62,7 +62,7 @@ class Audience:
         self.missed = 0
 
     def hears(self) -> bool:
-        """Whether the next frequent event is wanted; True takes its place."""
+        """Whether the next frequent event is wanted; if so, it is counted."""
         if self.room > 0:
             self.room -= 1
             return True
@@ -71,7 +71,7 @@ class Audience:
 
 
 class Left(NamedTuple):
-    """An expectation that an earlier helper left to this one. Its tag is negative: no plug-in chose it."""
+    """An expectation left by an earlier helper. Its tag is negative: no plug-in chose it."""
 
     tag: int
     open: bool
@@ -81,11 +81,11 @@ class Left(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """A control session as the plug-in may know it.
+    """What a plug-in may know of a control session.
 
     `inside` is the private end point, `public` what the outside sees in its place, `remote` the outside end point.
     `inside_side` says which of client and server is the inside one. `resumed`: bytes were exchanged before the plug-in
-    began to listen (the helper was started again in the middle). `audience` None: nobody audits, not even transfers.
+    began to listen (the helper was restarted in between). `audience` None: nobody audits, not even transfers.
     `left`: what is still expected from before, oldest first.
     """
 
@@ -100,20 +100,20 @@ class Control:
     left: tuple[Left, ...] = ()
 
     def ip(self, side: Side) -> Address:
-        """The own address of that side (private for the inside one)."""
+        """That side's own address (the private one for the inside)."""
         return self.inside.ip if side == self.inside_side else self.remote.ip
 
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """These bytes leave as they are."""
+    """These bytes leave unchanged."""
 
     size: int
 
 
 @dataclass(frozen=True, slots=True)
 class Replace:
-    """These bytes leave as `data`, which may have another length (but not none: see Refuse)."""
+    """These bytes leave as `data`, which may have another length (but not zero: see Refuse)."""
 
     size: int
     data: bytes
@@ -128,7 +128,7 @@ class Refuse:
 
 
 class Direction(IntEnum):
-    """Of a connection's first packet; the numbers are those of `enum direction` in abi.h."""
+    """Where a connection's first packet goes; the numbers are those of `enum direction` in abi.h."""
 
     OUT = 0
     IN = 1
@@ -136,12 +136,12 @@ class Direction(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Reserve:
-    """Hold a public port (or `count` adjacent ones, the first even if `even`) for connections to `inside`.
+    """Hold a public port (or `count` adjacent ones, starting at an even one if `even`) for connections to `inside`.
 
-    `shared`: the public ports are those of `inside` and what follows it, or there is no reservation; all sessions that
-    ask for the same block have it together. One Expect with as many `ports` speaks of it.
+    `shared`: the public ports have the numbers of `inside` and up, or there is no reservation; all sessions that
+    ask for the same block share it. It takes one Expect with as many `ports`.
 
-    The engine answers at once by `Conversation.reserved(tag, first public end point or None, now)`.
+    The engine answers at once with `Conversation.reserved(tag, first public end point or None, now)`.
     """
 
     tag: int
@@ -154,19 +154,19 @@ class Reserve:
 
 @dataclass(frozen=True, slots=True)
 class Expect:
-    """A connection that may come. At most one live expectation a tag; a second Expect of the tag replaces the first.
+    """A connection that may come. A tag has at most one live expectation; a second Expect of a tag replaces the first.
 
     `direction` IN: from outside host `peer` to the public port reserved under `tag` (`to` may choose one of a block),
-    sent on to Reserve.inside. Without a reservation `to` must be Control.public: from another port of `peer` to the
-    control session's own mapping, sent on to Control.inside, of the same `proto` as the control session.
+    forwarded to Reserve.inside. Without a reservation `to` must be Control.public: from another port of `peer` to the
+    control session's own mapping, forwarded to Control.inside, with the `proto` of the control session.
     `direction` OUT: from inside host `peer` to outside `to`. `peer` None: anybody, refused unless the operator's policy
     for the session says `any_peer = true`.
-    `lifetime` in seconds. Made pending unless `open`. `from_port`: the connection's source port, None: any. `ports`, if
-    not 0: so many adjacent ones from the one named on, of a shared block or for OUT; such an expectation is `open` from
-    the start, not `once`, goes on after a Bypass, and ends with the control connection.
+    `lifetime` is in seconds. It is made pending unless `open`. `from_port`: the connection's source port; None: any.
+    `ports`, if not 0: that many adjacent ones starting at the one named, in a shared block or for OUT; such an
+    expectation is `open` from the start, not `once`, survives a Bypass, and ends with the control connection.
 
-    `acts_after`: some peers connect first and only then say yes. A connection by the very `peer`, held while this is
-    pending, counts as that peer's agreement after so many seconds without a word; None: never.
+    `acts_after`: some peers connect first and only then say yes. A connection from `peer` itself, held while this is
+    pending, counts as that peer's agreement after this many seconds of silence; None: never.
     """
 
     tag: int
@@ -191,7 +191,7 @@ class Open:
 
 @dataclass(frozen=True, slots=True)
 class Withdraw:
-    """Drop the expectation and the reservation of the tag, if any is left."""
+    """Drop the tag's expectation and reservation, if they are left."""
 
     tag: int
     reason: str = ""
@@ -199,7 +199,7 @@ class Withdraw:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something to follow. `detail` may hold hostile bytes, decoded as latin-1: whoever prints it escapes them.
+    """Something for followers. `detail` may hold hostile bytes, decoded as latin-1: whoever prints it escapes them.
 
     `fields` are key/value pairs for machines (audit). Never put a password in either.
     """
@@ -212,7 +212,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Purpose:
-    """What the connection expected under a tag carries: `detail` and `fields` go into the event `transfer`, which tells
+    """What the connection expected under a tag carries: `detail` and `fields` go into the event `transfer`, which gives
     its bytes and duration when it ends. May come before or after the connection; a later one of the tag replaces it."""
 
     tag: int
@@ -222,7 +222,7 @@ class Purpose:
 
 @dataclass(frozen=True, slots=True)
 class Bypass:
-    """From here on this session's bytes, both ways, are not looked at any more."""
+    """From here on, this session's bytes aren't read any more, in either direction."""
 
     reason: str = ""
 
@@ -239,10 +239,10 @@ Action = Verdict | Reserve | Expect | Open | Withdraw | Event | Purpose | Bypass
 
 
 class Lines:
-    """First words of lines that don't matter: commands' verbs in capitals (three or four letters) and replies' codes.
+    """First words of lines that don't matter: command verbs in capitals (three or four letters) and reply codes.
 
-    A line may pass by itself only if it continues its stream, is whole, in plain characters and alone in its segment; a
-    reply moreover only if it answers a command that passed so, or one of the `unanswered` of the moment (Unattended).
+    A line may pass by itself only if it continues its stream, is complete, plain text and alone in its segment; a reply
+    must also answer a command that passed this way, or one of the `unanswered` of the moment (Unattended).
     `number` is what the kernel knows them by: the same words have the same number in every helper.
     """
 
@@ -256,15 +256,15 @@ class Lines:
 
 
 class Unattended(NamedTuple):
-    """`lines` that don't matter from here on. `unanswered`: final replies still to come, none of which matters."""
+    """`lines` that don't matter from here on. `unanswered`: how many final replies are still to come; none matters."""
 
     lines: Lines
     unanswered: int = 0
 
 
 class Progress(NamedTuple):
-    """How far a dialogue has come, for `explain`. `phase`: a word of the plug-in's own, see Words.phases; `unanswered`:
-    commands of the client that wait for their replies."""
+    """How far a dialogue has come, for `explain`. `phase`: the plug-in's own word, see Words.phases; `unanswered`:
+    commands of the client still waiting for their replies."""
 
     phase: str = ""
     unanswered: int = 0
@@ -273,17 +273,17 @@ class Progress(NamedTuple):
 class Conversation(Interface):
     """One control session in a plug-in's hands. May keep bounded state; must not raise on any bytes.
 
-    This is what each has. It may have the parts of Terse, of Tells and of Impatient too.
+    Every conversation has these methods. It may also have those of Terse, of Tells and of Impatient.
     """
 
     def feed(self, side: Side, data: bytes, now: float, *, end: bool = False) -> Sequence[Action]:
-        """Judge the undecided bytes of one side. `end`: its FIN follows `data` directly, nothing more will come."""
+        """Judge the undecided bytes of one side. `end`: its FIN follows `data` directly, no more will come."""
         ...
 
     def reserved(self, tag: int, public: EndPoint | None, now: float) -> Sequence[Action]:
-        """The answer to Reserve; None: no port was free. Verdicts among the actions go on for the side being fed.
+        """The answer to Reserve; None: no port was free. Verdicts among the actions continue for the side being fed.
 
-        What that leaves undecided of a stream is fed again at once, as long as this brings verdicts.
+        What is still undecided of a stream is fed again at once, for as long as that brings verdicts.
         """
         ...
 
@@ -293,14 +293,14 @@ class Conversation(Interface):
 
 
 class Terse(Interface):
-    """Optional, both or neither: to be told of some lines only by their number."""
+    """Optional, both or neither: to be told only how many of some lines have passed."""
 
     def unattended(self) -> Unattended | None:
-        """The lines that don't matter from here on, until it is fed again; None: every line matters."""
+        """The lines that don't matter until it is fed again; None: every line matters."""
         ...
 
     def skipped(self, commands: int, replies: int) -> None:
-        """So many commands and final replies of those lines have passed; each reply answered the oldest command."""
+        """How many of those commands and final replies have passed; each reply answered the oldest command."""
         ...
 
 
@@ -313,24 +313,23 @@ class Tells(Interface):
 
 
 class Impatient(Interface):
-    """Optional: not to wait for ever for the other side."""
+    """Optional: not to wait forever for the other side."""
 
     def deadline(self) -> float | None:
-        """When its undecided bytes are to be fed again though nothing came, on the clock of `now`; None: never."""
+        """When to feed its undecided bytes again even if nothing came, on the clock of `now`; None: never."""
         ...
 
 
 class WholeConversation(Conversation, Terse, Tells, Impatient, Interface):
-    """All that the engine reads of a conversation; `contract.whole` fills in what one leaves out."""
+    """All that the engine uses of a conversation; `contract.whole` fills in what one leaves out."""
 
 
 class ProtocolPlugin(Interface):
     """A plug-in: found through the entry-point group `algate.protocols`, switched by `[alg.NAME] enabled`.
 
-    It may also have an attribute `policy`, a class derived from `Policy` (policy.py): the keys of its table, and what
-    they imply, contradict and hold. The `policy` that `open` gets is one of these (without the attribute a plain
-    Policy), with all rules applied. An attribute `words`, an instance of a class derived from `Words` (words.py): what
-    `explain` says of its sessions.
+    Two attributes are optional. `policy`, a class derived from `Policy` (policy.py): the keys of its table, and what
+    they imply, contradict and hold; `open` gets an instance of it (else of Policy) with all rules applied. `words`,
+    an instance of a class derived from `Words` (words.py): what `explain` says about its sessions.
     """
 
     name: str
@@ -339,5 +338,5 @@ class ProtocolPlugin(Interface):
     default_ports: tuple[int, ...]
 
     def open(self, control: Control, policy: object) -> Conversation:
-        """Begin watching a control session under the policy that was resolved for its two addresses."""
+        """Start watching a control session, under the policy resolved for its two addresses."""
         ...

@@ -1,7 +1,7 @@
-"""What a protocol plug-in is allowed to do, and to whom: the tables [alg.NAME] and [[alg.NAME.rule]].
+"""What a protocol plug-in may do, and to whom: the tables [alg.NAME] and [[alg.NAME.rule]].
 
-The law of this file: frozen values and their resolution for a pair of addresses. Nothing here knows bytes of a
-protocol, files or the kernel. A plug-in of a third party declares its own table by deriving from Policy.
+The law of this file: frozen values and their resolution for a pair of addresses. Nothing here knows the bytes of a
+protocol, files or the kernel. A third-party plug-in declares its own table by deriving from Policy.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from algate.alg.plugin.values import PortRange, RefusedError, Service, boolean, 
 
 read_ports = list_of(integer(1, 65535), 1024)
 OPERATORS = ("enabled", "any_peer")
-"""Keys that the operator alone may set to true."""
+"""Keys that only the operator may set to true."""
 
 
 class Forwarded(Interface):
-    """A forward as a policy may know it: `wan_port` of the public address leads to `to`; `alg`: a plug-in or ""."""
+    """What a policy may know of a forward: `wan_port` of the public address leads to `to`; `alg`: a plug-in or ""."""
 
     @property
     def number(self) -> int: ...
@@ -37,8 +37,8 @@ class Forwarded(Interface):
 
 
 class Surroundings(NamedTuple):
-    """What stands around a plug-in's table: all forwards, those of its own (`alg` names it), and the keys of [nat] and
-    [firewall] that speak of ports. `addresses` empty: the WAN device's; `allow_out` empty: everything."""
+    """The configuration around a plug-in's table: all forwards, its own (`alg` names it), and the keys of [nat] and
+    [firewall] about ports. `addresses` empty: the WAN device's; `allow_out` empty: everything."""
 
     forwards: Sequence[Forwarded]
     own: Sequence[Forwarded]
@@ -64,26 +64,26 @@ class Held(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Keys that hold for some clients or servers alone; both networks given means both must match."""
+    """Keys that apply to some clients or servers only; if both networks are given, both must match."""
 
     client: IPv4Network | None = None
     server: IPv4Network | None = None
     changes: tuple[tuple[str, Any], ...] = ()
 
     def matches(self, client: Address, server: Address) -> bool:
-        """Whether the rule speaks of this control session (client: who sent the first SYN)."""
+        """Whether the rule applies to this control session (client: who sent the first SYN)."""
         return (self.client is None or client in self.client) and (self.server is None or server in self.server)
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What every plug-in has. `ports` empty: the plug-in's own default ports.
+    """The keys that every plug-in has. `ports` empty: the plug-in's own default ports.
 
-    A plug-in whose expectations may name anybody as peer declares `any_peer: bool = option(False, boolean)` besides:
-    without that key, and unless the operator sets it, the engine refuses them.
+    A plug-in whose expectations may have anybody as peer also declares `any_peer: bool = option(False, boolean)`. The
+    engine refuses them without that key, or unless the operator sets it.
     """
 
-    transport: ClassVar[str] = "tcp"  # both are the plug-in's own, set by `kinds`
+    transport: ClassVar[str] = "tcp"  # set by `kinds` to the plug-in's own
     usual_ports: ClassVar[tuple[int, ...]] = ()
 
     enabled: bool = option(False, boolean)
@@ -96,7 +96,7 @@ class Policy:
         return self.ports or self.usual_ports
 
     def resolve(self, client: Address, server: Address) -> Self:
-        """The policy for one control session: rules apply in the file's order, a later one overrides an earlier.
+        """The policy for one control session: rules apply in the file's order, later ones override earlier ones.
 
         `client` and `server` are the end points' own addresses, untranslated on the inside.
         """
@@ -113,32 +113,32 @@ class Policy:
 
     @classmethod
     def implied(cls, around: Surroundings) -> Mapping[str, object]:
-        """Defaults that the rest of the file implies for keys that it leaves out: key -> value, spelled as in the file.
+        """Defaults that the rest of the file implies for keys that it omits: key -> value, spelled as in the file.
 
-        `enabled` and `any_peer` can't be implied: the operator says them.
+        `enabled` and `any_peer` can't be implied: only the operator sets them.
         """
         return {}
 
     def conflicts(self, around: Surroundings) -> Iterable[Conflict]:
-        """What contradicts itself among the keys and rules, or the rest of the configuration."""
+        """Contradictions between the keys and rules, or with the rest of the configuration."""
         return ()
 
     def holds(self, server: Address) -> Iterable[Held]:
         """Public ports to hold, with the same numbers, for a server behind one of the plug-in's own forwards.
 
-        Asked while it is enabled; that no port is wanted twice is checked for all plug-ins alike.
+        Asked while the plug-in is enabled. That no port is wanted twice is checked elsewhere, for all plug-ins.
         """
         return ()
 
 
 HOOKS = ("implied", "conflicts", "holds", "watched", "resolve", "for_anybody")
-"""What a policy is asked: no key can have these names."""
+"""The methods of Policy: no key can have these names."""
 
 
 def kinds(plugins: Mapping[str, object]) -> dict[str, type[Policy]]:
-    """Plug-in name -> the dataclass that its table [alg.NAME] is read as, for what the registry discovered.
+    """Plug-in name -> the dataclass that its table [alg.NAME] is read into, for the plug-ins that the registry found.
 
-    A plug-in names its own as attribute `policy`; without one it has `enabled` and `ports` alone.
+    A plug-in names its own in the attribute `policy`; without one it has only `enabled` and `ports`.
     """
     made: dict[str, type[Policy]] = {}
     for name, plugin in plugins.items():
@@ -153,7 +153,7 @@ _kinds: dict[tuple[type[Policy], str, tuple[int, ...]], type[Policy]] = {}
 
 
 def _fitted(kind: type[Policy], transport: str, ports: tuple[int, ...]) -> type[Policy]:
-    """`kind` knowing its plug-in's transport and default ports: one class each, so that two readings compare equal."""
+    """`kind` with its plug-in's transport and default ports: one class each, so that two readings compare equal."""
     if (kind.transport, kind.usual_ports) == (transport, ports):
         return kind
     facts = {"__slots__": (), "transport": transport, "usual_ports": ports}
@@ -163,37 +163,37 @@ def _fitted(kind: type[Policy], transport: str, ports: tuple[int, ...]) -> type[
 def read_policy(
     kind: type[Policy], table: object, path: str, problems: list[Problem], around: Surroundings
 ) -> Policy | None:
-    """[alg.NAME] with its rules as `kind`; what is wrong goes to `problems`."""
+    """[alg.NAME] with its rules as `kind`; whatever is wrong goes to `problems`."""
     given = table.get("rule", []) if isinstance(table, Mapping) else []
     rules: list[Rule] = []
     if isinstance(given, list):
         rules = [_read_rule(kind, one, f"{path}.rule[{number}]", problems) for number, one in enumerate(given)]
     else:
-        problems.append(Problem(f"{path}.rule", f"is no list of tables: write [[{path}.rule]]"))
+        problems.append(Problem(f"{path}.rule", f"is not a list of tables: write [[{path}.rule]]"))
     if isinstance(table, Mapping):
         table = {**_implied(kind, path, problems, around), **table}
     return read_table(kind, table, path, problems, extra=("rule",), rules=tuple(rules))
 
 
 def _implied(kind: type[Policy], path: str, problems: list[Problem], around: Surroundings) -> dict[str, object]:
-    """The implied defaults; of a plug-in that fails, or implies what is not its to say, a problem."""
+    """The implied defaults; a problem if the plug-in fails, or implies what only the operator may set."""
     try:
         said = dict(kind.implied(around))
-    except Exception as error:  # a stranger's code
+    except Exception as error:  # third-party code
         problems.append(failed(path, "implied", error))
         return {}
     wrong = [key for key in OPERATORS if key in said]
-    problems += [Problem(f"{path}.{key}", "its plug-in implies a value; the operator alone says that") for key in wrong]
+    problems += [Problem(f"{path}.{key}", "its plug-in implies a value; only the operator may set it") for key in wrong]
     return {key: value for key, value in said.items() if key not in wrong}
 
 
 def failed(path: str, hook: str, error: Exception) -> Problem:
-    """A hook of a plug-in's policy that raised."""
+    """The problem of a policy's hook that raised."""
     return Problem(path, f"its plug-in failed in {hook}(): {type(error).__name__}: {ascii(str(error))[1:-1][:100]}")
 
 
 def _read_rule(kind: type[Policy], table: object, path: str, problems: list[Problem]) -> Rule:
-    """One [[alg.NAME.rule]]: the keys of the policy that it names, read like the policy's own."""
+    """One [[alg.NAME.rule]]: the policy's keys that it names, read like the policy's own."""
     whom: dict[str, IPv4Network] = {}
     for key in ("client", "server"):
         if isinstance(table, Mapping) and key in table:
@@ -207,7 +207,7 @@ def _read_rule(kind: type[Policy], table: object, path: str, problems: list[Prob
             problems.append(Problem(path, "names neither client nor server: say whom it is for"))
         if "ports" in table:
             home = path.partition(".rule")[0]
-            problems.append(Problem(f"{path}.ports", f"ports are watched for all: set them in [{home}]"))
+            problems.append(Problem(f"{path}.ports", f"ports are watched for everybody: set them in [{home}]"))
     policy = read_table(kind, table, path, problems, extra=("client", "server"))
     named = [key for key in known if key != "ports" and isinstance(table, Mapping) and key in table]
     changes = tuple((known[key].name, getattr(policy, known[key].name)) for key in named) if policy else ()

@@ -1,7 +1,7 @@
-"""Which protocol plug-ins there are: those that algate carries and those of the entry-point group `algate.protocols`.
+"""Which protocol plug-ins there are: those shipped with algate and those in the entry-point group `algate.protocols`.
 
 The law of this file: find, check, report; nothing is opened or configured here. A plug-in that can't be loaded or that
-clashes is left out with one clear line, and never takes the others with it.
+clashes is left out with one clear line, and the others still work.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class EntryPoint(Interface):
 
 
 class Plugins(dict[str, ProtocolPlugin]):
-    """Plug-ins by name. `origins`: by name, the package that brought it; `words`: what it says in `explain`;
-    `left_out`: a line for each that can't be."""
+    """Plug-ins by name. `origins`: name -> the package that brought it; `words`: name -> what it says in `explain`;
+    `left_out`: one line for each that can't be used."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ class Plugins(dict[str, ProtocolPlugin]):
 
 
 class _Carried(NamedTuple):
-    """A plug-in of algate itself, found even where the package's metadata is missing (run from a source tree)."""
+    """One of algate's own plug-ins, found even where the package's metadata is missing (in a source tree)."""
 
     name: str
     value: str
@@ -67,9 +67,9 @@ def discover(
     found: Iterable[EntryPoint] | None = None,
     report: Callable[[str], None] = _log.warning,
 ) -> Plugins:
-    """All usable plug-ins by name. algate's own come first, so that nothing else can take their names and numbers.
+    """All usable plug-ins. algate's own come first, so that nothing else can take their names and numbers.
 
-    `found` stands for the installed entry points in tests. `report` gets one line for each plug-in that is left out.
+    `found` replaces the installed entry points in tests. `report` gets one line for each plug-in that is left out.
     """
     plugins = Plugins()
 
@@ -88,12 +88,12 @@ def discover(
 
 @functools.cache
 def carried() -> Mapping[str, ProtocolPlugin]:
-    """The plug-ins of algate itself."""
+    """algate's own plug-ins."""
     return discover(())
 
 
 def _origin(entry: EntryPoint) -> str:
-    """The distribution of an entry point, "algate 0.1.0"; where metadata is missing the top-level module."""
+    """An entry point's distribution, like "algate 0.1.0"; its top-level module where metadata is missing."""
     package = getattr(entry, "dist", None)
     if isinstance(entry, _Carried):
         try:
@@ -104,7 +104,7 @@ def _origin(entry: EntryPoint) -> str:
 
 
 def _others(found: Iterable[EntryPoint]) -> list[EntryPoint]:
-    """The entry points that don't name what algate carries, in an order that doesn't hang on the file system."""
+    """The entry points that aren't algate's own, in an order that doesn't depend on the file system."""
     carried = {entry.value for entry in CARRIED}
     return sorted((entry for entry in found if entry.value not in carried), key=lambda entry: (entry.name, entry.value))
 
@@ -115,8 +115,8 @@ def _load(
     where = f"protocol plug-in {entry.name!r} ({entry.value})"
     try:
         plugin = entry.load()
-    except Exception as error:  # whatever a stranger's module raises: it is left out
-        report(f"{where} left out: {type(error).__name__}: {error}; mend or uninstall its package")
+    except Exception as error:  # whatever a third-party module raises: it is left out
+        report(f"{where} left out: {type(error).__name__}: {error}; fix or uninstall its package")
         return None
     problem = _problem(plugin, entry.name, plugins) or _declared_problem(plugin, isinstance(entry, _Carried))
     if problem:
@@ -126,7 +126,7 @@ def _load(
 
 
 def _problem(plugin: object, name: str, plugins: dict[str, ProtocolPlugin]) -> str:
-    """What is wrong with it, or nothing."""
+    """What is wrong with it; empty if nothing."""
     number = getattr(plugin, "number", None)
     if getattr(plugin, "name", None) != name:
         return f"it calls itself {getattr(plugin, 'name', None)!r}; both names must be equal"
@@ -148,23 +148,23 @@ def _problem(plugin: object, name: str, plugins: dict[str, ProtocolPlugin]) -> s
 
 
 def _declared_problem(plugin: object, carried: bool) -> str:
-    """What is wrong with the classes of its keys and of its words, or nothing."""
+    """What is wrong with its policy and its words; empty if nothing."""
     words = getattr(plugin, "words", None)
     if words is not None and not isinstance(words, Words):
-        return f"its words are {words!r}; they must be of a class derived from algate.alg.plugin.words.Words"
+        return f"its words are {words!r}; they must be an instance of algate.alg.plugin.words.Words"
     return _policy_problem(getattr(plugin, "policy", Policy), carried)
 
 
 def _policy_problem(kind: object, carried: bool) -> str:
-    """What is wrong with the class of its keys, or nothing. algate's own plug-ins alone may be on by default."""
+    """What is wrong with its policy; empty if nothing. Only algate's own plug-ins may be on by default."""
     if not (isinstance(kind, type) and issubclass(kind, Policy)):
         return f"its policy is {kind!r}; it must be a class derived from algate.alg.plugin.policy.Policy"
     try:
         default = kind()
-    except Exception as error:  # a stranger's class
+    except Exception as error:  # a third-party class
         return f"its policy {kind.__name__} can't be made: {type(error).__name__}: {error}"
     hidden = [hook for hook in HOOKS if hook in keys(kind)]
     if hidden:
-        return f"its policy has a key {hidden[0]!r}, the name of what a policy is asked"
+        return f"its policy has a key {hidden[0]!r}, the name of one of Policy's methods"
     wide = [key for key in OPERATORS if not carried and getattr(default, key, False)]
-    return f"its policy says {wide[0]} = true by default; the operator says that" if wide else ""
+    return f"its policy says {wide[0]} = true by default; only the operator may set it" if wide else ""

@@ -1,8 +1,8 @@
-"""From a table of untyped values to a frozen dataclass that declares its own keys, readers and defaults.
+"""Reading a table of untyped values into a frozen dataclass that declares its own keys, readers and defaults.
 
-The law of this file: generic. It knows fields and problems, not what any key means. A field made by `option` reads the
-key of its name (a trailing underscore dropped); whatever else stands in a table is an unknown key. Everything that is
-wrong is collected, nothing stops at the first error.
+The law of this file: generic. It knows fields and problems, not what a key means. A field made by `option` reads the
+key of its name (without a trailing underscore); anything else in a table is an unknown key. Everything that is
+wrong is collected; nothing stops at the first error.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Problem(NamedTuple):
 
 
 class ConfigError(AlgateError):
-    """A configuration that can't be used; `problems` holds everything wrong with it, the message a line for each."""
+    """A configuration that can't be used; `problems` holds all that is wrong with it, a line of the message each."""
 
     def __init__(self, problems: Iterable[Problem], source: str = "configuration") -> None:
         self.problems = list(problems)
@@ -38,13 +38,13 @@ class ConfigError(AlgateError):
 
 
 def option(default: object, reader: Reader[T]) -> T:
-    """A key with a default (what the reader would give for it), as a dataclass field."""
+    """A key with a default (as the reader would return it), as a dataclass field."""
     made: T = field(default=cast(T, default), metadata={"reader": reader})
     return made
 
 
 def required(reader: Reader[T]) -> T:
-    """A key without default, as a dataclass field."""
+    """A key without a default, as a dataclass field."""
     made: T = field(metadata={"reader": reader})
     return made
 
@@ -59,10 +59,10 @@ def read_table(
 ) -> T | None:
     """An instance of `kind` from a table. A refused value leaves the default; None if something required is missing.
 
-    `extra` are keys that the caller reads himself; `given` are fields that are not options.
+    `extra`: keys that the caller reads itself; `given`: values of fields that aren't options.
     """
     if not isinstance(table, Mapping):
-        problems.append(Problem(path, f"{shown(table)} is no table: write [{path}]"))
+        problems.append(Problem(path, f"{shown(table)} is not a table: write [{path}]"))
         table = {}
     known = keys(kind)
     problems += unknown_keys(table, [*known, *extra], path)
@@ -88,7 +88,7 @@ def _read_value(one: Any, value: object, path: str, values: dict[str, Any], prob
 
 
 def unknown_keys(table: Mapping[str, object], known: Collection[str], path: str) -> list[Problem]:
-    """A problem for each key that is not known, naming the nearest that is."""
+    """A problem for each unknown key, naming the nearest known one."""
     made = []
     for key in table:
         if key not in known:
@@ -104,5 +104,5 @@ def nearest(word: str, known: Collection[str]) -> str:
 
 
 def printable(key: str) -> str:
-    """A key of a hostile file, safe to show: quoted unless it is a plain word."""
+    """A key from a hostile file, safe to show: quoted unless it is a plain word."""
     return key if key.isascii() and key.replace("_", "").replace("-", "").isalnum() else shown(key)

@@ -1,7 +1,8 @@
-"""Single values as a configuration file or an option spells them: text or TOML value in, typed value out.
+"""Single values as spelled in a configuration file or an option: text or TOML value in, typed value out.
 
 The law of this file: readers. A reader takes any object and returns a typed value, or raises RefusedError with a reason
-that says what is right. It knows no key, no section, no file. Ports are in host order, durations are seconds as float.
+that says what would be right. It knows no key, section or file. Ports are in host order, durations are seconds as
+float.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ from algate.alg.plugin.model import EndPoint
 T = TypeVar("T")
 Reader = Callable[[object], T]
 
-HELD_MAX = 1024  # ports of one range: each is held as long as the configuration names it
+HELD_MAX = 1024  # ports of one range: each is held for as long as the configuration names it
 SECONDS_MAX = 2_000_000.0  # about 23 days: a tick counter of 32 bits is compared modulo, abi.h
 
 
 class RefusedError(ValueError):
-    """The value is not acceptable. `problems`: (place within the value, such as "[2]" or "", and reason)."""
+    """The value isn't acceptable. `problems`: (place within the value, such as "[2]" or "", and reason)."""
 
     def __init__(self, reason: str, problems: list[tuple[str, str]] | None = None) -> None:
         super().__init__(reason)
@@ -31,7 +32,7 @@ class RefusedError(ValueError):
 
 @dataclass(frozen=True, slots=True, order=True)
 class PortRange:
-    """Ports first to last, both included."""
+    """The ports from first to last, both included."""
 
     first: int
     last: int
@@ -75,7 +76,7 @@ def integer(low: int, high: int) -> Reader[int]:
 
     def read(value: object) -> int:
         if isinstance(value, bool) or not isinstance(value, int):
-            raise RefusedError(f"{shown(value)} is no whole number")
+            raise RefusedError(f"{shown(value)} is not a whole number")
         if not low <= value <= high:
             raise RefusedError(f"{value} is not between {low} and {high}")
         return value
@@ -88,7 +89,7 @@ def seconds(low: float, high: float = SECONDS_MAX) -> Reader[float]:
 
     def read(value: object) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise RefusedError(f"{shown(value)} is no number of seconds")
+            raise RefusedError(f"{shown(value)} is not a number of seconds")
         if not low <= value <= high:  # refuses nan too
             raise RefusedError(f"{value} s is not between {low:g} and {high:g} s")
         return float(value)
@@ -100,7 +101,7 @@ def text(value: object) -> str:
     """Any text."""
     if isinstance(value, str):
         return value
-    raise RefusedError(f"{shown(value)} is no text: write it in quotes")
+    raise RefusedError(f"{shown(value)} is not text: write it in quotes")
 
 
 def one_of(*choices: str) -> Reader[str]:
@@ -115,11 +116,11 @@ def one_of(*choices: str) -> Reader[str]:
 
 
 def list_of(reader: Reader[T], limit: int = 65536) -> Reader[tuple[T, ...]]:
-    """A list of what `reader` reads, each once; all refusals of its items are reported together."""
+    """A list of what `reader` reads, without duplicates; all refused items are reported together."""
 
     def read(value: object) -> tuple[T, ...]:
         if not isinstance(value, list | tuple):
-            raise RefusedError(f"{shown(value)} is no list: write it in [ ]")
+            raise RefusedError(f"{shown(value)} is not a list: write it in [ ]")
         if len(value) > limit:
             raise RefusedError(f"{len(value)} entries are more than {limit}")
         good: list[T] = []
@@ -141,7 +142,7 @@ def list_of(reader: Reader[T], limit: int = 65536) -> Reader[tuple[T, ...]]:
 
 
 def device(value: object) -> str:
-    """A network device's name: 1 to 15 bytes, no slash, no white space (IFNAMSIZ of Linux)."""
+    """A network device's name: 1 to 15 bytes, no slash, no white space (Linux's IFNAMSIZ)."""
     named = isinstance(value, str) and value not in (".", "..") and value.isprintable()
     if named and re.fullmatch(r"[^\s/:]+", str(value)) and len(str(value).encode()) <= 15:
         return str(value)
@@ -164,13 +165,13 @@ def optional_public_address(value: object) -> IPv4Address | None:
 def network(value: object) -> IPv4Network:
     """An IPv4 prefix in CIDR notation; a bare address stands for itself."""
     if not isinstance(value, str):
-        raise RefusedError(f'{shown(value)} is no network: write it like "10.0.0.0/24"')
+        raise RefusedError(f'{shown(value)} is not a network: write it like "10.0.0.0/24"')
     if ":" in value:
         raise RefusedError(f'{shown(value)}: only IPv4 is translated, write it like "10.0.0.0/24"')
     try:
         loose = IPv4Network(value, strict=False)
     except ValueError:
-        raise RefusedError(f'{shown(value)} is no network: write it like "10.0.0.0/24"') from None
+        raise RefusedError(f'{shown(value)} is not a network: write it like "10.0.0.0/24"') from None
     try:
         return IPv4Network(value)
     except ValueError:
@@ -189,7 +190,7 @@ def port_range(low: int = 1) -> Reader[PortRange]:
         if not (low <= first <= 65535 and low <= last <= 65535):
             raise RefusedError(f"{shown(value)} is not within {low} and 65535")
         if first > last:
-            raise RefusedError(f"{shown(value)} begins behind its end")
+            raise RefusedError(f"{shown(value)} starts after its end")
         return PortRange(first, last)
 
     return read
@@ -209,7 +210,7 @@ def service(value: object) -> Service:
     """ "tcp/21" or "udp/53"."""
     match = re.fullmatch(r"(tcp|udp)/([0-9]{1,5})", value) if isinstance(value, str) else None
     if not match or not 1 <= int(match[2]) <= 65535:
-        raise RefusedError(f'{shown(value)} is no service: write it like "tcp/21" or "udp/53"')
+        raise RefusedError(f'{shown(value)} is not a service: write it like "tcp/21" or "udp/53"')
     return Service(match[1], int(match[2]))
 
 
@@ -217,7 +218,7 @@ def end_point(value: object) -> EndPoint:
     """An IPv4 address and port, "10.0.0.5:21"."""
     host, colon, port = value.rpartition(":") if isinstance(value, str) else ("", "", "")
     if not colon or not re.fullmatch("[0-9]{1,5}", port) or not 1 <= int(port) <= 65535:
-        raise RefusedError(f'{shown(value)} is no address with port: write it like "10.0.0.5:21"')
+        raise RefusedError(f'{shown(value)} is not an address with a port: write it like "10.0.0.5:21"')
     return EndPoint(public_address(host), int(port))
 
 
@@ -230,9 +231,9 @@ def listen_point(value: object) -> EndPoint | None:
     try:
         address = IPv6Address(host[1:-1]) if host.startswith("[") and host.endswith("]") else IPv4Address(host)
     except ValueError:
-        raise RefusedError(f'{shown(value)} is no address with port: write it like "127.0.0.1:1025"') from None
+        raise RefusedError(f'{shown(value)} is not an address with a port: write it like "127.0.0.1:1025"') from None
     if not re.fullmatch("[0-9]{1,5}", port) or not 1 <= int(port) <= 65535:
-        raise RefusedError(f'{shown(value)} is no address with port: write it like "127.0.0.1:1025"')
+        raise RefusedError(f'{shown(value)} is not an address with a port: write it like "127.0.0.1:1025"')
     return EndPoint(address, int(port))
 
 
@@ -252,5 +253,5 @@ def _ipv4(value: object) -> IPv4Address:
         address = None
     if isinstance(address, IPv4Address):
         return address
-    hint = "only IPv4 is translated, write it" if address else "is no address: write it"
+    hint = "only IPv4 is translated, write it" if address else "is not an address: write it"
     raise RefusedError(f'{shown(value)} {hint} like "198.51.100.1"')

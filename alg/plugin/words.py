@@ -1,7 +1,7 @@
-"""What `explain` says of a plug-in's sessions: the plug-in's own words.
+"""What `explain` says about a plug-in's sessions: the plug-in's own words.
 
-The law of this file: words alone; nothing is looked up. A plug-in names an instance of a class derived from Words as
-its attribute `words`; what it does not declare is said in general terms.
+The law of this file: words only; nothing is looked up. A plug-in names an instance of a class derived from Words as
+its attribute `words`; what it doesn't declare is said in general terms.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ NONE: Mapping[str, Any] = MappingProxyType({})
 
 
 class Said(NamedTuple):
-    """A sentence without full stop, and what to do about it ("": nothing).
+    """A sentence without a full stop, and what to do about it ("": nothing).
 
-    {name} in either is filled: `line` (what was said, quoted), `reason`, `alg` (the plug-in's name), a key of the
+    {name} in either is filled in: `line` (what was said, quoted), `reason`, `alg` (the plug-in's name), a key of the
     session's policy, a field of the event, or one of `Words.parts`.
     """
 
@@ -25,10 +25,10 @@ class Said(NamedTuple):
 
 
 class Words:
-    """Derive from it and fill in what your plug-in says.
+    """Derive from this and fill in what your plug-in says.
 
-    `refusals`: by the reason of an event. `phases`: by `Progress.phase`, for those in which nothing can happen yet.
-    `pending`: why an expectation isn't open yet, behind who named what.
+    `refusals`: by an event's reason. `phases`: by `Progress.phase`, for those in which nothing can happen yet.
+    `pending`: why an expectation isn't open yet; it follows who named what.
     """
 
     refusals: ClassVar[Mapping[str, Said]] = NONE
@@ -36,7 +36,7 @@ class Words:
     pending: ClassVar[Said] = Said("the other side has not agreed yet, so nothing is let in")
 
     def refusal(self, reason: str) -> Said | None:
-        """The words for a reason; None: it stands for itself."""
+        """The words for a reason; None: the reason itself is shown."""
         return self.refusals.get(reason)
 
     def parts(self, detail: str) -> Mapping[str, str]:
@@ -44,8 +44,8 @@ class Words:
         return NONE
 
     def bypassed(self, reason: str, policy: Mapping[str, Any]) -> tuple[bool, Said] | None:
-        """A session that said Bypass(reason), "" if that was before the events remembered. True: data may still pass.
+        """For a session that said Bypass(reason), "" if the events don't go back that far. True: data may still pass.
 
-        `policy`: the keys for this session. None: that it is read no more is all there is to say.
+        `policy`: the keys for this session. None: there is nothing to add.
         """
         return None

@@ -1,7 +1,7 @@
 """What a plug-in author imports: the words of `plugin.model`, `Policy` with what declares its keys, `Words` for
 `explain`, and `Script`, which collects actions in order.
 
-The law of this file: nothing of any one protocol, and nothing that a plug-in could not write by itself.
+The law of this file: nothing about any one protocol, and nothing that a plug-in couldn't write itself.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ __all__ = [
 ]
 
 
-# Nearly all lines are short and pass: their verdicts are values that need not be made again.
+# Nearly all lines are short and pass: their verdicts are made once and shared.
 _PASSES = tuple(Pass(size) for size in range(512))
 
 
@@ -127,11 +127,11 @@ class Script(list[Action]):
     run = 0
 
     def let(self, size: int) -> None:
-        """The next `size` bytes leave as they are."""
+        """The next `size` bytes leave unchanged."""
         self.run += size
 
     def say(self, *actions: Action) -> None:
-        """Anything but a `Pass`: it takes effect after all that was let pass before."""
+        """Add anything but a `Pass`: it takes effect after everything passed before it."""
         if self.run:
             self.append(Pass(self.run))
             self.run = 0
@@ -146,9 +146,9 @@ class Script(list[Action]):
 
 
 def merged(actions: Iterable[Action]) -> list[Action]:
-    """The same meaning in its shortest form: what any chunking of the same bytes must come to.
+    """The same meaning in its shortest form: any chunking of the same bytes must give the same.
 
-    Neighbouring passes are added up, and a Refuse without an answer joins the Refuse before it.
+    Neighbouring passes are merged, and a Refuse without an answer joins the Refuse before it.
     """
     result: list[Action] = []
     for action in actions:

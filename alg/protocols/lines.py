@@ -1,12 +1,12 @@
 """Lines of a byte stream: what a line protocol sees of one direction.
 
-The law of this file: it finds where lines end and what must not be trusted in them, and knows no command of any
+The law of this file: it finds where lines end and what in them can't be trusted, and knows no command of any
 protocol. It never raises on any bytes and keeps two flags between calls; unfinished bytes stay with the caller.
 
-A line ends at LF, whether CR stands before it or not (RFC 959 section 5.3.1 asks for CR LF; servers take both).
+A line ends at LF, with or without CR before it (RFC 959 section 5.3.1 asks for CR LF; servers take both).
 CR NUL is a carriage return as data (RFC 854), any other NUL or lone CR is a flaw. Telnet commands (RFC 854 section
-"TELNET COMMAND STRUCTURE") are left out of `text`, their bytes stay where they are. A line of more than `limit` bytes,
-and a line with a NUL, is not kept until its end: it is handed out in parts as they come.
+"TELNET COMMAND STRUCTURE") are left out of `text`, their bytes stay where they are. A line of more than `limit` bytes
+and a line with a NUL aren't kept until they end: they are handed out in parts as they come.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Loads what `algate bench` sends with, receives with and compares to (bench.bpf.c).
+"""Loads what `algate bench` sends with, receives with and compares with (bench.bpf.c).
 
-The law of this file: the programs of the bench and their maps; it attaches nothing, and it isn't part of a gateway.
+The law of this file: the bench's programs and their maps; it attaches nothing, and isn't part of a gateway.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ XDP_PROGRAMS = ("generate", "sink_outside", "sink_inside", "refuse", "forward", 
 TC_PROGRAMS = ("replay_tc", "nothing_tc")
 MAX_FLOWS = 1 << 20
 FRAME = 60
-REPLAYED = 80  # bytes that are put back before each run
+REPLAYED = 80  # bytes that are restored before each run
 VARY_NOTHING, VARY_SOURCE, VARY_BOTH = range(3)  # enum vary
 ROW_OUT, ROW_IN, ROW_REFUSED, ROW_ENDED = range(4)
 _REPLAY = struct.Struct(f"={REPLAYED}sQIHH")
@@ -35,7 +35,7 @@ _ORDER = struct.Struct("=4Q8I2H8s8sII4x")
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """struct order of bench.bpf.c without what the run itself counts. Addresses as numbers in host order."""
+    """struct order of bench.bpf.c without the run's own counts. Addresses are numbers in host order."""
 
     kind: int
     gap: int  # ns between two frames, times 1024
@@ -53,7 +53,7 @@ class Order:
     learn: bool = False
 
     def pack(self, first: int = 0) -> bytes:
-        """As the map holds it; `first`: number of the first frame."""
+        """As it is in the map; `first`: number of the first frame."""
         return _ORDER.pack(
             first, 0, self.gap, 0, self.flows, self.step, self.endpoints, self.hosts, self.inside, self.remote,
             self.kind, self.burst, self.inside_port, self.remote_port, self.lan_mac, self.wan_mac, self.learn, 0,
@@ -62,7 +62,7 @@ class Order:
 
 @functools.cache
 def shared() -> BenchPrograms:
-    """One load for all labs of this process; the kernel frees it with the process."""
+    """Load once for all labs of this process; the kernel frees it with the process."""
     return BenchPrograms()
 
 
@@ -93,7 +93,7 @@ class BenchPrograms:
         syscall.update(self._links, U32.pack(row), U32.pack(ifindex))
 
     def send(self, order: Order, frames: int, first: int = 0) -> tuple[int, int]:
-        """Send `frames` frames; (frames sent, bursts that came too late and were not made up for)."""
+        """Send `frames` frames; returns (frames sent, bursts that came too late to catch up)."""
         syscall.update(self._orders, U32.pack(0), order.pack(first))
         run(self.fds["generate"], bytes(FRAME), repeat=frames, flags=Run.LIVE_FRAMES, batch_size=order.burst, room=0)
         raw = syscall.lookup(self._orders, U32.pack(0), _ORDER.size)
@@ -107,10 +107,10 @@ class BenchPrograms:
         syscall.update_batch(self._bpf[b"learned"].map_fd, keys, bytes(8 * MAX_FLOWS), MAX_FLOWS)
 
     def replay(self, program: int, frame: bytes, context: SkBuff | XdpMd, repeat: int, vary: int = 0) -> RunResult:
-        """Run a program `repeat` times over the same frame (80 bytes or more): the last run's result, the mean ns.
+        """Run a program `repeat` times over the same frame (80 bytes or more): the last run's result and the mean ns.
 
-        `vary`: ports that count up from run to run. Call from the namespace that the context's devices are in. The mean
-        has the cost of putting the frame back in it, which is that of `nothing`.
+        `vary`: the ports that count up from run to run. Call from the namespace of the context's devices. The mean
+        includes the cost of restoring the frame, which `nothing` measures.
         """
         kind = "xdp" if isinstance(context, XdpMd) else "tc"
         source, destination = struct.unpack_from("!HH", frame, 34)
@@ -128,7 +128,7 @@ class BenchPrograms:
 
 @contextlib.contextmanager
 def _said() -> Iterator[Callable[[], str]]:
-    """Catches what clang and the verifier print to descriptor 2: the exception says only that it failed."""
+    """Catch what clang and the verifier print to descriptor 2: the exception only says that it failed."""
     with tempfile.TemporaryFile() as spool:
         saved = os.dup(2)
         os.dup2(spool.fileno(), 2)

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-STEPS = 5  # each halves the span, which ends at 2 or 3 %
-SPAN = 2.0  # the first guess is at most this factor off
-TRIES = 3  # at one rate, the majority decides: a machine that pauses loses frames at any rate
+STEPS = 5  # each halves the span, down to 2 or 3 %
+SPAN = 2.0  # the first guess is off by at most this factor
+TRIES = 3  # tries per rate, the majority decides: a machine that pauses loses frames at any rate
 LEAST, MOST = 10_000, 6_000_000  # frames/s
 Probe = Callable[[int], bool]
-"""Whether all went through at that rate."""
+"""Whether everything got through at that rate."""
 
 
 def highest(probe: Probe, guess: float, steps: int = STEPS) -> int | None:
-    """The highest rate (per second) that `probe` passes, near `guess`; None if even a low one fails.
+    """The highest rate (per second) at which `probe` succeeds, near `guess`; None if even a low one fails.
 
     The bounds move if the guess was bad.
     """

@@ -20,7 +20,7 @@ BAR, GAP, LABEL, SPAN = 16, 22, 130, 460
 
 
 def number(value: float) -> str:
-    """Three digits that count: 1,234, 56.7, 0.89."""
+    """Three significant digits: 1,234, 56.7, 0.89."""
     if value != value:
         return "-"
     if abs(value) >= 1000:
@@ -36,12 +36,12 @@ def bar(part: float, width: int) -> str:
 
 
 def shown(record: Record) -> Iterator[tuple[str, Figure]]:
-    """The figures that a chart is drawn of."""
+    """The figures that get a chart."""
     return ((key, figure) for key, figure in record.figures.items() if not figure.info)
 
 
 def text_chart(record: Record, width: int = 40) -> Iterator[str]:
-    """Lines: a title a figure, under it a bar a gateway with median, least and most."""
+    """Lines of text: per figure a title, and under it a bar per gateway with median, least and most."""
     for key, figure in shown(record):
         rows = [(name, record.summary(key, name)) for name in record.gateways(key)]
         top = _top(rows)
@@ -63,7 +63,7 @@ def _top(rows: list[tuple[str, Summary]]) -> float:
 
 
 def svg_chart(record: Record, title: str) -> str:
-    """All figures one below the other."""
+    """All figures, one below the other."""
     parts: list[str] = []
     y = 40
     for key, figure in shown(record):

@@ -1,6 +1,6 @@
-"""Room for a million connections in the kernel's tracking, and an empty table for each gateway.
+"""Room for a million connections in the kernel's conntrack, and an empty table for each gateway.
 
-The law of this file: what nft needs to be compared fairly. One size serves all namespaces: it is put back.
+The law of this file: what nft needs for a fair comparison. All namespaces share one size, which is restored.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _FLUSH = struct.pack("=IHHIIBBH", 20, DELETE, REQUEST_ACK, 1, 0, socket.AF_INET,
 
 @contextlib.contextmanager
 def room() -> Iterator[None]:
-    """Buckets and entries enough for a million. Nothing happens where the kernel has no connection tracking yet."""
+    """Enough buckets and entries for a million. Does nothing where the kernel hasn't loaded conntrack."""
     before = {}
     try:
         for name, wanted in WANTED.items():
@@ -43,7 +43,7 @@ def room() -> Iterator[None]:
 
 
 def forget(lab: Lab) -> None:
-    """Drop every connection that the gateway's namespace tracks. LabError if the kernel refuses."""
+    """Drop every connection tracked in the gateway's namespace. LabError if the kernel refuses."""
     call_in(lab.gw.netns, partial(_flush, lab.gw.netns))
 
 

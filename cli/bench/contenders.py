@@ -1,7 +1,7 @@
-"""What stands in the middle while the bench measures: algate both ways, the kernel's NAT, and the bounds.
+"""What stands in the middle while the bench measures: algate in both ways, the kernel's NAT, and the bounds.
 
-The law of this file: each is a `Gateway` of the lab; after `stop` nothing of it is attached, which `leftovers` proves.
-No case is made for any of them.
+The law of this file: each is a `Gateway` of the lab, and none is treated specially; after `stop` nothing of it is left
+attached, which `leftovers` proves.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ MEANING = {
 
 
 class NftGateway(KernelGateway):
-    """As little as does the job: masquerade and the FTP helper, without the filter of a real gateway."""
+    """The least that does the job: masquerade and the FTP helper, without a real gateway's filter."""
 
     name = NFT
 
@@ -81,7 +81,7 @@ def index_of(device: str) -> int:
 
 
 def example_config() -> str:
-    """The shipped example configuration with the lab's devices filled in: what is measured, and printed."""
+    """The shipped example configuration with the lab's devices filled in; it is also printed."""
     relative = Path("deploy/config.example.toml")
     here = Path(__file__).resolve().parents[2] / relative
     shipped = Path(sys.prefix) / "share/algate" / relative.name
@@ -102,12 +102,12 @@ def contender(name: str, lab: Lab, programs: BenchPrograms | None, forwards: tup
     if name == ROUTE:
         return RouteGateway(lab, forwards)
     if programs is None:
-        raise LabError(f"{name} is no gateway for this figure")
+        raise LabError(f"{name} is not a gateway for this figure")
     return BoundGateway(lab, programs, name, {XDP_FORWARD: "forward", FLOOR: "refuse"}[name])
 
 
 def leftovers(lab: Lab) -> list[str]:
-    """What is still attached in the gateway's namespace and would falsify the next gateway's figures."""
+    """What is still attached in the gateway's namespace and would distort the next gateway's figures."""
     found = []
     for link in json.loads(lab.gw.run(["ip", "-json", "-details", "link"], check=True).stdout):
         if link["ifname"] in (LAN_DEVICE, WAN_DEVICE) and "xdp" in link:

@@ -1,6 +1,6 @@
-"""Frames for test-runs: Ethernet, IPv4 and one of UDP, TCP, ICMP, with right checksums.
+"""Frames for test-runs: Ethernet, IPv4 and one of UDP, TCP, ICMP, with correct checksums.
 
-The law of this file: pure; values in, bytes out. It serves measurements; tests have an oracle of their own.
+The law of this file: pure; values in, bytes out. It is for measurements; tests have their own oracle.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""FTP through each gateway: sessions per second, the delay of an exchange, what the helper can take.
+"""FTP through each gateway: sessions per second, the delay of an exchange, the helper's capacity.
 
 The law of this file: it builds and drives the small C programs ftp_serve and ftp_drive, and says which figure each
-number is. Clients and the minimal server are C so that they aren't what is measured.
+number is. Clients and the minimal server are in C so that they aren't what is measured.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ SITE = {part: Figure(f"site.{part}", f"SITE exchange, {part}, 1 client", "µs") 
 ADDED = {
     part: Figure(f"punt.{part}", f"Added to a SITE exchange above routing, {part}", "µs") for part in ("p50", "p99")
 }
-CROWDS = (64, 256, 1000)  # clients that command at once
+CROWDS = (64, 256, 1000)  # clients that send commands at once
 
 
 def commands_figure(clients: int) -> Figure:
@@ -59,7 +59,7 @@ def sessions_figure(server: str, mode: str, clients: int) -> Figure:
 
 @dataclass(frozen=True, slots=True)
 class Driven:
-    """What ftp_drive did: sessions (or commands), seconds, sessions that failed, times of exchanges in ascending ns."""
+    """What ftp_drive did: sessions (or commands), seconds, failed sessions, ascending ns of the exchanges."""
 
     count: int
     seconds: float
@@ -68,7 +68,7 @@ class Driven:
 
 
 def read_driven(text: str) -> Driven:
-    """Both lines of ftp_drive. ValueError if they aren't that."""
+    """From the two lines that ftp_drive prints. ValueError if they are something else."""
     first, _, second = text.partition("\n")
     count, seconds, failures = first.split()
     return Driven(int(count), float(seconds), int(failures), tuple(sorted(int(word) for word in second.split())))
@@ -89,7 +89,7 @@ class FtpBench:
             make_room(host)
 
     def steps(self, number: int) -> Iterator[tuple[str, Callable[[], None]]]:
-        """What a round does: (what it is called, how it is done)."""
+        """The steps of a round: (title, function)."""
         for name in self.plan.turn(GATEWAYS, number):
             yield f"ftp: {name}", partial(self._gateway, name, number)
         yield "ftp: sums", partial(self._added, number)
@@ -116,19 +116,19 @@ class FtpBench:
             return start_server(kind, host).process
         process = host.spawn("ftp_serve", [str(self.serve), "21"])
         if not host.wait_port(21, alive=process.alive):
-            raise LabError(f"the minimal FTP server does not listen: {process.tail()}")
+            raise LabError(f"the minimal FTP server isn't listening: {process.tail()}")
         return process
 
     def _run(self, mode: str, clients: int, seconds: float) -> Driven | str:
-        """What was done, or why it doesn't count."""
+        """The result, or why it doesn't count."""
         argv = [str(self.drive), self.lab.plan.servers[0], "21", str(clients), str(seconds), mode]
         done = self.lab.client.run(argv, timeout=seconds + 30)
         if done.returncode != 0:
             return (done.stderr.strip().splitlines() or [f"exit {done.returncode}"])[-1]
         driven = read_driven(done.stdout)
         if driven.failures:
-            return f"{driven.failures} sessions failed beside {driven.count}"
-        return driven if driven.times else "no exchange was finished"
+            return f"{driven.failures} sessions failed, {driven.count} didn't"
+        return driven if driven.times else "no exchange finished"
 
     def _sessions(self, name: str, kind: str, mode: str, clients: int, number: int) -> None:
         figure = sessions_figure(kind, mode, clients)
@@ -155,7 +155,7 @@ class FtpBench:
             self.record.add(CAPACITY, name, number, max(best))
 
     def _crowd(self, gateway: Gateway, name: str, clients: int, number: int) -> float:
-        """Commands per second of the helper's CPU time; 0 if the ring lost any, or nobody helps."""
+        """Commands per second of the helper's CPU time; 0 if the ring lost any, or there is no helper."""
         figure = commands_figure(clients)
         before, lost, stats = helper_time(gateway), lost_punts(gateway), helper_stats(gateway)
         driven = self._run("site", clients, self.plan.ftp_seconds)
@@ -179,7 +179,7 @@ class FtpBench:
                 self.record.add(figure, name, number, 1000 * bound)
 
     def _added(self, number: int) -> None:
-        """What a command that goes to the helper adds, with its reply."""
+        """The delay that the helper adds to a command and its reply."""
         for part, figure in SITE.items():
             for name in GATEWAYS:
                 bare = self.record.by_round(figure.key, ROUTE).get(number)
@@ -189,13 +189,13 @@ class FtpBench:
 
 
 def make_room(host: Host) -> None:
-    """Ports for thousands of sessions a second: what waits in TIME-WAIT must not keep them."""
+    """Ports for thousands of sessions per second, which connections in TIME-WAIT must not use up."""
     host.sysctl("ipv4/ip_local_port_range", "1024 65535")
     host.sysctl("ipv4/tcp_max_tw_buckets", "64")
 
 
 def helper_time(gateway: Gateway) -> float:
-    """CPU seconds of the thread that runs algate's helper so far; 0 for others."""
+    """CPU seconds so far of the thread that runs algate's helper; 0 for other gateways."""
     if isinstance(gateway, AlgateGateway) and gateway.process is not None:
         with suppress(OSError):
             return cpu_time(Path(f"/proc/{gateway.process.pid}/schedstat").read_text()) / 1e9

@@ -1,6 +1,6 @@
 """What a gateway costs: CPU time of the kernel threads that poll its devices.
 
-The law of this file: it reads /proc and says nanoseconds. All that happens to a packet between its arrival at a device
+The law of this file: it reads /proc and gives nanoseconds. All that happens to a packet between its arrival at a device
 and the peer's ring runs in the thread `napi/DEVICE-ID` once the device is in threaded mode (BCC-NOTES, "Measuring").
 """
 
@@ -27,7 +27,7 @@ class PollThread:
         return cpu_time(Path(f"/proc/{self.pid}/schedstat").read_text()) if self.alive() else 0
 
     def prefer(self, cpu: int) -> None:
-        """Run it on this CPU, before all that isn't real-time: what else the machine does must not cost packets."""
+        """Run it on this CPU, ahead of everything that isn't real-time: other work must not cost packets."""
         with contextlib.suppress(OSError):
             os.sched_setaffinity(self.pid, {cpu})
             os.sched_setscheduler(self.pid, os.SCHED_FIFO, os.sched_param(1))
@@ -48,7 +48,7 @@ def device_of(comm: str) -> str | None:
 
 
 def poll_threads() -> set[PollThread]:
-    """All of this machine: several namespaces may have devices of one name."""
+    """All poll threads of this machine: several namespaces may have devices of the same name."""
     found = set()
     for path in Path("/proc").glob("[0-9]*/comm"):
         with contextlib.suppress(OSError):

@@ -1,6 +1,6 @@
-"""A million sessions: cost per packet, and what memory, sweep and listing cost then.
+"""A million sessions: the cost per packet, and the cost of memory, sweep and listing.
 
-The law of this file: what only a full table shows. Packets are measured as packets.py does.
+The law of this file: what only a full table shows. Packets are measured as in packets.py.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from algate.cli.lab.host import call_in
 
 
 def figures(many: int) -> dict[str, Figure]:
-    """What is measured besides packets, with `many` sessions."""
+    """What is measured in addition to packets, with `many` sessions."""
     listing = "`algate sessions --json"
     return {
         "memory": Figure("memory.session", f"Kernel memory per session, all maps, {many:,} sessions", "bytes"),
@@ -37,7 +37,7 @@ def figures(many: int) -> dict[str, Figure]:
 
 
 class MillionBench(PacketBench):
-    """Also with one session, for the ratio, unless the run measures that anyway."""
+    """Measure with one session too, for the ratio, unless the run does that anyway."""
 
     group = MILLION
     gateways = (FLOOR, XDP_FORWARD, XDP, TC, NFT)
@@ -50,7 +50,7 @@ class MillionBench(PacketBench):
         if name != TC or not isinstance(gateway, AlgateGateway):
             return
         folder, wanted = pins_of(gateway), figures(self.plan.most)
-        if not self.plan.quick:  # the tables have their full size: with few sessions it says nothing
+        if not self.plan.quick:  # the tables have their full size, so few sessions would say nothing
             self.record.add(wanted["memory"], name, number, memory(folder) / self.plan.most)
         self.record.add(wanted["sweep"], name, number, call_in(self.bench.lab.gw.netns, partial(sweep, folder)))
         if number:
@@ -75,7 +75,7 @@ def pinned(path: Path) -> Iterator[int]:
 
 
 def memory(folder: Path) -> int:
-    """Bytes that the kernel says all maps of a gateway take at this moment."""
+    """Bytes that all maps of a gateway take now, as the kernel says."""
     total = 0
     for path in folder.iterdir():
         with pinned(path) as fd:
@@ -85,8 +85,8 @@ def memory(folder: Path) -> int:
 
 
 def sweep(folder: Path) -> float:
-    """Seconds of one sweep, as the daemon does it, over maps that it has pinned."""
-    gateway = Programs(folder, 1, 1)  # both sizes are the pins'
+    """Seconds of one sweep, done as the daemon does it, over the maps that it pinned."""
+    gateway = Programs(folder, 1, 1)  # both sizes are those of the pins
     try:
         started = time.perf_counter()
         done = Sweep(gateway, Control(gateway.fds["control"]))
@@ -98,7 +98,7 @@ def sweep(folder: Path) -> float:
 
 
 def listing(gateway: AlgateGateway, words: list[str]) -> float:
-    """Seconds that a listing takes, its output thrown away. Raises if it fails."""
+    """Seconds that a listing takes, with its output thrown away. Raises if it fails."""
     started = time.perf_counter()
     argv = [*algate(), "sessions", "--json", "--run-dir", str(gateway.run_dir), *words]
     subprocess.run(argv, stdout=subprocess.DEVNULL, check=True, timeout=120)

@@ -1,6 +1,6 @@
-"""The bench's small C programs: what drives and answers must not be what is measured.
+"""The bench's small C programs, so that clients and servers aren't what is measured.
 
-The law of this file: it compiles; what a program says is read by whoever runs it.
+The law of this file: it compiles; whoever runs a program reads its output.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""New sessions per second: UDP, every packet a new session; TCP, opened and closed at once.
+"""New sessions per second: UDP with a new session per packet; TCP, opened and closed at once.
 
 The law of this file: which flows are sent, so that every one is new to the gateway, and which figure that is.
 
-A gateway has one pool of ports and keeps a freed one for its former host, so one start of it gives ENDPOINTS new
-sessions of each protocol: part of them at a fixed rate, for the cost, the rest in short tries at rates.
+A gateway has one pool of ports and keeps a freed port for its former host, so one start gives ENDPOINTS new sessions
+of each protocol: part of them at a fixed rate, for the cost, the rest in short tries at several rates.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from algate.cli.lab.host import LabError
 
 GATEWAYS = (XDP, TC, NFT, ROUTE)
 KINDS = {"udp": OUT, "tcp": SYN}
-TITLES = {"udp": "UDP, a session a packet", "tcp": "TCP, connect and close"}
+TITLES = {"udp": "UDP, one session per packet", "tcp": "TCP, connect and close"}
 RATES = {"udp": 100_000, "tcp": 30_000}  # sessions/s for the cost
-GUESSES = {"udp": 2.2, "tcp": 1.2}  # the capacity, apart, is about so many times what the cost says
+GUESSES = {"udp": 2.2, "tcp": 1.2}  # the capacity on a CPU of its own is about this many times what the cost suggests
 COSTED, PROBE, STEPS = 10_000, 2_000, 4  # sessions for the cost, for one try; halvings of the span
 
 
@@ -94,5 +94,5 @@ class NewBench:
 
 
 def undone(proto: str, passed: Passage) -> int:
-    """Sessions that did not come to their end."""
+    """Sessions that didn't complete."""
     return passed.sent - passed.ended if proto == "tcp" else passed.lost

@@ -1,9 +1,9 @@
-"""The lab for costs per packet: generator, gateway, sink, and the poll threads that are the measure.
+"""The lab for costs per packet: generator, gateway, sink, and the poll threads whose time is measured.
 
-The law of this file: it wires and measures; what a figure is called and what it is compared to is decided elsewhere.
+The law of this file: it wires and measures; what a figure is called and what it is compared with is decided elsewhere.
 
 The generator's frames enter the gateway through the client's device, and every device is in threaded mode, so that what
-the gateway does runs in the threads of its own two devices and nothing else does.
+the gateway does runs in the threads of its own two devices, and nothing else does.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from algate.cli.lab.host import Host, LabError, call_in
 from algate.cli.lab.lab import LAN_DEVICE, WAN_DEVICE, Lab, ip
 
 BURST_MOST = 64  # frames; the receiver's ring has 256 entries
-BURST_TIME = 250e-6  # s from burst to burst: what the generator can wait
-HOSTS = 50  # inside hosts that end points are spread over
+BURST_TIME = 250e-6  # s between bursts: the shortest wait of the generator
+HOSTS = 50  # inside hosts that the end points are spread over
 ENDPOINTS = 62_500  # inside end points that share one public address; more sessions go to more remote hosts
 FIRST_PORT = 1024
 REMOTE_PORT = 7777
@@ -39,7 +39,7 @@ OUT, IN, SYN, MIXED = 0, 1, 2, 3
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """What is sent: a kind of order over a number of sessions, at a rate."""
+    """What is sent: a kind of frame over a number of sessions, at a rate."""
 
     kind: int
     sessions: int
@@ -49,7 +49,7 @@ class Traffic:
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """What became of a run: frames, CPU time (ns) of the gateway's poll threads, seconds that sending took."""
+    """The result of a run: frames, CPU time (ns) of the gateway's poll threads, seconds that sending took."""
 
     sent: int
     arrived: int
@@ -121,7 +121,7 @@ class PacketLab:
         return found.mac
 
     def _name_neighbours(self) -> None:
-        """Neighbours that never expire: the inside hosts beyond the first exist as addresses alone."""
+        """Neighbours that never expire: inside hosts after the first exist only as addresses."""
         lab = self.lab
         client, server = self._mac(lab.client, "eth0").hex(":"), self._mac(lab.server, "eth0").hex(":")
         first = IPv4Address(lab.plan.clients[0])
@@ -150,7 +150,7 @@ class PacketLab:
         )
 
     def find_threads(self) -> None:
-        """Have the generator send into this lab, and note its poll threads: they change when XDP comes or goes.
+        """Point the generator at this lab, and find its poll threads: they change when XDP comes or goes.
 
         LabError if the gateway has none.
         """
@@ -164,17 +164,17 @@ class PacketLab:
         return [thread for thread in self._threads if thread.device in (LAN_DEVICE, WAN_DEVICE)]
 
     def place(self, apart: bool) -> None:
-        """Say where the poll threads run, all of them before whatever isn't real-time.
+        """Set where the poll threads run, all of them ahead of everything that isn't real-time.
 
-        For costs all share the generator's CPU: a burst is written, then wholly forwarded, then wholly received, so
-        that no wake-up across CPUs and no race for a ring is part of the cost. For capacities the gateway's have a CPU
-        of their own (`apart`), and generator and sinks share another.
+        For costs all share the generator's CPU: a burst is written, then all of it forwarded, then all of it received,
+        so that the cost includes no wake-up across CPUs and no race for a ring. For capacities the gateway's threads
+        have a CPU of their own (`apart`), and generator and sinks share another.
         """
         for thread in self._threads:
             thread.prefer(self.cpu if apart is False or thread.device not in (LAN_DEVICE, WAN_DEVICE) else self.other)
 
     def send(self, traffic: Traffic, frames: int, first: int = 0) -> Passage:
-        """Send whole bursts of at least `frames` frames, wait for the last, say what they cost."""
+        """Send at least `frames` frames in whole bursts, wait for the last, return what they cost."""
         burst = burst_size(traffic.rate)
         frames = math.ceil(frames / burst) * burst
         threads = self.gateway_threads()
@@ -190,15 +190,15 @@ class PacketLab:
         return Passage(sent, out + back, refused, ended, busy, seconds, late, frames // burst)
 
     def forget(self) -> str:
-        """Nothing translates now: what comes in is for the inside hosts themselves."""
+        """For gateways that don't translate: inbound frames are for the inside hosts themselves."""
         self.programs.forget()
         return ""
 
     def establish(self, sessions: int, rate: int) -> str:
-        """Make `sessions` UDP sessions and answer each. Why that failed, or empty."""
+        """Make `sessions` UDP sessions and answer each. Returns why that failed, or ""."""
         out = Traffic(OUT, sessions, rate, learn=True)
         for traffic in (out, replace(out, kind=IN)):
-            for part in (1, 1, 2):  # real-time threads are stopped for 50 ms where they leave nothing to others
+            for part in (1, 1, 2):  # the kernel stops real-time threads for 50 ms if they leave nothing to others
                 passed = self.send(replace(traffic, rate=rate // part), sessions)
                 if not passed.lost:
                     break
@@ -219,15 +219,15 @@ def on_cpu(number: int) -> Iterator[None]:
 
 
 def burst_size(rate: int) -> int:
-    """Frames a burst at `rate` frames/s."""
+    """Frames per burst at `rate` frames/s."""
     return max(1, min(BURST_MOST, int(rate * BURST_TIME)))
 
 
 def make_threaded(host: Host, device: str) -> None:
-    """GRO gives a veth device a NAPI of its own; threaded mode gives that a kernel thread."""
+    """Turn GRO on, which gives a veth device its own NAPI, and threaded mode, which gives that a kernel thread."""
     host.run(["ethtool", "-K", device, "gro", "on"], check=True)
     # Only a private /sys shows the namespace's devices.
     switch = f"echo 1 > /sys/class/net/{device}/threaded"
     done = os.spawnvp(os.P_WAIT, "ip", ["ip", "netns", "exec", host.netns, "sh", "-c", switch])
     if done != 0:
-        raise LabError(f"{device} takes no threaded NAPI (kernel 5.12 or later is needed)")
+        raise LabError(f"{device} has no threaded NAPI (kernel 5.12 or later is needed)")

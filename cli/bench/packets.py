@@ -1,6 +1,6 @@
-"""Cost per packet of established sessions, and how many a gateway forwards without a loss, round by round.
+"""Cost per packet of established sessions, and how many packets a gateway forwards without a loss, round by round.
 
-The law of this file: what is sent through which gateway, and which figure that is. How cost is measured is PacketLab's.
+The law of this file: what is sent through which gateway, and which figure that is. PacketLab measures.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from algate.cli.lab.host import LabError
 
 GATEWAYS = (FLOOR, XDP_FORWARD, XDP, TC, NFT, ROUTE)
 WAYS = {"out": OUT, "in": IN, "mixed": MIXED}
-RATE = 200_000  # frames/s: half of what the slowest gateway manages, no more than the fastest needs to stay awake
+RATE = 200_000  # frames/s: half of what the slowest gateway manages, and no more than keeps the fastest awake
 MAKING = 220_000  # frames/s while sessions are made
-PROBE = 6_000  # frames of one try at a rate: what is too fast by 5 % overflows a ring of 256 within them
-SAMPLES = 3  # passages of a round: the middle one counts
+PROBE = 6_000  # frames of one try at a rate: enough for a rate that is 5 % too high to overflow a ring of 256
+SAMPLES = 3  # passes per round: the middle one counts
 
 
 def total_figure(way: str, sessions: int) -> Figure:
@@ -54,7 +54,7 @@ class PacketBench:
 
     @property
     def counts(self) -> tuple[int, ...]:
-        """Numbers of sessions, one after the other in one gateway."""
+        """The numbers of sessions to measure with, one after the other in one gateway."""
         return self.plan.sessions
 
     def steps(self, number: int) -> Iterator[tuple[str, Callable[[], None]]]:
@@ -74,7 +74,7 @@ class PacketBench:
             raise LabError(f"{name} left {', '.join(left)}: the next gateway's figures would be wrong")
 
     def _besides(self, gateway: Gateway, name: str, number: int) -> None:
-        """What else there is to measure while the sessions stand."""
+        """Measure whatever else needs these sessions."""
 
     def _sessions(self, name: str, sessions: int, number: int) -> None:
         self.bench.place(apart=False)
@@ -96,7 +96,7 @@ class PacketBench:
                 self._rate(name, kind, rate_figure(way, sessions), sessions, 1e9 / passed.cost, number)
 
     def _rate(self, name: str, kind: int, figure: Figure, sessions: int, guess: float, number: int) -> None:
-        """Each probe goes on where the one before ended, so that all sessions have their turn."""
+        """Each probe continues where the one before ended, so that all sessions get a turn."""
         self.bench.place(apart=True)
         sent = 0
 
@@ -113,7 +113,7 @@ class PacketBench:
             self.record.add(figure, name, number, found)
 
     def _lossless(self, traffic: Traffic) -> Passage:
-        """The middle one of SAMPLES passages without a loss; a lossy one if there is nothing else."""
+        """The middle one of SAMPLES lossless passes; a lossy one if there is nothing else."""
         tries = [self.bench.send(traffic, self.plan.frames // SAMPLES) for _ in range(SAMPLES)]
         if all(one.lost for one in tries):
             tries.append(self.bench.send(traffic, self.plan.frames // SAMPLES))
@@ -121,7 +121,7 @@ class PacketBench:
         return good[len(good) // 2] if good else tries[-1]
 
     def _net(self, number: int) -> None:
-        """What is above the floor of the same round."""
+        """The cost above the same round's floor."""
         for sessions in self.counts:
             for way in WAYS:
                 total, net = total_figure(way, sessions), net_figure(way, sessions)

@@ -1,4 +1,4 @@
-"""ns per packet of each path through the programs, by test-run, beside bare XDP forwarding by test-run.
+"""ns per packet of each path through the programs, by test-run, next to bare XDP forwarding by test-run.
 
 The law of this file: which frame takes which path, and which figure that is. A test-run has no driver, no allocation
 and warm caches: it compares code, not gateways.
@@ -24,12 +24,12 @@ from algate.cli.lab.lab import Lab
 
 OUT, IN = abi.Direction.OUT, abi.Direction.IN
 FTP, DATA = 21, 20_000  # ports: control connection, first expected one
-TRIES = 5  # the best counts: whatever disturbs a run adds to it
-ONCE, SOME, MANY = 400, 2000, 50_000  # runs: of what a port pool limits, of what makes a session, of the rest
+TRIES = 5  # the best counts: disturbances only add to a run
+ONCE, SOME, MANY = 400, 2000, 50_000  # runs: where the port pool limits them, where each makes a session, elsewhere
 POOL = 64_512  # ports of the example configuration's range
 LINE = b"RETR some-file-with-a-name\r\n"
 XDP_REDIRECTS = 4
-LOAD = 40  # bytes of payload: a replayed frame has 80 at least
+LOAD = 40  # bytes of payload: a replayed frame has at least 80
 
 
 def figure(key: str, title: str) -> Figure:
@@ -38,7 +38,7 @@ def figure(key: str, title: str) -> Figure:
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """A frame, the program that it meets, and what must become of it."""
+    """A frame, the program that gets it, and the result that it must have."""
 
     key: str
     title: str
@@ -51,7 +51,7 @@ class Path:
 
 
 class PathBench:
-    """A lab for its devices and routes; no packet leaves it. Each round loads a gateway anew: its maps are empty."""
+    """A lab, for its devices and routes; no packet leaves it. Each round loads a new gateway with empty maps."""
 
     group = TESTRUN
 
@@ -94,7 +94,7 @@ class PathBench:
 
 
 def cost(rig: BenchRig, path: Path, quick: bool = False) -> float:
-    """ns per run, without what putting the packet back costs. LabError if the path was not taken."""
+    """ns per run, without the cost of restoring the packet. LabError if the path wasn't taken."""
     rig.beat()
     xdp = path.program.startswith("xdp") or path.gateway == XDP_FORWARD
     program = rig.programs.fds["forward"] if path.gateway == XDP_FORWARD else rig.gateway.fds[path.program]
@@ -163,7 +163,7 @@ def rare(rig: BenchRig) -> Iterator[Path]:
 
 
 def new_path(rig: BenchRig, key: str, title: str, proto: int, host: int, port: int, repeat: int) -> Path:
-    """Every packet from another source port."""
+    """Every packet has another source port."""
     way = rig.outward(port, 443, host=host)
     frame = frames.udp(way, bytes(LOAD)) if proto == frames.UDP else frames.tcp(way, bytes(LOAD), frames.SYN, 1, 0)
     return Path(key, title, TC, "tc_lan", frame, repeat, VARY_SOURCE)

@@ -1,4 +1,4 @@
-"""What a run of the bench is to do: how many rounds, how long, which figures.
+"""What a run of the bench does: how many rounds, how long, which figures.
 
 The law of this file: pure; numbers and names.
 """
@@ -14,7 +14,7 @@ PACKETS, MILLION, NEW, STREAMS, FTP, TESTRUN = "packets", "million", "new", "str
 GROUPS = {
     TESTRUN: "ns per packet of each path, by test-run",
     PACKETS: "cost per packet of established sessions, and the highest rate without a loss",
-    MILLION: "the same with 1,000,000 sessions; memory, sweep and listing then",
+    MILLION: "the same with 1,000,000 sessions; memory, sweep and listing",
     NEW: "new sessions/s, UDP and TCP",
     STREAMS: "bulk TCP, latency, start to ready",
     FTP: "FTP sessions/s, delay of an exchange, capacity of the helper",
@@ -23,7 +23,7 @@ GROUPS = {
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`frames`: sent for one sample; `seconds`: of bulk transfer for one sample."""
+    """`frames`: frames sent for one sample; `seconds`: length of a bulk transfer for one sample."""
 
     rounds: int
     groups: tuple[str, ...]
@@ -40,22 +40,22 @@ class Plan:
 
     @property
     def wanted(self) -> int:
-        """Rounds that must not be void."""
+        """How many rounds must be valid."""
         return self.rounds // 2 + 1
 
     def searches(self, number: int) -> bool:
-        """Whether round `number` searches for the highest rates: of many rounds every other one is enough."""
+        """Whether round `number` searches for the highest rates: with many rounds, every other one does."""
         return self.search and (self.rounds < 5 or number % 2 == 0)
 
     @staticmethod
     def turn(names: Sequence[T], number: int) -> list[T]:
-        """The order of round `number`: each name begins a round once, so none always follows the same one warm."""
+        """The order of round `number`: each name starts a round once, so that none always follows the same one."""
         start = number % len(names)
         return [*names[start:], *names[:start]]
 
 
 def make_plan(rounds: int, groups: Sequence[str], quick: bool) -> Plan:
-    """The plan of a whole run, or of a short one that only shows that everything works."""
+    """The plan of a full run, or of a short one that only shows that everything works."""
     chosen = tuple(groups) or tuple(name for name in GROUPS if not (quick and name == MILLION))
     if quick:
         return Plan(rounds, chosen, (1000,), 10_000, 10_000, 0.3, 0.3, (1,), (8,), ("minimal",), True, False)

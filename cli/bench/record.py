@@ -23,32 +23,32 @@ class Figure:
     title: str
     unit: str
     better: str = LESS
-    info: bool = False  # beside the point: no chart
+    info: bool = False  # of minor interest: no chart
     once: bool = False  # takes too long for every round: one sample is enough
 
 
 @dataclass
 class Record:
-    """Samples of a whole run. `wanted`: rounds that a figure must have to be reported."""
+    """Samples of a whole run. `wanted`: valid rounds that a figure needs to be reported."""
 
     wanted: int = 1
-    took: dict[str, float] = field(default_factory=dict)  # s of each step, all rounds together
+    took: dict[str, float] = field(default_factory=dict)  # s of each step, over all rounds
     figures: dict[str, Figure] = field(default_factory=dict)
     samples: dict[tuple[str, str], dict[int, float]] = field(default_factory=lambda: defaultdict(dict))
     void: dict[tuple[str, str], list[str]] = field(default_factory=lambda: defaultdict(list))
 
     def add(self, figure: Figure, gateway: str, number: int, value: float) -> None:
-        """What round `number` gave."""
+        """Keep what round `number` gave."""
         self.figures.setdefault(figure.key, figure)
         self.samples[figure.key, gateway][number] = value
 
     def refuse(self, figure: Figure, gateway: str, why: str) -> None:
-        """A round that doesn't count."""
+        """Note a round that doesn't count."""
         self.figures.setdefault(figure.key, figure)
         self.void[figure.key, gateway].append(why)
 
     def gateways(self, key: str) -> list[str]:
-        """Those that have samples or refusals of a figure, in the order of their first."""
+        """The gateways that have samples or refusals of a figure, in the order of their first."""
         seen = dict.fromkeys(name for figure, name in [*self.samples, *self.void] if figure == key)
         return list(seen)
 
@@ -63,7 +63,7 @@ class Record:
         return summarise(values, void=self.void.get((key, gateway), []), wanted=wanted)
 
     def ratio(self, mine: tuple[str, str], theirs: tuple[str, str]) -> Summary:
-        """Of two (figure, gateway), round by round; refused if one of them is."""
+        """The ratio of two (figure, gateway), round by round; refused if one of them is."""
         for key, gateway in (mine, theirs):
             summary = self.summary(key, gateway)
             if not summary.usable:

@@ -1,6 +1,6 @@
 """A gateway that is loaded but attached to nothing, in a lab's gateway namespace, for test-runs packet by packet.
 
-The law of this file: it loads, configures as the shipped example says, opens sessions and runs programs; which path is
+The law of this file: it loads, configures as in the shipped example, opens sessions and runs programs; which path is
 measured, and what it is called, is decided elsewhere.
 """
 
@@ -84,12 +84,12 @@ class BenchRig:
         self.beat()
 
     def beat(self) -> None:
-        """The helper's sign of life, and room in its ring."""
+        """Refresh the helper's heartbeat, and make room in its ring."""
         self.gateway.heartbeat.put(0, ticks.count())
         self.gateway.drain()
 
     def outward(self, port: int, remote_port: int, *, host: int = 0) -> Way:
-        """From inside host number `host`."""
+        """A frame from inside host number `host`."""
         inside = str(IPv4Address(self.lab.plan.clients[0]) + host)
         return Way(inside, port, self.lab.plan.servers[0], remote_port, HOST_MAC, self.lan.mac)
 
@@ -97,12 +97,12 @@ class BenchRig:
         return Way(self.lab.plan.servers[0], remote_port, self.public, public_port, ROUTER_MAC, self.wan.mac)
 
     def unmapped(self, remote_port: int, port: int) -> Way:
-        """What `inward` would be without NAT: to the inside host."""
+        """What `inward` would be without NAT: a frame to the inside host."""
         server, client = self.lab.plan.servers[0], self.lab.plan.clients[0]
         return Way(server, remote_port, client, port, ROUTER_MAC, self.wan.mac)
 
     def context(self, program: str, frame: bytes) -> SkBuff | XdpMd:
-        """Of a frame that came by the device that `program` sits on."""
+        """The context of a frame that came in on the device of `program`."""
         index = self.lan.index if program.endswith("lan") else self.wan.index
         if program in XDP_PROGRAMS or program == "forward":
             return testrun.xdp_context(len(frame), ingress_ifindex=index)
@@ -113,10 +113,10 @@ class BenchRig:
         fd, context = self.gateway.fds[program], self.context(program, frame)
         got = call_in(self.lab.gw.netns, lambda: testrun.run(fd, frame, context).value)
         if got != wanted:
-            raise LabError(f"{program} gave {got} where {wanted} was expected: the bench's paths are out of date")
+            raise LabError(f"{program} gave {got}, expected {wanted}: the bench's paths are out of date")
 
     def repeated(self, fd: int, frame: bytes, context: SkBuff | XdpMd, repeat: int, vary: int = 0) -> RunResult:
-        """The frame again and again through a program."""
+        """Run the frame through a program again and again."""
         return call_in(
             self.lab.gw.netns, partial(self.programs.replay, fd, frame, context, repeat, vary)
         )  # fmt: skip
@@ -134,7 +134,7 @@ class BenchRig:
             self.once("tc_lan", frames.tcp(out, b"", frames.ACK, a, b))
         session = self.gateway.sessions[self.key(proto, port, remote_port)]
         if session.port_index & 0xFFFF != port:
-            raise LabError(f"the rig's port {port} was not kept: the bench's paths are out of date")
+            raise LabError(f"the rig's port {port} wasn't kept: the bench's paths are out of date")
         return session
 
     def key(self, proto: int, port: int, remote_port: int) -> abi.SessionKey:
@@ -173,7 +173,7 @@ class BenchRig:
         self.gateway.expectations.put_many(made)
 
     def taken(self, kind: abi.ProtoClass) -> int:
-        """Public ports of a protocol that somebody has."""
+        """Public ports of a protocol that are in use."""
         return sum(1 for row, slot in self.gateway.ports.items() if slot.owner and (row >> 16) % 3 == kind)
 
     def sizes(self) -> dict[str, ProgInfo]:

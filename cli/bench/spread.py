@@ -1,6 +1,6 @@
-"""Many rounds into one figure: medians, spread, ratios, and when to say nothing.
+"""Turning many rounds into one figure: medians, spread, ratios, and when to report nothing.
 
-The law of this file: numbers in, numbers out. What was measured, and how, it doesn't know.
+The law of this file: numbers in, numbers out. It doesn't know what was measured, or how.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 TOO_WIDE = 0.5
-"""Rounds whose middle half is wider than this part of the median say nothing."""
+"""Rounds whose middle half is wider than this part of the median aren't reported."""
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """A figure over rounds. `refusal` says why it is not to be reported; empty: it is."""
+    """A figure over all rounds. `refusal` says why it isn't reported; "" if it is."""
 
     median: float
     least: float
@@ -30,7 +30,7 @@ class Summary:
 
 
 def summarise(values: Sequence[float], *, void: Sequence[str] = (), wanted: int = 1) -> Summary:
-    """The median with its range. `void`: why rounds don't count; `wanted`: rounds that must be left."""
+    """The median with its range. `void`: why rounds don't count; `wanted`: how many rounds must be left."""
     if len(values) < max(1, wanted):
         reason = f"{len(void)} of {len(values) + len(void)} rounds void: {void[-1]}" if void else "not measured"
         if not values:
@@ -54,12 +54,12 @@ def scatter(values: Sequence[float]) -> float:
 
 
 def ratio(mine: Mapping[int, float], theirs: Mapping[int, float]) -> Summary:
-    """mine / theirs, both by round: what changes between rounds cancels out. Rounds that one lacks don't count."""
+    """mine / theirs, round by round: what changes between rounds cancels out. Rounds that one lacks don't count."""
     return summarise([value / theirs[number] for number, value in mine.items() if theirs.get(number, 0) > 0])
 
 
 def percentile(ordered: Sequence[float], part: float) -> float:
-    """Of values in ascending order, by nearest rank; `part` from 0 to 1. ValueError if there are none."""
+    """A quantile of ascending values, by nearest rank; `part` from 0 to 1. ValueError if there are none."""
     if not ordered:
         raise ValueError("no values")
     rank = math.ceil(round(part * len(ordered), 9)) - 1

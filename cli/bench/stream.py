@@ -1,10 +1,10 @@
-"""A TCP stream as fast as the kernel carries it: pages sent without a copy, received without one.
+"""A TCP stream as fast as the kernel carries it: sent and received without copying.
 
-The law of this file: a program of its own (`python -m algate.cli.bench.stream`), run in the lab's end hosts. It knows
+The law of this file: a separate program (`python -m algate.cli.bench.stream`), run in the lab's end hosts. It knows
 sockets and a clock, no lab and no gateway.
 
     stream serve PORT                     answer both kinds of connection until killed
-    stream up|down HOST PORT SECONDS N    N connections at once; print the bytes per second that were received
+    stream up|down HOST PORT SECONDS N    N connections at once; print the bytes received per second
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def pages() -> int:
 
 
 def send_for(connection: socket.socket, seconds: float) -> int:
-    """Send for so long; bytes handed to the kernel."""
+    """Send for that long; returns the bytes handed to the kernel."""
     source, end, sent = pages(), time.monotonic() + seconds, 0
     with contextlib.closing(os.fdopen(source, "rb")):
         while time.monotonic() < end:
@@ -40,7 +40,7 @@ def send_for(connection: socket.socket, seconds: float) -> int:
 
 
 def discard(connection: socket.socket) -> int:
-    """Receive to the end without copying; how many bytes."""
+    """Receive to the end without copying; returns the number of bytes."""
     room, received = bytearray(CHUNK), 0
     while count := connection.recv_into(room, CHUNK, socket.MSG_TRUNC):
         received += count
@@ -58,7 +58,7 @@ def answer(connection: socket.socket) -> None:
 
 
 def serve(port: int) -> None:
-    """Until killed."""
+    """Serve until killed."""
     listener = socket.create_server(("0.0.0.0", port), backlog=64)
     while True:
         connection, _ = listener.accept()
@@ -66,7 +66,7 @@ def serve(port: int) -> None:
 
 
 def transfer(kind: bytes, host: str, port: int, seconds: float) -> float:
-    """One connection; bytes per second that the receiver got."""
+    """Run one connection; returns the bytes per second that the receiver got."""
     with socket.create_connection((host, port), 10) as connection:
         connection.settimeout(None)
         connection.sendall(_REQUEST.pack(kind, seconds))
@@ -81,7 +81,7 @@ def transfer(kind: bytes, host: str, port: int, seconds: float) -> float:
 
 
 def drive(kind: bytes, host: str, port: int, seconds: float, streams: int) -> float:
-    """All connections at once; the sum of their rates. OSError if one fails."""
+    """Run all connections at once; returns the sum of their rates. OSError if one fails."""
     rates: list[float] = []
     threads = [
         threading.Thread(target=lambda: rates.append(transfer(kind, host, port, seconds))) for _ in range(streams)
@@ -96,7 +96,7 @@ def drive(kind: bytes, host: str, port: int, seconds: float, streams: int) -> fl
 
 
 def main(arguments: list[str]) -> None:
-    """See the module's text."""
+    """See the module's docstring."""
     if arguments[0] == "serve":
         serve(int(arguments[1]))
     word, host, port, seconds, streams = arguments

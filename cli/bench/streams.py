@@ -1,6 +1,7 @@
 """Bulk TCP with and without offloads, ping-pong latency, and how long a start takes.
 
-The law of this file: real sockets in the lab's end hosts through each gateway in turn; which figure each number is.
+The law of this file: it uses real sockets in the lab's end hosts through each gateway in turn, and says which figure
+each number is.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def bulk_figure(offload: bool, way: str, streams: int) -> Figure:
 
 
 def module(name: str, *arguments: str) -> list[str]:
-    """The command line of a program of the bench."""
+    """The command line of one of the bench's programs."""
     return [sys.executable, "-m", f"algate.cli.bench.{name}", *arguments]
 
 
@@ -45,7 +46,7 @@ def forget_compiled() -> None:
 
 
 class StreamBench:
-    """One lab for the whole run, its devices as veth makes them: nothing in threaded mode, no XDP at the ends."""
+    """One lab for the whole run, with veth devices as they come: nothing in threaded mode, no XDP at the ends."""
 
     group = STREAMS
 
@@ -57,7 +58,7 @@ class StreamBench:
         self.lab.server.spawn("pingpong", [str(self.pingpong), "serve", str(PING_PORT)])
         self.lab.server.spawn("stream", module("stream", "serve", str(PORT)))
         if not (self.lab.server.wait_port(PORT) and self.lab.server.wait_port(PING_PORT)):
-            raise LabError("the bench's stream server does not listen")
+            raise LabError("the bench's stream server isn't listening")
 
     def steps(self, number: int) -> Iterator[tuple[str, Callable[[], None]]]:
         """What a round does: (what it is called, how it is done)."""
@@ -117,7 +118,7 @@ class StreamBench:
                     self.record.refuse(figure, name, words[-1])
 
     def _offload(self, word: str) -> None:
-        """GRO stays off, as veth has it."""
+        """GRO stays off, the default of veth."""
         lab = self.lab
         for host, devices in ((lab.client, ["eth0"]), (lab.server, ["eth0"]), (lab.gw, [LAN_DEVICE, WAN_DEVICE])):
             for device in devices:

@@ -1,4 +1,4 @@
-"""The whole run: every group, round by round, and where it was made.
+"""The whole run: every group, round by round, and the machine it ran on.
 
 The law of this file: order and bookkeeping; it measures nothing itself.
 """
@@ -29,7 +29,7 @@ from algate.cli.bench.streams import StreamBench
 from algate.cli.bench.targets import Verdict
 
 Progress = Callable[[str, int, int], None]
-"""Told what begins, how many steps are done, and of how many."""
+"""Called with the title of what starts, how many steps are done, and of how many."""
 
 
 class Bench(Protocol):
@@ -57,7 +57,7 @@ STEPS = {
 
 
 def run(plan: Plan, record: Record, progress: Progress) -> None:
-    """All rounds. What was measured stays in `record` even if this raises."""
+    """Run all rounds. What was measured stays in `record` even if this raises."""
     whole, done = plan.rounds * sum(STEPS[name] for name in plan.groups), 0
     with ExitStack() as stack:
         benches: list[Bench] = [MAKERS[name](plan, record, stack) for name in plan.groups]
@@ -72,7 +72,7 @@ def run(plan: Plan, record: Record, progress: Progress) -> None:
 
 
 def machine() -> dict[str, Any]:
-    """Where this was measured."""
+    """The machine that this was measured on."""
     text = Path("/proc/cpuinfo").read_text()
     model = next((line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("model name")), "")
     return {

@@ -1,7 +1,7 @@
 """What a sweep of a full table costs: `python -m algate.cli.bench.sweep [SESSIONS]`.
 
 The law of this file: a gateway's maps without devices, filled by hand; nothing is translated, nothing expires. CPU
-seconds are this process's, user and kernel together, for there all of a sweep happens.
+seconds are this process's, user and kernel together, since all of a sweep runs in it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ TIMEOUTS = (240, 7440, 240, 240, 300, 60)  # enum timeout_kind
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """One sweep: sessions looked at, seconds of CPU, the longest time that it kept the loop to itself."""
+    """One sweep: sessions looked at, seconds of CPU, the longest time that it blocked the loop."""
 
     sessions: int
     cpu: float
@@ -37,7 +37,7 @@ class Cost:
 
 @contextmanager
 def filled(sessions: int) -> Iterator[Gateway]:
-    """A gateway's maps with that many live sessions: TCP and UDP, some of them related to others."""
+    """A gateway's maps with that many live sessions, TCP and UDP, some related to others."""
     require_root()
     mount_bpffs()
     folder = pins.BPFFS / f"ag-{secrets.token_hex(4)}"
@@ -56,7 +56,7 @@ def filled(sessions: int) -> Iterator[Gateway]:
 
 
 def fill(gateway: Gateway, numbers: range) -> None:
-    """Sessions as if packets had made them, the last ones seen a moment ago."""
+    """Sessions as packets make them, last seen a moment ago."""
     now, state, flag = ticks.now(), abi.SessionState, abi.SessionFlag.EXPECTED
     keys, values = bytearray(), bytearray()
     key = abi.SessionKey(remote_port=443)
@@ -82,7 +82,7 @@ def measure(sessions: int = SESSIONS, rounds: int = ROUNDS) -> list[Cost]:
 
 
 def one_sweep(gateway: Gateway, control: Control) -> Cost:
-    """As the daemon does it, with the turn of others between the slices measured away."""
+    """Sweep as the daemon does; the time between slices, when others get a turn, isn't counted."""
     began, longest, since = time.process_time(), 0.0, time.perf_counter()
     sweep = Sweep(gateway, control)
     for _ in sweep.run():
@@ -92,7 +92,7 @@ def one_sweep(gateway: Gateway, control: Control) -> Cost:
 
 
 def main() -> None:
-    """A line a sweep."""
+    """Print a line per sweep."""
     sessions = int(sys.argv[1]) if len(sys.argv) > 1 else SESSIONS
     for one in measure(sessions):
         print(f"{one.sessions} sessions: {one.cpu:.3f} s of CPU, longest slice {one.longest * 1000:.1f} ms")

@@ -1,4 +1,4 @@
-"""What the project asks of itself, and whether a run reached it.
+"""The project's targets, and whether a run reached them.
 
 The law of this file: pure; ratios of one run against limits (issue 5). It doesn't know how anything was measured.
 """
@@ -17,14 +17,14 @@ Place = tuple[str, str]  # figure, gateway
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """`mine` against `theirs` (None: the figure itself), at most or at least `limit`."""
+    """`mine` relative to `theirs` (None: the figure itself), at most or at least `limit`."""
 
     title: str
     mine: Place
     theirs: Place | None
     limit: float
     at_least: bool = False
-    beside: tuple[Place, Place] | None = None  # a ratio of another gateway, to be told with it
+    beside: tuple[Place, Place] | None = None  # another gateway's ratio, shown next to it
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ TARGETS: tuple[Target, ...] = (*_costs(), *_rest())
 
 
 def judge(record: Record, targets: Iterable[Target] = TARGETS) -> list[Verdict]:
-    """Each target with what was reached."""
+    """Each target with what the run reached."""
     return [_judge(record, target) for target in targets]
 
 

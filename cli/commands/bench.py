@@ -1,4 +1,4 @@
-"""`algate bench`: what the gateway costs, beside the kernel's NAT and bare forwarding, in one run."""
+"""`algate bench`: what the gateway costs, next to the kernel's NAT and bare forwarding, in one run."""
 
 from __future__ import annotations
 
@@ -19,19 +19,21 @@ if TYPE_CHECKING:
 
 
 def bench(
-    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Rounds; gateways take turns in each.")] = 5,
-    quick: Annotated[bool, typer.Option("--quick", help="One short round: shows that it works, not how fast.")] = False,
+    rounds: Annotated[
+        int, typer.Option("--rounds", min=1, help="Number of rounds; the gateways take turns in each.")
+    ] = 5,
+    quick: Annotated[bool, typer.Option("--quick", help="One short round, to show that it works.")] = False,
     only: Annotated[
-        list[str] | None, typer.Option("--only", metavar="NAME", help="A group of figures; repeat.")
+        list[str] | None, typer.Option("--only", metavar="NAME", help="Measure this group of figures; may be repeated.")
     ] = None,
     output: Annotated[
-        Path, typer.Option("--output", metavar="DIR", help="Where bench.json and bench.svg go.")
+        Path, typer.Option("--output", metavar="DIR", help="Folder for bench.json and bench.svg.")
     ] = Path(),
     as_json: Json = False,
 ) -> int:
-    """Measure algate (tc, xdp), nft masquerade and bare forwarding in turns, in namespaces of its own.
+    """Measure algate (tc, xdp), nft masquerade and bare forwarding in turn, in separate network namespaces.
 
-    Writes bench.json and bench.svg. Exit 1 if nothing could be reported.
+    Writes bench.json and bench.svg. Exits with 1 if nothing could be reported.
     """
     from algate.cli.bench import suite
     from algate.cli.bench.plan import GROUPS, make_plan
@@ -41,7 +43,7 @@ def bench(
 
     unknown = [name for name in only or [] if name not in GROUPS]
     if unknown:
-        raise AlgateError(f"no figures called {unknown[0]!a}; there are {', '.join(GROUPS)}", USAGE)
+        raise AlgateError(f"no group {unknown[0]!a}; the groups are {', '.join(GROUPS)}", USAGE)
     require_root()
     plan = make_plan(1 if quick else rounds, only or [], quick)
     record = Record(plan.wanted)
@@ -62,7 +64,7 @@ def bench(
 
 
 def measure(plan: Plan, record: Record) -> None:
-    """The run, with a progress bar on stderr."""
+    """Run it, with a progress bar on stderr."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
@@ -79,7 +81,7 @@ def measure(plan: Plan, record: Record) -> None:
 
 
 def write(folder: Path, data: dict[str, Any], record: Record) -> None:
-    """bench.json and bench.svg."""
+    """Write bench.json and bench.svg."""
     from algate.cli.bench.chart import svg_chart
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -89,7 +91,7 @@ def write(folder: Path, data: dict[str, Any], record: Record) -> None:
 
 
 def show(record: Record, verdicts: list[Verdict]) -> None:
-    """Bars, then the targets that this run has something to say about."""
+    """Print bars, then the targets that this run has figures for."""
     from algate.cli.bench.chart import number, text_chart
     from algate.cli.bench.targets import NOT_MEASURED
 

@@ -1,4 +1,4 @@
-"""`algate check`: a configuration file judged without a daemon."""
+"""`algate check`: check a configuration file without a daemon."""
 
 from __future__ import annotations
 
@@ -14,17 +14,19 @@ from algate.cli.output import Voice, say, show_rows
 
 
 def check(
-    config: Annotated[Path, typer.Argument(metavar="FILE", help="Configuration (TOML).")],
-    lan: Annotated[list[str] | None, typer.Option("--lan", metavar="IF", help="As given to `run`; repeat.")] = None,
-    wan: Annotated[str | None, typer.Option("--wan", metavar="IF", help="As given to `run`.")] = None,
-    host: Annotated[bool, typer.Option("--host/--no-host", help="Look at this host's devices and ports too.")] = True,
+    config: Annotated[Path, typer.Argument(metavar="FILE", help="Configuration file (TOML).")],
+    lan: Annotated[
+        list[str] | None, typer.Option("--lan", metavar="IF", help="Inside device, as for `run`; may be repeated.")
+    ] = None,
+    wan: Annotated[str | None, typer.Option("--wan", metavar="IF", help="Outside device, as for `run`.")] = None,
+    host: Annotated[bool, typer.Option("--host/--no-host", help="Check this host's devices and ports too.")] = True,
     as_json: Json = False,
     as_tsv: Tsv = False,
 ) -> int:
-    """Tell every error of a configuration at once, and what this host would object to. Nothing is changed.
+    """Report every error in a configuration at once, and what on this host stands in its way. Changes nothing.
 
-    Exit 0: `algate run` would take it; 2: the file has errors; 1: the file is right, the host isn't ready for it.
-    Give --lan and --wan here too if `run` gets them so.
+    Exit 0: `algate run` would accept it; 2: the file has errors; 1: the file is right, but the host isn't ready for it.
+    If `run` gets --lan and --wan on its command line, give them here too.
     """
     from algate.alg.admin import check as judge
 

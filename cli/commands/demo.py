@@ -1,4 +1,4 @@
-"""`algate demo`: real FTP through a gateway in a lab of namespaces, and what the links showed."""
+"""`algate demo`: real FTP through a gateway in a lab of network namespaces, judged by what was on the links."""
 
 from __future__ import annotations
 
@@ -21,15 +21,20 @@ if TYPE_CHECKING:
 
 
 def demo(
-    keep: Annotated[bool, typer.Option("--keep", help="Leave the lab up, and say how to look into it.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the lab running, and say how to look into it.")] = False,
     as_json: Json = False,
     server: Annotated[
-        str, typer.Option("--server", metavar="NAME", help="vsftpd, proftpd, pure-ftpd or pyftpdlib.")
+        str, typer.Option("--server", metavar="NAME", help="FTP server: vsftpd, proftpd, pure-ftpd or pyftpdlib.")
     ] = "vsftpd",
-    gateway: Annotated[str, typer.Option("--gateway", hidden=True, help="algate, kernel or route.")] = "algate",
-    remove: Annotated[str | None, typer.Option("--remove", metavar="LAB", help="Remove a lab that was kept.")] = None,
+    gateway: Annotated[
+        str, typer.Option("--gateway", hidden=True, help="What translates: algate, kernel or route.")
+    ] = "algate",
+    remove: Annotated[str | None, typer.Option("--remove", metavar="LAB", help="Remove a lab kept earlier.")] = None,
 ) -> int:
-    """Transfer files through the gateway in all four FTP modes, client or server inside. Exit 1 if a row fails."""
+    """Transfer files through the gateway in all four FTP modes, with the client and then the server inside.
+
+    Exits with 1 if a row fails.
+    """
     if remove is not None:
         return take_away(remove)
     from algate.cli.lab.demonstration import DemoRow
@@ -58,7 +63,7 @@ def demo(
 
 
 def perform(lab: Lab, gateway: Gateway, server: str) -> list[Act]:
-    """All acts, with a progress display on stderr."""
+    """Run all acts, with a progress display on stderr."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
@@ -80,7 +85,7 @@ def perform(lab: Lab, gateway: Gateway, server: str) -> list[Act]:
 
 
 def show(acts: Sequence[Act]) -> None:
-    """The table for people: what the inside said above what the outside saw, the expectation above the data session."""
+    """Print the table: what the inside said above what the outside saw, the expectation above the data session."""
     from rich.console import Console
 
     console = Console(highlight=False, emoji=False, markup=False)
@@ -90,7 +95,7 @@ def show(acts: Sequence[Act]) -> None:
 
 
 def table(acts: Sequence[Act]) -> Table:
-    """Pure: the acts as a rich table."""
+    """The acts as a rich table. Pure."""
     from rich.table import Table
     from rich.text import Text
 
@@ -118,13 +123,13 @@ def table(acts: Sequence[Act]) -> Table:
 
 
 def explain(lab: Lab, gateway: Gateway, server: str) -> None:
-    """Leave servers running on both sides, and tell how to look into the lab."""
+    """Leave servers running on both sides, and print how to look into the lab."""
     from algate.cli.lab.gateways import AlgateGateway
     from algate.cli.lab.servers import start_server
 
     for host in (lab.server, lab.client):
         start_server(server, host)
-    say(f"The lab {lab.tag} stays up. To look into it:")
+    say(f"The lab {lab.tag} keeps running. To look into it:")
     if isinstance(gateway, AlgateGateway):
         for verb in ("sessions", "expectations", "follow", "top"):
             say(f"  algate {verb} --run-dir {gateway.run_dir}")
@@ -134,7 +139,7 @@ def explain(lab: Lab, gateway: Gateway, server: str) -> None:
 
 
 def take_away(tag: str) -> int:
-    """Remove a kept lab. AlgateError if there is none of that name."""
+    """Remove a kept lab. AlgateError if there is none with that name."""
     from algate.cli.lab.lab import require_root
     from algate.cli.lab.record import records
 
@@ -142,6 +147,6 @@ def take_away(tag: str) -> int:
     found = [record for record in records() if record.tag == tag]
     if not found:
         kept = ", ".join(record.tag for record in records() if record.keep) or "none"
-        raise AlgateError(f"no lab called {tag}; kept are: {kept}")
+        raise AlgateError(f"no lab called {tag}; kept labs: {kept}")
     found[0].remove()
     return 0

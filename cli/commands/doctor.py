@@ -1,4 +1,4 @@
-"""`algate doctor`: does this machine offer what the gateway needs?"""
+"""`algate doctor`: does this machine have what the gateway needs?"""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from algate.cli.output import Voice, show_lines, show_rows
 
 
 def doctor(as_json: Json = False, as_tsv: Tsv = False, run_dir: RunDir = DEFAULT_RUN_DIR) -> int:
-    """Check kernel, privileges, headers and devices; for what is missing say what to do. Exit 1 if a check fails."""
+    """Check kernel, privileges, headers and devices, and say how to fix what is missing. Exits with 1 if one fails."""
     from algate.alg.admin import doctor as checks
 
     voice = Voice.of(as_json, as_tsv)

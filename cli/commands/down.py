@@ -10,10 +10,12 @@ from algate.cli.options import DEFAULT_RUN_DIR, RunDir
 
 
 def down(
-    purge: Annotated[bool, typer.Option("--purge", help="Forget all sessions too: remove the pinned maps.")] = False,
+    purge: Annotated[
+        bool, typer.Option("--purge", help="Also remove the pinned maps, which ends all sessions.")
+    ] = False,
     run_dir: RunDir = DEFAULT_RUN_DIR,
 ) -> int:
-    """Detach the gateway's programs from its devices and restore what it changed. Works without a daemon."""
+    """Detach the gateway from its devices and restore what it changed. Works with or without a daemon."""
     from algate.alg.admin.down import down as detach
 
     return detach(run_dir, purge)

@@ -6,5 +6,5 @@ from algate.alg.rows import ExpectationRow
 from algate.cli.listing import lister
 
 expectations = lister(
-    "expectations", ExpectationRow, "Data connections that an ALG expects: from whom, to what, until when."
+    "expectations", ExpectationRow, "List the data connections that an ALG expects: from whom, to what, until when."
 )

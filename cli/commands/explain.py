@@ -16,14 +16,14 @@ from algate.cli.output import show_lines
 def explain(
     subject: Annotated[
         list[str],
-        typer.Argument(metavar="ID | [tcp|udp] IP:PORT [IP:PORT]", help="A session's id, an end point, or both ends."),
+        typer.Argument(metavar="ID | [tcp|udp] IP:PORT [IP:PORT]", help="A session id, one end point, or both."),
     ],
     as_json: Json = False,
     run_dir: RunDir = DEFAULT_RUN_DIR,
 ) -> None:
-    """Say in plain words what a control session or a connection waits for, or why it was refused.
+    """Say in plain words what a control session or a connection is waiting for, or why it was refused.
 
-    It reads the gateway's state, its counters and the latest events of the control session, also of one that has ended.
+    Looks at the gateway's state, its counters and the control session's latest events, even if that has ended.
     """
     answer = control.request(run_dir, "explain", {"subject": subject})
     if as_json:

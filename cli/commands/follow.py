@@ -19,23 +19,30 @@ from algate.cli.output import Voice, say, show_lines, tsv_line
 def follow(
     event: Annotated[
         str | None,
-        typer.Option("--event", metavar="E[,E]", help="By name or its first words: command, transfer, expectation."),
+        typer.Option(
+            "--event",
+            metavar="E[,E]",
+            help="Only these events, by name or first words: command, transfer, expectation.",
+        ),
     ] = None,
     reason: Annotated[
-        str | None, typer.Option("--reason", metavar="R[,R]", help="By reason; `any`: all that was refused or failed.")
+        str | None,
+        typer.Option(
+            "--reason", metavar="R[,R]", help="Only events with this reason; `any`: everything refused or failed."
+        ),
     ] = None,
     inside: Inside = None,
     outside: Outside = None,
     alg: AlgName = None,
     related_to: RelatedTo = None,
-    count: Annotated[int | None, typer.Option("--count", metavar="N", min=1, help="End after N events.")] = None,
+    count: Annotated[int | None, typer.Option("--count", metavar="N", min=1, help="Stop after N events.")] = None,
     as_json: Json = False,
     as_tsv: Tsv = False,
     run_dir: RunDir = DEFAULT_RUN_DIR,
 ) -> int:
-    """Events of the ALGs as they happen. As JSON, an object a line; so too where stdout is no terminal.
+    """Print events of the ALGs as they happen. With --json, or if stdout isn't a terminal, one JSON object per line.
 
-    Passwords are masked (PASS, ACCT, security data, passwords in SITE). A reader too slow is told what it lost.
+    Passwords are masked (PASS, ACCT, security data, passwords in SITE). A reader that is too slow is told what it lost.
     """
     voice = Voice.of(as_json, as_tsv)
     if voice is Voice.HUMAN and not sys.stdout.isatty():
@@ -61,7 +68,7 @@ def follow(
 
 
 def show(row: EventRow, voice: Voice) -> None:
-    """One event, at once."""
+    """Print one event at once."""
     if voice is Voice.JSON:
         sys.stdout.write(json.dumps(row.as_dict()) + "\n")
     elif voice is Voice.TSV:

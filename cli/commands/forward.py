@@ -22,29 +22,33 @@ ProtoArgument = Annotated[str, typer.Argument(metavar="PROTO", help="tcp or udp.
 PortArgument = Annotated[str, typer.Argument(metavar="WAN_PORT", help="Public port, or a range like 50000-50100.")]
 
 
-list_forwards = lister("forward-list", ForwardRow, "All forwards, from the configuration and added live.")
+list_forwards = lister("forward-list", ForwardRow, "List all forwards, from the configuration and added live.")
 
 
 def add(
     proto: ProtoArgument,
     wan_port: PortArgument,
-    to: Annotated[str, typer.Argument(metavar="IP:PORT", help="Server inside; a range goes on from its port.")],
-    source: Annotated[list[str] | None, typer.Option("--from", metavar="CIDR", help="Who may use it; repeat.")] = None,
-    alg: Annotated[str, typer.Option("--alg", metavar="NAME", help="Plug-in that watches it, such as ftp.")] = "",
-    save: Annotated[bool, typer.Option("--save", help="Write it into the configuration file, too.")] = False,
+    to: Annotated[
+        str, typer.Argument(metavar="IP:PORT", help="Server inside; a range maps to ports from this one up.")
+    ],
+    source: Annotated[
+        list[str] | None, typer.Option("--from", metavar="CIDR", help="Allowed sources; may be repeated.")
+    ] = None,
+    alg: Annotated[str, typer.Option("--alg", metavar="NAME", help="Plug-in to watch it, such as ftp.")] = "",
+    save: Annotated[bool, typer.Option("--save", help="Also add it to the configuration file.")] = False,
     as_json: Json = False,
     run_dir: RunDir = DEFAULT_RUN_DIR,
 ) -> None:
-    """Add a forward to the running gateway. It lasts until deleted or `algate down`; with --save for good.
+    """Add a forward to the running gateway. It lasts until it is deleted or until `algate down`.
 
-    --save appends a [[forward]] to the file that `algate run` was started with; nothing else in it changes. One that
-    was added live before is saved by the same command with --save.
+    --save also appends a [[forward]] to the file that `algate run` was started with, and changes nothing else in it. To
+    save a forward that was added live, repeat the command with --save.
     """
     from algate.alg.config import saved
 
     table = {"proto": proto, "wan_port": wan_port, "to": to, "from": source or [], "alg": alg}
     file = _config_file(run_dir) if save else None
-    grown = saved.with_forward(_text(file), table, str(file)) if file else ""  # what can't be saved isn't made
+    grown = saved.with_forward(_text(file), table, str(file)) if file else ""  # fail before the forward is made
     made = ForwardRow.read(control.request(run_dir, "forward-add", {**table, "save": True} if save else table))
     if file:
         _write(file, grown, lambda: control.request(run_dir, "forward-del", {"proto": proto, "wan_port": wan_port}))
@@ -56,12 +60,12 @@ def add(
 def delete(
     proto: ProtoArgument,
     wan_port: PortArgument,
-    save: Annotated[bool, typer.Option("--save", help="Take it out of the configuration file, too.")] = False,
+    save: Annotated[bool, typer.Option("--save", help="Also remove it from the configuration file.")] = False,
     run_dir: RunDir = DEFAULT_RUN_DIR,
 ) -> None:
     """Delete a forward from the running gateway. Its sessions go on until they end.
 
-    One of the configuration file comes back when that is read again, unless --save takes its [[forward]] out there.
+    A forward in the configuration file comes back when that is read again, unless --save removes it there too.
     """
     from algate.alg.config import saved
 
@@ -75,7 +79,7 @@ def delete(
     if file and shrunk is not None:
         _write(file, shrunk)
     told = f"; not in {file} any more" if shrunk is not None else f"; {file} didn't have it" if file else ""
-    say(f"algate: {proto} port {wan_port} leads nowhere now{told}")
+    say(f"algate: {proto} port {wan_port} now leads nowhere{told}")
 
 
 def _config_file(run_dir: Path) -> Path:
@@ -91,7 +95,7 @@ def _text(file: Path) -> str:
 
 
 def _write(file: Path, text: str, undo: Callable[[], object] | None = None) -> None:
-    """Replace the file whole, with its owner and mode, so that a crash leaves the old or the new one."""
+    """Replace the whole file, keeping owner and mode, so that a crash leaves either the old or the new one."""
     fresh = file.with_name(f".{file.name}.{os.getpid()}")
     try:
         was = file.stat()

@@ -14,7 +14,9 @@ from algate.cli.output import Voice, say, show_rows
 
 
 def kill(
-    ids: Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Of sessions; none: by filter.")] = None,
+    ids: Annotated[
+        list[str] | None, typer.Argument(metavar="[ID]...", help="Session ids; leave out to end sessions by filter.")
+    ] = None,
     proto: Proto = None,
     state: State = None,
     inside: Inside = None,
@@ -22,15 +24,15 @@ def kill(
     alg: AlgName = None,
     related_to: RelatedTo = None,
     reset: Annotated[bool, typer.Option("--reset", help="Send RST to both ends of control sessions.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell which ones.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list them.")] = False,
     as_json: Json = False,
     as_tsv: Tsv = False,
     run_dir: RunDir = DEFAULT_RUN_DIR,
 ) -> int:
-    """End sessions, by id or by filter, and list those that ended. Exit 1 if there was none.
+    """End sessions by id or by filter, and list those that ended. Exits with 1 if there were none.
 
-    A control session's expectations die with it; its data connections go on (--related-to ID ends them). TCP of an
-    ended session gets no further; UDP and ICMP may begin a new one with their next packet.
+    A control session's expectations end with it; its data connections go on (--related-to ID ends them). The TCP
+    connection of an ended session is stuck; UDP and ICMP may start a new session with their next packet.
     """
     values = (proto, state, inside, outside, alg, related_to)
     given = {name: value for name, value in zip(filters.NAMES, values, strict=True) if value is not None}

@@ -5,4 +5,4 @@ from __future__ import annotations
 from algate.alg.rows import MappingRow
 from algate.cli.listing import lister
 
-mappings = lister("mappings", MappingRow, "Inside end points and the public ones that stand for them.")
+mappings = lister("mappings", MappingRow, "List inside end points and the public end points that stand for them.")

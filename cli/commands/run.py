@@ -14,7 +14,7 @@ from algate.cli.text import printable
 
 
 class HarmlessFormatter(logging.Formatter):
-    """Log lines that can't act upon a terminal, whatever a peer sent."""
+    """Log lines that can't affect a terminal, whatever a peer sent."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The record, line by line, with anything unprintable escaped."""
@@ -22,29 +22,31 @@ class HarmlessFormatter(logging.Formatter):
 
 
 def log_to_stderr(verbose: bool) -> None:
-    """The daemon's log. stdout belongs to `ready`."""
+    """Set up the daemon's log on stderr; stdout is for `ready` only."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(HarmlessFormatter("%(asctime)s %(levelname)s %(message)s"))
     logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, handlers=[handler], force=True)
 
 
 def run(
-    lan: Annotated[list[str] | None, typer.Option("--lan", metavar="IF", help="Inside device; repeat.")] = None,
+    lan: Annotated[
+        list[str] | None, typer.Option("--lan", metavar="IF", help="Inside device; may be repeated.")
+    ] = None,
     wan: Annotated[str | None, typer.Option("--wan", metavar="IF", help="Outside device.")] = None,
-    config: Annotated[Path | None, typer.Option("--config", metavar="FILE", help="Configuration (TOML).")] = None,
+    config: Annotated[Path | None, typer.Option("--config", metavar="FILE", help="Configuration file (TOML).")] = None,
     datapath: Annotated[
         str | None, typer.Option("--datapath", metavar="WHICH", help="auto, tc, xdp or xdp-generic.")
     ] = None,
     wait: Annotated[
         float | None,
-        typer.Option("--wait", metavar="SECONDS", min=0, help="How long the WAN may lack an address. 0: not at all."),
+        typer.Option("--wait", metavar="SECONDS", min=0, help="How long to wait for the WAN's address; 0: don't wait."),
     ] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")] = False,
     run_dir: RunDir = DEFAULT_RUN_DIR,
 ) -> int:
     """Translate between the inside devices and the outside one until stopped. Prints `ready` once traffic passes.
 
-    SIGTERM stops the helper alone: established sessions go on in the kernel, the next `run` takes over.
+    SIGTERM only stops the helper: established sessions go on in the kernel, and the next `run` takes over.
     `algate down` detaches everything.
     """
     from algate.alg.admin import run as daemon

@@ -6,5 +6,5 @@ from algate.alg.rows import SessionRow
 from algate.cli.listing import lister
 
 sessions = lister(
-    "sessions", SessionRow, "Conversations through the gateway, with their state, counters and control session."
+    "sessions", SessionRow, "List the sessions through the gateway, with their state, counters and control session."
 )

@@ -8,5 +8,5 @@ from algate.cli.output import Voice, show_object
 
 
 def stats(as_json: Json = False, as_tsv: Tsv = False, run_dir: RunDir = DEFAULT_RUN_DIR) -> None:
-    """Every counter, named as in the metrics that Prometheus reads."""
+    """Print every counter, named as in the Prometheus metrics."""
     show_object(control.request(run_dir, "stats"), Voice.of(as_json, as_tsv))

@@ -8,5 +8,5 @@ from algate.cli.output import Voice, show_object
 
 
 def status(as_json: Json = False, as_tsv: Tsv = False, run_dir: RunDir = DEFAULT_RUN_DIR) -> None:
-    """The daemon, its devices and addresses, the plug-ins, and the figures that matter most."""
+    """Show the daemon, its devices and addresses, the plug-ins and the key figures."""
     show_object(control.request(run_dir, "status"), Voice.of(as_json, as_tsv))

@@ -1,7 +1,7 @@
 """What passed a link, recorded by the kernel's packet socket inside a namespace.
 
 The law of this file: frames in, records out, no judgement (wire.py). A socket filter keeps what tells the story:
-control channels whole, of other TCP the segments with SYN, FIN or RST (their sequence numbers give bytes and times),
+all of the control channels, segments of other TCP with SYN, FIN or RST (their sequence numbers give bytes and times),
 everything that isn't TCP, and every packet that carries an address of `forbidden`. So a gigabyte of data costs
 nothing.
 """
@@ -60,7 +60,7 @@ def filter_program(control_ports: tuple[int, ...], forbidden: tuple[IPv4Network,
 
 
 class Capture:
-    """Records a device of a host from construction to `close`; `take` hands over what came since the last call."""
+    """Records a host's device from construction to `close`; `take` returns what came since the last call."""
 
     def __init__(
         self,
@@ -84,7 +84,7 @@ class Capture:
     def _open(self, program: list[Instruction]) -> socket.socket:
         sock = socket.socket(
             socket.AF_PACKET, socket.SOCK_RAW, 0
-        )  # protocol 0: nothing arrives before the filter stands
+        )  # protocol 0: nothing arrives before the filter is set
         raw = b"".join(struct.pack("HBBI", *instruction) for instruction in program)
         memory = ctypes.create_string_buffer(raw)
         sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HP", len(program), ctypes.addressof(memory)))
@@ -121,7 +121,7 @@ class Capture:
     def take(self, quiet: float = 0.03, timeout: float = 2.0) -> list[Segment]:
         """All records since the last call, once none has come for `quiet` s (at most `timeout` s later).
 
-        Raises RuntimeError if the kernel had to drop some: a judgement on them would be worth nothing.
+        Raises RuntimeError if the kernel had to drop some: a judgement on the rest would be worthless.
         """
         end = time.monotonic() + timeout
         start = time.monotonic()

@@ -1,6 +1,6 @@
-"""The demo's course: both sides, four modes, a file down and a file up each, and what was seen of it.
+"""The demo's run: both sides, four modes, one file down and one up in each, and what was seen of it.
 
-The law of this file: it runs and reports, it draws nothing; `progress` is told what goes on.
+The law of this file: it runs and reports, it draws nothing; `progress` is told what is going on.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from algate.cli.lab.transfers import Operation
 from algate.cli.lab.trial import Result, Stage
 
 SIZE = 32 << 20  # bytes of each file
-SECONDS = 6.0  # a client's patience
-DEADLINE = 40.0  # s after which no further row is begun, so that a broken gateway is shown within a minute
+SECONDS = 6.0  # s that a client waits
+DEADLINE = 40.0  # s after which no more rows start, so that a broken gateway shows within a minute
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ STEPS = [(side, mode) for side in Side for mode in Mode]
 
 
 def run(lab: Lab, gateway: Gateway, server: str, progress: Callable[[Side, Mode, str], None]) -> Iterator[Act]:
-    """An act per side and mode, in order."""
+    """One act per side and mode, in order."""
     content = os.urandom(SIZE)
     end = time.monotonic() + DEADLINE
     with Observer(gateway) as observer:
@@ -97,9 +97,9 @@ def act(
 
 
 def late(side: Side, mode: Mode) -> Act:
-    """The row of what was not begun any more."""
+    """The row of an act that wasn't started in time."""
     row = DemoRow(side, mode, "", "", None, "", "", 0, 0.0, False, False)
-    return Act(row, (f"not begun: {DEADLINE:g} s had passed",))
+    return Act(row, (f"not started: {DEADLINE:g} s had passed",))
 
 
 def _voices(observer: Observer, finding: Finding) -> tuple[tuple[str, str], ...]:

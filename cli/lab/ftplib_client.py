@@ -1,7 +1,7 @@
-"""An FTP client on Python's ftplib, as a program of its own: HOST PORT USER PASSWORD MODE OPERATION REMOTE LOCAL.
+"""An FTP client on Python's ftplib, as a separate program: HOST PORT USER PASSWORD MODE OPERATION REMOTE LOCAL.
 
 The law of this file: standard library only, run as a script. It makes ftplib speak each of the four modes over IPv4;
-OPERATION is get, put or list; a host that the 227 names is used as named, so that a wrong one shows.
+OPERATION is get, put or list; the host in a 227 is used as it is, so that a wrong one shows.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What can stand in the middle of a lab: algate, the kernel's own NAT with its FTP helper, or bare forwarding.
+"""What can stand in the middle of a lab: algate, the kernel's NAT with its FTP helper, or bare forwarding.
 
-The law of this file: all three answer to one interface, so that demo, tests and bench treat them alike. Each one
-works in the lab's gateway namespace alone, and its `stop` leaves that namespace without it.
+The law of this file: all three have one interface, so that demo, tests and bench treat them alike. Each works only
+in the lab's gateway namespace, and its `stop` leaves nothing of it there.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from algate.alg.errors import MISSING, USAGE
 from algate.cli.lab.host import LabError, Spawned, call_in
 from algate.cli.lab.lab import LAN_DEVICE, WAN_DEVICE, Lab
 
-DOWN_SECONDS = 90  # `algate down --purge` takes one; others may keep the machine busy
+DOWN_SECONDS = 90  # `algate down --purge` takes one; the machine may be busy
 
 
 @dataclass(frozen=True)
@@ -51,14 +51,14 @@ class Gateway(abc.ABC):
 
     @abc.abstractmethod
     def stop(self) -> None:
-        """Take the gateway out of the namespace. Safe to call again."""
+        """Remove the gateway from the namespace. Safe to call again."""
 
     def ask(self, verb: str, args: dict[str, Any] | None = None) -> Any:
-        """What the gateway says of itself; only algate has a voice."""
+        """What the gateway answers to a verb; only algate has verbs."""
         raise LabError(f"the {self.name} gateway has no verb {verb}")
 
     def tell(self, verb: str) -> Iterator[Any]:
-        """What the gateway says as it happens; only algate has a voice."""
+        """What the gateway says as it happens; only algate has verbs."""
         raise LabError(f"the {self.name} gateway has no verb {verb}")
 
     def __enter__(self) -> Self:
@@ -76,7 +76,7 @@ class Gateway(abc.ABC):
 
 
 class RouteGateway(Gateway):
-    """Plain forwarding: the upper bound of a bench, and the proof that the judge can say no."""
+    """Plain forwarding: the upper bound of a bench, and the proof that the judge can fail a gateway."""
 
     name = "route"
 
@@ -101,7 +101,7 @@ class RouteGateway(Gateway):
 
 
 class KernelGateway(Gateway):
-    """nft masquerade, nf_conntrack and the kernel's FTP helper: what algate is measured against."""
+    """nft masquerade, nf_conntrack and the kernel's FTP helper: what algate is compared with."""
 
     name = "kernel"
 
@@ -135,7 +135,7 @@ table ip guard {{
 
 
 class AlgateGateway(Gateway):
-    """`algate run` as a process of its own in the gateway's namespace."""
+    """`algate run` as a separate process in the gateway's namespace."""
 
     name = "algate"
 
@@ -150,7 +150,7 @@ class AlgateGateway(Gateway):
         wait: float = 60.0,
         path: tuple[Path, ...] = (),
     ) -> None:
-        """`path`: folders where further plug-ins are installed."""
+        """`path`: folders where more plug-ins are installed."""
         super().__init__(lab, forwards)
         self.config = config
         self.path = path
@@ -161,7 +161,7 @@ class AlgateGateway(Gateway):
         self._clean = False
 
     def start(self) -> None:
-        """Start, or start again after `stop_daemon` or a kill: the pins of the former run are taken over."""
+        """Start, or start again after `stop_daemon` or a kill: the earlier run's pins are taken over."""
         self._prepare()
         config = self.lab.folder / "algate.toml"
         config.write_text(self.config + "".join(_forward_table(f) for f in self.forwards))
@@ -175,7 +175,7 @@ class AlgateGateway(Gateway):
             if not self.process.alive():
                 break
             time.sleep(0.02)
-        raise LabError(f"algate run does not get ready: {self.process.tail(20) or 'no output'}")
+        raise LabError(f"algate run doesn't become ready: {self.process.tail(20) or 'no output'}")
 
     def _prepare(self) -> None:
         if not self._clean:
@@ -197,7 +197,7 @@ class AlgateGateway(Gateway):
         return control.stream(self.run_dir, verb)
 
     def stop_daemon(self) -> int:
-        """SIGTERM; programs and pins stay. Returns the exit status."""
+        """Send SIGTERM; programs and pins stay. Returns the exit status."""
         assert self.process is not None
         return self.process.stop(10)
 
@@ -216,13 +216,13 @@ def _forward_table(forward: PortForward) -> str:
 
 
 def algate() -> list[str]:
-    """The command line of this very algate."""
+    """The command line of this same algate."""
     script = Path(sys.executable).with_name("algate")
     return [str(script)] if script.exists() else [sys.executable, "-m", "algate.cli.app"]
 
 
 def netfilter_traces(lab: Lab) -> list[str]:
-    """What netfilter holds in the gateway's namespace: rules and connections. Empty when only algate works there."""
+    """Netfilter's rules and connections in the gateway's namespace; empty when only algate works there."""
     found = []
     if shutil.which("nft"):
         rules = lab.gw.run(["nft", "list", "ruleset"]).stdout.strip()
@@ -242,7 +242,7 @@ def netfilter_traces(lab: Lab) -> list[str]:
 
 
 def make_gateway(name: str, lab: Lab, forwards: tuple[PortForward, ...] = ()) -> Gateway:
-    """The gateway of that name. Raises LabError for another name."""
+    """The gateway of that name. Raises LabError if there is none."""
     kinds: dict[str, type[Gateway]] = {g.name: g for g in (AlgateGateway, KernelGateway, RouteGateway)}
     if name not in kinds:
         raise LabError(f"no gateway called {name}: one of {', '.join(kinds)}", USAGE)

@@ -1,8 +1,8 @@
 """One network namespace of a lab: run, spawn and open sockets in it.
 
-The law of this file: it knows namespaces and processes, not topologies, gateways or FTP. A namespace is entered by
-`nsenter --net` (never `ip netns exec`, whose private /sys hides the host's bpffs) or, for one call, by a thread of
-our own that joins it and ends.
+The law of this file: it knows namespaces and processes, not topologies, gateways or FTP. A namespace is entered with
+`nsenter --net` (never `ip netns exec`, whose private /sys hides the host's bpffs) or, for one call, in a thread that
+joins it and ends.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ CLONE_NEWNET = 0x40000000  # linux/sched.h; Python has os.setns from 3.12 on
 
 
 class LabError(AlgateError):
-    """A lab can't be built or a program of it doesn't start: one line that says what, where and what to do."""
+    """A lab can't be built, or one of its programs doesn't start: one line that says what, where and what to do."""
 
 
 def call_in(netns: str, function: Callable[[], T]) -> T:
-    """`function()` as seen from the namespace; a socket opened by it stays there. Raises what `function` raises."""
+    """Call `function()` in the namespace; a socket that it opens stays there. Raises what `function` raises."""
     result: list[T] = []
     failure: list[BaseException] = []
 
@@ -56,7 +56,7 @@ def call_in(netns: str, function: Callable[[], T]) -> T:
 
 
 class Spawned:
-    """A process of the lab, in a session of its own; its output goes to `log`."""
+    """A process of the lab, in its own session; its output goes to `log`."""
 
     def __init__(self, name: str, process: subprocess.Popen[str], log: Path) -> None:
         self.name = name
@@ -77,7 +77,7 @@ class Spawned:
         return ""
 
     def stop(self, timeout: float = 5.0) -> int:
-        """SIGTERM, then SIGKILL after `timeout` s; its children go with it. Returns the exit status."""
+        """Send SIGTERM, and SIGKILL after `timeout` s; its children end with it. Returns the exit status."""
         if self.alive():
             self.process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -86,14 +86,14 @@ class Spawned:
         return self.process.returncode
 
     def kill(self) -> None:
-        """SIGKILL to the process and all that it started."""
+        """Send SIGKILL to the process and all that it started."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
         self.process.wait()
 
 
 class Host:
-    """A namespace with an address by which the others know it."""
+    """A namespace, with the address that the others know it by."""
 
     def __init__(self, name: str, netns: str, address: str, device: str, folder: Path) -> None:
         self.name = name
@@ -104,7 +104,7 @@ class Host:
         self.spawned: list[Spawned] = []
 
     def command(self, argv: Sequence[str]) -> list[str]:
-        """The same command line as run from anywhere."""
+        """The command line that runs `argv` in this namespace, from anywhere."""
         return ["nsenter", f"--net=/run/netns/{self.netns}", "--", *argv]
 
     def run(
@@ -117,7 +117,7 @@ class Host:
         cwd: Path | None = None,
         env: Mapping[str, str] | None = None,
     ) -> subprocess.CompletedProcess[str]:
-        """Run to the end; stdout and stderr come back as text. After `timeout` s it is killed and the code is 124."""
+        """Run to the end; returns stdout and stderr as text. After `timeout` s it is killed and the code is 124."""
         process = subprocess.Popen(
             self.command(argv),
             stdin=subprocess.PIPE,
@@ -152,7 +152,7 @@ class Host:
         cwd: Path | None = None,
         env: Mapping[str, str] | None = None,
     ) -> Spawned:
-        """Start and return; with `pipe` stdout is a pipe and only stderr goes to the log."""
+        """Start it and return; with `pipe`, stdout is a pipe and only stderr goes to the log."""
         log = self.folder / f"{self.name}-{name}-{len(self.spawned)}.log"
         with log.open("w") as sink:
             process = subprocess.Popen(
@@ -174,7 +174,7 @@ class Host:
         return call_in(self.netns, lambda: socket.socket(family, kind, proto))
 
     def sysctl(self, key: str, value: str | None = None) -> str:
-        """Read, or write and read back, `net.` sysctl `key` (dots or slashes) of this namespace."""
+        """Read, or write and read back, the `net.` sysctl `key` (dots or slashes) of this namespace."""
         path = Path("/proc/sys/net") / (key if "/" in key else key.replace(".", "/"))
 
         def act() -> str:
@@ -201,7 +201,7 @@ class Host:
         return False
 
     def stop_all(self) -> None:
-        """End what was spawned here, latest first."""
+        """End everything spawned here, latest first."""
         for spawned in reversed(self.spawned):
             spawned.kill()
         self.spawned.clear()

@@ -1,7 +1,7 @@
-"""Was an FTP dialogue translated rightly? Decided by what both links show, and by nothing that any program claims.
+"""Was an FTP dialogue translated correctly? Judged by what both links show, not by what any program claims.
 
 The law of this file: pure, and independent of the gateway's own parser: most FTP clients repair or ignore a wrong
-227, so a finished transfer proves little, and a judge who shares code with the judged proves nothing.
+227, so a finished transfer proves little, and a judge that shares code with what it judges proves nothing.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from algate.cli.lab.wire import Connection, Peer, Trace
 
 
 class Side(StrEnum):
-    """Which of the two is inside."""
+    """Which of client and server is inside."""
 
     CLIENT = "client"
     SERVER = "server"
@@ -76,7 +76,7 @@ class Finding:
 
 @dataclass
 class Verdict:
-    """`problems` is empty if all was right."""
+    """`problems` is empty if everything was right."""
 
     findings: list[Finding] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
@@ -92,7 +92,7 @@ _ADDRESS = re.compile(rb"(?<![\d.,])(\d{1,3})([.,])(\d{1,3})\2(\d{1,3})\2(\d{1,3
 
 
 def announcement(line: bytes, from_client: bool) -> Announcement | None:
-    """The announcement that a control line makes, if it makes one."""
+    """The announcement in a control line, if there is one."""
     match = (_COMMAND if from_client else _REPLY).match(line)
     if match is None:
         return None
@@ -108,7 +108,7 @@ def announcement(line: bytes, from_client: bool) -> Announcement | None:
 
 
 def split(stream: bytes, from_client: bool) -> tuple[list[Announcement], list[bytes]]:
-    """The announcements of a stream, and all its other lines."""
+    """The announcements in a stream, and all its other lines."""
     lines = stream.split(b"\r\n")
     found = [announcement(line, from_client) for line in lines]
     return [a for a in found if a], [line for line, a in zip(lines, found, strict=True) if a is None]
@@ -125,7 +125,7 @@ def private_text(stream: bytes, private: IPv4Network) -> list[str]:
 
 
 def judge(scene: Scene, inside: Trace, outside: Trace, wanted: Mode | None = None) -> Verdict:
-    """Compare both links. `wanted`: every announcement must be of that mode (a client that fell back shows here)."""
+    """Compare both links. `wanted`: every announcement must be of that mode, which shows a client that fell back."""
     verdict = Verdict()
     complain = verdict.problems.append
     private = IPv4Network(scene.private)
@@ -166,14 +166,14 @@ def _control_pairs(
 def _compare_streams(
     within: Connection, without: Connection, private: IPv4Network, complain: Callable[[str], None]
 ) -> list[tuple[Announcement, Announcement]]:
-    """All but the announcements must be equal; returns these in pairs (inside, outside)."""
+    """Everything but the announcements must be equal; returns these as pairs (inside, outside)."""
     pairs: list[tuple[Announcement, Announcement]] = []
     for from_client in (True, False):
         a, b = (c.up.bytes() if from_client else c.down.bytes() if c.down else b"" for c in (within, without))
         (said, rest), (seen, other) = split(a, from_client), split(b, from_client)
         who = "client" if from_client else "server"
         if rest != other:
-            complain(f"what the {who} says differs between the links beside its announcements")
+            complain(f"what the {who} says differs between the links, not only in its announcements")
         if len(said) != len(seen):
             complain(f"the {who} made {len(said)} announcements inside, {len(seen)} outside")
         for leak in private_text(b, private):
@@ -190,13 +190,13 @@ def _data_connection(
     outside: list[Connection],
     complain: Callable[[str], None],
 ) -> Finding | None:
-    """The connection that an announcement led to, checked on both links and struck off the lists."""
-    inward = seen.mode.active == (scene.side is Side.CLIENT)  # the inside host announces and is connected to
+    """The connection that an announcement led to, checked on both links and removed from the lists."""
+    inward = seen.mode.active == (scene.side is Side.CLIENT)  # the inside host announces and accepts the connection
     owner, private_owner = (scene.public, scene.inside) if inward else (scene.outside, scene.outside)
     if seen.ip not in (None, owner) or said.ip not in (None, private_owner):
         complain(f"wrong address: inside {said.line!r}, outside {seen.line!r}")
     if not inward and said.line != seen.line:
-        complain(f"changed without need: inside {said.line!r}, outside {seen.line!r}")
+        complain(f"changed needlessly: inside {said.line!r}, outside {seen.line!r}")
     if inward and seen.port < scene.min_port:
         complain(f"public port {seen.port} is below {scene.min_port}: {seen.line}")
     caller = scene.outside if inward else scene.public
@@ -205,11 +205,11 @@ def _data_connection(
     twin = _strike(inside, Peer(private_owner, said.port), private_caller)
     if found is None or twin is None:
         missing = " and ".join(n for n, c in (("outside", found), ("inside", twin)) if c is None)
-        complain(f"the announced port is not the one that connects ({missing}): {seen.line}")
+        complain(f"the announced port isn't the one that connects ({missing}): {seen.line}")
         return None
     for connection, where in ((found, "outside"), (twin, "inside")):
         if not connection.established or not connection.finished:
-            complain(f"the data connection to {connection.server} {where} was not completed")
+            complain(f"the data connection to {connection.server} {where} wasn't completed")
     if found.size != twin.size:
         complain(f"{twin.size} bytes of data inside, {found.size} outside")
     public, peer = (found.server, found.client) if inward else (found.client, found.server)

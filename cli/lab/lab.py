@@ -2,9 +2,8 @@
 
     client(s) ──[switch]── lan0 GW wan0 ──[router]── server
 
-The law of this file: topology only. What turns the middle namespace into a gateway is a `Gateway` (gateways.py), what
-talks through it are servers.py and transfers.py. All names start with `ag-` and a random part; nothing else is ever
-touched.
+The law of this file: topology only. A `Gateway` (gateways.py) turns the middle namespace into a gateway; servers.py
+and transfers.py talk through it. All names start with `ag-` and a random part; nothing else is ever touched.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ class LabPlan:
     clients: tuple[str, ...] = ("10.77.0.2",)  # more than one: a switch namespace joins them
     wan: str = "198.51.100.0/24"
     public: tuple[str, ...] = ("198.51.100.2",)  # the gateway's; the first is the primary address
-    next_hop: str = "198.51.100.1"  # the server host itself or the router before it
+    next_hop: str = "198.51.100.1"  # the server host itself, or the router in front of it
     servers: tuple[str, ...] = ("203.0.113.10", "203.0.113.11")  # all on one host
     router: bool = False
     mtu: int = 1500
@@ -57,7 +56,7 @@ class LabPlan:
 
 
 class Lab:
-    """`with Lab() as lab:` builds it, and removes it on any exit, SIGTERM and SIGHUP included."""
+    """`with Lab() as lab:` builds it, and removes it on any exit, including SIGTERM and SIGHUP."""
 
     def __init__(self, plan: LabPlan | None = None, *, keep: bool = False) -> None:
         self.plan = plan or LabPlan()
@@ -91,7 +90,7 @@ class Lab:
         return "client" if index == 0 else f"client{index + 1}"
 
     def undo(self, argv: list[str]) -> None:
-        """Have this command line run before the lab is removed, even if that is done by a later process."""
+        """Have this command line run before the lab is removed, even if a later process removes it."""
         self.record.undo.append(argv)
         self.record.save()
 
@@ -123,7 +122,7 @@ class Lab:
             self.close()
 
     def close(self) -> None:
-        """Remove the lab. A second signal meanwhile doesn't stop it half way."""
+        """Remove the lab. A second signal doesn't interrupt this halfway."""
         ignored = {}
         if self._handlers:
             ignored = {s: signal.signal(s, signal.SIG_IGN) for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
@@ -140,7 +139,7 @@ class Lab:
         def leave(number: int, _frame: FrameType | None) -> None:
             sys.exit(128 + number)
 
-        with contextlib.suppress(ValueError):  # not in the main thread: whoever runs us handles signals
+        with contextlib.suppress(ValueError):  # not the main thread: the caller handles signals
             for number in (signal.SIGTERM, signal.SIGHUP):
                 self._handlers[number] = signal.signal(number, leave)
 
@@ -168,7 +167,7 @@ class Lab:
         self._cut_off_names()
 
     def _cut_off_names(self) -> None:
-        """Programs that look up names fail at once instead of waiting for a name server that no lab has."""
+        """Make name lookups fail at once instead of waiting for a name server that no lab has."""
         for line in _resolver_lines():
             word, _, address = line.partition(" ")
             if word == "nameserver" and ":" not in address and not address.strip().startswith("127."):
@@ -225,7 +224,7 @@ class Lab:
         length = 24 if plan.router else 32
         for address in plan.servers:
             ip(f"addr add {address}/{length} dev eth0", self.server.netns)
-        # The server host speaks from its own address, not from the link's.
+        # The server host uses its own address, not the link's.
         via = f"via {hop} " if plan.router else ""
         ip(f"route replace {plan.wan} {via}dev eth0 src {plan.servers[0]}", self.server.netns)
 
@@ -238,8 +237,8 @@ def _resolver_lines() -> list[str]:
 
 
 def ip(lines: str, netns: str | None = None) -> None:
-    """Run lines of `ip` commands, in a namespace if one is named. Raises LabError with the first complaint."""
-    # Not `ip -n`: it makes mounts private first, which fails in a chroot whose root is no mount point.
+    """Run lines of `ip` commands, in a namespace if one is given. Raises LabError with the first complaint."""
+    # Not `ip -n`: it first makes mounts private, which fails in a chroot whose root isn't a mount point.
     argv = [*(["nsenter", f"--net=/run/netns/{netns}", "--"] if netns else []), "ip", "-batch", "-"]
     done = subprocess.run(argv, input=lines + "\n", text=True, capture_output=True)
     if done.returncode != 0:
@@ -258,7 +257,7 @@ def require_root() -> None:
 
 
 def mount_bpffs(path: Path = Path("/sys/fs/bpf")) -> None:
-    """Mount bpffs where pins go, if nothing is mounted there yet."""
+    """Mount bpffs where the pins go, if nothing is mounted there yet."""
     if not path.is_mount():
         done = subprocess.run(["mount", "-t", "bpf", "bpf", str(path)], capture_output=True, text=True)
         if done.returncode != 0:

@@ -1,7 +1,7 @@
-"""What a gateway said of a transfer while it ran: the expectation and the data session that belong to a finding.
+"""What a gateway said about a transfer while it ran: the expectation and the data session that belong to a finding.
 
-The law of this file: it asks algate by its control socket, as any operator could, and never judges. Other gateways
-have no voice, and then there is nothing to show.
+The law of this file: it asks algate through its control socket, as any operator could, and never judges. Other gateways
+have none, so there is nothing to show.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from algate.alg.admin.control import ControlError
 from algate.cli.lab.gateways import AlgateGateway, Gateway
 from algate.cli.lab.judge import Finding
 
-INTERVAL = 0.02  # s between two looks
+INTERVAL = 0.02  # s between looks
 
 
 class Observer:
-    """While it is entered it follows the events, and looks at `expectations` and `sessions` again and again."""
+    """While entered, it follows the events and polls `expectations` and `sessions`."""
 
     def __init__(self, gateway: Gateway) -> None:
         self.gateway = gateway
         self.expectations: dict[str, dict[str, Any]] = {}
-        self.states: dict[str, list[str]] = {}  # of an expectation, in the order in which they were seen
+        self.states: dict[str, list[str]] = {}  # states of an expectation, in the order seen
         self.sessions: dict[str, dict[str, Any]] = {}
         self.events: dict[str, list[dict[str, Any]]] = {}  # by control session
         self._stop = threading.Event()
@@ -71,7 +71,7 @@ class Observer:
                 self.events.setdefault(event["control"] or "", []).append(event)
 
     def expectation(self, finding: Finding) -> str:
-        """What became of the expectation of the data connection, and its terms; empty if none was seen."""
+        """What became of the data connection's expectation, and its terms; empty if none was seen."""
         session = self._session(finding)
         ends = {str(finding.public_peer), str(finding.inside_peer), str(finding.outside_peer)}
         for key, row in reversed(self.expectations.items()):
@@ -94,6 +94,6 @@ class Observer:
 
 
 def _and_used(states: list[str], session: dict[str, Any] | None) -> str:
-    """A used expectation is gone at once; the data session that came of it is its trace."""
+    """A used expectation is gone at once; its data session is the only trace."""
     used = ["used"] if session and session["related_to"] and "used" not in states else []
     return ", ".join([*states, *used])

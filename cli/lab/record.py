@@ -1,6 +1,6 @@
-"""What labs exist on this machine: one file each, so that the next start can remove what a killed one left.
+"""Which labs exist on this machine: one file each, so that the next start can remove what a killed one left.
 
-The law of this file: it removes a lab by its record alone (namespaces, processes inside them, folder, undo commands)
+The law of this file: it removes a lab using only its record (namespaces, processes inside them, folder, undo commands)
 and never touches what no record names. It doesn't build anything.
 """
 
@@ -21,7 +21,7 @@ RECORDS = Path("/run/algate-lab")
 
 @dataclass
 class LabRecord:
-    """A lab as its file under /run/algate-lab tells it. `started` is the owner's start time in clock ticks."""
+    """A lab, as described by its file under /run/algate-lab. `started`: the owner's start time in clock ticks."""
 
     tag: str
     pid: int
@@ -56,7 +56,7 @@ class LabRecord:
 
 
 def start_time(pid: int) -> int:
-    """When the process started, in clock ticks since boot; 0 if there is none (a pid alone may be another's by now)."""
+    """When the process started, in clock ticks since boot; 0 if there is none (the pid may have been reused by now)."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
@@ -65,7 +65,7 @@ def start_time(pid: int) -> int:
 
 
 def end_processes(netns: str, rounds: int = 20) -> None:
-    """SIGKILL every process inside a namespace that a lab made."""
+    """Send SIGKILL to every process inside a lab's namespace."""
     for _ in range(rounds):
         listed = subprocess.run(["ip", "netns", "pids", netns], capture_output=True, text=True)
         pids = [int(word) for word in listed.stdout.split() if int(word) != os.getpid()]
@@ -87,7 +87,7 @@ def records() -> list[LabRecord]:
 
 
 def sweep() -> list[str]:
-    """Remove the labs whose owner is gone and that were not meant to stay; returns their tags."""
+    """Remove the labs whose owner is gone and that weren't meant to stay; returns their tags."""
     gone = [r for r in records() if not r.keep and (r.started == 0 or start_time(r.pid) != r.started)]
     for record in gone:
         record.remove()

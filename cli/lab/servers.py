@@ -1,7 +1,7 @@
-"""Real FTP servers for the lab: Debian's programs with a configuration made for one namespace.
+"""Real FTP servers for the lab: Debian's programs, configured for one namespace.
 
 The law of this file: how each server is configured and started, nothing about gateways or judging. All serve one
-folder with a writable `pub/`, in active and passive mode; none changes an announced address by itself, so that what
+folder with a writable `pub/`, in active and passive mode; none changes an announced address itself, so that what
 an outside peer sees is the gateway's doing. They run unpacked (deploy/unpack-servers.sh) or installed.
 """
 
@@ -34,15 +34,15 @@ class Setting:
     """What a configuration is made from."""
 
     folder: Path  # configuration, pid files, logs
-    root: Path  # what is served
+    root: Path  # the folder that is served
     address: str
     port: int
-    more: Mapping[str, object] = field(default_factory=dict)  # keys of the server's own configuration; vsftpd alone
+    more: Mapping[str, object] = field(default_factory=dict)  # keys of the server's own configuration; vsftpd only
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A server program: its Debian package, file and login, and what writes its configuration and gives its argv."""
+    """A server program: its Debian package, file and login, and the function that configures it and gives its argv."""
 
     package: str
     program: str
@@ -81,12 +81,12 @@ def start_server(kind: str, host: Host, *, port: int = 21, more: Mapping[str, ob
     process = host.spawn(kind, argv, cwd=base)
     if not host.wait_port(port, alive=process.alive):
         process.kill()
-        raise LabError(f"{kind} does not listen on {host.address}:{port}: {process.tail() or 'no output'}")
+        raise LabError(f"{kind} isn't listening on {host.address}:{port}: {process.tail() or 'no output'}")
     return FtpServer(kind, host, process, setting.root, port)
 
 
 def find_program(kind: Kind) -> str:
-    """The server's program: unpacked for the lab, or installed. Raises LabError naming the remedy."""
+    """The server's program, unpacked for the lab or installed. Raises LabError with the remedy."""
     if kind.program == "pyftpdlib":
         return "/usr/bin/python3"
     unpacked = Path(sys.prefix) / "servers" / kind.package / "usr/sbin" / kind.program
@@ -185,7 +185,7 @@ def _pure_ftpd(s: Setting, program: str) -> list[str]:
     maker = Path(program).parent.parent / "bin" / "pure-pw"
     done = subprocess.run([str(maker), "mkdb", str(database), "-f", str(users)], capture_output=True, text=True)
     if done.returncode != 0:
-        raise LabError(f"pure-pw makes no user database: {done.stderr.strip() or done.stdout.strip()}")
+        raise LabError(f"pure-pw made no user database: {done.stderr.strip() or done.stdout.strip()}")
     options = ["-4", "-H", "-E", "-A", "-u", "1", "-c", "500", "-C", "500", "-U", "022:022", "-g", f"{s.folder}/pid"]
     return [program, *options, "-S", str(s.port), "-l", f"puredb:{database}"]
 

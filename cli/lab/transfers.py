@@ -1,7 +1,7 @@
 """How each FTP client program is told to get, put or list in one of the four modes.
 
-The law of this file: command lines only. A client that can't do something is asked for it all the same (`Refusal`),
-so that its own words stand in the matrix and not ours.
+The law of this file: command lines only. A client that can't do something is asked anyway (`Refusal`), so that its own
+words appear in the matrix and not ours.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from algate.cli.lab.judge import Mode
 from algate.cli.lab.servers import Login
 
 _REFUSAL = re.compile(r"(?i)no such|unrecogni[sz]ed|unknown|invalid")
-SECONDS = 15  # a client's own patience; a gateway that answers late is a failure, not a slow success
+SECONDS = 15  # s that a client waits; a gateway that answers late is a failure, not a slow success
 
 
 class Operation(StrEnum):
@@ -50,7 +50,7 @@ class Errand:
 
 @dataclass(frozen=True)
 class Order:
-    """A command line that does an errand; its stdout is the listing if `listing` says so."""
+    """A command line for an errand; if `listing`, its stdout is the listing."""
 
     argv: list[str]
     text: str = ""
@@ -59,7 +59,7 @@ class Order:
 
 @dataclass(frozen=True)
 class Refusal:
-    """A command line by which the program itself says that it can't."""
+    """A command line that makes the program itself say that it can't."""
 
     argv: list[str]
     text: str = ""
@@ -67,7 +67,7 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Outcome:
-    """`listing` is what a list brought; `words` the program's last words if it failed."""
+    """`listing`: the result of a list; `words`: the program's last words if it failed."""
 
     code: int
     listing: str
@@ -121,7 +121,7 @@ def _ncftp(e: Errand) -> Order | Refusal:
     if e.mode in (Mode.EPRT, Mode.EPSV):
         return Refusal(
             ["ncftp"], text=f"{e.mode.lower()}\nquit\n"
-        )  # its programs have no option for it, nor has its shell
+        )  # neither its programs nor its shell have an option for it
     options = ["-u", e.login.user, "-p", e.login.password, "-P", str(e.port), "-t", str(SECONDS), "-r", "0"]
     options.append("-E" if e.mode.active else "-F")
     if e.operation is Operation.LIST:
@@ -169,14 +169,14 @@ CLIENTS: dict[str, Callable[[Errand], Order | Refusal]] = {
 
 
 def order(client: str, errand: Errand) -> Order | Refusal:
-    """What this client is told; LabError if there is no such client."""
+    """The command line for this client; LabError if there is no such client."""
     if client not in CLIENTS:
         raise LabError(f"no FTP client called {client}: one of {', '.join(CLIENTS)}", USAGE)
     return CLIENTS[client](errand)
 
 
 def carry_out(host: Host, client: str, errand: Errand, told: Order | Refusal) -> Outcome:
-    """Run it in the host's namespace. HOME is the lab's folder, so no client reads or writes the operator's files."""
+    """Run it in the host's namespace. HOME is the lab's folder, so no client touches the operator's files."""
     if shutil.which(told.argv[0]) is None:
         raise LabError(f"{told.argv[0]} is missing: `deploy/dev.sh setup test` installs it", MISSING)
     env = {"HOME": str(host.folder), "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C", "TERM": "dumb"}
@@ -184,7 +184,7 @@ def carry_out(host: Host, client: str, errand: Errand, told: Order | Refusal) ->
     words = [line.strip() for line in (done.stderr + "\n" + done.stdout).splitlines() if line.strip()]
     if isinstance(told, Refusal):
         refusals = [line for line in words if _REFUSAL.search(line)] or words
-        return Outcome(done.returncode, "", refusals[0] if refusals else f"{client}: exit {done.returncode}, no word")
+        return Outcome(done.returncode, "", refusals[0] if refusals else f"{client}: exit {done.returncode}, no output")
     listing = done.stdout if told.listing else ""
     if errand.operation is Operation.LIST and not told.listing and errand.local.exists():
         listing = errand.local.read_text(errors="replace")

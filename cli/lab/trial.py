@@ -1,4 +1,4 @@
-"""One trial: a client does an errand through the gateway, both links are watched, the wire is judged.
+"""One trial: a client runs an errand through the gateway, both links are captured, the captures are judged.
 
 The law of this file: it ties lab, servers, clients, captures and judge together for one side of the gateway; it draws
 no table.
@@ -24,7 +24,7 @@ from algate.cli.lab.wire import trace
 
 @dataclass(frozen=True)
 class Result:
-    """`refusal` holds the client's own words if it can't do the errand; else `problems` is empty if all was right."""
+    """`refusal`: the client's own words if it can't do the errand; else `problems` is empty if everything was right."""
 
     findings: tuple[Finding, ...]
     problems: tuple[str, ...]
@@ -37,7 +37,7 @@ class Result:
 
 
 def forwards(lab: Lab) -> tuple[PortForward, ...]:
-    """What a gateway needs so that the FTP server inside can be reached."""
+    """What a gateway needs so that an FTP server inside can be reached."""
     return (PortForward(21, f"{lab.client.address}:21"),)
 
 
@@ -80,7 +80,7 @@ class Stage:
         self.close()
 
     def trial(self, client: str, mode: Mode, operation: Operation, content: bytes, seconds: float = 15) -> Result:
-        """Do it, judge it. `content` is what is transferred; a listing must name the file that holds it."""
+        """Run it and judge it. `content` is what is transferred; a listing must name the file that holds it."""
         self._count += 1
         name = f"f{self._count}.bin"
         remote, local = self.server.pub / name, self.lab.folder / f"local-{name}"

@@ -1,7 +1,7 @@
-"""Frames to connections: what was said and done on one link, reassembled.
+"""From frames to connections: what happened on one link, reassembled.
 
-The law of this file: pure. It reads records of a capture and knows TCP as far as a judge needs it; it shares no code
-with the gateway, whose work is judged with it.
+The law of this file: pure. It reads records of a capture and knows as much TCP as a judge needs; it shares no code
+with the gateway that it judges.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ class Peer(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """One IPv4 packet of a link. For other protocols than TCP and for later fragments the TCP fields are 0."""
+    """One IPv4 packet on a link. The TCP fields are 0 for other protocols and for later fragments."""
 
     time: float  # s since the epoch, kernel's receive stamp
-    outgoing: bool  # sent by the host that was captured on
+    outgoing: bool  # sent by the host that captured it
     proto: int
     src: Peer
     dst: Peer
@@ -43,7 +43,7 @@ class Segment:
 
 
 def parse_frame(frame: bytes, time: float, outgoing: bool) -> Segment | None:
-    """The record of an Ethernet frame; None if it is no whole IPv4 packet."""
+    """The record of an Ethernet frame; None if it isn't a complete IPv4 packet."""
     if len(frame) < 34 or frame[12:14] != b"\x08\x00":
         return None
     packet = frame[14:]
@@ -89,7 +89,7 @@ class Direction:
 
 @dataclass
 class Connection:
-    """A TCP connection seen from its first SYN on."""
+    """A TCP connection, from its first SYN on."""
 
     client: Peer
     server: Peer
@@ -109,7 +109,7 @@ class Connection:
 
     @property
     def size(self) -> int:
-        """Payload bytes of both directions, as the FINs' sequence numbers tell; 0 if it didn't end properly."""
+        """Payload bytes of both directions, from the FINs' sequence numbers; 0 if it didn't end properly."""
         return (self.up.end or 0) + ((self.down.end or 0) if self.down else 0)
 
     @property
@@ -131,7 +131,7 @@ class Connection:
 
 @dataclass
 class Trace:
-    """All of one link. `dialogue` is the control lines of both sides as (from client?, line) pairs per connection."""
+    """Everything on one link. `dialogue`: per connection, both sides' control lines as pairs (from client?, line)."""
 
     segments: list[Segment]
     connections: list[Connection]
@@ -143,7 +143,7 @@ class Trace:
         return [c for c in self.connections if c.server.port != port]
 
     def addresses(self) -> set[str]:
-        """Every address in an IP header."""
+        """Every address that occurs in an IP header."""
         return {peer.ip for s in self.segments for peer in (s.src, s.dst)}
 
 
@@ -168,5 +168,5 @@ def trace(segments: Iterable[Segment]) -> Trace:
 
 
 def _is_new(found: Connection, segment: Segment) -> bool:
-    """A SYN on known end points is a retransmission unless its sequence number is another."""
+    """A SYN between known end points is a retransmission if it has the same sequence number."""
     return found.client != segment.src or found.up.start != segment.seq

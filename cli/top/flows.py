@@ -1,4 +1,4 @@
-"""Snapshots of the daemon turned into what `top` shows: rates, and sessions as a tree.
+"""Turning the daemon's snapshots into what `top` shows: rates, and sessions as a tree.
 
 The law of this file: pure. Two snapshots make a rate, related_to and control make the tree; time is the daemon's.
 """
@@ -16,12 +16,12 @@ from algate.alg.admin.filters import Filter, insides, outsides
 from algate.alg.rows import EventRow, ExpectationRow, SessionRow
 
 FlowRow = SessionRow | ExpectationRow
-RATE_SPAN = 5  # snapshots that a rate looks back over: steady enough to read at 2 a second
+RATE_SPAN = 5  # snapshots that a rate looks back over: steady enough to read at 2 per second
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The gateway at one moment, as the daemon's verb `top` tells it. `time` in seconds since the epoch."""
+    """The gateway at one moment, from the daemon's verb `top`. `time`: seconds since the epoch."""
 
     time: float = 0.0
     status: Mapping[str, Any] = field(default_factory=dict)
@@ -64,7 +64,7 @@ class Flow:
 
 
 class History:
-    """The last few snapshots, for rates. A daemon that restarted (a counter fell) begins a new history."""
+    """The last few snapshots, for rates. When the daemon restarts (a counter fell), a new history begins."""
 
     def __init__(self) -> None:
         self._kept: list[tuple[float, Mapping[str, float], dict[str, tuple[int, int]]]] = []
@@ -89,7 +89,7 @@ class History:
         return max(after.get(name, 0) - before.get(name, 0), 0) / (now - then) if now > then else 0.0
 
     def session_rate(self, row: SessionRow) -> Rate:
-        """Bytes per second of a session; of a new one since its beginning."""
+        """Bytes per second of a session; for a new one, since it began."""
         for then, _, counters in self._kept[:-1]:
             if row.id in counters and self.now.time > then:
                 out, into = counters[row.id]
@@ -99,7 +99,7 @@ class History:
         return Rate(row.bytes_out / span, row.bytes_in / span) if len(self._kept) > 1 else NO_RATE
 
     def drops(self) -> list[tuple[str, float, float]]:
-        """(reason, per second, total) of all drops so far, the busiest first."""
+        """(reason, per second, total) of all drops so far, busiest first."""
         found = []
         for name, total in self.now.stats.items():
             match = re.fullmatch(r'algate_drops_total\{reason="([^"]*)"\}', name)
@@ -129,13 +129,13 @@ SORTS: Mapping[str, SortKey] = {
     "inside": lambda flow: _address(flow, insides),
     "outside": lambda flow: _address(flow, outsides),
 }
-"""Name -> ascending key; each name's natural order comes first when sorted by it."""
+"""Sort name -> key; ascending keys give each name's natural order."""
 
 
 def tree(history: History, sort: str, reverse: bool, chosen: Filter, words: Sequence[str]) -> list[Flow]:
-    """Control sessions with their expectations and data connections under them, all else beside them.
+    """Control sessions with their expectations and data connections under them, everything else at the top level.
 
-    A group is kept if any of it is wanted, and placed by its foremost member.
+    A group is kept if any of its rows is wanted, and placed by the row that sorts first.
     """
     now = history.now
     known = {row.id for row in now.sessions}
@@ -161,7 +161,7 @@ def tree(history: History, sort: str, reverse: bool, chosen: Filter, words: Sequ
 
 
 def wanted(row: FlowRow, chosen: Filter, words: Iterable[str]) -> bool:
-    """Whether the filter says yes and every word stands in some field."""
+    """Whether the filter accepts the row and every word occurs in some field."""
     if not chosen.matches(row):
         return False
     text = " ".join(str(value).lower() for value in row.as_dict().values() if value is not None)

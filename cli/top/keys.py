@@ -1,6 +1,6 @@
 """Keys, and what they do to `top`.
 
-The law of this file: pure. Bytes of a terminal in, names of keys out; a name and a state in, the next state out.
+The law of this file: pure. A terminal's bytes in, names of keys out; a name and a state in, the next state out.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class State:
 
 
 def decode(data: bytes) -> list[str]:
-    """The keys in what was read at once; printable ones stand for themselves, unknown sequences are passed over."""
+    """The keys in what was read; printable ones stand for themselves, unknown sequences are skipped."""
     keys: list[str] = []
     while data:
         for length in (4, 3, 1):

@@ -1,6 +1,6 @@
-"""One frame of `top`: what is known and what was chosen, laid out on a screen of a given size.
+"""One frame of `top`: the gateway's state and the operator's choices, laid out on a screen of a given size.
 
-The law of this file: pure. A frame is exactly `height` lines, none wider than `width`; the clock's text is given in.
+The law of this file: pure. A frame is exactly `height` lines, none wider than `width`; the clock's text is passed in.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Clock = Callable[[float], str]
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """The lines to show, and how many lines the table shows and has (for scrolling)."""
+    """The lines to show, and for scrolling, how many lines the table shows and has."""
 
     lines: list[Text]
     page: int
@@ -86,7 +86,7 @@ def render(history: History, state: State, trouble: str, where: str, width: int,
 
 
 def _head(history: History, trouble: str, where: str) -> list[Text]:
-    """Who, where, how long; and the rates."""
+    """The gateway's state, devices and uptime, and the rates."""
     now, rate = history.now, history.rate
     first = Text("algate ", "bold")
     if trouble:
@@ -113,7 +113,7 @@ def _head(history: History, trouble: str, where: str) -> list[Text]:
 
 
 def _choices(history: History, state: State, total: int, offset: int, page: int) -> Text:
-    """Sort and filter, or the filter being typed."""
+    """Sort order and filter, or the filter being typed."""
     if state.entry is not None:
         line = Text("filter: ", "bold").append(printable(state.entry)).append(" ", "reverse")
         return line.append(f"  {printable(state.fault)}", "red") if state.fault else line
@@ -122,7 +122,7 @@ def _choices(history: History, state: State, total: int, offset: int, page: int)
     line.append("  lines ", "dim").append(f"{min(offset + 1, total)}-{min(offset + page, total)} of {total}")
     beyond = history.now.stats.get("algate_sessions", 0) - len(history.now.sessions)
     if beyond > 0 and len(history.now.sessions) >= 100:
-        line.append(f" ({scaled(beyond)} sessions more)", "dim")
+        line.append(f" ({scaled(beyond)} more sessions)", "dim")
     return line.append("  PAUSED", "bold reverse") if state.paused else line
 
 
@@ -181,7 +181,7 @@ def _foot(state: State) -> Text:
 
 
 def _cut(line: Text, width: int, pad: bool = False) -> Text:
-    """A copy that fits, filled with blanks if wanted."""
+    """A copy that fits, padded with blanks if wanted."""
     made = line.copy()
     made.no_wrap, made.end = True, "\n"
     made.truncate(width, overflow="ellipsis", pad=pad)

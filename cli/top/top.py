@@ -32,11 +32,11 @@ from algate.cli.top.screen import Frame, render
 
 RETRY = 1.0  # seconds between attempts to reach a daemon that is away
 SILENCE = 3.0  # seconds without a snapshot until the operator is told
-ROWS = 2000  # sessions asked for: more than anybody scrolls through
+ROWS = 2000  # sessions asked for: more than anyone scrolls through
 
 
 class Feed:
-    """The daemon's stream, read by a thread of its own that comes back after every loss."""
+    """The daemon's stream, read by its own thread, which reconnects after every loss."""
 
     def __init__(self, run_dir: Path, interval: float) -> None:
         self.run_dir = run_dir
@@ -52,7 +52,7 @@ class Feed:
         self._thread.start()
 
     def fileno(self) -> int:
-        """Readable when there is news."""
+        """A descriptor that is readable when there is news."""
         return self._wake_read
 
     def take(self) -> tuple[list[Snapshot], str]:
@@ -80,7 +80,7 @@ class Feed:
             except AlgateError as error:
                 trouble = f"retrying: {error}"
             except (TypeError, ValueError, AttributeError):
-                trouble = "the daemon's answer can't be understood: it may be of another version"
+                trouble = "the daemon's answer can't be understood: it may be a different version"
             self._news(None, trouble)
             self._ended.wait(RETRY)
 
@@ -95,7 +95,7 @@ class Feed:
 
 
 def top(run_dir: Path, interval: float) -> int:
-    """Show until a key ends it. AlgateError (usage) if there is no terminal."""
+    """Show it until a key ends it. AlgateError (usage) if there is no terminal."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise AlgateError("top needs a terminal: use --once for one frame, or `sessions`, `stats`, `follow`", USAGE)
     console = Console(highlight=False, markup=False, emoji=False)
@@ -111,11 +111,11 @@ def top(run_dir: Path, interval: float) -> int:
 
 
 def once(run_dir: Path, columns: int | None, lines: int) -> int:
-    """One frame on stdout, for scripts and screenshots. ControlError if there is no daemon."""
+    """Print one frame on stdout, for scripts and screenshots. ControlError if there is no daemon."""
     history = History()
     for data in control.stream(run_dir, "top", {"interval": 0.5, "limit": ROWS}):
         history.add(Snapshot.read(data))
-        if history.seen == 2:  # the first alone has no rates
+        if history.seen == 2:  # the first one has no rates
             break
     if not history.seen:
         raise AlgateError(f"the daemon on {run_dir} went away")
@@ -157,7 +157,7 @@ def _keys(state: State, frame: Frame, feed: Feed) -> State:
 
 @contextlib.contextmanager
 def raw_keys(terminal: int) -> Iterator[None]:
-    """Keys one by one and unechoed; signals that would kill raise KeyboardInterrupt instead, so that all is undone."""
+    """Read keys one by one, without echo; deadly signals raise KeyboardInterrupt instead, so that all is undone."""
     former = termios.tcgetattr(terminal)
     handlers: dict[int, Any] = {}
 

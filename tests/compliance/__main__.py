@@ -1,6 +1,7 @@
 """`python -m tests.compliance [--json] [algate|kernel] [ROW|PROFILE|PREFIX* ...]`: some rows, one line each, by hand.
 
-With `--json` stdout is one object: row to answer. test_compliance.py runs the kernel's column so, beside its own.
+With `--json`, stdout is one object: row to answer. test_compliance.py runs the kernel's column this way, next to its
+own.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from tests.compliance.verdict import Answer, Requirement
 
 
 def chosen(words: list[str]) -> list[Requirement]:
-    """The rows that the words name; all without words."""
+    """The rows that the words name; all rows if there are no words."""
     return [row for row in ROWS if not words or any(_named(row, word) for word in words)]
 
 

@@ -1,6 +1,6 @@
-"""Test bed T: hosts that exist on the wire alone, around a gateway: lan1, lan2 - gw - rtr - srv with A1, A2.
+"""Test bed T: hosts that exist only on the wire, around a gateway: lan1, lan2 - gw - rtr - srv with A1, A2.
 
-The law of this file: frames out, packets in. Each row gets addresses of its own, so that rows run side by side and
+The law of this file: frames out, packets in. Each row gets its own addresses, so that rows run side by side and
 wait for timers together; packet sockets sit on the devices of the lab's hosts, whose stacks ignore these addresses.
 Nothing here knows what is right.
 """
@@ -29,13 +29,13 @@ ETH_IP, ETH_ARP = 0x0800, 0x0806
 BUFFER = 16 << 20
 SOL_PACKET, PACKET_AUXDATA = 263, 8  # linux/if_packet.h
 CSUM_NOT_READY = 8  # TP_STATUS_CSUMNOTREADY
-ARRIVE = 1.0  # s in which what must come has come, on a busy machine
-SILENCE = 0.25  # s without it: it doesn't come
+ARRIVE = 1.0  # s within which an expected packet comes, on a busy machine
+SILENCE = 0.25  # s after which a packet counts as not coming
 INSIDE = (bytes([10, 77]), bytes([10, 78]), bytes([10, 79]))  # the inside prefixes of the lab
 
 
 class Wire:
-    """A packet socket on a device of a lab host; answers ARP for the ghosts on it."""
+    """A packet socket on a device of a lab host; it answers ARP for the ghosts there."""
 
     def __init__(self, host: Host, device: str | None = None) -> None:
         self.device = device or host.device
@@ -100,7 +100,7 @@ class Wire:
         if ghost is not None and frame[:6] == ghost.mac:
             with suppress(struct.error, IndexError):
                 packet = pk.parse(frame[14:])
-                if unfinished:  # the device would have computed it
+                if unfinished:  # left to the device to compute
                     packet.wrong = [one for one in packet.wrong if one == "IP header"]
                 ghost.deliver(packet)
 
@@ -136,7 +136,7 @@ class Tunnel(Wire):
 
 
 class Ghost:
-    """A host of a row: an address and a MAC on a wire, a gateway to send through, and what has arrived."""
+    """A row's host: an address and a MAC on a wire, a gateway to send through, and what has arrived."""
 
     def __init__(self, wire: Wire, ip: str, hop: bytes) -> None:
         self.wire = wire
@@ -176,7 +176,7 @@ class Ghost:
     # -- receiving -----------------------------------------------------------------------------------------------------
 
     def take(self, **want: Any) -> Packet | None:
-        """What has already arrived and matches; it is taken out."""
+        """Take out a packet that has already arrived and matches."""
         for place, one in enumerate(self.inbox):
             if all(value(getattr(one, key)) if callable(value) else getattr(one, key) == value
                    for key, value in want.items()):  # fmt: skip
@@ -196,11 +196,11 @@ class Ghost:
                 await asyncio.wait_for(self._news.wait(), left)
 
     async def silent(self, timeout: float = SILENCE, **want: Any) -> bool:
-        """Nothing with these fields comes."""
+        """Whether nothing with these fields comes."""
         return await self.get(timeout, **want) is None
 
     async def whole(self, timeout: float = ARRIVE, **want: Any) -> Packet | None:
-        """A packet put together from all its fragments that arrived; None if some never came."""
+        """A packet reassembled from the fragments that arrived; None if some never came."""
         end = time.monotonic() + timeout
         while time.monotonic() < end:
             by_id: dict[tuple[str, int, int], list[Packet]] = {}
@@ -217,9 +217,9 @@ class Ghost:
 
 
 class Bed:
-    """A lab with a gateway at work, and its wires. `row` gives a row its own hosts.
+    """A lab with a running gateway, and its wires. `row` gives a row its own hosts.
 
-    Numbers go on from bed to bed: what an earlier group left in the gateway belongs to others.
+    Numbers continue from bed to bed, since an earlier group may have left something in the gateway.
     """
 
     _numbers = itertools.count(300)
@@ -262,7 +262,7 @@ class Bed:
         return self.leaks[inside]
 
     async def flush(self) -> None:
-        """No session is left; not from within the loop's thread, the wait for it is long."""
+        """No session is left. Don't call it from the loop's thread: it waits long."""
         await asyncio.to_thread(self.station.flush)
 
     def host_inside(self, wire: int = 0) -> Ghost:
@@ -278,7 +278,7 @@ class Bed:
         return Ghost(self.bare, f"10.79.{10 + number // 250}.{1 + number % 250}", self.bare.mac)
 
     def host_outside(self) -> Ghost:
-        """Behind the router, in a prefix of its own: there are more of them than 203.0.113.0/24 holds."""
+        """Behind the router, in their own prefix: there are more of them than 203.0.113.0/24 holds."""
         number = next(self._numbers)
         return Ghost(self.outside, f"192.0.{2 + number // 250}.{1 + number % 250}", self.router_mac)
 
@@ -311,7 +311,7 @@ class Row:
         return self.bed.port()
 
     def wrong(self) -> list[str]:
-        """Checksums that did not hold at any host of this row."""
+        """Wrong checksums at any host of this row."""
         return [line for ghost in (self.lan1, self.lan2, self.a1, self.a2) for line in ghost.wrong]
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""What must not get through: spoofed, misdirected, malformed; what must: the gateway's services; forwards."""
+"""What must not get through: spoofed, misdirected, malformed packets. What must: the gateway's services, forwards."""
 
 from __future__ import annotations
 
@@ -180,9 +180,9 @@ def bad_packets(source: str, destination: str) -> list[bytes]:
              pk.echo(source, destination, 5), pk.error(source, destination, quoted)]  # fmt: skip
     made = [packet[:size] for packet in whole for size in range(20, len(packet))]
     for packet in whole:
-        for total in (0, 19, 20, 21, len(packet) + 1, 65535):  # total length that lies
+        for total in (0, 19, 20, 21, len(packet) + 1, 65535):  # wrong total length
             made.append(_resum(packet[:2] + struct.pack("!H", total) + packet[4:]))
-        for words in range(16):  # header length that lies
+        for words in range(16):  # wrong header length
             made.append(_resum(bytes([0x40 | words]) + packet[1:]))
     for words in range(16):  # TCP data offset
         made.append(whole[0][:32] + bytes([words << 4]) + whole[0][33:])
@@ -220,4 +220,4 @@ async def malformed(row: Row) -> None:
     need(await reaches(row, row.a1, 53, public, row.lan1, sport), "a session died of it")
     need(not leaked, "a packet leaves untranslated")
     for ghost in (row.lan1, row.lan2, row.a1, row.a2):
-        ghost.wrong.clear()  # cut packets are wrong from the start
+        ghost.wrong.clear()  # truncated packets are wrong from the start

@@ -34,7 +34,7 @@ def doubled(parts: list[bytes]) -> list[bytes]:
 
 
 async def through(row: Row, packet: bytes, sender: Ghost, receiver: Ghost, order: Order, what: str) -> Packet:
-    """Send in pieces; the whole packet that the receiver put together, sums checked."""
+    """Send in pieces; returns the packet that the receiver reassembled, with checksums verified."""
     for part in order(pk.fragments(packet, 1000 // 8 * 8)):
         sender.raw(part)
     seen = await receiver.whole(1.2, proto=packet[9])

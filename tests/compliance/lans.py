@@ -1,4 +1,4 @@
-"""More than one inside device, one of them without Ethernet headers: all translate, and none speaks for another."""
+"""Several inside devices, one without Ethernet headers: all are translated, and none can send as another."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.compliance.verdict import MUST, SHOULD, need, requirement
 
 
 def _others(row: Row) -> tuple[Ghost, Ghost]:
-    """A host on the second LAN device, one on the bare one."""
+    """A host on the second LAN device, and one on the bare device."""
     return row.bed.host_second(), row.bed.host_bare()
 
 

@@ -16,12 +16,12 @@ from tests.compliance.talk import connect, map_udp
 from tests.compliance.verdict import MUST, SHOULD, need, requirement
 
 BIG = LOAD[:1440]
-ROUTES_KEPT = 0.3  # s: more than twice as long as the gateway keeps an answer of the FIB (nexthop.h)
+ROUTES_KEPT = 0.3  # s: over twice as long as the gateway keeps an answer of the FIB (nexthop.h)
 
 
 @contextmanager
 def mtu(row: Row, host: str, device: str, size: int) -> Iterator[None]:
-    """A device with another MTU for a while."""
+    """Give a device another MTU for a while."""
     netns = row.bed.lab.hosts[host].netns
     ip(f"link set {device} mtu {size}", netns)
     time.sleep(ROUTES_KEPT)

@@ -1,6 +1,6 @@
-"""IPv4 packets as bytes, and what bytes say: the words of the scenarios.
+"""IPv4 packets to bytes and back: the vocabulary of the scenarios.
 
-The law of this file: bytes in, bytes out, quick enough for a hundred thousand packets. It knows no socket, no gateway.
+The law of this file: bytes in, bytes out, fast enough for a hundred thousand packets. It knows no socket, no gateway.
 All sums are computed here; scapy is their oracle in tests/bpf.
 """
 
@@ -33,7 +33,7 @@ def address(text: str) -> bytes:
 
 @dataclass(frozen=True)
 class Ip:
-    """What a sender may set in the IP header. `offset` in bytes."""
+    """What a sender may set in the IP header. `offset` is in bytes."""
 
     ttl: int = 64
     ident: int = 7
@@ -90,7 +90,7 @@ def tcp(
     urgent: int = 0,
     bad_sum: bool = False,
 ) -> bytes:
-    """A TCP segment; `options` a multiple of 4 bytes, `flags` of FLAGS."""
+    """A TCP segment; `options`: a multiple of 4 bytes, `flags`: letters of FLAGS."""
     bits = sum(1 << FLAGS.index(one) for one in flags)
     offset = (5 + len(options) // 4) << 4
     numbers = (sport, dport, seq % 2**32, ack % 2**32, offset, bits, window, 0, urgent)
@@ -119,7 +119,7 @@ def error(
     source: str, destination: str, quoted: bytes, kind: int = UNREACHABLE, code: int = PORT_UNREACHABLE,
     size: int | None = 8, mtu: int = 0, bad_sum: bool = False,
 ) -> bytes:  # fmt: skip
-    """An ICMP error about `quoted`, of which the header and `size` bytes are quoted (None: up to 548 bytes in all)."""
+    """An ICMP error about `quoted`; it quotes the header and `size` bytes (None: up to 548 bytes in all)."""
     header = (quoted[0] & 15) * 4
     quote = quoted[:548] if size is None else quoted[: header + size]
     return icmp(source, destination, kind, code, struct.pack("!HH", 0, mtu), quote, bad_sum=bad_sum)
@@ -138,7 +138,7 @@ def fragments(packet: bytes, size: int) -> list[bytes]:
 
 @dataclass
 class Packet:
-    """A packet as it was seen. Ports of ICMP echo: the identifier, in both. `wrong`: checksums that don't hold."""
+    """A packet as it was seen. For ICMP echo both ports are the identifier. `wrong`: the wrong checksums."""
 
     raw: bytes
     source: str = ""
@@ -161,7 +161,7 @@ class Packet:
     options: bytes = b""
     window: int = 0
     urgent: int = 0
-    gso: int = 0  # size of the segments that this is made of, 0: of one
+    gso: int = 0  # size of the segments that were merged into this, 0: none were
     quote: Packet | None = None
     wrong: list[str] = field(default_factory=list)
 
@@ -170,13 +170,13 @@ class Packet:
         return self.mf or self.offset > 0
 
     def said(self) -> str:
-        """One line for a reason; no random port, so that the report is the same in each run."""
+        """One line for a reason; without random ports, so that every run writes the same report."""
         name = {ICMP: f"ICMP {self.kind}/{self.code}", TCP: f"TCP {self.flags}", UDP: "UDP"}
         return f"{name.get(self.proto, f'protocol {self.proto}')} from {self.source}"
 
 
 def parse(raw: bytes, *, quoted: bool = False) -> Packet:
-    """What the bytes of an IP packet say. In a quote only what is there, and no transport sums."""
+    """Read the bytes of an IP packet. Of a quote, read only what is there, and skip transport checksums."""
     p = Packet(raw)
     header = (raw[0] & 15) * 4
     size, p.ident, flags, p.ttl, p.proto = struct.unpack("!HHHBB", raw[2:10])
@@ -224,7 +224,7 @@ def _transport(p: Packet, load: bytes, *, check: bool) -> None:
 
 
 def join(parts: list[Packet]) -> bytes | None:
-    """The IP payload of a fragmented packet, first come first kept; None while a byte is missing."""
+    """The IP payload of a fragmented packet, of overlaps the first that came; None while a byte is missing."""
     last = [part for part in parts if not part.mf]
     if not last or any(part.offset == 0 for part in parts) is False:
         return None
@@ -240,7 +240,7 @@ def join(parts: list[Packet]) -> bytes | None:
 
 
 def joined(parts: list[Packet]) -> Packet | None:
-    """The whole packet, sums checked; None while a byte is missing."""
+    """The whole packet, checksums verified; None while a byte is missing."""
     load = join(parts)
     if load is None:
         return None

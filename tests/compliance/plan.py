@@ -1,7 +1,7 @@
-"""Under which configuration which rows run, for algate and as far as nft masquerade can be told the same.
+"""Which rows run under which configuration, for algate and, as far as it can express it, for nft masquerade.
 
-The law of this file: values. Timers are scaled through `[timeouts]` alone (algate) and nf_conntrack sysctls (kernel):
-a kind of timer is divided by the same number for both; the kernel counts whole seconds, so its least is 1 s.
+The law of this file: values. Timers are scaled only through `[timeouts]` (algate) and nf_conntrack sysctls (kernel):
+each kind of timer is divided by the same number for both; the kernel counts whole seconds, so its minimum is 1 s.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 WAN = "wan0"
 SCALES = {"udp": 60.0, "icmp": 30.0, "established": 1240.0, "transitory": 80.0}
-# Lab seconds of algate's own timers below, after scaling; the three transitory ones differ so that a row can tell them.
+# algate's timers in lab seconds, after scaling; the three transitory ones differ so that a row can tell them apart.
 ESTABLISHED, OPENING, CLOSING, RESET, UDP, ICMP = 6.0, 2.0, 3.0, 4.0, 5.0, 2.0
 TIMERS = f"""
 [timeouts]
@@ -47,9 +47,9 @@ def scaled(kind: str, seconds: int) -> int:
 
 @dataclass(frozen=True)
 class Profile:
-    """One configuration. `masquerade`: the kernel's statement. `dnat`, `guard`: its rules before and while routing.
+    """One configuration. `masquerade`: the kernel's statement. `dnat`, `guard`: its rules for DNAT and in forward.
 
-    `fresh`: by a new start, not by reload. `empty`: with no session left.
+    `fresh`: needs a new start, not a reload. `empty`: needs a gateway without sessions.
     """
 
     name: str

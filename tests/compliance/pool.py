@@ -1,7 +1,8 @@
-"""Two processors that create sessions as fast as they can, and the whole table examined afterwards.
+"""Two processors create sessions as fast as they can, and then the whole table is examined.
 
-The law of this file: it drives the real programs by test-run and reads every row of their maps; it knows no limit that
-a test asks for. A refused packet is sent again, as its sender would: only what is refused three times counts.
+The law of this file: it drives the real programs by test-run and reads every row of their maps; it knows none of the
+limits that a test asks for. A refused packet is sent again, as its sender would: only what is refused three times
+counts.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ from tests import packets
 from tests.bpf.rig import INSIDE, INSIDE_2, LAN, REDIRECT, REMOTE, REMOTE_2, UDP, Rig
 from tests.packets import Flow
 
-Senders = tuple[Flow, ...]  # one a processor; a port of 0 runs over all ports
+Senders = tuple[Flow, ...]  # one per processor; a port of 0 runs over all ports
 SENDERS = (Flow(INSIDE, 0, REMOTE, 53), Flow(INSIDE_2, 0, REMOTE, 53))  # both want the same ports in the same order
-ONE_MAPPING = (Flow(INSIDE, 4000, REMOTE, 0), Flow(INSIDE, 4000, REMOTE_2, 0))  # both refer to one port
+ONE_MAPPING = (Flow(INSIDE, 4000, REMOTE, 0), Flow(INSIDE, 4000, REMOTE_2, 0))  # both use one port
 FIRST, LAST = 1024, 65535
 PORTS_AT = 34
 REPEATS = 3
@@ -31,9 +32,9 @@ FORK = get_context("fork")  # the children share descriptors and the network nam
 
 @dataclass
 class Race:
-    """What the two senders saw. `filled`: sessions made by both when the first of them was refused; None: never.
+    """What the two senders saw. `filled`: sessions made by both when the first one was refused; None: none was.
 
-    `busy`: whether one is still at work.
+    `busy`: whether one is still running.
     """
 
     made: int = 0
@@ -43,7 +44,7 @@ class Race:
 
 
 def race(rig: Rig, senders: Senders = SENDERS, *, stop_when_full: bool = False) -> Race:
-    """Each sender goes once over all ports, as fast as it can. Returns when both are done."""
+    """Each sender goes over all ports once, as fast as it can. Returns when both are done."""
     with racing(rig, senders, stop_when_full=stop_when_full) as seen:
         pass
     return seen
@@ -51,7 +52,7 @@ def race(rig: Rig, senders: Senders = SENDERS, *, stop_when_full: bool = False) 
 
 @contextmanager
 def racing(rig: Rig, senders: Senders = SENDERS, *, stop_when_full: bool = False) -> Iterator[Race]:
-    """The same, while the block runs; the outcome is filled in when it has ended."""
+    """The same while the block runs; the outcome is filled in at its end."""
     made, refused, filled = (FORK.Array("L", len(senders), lock=False) for _ in range(3))
     begin = FORK.Barrier(len(senders))
     outcome = Race()
@@ -92,7 +93,7 @@ def racing(rig: Rig, senders: Senders = SENDERS, *, stop_when_full: bool = False
 
 
 def faults(gateway: Gateway) -> list[str]:
-    """Everything in `sessions`, `mappings` and `ports` that contradicts the rest. Nothing may run meanwhile."""
+    """Everything in `sessions`, `mappings` and `ports` that contradicts the rest. Nothing else may be running."""
     owners: dict[tuple[int, int, int], set[tuple[int, int]]] = {}
     references: Counter[int] = Counter()
     wrong = []
@@ -131,7 +132,7 @@ def faults(gateway: Gateway) -> list[str]:
 
 
 def _home(inside: abi.MappingKey) -> int:
-    """The first address's row under the end point's own number."""
+    """The first address's row with the end point's own port number."""
     return {6: 0, 17: 1, 1: 2}[inside.proto] << 16 | abi.be16(inside.inside_port)
 
 
@@ -140,6 +141,6 @@ def _owner(slot: abi.PortSlot) -> tuple[int, int]:
 
 
 def taken(gateway: Gateway, proto: int = UDP) -> int:
-    """Rows of the first address's ports of that protocol that somebody owns."""
+    """The owned rows among the first address's ports of that protocol."""
     start = {6: 0, 17: 1, 1: 2}[proto] << 16
     return sum(1 for row, slot in gateway.ports.items() if start <= row < start + 65536 and slot.owner)

@@ -1,6 +1,6 @@
 """The table that a run writes: tests/compliance.md.
 
-The law of this file: rows and answers in, text out; the same run gives the same text.
+The law of this file: rows and answers in, text out; equal runs give equal text.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ forwards; the text says what a row looks for. `eif`, `adf`, `apdm` behind a numb
 
 
 def table(rows: Sequence[Requirement], algate: Mapping[str, Answer], kernel: Mapping[str, Answer]) -> str:
-    """The whole document. An answer that is missing stands as "not run"."""
+    """The whole document. A missing answer is shown as "not run"."""
     lines = ["| row | level | requirement | algate | kernel |", "|---|---|---|---|---|"]
     for row in rows:
         said = _said(algate.get(row.id), row.excuse), _said(kernel.get(row.id))

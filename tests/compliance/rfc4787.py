@@ -1,4 +1,4 @@
-"""RFC 4787: what a NAT does with UDP. One scenario a requirement."""
+"""RFC 4787: what a NAT does with UDP. One scenario per requirement."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ async def endpoint_independent(row: Row) -> None:
     first = await map_udp(row, row.lan1, sport, row.a1, 53)
     need(first == await map_udp(row, row.lan1, sport, row.a1, 54), "another port of the same host sees another mapping")
     need(first == await map_udp(row, row.lan1, sport, row.a2, 53), "another host sees another mapping")
-    # The proof that it is a rule and not luck: a neighbour holds the port that would be kept.
+    # To show that it isn't luck: a neighbour holds the port that would be kept.
     other = await map_udp(row, row.lan2, sport, row.a1, 53)
     need(other == await map_udp(row, row.lan2, sport, row.a2, 99), "a translated port differs by destination")
     need(other == await map_udp(row, row.lan2, sport, row.a1, 98), "a translated port differs by destination port")
@@ -133,7 +133,7 @@ async def hairpin_filtered(row: Row) -> None:
 
 
 async def hairpin_udp(row: Row, *, punch: bool) -> None:
-    """lan1 to lan2's mapping, source shown as external (9a); with `punch` lan2 sends first."""
+    """From lan1 to lan2's mapping, with the external source shown (9a); with `punch` lan2 sends first."""
     one, two = row.port(), row.port()
     p1 = await map_udp(row, row.lan1, one, row.a1, 53)
     p2 = await map_udp(row, row.lan2, two, row.a1, 53)
@@ -204,7 +204,7 @@ async def icmp_from_router(row: Row) -> None:
 
 
 def restored(seen: Packet, sent: bytes, source: str) -> None:
-    """The quote in an error is the packet that the receiver sent (TTL and sums of it aside); every sum holds."""
+    """An error quotes the packet that the receiver sent (but for TTL and checksums); its checksums are right."""
     need(seen.source == source, "the error's own source changed")
     quote, original = seen.quote, pk.parse(sent)
     need(quote is not None, "the error quotes nothing")

@@ -1,4 +1,4 @@
-"""RFC 5382: what a NAT does with TCP. One scenario a requirement."""
+"""RFC 5382: what a NAT does with TCP. One scenario per requirement."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""RFC 5508: ICMP queries and errors. One scenario a requirement."""
+"""RFC 5508: ICMP queries and errors. One scenario per requirement."""
 
 from __future__ import annotations
 

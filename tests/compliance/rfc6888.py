@@ -1,4 +1,4 @@
-"""RFC 6888: a NAT for many subscribers: pools, limits, exhaustion, what is logged."""
+"""RFC 6888: a NAT for many subscribers: pools, limits, exhaustion, logging."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ async def addresses(row: Row, lan: Ghost) -> set[str]:
 
 
 @requirement(
-    "6888-1", MUST, "what a CGN must do besides: DCCP (RFC 5597)", excuse="DCCP is refused and counted: no client asks"
+    "6888-1", MUST, "what else a CGN must do: DCCP (RFC 5597)", excuse="DCCP is refused and counted: no client asks"
 )
 async def dccp(row: Row) -> None:
     row.lan1.raw(pk.ip(row.lan1.ip, row.a1.ip, pk.DCCP, bytes(24)))
@@ -256,7 +256,7 @@ async def log_volume(row: Row) -> None:
     need(len(row.bed.station.gateway.log) - before < 200, "each flow writes to the log")
 
 
-# -- few ports: rows that need the pool for themselves ----------------------------------------------------------------
+# -- few ports: rows that need the whole pool ----------------------------------------------------------------
 
 
 @requirement(
@@ -291,7 +291,7 @@ async def exhausted(row: Row) -> None:
     restored(seen, sent, row.bed.lab.plan.gateway)
     if not row.kernel:
         need(row.bed.station.dropped("no-port") > 0, "it is not counted")
-    await connect(row, row.lan2, row.a1)  # TCP has ports of its own
+    await connect(row, row.lan2, row.a1)  # TCP has its own ports
 
 
 @requirement("4787-11", MUST, "behaviour doesn't change when ports get scarce", config="small", alone=True)

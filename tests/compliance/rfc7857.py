@@ -1,4 +1,4 @@
-"""RFC 7857: updates to the NAT behaviour: TCP states, timers, protocols apart, ports hard to guess."""
+"""RFC 7857: updates to the NAT requirements: TCP states, timers, separate protocols, unguessable ports."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The run: every row against one gateway, grouped by configuration, rows of a group side by side.
+"""The run: every row against one gateway, grouped by configuration; the rows of a group run side by side.
 
-The law of this file: order and set-up. Rows that only wait wait together; those marked `alone` come after them.
+The law of this file: order and set-up. Rows that only wait do so together; those marked `alone` come after them.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from tests.compliance.verdict import Answer, No, Requirement
 from tests.netns.tunnel import open_tun
 
 LAB = LabPlan(inside="10.77.0.0/16", clients=("10.77.0.2", "10.77.0.3"), public=plan.POOL, router=True)
-PATIENCE = 180.0  # s for a gateway to start, or to end its sessions: others may keep the machine busy
+PATIENCE = 180.0  # s for a gateway to start, or to end its sessions, on a busy machine
 AT_ONCE = 12  # rows side by side: the machine has two processors
 
 
 @dataclass
 class Run:
-    """One gateway's way through the rows."""
+    """One gateway's run through the rows."""
 
     name: str
     rows: list[Requirement]
@@ -82,7 +82,7 @@ class Run:
 
 
 async def answer(row: Requirement, bed: Bed) -> Answer:
-    """Run a row's scenario. Bad checksums anywhere in it are a no."""
+    """Run a row's scenario. A wrong checksum anywhere in it is a no."""
     since = time.monotonic()
     hosts = bed.row()
     try:
@@ -102,7 +102,7 @@ def _first(error: BaseException) -> str:
 
 
 def _prepare(lab: Lab) -> None:
-    """Ghosts outside live in 192.0.0.0/16 behind the router; names of kernel defaults stay as they are."""
+    """Outside ghosts live in 192.0.0.0/16 behind the router."""
     ip("route add 192.0.0.0/16 dev eth1\nroute add blackhole 192.1.0.0/16", lab.hosts["router"].netns)
     ip(f"route add {LAB.inside} via {LAB.public[0]}", lab.hosts["router"].netns)
     lab._add_host("far", "10.78.0.2", "eth0")
@@ -137,13 +137,13 @@ class Station:
         raise NotImplementedError
 
     def dropped(self, reason: str) -> float:
-        """How many packets were dropped for a reason; only algate says."""
+        """How many packets were dropped for a reason; only algate can say."""
         stats = self.ask("stats")
         return float(stats.get(f'algate_drops_total{{reason="{reason}"}}', 0))
 
 
 class AlgateStation(Station):
-    """algate: by reload where the profile allows, else purged and started anew."""
+    """algate: reloaded where the profile allows it, else purged and restarted."""
 
     def __init__(self, lab: Lab) -> None:
         super().__init__(lab)
@@ -168,7 +168,7 @@ class AlgateStation(Station):
         self.ask("reload")
 
     def flush(self) -> None:
-        """By timers so short that the sweep takes everything."""
+        """By timeouts so short that the sweep takes everything."""
         brief = "".join(f"{key} = 0.01\n" for key in ("tcp_established", "tcp_transitory", "udp", "icmp"))
         kept = self.text.partition("[timeouts]")[0]
         self._reload(f"{kept}\n[timeouts]\n{brief}")
@@ -211,7 +211,7 @@ class KernelStation(Station):
         self.profile = profile
 
     def flush(self) -> None:
-        """A device that goes down takes its masqueraded connections along."""
+        """When a device goes down, its masqueraded connections go too."""
         ip(f"link set {plan.WAN} down\nlink set {plan.WAN} up", self.lab.gw.netns)
         ip(f"route add default via {self.lab.plan.next_hop}", self.lab.gw.netns)
         time.sleep(0.3)

@@ -1,4 +1,4 @@
-"""What the NAT issue asks beyond the RFC numbers: close orders, reopening, clashes, shadows, odd frames."""
+"""What must hold beyond the RFCs: orders of closing, reopening, clashes, ports of services, odd frames."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ async def shadowing(row: Row) -> None:
 async def shadow_outside(row: Row) -> None:
     sport = row.port()
     public = await map_udp(row, row.lan1, sport, row.a1, 53)
-    row.a2.udp(53, *public, b"me too")  # EIF lets it in; it must not take anything over
+    row.a2.udp(53, *public, b"me too")  # EIF lets it in, but it must not take anything over
     need(await reaches(row, row.a1, 53, public, row.lan1, sport), "the mapping's own peer is lost")
     need(public == await map_udp(row, row.lan1, sport, row.a1, 53), "the mapping changed")
     other = await map_udp(row, row.lan2, sport, row.a2, 53)

@@ -1,6 +1,6 @@
-"""A STUN server with two addresses and two ports, RFC 3489: what a client needs to tell what kind of NAT it is behind.
+"""A STUN server with two addresses and two ports, RFC 3489: what a client needs to find out its kind of NAT.
 
-The law of this file: binding requests in, binding responses out of the end point that was asked for; no judgement.
+The law of this file: binding requests in, binding responses out from the end point asked for; no judgement.
 """
 
 from __future__ import annotations

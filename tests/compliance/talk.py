@@ -1,7 +1,7 @@
 """Conversations through the gateway, from both ends: UDP and echo exchanges, TCP connections with true numbers.
 
-The law of this file: it sends and reports what arrived, translated how; it judges by No only when a step that every
-row needs (a mapping, a handshake) fails.
+The law of this file: it sends, and reports what arrived and how it was translated; it raises No only when a step that
+every row needs (a mapping, a handshake) fails.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ async def map_udp(row: Row, inside: Ghost, sport: int, outside: Ghost, dport: in
     return seen.source, seen.sport
 
 
-PORTS_TO_TRY = 3  # another row's mapping may have got this very port by the NAT's random choice; not three in a row
+PORTS_TO_TRY = 3  # another row's mapping may have got this port by the NAT's random choice; not three times in a row
 
 
 async def kept_udp(row: Row, inside: Ghost, outside: Ghost) -> int:
-    """A port that an inside host keeps as its public one."""
+    """Find a port that an inside host keeps as its public one."""
     for _ in range(PORTS_TO_TRY):
         sport = row.port()
         if (await map_udp(row, inside, sport, outside, 53))[1] == sport:
@@ -118,7 +118,7 @@ class Connection:
         return bool(sent and (sent.source, sent.sport) == self.public and await self.back("PA", tag, timeout=timeout))
 
     async def inbound(self, timeout: float = ARRIVE) -> bool:
-        """Data from outside still gets in (not counted: it may be lost)."""
+        """Whether data from outside still gets in (not counted: it may be lost)."""
         return await self.back("PA", self.row.tag(), seq=self.seq[1], timeout=timeout) is not None
 
 

@@ -1,7 +1,7 @@
 """Every row of the NAT requirements against algate and against the kernel's NAT; writes tests/compliance.md.
 
-The law of this file: one test a row, one run a gateway for all rows that pytest chose (`-k 5382` runs these alone).
-Each gateway has a lab of its own, so both runs go at once; the document is written when every row was chosen.
+The law of this file: one test per row, one run per gateway for all rows that pytest chose (`-k 5382` runs only those).
+Each gateway has its own lab, so both run at once; the document is written if every row was chosen.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The public ports under two processors at once, until none is left: none given twice, none lost, none refused early.
+"""The public ports under two processors at once, until none is left: none given twice, lost, or refused early.
 
-The law of this file: a gateway of its own on a bench, no packet on any wire.
+The law of this file: a separate gateway on a bench, no packet on any wire.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def rig(tmp_path: Path) -> Iterator[bench.Rig]:
 
 
 def sweep(rig: bench.Rig) -> int:
-    """One whole sweep; how many sessions it ended."""
+    """Run one whole sweep; returns how many sessions it ended."""
     one = Sweep(rig.gateway, Control(rig.gateway.fds["control"]))
     for _ in one.run():
         pass
@@ -79,7 +79,7 @@ def test_one_mapping_on_two_processors(rig: bench.Rig) -> None:
 
 
 def test_two_processors_while_the_sweep_deletes(rig: bench.Rig) -> None:
-    """Sessions end under the senders' hands, ports come back: no port twice, none lost, and at last all are free."""
+    """Sessions end while the senders run, ports come back: no port twice, none lost, and in the end all are free."""
     rig.configure(hold_down=0, timeouts=BRIEF)
     for senders in (SENDERS, ONE_MAPPING, SENDERS):
         assert_survives(rig, senders)
@@ -90,7 +90,7 @@ def test_two_processors_while_the_sweep_deletes(rig: bench.Rig) -> None:
 
 
 def assert_survives(rig: bench.Rig, senders: Senders) -> None:
-    """Both senders once over all ports with the sweep at work; then nothing contradicts."""
+    """Both senders go over all ports once while the sweep runs; afterwards the tables agree."""
     deleted = 0
     with racing(rig, senders) as seen:
         while seen.busy():

@@ -1,4 +1,4 @@
-"""What Debian's STUN client, inside, says of algate in each profile of mapping and filtering."""
+"""What Debian's STUN client, inside, says about algate in each profile of mapping and filtering."""
 
 from __future__ import annotations
 
@@ -39,5 +39,5 @@ def test_stun_client_names_the_profile(gateway: AlgateGateway, profile: str) -> 
     done = gateway.lab.client.run(["stun", ADDRESSES[0]], timeout=60)
     said = " ".join(line for line in done.stdout.splitlines() if line.startswith("Primary:"))
     assert said.startswith(f"Primary: {expected}"), done.stdout + done.stderr
-    # With ports that depend on the destination there is no end point to send a hairpin to.
+    # If ports depend on the destination, there is no end point to send a hairpin to.
     assert "will hairpin" in said or profile == "symmetric", said

@@ -1,4 +1,4 @@
-"""Real TCP of the lab's own stacks through the gateway: past narrow links, under a flood; and prefixes that overlap.
+"""Real TCP of the lab's own stacks through the gateway: past narrow links, under a flood; and overlapping prefixes.
 
 The law of this file: sockets of lab hosts move the bytes, in threads; ghosts make trouble; what arrived is compared.
 """
@@ -23,14 +23,14 @@ from tests.compliance.talk import map_udp
 from tests.compliance.verdict import MUST, need, requirement
 
 IP_MTU = 14  # linux/in.h
-PATIENCE = 25.0  # s for a transfer that takes a fraction of one
+PATIENCE = 25.0  # s for a transfer that takes a fraction of that
 NARROW = 1280
 FOREIGN = "10.77.250.1/16"  # an outside prefix that is the inside one
 
 
 @dataclass
 class Upload:
-    """What a client sent, what the server got, and the path MTU that the client's stack knew at the end."""
+    """What a client sent, what the server got, and the path MTU that the client's stack had found at the end."""
 
     sent: str
     got: str
@@ -110,7 +110,7 @@ async def bulk_under_flood(row: Row) -> None:
 
 @requirement("4787-7", MUST, "inside and outside prefixes that overlap are handled: refused in plain words", alone=True)
 async def overlapping_prefixes(row: Row) -> str:
-    """Not translated at all while it is so; as before once it is mended."""
+    """Nothing is translated while they overlap; afterwards all works as before."""
     netns = row.bed.lab.gw.netns
     ip(f"addr add {FOREIGN} dev {WAN} noprefixroute", netns)
     try:

@@ -1,4 +1,4 @@
-"""Rows of the compliance table, and what a run says of each.
+"""Rows of the compliance table, and what a run says about each.
 
 The law of this file: the table and its rules; no packet, no gateway.
 """
@@ -18,7 +18,7 @@ class No(Exception):  # noqa: N818 - an answer, not an error
 
 @dataclass(frozen=True)
 class Requirement:
-    """One row. `config`: its group. `alone`: it changes what others stand on. `excuse`: why a MUST may say no."""
+    """One row. `config`: its group. `alone`: it changes what other rows rely on. `excuse`: why a MUST may say no."""
 
     id: str
     level: str
@@ -49,7 +49,7 @@ ROWS: list[Requirement] = []
 def requirement(
     number: str, level: str, text: str, *, config: str = "default", alone: bool = False, excuse: str = ""
 ) -> Callable[[Callable[[Any], Awaitable[str | None]]], Callable[[Any], Awaitable[str | None]]]:
-    """Declares the scenario of a row. It returns (a remark for the table, or nothing) or raises No."""
+    """Declare the scenario of a row. It returns a remark for the table, or nothing, or raises No."""
 
     def declare(scenario: Callable[[Any], Awaitable[str | None]]) -> Callable[[Any], Awaitable[str | None]]:
         ROWS.append(Requirement(number, level, text, scenario, config, alone, excuse))
@@ -65,7 +65,7 @@ def need(condition: object, why: str) -> None:
 
 
 def fault(row: Requirement, algate: Answer, kernel: Answer) -> str:
-    """What of a row's outcome breaks the project's promise; empty if nothing does."""
+    """How a row's outcome breaks the project's promise; empty if it doesn't."""
     if algate.broken or kernel.broken:
         return f"the scenario failed: {algate.why if algate.broken else 'kernel: ' + kernel.why}"
     if algate.yes or row.excuse:

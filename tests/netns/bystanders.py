@@ -1,6 +1,6 @@
-"""Those that an attack must not touch: a UDP and a TCP stream of another host through the same gateway.
+"""Those that an attack must not affect: a UDP and a TCP stream of another host through the same gateway.
 
-The law of this file: they talk and count in the background, and fail where an answer doesn't come. Nothing is judged by
+The law of this file: they talk and count in the background, and fail if an answer doesn't come. Nothing is judged by
 its speed.
 """
 
@@ -18,7 +18,7 @@ CHUNK = bytes(range(256)) * 256  # 64 KiB
 
 
 class Bystanders:
-    """`datagrams` and `chunks` echoed so far; `errors` that came instead."""
+    """`datagrams` and `chunks`: echoed so far; `errors`: what came instead."""
 
     def __init__(self, host: Host, address: str, port: int) -> None:
         self.datagrams = 0
@@ -47,12 +47,12 @@ class Bystanders:
             setattr(self, counter, getattr(self, counter) + 1)
 
     def start(self) -> None:
-        """Begin to talk."""
+        """Start talking."""
         for one in self._threads:
             one.start()
 
     def stop(self) -> None:
-        """End; both were served all the time."""
+        """Stop, and assert that both were served throughout."""
         self._over.set()
         for one in self._threads:
             one.join(timeout=25)
@@ -62,7 +62,7 @@ class Bystanders:
 
 @contextlib.contextmanager
 def bystanders(host: Host, address: str, port: int) -> Iterator[Bystanders]:
-    """Two streams of `host` to an echo while the block runs; at its end, neither missed an answer."""
+    """Run two streams from `host` to an echo while the block runs; in the end neither missed an answer."""
     made = Bystanders(host, address, port)
     made.start()
     try:

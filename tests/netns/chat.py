@@ -1,6 +1,6 @@
 """A scripted IRC server, its clients, and DCC SEND between them: what the plug-in tests speak.
 
-The law of this file: it speaks, it judges nothing. Every wait is bounded; sockets live in the namespace of their host.
+The law of this file: it speaks and judges nothing. Every wait is bounded; sockets live in their host's namespace.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ _BEFORE = re.compile(rb"(@[^ ]* +)?(?::[^ ]* +)?")
 
 
 class ChatServer:
-    """Relays each client's private messages to who is named, with the speaker's name before them, behind the tags.
+    """Relays each client's private messages to whoever is named, with the speaker's name before them, after the tags.
 
-    `lines`: what it was told, by the speaker's name. `seen_as`: the address that each comes from.
+    `lines`: what it was told, by speaker. `seen_as`: the address that each comes from.
     """
 
     def __init__(self, host: Host) -> None:
@@ -73,7 +73,7 @@ class ChatServer:
 
 
 class ChatClient:
-    """Registered under a name once made."""
+    """A client, registered under a name as soon as it is made."""
 
     def __init__(self, host: Host, server: str, name: str, source: str = "") -> None:
         self.host, self.source = host, source
@@ -93,7 +93,7 @@ class ChatClient:
         return self._lines.readline()
 
     def listen(self) -> socket.socket:
-        """A listening socket of this host, for an offer."""
+        """A listening socket on this host, for an offer."""
         made = self.host.socket()
         made.settimeout(PATIENCE)
         made.bind((self.host.address, 0))
@@ -112,7 +112,7 @@ class ChatClient:
 
 
 def offer(ip: str, port: int, size: int, to: str = "bob") -> bytes:
-    """DCC SEND, as the sender's client says it."""
+    """Say DCC SEND, as the sender's client does."""
     return b"PRIVMSG %s :\x01DCC SEND file.bin %d %d %d\x01\r\n" % (to.encode(), int(IPv4Address(ip)), port, size)
 
 
@@ -124,7 +124,7 @@ def offered(line: bytes) -> tuple[str, int]:
 
 
 def send_file(listener: socket.socket, content: bytes) -> None:
-    """The sender's part: to whoever comes; each block is acknowledged by the total so far."""
+    """The sender's part, to whoever connects; each block is acknowledged with the total so far."""
 
     def run() -> None:
         with contextlib.suppress(OSError):

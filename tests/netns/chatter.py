@@ -1,4 +1,4 @@
-"""Many control sessions at once that never stop talking: a client and a server in one thread, by readiness.
+"""Many control sessions at once that never stop talking: client and server in one thread, by readiness.
 
 The law of this file: it speaks one command after another on every session and counts answers; it judges nothing.
 """
@@ -18,7 +18,7 @@ COMMAND, ANSWER = b"NOOP\r\n", b"200 ok\r\n"
 
 
 class Chatter:
-    """`answers` by session, in the order of connecting. The server's ends are made as they are accepted."""
+    """`answers`: by session, in the order of connecting. The server's ends are made as they are accepted."""
 
     def __init__(self, client: Host, server: Host, address: str, sessions: int, port: int = 21) -> None:
         self.answers = [0] * sessions
@@ -37,7 +37,7 @@ class Chatter:
             self._keep(sock, number)
 
     def _keep(self, low: socket.socket, number: int) -> socket.socket:
-        """`number` of the session at the client's end, -1 at the server's. Low descriptors are left to select()."""
+        """`number`: the session's at the client's end, -1 at the server's. Low descriptors are left to select()."""
         sock = socket.socket(fileno=fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, SELECTABLE))
         sock.setblocking(False)
         low.close()
@@ -47,13 +47,13 @@ class Chatter:
         return sock
 
     def talk(self, seconds: float) -> None:
-        """For so long."""
+        """Talk for that long."""
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
             self._step(left)
 
     def until_all(self, answers: int, seconds: float) -> None:
-        """Until every session has that many answers. AssertionError if that doesn't come to pass."""
+        """Talk until every session has that many answers. AssertionError if that doesn't happen."""
         end = time.monotonic() + seconds
         while min(self.answers) < answers:
             left = end - time.monotonic()

@@ -1,7 +1,7 @@
-"""Many FTP clients at once, as a program of its own: HOST PORT USER PASSWORD CLIENTS TRANSFERS FOLDER.
+"""Many FTP clients at once, as a separate program: HOST PORT USER PASSWORD CLIENTS TRANSFERS FOLDER.
 
-The law of this file: standard library and ftplib_client.py beside it on the path. Every client is a thread with one
-control session; it puts and gets by turns, in the four modes by turns, and compares the content. stdout is one JSON
+The law of this file: only the standard library, and ftplib_client.py on the path. Every client is a thread with one
+control session; it puts and gets in turn, in the four modes in turn, and compares the content. stdout is one JSON
 object: {"done": transfers that were right, "errors": [text, ...]}.
 """
 
@@ -59,7 +59,7 @@ class Crowd:
 
 
 def main(host: str, port: str, user: str, password: str, clients: str, transfers: str, folder: str) -> int:
-    """Run the crowd; 0 if all was right."""
+    """Run the crowd; returns 0 if everything was right."""
     crowd = Crowd((host, int(port)), (user, password), int(transfers), folder)
     threads = [threading.Thread(target=crowd.client, args=(number,)) for number in range(int(clients))]
     for thread in threads:

@@ -1,6 +1,6 @@
 """What a gateway leaves on a host: devices, qdiscs, filters, XDP programs, forwarding switches and pins.
 
-The law of this file: it looks with iproute2 and /proc alone and shares no code with what it judges.
+The law of this file: it looks only with iproute2 and /proc, and shares no code with what it judges.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Footprint = dict[str, Any]
 
 
 def footprint(host: Host) -> Footprint:
-    """Everything of a namespace that a gateway could have changed; equal before and after means nothing is left."""
+    """Everything in a namespace that a gateway can change; if it is equal before and after, nothing is left."""
     links = json.loads(host.run(["ip", "-j", "link", "show"], check=True).stdout)
     return {
         "links": {link["ifname"]: "xdp" in link for link in links},
@@ -38,7 +38,7 @@ def filters(host: Host, device: str) -> list[str]:
 
 
 def pinned(run_dir: Path) -> list[str]:
-    """Names of the pinned maps of a run directory."""
+    """Names of a run directory's pinned maps."""
     base = pins.folder(run_dir)
     return sorted(one.name for one in base.rglob("*") if one.is_file()) if base.exists() else []
 

@@ -1,6 +1,6 @@
-"""The matrix of real programs: which cells there are, which CI runs, and how the outcome is written down.
+"""The matrix of real programs: which cells there are, which of them CI runs, and how the outcome is written down.
 
-The representative part (CI): every server × client × mode × side once, the operation taking turns from cell to cell,
+The representative part (CI): every server × client × mode × side once, with operations taking turns from cell to cell,
 so that each client gets, puts and lists on each server. `--all` runs every operation in every cell.
 """
 

@@ -1,6 +1,6 @@
-"""The pinned maps of a gateway, read beside the daemon.
+"""A gateway's pinned maps, read without the daemon.
 
-The law of this file: it counts entries and changes nothing; the daemon's own listings are what it checks.
+The law of this file: it counts entries and changes nothing; it checks the daemon's own listings.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ LISTED = ("sessions", "mappings", "expectations", "decisions", "replacements", "
 
 
 def entries(run_dir: Path) -> dict[str, int]:
-    """Map name -> entries, of the hashes."""
+    """Map name -> number of entries, for the hash maps."""
     return {name: _count(run_dir, name) for name in LISTED}
 
 

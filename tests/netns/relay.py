@@ -1,4 +1,4 @@
-"""A TCP relay that does the textbook's rewriting, and two ends that speak a dialogue over real sockets in any pieces.
+"""A TCP relay that rewrites like the textbook, and two ends that speak a dialogue over real sockets in any pieces.
 
 The law of this file: it knows sockets and the textbook, nothing of algate; every wait is bounded.
 """
@@ -21,7 +21,7 @@ PATIENCE = 20.0  # s for a whole dialogue
 
 @dataclass
 class Part:
-    """What one end says, how far it may speak once so much has come to it, and what it got."""
+    """What one end says, how far it may speak once how much has come to it, and what it got."""
 
     stream: bytes = b""
     due: int = 0  # bytes that must come to it
@@ -33,7 +33,7 @@ class Part:
 
 
 def parts(dialogue: Sequence[Exchange], textbook: Textbook, ahead: Random) -> tuple[Part, Part, bytes, bytes]:
-    """Client, server, and what the textbook says that each of them gets; the client speaks ahead now and then."""
+    """Client, server, and what each gets according to the textbook; the client sometimes speaks ahead."""
     client, server = Part(), Part()
     to_client = to_server = b""
     for number, one in enumerate(dialogue):
@@ -51,7 +51,7 @@ def parts(dialogue: Sequence[Exchange], textbook: Textbook, ahead: Random) -> tu
 
 
 def speak(link: socket.socket, part: Part, random: Random) -> None:
-    """Say everything in random pieces, each when it may be said, and listen until all has come."""
+    """Say everything in random pieces, each when it may be said, and listen until everything has come."""
     link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     link.settimeout(PATIENCE)
     sent, end = 0, time.monotonic() + PATIENCE
@@ -69,11 +69,11 @@ def speak(link: socket.socket, part: Part, random: Random) -> None:
         part.got += data
     link.settimeout(0.05)
     with contextlib.suppress(TimeoutError, ConnectionError):
-        part.got += link.recv(1 << 16)  # more than was due would be wrong too
+        part.got += link.recv(1 << 16)  # more than that would be wrong too
 
 
 def converse(caller: socket.socket, listener: socket.socket, client: Part, server: Part, random: Random) -> None:
-    """Both ends at once, over a connection that `caller` has made to `listener`'s address."""
+    """Run both ends at once, over a connection that `caller` makes to `listener`'s address."""
     with caller, listener:
         listener.settimeout(PATIENCE)
         accepted, _ = listener.accept()
@@ -86,7 +86,7 @@ def converse(caller: socket.socket, listener: socket.socket, client: Part, serve
 
 
 def relay(front: socket.socket, back: socket.socket, textbook: Textbook) -> None:
-    """Take one connection at `front`, carry it on through the connected `back`, line by line as the textbook says."""
+    """Take one connection at `front` and relay it through the connected `back`, line by line as the textbook says."""
     front.settimeout(PATIENCE)
     near, _ = front.accept()
     rests = {near: b"", back: b""}

@@ -1,6 +1,6 @@
-"""Connections that a test holds in its own hands: an FTP control session, an echo over TCP, UDP, an algate verb.
+"""Connections that a test drives itself: an FTP control session, an echo over TCP and UDP, an algate verb.
 
-The law of this file: it speaks, it judges nothing. Sockets live in the namespace of the host that is named; every wait
+The law of this file: it speaks and judges nothing. Sockets live in the namespace of the host named; every wait
 is bounded.
 """
 
@@ -23,11 +23,11 @@ from algate.cli.lab.host import Host, call_in
 from algate.cli.lab.judge import Mode
 from algate.cli.lab.servers import Login
 
-PATIENCE = 20.0  # s that a peer may take; far above what anything here needs
+PATIENCE = 20.0  # s that a peer may take; far more than anything here needs
 
 
 class Talker:
-    """A logged-in FTP control session of a host, kept open between the steps of a test."""
+    """A host's logged-in FTP control session, kept open between the steps of a test."""
 
     def __init__(self, host: Host, address: str, login: Login, port: int = 21) -> None:
         self.host = host
@@ -40,11 +40,11 @@ class Talker:
         return call_in(self.host.netns, function)
 
     def say(self, command: str) -> str:
-        """A command and its whole answer. Raises ftplib.Error if it is a refusal."""
+        """Send a command; returns its whole answer. Raises ftplib.Error if that is a refusal."""
         return self.ftp.sendcmd(command)
 
     def send(self, command: str) -> None:
-        """Only say it; `hear` waits for the answer."""
+        """Only send it; `hear` waits for the answer."""
         self.ftp.putline(command)
 
     def hear(self) -> str:
@@ -52,7 +52,7 @@ class Talker:
         return self.ftp.getresp()
 
     def fetch(self, path: str, mode: Mode = Mode.PASV) -> bytes:
-        """Content of a remote file, over a data connection in that mode."""
+        """Read a remote file, over a data connection in that mode."""
         sink = io.BytesIO()
         self._choose(mode)
         self._in(lambda: self.ftp.retrbinary(f"RETR {path}", sink.write, 1 << 16))
@@ -79,7 +79,7 @@ class Talker:
 
 @contextlib.contextmanager
 def talking(host: Host, address: str, login: Login) -> Iterator[Talker]:
-    """A control session that is closed at the end, however that comes."""
+    """A control session that is closed at the end, whatever happens."""
     with Talker(host, address, login) as made:
         yield made
         with contextlib.suppress(ftplib.Error, OSError, EOFError):
@@ -87,7 +87,7 @@ def talking(host: Host, address: str, login: Login) -> Iterator[Talker]:
 
 
 class Echo:
-    """A TCP and UDP echo on a port of a host."""
+    """A TCP and UDP echo on a host's port."""
 
     def __init__(self, host: Host, port: int) -> None:
         self.host = host
@@ -169,7 +169,7 @@ class Line:
 
 
 def verb(gateway: AlgateGateway, *argv: str, host: Host | None = None) -> subprocess.CompletedProcess[str]:
-    """`algate ARGV --run-dir ...` to its end, in a host's namespace or else in this process's own."""
+    """Run `algate ARGV --run-dir ...` to its end, in a host's namespace or in this process's own."""
     words = [*algate(), *argv, "--run-dir", str(gateway.run_dir)]
     if host is not None:
         return host.run(words, timeout=60)
@@ -177,7 +177,7 @@ def verb(gateway: AlgateGateway, *argv: str, host: Host | None = None) -> subpro
 
 
 def data(gateway: AlgateGateway, *argv: str) -> Any:
-    """What a verb answers as JSON, as seen from this process's own namespace."""
+    """A verb's answer as JSON, asked from this process's own namespace."""
     done = verb(gateway, *argv, "--json")
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)

@@ -1,4 +1,4 @@
-"""Attacks on the gateway through FTP: nothing opens, nobody else notices, and every refusal is told with its reason.
+"""Attacks on the gateway through FTP: nothing opens, nobody else notices, every refusal is reported with its reason.
 
 `--all` has the full sizes: 100,000 PORT lines, 1,000 chatty control sessions, a bounce scan of all low ports.
 """
@@ -24,8 +24,8 @@ from tests.topology import no_netfilter
 
 pytestmark = pytest.mark.netns
 ECHO = 7007
-ECHO_ADDRESS = ADDRESSES["default"]  # the primary one: a UDP echo answers from there
-GROWTH_MOST = 96 << 20  # bytes that the daemon may grow by under any attack here
+ECHO_ADDRESS = ADDRESSES["default"]  # the primary address: a UDP echo answers from it
+GROWTH_MOST = 96 << 20  # bytes that the daemon may grow by in any attack here
 UNANSWERED = 8  # PORT lines that may wait for the server, alg/README.md
 AHEAD = 200  # lines of a flood that wait for their answers
 FLOOD, FLOOD_ALL = 2500, 100_000
@@ -49,18 +49,18 @@ def whole(request: pytest.FixtureRequest) -> bool:
 
 
 def reasons(talk: Dialogue, event: str) -> Counter[str]:
-    """By reason, how often that event of the session was told."""
+    """Reason -> how often that event of the session was reported."""
     return Counter(one["reason"] for one in talk.told_events(event))
 
 
 def refused(talk: Dialogue, event: str, reason: str, number: int) -> None:
-    """Exactly so many were told."""
+    """Exactly that many were reported."""
     talk.bed.until(lambda: reasons(talk, event)[reason] >= number)
     assert reasons(talk, event)[reason] == number
 
 
 def nothing_opened(talk: Dialogue, *ports: int) -> None:
-    """No expectation lives, and neither the peer nor a stranger gets in by the ports that were named."""
+    """No expectation is alive, and neither the peer nor a stranger gets in by the named ports."""
     assert talk.expectations() == []
     for port in ports:
         talk.shut_in(port, port)
@@ -90,12 +90,12 @@ def test_a_bounce_scan_from_inside(bed: Bed, whole: bool) -> None:
 
 
 def talk_address() -> str:
-    """An address of the outside host that is not the peer's."""
+    """An address of the outside host other than the peer's."""
     return ADDRESSES["deny"]
 
 
 def test_a_bounce_scan_from_outside(bed: Bed) -> None:
-    """A client outside, at the server inside: it names hosts inside, which the server could reach and it could not."""
+    """An outside client of the inside server names inside hosts, which the server can reach and it can't."""
     others = (bed.lab.clients[1].address, bed.lab.plan.gateway, "127.0.0.1", STRANGER)
     with dialogue(bed, inside="server") as talk:
         for other in others:
@@ -126,7 +126,7 @@ def test_a_browser_led_to_the_ftp_port(bed: Bed, answering: bool) -> None:
 
 
 def test_forged_lines_from_the_wrong_side(bed: Bed) -> None:
-    """227 and 229 by the client, PORT by the server, 227 that nobody asked for."""
+    """227 and 229 from the client, PORT from the server, a 227 that nobody asked for."""
     inside, stranger = bed.lab.client.address, STRANGER
     with dialogue(bed) as talk:
         talk.ask(b"227 Entering Passive Mode (" + six(inside, 50103) + b").\r\n", b"500 what?\r\n")
@@ -146,7 +146,7 @@ def test_forged_lines_from_the_wrong_side(bed: Bed) -> None:
 
 
 def test_a_flood_of_expectations(bed: Bed, whole: bool) -> None:
-    """PORT after PORT, every tenth naming another host: one lives at a time, the others are told and gone."""
+    """PORT after PORT, every tenth naming another host: one is alive at a time, the others are reported and gone."""
     number = FLOOD_ALL if whole else FLOOD
     own, other = bed.lab.client.address, bed.lab.clients[1].address
     lines = [b"PORT " + six(own if at % 10 else other, 20000 + at % 40000) + b"\r\n" for at in range(number)]
@@ -163,7 +163,7 @@ def test_a_flood_of_expectations(bed: Bed, whole: bool) -> None:
 
 
 def told_or_lost(bed: Bed, talk: Dialogue, number: int) -> None:
-    """Every refusal is told, but for those that follow itself says are lost."""
+    """Every refusal is reported, except those that `follow` itself reports as lost."""
 
     def lost() -> int:
         return sum(one["fields"]["count"] for one in list(bed.events) if one["event"] == "events-lost")
@@ -174,7 +174,7 @@ def told_or_lost(bed: Bed, talk: Dialogue, number: int) -> None:
 
 
 def flood(talk: Dialogue, lines: list[bytes]) -> None:
-    """The client says all of them, AHEAD of the answers at most; the server answers each."""
+    """The client sends all of them, at most AHEAD of the answers; the server answers each."""
     talk.client.socket.settimeout(60)
     talk.server.socket.settimeout(60)
 
@@ -197,7 +197,7 @@ def flood(talk: Dialogue, lines: list[bytes]) -> None:
 
 
 def test_a_client_that_never_waits(bed: Bed) -> None:
-    """Line after line, and a server that answers none: a few get through, TCP holds the others back at the client."""
+    """Line after line to a server that never answers: a few get through, TCP holds the others back at the client."""
     line = b"PORT " + six(bed.lab.client.address, 50109) + b"\r\n"
     before = memory(bed)
     with bystanders(bed.lab.clients[1], ECHO_ADDRESS, ECHO), dialogue(bed) as talk, dialogue(bed, index=1) as beside:
@@ -214,7 +214,7 @@ def test_a_client_that_never_waits(bed: Bed) -> None:
 
 
 def test_an_overloaded_helper(bed: Bed, whole: bool) -> None:
-    """Control sessions that never stop talking: all are served, new ones too, and data doesn't wait for any."""
+    """Control sessions that never stop talking: all are served, so are new ones, and data doesn't wait for them."""
     number = CHATTY_ALL if whole else CHATTY
     before = memory(bed)
     host, address = bed.lab.clients[1], ADDRESSES["no-tls"]

@@ -1,4 +1,4 @@
-"""A start that can't be: the right exit code, one clear line, nothing half attached."""
+"""Starts that can't work: the right exit code, one clear line, nothing half attached."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def lab() -> Iterator[Lab]:
 
 @pytest.fixture(scope="module")
 def gateway(lab: Lab) -> AlgateGateway:
-    """Not started."""
+    """A gateway that isn't started."""
     made = AlgateGateway(lab)
     made._prepare()
     return made
@@ -35,7 +35,7 @@ def gateway(lab: Lab) -> AlgateGateway:
 def refused(
     gateway: AlgateGateway, *argv: str, config: str = "", before: tuple[str, ...] = ()
 ) -> tuple[int, list[str]]:
-    """Exit code and lines of an `algate run` that must not get ready, nor change anything."""
+    """Exit code and lines of an `algate run` that must not become ready or change anything."""
     was = footprint(gateway.lab.gw), pinned(gateway.run_dir)
     file = gateway.lab.folder / "bad.toml"
     file.write_text(config)
@@ -89,7 +89,7 @@ def test_overlapping_prefixes(lab: Lab, gateway: AlgateGateway) -> None:
 
 
 def test_a_configuration_tells_all_its_errors(lab: Lab, gateway: AlgateGateway) -> None:
-    """Each with the path of its key, and the nearest right name for a wrong one."""
+    """Each with its key's path, and the nearest right name for a wrong one."""
     text = '[nat]\nports = "70000"\nmaping = "x"\n[timeouts]\nudp = -1\n'
     text += '[alg.ftp]\nmin_prot = 1\n[[forward]]\nproto = "x"\n'
     was = footprint(lab.gw)
@@ -113,7 +113,7 @@ def test_the_metrics_port_in_use(lab: Lab, gateway: AlgateGateway) -> None:
 
 
 def test_pins_of_another_version(gateway: AlgateGateway) -> None:
-    """They hold sessions: a new version neither uses nor removes them by itself."""
+    """They hold sessions: a new version neither uses nor removes them on its own."""
     foreign = pins.folder(gateway.run_dir) / "0123456789abcdef"
     foreign.mkdir(parents=True)
     code, lines = refused(gateway, *DEVICES)
@@ -127,7 +127,7 @@ def test_pins_of_another_version(gateway: AlgateGateway) -> None:
 
 
 def test_without_privilege(gateway: AlgateGateway) -> None:
-    """Root by name, with no capability."""
+    """Root in name, without capabilities."""
     bare = ("setpriv", "--bounding-set=-all", "--inh-caps=-all", "--")
     code, lines = refused(gateway, *DEVICES, before=bare)
     assert code == 3

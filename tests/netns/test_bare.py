@@ -1,4 +1,4 @@
-"""Devices that carry bare IP packets, as ppp and tun do, as the WAN, as the LAN, and as both: everything passes."""
+"""Devices that carry bare IP packets, like ppp and tun, as the WAN, as the LAN, and as both: everything passes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SIZE = 3 << 20
 
 @dataclass(frozen=True)
 class Middle:
-    """A gateway at work between tunnels; `wan` or `lan` None: that side is Ethernet."""
+    """A gateway running between tunnels; `wan` or `lan` None: that side is Ethernet."""
 
     lab: Lab
     gateway: AlgateGateway
@@ -35,7 +35,7 @@ class Middle:
 
 
 def _wan(lab: Lab, stack: contextlib.ExitStack) -> Tunnel:
-    """In place of the lab's WAN link: point to point, no next hop, as PPPoE comes up."""
+    """Replaces the lab's WAN link: point to point, without a next hop, as PPPoE comes up."""
     plan = lab.plan
     ip("link del wan0", lab.gw.netns)
     tunnel = stack.enter_context(Tunnel((lab.gw, "wan0"), (lab.server, "eth0"), MTU))
@@ -47,7 +47,7 @@ def _wan(lab: Lab, stack: contextlib.ExitStack) -> Tunnel:
 
 
 def _lan(lab: Lab, stack: contextlib.ExitStack) -> Tunnel:
-    """In place of the lab's LAN link."""
+    """Replaces the lab's LAN link."""
     plan = lab.plan
     ip("link del lan0", lab.gw.netns)
     tunnel = stack.enter_context(Tunnel((lab.gw, "lan0"), (lab.client, "eth0")))
@@ -65,7 +65,7 @@ def middle(request: pytest.FixtureRequest) -> Iterator[Middle]:
         stack.enter_context(Echo(lab.server, ECHO))
         server = start_server("vsftpd", lab.server)
         (server.pub / "some").write_bytes(os.urandom(SIZE))
-        # Asked for XDP: a device that can't have it gets TC, and XDP on the other one leaves to TC what goes there.
+        # With XDP asked for, a device that can't have it gets TC, and XDP on the other leaves to TC what goes there.
         made = AlgateGateway(lab, config='[nat]\nmss_clamp = "auto"\n', datapath="xdp-generic")
         gateway = stack.enter_context(made)
         yield Middle(lab, gateway, server, wan, lan)
@@ -95,7 +95,7 @@ def test_a_datagram_and_a_stream(middle: Middle) -> None:
 
 
 def test_a_long_datagram(middle: Middle) -> None:
-    """In fragments, both ways."""
+    """In fragments, in both directions."""
     with Line(middle.lab.client, middle.lab.plan.servers[0], ECHO, socket.SOCK_DGRAM) as line:
         sent = os.urandom(8000)
         assert line.ask(sent) == sent
@@ -109,7 +109,7 @@ def test_ping_and_the_gateway_as_a_hop(middle: Middle) -> None:
 
 
 def test_an_error_from_outside_reaches_the_inside(middle: Middle) -> None:
-    """Nobody listens on that port: the server's ICMP error, restored, is a refused connection inside."""
+    """Nobody listens on that port: the server's ICMP error, restored, refuses the connection inside."""
     address = middle.lab.plan.servers[0]
     with Line(middle.lab.client, address, ECHO + 1, socket.SOCK_DGRAM) as line, pytest.raises(ConnectionRefusedError):
         line.ask(b"anybody?")
@@ -117,7 +117,7 @@ def test_an_error_from_outside_reaches_the_inside(middle: Middle) -> None:
 
 @pytest.mark.parametrize("mode", [Mode.PORT, Mode.PASV])
 def test_ftp(middle: Middle, mode: Mode) -> None:
-    """Held, decided, given back by the TAP, and the data connection expected: by links without a header."""
+    """Held, decided, reinjected through the TAP, and the data connection expected: over links without a header."""
     with talking(middle.lab.client, middle.lab.plan.servers[0], middle.server.login) as ftp:
         assert ftp.fetch("pub/some", mode) == (middle.server.pub / "some").read_bytes()
         ftp.store("pub/back", b"y" * 100_000, mode)
@@ -138,7 +138,7 @@ def test_the_mss_fits(middle: Middle) -> None:
 
 
 def test_a_forward_and_a_hairpin(middle: Middle) -> None:
-    """From outside to inside, and from inside by the public address."""
+    """From outside to inside, and from inside through the public address."""
     with Echo(middle.lab.client, 7100):
         to = f"{middle.lab.plan.clients[0]}:7100"
         assert verb(middle.gateway, "forward", "add", "tcp", "7100", to).returncode == 0

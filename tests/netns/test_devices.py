@@ -1,4 +1,4 @@
-"""Devices and addresses that change under a running gateway: told, survived, and used again when they are back."""
+"""Devices and addresses that change under a running gateway: reported, survived, and used again when they are back."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def state(gateway: AlgateGateway) -> str:
 
 
 def asked(lab: Lab, text: bytes) -> bytes:
-    """The echo over a new connection."""
+    """An echo over a new connection."""
     with Line(lab.client, lab.plan.servers[0], ECHO) as line:
         return line.ask(text)
 
 
 def test_a_wan_that_waits_for_its_address(lab: Lab) -> None:
-    """No `ready` before there is an address; `status` says what is awaited."""
+    """No `ready` before there is an address; `status` says what it is waiting for."""
     ip("addr flush dev wan0", lab.gw.netns)
     gateway = AlgateGateway(lab, wait=0.0)
     with contextlib.suppress(LabError):
@@ -95,7 +95,7 @@ def test_an_address_that_overlaps_is_refused(lab: Lab) -> None:
 
 @pytest.mark.parametrize("device", ["lan0", "wan0"])
 def test_a_device_vanishes_and_comes_back(lab: Lab, device: str) -> None:
-    """Another device under the old name is taken into service; `down` leaves it as it was found."""
+    """Another device with the old name is put to use; `down` leaves it as it was found."""
     gateway = AlgateGateway(lab)
     with gateway:
         assert asked(lab, b"before") == b"before"
@@ -113,7 +113,7 @@ def test_a_device_vanishes_and_comes_back(lab: Lab, device: str) -> None:
 
 
 def bring_back(lab: Lab, device: str) -> None:
-    """The same link anew."""
+    """Create the same link again."""
     plan = lab.plan
     if device == "lan0":
         lab._link("client", "eth0", "gw", "lan0")

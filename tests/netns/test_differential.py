@@ -1,4 +1,4 @@
-"""The same dialogues through algate and through a plain relay that rewrites as a textbook does: equal bytes.
+"""The same dialogues through algate and through a plain relay that rewrites like a textbook: equal bytes.
 
 Real sockets, random pieces, a client that speaks ahead of the answers; both placements share one gateway.
 `ALGATE_SEED` chooses other dialogues.
@@ -25,7 +25,7 @@ from tests.textbook import Exchange, Textbook
 
 SEED = int(os.environ.get("ALGATE_SEED", "1"))
 DIALOGUES, ALL_DIALOGUES = 20, 200
-PORTS = count(2000)  # none twice and none that a host chooses by itself: the gateway keeps such numbers
+PORTS = count(2000)  # no port twice, and none that a host picks by itself: the gateway keeps such numbers
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def calling(host: Host, address: str, port: int) -> socket.socket:
 
 
 def through_relay(lab: Lab, textbook: Textbook, client: Part, server: Part, random: Random) -> None:
-    """All of it in one namespace."""
+    """Everything in one namespace."""
     host, here = lab.server, "127.0.0.1"
     back, front = listening(host, here, 0), listening(host, here, 0)
     onward = calling(host, here, back.getsockname()[1])

@@ -1,4 +1,4 @@
-"""`explain` and `kill` on real hanging and refused transfers: what it says is what was done to them."""
+"""`explain` and `kill` on transfers that really hang or are refused: what it says is what was done to them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def explained(bed: Bed, *subject: str) -> dict[str, Any]:
 
 
 def says(bed: Bed, verdict: str, topic: str, text: str, *subject: str) -> None:
-    """That is the verdict, and one finding of that topic says so."""
+    """Assert that verdict, and that one finding of that topic has that text."""
     answer = explained(bed, *subject)
     texts = [one["text"] for one in answer["findings"] if one["topic"] == topic]
     assert (answer["verdict"], len(texts)) == (verdict, 1), answer
@@ -55,7 +55,7 @@ def test_a_server_that_has_not_greeted_and_a_client_that_has_not_logged_in(bed: 
             client.sendall(b"USER x\r\n")
             assert serving.recv(100) == b"USER x\r\n"
             says(bed, "waiting", "unanswered", "has not answered the client's latest commands (1)", local)
-            client.close()  # before the server: its port is wanted again
+            client.close()  # before the server: its port is needed again
             assert serving.recv(100) == b""
 
 
@@ -63,7 +63,7 @@ def test_a_client_that_does_not_connect(bed: Bed) -> None:
     with dialogue(bed) as talk:
         server = talk.outer_ip
         talk.ask(b"PASV\r\n", b"227 Entering Passive Mode (" + six(server, 51234) + b").\r\n")
-        says(bed, "waiting", "syn-missing", f"server {server} was announced at port 51234, the SYN of", talk.id)
+        says(bed, "waiting", "syn-missing", f"server {server} was announced at port 51234, but the SYN of", talk.id)
         says(bed, "waiting", "syn-missing", "51234", str(talk.client.local))
         says(bed, "waiting", "syn-missing", "51234", "tcp", str(talk.client.local), str(talk.server.local))
 
@@ -119,9 +119,9 @@ def test_an_unanswered_and_an_idle_data_connection(bed: Bed) -> None:
         public = talk.port(50002)
         talk.comes_in(public, 50002)
         talk.command(b"RETR big\r\n")
-        says(bed, "working", "data-moving", "(RETR big) is at work", talk.id)
+        says(bed, "working", "data-moving", "(RETR big) is working", talk.id)
         time.sleep(IDLE + 0.5)
-        says(bed, "blocked", "data-idle", "(RETR big) stands, but nothing passed for", talk.id)
+        says(bed, "blocked", "data-idle", "(RETR big) is up, but nothing has passed for", talk.id)
 
 
 def test_no_session(bed: Bed) -> None:

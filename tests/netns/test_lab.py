@@ -1,4 +1,4 @@
-"""The lab itself: it leaves nothing behind, and its judge can say no."""
+"""The lab itself: it leaves nothing behind, and its judge can fail a gateway."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def remains(tag: str, folder: str) -> list[str]:
 
 @pytest.fixture
 def own_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Labs that no test beside this one looks at: whoever starts a lab removes dead ones."""
+    """Records that only this test sees: whoever starts a lab removes dead ones."""
     monkeypatch.setattr(lab_record, "RECORDS", tmp_path / "records")
     return lab_record.RECORDS
 
@@ -71,7 +71,7 @@ def test_a_killed_lab_is_removed_by_the_next_start(own_records: Path) -> None:
     assert len(remains(tag, folder)) == 5
     assert tag in sweep()
     assert remains(tag, folder) == []
-    status = Path(f"/proc/{inside[0]}/status")  # a machine whose init doesn't reap keeps a zombie
+    status = Path(f"/proc/{inside[0]}/status")  # if init doesn't reap, a zombie stays
     assert not status.exists() or "State:\tZ" in status.read_text()
 
 
@@ -87,7 +87,7 @@ def test_several_clients_a_router_and_two_servers_reach_each_other() -> None:
 
 @pytest.mark.parametrize("mode", list(Mode))
 def test_the_judge_refuses_bare_forwarding(mode: Mode) -> None:
-    """The transfer succeeds, the content is equal, and yet the private address is outside."""
+    """The transfer succeeds and the content is equal, yet the private address is outside."""
     with Lab() as lab, RouteGateway(lab), Stage(lab, Side.CLIENT, "vsftpd") as stage:
         result = stage.trial("curl", mode, Operation.GET, b"content")
     assert result.content_equal
@@ -107,7 +107,7 @@ def test_the_judge_notices_another_mode() -> None:
 
 
 def test_the_demo_with_the_kernels_nat() -> None:
-    """All eight rows by the baseline: what fails with algate alone is then algate's."""
+    """All eight rows with the baseline: what fails only with algate is then algate's fault."""
     algate = Path(sys.executable).with_name("algate")
     done = subprocess.run([algate, "demo", "--gateway", "kernel", "--json"], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""Replacements that make a line longer, shorter or leave its length; the connection stays right for the rest of it."""
+"""Replacements that make a line longer, shorter or keep its length; the rest of the connection stays right."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.topology import no_netfilter
 CONTENT = bytes(range(256)) * 40
 COMMANDS = 50
 TEST_NET_1 = {"wan": "192.0.2.0/24", "next_hop": "192.0.2.1"}
-PLANS = {  # the port stays the same as a rule: what differs is the address
+PLANS = {  # the port normally stays the same, and the address differs
     "grows": LabPlan(inside="10.7.0.0/24", clients=("10.7.0.2",), public=("198.51.100.222",)),
     "shrinks": LabPlan(inside="192.168.177.0/24", clients=("192.168.177.222",), public=("192.0.2.2",), **TEST_NET_1),  # type: ignore[arg-type]
     "keeps": LabPlan(inside="10.77.0.0/24", clients=("10.77.0.22",), public=("192.0.2.22",), **TEST_NET_1),  # type: ignore[arg-type]
@@ -47,7 +47,7 @@ def dialogue(talker: Talker) -> None:
 
 
 def check(stage: Stage, change: str, private: str) -> None:
-    """Both links tell the same but for the announcements, and these changed their length as wanted."""
+    """Both links show the same except for the announcements, whose lengths changed as wanted."""
     scene = stage.scene
     assert scene.private == private
     verdict = judge(scene, trace(stage.inside.take()), trace(stage.outside.take()))

@@ -57,7 +57,7 @@ def end(gateway: AlgateGateway, number: signal.Signals) -> None:
 def test_sessions_outlive_the_daemon(
     lab: Lab, gateway: AlgateGateway, server: FtpServer, number: signal.Signals
 ) -> None:
-    """Plain sessions go on, new ones begin, a control session waits and is taken over in its middle."""
+    """Plain sessions go on, new ones begin, a control session waits and is taken over in the middle."""
     address = lab.plan.servers[0]
     with (
         Echo(lab.server, ECHO),
@@ -106,12 +106,12 @@ def test_an_open_announcement_is_used_after_a_restart(lab: Lab, gateway: AlgateG
 
 
 def test_killed_at_any_moment_of_its_start(lab: Lab) -> None:
-    """However far it got: `down --purge` leaves nothing, and a start over the remains works."""
+    """However far it got, `down --purge` leaves nothing, and a start over the remains works."""
     before = footprint(lab.gw)
     gateway = AlgateGateway(lab, wait=0.0)
     for moment in (0.4, 0.8, 1.2):
         with pytest.raises(LabError):
-            gateway.start()  # gives up waiting at once
+            gateway.start()  # it gives up waiting at once
         time.sleep(moment)
         assert gateway.process is not None
         gateway.process.kill()
@@ -129,7 +129,7 @@ def test_killed_at_any_moment_of_its_start(lab: Lab) -> None:
     ids=["with a daemon", "without a daemon", "purge from elsewhere", "purge from elsewhere without a daemon"],
 )
 def test_down(lab: Lab, where: str, alive: bool, purge: bool) -> None:
-    """Nothing of algate's stays, whoever's clsact it was; the pins stay until they are purged."""
+    """Nothing of algate's stays, whoever made the clsact; the pins stay until they are purged."""
     lab.gw.run(["tc", "qdisc", "add", "dev", "lan0", "clsact"], check=True)
     lab.gw.sysctl("ipv4/conf/wan0/forwarding", "1")
     before = footprint(lab.gw)
@@ -154,7 +154,7 @@ def test_down(lab: Lab, where: str, alive: bool, purge: bool) -> None:
 
 
 def test_down_keeps_what_others_added(lab: Lab) -> None:
-    """A filter that somebody put on our clsact meanwhile keeps it there."""
+    """A filter that somebody else put on our clsact keeps it there."""
     gateway = AlgateGateway(lab)
     gateway.start()
     words = ["filter", "add", "dev", "lan0", "ingress", "bpf", "bytecode", "1,6 0 0 0"]
@@ -174,7 +174,7 @@ def test_down_twice_and_where_nothing_ever_ran(lab: Lab) -> None:
 
 
 def test_two_daemons_side_by_side_and_none_on_the_same(lab: Lab, gateway: AlgateGateway) -> None:
-    """One run directory, one daemon; one device, one gateway; the first doesn't notice."""
+    """One daemon per run directory, one gateway per device; the first one doesn't notice."""
     mine = ["run", "--lan", "lan0", "--wan", "wan0"]
     done = verb(gateway, *mine, host=lab.gw)
     assert done.returncode == 1

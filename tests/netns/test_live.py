@@ -25,7 +25,7 @@ def gateway() -> Iterator[AlgateGateway]:
 
 
 def reaches(gateway: AlgateGateway, port: int) -> bool:
-    """Whether an outside host gets an echo from inside by that public port."""
+    """Whether an outside host gets an echo from inside through that public port."""
     try:
         with Line(gateway.lab.server, gateway.lab.plan.public[0], port) as line:
             return line.ask(b"hello") == b"hello"
@@ -105,7 +105,7 @@ def test_a_live_forward_outlives_the_daemon(gateway: AlgateGateway) -> None:
 
 
 def test_a_forward_that_is_saved(gateway: AlgateGateway) -> None:
-    """Added live, then saved: it is the configuration's, survives a purge and a reload, and goes by `del --save`."""
+    """Added live, then saved: it is in the file, survives a purge and a reload, and `del --save` removes it."""
     inside, config = gateway.lab.client.address, gateway.lab.folder / "algate.toml"
     good = config.read_text()
     words = ("forward", "add", "tcp", "8009", f"{inside}:{ECHO}")
@@ -131,7 +131,7 @@ def test_a_forward_that_is_saved(gateway: AlgateGateway) -> None:
 
 
 def test_reload(gateway: AlgateGateway) -> None:
-    """What can change, changes; what is wrong changes nothing and says why."""
+    """What can change, changes; a wrong file changes nothing and says why."""
     config = gateway.lab.folder / "algate.toml"
     good = config.read_text()
     config.write_text('[firewall]\nallow_out = ["udp/53"]\n' + good)
@@ -161,7 +161,7 @@ def test_follow_tells_what_happens(gateway: AlgateGateway) -> None:
     (server.pub / "file").write_bytes(b"content")
     follower = gateway.lab.gw.spawn("follow", [*algate(), "follow", "--json", "--run-dir", str(gateway.run_dir)])
     with talking(gateway.lab.server, gateway.lab.plan.public[0], server.login) as talker:
-        # It follows from some moment on: something happens until it has heard of it.
+        # It starts following at some moment: make things happen until it has heard of one.
         until(lambda: talker.fetch("pub/file") == b"content" and follower.log.read_text())
         (control,) = [row["id"] for row in data(gateway, "sessions", "--alg", "ftp", "--state", "established")]
         until(lambda: '"event": "transfer"' in follower.log.read_text())

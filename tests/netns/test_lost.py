@@ -1,4 +1,4 @@
-"""A ring without room: copies are lost, TCP repeats what was held, and no unrewritten byte leaves."""
+"""A full ring: copies are lost, TCP repeats what was held, and no unrewritten byte leaves."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CLIENTS, TRANSFERS = 24, 8
 
 
 def test_sessions_recover_from_lost_samples(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The daemon is stopped for moments shorter than `helper_timeout`: its ring of one page overflows each time."""
+    """The daemon is stopped for less than `helper_timeout` at a time: its ring of one page overflows each time."""
     monkeypatch.setenv("ALGATE_RING_PAGES", "1")
     with Lab() as lab, AlgateGateway(lab, config="[alg]\nhelper_timeout = 30\n") as gateway:
         server = start_server("vsftpd", lab.server)
@@ -50,7 +50,7 @@ def test_sessions_recover_from_lost_samples(monkeypatch: pytest.MonkeyPatch) -> 
         for connection in seen.control():
             assert private_text(connection.up.bytes(), private) == []
             assert b"PORT 198,51,100,2," in connection.up.bytes()
-            # To the end by its own words: a repetition that comes when a host has closed may then be answered by a RST.
+            # The dialogue itself ends: a repetition that comes after a host has closed may be answered by a RST.
             assert connection.finished and connection.down is not None
             assert connection.up.bytes().endswith(b"QUIT\r\n") and b"\r\n221 " in connection.down.bytes()
         every = b"\n".join(segment.payload for segment in seen.segments)

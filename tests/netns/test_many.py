@@ -1,4 +1,4 @@
-"""50 clients, 20 transfers each: all complete, and nothing of it stays in the kernel or in the helper."""
+"""50 clients, 20 transfers each: all complete, and nothing stays in the kernel or in the helper."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SHORT = "[timeouts]\ntcp_transitory = 5\n[nat]\nhold_down = 5\n"
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """CI runs the client inside; `--all` both sides."""
+    """CI runs the client inside; `--all` runs both sides."""
     whole = bool(metafunc.config.getoption("run_all"))
     metafunc.parametrize("side", list(Side) if whole else [Side.CLIENT])
 
@@ -54,7 +54,7 @@ def test_fifty_clients(side: Side) -> None:
 
 
 def within_ten_seconds(gateway: AlgateGateway) -> None:
-    """Sessions are over or lingering; no expectation, decision or held byte is left; the engine has let go."""
+    """Sessions are over or lingering; no expectation, decision or held byte is left; the engine has forgotten them."""
 
     def settled() -> bool:
         live = {row["state"] for row in data(gateway, "sessions")} - LINGERING

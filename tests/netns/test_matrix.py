@@ -19,7 +19,7 @@ RESULTS: dict[str, dict[Cell, Result]] = {name: {} for name in GATEWAYS}
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """A test per cell, ordered so that a lab and a server are set up once."""
+    """One test per cell, ordered so that each lab and server is set up once."""
     whole = bool(metafunc.config.getoption("run_all"))
     rows = [(name, (cell.server, cell.side), cell) for name in GATEWAYS for cell in matrix.cells(whole)]
     names = ["-".join((name, *cell)) for name, _, cell in rows]

@@ -1,4 +1,4 @@
-"""A real Prometheus scrapes the gateway, and answers for it."""
+"""A real Prometheus scrapes the gateway and answers queries."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ NEEDED = {
 
 
 def get(host: Host, url: str) -> str:
-    """What a page says inside the host's namespace; OSError if it doesn't."""
+    """A page, fetched inside the host's namespace; OSError if that fails."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
     def read() -> str:
@@ -62,7 +62,7 @@ def ask(host: Host, what: str, **parameters: str) -> Any:
 
 @pytest.fixture(scope="module")
 def gateway() -> Iterator[AlgateGateway]:
-    """A gateway that has done something, scraped by a Prometheus beside it."""
+    """A gateway that has done some work, scraped by a Prometheus next to it."""
     assert shutil.which("prometheus"), "prometheus is missing: `deploy/dev.sh setup test` installs it"
     with gateway_lab("algate") as (lab, made):
         assert isinstance(made, AlgateGateway)

@@ -1,6 +1,6 @@
-"""TFTP, IRC DCC and a third party's plug-ins through one gateway, judged on the wire. Cost: about 20 s.
+"""TFTP, IRC DCC and third-party plug-ins through one gateway, judged on the wire. Takes about 20 s.
 
-Inside hosts may open nothing but the watched services ([firewall] allow_out), and the filter is the strict default: so
+Inside hosts may open only the watched services ([firewall] allow_out), and the filter is the strict default, so
 whatever else gets through was expected.
 """
 
@@ -30,7 +30,7 @@ from tests.topology import no_netfilter
 
 TESTS = Path(__file__).parents[1]
 CLIENTS = ("10.77.0.2", "10.77.0.3")
-OTHER = "203.0.113.11"  # of the server host: whoever takes a DCC offer up is not the IRC server
+OTHER = "203.0.113.11"  # of the server host: whoever takes up a DCC offer isn't the IRC server
 CONFIG = f"""
 [firewall]
 allow_out = ["udp/69", "tcp/{PORT}", "tcp/7070", "tcp/7071"]
@@ -78,7 +78,7 @@ class Stage:
         return found
 
     def outside(self) -> list[Segment]:
-        """What passed since the last look, none of it with an inside address."""
+        """What has passed since the last call, none of it with an inside address."""
         seen = self.wire.take()
         assert seen and not any(one.ip in CLIENTS for segment in seen for one in (segment.src, segment.dst))
         return seen
@@ -86,7 +86,7 @@ class Stage:
 
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    """One for all, with two distributions of third parties."""
+    """One for all tests, with two third-party distributions."""
     path = tuple(lay_out(TESTS / one, tmp_path_factory.mktemp(one)) for one in ("callback_plugin", "unruly_plugin"))
     forward = PortForward(69, f"{CLIENTS[0]}:69", "udp", "tftp")
     with Lab(LabPlan(clients=CLIENTS)) as lab, AlgateGateway(lab, (forward,), config=CONFIG, path=path) as gateway:
@@ -109,7 +109,7 @@ def test_status_lists_them_with_their_packages(stage: Stage) -> None:
 
 
 def test_nobody_else_may_answer_and_nothing_else_may_leave(stage: Stage) -> None:
-    """A request to a server that is silent: its expectation is for that address alone."""
+    """A request to a silent server: its expectation is only for that address."""
     with (
         stage.lab.clients[1].socket(kind=socket.SOCK_DGRAM) as asker,
         stage.lab.server.socket(kind=socket.SOCK_DGRAM) as silent,
@@ -131,7 +131,7 @@ def test_nobody_else_may_answer_and_nothing_else_may_leave(stage: Stage) -> None
 
 
 def serve_tftp(host: Host, folder: Path) -> None:
-    """dnsmasq, which answers each request from a port of its own, as RFC 1350 wants."""
+    """dnsmasq, which answers each request from a new port, as RFC 1350 wants."""
     words = [
         "--no-daemon",
         "--conf-file=/dev/null",
@@ -149,7 +149,7 @@ def serve_tftp(host: Host, folder: Path) -> None:
 
 
 def curl(host: Host, *words: str) -> bytes:
-    """A transfer to the end; its content must come whole."""
+    """Run a transfer to its end; all its content must come."""
     file = host.folder / "got.bin"
     done = host.run(["curl", "-sS", "--max-time", "15", "-o", str(file), *words])
     assert done.returncode == 0, done.stderr
@@ -243,7 +243,7 @@ def assert_shut(stage: Stage, where: tuple[str, int]) -> None:
 
 
 def test_without_any_peer_an_offer_passes_and_opens_nothing(stage: Stage) -> None:
-    """Nor does a passive one, one of the server's side, or one in the middle of a line."""
+    """Nor does a passive offer, one from the server's side, or one in the middle of a line."""
     with (
         ChatServer(stage.lab.server),
         ChatClient(stage.lab.clients[1], stage.server, "carol") as carol,
@@ -319,7 +319,7 @@ def test_a_plug_in_that_fails_loses_its_own_session_alone(stage: Stage, word: st
 
 
 def test_a_fault_of_algates_own_is_not_the_plug_ins(stage: Stage) -> None:
-    """Planted in the engine's code, which then fails once on this session."""
+    """A fault planted in the engine's code, which then fails once on this session."""
     counted = [f'algate_engine_events_total{{reason="{one}-failed"}}' for one in ("engine", "plugin")]
     before = [stage.gateway.ask("stats")[one] for one in counted]
     with (
@@ -378,7 +378,7 @@ def test_a_live_forward_cant_take_the_ports_that_a_plug_in_holds(stage: Stage) -
 
 
 def test_a_restarted_helper_goes_on_with_sessions_of_datagrams(stage: Stage, files: bytes) -> None:
-    """The same two ports before and after: the session was made by the daemon that has gone."""
+    """The same two ports before and after: the session was made by the daemon that is gone."""
     source = ("--local-port", "45069")
     assert curl(stage.lab.client, *source, f"tftp://{stage.server}/file") == files
     assert stage.gateway.stop_daemon() == 0

@@ -1,6 +1,6 @@
 """What the operator allows and refuses, with real servers and clients: FTPS data, refused commands, rates, idling.
 
-About 25 s, of which one transfer is slow on purpose; one gateway for all.
+Takes about 25 s, since one transfer is slow on purpose; one gateway for all.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ commands_per_second = 8
 
 
 class Place:
-    """A gateway, a server on either side of it, both with TLS."""
+    """A gateway with a server on either side, both with TLS."""
 
     def __init__(self, lab: Lab, gateway: AlgateGateway) -> None:
         self.lab = lab
@@ -65,11 +65,11 @@ class Place:
         return host.run([*words, "--user", "anonymous:x", *more, url], timeout=30)
 
     def url(self, path: str) -> str:
-        """On the server inside, as the outside says it."""
+        """URL on the inside server, as seen from outside."""
         return f"ftp://{self.lab.plan.public[0]}/pub/{path}"
 
     def says(self, *words: str) -> bool:
-        """Whether one line of the log holds all these words."""
+        """Whether one line of the log has all these words."""
         return any(all(word in line for word in words) for line in self.gateway.log.splitlines())
 
     def knocks(self, source: str, port: int) -> bool:
@@ -87,7 +87,7 @@ class Place:
 
 
 def certificate(folder: Path) -> dict[str, object]:
-    """A key of our own, as vsftpd wants it."""
+    """A self-signed key, as vsftpd wants it."""
     pem = folder / "tls.pem"
     words = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
     words += ["-keyout", str(pem), "-out", f"{pem}.crt", "-days", "2", "-subj", "/CN=lab"]
@@ -119,7 +119,7 @@ def gates(place: Place) -> list[dict[str, Any]]:
 
 
 def test_data_inside_tls_passes_on_the_range_ftp_35(place: Place) -> None:
-    """get and put by a real client outside of a real server inside, all of it encrypted."""
+    """get and put by a real client outside from a real server inside, all of it encrypted."""
     got = place.lab.folder / "got"
     for number in range(3):
         done = place.curl(FREE, place.url("file"), "--ssl-reqd", "-o", str(got))
@@ -154,7 +154,7 @@ def tls_session(place: Place, source: str) -> socket.socket:
 
 
 def test_the_range_is_for_one_client_while_its_session_lives(place: Place) -> None:
-    """Two sessions of one client share the range: it shuts with the second one. No other host, no other port."""
+    """Two sessions of one client share the range: it closes with the second one. No other host, no other port."""
     public = place.lab.plan.public[0]
     assert not place.knocks(FREE, FIRST + 5)
     first = tls_session(place, FREE)
@@ -179,7 +179,7 @@ def test_the_range_is_for_one_client_while_its_session_lives(place: Place) -> No
 
 
 def test_auth_is_refused_in_the_servers_name(place: Place) -> None:
-    """curl falls back to the clear if it may, and gives up if it may not; the server saw no AUTH."""
+    """curl falls back to plain FTP if it may, and gives up if not; the server sees no AUTH."""
     inside, url = place.lab.client.address, f"ftp://{OTHER}/pub/file"
     done = place.curl(inside, url, "--ssl", "-v", "-o", "/dev/null")
     assert done.returncode == 0 and "534 algate: " in done.stderr, done.stderr
@@ -192,7 +192,7 @@ def test_auth_is_refused_in_the_servers_name(place: Place) -> None:
 
 
 def speak(place: Place, address: str, words: bytes, answers: int) -> list[bytes]:
-    """Log in from inside, say all words in one segment, and hear that many answers."""
+    """Log in from inside, send all the words in one segment, and read that many answers."""
     with place.lab.client.socket() as one:
         one.settimeout(PATIENCE)
         one.connect((address, 21))
@@ -224,7 +224,7 @@ def test_after_a_refusal_transfers_work_in_every_mode_ftp_88(place: Place) -> No
 
 
 def test_who_hurries_is_refused_and_nobody_else_notices_ftp_83(place: Place) -> None:
-    """Commands beyond the rate are answered with 450, each of them; a session elsewhere answers meanwhile."""
+    """Each command beyond the rate is answered with 450; another session works meanwhile."""
     answers = speak(place, OTHER, b"NOOP\r\n" * 40, 40)
     codes = [line[:3] for line in answers]
     assert set(codes) == {b"200", b"450"} and codes.count(b"450") >= 20
@@ -246,7 +246,7 @@ def hasty(place: Place) -> Place:
 
 
 def test_a_long_transfer_keeps_its_control_session_ftp_73(hasty: Place) -> None:
-    """Eight seconds of data, three of patience with an idle session: the 226 comes, and the session goes on."""
+    """Eight seconds of data, with an idle timeout of three: the 226 comes, and the session goes on."""
     with talking(hasty.lab.client, FREE, hasty.outside.login) as talker:
         start = time.monotonic()
         assert len(talker.fetch("pub/slow")) == 256 * 4096

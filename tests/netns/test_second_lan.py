@@ -44,7 +44,7 @@ def server(lab: Lab) -> FtpServer:
 @pytest.mark.parametrize("mode", list(Mode))
 @pytest.mark.parametrize("name", ["client", "far"])
 def test_ftp(gateway: AlgateGateway, server: FtpServer, name: str, mode: Mode) -> None:
-    """Each LAN's host in each mode; the data sessions are the control session's, inside address and all."""
+    """Each LAN's host in each mode; the data sessions belong to the control session and have its inside address."""
     host: Host = gateway.lab.hosts[name]
     before = gateway.ask("stats")['algate_expectations_total{outcome="used"}']
     with talking(host, gateway.lab.plan.servers[0], server.login) as ftp:

@@ -1,4 +1,4 @@
-"""What passes and what is refused: UDP, ICMP, the unasked-for, and a firewall that only the ALG opens."""
+"""What passes and what is refused: UDP, ICMP, unsolicited traffic, and a firewall that only the ALG opens."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ALLOW = '[firewall]\nallow_out = ["tcp/21"]\n'
 
 @pytest.fixture(scope="module")
 def gateway() -> Iterator[AlgateGateway]:
-    """At work for all tests that want no other configuration."""
+    """Running, for all tests that need no other configuration."""
     with gateway_lab("algate") as (lab, made), Echo(lab.server, ECHO), Echo(lab.client, ECHO), Echo(lab.client, 21):
         assert isinstance(made, AlgateGateway)
         lab.server.run(["ip", "route", "add", lab.plan.inside, "via", lab.plan.public[0]], check=True)
@@ -54,7 +54,7 @@ def test_the_unasked_for_is_refused_and_counted(gateway: AlgateGateway) -> None:
     before = refusals(gateway)
     assert_unreachable(gateway.lab, gateway.lab.client.address)
     assert refusals(gateway) > before
-    assert_unreachable(gateway.lab, gateway.lab.plan.public[0])  # the gateway host's own stack says no
+    assert_unreachable(gateway.lab, gateway.lab.plan.public[0])  # the gateway host's own stack refuses
     assert {row["id"] for row in data(gateway, "sessions")} <= {row["id"] for row in known}
     with Line(gateway.lab.server, gateway.lab.plan.public[0], 21) as line:
         assert line.local.startswith(gateway.lab.plan.servers[0]), "the forward admits its own port"
@@ -73,7 +73,7 @@ def assert_unreachable(lab: Lab, address: str) -> None:
 
 @pytest.mark.parametrize("watched", [True, False], ids=["with the ALG", "without"])
 def test_a_firewall_that_only_the_alg_opens(watched: bool) -> None:
-    """tcp/21 alone may go out: a passive data connection passes if the ALG heard of it, and not else."""
+    """Only tcp/21 may go out: a passive data connection passes only if the ALG heard of it."""
     config = ALLOW + ("" if watched else "[alg.ftp]\nenabled = false\n")
     with Lab() as lab, AlgateGateway(lab, config=config) as gateway, Echo(lab.server, ECHO):
         server = start_server("vsftpd", lab.server)

@@ -1,4 +1,4 @@
-"""Bulk through each gateway: equal bytes, GSO kept, no word to the helper; the rates stand side by side."""
+"""Bulk transfers through each gateway: equal bytes, GSO kept, nothing for the helper; rates side by side."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def middle(request: pytest.FixtureRequest) -> Iterator[tuple[Lab, Gateway, FtpSe
 
 
 def write_random(path: Path, size: int) -> None:
-    """No two blocks alike, so that a misplaced one shows."""
+    """No two blocks are alike, so that a misplaced one shows."""
     block = bytearray(os.urandom(BLOCK))
     with path.open("wb") as file:
         for number in range(size // BLOCK):
@@ -46,7 +46,7 @@ def write_random(path: Path, size: int) -> None:
 
 
 def fetch(lab: Lab, server: FtpServer, name: str, mode: Mode) -> float:
-    """Get a file with curl; seconds it took. The bytes are equal."""
+    """Get a file with curl and compare its bytes; returns the seconds it took."""
     local = lab.folder / "got"
     errand = Errand(mode, Operation.GET, lab.plan.servers[0], server.login, f"pub/{name}", local, seconds=100)
     start = time.perf_counter()
@@ -60,7 +60,7 @@ def fetch(lab: Lab, server: FtpServer, name: str, mode: Mode) -> float:
 
 @pytest.mark.parametrize("mode", MODES)
 def test_a_gibibyte(middle: tuple[Lab, Gateway, FtpServer], mode: Mode) -> None:
-    """The helper hears of it no more than of a kilobyte; the data session is shown as the control session's."""
+    """The helper hears no more of it than of a kilobyte; the data session is shown as the control session's."""
     lab, gateway, server = middle
     if not isinstance(gateway, AlgateGateway):
         RATES[(gateway.name, mode)] = SIZE / fetch(lab, server, "big", mode)
@@ -80,13 +80,13 @@ def test_a_gibibyte(middle: tuple[Lab, Gateway, FtpServer], mode: Mode) -> None:
 
 
 def punts(gateway: Gateway) -> float:
-    """How often the helper was asked so far."""
+    """How often the helper has been asked so far."""
     value: float = gateway.ask("stats")["algate_punts_total"]
     return value
 
 
 def test_the_rates_are_written_down() -> None:
-    """Not a judgement: rates of a shared machine are not compared here, only told (DESIGN section 7)."""
+    """Rates of a shared machine are only printed here, not compared (DESIGN section 7)."""
     assert set(RATES) == {(name, mode) for name in GATEWAYS for mode in MODES}
     lines = [
         "# 1 GiB by FTP (vsftpd to curl), MB/s, in one run",
@@ -119,7 +119,7 @@ def test_gso_packets_stay_gso() -> None:
 
 
 def test_xdp_redirects_and_changes_nothing() -> None:
-    """Generic XDP takes linear packets with finished checksums alone: the end hosts make them."""
+    """Generic XDP only takes linear packets with finished checksums: the end hosts make them."""
     with Lab() as lab, AlgateGateway(lab, datapath="xdp-generic") as gateway:
         for host in (lab.client, lab.server):
             host.run(["ethtool", "-K", "eth0", "tx", "off"], check=True)

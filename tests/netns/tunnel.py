@@ -23,7 +23,7 @@ KEPT = 4096  # packets remembered
 
 
 class Tunnel:
-    """`one`'s device and `other`'s, both up. `seen`: packets in the order in which they crossed, with their sender."""
+    """`one`'s device and `other`'s, both up. `seen`: packets in the order that they crossed, with their sender."""
 
     def __init__(self, one: tuple[Host, str], other: tuple[Host, str], mtu: int = 1500) -> None:
         self.ends = (one, other)

@@ -1,6 +1,6 @@
-"""Counts what leaves a device as the device gets it: packets, and those that are still GSO.
+"""Counts what leaves a device as the device gets it: all packets, and those that are still GSO.
 
-The law of this file: a packet socket with PACKET_VNET_HDR, whose header says the gso_size; nothing is kept but counts.
+The law of this file: a packet socket with PACKET_VNET_HDR, whose header has the gso_size; only counts are kept.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ HEADER = struct.Struct("=BBHHHH")  # struct virtio_net_hdr: flags, gso_type, hdr
 
 
 class WireCount:
-    """Packets that a host sends by a device from construction to `close`. `largest` in bytes of the IP packet."""
+    """Packets that a host sends by a device from construction to `close`. `largest`: bytes of the IP packet."""
 
     def __init__(self, host: Host, device: str) -> None:
         self.packets = self.gso = self.largest = 0

@@ -1,4 +1,4 @@
-"""The files of deploy/, read by the programs that operators give them to."""
+"""The files of deploy/, read by the programs that they are for."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_example_holds_every_default() -> None:
 
 
 def test_example_names_every_key_and_its_comments_load(tmp_path: Path) -> None:
-    """Keys that are commented out are right too: uncommented, the whole file loads."""
+    """Commented-out keys are right too: with all of them uncommented, the file loads."""
     text = (DEPLOY / "config.example.toml").read_text()
     whole = re.sub(r"^# (?=(\[\[|[a-z_]+ = ))", "", text, flags=re.MULTILINE)
     path = tmp_path / "config.toml"
@@ -50,7 +50,7 @@ def test_example_names_every_key_and_its_comments_load(tmp_path: Path) -> None:
 
 @pytest.fixture
 def unit(tmp_path: Path) -> Path:
-    """The unit with its program where `systemd-analyze verify` can find one."""
+    """The unit, with its program in a place where `systemd-analyze verify` finds one."""
     program = tmp_path / "algate"
     program.write_text("#!/bin/sh\n")
     program.chmod(program.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)

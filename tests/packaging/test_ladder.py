@@ -1,4 +1,4 @@
-"""The checks are checked: a planted error is seen, and a rung that proves nothing counts as failed."""
+"""The checks themselves: they see a planted error, and a rung that proves nothing counts as failed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def bash(script: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """A tree with the project's settings and one clean file a folder."""
+    """A tree with the project's settings and one clean file per folder."""
     for name in ("pyproject.toml", ".clang-format", "deploy", "tests/conftest.py"):
         source, target = ROOT / name, tmp_path / name
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -67,7 +67,7 @@ def test_lint_sees_every_planted_error(tree: Path) -> None:
 
 @pytest.mark.parametrize("check", ["ruff format", "ruff check", "mypy", "clang-format-14", "shellcheck"])
 def test_lint_fails_if_one_check_alone_does(tree: Path, check: str) -> None:
-    """A check's exit code counts even when all others pass, and behind a pipe."""
+    """A check's exit code counts even when all others pass, and even in a pipe."""
     text = (tree / "deploy/rungs.sh").read_text()
     lint = text[text.index("run_lint() {") :].split("\n}\n")[0]
     checks = [line for line in lint.splitlines() if "|| code=1" in line]
@@ -122,7 +122,7 @@ def test_summary_adds_up() -> None:
 
 @pytest.mark.parametrize(("failed", "code"), [(0, 0), (2, 1)])
 def test_a_whole_ladder_as_a_rung(failed: int, code: int) -> None:
-    """As CI runs it, in a root of its own: the counts of its last line are those of all its rungs."""
+    """As CI runs it, in its own root: the counts in the last line are those of all rungs."""
     lines = f"echo '== 4 passed in 2.00s =='; echo 'total: 9 passed, {failed} failed'; exit {code}"
     result = bash(f"""rung test 5 bash -c "{lines}"; summary 0""")
     assert result.returncode == code

@@ -1,6 +1,6 @@
-"""What the code calls or imports is named by the project: a package list, pyproject.toml, or Debian's own minimum.
+"""What the code calls or imports is named by the project: in a package list, pyproject.toml, or Debian's minimum.
 
-A machine on which people work has nearly everything; there nothing else would notice a name that is missing.
+A developer's machine has nearly everything, so nothing else there would notice a missing name.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from algate.cli.app import VERBS
 
 ROOT = Path(__file__).resolve().parents[2]
 LEVELS = {"run": ("run",), "demo": ("run", "demo"), "test": ("run", "demo", "test")}
-#: What has to be set up for each part of the tree. The bench is set up as the tests are.
+#: What has to be set up for each part of the tree. The bench needs the tests' set-up.
 PARTS = {"alg": "run", "bpf": "run", "cli": "demo", "cli/bench": "test", "tests": "test"}
-#: Programs by the Debian package that brings them.
+#: Programs, by the Debian package that contains them.
 PROGRAMS = {
     "bash": ("bash",),
     "coreutils": ("rm",),
@@ -48,11 +48,11 @@ PROGRAMS = {
     "wget": ("wget",),
 }
 ESSENTIAL = {"bash", "coreutils", "dpkg", "util-linux"}
-#: Only the tests need them there: doctor does without nft, the demo compares with no other NAT, its one client is curl.
+#: Only the tests need these: doctor works without nft, the demo compares with no other NAT, its only client is curl.
 SPARED = {("alg", "nft"), *(("cli", program) for program in ("nft", "lftp", "ncftp", "tnftp", "wget"))}
-#: Modules of the machine's Python, by the package that has to be listed. All others live in the venv.
+#: Modules of the machine's Python, by the package that must be listed. All others are in the venv.
 DEBIAN_MODULES = {"bcc": "python3-bpfcc", "pyftpdlib": "python3-pyftpdlib"}
-#: First words of what looks like a command line and is none: algate's own verbs, programs of the kernel, a fuzz target.
+#: First words of what looks like a command line and isn't: algate's own verbs, the kernel's programs, a fuzz target.
 OTHERS = {"algate", "filter", "grammar", "tc_lan", "tc_tap", "tc_wan_in", "tc_wan_out"}
 CALLS = {"run", "Popen", "which", "order", "trial"}
 WITH_LISTS = {"spawn", "Order", "Refusal"}
@@ -66,7 +66,7 @@ def listed(level: str) -> set[str]:
 
 
 def modules(part: str) -> Iterator[ast.Module]:
-    """The syntax trees of one part, without those that are a part of their own."""
+    """The syntax trees of one part, without those that are separate parts."""
     for file in sorted((ROOT / part).rglob("*.py")):
         if part == max((one for one in PARTS if file.is_relative_to(ROOT / one)), key=len):
             yield ast.parse(file.read_text())
@@ -76,7 +76,7 @@ def modules(part: str) -> Iterator[ast.Module]:
 
 
 def first_words(node: ast.expr) -> Iterator[str]:
-    """What a command line begins with, as far as it stands in the text."""
+    """The first word of a command line, as far as the text has it."""
     match node:
         case (
             ast.List(elts=[first, *_]) | ast.Tuple(elts=[first, *_]) | ast.Starred(value=first) | ast.BinOp(left=first)
@@ -99,7 +99,7 @@ def called_name(node: ast.expr) -> str:
 
 
 def command_lines(tree: ast.Module) -> Iterator[ast.expr]:
-    """Lists with an option in them, what is given to something that runs, what is called a command line."""
+    """Lists with an option in them, arguments of what runs commands, names that say command line."""
     for node in ast.walk(tree):
         match node:
             case ast.List(elts=[_, *rest]) | ast.Tuple(elts=[_, *rest]) if any(map(is_option, rest)):
@@ -120,7 +120,7 @@ def called(tree: ast.Module) -> set[str]:
 
 @pytest.mark.parametrize("part", PARTS)
 def test_what_is_called_is_listed(part: str) -> None:
-    """If this names a word that is no program: OTHERS. If a program: PROGRAMS, and its package in a list."""
+    """Put a word that isn't a program into OTHERS, a program into PROGRAMS, and its package in a list."""
     owner = {program: package for package, programs in PROGRAMS.items() for program in programs}
     words = {word for tree in modules(part) for word in called(tree)}
     assert words - set(owner) == set(), "which Debian package brings it?"
@@ -139,7 +139,7 @@ def test_the_package_brings_its_programs(package: str) -> None:
     said = subprocess.run(["dpkg", "-L", package], capture_output=True, text=True, check=True).stdout
     brought = {Path(line).name for line in said.splitlines() if "bin/" in line}
     found = {name: shutil.which(name, path="/usr/bin:/usr/sbin") for name in PROGRAMS[package]}
-    # what is called may be a link of Debian's alternatives to what is brought
+    # the name may be a link of Debian's alternatives to what the package contains
     assert {
         name for name, path in found.items() if not path or not {name, Path(path).resolve().name} & brought
     } == set()
@@ -190,7 +190,7 @@ def test_what_is_imported_is_named_and_lies_in_the_venv(part: str) -> None:
 
 
 def test_what_builds_lies_in_the_venv() -> None:
-    """tests/distribution.py builds without a network: by the setuptools that pyproject.toml asks for."""
+    """tests/distribution.py builds without a network, with the setuptools that pyproject.toml asks for."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     assert set(project["build-system"]["requires"]) <= set(project["project"]["optional-dependencies"]["dev"])
     spec = importlib.util.find_spec("setuptools")

@@ -1,4 +1,4 @@
-"""The pages for operators say nothing that isn't so: links lead somewhere, named commands and keys exist."""
+"""The pages for operators are true: links lead somewhere, the commands and files that they name exist."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_every_file_of_deploy_is_listed() -> None:
 
 
 def test_no_mirror_or_registry_is_named() -> None:
-    """Hosts of packages belong to each machine's own settings."""
+    """Package hosts belong in each machine's own settings."""
     folders = ("bpf", "alg", "cli", "tests", "deploy", "vagrant", ".ci")
     paths = [*ROOT.glob("*.*"), *(path for folder in folders for path in (ROOT / folder).rglob("*"))]
     kinds = (".md", ".sh", ".txt", ".toml", ".py", ".yml", ".service", "Vagrantfile", "run")

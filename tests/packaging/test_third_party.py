@@ -1,4 +1,4 @@
-"""A plug-in of somebody else's distribution: built, installed, found through its entry point, turned on by config."""
+"""A third party's plug-in: built, installed, found through its entry point, turned on by the configuration."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def look(config: Path, *folders: Path) -> Any:
-    """What a new process of algate finds with those folders on its path."""
+    """What a new algate process finds with those folders on its path."""
     env = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, folders))}
     done = subprocess.run(
         [sys.executable, "-c", LOOK, config], capture_output=True, text=True, env=env, cwd="/", timeout=60

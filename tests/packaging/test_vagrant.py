@@ -1,7 +1,7 @@
 """vagrant/: the Vagrantfile is valid, provisioning can be repeated, the smoke test's transfers tell good from bad.
 
-Provisioning runs here for real, in a mount and network namespace of its own where /etc and /srv are copies; no
-systemd runs there, so units are written and not started, and the server that the unit would start is started by hand.
+Provisioning really runs here, in a separate mount and network namespace where /etc and /srv are copies; no
+systemd runs there, so units are written but not started, and the test starts the unit's server itself.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ eval "$script"
 
 
 def elsewhere(tmp_path: Path, script: str) -> subprocess.CompletedProcess[str]:
-    """Run a script where it can write /etc, /srv, /run and /usr/local/bin without touching this host's."""
+    """Run a script where it can write to /etc, /srv, /run and /usr/local/bin without touching this host's."""
     command = ["unshare", "--mount", "--net", "--propagation", "private", "bash", "-c", ELSEWHERE]
     command += ["lab", str(tmp_path), script]
     environment = {**os.environ, "ALGATE_TREE": str(ROOT), "V": str(VAGRANT)}
@@ -43,7 +43,7 @@ def validate(folder: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """The folder without what a real `vagrant up` leaves in it."""
+    """The folder, without what a real `vagrant up` leaves in it."""
     return Path(shutil.copytree(VAGRANT, tmp_path / "vagrant", ignore=shutil.ignore_patterns(".vagrant")))
 
 

@@ -1,4 +1,4 @@
-"""The wheel: carries every module and the C, installs beside nothing else, and runs from a venv of its own."""
+"""The wheel: it has every module and the C code, installs no other top-level module, and runs from its own venv."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PARTS = ("bpf", "alg", "cli")
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built from a copy: building in the tree would leave build/ behind."""
+    """Built from a copy, since building in the tree would leave build/ behind."""
     folder = tmp_path_factory.mktemp("wheel")
     source = folder / "source"
     source.mkdir()
@@ -32,7 +32,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A venv made as the README says, without the tree; its folder."""
+    """The folder of a venv made as the README says, without the tree."""
     venv = tmp_path_factory.mktemp("clean") / "venv"
     run(["/usr/bin/python3", "-m", "venv", "--system-site-packages", venv])
     pip: list[str | Path] = [venv / "bin/python", "-m", "pip", "install", "-q", "--disable-pip-version-check"]
@@ -42,14 +42,14 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 def run(command: list[str | Path], cwd: Path = Path("/")) -> str:
-    """Standard output of a command that has to succeed."""
+    """The standard output of a command that has to succeed."""
     result = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, timeout=300)
     assert result.returncode == 0, f"{' '.join(map(str, command))}\n{result.stdout}{result.stderr}"
     return result.stdout
 
 
 def tree_files() -> set[str]:
-    """What the wheel has to carry: modules, stubs, C, and the marks of a typed package."""
+    """What the wheel must have: modules, stubs, C, and the marks of a typed package."""
     kinds = ("*.py", "*.pyi", "*.c", "*.h", "*.def", "py.typed")
     return {
         f"algate/{path.relative_to(ROOT)}" for part in PARTS for kind in kinds for path in (ROOT / part).rglob(kind)

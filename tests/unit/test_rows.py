@@ -46,7 +46,7 @@ def test_ids_are_inverse() -> None:
         assert rows.parse_id(rows.format_id(number)) == number
         assert len(rows.format_id(number)) == 16
     for text in ("", "x", "-1", "1" + "0" * 16):
-        with pytest.raises(ValueError, match=r"is no id|invalid literal"):
+        with pytest.raises(ValueError, match=r"is not an id|invalid literal"):
             rows.parse_id(text)
 
 

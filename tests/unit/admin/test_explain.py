@@ -48,7 +48,7 @@ ANNOUNCED = event("expectation-made", "", "PORT x", to=NAMED, announced="192.0.2
 CASES: list[tuple[dict[str, Any], str, str, str]] = [
     ({"state": "waiting for an address on wan0"}, "blocked", "not-translating", "waiting for an address on wan0"),
     ({"expectations": [expectation("open", False)]}, "waiting", "syn-missing",
-     "server 198.51.100.2 was announced at port 51234, the SYN of 10.0.0.2 never came; 60 s are left"),
+     "server 198.51.100.2 was announced at port 51234, but the SYN of 10.0.0.2 never came; 60 s are left"),
     ({"expectations": [expectation("open", True)]}, "waiting", "syn-missing",
      "198.51.100.2 may connect to 203.0.113.1:40050 (which leads to 10.0.0.2:50001): its SYN never came"),
     ({"expectations": [expectation("pending", True)]}, "waiting", "expectation-pending",
@@ -68,12 +68,13 @@ CASES: list[tuple[dict[str, Any], str, str, str]] = [
     ({"data": [Data(session("new", 0, 2), 3.0, "")]}, "blocked", "syn-unanswered",
      "198.51.100.2:51234's SYN went to 10.0.0.2:40002 2 times"),
     ({"data": [Data(session("established"), 42.0, "RETR f")]}, "blocked", "data-idle",
-     "(RETR f) stands, but nothing passed for 42 s: 120 bytes out, 4000 bytes in"),
-    ({"data": [Data(session("established"), 0.1, "RETR f")]}, "working", "data-moving", "is at work"),
+     "(RETR f) is up, but nothing has passed for 42 s: 120 bytes out, 4000 bytes in"),
+    ({"data": [Data(session("established"), 0.1, "RETR f")]}, "working", "data-moving", "is working"),
     ({"data": [Data(session("reset"), 0.1, "RETR f")]}, "ended", "data-reset", "was reset"),
     ({"data": [Data(session("time-wait"), 0.1, "RETR f")]}, "ended", "data-closed", "is over"),
     ({"events": [event("expectation-expired", "", "PORT x", 5.0, **{"from": "198.51.100.2", "to": "10.0.0.2:50001"})]},
-     "refused", "syn-never-came", "198.51.100.2 was to connect to 10.0.0.2:50001 (PORT x), and its SYN never came"),
+     "refused", "syn-never-came",
+     "198.51.100.2 was to connect to 10.0.0.2:50001 (PORT x), but its SYN didn't come in time"),
     ({"events": [event("expectation-refused", "port-not-client", "PORT 10,0,0,9,4,5")]}, "refused", "port-not-client",
      "PORT named 10.0.0.9, not the client, and third_party does not list it, 10 s ago"),
     ({"events": [event("expectation-refused", "third-party", "227 (192,0,2,7,4,5)")]}, "refused", "third-party",
@@ -91,12 +92,12 @@ CASES: list[tuple[dict[str, Any], str, str, str]] = [
     ({"view": READY._replace(bypassed=True), "events": [event("bypass", "not-ftp")]}, "blocked", "bypassed", "not-ftp"),
     ({"view": READY._replace(unanswered=2)}, "waiting", "unanswered", "(2)"),
     ({"view": READY._replace(unanswered=1), "data": [Data(session("established"), 0.1, "RETR f")]}, "working",
-     "data-moving", "is at work"),
+     "data-moving", "is working"),
     ({"view": READY._replace(phase="greeting")}, "waiting", "greeting", "not greeted"),
     ({"view": READY._replace(phase="login")}, "waiting", "login", "not logged in"),
-    ({"view": READY._replace(unfinished=(5, 0))}, "waiting", "unfinished-line", "5 bytes of the client wait"),
+    ({"view": READY._replace(unfinished=(5, 0))}, "waiting", "unfinished-line", "5 bytes from the client are waiting"),
     ({"lost": 3}, "working", "punt-lost", "3 control segments never reached the helper"),
-    ({"reasons": {"helper-dead": 4}}, "working", "helper-dead", "4 control segments came while no helper ran"),
+    ({"reasons": {"helper-dead": 4}}, "working", "helper-dead", "4 control segments came while no helper was running"),
     ({}, "working", "idle", "no data connection is expected or under way"),
     ({"control": None, "view": None, "events": [event("transfer", "reset")]}, "ended", "control-ended", "is over"),
     ({"control": None, "view": None}, "unknown", "nothing-known", ID),
@@ -105,7 +106,7 @@ CASES: list[tuple[dict[str, Any], str, str, str]] = [
      "allow-out", "tcp/21"),
     ({"control": None, "view": None, "ends": ("203.0.113.1:21",),
       "forwards": [ForwardRow("tcp", 21, "10.0.0.5:21", ("192.0.2.0/24",), "ftp", "config", 7)]}, "unknown", "forward",
-     "port 21 leads to 10.0.0.5:21, open to 192.0.2.0/24 alone: 7 connections"),
+     "port 21 leads to 10.0.0.5:21, open only to 192.0.2.0/24: 7 connections"),
     ({"control": None, "view": None, "plain": [session("new")]}, "blocked", "syn-unanswered", "never answered"),
     ({"control": None, "view": None, "plain": [session("established")]}, "working", "session", "120 bytes out"),
     ({"control": None, "view": None, "plain": [session("established")], "usual": {"tcp/51234": "toy"}}, "blocked",
@@ -180,5 +181,5 @@ def test_subjects(words: list[str], id_: str | None, proto: str | None, ends: tu
 
 @pytest.mark.parametrize("words", [[], ["x"], ["10.0.0.2"], ["10.0.0.2:70000"], ["tcp"], ["1.2.3.4:5"] * 3, ["\x1b:1"]])
 def test_no_subjects(words: list[str]) -> None:
-    with pytest.raises(AlgateError, match="neither a session's id nor"):
+    with pytest.raises(AlgateError, match="neither a session id nor"):
         parse(words)

@@ -87,11 +87,11 @@ def test_a_line_that_a_peer_shaped_is_no_problem() -> None:
     [
         ({"proto": "tpc"}, "--proto: 'tpc' is not one of tcp, udp, icmp; the nearest is tcp"),
         ({"state": "etsablished"}, "the nearest is established"),
-        ({"inside": "10.0.0.0/33"}, "--inside: '10.0.0.0/33' is no network"),
-        ({"outside": "nowhere"}, "--outside: 'nowhere' is no network"),
-        ({"related_to": "a b"}, "--related-to: 'a b' is no list of words"),
-        ({"alg": 3}, "--alg: 3 is no list of words"),
-        ({"alg": ""}, "--alg: '' is no list of words"),
+        ({"inside": "10.0.0.0/33"}, "--inside: '10.0.0.0/33' is not a network"),
+        ({"outside": "nowhere"}, "--outside: 'nowhere' is not a network"),
+        ({"related_to": "a b"}, "--related-to: 'a b' is not a list of words"),
+        ({"alg": 3}, "--alg: 3 is not a list of words"),
+        ({"alg": ""}, "--alg: '' is not a list of words"),
         ({"proto": "\x1b[31m"}, "'\\x1b[31m'"),
     ],
 )

@@ -157,7 +157,7 @@ def test_top_once_is_a_frame_and_without_a_terminal_top_says_what_to_do(daemon: 
         (("sessions", "extra"), 2, "extra"),
         (("sessions", "--json", "--tsv"), 2, "--json and --tsv exclude each other"),
         (("sessions", "--proto", "tpc"), 2, "the nearest is tcp"),
-        (("sessions", "--inside", "\x1b[2J"), 2, "'\\x1b[2j' is no network"),
+        (("sessions", "--inside", "\x1b[2J"), 2, "'\\x1b[2j' is not a network"),
         (("follow", "--count", "0"), 2, "--count"),
         (("forward", "add", "tcp"), 2, "Missing argument"),
         (("run", "--wait", "-1"), 2, "--wait"),
@@ -265,7 +265,7 @@ def test_doctor_fails_if_a_check_does(tmp_path: Path, monkeypatch: pytest.Monkey
     ("error", "code", "said"),
     [
         (AlgateError("no \x1b[2J root\nsecond line", 3), 3, "algate: no \\x1b[2J root\nsecond line\n"),
-        (OSError("oops"), 1, "algate: a fault of algate itself: OSError: oops (ALGATE_DEBUG=1 shows where)\n"),
+        (OSError("oops"), 1, "algate: a bug in algate: OSError: oops (ALGATE_DEBUG=1 shows where)\n"),
         (KeyboardInterrupt(), 130, ""),
     ],
 )
@@ -287,7 +287,7 @@ def test_a_verb_that_cannot_be_loaded_is_told_in_one_line(monkeypatch: pytest.Mo
     with pytest.raises(SystemExit) as ended:
         command.main()
     assert ended.value.code == 1
-    assert capfd.readouterr().err.startswith("algate: a fault of algate itself: ImportError")
+    assert capfd.readouterr().err.startswith("algate: a bug in algate: ImportError")
 
 
 def test_a_reader_that_leaves_early_ends_it_quietly(daemon: Any) -> None:

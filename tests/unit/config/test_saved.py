@@ -91,5 +91,5 @@ def test_what_cannot_be_edited_is_left_to_the_operator() -> None:
         saved.without_forward(INLINE, "tcp", "25", "f")
     with pytest.raises(AlgateError, match="by hand"):  # a header inside a string
         saved.without_forward(HIDDEN, "tcp", "25", "f")
-    with pytest.raises(AlgateError, match="no TOML, nothing saved"):
+    with pytest.raises(AlgateError, match="not TOML, nothing saved"):
         saved.with_forward("[", ONE, "f")

@@ -140,7 +140,7 @@ def test_what_cant_is_the_plug_ins_fault(action: Any) -> None:
 
 @pytest.mark.parametrize("actions", [None, ODD, b"ab", (one for one in GOOD), Pass(1), "text"])
 def test_only_a_list_is_an_answer(actions: Any) -> None:
-    with pytest.raises(PluginFaultError, match="is no list of actions"):
+    with pytest.raises(PluginFaultError, match="is not a list of actions"):
         answered(actions)
 
 

@@ -179,8 +179,8 @@ class One:
 def test_what_the_operator_alone_says_cant_be_implied_and_the_rest_is_read_like_the_file() -> None:
     said = wrong("", policy.kinds({"one": One(policy=Wide)}))
     assert said == [
-        "alg.one.enabled: its plug-in implies a value; the operator alone says that",
-        "alg.one.any_peer: its plug-in implies a value; the operator alone says that",
+        "alg.one.enabled: its plug-in implies a value; only the operator may set it",
+        "alg.one.any_peer: its plug-in implies a value; only the operator may set it",
         "alg.one.lins: unknown key; the nearest is `lines`",
         "alg.one.lines: 10 is not between 1 and 9",
     ]
@@ -217,8 +217,8 @@ class Entry:
 @pytest.mark.parametrize(
     ("own", "reason"),
     [
-        ({"policy": Hidden}, "its policy has a key 'conflicts', the name of what a policy is asked"),
-        ({"words": {"a": "b"}}, "its words are {'a': 'b'}; they must be of a class derived from"),
+        ({"policy": Hidden}, "its policy has a key 'conflicts', the name of one of Policy's methods"),
+        ({"words": {"a": "b"}}, "its words are {'a': 'b'}; they must be an instance of"),
     ],
 )
 def test_what_hides_a_hook_is_left_out(own: dict[str, object], reason: str) -> None:

@@ -117,7 +117,7 @@ alg = "ftp"
         ("[alg.ftp]\ntls_passive_ports = '50000-51024'", "alg.ftp.tls_passive_ports", "1025 ports are more than 1024"),
         (
             TWO + "[alg.ftp]\ntls_passive_ports = '50000-50100'", "alg.ftp.tls_passive_ports",
-            "50000-50100 for 10.0.0.6 overlaps 50000-50100 for 10.0.0.5: give each server one range of its own",
+            "50000-50100 for 10.0.0.6 overlaps 50000-50100 for 10.0.0.5: give each server its own range",
         ),
         (
             TWO + "[[alg.ftp.rule]]\nserver = '10.0.0.5'\ntls_passive_ports = '2100-2200'", "alg.ftp.tls_passive_ports",
