@@ -186,6 +186,7 @@ class Stage(enum.IntEnum):
     HAIRPIN = 5
     LEAVE = 6
     FRESH = 7
+    PASS = 8
 
 STAGE_COUNT: int
 

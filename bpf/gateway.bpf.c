@@ -40,6 +40,7 @@
 #include "include/frag.h"
 #include "include/ingress.h"
 #include "include/leave.h"
+#include "include/pass.h"
 #include "include/stages.h"
 #include "include/create.h"
 #include "include/expect.h"
@@ -55,32 +56,31 @@ static __always_inline int outbound(struct __sk_buff *skb, int at)
     struct packet p = {};
     if (!cfg || !is_plain_ip(skb) || (at == AT_LAN && skb->pkt_type != PACKET_HOST_TYPE))
         return TC_ACT_OK;
-    bool local = at == AT_WAN_OUT && skb->ingress_ifindex == 0;
-    if (at == AT_WAN_OUT && !local && !is_lan(cfg, skb->ingress_ifindex))
-        return TC_ACT_OK;
-    switch (parse_skb(skb, cfg, at, &p)) {
-    case PARSED_MALFORMED:
+    int parsed = parse_skb(skb, cfg, at, &p);
+    if (parsed == PARSED_MALFORMED)
         return drop(DROP_MALFORMED);
+    bool inside = speaker_of(skb, cfg, &p, at) == OF_INSIDE;
+    switch (parsed) {
     case PARSED_FRAGMENT: /* by the stack, which forwards fragments as they are, but for those to another inside host */
-        return at == AT_LAN && public_slot(cfg, p.destination) < 0 ? TC_ACT_OK
+        return at == AT_LAN && public_slot(cfg, p.destination) < 0 ? pass_on(skb, at)
                                                                    : next_stage(skb, STAGE_FRAGMENT, at, DIR_OUT);
     case PARSED_ICMP_ERROR:
-        return at == AT_LAN && public_slot(cfg, p.destination) < 0 ? TC_ACT_OK
+        return at == AT_LAN && public_slot(cfg, p.destination) < 0 ? pass_on(skb, at)
                                                                    : next_stage(skb, STAGE_ICMP, at, DIR_OUT);
     case PARSED_OTHER:
-        return at == AT_LAN || local ? TC_ACT_OK : drop(DROP_PROTOCOL);
+        return at == AT_LAN || !inside ? pass_on(skb, at) : drop(DROP_PROTOCOL);
     }
     if (is_group(p.destination))
-        return TC_ACT_OK;
-    if (p.source == p.destination && !local)
+        return at == AT_LAN ? TC_ACT_OK : pass_on(skb, at);
+    if (p.source == p.destination && inside)
         return drop(DROP_LOOP);
-    if (is_martian(p.destination) && !local)
+    if (is_martian(p.destination) && inside)
         return drop(DROP_MARTIAN_DESTINATION);
     u32 now = now_tick();
     struct session_key key;
     struct session *s = find_out(&p, &key);
     if (!s || !session_carries(cfg, s, &p, now))
-        return next_new_out(skb, at, s);
+        return next_new_out(skb, cfg, &p, at, s);
     if (s->alg)
         return next_stage(skb, STAGE_ALG, at, DIR_OUT);
     return leave_out(skb, cfg, &p, s, at, now);
@@ -122,6 +122,10 @@ int tc_lan(struct __sk_buff *skb)
 
 int tc_wan_in(struct __sk_buff *skb)
 {
+    if (skb->mark == MARK_RECEIVED) {
+        skb->mark = 0;
+        return TC_ACT_OK;
+    }
     return inbound(skb, AT_WAN_IN);
 }
 
@@ -177,6 +181,11 @@ int stage_leave(struct __sk_buff *skb)
 int stage_fresh(struct __sk_buff *skb)
 {
     return leave_fresh(skb, skb->cb[0]);
+}
+
+int stage_pass(struct __sk_buff *skb)
+{
+    return pass(skb, skb->cb[0]);
 }
 
 int stage_icmp(struct __sk_buff *skb)

@@ -72,6 +72,8 @@ class Gateway:
         self.held = Table(fd("held"), layout(abi.DecisionKey), layout(abi.Replacement))
         self.fragments_fd = fd("fragments")
         self.exempt = Table(fd("exempt"), layout(abi.ExemptKey), U32)
+        self.devices = Table(fd("devices"), U32, U32)
+        self.wan_networks = Table(fd("wan_networks"), layout(abi.ExemptKey), U32)
         self.port_bits = Table(fd("port_bits"), U32, U64)
         self.configs = Table(fd("configs"), U32, layout(abi.Config))
         self.heartbeat = Table(fd("heartbeat"), U32, U64)

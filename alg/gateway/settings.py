@@ -7,8 +7,8 @@ given.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
-from ipaddress import IPv4Address
+from collections.abc import Collection, Iterable, Sequence
+from ipaddress import IPv4Address, IPv4Network
 
 from algate.alg.config.load import Config
 from algate.alg.gateway import records
@@ -84,6 +84,17 @@ def write_config(
     return secret
 
 
+def write_surroundings(gateway: Gateway, wan: Device, known: Collection[int]) -> None:
+    """Write what an untranslated packet is judged by: the networks on the WAN's own link, and the devices that inside
+    hosts may be routed to, by index. The WAN is one of them once its programs are attached, not before."""
+    _replace_networks(gateway.wan_networks, [one.network for one in wan.addresses])
+    for index in known:
+        gateway.devices.put(index, 1)
+    for index, _ in list(gateway.devices.items()):
+        if index not in known:
+            gateway.devices.delete(index)
+
+
 def write_services(gateway: Gateway, config: Config, plugins: dict[str, ProtocolPlugin]) -> None:
     """Write which plug-in watches which ports, and which services may be opened from inside."""
     wanted: dict[tuple[int, int], int] = {}
@@ -93,13 +104,18 @@ def write_services(gateway: Gateway, config: Config, plugins: dict[str, Protocol
             for port in policy.watched or plugin.default_ports:
                 wanted[(PROTO[plugin.transport], port)] = plugin.number
     _replace(gateway.alg_ports, wanted)
-    networks = {(one.prefixlen, abi.ip_to_be32(one.network_address)) for one in config.nat.exempt}
-    for length, address in networks:
-        gateway.exempt.put(abi.ExemptKey(prefix_len=length, address=address), 1)
-    for key, _ in list(gateway.exempt.items()):
-        if (key.prefix_len, key.address) not in networks:
-            gateway.exempt.delete(key)
+    _replace_networks(gateway.exempt, config.nat.exempt)
     _replace(gateway.allow_out, {(PROTO[one.proto], one.port): 1 for one in config.firewall.allow_out})
+
+
+def _replace_networks(table: Table[abi.ExemptKey, int], wanted: Iterable[IPv4Network]) -> None:
+    """Make a table of networks equal to `wanted`, as _replace does."""
+    networks = {(one.prefixlen, abi.ip_to_be32(one.network_address)) for one in wanted}
+    for length, address in networks:
+        table.put(abi.ExemptKey(prefix_len=length, address=address), 1)
+    for key, _ in list(table.items()):
+        if (key.prefix_len, key.address) not in networks:
+            table.delete(key)
 
 
 def _replace(table: Table[abi.ServiceKey, int], wanted: dict[tuple[int, int], int]) -> None:

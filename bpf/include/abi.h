@@ -454,7 +454,8 @@ enum stage {
     STAGE_HAIRPIN = 5,
     STAGE_LEAVE = 6,
     STAGE_FRESH = 7,
-    STAGE_COUNT = 8,
+    STAGE_PASS = 8,
+    STAGE_COUNT = 9,
 };
 
 enum control_op {

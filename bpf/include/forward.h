@@ -18,6 +18,10 @@ enum place {
 /* skb->tc_index of a packet that a shortcut has translated: WAN egress runs again after the redirect. */
 #define TRANSLATED 0xa17e
 
+/* skb->mark of a frame of the helper, translated already, that the stack gets as if the WAN had received it: WAN ingress
+ * runs again. Between namespaces the kernel clears a mark, so no neighbour can write it. */
+#define MARK_RECEIVED 0xa17e0001
+
 /* BCC 0.26 declares this helper with three arguments; the kernel takes four (Linux 5.10). */
 static long (*redirect_neigh)(u32 ifindex, struct bpf_redir_neigh *params, int size, u64 flags) = (void *)152;
 
@@ -125,6 +129,7 @@ static __always_inline int receive_at_wan(struct __sk_buff *skb, const struct co
 {
     if (bpf_skb_store_bytes(skb, 0, cfg->wan_mac, 6, 0))
         return drop(DROP_REWRITE_FAILED);
+    skb->mark = MARK_RECEIVED;
     return bpf_redirect(cfg->wan, BPF_F_INGRESS);
 }
 
@@ -149,6 +154,34 @@ static __always_inline int public_slot(const struct config *cfg, __be32 ip)
             return i;
     }
     return -1;
+}
+
+/* Whose a packet is. */
+enum speaker {
+    OF_INSIDE,
+    OF_GATEWAY, /* made by this host, or given a public address by another NAT on it */
+    OF_OTHERS,  /* forwarded from a device that is neither LAN nor WAN: a container, a VPN, a routed network */
+};
+
+static __always_inline enum speaker speaker_of(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
+                                               int at)
+{
+    if (at != AT_WAN_OUT)
+        return OF_INSIDE;
+    if (!skb->ingress_ifindex)
+        return OF_GATEWAY;
+    if (is_lan(cfg, skb->ingress_ifindex))
+        return OF_INSIDE;
+    return public_slot(cfg, p->source) >= 0 ? OF_GATEWAY : OF_OTHERS;
+}
+
+/* Leaves a packet to the stack, or at WAN egress to the device, as it is, after a last look (pass.h). */
+static __always_inline int pass_on(struct __sk_buff *skb, int at)
+{
+    if (at != AT_LAN && at != AT_WAN_OUT)
+        return TC_ACT_OK;
+    OPAQUE(skb); /* else the compiler keeps the address of a member, which the verifier refuses */
+    return next_stage(skb, STAGE_PASS, at, DIR_OUT);
 }
 
 /* The public address of an inside host: always the same one (paired pooling, RFC 4787 REQ-2). */

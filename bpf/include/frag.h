@@ -37,6 +37,8 @@ static __always_inline int fragment_early(struct __sk_buff *skb, const struct co
     struct scratch *room = scratch.lookup(&zero);
     struct punt *m = new_punt(PUNT_TAIL);
     bool ours = at == AT_LAN; /* to a public address: for the gateway itself, or a hairpin; its head will tell */
+    if (speaker_of(skb, cfg, p, at) != OF_INSIDE && !is_private(p->source)) /* nobody's whose head is translated */
+        return pass_on(skb, at);
     if (!room || !m || at == AT_TAP || at == AT_HAIRPIN || !helper_alive(cfg, now))
         return ours ? TC_ACT_OK : drop(DROP_FRAGMENT_UNKNOWN);
     if (now - room->tails_since > 16) {
@@ -73,6 +75,8 @@ static __always_inline int fragment_tail(struct __sk_buff *skb, const struct con
     if (route_packet(skb, p, dir == DIR_OUT ? p->source : source, destination, dir == DIR_OUT ? cfg->lan[0] : cfg->wan,
                      &next) != ROUTE_FORWARD)
         return drop(DROP_NO_ROUTE);
+    if (dir == DIR_IN && !is_lan(cfg, next.ifindex)) /* as its head: see leave_in */
+        return at == AT_TAP ? receive_at_wan(skb, cfg) : drop(DROP_NO_ROUTE);
     if (p->ttl > 1 && put_ttl(skb, p, p->ttl - 1))
         return drop(DROP_REWRITE_FAILED);
     return redirect_to(skb, cfg, p, &next);

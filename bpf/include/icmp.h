@@ -185,14 +185,16 @@ static __always_inline int icmp_error_out(struct __sk_buff *skb, const struct co
                                           int at, u32 now)
 {
     struct quote q = {};
-    bool hairpin = at == AT_LAN, local = hairpin || skb->ingress_ifindex == 0;
+    bool hairpin = at == AT_LAN, others = hairpin || speaker_of(skb, cfg, p, at) != OF_INSIDE;
     if (parse_quote(skb, p, &q) || (hairpin && !icmp_sums_ok(skb, p, &q)))
-        return local ? TC_ACT_OK : drop(DROP_ICMP_INVALID);
+        return others ? pass_on(skb, at) : drop(DROP_ICMP_INVALID);
     struct session_key key;
     key_in(&key, &q.inner, q.inner.destination, q.inner.destination_port);
     struct session *s = sessions.lookup(&key);
     if (!s || !session_alive(cfg, s, key.proto, now))
-        return local ? TC_ACT_OK : drop(DROP_NO_SESSION);
+        return others ? pass_on(skb, at) : drop(DROP_NO_SESSION);
+    if (s->flags & SESSION_EXEMPT)
+        return TC_ACT_OK;
     if (restore_numbers(skb, p, &q, &key, s, DIR_IN) ||
         restore_quote(skb, p, &q, false, s->public_ip, session_port(s)) ||
         (public_slot(cfg, p->source) < 0 && put_outer(skb, p, true, s->public_ip)))

@@ -10,12 +10,12 @@
 #define ALGATE_LEAVE_H
 
 /* What the stack has to do. A frame of the helper or of a hairpin can't be handed to it: its source is our own. */
-static __always_inline int to_stack(int at)
+static __always_inline int to_stack(struct __sk_buff *skb, int at)
 {
     if (at == AT_TAP || at == AT_HAIRPIN)
         return drop(DROP_NO_ROUTE);
     count(COUNT_TO_STACK, 1);
-    return TC_ACT_OK;
+    return pass_on(skb, at);
 }
 
 /* Exchanges an end point of the packet and accounts it. What the head of a fragmented one became is kept for its tails.
@@ -56,11 +56,11 @@ static __always_inline int leave_out(struct __sk_buff *skb, const struct config 
         if (at == AT_TAP)
             from = cfg->lan[0];
         if ((at != AT_TAP && !can_skip_stack(skb, p)) || !goes_to_wan(skb, cfg, p, from, &next))
-            return s->alg ? drop(DROP_NO_ROUTE) : to_stack(at); /* behind the gate it may be another segment */
+            return s->alg ? drop(DROP_NO_ROUTE) : to_stack(skb, at); /* behind the gate it may be another segment */
     }
     if (s->flags & SESSION_EXEMPT) { /* by the stack, untranslated, both ways */
         if (redirect)
-            return to_stack(at);
+            return to_stack(skb, at);
         session_touch(s, p, DIR_OUT, now);
         return TC_ACT_OK;
     }
@@ -71,20 +71,26 @@ static __always_inline int leave_out(struct __sk_buff *skb, const struct config 
     return redirect ? redirect_to(skb, cfg, p, &next) : TC_ACT_OK;
 }
 
-/* Translates and sends in what came for a session. What needs the stack goes on translated: its destination is routable. */
+/* Translates and sends in what came for a session. What needs the stack goes on translated: its destination is routable.
+ * So does all that is for a host behind another device than the LAN's (a container): its answers come through the stack,
+ * whose conntrack must see both directions or neither. */
 static __always_inline int leave_in(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
                                     struct session *s, const struct session_key *key, int at, u32 now)
 {
     struct next_hop next = {};
     bool direct = (at == AT_TAP || at == AT_HAIRPIN || can_skip_stack(skb, p)) &&
                   route_packet(skb, p, p->source, key->inside_ip, cfg->wan, &next) == ROUTE_FORWARD;
-    if ((at == AT_TAP || at == AT_HAIRPIN) && !direct)
+    bool lan = direct && is_lan(cfg, next.ifindex);
+    if ((at == AT_TAP && !direct) || (at == AT_HAIRPIN && !lan))
         return drop(DROP_NO_ROUTE);
+    direct = lan;
     clamp_mss(skb, p, cfg->mss_clamp);
     struct rewrite to = {.ip = key->inside_ip, .port = key->inside_port, .source = false, .hop = direct && p->ttl > 1};
     if (!translate(skb, p, s, DIR_IN, &to, now))
         return drop(DROP_REWRITE_FAILED);
-    return direct ? redirect_to(skb, cfg, p, &next) : to_stack(at);
+    if (direct)
+        return redirect_to(skb, cfg, p, &next);
+    return at == AT_TAP ? receive_at_wan(skb, cfg) : to_stack(skb, at);
 }
 
 /* A finished frame of the helper: only the next hop is missing. */
@@ -98,6 +104,8 @@ static __always_inline int leave_raw(struct __sk_buff *skb, const struct config 
     u32 from = out ? cfg->lan[0] : cfg->wan;
     if (route_packet(skb, &p, out ? 0 : p.source, p.destination, from, &next) != ROUTE_FORWARD)
         return drop(DROP_NO_ROUTE);
+    if (!out && !is_lan(cfg, next.ifindex))
+        return receive_at_wan(skb, cfg);
     return redirect_to(skb, cfg, &p, &next);
 }
 

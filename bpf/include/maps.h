@@ -25,6 +25,10 @@ PINNED("array", u32, u64, port_bits, PORT_ROWS / 65536 * BITMAP_BLOCK);
 PINNED_LAZY("hash", struct mapping_key, struct host, hosts, 262144);
 PINNED_LAZY("hash", struct peer_key, u64, peers, MAX_SESSIONS);
 PINNED_LAZY("lpm_trie", struct exempt_key, u32, exempt, 1024);
+/* The devices of this namespace as the daemon last saw them (ifindex -> 1), the WAN once its programs are attached; and the
+ * networks on the WAN's own link. */
+PINNED_LAZY("hash", u32, u32, devices, 65536);
+PINNED_LAZY("lpm_trie", struct exempt_key, u32, wan_networks, 1024);
 
 PINNED("array", u32, struct forward, forwards, MAX_FORWARDS);
 PINNED_LAZY("lpm_trie", struct forward_source_key, u32, forward_sources, 8192);

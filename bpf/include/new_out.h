@@ -99,11 +99,15 @@ static __always_inline u32 new_out_session(struct __sk_buff *skb, const struct c
 #define REFUSED_SAMPLE 128 /* bytes of a refused packet: all that an ICMP error quotes */
 
 /* Drops a first packet that there is no room or permission for, and has the helper tell its sender (RFC 5508 REQ-8:
- * unreachable, code 13). A hundred a second are enough: the rest is dropped alone. */
+ * unreachable, code 13). A segment from the midst of a connection whose session is gone (its public address was lost, it was
+ * ended, it was idle for too long) is answered with RST, as by a host that knows no such connection (RFC 9293 section
+ * 3.10.7.1). A hundred a second are enough: the rest is dropped alone. */
 static __always_inline int refuse_new(struct __sk_buff *skb, const struct packet *p, u32 reason, int at, u32 now)
 {
     bool told = reason == DROP_NO_PORT || reason == DROP_TABLE_FULL || reason == DROP_HOST_SESSIONS ||
-                reason == DROP_HOST_PORTS || reason == DROP_HOST_RATE || reason == DROP_ALLOW_OUT;
+                reason == DROP_HOST_PORTS || reason == DROP_HOST_RATE || reason == DROP_ALLOW_OUT ||
+                (reason == DROP_NO_SESSION && p->proto == IPPROTO_TCP &&
+                 (p->tcp_flags & (TCP_ACK | TCP_SYN | TCP_RST)) == TCP_ACK);
     u32 zero = 0;
     struct scratch *room = scratch.lookup(&zero);
     if (told && at == AT_LAN && room && now - room->refused > 8) {
@@ -127,11 +131,11 @@ static __always_inline int new_out(struct __sk_buff *skb, int at)
     if (!cfg)
         return drop(DROP_MALFORMED);
     u32 now = now_tick();
-    bool local = at == AT_WAN_OUT && skb->ingress_ifindex == 0;
+    bool local = speaker_of(skb, cfg, &p, at) == OF_GATEWAY;
     if (local) {
         int address = public_slot(cfg, p.source);
         if (!begins_session(&p) && (address < 0 || p.proto == IPPROTO_ICMP))
-            return TC_ACT_OK;
+            return pass_on(skb, at);
         if (address >= 0 && !local_needs_port(&p, address, now))
             return TC_ACT_OK;
     }
@@ -141,12 +145,12 @@ static __always_inline int new_out(struct __sk_buff *skb, int at)
     } else if (at == AT_LAN) {
         struct next_hop next;
         if (!can_skip_stack(skb, &p) || !goes_to_wan(skb, cfg, &p, skb->ingress_ifindex, &next))
-            return TC_ACT_OK;
+            return pass_on(skb, at);
     }
-    if (!begins_session(&p))
-        return drop(DROP_NO_SESSION);
     if (!local && at != AT_TAP && !source_is_routed(skb, &p, cfg->wan, skb->ingress_ifindex))
         return drop(DROP_SPOOFED_INSIDE);
+    if (!begins_session(&p))
+        return refuse_new(skb, &p, DROP_NO_SESSION, at, now);
     struct session_key key;
     key_out(&key, &p);
     struct origin o = {.dir = DIR_OUT};

@@ -9,8 +9,11 @@
 #define ALGATE_STAGES_H
 
 /* To the stage that makes sessions, with word whether the table has an entry under this key. */
-static __always_inline int next_new_out(struct __sk_buff *skb, int at, const struct session *old)
+static __always_inline int next_new_out(struct __sk_buff *skb, const struct config *cfg, const struct packet *p, int at,
+                                        const struct session *old)
 {
+    if (speaker_of(skb, cfg, p, at) == OF_OTHERS) /* they begin nothing through the gateway */
+        return pass_on(skb, at);
     skb->cb[4] = old != 0;
     return next_stage(skb, STAGE_NEW_OUT, at, DIR_OUT);
 }
@@ -29,7 +32,7 @@ static __always_inline int alg_out(struct __sk_buff *skb, int at)
     if (at == AT_LAN && !hairpin_wanted(cfg, &p)) { /* what needs the stack meets the gate at WAN egress instead */
         struct next_hop next;
         if (!can_skip_stack(skb, &p) || !goes_to_wan(skb, cfg, &p, skb->ingress_ifindex, &next))
-            return TC_ACT_OK;
+            return pass_on(skb, at);
     }
     u32 refused = alg_gate(skb, cfg, &p, &key, s, DIR_OUT, at, now);
     return refused ? drop(refused) : next_stage(skb, STAGE_LEAVE, at, DIR_OUT);
@@ -83,12 +86,12 @@ static __always_inline int leave(struct __sk_buff *skb, int at, bool in)
 static __always_inline int fragment_out(struct __sk_buff *skb, const struct config *cfg, struct packet *p, int at)
 {
     u32 now = now_tick();
+    enum speaker who = speaker_of(skb, cfg, p, at);
     if (!has_ports(p->proto))
-        return at == AT_LAN || skb->ingress_ifindex == 0 ? TC_ACT_OK : drop(DROP_PROTOCOL);
+        return at == AT_LAN || who != OF_INSIDE ? pass_on(skb, at) : drop(DROP_PROTOCOL);
     if (!is_first_fragment(p))
-        return at == AT_WAN_OUT && skb->ingress_ifindex == 0 && public_slot(cfg, p->source) >= 0
-                   ? TC_ACT_OK
-                   : fragment_tail(skb, cfg, p, DIR_OUT, at, now);
+        return who == OF_GATEWAY && public_slot(cfg, p->source) >= 0 ? TC_ACT_OK
+                                                                     : fragment_tail(skb, cfg, p, DIR_OUT, at, now);
     if (parse_head(skb, p) != PARSED_FLOW)
         return drop(DROP_MALFORMED);
     if (at == AT_LAN && !hairpin_wanted(cfg, p)) /* for the gateway itself */
@@ -96,7 +99,7 @@ static __always_inline int fragment_out(struct __sk_buff *skb, const struct conf
     struct session_key key;
     struct session *s = find_out(p, &key);
     if (!s || !session_alive(cfg, s, p->proto, now))
-        return next_new_out(skb, at, s);
+        return next_new_out(skb, cfg, p, at, s);
     return s->alg ? drop(DROP_FRAGMENT_CONTROL) : leave_out(skb, cfg, p, s, at, now);
 }
 

@@ -80,6 +80,14 @@ static __always_inline bool is_group(__be32 ip)
     return ((u8)ip >= 224 && (u8)ip < 240) || ip == 0xffffffff;
 }
 
+/* Addresses that mean nothing outside: RFC 1918, RFC 6598, RFC 3927, and loopback. */
+static __always_inline bool is_private(__be32 ip)
+{
+    u32 host = bpf_ntohl(ip);
+    return host >> 24 == 10 || host >> 20 == 0xac1 || host >> 16 == 0xc0a8 || host >> 22 == 0x191 ||
+           host >> 16 == 0xa9fe || host >> 24 == 127;
+}
+
 static __always_inline bool seq_after(u32 a, u32 b)
 {
     return (s32)(a - b) > 0;

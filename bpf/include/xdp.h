@@ -37,11 +37,13 @@ static __always_inline bool xdp_eligible(const struct config *cfg, const struct 
 }
 
 static __always_inline int xdp_leave(struct xdp_md *ctx, const struct config *cfg, const struct packet *p,
-                                     struct session *s, u8 dir, const struct rewrite *to, u32 wan, u32 now)
+                                     struct session *s, u8 dir, const struct rewrite *to, u32 now)
 {
     const struct hop *hop =
         next_hop_of(ctx, p, p->source, dir == DIR_OUT ? p->destination : to->ip, ctx->ingress_ifindex, p->ip_size, now);
-    if (!hop || (wan && hop->ifindex != wan) || is_bare(cfg, hop->ifindex))
+    if (!hop || is_bare(cfg, hop->ifindex))
+        return XDP_PASS;
+    if (dir == DIR_OUT ? hop->ifindex != cfg->wan : !is_lan(cfg, hop->ifindex)) /* see leave_in */
         return XDP_PASS;
     void *data = (void *)(long)ctx->data, *data_end = (void *)(long)ctx->data_end;
     struct ethhdr *eth = data;
@@ -79,7 +81,7 @@ static __always_inline int xdp_outbound(struct xdp_md *ctx)
     if (!s || !xdp_eligible(cfg, s, &p, now))
         return XDP_PASS;
     struct rewrite to = {.ip = s->public_ip, .port = session_port(s), .source = true, .hop = true};
-    return xdp_leave(ctx, cfg, &p, s, DIR_OUT, &to, cfg->wan, now);
+    return xdp_leave(ctx, cfg, &p, s, DIR_OUT, &to, now);
 }
 
 static __always_inline int xdp_inbound(struct xdp_md *ctx)
@@ -100,7 +102,7 @@ static __always_inline int xdp_inbound(struct xdp_md *ctx)
     if (!s || !xdp_eligible(cfg, s, &p, now))
         return XDP_PASS;
     struct rewrite to = {.ip = key.inside_ip, .port = key.inside_port, .source = false, .hop = true};
-    return xdp_leave(ctx, cfg, &p, s, DIR_IN, &to, 0, now);
+    return xdp_leave(ctx, cfg, &p, s, DIR_IN, &to, now);
 }
 
 #endif

@@ -24,6 +24,7 @@ from tests.packets import GATEWAY_LAN_MAC, GATEWAY_WAN_MAC, LAN_MAC, WAN_MAC, Fl
 CLONE_NEWNET = 0x40000000
 LAN, WAN = "lan0", "wan0"
 GATEWAY, PUBLIC, PUBLIC_2, ROUTER = "10.0.0.1", "203.0.113.1", "203.0.113.2", "203.0.113.254"
+NETWORK = "203.0.113.0"  # of the WAN's link, 24 bits
 INSIDE, INSIDE_2, REMOTE, REMOTE_2 = "10.0.0.2", "10.0.0.3", "198.51.100.7", "198.51.100.8"
 OK, SHOT, REDIRECT = 0, 2, 7
 TCP, UDP, ICMP = 6, 17, 1
@@ -32,7 +33,7 @@ SECOND = clock.lasting(1)
 ticks = clock.now
 SECRET = 0x0123_4567_89AB_CDEF
 HASHES = ("sessions", "mappings", "forward_sources", "alg_ports", "allow_out", "expectations", "adjusts", "tracks",
-          "decisions", "passable", "replacements", "held", "exempt")  # fmt: skip
+          "decisions", "passable", "replacements", "held", "exempt", "devices", "wan_networks")  # fmt: skip
 
 
 @contextmanager
@@ -131,6 +132,9 @@ class Rig:
         gateway.heartbeat.put(0, 0)
         gateway.drain()
         self.punts.clear()
+        for index in self.devices.values():
+            gateway.devices.put(index, 1)
+        gateway.wan_networks.put(abi.ExemptKey(prefix_len=24, address=abi.ip_to_be32(NETWORK)), 1)
         self.configure()
 
     def taken(self) -> list[tuple[abi.Punt, bytes]]:
