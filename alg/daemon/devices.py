@@ -1,15 +1,17 @@
-"""The devices that the gateway stands between, as they are at one moment.
+"""The devices that the gateway stands between, and those around it, as they are at one moment.
 
 The law of this file: it looks, and changes nothing.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 
 from algate.alg.config.load import Config
-from algate.alg.gateway import datapath, namespace, settings
+from algate.alg.errors import AlgateError
+from algate.alg.gateway import datapath, namespace, netlink, settings
 from algate.alg.gateway.netlink import Device
 
 
@@ -32,11 +34,33 @@ class Devices:
         return next((one.ip for lan in self.lans for one in lan.addresses), None)
 
 
-def find(config: Config) -> Devices:
-    """AlgateError if one is missing, or if the networks of both sides overlap."""
-    lans = [datapath.need_device(name) for name in config.gateway.lan]
-    wan = datapath.need_device(config.gateway.wan)
-    addresses = settings.public_addresses(config, wan)
-    if addresses:
-        namespace.refuse_overlap(lans, wan)
-    return Devices(lans, wan, addresses)
+@dataclass(frozen=True)
+class Sight:
+    """What one look saw. `devices` None: one is missing. `problem`: why nothing can be translated, "" if it can.
+    `others`: ifindex -> name of all devices of the namespace."""
+
+    devices: Devices | None
+    problem: str
+    others: Mapping[int, str] = field(default_factory=dict)
+
+    def known(self, config: Config, attached: list[int]) -> set[int]:
+        """The devices that a packet may be routed to: all, but for one by the WAN's or a LAN's name that isn't
+        `attached`: made anew, it has no programs yet."""
+        ours = (*config.gateway.lan, config.gateway.wan)
+        return {index for index, name in self.others.items() if index in attached or name not in ours}
+
+
+def look(config: Config) -> Sight:
+    """Never fails."""
+    devices, problem = None, ""
+    try:
+        lans = [datapath.need_device(name) for name in config.gateway.lan]
+        wan = datapath.need_device(config.gateway.wan)
+        devices = Devices(lans, wan, settings.public_addresses(config, wan))
+        if devices.addresses:
+            namespace.refuse_overlap(lans, wan)
+        else:
+            problem = f"{wan.name} has no IPv4 address"
+    except AlgateError as error:
+        problem = str(error)
+    return Sight(devices, problem, netlink.device_indices())

@@ -17,13 +17,14 @@ from typing import Any
 from algate.alg.audit.events import Events
 from algate.alg.config import load as configuration
 from algate.alg.config.load import Config
-from algate.alg.daemon.devices import Devices, find
+from algate.alg.daemon.devices import Sight, look
+from algate.alg.daemon.following import Following
 from algate.alg.daemon.garbage import Garbage
 from algate.alg.daemon.notify import notify
 from algate.alg.daemon.running import Running, assemble
 from algate.alg.daemon.turns import Turns
+from algate.alg.daemon.watcher import NET, Watcher
 from algate.alg.errors import DONE, AlgateError
-from algate.alg.gateway import namespace
 from algate.alg.gateway.datapath import Datapath
 from algate.alg.gateway.state import State
 from algate.alg.helper.helper import PAGES, now
@@ -35,7 +36,7 @@ log = logging.getLogger(__name__)
 TICK = 0.05  # s between two portions of the events' room
 TAIL_SECONDS = 0.003  # between looks for the heads of held fragments
 TRANSFERS = 0.5  # s between looks for data connections that ended
-WATCH = 1.0  # s between looks at devices and addresses
+CARE = 1.0  # s between looks at what may be put right by now
 GARBAGE = 1.0  # s between looks for a quiet moment
 
 
@@ -52,6 +53,7 @@ class Service:
         self.state = "starting"
         self.running: Running | None = None
         self._stopping = asyncio.Event()
+        self._watcher: Watcher | None = None
         self._tail_timer: asyncio.TimerHandle | None = None
         self._down: str | None = None
         self._turns: Turns | None = None
@@ -92,23 +94,27 @@ class Service:
         """End `serve`; `down` "detach" or "purge" takes the gateway off its devices as well."""
         self._down = down
         self._stopping.set()
+        if self._watcher is not None:
+            self._watcher.wake()
 
     async def serve(self) -> int:
         """Until stopped. Whatever happens, nothing is left half attached."""
+        watcher = self._watcher = Watcher()
         try:
-            devices = await self._find_devices()
-            if devices is not None:
-                await self._keep(await self._bring_up_or_undo(devices))
+            seen = await self._find_devices(watcher)
+            if seen is not None:
+                await self._keep(watcher, *await self._bring_up_or_undo(seen))
         finally:
+            watcher.close()
             self._take_down()
         return DONE
 
-    async def _bring_up_or_undo(self, devices: Devices) -> Running:
+    async def _bring_up_or_undo(self, seen: Sight) -> tuple[Running, Following]:
         """A start that fails leaves what an earlier run left, and nothing else."""
         first = not self._datapath.state.devices
         unpinned = not pins.folder(self.run_dir).exists()
         try:
-            return await self._bring_up(devices)
+            return await self._bring_up(seen)
         except BaseException:
             if first:
                 self._datapath.detach()
@@ -116,24 +122,27 @@ class Service:
                 pins.remove(self.run_dir)
             raise
 
-    async def _find_devices(self) -> Devices | None:
+    async def _find_devices(self, watcher: Watcher) -> Sight | None:
         """Wait for the WAN's address. None: stopped meanwhile."""
         since = time.monotonic()
-        while True:
-            devices = find(self.config)
-            if devices.addresses:
-                return devices
-            self.state = f"waiting for an address on {devices.wan.name}"
-            if self.wait is not None and time.monotonic() - since >= self.wait:
-                raise AlgateError(
-                    f"{devices.wan.name} has no IPv4 address: give it one, or leave --wait out to wait for it"
-                )
+        while not self._stopping.is_set():
+            seen = await asyncio.to_thread(look, self.config)
+            if not seen.problem:
+                return seen
+            if seen.devices is None or seen.devices.addresses:
+                raise AlgateError(seen.problem)
+            name = seen.devices.wan.name
+            self.state = f"waiting for an address on {name}"
+            left = NET if self.wait is None else since + self.wait - time.monotonic()
+            if left <= 0:
+                raise AlgateError(f"{name} has no IPv4 address: give it one, or leave --wait out to wait for it")
             notify(f"STATUS={self.state}")
-            if await self._sleep(0.5):
-                return None
+            await watcher.change(min(left, NET))
+        return None
 
-    async def _bring_up(self, devices: Devices) -> Running:
-        nat = self.config.nat
+    async def _bring_up(self, seen: Sight) -> tuple[Running, Following]:
+        devices, nat = seen.devices, self.config.nat
+        assert devices is not None
         limit = max(len(devices.addresses), len(nat.addresses))
         folder = pins.version_folder(self.run_dir)
         gateway = await asyncio.to_thread(Gateway, folder, nat.max_sessions, limit, self.run_dir)
@@ -153,6 +162,8 @@ class Service:
         self._turns = Turns(running, asyncio.get_running_loop())
         self._turns.start(fds)
         self._datapath.attach(devices.lans, devices.wan, gateway.fds)
+        following = Following(running, self._datapath, lambda: self.config)
+        following.know(seen)
         for note in gateway.notes:
             log.warning("%s", note)
         if taken:
@@ -162,7 +173,7 @@ class Service:
         self.state = "translating"
         print("ready", flush=True)
         notify("READY=1\nSTATUS=translating")
-        return running
+        return running, following
 
     def _health(self) -> tuple[bool, str]:
         return self.state == "translating", self.state
@@ -180,14 +191,15 @@ class Service:
             if tails:
                 self._tails_soon()
 
-    async def _keep(self, running: Running) -> None:
+    async def _keep(self, watcher: Watcher, running: Running, following: Following) -> None:
         """The helper's turns, sweep, devices: until stopped. A failing duty ends the service, not silently its own."""
         assert self._turns is not None
         duties = [
             asyncio.ensure_future(one)
-            for one in (self._turns.failed, self._repeat(TICK, lambda: self.events.tick(TICK)),
+            for one in (self._turns.failed, self._repeat(TICK, lambda: self._tick(running)),
                         running.sweeper.run(lambda: self.config.timeouts), self._look_at_transfers(running),
-                        self._repeat(WATCH, lambda: self._watch(running)), self._repeat(GARBAGE, self._look_for_quiet),
+                        watcher.run(lambda: look(self.config), lambda seen: self._follow(following, seen)),
+                        self._repeat(CARE, lambda: self._care(running)), self._repeat(GARBAGE, self._look_for_quiet),
                         self._stopping.wait())
         ]  # fmt: skip
         try:
@@ -212,6 +224,10 @@ class Service:
         while not await self._sleep(interval):
             duty()
 
+    def _tick(self, running: Running) -> None:
+        self.events.tick(TICK)
+        running.helper.lost_ends.tick()
+
     async def _look_at_transfers(self, running: Running) -> None:
         while not await self._sleep(TRANSFERS):
             for _ in running.helper.look_at_transfers():
@@ -221,28 +237,16 @@ class Service:
         if self._garbage is not None and self._turns is not None:
             self._garbage.look(self._turns.number, now())
 
-    def _watch(self, running: Running) -> None:
-        """Devices that vanish or come back, a WAN address that changes."""
-        try:
-            devices = find(self.config)
-            if not devices.addresses:
-                raise AlgateError(f"{devices.wan.name} has no IPv4 address")
-        except AlgateError as error:
-            self._say_state(f"not translating: {error}")
-            return
-        former, running.devices = running.devices, devices
-        anew = devices.indices != former.indices
-        moved = devices.addresses != former.addresses
-        if anew or moved:
-            running.apply(self.config)
-        if anew:
-            self._datapath.attach(devices.lans, devices.wan, running.gateway.fds)
-        if moved:
-            ended = namespace.end_sessions_of_others(running.gateway, running.control, devices.addresses)
-            log.warning("the WAN address is %s now: %d sessions of others ended", devices.addresses[0], ended)
+    def _follow(self, following: Following, seen: Sight) -> bool:
+        """Devices that vanish or come back, a WAN address that changes. Whether all is well."""
+        problem = following.follow(seen)
+        self._say_state(f"not translating: {problem}" if problem else "translating")
+        return not problem
+
+    @staticmethod
+    def _care(running: Running) -> None:
         running.ports.blocks.retry()
         running.helper.close_ranges()
-        self._say_state("translating")
 
     def _say_state(self, state: str) -> None:
         if state != self.state:

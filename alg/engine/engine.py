@@ -149,12 +149,12 @@ class Engine:
             self._remove(session)
         return out
 
-    def kill(self, number: int, now: float) -> list[Effect]:
-        """An operator ends it: RST to both ends, then as in `ended`."""
+    def kill(self, number: int, now: float, reason: str = "killed") -> list[Effect]:
+        """It ends by no end's will, but an operator's: RST to both ends, then as in `ended`."""
         session = self._sessions.get(number)
         if session is None:
             return []
-        session.reset = "killed"
+        session.reset = reason
         return self._conclude(session, _sink(now))
 
     def tick(self, now: float) -> list[Effect]:

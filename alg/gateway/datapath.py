@@ -57,9 +57,10 @@ class Datapath:
         fresh = [one.name for one in (*lans, wan) if one.name not in self.state.devices]
         try:
             self._drop_foreign(lans, wan)
+            # The WAN first: what comes from inside before that must not leave by it as it is.
+            self._attach_one(wan, "wan", {INGRESS: "tc_wan_in", EGRESS: "tc_wan_out"}, fds, "xdp_wan")
             for device in lans:
                 self._attach_one(device, "lan", {INGRESS: "tc_lan"}, fds, "xdp_lan")
-            self._attach_one(wan, "wan", {INGRESS: "tc_wan_in", EGRESS: "tc_wan_out"}, fds, "xdp_wan")
         except AlgateError:
             for name in fresh:
                 self._detach_one(self.state.devices.pop(name, None))

@@ -13,11 +13,10 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 from algate.alg.errors import MISSING, AlgateError
+from algate.alg.gateway import records
 from algate.alg.gateway.claim import Claim
 from algate.alg.gateway.netlink import Device
-from algate.bpf import abi
 from algate.bpf.loader import Gateway
-from algate.bpf.requests import Control
 
 CAP_NET_ADMIN = 12
 CLONE_NEWNET = 0x40000000
@@ -93,8 +92,8 @@ def claimed(run_dir: Path) -> Iterator[None]:
         yield
 
 
-def end_sessions_of_others(gateway: Gateway, control: Control, addresses: Sequence[IPv4Address]) -> int:
-    """End every session whose public address isn't one of these; how many there were."""
-    mine = {abi.ip_to_be32(one) for one in addresses}
-    keys = [bytes(key) for key, value in gateway.sessions.items() if value.public_ip and value.public_ip not in mine]
-    return control.keys(abi.ControlOp.KILL, keys)
+def sessions_of_others(gateway: Gateway, addresses: Sequence[IPv4Address]) -> Iterator[list[bytes]]:
+    """Packed keys of every session whose public address is none of these, while the table is walked."""
+    mine = {one.packed for one in addresses} | {bytes(4)}
+    for keys, values, _ in gateway.sessions.chunks():
+        yield [key for key, value in records.sessions(keys, values) if value.public_ip not in mine]

@@ -1,6 +1,6 @@
 """Devices as the kernel has them: lookup, addresses, filters, XDP, forwarding switches.
 
-The law of this file: pyroute2, libbpf and /proc/sys only; nothing is remembered here. What algate makes carries its
+The law of this file: netlink, libbpf and /proc/sys only; nothing is remembered here. What algate makes carries its
 own filter name and priority, and nothing else is ever changed or removed.
 """
 
@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import socket
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Interface
 from pathlib import Path
-from typing import Any
 
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from algate.alg.errors import FAILED, MISSING, AlgateError
+from algate.alg.gateway import rtnetlink
 from algate.bpf.syscall import check, library
 
 INGRESS, EGRESS = 0xFFFFFFF2, 0xFFFFFFF3  # the two hooks of a clsact qdisc
@@ -26,6 +28,7 @@ HANDLE = 1
 ETH_P_ALL = 3
 XDP_FLAGS_SKB, XDP_FLAGS_DRIVER, XDP_FLAGS_UPDATE_IF_NOEXIST = 2, 4, 1
 FILTER_PREFIX = "algate:"
+IFLA_ADDRESS, IFLA_MTU, IFLA_LINKINFO, IFLA_INFO_KIND, IFA_ADDRESS, IFA_LOCAL = 1, 4, 18, 1, 1, 2
 ETHERNET, LOOPBACK = 1, 772  # ARPHRD_*: links whose frames begin with an Ethernet header
 BARE = {512: "PPP", 519: "raw IP", 768: "IPIP tunnel", 776: "SIT tunnel", 778: "GRE tunnel", 65534: "no link layer"}
 
@@ -59,37 +62,33 @@ def _netlink(what: str) -> Iterator[IPRoute]:
 
 def find_device(name: str) -> Device | None:
     """The device of that name in this network namespace, None if there is none."""
-    with _netlink(f"can't look up device {name}") as ipr:
-        try:
-            links = list(ipr.link("get", ifname=name))
-        except NetlinkError as error:
-            if error.code in (errno.ENODEV, errno.EINVAL):
-                return None
-            raise
-        link = links[0]
-        found = ipr.get_addr(family=2, index=link["index"])
-        addresses = tuple(_interface(one) for one in found)
-    link_type = link["ifi_type"]
+    found = rtnetlink.link(name)
+    if found is None:
+        return None
+    index, link_type, flags, attributes = found
     if link_type not in (ETHERNET, LOOPBACK, *BARE):
         raise AlgateError(f"{name} is a link of type {link_type}, whose header algate doesn't know: use another device")
     bare = link_type in BARE
-    mac = b"" if bare else bytes.fromhex((link.get_attr("IFLA_ADDRESS") or "").replace(":", ""))
-    info = link.get_attr("IFLA_LINKINFO")
-    kind = info.get_attr("IFLA_INFO_KIND") if info else ""
-    up, mtu = bool(link["flags"] & 1), link.get_attr("IFLA_MTU")
-    return Device(name, link["index"], mac, mtu, up, kind or "", addresses, bare)
+    mac = b"" if bare else attributes.get(IFLA_ADDRESS, b"")
+    kind = rtnetlink.attributes(attributes.get(IFLA_LINKINFO, b"")).get(IFLA_INFO_KIND, b"")
+    mtu = int.from_bytes(attributes.get(IFLA_MTU, b""), sys.byteorder)
+    addresses = tuple(_interface(length, words) for length, words in rtnetlink.addresses(index))
+    return Device(name, index, mac, mtu, bool(flags & 1), kind.rstrip(b"\0").decode(), addresses, bare)
 
 
-def _interface(message: Any) -> IPv4Interface:
+def _interface(length: int, words: dict[int, bytes]) -> IPv4Interface:
     # On a point-to-point link IFA_ADDRESS is the peer's; the own one is IFA_LOCAL.
-    address = message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS")
-    return IPv4Interface(f"{address}/{message['prefixlen']}")
+    return IPv4Interface((words.get(IFA_LOCAL) or words[IFA_ADDRESS], length))
 
 
 def device_names() -> list[str]:
     """All devices of this namespace, for an error that names the nearest."""
-    with _netlink("can't list devices") as ipr:
-        return [link.get_attr("IFLA_IFNAME") for link in ipr.get_links()]
+    return [name for _, name in socket.if_nameindex()]
+
+
+def device_indices() -> dict[int, str]:
+    """All devices of this namespace: ifindex -> name."""
+    return dict(socket.if_nameindex())
 
 
 def add_clsact(index: int) -> bool:

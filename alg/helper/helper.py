@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from ipaddress import IPv4Address, ip_address
 
 from algate.alg.audit.events import Events
@@ -23,8 +23,9 @@ from algate.alg.gateway.records import Punt
 from algate.alg.helper import takeover
 from algate.alg.helper.executor import Executor
 from algate.alg.helper.guard import Guard
+from algate.alg.helper.lost import Lost
 from algate.alg.helper.ports import KernelPorts
-from algate.alg.helper.refusals import Refusals, unreachable
+from algate.alg.helper.refusals import Refusals, reset, unreachable
 from algate.alg.helper.tails import Tails
 from algate.alg.helper.tap import Tap
 from algate.alg.helper.telling import Telling
@@ -65,6 +66,7 @@ class Helper:
         self.faults, self.transfers = self._telling.faults, self._telling.transfers
         self.gateway_address: IPv4Address | None = None
         self.tap = Tap()
+        self.lost_ends = Lost(self.tap.write)
         self.tails = Tails(self._head_known, self.tap.write)
         self.tails_waiting: Callable[[], None] = lambda: None
         self.room_wanted: Callable[[], None] = lambda: None
@@ -163,8 +165,14 @@ class Helper:
             self.due_changed()
 
     def _tell_refused(self, punt: Punt) -> None:
-        """Tell an inside host that its new session was refused, and the log once a minute."""
+        """Tell an inside host that its new session was refused, and the log once a minute; or that its old one is
+        gone."""
         reason = abi.reasons()[punt.reason][0]
+        if reason == "no-session":
+            ends = reset(punt.frame, punt.ip_offset)
+            if ends is not None:
+                self.tap.write(ends)
+            return
         self.refusals.note(reason)
         sender = self.gateway_address
         frame = unreachable(punt.frame, punt.ip_offset, sender) if sender is not None else None
@@ -267,9 +275,18 @@ class Helper:
         """What is known of a control session's dialogue."""
         return self.engine.view(number)
 
-    def kill(self, number: int) -> None:
-        """An operator ends a control session: RST to both ends, and nothing of it stays."""
-        self._carry_out(self.engine.kill(number, now()))
+    def kill(self, number: int, reason: str = "killed") -> None:
+        """End a control session: RST to both ends, and nothing of it stays."""
+        self._carry_out(self.engine.kill(number, now(), reason))
+
+    def kill_others(self, addresses: Collection[IPv4Address]) -> int:
+        """End the control sessions whose public address is none of these. How many. The outside end hears of it only if
+        its network still takes packets from the old address."""
+        ended = [number for number, public in self.executor.publics.items()
+                 if public not in addresses and number in self.engine]  # fmt: skip
+        for number in ended:
+            self.kill(number, "address-lost")
+        return len(ended)
 
     def ended(self, number: int) -> None:
         """The kernel has just lost a control session."""

@@ -1,4 +1,5 @@
-"""First packets that were refused for want of room or permission: the ICMP error for their sender, a line for the log.
+"""What inside hosts are answered: an ICMP error for a session that was refused for want of room or permission, with a
+line for the log; RST for a connection that the gateway doesn't know any more.
 
 The law of this file: bytes in, bytes out, and a count that speaks once a minute.
 """
@@ -11,12 +12,13 @@ import time
 from collections import Counter
 from ipaddress import IPv4Address
 
-from algate.alg.engine.effects import INJECT_RAW_IN
+from algate.alg.helper.segments import TCP, checksum, packet, segment
 
 log = logging.getLogger(__name__)
 UNREACHABLE, PROHIBITED = 3, 13  # RFC 1812 section 5.2.7.1; RFC 5508 REQ-8
 QUOTE = 8  # bytes of the transport header, RFC 792
 LOG_SECONDS = 60.0
+ICMP, RST, ACK = 1, 4, 16
 
 
 class Refusals:
@@ -38,13 +40,6 @@ class Refusals:
         self._said = now
 
 
-def _checksum(data: bytes) -> int:
-    """RFC 1071 over an even number of bytes."""
-    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
-    total = (total & 0xFFFF) + (total >> 16)
-    return ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF
-
-
 def unreachable(frame: bytes, ip_offset: int, sender: IPv4Address) -> bytes | None:
     """The frame for the TAP that answers a refused packet: ICMP unreachable, communication administratively prohibited.
 
@@ -55,9 +50,16 @@ def unreachable(frame: bytes, ip_offset: int, sender: IPv4Address) -> bytes | No
     if header < 20 or len(quote) < header + QUOTE or (quote[9] == 1 and quote[header] not in (0, 8)):
         return None
     body = struct.pack("!BBHI", UNREACHABLE, PROHIBITED, 0, 0) + quote
-    body = body[:2] + struct.pack("!H", _checksum(body)) + body[4:]
-    size = 20 + len(body)
-    outer = struct.pack("!BBHHHBBH4s4s", 0x45, 0xC0, size, 0, 0, 64, 1, 0, sender.packed, quote[12:16])
-    outer = outer[:10] + struct.pack("!H", _checksum(outer)) + outer[12:]
-    mac = bytes((INJECT_RAW_IN, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2))
-    return mac + b"\x08\x00" + outer + body
+    body = body[:2] + struct.pack("!H", checksum(body)) + body[4:]
+    return packet(ICMP, 0xC0, 0, sender.packed, quote[12:16], body)
+
+
+def reset(frame: bytes, ip_offset: int) -> bytes | None:
+    """The frame for the TAP that answers a segment of no session with RST, as its destination would without such a
+    connection: RFC 9293 section 3.10.7.1. None if there is none to be sent."""
+    header = (frame[ip_offset] & 15) * 4 if len(frame) > ip_offset else 0
+    ip, tcp = frame[ip_offset : ip_offset + header], frame[ip_offset + header : ip_offset + header + 20]
+    if header < 20 or ip[9] != TCP or len(tcp) < 20 or tcp[13] & (RST | ACK) != ACK:
+        return None
+    ports = struct.unpack("!HH", tcp[:4])
+    return segment(ip[16:20], ports[1], ip[12:16], ports[0], tcp[8:12] + bytes(4), RST)

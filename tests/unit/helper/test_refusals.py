@@ -7,7 +7,7 @@ from ipaddress import IPv4Address
 
 import pytest
 
-from algate.alg.helper import refusals
+from algate.alg.helper import refusals, segments
 from tests import packets
 from tests.packets import Flow
 
@@ -65,7 +65,7 @@ def test_the_answer_is_code_13() -> None:
     assert answer[14 + 9] == 1 and answer[34:36] == bytes([3, 13])
     assert answer[26:30] == IPv4Address("10.0.0.1").packed and answer[30:34] == frame[26:30]
     assert answer[42:] == frame[14 : 14 + 28]
-    assert refusals._checksum(answer[14:34]) == 0 and refusals._checksum(answer[34:]) == 0
+    assert segments.checksum(answer[14:34]) == 0 and segments.checksum(answer[34:]) == 0
 
 
 def test_errors_and_stumps_are_not_answered() -> None:
@@ -75,3 +75,23 @@ def test_errors_and_stumps_are_not_answered() -> None:
     assert refusals.unreachable(packets.echo(FLOW, b"x"), 14, gateway) is not None
     assert refusals.unreachable(packets.udp(FLOW, b"x")[:41], 14, gateway) is None
     assert refusals.unreachable(b"", 14, gateway) is None
+
+
+@pytest.mark.parametrize("flags", ["A", "PA", "FA"])
+def test_a_segment_of_no_session_is_answered_with_rst(flags: str) -> None:
+    """RFC 9293 section 3.10.7.1: from its destination, at the number that it acknowledged."""
+    frame = packets.tcp(FLOW, b"NOOP\r\n", flags, seq=1000, ack=0xFFFFFFF0)
+    answer = refusals.reset(frame, 14)
+    assert answer is not None
+    assert answer[26:30] == frame[30:34] and answer[30:34] == frame[26:30]
+    assert answer[34:36] == frame[36:38] and answer[36:38] == frame[34:36]
+    assert answer[38:42] == bytes.fromhex("fffffff0") and answer[47] == 4 and len(answer) == 54
+    pseudo = answer[26:34] + bytes([0, 6, 0, 20])
+    assert segments.checksum(answer[14:34]) == 0 and segments.checksum(pseudo + answer[34:]) == 0
+
+
+def test_neither_rst_nor_what_acknowledges_nothing_is_answered() -> None:
+    for flags in ("R", "RA", "S", "F"):
+        assert refusals.reset(packets.tcp(FLOW, b"", flags), 14) is None
+    assert refusals.reset(packets.udp(FLOW, b"x" * 40), 14) is None
+    assert refusals.reset(packets.tcp(FLOW, b"", "A")[:50], 14) is None

@@ -1,0 +1,79 @@
+"""What follows when devices or addresses are other than they were: programs, tables, and sessions of a lost address.
+
+The law of this file: nothing from inside may leave untranslated meanwhile, so a device gets its programs first, then
+the kernel's tables speak of it, and at last packets may be routed to it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from ipaddress import IPv4Address
+
+from algate.alg.config.load import Config
+from algate.alg.daemon.devices import Devices, Sight
+from algate.alg.daemon.running import Running
+from algate.alg.errors import AlgateError
+from algate.alg.gateway import namespace, settings
+from algate.alg.gateway.datapath import Datapath
+from algate.bpf import abi
+
+log = logging.getLogger(__name__)
+
+
+class Following:
+    """For one running gateway. `config`: the one in force."""
+
+    def __init__(self, running: Running, datapath: Datapath, config: Callable[[], Config]) -> None:
+        self._running = running
+        self._datapath = datapath
+        self._config = config
+        self._written: tuple[object, object] | None = None
+        self._ending: asyncio.Task[None] | None = None
+
+    def follow(self, seen: Sight) -> str:
+        """Why nothing can be translated, "" if it can."""
+        try:
+            if seen.devices is not None:
+                self._take_up(seen.devices, bool(seen.problem))
+        except AlgateError as error:
+            return str(error)
+        finally:
+            self.know(seen)
+        return seen.problem
+
+    def know(self, seen: Sight) -> None:
+        """Write what an untranslated packet is judged by, if it is other than last time."""
+        now = self._running.devices
+        around = now.wan, seen.known(self._config(), now.indices)
+        if around != self._written:
+            settings.write_surroundings(self._running.gateway, *around)
+            self._written = around
+
+    def _take_up(self, now: Devices, amiss: bool) -> None:
+        """`amiss`: they are there, but without an address that could be used. The former ones are kept for that long:
+        the sessions go on if they come back."""
+        running = self._running
+        former = running.devices
+        if amiss:
+            now = replace(now, addresses=former.addresses)
+        if now == former:
+            return
+        if now.indices != former.indices:
+            self._datapath.attach(now.lans, now.wan, running.gateway.fds)
+        running.devices = now
+        running.apply(self._config())
+        if now.addresses != former.addresses:
+            self._ending = asyncio.get_running_loop().create_task(self._end_others(now.addresses))
+
+    async def _end_others(self, addresses: Sequence[IPv4Address]) -> None:
+        """End the sessions of other addresses, and tell whom one can."""
+        running = self._running
+        ended = running.helper.kill_others(addresses)
+        for keys in namespace.sessions_of_others(running.gateway, addresses):
+            ended += running.control.keys(abi.ControlOp.KILL, keys)
+            running.helper.lost_ends.note(keys)
+            await asyncio.sleep(0)
+        log.warning("the WAN address is %s now: %d sessions of others ended", addresses[0], ended)

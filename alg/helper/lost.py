@@ -1,0 +1,40 @@
+"""Connections that ended because their public address isn't ours any more: their inside ends are told.
+
+A gateway doesn't know the sequence numbers of a connection that it doesn't watch. But its inside end does: a segment
+outside its window makes it say where it stands (RFC 9293 section 3.10.7.4), and that answer, of no session by now, is
+answered with RST (refusals.py). So a client that only waits learns of it too. The outside end can't be told: whatever
+it sends goes to an address that isn't ours.
+
+The law of this file: bytes and a queue; what ended is told to it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+
+from algate.alg.gateway import records
+from algate.alg.helper.segments import TCP, segment
+
+MOST = 65536  # connections that wait for their turn; others learn of it at their next segment
+A_TICK = 4  # questions: the kernel has a hundred answers a second told
+ACK = 16
+
+
+class Lost:
+    """`tick` asks a few inside ends where they stand. `write`: to the TAP."""
+
+    def __init__(self, write: Callable[[bytes], object]) -> None:
+        self._write = write
+        self._waiting: deque[bytes] = deque(maxlen=MOST)
+
+    def note(self, keys: Iterable[bytes]) -> None:
+        """Packed keys of sessions that were ended; those that aren't TCP have no end to be told."""
+        self._waiting.extend(key for key in keys if records.unpack_key(key).proto == TCP)
+
+    def tick(self) -> None:
+        """Call it about every 50 ms."""
+        for _ in range(min(A_TICK, len(self._waiting))):
+            key = records.unpack_key(self._waiting.popleft())
+            # Numbers that are in nobody's window but by a chance of 1 in thousands; the answer is the same then.
+            self._write(segment(key.remote_ip, key.remote_port, key.inside_ip, key.inside_port, bytes(8), ACK))
