@@ -59,7 +59,8 @@ static __always_inline int outbound(struct __sk_buff *skb, int at)
     int parsed = parse_skb(skb, cfg, at, &p);
     if (parsed == PARSED_MALFORMED)
         return drop(DROP_MALFORMED);
-    bool inside = speaker_of(skb, cfg, &p, at) == OF_INSIDE;
+    enum speaker who = speaker_of(skb, cfg, &p, at);
+    bool inside = who == OF_INSIDE;
     switch (parsed) {
     case PARSED_FRAGMENT: /* by the stack, which forwards fragments as they are, but for those to another inside host */
         return at == AT_LAN && public_slot(cfg, p.destination) < 0 ? pass_on(skb, at)
@@ -80,7 +81,7 @@ static __always_inline int outbound(struct __sk_buff *skb, int at)
     struct session_key key;
     struct session *s = find_out(&p, &key);
     if (!s || !session_carries(cfg, s, &p, now))
-        return next_new_out(skb, cfg, &p, at, s);
+        return next_new_out(skb, at, s, who);
     if (s->alg)
         return next_stage(skb, STAGE_ALG, at, DIR_OUT);
     return leave_out(skb, cfg, &p, s, at, now);

@@ -13,7 +13,7 @@ from pathlib import Path
 from algate.alg.config import load as configuration
 from algate.alg.config.load import Config
 from algate.alg.errors import AlgateError
-from algate.alg.gateway import datapath, namespace, settings
+from algate.alg.gateway import datapath, namespace, reach, settings
 from algate.alg.gateway.netlink import Device
 from algate.alg.plugin import policy, registry
 from algate.alg.plugin.schema import ConfigError
@@ -45,6 +45,8 @@ def _host(config: Config) -> Iterator[ProblemRow]:
             namespace.refuse_overlap(lans, wan)
         except AlgateError as error:
             yield ProblemRow("host", "gateway.lan", str(error))
+        for one, word in reach.obstacles(config.forwards, wan.name):
+            yield ProblemRow("host", f"forward[{one.number}].to", word)
     yield from _metrics_port(config)
 
 

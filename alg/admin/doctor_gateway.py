@@ -7,6 +7,7 @@ isn't a fault; half of one is.
 from __future__ import annotations
 
 from collections.abc import Callable
+from ipaddress import IPv4Address
 from pathlib import Path
 
 from algate.alg.admin import control
@@ -23,6 +24,7 @@ def checks(run_dir: Path) -> list[tuple[str, Callable[[], CheckRow]]]:
         ("forwarding", lambda: forwarding(State.load(run_dir))),
         ("pins", lambda: pins(run_dir)),
         ("programs", lambda: programs(State.load(run_dir))),
+        ("forwards", lambda: forwards(run_dir, State.load(run_dir))),
     ]
 
 
@@ -88,6 +90,24 @@ def programs(state: State) -> CheckRow:
     if absent:
         return CheckRow("programs", True, f"{', '.join(absent)}: not in this network namespace, not looked at")
     return CheckRow("programs", True, f"attached to {', '.join(whole)}")
+
+
+def forwards(run_dir: Path, state: State) -> CheckRow:
+    """Whether the host's routes lead inside to what is forwarded, if this is the gateway's namespace."""
+    from algate.alg.gateway import netlink, reach
+
+    wan = next((one for one in state.devices.values() if one.role == "wan"), None)
+    if wan is None or netlink.device_indices().get(wan.index) != wan.name:
+        return CheckRow("forwards", True, "no gateway in this network namespace")
+    try:
+        rows = control.request(run_dir, "forward-list", seconds=5.0)
+    except control.ControlError:
+        return CheckRow("forwards", True, "no daemon to ask")
+    targets = {str(row["to"]).partition(":")[0] for row in rows}
+    words = sorted(filter(None, (reach.obstacle(IPv4Address(one), wan.name) for one in targets)))
+    if words:
+        return CheckRow("forwards", False, "; ".join(words), "route it to an inside device, or `algate forward del`")
+    return CheckRow("forwards", True, f"{len(targets)} targets, each with a route")
 
 
 def _missing(note: DeviceState) -> list[str] | None:

@@ -19,7 +19,7 @@ from algate.alg.config import load as configuration
 from algate.alg.config.load import Config
 from algate.alg.daemon.running import Running
 from algate.alg.errors import AlgateError
-from algate.alg.gateway import listing
+from algate.alg.gateway import listing, reach
 from algate.alg.plugin.values import port_range
 from algate.alg.rows import LOST, Row
 
@@ -40,6 +40,8 @@ def forward_add(running: Running, config: Config, args: dict[str, Any]) -> tuple
         table["wan_port"] = int(wanted)
     known = dataclasses.replace(config, forwards=tuple(running.forwards.all()))
     alone = configuration.with_forward(dataclasses.replace(known, forwards=()), table).forwards[0]
+    for _, word in reach.obstacles([alone], config.gateway.wan):
+        raise AlgateError(word)
     if not (save and running.forwards.settle(alone)):
         made = configuration.with_forward(known, table).forwards[-1]
         running.forwards.add(made, live=not save)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address
 
@@ -16,11 +16,12 @@ from algate.alg.config.load import Config
 from algate.alg.daemon.devices import Devices, Sight
 from algate.alg.daemon.running import Running
 from algate.alg.errors import AlgateError
-from algate.alg.gateway import namespace, settings
+from algate.alg.gateway import namespace, rtnetlink, settings
 from algate.alg.gateway.datapath import Datapath
 from algate.bpf import abi
 
 log = logging.getLogger(__name__)
+ROUTE_LOOKS, ROUTE_SECONDS = 20, 0.05
 
 
 class Following:
@@ -69,11 +70,25 @@ class Following:
             self._ending = asyncio.get_running_loop().create_task(self._end_others(now.addresses))
 
     async def _end_others(self, addresses: Sequence[IPv4Address]) -> None:
-        """End the sessions of other addresses, and tell whom one can."""
+        """End the sessions of other addresses, and tell whom one can: of control sessions both ends, though the outside
+        one hears of it only if its network still takes packets from the old address."""
         running = self._running
-        ended = running.helper.kill_others(addresses)
+        others = running.helper.others(addresses)
+        await _until_routed(others.values())
+        for number in others:
+            running.helper.kill(number, "address-lost")
+        ended = len(others)
         for keys in namespace.sessions_of_others(running.gateway, addresses):
             ended += running.control.keys(abi.ControlOp.KILL, keys)
             running.helper.lost_ends.note(keys)
             await asyncio.sleep(0)
         log.warning("the WAN address is %s now: %d sessions of others ended", addresses[0], ended)
+
+
+async def _until_routed(remotes: Collection[bytes]) -> None:
+    """Until the first of them can be reached, for a moment at most: an address comes before its routes."""
+    for remote in list(remotes)[:1]:
+        for _ in range(ROUTE_LOOKS):
+            if rtnetlink.route(remote) is not None:
+                return
+            await asyncio.sleep(ROUTE_SECONDS)

@@ -5,9 +5,10 @@ The law of this file: it holds the parts together and waits for nothing. When ea
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from algate.alg.audit.events import Events
 from algate.alg.audit.metrics import Metrics, Sources
@@ -15,7 +16,7 @@ from algate.alg.config import conflicts
 from algate.alg.config.load import Config
 from algate.alg.daemon.devices import Devices
 from algate.alg.daemon.sweeper import Sweeper
-from algate.alg.gateway import settings
+from algate.alg.gateway import reach, settings
 from algate.alg.gateway.forwards import Forwards
 from algate.alg.gateway.listing import STATE_NAMES
 from algate.alg.gateway.settings import PROTO
@@ -26,10 +27,14 @@ from algate.bpf import ticks
 from algate.bpf.loader import Gateway
 from algate.bpf.requests import Control
 
+log = logging.getLogger(__name__)
+
 
 @dataclass
 class Running:
-    """`devices` alone changes: the service looks after them. `control` is the kernel's control program."""
+    """`devices` alone changes: the service looks after them. `control` is the kernel's control program.
+
+    `told`: what was said of forwards that lead nowhere."""
 
     devices: Devices
     gateway: Gateway
@@ -42,6 +47,7 @@ class Running:
     events: Events
     plugins: Plugins
     beaten: float | None = None
+    told: set[str] = field(default_factory=set)
 
     @property
     def names(self) -> dict[int, str]:
@@ -57,6 +63,14 @@ class Running:
         self.ports.addresses = list(now.addresses)
         self.hold_passive_ports(config)
         self.helper.gateway_address = now.own_address
+        self._complain(config)
+
+    def _complain(self, config: Config) -> None:
+        """Of forwards that lead nowhere, once each."""
+        words = {word for _, word in reach.obstacles(self.forwards.all(), config.gateway.wan)}
+        for word in words - self.told:
+            log.warning("forward: %s", word)
+        self.told = words
 
     def hold_passive_ports(self, config: Config) -> None:
         """The public ports that plug-ins want held for servers behind the forwards in force."""

@@ -11,6 +11,7 @@ import errno
 import os
 import socket
 import struct
+import sys
 from collections.abc import Iterator
 
 from algate.alg.errors import FAILED, MISSING, AlgateError
@@ -19,8 +20,12 @@ _HEADER = struct.Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence, po
 _ATTRIBUTE = struct.Struct("=HH")  # rtattr: length, type
 _LINK = struct.Struct("=BxHiII")  # ifinfomsg: family, link type, index, flags, change
 _ADDRESS = struct.Struct("=BBBBI")  # ifaddrmsg: family, prefix length, flags, scope, index
+_ROUTE = struct.Struct("=BBBBBBBBI")  # rtmsg: family, two lengths, tos, table, protocol, scope, type, flags
 DONE, ERROR = 3, 2
 NEW_LINK, GET_LINK, NEW_ADDRESS, GET_ADDRESS = 16, 18, 20, 22
+NEW_ROUTE, GET_ROUTE = 24, 26
+RTA_DST, RTA_OIF, UNICAST, LOCAL = 1, 4, 1, 2
+NOWHERE = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.EINVAL)
 REQUEST, DUMP = 1, 0x300
 GROUP_LINK, GROUP_ADDRESS = 0x1, 0x10
 SOL_NETLINK, STRICT_CHECK = 270, 12
@@ -101,6 +106,21 @@ def addresses(index: int) -> list[tuple[int, dict[int, bytes]]]:
             if error.errno != errno.ENODEV:
                 raise
     return found
+
+
+def route(destination: bytes) -> tuple[int, int] | None:
+    """(UNICAST, LOCAL or another type, ifindex) of the route that the gateway itself would take, None without one."""
+    body = _ROUTE.pack(socket.AF_INET, 32, 0, 0, 0, 0, 0, 0, 0) + _pack(RTA_DST, destination)
+    with _told(f"can't look up the route to {socket.inet_ntoa(destination)}"):
+        try:
+            for kind, content in _ask(GET_ROUTE, 0, body):
+                if kind == NEW_ROUTE:
+                    words = attributes(content, _ROUTE.size)
+                    return content[7], int.from_bytes(words.get(RTA_OIF, b""), sys.byteorder)
+        except OSError as error:
+            if error.errno not in NOWHERE:
+                raise
+    return None
 
 
 def _pack(kind: int, value: bytes) -> bytes:

@@ -279,14 +279,14 @@ class Helper:
         """End a control session: RST to both ends, and nothing of it stays."""
         self._carry_out(self.engine.kill(number, now(), reason))
 
-    def kill_others(self, addresses: Collection[IPv4Address]) -> int:
-        """End the control sessions whose public address is none of these. How many. The outside end hears of it only if
-        its network still takes packets from the old address."""
-        ended = [number for number, public in self.executor.publics.items()
-                 if public not in addresses and number in self.engine]  # fmt: skip
-        for number in ended:
-            self.kill(number, "address-lost")
-        return len(ended)
+    def others(self, addresses: Collection[IPv4Address]) -> dict[int, bytes]:
+        """Control sessions whose public address is none of these: id -> the outside end's address."""
+        infos, engine = self._infos, self.engine
+        return {
+            number: infos[number].key.remote_ip
+            for number, public in self.executor.publics.items()
+            if public not in addresses and number in engine and number in infos
+        }
 
     def ended(self, number: int) -> None:
         """The kernel has just lost a control session."""

@@ -47,7 +47,7 @@ static __always_inline bool local_needs_port(const struct packet *p, u32 address
 static __always_inline u32 begin_out(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
                                      const struct session_key *key, struct origin *o, s32 address, u32 now)
 {
-    struct session *old = skb->cb[4] ? sessions.lookup((struct session_key *)key) : 0;
+    struct session *old = skb->cb[4] & 1 ? sessions.lookup((struct session_key *)key) : 0;
     if (old) {
         o->index = old->port_index;
         return session_revive(skb, cfg, old, key, p, o, now);
@@ -66,17 +66,18 @@ static __always_inline u32 begin_out(struct __sk_buff *skb, const struct config 
 }
 
 static __always_inline u32 new_out_session(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
-                                           const struct session_key *key, struct origin *o, bool local, u32 now)
+                                           const struct session_key *key, struct origin *o, u32 who, u32 now)
 {
     struct claim c = claim_of(p, DIR_OUT);
-    if (local)
+    if (who == OF_GATEWAY)
         o->flags |= SESSION_LOCAL;
     u32 reason = expectation_take(skb, cfg, p, &c, now);
     s32 address = -1;
     if (reason == DROP_EXPECT_PENDING)
         return reason;
     struct service_key service = {.port = p->destination_port, .proto = p->proto};
-    bool barred = cfg->flags & CONFIG_ALLOW_LIST && !local && !allow_out.lookup(&service);
+    bool barred =
+        who == OF_OTHERS || (cfg->flags & CONFIG_ALLOW_LIST && who == OF_INSIDE && !allow_out.lookup(&service));
     if (reason && barred) { /* a range counts only for what could not leave otherwise */
         c.key.to_port = 0;
         if (expectation_take(skb, cfg, p, &c, now))
@@ -130,8 +131,10 @@ static __always_inline int new_out(struct __sk_buff *skb, int at)
     struct config *cfg = parse_flow(skb, at, &p, true);
     if (!cfg)
         return drop(DROP_MALFORMED);
-    u32 now = now_tick();
-    bool local = speaker_of(skb, cfg, &p, at) == OF_GATEWAY;
+    u32 now = now_tick(), who = skb->cb[4] >> 1; /* see next_new_out */
+    bool local = who == OF_GATEWAY;
+    if (who == OF_OTHERS && !begins_session(&p))
+        return pass_on(skb, at);
     if (local) {
         int address = public_slot(cfg, p.source);
         if (!begins_session(&p) && (address < 0 || p.proto == IPPROTO_ICMP))
@@ -147,14 +150,16 @@ static __always_inline int new_out(struct __sk_buff *skb, int at)
         if (!can_skip_stack(skb, &p) || !goes_to_wan(skb, cfg, &p, skb->ingress_ifindex, &next))
             return pass_on(skb, at);
     }
-    if (!local && at != AT_TAP && !source_is_routed(skb, &p, cfg->wan, skb->ingress_ifindex))
+    if (who == OF_INSIDE && at != AT_TAP && !source_is_routed(skb, &p, cfg->wan, skb->ingress_ifindex))
         return drop(DROP_SPOOFED_INSIDE);
     if (!begins_session(&p))
         return refuse_new(skb, &p, DROP_NO_SESSION, at, now);
     struct session_key key;
     key_out(&key, &p);
     struct origin o = {.dir = DIR_OUT};
-    u32 reason = new_out_session(skb, cfg, &p, &key, &o, local, now);
+    u32 reason = new_out_session(skb, cfg, &p, &key, &o, who, now);
+    if (reason == DROP_ALLOW_OUT && who == OF_OTHERS) /* they begin nothing here but what an ALG expects */
+        return pass_on(skb, at);
     if (reason == DROP_NO_PORT && skb->cb[3] < ALLOCATE_TRIES)
         stages.call(skb, STAGE_NEW_OUT); /* the next try */
     if (reason)

@@ -8,13 +8,10 @@
 #ifndef ALGATE_STAGES_H
 #define ALGATE_STAGES_H
 
-/* To the stage that makes sessions, with word whether the table has an entry under this key. */
-static __always_inline int next_new_out(struct __sk_buff *skb, const struct config *cfg, const struct packet *p, int at,
-                                        const struct session *old)
+/* To the stage that makes sessions, with word whose the packet is and whether the table has an entry under this key. */
+static __always_inline int next_new_out(struct __sk_buff *skb, int at, const struct session *old, enum speaker who)
 {
-    if (speaker_of(skb, cfg, p, at) == OF_OTHERS) /* they begin nothing through the gateway */
-        return pass_on(skb, at);
-    skb->cb[4] = old != 0;
+    skb->cb[4] = (u32)who << 1 | (old != 0);
     return next_stage(skb, STAGE_NEW_OUT, at, DIR_OUT);
 }
 
@@ -99,7 +96,7 @@ static __always_inline int fragment_out(struct __sk_buff *skb, const struct conf
     struct session_key key;
     struct session *s = find_out(p, &key);
     if (!s || !session_alive(cfg, s, p->proto, now))
-        return next_new_out(skb, cfg, p, at, s);
+        return next_new_out(skb, at, s, who);
     return s->alg ? drop(DROP_FRAGMENT_CONTROL) : leave_out(skb, cfg, p, s, at, now);
 }
 
