@@ -24,9 +24,9 @@ static __always_inline u32 way_out(struct __sk_buff *skb, const struct packet *p
     return rc == BPF_FIB_LKUP_RET_SUCCESS || rc == BPF_FIB_LKUP_RET_NO_NEIGH ? fib.ifindex : 0;
 }
 
-static __always_inline bool device_known(const struct config *cfg, u32 ifindex)
+static __always_inline bool device_known(u32 ifindex)
 {
-    return !ifindex || ifindex == cfg->wan || devices.lookup(&ifindex);
+    return !ifindex || devices.lookup(&ifindex);
 }
 
 /* Whether the outside may see this source untranslated. It may if it is a public address of ours; or of a network on the
@@ -49,9 +49,8 @@ static __always_inline int pass(struct __sk_buff *skb, int at)
         return drop(DROP_MALFORMED);
     if (at == AT_WAN_OUT)
         return source_is_fit(skb, cfg, &p) ? TC_ACT_OK : drop(DROP_PRIVATE_SOURCE);
-    return device_known(cfg, way_out(skb, &p, p.source, p.destination, skb->ingress_ifindex))
-               ? TC_ACT_OK
-               : drop(DROP_DEVICE_UNKNOWN);
+    return device_known(way_out(skb, &p, p.source, p.destination, skb->ingress_ifindex)) ? TC_ACT_OK
+                                                                                         : drop(DROP_DEVICE_UNKNOWN);
 }
 
 #endif
