@@ -16,7 +16,7 @@ from typing import Self
 from algate.alg.config import load as config
 from algate.alg.engine.digest import digest
 from algate.alg.gateway import netlink
-from algate.alg.gateway.settings import public_addresses, write_config, write_services
+from algate.alg.gateway.settings import public_addresses, write_config, write_services, write_surroundings
 from algate.alg.plugin import policy, registry
 from algate.bpf import abi, testrun, ticks
 from algate.bpf.loader import XDP_PROGRAMS, Gateway
@@ -81,6 +81,7 @@ class BenchRig:
         self.gateway.open_ring(lambda cpu, sample: None, lambda count: None, RING_PAGES)
         self.secret = write_config(self.gateway, configured, [lan], wan, addresses)
         write_services(self.gateway, configured, plugins)
+        write_surroundings(self.gateway, wan, {lan.index, wan.index})
         self.beat()
 
     def beat(self) -> None:
