@@ -42,6 +42,11 @@ FAULTS = (
         "    Kind.NAME: _NO | {Reply.OK},", "    Kind.NAME: _NO | _YES,",
     ),
     _field(
+        (6,), "only what comes by a LAN device is translated", "bpf/gateway.bpf.c",
+        "    bool inside = who == OF_INSIDE;",
+        "    if (who == OF_OTHERS)\n        return TC_ACT_OK;\n    bool inside = who == OF_INSIDE;",
+    ),
+    _field(
         (7,), "a client's own address is the inside one alone", IRC,
         "        ends = (control.inside.ip, control.public.ip)",
         "        ends = (control.inside.ip, control.inside.ip)",
