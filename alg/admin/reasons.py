@@ -24,6 +24,7 @@ WORDS: Mapping[str, Said] = {
     "expectation-limit": Said("too many data connections were expected at once"),
     "expectation-anybody": Said("a plug-in expected a connection from anybody, which the policy doesn't allow"),
     "killed": Said("an operator ended the session"),
+    "address-lost": Said("the public address of the session isn't the gateway's any more"),
     "operator": Said("an operator ended {line}"),
     "plugin-failed": Said("the plug-in failed on this session ({line})", "see the daemon's log, and report it"),
     "engine-failed": Said(

@@ -35,7 +35,10 @@ class Following:
         self._ending: asyncio.Task[None] | None = None
 
     def follow(self, seen: Sight) -> str:
-        """Why nothing can be translated, "" if it can."""
+        """Why nothing can be translated, "" if it can. Raises what stopped the ending of sessions."""
+        if self._ending is not None and self._ending.done():
+            self._ending.result()
+            self._ending = None
         try:
             if seen.devices is not None:
                 self._take_up(seen.devices, bool(seen.problem))

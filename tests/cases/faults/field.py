@@ -84,6 +84,10 @@ FAULTS = (
         "        if line.flaw is not None:",
     ),
     _field(
+        (16,), "a segment of no session is dropped without a word", "alg/helper/helper.py",
+        "                self.tap.write(ends)", "                pass",
+    ),
+    _field(
         (21,), "a refusal to what is no FTP waits for the server", CLIENT,
         "            if refusal is NOT_FTP and (", "            if False and (",
     ),
