@@ -64,6 +64,7 @@ KINDS: dict[str, Callable[[Flow], bytes]] = {
     "igmp": lambda flow: other(flow.to(destination=GROUP), 2),
     "broadcast": lambda flow: packets.udp(flow.to(destination="255.255.255.255"), b"x"),
 }  # fmt: skip
+XDP_PASS = 2
 PRIVATE = [INSIDE, GATEWAY, CONTAINER, "192.168.7.7", "100.64.0.9", "169.254.3.4", "172.31.255.254", "127.0.0.9"]
 
 
@@ -188,8 +189,22 @@ def test_a_forward_to_a_container_is_translated_both_ways(rig: Rig, third: int) 
         out = from_third(rig, reply, third)
         assert out.action == OK and out.drops == {}
         packets.same(out.data, translated(reply, "tcp", ttl=64, source=(PUBLIC, SERVED)))
+
+
+def test_xdp_leaves_a_forward_to_a_container_alone(rig: Rig, third: int) -> None:
+    outside = serve(rig)
+    rig.wan_in(packets.tcp(outside, flags="S"))
+    from_third(rig, packets.tcp(Flow(CONTAINER, 80, REMOTE, 5000), flags="SA"), third)
+    config = rig.configure()
+    config.wan_mac[:6] = list(bytes.fromhex(GATEWAY_WAN_MAC.replace(":", "")))
+    rig.gateway.configs.put(0, config)
     frame = packets.tcp(outside, b"z", "PA")
-    assert rig.xdp("xdp_wan", frame).data == frame, "XDP leaves it alone too"
+    out = rig.xdp("xdp_wan", frame)
+    assert out.action == XDP_PASS
+    packets.same(out.data, frame)
+    open_session(rig, "tcp")
+    inside = packets.tcp(answer(FLOW, 40000), b"z", "PA")
+    assert rig.xdp("xdp_wan", inside).counts["XDP_REDIRECTED"] == 1, "unlike an inside host's"
 
 
 def test_errors_about_a_forward_to_a_container(rig: Rig, third: int) -> None:

@@ -51,6 +51,11 @@ class Bed:
         lab.gw.sysctl("ipv4/conf/docker0/forwarding", "1")
         return lab.hosts["box"]
 
+    def lost(self) -> float:
+        """Packets that a gateway must not drop here."""
+        stats = self.gateway.ask("stats") if self.algate else {}
+        return sum(float(stats.get(f'algate_drops_total{{reason="{one}"}}', 0)) for one in ("not-ours", "no-route"))
+
     def outside(self) -> list[Segment]:
         """What the WAN has shown since the last look. AssertionError if a private address was there."""
         seen = self._outside.take()
@@ -137,8 +142,10 @@ def spelt(line: bytes) -> tuple[str, int]:
 @pytest.fixture
 def contained(wan: Bed) -> Iterator[tuple[Bed, Talk]]:
     """An outside client in session with the server in the container."""
+    refused = wan.lost()
     with contextlib.ExitStack() as stack:
         yield wan, Talk(stack, wan.lab.server, wan.box, CONTAINER, PUBLIC)
+    assert wan.lost() == refused, "given back by the helper, and refused: its sender had to repeat it"
 
 
 @field(6, "a forward to a container behind a third device: a log-in and PASV, both ways by the public address")
