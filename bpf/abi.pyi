@@ -685,3 +685,23 @@ class Control(Layout):
         pad: int = ...,
         keys: ctypes.Array[SessionKey] = ...,
     ) -> None: ...
+    ip_id: int
+    pad: int
+        ip_id: int = ...,
+        pad: int = ...,
+    ) -> None: ...
+
+class FragmentIdKey(Layout):
+    source: int
+    destination: int
+    ip_id: int
+    proto: int
+    pad: int
+    def __init__(
+        self,
+        *,
+        source: int = ...,
+        destination: int = ...,
+        ip_id: int = ...,
+        proto: int = ...,
+        pad: int = ...,

@@ -74,6 +74,7 @@ static __always_inline int outbound(struct __sk_buff *skb, int at)
         return TC_ACT_OK;
     if (p.source == p.destination && !local)
         return drop(DROP_LOOP);
+    p.fragment = 0; /* said above; here the compiler hears of it */
     if (is_martian(p.destination) && !local)
         return drop(DROP_MARTIAN_DESTINATION);
     u32 now = now_tick();
@@ -109,6 +110,7 @@ static __always_inline int inbound(struct __sk_buff *skb, int at)
     struct session_key key;
     struct session *s = find_in_at(&p, address, &key);
     if (!s || !session_carries(cfg, s, &p, now))
+    p.fragment = 0;
         return next_stage(skb, STAGE_NEW_IN, at, DIR_IN);
     if (s->alg)
         return next_stage(skb, STAGE_ALG, at, DIR_IN);

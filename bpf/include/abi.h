@@ -465,6 +465,19 @@ enum control_op {
         3, /* drop the reservation of port_index if it is still owner's; count: the block's first port, or 0 */
     CONTROL_KILL = 4,    /* keys[]: delete whatever their state */
     CONTROL_REFRESH = 5, /* keys[]: set last_seen to now (a control session with live data) */
+    __be16 ip_id;  /* outside */
+    __u16 pad;
+};
+
+/* An id that a fragmented packet left with: unique among those lately used, RFC 7857 section 10. The value, one word that
+ * moves by compare-and-swap, from the low byte: tick of its end >> 10 (2 bytes), the sender's own id (2, as on the wire),
+ * inside_ip (4). */
+struct fragment_id_key {
+    __be32 source; /* public */
+    __be32 destination;
+    __be16 ip_id;
+    __u8 proto;
+    __u8 pad;
     CONTROL_BYPASS = 6,  /* keys[]: clear session.alg */
     CONTROL_AGE_PORTS =
         7,             /* AGED_ROWS from port_index: give back what hold-down and idle claims kept; answer: how many */

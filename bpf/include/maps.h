@@ -55,4 +55,5 @@ BPF_PERF_OUTPUT(punts);
 BPF_PERCPU_ARRAY(scratch, struct scratch, 1);
 BPF_PERCPU_ARRAY(hops, struct hop, HOP_ROWS);
 
+PINNED("lru_hash", struct fragment_id_key, u64, fragment_ids, 8192);
 #endif

@@ -121,7 +121,7 @@ class Rig:
         self._touched.clear()
         for name in HASHES:
             getattr(gateway, name).clear()
-        for name in ("hosts", "peers", "fragments"):
+        for name in ("hosts", "peers", "fragments", "fragment_ids"):
             clear(gateway._map_fd(name))
         for row, bits in gateway.port_bits.items():
             if bits:
