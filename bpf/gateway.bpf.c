@@ -27,7 +27,10 @@
 #include "include/bitmap.h"
 #include "include/hosts.h"
 #include "include/ports.h"
+#include "include/share.h"
 #include "include/nat.h"
+#include "include/finish.h"
+#include "include/search.h"
 #include "include/nexthop.h"
 #include "include/forward.h"
 #include "include/options.h"
@@ -44,6 +47,7 @@
 #include "include/create.h"
 #include "include/expect.h"
 #include "include/new_out.h"
+#include "include/new_port.h"
 #include "include/new_in.h"
 #include "include/control.h"
 #include "include/xdp.h"
@@ -70,11 +74,11 @@ static __always_inline int outbound(struct __sk_buff *skb, int at)
     case PARSED_OTHER:
         return at == AT_LAN || local ? TC_ACT_OK : drop(DROP_PROTOCOL);
     }
+    p.fragment = 0; /* said above; here the compiler hears of it */
     if (is_group(p.destination))
         return TC_ACT_OK;
     if (p.source == p.destination && !local)
         return drop(DROP_LOOP);
-    p.fragment = 0; /* said above; here the compiler hears of it */
     if (is_martian(p.destination) && !local)
         return drop(DROP_MARTIAN_DESTINATION);
     u32 now = now_tick();
@@ -106,11 +110,11 @@ static __always_inline int inbound(struct __sk_buff *skb, int at)
         return next_stage(skb, STAGE_ICMP, at, DIR_IN);
     if (parsed == PARSED_OTHER || (p.proto == IPPROTO_ICMP && p.icmp_type == 8))
         return TC_ACT_OK;
+    p.fragment = 0;
     u32 now = now_tick();
     struct session_key key;
     struct session *s = find_in_at(&p, address, &key);
     if (!s || !session_carries(cfg, s, &p, now))
-    p.fragment = 0;
         return next_stage(skb, STAGE_NEW_IN, at, DIR_IN);
     if (s->alg)
         return next_stage(skb, STAGE_ALG, at, DIR_IN);
@@ -158,6 +162,16 @@ int tc_tap(struct __sk_buff *skb)
 int stage_new_out(struct __sk_buff *skb)
 {
     return new_out(skb, skb->cb[0]);
+}
+
+int stage_finish(struct __sk_buff *skb)
+{
+    return finish_for(skb, skb->cb[0]);
+}
+
+int stage_share(struct __sk_buff *skb)
+{
+    return new_shared(skb, skb->cb[0]);
 }
 
 int stage_new_in(struct __sk_buff *skb)

@@ -31,8 +31,8 @@ PROTOS = {"tcp": TCP, "udp": UDP, "icmp": ICMP}
 SECOND = clock.lasting(1)
 ticks = clock.now
 SECRET = 0x0123_4567_89AB_CDEF
-HASHES = ("sessions", "mappings", "forward_sources", "alg_ports", "allow_out", "expectations", "adjusts", "tracks",
-          "decisions", "passable", "replacements", "held", "exempt")  # fmt: skip
+HASHES = ("sessions", "mappings", "shares", "forward_sources", "alg_ports", "allow_out", "expectations", "adjusts",
+          "tracks", "decisions", "passable", "replacements", "held", "exempt")  # fmt: skip
 
 
 @contextmanager
