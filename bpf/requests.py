@@ -6,7 +6,7 @@ The law of this file: struct control in, struct control out, by test-run. It dec
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address
 
 from algate.bpf import abi, testrun
@@ -53,17 +53,28 @@ class Control:
             acted += self._call(op, len(some), 0, 0, b"".join(some))[0]
         return acted
 
-    def reserve(self, address: int, proto: int, port: int, ip: IPv4Address, inside_port: int) -> int | None:
+    def reserve(
+        self,
+        address: int,
+        proto: int,
+        port: int,
+        ip: IPv4Address,
+        inside_port: int,
+        before_ending: Callable[[], None] = lambda: None,
+    ) -> int | None:
         """Reserve `port` of a public address, or another (`port` 0: any). The port that was got, or None.
 
         Ports that nobody used for abi.PORT_REST come first, in no order that an outsider could guess (RFC 6056); then
-        the one unused longest; then that of the data session that has been over longest.
+        the one unused longest; then that of the data session that has been over longest, which ends for it:
+        `before_ending` is called then.
         """
         who = owner(ip, inside_port, abi.PortKind.RESERVED)
         row = port_row(address, proto, port)
         got = self._search(row, who, 0)
         if got is None:
             oldest = self._oldest(row & ~0xFFFF, who)
+            if oldest is None:
+                before_ending()
             got = self._search(row if oldest is None else oldest, who, int(abi.ReserveFlag.TIRED))
         return got
 
