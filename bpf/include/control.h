@@ -169,7 +169,7 @@ static __always_inline void control_port(struct __sk_buff *skb, const struct con
                                      .address = (h->port_index >> 16) / 3};
         s64 index = port_try(skb, cfg, &search, now);
         h->error = index < 0 ? -11 : 0; /* EAGAIN: ask again with the port in `count` */
-        if (index < 0 && search.full)
+        if (index < 0 && search.none)
             search.port = search.rested ? 0 : finish_take(cfg, h->port_index >> 16, owner_ip(h->owner));
         h->count = index < 0 ? search.port : 1;
         if (index >= 0)

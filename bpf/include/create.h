@@ -182,7 +182,7 @@ static __always_inline s64 mapping_make(struct __sk_buff *skb, const struct conf
     if (index < 0) {
         skb->cb[2] = search.port;
         skb->cb[3] = search.tries;
-        skb->cb[4] = (skb->cb[4] & 1) | (search.full ? 2 : 0) | search.address << 8;
+        skb->cb[4] = (skb->cb[4] & 1) | (search.none && search.tries > ALL_SEEN ? 2 : 0) | search.address << 8;
         return -DROP_NO_PORT;
     }
     struct mapping fresh = {.port_index = index};

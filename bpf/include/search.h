@@ -8,6 +8,7 @@
 #define ALGATE_SEARCH_H
 
 #define ALLOCATE_TRIES 12 /* tail calls end at 33 */
+#define ALL_SEEN 2        /* tries after which the bitmap has been asked everywhere, see port_try */
 
 static __always_inline void count_tries(u32 failed)
 {
@@ -29,7 +30,7 @@ struct port_search {
     u8 tries;    /* so far */
     bool rested; /* none that was in use lately, see port_rested */
     bool shared; /* towards this destination alone, see share.h */
-    bool full;   /* the bitmap shows none: `port` is a random one */
+    bool none;   /* the bitmap shows none from where it was asked: `port` is a random one */
     u32 address; /* place of the public address */
 };
 
@@ -82,9 +83,10 @@ static __always_inline void search_unclaim(const struct port_search *search, u32
 }
 
 /* One try at a port of the class that `wanted` belongs to (RFC 4787 REQ-3a): the wanted one itself first, then what the
- * bitmap shows free behind a random place (RFC 6056). When it shows none, a random one: ports in hold-down may still be
- * their former host's, or shared. Returns the row, or
- * -1 with the next try's port in the search. */
+ * bitmap shows free behind a random place (RFC 6056). A word at an edge of the range seems to have room where only ports
+ * beyond the range are free, so the second and third try ask behind the first word, and from it on. When none is shown, a
+ * random one: ports in hold-down may still be their former host's, or shared. Returns the row, or -1 with the next try's
+ * port in the search. */
 static __always_inline s64 port_try(struct __sk_buff *skb, const struct config *cfg, struct port_search *search,
                                     u32 now)
 {
@@ -110,9 +112,11 @@ static __always_inline s64 port_try(struct __sk_buff *skb, const struct config *
         search_unclaim(search, index, slot); /* the bit stays: nobody needs to ask for this port again */
     }
     u32 from = first + bpf_get_prandom_u32() % (last - first + 1);
-    u32 found = portbits_find(port_index(search->address, search->proto, 0), first, last, from, parity);
+    u32 start = search->tries & 1 ? (first | 63) + 1 : search->tries & 2 ? first : from;
+    u32 found =
+        portbits_find(port_index(search->address, search->proto, 0), first, last, start > last ? first : start, parity);
     search->port = found ? found : (from & ~1U) | ((parity == ~0ULL ? from : search->wanted) & 1);
-    search->full = !found;
+    search->none = !found;
     search->tries++;
     return -1;
 }

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import os
+from concurrent.futures import ThreadPoolExecutor
 from ipaddress import IPv4Address
 
 import pytest
@@ -201,6 +203,41 @@ def test_swept_meanwhile(rig: Rig, control: Control) -> None:
     assert rig.reserve(TCP, 0, INSIDE, 1) is None
 
 
+def test_one_port_for_each_of_many_who_want_one_at_once(rig: Rig, control: Control) -> None:
+    """While sessions end for their ports others are killed: nothing is lost or given twice."""
+    watched = watch(rig)
+    last = FIRST + 31
+    pool(rig, last)
+    cpus = sorted(os.sched_getaffinity(0))
+    for turn in range(4):
+        held = [Data(rig, watched, 20000 + 100 * turn + n) for n in range(32)]
+        for data in held:
+            data.end(ENDS[turn])
+        keys = [bytes(session_key(data.inside, TCP)) for data in held]
+
+        def work(worker: int, keys: list[bytes] = keys) -> list[int]:
+            os.sched_setaffinity(0, {cpus[worker % len(cpus)]})
+            if worker == 3:
+                for key in keys[::3]:
+                    control.keys(ControlOp.KILL, [key])
+                return []
+            got = [control.reserve(0, TCP, 0, IPv4Address(INSIDE), 1000 + worker) for _ in range(20)]
+            return [port for port in got if port is not None]
+
+        with ThreadPoolExecutor(4) as threads:
+            taken = [(worker, port) for worker, ports in enumerate(threads.map(work, range(4))) for port in ports]
+        assert len(taken) == len({port for _, port in taken}) > 24
+        owned = {port for _, port in taken}
+        for data in held:
+            assert data.alive() != (data.port in owned or rig.slot(TCP, data.port).owner == 0)
+        for worker, port in taken:
+            who = owner(IPv4Address(INSIDE), 1000 + worker, PortKind.RESERVED)
+            assert (rig.slot(TCP, port).owner, rig.slot(TCP, port).sessions) == (who, 1)
+            assert control.release(port_row(0, TCP, port), who)
+        control.keys(ControlOp.KILL, keys)
+        assert all(rig.slot(TCP, port).sessions == 0 for port in range(FIRST, last + 1))
+
+
 # -- which port ----------------------------------------------------------------------------------------------------
 
 
@@ -256,3 +293,21 @@ def test_nobody_guesses_the_next_port(rig: Rig) -> None:
     steps = {b - a for a, b in itertools.pairwise(got) if a is not None and b is not None}
     assert len(set(got)) == 40 and len(steps) > 30
     assert rig.wan_in(packets.tcp(Flow(REMOTE, 20, PUBLIC, 50001, WAN_MAC, GATEWAY_WAN_MAC), b"", "S")).action == SHOT
+
+
+@pytest.mark.parametrize("free", [FIRST, FIRST + 47, FIRST + 48, FIRST + 63])
+def test_the_last_free_port_is_found(rig: Rig, control: Control, free: int) -> None:
+    """Wherever it lies: in the words at the edges the bitmap has others' ports too, which nobody took."""
+    watched = watch(rig)
+    pool(rig, FIRST + 63, hold_down=0)
+    done = Data(rig, watched, FIRST + 5)
+    done.end("server closes")
+    for port in range(FIRST, FIRST + 64):
+        assert port in (free, done.port) or rig.reserve(TCP, port, INSIDE, port) == port
+    for attempt in range(12):
+        flow = Flow(INSIDE, 20000 + attempt, REMOTE, 80)
+        assert rig.lan(packets.tcp(flow, b"", "S")).action == REDIRECT
+        session = rig.session(flow, TCP)
+        assert session is not None and abi.public_port(session) == free
+        assert done.alive(), "ended although another port is free"
+        control.keys(ControlOp.KILL, [bytes(session_key(flow, TCP))])

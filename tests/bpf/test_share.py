@@ -10,7 +10,7 @@ from ipaddress import IPv4Address
 import pytest
 
 from algate.alg.gateway.listing import mapping_rows
-from algate.bpf import abi, testrun
+from algate.bpf import abi, tables, testrun
 from algate.bpf.abi import ConfigFlag, ControlOp, PortKind
 from algate.bpf.requests import Control
 from tests import packets
@@ -173,20 +173,18 @@ def test_everything_goes_back(rig: Rig, control: Control) -> None:
     begin(rig, "tcp", several)
     held = Counter(public(rig, flow, TCP) for flow in several)
     assert all(rig.slot(TCP, port).sessions == held[port] for port in range(FIRST, LAST + 1))
-    hosts = testable_hosts(rig)
+    hosts = usage(rig)
     assert hosts == {flow.source: (50, 50) for flow in several}
     assert control.keys(ControlOp.KILL, [bytes(session_key(flow, TCP)) for flow in several]) == 300
-    assert len(rig.gateway.shares) == 0 and set(testable_hosts(rig).values()) == {(0, 0)}
+    assert len(rig.gateway.shares) == 0 and set(usage(rig).values()) == {(0, 0)}
     for port in range(FIRST, LAST + 1):
         slot = rig.slot(TCP, port)
         assert (slot.owner, slot.sessions, slot.block) == (0, 0, 0)
     begin(rig, "tcp", several)
 
 
-def testable_hosts(rig: Rig) -> dict[str, tuple[int, int]]:
+def usage(rig: Rig) -> dict[str, tuple[int, int]]:
     """sessions and ports by inside host."""
-    from algate.bpf import tables
-
     table = tables.Table(rig.gateway._map_fd("hosts"), tables.layout(abi.MappingKey), tables.layout(abi.Host))
     return {str(abi.be32_to_ip(key.inside_ip)): (host.sessions, host.ports) for key, host in table.items()}
 
