@@ -12,11 +12,13 @@ import pytest
 
 from algate.cli.lab.host import call_in
 from tests.cases.bed import ADDRESSES, PLAN, Bed, configuration
+from tests.cases.case import field
 from tests.cases.dialogue import PUBLIC, Dialogue, dialogue
 from tests.cases.ends import Data
 from tests.compliance import packet as pk
 from tests.topology import no_netfilter
 
+ALGATE_ONLY = "asks for algate's own configuration"
 POOL = 64
 SMALL = f'[nat]\nports = "40000-{40000 + POOL - 1}"\n'
 TRANSFERS = 200
@@ -76,6 +78,7 @@ ASKED = {"PORT": ("client", Dialogue.port), "EPRT": ("client", Dialogue.eprt),
          "PASV": ("server", Dialogue.pasv), "EPSV": ("server", Dialogue.epsv)}  # fmt: skip
 
 
+@field(10, "transfer after transfer through a small pool: no 425, the port longest idle first", kernel=ALGATE_ONLY)
 @pytest.mark.parametrize("how", ["caller closes", "listener closes", "caller resets", "listener resets"])
 @pytest.mark.parametrize("verb", ASKED)
 def test_r10_transfer_after_transfer_through_a_small_pool(small: Bed, verb: str, how: str) -> None:
@@ -97,6 +100,7 @@ def test_r10_transfer_after_transfer_through_a_small_pool(small: Bed, verb: str,
         talk.alive()
 
 
+@field(10, "the same in passive mode of an inside client", kernel=ALGATE_ONLY)
 def test_r10_passive_client_inside(small: Bed) -> None:
     """There the port is the mapping's of the client's data connection."""
     small.fresh()
@@ -114,6 +118,7 @@ def test_r10_passive_client_inside(small: Bed) -> None:
             finish(data, ("caller closes", "listener closes")[turn % 2])
 
 
+@field(10, "a transfer under way keeps its port", kernel=ALGATE_ONLY)
 def test_r10_what_goes_on_keeps_its_port(small: Bed) -> None:
     """Transfers under way are not robbed for those that come."""
     small.fresh()
@@ -135,6 +140,7 @@ def test_r10_what_goes_on_keeps_its_port(small: Bed) -> None:
 # -- R17 ---------------------------------------------------------------------------------------------------------------
 
 
+@field(17, "one inside port twenty times, a server without timestamps: another public port each time")
 def test_r17_one_inside_port_again_and_again(bed: Bed) -> None:
     """A server's port 20 meets no TIME_WAIT of its own: without timestamps it would refuse to connect (curl #7534)."""
     own = random.randrange(20000, 30000)
@@ -153,6 +159,7 @@ def test_r17_one_inside_port_again_and_again(bed: Bed) -> None:
     assert len(set(seen)) == 20, seen
 
 
+@field(17, "a public port that nobody came to rests too")
 def test_r17_a_named_port_that_nobody_came_to(bed: Bed) -> None:
     """Withdrawn reservations rest too; so do the passive server's."""
     own = random.randrange(30000, 32000)
@@ -195,6 +202,7 @@ def fragments_seen(wire: socket.socket, number: int) -> list[pk.Packet]:
     return seen
 
 
+@field(23, "fragments of two inside hosts with one IP id: put together rightly, ids differ outside")
 @pytest.mark.parametrize("order", ["heads first", "tails first"])
 def test_r23_two_hosts_fragments_with_one_id(plain: Bed, order: str) -> None:
     """Interleaved, to one server, which puts both packets together (RFC 7857 section 10)."""
@@ -222,6 +230,7 @@ def test_r23_two_hosts_fragments_with_one_id(plain: Bed, order: str) -> None:
 # -- R24 ---------------------------------------------------------------------------------------------------------------
 
 
+@field(24, "400 flows to 200 destinations through 64 ports", kernel=ALGATE_ONLY)
 @pytest.mark.parametrize("proto", ["udp", "tcp"])
 def test_r24_more_flows_than_ports(sharing: Bed, proto: str) -> None:
     """A public port serves several destinations: that is what this mapping is for (RFC 7857 section 3)."""
