@@ -40,6 +40,7 @@ AGED_ROWS: int
 PORTS_PER_ADDRESS: int
 BITMAP_WORDS: int
 BITMAP_BLOCK: int
+PORT_REST: int
 EXEMPT_ROW: int
 ADJUST_UNANSWERED: int
 LINES_COMMANDS: int
@@ -96,6 +97,7 @@ class PortKind(enum.IntEnum):
     RESERVED = 3
     LOCAL = 4
     HOME = 5
+    SHARED = 6
 
 class ForwardFlag(enum.IntFlag):
     USED = 1
@@ -187,6 +189,8 @@ class Stage(enum.IntEnum):
     LEAVE = 6
     FRESH = 7
     PASS = 8
+    FINISH = 9
+    SHARE = 10
 
 STAGE_COUNT: int
 
@@ -200,6 +204,10 @@ class ControlOp(enum.IntEnum):
     AGE_PORTS = 7
     CLAIM = 8
     PEERS = 9
+    OLDEST = 10
+
+class ReserveFlag(enum.IntFlag):
+    TIRED = 1
 
 class SessionKey(Layout):
     inside_ip: int
@@ -263,6 +271,42 @@ class PortSlot(Layout):
         last_host: int = ...,
         forward_id: int = ...,
         block: int = ...,
+    ) -> None: ...
+
+class ShareKey(Layout):
+    port_index: int
+    remote_ip: int
+    remote_port: int
+    pad: int
+    def __init__(
+        self,
+        *,
+        port_index: int = ...,
+        remote_ip: int = ...,
+        remote_port: int = ...,
+        pad: int = ...,
+    ) -> None: ...
+
+class Share(Layout):
+    owner: int
+    stamp: int
+    pad: int
+    def __init__(
+        self,
+        *,
+        owner: int = ...,
+        stamp: int = ...,
+        pad: int = ...,
+    ) -> None: ...
+
+class Finished(Layout):
+    key: SessionKey
+    id: int
+    def __init__(
+        self,
+        *,
+        key: SessionKey = ...,
+        id: int = ...,
     ) -> None: ...
 
 class MappingKey(Layout):
@@ -659,12 +703,32 @@ class Fragment(Layout):
     source: int
     destination: int
     expires: int
+    ip_id: int
+    pad: int
     def __init__(
         self,
         *,
         source: int = ...,
         destination: int = ...,
         expires: int = ...,
+        ip_id: int = ...,
+        pad: int = ...,
+    ) -> None: ...
+
+class FragmentIdKey(Layout):
+    source: int
+    destination: int
+    ip_id: int
+    proto: int
+    pad: int
+    def __init__(
+        self,
+        *,
+        source: int = ...,
+        destination: int = ...,
+        ip_id: int = ...,
+        proto: int = ...,
+        pad: int = ...,
     ) -> None: ...
 
 class Control(Layout):
@@ -673,7 +737,8 @@ class Control(Layout):
     port_index: int
     error: int
     owner: int
-    pad: int
+    flags: int
+    age: int
     keys: ctypes.Array[SessionKey]
     def __init__(
         self,
@@ -683,6 +748,7 @@ class Control(Layout):
         port_index: int = ...,
         error: int = ...,
         owner: int = ...,
-        pad: int = ...,
+        flags: int = ...,
+        age: int = ...,
         keys: ctypes.Array[SessionKey] = ...,
     ) -> None: ...

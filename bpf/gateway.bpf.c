@@ -27,7 +27,10 @@
 #include "include/bitmap.h"
 #include "include/hosts.h"
 #include "include/ports.h"
+#include "include/share.h"
 #include "include/nat.h"
+#include "include/finish.h"
+#include "include/search.h"
 #include "include/nexthop.h"
 #include "include/forward.h"
 #include "include/options.h"
@@ -45,6 +48,7 @@
 #include "include/create.h"
 #include "include/expect.h"
 #include "include/new_out.h"
+#include "include/new_port.h"
 #include "include/new_in.h"
 #include "include/control.h"
 #include "include/xdp.h"
@@ -71,6 +75,7 @@ static __always_inline int outbound(struct __sk_buff *skb, int at)
     case PARSED_OTHER:
         return at == AT_LAN || !inside ? pass_on(skb, at) : drop(DROP_PROTOCOL);
     }
+    p.fragment = 0; /* said above; here the compiler hears of it */
     if (is_group(p.destination))
         return at == AT_LAN ? TC_ACT_OK : pass_on(skb, at);
     if (p.source == p.destination && inside)
@@ -106,6 +111,7 @@ static __always_inline int inbound(struct __sk_buff *skb, int at)
         return next_stage(skb, STAGE_ICMP, at, DIR_IN);
     if (parsed == PARSED_OTHER || (p.proto == IPPROTO_ICMP && p.icmp_type == 8))
         return TC_ACT_OK;
+    p.fragment = 0;
     u32 now = now_tick();
     struct session_key key;
     struct session *s = find_in_at(&p, address, &key);
@@ -161,6 +167,16 @@ int tc_tap(struct __sk_buff *skb)
 int stage_new_out(struct __sk_buff *skb)
 {
     return new_out(skb, skb->cb[0]);
+}
+
+int stage_finish(struct __sk_buff *skb)
+{
+    return finish_for(skb, skb->cb[0]);
+}
+
+int stage_share(struct __sk_buff *skb)
+{
+    return new_shared(skb, skb->cb[0]);
 }
 
 int stage_new_in(struct __sk_buff *skb)

@@ -59,6 +59,7 @@ class Gateway:
         self.sessions = Table(fd("sessions"), layout(abi.SessionKey), layout(abi.Session))
         self.ports = Table(fd("ports"), U32, layout(abi.PortSlot))
         self.mappings = Table(fd("mappings"), layout(abi.MappingKey), layout(abi.Mapping))
+        self.shares = Table(fd("shares"), layout(abi.ShareKey), layout(abi.Share))
         self.forwards = Table(fd("forwards"), U32, layout(abi.Forward))
         self.forward_sources = Table(fd("forward_sources"), layout(abi.ForwardSourceKey), U32)
         self.alg_ports = Table(fd("alg_ports"), layout(abi.ServiceKey), U32)
@@ -121,7 +122,7 @@ class Gateway:
         return int(fd)
 
     def _size(self, spec: MapSpec) -> int:
-        if spec.name in ("sessions", "mappings", "peers"):
+        if spec.name in ("sessions", "mappings", "peers", "shares"):
             return self.max_sessions
         if spec.name == "ports":
             return self.port_rows

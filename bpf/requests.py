@@ -5,13 +5,14 @@ The law of this file: struct control in, struct control out, by test-run. It dec
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import random
+from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address
 
 from algate.bpf import abi, testrun
 from algate.bpf.packing import packing
 
-_CONTROL = packing("control", "op count port_index error owner keys")
+_CONTROL = packing("control", "op count port_index error owner flags age keys")
 _ETHERNET = bytes(14)
 TRIES = 32  # at a public port; each finds one if the bitmap shows any
 CLASS_OF = {6: abi.ProtoClass.TCP, 17: abi.ProtoClass.UDP, 1: abi.ProtoClass.ICMP}
@@ -34,10 +35,15 @@ class Control:
         self._fd = fd
 
     def _call(self, op: abi.ControlOp, count: int, index: int, who: int, keys: bytes) -> tuple[int, int, int]:
-        request = _ETHERNET + _CONTROL.pack(op, count, index, 0, who, keys)
+        return self._ask(op, count, index, who, keys)[:3]
+
+    def _ask(
+        self, op: abi.ControlOp, count: int, index: int, who: int, keys: bytes = b"", flags: int = 0
+    ) -> tuple[int, int, int, int]:
+        request = _ETHERNET + _CONTROL.pack(op, count, index, 0, who, flags, 0, keys)
         answer = testrun.run(self._fd, request, room=len(request)).data
-        _, acted, row, error, _, _ = _CONTROL.unpack_from(answer, len(_ETHERNET))
-        return acted, row, error
+        _, acted, row, error, _, _, age, _ = _CONTROL.unpack_from(answer, len(_ETHERNET))
+        return acted, row, error, age
 
     def keys(self, op: abi.ControlOp, keys: Sequence[bytes]) -> int:
         """SWEEP, KILL, REFRESH or BYPASS for packed session keys. How many were acted upon."""
@@ -47,16 +53,55 @@ class Control:
             acted += self._call(op, len(some), 0, 0, b"".join(some))[0]
         return acted
 
-    def reserve(self, address: int, proto: int, port: int, ip: IPv4Address, inside_port: int) -> int | None:
-        """Reserve `port` of a public address, or another if it is taken (0: any). The port that was got, or None."""
+    def reserve(
+        self,
+        address: int,
+        proto: int,
+        port: int,
+        ip: IPv4Address,
+        inside_port: int,
+        before_ending: Callable[[], None] = lambda: None,
+    ) -> int | None:
+        """Reserve `port` of a public address, or another (`port` 0: any). The port that was got, or None.
+
+        Ports that nobody used for abi.PORT_REST come first, in no order that an outsider could guess (RFC 6056); then
+        the one unused longest; then that of the data session that has been over longest, which ends for it:
+        `before_ending` is called then.
+        """
         who = owner(ip, inside_port, abi.PortKind.RESERVED)
+        row = port_row(address, proto, port)
+        got = self._search(row, who, 0)
+        if got is None:
+            oldest = self._oldest(row & ~0xFFFF, who)
+            if oldest is None:
+                before_ending()
+            got = self._search(row if oldest is None else oldest, who, int(abi.ReserveFlag.TIRED))
+        return got
+
+    def _search(self, row: int, who: int, flags: int) -> int | None:
         following = 0
         for _ in range(TRIES):
-            answer, row, error = self._call(abi.ControlOp.RESERVE, following, port_row(address, proto, port), who, b"")
+            following, got, error, _ = self._ask(abi.ControlOp.RESERVE, following, row, who, flags=flags)
             if not error:
-                return row & 0xFFFF
-            following = answer
+                return got & 0xFFFF
+            if not following and not flags:  # none that has rested
+                break
         return None
+
+    def _oldest(self, block: int, who: int) -> int | None:
+        """The row of a block that was in use longest ago and that `who` may have; any one that has rested will do."""
+        best: tuple[int, int] | None = None
+        for start in (random.randrange(0x10000), 0):
+            following = start
+            while True:
+                following, row, error, age = self._ask(abi.ControlOp.OLDEST, 0, block | following, who)
+                if not error and (best is None or age > best[0]):
+                    best = age, row
+                if not following or (best and best[0] >= abi.PORT_REST):
+                    break
+            if best and best[0] >= abi.PORT_REST:
+                break
+        return best[1] if best else None
 
     def age_ports(self, row: int) -> int:
         """Give back what hold-down and idle claims kept among abi.AGED_ROWS rows from `row` on. How many."""

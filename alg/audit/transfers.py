@@ -116,6 +116,8 @@ class Transfers:
     def _look(self, some: list[Transfer], read: Read) -> list[Transfer]:
         over: list[Transfer] = []
         for one in some:
+            if self._under_way.get(one.data) is not one:
+                continue  # told of by another walk that began meanwhile
             now = read(one.key)
             if now is None or now.id != one.data:
                 last = one.last or Counters(one.data, (0, 0), (0, 0), 0.0, "")

@@ -149,6 +149,7 @@ class Service:
         running = assemble(gateway, self.config, devices, self.plugins, self.events, self._health)
         self.running = running
         helper = running.helper
+        running.ports.look = lambda: next(helper.look_at_transfers(), None)  # the oldest: one step is bounded
         running.metrics.listen(self.config.metrics.listen)
         running.apply(self.config)
         running.ports.blocks.inherit(gateway)

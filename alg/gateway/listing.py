@@ -93,7 +93,8 @@ def counters(gateway: Gateway, key: bytes) -> Counters | None:
 
 
 def mapping_rows(gateway: Gateway) -> Iterator[MappingRow]:
-    """Every mapping and every forward's port, from the rows of `ports` that have an owner."""
+    """Every mapping and every forward's port, from the rows of `ports` that have an owner; a shared port once for each
+    destination."""
     now = ticks.now()
     config = gateway.configs[0]
     addresses = [str(abi.be32_to_ip(config.public_ip[place])) for place in range(config.public_count)]
@@ -107,6 +108,14 @@ def mapping_rows(gateway: Gateway) -> Iterator[MappingRow]:
             yield MappingRow(
                 CLASS_NAMES[block % 3], _end(slot.inside_ip, slot.inside_port), f"{addresses[address]}:{port}",
                 slot.sessions - (1 if static else 0), ticks.elapsed(now, slot.stamp), None, static,
+            )  # fmt: skip
+    for key, share in gateway.shares.items():
+        block, port = key.port_index >> 16, key.port_index & 0xFFFF
+        if block // 3 < len(addresses):
+            yield MappingRow(
+                CLASS_NAMES[block % 3],
+                f"{abi.be32_to_ip(share.owner & 0xFFFFFFFF)}:{abi.be16(share.owner >> 32 & 0xFFFF)}",
+                f"{addresses[block // 3]}:{port}", 1, ticks.elapsed(now, share.stamp), None, False,
             )  # fmt: skip
 
 

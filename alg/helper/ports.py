@@ -6,7 +6,8 @@ The law of this file: which public address, which ports; whether they are free i
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from ipaddress import IPv4Address
 
 from algate.alg.helper.blocks import Block, Blocks
@@ -16,6 +17,7 @@ from algate.bpf import abi
 from algate.bpf.requests import Control, owner, port_row
 
 TRIES = 32  # for a block of adjacent ports or an even one
+LOOK_EVERY = 0.05  # s: each look costs time, and the one that ends first has been over longest
 
 
 class KernelPorts:
@@ -26,6 +28,15 @@ class KernelPorts:
         self.addresses = list(addresses)
         self.first, self.last = first, last
         self.blocks = Blocks(control)
+        self.look: Callable[[], None] = lambda: None
+        """Called now and then before an ended data session is deleted for its port, for who counts its bytes."""
+        self._looked = -LOOK_EVERY
+
+    def _before_ending(self) -> None:
+        now = time.monotonic()
+        if now - self._looked >= LOOK_EVERY:
+            self._looked = now
+            self.look()
 
     def place(self, public: Address) -> int | None:
         """Position of a public address in struct config."""
@@ -47,7 +58,7 @@ class KernelPorts:
     def _block(self, place: int, proto: int, wanted: int, inside: EndPoint, count: int, even: bool) -> int | None:
         """`count` adjacent ports from where the kernel finds the first one free."""
         ip = IPv4Address(int(inside.ip))
-        first = self._control.reserve(place, proto, wanted, ip, inside.port)
+        first = self._control.reserve(place, proto, wanted, ip, inside.port, self._before_ending)
         if first is None:
             return None
         held = [(first, inside.port)]

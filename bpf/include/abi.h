@@ -26,6 +26,7 @@
 #define PORTS_PER_ADDRESS 196608 /* 3 protocol classes x 65,536 ports */
 #define BITMAP_WORDS 1024        /* 64-bit words of one block of 65,536 ports in `port_bits` */
 #define BITMAP_BLOCK 1040        /* those and 16 more, of which a bit says that a word is full */
+#define PORT_REST 65536          /* ticks, 69 s: a public port used since is not reserved again while others are free */
 #define EXEMPT_ROW 0xffffffff    /* session.port_index of a session that is not translated */
 
 /* Direction of a packet relative to the gateway. */
@@ -113,6 +114,7 @@ enum port_kind {
     PORT_RESERVED = 3, /* held for an expectation */
     PORT_LOCAL = 4,    /* the gateway's own socket */
     PORT_HOME = 5,     /* an inside end point's, under the number that it has inside: it stands in no `mappings` */
+    PORT_SHARED = 6,   /* several inside end points', each towards other destinations: see `shares` */
 };
 
 /* One public port. `owner` is the only arbiter of who holds it: it moves from 0 by compare-and-swap alone.
@@ -123,8 +125,29 @@ struct port_slot {
     __u32 away;       /* entries of `mappings` whose inside port has this row's number; of the first address alone */
     __u32 stamp;      /* tick of creation; once freed, of the release */
     __be32 last_host; /* who held it before: hold-down, RFC 6888 section 8 */
-    __u32 forward_id; /* PORT_FORWARD: index into `forwards` */
-    __u32 block;      /* PORT_RESERVED in a block that sessions share: the port of its first; else 0 */
+    __u32 forward_id; /* PORT_FORWARD: index into `forwards`; PORT_SHARED: inside_ip of who had it first */
+    __u32 block; /* PORT_RESERVED in a block that sessions share: the port of its first; PORT_SHARED: inside_ip of the
+                       * second who came for its own number; else 0 */
+};
+
+/* Of a PORT_SHARED: towards whom it is whose. ICMP: remote_port is 0. */
+struct share_key {
+    __u32 port_index;
+    __be32 remote_ip;
+    __be16 remote_port;
+    __u16 pad;
+};
+
+struct share {
+    __u64 owner; /* as in port_slot, of kind PORT_MAPPING */
+    __u32 stamp; /* tick of creation */
+    __u32 pad;
+};
+
+/* A data session that is over, see finish.h. */
+struct finished {
+    struct session_key key;
+    __u64 id;
 };
 
 /* Inside end point -> public port: the RFC 6146 BIB, by its inside key, without those that `ports` itself leads to
@@ -442,6 +465,19 @@ struct fragment {
     __be32 source;
     __be32 destination;
     __u32 expires; /* tick */
+    __be16 ip_id;  /* outside */
+    __u16 pad;
+};
+
+/* An id that a fragmented packet left with: unique among those lately used, RFC 7857 section 10. The value, one word that
+ * moves by compare-and-swap, from the low byte: tick of its end >> 10 (2 bytes), the sender's own id (2, as on the wire),
+ * inside_ip (4). */
+struct fragment_id_key {
+    __be32 source; /* public */
+    __be32 destination;
+    __be16 ip_id;
+    __u8 proto;
+    __u8 pad;
 };
 
 /* Rows of the program array `stages`. */
@@ -455,7 +491,9 @@ enum stage {
     STAGE_LEAVE = 6,
     STAGE_FRESH = 7,
     STAGE_PASS = 8,
-    STAGE_COUNT = 9,
+    STAGE_FINISH = 9,
+    STAGE_SHARE = 10,
+    STAGE_COUNT = 11,
 };
 
 enum control_op {
@@ -471,6 +509,12 @@ enum control_op {
         7,             /* AGED_ROWS from port_index: give back what hold-down and idle claims kept; answer: how many */
     CONTROL_CLAIM = 8, /* port_index itself for owner, in the shared block whose first port is `count` */
     CONTROL_PEERS = 9, /* keys[]: count in `peers` what was made before filtering became address-dependent */
+    CONTROL_OLDEST =
+        10, /* the port unused longest among AGED_ROWS from port_index on that owner may have; count: where to go on */
+};
+
+enum reserve_flag {
+    RESERVE_TIRED = 1, /* also a port used within PORT_REST */
 };
 
 /* Request and answer of the control program, as the packet of a test-run. 14 bytes of Ethernet header come first. */
@@ -479,8 +523,9 @@ struct control {
     __u32 count;      /* keys in use; answer: rows acted upon */
     __u32 port_index; /* RESERVE: wanted row, or the block (port 0) to choose in; answer: the row; RELEASE: the row */
     __s32 error;      /* answer: 0 or a negative errno */
-    __u64 owner;      /* RESERVE, RELEASE: see port_slot.owner */
-    __u64 pad;
+    __u64 owner;      /* RESERVE, RELEASE, OLDEST: see port_slot.owner */
+    __u32 flags;      /* RESERVE: enum reserve_flag */
+    __u32 age;        /* OLDEST: answer: ticks since the port was used; 0xffffffff: it never was */
     struct session_key keys[32]; /* CONTROL_BATCH */
 };
 

@@ -106,6 +106,8 @@ struct control_head {
     u32 port_index;
     s32 error;
     u64 owner;
+    u32 flags;
+    u32 age;
 };
 
 /* A forward's port: taken from nobody but another forward or the gateway itself; what it serves may change in place. */
@@ -163,9 +165,12 @@ static __always_inline void control_port(struct __sk_buff *skb, const struct con
                                      .wanted = h->port_index & 0xffff,
                                      .port = h->count,
                                      .proto = proto,
+                                     .rested = !(h->flags & RESERVE_TIRED),
                                      .address = (h->port_index >> 16) / 3};
         s64 index = port_try(skb, cfg, &search, now);
         h->error = index < 0 ? -11 : 0; /* EAGAIN: ask again with the port in `count` */
+        if (index < 0 && search.none)
+            search.port = search.rested ? 0 : finish_take(cfg, h->port_index >> 16, owner_ip(h->owner));
         h->count = index < 0 ? search.port : 1;
         if (index >= 0)
             h->port_index = index;
@@ -186,6 +191,39 @@ static __always_inline void control_port(struct __sk_buff *skb, const struct con
     }
 }
 
+/* The port that was in use longest ago, and which the owner may have, among at most AGED_ROWS from `port_index` on: a port
+ * outside the configured range stands for the first of it. */
+static __always_inline void control_oldest(const struct config *cfg, struct control_head *h, u32 now)
+{
+    u32 block = h->port_index & 0xffff0000, port = h->port_index & 0xffff, last = cfg->port_last;
+    if (port < cfg->port_first || port > last)
+        port = cfg->port_first;
+    u32 zero = 0;
+    struct scratch *room = scratch.lookup(&zero);
+    h->error = -98; /* EADDRINUSE */
+    if (!room)
+        return;
+    volatile u64 *best = &room->words[0]; /* age + 1 and row, where the verifier doesn't follow them */
+    best[0] = 0;
+    for (u32 i = 0; i < AGED_ROWS; i++) {
+        u32 index = block | ((port + i) & 0xffff);
+        struct port_slot *slot = port + i <= last ? ports.lookup(&index) : 0;
+        if (!slot)
+            break;
+        u64 age = slot->last_host ? now - slot->stamp : 0xffffffff;
+        if (slot->owner || age < best[0] || !port_open(cfg, slot, owner_ip(h->owner), now))
+            continue;
+        best[0] = age + 1;
+        best[1] = index;
+    }
+    if (best[0]) {
+        h->error = 0;
+        h->age = best[0] - 1;
+        h->port_index = best[1];
+    }
+    h->count = port + AGED_ROWS <= last ? port + AGED_ROWS : 0;
+}
+
 static __always_inline int run_control(struct __sk_buff *skb)
 {
     void *data = (void *)(long)skb->data, *data_end = (void *)(long)skb->data_end;
@@ -198,12 +236,16 @@ static __always_inline int run_control(struct __sk_buff *skb)
         c->count = control_age(cfg, c->port_index, now);
         return TC_ACT_OK;
     }
-    if (c->op != CONTROL_RESERVE && c->op != CONTROL_RELEASE && c->op != CONTROL_CLAIM) {
+    if (c->op != CONTROL_RESERVE && c->op != CONTROL_RELEASE && c->op != CONTROL_CLAIM && c->op != CONTROL_OLDEST) {
         control_keys(cfg, c, data_end, now);
         return TC_ACT_OK;
     }
-    struct control_head head = {.op = c->op, .count = c->count, .port_index = c->port_index, .owner = c->owner};
-    control_port(skb, cfg, &head, now);
+    struct control_head head = {
+        .op = c->op, .count = c->count, .port_index = c->port_index, .owner = c->owner, .flags = c->flags};
+    if (head.op == CONTROL_OLDEST)
+        control_oldest(cfg, &head, now);
+    else
+        control_port(skb, cfg, &head, now);
     bpf_skb_store_bytes(skb, ETH_HEADER, &head, sizeof(head), 0);
     return TC_ACT_OK;
 }

@@ -116,11 +116,17 @@ static __always_inline u32 session_create(struct __sk_buff *skb, const struct co
     return 0;
 }
 
-static __always_inline void release_port(u32 index, u8 proto)
+/* Gives back what a session has of its port. */
+static __always_inline void release_port(const struct session_key *key, u32 index)
 {
     struct port_slot *slot = index == EXEMPT_ROW ? 0 : ports.lookup(&index);
-    if (slot)
-        port_put(index, slot, proto);
+    if (!slot)
+        return;
+    if (owner_kind(slot->owner) == PORT_SHARED) {
+        share_drop(index, key->proto, key->remote_ip, key->remote_port);
+        host_count(key->inside_ip, 0, -1);
+    }
+    port_put(index, slot, key->proto);
 }
 
 /* One more reference on a mapping's port: the row, or -drop reason. */
@@ -159,7 +165,8 @@ static __always_inline s64 home_take(struct __sk_buff *skb, const struct config 
 }
 
 /* A new port for an inside end point, and its entry in `mappings` if the mapping is `shared`, with one reference. Returns the
- * row, or -drop reason; DROP_NO_PORT with the next port to try in skb->cb[2] and the tries in skb->cb[3]. */
+ * row, or -drop reason; DROP_NO_PORT with the next port to try in skb->cb[2], the tries in skb->cb[3], and in skb->cb[4] beside
+ * what next_new_out says: 2 if none seems free, and from bit 8 on the place of the public address. */
 static __always_inline s64 mapping_make(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
                                         const struct mapping_key *key, u32 home, bool shared, s32 address, u32 now)
 {
@@ -175,6 +182,7 @@ static __always_inline s64 mapping_make(struct __sk_buff *skb, const struct conf
     if (index < 0) {
         skb->cb[2] = search.port;
         skb->cb[3] = search.tries;
+        skb->cb[4] = (skb->cb[4] & 1) | (search.none && search.tries > ALL_SEEN ? 2 : 0) | search.address << 8;
         return -DROP_NO_PORT;
     }
     struct mapping fresh = {.port_index = index};
@@ -189,7 +197,10 @@ static __always_inline s64 mapping_make(struct __sk_buff *skb, const struct conf
     if (!rc)
         return index;
     host_count(p->source, 0, 1);
-    release_port(index, p->proto);
+    u32 row = index;
+    struct port_slot *slot = ports.lookup(&row);
+    if (slot)
+        port_put(row, slot, p->proto);
     return rc == -17 ? -DROP_RACE : -DROP_TABLE_FULL;
 }
 
@@ -241,7 +252,7 @@ static __always_inline void session_release(const struct session_key *key, u32 i
     host_count(key->inside_ip, -1, 0);
     if (flags & SESSION_PEER)
         peer_drop(key);
-    release_port(index, key->proto);
+    release_port(key, index);
     count(COUNT_SESSIONS_ENDED, 1);
 }
 

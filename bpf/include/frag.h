@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
  * frag.h: fragmented packets. The head carries the ports and is translated like any packet; what it became is kept for
- * the tails, which carry none. Fragments go through the stack, which forwards them as they are.
+ * the tails, which carry none. Fragments go through the stack, which forwards them as they are. Inside hosts choose ids each
+ * for itself, and outside they have one address: there what leaves in fragments has an id of its own (RFC 6864 section
+ * 5.3.1). What could be fragmented further on, but isn't yet, keeps its sender's: to look that up would cost every packet.
  */
 #ifndef ALGATE_FRAG_H
 #define ALGATE_FRAG_H
@@ -17,14 +19,56 @@ static __always_inline void fragment_key_of(struct fragment_key *key, const stru
     key->dir = dir;
 }
 
-static __always_inline void fragment_remember(const struct packet *p, u8 dir, __be32 source, __be32 destination,
-                                              u32 now)
+#define FRAGMENT_TICKS ((u32)((FRAGMENT_SECONDS * 1000000000ULL) >> TICK_SHIFT))
+#define ID_TRIES 8
+
+/* An id for a packet that leaves in fragments: its sender's own, unless another packet from the same public address to the
+ * same destination has it, from whichever host. Create-if-absent on `fragment_ids` decides between two CPUs, so of two
+ * packets with one id one is told to look further. A packet that finds none in eight random tries leaves under the last. */
+static __always_inline __be16 fragment_id(const struct packet *p, __be32 source, u32 now)
+{
+    struct fragment_id_key key = {
+        .source = source, .destination = p->destination, .ip_id = p->ip_id, .proto = p->proto};
+    u16 until = (now + FRAGMENT_TICKS) >> 10, today = now >> 10;
+    u64 mine = (u64)p->source << 32 | (u32)p->ip_id << 16 | until;
+    for (int i = 0; i < ID_TRIES; i++) {
+        u64 *held = fragment_ids.lookup(&key);
+        if (!held && !fragment_ids.insert(&key, &mine))
+            break;
+        u64 seen = held ? *(volatile u64 *)held : 0;
+        bool free = held && ((s16)(today - (u16)seen) > 0 || seen >> 16 == mine >> 16);
+        if (free && __sync_val_compare_and_swap(held, seen, mine) == seen)
+            break;
+        key.ip_id = bpf_get_prandom_u32();
+    }
+    return key.ip_id;
+}
+
+/* Keeps what a head became for its tails. Returns the id that it has from here on. */
+static __always_inline __be16 fragment_remember(const struct packet *p, u8 dir, __be32 source, __be32 destination,
+                                                u32 now)
 {
     struct fragment_key key = {};
-    struct fragment f = {.source = source, .destination = destination};
+    struct fragment f = {.source = source, .destination = destination, .ip_id = p->ip_id};
     fragment_key_of(&key, p, dir);
-    f.expires = now + (u32)((FRAGMENT_SECONDS * 1000000000ULL) >> TICK_SHIFT);
+    struct fragment *known = dir == DIR_OUT ? fragments.lookup(&key) : 0;
+    if (known && known->source == source && (s32)(known->expires - now) > 0)
+        f.ip_id = known->ip_id; /* the head once more: its tails must stay with it */
+    else if (dir == DIR_OUT)
+        f.ip_id = fragment_id(p, source, now);
+    f.expires = now + FRAGMENT_TICKS;
     fragments.update(&key, &f);
+    return f.ip_id;
+}
+
+/* Returns 0, or -1 if the kernel refused. */
+static __always_inline int put_id(struct __sk_buff *skb, const struct packet *p, __be16 id)
+{
+    if (id == p->ip_id)
+        return 0;
+    if (bpf_l3_csum_replace(skb, ip_at(p) + 10, p->ip_id, id, 2))
+        return -1;
+    return bpf_skb_store_bytes(skb, ip_at(p) + 4, &id, 2, 0);
 }
 
 #define TAILS_A_WINDOW 64 /* punted per CPU and 16 ticks: a flood of lone tails must not fill the perf ring */
@@ -52,7 +96,7 @@ static __always_inline int fragment_early(struct __sk_buff *skb, const struct co
     return ours ? TC_ACT_OK : drop(DROP_FRAGMENT_EARLY);
 }
 
-/* A tail: only the addresses change, and no transport checksum is in it. */
+/* A tail: only the addresses and the id change, and no transport checksum is in it. */
 static __always_inline int fragment_tail(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
                                          u8 dir, int at, u32 now)
 {
@@ -62,7 +106,7 @@ static __always_inline int fragment_tail(struct __sk_buff *skb, const struct con
     if (!f || (s32)(f->expires - now) <= 0)
         return fragment_early(skb, cfg, p, dir, at, now);
     __be32 source = f->source, destination = f->destination;
-    if (put_outer(skb, p, true, source) || put_outer(skb, p, false, destination))
+    if (put_id(skb, p, f->ip_id) || put_outer(skb, p, true, source) || put_outer(skb, p, false, destination))
         return drop(DROP_REWRITE_FAILED);
     account(dir, p->ip_size);
     if (dir == DIR_OUT && (at == AT_LAN || (at == AT_TAP && public_slot(cfg, destination) >= 0)))

@@ -158,7 +158,7 @@ static __always_inline int icmp_error_in(struct __sk_buff *skb, const struct con
     if (owner_address < 0)
         return drop(DROP_ICMP_INVALID);
     u32 index = port_index(owner_address, q.inner.proto, bpf_ntohs(q.inner.source_port));
-    u64 owner = inside_owner(index);
+    u64 owner = owner_towards(index, q.inner.proto, q.inner.destination, q.inner.destination_port);
     if (!owner)
         return TC_ACT_OK; /* about the gateway's own traffic, or nobody's: the stack judges */
     struct session_key key;

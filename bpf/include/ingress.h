@@ -60,7 +60,7 @@ static __always_inline struct session *find_out(const struct packet *p, struct s
 static __always_inline struct session *find_in_at(const struct packet *p, u32 address, struct session_key *key)
 {
     u32 index = port_index(address, p->proto, bpf_ntohs(p->destination_port));
-    u64 owner = inside_owner(index);
+    u64 owner = owner_towards(index, p->proto, p->source, p->source_port);
     if (!owner)
         return 0;
     key_in(key, p, owner_ip(owner), owner_port(owner));

@@ -23,10 +23,12 @@ static __always_inline int to_stack(struct __sk_buff *skb, int at)
 static __always_inline bool translate(struct __sk_buff *skb, const struct packet *p, struct session *s, u8 dir,
                                       const struct rewrite *to, u32 now)
 {
-    session_touch(s, p, dir, now);
+    if (session_touch(s, p, dir, now))
+        finish_note(s, p, to);
+    __be16 id = p->ip_id;
     if (p->fragment)
-        fragment_remember(p, dir, to->source ? to->ip : p->source, to->source ? p->destination : to->ip, now);
-    if (rewrite_skb(skb, p, to))
+        id = fragment_remember(p, dir, to->source ? to->ip : p->source, to->source ? p->destination : to->ip, now);
+    if (rewrite_skb(skb, p, to) || (p->fragment && put_id(skb, p, id)))
         return false;
     account(dir, p->ip_size);
     return true;

@@ -20,6 +20,9 @@ PINNED("hash", struct session_key, struct session, sessions, MAX_SESSIONS);
 PINNED("array", u32, struct port_slot, ports, PORT_ROWS);
 PINNED_LAZY("hash", struct mapping_key, struct mapping, mappings, MAX_SESSIONS);
 
+/* Whose a PORT_SHARED is, by destination. */
+PINNED_LAZY("hash", struct share_key, struct share, shares, MAX_SESSIONS);
+
 /* A hint of which ports are taken, so that a search costs the same at any fill. `ports` alone decides. */
 PINNED("array", u32, u64, port_bits, PORT_ROWS / 65536 * BITMAP_BLOCK);
 PINNED_LAZY("hash", struct mapping_key, struct host, hosts, 262144);
@@ -29,6 +32,10 @@ PINNED_LAZY("lpm_trie", struct exempt_key, u32, exempt, 1024);
  * networks on the WAN's own link. */
 PINNED_LAZY("hash", u32, u32, devices, 65536);
 PINNED_LAZY("lpm_trie", struct exempt_key, u32, wan_networks, 1024);
+
+/* Keys of ended data sessions, in the order of their ends. When it is full the oldest is forgotten, which costs its port's
+ * early return alone. */
+BPF_QUEUE(finished, struct finished, 16384);
 
 PINNED("array", u32, struct forward, forwards, MAX_FORWARDS);
 PINNED_LAZY("lpm_trie", struct forward_source_key, u32, forward_sources, 8192);
@@ -52,6 +59,7 @@ PINNED("percpu_array", u32, u64, counters, COUNTER_COUNT);
 PINNED("percpu_array", u32, u64, drops, 128);
 /* The least recently used goes: a lost entry costs the rest of one fragmented packet. */
 PINNED("lru_hash", struct fragment_key, struct fragment, fragments, 8192);
+PINNED("lru_hash", struct fragment_id_key, u64, fragment_ids, 8192);
 
 PINNED("prog", u32, u32, stages, STAGE_COUNT);
 

@@ -47,6 +47,8 @@ static __always_inline u32 begin_in(struct __sk_buff *skb, const struct config *
     struct session *old = sessions.lookup((struct session_key *)key);
     if (old && old->port_index == o->index)
         return session_revive(skb, cfg, old, key, p, o, now);
+    if (owner_kind(slot->owner) == PORT_SHARED) /* its share goes, or went, with the session that made it */
+        return DROP_RACE;
     if (old && !session_discard(cfg, old, key, p, now))
         return DROP_RACE;
     if (!port_get(slot))
@@ -128,8 +130,13 @@ static __always_inline int new_in(struct __sk_buff *skb, int at)
     u8 kind = owner_kind(owner);
     if (!owner || kind == PORT_LOCAL)
         return for_gateway(skb, &p, kind);
+    if (kind == PORT_SHARED)
+        owner = owner_towards(index, p.proto, p.source, p.source_port);
+    if (!owner)
+        return for_gateway(skb, &p, PORT_FREE);
     if (!begins_session(&p) || p.proto == IPPROTO_ICMP)
-        return kind == PORT_MAPPING || kind == PORT_HOME ? for_gateway(skb, &p, PORT_FREE) : drop(DROP_NO_SESSION);
+        return kind == PORT_MAPPING || kind == PORT_HOME || kind == PORT_SHARED ? for_gateway(skb, &p, PORT_FREE)
+                                                                                : drop(DROP_NO_SESSION);
     if (at != AT_HAIRPIN && at != AT_TAP &&
         (public_slot(cfg, p.source) >= 0 || !source_is_routed(skb, &p, cfg->lan[0], cfg->wan)))
         return drop(DROP_SPOOFED_OUTSIDE);

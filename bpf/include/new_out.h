@@ -43,6 +43,8 @@ static __always_inline bool local_needs_port(const struct packet *p, u32 address
     return begins_session(p);
 }
 
+#define WANTS_SHARE 0x100 /* no drop reason: STAGE_SHARE makes it */
+
 /* The session itself, once it is known that it may begin: on the entry of a former one, or anew. */
 static __always_inline u32 begin_out(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
                                      const struct session_key *key, struct origin *o, s32 address, u32 now)
@@ -52,6 +54,8 @@ static __always_inline u32 begin_out(struct __sk_buff *skb, const struct config 
         o->index = old->port_index;
         return session_revive(skb, cfg, old, key, p, o, now);
     }
+    if (sharing_allowed(cfg) && !o->alg && !o->flags)
+        return WANTS_SHARE;
     s64 index = o->flags & SESSION_EXEMPT ? EXEMPT_ROW : mapping_get(skb, cfg, p, address, &o->made, now);
     if (index < 0)
         return -index;
@@ -61,7 +65,7 @@ static __always_inline u32 begin_out(struct __sk_buff *skb, const struct config 
     if (reason && o->made)
         host_count(p->source, 0, 1);
     if (reason)
-        release_port(index, p->proto);
+        release_port(key, index);
     return reason;
 }
 
@@ -161,7 +165,9 @@ static __always_inline int new_out(struct __sk_buff *skb, int at)
     if (reason == DROP_ALLOW_OUT && who == OF_OTHERS) /* they begin nothing here but what an ALG expects */
         return pass_on(skb, at);
     if (reason == DROP_NO_PORT && skb->cb[3] < ALLOCATE_TRIES)
-        stages.call(skb, STAGE_NEW_OUT); /* the next try */
+        stages.call(skb, skb->cb[4] & 2 ? STAGE_FINISH : STAGE_NEW_OUT); /* the next try */
+    if (reason == WANTS_SHARE)
+        return next_stage(skb, STAGE_SHARE, at, DIR_OUT);
     if (reason)
         return refuse_new(skb, &p, reason, at, now);
     return next_stage(skb, o.leaves ? STAGE_FRESH : o.alg ? STAGE_ALG : STAGE_LEAVE, at, DIR_OUT);

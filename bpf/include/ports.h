@@ -15,7 +15,6 @@
 #define ALGATE_PORTS_H
 
 #define REFERENCE_TRIES 8
-#define ALLOCATE_TRIES 12 /* tail calls end at 33 */
 
 /* sessions and away as one: compare-and-swap is of 64 bits. */
 static __always_inline u64 port_word(const struct port_slot *slot)
@@ -62,6 +61,8 @@ static __always_inline void port_put(u32 index, struct port_slot *slot, u8 proto
         mappings.delete(&key);
         mapping_away(key.inside_port, proto, -1);
     }
+    if (owner_kind(owner) == PORT_SHARED)
+        slot->block = 0;
     slot->last_host = owner_ip(owner);
     slot->stamp = now_tick();
     if (owner_kind(owner) == PORT_MAPPING || owner_kind(owner) == PORT_HOME)
@@ -76,6 +77,13 @@ static __always_inline void port_put(u32 index, struct port_slot *slot, u8 proto
 static __always_inline bool port_open(const struct config *cfg, const struct port_slot *slot, __be32 host, u32 now)
 {
     return !slot->last_host || slot->last_host == host || now - slot->stamp >= cfg->hold_down;
+}
+
+/* Whether nobody used a port for a while: a server's TIME_WAIT, which has no timestamps to tell connections apart by, would
+ * refuse a connection to the same two ports (RFC 9293 section 3.6.1). */
+static __always_inline bool port_rested(const struct port_slot *slot, u32 now)
+{
+    return !slot->last_host || now - slot->stamp >= PORT_REST;
 }
 
 /* Claims a free port, with one reference. */
@@ -124,59 +132,6 @@ static __always_inline u64 inside_owner(u32 index)
     struct port_slot *slot = ports.lookup(&index);
     u64 owner = slot ? slot->owner : 0;
     return owner_kind(owner) == PORT_LOCAL ? 0 : owner;
-}
-
-static __always_inline void count_tries(u32 failed)
-{
-    count(failed == 0   ? COUNT_PORT_TRIES_1
-          : failed == 1 ? COUNT_PORT_TRIES_2
-          : failed < 4  ? COUNT_PORT_TRIES_4
-                        : COUNT_PORT_TRIES_MORE,
-          1);
-}
-
-/* A search for a public port, one try a run of its program: a loop over tries would pass what the verifier can follow. */
-struct port_search {
-    u64 owner;
-    __be32 remote_ip; /* whom it will talk to */
-    __be16 remote_port;
-    u16 wanted; /* host order; 0: any */
-    u16 port;   /* to try next; 0: the wanted one */
-    u8 proto;
-    u8 tries;    /* so far */
-    u32 address; /* place of the public address */
-};
-
-/* One try at a port of the class that `wanted` belongs to (RFC 4787 REQ-3a): the wanted one itself first, then what the
- * bitmap shows free behind a random place (RFC 6056). When it shows none, a random one: ports in hold-down may still be
- * their former host's. Returns the row, or -1 with the next try's port in the search. */
-static __always_inline s64 port_try(struct __sk_buff *skb, const struct config *cfg, struct port_search *search,
-                                    u32 now)
-{
-    u32 first = cfg->port_first, last = cfg->port_last, port = search->port ? search->port : search->wanted;
-    u64 parity = ~0ULL;
-    if (search->wanted && search->wanted < 1024 && search->proto != IPPROTO_ICMP) {
-        first = 1;
-        last = 1023;
-    }
-    if (cfg->flags & CONFIG_PARITY && search->wanted) /* RFC 4787 REQ-4 */
-        parity = search->wanted & 1 ? 0xaaaaaaaaaaaaaaaaULL : 0x5555555555555555ULL;
-    u32 index = port_index(search->address, search->proto, port);
-    struct port_slot *slot = port >= first && port <= last ? ports.lookup(&index) : 0;
-    if (slot && port_claim(cfg, slot, search->owner, now)) {
-        portbits_take(index);
-        if (!has_socket(skb, search->proto, search->remote_ip, search->remote_port,
-                        cfg->public_ip[search->address & (MAX_PUBLIC - 1)], bpf_htons(port))) {
-            count_tries(search->tries);
-            return index;
-        }
-        port_unclaim(slot, search->owner); /* the bit stays: nobody needs to ask for this port again */
-    }
-    u32 from = first + bpf_get_prandom_u32() % (last - first + 1);
-    u32 found = portbits_find(port_index(search->address, search->proto, 0), first, last, from, parity);
-    search->port = found ? found : (from & ~1U) | ((parity == ~0ULL ? from : search->wanted) & 1);
-    search->tries++;
-    return -1;
 }
 
 #endif

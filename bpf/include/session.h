@@ -107,15 +107,26 @@ static __always_inline bool session_carries(const struct config *cfg, const stru
 
 static __always_inline u16 next_state(u16 word, const struct packet *p, u8 dir)
 {
-    if (p->proto == IPPROTO_TCP)
-        return tcp_next(word, p->tcp_flags, dir);
+    if (p->proto == IPPROTO_TCP) {
+        u16 next = tcp_next(word, p->tcp_flags, dir);
+        bool ends = (next & STATE_MASK) == STATE_TIME_WAIT;
+        return ends && tcp_payload_size(p) ? word : next; /* what repeats data isn't the last ACK */
+    }
     if (dir == DIR_IN && (word & STATE_MASK) == STATE_UNREPLIED)
         return STATE_ACTIVE;
     return word;
 }
 
-/* Accounts one packet. UDP and ICMP live on what the inside sends: inbound junk must not keep them alive (RFC 7857 section 7). */
-static __always_inline void session_touch(struct session *s, const struct packet *p, u8 dir, u32 now)
+/* Whether both ends have closed it, or one has reset it. */
+static __always_inline bool session_over(u16 word)
+{
+    u8 state = word & STATE_MASK;
+    return state == STATE_TIME_WAIT || state == STATE_RESET;
+}
+
+/* Accounts one packet. UDP and ICMP live on what the inside sends: inbound junk must not keep them alive (RFC 7857 section 7).
+ * Returns whether this packet ended it. */
+static __always_inline bool session_touch(struct session *s, const struct packet *p, u8 dir, u32 now)
 {
     u64 word = session_word(s);
     u16 state = word, next = next_state(state, p, dir);
@@ -133,6 +144,7 @@ static __always_inline void session_touch(struct session *s, const struct packet
         s->last_seen = now;
     s->packets[dir & 1] += 1;
     s->bytes[dir & 1] += p->ip_size;
+    return moves && session_over(next) && !session_over(state);
 }
 
 #endif

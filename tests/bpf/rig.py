@@ -32,8 +32,8 @@ PROTOS = {"tcp": TCP, "udp": UDP, "icmp": ICMP}
 SECOND = clock.lasting(1)
 ticks = clock.now
 SECRET = 0x0123_4567_89AB_CDEF
-HASHES = ("sessions", "mappings", "forward_sources", "alg_ports", "allow_out", "expectations", "adjusts", "tracks",
-          "decisions", "passable", "replacements", "held", "exempt", "devices", "wan_networks")  # fmt: skip
+HASHES = ("sessions", "mappings", "shares", "forward_sources", "alg_ports", "allow_out", "expectations", "adjusts",
+          "tracks", "decisions", "passable", "replacements", "held", "exempt", "devices", "wan_networks")  # fmt: skip
 
 
 @contextmanager
@@ -122,7 +122,7 @@ class Rig:
         self._touched.clear()
         for name in HASHES:
             getattr(gateway, name).clear()
-        for name in ("hosts", "peers", "fragments"):
+        for name in ("hosts", "peers", "fragments", "fragment_ids"):
             clear(gateway._map_fd(name))
         for row, bits in gateway.port_bits.items():
             if bits:

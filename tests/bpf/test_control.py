@@ -149,6 +149,8 @@ def test_hold_down_keeps_a_freed_port_from_others(rig: Rig, control: Control) ->
     assert control.release(port_row(0, TCP, 50000), held_by(HOST, 20))
     other = rig.reserve(TCP, 50000, OTHER, 20)
     assert other is not None and other != 50000
+    rig.configure(hold_down=120 * SECOND, port_first=50000, port_last=50000)
+    assert rig.reserve(TCP, 50000, OTHER, 20) is None
     assert rig.reserve(TCP, 50000, HOST, 20) == 50000
 
 

@@ -7,7 +7,7 @@ import pytest
 from algate.bpf import abi, tables, testrun
 from tests import packets
 from tests.bpf.flows import FLOW, answer, open_session, translated
-from tests.bpf.rig import INSIDE, INSIDE_2, LAN, OK, PUBLIC, REDIRECT, REMOTE, SECOND, SHOT, WAN, Rig, ticks
+from tests.bpf.rig import INSIDE, INSIDE_2, LAN, OK, PUBLIC, REDIRECT, REMOTE, REMOTE_2, SECOND, SHOT, WAN, Rig, ticks
 from tests.packets import GATEWAY_WAN_MAC, WAN_MAC, Flow
 
 LOAD = bytes(range(256)) * 12
@@ -45,14 +45,98 @@ def test_a_head_may_begin_a_session(rig: Rig) -> None:
         packets.same(rig.wan_out(frame).data, wanted[number], f"fragment {number}")
 
 
-def test_two_hosts_with_one_id_are_kept_apart(rig: Rig) -> None:
-    other = FLOW.to(source=INSIDE_2, source_port=41000)
-    heads = {flow: packets.fragments(packets.udp(flow, LOAD, flags=0, id=99), 1480) for flow in (FLOW, other)}
-    for frames in heads.values():
-        rig.wan_out(frames[0])
-    for flow, frames in heads.items():
-        out = rig.wan_out(frames[1])
-        packets.same(out.data, packets.changed(frames[1], IP_src=PUBLIC), f"tail of {flow.source}")
+OTHER = FLOW.to(source=INSIDE_2, source_port=41000)
+
+
+def pieces(flow: Flow, ident: int = 99) -> list[bytes]:
+    return packets.fragments(packets.udp(flow, LOAD, flags=0, id=ident), 1480)
+
+
+def ident_of(frame: bytes) -> int:
+    return int(packets.field(frame, "IP_id"))
+
+
+def test_r23_two_hosts_with_one_id_are_kept_apart(rig: Rig) -> None:
+    """RFC 7857 section 10: outside they have one address, and whoever reassembles would mix them."""
+    out: dict[Flow, list[bytes]] = {FLOW: [], OTHER: []}
+    for both in zip(pieces(FLOW), pieces(OTHER), strict=True):
+        for flow, frame in zip(out, both, strict=True):
+            out[flow].append(rig.wan_out(frame).data)
+    (first,), (second,) = ({ident_of(frame) for frame in frames} for frames in out.values())
+    assert first == 99 != second
+    for flow, frames in out.items():
+        whole = packets.udp(flow, LOAD, flags=0, id=ident_of(frames[0]))
+        wanted = packets.fragments(translated(whole, "udp", ttl=64, source=(PUBLIC, flow.source_port)), 1480)
+        for number, (one, good) in enumerate(zip(frames, wanted, strict=True)):
+            packets.same(one, good, f"fragment {number} of {flow.source}")
+
+
+def test_a_head_once_more_keeps_its_id(rig: Rig) -> None:
+    """Duplicated on the way, and its tails between."""
+    rig.wan_out(pieces(FLOW)[0])
+    head, tail, *_ = pieces(OTHER)
+    seen = {ident_of(rig.wan_out(frame).data) for frame in (head, tail, head, tail)}
+    assert len(seen) == 1 and seen != {99}
+
+
+def test_one_id_to_two_destinations_or_of_two_protocols_is_no_clash(rig: Rig) -> None:
+    rig.wan_out(pieces(FLOW)[0])
+    assert ident_of(rig.wan_out(pieces(OTHER.to(destination=REMOTE_2))[0]).data) == 99
+    echo = packets.fragments(packets.echo(OTHER, LOAD, flags=0, id=99), 1480)
+    assert {ident_of(rig.wan_out(frame).data) for frame in echo} == {99}
+
+
+def test_an_id_that_was_given_in_place_of_another_is_taken_too(rig: Rig) -> None:
+    """Even for the very host that has it there."""
+    rig.wan_out(pieces(FLOW)[0])
+    given = ident_of(rig.wan_out(pieces(OTHER)[0]).data)
+    for flow in (FLOW, OTHER):
+        assert ident_of(rig.wan_out(pieces(flow, given)[0]).data) != given
+
+
+def test_ids_are_free_again_after_reassembly_gave_up(rig: Rig) -> None:
+    rig.wan_out(pieces(FLOW)[0])
+    table = tables.Table(rig.gateway._map_fd("fragment_ids"), tables.layout(abi.FragmentIdKey), tables.U64)
+    ((key, value),) = table.items()
+    now = ticks() >> 10
+    table.put(key, (value & ~0xFFFF) | (now - 2) % 65536)
+    assert ident_of(rig.wan_out(pieces(OTHER)[0]).data) == 99
+    ((_, value),) = table.items()
+    assert 28 <= ((value - now) & 0xFFFF) * 1.074 <= 33 and value >> 32 == abi.ip_to_be32(INSIDE_2)
+
+
+def test_no_two_of_many_have_one_id(rig: Rig) -> None:
+    """Forty hosts that all begin to count at 1."""
+    seen: set[int] = set()
+    for number in range(2, 42):
+        for ident in range(1, 21):
+            out = rig.wan_out(pieces(FLOW.to(source=f"10.0.0.{number}"), ident)[0])
+            assert out.action == OK and ident_of(out.data) not in seen
+            seen.add(ident_of(out.data))
+    assert len(seen) == 800
+
+
+def test_ids_differ_on_a_hairpin(rig: Rig) -> None:
+    """There the receiver sees one address too."""
+    server = Flow(INSIDE_2, 8000, REMOTE, 53)
+    open_session(rig, "udp", server)
+    rig.configure(flags=abi.ConfigFlag.HAIRPIN | abi.ConfigFlag.FILTER_EIF)
+    seen = []
+    for source in (INSIDE, "10.0.0.4"):
+        parts = pieces(Flow(source, 7000, PUBLIC, 8000))
+        outs = [rig.lan(part) for part in parts]
+        assert all(out.action == REDIRECT and packets.field(out.data, "IP_dst") == INSIDE_2 for out in outs)
+        (one,) = {ident_of(out.data) for out in outs}
+        seen.append(one)
+    assert len(set(seen)) == 2
+
+
+def test_what_comes_in_keeps_its_id(rig: Rig) -> None:
+    open_session(rig, "udp")
+    open_session(rig, "udp", OTHER)
+    for flow in (FLOW, OTHER):
+        for frame in pieces(answer(flow, flow.source_port)):
+            assert ident_of(rig.wan_in(frame).data) == 99
 
 
 def test_tail_without_its_head(rig: Rig) -> None:

@@ -188,10 +188,13 @@ class Dialogue:
 
     # -- data connections ----------------------------------------------------------------------------------------------
 
-    def inward(self, public: int, inside: int, source: str = "", seconds: float | None = None) -> Data | None:
+    def inward(
+        self, public: int, inside: int, source: str = "", seconds: float | None = None, source_port: int = 0
+    ) -> Data | None:
         """The outside host (or another `source` address) calls the public port; the inside host listens at `inside`."""
         caller = self.outer.socket()
-        caller.bind((source or self.outer_ip, 0))
+        caller.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        caller.bind((source or self.outer_ip, source_port))
         return self._call(caller, (PUBLIC, public), self.inner, self.inner_ip, inside, seconds)
 
     def outward(self, ip: str, port: int, index: int = 0, seconds: float | None = None) -> Data | None:

@@ -99,4 +99,20 @@ FAULTS = (
         (25,), "a PORT that is passed over is agreed to", READINGS,
         "Fate.DECLINED if Fate.DECLINED in fates else Fate.PASSED", "Fate.AGREED",
     ),
+    _field(
+        (10,), "an ended data session keeps its port for tcp_closing", "bpf/include/finish.h",
+        "    finished.push(&f, BPF_EXIST);", "    f.id = 0;",
+    ),
+    _field(
+        (17,), "a port that was given back a moment ago is as good as any", "bpf/include/ports.h",
+        "    return !slot->last_host || now - slot->stamp >= PORT_REST;", "    return slot->stamp != 1;",
+    ),
+    _field(
+        (23,), "fragments leave with the ids that their senders chose", "bpf/include/frag.h",
+        "        f.ip_id = fragment_id(p, source, now);", "        f.ip_id = p->ip_id;",
+    ),
+    _field(
+        (24,), "each session has a public port of its own", "bpf/include/share.h",
+        "    return cfg->flags & CONFIG_MAPPING_APDM && ", "    return cfg->flags == 0x12345678 && ",
+    ),
 )  # fmt: skip

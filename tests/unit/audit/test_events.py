@@ -181,6 +181,22 @@ def test_a_poll_of_many_is_done_in_steps_and_bears_what_comes_and_goes_between()
     assert len(book) == 1 and b"late" not in read
 
 
+def test_two_polls_at_once_tell_of_each_end_once() -> None:
+    """One is under way when a port is needed, and ended connections are looked at once more before they go."""
+    book = Transfers()
+    for number in range(2 * AT_ONCE):
+        book.admit(1, None, 0, number, b"%d" % number)
+
+    def ended(key: bytes) -> Counters:
+        return Counters(int(key), (1, 1), (1, 1), 1.0, "closed")
+
+    slow = book.poll(ended)
+    told = [one.data for one in next(slow)]
+    told += [one.data for step in book.poll(ended) for one in step]
+    told += [one.data for step in slow for one in step]
+    assert sorted(told) == list(range(2 * AT_ONCE)) and len(book) == 0
+
+
 def test_an_event_that_nobody_reads_never_becomes_text(caplog: pytest.LogCaptureFixture) -> None:
     written: list[str] = []
 

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * new_port.h: two ways to a public port for a session from inside that are programs of their own, since the one that makes
+ * sessions is as large as the verifier bears: a shared one, and one that an ended data session gives up.
+ *
+ * The law of this file: what comes here may begin a session, new_out.h has seen to that.
+ */
+#ifndef ALGATE_NEW_PORT_H
+#define ALGATE_NEW_PORT_H
+
+#define SHARE_TRIES 28 /* tail calls end at 33 */
+
+/* Between two tries, where none is free: has the data session that has been over longest give its port up. */
+static __always_inline int finish_for(struct __sk_buff *skb, int at)
+{
+    struct packet p = {};
+    struct config *cfg = parse_flow(skb, at, &p, true);
+    if (!cfg)
+        return drop(DROP_MALFORMED);
+    u32 port = finish_take(cfg, port_index(skb->cb[4] >> 8, p.proto, 0) >> 16, p.source);
+    if (port)
+        skb->cb[2] = port;
+    skb->cb[4] &= 1;
+    stages.call(skb, STAGE_NEW_OUT);
+    return drop(DROP_REWRITE_FAILED);
+}
+
+/* A session through a port that others may use towards other destinations (share.h). */
+static __always_inline int new_shared(struct __sk_buff *skb, int at)
+{
+    struct packet p = {};
+    struct session_key key;
+    struct config *cfg = parse_flow(skb, at, &p, true);
+    if (!cfg)
+        return drop(DROP_MALFORMED);
+    u32 now = now_tick();
+    key_out(&key, &p);
+    if (host_ports_full(cfg, p.source))
+        return refuse_new(skb, &p, DROP_HOST_PORTS, at, now);
+    struct port_search search = {.owner = port_owner(p.source, p.source_port, PORT_MAPPING),
+                                 .remote_ip = p.destination,
+                                 .remote_port = p.destination_port,
+                                 .wanted = bpf_ntohs(p.source_port),
+                                 .port = skb->cb[2],
+                                 .proto = p.proto,
+                                 .tries = skb->cb[3],
+                                 .shared = true,
+                                 .address = paired_address(cfg, p.source)};
+    s64 index = port_try(skb, cfg, &search, now);
+    if (index < 0 && search.tries < SHARE_TRIES) {
+        skb->cb[2] = search.port;
+        skb->cb[3] = search.tries;
+        stages.call(skb, STAGE_SHARE);
+    }
+    if (index < 0)
+        return refuse_new(skb, &p, DROP_NO_PORT, at, now);
+    struct origin o = {.dir = DIR_OUT, .index = index, .made = true, .leaves = true};
+    u32 reason = session_create(skb, cfg, &key, &p, &o, now);
+    if (!reason)
+        return next_stage(skb, STAGE_FRESH, at, DIR_OUT);
+    host_count(p.source, 0, 1);
+    release_port(&key, index);
+    return refuse_new(skb, &p, reason, at, now);
+}
+
+#endif
