@@ -165,8 +165,8 @@ static __always_inline s64 home_take(struct __sk_buff *skb, const struct config 
 }
 
 /* A new port for an inside end point, and its entry in `mappings` if the mapping is `shared`, with one reference. Returns the
- * row, or -drop reason; DROP_NO_PORT with the next port to try in skb->cb[2], the tries in skb->cb[3], and in skb->cb[4] beside
- * what next_new_out says: 2 if none seems free, and from bit 8 on the place of the public address. */
+ * row, or -drop reason; DROP_NO_PORT with the next port to try in skb->cb[2], the tries in skb->cb[3], and in skb->cb[4]
+ * whether none seems free, and the place of the public address. */
 static __always_inline s64 mapping_make(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
                                         const struct mapping_key *key, u32 home, bool shared, s32 address, u32 now)
 {
@@ -182,7 +182,8 @@ static __always_inline s64 mapping_make(struct __sk_buff *skb, const struct conf
     if (index < 0) {
         skb->cb[2] = search.port;
         skb->cb[3] = search.tries;
-        skb->cb[4] = (skb->cb[4] & 1) | (search.none && search.tries > ALL_SEEN ? 2 : 0) | search.address << 8;
+        skb->cb[4] = (skb->cb[4] & NEW_SAID) | (search.none && search.tries > ALL_SEEN ? NEW_NONE_FREE : 0) |
+                     search.address << NEW_ADDRESS;
         return -DROP_NO_PORT;
     }
     struct mapping fresh = {.port_index = index};

@@ -156,6 +156,13 @@ static __always_inline int public_slot(const struct config *cfg, __be32 ip)
     return -1;
 }
 
+/* skb->cb[4] while a session from inside is made: what next_new_out says in its low bits, what is between two tries above. */
+#define NEW_OLD 1       /* the table has an entry under this key */
+#define NEW_WHO 1       /* from this bit on, two bits: enum speaker */
+#define NEW_SAID 7      /* those three bits */
+#define NEW_NONE_FREE 8 /* no port seems free */
+#define NEW_ADDRESS 8   /* from this bit on: the place of the public address */
+
 /* Whose a packet is. */
 enum speaker {
     OF_INSIDE,

@@ -49,7 +49,7 @@ static __always_inline bool local_needs_port(const struct packet *p, u32 address
 static __always_inline u32 begin_out(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
                                      const struct session_key *key, struct origin *o, s32 address, u32 now)
 {
-    struct session *old = skb->cb[4] & 1 ? sessions.lookup((struct session_key *)key) : 0;
+    struct session *old = skb->cb[4] & NEW_OLD ? sessions.lookup((struct session_key *)key) : 0;
     if (old) {
         o->index = old->port_index;
         return session_revive(skb, cfg, old, key, p, o, now);
@@ -135,7 +135,7 @@ static __always_inline int new_out(struct __sk_buff *skb, int at)
     struct config *cfg = parse_flow(skb, at, &p, true);
     if (!cfg)
         return drop(DROP_MALFORMED);
-    u32 now = now_tick(), who = skb->cb[4] >> 1; /* see next_new_out */
+    u32 now = now_tick(), who = (skb->cb[4] & NEW_SAID) >> NEW_WHO;
     bool local = who == OF_GATEWAY;
     if (who == OF_OTHERS && !begins_session(&p))
         return pass_on(skb, at);
@@ -165,7 +165,7 @@ static __always_inline int new_out(struct __sk_buff *skb, int at)
     if (reason == DROP_ALLOW_OUT && who == OF_OTHERS) /* they begin nothing here but what an ALG expects */
         return pass_on(skb, at);
     if (reason == DROP_NO_PORT && skb->cb[3] < ALLOCATE_TRIES)
-        stages.call(skb, skb->cb[4] & 2 ? STAGE_FINISH : STAGE_NEW_OUT); /* the next try */
+        stages.call(skb, skb->cb[4] & NEW_NONE_FREE ? STAGE_FINISH : STAGE_NEW_OUT); /* the next try */
     if (reason == WANTS_SHARE)
         return next_stage(skb, STAGE_SHARE, at, DIR_OUT);
     if (reason)

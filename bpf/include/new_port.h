@@ -17,10 +17,10 @@ static __always_inline int finish_for(struct __sk_buff *skb, int at)
     struct config *cfg = parse_flow(skb, at, &p, true);
     if (!cfg)
         return drop(DROP_MALFORMED);
-    u32 port = finish_take(cfg, port_index(skb->cb[4] >> 8, p.proto, 0) >> 16, p.source);
+    u32 port = finish_take(cfg, port_index(skb->cb[4] >> NEW_ADDRESS, p.proto, 0) >> 16, p.source);
     if (port)
         skb->cb[2] = port;
-    skb->cb[4] &= 1;
+    skb->cb[4] &= NEW_SAID;
     stages.call(skb, STAGE_NEW_OUT);
     return drop(DROP_REWRITE_FAILED);
 }

@@ -11,7 +11,7 @@
 /* To the stage that makes sessions, with word whose the packet is and whether the table has an entry under this key. */
 static __always_inline int next_new_out(struct __sk_buff *skb, int at, const struct session *old, enum speaker who)
 {
-    skb->cb[4] = (u32)who << 1 | (old != 0);
+    skb->cb[4] = (u32)who << NEW_WHO | (old ? NEW_OLD : 0);
     return next_stage(skb, STAGE_NEW_OUT, at, DIR_OUT);
 }
 
