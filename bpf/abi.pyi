@@ -132,6 +132,9 @@ class PuntKind(enum.IntEnum):
     OPENED = 4
     TAIL = 5
     REFUSED = 6
+    TOO_BIG = 7
+    UNSENT = 8
+    PATH = 9
 
 class InjectKind(enum.IntEnum):
     OUT = 18
@@ -174,6 +177,7 @@ class Counter(enum.IntEnum):
     PORT_TRIES_MORE = 21
     HAIRPINS = 22
     LINES_PASSED = 23
+    TOO_BIG = 24
 
 COUNTER_COUNT: int
 
@@ -187,6 +191,7 @@ class Stage(enum.IntEnum):
     LEAVE = 6
     FRESH = 7
     PASS = 8
+    WEIGH = 12
 
 STAGE_COUNT: int
 
@@ -528,7 +533,7 @@ class Punt(Layout):
     pad: ctypes.Array[ctypes.c_uint8]
     public_ip: int
     public_port: int
-    pad2: int
+    mtu: int
     lines: int
     def __init__(
         self,
@@ -551,7 +556,7 @@ class Punt(Layout):
         pad: ctypes.Array[ctypes.c_uint8] | tuple[int, ...] = ...,
         public_ip: int = ...,
         public_port: int = ...,
-        pad2: int = ...,
+        mtu: int = ...,
         lines: int = ...,
     ) -> None: ...
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from .account import PUNT_BITS
 from .corrections import MASK, distance
 from .delivery import Delivery
-from .effects import DIGEST_MAX, PutAdjust, Segment
+from .effects import DIGEST_MAX, INJECT_RAW_OUT, OUT, Inject, PutAdjust, Segment
 from .flow import Flow
 from .frames import (
     BAD,
@@ -25,13 +25,16 @@ from .frames import (
     read_header,
     urgent_pointer,
 )
+from .icmp import FRAG_NEEDED, unreachable
 from .judgement import Judgement
 from .limits import Limits
 from .opening import Opening
+from .path import Path
 from .repetition import Repetition
 from .session import Session, Track
 from .sink import Sink
 from .stream import AHEAD_MAX
+from .voice import final_ends
 
 JUDGE_ROUNDS = 4
 BEHIND_MAX = 1 << 20  # bytes before the next expected one in which a segment is a repetition, not rubbish
@@ -76,6 +79,10 @@ class Arrival:
             flow.start(segment.seq)
         self._account(session, segment.lines, out)
         self._acknowledged(session, segment)
+        path = session.paths[segment.direction]
+        news = segment.too_big or not path.settled or segment.mtu not in (0, path.link)
+        if news and not self._sized(session, path, segment, out):
+            return None
         if session.bypassed:
             self._repetition.bypassed(session, segment, out)
             return None
@@ -95,6 +102,28 @@ class Arrival:
                 return None
             self._judge_back(session, flow, out)
         return segment
+
+    def _sized(self, session: Session, path: Path, segment: Segment, out: Sink) -> bool:
+        """Follow what the way out takes. False: the segment is too big, and its sender, who was told so, cuts it anew."""
+        if path.learn(segment.mtu, out.now):
+            self._repetition.smaller(session, segment.direction, out)
+        if segment.too_big:
+            self.too_big(session, segment, out)
+            return not path.listens(out.now)
+        if segment.payload_size:
+            path.heeded()
+        return True
+
+    def too_big(self, session: Session, segment: Segment, out: Sink) -> None:
+        """Tell the outside sender of a packet what its way takes (RFC 1191); an inside one the host's stack tells."""
+        if not session.paths[segment.direction].speak(out.now):
+            self._counts["frag-needed-spared"] += 1
+            return
+        sender = final_ends(session, OUT)[0]
+        frame = unreachable(INJECT_RAW_OUT, segment.frame, segment.ip_offset, sender, FRAG_NEEDED, segment.mtu)
+        if frame is not None:
+            self._counts["frag-needed"] += 1
+            out.append(Inject(INJECT_RAW_OUT, frame))
 
     def _account(self, session: Session, word: int, out: Sink) -> None:
         """Of what passed before a punt; one that others overtook, in another CPU's ring, can't tell it any more."""
@@ -177,4 +206,5 @@ def _quiet(session: Session, flow: Flow, segment: Segment) -> bool:
         and session.mss is not None
         and size <= session.mss[back.direction] - 40
         and not ledger.corrections.items
+        and segment.payload_offset - segment.ip_offset + size <= session.paths[segment.direction].mtu
     )

@@ -113,10 +113,26 @@ class Engine:
                 return out
             session = self._opening.found(info, out)
         if session.datagrams:
-            self._datagrams.take(session, segment, out)
+            session.paths[segment.direction].learn(segment.mtu, now)
+            if segment.too_big:
+                self._arrival.too_big(session, segment, out)
+            else:
+                self._datagrams.take(session, segment, out)
             return self._conclude(session, out)
         cause = self._arrival.take(session, segment, out)
         return out if cause is None else self._conclude(session, out, cause)
+
+    def unsent(self, number: int, direction: int, mtu: int, now: float) -> list[Effect]:
+        """What was made for a session found no way out (PUNT_UNSENT), which takes `mtu` bytes; 0: there is none."""
+        self.counts["unsent-too-big" if mtu else "unsent"] += 1
+        session = self._sessions.get(number)
+        return self._smaller(session, direction, session.paths[direction].learn(mtu, now), now) if session else []
+
+    def path_told(self, number: int, direction: int, mtu: int, given: int, now: float) -> list[Effect]:
+        """A router on the way of a direction takes `mtu` bytes, 0: it doesn't say, of `given` (PUNT_PATH)."""
+        self.counts["path-told"] += 1
+        session = self._sessions.get(number)
+        return self._smaller(session, direction, session.paths[direction].hear(mtu, given, now), now) if session else []
 
     def data_syn(self, expectation: int, direction: int, frame: bytes, ip_offset: int, now: float) -> list[Effect]:
         """The first packet of a connection whose expectation is pending (PUNT_DATA_SYN): held until Open."""
@@ -216,6 +232,12 @@ class Engine:
         """Bytes that a session costs, 0 if unknown."""
         session = self._sessions.get(number)
         return session.memory() if session else 0
+
+    def _smaller(self, session: Session, direction: int, less: bool, now: float) -> list[Effect]:
+        out = _sink(now)
+        if less and not session.bypassed:
+            self._repetition.smaller(session, direction, out)
+        return out
 
     def _conclude(self, session: Session, out: Sink, cause: Segment | None = None) -> list[Effect]:
         """Carry out what was judged, end the session if that was said, and set its timer."""

@@ -123,17 +123,21 @@ def readdress(kind: int, frame: bytes, ip: int, end: int) -> bytes:
     return _ETHERNET[kind, frame[ip] >> 4] + frame[ip:end]
 
 
-def payload_limit(mss: tuple[int, int] | None, options: int) -> int:
+def payload_limit(mss: tuple[int, int] | None, options: int, room: int) -> int:
     """Largest payload of a segment that the gateway cuts itself, with so many bytes of options: the smaller of both
-    ends' MSS bounds it. RFC 9293 section 3.7.1, RFC 6691."""
-    return max(64, min(mss or (_DEFAULT_MSS,)) - options)
+    ends' MSS bounds it (RFC 9293 section 3.7.1, RFC 6691), and the `room` behind the headers that its way has."""
+    return min(max(64, min(mss or (_DEFAULT_MSS,)) - options), max(8, room - options))
 
 
-def payload_limit_of(mss: tuple[int, int] | None, receiver: int, frame: bytes, ip: int, start: int, size: int) -> int:
+def payload_limit_of(
+    mss: tuple[int, int] | None, receiver: int, room: int, frame: bytes, ip: int, start: int, size: int
+) -> int:
     """The same for what came as one segment of `size` bytes, which its receiver's own MSS bounds."""
-    options = start - tcp_offset(frame, ip) - 20
-    own = payload_limit(mss, options)
-    return size if own < size <= (mss[receiver] if mss else _DEFAULT_MSS) - options else own
+    tcp = tcp_offset(frame, ip)
+    options = start - tcp - 20
+    room -= tcp - ip - (20 if frame[ip] >> 4 == 4 else 40)  # IP options stay
+    own = payload_limit(mss, options, room)
+    return size if own < size <= min(mss[receiver] if mss else _DEFAULT_MSS, room) - options else own
 
 
 def packet_end(frame: bytes, ip: int) -> int:

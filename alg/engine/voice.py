@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from .corrections import MASK
+from .corrections import MASK, distance
 from .effects import OUT, Inject, Segment, TrackView
 from .flow import Flow
 from .frames import ACK, FIN, PSH, RST, Header, build, payload_limit, read_header
@@ -31,14 +31,37 @@ class Voice:
         track = self._tracked(session)
         return None if track is None else _sent_header(session, direction, track)
 
-    def chunk(self, flow: Flow, chunk: Chunk, header: Header, out: Sink, push: bool = True) -> None:
-        """A decided chunk, with the FIN if that follows it."""
+    def chunk(
+        self, session: Session, flow: Flow, chunk: Chunk, header: Header, out: Sink, push: bool = True
+    ) -> None:  # fmt: skip
+        """A decided chunk, with the FIN if that follows it. One that its way has become too small for goes in pieces."""
         flags = ACK | PSH if push else ACK
         if flow.fin_released and chunk.end == flow.stream.fin:
             flags |= FIN
+        if not fits(session, flow.direction, chunk, header.options_size):
+            self._pieces(session, flow, chunk, out)
+            if flags & FIN:
+                self.empty(flow.direction, header, chunk.end & MASK, ACK | FIN, out)
+            return
         urgent = flow.urgent - chunk.start if flow.urgent > chunk.start else 0
         kind = KIND[flow.direction]
         out.append(Inject(kind, build(kind, header, chunk.start & MASK, flags, chunk.old, urgent)))
+
+    def _pieces(self, session: Session, flow: Flow, chunk: Chunk, out: Sink) -> None:
+        """A decided chunk as finished segments: there is one decision for all of it, so none of its parts would pass."""
+        track = self._tracked(session)
+        if track is None:
+            return
+        direction, data = flow.direction, chunk.old if chunk.new is None else chunk.new
+        header, kind = _final_header(session, direction, track), RAW_KIND[direction]
+        size = payload_limit(session.mss, header.options_size, session.paths[direction].room)
+        shift = flow.ledger.corrections.shift
+        wire = shift(chunk.start & MASK)
+        urgent = distance(shift(flow.urgent & MASK), wire) if flow.urgent > chunk.start else 0
+        for at in range(0, len(data), size):
+            piece = data[at : at + size]
+            out.append(Inject(kind, build(kind, header, wire + at, ACK | PSH, piece, urgent - at)))
+        self._counts["cut-smaller"] += 1
 
     def empty(self, direction: int, header: Header, seq: int, flags: int, out: Sink) -> None:
         """A segment without payload, in its sender's numbers."""
@@ -51,7 +74,7 @@ class Voice:
         if track is None:
             return
         header = _final_header(session, direction, track)
-        size = payload_limit(session.mss, header.options_size)
+        size = payload_limit(session.mss, header.options_size, session.paths[direction].room)
         kind = RAW_KIND[direction]
         for at in range(0, len(answer.data), size):
             frame = build(kind, header, answer.wire + at, ACK | PSH, answer.data[at : at + size])
@@ -89,6 +112,11 @@ class Voice:
         if track is None:
             self._counts["no-track"] += 1
         return track
+
+
+def fits(session: Session, direction: int, chunk: Chunk, options: int) -> bool:
+    """Whether a chunk can travel as one segment with so many bytes of TCP options."""
+    return len(chunk.old if chunk.new is None else chunk.new) + options <= session.paths[direction].room
 
 
 def final_ends(session: Session, direction: int) -> tuple[bytes, bytes, int, int]:
