@@ -171,10 +171,7 @@ class Lab:
                 self.do(self.engine.segment(self.punts.pop(0), self.now))
                 continue
             what, direction, mtu = self.errors.pop(0)
-            if what == "unsent":
-                self.do(self.engine.unsent(number, direction, mtu, self.now))
-            else:
-                self.do(self.engine.path_told(number, direction, mtu, mtu + 1, self.now))
+            self.do(self.engine.narrowed(number, direction, mtu, self.now, mtu + 1 if what == "path" else 0))
 
     def arrive(self, index: int) -> None:
         """Move a packet in flight one hop: to the gateway, or to its end."""

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from .account import PUNT_BITS
 from .corrections import MASK, distance
 from .delivery import Delivery
-from .effects import DIGEST_MAX, INJECT_RAW_OUT, OUT, Inject, PutAdjust, Segment
+from .effects import DIGEST_MAX, PutAdjust, Segment
 from .flow import Flow
 from .frames import (
     BAD,
@@ -25,7 +25,6 @@ from .frames import (
     read_header,
     urgent_pointer,
 )
-from .icmp import FRAG_NEEDED, unreachable
 from .judgement import Judgement
 from .limits import Limits
 from .opening import Opening
@@ -34,7 +33,7 @@ from .repetition import Repetition
 from .session import Session, Track
 from .sink import Sink
 from .stream import AHEAD_MAX
-from .voice import final_ends
+from .voice import Voice
 
 JUDGE_ROUNDS = 4
 BEHIND_MAX = 1 << 20  # bytes before the next expected one in which a segment is a repetition, not rubbish
@@ -44,14 +43,15 @@ class Arrival:
     """Takes the segments of all sessions. Keeps nothing but counts."""
 
     def __init__(
-        self, opening: Opening, judgement: Judgement, delivery: Delivery, repetition: Repetition, track: Track,
-        counts: Counter[str], limits: Limits, arm: Callable[[Session, float], None],
+        self, opening: Opening, judgement: Judgement, delivery: Delivery, repetition: Repetition, voice: Voice,
+        track: Track, counts: Counter[str], limits: Limits, arm: Callable[[Session, float], None],
     ) -> None:  # fmt: skip
         """`arm` has a session looked at by a moment."""
         self._opening = opening
         self._judgement = judgement
         self._delivery = delivery
         self._repetition = repetition
+        self._voice = voice
         self._track = track
         self._counts = counts
         self._limits = limits
@@ -104,26 +104,15 @@ class Arrival:
         return segment
 
     def _sized(self, session: Session, path: Path, segment: Segment, out: Sink) -> bool:
-        """Follow what the way out takes. False: the segment is too big, and its sender, who was told so, cuts it anew."""
+        """Follow what the way out takes. False: the segment is too big, and its sender, who is told, cuts it anew."""
         if path.learn(segment.mtu, out.now):
             self._repetition.smaller(session, segment.direction, out)
         if segment.too_big:
-            self.too_big(session, segment, out)
-            return not path.listens(out.now)
+            self._voice.too_big(session, segment, out)
+            return not path.listens(segment.seq, out.now)
         if segment.payload_size:
-            path.heeded()
+            path.fitted(segment.seq)
         return True
-
-    def too_big(self, session: Session, segment: Segment, out: Sink) -> None:
-        """Tell the outside sender of a packet what its way takes (RFC 1191); an inside one the host's stack tells."""
-        if not session.paths[segment.direction].speak(out.now):
-            self._counts["frag-needed-spared"] += 1
-            return
-        sender = final_ends(session, OUT)[0]
-        frame = unreachable(INJECT_RAW_OUT, segment.frame, segment.ip_offset, sender, FRAG_NEEDED, segment.mtu)
-        if frame is not None:
-            self._counts["frag-needed"] += 1
-            out.append(Inject(INJECT_RAW_OUT, frame))
 
     def _account(self, session: Session, word: int, out: Sink) -> None:
         """Of what passed before a punt; one that others overtook, in another CPU's ring, can't tell it any more."""

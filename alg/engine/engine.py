@@ -63,12 +63,12 @@ class Engine:
         delivery = self._delivery = Delivery(secret, track, counts, limits, voice, judgement.declare_unattended)
         repetition = self._repetition = Repetition(delivery, voice, counts, limits, decided)
         self._ending = Ending(delivery, voice, book)
-        self._datagrams = Datagrams(judgement, self._ending, counts)
+        self._datagrams = Datagrams(judgement, self._ending, voice, counts)
         self._connections = Connections(book, judgement, self._sessions, counts)
         opening = self._opening = Opening(
             judgement, delivery, book, self._sessions, track, adjust, counts, limits, audience
         )
-        self._arrival = Arrival(opening, judgement, delivery, repetition, track, counts, limits, self._arm)
+        self._arrival = Arrival(opening, judgement, delivery, repetition, voice, track, counts, limits, self._arm)
 
     def attend(self, everything: bool) -> list[Effect]:
         """From now on every line comes here, or lines of no interest need not."""
@@ -113,26 +113,19 @@ class Engine:
                 return out
             session = self._opening.found(info, out)
         if session.datagrams:
-            session.paths[segment.direction].learn(segment.mtu, now)
-            if segment.too_big:
-                self._arrival.too_big(session, segment, out)
-            else:
-                self._datagrams.take(session, segment, out)
+            self._datagrams.take(session, segment, out)
             return self._conclude(session, out)
         cause = self._arrival.take(session, segment, out)
         return out if cause is None else self._conclude(session, out, cause)
 
-    def unsent(self, number: int, direction: int, mtu: int, now: float) -> list[Effect]:
-        """What was made for a session found no way out (PUNT_UNSENT), which takes `mtu` bytes; 0: there is none."""
-        self.counts["unsent-too-big" if mtu else "unsent"] += 1
-        session = self._sessions.get(number)
-        return self._smaller(session, direction, session.paths[direction].learn(mtu, now), now) if session else []
-
-    def path_told(self, number: int, direction: int, mtu: int, given: int, now: float) -> list[Effect]:
-        """A router on the way of a direction takes `mtu` bytes, 0: it doesn't say, of `given` (PUNT_PATH)."""
-        self.counts["path-told"] += 1
-        session = self._sessions.get(number)
-        return self._smaller(session, direction, session.paths[direction].hear(mtu, given, now), now) if session else []
+    def narrowed(self, number: int, direction: int, mtu: int, now: float, given: int = 0) -> list[Effect]:
+        """Less fits a way than was thought: what was made for it found no way out (PUNT_UNSENT; `mtu` 0: none),
+        or a router on it said so of a packet of `given` bytes (PUNT_PATH; `mtu` 0: not what it takes)."""
+        out, session = _sink(now), self._sessions.get(number)
+        self.counts["path-told" if given else "unsent-too-big" if mtu else "unsent"] += 1
+        if session is not None and session.paths[direction].learn(mtu, now, given):
+            self._repetition.smaller(session, direction, out)
+        return out
 
     def data_syn(self, expectation: int, direction: int, frame: bytes, ip_offset: int, now: float) -> list[Effect]:
         """The first packet of a connection whose expectation is pending (PUNT_DATA_SYN): held until Open."""
@@ -232,12 +225,6 @@ class Engine:
         """Bytes that a session costs, 0 if unknown."""
         session = self._sessions.get(number)
         return session.memory() if session else 0
-
-    def _smaller(self, session: Session, direction: int, less: bool, now: float) -> list[Effect]:
-        out = _sink(now)
-        if less and not session.bypassed:
-            self._repetition.smaller(session, direction, out)
-        return out
 
     def _conclude(self, session: Session, out: Sink, cause: Segment | None = None) -> list[Effect]:
         """Carry out what was judged, end the session if that was said, and set its timer."""

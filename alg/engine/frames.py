@@ -23,6 +23,7 @@ _ETHERNET: Final = {
     for kind in (0x12, 0x22, 0x32, 0x42)
     for version, ethertype in ((4, b"\x08\x00"), (6, b"\x86\xdd"))
 }
+_ETHERNET_SIZE: Final = 14
 _IPV4: Final = struct.Struct("!BBHHHBBH")
 _IPV6: Final = struct.Struct("!IHBB")
 _UDP: Final = struct.Struct("!HHHH")
@@ -232,6 +233,22 @@ def build_datagram(kind: int, header: Header, payload: bytes) -> bytes:
     frame = _ETHERNET[kind, version] + _ip_header(header, size, UDP_PROTO)
     frame += _UDP.pack(header.sport, header.dport, size, 0xFFFF) + payload  # any checksum but "none"
     return finish_checksum(frame, 14, len(frame))
+
+
+def fragments(frame: bytes, mtu: int) -> list[bytes]:
+    """A frame of build_datagram(), in IPv4 fragments if it is larger than `mtu` bytes. RFC 791 section 3.2."""
+    start = _ETHERNET_SIZE + 20
+    if len(frame) - _ETHERNET_SIZE <= mtu or len(frame) < start or frame[_ETHERNET_SIZE] != 0x45:
+        return [frame]
+    made, step = [], max(8, (mtu - 20) // 8 * 8)
+    for at in range(start, len(frame), step):
+        part = frame[at : at + step]
+        place = (at - start) // 8 | (0x2000 if at + step < len(frame) else 0)
+        head = frame[14:16] + (20 + len(part)).to_bytes(2, "big") + frame[18:20] + place.to_bytes(2, "big")
+        head += frame[22:24] + b"\0\0" + frame[26:start]
+        value = 0xFFFF - int.from_bytes(head, "big") % 0xFFFF
+        made.append(frame[:_ETHERNET_SIZE] + head[:10] + value.to_bytes(2, "big") + head[12:] + part)
+    return made
 
 
 def with_payload(frame: bytes, ip: int, payload: bytes) -> bytes:

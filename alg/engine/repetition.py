@@ -57,7 +57,9 @@ class Repetition:
         for chunk in lacking:
             if chunk.new == b"":
                 continue
-            whole = fits(session, direction, chunk, cause.payload_offset - tcp_offset(cause.frame, cause.ip_offset) - 20)
+            whole = fits(
+                session, direction, chunk, cause.payload_offset - tcp_offset(cause.frame, cause.ip_offset) - 20
+            )
             if whole:
                 self._delivery.decide(session, flow, chunk, out)
             if whole and _same(cause, chunk):
@@ -116,10 +118,12 @@ class Repetition:
         """
         flow = session.flows[direction]
         header = self._voice.header(session, direction)
-        if header is None or session.datagrams:
+        if header is None or session.datagrams or session.bypassed:
             return
         ledger, options = flow.ledger, header.options_size
-        large = [c for c in ledger.overlapping(ledger.acked, ledger.decided) if not fits(session, direction, c, options)]
+        large = [
+            c for c in ledger.overlapping(ledger.acked, ledger.decided) if not fits(session, direction, c, options)
+        ]
         done = ranges(flow, large)
         if done:
             out.append(DropDecisions(session.info.session, done))

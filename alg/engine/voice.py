@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections import Counter
 
 from .corrections import MASK, distance
-from .effects import OUT, Inject, Segment, TrackView
+from .effects import INJECT_RAW_OUT, OUT, Inject, Segment, TrackView
 from .flow import Flow
 from .frames import ACK, FIN, PSH, RST, Header, build, payload_limit, read_header
+from .icmp import FRAG_NEEDED, unreachable
 from .ledger import Answer, Chunk
 from .session import KIND, RAW_KIND, Session, Track
 from .sink import Sink
@@ -34,7 +35,7 @@ class Voice:
     def chunk(
         self, session: Session, flow: Flow, chunk: Chunk, header: Header, out: Sink, push: bool = True
     ) -> None:  # fmt: skip
-        """A decided chunk, with the FIN if that follows it. One that its way has become too small for goes in pieces."""
+        """A decided chunk, with the FIN if that follows it. In pieces, if its way has become too small for it."""
         flags = ACK | PSH if push else ACK
         if flow.fin_released and chunk.end == flow.stream.fin:
             flags |= FIN
@@ -48,7 +49,7 @@ class Voice:
         out.append(Inject(kind, build(kind, header, chunk.start & MASK, flags, chunk.old, urgent)))
 
     def _pieces(self, session: Session, flow: Flow, chunk: Chunk, out: Sink) -> None:
-        """A decided chunk as finished segments: there is one decision for all of it, so none of its parts would pass."""
+        """A decided chunk as finished segments: its one decision is for all of it, so no part of it would pass."""
         track = self._tracked(session)
         if track is None:
             return
@@ -106,6 +107,17 @@ class Voice:
             acked = ledger.acked & MASK if flow.started else track.acked[direction]
             for seq in {ledger.corrections.shift(acked), _final_seq(session, direction, track)}:
                 out.append(Inject(kind, build(kind, header, seq, RST | ACK)))
+
+    def too_big(self, session: Session, segment: Segment, out: Sink) -> None:
+        """Tell the outside sender of a packet what its way takes (RFC 1191); an inside one the host's stack tells."""
+        if not session.paths[segment.direction].speak(out.now):
+            self._counts["frag-needed-spared"] += 1
+            return
+        sender = final_ends(session, OUT)[0]
+        frame = unreachable(INJECT_RAW_OUT, segment.frame, segment.ip_offset, sender, FRAG_NEEDED, segment.mtu)
+        if frame is not None:
+            self._counts["frag-needed"] += 1
+            out.append(Inject(INJECT_RAW_OUT, frame))
 
     def _tracked(self, session: Session) -> TrackView | None:
         track = self._track(session.info.session)

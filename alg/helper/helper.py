@@ -151,7 +151,7 @@ class Helper:
                 self.tails_waiting()
                 return
             if punt.kind == abi.PuntKind.UNSENT:
-                self.executor.carry_out(self.engine.unsent(punt.info.session, punt.direction, punt.mtu, now()))
+                self.executor.carry_out(self.engine.narrowed(punt.info.session, punt.direction, punt.mtu, now()))
                 return
             self._know(punt.info)
             self._carry_out(self._judged(punt))
@@ -218,7 +218,7 @@ class Helper:
         if punt.kind == abi.PuntKind.EXPECT_USED:
             return self.engine.expectation_used(punt.expectation, now(), punt.info)
         if punt.kind == abi.PuntKind.PATH:
-            return self.engine.path_told(punt.info.session, punt.direction, punt.mtu, punt.given, now())
+            return self.engine.narrowed(punt.info.session, punt.direction, punt.mtu, now(), punt.given)
         if punt.kind == abi.PuntKind.DATA_SYN:
             return self.engine.data_syn(punt.expectation, punt.direction, punt.frame, punt.ip_offset, now())
         self.broken += 1

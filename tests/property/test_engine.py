@@ -153,7 +153,9 @@ def test_no_bytes_break_the_engine(noise: bytes, steps: list[tuple[int, int, int
 LONG = st.one_of(
     LINES,
     st.integers(0, 3000).map(lambda n: b"y" * n + b"\n"),
-    st.tuples(st.integers(300, 1400), st.integers(0, 200)).map(lambda two: b"grow %03d" % two[1] + b"g" * two[0] + b"\n"),
+    st.tuples(st.integers(300, 1400), st.integers(0, 200)).map(
+        lambda two: b"grow %03d" % two[1] + b"g" * two[0] + b"\n"
+    ),
 )
 FAR = st.lists(
     st.tuples(st.integers(0, 9), st.integers(0, 1), st.integers(0, 2**16), st.integers(1, 3000)), max_size=60
