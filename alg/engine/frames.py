@@ -127,7 +127,11 @@ def readdress(kind: int, frame: bytes, ip: int, end: int) -> bytes:
 def payload_limit(mss: tuple[int, int] | None, options: int, room: int) -> int:
     """Largest payload of a segment that the gateway cuts itself, with so many bytes of options: the smaller of both
     ends' MSS bounds it (RFC 9293 section 3.7.1, RFC 6691), and the `room` behind the headers that its way has."""
-    return min(max(64, min(mss or (_DEFAULT_MSS,)) - options), max(8, room - options))
+    return min(_agreed_limit(mss, options), max(8, room - options))
+
+
+def _agreed_limit(mss: tuple[int, int] | None, options: int) -> int:
+    return max(64, min(mss or (_DEFAULT_MSS,)) - options)
 
 
 def payload_limit_of(

@@ -133,9 +133,9 @@ static __always_inline u32 without_helper(const struct config *cfg, struct track
 }
 
 /* Copies a segment to the helper. The caller drops the original whatever comes back. */
-static __always_inline u32 punt_segment(struct __sk_buff *skb, const struct packet *p, const struct session_key *key,
-                                        const struct session *s, struct track *t, const struct adjust *adj,
-                                        const struct segment *g, u8 kind)
+static __always_inline u32 punt_segment_as(struct __sk_buff *skb, const struct packet *p, const struct session_key *key,
+                                           const struct session *s, struct track *t, const struct adjust *adj,
+                                           const struct segment *g, u8 kind)
 {
     struct punt *m = new_punt(kind);
     if (!m)
@@ -151,6 +151,13 @@ static __always_inline u32 punt_segment(struct __sk_buff *skb, const struct pack
     if (!count_punt(t, adj, &m->lines))
         return DROP_RACE;
     return punt_frame(skb, p, m);
+}
+
+static __always_inline u32 punt_segment(struct __sk_buff *skb, const struct packet *p, const struct session_key *key,
+                                        const struct session *s, struct track *t, const struct adjust *adj,
+                                        const struct segment *g)
+{
+    return punt_segment_as(skb, p, key, s, t, adj, g, PUNT_SEGMENT);
 }
 
 /* Copies a datagram to the helper. The caller drops the original whatever comes back. */
@@ -222,7 +229,7 @@ static __always_inline u32 alg_gate(struct __sk_buff *skb, const struct config *
         undecided = end_must_wait(p, &g, t, adj);
     }
     if (undecided && helper_alive(cfg, now))
-        return punt_segment(skb, p, key, s, t, adj, &g, PUNT_SEGMENT);
+        return punt_segment(skb, p, key, s, t, adj, &g);
     if (undecided && without_helper(cfg, t))
         return DROP_HELPER_DEAD;
     if (adj && adjust_segment(skb, p, adj, g.dir, bpf_htonl(g.seq), bpf_htonl(g.ack)))
@@ -247,7 +254,7 @@ static __always_inline bool punt_too_big(struct __sk_buff *skb, const struct con
         if (load_segment(skb, p, dir, &g) || p->tcp_flags & TCP_SYN)
             return false;
         track_segment(skb, p, t, &g, adj, 0);
-        *held = punt_segment(skb, p, key, s, t, adj, &g, kind);
+        *held = punt_segment_as(skb, p, key, s, t, adj, &g, kind);
     }
     if (kind == PUNT_TOO_BIG && *held == DROP_PUNT_HELD)
         *held = DROP_TOO_BIG;

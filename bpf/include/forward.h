@@ -56,8 +56,7 @@ static __always_inline int route_packet(struct __sk_buff *skb, const struct pack
     u32 size = p->ip_size;
     if (skb->gso_size)
         size = p->header_size + (p->tcp_header ? p->tcp_header : 8) + skb->gso_size;
-    const struct hop *hop =
-        p->control ? 0 : next_hop_of(skb, p, source, destination, ifindex, size, now_tick());
+    const struct hop *hop = p->control ? 0 : next_hop_of(skb, p, source, destination, ifindex, size, now_tick());
     if (hop) {
         next->ifindex = hop->ifindex;
         next->gateway = hop->gateway;

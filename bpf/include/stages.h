@@ -53,7 +53,8 @@ static __always_inline int weigh(struct __sk_buff *skb, int at, bool in)
     if (in && at != AT_TAP) {
         if (p.proto != IPPROTO_TCP || tcp_payload_size(&p))
             route = route_packet(skb, &p, p.source, key.inside_ip, cfg->wan, &next);
-    } else if (at == AT_LAN && !hairpin_wanted(cfg, &p)) { /* what needs the stack meets the gate at WAN egress instead */
+    }
+    if (at == AT_LAN && !hairpin_wanted(cfg, &p)) { /* what needs the stack meets the gate at WAN egress instead */
         if (!can_skip_stack(skb, &p))
             return pass_on(skb, at);
         route = route_packet(skb, &p, p.source, p.destination, skb->ingress_ifindex, &next);
