@@ -44,7 +44,7 @@ LARGE: Mapping[str, Said] = {
         'where a sender hears no ICMP errors, [nat] mss_clamp = "auto" or a number spares it the first delay',
     ),
     "helper-too-big": Said(
-        "packets became larger than the link takes, when they were rewritten or it shrank: they were sent in smaller ones"
+        "packets became larger than the link takes, rewritten or as it shrank: they were sent in smaller ones"
     ),
 }
 PLAIN = Said("{line}: {reason}")

@@ -131,6 +131,12 @@ def test_what_the_gateway_owes_is_sent_smaller_when_the_way_shrinks(by: str) -> 
     lab.run()
     assert lab.outside.got == rewrite(line) and max(lab.outside.sizes) == 960
     assert lab.engine.counts["path-told"] == (by == "router")
+    lab.inside.stream += b"x" * 1300 + b"\n"
+    lab.kernel.mtu[fx.OUT] = 1500 if by == "router" else 1000
+    lab.kernel.segment(fx.OUT, lab.inside.send(len(line), 1301), dont_fragment=False)
+    lab.run()
+    assert lab.outside.got == rewrite(lab.inside.stream) and max(lab.outside.sizes) == 960
+    assert lab.inside.told == [1000] * (by == "router"), "what a router said is remembered"
 
 
 def test_a_smaller_way_while_a_reply_is_lost() -> None:
