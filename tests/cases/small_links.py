@@ -99,7 +99,7 @@ class Links:
 
     def __init__(self, config: str = "", wan: int = 1500) -> None:
         self._config = f'[metrics]\nlisten = ""\n{config}'
-        self._wan = wan
+        self.clamps, self._wan = "mss_clamp" in config, wan
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Links:
@@ -123,12 +123,19 @@ class Links:
         """A device with another MTU for a while; nobody remembers anything of before, nor will of it."""
         before = 1500 if device != "wan0" else self._wan
         try:
-            self.forget()
             self.mtu(host, device, size)
+            self.forget()
+            self._follow(device)
             yield
         finally:
             self.mtu(host, device, before)
             self.forget()
+            self._follow(device)
+
+    def _follow(self, device: str) -> None:
+        """A clamp goes by the WAN device, at which the gateway looks once a second."""
+        if self.clamps and device == "wan0":
+            time.sleep(2.5)
 
     def forget(self) -> None:
         """Path MTUs that hosts have learnt."""
@@ -185,8 +192,8 @@ class Talk:
             self.says(b"200 ok\r\n")
         else:
             self.asks(b"PASV\r\n")
-            server.say(b"227 =" + six(private, 40_000) + b"\r\n")
-            assert client.line() != b"227 =" + six(private, 40_000) + b"\r\n"
+            server.say(b"227 Entering Passive Mode (" + six(private, 40_000) + b").\r\n")
+            assert client.line() != b"227 Entering Passive Mode (" + six(private, 40_000) + b").\r\n"
 
     def asks(self, line: bytes) -> None:
         self.client.say(line)

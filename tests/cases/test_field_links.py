@@ -22,8 +22,6 @@ PUBLIC, SERVER = PLAN.public[0], PLAN.servers[0]
 @pytest.fixture(scope="module", params=["off", "auto"])
 def links(request: pytest.FixtureRequest) -> Iterator[Links]:
     """One gateway for all without a clamp; one whose WAN takes 1400 bytes and which clamps by that."""
-    if request.config.getoption("gateway") != "algate":
-        pytest.skip("the kernel's column is made elsewhere")
     clamp = request.param == "auto"
     with Links('[nat]\nmss_clamp = "auto"\n' if clamp else "", 1400 if clamp else 1500) as made:
         yield made
@@ -47,8 +45,7 @@ def test_r18_a_reply_from_outside_through_a_small_lan(links: Links, size: int, g
     with links.super_packets(gso), links.narrow("gw", "lan0", size), links.talk("client") as talk:
         assert talk.status() < IN_TIME
         assert talk.largest("lan0") <= size
-        clamped = links._wan == 1400 and size == 1400
-        assert (told(talk, "wan0", SERVER, PUBLIC, size) > 0) != clamped
+        assert (told(talk, "wan0", SERVER, PUBLIC, size) > 0) == (not links.clamps or size < 1400)
         assert talk.status() < IN_TIME and talk.largest("lan0") <= size
 
 
@@ -59,8 +56,7 @@ def test_r18_a_reply_from_inside_through_a_small_wan(links: Links, size: int, gs
     with links.super_packets(gso), links.narrow("gw", "wan0", size), links.talk("server") as talk:
         assert talk.status() < IN_TIME
         assert talk.largest("wan0") <= size
-        clamped = links._wan == 1400 and size == 1400
-        assert (told(talk, "lan0", INSIDE, PLAN.gateway, size) > 0) != clamped
+        assert (told(talk, "lan0", INSIDE, PLAN.gateway, size) > 0) == (not links.clamps)
         assert talk.status() < IN_TIME and talk.largest("wan0") <= size
 
 
@@ -82,7 +78,7 @@ def test_r18_a_small_link_beyond_the_next_hop(links: Links, inside: str, size: i
     device = "eth0" if inside == "client" else "eth1"
     with links.narrow("router", device, size), links.talk(inside) as talk:
         assert talk.status() < IN_TIME and talk.status() < IN_TIME
-        if inside == "server" and size < links._wan:
+        if inside == "server" and not (links.clamps and size == 1400):
             assert any(one.mtu == size and one.destination == INSIDE for one in talk.left("lan0"))
 
 
@@ -97,11 +93,8 @@ def test_r18_a_line_that_the_gateway_makes_longer_fits_too(links: Links) -> None
         assert talk.largest("wan0") <= 1280
 
 
-@pytest.mark.parametrize("inside", ["client", "server"])
-def test_r18_a_sender_that_hears_no_errors_is_cut_by_the_gateway(links: Links, inside: str) -> None:
+def test_r18_a_sender_that_hears_no_errors_is_cut_by_the_gateway(links: Links) -> None:
     """A firewall drops all ICMP before a server: what its first repetition brings is sent on in smaller segments."""
-    if inside == "server":
-        pytest.skip("an inside host hears its own router")
     rule = "table ip deaf { chain in { type filter hook input priority 0; ip protocol icmp drop; }; }"
     server = links.lab.server
     server.run(["nft", "-f", "-"], text=rule, check=True)
