@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from algate.cli.lab.gateways import AlgateGateway, PortForward
+from algate.cli.lab.gateways import AlgateGateway, Gateway, KernelGateway, PortForward
 from algate.cli.lab.host import Host, call_in
 from algate.cli.lab.lab import Lab, LabPlan, ip
 from tests.cases.bed import listener
@@ -97,7 +97,8 @@ class Watch:
 class Links:
     """The lab with a running gateway, client and server on both sides of it."""
 
-    def __init__(self, config: str = "", wan: int = 1500) -> None:
+    def __init__(self, gateway: str, config: str = "", wan: int = 1500) -> None:
+        self._name = gateway
         self._config = f'[metrics]\nlisten = ""\n{config}'
         self.clamps, self._wan = "mss_clamp" in config, wan
         self._stack = contextlib.ExitStack()
@@ -107,7 +108,11 @@ class Links:
             self.lab = building.enter_context(Lab(PLAN))
             self.mtu("gw", "wan0", self._wan)
             inside = (PortForward(21, f"{self.lab.client.address}:21"),)
-            self.gateway = building.enter_context(AlgateGateway(self.lab, inside, config=self._config))
+            algate = self._name == "algate"
+            made: Gateway = (
+                AlgateGateway(self.lab, inside, config=self._config) if algate else KernelGateway(self.lab, inside)
+            )
+            self.gateway = building.enter_context(made)
             self._stack = building.pop_all()
         return self
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.cases.case import field
 from tests.cases.small_links import PLAN, Links, Talk, quoted_end
 from tests.topology import no_netfilter
 
@@ -19,11 +20,17 @@ INSIDE = PLAN.clients[0]
 PUBLIC, SERVER = PLAN.public[0], PLAN.servers[0]
 
 
+R18 = (
+    "through a link of 576 to 1400 bytes a reply of 6 KB arrives within 1 s, nothing larger leaves, its sender is told"
+)
+
+
 @pytest.fixture(scope="module", params=["off", "auto"])
 def links(request: pytest.FixtureRequest) -> Iterator[Links]:
     """One gateway for all without a clamp; one whose WAN takes 1400 bytes and which clamps by that."""
-    clamp = request.param == "auto"
-    with Links('[nat]\nmss_clamp = "auto"\n' if clamp else "", 1400 if clamp else 1500) as made:
+    name = str(request.config.getoption("gateway"))
+    clamp = request.param == "auto" and name == "algate"
+    with Links(name, '[nat]\nmss_clamp = "auto"\n' if clamp else "", 1400 if clamp else 1500) as made:
         yield made
         no_netfilter(made.lab, made.gateway)
 
@@ -41,6 +48,7 @@ def told(talk: Talk, device: str, to: str, source: str, mtu: int) -> int:
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("gso", [False, True])
+@field(18, R18)
 def test_r18_a_reply_from_outside_through_a_small_lan(links: Links, size: int, gso: bool) -> None:
     with links.super_packets(gso), links.narrow("gw", "lan0", size), links.talk("client") as talk:
         assert talk.status() < IN_TIME
@@ -51,6 +59,7 @@ def test_r18_a_reply_from_outside_through_a_small_lan(links: Links, size: int, g
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("gso", [False, True])
+@field(18, R18)
 def test_r18_a_reply_from_inside_through_a_small_wan(links: Links, size: int, gso: bool) -> None:
     """Its numbers are shifted by a 227 before it."""
     with links.super_packets(gso), links.narrow("gw", "wan0", size), links.talk("server") as talk:
@@ -62,6 +71,7 @@ def test_r18_a_reply_from_inside_through_a_small_wan(links: Links, size: int, gs
 
 @pytest.mark.parametrize(("inside", "device"), [("client", "lan0"), ("server", "wan0")])
 @pytest.mark.parametrize("gso", [False, True])
+@field(18, R18)
 def test_r18_a_link_that_changes_in_mid_session(links: Links, inside: str, device: str, gso: bool) -> None:
     with links.super_packets(gso), links.narrow("gw", device, 1400), links.talk(inside) as talk:
         for size in (1400, 1280, 1500, 576, 1400, 576):
@@ -73,6 +83,7 @@ def test_r18_a_link_that_changes_in_mid_session(links: Links, inside: str, devic
 
 @pytest.mark.parametrize("inside", ["client", "server"])
 @pytest.mark.parametrize("size", SIZES)
+@field(18, R18)
 def test_r18_a_small_link_beyond_the_next_hop(links: Links, inside: str, size: int) -> None:
     """Its router tells; through the gateway the error reaches who sent."""
     device = "eth0" if inside == "client" else "eth1"
@@ -82,6 +93,7 @@ def test_r18_a_small_link_beyond_the_next_hop(links: Links, inside: str, size: i
             assert any(one.mtu == size and one.destination == INSIDE for one in talk.left("lan0"))
 
 
+@field(18, R18, kernel="what its rewriting makes too long it drops")
 def test_r18_a_line_that_the_gateway_makes_longer_fits_too(links: Links) -> None:
     """Of the greatest size that the WAN takes, with a PORT in it that grows; as it was sent, it fits."""
     with links.narrow("gw", "wan0", 1280), links.talk("client") as talk:
@@ -93,6 +105,7 @@ def test_r18_a_line_that_the_gateway_makes_longer_fits_too(links: Links) -> None
         assert talk.largest("wan0") <= 1280
 
 
+@field(18, R18, kernel="it tells, and leaves it at that")
 def test_r18_a_sender_that_hears_no_errors_is_cut_by_the_gateway(links: Links) -> None:
     """A firewall drops all ICMP before a server: what its first repetition brings is sent on in smaller segments."""
     rule = "table ip deaf { chain in { type filter hook input priority 0; ip protocol icmp drop; }; }"
@@ -108,6 +121,7 @@ def test_r18_a_sender_that_hears_no_errors_is_cut_by_the_gateway(links: Links) -
 
 
 @pytest.mark.parametrize(("inside", "device"), [("client", "lan0"), ("server", "wan0")])
+@field(18, R18, kernel="it fragments them")
 def test_r18_segments_that_may_be_fragmented_are_cut_at_once(links: Links, inside: str, device: str) -> None:
     """IP_PMTUDISC_DONT: no DF, so nobody is told."""
     with links.narrow("gw", device, 576), links.talk(inside) as talk:
