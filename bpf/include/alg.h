@@ -245,7 +245,7 @@ static __always_inline bool punt_too_big(struct __sk_buff *skb, const struct con
 {
     struct segment g = {};
     struct track *t = tracks.lookup((struct session_key *)key);
-    if (!t || t->id != s->id || t->flags & TRACK_UNTOUCHABLE)
+    if (!t || t->id != s->id || (kind == PUNT_SEGMENT && t->flags & TRACK_UNTOUCHABLE))
         return false;
     if (p->proto == IPPROTO_UDP) {
         *held = punt_datagram(skb, p, key, s, dir, kind);

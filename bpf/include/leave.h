@@ -38,6 +38,14 @@ static __always_inline int unsent(struct __sk_buff *skb, const struct packet *p,
     return drop(reason);
 }
 
+/* Whether the helper would send in smaller ones what is too big of this session. Else the stack does what it can. */
+static __always_inline bool helper_cuts(const struct config *cfg, const struct session_key *key,
+                                        const struct session *s, u32 now)
+{
+    struct track *t = tracks.lookup((struct session_key *)key);
+    return t && t->id == s->id && !(t->flags & TRACK_UNTOUCHABLE) && helper_alive(cfg, now);
+}
+
 /* Exchanges an end point of the packet and accounts it. What the head of a fragmented one became is kept for its tails.
  * False if the kernel refused. */
 static __always_inline bool translate(struct __sk_buff *skb, const struct packet *p, struct session *s, u8 dir,
@@ -108,7 +116,7 @@ static __always_inline int leave_in(struct __sk_buff *skb, const struct config *
     if (at == AT_TAP || at == AT_HAIRPIN || can_skip_stack(skb, p))
         route = route_packet(skb, p, p->source, key->inside_ip, cfg->wan, &next);
     bool direct = route == ROUTE_FORWARD;
-    if (!direct && (at == AT_TAP || (s->alg && route == ROUTE_TOO_BIG && helper_alive(cfg, now))))
+    if (!direct && (at == AT_TAP || (route == ROUTE_TOO_BIG && s->alg && helper_cuts(cfg, key, s, now))))
         return unsent(skb, p, s->id, DIR_IN, route, next.mtu);
     bool lan = direct && is_lan(cfg, next.ifindex);
     if (at == AT_HAIRPIN && !lan)

@@ -164,6 +164,15 @@ def test_a_frame_without_a_way_has_another_reason(watched: Watched) -> None:
     assert astray.action == SHOT and set(astray.drops) <= {"helper-astray", "not-ours"}
 
 
+def test_what_nobody_may_rewrite_is_left_to_the_stack(rig: Rig, small: None) -> None:
+    """TCP-MD5: its sender is told as ever; without DF the stack fragments it."""
+    session = watch(rig, [(19, bytes(16))])
+    rig.taken()
+    frame = session.frame(IN, BIG)
+    assert session.send(IN, frame).drops == {"too-big": 1}
+    assert session.send(IN, _may_fragment(frame)).action == OK
+
+
 # -- routers farther away ----------------------------------------------------------------------------------------------
 
 
