@@ -29,11 +29,6 @@ class Devices:
         return [one.index for one in (*self.lans, self.wan)]
 
     @property
-    def sizes(self) -> list[int]:
-        """What their links take, in bytes."""
-        return [one.mtu for one in (*self.lans, self.wan)]
-
-    @property
     def own_address(self) -> IPv4Address | None:
         """The gateway's address inside, for the ICMP errors that it makes."""
         return next((one.ip for lan in self.lans for one in lan.addresses), None)
