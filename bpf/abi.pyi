@@ -134,6 +134,9 @@ class PuntKind(enum.IntEnum):
     OPENED = 4
     TAIL = 5
     REFUSED = 6
+    TOO_BIG = 7
+    UNSENT = 8
+    PATH = 9
 
 class InjectKind(enum.IntEnum):
     OUT = 18
@@ -176,6 +179,7 @@ class Counter(enum.IntEnum):
     PORT_TRIES_MORE = 21
     HAIRPINS = 22
     LINES_PASSED = 23
+    TOO_BIG = 24
 
 COUNTER_COUNT: int
 
@@ -191,6 +195,7 @@ class Stage(enum.IntEnum):
     PASS = 8
     FINISH = 9
     SHARE = 10
+    WEIGH = 11
 
 STAGE_COUNT: int
 
@@ -572,7 +577,7 @@ class Punt(Layout):
     pad: ctypes.Array[ctypes.c_uint8]
     public_ip: int
     public_port: int
-    pad2: int
+    mtu: int
     lines: int
     def __init__(
         self,
@@ -595,7 +600,7 @@ class Punt(Layout):
         pad: ctypes.Array[ctypes.c_uint8] | tuple[int, ...] = ...,
         public_ip: int = ...,
         public_port: int = ...,
-        pad2: int = ...,
+        mtu: int = ...,
         lines: int = ...,
     ) -> None: ...
 

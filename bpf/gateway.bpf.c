@@ -88,7 +88,7 @@ static __always_inline int outbound(struct __sk_buff *skb, int at)
     if (!s || !session_carries(cfg, s, &p, now))
         return next_new_out(skb, at, s, who);
     if (s->alg)
-        return next_stage(skb, STAGE_ALG, at, DIR_OUT);
+        return next_stage(skb, at == AT_TAP ? STAGE_ALG : STAGE_WEIGH, at, DIR_OUT);
     return leave_out(skb, cfg, &p, s, at, now);
 }
 
@@ -118,7 +118,7 @@ static __always_inline int inbound(struct __sk_buff *skb, int at)
     if (!s || !session_carries(cfg, s, &p, now))
         return next_stage(skb, STAGE_NEW_IN, at, DIR_IN);
     if (s->alg)
-        return next_stage(skb, STAGE_ALG, at, DIR_IN);
+        return next_stage(skb, at == AT_TAP ? STAGE_ALG : STAGE_WEIGH, at, DIR_IN);
     return leave_in(skb, cfg, &p, s, &key, at, now);
 }
 
@@ -161,7 +161,7 @@ int tc_tap(struct __sk_buff *skb)
         rc = inbound(skb, AT_TAP);
     else if (kind == INJECT_RAW_OUT || kind == INJECT_RAW_IN)
         return leave_raw(skb, cfg, kind == INJECT_RAW_OUT);
-    return rc == TC_ACT_OK ? drop(DROP_NO_ROUTE) : rc;
+    return rc == TC_ACT_OK ? drop(DROP_HELPER_ASTRAY) : rc;
 }
 
 int stage_new_out(struct __sk_buff *skb)
@@ -188,6 +188,11 @@ int stage_alg(struct __sk_buff *skb)
 {
     int at = skb->cb[0];
     return skb->cb[1] ? alg_in(skb, at) : alg_out(skb, at);
+}
+
+int stage_weigh(struct __sk_buff *skb)
+{
+    return weigh(skb, skb->cb[0], skb->cb[1]);
 }
 
 int stage_leave(struct __sk_buff *skb)

@@ -78,7 +78,11 @@ class Track:
 
 
 class KernelModel:
-    """One control session. `punt` takes held segments, `wire` what leaves: (direction, packet)."""
+    """One control session. `punt` takes held segments, `wire` what leaves: (direction, packet).
+
+    `mtu` is of the way out by direction; `told` gets (direction, mtu) where a sender hears frag-needed, `unsent` where
+    what the helper made is too big.
+    """
 
     def __init__(
         self, info: fx.SessionInfo, punt: Callable[[fx.Segment], None], wire: Callable[[int, Packet], None]
@@ -97,6 +101,9 @@ class KernelModel:
         self.deleted: list[tuple[int, str]] = []
         self.ever_expected = 0
         self.opened: list[fx.Expectation] = []  # all that were ever open, in order
+        self.mtu = [65535, 65535]
+        self.told: Callable[[int, int], None] = lambda direction, mtu: None
+        self.unsent: Callable[[int, int], None] = lambda direction, mtu: None
         self.reset = ""
         self.bypassed = False
         self.undecided_drops = 0
@@ -115,10 +122,22 @@ class KernelModel:
         assert record == self.adjust
         return record
 
-    def segment(self, direction: int, packet: Packet, *, unfinished: bool = False) -> None:
+    def segment(
+        self, direction: int, packet: Packet, *, unfinished: bool = False, dont_fragment: bool = True
+    ) -> None:  # fmt: skip
         """A segment from one of the ends."""
+        if packet.payload and size_of(packet) > self.mtu[direction]:
+            self._too_big(direction, packet, unfinished, dont_fragment)
+            return
         self._follow(direction, packet)
         self._gate(direction, packet, frame_of(packet), injected=False, unfinished=unfinished)
+
+    def _too_big(self, direction: int, packet: Packet, unfinished: bool, dont_fragment: bool) -> None:
+        if direction == fx.OUT and dont_fragment:  # the host's stack
+            self.told(direction, self.mtu[direction])
+            return
+        self._follow(direction, packet)
+        self._hold(direction, packet, frame_of(packet), unfinished, dont_fragment)
 
     def _follow(self, direction: int, packet: Packet) -> None:
         track, back = self.tracked, 1 - direction
@@ -193,7 +212,9 @@ class KernelModel:
             return False
         return bool(packet.flags & FIN) or distance(self.tracked.next[direction], decided) > 0
 
-    def _hold(self, direction: int, packet: Packet, frame: bytes, unfinished: bool) -> None:
+    def _hold(
+        self, direction: int, packet: Packet, frame: bytes, unfinished: bool, too_big: bool = False
+    ) -> None:  # fmt: skip
         start = len(frame) - len(packet.payload)
         if unfinished:
             tcp = ETHERNET + 20
@@ -202,9 +223,8 @@ class KernelModel:
         acked = (self.tracked.acked[0], self.tracked.acked[1])
         size = len(packet.payload)
         lines = self.account.punted(self.adjust)
-        self.punt(
-            fx.Segment(self.info, direction, packet.seq, frame, ETHERNET, start, size, packet.flags, acked, lines)
-        )
+        about = direction, packet.seq, frame, ETHERNET, start, size, packet.flags, acked, lines
+        self.punt(fx.Segment(self.info, *about, self.mtu[direction], too_big))
 
     def _leave(self, direction: int, packet: Packet) -> None:
         """Shift and translate."""
@@ -216,7 +236,13 @@ class KernelModel:
             packet = packet._replace(src=self.info.public_ip, sport=self.info.public_port)
         else:
             packet = packet._replace(dst=self.info.key.inside_ip, dport=self.info.key.inside_port)
-        self.wire(direction, packet)
+        self._onto(direction, packet)
+
+    def _onto(self, direction: int, packet: Packet) -> None:
+        if size_of(packet) > self.mtu[direction]:
+            self.unsent(direction, self.mtu[direction])
+        else:
+            self.wire(direction, packet)
 
     def carry_out(self, effects: Iterable[fx.Effect]) -> None:
         """What the service does with a list of effects. With `stop_after` it dies in the middle."""
@@ -275,12 +301,30 @@ class KernelModel:
 
     def _inject(self, kind: int, frame: bytes) -> None:
         assert frame[0] == kind
+        if frame[ETHERNET + 9] == 1:
+            self.told(fx.IN if kind == fx.INJECT_RAW_OUT else fx.OUT, frag_needed(frame))
+            return
         packet = parse(frame)
         if kind in (fx.INJECT_RAW_OUT, fx.INJECT_RAW_IN):
-            self.wire(fx.OUT if kind == fx.INJECT_RAW_OUT else fx.IN, packet)
+            self._onto(fx.OUT if kind == fx.INJECT_RAW_OUT else fx.IN, packet)
         else:
             direction = fx.OUT if kind == fx.INJECT_OUT else fx.IN
             self._gate(direction, packet, frame, injected=True)
+
+
+def size_of(packet: Packet) -> int:
+    """Bytes of the IP packet."""
+    return 40 + (12 if packet.stamps else 0) + len(packet.payload)
+
+
+def frag_needed(frame: bytes) -> int:
+    """The MTU that an ICMP error tells; asserts that its lengths and checksums are right."""
+    ip = frame[ETHERNET:]
+    assert ip[0] == 0x45 and int.from_bytes(ip[2:4], "big") == len(ip) <= 576
+    for part in (ip[:20], ip[20:] + b"\0" * (len(ip) & 1)):
+        assert int.from_bytes(part, "big") % 0xFFFF == 0
+    assert ip[20:22] == b"\3\4" and len(ip) >= 20 + 8 + 28
+    return int.from_bytes(ip[26:28], "big")
 
 
 def _latest(a: int, b: int) -> int:

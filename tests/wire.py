@@ -12,7 +12,7 @@ from algate.alg.engine.engine import Engine
 from algate.alg.engine.frames import ACK, FIN, PSH, RST, SYN
 from algate.alg.engine.limits import Limits
 from algate.alg.plugin.model import Control, Conversation
-from tests.kernel_model import SECRET, KernelModel, Packet
+from tests.kernel_model import SECRET, KernelModel, Packet, size_of
 from tests.toy import Ports, Toy
 
 INSIDE, REMOTE, PUBLIC = bytes([10, 0, 0, 5]), bytes([198, 51, 100, 2]), bytes([203, 0, 113, 1])
@@ -36,6 +36,20 @@ class End:
         self.reset = False
         self.clock = 1
         self.sizes: list[int] = []
+        self.pmtu = 65535
+        self.deaf = False  # hears no ICMP errors
+        self.told: list[int] = []
+
+    def hears(self, mtu: int) -> None:
+        """Frag-needed about something that it sent."""
+        self.told.append(mtu)
+        if not self.deaf:
+            self.pmtu = min(self.pmtu, mtu)
+
+    @property
+    def most(self) -> int:
+        """Payload of its next segment at most."""
+        return min(self.mss - 40, self.pmtu - 40 - (12 if self.stamps else 0))
 
     def packet(self, flags: int, offset: int = 0, size: int = 0, seq: int | None = None) -> Packet:
         """A segment of this end's stream, as the end writes it."""
@@ -105,7 +119,11 @@ class Lab:
         self.ports = ports or Ports()
         self.queue: list[tuple[int, Packet, bool]] = []
         self.punts: list[fx.Segment] = []
+        self.errors: list[tuple[str, int, int]] = []  # what the kernel tells: engine's method, direction, mtu
+        self.router = [65535, 65535]  # what the way of each direction takes beyond the gateway's links
         self.kernel = KernelModel(info, self.punts.append, self._leaves)
+        self.kernel.told = lambda direction, mtu: self.ends[direction].hears(mtu)
+        self.kernel.unsent = lambda direction, mtu: self.errors.append(("unsent", direction, mtu))
         self.toys: list[Toy] = []
         self.engine = self._engine()
         self.effects: list[fx.Effect] = []
@@ -128,6 +146,11 @@ class Lab:
         return self.toys[-1]
 
     def _leaves(self, direction: int, packet: Packet) -> None:
+        assert size_of(packet) <= self.kernel.mtu[direction], "beyond the device's MTU"
+        if size_of(packet) > self.router[direction]:
+            self.ends[direction].hears(self.router[direction])
+            self.errors.append(("path", direction, self.router[direction]))
+            return
         self.queue.append((direction, packet, True))
 
     def do(self, effects: list[fx.Effect]) -> None:
@@ -142,8 +165,13 @@ class Lab:
 
     def think(self) -> None:
         """The helper reads the ring."""
-        while self.punts:
-            self.do(self.engine.segment(self.punts.pop(0), self.now))
+        number = self.kernel.info.session
+        while self.punts or self.errors:
+            if self.punts:
+                self.do(self.engine.segment(self.punts.pop(0), self.now))
+                continue
+            what, direction, mtu = self.errors.pop(0)
+            self.do(self.engine.narrowed(number, direction, mtu, self.now, mtu + 1 if what == "path" else 0))
 
     def arrive(self, index: int) -> None:
         """Move a packet in flight one hop: to the gateway, or to its end."""
@@ -168,7 +196,9 @@ class Lab:
         for _ in range(10000):
             self.think()
             if not self.queue:
-                return
+                if not self.errors:
+                    return
+                continue
             self.arrive(0)
         raise AssertionError("the packets never stop")
 
@@ -176,6 +206,7 @@ class Lab:
         """The helper dies and another takes over."""
         self.kernel.stop_after = None
         self.punts.clear()
+        self.errors.clear()
         self.engine = self._engine()
         stale = set(self.kernel.decisions)
         left = [*self.kernel.expectations.values()]
@@ -193,7 +224,7 @@ class Lab:
                 return
             for end in self.ends:
                 if end.una < len(end.stream) or (end.fin_sent and not end.fin_acked):
-                    self.launch(end.direction, end.send(end.una, end.mss - 40))
+                    self.launch(end.direction, end.send(end.una, end.most))
             self.run()
             self.tick(0.4)
         raise AssertionError("the streams never came to an end")

@@ -14,7 +14,7 @@ from algate.alg.engine.effects import View
 from algate.alg.plugin.words import Words
 from algate.alg.rows import EventRow, ExpectationRow, ForwardRow, SessionRow
 
-from .reasons import announced, bypassed, filled, known, sentence
+from .reasons import LARGE, announced, bypassed, filled, known, sentence
 
 IDLE = 5.0  # s without a packet after which a data connection counts as hanging
 RECENT = 300.0  # s for which an event is worth telling
@@ -266,6 +266,9 @@ def _losses(now: Snapshot) -> Iterator[Finding]:
     if dead:
         held = "held until TCP repeated them" if now.fail == "closed" else "held or passed undecided"
         yield Finding("unknown", "helper-dead", f"{dead} control segments came while no helper was running: {held}")
+    for reason, (text, fix) in LARGE.items():
+        if now.reasons.get(reason):
+            yield Finding("unknown", reason, f"{now.reasons[reason]} {text}", fix)
 
 
 def _ended(now: Snapshot) -> Iterator[Finding]:

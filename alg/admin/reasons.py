@@ -37,6 +37,16 @@ WORDS: Mapping[str, Said] = {
     ),
     "control-ended": Said("{line}: the control session ended first"),
 }
+# By drop reason, behind a number: what was larger than its way out takes.
+LARGE: Mapping[str, Said] = {
+    "too-big": Said(
+        "control packets were larger than the link behind the gateway takes: their senders were told (frag-needed)",
+        'where a sender hears no ICMP errors, [nat] mss_clamp = "auto" or a number spares it the first delay',
+    ),
+    "helper-too-big": Said(
+        "packets became larger than the link takes, rewritten or as it shrank: they were sent in smaller ones"
+    ),
+}
 PLAIN = Said("{line}: {reason}")
 
 

@@ -64,6 +64,9 @@ KERNEL: Mapping[str, tuple[str, tuple[tuple[dict[str, str], abi.Counter], ...]]]
     ),
     "algate_to_stack": ("Packets of sessions left to the host's stack.", (({}, Count.TO_STACK),)),
     "algate_icmp_errors": ("ICMP errors translated.", (({}, Count.ICMP_ERRORS),)),
+    "algate_too_big": (
+        "Control packets larger than their way out takes, whose senders were told.", (({}, Count.TOO_BIG),),
+    ),
     "algate_fail_open": (
         "Control segments passed undecided while the helper was dead and fail = open.", (({}, Count.FAIL_OPEN),),
     ),

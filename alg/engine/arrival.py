@@ -28,10 +28,12 @@ from .frames import (
 from .judgement import Judgement
 from .limits import Limits
 from .opening import Opening
+from .path import Path
 from .repetition import Repetition
 from .session import Session, Track
 from .sink import Sink
 from .stream import AHEAD_MAX
+from .voice import Voice
 
 JUDGE_ROUNDS = 4
 BEHIND_MAX = 1 << 20  # bytes before the next expected one in which a segment is a repetition, not rubbish
@@ -41,14 +43,15 @@ class Arrival:
     """Takes the segments of all sessions. Keeps nothing but counts."""
 
     def __init__(
-        self, opening: Opening, judgement: Judgement, delivery: Delivery, repetition: Repetition, track: Track,
-        counts: Counter[str], limits: Limits, arm: Callable[[Session, float], None],
+        self, opening: Opening, judgement: Judgement, delivery: Delivery, repetition: Repetition, voice: Voice,
+        track: Track, counts: Counter[str], limits: Limits, arm: Callable[[Session, float], None],
     ) -> None:  # fmt: skip
         """`arm` has a session looked at by a moment."""
         self._opening = opening
         self._judgement = judgement
         self._delivery = delivery
         self._repetition = repetition
+        self._voice = voice
         self._track = track
         self._counts = counts
         self._limits = limits
@@ -76,6 +79,10 @@ class Arrival:
             flow.start(segment.seq)
         self._account(session, segment.lines, out)
         self._acknowledged(session, segment)
+        path = session.paths[segment.direction]
+        news = segment.too_big or not path.settled or segment.mtu not in (0, path.link)
+        if news and not self._sized(session, path, segment, out):
+            return None
         if session.bypassed:
             self._repetition.bypassed(session, segment, out)
             return None
@@ -95,6 +102,17 @@ class Arrival:
                 return None
             self._judge_back(session, flow, out)
         return segment
+
+    def _sized(self, session: Session, path: Path, segment: Segment, out: Sink) -> bool:
+        """Follow what the way out takes. False: the segment is too big, and its sender, who is told, cuts it anew."""
+        if path.learn(segment.mtu, out.now):
+            self._repetition.smaller(session, segment.direction, out)
+        if segment.too_big:
+            self._voice.too_big(session, segment, out)
+            return not path.listens(segment.seq, out.now)
+        if segment.payload_size:
+            path.fitted(segment.seq)
+        return True
 
     def _account(self, session: Session, word: int, out: Sink) -> None:
         """Of what passed before a punt; one that others overtook, in another CPU's ring, can't tell it any more."""
@@ -177,4 +195,5 @@ def _quiet(session: Session, flow: Flow, segment: Segment) -> bool:
         and session.mss is not None
         and size <= session.mss[back.direction] - 40
         and not ledger.corrections.items
+        and segment.payload_offset - segment.ip_offset + size <= session.paths[segment.direction].mtu
     )

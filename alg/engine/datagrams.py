@@ -20,6 +20,7 @@ from .frames import (
     build_datagram,
     checksum_state,
     finish_checksum,
+    fragments,
     packet_end,
     readdress,
     tcp_offset,
@@ -29,7 +30,7 @@ from .frames import (
 from .judgement import Judgement
 from .session import KIND, RAW_KIND, Session
 from .sink import Sink
-from .voice import final_ends
+from .voice import Voice, final_ends
 
 DATAGRAM_MAX = 65507  # bytes of payload, RFC 768 and RFC 791
 
@@ -37,13 +38,18 @@ DATAGRAM_MAX = 65507  # bytes of payload, RFC 768 and RFC 791
 class Datagrams:
     """Writes the effects for sessions of datagrams. Keeps nothing but counts."""
 
-    def __init__(self, judgement: Judgement, ending: Ending, counts: Counter[str]) -> None:
+    def __init__(self, judgement: Judgement, ending: Ending, voice: Voice, counts: Counter[str]) -> None:
         self._judgement = judgement
         self._ending = ending
+        self._voice = voice
         self._counts = counts
 
     def take(self, session: Session, segment: Segment, out: Sink) -> None:
-        """Have a held datagram judged and send what becomes of it."""
+        """Have a held datagram judged and send what becomes of it, if its sender lets others cut what is too big."""
+        session.paths[segment.direction].learn(segment.mtu, out.now)
+        if segment.too_big:
+            self._voice.too_big(session, segment, out)
+            return
         frame = self._checked(segment)
         if frame is None:
             return
@@ -97,15 +103,27 @@ class Datagrams:
             return
         if new != payload:
             frame = with_payload(frame, segment.ip_offset, new)
-        kind = KIND[segment.direction]
-        out.append(Inject(kind, readdress(kind, frame, segment.ip_offset, len(frame))))
+        direction, ip = segment.direction, segment.ip_offset
+        if len(frame) - ip > session.paths[direction].mtu and frame[ip] >> 4 == 4:
+            self._counts["datagram-fragmented"] += 1
+            self._finished(session, direction, new, out, frame[ip : ip + 20])
+            return
+        kind = KIND[direction]
+        out.append(Inject(kind, readdress(kind, frame, ip, len(frame))))
+
+    def _answer(self, session: Session, direction: int, answer: bytes, out: Sink) -> None:
+        """To who spoke, in the other end's name."""
+        self._finished(session, 1 - direction, answer, out)
 
     @staticmethod
-    def _answer(session: Session, direction: int, answer: bytes, out: Sink) -> None:
-        """To who spoke, in the other end's name."""
-        kind = RAW_KIND[1 - direction]
-        header = Header(*final_ends(session, 1 - direction), 0, 0, dont_fragment=False)
-        out.append(Inject(kind, build_datagram(kind, header, answer)))
+    def _finished(session: Session, direction: int, data: bytes, out: Sink, model: bytes = b"") -> None:
+        """A datagram without need of translation, in fragments if its way takes no more. `model`: an IPv4 header."""
+        kind, ends = RAW_KIND[direction], final_ends(session, direction)
+        header = Header(*ends, 0, 0, dont_fragment=False)
+        if model:
+            header = header._replace(tos=model[1], ttl=max(1, model[8] - 1), ident=model[4] << 8 | model[5])
+        for frame in fragments(build_datagram(kind, header, data), session.paths[direction].mtu):
+            out.append(Inject(kind, frame))
 
     def conclude(self, session: Session, out: Sink) -> bool:
         """Leave a passing session to the kernel, or take a reset one back. True: it is gone."""

@@ -210,7 +210,7 @@ class Delivery:
             return
         sent = [c for c in fresh.chunks if c.new != b""]
         for chunk in sent:
-            self._voice.chunk(flow, chunk, header, out, push=chunk is sent[-1])
+            self._voice.chunk(session, flow, chunk, header, out, push=chunk is sent[-1])
             header = header._replace(ident=header.ident + 1, flags=0)
         if fresh.fin and not (sent and sent[-1].end == flow.stream.fin):
             self._voice.empty(direction, header, flow.ledger.decided & MASK, ACK | FIN, out)
@@ -236,10 +236,11 @@ class Delivery:
 
 def chunk_limit(session: Session, direction: int, cause: Segment | None) -> int:
     """Largest chunk of a direction, if `cause` is the segment that came."""
+    room = session.paths[direction].room
     if cause is None or cause.direction != direction:
-        return min(DIGEST_MAX, payload_limit(session.mss, OWN_OPTIONS))
+        return min(DIGEST_MAX, payload_limit(session.mss, OWN_OPTIONS, room))
     shape = cause.frame, cause.ip_offset, cause.payload_offset, cause.payload_size
-    return min(DIGEST_MAX, payload_limit_of(session.mss, 1 - direction, *shape))
+    return min(DIGEST_MAX, payload_limit_of(session.mss, 1 - direction, room, *shape))
 
 
 def ranges(flow: Flow, chunks: list[Chunk]) -> tuple[tuple[int, int, int, bool], ...]:

@@ -52,7 +52,8 @@ class SessionInfo(NamedTuple):
 
 class Segment(NamedTuple):
     """A held segment (PUNT_SEGMENT). `frame` as received; offsets from its start; `acked` and
-    `lines` are those of struct track."""
+    `lines` are those of struct track. `mtu`: what its way out takes, 0: not known; `too_big`: less than this, and
+    nobody but its sender may cut it (PUNT_TOO_BIG)."""
 
     info: SessionInfo
     direction: int
@@ -64,6 +65,8 @@ class Segment(NamedTuple):
     tcp_flags: int
     acked: tuple[int, int]
     lines: int = 0
+    mtu: int = 0
+    too_big: bool = False
 
 
 class TrackView(NamedTuple):

@@ -63,12 +63,12 @@ class Engine:
         delivery = self._delivery = Delivery(secret, track, counts, limits, voice, judgement.declare_unattended)
         repetition = self._repetition = Repetition(delivery, voice, counts, limits, decided)
         self._ending = Ending(delivery, voice, book)
-        self._datagrams = Datagrams(judgement, self._ending, counts)
+        self._datagrams = Datagrams(judgement, self._ending, voice, counts)
         self._connections = Connections(book, judgement, self._sessions, counts)
         opening = self._opening = Opening(
             judgement, delivery, book, self._sessions, track, adjust, counts, limits, audience
         )
-        self._arrival = Arrival(opening, judgement, delivery, repetition, track, counts, limits, self._arm)
+        self._arrival = Arrival(opening, judgement, delivery, repetition, voice, track, counts, limits, self._arm)
 
     def attend(self, everything: bool) -> list[Effect]:
         """From now on every line comes here, or lines of no interest need not."""
@@ -117,6 +117,15 @@ class Engine:
             return self._conclude(session, out)
         cause = self._arrival.take(session, segment, out)
         return out if cause is None else self._conclude(session, out, cause)
+
+    def narrowed(self, number: int, direction: int, mtu: int, now: float, given: int = 0) -> list[Effect]:
+        """Less fits a way than was thought: what was made for it found no way out (PUNT_UNSENT; `mtu` 0: none),
+        or a router on it said so of a packet of `given` bytes (PUNT_PATH; `mtu` 0: not what it takes)."""
+        out, session = _sink(now), self._sessions.get(number)
+        self.counts["path-told" if given else "unsent-too-big" if mtu else "unsent"] += 1
+        if session is not None and session.paths[direction].learn(mtu, now, given):
+            self._repetition.smaller(session, direction, out)
+        return out
 
     def data_syn(self, expectation: int, direction: int, frame: bytes, ip_offset: int, now: float) -> list[Effect]:
         """The first packet of a connection whose expectation is pending (PUNT_DATA_SYN): held until Open."""

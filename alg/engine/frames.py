@@ -23,6 +23,7 @@ _ETHERNET: Final = {
     for kind in (0x12, 0x22, 0x32, 0x42)
     for version, ethertype in ((4, b"\x08\x00"), (6, b"\x86\xdd"))
 }
+_ETHERNET_SIZE: Final = 14
 _IPV4: Final = struct.Struct("!BBHHHBBH")
 _IPV6: Final = struct.Struct("!IHBB")
 _UDP: Final = struct.Struct("!HHHH")
@@ -123,17 +124,25 @@ def readdress(kind: int, frame: bytes, ip: int, end: int) -> bytes:
     return _ETHERNET[kind, frame[ip] >> 4] + frame[ip:end]
 
 
-def payload_limit(mss: tuple[int, int] | None, options: int) -> int:
+def payload_limit(mss: tuple[int, int] | None, options: int, room: int) -> int:
     """Largest payload of a segment that the gateway cuts itself, with so many bytes of options: the smaller of both
-    ends' MSS bounds it. RFC 9293 section 3.7.1, RFC 6691."""
+    ends' MSS bounds it (RFC 9293 section 3.7.1, RFC 6691), and the `room` behind the headers that its way has."""
+    return min(_agreed_limit(mss, options), max(8, room - options))
+
+
+def _agreed_limit(mss: tuple[int, int] | None, options: int) -> int:
     return max(64, min(mss or (_DEFAULT_MSS,)) - options)
 
 
-def payload_limit_of(mss: tuple[int, int] | None, receiver: int, frame: bytes, ip: int, start: int, size: int) -> int:
+def payload_limit_of(
+    mss: tuple[int, int] | None, receiver: int, room: int, frame: bytes, ip: int, start: int, size: int
+) -> int:
     """The same for what came as one segment of `size` bytes, which its receiver's own MSS bounds."""
-    options = start - tcp_offset(frame, ip) - 20
-    own = payload_limit(mss, options)
-    return size if own < size <= (mss[receiver] if mss else _DEFAULT_MSS) - options else own
+    tcp = tcp_offset(frame, ip)
+    options = start - tcp - 20
+    room -= tcp - ip - (20 if frame[ip] >> 4 == 4 else 40)  # IP options stay
+    own = payload_limit(mss, options, room)
+    return size if own < size <= min(mss[receiver] if mss else _DEFAULT_MSS, room) - options else own
 
 
 def packet_end(frame: bytes, ip: int) -> int:
@@ -228,6 +237,22 @@ def build_datagram(kind: int, header: Header, payload: bytes) -> bytes:
     frame = _ETHERNET[kind, version] + _ip_header(header, size, UDP_PROTO)
     frame += _UDP.pack(header.sport, header.dport, size, 0xFFFF) + payload  # any checksum but "none"
     return finish_checksum(frame, 14, len(frame))
+
+
+def fragments(frame: bytes, mtu: int) -> list[bytes]:
+    """A frame of build_datagram(), in IPv4 fragments if it is larger than `mtu` bytes. RFC 791 section 3.2."""
+    start = _ETHERNET_SIZE + 20
+    if len(frame) - _ETHERNET_SIZE <= mtu or len(frame) < start or frame[_ETHERNET_SIZE] != 0x45:
+        return [frame]
+    made, step = [], max(8, (mtu - 20) // 8 * 8)
+    for at in range(start, len(frame), step):
+        part = frame[at : at + step]
+        place = (at - start) // 8 | (0x2000 if at + step < len(frame) else 0)
+        head = frame[14:16] + (20 + len(part)).to_bytes(2, "big") + frame[18:20] + place.to_bytes(2, "big")
+        head += frame[22:24] + b"\0\0" + frame[26:start]
+        value = 0xFFFF - int.from_bytes(head, "big") % 0xFFFF
+        made.append(frame[:_ETHERNET_SIZE] + head[:10] + value.to_bytes(2, "big") + head[12:] + part)
+    return made
 
 
 def with_payload(frame: bytes, ip: int, payload: bytes) -> bytes:

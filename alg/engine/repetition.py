@@ -9,15 +9,15 @@ from collections import Counter
 from collections.abc import Callable
 
 from .corrections import MASK, distance
-from .delivery import Delivery, chunk_limit
-from .effects import Inject, Segment, TrackView
+from .delivery import Delivery, chunk_limit, ranges
+from .effects import DropDecisions, Inject, Segment, TrackView
 from .flow import Flow
-from .frames import ACK, FIN, URG, build, payload_limit_of, read_header, readdress
+from .frames import ACK, FIN, URG, build, payload_limit_of, read_header, readdress, tcp_offset
 from .ledger import Chunk
 from .limits import Limits
 from .session import KIND, Session
 from .sink import Sink
-from .voice import Voice
+from .voice import Voice, fits
 
 Decided = Callable[[int, int, int, int], int | None]
 
@@ -57,13 +57,17 @@ class Repetition:
         for chunk in lacking:
             if chunk.new == b"":
                 continue
-            self._delivery.decide(session, flow, chunk, out)
-            if _same(cause, chunk):
+            whole = fits(
+                session, direction, chunk, cause.payload_offset - tcp_offset(cause.frame, cause.ip_offset) - 20
+            )
+            if whole:
+                self._delivery.decide(session, flow, chunk, out)
+            if whole and _same(cause, chunk):
                 stop = cause.payload_offset + cause.payload_size
                 frame = readdress(KIND[direction], cause.frame, cause.ip_offset, stop)
                 out.append(Inject(KIND[direction], frame))
             else:
-                self._voice.chunk(flow, chunk, header, out, push=chunk is lacking[-1])
+                self._voice.chunk(session, flow, chunk, header, out, push=chunk is lacking[-1])
         if not lacking and position < decided and end <= ledger.acknowledged:
             if end > ledger.heard:  # the receiver never saw what was refused: it can't acknowledge it by itself
                 self._voice.acknowledge(session, direction, out)
@@ -107,6 +111,28 @@ class Repetition:
             ledger.resent(out.now, self._limits.resend_max)
         return ""
 
+    def smaller(self, session: Session, direction: int, out: Sink) -> None:
+        """The way of a direction takes less than what may be under way there: send that again in smaller segments.
+
+        Its decisions go: a sender's own repetition would meet them, and leave as large.
+        """
+        flow = session.flows[direction]
+        header = self._voice.header(session, direction)
+        if header is None or session.datagrams or session.bypassed:
+            return
+        ledger, options = flow.ledger, header.options_size
+        large = [
+            c for c in ledger.overlapping(ledger.acked, ledger.decided) if not fits(session, direction, c, options)
+        ]
+        done = ranges(flow, large)
+        if done:
+            out.append(DropDecisions(session.info.session, done))
+        for chunk in large:
+            self._voice.chunk(session, flow, chunk, header, out)
+        for answer in ledger.answers:
+            if len(answer.data) + options > session.paths[direction].room:
+                self._voice.answer(session, direction, answer, out)
+
     def bypassed(self, session: Session, cause: Segment, out: Sink) -> None:
         """A segment that was on its way here when the session was bypassed, or repeats bytes from before that."""
         ledger, direction = session.flows[cause.direction].ledger, cause.direction
@@ -114,7 +140,7 @@ class Repetition:
         size = cause.payload_size
         end = cause.payload_offset + size
         shape = cause.frame, cause.ip_offset, cause.payload_offset, size
-        limit = payload_limit_of(session.mss, 1 - direction, *shape)
+        limit = payload_limit_of(session.mss, 1 - direction, session.paths[direction].room, *shape)
         if not old and size <= limit:
             out.append(Inject(KIND[direction], readdress(KIND[direction], cause.frame, cause.ip_offset, end)))
             return
@@ -132,7 +158,7 @@ class Repetition:
         header = self._voice.header(session, flow.direction)
         if header is not None:
             for chunk in chunks:
-                self._voice.chunk(flow, chunk, header, out)
+                self._voice.chunk(session, flow, chunk, header, out)
         for answer in flow.ledger.answers:
             self._voice.answer(session, flow.direction, answer, out)
 

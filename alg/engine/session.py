@@ -37,6 +37,7 @@ from .effects import (
 )
 from .expectations import Book, Expectations
 from .flow import Flow
+from .path import Path
 
 KIND = (INJECT_OUT, INJECT_IN)
 RAW_KIND = (INJECT_RAW_OUT, INJECT_RAW_IN)
@@ -47,7 +48,7 @@ Track = Callable[[int], TrackView | None]
 
 class Session:
     """`sides`: who speaks, by direction. `passing`: no plug-in any more, everything passes; `bypassed`: the kernel
-    knows and punts no more."""
+    knows and punts no more; `paths`: what the way of each direction takes."""
 
     __slots__ = (
         "account",
@@ -62,6 +63,7 @@ class Session:
         "info",
         "mss",
         "passing",
+        "paths",
         "poll",
         "reset",
         "sides",
@@ -80,6 +82,8 @@ class Session:
         self.control = Control(info.session, inside, public, remote, inside_side, proto=proto, audience=audience)
         self.conversation: WholeConversation | None = None
         self.flows = (Flow(OUT), Flow(IN))
+        header = 20 if len(info.key.inside_ip) == 4 else 40
+        self.paths = (Path(header), Path(header))
         self.book = Book()
         self.begun = False
         self.passing = False

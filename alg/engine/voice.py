@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections import Counter
 
-from .corrections import MASK
-from .effects import OUT, Inject, Segment, TrackView
+from .corrections import MASK, distance
+from .effects import INJECT_RAW_OUT, OUT, Inject, Segment, TrackView
 from .flow import Flow
 from .frames import ACK, FIN, PSH, RST, Header, build, payload_limit, read_header
+from .icmp import FRAG_NEEDED, unreachable
 from .ledger import Answer, Chunk
 from .session import KIND, RAW_KIND, Session, Track
 from .sink import Sink
@@ -31,14 +32,37 @@ class Voice:
         track = self._tracked(session)
         return None if track is None else _sent_header(session, direction, track)
 
-    def chunk(self, flow: Flow, chunk: Chunk, header: Header, out: Sink, push: bool = True) -> None:
-        """A decided chunk, with the FIN if that follows it."""
+    def chunk(
+        self, session: Session, flow: Flow, chunk: Chunk, header: Header, out: Sink, push: bool = True
+    ) -> None:  # fmt: skip
+        """A decided chunk, with the FIN if that follows it. In pieces, if its way has become too small for it."""
         flags = ACK | PSH if push else ACK
         if flow.fin_released and chunk.end == flow.stream.fin:
             flags |= FIN
+        if not fits(session, flow.direction, chunk, header.options_size):
+            self._pieces(session, flow, chunk, out)
+            if flags & FIN:
+                self.empty(flow.direction, header, chunk.end & MASK, ACK | FIN, out)
+            return
         urgent = flow.urgent - chunk.start if flow.urgent > chunk.start else 0
         kind = KIND[flow.direction]
         out.append(Inject(kind, build(kind, header, chunk.start & MASK, flags, chunk.old, urgent)))
+
+    def _pieces(self, session: Session, flow: Flow, chunk: Chunk, out: Sink) -> None:
+        """A decided chunk as finished segments: its one decision is for all of it, so no part of it would pass."""
+        track = self._tracked(session)
+        if track is None:
+            return
+        direction, data = flow.direction, chunk.old if chunk.new is None else chunk.new
+        header, kind = _final_header(session, direction, track), RAW_KIND[direction]
+        size = payload_limit(session.mss, header.options_size, session.paths[direction].room)
+        shift = flow.ledger.corrections.shift
+        wire = shift(chunk.start & MASK)
+        urgent = distance(shift(flow.urgent & MASK), wire) if flow.urgent > chunk.start else 0
+        for at in range(0, len(data), size):
+            piece = data[at : at + size]
+            out.append(Inject(kind, build(kind, header, wire + at, ACK | PSH, piece, urgent - at)))
+        self._counts["cut-smaller"] += 1
 
     def empty(self, direction: int, header: Header, seq: int, flags: int, out: Sink) -> None:
         """A segment without payload, in its sender's numbers."""
@@ -51,7 +75,7 @@ class Voice:
         if track is None:
             return
         header = _final_header(session, direction, track)
-        size = payload_limit(session.mss, header.options_size)
+        size = payload_limit(session.mss, header.options_size, session.paths[direction].room)
         kind = RAW_KIND[direction]
         for at in range(0, len(answer.data), size):
             frame = build(kind, header, answer.wire + at, ACK | PSH, answer.data[at : at + size])
@@ -84,11 +108,27 @@ class Voice:
             for seq in {ledger.corrections.shift(acked), _final_seq(session, direction, track)}:
                 out.append(Inject(kind, build(kind, header, seq, RST | ACK)))
 
+    def too_big(self, session: Session, segment: Segment, out: Sink) -> None:
+        """Tell the outside sender of a packet what its way takes (RFC 1191); an inside one the host's stack tells."""
+        if not session.paths[segment.direction].speak(out.now):
+            self._counts["frag-needed-spared"] += 1
+            return
+        sender = final_ends(session, OUT)[0]
+        frame = unreachable(INJECT_RAW_OUT, segment.frame, segment.ip_offset, sender, FRAG_NEEDED, segment.mtu)
+        if frame is not None:
+            self._counts["frag-needed"] += 1
+            out.append(Inject(INJECT_RAW_OUT, frame))
+
     def _tracked(self, session: Session) -> TrackView | None:
         track = self._track(session.info.session)
         if track is None:
             self._counts["no-track"] += 1
         return track
+
+
+def fits(session: Session, direction: int, chunk: Chunk, options: int) -> bool:
+    """Whether a chunk can travel as one segment with so many bytes of TCP options."""
+    return len(chunk.old if chunk.new is None else chunk.new) + options <= session.paths[direction].room
 
 
 def final_ends(session: Session, direction: int) -> tuple[bytes, bytes, int, int]:

@@ -31,7 +31,7 @@ _FRAGMENT_KEY = packing("fragment_key", "source destination ip_id proto dir")
 _PUNT = packing(
     "punt",
     "time id expectation_id key acked frame_size seq payload_offset ip_offset payload_size kind dir alg tcp_flags"
-    " session_flags public_ip public_port lines",
+    " session_flags public_ip public_port mtu lines",
 )
 _TRACK = packing("track", "id isn next acked ack_sent window ts_value mss window_scale flags lines line_seq line_size")
 _ADJUST = packing("adjust", "id decided base count flags interest lines at")
@@ -149,7 +149,7 @@ def pack_fragment_key(header: bytes, direction: int) -> bytes:
 
 
 class Punt(NamedTuple):
-    """One sample. `segment` only for PUNT_SEGMENT; `frame` empty where the kernel sends none."""
+    """One sample. `segment` only for PUNT_SEGMENT and PUNT_TOO_BIG; `frame` empty where the kernel sends none."""
 
     kind: int
     time: int
@@ -159,7 +159,9 @@ class Punt(NamedTuple):
     ip_offset: int
     frame: bytes
     segment: fx.Segment | None
-    reason: int = 0  # PUNT_REFUSED: the drop reason
+    reason: int = 0  # PUNT_REFUSED, PUNT_UNSENT: the drop reason
+    mtu: int = 0
+    given: int = 0  # PUNT_PATH: bytes of the packet that was too big
 
 
 def unpack_punt(sample: bytes) -> Punt | None:
@@ -168,7 +170,7 @@ def unpack_punt(sample: bytes) -> Punt | None:
         return None
     (
         time, session, expectation, packed, acked_out, acked_in, frame_size, seq, payload_offset, ip_offset,
-        payload_size, kind, direction, alg, tcp_flags, session_flags, public_ip, public_port, lines,
+        payload_size, kind, direction, alg, tcp_flags, session_flags, public_ip, public_port, mtu, lines,
     ) = _PUNT.unpack_from(sample)  # fmt: skip
     if len(sample) < PUNT_SIZE + frame_size:
         return None
@@ -176,12 +178,12 @@ def unpack_punt(sample: bytes) -> Punt | None:
     info = fx.SessionInfo(session, unpack_key(packed), public_ip, port, session_flags, alg)
     frame = sample[PUNT_SIZE : PUNT_SIZE + frame_size]
     segment = None
-    if kind == abi.PuntKind.SEGMENT:
+    if kind in (abi.PuntKind.SEGMENT, abi.PuntKind.TOO_BIG):
         segment = fx.Segment(
             info, direction, seq, frame, ip_offset, payload_offset, payload_size, tcp_flags, (acked_out, acked_in),
-            lines,
+            lines, mtu, kind == abi.PuntKind.TOO_BIG,
         )  # fmt: skip
-    return Punt(kind, time, info, expectation, direction, ip_offset, frame, segment, seq)
+    return Punt(kind, time, info, expectation, direction, ip_offset, frame, segment, seq, mtu, payload_size)
 
 
 # -- a control session's streams ---------------------------------------------------------------------------------------

@@ -150,6 +150,9 @@ class Helper:
                 self.tails.hold(punt.frame, punt.ip_offset, punt.direction, now())
                 self.tails_waiting()
                 return
+            if punt.kind == abi.PuntKind.UNSENT:
+                self.executor.carry_out(self.engine.narrowed(punt.info.session, punt.direction, punt.mtu, now()))
+                return
             self._know(punt.info)
             self._carry_out(self._judged(punt))
             if punt.segment is not None and self.metrics is not None:
@@ -214,6 +217,8 @@ class Helper:
             return self.engine.opened(punt.info, now())
         if punt.kind == abi.PuntKind.EXPECT_USED:
             return self.engine.expectation_used(punt.expectation, now(), punt.info)
+        if punt.kind == abi.PuntKind.PATH:
+            return self.engine.narrowed(punt.info.session, punt.direction, punt.mtu, now(), punt.given)
         if punt.kind == abi.PuntKind.DATA_SYN:
             return self.engine.data_syn(punt.expectation, punt.direction, punt.frame, punt.ip_offset, now())
         self.broken += 1

@@ -333,6 +333,9 @@ enum punt_kind {
     PUNT_OPENED = 4,      /* no frame: a control session was made */
     PUNT_TAIL = 5,        /* a fragment that came before its head: held */
     PUNT_REFUSED = 6, /* the start of a packet that was dropped for want of room: tell its sender (RFC 5508 REQ-8) */
+    PUNT_TOO_BIG = 7, /* as PUNT_SEGMENT, but larger than `mtu` and not to be fragmented: tell its sender (RFC 1191) */
+    PUNT_UNSENT = 8,  /* the start of a frame of the helper that found no way out, seq: drop reason; id 0: nobody's */
+    PUNT_PATH = 9,    /* no frame: a router takes `mtu` bytes (0: it doesn't say) of dir; payload_size: it was given */
 };
 
 /* Precedes the frame in the perf ring. */
@@ -355,7 +358,7 @@ struct punt {
     __u8 pad[3];
     __be32 public_ip;
     __be16 public_port;
-    __u16 pad2;
+    __u16 mtu;   /* largest packet that the way out takes, headers included, in dir; 0: not known */
     __u64 lines; /* PUNT_SEGMENT: track.lines, this punt counted */
 };
 
@@ -425,6 +428,7 @@ enum counter {
     COUNT_PORT_TRIES_MORE = 21,
     COUNT_HAIRPINS = 22,
     COUNT_LINES_PASSED = 23, /* control segments of one line each that the helper had no interest in */
+    COUNT_TOO_BIG = 24,      /* control packets larger than their way out takes, whose senders were to be told */
     COUNTER_COUNT = 32,
 };
 
@@ -493,7 +497,8 @@ enum stage {
     STAGE_PASS = 8,
     STAGE_FINISH = 9,
     STAGE_SHARE = 10,
-    STAGE_COUNT = 11,
+    STAGE_WEIGH = 11,
+    STAGE_COUNT = 12,
 };
 
 enum control_op {

@@ -54,6 +54,7 @@ static __always_inline struct punt *new_punt(u8 kind)
     __builtin_memset(&room->punt, 0, sizeof(room->punt));
     room->punt.kind = kind;
     room->punt.time = bpf_ktime_get_ns();
+    room->punt.mtu = room->mtu;
     return &room->punt;
 }
 
@@ -131,12 +132,12 @@ static __always_inline u32 without_helper(const struct config *cfg, struct track
     return 0;
 }
 
-/* Copies an undecided segment to the helper. The caller drops the original whatever comes back. */
-static __always_inline u32 punt_segment(struct __sk_buff *skb, const struct packet *p, const struct session_key *key,
-                                        const struct session *s, struct track *t, const struct adjust *adj,
-                                        const struct segment *g)
+/* Copies a segment to the helper. The caller drops the original whatever comes back. */
+static __always_inline u32 punt_segment_as(struct __sk_buff *skb, const struct packet *p, const struct session_key *key,
+                                           const struct session *s, struct track *t, const struct adjust *adj,
+                                           const struct segment *g, u8 kind)
 {
-    struct punt *m = new_punt(PUNT_SEGMENT);
+    struct punt *m = new_punt(kind);
     if (!m)
         return DROP_PUNT_LOST;
     fill_punt(m, key, s);
@@ -152,6 +153,27 @@ static __always_inline u32 punt_segment(struct __sk_buff *skb, const struct pack
     return punt_frame(skb, p, m);
 }
 
+static __always_inline u32 punt_segment(struct __sk_buff *skb, const struct packet *p, const struct session_key *key,
+                                        const struct session *s, struct track *t, const struct adjust *adj,
+                                        const struct segment *g)
+{
+    return punt_segment_as(skb, p, key, s, t, adj, g, PUNT_SEGMENT);
+}
+
+/* Copies a datagram to the helper. The caller drops the original whatever comes back. */
+static __always_inline u32 punt_datagram(struct __sk_buff *skb, const struct packet *p, const struct session_key *key,
+                                         const struct session *s, u8 dir, u8 kind)
+{
+    struct punt *m = skb->gso_size ? 0 : new_punt(kind); /* a batch of datagrams can't be told apart */
+    if (!m)
+        return DROP_PUNT_TOO_BIG;
+    fill_punt(m, key, s);
+    m->dir = dir;
+    m->payload_offset = p->l4 + UDP_HEADER;
+    m->payload_size = p->ip_size - p->header_size - UDP_HEADER;
+    return punt_frame(skb, p, m);
+}
+
 /* The whole gate for one datagram of a control session. Without payload there is nothing to judge. */
 static __always_inline u32 datagram_gate(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
                                          const struct session_key *key, const struct session *s, struct track *t,
@@ -163,14 +185,7 @@ static __always_inline u32 datagram_gate(struct __sk_buff *skb, const struct con
     count(COUNT_ALG_SEGMENTS, 1);
     if (!helper_alive(cfg, now))
         return without_helper(cfg, t);
-    struct punt *m = skb->gso_size ? 0 : new_punt(PUNT_SEGMENT); /* a batch of datagrams can't be told apart */
-    if (!m)
-        return DROP_PUNT_TOO_BIG;
-    fill_punt(m, key, s);
-    m->dir = dir;
-    m->payload_offset = p->l4 + UDP_HEADER;
-    m->payload_size = p->ip_size - head;
-    return punt_frame(skb, p, m);
+    return punt_datagram(skb, p, key, s, dir, PUNT_SEGMENT);
 }
 
 /* What the helper wrote for this session; 0: nothing. */
@@ -194,7 +209,7 @@ static __always_inline u32 alg_gate(struct __sk_buff *skb, const struct config *
         return DROP_STALE_DECISION;
     struct adjust *adj = adjust_of(key, s);
     if (at != AT_TAP)
-        track_segment(skb, p, t, &g, adj);
+        track_segment(skb, p, t, &g, adj, cfg->mss_clamp);
     bool bypass = (adj && adj->flags & ADJUST_BYPASS) || t->flags & TRACK_UNTOUCHABLE;
     bool undecided = false;
     if (bypass && adj && seq_after(front(adj, t, g.dir), g.seq)) /* a repetition of what was rewritten before */
@@ -220,6 +235,30 @@ static __always_inline u32 alg_gate(struct __sk_buff *skb, const struct config *
     if (adj && adjust_segment(skb, p, adj, g.dir, bpf_htonl(g.seq), bpf_htonl(g.ack)))
         return DROP_REWRITE_FAILED;
     return 0;
+}
+
+/* A packet that is too big for its way out goes to the helper whatever was decided: `kind` says what for. False: the gate is
+ * to judge it, since nobody could make it smaller. */
+static __always_inline bool punt_too_big(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
+                                         const struct session_key *key, const struct session *s, u8 dir, u8 kind,
+                                         u32 *held)
+{
+    struct segment g = {};
+    struct track *t = tracks.lookup((struct session_key *)key);
+    if (!t || t->id != s->id || (kind == PUNT_SEGMENT && t->flags & TRACK_UNTOUCHABLE))
+        return false;
+    if (p->proto == IPPROTO_UDP) {
+        *held = punt_datagram(skb, p, key, s, dir, kind);
+    } else {
+        struct adjust *adj = adjust_of(key, s);
+        if (load_segment(skb, p, dir, &g) || p->tcp_flags & TCP_SYN)
+            return false;
+        track_segment(skb, p, t, &g, adj, 0);
+        *held = punt_segment_as(skb, p, key, s, t, adj, &g, kind);
+    }
+    if (kind == PUNT_TOO_BIG && *held == DROP_PUNT_HELD)
+        *held = DROP_TOO_BIG;
+    return true;
 }
 
 #endif

@@ -38,31 +38,38 @@ static __always_inline int next_stage(struct __sk_buff *skb, u32 stage, int at, 
 struct next_hop {
     u32 ifindex;
     __be32 gateway;
+    u32 mtu; /* largest packet that the way takes; 0: the FIB didn't say */
 };
 
 enum route {
     ROUTE_FORWARD, /* can be redirected */
-    ROUTE_STACK,   /* the stack must see it: too big, no route, local */
+    ROUTE_STACK,   /* the stack must see it: no route, local */
+    ROUTE_TOO_BIG, /* larger than `mtu` */
 };
 
 /* What the FIB says of a packet with these addresses that came in by `ifindex`. Of a GSO packet each segment must fit:
- * without a length the look-up lets any GSO packet pass. */
+ * without a length the look-up lets any GSO packet pass. For a control session the FIB is asked anew: its segments are
+ * cut by what this says, and a link may just have become smaller. */
 static __always_inline int route_packet(struct __sk_buff *skb, const struct packet *p, __be32 source,
                                         __be32 destination, u32 ifindex, struct next_hop *next)
 {
     u32 size = p->ip_size;
     if (skb->gso_size)
         size = p->header_size + (p->tcp_header ? p->tcp_header : 8) + skb->gso_size;
-    const struct hop *hop = next_hop_of(skb, p, source, destination, ifindex, size, now_tick());
+    const struct hop *hop = p->control ? 0 : next_hop_of(skb, p, source, destination, ifindex, size, now_tick());
     if (hop) {
         next->ifindex = hop->ifindex;
         next->gateway = hop->gateway;
+        next->mtu = hop->mtu;
         return ROUTE_FORWARD;
     }
     struct bpf_fib_lookup fib = {};
     long rc = ask_fib(skb, p, source, destination, ifindex, size, &fib);
     next->ifindex = fib.ifindex;
     next->gateway = fib.ipv4_dst; /* the next hop's address, or the destination's own on the link */
+    next->mtu = rc == BPF_FIB_LKUP_RET_SUCCESS || rc == BPF_FIB_LKUP_RET_FRAG_NEEDED ? fib.tot_len : 0; /* a union */
+    if (rc == BPF_FIB_LKUP_RET_FRAG_NEEDED)
+        return ROUTE_TOO_BIG;
     return rc == BPF_FIB_LKUP_RET_SUCCESS || rc == BPF_FIB_LKUP_RET_NO_NEIGH ? ROUTE_FORWARD : ROUTE_STACK;
 }
 

@@ -93,7 +93,7 @@ static __always_inline bool exempt_reply(const struct config *cfg, const struct 
  * inside hosts directly. */
 static __always_inline int not_public(struct __sk_buff *skb, const struct config *cfg, const struct packet *p)
 {
-    struct next_hop next;
+    struct next_hop next = {};
     if (is_group(p->destination) || (cfg->flags & CONFIG_EXEMPT && exempt_reply(cfg, p)))
         return TC_ACT_OK;
     if (route_packet(skb, p, p->source, p->destination, cfg->wan, &next) == ROUTE_FORWARD)

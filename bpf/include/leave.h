@@ -12,10 +12,38 @@
 /* What the stack has to do. A frame of the helper or of a hairpin can't be handed to it: its source is our own. */
 static __always_inline int to_stack(struct __sk_buff *skb, int at)
 {
-    if (at == AT_TAP || at == AT_HAIRPIN)
+    if (at == AT_TAP)
+        return drop(DROP_HELPER_ASTRAY);
+    if (at == AT_HAIRPIN)
         return drop(DROP_NO_ROUTE);
     count(COUNT_TO_STACK, 1);
     return pass_on(skb, at);
+}
+
+/* What the helper made can't leave, its own frame or what its decision made of a segment: dropped for that reason, and
+ * the helper told. `id`: of its session, 0 if nobody knows. */
+static __always_inline int unsent(struct __sk_buff *skb, const struct packet *p, u64 id, u8 dir, int route, u32 mtu)
+{
+    u32 reason = route == ROUTE_TOO_BIG ? DROP_HELPER_TOO_BIG : DROP_NO_ROUTE;
+    struct punt *m = new_punt(PUNT_UNSENT);
+    if (!m)
+        return drop(reason);
+    m->id = id;
+    m->dir = dir;
+    m->seq = reason;
+    m->mtu = mtu;
+    m->ip_offset = ip_at(p);
+    m->frame_size = ETH_HEADER + 20; /* no frame is shorter: who sent it to whom */
+    punts.perf_submit_skb(skb, ETH_HEADER + 20, m, sizeof(*m));
+    return drop(reason);
+}
+
+/* Whether the helper would send in smaller ones what is too big of this session. Else the stack does what it can. */
+static __always_inline bool helper_cuts(const struct config *cfg, const struct session_key *key,
+                                        const struct session *s, u32 now)
+{
+    struct track *t = tracks.lookup((struct session_key *)key);
+    return t && t->id == s->id && !(t->flags & TRACK_UNTOUCHABLE) && helper_alive(cfg, now);
 }
 
 /* Exchanges an end point of the packet and accounts it. What the head of a fragmented one became is kept for its tails.
@@ -57,8 +85,14 @@ static __always_inline int leave_out(struct __sk_buff *skb, const struct config 
         OPAQUE(from);
         if (at == AT_TAP)
             from = cfg->lan[0];
-        if ((at != AT_TAP && !can_skip_stack(skb, p)) || !goes_to_wan(skb, cfg, p, from, &next))
+        if (at != AT_TAP && !can_skip_stack(skb, p))
             return s->alg ? drop(DROP_NO_ROUTE) : to_stack(skb, at); /* behind the gate it may be another segment */
+        int route = route_packet(skb, p, p->source, p->destination, from, &next);
+        if (route != ROUTE_FORWARD || next.ifindex != cfg->wan) {
+            if (at == AT_TAP || (s->alg && route == ROUTE_TOO_BIG))
+                return unsent(skb, p, s->id, DIR_OUT, route, next.mtu);
+            return s->alg ? drop(DROP_NO_ROUTE) : to_stack(skb, at);
+        }
     }
     if (s->flags & SESSION_EXEMPT) { /* by the stack, untranslated, both ways */
         if (redirect)
@@ -80,10 +114,14 @@ static __always_inline int leave_in(struct __sk_buff *skb, const struct config *
                                     struct session *s, const struct session_key *key, int at, u32 now)
 {
     struct next_hop next = {};
-    bool direct = (at == AT_TAP || at == AT_HAIRPIN || can_skip_stack(skb, p)) &&
-                  route_packet(skb, p, p->source, key->inside_ip, cfg->wan, &next) == ROUTE_FORWARD;
+    int route = ROUTE_STACK;
+    if (at == AT_TAP || at == AT_HAIRPIN || can_skip_stack(skb, p))
+        route = route_packet(skb, p, p->source, key->inside_ip, cfg->wan, &next);
+    bool direct = route == ROUTE_FORWARD;
+    if (!direct && (at == AT_TAP || (route == ROUTE_TOO_BIG && s->alg && helper_cuts(cfg, key, s, now))))
+        return unsent(skb, p, s->id, DIR_IN, route, next.mtu);
     bool lan = direct && is_lan(cfg, next.ifindex);
-    if ((at == AT_TAP && !direct) || (at == AT_HAIRPIN && !lan))
+    if (at == AT_HAIRPIN && !lan)
         return drop(DROP_NO_ROUTE);
     direct = lan;
     clamp_mss(skb, p, cfg->mss_clamp);
@@ -95,6 +133,25 @@ static __always_inline int leave_in(struct __sk_buff *skb, const struct config *
     return at == AT_TAP ? receive_at_wan(skb, cfg) : to_stack(skb, at);
 }
 
+/* The session that a finished frame of the helper belongs to, 0: none. */
+static __always_inline u64 finished_owner(const struct config *cfg, const struct packet *p, bool out)
+{
+    struct session_key key;
+    struct packet back = {.source = p->destination,
+                          .destination = p->source,
+                          .source_port = p->destination_port,
+                          .destination_port = p->source_port,
+                          .proto = p->proto};
+    struct session *s;
+    if (out) {
+        s = find_in(cfg, &back, &key);
+    } else {
+        key_in(&key, p, p->destination, p->destination_port);
+        s = sessions.lookup(&key);
+    }
+    return s ? s->id : 0;
+}
+
 /* A finished frame of the helper: only the next hop is missing. */
 static __always_inline int leave_raw(struct __sk_buff *skb, const struct config *cfg, bool out)
 {
@@ -104,8 +161,11 @@ static __always_inline int leave_raw(struct __sk_buff *skb, const struct config 
     if (parsed == PARSED_MALFORMED)
         return drop(DROP_MALFORMED);
     u32 from = out ? cfg->lan[0] : cfg->wan;
-    if (route_packet(skb, &p, out ? 0 : p.source, p.destination, from, &next) != ROUTE_FORWARD)
-        return drop(DROP_NO_ROUTE);
+    p.control = 1;
+    int route = route_packet(skb, &p, out ? 0 : p.source, p.destination, from, &next);
+    if (route != ROUTE_FORWARD)
+        return unsent(skb, &p, parsed == PARSED_FLOW ? finished_owner(cfg, &p, out) : 0, out ? DIR_OUT : DIR_IN, route,
+                      next.mtu);
     if (!out && !is_lan(cfg, next.ifindex))
         return receive_at_wan(skb, cfg);
     return redirect_to(skb, cfg, &p, &next);

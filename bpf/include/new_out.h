@@ -150,7 +150,7 @@ static __always_inline int new_out(struct __sk_buff *skb, int at)
         if (!(cfg->flags & CONFIG_HAIRPIN))
             return drop(DROP_HAIRPIN_OFF);
     } else if (at == AT_LAN) {
-        struct next_hop next;
+        struct next_hop next = {};
         if (!can_skip_stack(skb, &p) || !goes_to_wan(skb, cfg, &p, skb->ingress_ifindex, &next))
             return pass_on(skb, at);
     }
@@ -170,7 +170,7 @@ static __always_inline int new_out(struct __sk_buff *skb, int at)
         return next_stage(skb, STAGE_SHARE, at, DIR_OUT);
     if (reason)
         return refuse_new(skb, &p, reason, at, now);
-    return next_stage(skb, o.leaves ? STAGE_FRESH : o.alg ? STAGE_ALG : STAGE_LEAVE, at, DIR_OUT);
+    return next_stage(skb, o.leaves ? STAGE_FRESH : o.alg ? STAGE_WEIGH : STAGE_LEAVE, at, DIR_OUT);
 }
 
 #endif

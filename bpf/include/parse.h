@@ -15,6 +15,7 @@
 #define TCP_ACK 0x10
 #define TCP_URG 0x20
 #define IP_MORE_FRAGMENTS 0x2000
+#define IP_DONT_FRAGMENT 0x4000
 #define IP_OFFSET_MASK 0x1fff
 
 enum parsed {
@@ -42,6 +43,7 @@ struct packet {
     u8 tcp_header; /* bytes */
     u8 l3;         /* offset of the IP header: 0 or ETH_HEADER, see ip_at */
     u16 sum;       /* transport checksum as it stands */
+    u8 control;    /* 1: of a control session */
 };
 
 static __always_inline bool icmp_is_query(u8 type)

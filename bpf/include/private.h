@@ -22,6 +22,7 @@ struct scratch {
     u32 tails_since; /* tick at which the count of punted tails began */
     u32 tails;
     u32 refused; /* tick of the last PUNT_REFUSED */
+    u32 mtu;     /* of the way out of the control packet at hand, for the helper; 0: not known */
     u32 cursor;  /* see UNKNOWN */
 };
 

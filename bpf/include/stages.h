@@ -15,6 +15,58 @@ static __always_inline int next_new_out(struct __sk_buff *skb, int at, const str
     return next_stage(skb, STAGE_NEW_OUT, at, DIR_OUT);
 }
 
+/* Whom a control packet that is too big for its way out goes to: its sender's own cutting is asked for by the stack (to
+ * inside hosts) or the helper (RFC 1191); the helper cuts what may be fragmented, and what has no sender to be told. */
+static __always_inline int too_big(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
+                                   const struct session_key *key, const struct session *s, int at, bool in, u32 now)
+{
+    __be16 fragment = 0;
+    u32 held = 0;
+    bpf_skb_load_bytes(skb, ip_at(p) + 6, &fragment, sizeof(fragment));
+    bool told = bpf_ntohs(fragment) & IP_DONT_FRAGMENT && at != AT_HAIRPIN;
+    if (told)
+        count(COUNT_TOO_BIG, 1);
+    if (told && !in)
+        return pass_on(skb, at);
+    if (helper_alive(cfg, now) && punt_too_big(skb, cfg, p, key, s, in, told ? PUNT_TOO_BIG : PUNT_SEGMENT, &held))
+        return drop(held);
+    return next_stage(skb, STAGE_ALG, at, in);
+}
+
+/* Before the gate: does a control packet fit its way out? A program of its own, for the verifier's sake. */
+static __always_inline int weigh(struct __sk_buff *skb, int at, bool in)
+{
+    struct packet p = {};
+    struct session_key key;
+    struct next_hop next = {};
+    u32 zero = 0;
+    int route = ROUTE_STACK;
+    struct scratch *room = scratch.lookup(&zero);
+    struct config *cfg = parse_flow(skb, at, &p, false);
+    if (!cfg || !room)
+        return drop(p.fragment ? DROP_FRAGMENT_CONTROL : DROP_MALFORMED);
+    u32 now = now_tick();
+    struct session *s = in ? find_in(cfg, &p, &key) : find_out(&p, &key);
+    if (!s)
+        return drop(DROP_RACE);
+    p.control = 1;
+    if (in && at != AT_TAP) {
+        if (p.proto != IPPROTO_TCP || tcp_payload_size(&p))
+            route = route_packet(skb, &p, p.source, key.inside_ip, cfg->wan, &next);
+    }
+    if (at == AT_LAN && !hairpin_wanted(cfg, &p)) { /* what needs the stack meets the gate at WAN egress instead */
+        if (!can_skip_stack(skb, &p))
+            return pass_on(skb, at);
+        route = route_packet(skb, &p, p.source, p.destination, skb->ingress_ifindex, &next);
+        if (route != ROUTE_TOO_BIG && (route != ROUTE_FORWARD || next.ifindex != cfg->wan))
+            return pass_on(skb, at);
+    }
+    room->mtu = next.mtu;
+    if (route == ROUTE_TOO_BIG)
+        return too_big(skb, cfg, &p, &key, s, at, in, now);
+    return next_stage(skb, STAGE_ALG, at, in);
+}
+
 static __always_inline int alg_out(struct __sk_buff *skb, int at)
 {
     struct packet p = {};
@@ -26,11 +78,6 @@ static __always_inline int alg_out(struct __sk_buff *skb, int at)
     struct session *s = find_out(&p, &key);
     if (!s)
         return drop(DROP_RACE);
-    if (at == AT_LAN && !hairpin_wanted(cfg, &p)) { /* what needs the stack meets the gate at WAN egress instead */
-        struct next_hop next;
-        if (!can_skip_stack(skb, &p) || !goes_to_wan(skb, cfg, &p, skb->ingress_ifindex, &next))
-            return pass_on(skb, at);
-    }
     u32 refused = alg_gate(skb, cfg, &p, &key, s, DIR_OUT, at, now);
     return refused ? drop(refused) : next_stage(skb, STAGE_LEAVE, at, DIR_OUT);
 }
@@ -74,9 +121,11 @@ static __always_inline int leave(struct __sk_buff *skb, int at, bool in)
     u32 now = now_tick();
     if (!in) {
         struct session *s = find_out(&p, &key);
+        p.control = s && s->alg;
         return s ? leave_out(skb, cfg, &p, s, at, now) : drop(DROP_RACE);
     }
     struct session *s = find_in(cfg, &p, &key);
+    p.control = s && s->alg;
     return s ? leave_in(skb, cfg, &p, s, &key, at, now) : drop(DROP_RACE);
 }
 

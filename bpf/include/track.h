@@ -88,9 +88,10 @@ static __always_inline void track_syn(struct track *t, const struct segment *g)
     t->flags |= g->dir == DIR_OUT ? TRACK_SYN_OUT : TRACK_SYN_IN;
 }
 
-/* Follows both streams. A lost update (two CPUs) is mended by the next segment. */
+/* Follows both streams. A lost update (two CPUs) is mended by the next segment. `most`: the MSS that a SYN is clamped to
+ * on its way out, 0: it isn't. */
 static __always_inline void track_segment(struct __sk_buff *skb, const struct packet *p, struct track *t,
-                                          const struct segment *g, const struct adjust *adj)
+                                          const struct segment *g, const struct adjust *adj, u16 most)
 {
     u8 dir = g->dir, other = !g->dir;
     if (p->tcp_flags & TCP_SYN)
@@ -108,6 +109,8 @@ static __always_inline void track_segment(struct __sk_buff *skb, const struct pa
     }
     if (p->tcp_header > 20)
         track_options(skb, p, t, dir);
+    if (p->tcp_flags & TCP_SYN && most && t->mss[dir] > most)
+        t->mss[dir] = most;
 }
 
 #endif

@@ -83,7 +83,7 @@ def test_decided_payload_passes(watched: Watched, side: Direction, size: int) ->
     watched.decide(side, load)
     out = watched.inject(side, frame)
     if size > 1460:
-        assert out.action == SHOT and out.drops == {"no-route": 1}  # beyond the MTU: the helper must not do that
+        assert out.action == SHOT and out.drops == {"helper-too-big": 1}  # beyond the MTU: see test_small_links.py
         return
     assert out.action == REDIRECT and out.counts["DECISIONS_PASS"] == 1 and out.counts["REINJECTED"] == 1
     packets.same(out.data, watched.expected(side, frame))

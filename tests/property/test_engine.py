@@ -27,7 +27,12 @@ STEPS = st.lists(
 )
 
 
-def play(lab: Lab, steps: list[tuple[int, int, int, int]], restarts: bool = False) -> None:
+SIZES = (576, 600, 700, 1280, 1400, 1500)
+
+
+def play(
+    lab: Lab, steps: list[tuple[int, int, int, int]], restarts: bool = False, links: bool = False
+) -> None:  # fmt: skip
     """Random traffic: new bytes, repetitions of any range, losses, duplicates, any order of arrival, time, restarts."""
     for what, side, where, size in steps:
         end = lab.ends[side]
@@ -45,6 +50,9 @@ def play(lab: Lab, steps: list[tuple[int, int, int, int]], restarts: bool = Fals
             lab.queue.append(lab.queue[where % len(lab.queue)])
         elif what == 7:
             lab.tick(size / 400)
+        elif what == 8 and links:
+            way = lab.router if where % 3 == 0 else lab.kernel.mtu
+            way[side] = SIZES[where % len(SIZES)]
         elif what == 8 and restarts and where % 4 == 0:
             die(lab, size)
         elif lab.queue:
@@ -140,3 +148,60 @@ def test_no_bytes_break_the_engine(noise: bytes, steps: list[tuple[int, int, int
     event(f"reset {lab.kernel.reset}")
     assert lab.kernel.undecided_drops == 0 or lab.kernel.reset
     assert max(map(len, lab.kernel.held.values()), default=0) <= fx.HELD_MAX
+
+
+LONG = st.one_of(
+    LINES,
+    st.integers(0, 3000).map(lambda n: b"y" * n + b"\n"),
+    st.tuples(st.integers(300, 1400), st.integers(0, 200)).map(
+        lambda two: b"grow %03d" % two[1] + b"g" * two[0] + b"\n"
+    ),
+)
+FAR = st.lists(
+    st.tuples(st.integers(0, 9), st.integers(0, 1), st.integers(0, 2**16), st.integers(1, 3000)), max_size=60
+)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.lists(LONG, max_size=10), st.lists(LONG, max_size=10), ISN, st.booleans(), FAR,
+    st.tuples(*[st.sampled_from(SIZES)] * 4), st.booleans(),
+)  # fmt: skip
+def test_links_that_change_their_size_lose_nothing(
+    client: list[bytes],
+    server: list[bytes],
+    isn: tuple[int, int],
+    stamps: bool,
+    steps: list[tuple[int, int, int, int]],
+    last: tuple[int, int, int, int],
+    deaf: bool,
+) -> None:
+    """Nothing beyond the MTU of a moment is sent (the wire asserts it), and all arrives, whoever hears of it or not."""
+    lab = make((client, server), isn, (1460, 1460), stamps)
+    lab.outside.deaf = deaf
+    for end in lab.ends:
+        end.fin_sent = True
+    play(lab, steps, links=True)
+    lab.kernel.mtu[:], lab.router[:] = last[:2], last[2:]
+    if deaf:
+        lab.router[fx.IN] = 1500  # else nobody could help it
+    lab.finish()
+    assert not lab.kernel.reset
+    assert bytes(lab.outside.got) == rewrite(lab.inside.stream)
+    assert bytes(lab.inside.got) == rewrite(lab.outside.stream)
+    event(f"cut smaller {bool(lab.engine.counts['cut-smaller'])}")
+    event(f"frag-needed {bool(lab.engine.counts['frag-needed'])}")
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(st.one_of(LONG, DENYING), max_size=8), st.lists(LONG, max_size=8), FAR, st.sampled_from(SIZES))
+def test_small_links_refusals_and_restarts(
+    client: list[bytes], server: list[bytes], steps: list[tuple[int, int, int, int]], size: int
+) -> None:
+    lab = make((client, server), (1000, 5000), (1460, 1460), False)
+    lab.kernel.mtu[:] = [size, 576]
+    play(lab, steps, restarts=True)
+    lab.kernel.mtu[:] = [576, size]
+    lab.finish()
+    assert bytes(lab.outside.got) == rewrite(lab.inside.stream)
+    assert bytes(lab.inside.got).replace(ANSWER, b"") == rewrite(lab.outside.stream)

@@ -115,4 +115,20 @@ FAULTS = (
         (24,), "each session has a public port of its own", "bpf/include/share.h",
         "    return cfg->flags & CONFIG_MAPPING_APDM && ", "    return cfg->flags == 0x12345678 && ",
     ),
+    _field(
+        (18,), "a segment that is too big for its way out is held like any other", "bpf/include/stages.h",
+        "    if (route == ROUTE_TOO_BIG)\n        return too_big(", "    if (0)\n        return too_big(",
+    ),
+    _field(
+        (18,), "the gateway cuts by the MSS alone", "alg/engine/delivery.py",
+        "    room = session.paths[direction].room\n", "    room = 65000\n",
+    ),
+    _field(
+        (18,), "who hears no errors is told for ever", "alg/engine/path.py",
+        "        return not self._deaf\n", "        return True\n",
+    ),
+    _field(
+        (18,), "the FIB's last answer is believed of a control session", "bpf/include/forward.h",
+        "p->control ? 0 : next_hop_of", "next_hop_of",
+    ),
 )  # fmt: skip

@@ -98,6 +98,8 @@ CASES: list[tuple[dict[str, Any], str, str, str]] = [
     ({"view": READY._replace(unfinished=(5, 0))}, "waiting", "unfinished-line", "5 bytes from the client are waiting"),
     ({"lost": 3}, "working", "punt-lost", "3 control segments never reached the helper"),
     ({"reasons": {"helper-dead": 4}}, "working", "helper-dead", "4 control segments came while no helper was running"),
+    ({"reasons": {"too-big": 4}}, "working", "too-big", "4 control packets were larger than the link"),
+    ({"reasons": {"helper-too-big": 2}}, "working", "helper-too-big", "2 packets became larger than the link"),
     ({}, "working", "idle", "no data connection is expected or under way"),
     ({"control": None, "view": None, "events": [event("transfer", "reset")]}, "ended", "control-ended", "is over"),
     ({"control": None, "view": None}, "unknown", "nothing-known", ID),

@@ -29,6 +29,7 @@ from algate.alg.plugin.model import (
 )
 from algate.alg.plugin.policy import Policy
 from algate.alg.protocols.tftp import PLUGIN, TftpPolicy
+from tests.kernel_model import frag_needed
 from tests.toy import Ports
 from tests.wire import INSIDE, PUBLIC, REMOTE
 
@@ -295,3 +296,43 @@ def test_tftp_in_the_engine() -> None:
     engine = Engine(lambda c: PLUGIN.open(c, policy), Ports(), lambda _: None, lambda _: None, 1)
     made = engine.segment(fx.Segment(INFO, fx.OUT, 0, datagram(ASK), 14, 42, len(ASK), 0, (0, 0)), 100.0)
     assert [type(one).__name__ for one in made] == ["PutExpectation", "Announce", "Inject"]
+
+
+def reassembled(frames: list[bytes], mtu: int) -> bytes:
+    """The datagram that fragments make, by scapy, as one frame."""
+    from scapy.layers.inet import IP, defragment
+    from scapy.layers.l2 import Ether
+
+    assert len(frames) > 1 and all(len(one) - 14 <= mtu for one in frames)
+    assert all((len(one) - 34) % 8 == 0 for one in frames[:-1])
+    for one in frames:
+        again = Ether(one)
+        del again[IP].chksum, again[IP].len
+        assert bytes(again) == one
+    (whole,) = defragment([Ether(one) for one in frames])
+    return bytes(whole)
+
+
+@pytest.mark.parametrize("direction", [fx.OUT, fx.IN])
+@pytest.mark.parametrize("mtu", [576, 1280, 1400])
+def test_what_the_way_does_not_take_goes_in_fragments(direction: int, mtu: int) -> None:
+    desk = Desk(lambda side, data, control: [Replace(len(data), data + b"+")])
+    data = bytes(range(256)) * 5 + b"z" * 153
+    frame = datagram(data, direction)
+    segment = fx.Segment(INFO, direction, 0, frame, 14, 42, len(data), 0, (0, 0), mtu=mtu)
+    desk.effects = desk.engine.segment(segment, 100.0)
+    kinds, frames = zip(*desk.frames(), strict=True)
+    assert set(kinds) == {fx.INJECT_RAW_OUT if direction == fx.OUT else fx.INJECT_RAW_IN}
+    whole = reassembled(list(frames), mtu)
+    assert payload(whole) == data + b"+" and whole[15] == 16 and whole[22] == 8
+    ends = PUBLIC + REMOTE if direction == fx.OUT else REMOTE + INSIDE
+    assert whole[26:34] == ends
+
+
+def test_a_sender_that_forbids_fragments_is_told() -> None:
+    desk = Desk(lambda side, data, control: [Pass(len(data))])
+    frame = datagram(b"d" * 1432, fx.IN)
+    segment = fx.Segment(INFO, fx.IN, 0, frame, 14, 42, 1432, 0, (0, 0), 0, 1400, True)
+    desk.effects = desk.engine.segment(segment, 100.0)
+    ((kind, error),) = desk.frames()
+    assert kind == fx.INJECT_RAW_OUT and frag_needed(error) == 1400 and error[26:34] == PUBLIC + REMOTE

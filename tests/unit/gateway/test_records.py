@@ -107,12 +107,15 @@ def test_punts(kind: abi.PuntKind) -> None:
     raw = bytes(abi.Punt(
         time=1, id=2, expectation_id=3, key=abi.SessionKey(**KEY_BY_NAME), acked=(4, 5), frame_size=6, seq=7,
         payload_offset=8, ip_offset=9, payload_size=10, kind=kind, dir=1, alg=11, tcp_flags=12, session_flags=13,
-        public_ip=abi.ip_to_be32("203.0.113.1"), public_port=abi.be16(50000), lines=1 << 60,
+        public_ip=abi.ip_to_be32("203.0.113.1"), public_port=abi.be16(50000), mtu=1400, lines=1 << 60,
     ))  # fmt: skip
     assert len(raw) == records.PUNT_SIZE
     info = fx.SessionInfo(2, KEY, bytes([203, 0, 113, 1]), 50000, 13, 11)
-    segment = fx.Segment(info, 1, 7, b"frame!", 9, 8, 10, 12, (4, 5), 1 << 60)
-    expected = records.Punt(kind, 1, info, 3, 1, 9, b"frame!", segment if kind == abi.PuntKind.SEGMENT else None, 7)
+    too_big = kind == abi.PuntKind.TOO_BIG
+    segment = None
+    if too_big or kind == abi.PuntKind.SEGMENT:
+        segment = fx.Segment(info, 1, 7, b"frame!", 9, 8, 10, 12, (4, 5), 1 << 60, 1400, too_big)
+    expected = records.Punt(kind, 1, info, 3, 1, 9, b"frame!", segment, 7, 1400, 10)
     assert records.unpack_punt(raw + b"frame!" + b"\0\0") == expected
     assert records.unpack_punt(raw + b"frame") is None and records.unpack_punt(raw[:-1]) is None
 

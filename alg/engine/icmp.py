@@ -1,0 +1,42 @@
+"""ICMP errors about a held packet, as frames for the TAP device.
+
+The law of this file: bytes in, bytes out; IPv4 alone. The quote is the packet as its sender sent it.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Final
+
+UNREACHABLE, FRAG_NEEDED = 3, 4
+QUOTE: Final = 8  # bytes of the transport header at least, RFC 792
+LONGEST: Final = 576 - 28  # bytes quoted at most, RFC 1812 section 4.3.2.3
+WHOLE: Final = 1536  # a larger packet is several that were not cut yet: its transport checksum is none's
+_HEADER: Final = struct.Struct("!BBHHHBBH4s4s")
+_MAC_REST: Final = bytes((0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2)) + b"\x08\x00"
+
+
+def checksum(data: bytes) -> int:
+    """RFC 1071, over an even or odd number of bytes."""
+    total = int.from_bytes(data + b"\0" * (len(data) & 1), "big") % 0xFFFF
+    return 0xFFFF - total
+
+
+def unreachable(kind: int, frame: bytes, ip: int, sender: bytes, code: int, mtu: int = 0) -> bytes | None:
+    """The frame of that inject kind that tells the sender of `frame`, from the address `sender`, what became of it.
+
+    `mtu`: the next hop's, with FRAG_NEEDED (RFC 1191 section 4). None if it must not be answered: an ICMP error would
+    answer an error, or the packet is too short (RFC 1122 section 3.2.2).
+    """
+    header = (frame[ip] & 15) * 4 if len(frame) > ip else 0
+    if header < 20 or len(frame) < ip + header + QUOTE or frame[ip] >> 4 != 4:
+        return None
+    if frame[ip + 9] == 1 and frame[ip + header] not in (0, 8):
+        return None
+    size = frame[ip + 2] << 8 | frame[ip + 3]
+    quote = frame[ip : ip + (min(size, LONGEST) if size <= WHOLE else header + QUOTE)]
+    body = struct.pack("!BBHHH", UNREACHABLE, code, 0, 0, mtu) + quote
+    body = body[:2] + checksum(body).to_bytes(2, "big") + body[4:]
+    outer = _HEADER.pack(0x45, 0xC0, 20 + len(body), 0, 0, 64, 1, 0, sender, frame[ip + 12 : ip + 16])
+    outer = outer[:10] + checksum(outer).to_bytes(2, "big") + outer[12:]
+    return bytes([kind]) + _MAC_REST + outer + body
