@@ -145,7 +145,7 @@ def test_it_is_frozen() -> None:
         ("[alg.ftpd]\nenabled = true", "alg.ftpd", "no such plug-in is installed; the nearest is `ftp`"),
         ("[alg.ftp]\nport = [21]", "alg.ftp.port", "unknown key; the nearest is `ports`"),
         ("[alg.ftp]\nports = [0]", "alg.ftp.ports[0]", "0 is not between 1 and 65535"),
-        ("[alg.ftp]\ndeny = ['A B']", "alg.ftp.deny[0]", "'A B' is no command"),
+        ("[alg.ftp]\ndeny = ['A B']", "alg.ftp.deny[0]", "'A B' is not a command"),
         ("[alg.ftp]\ndeny = ['DELE']\nallow = ['dele']", "alg.ftp.deny", "DELE is in alg.ftp.allow too"),
         (
             "[alg.ftp]\ndeny = ['DELE']\n[[alg.ftp.rule]]\nclient = '10.0.0.0/8'\nallow = ['DELE']",
