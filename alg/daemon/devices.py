@@ -17,7 +17,7 @@ from algate.alg.gateway.netlink import Device
 
 @dataclass(frozen=True)
 class Devices:
-    """Inside and outside. `addresses`: those that the outside sees; none while the WAN has no address."""
+    """The devices of both sides. `addresses`: those that the outside sees; none while the WAN has no address."""
 
     lans: list[Device]
     wan: Device
@@ -25,12 +25,12 @@ class Devices:
 
     @property
     def indices(self) -> list[int]:
-        """Theirs in the kernel: a device that was made anew has another."""
+        """Their indices in the kernel: a device that was recreated has another."""
         return [one.index for one in (*self.lans, self.wan)]
 
     @property
     def own_address(self) -> IPv4Address | None:
-        """The gateway's address inside, for the ICMP errors that it makes."""
+        """The gateway's inside address, for the ICMP errors that it sends."""
         return next((one.ip for lan in self.lans for one in lan.addresses), None)
 
 
