@@ -9,7 +9,7 @@
 #ifndef ALGATE_LEAVE_H
 #define ALGATE_LEAVE_H
 
-/* What the stack has to do. A frame of the helper or of a hairpin can't be handed to it: its source is our own. */
+/* What the stack has to do. It can't take a frame of the helper or of a hairpin, whose source is our own. */
 static __always_inline int to_stack(struct __sk_buff *skb, int at)
 {
     if (at == AT_TAP || at == AT_HAIRPIN)
@@ -58,7 +58,7 @@ static __always_inline int leave_out(struct __sk_buff *skb, const struct config 
         if (at == AT_TAP)
             from = cfg->lan[0];
         if ((at != AT_TAP && !can_skip_stack(skb, p)) || !goes_to_wan(skb, cfg, p, from, &next))
-            return s->alg ? drop(DROP_NO_ROUTE) : to_stack(skb, at); /* behind the gate it may be another segment */
+            return s->alg ? drop(DROP_NO_ROUTE) : to_stack(skb, at); /* after the gate it may be another segment */
     }
     if (s->flags & SESSION_EXEMPT) { /* by the stack, untranslated, both ways */
         if (redirect)
