@@ -1,4 +1,4 @@
-"""What records.py packs is what ctypes reads out of the same header by name, and comes back as it went."""
+"""What records.py packs is what ctypes, by the same header, reads by name, and unpacks to the same values."""
 
 from __future__ import annotations
 
