@@ -62,7 +62,7 @@ class Control:
         inside_port: int,
         before_ending: Callable[[], None] = lambda: None,
     ) -> int | None:
-        """Reserve `port` of a public address, or another (`port` 0: any). The port that was got, or None.
+        """Reserve `port` of a public address, or another (`port` 0: any). The port reserved, or None.
 
         Ports that nobody used for abi.PORT_REST come first, in no order that an outsider could guess (RFC 6056); then
         the one unused longest; then that of the data session that has been over longest, which ends for it:

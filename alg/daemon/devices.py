@@ -1,4 +1,4 @@
-"""The devices that the gateway stands between, and those around it, as they are at one moment.
+"""The gateway's inside and outside devices, and all others, as they are at one moment.
 
 The law of this file: it looks, and changes nothing.
 """
@@ -44,14 +44,14 @@ class Sight:
     others: Mapping[int, str] = field(default_factory=dict)
 
     def known(self, config: Config, attached: list[int]) -> set[int]:
-        """The devices that a packet may be routed to: all, but for one by the WAN's or a LAN's name that isn't
-        `attached`: made anew, it has no programs yet."""
+        """The devices that a packet may be routed to: all except one with the WAN's or a LAN's name that isn't
+        `attached`: it was recreated and has no programs yet."""
         ours = (*config.gateway.lan, config.gateway.wan)
         return {index for index, name in self.others.items() if index in attached or name not in ours}
 
 
 def look(config: Config) -> Sight:
-    """Never fails."""
+    """Look at the devices; never fails."""
     devices, problem = None, ""
     try:
         lans = [datapath.need_device(name) for name in config.gateway.lan]

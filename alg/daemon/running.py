@@ -32,9 +32,9 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Running:
-    """`devices` alone changes: the service looks after them. `control` is the kernel's control program.
+    """Only `devices` and `told` change. `control` is the kernel's control program.
 
-    `told`: what was said of forwards that lead nowhere."""
+    `told`: what was logged about forwards that lead nowhere."""
 
     devices: Devices
     gateway: Gateway
@@ -66,7 +66,7 @@ class Running:
         self._complain(config)
 
     def _complain(self, config: Config) -> None:
-        """Of forwards that lead nowhere, once each."""
+        """Log forwards that lead nowhere, once each."""
         words = {word for _, word in reach.obstacles(self.forwards.all(), config.gateway.wan)}
         for word in words - self.told:
             log.warning("forward: %s", word)

@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 TICK = 0.05  # s between two refills of the room for events
 TAIL_SECONDS = 0.003  # between looks for the heads of held fragments
 TRANSFERS = 0.5  # s between looks for data connections that ended
-CARE = 1.0  # s between looks at what may be put right by now
+CARE = 1.0  # s between looks at what can perhaps be repaired by now
 GARBAGE = 1.0  # s between looks for a quiet moment
 
 

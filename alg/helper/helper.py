@@ -165,7 +165,7 @@ class Helper:
             self.due_changed()
 
     def _tell_refused(self, punt: Punt) -> None:
-        """Tell an inside host that its new session was refused, and the log once a minute; or that its old one is
+        """Tell an inside host that its new session was refused, and the log once per minute; or that its old one is
         gone."""
         reason = abi.reasons()[punt.reason][0]
         if reason == "no-session":
@@ -280,7 +280,7 @@ class Helper:
         self._carry_out(self.engine.kill(number, now(), reason))
 
     def others(self, addresses: Collection[IPv4Address]) -> dict[int, bytes]:
-        """Control sessions whose public address is none of these: id -> the outside end's address."""
+        """Control sessions whose public address isn't one of these: id -> the outside end's address."""
         infos, engine = self._infos, self.engine
         return {
             number: infos[number].key.remote_ip

@@ -29,7 +29,7 @@ class KernelPorts:
         self.first, self.last = first, last
         self.blocks = Blocks(control)
         self.look: Callable[[], None] = lambda: None
-        """Called now and then before an ended data session is deleted for its port, for who counts its bytes."""
+        """Called sometimes before an ended data session is deleted for its port, so that its bytes get counted."""
         self._looked = -LOOK_EVERY
 
     def _before_ending(self) -> None:

@@ -1,5 +1,5 @@
-"""What inside hosts are answered: an ICMP error for a session that was refused for want of room or permission, with a
-line for the log; RST for a connection that the gateway doesn't know any more.
+"""Answers to inside hosts: an ICMP error for a session that was refused for lack of room or permission, with a
+line for the log; RST for a connection that the gateway no longer knows.
 
 The law of this file: bytes in, bytes out, and a count that is logged once per minute.
 """
