@@ -1,5 +1,5 @@
 """The C that translates, and the thin Python that knows BPF: finds headers, compiles, loads, pins, reads and writes.
 
 include/abi.h is the only definition of what both languages see, and abi.py derives from it. The Python must know no
-protocol and no configuration, and nothing of algate above it; errors and their exit codes begin here.
+protocol, no configuration, and nothing of algate above it; errors and their exit codes start here.
 """

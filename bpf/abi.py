@@ -5,7 +5,7 @@ The law of this file: it defines nothing of its own; every name comes from the h
 
 Names: `struct session_key` is `SessionKey`; `STATE_ESTABLISHED` of `enum session_state` is
 `SessionState.ESTABLISHED` (its first word is dropped); `enum config_flag` and `enum state_bit` are IntFlags; a last
-enumerator `X_COUNT` is a constant, not a member; a field called like a Python keyword gets a `_`
+enumerator `X_COUNT` is a constant, not a member; a field named like a Python keyword gets a `_`
 (`ExpectationKey.from_`). `__be32` and `__be16` fields hold memory order: fill them by `ip_to_be32` and `be16`, read
 them by `be32_to_ip` and `be16`.
 """
@@ -65,7 +65,7 @@ def public_port(session: ctypes.Structure) -> int:
 
 
 def ip_to_be32(address: IPv4Address | str) -> int:
-    """The integer that a `__be32` field holds for this address. Raises ValueError for what isn't an IPv4 address."""
+    """The integer that a `__be32` field holds for this address. ValueError if it isn't an IPv4 address."""
     return int.from_bytes(IPv4Address(address).packed, sys.byteorder)
 
 
@@ -80,7 +80,7 @@ def reasons() -> dict[int, tuple[str, str]]:
 
 
 def layout_hash() -> str:
-    """16 hex digits that change with the declarations (not with comments): pins of another layout are refused."""
+    """16 hex digits that change with declarations, not with comments: pins of another layout are refused."""
     return HEADER.hash
 
 

@@ -1,10 +1,10 @@
-"""One CPU's perf ring as it lies in memory: the kernel writes records behind `head`, the reader moves `tail`.
+"""One CPU's perf ring in memory: the kernel writes records and moves `head`, the reader moves `tail`.
 
 The law of this file: it reads memory that the kernel writes at the same time, and knows neither who opened it nor what
 a sample says. Layout and order of access: struct perf_event_mmap_page in linux/perf_event.h.
 
 The reader's side of the protocol: read `head`, fence, read the records, fence, write `tail`. The fence is the caller's
-(`fence` below), once for all rings of a turn. A word is read and written by one 8-byte access.
+(`fence` below), once for all rings of a turn. A word is read or written in one 8-byte access.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from mmap import PAGESIZE, mmap
 HEAD, TAIL = 1024 // 8, 1032 // 8  # words of the control page
 LOST, SAMPLE = 2, 9  # enum perf_event_type
 _HEADER = struct.Struct("=IHH")  # type, misc, size of the whole record
-_LENGTH = struct.Struct("=I")  # behind the header of a sample: the size of its bytes, padding included
+_LENGTH = struct.Struct("=I")  # after a sample's header: the size of its bytes, padding included
 _LOST = struct.Struct("=QQ")  # id, how many
 
 _lock = threading.Lock()
@@ -25,7 +25,7 @@ _lock.acquire()
 
 
 def fence() -> None:
-    """No access below moves above one before it.
+    """Keep accesses after this call from moving before those ahead of it.
 
     Python has no barrier of its own. A lock's release followed by its acquisition orders what comes before against
     what follows on every CPU that Linux knows: an acquiring access never passes an earlier releasing one.
@@ -35,7 +35,7 @@ def fence() -> None:
 
 
 class Buffer:
-    """`memory`: a control page and a power of two of bytes behind it. `lost` is told of samples that had no room."""
+    """`memory`: a control page, then a power of two of bytes. `lost` is told about samples that had no room."""
 
     def __init__(self, memory: mmap, lost: Callable[[int], None], page: int = PAGESIZE) -> None:
         self._memory = memory
@@ -46,7 +46,7 @@ class Buffer:
         self._at = self._head = self._words[TAIL]
 
     def look(self) -> None:
-        """Learn how far the kernel has written. A fence belongs between this and `take`."""
+        """Read how far the kernel has written. A fence belongs between this and `take`."""
         self._head = self._words[HEAD]
 
     def take(self) -> bytes | None:
@@ -56,7 +56,7 @@ class Buffer:
             place = self._start + (position & self._mask)
             kind, _, size = _HEADER.unpack_from(self._memory, place)
             if not 8 <= size <= self._head - position:
-                self._lost(1)  # no kernel writes this; how much of what follows was sound isn't known
+                self._lost(1)  # no kernel writes this; how much of the rest was sound isn't known
                 self._at = self._head
                 return None
             self._at = position + size
@@ -71,7 +71,7 @@ class Buffer:
         return None
 
     def _bytes(self, position: int, size: int) -> bytes:
-        """`size` bytes, in two pieces if they go round the end."""
+        """`size` bytes, in two pieces if they wrap around the end."""
         first = self._start + (position & self._mask)
         over = first + size - self._end
         if over <= 0:
@@ -79,10 +79,10 @@ class Buffer:
         return self._memory[first : self._end] + self._memory[self._start : self._start + over]
 
     def give_back(self) -> None:
-        """Leave what was taken to the kernel. A fence belongs between `take` and this."""
+        """Give the room of what was taken back to the kernel. A fence belongs between `take` and this."""
         self._words[TAIL] = self._at
 
     def close(self) -> None:
-        """The memory is given up."""
+        """Give the memory up."""
         self._words.release()
         self._memory.close()

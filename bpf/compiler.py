@@ -1,7 +1,7 @@
-"""From C to bytecode, by BCC, in a process of its own; the result is kept, since clang takes seconds.
+"""Compiles C to bytecode with BCC, in a separate process; the result is kept, since clang takes seconds.
 
 The law of this file: text in, `Artifact` out. It creates no map that lasts and loads no program. clang and LLVM may end
-their process on an error: it must not be the daemon's.
+their process on an error, so it must not be the daemon's.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from algate.bpf.errors import UNSUPPORTED, AlgateError
 SOURCE = Path(__file__).parent / "gateway.bpf.c"
 CACHE = Path("/var/cache/algate")
 SECONDS = 600  # emulated machines take minutes
-# Unrolled, the loops over options and payload pass the verifier's limit.
+# Unrolled, the loops over options and payload exceed the verifier's limit.
 FLAGS = ("-fno-unroll-loops", "-Wno-macro-redefined")
 LOAD_MAP = 0x18  # opcode of a 64-bit immediate load; source register 1: a map's descriptor
 KEPT = 16  # artifacts in the cache
@@ -48,7 +48,7 @@ class MapSpec:
 
 @dataclass(frozen=True)
 class Artifact:
-    """Bytecode by program; the descriptor in each map load is the map's place in `maps`."""
+    """Bytecode by program; in place of a descriptor, each map load has the map's place in `maps`."""
 
     maps: tuple[MapSpec, ...]
     programs: dict[str, bytes]
@@ -60,17 +60,17 @@ class Artifact:
 
     @classmethod
     def load(cls, text: str) -> Artifact:
-        """The inverse of dump; ValueError, KeyError or TypeError if it is something else."""
+        """The inverse of dump; ValueError, KeyError or TypeError for any other text."""
         data = json.loads(text)
         programs = {name: base64.b64decode(code) for name, code in data["programs"].items()}
         return cls(tuple(MapSpec(**one) for one in data["maps"]), programs)
 
 
 def get(names: tuple[str, ...], header_folder: Path | None, source: Path = SOURCE) -> tuple[Artifact, str]:
-    """The compiled program, kept from before if nothing that it depends on has changed; and what headers it used."""
+    """The compiled program, from the cache if nothing that it depends on has changed, and which headers it used."""
     found = headers.prepare(header_folder)
     text = flatten.flatten(source)
-    # Not the path: a run directory's private tree lies in another place each time, with the same files in it.
+    # Not the path: a run directory's private tree is in a different place each time, with the same files in it.
     which = str(found.path) if found.origin == headers.VARIABLE else found.origin
     parts = (text, " ".join(FLAGS), " ".join(names), platform.release(), _bcc_version(), which)
     key = hashlib.sha256("\0".join(parts).encode()).hexdigest()
@@ -89,7 +89,7 @@ def get(names: tuple[str, ...], header_folder: Path | None, source: Path = SOURC
 
 
 def _kept(path: Path) -> Artifact | None:
-    """None if it is not there, or damaged."""
+    """Read one from the cache; None if it isn't there, or is damaged."""
     try:
         return Artifact.load(path.read_text())
     except (OSError, ValueError, KeyError, TypeError):
@@ -98,8 +98,8 @@ def _kept(path: Path) -> Artifact | None:
 
 @contextlib.contextmanager
 def _alone(path: Path) -> Iterator[None]:
-    """One compilation of a text at a time: whoever wants the same waits and finds it. A lock ends with its process;
-    where there are none, both compile."""
+    """Allow one compilation of a text at a time: whoever wants the same one waits and finds it. A lock ends with its
+    process; on file systems without locks both compile."""
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(OSError):
             file = stack.enter_context(path.open("w"))
@@ -109,7 +109,7 @@ def _alone(path: Path) -> Iterator[None]:
 
 
 def _bcc_version() -> str:
-    """A word that changes with the library; importing it would cost more than the rest."""
+    """A word that changes with the library; importing bcc would take longer than the rest."""
     for place in ("/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64", "/usr/lib"):
         library = Path(place) / "libbcc.so.0"
         if library.exists():
@@ -118,7 +118,7 @@ def _bcc_version() -> str:
 
 
 def _cache_folder() -> Path | None:
-    """A folder that nobody but this user can write to; None if there is none: then every start compiles."""
+    """A folder that only this user can write to; None if there is none: then every start compiles."""
     try:
         CACHE.mkdir(mode=0o700, exist_ok=True)
         status = CACHE.stat()
@@ -128,7 +128,7 @@ def _cache_folder() -> Path | None:
 
 
 def _keep(folder: Path, path: Path, artifact: Artifact) -> None:
-    """Write whole or not at all, and forget the oldest."""
+    """Write all of it or nothing, and delete the oldest artifacts."""
     try:
         with tempfile.NamedTemporaryFile("w", dir=folder, delete=False) as file:
             file.write(artifact.dump())
@@ -165,7 +165,7 @@ def _first_error(said: str, fallback: str) -> str:
 
 
 def main(source: str, result: str, names: list[str]) -> None:
-    """In the process of its own: compile `source`, write the artifact of the programs `names`."""
+    """In the separate process: compile `source`, write the artifact of the programs `names`."""
     from bcc import BPF
     from bcc.libbcc import lib
 
@@ -184,7 +184,7 @@ def main(source: str, result: str, names: list[str]) -> None:
 
 
 def _relocate(code: bytes, places: dict[int, int]) -> bytes:
-    """Bytecode with every map descriptor exchanged."""
+    """Bytecode with every map descriptor replaced."""
     changed = bytearray(code)
     for at in range(0, len(code), 8):
         opcode, registers, _, value = struct.unpack_from("=BBhi", code, at)
@@ -194,7 +194,7 @@ def _relocate(code: bytes, places: dict[int, int]) -> bytes:
 
 
 def bind(code: bytes, fds: list[int]) -> bytes:
-    """Bytecode whose map loads name real descriptors: `fds` in the order of Artifact.maps."""
+    """Bytecode whose map loads have real descriptors: `fds` in the order of Artifact.maps."""
     return _relocate(code, dict(enumerate(fds)))
 
 

@@ -1,4 +1,4 @@
-"""The error that every part of algate raises for its operator: what, where, what to do, and an exit code.
+"""The error that every part of algate raises for the operator: what, where, what to do, and an exit code.
 
 The law of this file: no import from the rest of the project, so that everything may use it.
 """

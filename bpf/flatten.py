@@ -1,7 +1,7 @@
 """Joins a C file and its local includes into one text, with `#line` markers that keep clang's messages true.
 
-The law of this file: text in, text out; it knows no C beyond `#include`. BCC rewrites map operations in the main file
-alone, so a `.lookup()` in an included header would compile and then fail to load.
+The law of this file: text in, text out; it knows no C beyond `#include`. BCC rewrites map operations only in the main
+file, so a `.lookup()` in an included header would compile and then fail to load.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ DEPTH = 20
 def flatten(main: Path, folders: tuple[Path, ...] = ()) -> str:
     """The text of `main` with every `#include "..."` in place; `#include <...>` stays.
 
-    A name is looked for beside the including file, then in `folders`. A file is included once, as if it had `#pragma
-    once`; a `.def` file (X-macro) each time. Raises AlgateError that names the file and line of a missing include.
+    A name is looked for next to the including file, then in `folders`. A file is included once, as if it had `#pragma
+    once`; a `.def` file (X-macro) each time. AlgateError names the file and line of a missing include.
     """
     return "".join(_lines(main.resolve(), folders, set(), ()))
 

@@ -3,8 +3,8 @@
  * gateway.bpf.c: the entry points, each a list of gates: parse, look up, gate, rewrite, account, forward.
  *
  * TC is the complete path. WAN egress and WAN ingress are authoritative; LAN ingress is the shortcut that translates and
- * redirects what the stack has nothing to add to. XDP (xdp.h) is a faster copy of the established path alone. What a
- * session lacks is made in the stages behind the program array: new sessions, the ALG gate, ICMP errors, fragments.
+ * redirects what the stack has nothing to add to. XDP (xdp.h) is a faster copy of just the established path. All the
+ * rest is in the stages of the program array: new sessions, the ALG gate, ICMP errors, fragments.
  */
 #include <uapi/linux/bpf.h>
 #include <uapi/linux/icmp.h>
@@ -145,7 +145,7 @@ int tc_wan_out(struct __sk_buff *skb)
     return outbound(skb, AT_WAN_OUT);
 }
 
-/* Frames of the helper. Nothing may fall through to the stack: it would refuse them as martians. */
+/* Frames from the helper. Nothing may fall through to the stack, which would refuse them as martians. */
 int tc_tap(struct __sk_buff *skb)
 {
     void *data = (void *)(long)skb->data, *data_end = (void *)(long)skb->data_end;

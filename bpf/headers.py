@@ -2,10 +2,10 @@
 
 The law of this file: file names and environment variables only; no bcc, no compiling.
 
-BCC wants one tree that holds generic, architecture and generated headers. It looks at `/lib/modules/RELEASE`, or at
-`BCC_KERNEL_SOURCE`. XDP and TC programs use UAPI headers alone, so the headers of *any* kernel do. Debian splits
-them in two packages, neither of which is enough; linked together in a private tree they are (measured: 6.1 headers on
-a 6.18 kernel).
+BCC wants one tree with generic, architecture and generated headers. It looks at `/lib/modules/RELEASE`, or at
+`BCC_KERNEL_SOURCE`. XDP and TC programs use only UAPI headers, so the headers of *any* kernel work. Debian splits
+them into two packages, neither of which is enough; linked together in a private tree they are (measured: 6.1 headers
+on a 6.18 kernel).
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Headers:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """Where headers lie: one complete tree, the two halves of a Debian package, or an archive (`halves` empty)."""
+    """Where headers are: one complete tree, the two halves of a Debian package, or an archive (`halves` empty)."""
 
     origin: str
     halves: tuple[Path, ...] = ()
@@ -67,7 +67,7 @@ def find(root: Path = Path("/"), release: str | None = None) -> Candidate:
 
 
 def prepare(run_dir: Path | None = None) -> Headers:
-    """Make the found headers usable, with a private tree under `run_dir`/headers where BCC can't use them as they lie.
+    """Make the found headers usable, with a private tree under `run_dir`/headers if BCC can't use them as they are.
 
     Without `run_dir` the tree goes to a folder of the calling user under the temporary directory. A BCC_KERNEL_SOURCE
     that the caller has set is kept. Raises AlgateError (exit code 3) if nothing is found.
@@ -113,7 +113,7 @@ def _candidates(root: Path, release: str) -> Iterator[Candidate]:
 
 
 def _halves_of(path: Path) -> tuple[Path, ...]:
-    """A Debian package's own half and the common one beside it; the tree alone where it isn't split (Ubuntu)."""
+    """A Debian package's own half and the common one next to it; just the tree if it isn't split (Ubuntu)."""
     if _complete((path,)):
         return (path,)
     common = sorted(path.parent.glob("linux-headers-*-common"), key=_version, reverse=True)
@@ -125,14 +125,14 @@ def _halves_of(path: Path) -> tuple[Path, ...]:
 
 
 def _complete(halves: tuple[Path, ...]) -> bool:
-    """Whether the halves together hold what BCC includes before any program's first line."""
+    """Whether the halves together hold what BCC includes before a program's first line."""
     generic = ("linux/kconfig.h", "uapi/linux/bpf.h", "generated/autoconf.h")
     needed = [f"include/{name}" for name in generic] + [f"arch/{_arch()}/include/generated"]
     return all(any((half / name).exists() for half in halves) for name in needed)
 
 
 def _private(candidate: Candidate, folder: Path) -> Path:
-    """A complete tree under `folder`, made once; made beside and renamed, so that others never see half of it."""
+    """A complete tree under `folder`, made once, under another name at first, so that others never see half of it."""
     name = candidate.archive.name if candidate.archive else candidate.halves[0].name
     tree = folder / f"{name}-{platform.release()}"
     if _complete((tree,)):
@@ -160,7 +160,7 @@ def _private(candidate: Candidate, folder: Path) -> Path:
 
 
 def _link(halves: tuple[Path, ...], tree: Path) -> None:
-    """Links the entries of both halves' include folders; the first half wins."""
+    """Link the entries of both halves' include folders; the first half wins."""
     for folder in ("include", f"arch/{_arch()}/include"):
         (tree / folder).mkdir(parents=True)
         for half in halves:

@@ -2,7 +2,7 @@
 
 The law of this file: text in, immutable descriptions out; no ctypes, no BPF. The subset: `#define NAME integer`,
 `enum`, `struct` of fixed-width scalars, one-dimensional arrays and named structs. Anything else is an error, implicit
-padding too: BCC and ctypes get such layouts wrong without a word.
+padding too: BCC and ctypes silently get such layouts wrong.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class LayoutError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """`kind` is a scalar's C name or a struct's name; `count` None is no array. `offset` in bytes."""
+    """`kind` is a scalar's C name or a struct's name; `count` is None unless it is an array. `offset` in bytes."""
 
     name: str
     kind: str
@@ -46,7 +46,7 @@ class Struct:
 
 @dataclass(frozen=True, slots=True)
 class Enum:
-    """Enumerators with their full C names. `flags`: powers of two to be combined (`_flag`, `_bit`)."""
+    """Enumerators with their full C names. `flags`: they are powers of two to be combined (`_flag`, `_bit`)."""
 
     name: str
     members: dict[str, int]

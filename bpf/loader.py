@@ -25,8 +25,8 @@ TC_PROGRAMS = ("tc_lan", "tc_wan_in", "tc_wan_out", "tc_tap", "control")
 XDP_PROGRAMS = ("xdp_lan", "xdp_wan")
 STAGES = {stage: f"stage_{stage.name.lower()}" for stage in abi.Stage if stage.name != "COUNT"}
 PROGRAMS = (*TC_PROGRAMS, *STAGES.values(), *XDP_PROGRAMS)
-PORT_ROWS_LEAST = 4  # public addresses that the port table has room for even if fewer are in use: they may change
-UNPINNED = ("punts", "scratch", "hops")  # a load's own: the ring's readers, a workspace, the FIB's last answers
+PORT_ROWS_LEAST = 4  # the port table always has room for this many public addresses: their number may grow
+UNPINNED = ("punts", "scratch", "hops")  # of one load: the ring's readers, a workspace, the FIB's last answers
 SCHED_CLS, XDP = 3, 6  # enum bpf_prog_type
 LICENCE = b"GPL"
 LOG_SIZE = 1 << 20
@@ -82,7 +82,7 @@ class Gateway:
         self.drops = PerCpuCounters(fd("drops"))
 
     def _kept(self, name: str, wanted: int, least: int = 0) -> int:
-        """The size of a pinned map, which only --purge changes; else what is wanted now."""
+        """The size of the pinned map, which only --purge changes; without one, what is wanted now."""
         path = self.pins / name
         if not path.exists():
             return wanted
@@ -100,7 +100,7 @@ class Gateway:
         return size
 
     def _map(self, spec: MapSpec) -> int:
-        """The pinned map of that name, or a new one, pinned unless it is this load's own."""
+        """The pinned map of that name, or a new one, pinned unless it belongs to this load only."""
         path = self.pins / spec.name
         if spec.name not in UNPINNED and path.exists():
             fd = syscall.obj_get(path)
@@ -131,7 +131,7 @@ class Gateway:
         return spec.max_entries
 
     def _load_all(self) -> None:
-        """All programs, at once on all CPUs: the verifier takes most of a start's time."""
+        """Load all programs, in parallel on all CPUs: the verifier takes most of a start's time."""
         with _quiet(), ThreadPoolExecutor() as pool:
             loading = {name: pool.submit(self._load, name, code) for name, code in self.artifact.programs.items()}
         for name, one in loading.items():
@@ -141,7 +141,7 @@ class Gateway:
             one.result()
 
     def _load(self, name: str, code: bytes) -> int:
-        """Load one program; the verifier's last words if it is refused."""
+        """Load one program; the error of a refused one has the verifier's last line."""
         kind = XDP if name in XDP_PROGRAMS else SCHED_CLS
         code = compiler.bind(code, [self._map_fds[spec.name] for spec in self.artifact.maps])
         fd = _bcc().bcc_prog_load(kind, name[:15].encode(), code, len(code), LICENCE, 0, 0, None, 0)
@@ -159,18 +159,18 @@ class Gateway:
         return self._map_fds[name]
 
     def install_stages(self) -> None:
-        """Put this load's stages into the pinned program array: from now on also the attached programs call them."""
+        """Put this load's stages into the pinned program array: from now on the attached programs call them too."""
         stages = self._map_fd("stages")
         for stage, name in STAGES.items():
             syscall.update(stages, U32.pack(int(stage)), U32.pack(self.fds[name]))
 
     def open_ring(self, callback: SampleCallback, lost: Callable[[int], None], pages: int) -> list[int]:
-        """Open the perf ring, `pages` (a power of two) of memory a CPU. Returns descriptors to wait on for reading."""
+        """Open the perf ring, `pages` (a power of two) of memory per CPU. Returns descriptors to wait on."""
         self._ring = Ring(self._map_fds["punts"], callback, lost, pages, picker("punt", "time"))
         return self._ring.fds
 
     def turn(self, most: int = MOST) -> bool:
-        """Call back for the oldest samples in the ring, no more than `most`. True: come again, no descriptor calls."""
+        """Call back for the oldest samples in the ring, at most `most`. True: call again, no descriptor will say so."""
         return self._ring is not None and self._ring.turn(most)
 
     def drain(self) -> None:
@@ -191,7 +191,7 @@ class Gateway:
 
 @functools.cache
 def _bcc() -> ctypes.CDLL:
-    """libbcc, whose Python package loads it. Its calls return a descriptor or leave errno."""
+    """libbcc, loaded by its Python package. Its calls return a descriptor or set errno."""
     try:
         import bcc.libbcc
     except ImportError:
@@ -205,7 +205,7 @@ def _bcc() -> ctypes.CDLL:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """libbcc prints the verifier's whole log on descriptor 2; its last line is in the error."""
+    """Silence descriptor 2: libbcc prints the verifier's whole log there; its last line is in the error."""
     saved, sink = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(sink, 2)
     try:

@@ -1,7 +1,7 @@
-"""Structs of abi.h as raw bytes, fast: whole by `struct.Struct`, or one field of many entries by a stride.
+"""Structs of abi.h as raw bytes, fast: a whole one by `struct.Struct`, or one field of many entries by a stride.
 
-The law of this file: what lies where comes from the header alone, by the names of fields. `abi.py` has the same structs
-as ctypes, which are easier to handle and several times slower.
+The law of this file: offsets come only from the header, by field names. `abi.py` has the same structs as ctypes, which
+are easier to use and several times slower.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from algate.bpf import abi, layout
 
 
 def packing(name: str, fields: str) -> struct.Struct:
-    """The struct, padding left out. What is in network order, nested structs and arrays of bytes come as bytes.
+    """The struct without padding. Fields in network order, nested structs and arrays of bytes come as bytes.
 
-    `fields`: all names in their order, as whoever packs and unpacks knows them. LayoutError if the header has others.
+    `fields`: all names in order, as the caller packs and unpacks them. LayoutError if the header has others.
     """
     described = abi.HEADER.structs[name]
     found = " ".join(one.name for one in described.fields if not one.name.startswith("pad"))
@@ -42,20 +42,20 @@ def _number(size: int, signed: bool) -> str:
 
 @functools.cache
 def _place(name: str, field: str) -> tuple[int, int, int]:
-    """Offset and size of a field, size of its struct."""
+    """A field's offset and size, and the size of its struct."""
     described = abi.HEADER.structs[name]
     one = next(one for one in described.fields if one.name == field)
     return one.offset, layout.SCALARS[one.kind][0], described.size
 
 
 def entry(name: str, raw: bytes, number: int) -> bytes:
-    """One struct of many that lie end to end."""
+    """One of many structs laid end to end."""
     size = abi.HEADER.structs[name].size
     return raw[number * size : (number + 1) * size]
 
 
 def picker(name: str, field: str) -> Callable[[bytes], int]:
-    """A function that reads one number of the struct that bytes begin with; 0 if they are too short for it."""
+    """A function that reads one number of the struct at the start of bytes; 0 if they are too short for it."""
     described = abi.HEADER.structs[name]
     one = next(one for one in described.fields if one.name == field)
     whole = struct.Struct(f"={one.offset}x{_number(*layout.SCALARS[one.kind])}")

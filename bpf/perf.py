@@ -1,6 +1,6 @@
-"""Opening a perf event that carries a program's output, or saying why the kernel refuses it.
+"""Opens a perf event that carries a program's output, or says why the kernel refuses it.
 
-The law of this file: one system call. What comes through the event, and the memory it comes in, is ring.py's.
+The law of this file: one system call. What comes through the event, and its memory, is ring.py's and buffer.py's.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where maps outlive the daemon: the bpffs, one folder a gateway, in it one folder a layout.
+"""Where maps outlive the daemon: the bpffs, with one folder per gateway, and in that one folder per layout.
 
 The law of this file: paths and bpffs only. A pin folder holds `<layout hash>/<map>`; another hash in it means maps of
 another version, which a new program must not touch.
@@ -30,10 +30,10 @@ def is_bpffs(path: Path) -> bool:
 
 
 def bpffs() -> Path:
-    """The bpffs to pin in, mounted if need be.
+    """The bpffs to pin in, mounted if necessary.
 
-    `ip netns exec` gives a command a private /sys without it: the one of process 1 is reached through /proc then, so
-    that the pins outlive the command. Raises AlgateError (exit code 3) that says how to mount it.
+    `ip netns exec` gives a command a private /sys without it: then process 1's is used, through /proc, so that the
+    pins outlive the command. AlgateError (exit code 3) says how to mount it.
     """
     for path in (BPFFS, Path("/proc/1/root/sys/fs/bpf")):
         if is_bpffs(path):
@@ -45,14 +45,14 @@ def bpffs() -> Path:
 
 
 def folder(run_dir: Path) -> Path:
-    """The pin folder that follows from a run directory."""
+    """The pin folder that belongs to a run directory."""
     where = run_dir.absolute()
     name = "algate" if where == DEFAULT_RUN_DIR else f"algate-{hashlib.sha256(os.fsencode(where)).hexdigest()[:12]}"
     return bpffs() / name
 
 
 def version_folder(run_dir: Path) -> Path:
-    """The folder of this version's maps, made if it isn't there. AlgateError if another version's are."""
+    """The folder of this version's maps, created if needed. AlgateError if there are another version's maps."""
     base = folder(run_dir)
     own = base / abi.layout_hash()[:16]
     others = [one.name for one in base.iterdir() if one.name != own.name] if base.is_dir() else []
@@ -69,5 +69,5 @@ def version_folder(run_dir: Path) -> Path:
 
 
 def remove(run_dir: Path) -> None:
-    """Unpin everything of a gateway, of whatever version."""
+    """Unpin everything of a gateway, of any version."""
     shutil.rmtree(folder(run_dir), ignore_errors=True)

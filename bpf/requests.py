@@ -1,4 +1,4 @@
-"""Requests to the control program: what user space must leave to the kernel because it can't compare and swap.
+"""Requests to the control program: what user space must leave to the kernel, since it can't compare and swap.
 
 The law of this file: struct control in, struct control out, by test-run. It decides nothing.
 """
@@ -14,7 +14,7 @@ from algate.bpf.packing import packing
 
 _CONTROL = packing("control", "op count port_index error owner flags age keys")
 _ETHERNET = bytes(14)
-TRIES = 32  # at a public port; each finds one if the bitmap shows any
+TRIES = 32  # tries for a public port; each finds one if the bitmap shows any
 CLASS_OF = {6: abi.ProtoClass.TCP, 17: abi.ProtoClass.UDP, 1: abi.ProtoClass.ICMP}
 
 
@@ -46,7 +46,7 @@ class Control:
         return acted, row, error, age
 
     def keys(self, op: abi.ControlOp, keys: Sequence[bytes]) -> int:
-        """SWEEP, KILL, REFRESH or BYPASS for packed session keys. How many were acted upon."""
+        """SWEEP, KILL, REFRESH or BYPASS for packed session keys; how many were acted on."""
         acted = 0
         for start in range(0, len(keys), abi.CONTROL_BATCH):
             some = keys[start : start + abi.CONTROL_BATCH]
@@ -62,7 +62,7 @@ class Control:
         inside_port: int,
         before_ending: Callable[[], None] = lambda: None,
     ) -> int | None:
-        """Reserve `port` of a public address, or another (`port` 0: any). The port that was got, or None.
+        """Reserve `port` of a public address, or another (`port` 0: any). The port reserved, or None.
 
         Ports that nobody used for abi.PORT_REST come first, in no order that an outsider could guess (RFC 6056); then
         the one unused longest; then that of the data session that has been over longest, which ends for it:
@@ -104,7 +104,7 @@ class Control:
         return best[1] if best else None
 
     def age_ports(self, row: int) -> int:
-        """Give back what hold-down and idle claims kept among abi.AGED_ROWS rows from `row` on. How many."""
+        """Free what hold-down and idle claims kept among abi.AGED_ROWS rows from `row` on; how many were freed."""
         return self._call(abi.ControlOp.AGE_PORTS, 0, row, 0, b"")[0]
 
     def claim(self, row: int, who: int, first: int) -> bool:
@@ -112,9 +112,9 @@ class Control:
         return not self._call(abi.ControlOp.CLAIM, first, row, who, b"")[2]
 
     def release(self, row: int, who: int, first: int = 0) -> bool:
-        """Give a row of `ports` back; `first`: of its shared block. False: it isn't this owner's (any more)."""
+        """Give a row of `ports` back; `first`: of its shared block. False: it isn't, or is no longer, this owner's."""
         return bool(self._call(abi.ControlOp.RELEASE, first, row, who, b"")[0])
 
     def serve(self, row: int, who: int, forward: int) -> bool:
-        """Make a row of `ports` a forward's, `forward` its index. False: an inside host's mapping holds the port."""
+        """Give a row of `ports` to the forward with that index. False: an inside host's mapping holds the port."""
         return bool(self._call(abi.ControlOp.RESERVE, forward, row, who, b"")[0])

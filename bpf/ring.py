@@ -1,11 +1,11 @@
-"""The perf ring's reading end: one buffer a CPU, read in turns and merged by time.
+"""The perf ring's reading end: one buffer per CPU, read in turns and merged by time.
 
-The law of this file: samples as bytes to a callback, the oldest of all CPUs first, no more than so many a turn. When a
-sample was made it is told; what else is in it, and what happens between two turns, is the caller's.
+The law of this file: it passes samples, as bytes, to a callback, the oldest of all CPUs first and a bounded number per
+turn. The caller tells it when a sample was made; whatever else is in it, or happens between turns, is the caller's.
 
-Order. Samples of one CPU come in their order. Those of several are merged by the time that is in them, so that a
+Order. Samples of one CPU come in their order. Those of several CPUs are merged by the time that is in them, so that a
 reply doesn't overtake its command because another CPU saw it. A sample that is still being written when a turn
-begins comes with the next one: the reader of these must bear a few microseconds of disorder.
+begins comes with the next one, so the caller must tolerate a few microseconds of disorder.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from algate.bpf.tables import U32
 
 SampleCallback = Callable[[int, bytes], None]  # CPU, sample
 When = Callable[[bytes], int]  # when a sample was made, on a clock that all CPUs share
-MOST = 32  # samples a turn: 2 ms of the helper, beside which a look at all heads costs little
+MOST = 32  # samples per turn: 2 ms of the helper; compared with that, reading all heads costs little
 ONLINE = "/sys/devices/system/cpu/online"
 
 
@@ -36,7 +36,7 @@ class Reader(Protocol):
 
 
 class Merge:
-    """The samples of several readers, each in its own order and all by `when`. `left`: there were more."""
+    """The samples of several readers, each reader's in order, all merged by `when`. `left`: there were more."""
 
     def __init__(self, readers: Sequence[Reader], when: When) -> None:
         self._readers = readers
@@ -45,11 +45,11 @@ class Merge:
 
     @property
     def left(self) -> bool:
-        """Whether the last `oldest` stopped at its bound: nothing wakes a reader for what was there already."""
+        """Whether the last `oldest` stopped at its bound: nothing wakes a reader for samples already there."""
         return bool(self._ahead)
 
     def oldest(self, most: int) -> list[tuple[int, bytes]]:
-        """Up to `most` samples with the number of their reader; their room is given back."""
+        """Up to `most` samples, each with its reader's number; their room is given back."""
         for reader in self._readers:
             reader.look()
         fence()
@@ -66,7 +66,7 @@ class Merge:
         return found
 
     def _alone(self, most: int) -> list[tuple[int, bytes]]:
-        """One reader has something: its order is the order."""
+        """For when only one reader has samples: its order counts."""
         ((_, number, following),) = self._ahead
         take = self._readers[number].take
         found: list[tuple[int, bytes]] = []
@@ -93,7 +93,7 @@ class Merge:
 
 
 class Ring:
-    """One buffer a CPU that is online. `fds` become readable when samples come; see `turn`."""
+    """One buffer per online CPU. `fds` become readable when samples come; see `turn`."""
 
     def __init__(
         self, map_fd: int, callback: SampleCallback, lost: Callable[[int], None], pages: int, when: When
@@ -144,7 +144,7 @@ class Ring:
 
 
 def online(text: str) -> list[int]:
-    """CPUs of the kernel's list, as in "0-3,5"."""
+    """The CPUs in a list of the kernel's, as in "0-3,5"."""
     parts = [one.partition("-") for one in text.strip().split(",") if one]
     return [cpu for first, _, last in parts for cpu in range(int(first), int(last or first) + 1)]
 

@@ -1,4 +1,4 @@
-"""The bpf() calls that BCC lacks, by ctypes over libbpf: pins, map information, look-ups and batches.
+"""The bpf() calls that BCC lacks, through ctypes and libbpf: pins, map information, lookups and batches.
 
 The law of this file: file descriptors and raw bytes; it knows no struct of algate. Every failure is an OSError whose
 text names the call and what it was about, so ENOENT (no such pin) is a FileNotFoundError, EEXIST a FileExistsError.
@@ -29,7 +29,7 @@ class Update(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class MapInfo:
-    """What the kernel says of a map. `type`: enum bpf_map_type."""
+    """What the kernel says about a map. `type`: enum bpf_map_type."""
 
     type: int
     id: int
@@ -42,7 +42,7 @@ class MapInfo:
 
 @dataclass(frozen=True, slots=True)
 class ProgInfo:
-    """What the kernel says of a program. Bytes of machine code (`jited`), of bytecode as verified (`xlated`);
+    """What the kernel says about a program. Bytes of machine code (`jited`) and of verified bytecode (`xlated`);
     `verified`: instructions that the verifier followed, 0 before Linux 5.16."""
 
     type: int
@@ -76,7 +76,7 @@ class _BatchOptions(ctypes.Structure):
 
 @functools.cache
 def library() -> ctypes.CDLL:
-    """libbpf, loaded at the first call. Raises OSError that names the package."""
+    """libbpf, loaded at the first call. OSError names the package to install."""
     try:
         loaded = ctypes.CDLL("libbpf.so.1", use_errno=True)
     except OSError as error:
@@ -94,7 +94,7 @@ def check(result: int, call: str, about: str = "") -> int:
 
 
 def obj_get(path: Path) -> int:
-    """A new descriptor of what is pinned at `path`; the caller closes it."""
+    """A new descriptor for what is pinned at `path`; the caller closes it."""
     return check(library().bpf_obj_get(os.fsencode(path)), "bpf_obj_get", str(path))
 
 
@@ -133,12 +133,12 @@ def lookup(fd: int, key: bytes, value_size: int) -> bytes | None:
 
 
 def update(fd: int, key: bytes, value: bytes, flags: Update = Update.ANY) -> None:
-    """FileExistsError for CREATE over a key; E2BIG: the map is full."""
+    """Write an entry. FileExistsError for CREATE if the key exists; OSError E2BIG if the map is full."""
     check(library().bpf_map_update_elem(fd, key, value, UINT64(flags)), "bpf_map_update_elem")
 
 
 def delete(fd: int, key: bytes) -> bool:
-    """Whether the key was there."""
+    """Delete a key; whether it was there."""
     result = library().bpf_map_delete_elem(fd, key)
     if result < 0 and ctypes.get_errno() == ENOENT:
         return False
@@ -158,7 +158,7 @@ def next_key(fd: int, key: bytes | None, key_size: int) -> bytes | None:
 
 @dataclass(slots=True)
 class Batch:
-    """Buffers of one batch look-up, used again for the next. `token` is where the walk stands; it is the kernel's."""
+    """Buffers of one batch lookup, used again for the next. `token` says how far the walk is; the kernel writes it."""
 
     key_size: int
     value_size: int

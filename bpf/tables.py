@@ -24,13 +24,13 @@ K = TypeVar("K")
 V = TypeVar("V")
 T = TypeVar("T")
 S = TypeVar("S", bound=Layout)
-CHUNK = 4096  # entries: what is read of a batch is still in the processor's cache when it is judged
-NO_BATCH = (errno.EINVAL, 524)  # 524: ENOTSUPP, which the kernel lets out although it is its own
+CHUNK = 4096  # entries: a batch is still in the processor's cache when it is judged
+NO_BATCH = (errno.EINVAL, 524)  # 524: ENOTSUPP, which is internal to the kernel but gets out
 
 
 @dataclass(frozen=True)
 class Codec(Generic[T]):
-    """How a key or value becomes `size` bytes and comes back."""
+    """How a key or value becomes `size` bytes, and back."""
 
     size: int
     pack: Callable[[T], bytes]
@@ -52,7 +52,7 @@ U32, U64 = integer(4), integer(8)
 
 
 class Table(Generic[K, V]):
-    """A hash or array. It doesn't own `fd`. Raises AlgateError if the map's sizes are not those of the codecs."""
+    """A hash or array. It doesn't own `fd`. AlgateError if the map's sizes differ from those of the codecs."""
 
     def __init__(self, fd: int, key: Codec[K], value: Codec[V]) -> None:
         self.fd, self.key, self.value = fd, key, value
@@ -75,7 +75,7 @@ class Table(Generic[K, V]):
         return found
 
     def put(self, key: K, value: V, flags: Update = Update.ANY) -> None:
-        """OSError E2BIG: full. FileExistsError with CREATE, FileNotFoundError with EXISTING."""
+        """Write an entry. OSError E2BIG: full. FileExistsError with CREATE, FileNotFoundError with EXISTING."""
         syscall.update(self.fd, self.key.pack(key), self.value.pack(value), flags)
 
     def delete(self, key: K) -> bool:
@@ -83,7 +83,7 @@ class Table(Generic[K, V]):
         return syscall.delete(self.fd, self.key.pack(key))
 
     def put_many(self, entries: dict[K, V] | list[tuple[K, V]]) -> None:
-        """In one call; what was written before an error stays."""
+        """Write all in one call; what was written before an error stays."""
         pairs = list(entries.items()) if isinstance(entries, dict) else entries
         if pairs:
             keys = b"".join(self.key.pack(key) for key, _ in pairs)
@@ -136,7 +136,7 @@ class Table(Generic[K, V]):
         return syscall.Batch(self.key.size, self.value.size, max(1, min(count, self.info.max_entries)))
 
     def _wider(self, batch: syscall.Batch) -> syscall.Batch:
-        """One bucket held more entries than the buffers: go on where it stood with twice the room."""
+        """One bucket held more entries than the buffers: go on from there with twice the room."""
         wider = self._batch(batch.count * 2)
         wider.token, wider.started = batch.token, batch.started
         return wider
@@ -178,7 +178,7 @@ class PerCpuCounters:
 
 @functools.cache
 def possible_cpus(path: Path = Path("/sys/devices/system/cpu/possible")) -> int:
-    """How many values a per-CPU entry has: that of CPUs that could ever be there, `0-3` or `0,2-7` in the file."""
+    """How many values a per-CPU entry has: one for each CPU that could ever exist, `0-3` or `0,2-7` in the file."""
     last = 0
     for part in path.read_text().strip().split(","):
         last = max(last, int(part.split("-")[-1]))

@@ -1,6 +1,6 @@
 """Runs a loaded program over a packet (BPF_PROG_TEST_RUN): for tests, the sweep and the frame generator of the bench.
 
-The law of this file: one program descriptor, bytes in, bytes out; it attaches nothing.
+The law of this file: a program's descriptor and bytes in, bytes out; it attaches nothing.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class XdpMd(ctypes.Structure):
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """`value` is the program's return, `data` the packet after it, `duration` the mean ns of a run."""
+    """`value` is what the program returned, `data` the packet afterwards, `duration` the mean ns per run."""
 
     value: int
     data: bytes
@@ -79,7 +79,7 @@ def run(
 ) -> RunResult:
     """Run a program over a packet (BPF_PROG_TEST_RUN). `room`: bytes of output to expect, 65,536 if None.
 
-    LIVE_FRAMES gives no packet back. Raises OSError: EINVAL for a context or flag that the program type doesn't take.
+    LIVE_FRAMES returns no packet. OSError EINVAL for a context or flag that the program type doesn't take.
     """
     live = bool(flags & Run.LIVE_FRAMES)
     out = ctypes.create_string_buffer(max(len(data) + 4096, ROOM) if room is None else room)

@@ -1,7 +1,7 @@
-"""The kernel's clock as Python reckons with it: ticks of 2^20 ns (about 1.05 ms) of CLOCK_MONOTONIC.
+"""The kernel's clock as Python uses it: ticks of 2^20 ns (about 1.05 ms) of CLOCK_MONOTONIC.
 
-The law of this file: the only place where ticks and seconds become each other. In maps a tick has 32 bits and wraps
-after 52 days, so two of them are compared by their signed distance, which is right while they lie less than 26 days
+The law of this file: the only place that converts between ticks and seconds. In maps a tick has 32 bits and wraps
+after 52 days, so two of them are compared by their signed distance, which is right while they are less than 26 days
 apart. Moments are seconds of CLOCK_MONOTONIC, durations are seconds, both as float.
 """
 
@@ -14,12 +14,12 @@ from algate.bpf import abi
 SECONDS = (1 << abi.TICK_SHIFT) / 1e9  # of one tick
 WRAP = 1 << 32
 HALF = WRAP // 2
-AHEAD = 1 << 16  # a minute: far more than two CPUs' clocks differ
-WINDOW = WRAP // 4  # 13 days: how far a tick may lie behind another and be compared with it by `plain`
+AHEAD = 1 << 16  # a minute: far more than the clocks of two CPUs differ
+WINDOW = WRAP // 4  # 13 days: how far a tick may be behind another for `plain` to compare them
 
 
 def count() -> int:
-    """Ticks since boot, not wrapped. A heartbeat is told so: 0 would say that there is no helper."""
+    """Ticks since boot, not wrapped. Heartbeats use it: a wrapped 0 would say that there is no helper."""
     return of(time.clock_gettime_ns(time.CLOCK_MONOTONIC))
 
 
@@ -34,38 +34,38 @@ def at(moment: float) -> int:
 
 
 def of(ns: int) -> int:
-    """The count since boot of a moment in ns, which an id of a session tells."""
+    """Ticks since boot for a moment in ns, such as a session's id holds."""
     return ns >> abi.TICK_SHIFT
 
 
 def lasting(seconds: float) -> int:
-    """A duration in ticks: at least one, at most half of the wrap."""
+    """A duration in ticks: at least one, at most half of the range."""
     return max(1, min(of(int(seconds * 1e9)), HALF - 1))
 
 
 def distance(tick: int, since: int) -> int:
-    """Ticks from `since` to `tick`; negative if `tick` lies before it."""
+    """Ticks from `since` to `tick`; negative if `tick` is earlier."""
     return (tick - since + HALF) % WRAP - HALF
 
 
 def elapsed(tick: int, since: int) -> float:
-    """Seconds from `since` to a later `tick`, right for 52 days; 0 if `since` is ahead, as other CPUs are."""
+    """Seconds from `since` to a later `tick`, right for 52 days; 0 if `since` is a bit ahead, as other CPUs may be."""
     passed = (tick - since) % WRAP
     return 0.0 if passed > WRAP - AHEAD else passed * SECONDS
 
 
 def whole(tick: int, near: int) -> int:
-    """The count since boot that a tick stands for, of all that it could be the one nearest to the count `near`."""
+    """The ticks since boot that a tick stands for: of all possible counts, the one nearest to `near`."""
     return near + distance(tick, near % WRAP)
 
 
 def moment(tick: int, near: float) -> float:
-    """The moment that a tick stands for, of all that it could be the one nearest to the moment `near`."""
+    """The moment that a tick stands for: of all possible moments, the one nearest to `near`."""
     return whole(tick, of(int(near * 1e9))) * SECONDS
 
 
 def plain(tick: int) -> tuple[int, bool]:
-    """A numbering in which ticks up to WINDOW before `tick` compare as plain numbers: (`tick` in it, whether it is
-    signed). Near the wrap 32 bits are read as signed, elsewhere as they are."""
+    """A scale on which ticks up to WINDOW before `tick` compare as plain numbers: (`tick` on it, whether it is
+    signed). Near the wrap the 32 bits are read as signed, elsewhere as unsigned."""
     signed = not WINDOW <= tick < 3 * WINDOW
     return (tick - WRAP if signed and tick >= HALF else tick), signed

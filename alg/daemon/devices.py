@@ -1,4 +1,4 @@
-"""The devices that the gateway stands between, and those around it, as they are at one moment.
+"""The gateway's inside and outside devices, and all others, as they are at one moment.
 
 The law of this file: it looks, and changes nothing.
 """
@@ -17,7 +17,7 @@ from algate.alg.gateway.netlink import Device
 
 @dataclass(frozen=True)
 class Devices:
-    """Inside and outside. `addresses`: those that the outside sees; none while the WAN has no address."""
+    """The devices of both sides. `addresses`: those that the outside sees; none while the WAN has no address."""
 
     lans: list[Device]
     wan: Device
@@ -25,12 +25,12 @@ class Devices:
 
     @property
     def indices(self) -> list[int]:
-        """Theirs in the kernel: a device that was made anew has another."""
+        """Their indices in the kernel: a device that was recreated has another."""
         return [one.index for one in (*self.lans, self.wan)]
 
     @property
     def own_address(self) -> IPv4Address | None:
-        """The gateway's address inside, for the ICMP errors that it makes."""
+        """The gateway's inside address, for the ICMP errors that it sends."""
         return next((one.ip for lan in self.lans for one in lan.addresses), None)
 
 
@@ -44,14 +44,14 @@ class Sight:
     others: Mapping[int, str] = field(default_factory=dict)
 
     def known(self, config: Config, attached: list[int]) -> set[int]:
-        """The devices that a packet may be routed to: all, but for one by the WAN's or a LAN's name that isn't
-        `attached`: made anew, it has no programs yet."""
+        """The devices that a packet may be routed to: all except one with the WAN's or a LAN's name that isn't
+        `attached`: it was recreated and has no programs yet."""
         ours = (*config.gateway.lan, config.gateway.wan)
         return {index for index, name in self.others.items() if index in attached or name not in ours}
 
 
 def look(config: Config) -> Sight:
-    """Never fails."""
+    """Look at the devices; never fails."""
     devices, problem = None, ""
     try:
         lans = [datapath.need_device(name) for name in config.gateway.lan]

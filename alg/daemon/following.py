@@ -1,7 +1,7 @@
-"""What follows when devices or addresses are other than they were: programs, tables, and sessions of a lost address.
+"""What to do when devices or addresses have changed: programs, tables, and sessions of a lost address.
 
 The law of this file: nothing from inside may leave untranslated meanwhile, so a device gets its programs first, then
-the kernel's tables speak of it, and at last packets may be routed to it.
+the kernel's tables name it, and only then may packets be routed to it.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Following:
         return seen.problem
 
     def know(self, seen: Sight) -> None:
-        """Write what an untranslated packet is judged by, if it is other than last time."""
+        """Write what untranslated packets are judged by, if it differs from last time."""
         now = self._running.devices
         around = now.wan, seen.known(self._config(), now.indices)
         if around != self._written:
@@ -89,7 +89,7 @@ class Following:
 
 
 async def _until_routed(remotes: Collection[bytes]) -> None:
-    """Until the first of them can be reached, for a moment at most: an address comes before its routes."""
+    """Wait until the first of them can be reached, for a moment at most: an address comes before its routes."""
     for remote in list(remotes)[:1]:
         for _ in range(ROUTE_LOOKS):
             if rtnetlink.route(remote) is not None:

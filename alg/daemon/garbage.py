@@ -1,7 +1,7 @@
-"""When Python looks for cycles among all its objects: at quiet moments, since it stands still meanwhile.
+"""When Python looks for cycles among all its objects: at quiet moments, since everything waits for it.
 
-The law of this file: the collector's settings. Nothing here frees a session: sessions hold no cycles (a test sees to
-that) and go when the engine lets go of them. What cycles there are come from exceptions and their frames.
+The law of this file: the collector's settings. Nothing here frees a session: sessions hold no cycles (a test makes sure
+of that) and go when the engine lets go of them. The few cycles there are come from exceptions and their frames.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import sys
 # that the sessions have, 120,000 objects and 55 ms with 1,000 of them.
 YOUNG, MIDDLE, NEVER = 1000, 5, 1 << 30
 QUIET_AFTER = 30.0  # s since the last full collection, before the next one at a quiet moment
-AT_LAST = 600.0  # s: never quiet so long, and with GROWN, memory goes before delay
-GROWN = 500_000  # blocks of memory, some 50 MB, more than after the last
+AT_LAST = 600.0  # s: without a quiet moment this long, and with GROWN: memory matters more than delay
+GROWN = 500_000  # blocks of memory, about 50 MB, more than after the last one
 
 
 class Garbage:
-    """`look` each second or so. `collections`: full ones so far."""
+    """Call `look` about once per second. `collections`: full ones so far."""
 
     def __init__(self) -> None:
         self.collections = 0
@@ -27,14 +27,14 @@ class Garbage:
         self._seen = self._done = self._blocks = 0
 
     def settle(self, now: float) -> None:
-        """The start is over: what there is now stays, and is never looked at again."""
+        """The start is over: the objects of now stay, and are never looked at again."""
         gc.collect()
         gc.freeze()
         gc.set_threshold(YOUNG, MIDDLE, NEVER)
         self._last, self._blocks = now, sys.getallocatedblocks()
 
     def look(self, turns: int, now: float) -> None:
-        """`turns`: the helper's so far. Collects if there were none since the last look, or at last."""
+        """Collect if the helper had no turn since the last look, or AT_LAST. `turns`: the helper's so far."""
         quiet, self._seen = turns == self._seen, turns
         since = now - self._last
         if turns == self._done or since < QUIET_AFTER:
@@ -45,6 +45,6 @@ class Garbage:
             self._last, self._done, self._blocks = now, turns, sys.getallocatedblocks()
 
     def unsettle(self) -> None:
-        """As it was before."""
+        """Restore the collector's earlier settings."""
         gc.unfreeze()
         gc.set_threshold(*self._before)

@@ -1,4 +1,4 @@
-"""sd_notify: tells systemd of readiness and state, if it asked (sd_notify(3)).
+"""sd_notify: tells systemd about readiness and state, if it asked (sd_notify(3)).
 
 The law of this file: one datagram, never an error.
 """

@@ -1,6 +1,6 @@
-"""What there is while a gateway runs, all of it or nothing: the kernel's part, the helper, and what reads them.
+"""What exists while a gateway runs, all of it or nothing: the kernel's part, the helper, and what reads them.
 
-The law of this file: it holds the parts together and waits for nothing. When each is begun and ended is the service's.
+The law of this file: it joins the parts and waits for nothing. The service says when each starts and ends.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Running:
-    """`devices` alone changes: the service looks after them. `control` is the kernel's control program.
+    """Only `devices` and `told` change. `control` is the kernel's control program.
 
-    `told`: what was said of forwards that lead nowhere."""
+    `told`: what was logged about forwards that lead nowhere."""
 
     devices: Devices
     gateway: Gateway
@@ -51,11 +51,11 @@ class Running:
 
     @property
     def names(self) -> dict[int, str]:
-        """A plug-in's number in the kernel -> its name."""
+        """Plug-in's number in the kernel -> its name."""
         return {plugin.number: name for name, plugin in self.plugins.items()}
 
     def apply(self, config: Config) -> None:
-        """Configuration, watched ports and forwards into the kernel."""
+        """Write configuration, watched ports and forwards into the kernel."""
         now = self.devices
         settings.write_config(self.gateway, config, now.lans, now.wan, now.addresses)
         settings.write_services(self.gateway, config, self.plugins)
@@ -66,26 +66,26 @@ class Running:
         self._complain(config)
 
     def _complain(self, config: Config) -> None:
-        """Of forwards that lead nowhere, once each."""
+        """Log forwards that lead nowhere, once each."""
         words = {word for _, word in reach.obstacles(self.forwards.all(), config.gateway.wan)}
         for word in words - self.told:
             log.warning("forward: %s", word)
         self.told = words
 
     def hold_passive_ports(self, config: Config) -> None:
-        """The public ports that plug-ins want held for servers behind the forwards in force."""
+        """Hold the public ports that plug-ins want for servers behind the present forwards."""
         wanted = conflicts.held_ports(config, self.forwards.all())
         self.ports.configure((PROTO[one.proto], one.ip, one.ports) for one in wanted)
 
     def beat(self) -> None:
-        """Tell the kernel that the helper lives."""
+        """Tell the kernel that the helper is alive."""
         self.gateway.heartbeat.put(0, ticks.count())
         former, self.beaten = self.beaten, time.monotonic()
         if former is not None:
             self.metrics.gap.observe(self.beaten - former)
 
     def close(self) -> None:
-        """The helper is gone, and the kernel knows at once; programs and maps stay."""
+        """Close the helper and tell the kernel at once; programs and maps stay."""
         self.gateway.heartbeat.put(0, 0)
         self.helper.close()
         self.metrics.close()
@@ -95,7 +95,7 @@ def assemble(
     gateway: Gateway, config: Config, devices: Devices, plugins: Plugins, events: Events,
     health: Callable[[], tuple[bool, str]],
 ) -> Running:  # fmt: skip
-    """The parts around a loaded gateway, joined; nothing is attached or begun yet. `health`: of Metrics."""
+    """Join the parts around a loaded gateway; nothing is attached or started yet. `health`: for Metrics."""
     control = Control(gateway.fds["control"])
     ports = KernelPorts(control, devices.addresses, config.nat.ports.first, config.nat.ports.last)
     forwards = Forwards(gateway, control, plugins)

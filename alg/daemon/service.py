@@ -1,7 +1,7 @@
-"""The daemon: brings a gateway up, keeps it, takes it down. The only loop, and the only place that waits.
+"""The daemon: brings a gateway up, keeps it running, takes it down. The only loop, and the only place that waits.
 
-The law of this file: lifecycle. What a packet, a line or an effect means is decided elsewhere; who may ask something
-of the service, and how it hears of it, is above it (admin/run.py).
+The law of this file: lifecycle. What a packet, a line or an effect means is decided elsewhere; who may ask the
+service for something, and how it hears of that, is above it (admin/run.py).
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ from algate.bpf import pins
 from algate.bpf.loader import Gateway
 
 log = logging.getLogger(__name__)
-TICK = 0.05  # s between two portions of the events' room
+TICK = 0.05  # s between two refills of the room for events
 TAIL_SECONDS = 0.003  # between looks for the heads of held fragments
 TRANSFERS = 0.5  # s between looks for data connections that ended
-CARE = 1.0  # s between looks at what may be put right by now
+CARE = 1.0  # s between looks at what can perhaps be repaired by now
 GARBAGE = 1.0  # s between looks for a quiet moment
 
 
 class Service:
-    """One gateway. `serve` runs it until `stop`; `running` is None until it is up, `state` says how far it is."""
+    """One gateway. `serve` runs it until `stop`; `running` is None until it is up, `state` says how far it got."""
 
     def __init__(self, config: Config, run_dir: Path, wait: float | None) -> None:
         self.config = config
@@ -62,17 +62,17 @@ class Service:
 
     @property
     def modes(self) -> Mapping[str, tuple[str, str]]:
-        """Device -> how packets are taken from it, and why so."""
+        """Device -> how packets are taken from it, and why that way."""
         return self._datapath.modes
 
     def need_running(self) -> Running:
-        """AlgateError while nothing is."""
+        """What runs; AlgateError while nothing does."""
         if self.running is None:
             raise AlgateError(f"not translating yet: {self.state}")
         return self.running
 
     def reload(self) -> dict[str, Any]:
-        """Read the configuration again and apply what can change while running. ConfigError changes nothing."""
+        """Read the configuration again and apply what can change while running. A ConfigError changes nothing."""
         fresh = configuration.reread(self.config, policy.kinds(self.plugins))
         if fresh.gateway != self.config.gateway:
             raise AlgateError("[gateway] can't change while running: stop `algate run` and start it again")
@@ -86,19 +86,19 @@ class Service:
                 running.gateway.notes.append("max_sessions changes with `algate down --purge` and a new start")
             running.helper.apply(fresh)
             running.apply(fresh)
-            running.sweeper.wanted.set()  # at once, by the new timeouts and filtering
+            running.sweeper.wanted.set()  # at once, with the new timeouts and filtering
         log.info("configuration read again: %s", ", ".join(changed) or "nothing changed")
         return {"changed": changed}
 
     def stop(self, down: str | None = None) -> None:
-        """End `serve`; `down` "detach" or "purge" takes the gateway off its devices as well."""
+        """End `serve`; `down` "detach" or "purge" also detaches the gateway from its devices."""
         self._down = down
         self._stopping.set()
         if self._watcher is not None:
             self._watcher.wake()
 
     async def serve(self) -> int:
-        """Until stopped. Whatever happens, nothing is left half attached."""
+        """Run until stopped. Whatever happens, nothing is left half attached."""
         watcher = self._watcher = Watcher()
         try:
             seen = await self._find_devices(watcher)
@@ -110,7 +110,7 @@ class Service:
         return DONE
 
     async def _bring_up_or_undo(self, seen: Sight) -> tuple[Running, Following]:
-        """A start that fails leaves what an earlier run left, and nothing else."""
+        """Start; if that fails, leave what an earlier run left, and nothing else."""
         first = not self._datapath.state.devices
         unpinned = not pins.folder(self.run_dir).exists()
         try:
@@ -123,7 +123,7 @@ class Service:
             raise
 
     async def _find_devices(self, watcher: Watcher) -> Sight | None:
-        """Wait for the WAN's address. None: stopped meanwhile."""
+        """Wait until the WAN has an address. None: stopped meanwhile."""
         since = time.monotonic()
         while not self._stopping.is_set():
             seen = await asyncio.to_thread(look, self.config)
@@ -193,7 +193,7 @@ class Service:
                 self._tails_soon()
 
     async def _keep(self, watcher: Watcher, running: Running, following: Following) -> None:
-        """The helper's turns, sweep, devices: until stopped. A failing duty ends the service, not silently its own."""
+        """The helper's turns, sweep, devices, until stopped. A failing duty ends the service, not just itself."""
         assert self._turns is not None
         duties = [
             asyncio.ensure_future(one)

@@ -1,6 +1,6 @@
-"""When the tables are swept of what is over, and who hears of it.
+"""When the tables are swept for what is over, and who is told.
 
-The law of this file: the time of a sweep. What is over, and how it is deleted, is gateway/gc.py's.
+The law of this file: when to sweep. What is over, and how it is deleted, is in gateway/gc.py.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ LEAST, MOST = 0.25, 10.0  # s between sweeps
 
 
 class Sweeper:
-    """`by_state`: sessions by the name of their state, as of the last sweep. `wanted`: set for one at once."""
+    """`by_state`: sessions by state name, as of the last sweep. `wanted`: set it to have a sweep at once."""
 
     def __init__(self, gateway: Gateway, control: Control, helper: Helper) -> None:
         self.by_state: Counter[str] = Counter()
@@ -34,10 +34,10 @@ class Sweeper:
         self._helper = helper
 
     async def run(self, timeouts: Callable[[], Timeouts]) -> None:
-        """For ever. `timeouts`: those in force, which a reload may change."""
+        """Sweep for ever. `timeouts`: the current ones, which a reload may change."""
         last = time.monotonic()
         while True:
-            # Short: a reload may bring shorter timeouts, and a full table is asked for room at once.
+            # A short wait: a reload may bring shorter timeouts, and a full table needs room at once.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LEAST):
                     await self.wanted.wait()
@@ -57,7 +57,7 @@ class Sweeper:
         self._helper.settle_room(sweep.deleted + sweep.reclaimed > 0)
 
     def _nearly_full(self) -> bool:
-        """By the counters of sessions made and ended."""
+        """Judged by the counters of sessions made and ended."""
         count = self._gateway.counters.sum
         made, ended = count(abi.Counter.SESSIONS_NEW), count(abi.Counter.SESSIONS_ENDED)
         return made - ended > FULL * self._gateway.max_sessions

@@ -1,7 +1,7 @@
-"""When the helper works: turns over its ring, its timers, its heartbeat, all on one loop and none before the others.
+"""When the helper works: turns on its ring, its timers, its heartbeat, all on one loop and none ahead of the others.
 
-The law of this file: it says when, never what. A turn is bounded, so sockets, timers and the heartbeat wait for one
-turn at most, whatever comes through the ring; a failure ends the service through `failed` instead of a duty in silence.
+The law of this file: it says when, never what. A turn is bounded, so sockets, timers and the heartbeat wait for at
+most one turn, whatever comes through the ring. A failure ends the service through `failed`, not one duty unnoticed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ NEVER = float("inf")
 
 
 class Turns:
-    """`number`: turns so far that found something to do or not. `failed` never has a result, only an exception."""
+    """`number`: turns so far, idle ones included. `failed` never has a result, only an exception."""
 
     def __init__(self, running: Running, loop: asyncio.AbstractEventLoop) -> None:
         self.number = 0
@@ -31,7 +31,7 @@ class Turns:
         self._beat: asyncio.TimerHandle | None = None
 
     def start(self, fds: Sequence[int]) -> None:
-        """Begin. `fds` become readable when the ring has something."""
+        """Start. `fds` become readable when the ring has something."""
         self._fds = list(fds)
         for fd in fds:
             self._loop.add_reader(fd, self._readable)
@@ -40,7 +40,7 @@ class Turns:
         self._pulse(self._loop.time())
 
     def stop(self) -> None:
-        """End; what is in the ring stays there."""
+        """Stop; what is in the ring stays there."""
         for fd in self._fds:
             self._loop.remove_reader(fd)
         self._fds = []
@@ -51,7 +51,7 @@ class Turns:
         self._again = self._alarm = self._beat = None
 
     def arm(self) -> None:
-        """Have the engine's next timer run when it is due. One that is set too early looks again and is cheap."""
+        """Have the engine's next timer run when it is due. One that fires too early is cheap: it looks again."""
         due = self._helper.engine.next_due()
         if self._alarm is not None:
             if self._alarm.when() <= due:
@@ -59,7 +59,7 @@ class Turns:
             self._alarm.cancel()
         self._alarm = None
         if due != NEVER:
-            wanted = max(due, self._loop.time())  # one that was due when it was set isn't late for that
+            wanted = max(due, self._loop.time())  # one already due when set isn't late because of that
             self._alarm = self._loop.call_at(wanted, self._ring, wanted)
 
     def _ring(self, wanted: float) -> None:
@@ -70,7 +70,7 @@ class Turns:
             self.arm()
 
     def _readable(self) -> None:
-        # Of several rings that have something the first one's turn reads all; if it left some, the next is on its way.
+        # If several rings have something, the first one's turn reads all; if it left some, the next turn is scheduled.
         if self._again is None:
             self._turn()
 
@@ -83,16 +83,16 @@ class Turns:
         left = self._helper.turn()
         self.number += 1
         if left:
-            # Behind whatever is ready at this moment: sockets and timers get their share.
+            # After whatever is ready now, so that sockets and timers get their share.
             self._again = self._loop.call_soon(self._turn)
         self.arm()
         self._running.metrics.turn.observe(now() - began)
 
     def _pulse(self, due: float) -> None:
         self._guarded(self._running.beat)
-        self.arm()  # whoever may have set a timer and not said so
+        self.arm()  # in case somebody set a timer and didn't say so
         if not self.failed.done():
-            # From when it was due: a late one isn't late for ever; after a standstill, from now.
+            # From when it was due, so that a late beat doesn't delay all later ones; after a standstill, from now.
             following = max(due + HEARTBEAT, self._loop.time())
             self._beat = self._loop.call_at(following, self._pulse, following)
 

@@ -1,7 +1,7 @@
-"""When the devices are looked at: at once when the kernel says that one changed, and now and then all the same.
+"""When the devices are looked at: at once when the kernel says that one changed, and from time to time anyway.
 
-The law of this file: the time of a look. The look itself is made beside the loop, which waits for nobody's lock in the
-kernel; what follows from it happens in the loop.
+The law of this file: when to look. The look itself runs in a thread, so that the loop waits for no lock in the kernel;
+what follows from it happens in the loop.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import TypeVar
 from algate.alg.gateway.rtnetlink import Changes
 
 T = TypeVar("T")
-GATHER = 0.01  # s in which more word may come, before the next look
-NET = 10.0  # s between looks without any word
-AGAIN = 0.5  # s until the next look if something was amiss
+GATHER = 0.01  # s in which more changes may come, before the next look
+NET = 10.0  # s between looks without a change
+AGAIN = 0.5  # s until the next look if something was wrong
 
 
 class Watcher:
-    """Hears of changes from its making on; needs a running loop. `close` when done."""
+    """Hears of changes as soon as it is created; needs a running loop. `close` it when done."""
 
     def __init__(self) -> None:
         self._changes = Changes()
@@ -32,7 +32,7 @@ class Watcher:
             self._heard.set()
 
     async def run(self, look: Callable[[], T], follow: Callable[[T], bool]) -> None:
-        """Look and follow, at every change, for ever. `follow` says whether all is well: else again soon."""
+        """Look and follow, at every change, for ever. `follow` says whether all is well; if not, look again soon."""
         well = True
         while True:
             await self.change(NET if well else AGAIN)
@@ -40,14 +40,14 @@ class Watcher:
             await asyncio.sleep(GATHER)
 
     async def change(self, seconds: float) -> None:
-        """Until something changed since the last call, or that long."""
+        """Wait until something has changed since the last call, at most that long."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._heard.wait()
         self._heard.clear()
 
     def wake(self) -> None:
-        """As if something had changed."""
+        """Act as if something had changed."""
         self._heard.set()
 
     def close(self) -> None:

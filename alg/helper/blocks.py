@@ -1,7 +1,7 @@
 """Blocks of public ports that lead to the same ports of an inside host: held for the configuration, shared by sessions.
 
-The law of this file: who has a share of which block, and which of its ports others have; whether a port is free is the
-kernel's word alone. A block that the configuration names is held all the time, so that no mapping takes its ports; a
+The law of this file: who has a share of which block, and which of its ports others have; only the kernel says whether
+a port is free. A block named in the configuration is held all the time, so that no mapping takes its ports; a
 plug-in's own is held while a session has a share. Ports that others hold are asked for again.
 """
 
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 class Block(NamedTuple):
-    """`size` ports from `first` on of the public address at `place` of struct config, and of the inside host."""
+    """`size` ports from `first` on, of the inside host and of the public address at `place` in struct config."""
 
     place: int
     proto: int
@@ -35,7 +35,7 @@ class Block(NamedTuple):
 
 
 class Blocks:
-    """All blocks that are held."""
+    """All blocks held."""
 
     def __init__(self, control: Control) -> None:
         self._control = control
@@ -44,7 +44,7 @@ class Blocks:
         self._configured: set[Block] = set()
 
     def configure(self, wanted: Collection[Block]) -> None:
-        """Hold these, and no more those of an earlier configuration."""
+        """Hold these, and no longer those of an earlier configuration."""
         for block in self._configured - set(wanted):
             self._configured.discard(block)
             self.give_back(block)
@@ -54,7 +54,7 @@ class Blocks:
                 self.take(block)
 
     def inherit(self, gateway: Gateway) -> None:
-        """Give back what an earlier helper held and nobody wants any more."""
+        """Give back what an earlier helper held and nobody wants any longer."""
         held = {block.cell(port) for block in self._shares for port in range(block.first, block.first + block.size)}
         for keys, values, _ in gateway.ports.chunks():
             for slot in records.port_slots(keys, values, (abi.PortKind.RESERVED,)):
@@ -62,7 +62,7 @@ class Blocks:
                     self._control.release(slot.row, slot.owner, slot.block)
 
     def take(self, block: Block) -> bool:
-        """One more share. False: all of its ports are others'."""
+        """Take one more share. False: others hold all of its ports."""
         if block not in self._shares:
             self._lacking[block] = set(range(block.first, block.first + block.size))
             self._shares[block] = 0
@@ -75,7 +75,7 @@ class Blocks:
         return True
 
     def give_back(self, block: Block) -> None:
-        """One share less; with the last one the ports go, each when its last data connection ends."""
+        """Give one share back; after the last one each port is freed when its last data connection ends."""
         if block not in self._shares:
             return
         self._shares[block] -= 1
@@ -87,7 +87,7 @@ class Blocks:
         del self._shares[block], self._lacking[block]
 
     def retry(self) -> None:
-        """Ask again for what others had."""
+        """Ask again for the ports that others had."""
         for block, lacking in self._lacking.items():
             if lacking:
                 self._claim(block)

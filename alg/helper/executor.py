@@ -1,6 +1,6 @@
-"""Carries the engine's effects out: one map write or frame each, in their order, which is the safety argument.
+"""Carries out the engine's effects: one map write or frame each, in their order, on which safety rests.
 
-The law of this file: no decision is made here, and nothing is read back: that is takeover.py's.
+The law of this file: no decision is made here, and nothing is read back; takeover.py does that.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 class Executor:
-    """Bound to one loaded gateway. `announce` gets what the audit tells; `outcomes` counts ends of expectations."""
+    """Bound to one loaded gateway. `announce` gets what the audit is told; `outcomes` counts ends of expectations."""
 
     def __init__(
         self, gateway: Gateway, control: Control, ports: KernelPorts, inject: Callable[[bytes], bool],
@@ -52,7 +52,7 @@ class Executor:
         }  # fmt: skip
 
     def carry_out(self, effects: list[fx.Effect]) -> None:
-        """All of them in order. A full table stops the list: what was not decided stays held, and TCP repeats it."""
+        """Do all of them in order. A full table stops the list: what wasn't decided stays held, and TCP repeats it."""
         for effect in effects:
             try:
                 self._acts[type(effect)](effect)
@@ -70,7 +70,7 @@ class Executor:
             syscall.update(self._gateway.adjusts.fd, key, records.pack_adjust(effect.record))
 
     def drop_decisions(self, keys: Iterable[bytes]) -> None:
-        """Delete decisions and their replacements; those bytes are undecided then."""
+        """Delete decisions and their replacements; their bytes are then undecided."""
         for key in keys:
             syscall.delete(self._gateway.decisions.fd, key)
             syscall.delete(self._gateway.replacements.fd, key)
@@ -104,7 +104,7 @@ class Executor:
 
     def _expectation(self, one: fx.Expectation, state: int) -> tuple[bytes, bytes]:
         inbound = one.direction == fx.IN
-        # Outbound: port 0 of the control session's public address, which the data connection must have too.
+        # Outbound: port 0 of the control session's public address, which the data connection must use too.
         public = one.to.ip if inbound else self.publics.get(one.session)
         place = self._ports.place(public) if public is not None else 0
         row = port_row(place or 0, one.proto, one.to.port if inbound else 0)
@@ -115,7 +115,7 @@ class Executor:
         self.outcomes["made"] += 1
 
     def _open_expectation(self, effect: fx.OpenExpectation) -> None:
-        # Only the helper opens, and a pending one can't be used meanwhile: writing it whole loses nothing.
+        # Only the helper opens, and a pending one can't be used meanwhile: writing the whole entry loses nothing.
         with contextlib.suppress(FileNotFoundError):
             key, value = self._expectation(effect.expectation, fx.EXPECT_OPEN)
             syscall.update(self._gateway.expectations.fd, key, value, Update.EXISTING)
@@ -132,7 +132,7 @@ class Executor:
         self.outcomes[effect.outcome] += 1
 
     def drop_expectation(self, left: fx.Expectation) -> None:
-        """Delete the row of one that an earlier helper made and nobody owns, and give its public port back."""
+        """Delete an expectation that an earlier helper made and nobody owns, and give its public port back."""
         syscall.delete(self._gateway.expectations.fd, self._expectation(left, 0)[0])
         if left.reserved is not None and left.inside is not None:
             self._ports.release(left.proto, left.reserved, left.inside, 1)
@@ -160,8 +160,8 @@ class Executor:
             syscall.delete(self._gateway.held.fd, key)
 
     def inherit_held(self, stored: Mapping[tuple[int, int], list[bytes]], sessions: Collection[int]) -> None:
-        """What an earlier helper stored, by session and direction: KeepHeld and DropHeld end it, or, where it is of
-        none of these sessions, this does."""
+        """Take over what an earlier helper stored, by session and direction, until KeepHeld or DropHeld ends it; what
+        belongs to none of these sessions is deleted."""
         for (session, direction), keys in stored.items():
             self._held[(session, direction)] = keys
             if session not in sessions:

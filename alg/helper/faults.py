@@ -1,7 +1,7 @@
-"""Faults of algate's own: the traceback in the log, so that they can be mended.
+"""Faults in algate itself and in plug-ins: the traceback goes to the log, so that they can be fixed.
 
-The law of this file: the log alone. The same fault at the same place is shown once a minute, with a count of the rest:
-whoever can bring it about can bring it about often.
+The law of this file: only the log. The same fault at the same place is shown once per minute, with a count of the
+rest: whoever can cause it can cause it often.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ Place = tuple[type[Exception], str, int]
 
 
 class Faults:
-    """Shows tracebacks; `silent` counts by place those that were not shown since."""
+    """Shows tracebacks; `silent` counts, by place, those not shown since the last one."""
 
     def __init__(self) -> None:
         self._shown: dict[Place, float] = {}
         self.silent: dict[Place, int] = {}
 
     def note(self, session: int, error: Exception) -> None:
-        """One more, of a control session."""
+        """Note one more fault, in a control session."""
         place, moment = _place(error), time.monotonic()
         if moment - self._shown.get(place, -AGAIN_SECONDS) < AGAIN_SECONDS:
             self.silent[place] = self.silent.get(place, 0) + 1
@@ -45,7 +45,7 @@ class Faults:
 
 
 def _place(error: Exception) -> Place:
-    """Where it was raised."""
+    """Where the error was raised."""
     at = error.__traceback__
     while at is not None and at.tb_next is not None:
         at = at.tb_next
@@ -53,6 +53,6 @@ def _place(error: Exception) -> Place:
 
 
 def _traceback(error: Exception) -> Iterator[str]:
-    """Its lines, each behind a bar and with nothing that a terminal would act on: a message may hold hostile text."""
+    """The lines, each after a bar and without anything that a terminal acts on: a message may hold hostile text."""
     for line in "".join(traceback.format_exception(error)).splitlines():
         yield "  | " + "".join(one if one.isprintable() else ascii(one)[1:-1] for one in line)

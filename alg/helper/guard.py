@@ -1,8 +1,8 @@
-"""A watch on how long a plug-in thinks: what takes too long is interrupted, and costs its own session alone.
+"""A time limit on plug-ins: a call that takes too long is interrupted, which costs only its own session.
 
-The law of this file: time and one signal of the process, nothing of protocols. The engine knows no clock; to it a
-plug-in that is too slow is one that raised. A blocking call is counted by the clock, a computation by the processor
-time that it had, so that a busy machine condemns nobody.
+The law of this file: time and one signal of the process, nothing about protocols. The engine knows no clock; to it, a
+plug-in that is too slow is one that raised. A blocking call is measured by the clock, a computation by the processor
+time that it got, so that a busy machine makes no plug-in too slow.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import ParamSpec, TypeVar
 from algate.alg.plugin.contract import PluginFaultError, plainly, raised
 
 BUDGET = 0.1  # s of processor time for one call; a line of a dialogue takes 5 µs
-SHARE = 0.9  # of a budget: what a computation has between two ticks, but for what the ticks take
-PATIENCE = 10  # budgets by the clock, for whoever sleeps instead: 1 s, a third of the default helper_timeout
+SHARE = 0.9  # of a budget: what a computation gets between two ticks, apart from the ticks themselves
+PATIENCE = 10  # budgets by the clock, for a plug-in that sleeps: 1 s, a third of the default helper_timeout
 
 
 P = ParamSpec("P")
@@ -34,18 +34,18 @@ class _Interrupted(BaseException):
 
 
 class Guard:
-    """Calls plug-ins under a budget. One for the process: it owns SIGALRM until closed.
+    """Calls plug-ins under a budget. One per process: it owns SIGALRM until closed.
 
-    The timer ticks once a budget while calls come, and stops when none has come between two ticks: so a call costs no
-    system call. At the tick that first finds it running its processor time begins to count.
+    The timer ticks once per budget while calls come, and stops when none came between two ticks, so a call needs no
+    system call. A call's processor time counts from the first tick that finds it running.
     """
 
     def __init__(self, budget: float = BUDGET) -> None:
         self.budget = budget
         self._armed = False
         self._ticking = False
-        self._number = 0  # of the latest call
-        self._seen = 0  # the same at the latest tick
+        self._number = 0  # number of the latest call
+        self._seen = 0  # the number at the latest tick
         self._clock = 0.0  # when the latest call began
         self._cpu = 0.0  # processor time when a tick first found it running
         self._interrupting = threading.current_thread() is threading.main_thread()
@@ -60,8 +60,8 @@ class Guard:
             self._interrupting = False
 
     def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """What the function returns. PluginFaultError from what it raised; TooSlowError if it took too long, even if it
-        would never have ended."""
+        """Return what the function returns. PluginFaultError from what it raised; TooSlowError if it took too long,
+        even if it would never have ended."""
         self._number += 1
         self._clock = time.monotonic()
         if not self._interrupting:
@@ -82,7 +82,7 @@ class Guard:
         return answer
 
     def _measured(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Where nothing can be interrupted: in another thread than the main one."""
+        """The same where nothing can be interrupted: outside the main thread."""
         self._cpu = time.thread_time()
         answer = plainly(function, *args, **kwargs)
         if self._late():

@@ -1,7 +1,7 @@
 """The helper: ring to engine, engine to maps and TAP.
 
 The law of this file: it joins the perf ring, the engine and the executor, and keeps their clock. Lifecycle, devices and
-sockets of operators are the service's.
+operators' sockets belong to the service.
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ from algate.bpf.loader import Gateway
 from algate.bpf.requests import Control as ControlProgram
 
 log = logging.getLogger(__name__)
-WITHOUT_ROOM = 64  # ICMP errors kept back while sessions without an answer are looked for
+WITHOUT_ROOM = 64  # ICMP errors kept back while the sweep looks for unanswered sessions
 OVER = (abi.SessionState.DEAD, abi.SessionState.CLOSING, abi.SessionState.TIME_WAIT, abi.SessionState.RESET)
-PAGES = 1024  # of 4 KiB a CPU: room for 60 of the largest samples, or thousands of command lines
+PAGES = 1024  # of 4 KiB per CPU: room for 60 of the largest samples, or thousands of command lines
 
 
 def now() -> float:
-    """The clock of the engine: CLOCK_MONOTONIC in seconds, the one that the kernel's ticks count."""
+    """The engine's clock: CLOCK_MONOTONIC in seconds, the one that the kernel's ticks count."""
     return time.clock_gettime(time.CLOCK_MONOTONIC)
 
 
 class Helper:
-    """Owns TAP, engine and executor of one loaded gateway."""
+    """Owns the TAP, engine and executor of one loaded gateway."""
 
     def __init__(
         self, gateway: Gateway, control: ControlProgram, ports: KernelPorts, config: Config,
@@ -90,7 +90,7 @@ class Helper:
         self.attend()
 
     def _policy(self, control: Control) -> tuple[ProtocolPlugin, Policy] | None:
-        """The plug-in of a session and its policy for the session's two ends; None: nobody watches it."""
+        """The plug-in of a session and its policy for the session's two ends; None if no plug-in watches it."""
         info = self._infos.get(control.id)
         plugin = self._plugins.get(info.alg) if info else None
         policy = self.config.alg.protocols.get(plugin.name) if plugin else None
@@ -104,7 +104,7 @@ class Helper:
         return found is not None and found[1].for_anybody
 
     def _open(self, control: Control) -> Conversation | None:
-        """A conversation of the session's plug-in; None: nobody watches it."""
+        """A conversation of the session's plug-in; None if no plug-in watches it."""
         found = self._policy(control)
         if found is None:
             return None
@@ -118,7 +118,7 @@ class Helper:
         return plugin.name if plugin else None
 
     def look_at_transfers(self) -> Iterator[None]:
-        """Tell of data connections that have ended, some a step. The kernel keeps ended ones for a while."""
+        """Tell the audit of data connections that ended, a few per step. The kernel keeps ended ones for a while."""
         return self._telling.look_at_transfers(lambda key: listing.counters(self._gateway, key))
 
     def open_ring(self, pages: int = PAGES) -> list[int]:
@@ -126,7 +126,7 @@ class Helper:
         return self._gateway.open_ring(self._sample, self._lost, pages)
 
     def turn(self) -> bool:
-        """A bounded number of what is in the ring. True: there is more, and no descriptor tells of it."""
+        """Handle a bounded number of samples. True: there are more, and no descriptor will say so."""
         self._turning = True
         try:
             return self._gateway.turn()
@@ -137,7 +137,7 @@ class Helper:
         self.lost += number
 
     def _sample(self, _cpu: int, sample: bytes) -> None:
-        # What follows in the same turn must not be lost for what this one did.
+        # A fault in this sample must not lose those that follow in the same turn.
         try:
             punt = records.unpack_punt(sample)
             if punt is None:
@@ -162,13 +162,13 @@ class Helper:
             log.exception("a punt could not be handled")
 
     def _carry_out(self, effects: list[Effect]) -> None:
-        """What the engine said. It may have set a timer: a turn tells of that at its end, whatever it was made of."""
+        """Carry out the engine's effects. It may have set a timer; the turn reports that at its end in any case."""
         self.executor.carry_out(effects)
         if not self._turning:
             self.due_changed()
 
     def _tell_refused(self, punt: Punt) -> None:
-        """Tell an inside host that its new session was refused, and the log once a minute; or that its old one is
+        """Tell an inside host that its new session was refused, and the log once per minute; or that its old one is
         gone."""
         reason = abi.reasons()[punt.reason][0]
         if reason == "no-session":
@@ -188,7 +188,7 @@ class Helper:
             self.tap.write(frame)
 
     def settle_room(self, made: bool) -> None:
-        """There was a look for room. If some was made, the repetition of what was refused gets in: no error is sent."""
+        """The sweep looked for room. If it made some, a refused sender's repetition gets in, so no error is sent."""
         frames, self._without_room = self._without_room, []
         for frame in frames:
             if not made:
@@ -204,7 +204,7 @@ class Helper:
             self.executor.publics[info.session] = ip_address(info.public_ip)
 
     def _judged(self, punt: Punt) -> list[Effect]:
-        """What the engine makes of a punt; a fault of its own costs that session alone."""
+        """What the engine makes of a punt; a fault in it costs only that session."""
         try:
             return self._dispatch(punt)
         except Exception as error:
@@ -225,19 +225,19 @@ class Helper:
         return []
 
     def attend(self) -> None:
-        """Have every line come here while somebody is told of every command, or as the configuration says."""
+        """Have every line come here while anybody listens to commands, or if the configuration says so."""
         wanted = self.config.alg.classify
         everything = wanted == "off" or (wanted == "auto" and self._events.heard())
         self._carry_out(self.engine.attend(everything))
 
     def tick(self) -> None:
-        """The engine's timers, when they are due."""
+        """Run the engine's timers that are due."""
         moment = now()
         if self.engine.next_due() <= moment:
             self._carry_out(self.engine.tick(moment))
 
     def take_over(self, control: ControlProgram) -> int:
-        """Watch the control sessions that an earlier helper left, with what it owed their receivers. How many."""
+        """Watch the control sessions that an earlier helper left, with what it owed their receivers; how many."""
         left = takeover.read(self._gateway, now())
         for one in left.data:
             self.transfers.admit(one.control, None, 0, one.session, one.key)
@@ -248,7 +248,7 @@ class Helper:
         return len(left.controls)
 
     def close_ranges(self) -> None:
-        """End the ranges of ports of control connections that are over, before the kernel forgets those."""
+        """End the port ranges of control connections that are over, before the kernel forgets the connections."""
         for number in self.engine.ranged():
             key = self.executor.keys.get(number)
             value = self._gateway.sessions.get(abi.SessionKey.unpack(key)) if key else None
@@ -256,7 +256,7 @@ class Helper:
                 self._carry_out(self.engine.ended(number, now()))
 
     def forget(self, live: Mapping[int, bytes]) -> None:
-        """Tell the engine of control sessions that the kernel has no more. `live`: id -> key, as the sweep saw them."""
+        """Tell the engine which control sessions the kernel no longer has. `live`: id -> key, as the sweep saw them."""
         for number in [one for one in self._infos if one not in live]:
             key = self.executor.keys.get(number)
             value = self._gateway.sessions.get(abi.SessionKey.unpack(key)) if key else None
@@ -270,14 +270,14 @@ class Helper:
 
     def counts(self) -> Counter[str]:
         """Reasons of the engine and failures of the executor."""
-        total = Counter({"plugin-failed": 0, "engine-failed": 0})  # there from the start: an alert compares with before
+        total = Counter({"plugin-failed": 0, "engine-failed": 0})  # from the start: alerts compare with before
         total.update(self.engine.counts)
         total.update({f"failed-{name}": number for name, number in self.executor.failures.items()})
         total["broken-sample"] = self.broken
         return total
 
     def view(self, number: int) -> View | None:
-        """What is known of a control session's dialogue."""
+        """What is known about a control session's dialogue."""
         return self.engine.view(number)
 
     def kill(self, number: int, reason: str = "killed") -> None:
@@ -285,7 +285,7 @@ class Helper:
         self._carry_out(self.engine.kill(number, now(), reason))
 
     def others(self, addresses: Collection[IPv4Address]) -> dict[int, bytes]:
-        """Control sessions whose public address is none of these: id -> the outside end's address."""
+        """Control sessions whose public address isn't one of these: id -> the outside end's address."""
         infos, engine = self._infos, self.engine
         return {
             number: infos[number].key.remote_ip
@@ -294,7 +294,7 @@ class Helper:
         }
 
     def ended(self, number: int) -> None:
-        """The kernel has just lost a control session."""
+        """The kernel just lost a control session."""
         self._carry_out(self.engine.ended(number, now()))
 
     def close(self) -> None:

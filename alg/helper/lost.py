@@ -1,11 +1,11 @@
-"""Connections that ended because their public address isn't ours any more: their inside ends are told.
+"""Connections that ended because their public address is no longer ours: their inside ends are told.
 
 A gateway doesn't know the sequence numbers of a connection that it doesn't watch. But its inside end does: a segment
 outside its window makes it say where it stands (RFC 9293 section 3.10.7.4), and that answer, of no session by now, is
 answered with RST (refusals.py). So a client that only waits learns of it too. The outside end can't be told: whatever
 it sends goes to an address that isn't ours.
 
-The law of this file: bytes and a queue; what ended is told to it.
+The law of this file: bytes and a queue; others tell it what ended.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterable
 from algate.alg.gateway import records
 from algate.alg.helper.segments import TCP, segment
 
-MOST = 65536  # connections that wait for their turn; others learn of it at their next segment
-A_TICK = 4  # questions: the kernel has a hundred answers a second told
+MOST = 65536  # connections that may wait for their turn; others learn of it at their next segment
+A_TICK = 4  # questions: the kernel passes on a hundred answers per second
 ACK = 16
 
 

@@ -1,6 +1,6 @@
 """Public ports for the engine, held by the kernel's control program.
 
-The law of this file: which public address, which ports; whether they are free is the kernel's word alone.
+The law of this file: which public address, which ports; only the kernel says whether they are free.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from algate.alg.plugin.values import PortRange
 from algate.bpf import abi
 from algate.bpf.requests import Control, owner, port_row
 
-TRIES = 32  # for a block of adjacent ports or an even one
+TRIES = 32  # tries for a block of adjacent ports or an even one
 LOOK_EVERY = 0.05  # s: each look costs time, and the one that ends first has been over longest
 
 
@@ -29,7 +29,7 @@ class KernelPorts:
         self.first, self.last = first, last
         self.blocks = Blocks(control)
         self.look: Callable[[], None] = lambda: None
-        """Called now and then before an ended data session is deleted for its port, for who counts its bytes."""
+        """Called sometimes before an ended data session is deleted for its port, so that its bytes get counted."""
         self._looked = -LOOK_EVERY
 
     def _before_ending(self) -> None:
@@ -39,11 +39,11 @@ class KernelPorts:
             self.look()
 
     def place(self, public: Address) -> int | None:
-        """Position of a public address in struct config."""
+        """The position of a public address in struct config."""
         return next((place for place, one in enumerate(self.addresses) if one == public), None)
 
     def reserve(self, proto: int, public_ip: Address, inside: EndPoint, count: int, even: bool) -> EndPoint | None:
-        """The inside port itself if it is free, else another; None if none (or no such block) was found."""
+        """The inside port's own number if it is free, else another; None if none (or no such block) was found."""
         place = self.place(public_ip)
         if place is None:
             return None
@@ -56,7 +56,7 @@ class KernelPorts:
         return None
 
     def _block(self, place: int, proto: int, wanted: int, inside: EndPoint, count: int, even: bool) -> int | None:
-        """`count` adjacent ports from where the kernel finds the first one free."""
+        """`count` adjacent ports, starting where the kernel finds one free."""
         ip = IPv4Address(int(inside.ip))
         first = self._control.reserve(place, proto, wanted, ip, inside.port, self._before_ending)
         if first is None:
@@ -75,7 +75,7 @@ class KernelPorts:
         return first
 
     def release(self, proto: int, public: EndPoint, inside: EndPoint, count: int) -> None:
-        """Give ports back; a data session that stands on one keeps it until it ends."""
+        """Give ports back; a data session that uses one keeps it until it ends."""
         place = self.place(public.ip)
         if place is None:
             return
@@ -93,7 +93,7 @@ class KernelPorts:
         self.blocks.configure(wanted)
 
     def share(self, proto: int, public_ip: Address, inside: EndPoint, count: int) -> EndPoint | None:
-        """A share of the block with the numbers of `inside`; None if every port of it is somebody else's."""
+        """A share of the block with the numbers of `inside`; None if others hold all of its ports."""
         block = self._shared(proto, public_ip, inside, count)
         return EndPoint(public_ip, inside.port) if block is not None and self.blocks.take(block) else None
 

@@ -1,7 +1,7 @@
-"""What inside hosts are answered: an ICMP error for a session that was refused for want of room or permission, with a
-line for the log; RST for a connection that the gateway doesn't know any more.
+"""Answers to inside hosts: an ICMP error for a session that was refused for lack of room or permission, with a
+line for the log; RST for a connection that the gateway no longer knows.
 
-The law of this file: bytes in, bytes out, and a count that speaks once a minute.
+The law of this file: bytes in, bytes out, and a count that is logged once per minute.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ ICMP, RST, ACK = 1, 4, 16
 
 
 class Refusals:
-    """Counts by reason; says so in the log at the first and then at most once a minute."""
+    """Counts by reason; logs the first, then at most one line per minute."""
 
     def __init__(self) -> None:
         self._since: Counter[str] = Counter()
         self._said = 0.0
 
     def note(self, reason: str) -> None:
-        """One more."""
+        """Count one more."""
         self._since[reason] += 1
         now = time.monotonic()
         if self._said and now - self._said < LOG_SECONDS:
@@ -43,7 +43,7 @@ class Refusals:
 def unreachable(frame: bytes, ip_offset: int, sender: IPv4Address) -> bytes | None:
     """The frame for the TAP that answers a refused packet: ICMP unreachable, communication administratively prohibited.
 
-    None if it must not be answered: an ICMP error would answer an error, or the packet is too short (RFC 1122 3.2.2).
+    None if it must not be answered: it is itself an ICMP error, or the packet is too short (RFC 1122 3.2.2).
     """
     header = (frame[ip_offset] & 15) * 4 if len(frame) > ip_offset else 0
     quote = frame[ip_offset : ip_offset + header + QUOTE]

@@ -1,6 +1,6 @@
 """Fragments that came before their head: held until the kernel knows what the head became, bounded in number and time.
 
-The law of this file: a queue and its limits. Whether a head has come is asked of the kernel's table `fragments`.
+The law of this file: a queue and its limits. The kernel's table `fragments` says whether a head has come.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from algate.alg.engine.frames import readdress
 from algate.alg.gateway import records
 
 HELD_MAX = 512
-HELD_SECONDS = 2.0  # a head that hasn't come by then was lost; its sender gives up later anyhow (RFC 1122 3.3.2)
+HELD_SECONDS = 2.0  # a head that hasn't come by then was lost; reassembly would wait longer (RFC 1122 3.3.2)
 
 
 class Tail(NamedTuple):
-    """A held fragment: the frame for the TAP, the key of its packet in `fragments`, when it came."""
+    """A held fragment: the frame for the TAP, its packet's key in `fragments`, and when it came."""
 
     frame: bytes
     key: bytes
@@ -46,7 +46,7 @@ class Tails:
         return len(self._held)
 
     def hold(self, frame: bytes, ip_offset: int, direction: int, now: float) -> None:
-        """Keep a fragment; the oldest goes when there are too many."""
+        """Keep a fragment; if there are too many, the oldest goes."""
         key = fragment_key(frame, ip_offset, direction)
         if key is None:
             return

@@ -1,7 +1,8 @@
-"""Reads back what the kernel keeps of control sessions: for the engine at any time, and whole when a helper begins.
+"""Reads back what the kernel keeps about control sessions: for the engine at any time, and all of it when a helper
+starts.
 
-The law of this file: the only reader of what an earlier helper left. It says what of that has no owner any more; all
-writing is the executor's.
+The law of this file: the only reader of what an earlier helper left. It says what no longer has an owner; all writing
+is the executor's.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ LIVE = (fx.EXPECT_PENDING, fx.EXPECT_OPEN)
 
 
 class Kept:
-    """What the kernel says of one control session. `keys`: session id -> packed session key."""
+    """What the kernel says about one control session. `keys`: session id -> packed session key."""
 
     def __init__(self, gateway: Gateway, keys: Mapping[int, bytes]) -> None:
         self._gateway = gateway
@@ -51,7 +52,7 @@ def _raw(table: Table[Any, Any], key: bytes | None) -> bytes | None:
 
 
 class DataSession(NamedTuple):
-    """A session that a control session expected: their ids, and its packed key."""
+    """A session that a control session expected: both ids, and its packed key."""
 
     control: int
     session: int
@@ -69,13 +70,13 @@ class Left:
     expectations: dict[int, list[fx.Expectation]] = field(default_factory=dict)
     ranges: list[fx.Expectation] = field(default_factory=list)
     ownerless: list[fx.Expectation] = field(default_factory=list)  # used, or their control session is gone
-    decisions: set[bytes] = field(default_factory=set)  # keys, but for those of lines that passed by themselves
+    decisions: set[bytes] = field(default_factory=set)  # keys, except those of lines that passed without the helper
 
 
 def read(gateway: Gateway, now: float) -> Left:
-    """What is there; nothing is changed."""
+    """Read what is there; change nothing."""
     left = Left()
-    # Before the lines: one that passes meanwhile leaves a decision that isn't in this set.
+    # Before the lines: one that passes meanwhile leaves a decision that must not be in this set.
     left.decisions = {bytes(key) for key, _ in gateway.decisions.items()}
     for keys, values, _ in gateway.sessions.chunks():
         for packed, value in records.sessions(keys, values):
@@ -90,7 +91,7 @@ def read(gateway: Gateway, now: float) -> Left:
 
 
 def _lines(gateway: Gateway, key: bytes, session: int) -> list[bytes]:
-    """Keys of the decisions that a session's lines left which passed without a helper."""
+    """Keys of the decisions left by a session's lines that passed without the helper."""
     raw = _raw(gateway.tracks, key)
     return records.unpack_lines(raw) if raw and records.unpack_track(raw)[0] == session else []
 
@@ -118,7 +119,7 @@ def _read_expectations(gateway: Gateway, left: Left, now: float) -> None:
 
 
 def hand_over(left: Left, engine: Engine, executor: Executor, now: float) -> None:
-    """To an engine that begins. The executor knows the control sessions already; what nobody owns goes."""
+    """Hand it to an engine that starts. The executor already knows the control sessions; what nobody owns goes."""
     executor.inherit_held(left.held_keys, {info.session for info in left.controls})
     for one in left.ownerless:
         executor.drop_expectation(one)
@@ -134,6 +135,6 @@ def hand_over(left: Left, engine: Engine, executor: Executor, now: float) -> Non
     for known in left.ranges:
         if not engine.adopt(known):
             executor.carry_out([fx.DeleteExpectation(known, "withdrawn", "control-ended")])
-    # What passed before isn't in the log, so nobody would ever drop it: once its shift is folded, a late repetition
-    # would come out at another number, over bytes that its receiver has.
+    # What passed earlier isn't in the log, so nobody would ever drop it: after its shift is folded, a late repetition
+    # would leave with another number, over bytes that its receiver already has.
     executor.drop_decisions(stale)

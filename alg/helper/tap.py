@@ -1,4 +1,4 @@
-"""The TAP device through which the helper gives held segments back to the kernel.
+"""The TAP device by which the helper gives held segments back to the kernel.
 
 The law of this file: one descriptor, one device. The device belongs to the process and vanishes with it.
 """
@@ -32,7 +32,7 @@ class Tap:
             flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR
             answer = fcntl.ioctl(self.fd, TUNSETIFF, struct.pack("16sH22x", pattern.encode(), flags))
             self.name = answer[:16].split(b"\0")[0].decode()
-            # No IPv6 on it: it would send router solicitations that nobody wants.
+            # No IPv6 on it, or it would send router solicitations that nobody wants.
             self._quiet()
             self.index = netlink.set_up(self.name, MTU)
         except OSError as error:
@@ -56,5 +56,5 @@ class Tap:
         return True
 
     def close(self) -> None:
-        """The device vanishes."""
+        """Close the descriptor; the device vanishes with it."""
         os.close(self.fd)

@@ -1,7 +1,7 @@
-"""What the audit is told of control sessions and of their data connections.
+"""What the audit is told about control sessions and their data connections.
 
-The law of this file: between the engine's announcements and audit/. Most events are read by nobody, so what is handed
-on is how a row is made, not its text.
+The law of this file: it stands between the engine's announcements and audit/. Most events have no reader, so it hands
+on how to make a row, not the row's text.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from algate.alg.rows import EventRow, format_id
 
 
 class Telling:
-    """`name_of`: the plug-in that watches a control session. `faults`: what went wrong within plug-ins and engine."""
+    """`name_of`: the plug-in that watches a control session. `faults`: what went wrong in plug-ins and engine."""
 
     def __init__(self, events: Events, name_of: Callable[[int], str | None]) -> None:
         self.transfers = Transfers()
@@ -29,7 +29,7 @@ class Telling:
         self._name_of = name_of
 
     def announce(self, announced: Announce | Describe | Admitted) -> None:
-        """What the engine said for the audit."""
+        """Pass on what the engine announced."""
         if isinstance(announced, Announce):
             if announced.error is not None:
                 self.faults.note(announced.session, announced.error)
@@ -42,7 +42,7 @@ class Telling:
             self.transfers.admit(announced.session, announced.control, announced.tag, data.session, key)
 
     def look_at_transfers(self, read: Read) -> Iterator[None]:
-        """Tell of data connections that have ended, some a step."""
+        """Tell of data connections that ended, a few per step."""
         for over in self.transfers.poll(read):
             for one in over:
                 self._tell(TRANSFER, one.session, transfer_row, one)

@@ -1,15 +1,15 @@
-"""TFTP (RFC 1350): a request goes to udp/69, and the answer comes from a port of the server that nobody has named.
+"""TFTP (RFC 1350): a request goes to udp/69, and the answer comes from a server port that nobody named.
 
-The law of this file: a plug-in on the public API alone. What makes both sides agree: the client's request, and the
-server's own first datagram to the very port that the request came from. Each request admits one such answer, from the
-server's address alone; the transfer that follows is the kernel's.
+The law of this file: a plug-in that uses only the public API. Both sides agree by the client's request and the server's
+first datagram to the very port that the request came from. Each request admits one such answer, only from the server's
+address; the transfer that follows is the kernel's.
 
-A request is what says that it is one and names something. Its form is the server's to judge, whose verdict comes from a
-new port as any answer does: empty values are legal (multicast in RFC 2090) or sent by phones all the same; others pad
-the datagram, leave the last NUL or the mode out, repeat options or send more than 512 bytes of them. Being lenient
-opens to one address that this client wrote to a moment ago, to the one port that wrote, whose traffic with that server
-passes already: what is gained is another source port, for one flow. So nobody else's port is at stake, whatever the
-bytes say. Only STUN is told apart: it begins like a read request, and a web page can have it sent to any host and port.
+A datagram is a request if it has the opcode of one and names something. The server judges the rest, and its error comes
+from a new port like any answer: empty values are legal (multicast in RFC 2090), and phones send others; some clients
+pad the datagram, omit the last NUL or the mode, repeat options or send more than 512 bytes of them. Being lenient opens
+only to the address that this client just wrote to, and only to the port that wrote, whose traffic with that server
+passes anyway: it adds one source port, for one flow. So nobody else's port is at stake, whatever the bytes say. Only
+STUN is ruled out: it begins like a read request, and a web page can have it sent to any host and port.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ from algate.alg.protocols.base import (
 READ, WRITE, ERROR = 1, 2, 5  # RFC 1350 section 5
 STUN = b"\x21\x12\xa4\x42"  # its magic cookie, bytes 4 to 7, RFC 5389 section 6
 SHOWN = 128  # bytes of a file name that an event carries
-TAG = 1  # a session has one request at a time: a newer one takes the place of the older
+TAG = 1  # a session has one request at a time: a newer one replaces the older
 NO_WRITING = b"\0\5\0\2algate: the gateway's policy allows reading only\0"  # code 2: access violation
 
 
 @dataclass(frozen=True, slots=True)
 class TftpPolicy(Policy):
-    """[alg.tftp]. `expect_timeout`: s that an answer may be awaited; `read_only`: no write request passes."""
+    """[alg.tftp]. `expect_timeout`: s to wait for an answer; `read_only`: no write request passes."""
 
     ports: tuple[int, ...] = option((69,), read_ports)
     expect_timeout: float = option(30.0, seconds(0.01, 3600))
@@ -59,7 +59,7 @@ class TftpPolicy(Policy):
 
 
 class TftpWords(Words):
-    """For `explain`."""
+    """What `explain` says about TFTP."""
 
     refusals = MappingProxyType({
         "malformed-request": Said("{line}: it names nothing, or is STUN, so no answer is expected"),
@@ -78,7 +78,7 @@ class Request(NamedTuple):
 
 
 def request(data: bytes) -> Request | None:
-    """A request, with its file name as far as a NUL. None: it is another datagram, names nothing, or is STUN."""
+    """Read a request, with its file name up to a NUL. None if it isn't one, names nothing, or is STUN."""
     code, rest = opcode(data), data[2:]
     if code not in (READ, WRITE) or not rest.strip(b"\0") or (code == READ and data[4:8] == STUN):
         return None
@@ -91,14 +91,14 @@ def opcode(data: bytes) -> int:
 
 
 class TftpConversation:
-    """What goes between one client's port and the server's well-known one."""
+    """The datagrams between one client's port and the server's well-known one."""
 
     def __init__(self, control: Control, policy: TftpPolicy) -> None:
         self._control = control
         self._policy = policy
 
     def feed(self, side: Side, data: bytes, now: float, *, end: bool = False) -> Sequence[Action]:
-        """One datagram."""
+        """Judge one datagram."""
         if side is Side.SERVER:
             return self._server(data)
         asked = request(data)
@@ -113,12 +113,12 @@ class TftpConversation:
 
     @property
     def _peer(self) -> Address:
-        """Who answers."""
+        """The address that answers."""
         return self._control.ip(Side.SERVER)
 
     @property
     def _target(self) -> EndPoint:
-        """Where the answer goes: the very end point that asked, as the outside sees it."""
+        """Where the answer goes: the end point that asked, as the outside sees it."""
         control = self._control
         return control.public if control.inside_side is Side.CLIENT else control.remote
 
@@ -133,11 +133,11 @@ class TftpConversation:
         return done if opcode(data) == ERROR else [*done, Bypass("answered-in-place")]
 
     def reserved(self, tag: int, public: EndPoint | None, now: float) -> Sequence[Action]:
-        """No port is ever asked for."""
+        """Not called: no port is ever asked for."""
         return ()
 
     def outcome(self, tag: int, outcome: str, now: float) -> Sequence[Action]:
-        """The answer came, or never did."""
+        """The answer came, or didn't in time."""
         return [Event(f"expectation-{outcome}")]
 
 
@@ -152,7 +152,7 @@ class TftpPlugin:
     words = TftpWords()
 
     def open(self, control: Control, policy: object) -> Conversation:
-        """Begin watching a control session under a TftpPolicy."""
+        """Start watching a control session under a TftpPolicy."""
         return TftpConversation(control, cast(TftpPolicy, policy))
 
 

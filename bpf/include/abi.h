@@ -7,8 +7,8 @@
  *     sizes against the loaded maps and a test proves offsets against clang.
  *   - Fixed-width fields only. No bitfields, no two-dimensional arrays, no implicit padding, no nested anonymous types.
  *   - __be32/__be16 are network byte order, everything else is host order.
- *   - A tick is 2^20 ns (about 1.05 ms) of CLOCK_MONOTONIC, in 32 bits: it wraps after 52 days and is compared modulo.
- *   - Enumerators are numbered for ever: append only. A gap is a former one, whose number is not free.
+ *   - A tick is 2^20 ns (about 1.05 ms) of CLOCK_MONOTONIC, in 32 bits: it wraps after 52 days; compare modulo 2^32.
+ *   - Enumerators keep their numbers for ever: append only. A gap is a former one, whose number stays taken.
  */
 #ifndef ALGATE_ABI_H
 #define ALGATE_ABI_H
@@ -22,10 +22,10 @@
 #define REPLACEMENT_MAX 1536 /* largest payload (bytes) that a decision can put in its place */
 #define PUNT_FRAME_MAX 65000 /* largest frame (bytes) copied to the perf ring: the sample itself ends at 65,454 */
 #define CONTROL_BATCH 32     /* session keys in one request to the control program: the verifier follows each */
-#define AGED_ROWS 256        /* rows of `ports` that one CONTROL_AGE_PORTS looks at: more, and the verifier gives up */
+#define AGED_ROWS 256        /* rows of `ports` that one CONTROL_AGE_PORTS looks at; with more the verifier gives up */
 #define PORTS_PER_ADDRESS 196608 /* 3 protocol classes x 65,536 ports */
 #define BITMAP_WORDS 1024        /* 64-bit words of one block of 65,536 ports in `port_bits` */
-#define BITMAP_BLOCK 1040        /* those and 16 more, of which a bit says that a word is full */
+#define BITMAP_BLOCK 1040        /* those and 16 more, each bit of which says that a word is full */
 #define PORT_REST 65536          /* ticks, 69 s: a public port used since is not reserved again while others are free */
 #define EXEMPT_ROW 0xffffffff    /* session.port_index of a session that is not translated */
 
@@ -56,7 +56,7 @@ enum session_state {
     STATE_ACTIVE = 9,    /* UDP, ICMP: both ways */
 };
 
-/* Beside the state, in the same word. */
+/* Bits next to the state, in the same word. */
 enum state_bit {
     BIT_SYN_OUT = 256, /* a SYN of DIR_OUT was seen */
     BIT_SYN_IN = 512,
@@ -95,7 +95,7 @@ struct session_key {
 /* 64 bytes: with its key and the 48 bytes that the hash puts before them an entry fills two cache lines. The public port
  * is the low half of port_index. state, alg, flags and last_seen are one word of 8 bytes: it moves by compare-and-swap. */
 struct session {
-    __u64 id;         /* creation time (ns, CLOCK_MONOTONIC) with the CPU in the low byte: unique, and the generation */
+    __u64 id;         /* creation time (ns, CLOCK_MONOTONIC), CPU in the low byte: unique, also the generation */
     __u64 related;    /* id of the control session that expected this one, or 0 */
     __u64 packets[2]; /* by direction; plain adds: two CPUs on one direction of one flow may lose a count */
     __u64 bytes[2];   /* of IP packets, by direction */
@@ -113,16 +113,16 @@ enum port_kind {
     PORT_FORWARD = 2,  /* static, of a [[forward]] */
     PORT_RESERVED = 3, /* held for an expectation */
     PORT_LOCAL = 4,    /* the gateway's own socket */
-    PORT_HOME = 5,     /* an inside end point's, under the number that it has inside: it stands in no `mappings` */
+    PORT_HOME = 5,     /* an inside end point's, under the number that it has inside: not in `mappings` */
     PORT_SHARED = 6,   /* several inside end points', each towards other destinations: see `shares` */
 };
 
-/* One public port. `owner` is the only arbiter of who holds it: it moves from 0 by compare-and-swap alone.
+/* One public port. Only `owner` decides who holds it: it changes from 0 only by compare-and-swap.
  * Layout of owner, from the low byte: inside_ip (4 bytes, as on the wire), inside_port (2, as on the wire), kind, generation. */
 struct port_slot {
     __u64 owner;
     __u32 sessions;   /* references; 0 in a slot with an owner: being made or being freed */
-    __u32 away;       /* entries of `mappings` whose inside port has this row's number; of the first address alone */
+    __u32 away;       /* entries of `mappings` whose inside port has this row's number; only for the first address */
     __u32 stamp;      /* tick of creation; once freed, of the release */
     __be32 last_host; /* who held it before: hold-down, RFC 6888 section 8 */
     __u32 forward_id; /* PORT_FORWARD: index into `forwards`; PORT_SHARED: inside_ip of who had it first */
@@ -196,7 +196,7 @@ struct service_key {
 };
 
 enum expectation_state {
-    EXPECT_PENDING = 1, /* holds the public port, admits nothing; a SYN that meets it is held */
+    EXPECT_PENDING = 1, /* holds the public port, admits nothing; a SYN that matches is held */
     EXPECT_OPEN = 2,    /* both sides agreed */
     EXPECT_USED = 3,
 };
@@ -218,7 +218,7 @@ struct expectation_key {
 struct expectation {
     __u64 id;
     __u64 control_id;               /* id of the control session: the expectation dies with it */
-    struct session_key control_key; /* where that session stands in `sessions` */
+    struct session_key control_key; /* that session's key in `sessions` */
     __u64 state;                    /* enum expectation_state; open -> used by compare-and-swap in the kernel */
     __be32 inside_ip;               /* DIR_IN: where the connection is sent */
     __be16 inside_port;
@@ -236,17 +236,17 @@ struct expectation {
 struct correction {
     __u32 start;
     __u32 end;
-    __s32 before; /* shift of what lies up to start */
+    __s32 before; /* shift of what is before start */
     __s32 after;  /* shift from end on */
 };
 
 enum adjust_flag {
     ADJUST_BYPASS = 1, /* the helper no longer watches: payload passes, shifts stay */
-    ADJUST_LINES = 2,  /* both streams stand at a line's end, nothing of interest is unanswered: other lines may pass */
+    ADJUST_LINES = 2,  /* both streams are at a line's end, nothing of interest is unanswered: other lines may pass */
 };
 #define ADJUST_UNANSWERED 8 /* bits 8 to 15 of adjust.flags: final replies that are still to come at that moment */
 
-/* Written by the helper alone, replaced whole. Index: enum direction of the data. Corrections: DIR_OUT 0..7, DIR_IN 8..15. */
+/* Only the helper writes it, all at once. Index: enum direction of the data. Corrections: DIR_OUT 0..7, DIR_IN 8..15. */
 struct adjust {
     __u64 id;         /* of the session: another id means a dead generation */
     __u32 decided[2]; /* sender's sequence number up to which the helper has decided */
@@ -258,7 +258,7 @@ struct adjust {
     struct correction at[16];
 };
 
-/* What the kernel knows of the two TCP streams of a control session; written by the kernel alone. Index: enum
+/* What the kernel knows of the two TCP streams of a control session; only the kernel writes it. Index: enum
  * direction of the segment. Sequence and acknowledgement numbers are the sender's own, before any shift. */
 struct track {
     __u64 id;
@@ -272,7 +272,7 @@ struct track {
     __u8 window_scale[2]; /* 255: not offered */
     __u8 flags;           /* enum track_flag */
     __u8 pad;
-    __u64 lines; /* what passed without the helper, see LINES_COMMANDS; moves by compare-and-swap */
+    __u64 lines; /* what passed without the helper, see LINES_COMMANDS; changes by compare-and-swap */
     __u32
         line_seq[4]; /* the last lines that did, two for each direction: each has a decision until it is acknowledged */
     __u16 line_size[4]; /* 0: none */
@@ -283,9 +283,9 @@ struct track {
 #define LINES_COMMANDS 16 /* 8 bits */
 #define LINES_REPLIES 24  /* 8 bits */
 #define LINES_BYTES 32    /* 16 bits of DIR_OUT, then 16 of DIR_IN */
-#define LINE_MAX 256      /* longest line (bytes) that passes by itself */
+#define LINE_MAX 256      /* longest line (bytes) that passes without the helper */
 
-/* A first word that is of no interest: a command's verb in capitals, or a reply's three digits, zero-padded. */
+/* A first word of no interest: a command's verb in upper case, or a reply's three digits, zero-padded. */
 struct passable_key {
     __u32 interest;
     __u8 reply; /* 1: the word is a reply's */
@@ -366,8 +366,8 @@ struct punt {
 enum inject_kind {
     INJECT_OUT = 0x12,     /* as the inside host sent it: gate, translate, leave by the WAN */
     INJECT_IN = 0x22,      /* as the outside host sent it */
-    INJECT_RAW_OUT = 0x32, /* finished: leaves by the WAN untouched */
-    INJECT_RAW_IN = 0x42,  /* finished: leaves by the route to its destination untouched */
+    INJECT_RAW_OUT = 0x32, /* finished: leaves by the WAN unchanged */
+    INJECT_RAW_IN = 0x42,  /* finished: leaves by the route to its destination unchanged */
 };
 
 enum config_flag {
@@ -506,14 +506,14 @@ enum control_op {
     CONTROL_RESERVE =
         2, /* a public port for owner, one try; of kind PORT_FORWARD: that row, count = index in `forwards` */
     CONTROL_RELEASE =
-        3, /* drop the reservation of port_index if it is still owner's; count: the block's first port, or 0 */
+        3, /* drop the reservation of port_index if owner still has it; count: the block's first port, or 0 */
     CONTROL_KILL = 4,    /* keys[]: delete whatever their state */
     CONTROL_REFRESH = 5, /* keys[]: set last_seen to now (a control session with live data) */
     CONTROL_BYPASS = 6,  /* keys[]: clear session.alg */
     CONTROL_AGE_PORTS =
         7,             /* AGED_ROWS from port_index: give back what hold-down and idle claims kept; answer: how many */
     CONTROL_CLAIM = 8, /* port_index itself for owner, in the shared block whose first port is `count` */
-    CONTROL_PEERS = 9, /* keys[]: count in `peers` what was made before filtering became address-dependent */
+    CONTROL_PEERS = 9, /* keys[]: count in `peers` those made before filtering became address-dependent */
     CONTROL_OLDEST =
         10, /* the port unused longest among AGED_ROWS from port_index on that owner may have; count: where to go on */
 };
@@ -525,7 +525,7 @@ enum reserve_flag {
 /* Request and answer of the control program, as the packet of a test-run. 14 bytes of Ethernet header come first. */
 struct control {
     __u32 op;         /* enum control_op */
-    __u32 count;      /* keys in use; answer: rows acted upon */
+    __u32 count;      /* keys in use; answer: rows acted on */
     __u32 port_index; /* RESERVE: wanted row, or the block (port 0) to choose in; answer: the row; RELEASE: the row */
     __s32 error;      /* answer: 0 or a negative errno */
     __u64 owner;      /* RESERVE, RELEASE, OLDEST: see port_slot.owner */

@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * alg.h: the gate on control sessions. Payload leaves only under a decision for exactly its range and bytes, or is held
- * and copied to the helper. Numbers are shifted here; addresses are not known here.
+ * alg.h: the gate on control sessions. Payload leaves only under a decision for exactly its range and bytes; otherwise
+ * it is held and copied to the helper. TCP numbers are shifted here; addresses are not known here.
  *
- * Datagrams have no numbers that would tell a repetition from news: none passes under a decision. Each is copied to the
- * helper, and what leaves in its place is what the helper writes to its device.
+ * Datagrams have no numbers to tell a repetition from new data, so none passes under a decision. Each is copied to the
+ * helper, and what the helper writes to its device leaves instead.
  */
 #ifndef ALGATE_ALG_H
 #define ALGATE_ALG_H
 
 #define UDP_HEADER 8
 
-/* Puts the decided bytes in place of the payload: length, IP header and both checksums follow. */
+/* Replaces the payload by the decided bytes; length, IP header and both checksums are adjusted. */
 static __always_inline int replace_payload(struct __sk_buff *skb, struct packet *p, const struct segment *g,
                                            const struct decision_key *key, const struct decision *d)
 {
@@ -23,7 +23,7 @@ static __always_inline int replace_payload(struct __sk_buff *skb, struct packet 
     u16 old_ip = p->ip_size, new_ip = p->ip_size - g->payload + size;
     if (bpf_skb_change_tail(skb, g->payload_at + size, 0))
         return -1;
-    u64 last = (u64)size - 1; /* tested anew, after the calls: see length_within */
+    u64 last = (u64)size - 1; /* tested again, after the calls: see length_within */
     OPAQUE(last);
     if (last >= REPLACEMENT_MAX)
         return -1;
@@ -44,7 +44,7 @@ static __always_inline int replace_payload(struct __sk_buff *skb, struct packet 
     return 0;
 }
 
-/* A record to fill in, zeroed; the stack has no room for it. */
+/* A zeroed record to fill in; the stack has no room for it. */
 static __always_inline struct punt *new_punt(u8 kind)
 {
     u32 zero = 0;
@@ -68,11 +68,11 @@ static __always_inline void fill_punt(struct punt *m, const struct session_key *
     m->public_port = session_port(s);
 }
 
-/* Copies the frame to the helper. The caller drops the original whatever comes back. */
+/* Copies the frame to the helper. The caller drops the original whatever this returns. */
 static __always_inline u32 punt_frame(struct __sk_buff *skb, const struct packet *p, struct punt *m)
 {
     struct config *cfg = get_config();
-    /* At WAN egress the stack has counted the hop already, and the way back by the TAP will count it again. */
+    /* At WAN egress the stack has already counted the hop, and the way back through the TAP will count it again. */
     if (cfg && m->dir == DIR_OUT && skb->ifindex == cfg->wan && p->ttl < 255)
         put_ttl(skb, p, p->ttl + 1);
     if (skb->len > PUNT_FRAME_MAX)
@@ -109,7 +109,7 @@ static __always_inline u32 gate_payload(struct __sk_buff *skb, const struct conf
     return replace_payload(skb, p, g, &key, d) ? DROP_REWRITE_FAILED : 0;
 }
 
-/* A FIN or RST behind bytes that wait for the helper waits with them: no truncated stream (FTP-87). */
+/* A FIN or RST after bytes that wait for the helper waits with them: no truncated stream (FTP-87). */
 static __always_inline bool end_must_wait(const struct packet *p, const struct segment *g, const struct track *t,
                                           const struct adjust *adj)
 {
@@ -212,14 +212,14 @@ static __always_inline u32 alg_gate(struct __sk_buff *skb, const struct config *
         track_segment(skb, p, t, &g, adj, cfg->mss_clamp);
     bool bypass = (adj && adj->flags & ADJUST_BYPASS) || t->flags & TRACK_UNTOUCHABLE;
     bool undecided = false;
-    if (bypass && adj && seq_after(front(adj, t, g.dir), g.seq)) /* a repetition of what was rewritten before */
+    if (bypass && adj && seq_after(front(adj, t, g.dir), g.seq)) /* repeats what was rewritten earlier */
         bypass = false;
     if (g.payload && p->tcp_flags & TCP_SYN)
         return DROP_SYN_PAYLOAD;
     if (g.payload) {
         count(COUNT_ALG_SEGMENTS, at != AT_TAP);
         u32 refused = gate_payload(skb, cfg, p, &g, s->id, at, &undecided);
-        if (undecided && bypass) /* what was decided before is rewritten for ever */
+        if (undecided && bypass) /* what was decided earlier is always rewritten */
             undecided = false;
         else if (refused)
             return refused;

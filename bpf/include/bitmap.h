@@ -2,8 +2,8 @@
  *
  * bitmap.h: which ports of a block look free, in a search whose cost doesn't grow with the fill.
  *
- * The race: bits are set and cleared atomically but apart from the slots that they speak of. A bit that is wrongly set
- * hides a port until it is freed again, one that is wrongly clear costs a try; neither gives a port away twice.
+ * The race: bits are set and cleared atomically, but not together with the slots that they describe. A wrongly set bit
+ * hides a port until it is freed again, a wrongly clear one costs a try; neither gives a port away twice.
  */
 #ifndef ALGATE_BITMAP_H
 #define ALGATE_BITMAP_H
@@ -38,8 +38,8 @@ static __always_inline void portbits_free(u32 index)
     __sync_fetch_and_and(summary, ~(1ULL << (word & 63)));
 }
 
-/* Place of the lowest bit that is set: the number of ones below it, counted without a branch, of which the verifier
- * would follow all 64 outcomes. */
+/* Position of the lowest set bit: the number of bits below it, counted without a branch, since the verifier would follow
+ * all 64 outcomes. */
 static __always_inline u32 lowest_bit(u64 bits)
 {
     u64 x = (bits & -bits) - 1;

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * control.h: what user space must not do to a map itself, because it can't compare and swap: delete what looked idle,
+ * control.h: what user space must not do to a map itself, since it can't compare and swap: delete what looked idle,
  * reserve and release ports. The request is the packet of a test-run; the answer is written into it.
  */
 #ifndef ALGATE_CONTROL_H
 #define ALGATE_CONTROL_H
 
-/* Ends a session: marks it dead first, so that a packet that comes in between finds nothing to refresh. */
+/* Ends a session; marks it dead first, so that a packet that comes meanwhile finds nothing to refresh. */
 static __always_inline bool session_end(const struct config *cfg, struct session_key *key, bool any, u32 now)
 {
     struct session *s = sessions.lookup(key);
@@ -24,7 +24,7 @@ static __always_inline bool session_end(const struct config *cfg, struct session
     return true;
 }
 
-/* Counts the peer of a session that was made while nobody asked for it. */
+/* Counts the peer of a session made while filtering didn't need it. */
 static __always_inline bool session_know_peer(struct session *s, const struct session_key *key)
 {
     u64 word = session_word(s), flag = (u64)SESSION_PEER << 24;
@@ -58,7 +58,7 @@ static __always_inline void control_keys(const struct config *cfg, struct contro
         if (op == CONTROL_REFRESH)
             s->last_seen = now;
         else if (op == CONTROL_BYPASS) {
-            s->alg = 0; /* whoever ends the session doesn't know any more that it had these */
+            s->alg = 0; /* whoever ends the session no longer knows that it had these */
             tracks.delete(&key);
             adjusts.delete(&key);
         }
@@ -73,7 +73,7 @@ static __always_inline u8 block_proto(u32 index)
     return row == CLASS_TCP ? IPPROTO_TCP : row == CLASS_UDP ? IPPROTO_UDP : IPPROTO_ICMP;
 }
 
-/* Gives back what no session will: ports whose hold-down is over, and the claims of the gateway's own idle sockets. */
+/* Frees what no session will: ports whose hold-down is over, and the claims of the gateway's own idle sockets. */
 static __always_inline u32 control_age(const struct config *cfg, u32 first, u32 now)
 {
     u32 freed = 0;
@@ -99,7 +99,7 @@ static __always_inline u32 control_age(const struct config *cfg, u32 first, u32 
     return freed;
 }
 
-/* The head of a request, copied: the packet can't be kept across the socket look-up. */
+/* The head of a request, copied: the packet can't be kept across the socket lookup. */
 struct control_head {
     u32 op;
     u32 count;
@@ -110,7 +110,7 @@ struct control_head {
     u32 age;
 };
 
-/* A forward's port: taken from nobody but another forward or the gateway itself; what it serves may change in place. */
+/* A forward's port: taken only from another forward or the gateway itself; what it serves may change in place. */
 static __always_inline bool port_claim_static(struct port_slot *slot, u32 index, u64 owner, u32 forward_id, u32 now)
 {
     u64 seen = slot->owner;

@@ -1,22 +1,22 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * create.h: making, reviving and releasing sessions and the mappings that they stand on.
+ * create.h: making, reviving and releasing sessions and the mappings that they use.
  *
  * The race: two CPUs may see first packets of one 5-tuple at once. Create-if-absent on `sessions` decides; the loser
- * gives its port reference back and drops its packet (reason `race`), whose repetition meets the winner's session.
+ * gives its port reference back and drops its packet (reason `race`); the repetition finds the winner's session.
  */
 #ifndef ALGATE_CREATE_H
 #define ALGATE_CREATE_H
 
-/* What a session is made of, apart from its key. */
+/* What is needed to make a session, apart from its key. */
 struct origin {
     u64 related;
     u32 index; /* row of `ports` */
     u8 alg;
     u8 flags;
     u8 dir;
-    bool made;   /* the port for it, of which the host's count doesn't know yet */
-    bool leaves; /* the packet goes out without another look at the session: it is accounted at once */
+    bool made;   /* its port was made now and isn't in the host's count yet */
+    bool leaves; /* the packet leaves without another look at the session: account it now */
 };
 
 static __always_inline bool begins_session(const struct packet *p)
@@ -47,7 +47,7 @@ static __always_inline void session_init(const struct config *cfg, struct sessio
         s->state = STATE_NEW | (o->dir == DIR_OUT ? BIT_SYN_OUT : BIT_SYN_IN);
 }
 
-/* A control session needs its record before its first segment meets the gate, and the helper hears of it. */
+/* A control session needs its record before its first segment reaches the gate, and the helper is told. */
 static __always_inline void begin_watching(struct __sk_buff *skb, const struct session_key *key,
                                            const struct session *s, u8 dir)
 {
@@ -242,7 +242,7 @@ static __always_inline s64 mapping_get(struct __sk_buff *skb, const struct confi
     return index;
 }
 
-/* Gives back what a session held, once it is out of `sessions`. */
+/* Gives back what a session held, after it left `sessions`. */
 static __always_inline void session_release(const struct session_key *key, u32 index, u8 alg, u8 flags)
 {
     if (alg) {

@@ -33,7 +33,7 @@ static __always_inline u16 csum_apply(u16 check, u32 change)
     return ~csum_fold((u32)(u16)~check + csum_fold(change));
 }
 
-/* Whether a 20-byte IPv4 header sums up right. */
+/* Whether a 20-byte IPv4 header's checksum is right. */
 static __always_inline bool ip_sum_ok(const struct iphdr *ip)
 {
     const u32 *word = (const void *)ip;

@@ -26,7 +26,7 @@ static __always_inline s64 payload_digest(struct __sk_buff *skb, const struct se
     }
     u32 last = size >> 3, left = size & 7;
     if (left && last < DIGEST_MAX / 8) {
-        OPAQUE(last); /* the mask says anew what was tested: see length_within */
+        OPAQUE(last); /* the mask repeats what was tested: see length_within */
         h = (h ^ (buffer->words[last & (sizeof(buffer->words) / 8 - 1)] & ((1ULL << (left * 8)) - 1))) *
             0x9E3779B97F4A7C15ULL;
         h ^= h >> 32;
@@ -51,7 +51,7 @@ static __always_inline bool helper_alive(const struct config *cfg, u32 now)
 {
     u32 zero = 0;
     u64 *beat = heartbeat.lookup(&zero);
-    /* Signed: the helper's clock is finer than the coarse one here, so its beat may lie ahead. */
+    /* Signed: the helper's clock is finer than the coarse one here, so its beat may be ahead. */
     return beat && *beat && (s32)(now - (u32)*beat) < (s32)cfg->helper_timeout;
 }
 

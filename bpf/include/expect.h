@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * expect.h: expectations, as a first packet meets them: taken in the kernel alone, once, by a compare-and-swap.
+ * expect.h: expectations, as a first packet finds them: only the kernel takes one, once, by a compare-and-swap.
  *
  * The law of this file: whoever took one settles it, used or given back. None outlives its control session, whether or not
  * the helper has heard of that session's end.
@@ -15,7 +15,7 @@ static __always_inline bool control_over(const struct config *cfg, const struct 
     return state == STATE_TIME_WAIT || state == STATE_RESET || !session_alive(cfg, s, proto, now);
 }
 
-/* An expectation as a first packet looks for it, and what it says once it is taken. */
+/* An expectation as a first packet looks for it, and its contents when taken. */
 struct claim {
     struct expectation_key key;
     u64 id; /* 0: none is taken */
@@ -34,7 +34,7 @@ static __always_inline struct claim claim_of(const struct packet *p, u8 dir)
     return c;
 }
 
-/* Takes the expectation that the claim names: 0, or the drop reason. A pending one is told to the helper. */
+/* Takes the expectation that the claim names: 0, or the drop reason. The helper is told about a pending one. */
 static __always_inline u32 expectation_take(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
                                             struct claim *c, u32 now)
 {

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * forward.h: where a packet goes next. Routes are asked of the kernel's FIB; nothing is dropped here for want of a
+ * forward.h: where a packet goes next. The kernel's FIB knows the routes; nothing is dropped here for lack of a
  * neighbour: bpf_redirect_neigh resolves it.
  */
 #ifndef ALGATE_FORWARD_H
 #define ALGATE_FORWARD_H
 
-/* Where a program stands; passed between stages in skb->cb[0]. */
+/* Where a program runs; passed between stages in skb->cb[0]. */
 enum place {
     AT_LAN,
     AT_WAN_IN,
@@ -25,7 +25,7 @@ enum place {
 /* BCC 0.26 declares this helper with three arguments; the kernel takes four (Linux 5.10). */
 static long (*redirect_neigh)(u32 ifindex, struct bpf_redir_neigh *params, int size, u64 flags) = (void *)152;
 
-/* Goes on in another program of the array. An empty slot means a half-loaded gateway: refuse rather than leak. */
+/* Continues in another program of the array. An empty slot means a half-loaded gateway: refuse rather than leak. */
 static __always_inline int next_stage(struct __sk_buff *skb, u32 stage, int at, u8 dir)
 {
     skb->cb[0] = at;
@@ -73,7 +73,7 @@ static __always_inline int route_packet(struct __sk_buff *skb, const struct pack
     return rc == BPF_FIB_LKUP_RET_SUCCESS || rc == BPF_FIB_LKUP_RET_NO_NEIGH ? ROUTE_FORWARD : ROUTE_STACK;
 }
 
-/* Whether such a packet from inside would be redirected to the WAN, and to whom. */
+/* Whether such a packet from inside would be redirected to the WAN, and to which next hop. */
 static __always_inline bool goes_to_wan(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
                                         u32 from, struct next_hop *next)
 {
@@ -105,7 +105,7 @@ static __always_inline bool is_bare(const struct config *cfg, u32 ifindex)
     return false;
 }
 
-/* Bytes in front of the IP header of a packet that is at `at`. */
+/* Bytes before the IP header of a packet that is at `at`. */
 static __always_inline u32 link_header(struct __sk_buff *skb, const struct config *cfg, int at)
 {
     if (at == AT_WAN_IN || at == AT_WAN_OUT)

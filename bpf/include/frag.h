@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * frag.h: fragmented packets. The head carries the ports and is translated like any packet; what it became is kept for
- * the tails, which carry none. Fragments go through the stack, which forwards them as they are. Inside hosts choose ids each
+ * frag.h: fragmented packets. The head has the ports and is translated like any packet; what it became is kept for
+ * the tails, which have none. Fragments go through the stack, which forwards them as they are. Inside hosts choose ids each
  * for itself, and outside they have one address: there what leaves in fragments has an id of its own (RFC 6864 section
  * 5.3.1). What could be fragmented further on, but isn't yet, keeps its sender's: to look that up would cost every packet.
  */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * hosts.h: what one inside host uses and may use (RFC 6888 sections 4 and 5). Sessions, ports and the rate of new ones.
+ * hosts.h: what one inside host uses and may use (RFC 6888 sections 4 and 5): sessions, ports, rate of new sessions.
  *
- * The race: counts move atomically; the check and the count are two steps, so that N CPUs may overshoot a limit by N - 1.
+ * The race: counts change atomically, but check and count are two steps, so N CPUs may exceed a limit by N - 1.
  */
 #ifndef ALGATE_HOSTS_H
 #define ALGATE_HOSTS_H

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * icmp.h: ICMP errors about a session (RFC 5508 sections 4 and 5). The quoted packet is restored to what its sender
- * sent; type and code stay. An error never refreshes, changes or ends a session (REQ-6).
+ * icmp.h: ICMP errors about a session (RFC 5508 sections 4 and 5). The quoted packet is turned back into what its
+ * sender sent; type and code stay. An error never refreshes, changes or ends a session (REQ-6).
  */
 #ifndef ALGATE_ICMP_H
 #define ALGATE_ICMP_H
 
-/* The first 28 bytes of the quote and where it lies: what every error carries (RFC 792). */
+/* The first 28 bytes of the quote, which every error carries (RFC 792), and where it is. */
 struct quote {
     u32 at; /* offset of the quoted IP header */
     u32 l4; /* offset of the quoted transport header */
@@ -76,7 +76,7 @@ static __always_inline int restore_quote(struct __sk_buff *skb, const struct pac
     return put_quoted(skb, icmp_sum, sum_at, old_sum, csum_apply(old_sum, change), 2);
 }
 
-/* One of the quoted TCP numbers at `at`, back to what its sender wrote; the quoted checksum follows if it is there. */
+/* One quoted TCP number at `at`, turned back to what its sender wrote; adjusts the quoted checksum if it is there. */
 static __always_inline int restore_number(struct __sk_buff *skb, const struct packet *p, const struct quote *q,
                                           const struct adjust *adj, u8 dir, bool seq)
 {
@@ -192,7 +192,7 @@ static __always_inline int icmp_error_in(struct __sk_buff *skb, const struct con
     if (!owner)
         return TC_ACT_OK; /* about the gateway's own traffic, or nobody's: the stack judges */
     struct session_key key;
-    key_out(&key, &q.inner); /* as its sender's, but for the end point that the gateway put in its place */
+    key_out(&key, &q.inner); /* as its sender's, except for the end point that the gateway put in */
     key.inside_ip = owner_ip(owner);
     key.inside_port = owner_port(owner);
     struct session *s = sessions.lookup(&key);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * ingress.h: what has come in: where its headers lie, whose it is, whether the gateway may forward it past the stack.
+ * ingress.h: what has come in: where its headers are, whose it is, whether the gateway may forward it past the stack.
  *
  * The law of this file: it looks, and writes nothing into a packet. What isn't ours goes to the stack as it came; only what
  * would be routed on from outside to a host that isn't ours is dropped.
@@ -11,13 +11,13 @@
 #define PACKET_HOST_TYPE 0 /* skb->pkt_type of a frame for our MAC */
 #define PULL_SIZE 134      /* Ethernet, IP and TCP headers at their longest */
 
-/* IPv4 without a VLAN tag: tagged frames on an untagged device are somebody else's. */
+/* IPv4 without a VLAN tag: tagged frames on an untagged device aren't for us. */
 static __always_inline bool is_plain_ip(struct __sk_buff *skb)
 {
     return skb->protocol == bpf_htons(ETH_P_IP) && !skb->vlan_present;
 }
 
-/* Parses, with the headers made linear first where a driver left them in fragments. */
+/* Parses; first makes the headers linear if a driver left them in fragments. */
 static __always_inline int parse_skb(struct __sk_buff *skb, const struct config *cfg, int at, struct packet *p)
 {
     void *data = (void *)(long)skb->data, *data_end = (void *)(long)skb->data_end;
@@ -101,7 +101,7 @@ static __always_inline int not_public(struct __sk_buff *skb, const struct config
     return TC_ACT_OK;
 }
 
-/* Whether the gateway may forward it past the stack: a TTL to spare, no options, a header that sums up right. */
+/* Whether the gateway may forward it past the stack: TTL above 1, no options, a right header checksum. */
 static __always_inline bool can_skip_stack(struct __sk_buff *skb, const struct packet *p)
 {
     void *data = (void *)(long)skb->data, *data_end = (void *)(long)skb->data_end;

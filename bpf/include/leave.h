@@ -9,7 +9,7 @@
 #ifndef ALGATE_LEAVE_H
 #define ALGATE_LEAVE_H
 
-/* What the stack has to do. A frame of the helper or of a hairpin can't be handed to it: its source is our own. */
+/* What the stack has to do. It can't take a frame of the helper or of a hairpin, whose source is our own. */
 static __always_inline int to_stack(struct __sk_buff *skb, int at)
 {
     if (at == AT_TAP)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * lines.h: control segments that pass without the helper. A session of ten commands has two that matter.
+ * lines.h: control segments that pass without the helper. Of ten commands in a session, two matter.
  *
  * The law of this file: a segment passes only if the helper said so of the present moment (ADJUST_LINES), nothing was
  * punted since, it continues its stream, and it is exactly one whole line, in plain characters, with a right checksum,
@@ -19,13 +19,13 @@ static __always_inline u16 lines_bytes(u64 word, u8 dir)
     return word >> (LINES_BYTES + 16 * (dir & 1));
 }
 
-/* Bytes of a direction that passed by themselves between the helper's record and the account `word`. */
+/* Bytes of a direction that passed without the helper, between its record and the account `word`. */
 static __always_inline u16 passed_since(const struct adjust *adj, u64 word, u8 dir)
 {
     return lines_bytes(word, dir) - lines_bytes(adj->lines, dir);
 }
 
-/* Up to where a stream has been let through, by the helper or by itself. */
+/* Up to where a stream has passed, by the helper's decision or without it. */
 static __always_inline u32 front(const struct adjust *adj, const struct track *t, u8 dir)
 {
     return adj->decided[dir & 1] + passed_since(adj, t->lines, dir);
@@ -78,7 +78,7 @@ static __always_inline bool line_sum_ok(struct __sk_buff *skb, const struct pack
 
 #define SPACES 0x2020202020202020ULL
 
-/* Not 0 if any of eight bytes is no printable ASCII character. */
+/* Not 0 if any of eight bytes isn't a printable ASCII character. */
 static __always_inline u64 not_plain(u64 bytes)
 {
     return (bytes | (bytes - SPACES) | (bytes + 0x0101010101010101ULL)) & 0x8080808080808080ULL;
@@ -116,7 +116,7 @@ static __always_inline bool line_word(struct scratch *room, u32 size, bool reply
     return true;
 }
 
-/* Ends the decision that the line at this place left, if there is one. */
+/* Deletes the decision that the line at this place left, if there is one. */
 static __always_inline void line_forget(struct track *t, u32 at)
 {
     struct decision_key old = {.id = t->id, .seq = t->line_seq[at], .size = t->line_size[at], .dir = at >> 1};
@@ -126,7 +126,7 @@ static __always_inline void line_forget(struct track *t, u32 at)
     t->line_size[at] = 0;
 }
 
-/* Leaves a decision for repetitions of a line, in the place of one that was acknowledged; false if there is none. */
+/* Leaves a decision for repetitions of a line, in an acknowledged one's place; false if there is no place. */
 static __always_inline bool line_room(struct track *t, u8 dir, u32 *place)
 {
     for (u32 i = 0; i < 2; i++) {
@@ -140,7 +140,7 @@ static __always_inline bool line_room(struct track *t, u8 dir, u32 *place)
     return false;
 }
 
-/* Whether an undecided segment passes without the helper. If so it is counted and has its decision. */
+/* Whether an undecided segment passes without the helper. If so, it is counted and gets a decision. */
 static __always_inline bool line_passes(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
                                         const struct segment *g, const struct session *s, struct track *t,
                                         const struct adjust *adj, u32 now)
@@ -182,7 +182,7 @@ static __always_inline bool line_passes(struct __sk_buff *skb, const struct conf
     return true;
 }
 
-/* The session is over: its lines need no decisions any more. */
+/* The session is over: its lines no longer need decisions. */
 static __always_inline void lines_forget(struct session_key *key)
 {
     struct track *t = tracks.lookup(key);

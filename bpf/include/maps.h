@@ -11,7 +11,7 @@
 #define PORT_ROWS 65536
 
 #define PINNED(kind, key, leaf, name, size) BPF_TABLE(kind, key, leaf, name, size)
-/* Memory is taken entry by entry: for tables that are large at most and small as a rule. */
+/* Memory is allocated entry by entry: for tables that may be large and are usually small. */
 #define PINNED_LAZY(kind, key, leaf, name, size) BPF_F_TABLE(kind, key, leaf, name, size, BPF_F_NO_PREALLOC)
 
 /* One entry for each session, by the inside view; the outside view reaches it through `ports`, so no second key is stored. */
@@ -23,7 +23,7 @@ PINNED_LAZY("hash", struct mapping_key, struct mapping, mappings, MAX_SESSIONS);
 /* Whose a PORT_SHARED is, by destination. */
 PINNED_LAZY("hash", struct share_key, struct share, shares, MAX_SESSIONS);
 
-/* A hint of which ports are taken, so that a search costs the same at any fill. `ports` alone decides. */
+/* A hint which ports are taken, so that a search costs the same however full it is. Only `ports` decides. */
 PINNED("array", u32, u64, port_bits, PORT_ROWS / 65536 * BITMAP_BLOCK);
 PINNED_LAZY("hash", struct mapping_key, struct host, hosts, 262144);
 PINNED_LAZY("hash", struct peer_key, u64, peers, MAX_SESSIONS);
@@ -48,7 +48,7 @@ PINNED_LAZY("hash", struct session_key, struct adjust, adjusts, 65536);
 PINNED_LAZY("hash", struct session_key, struct track, tracks, 65536);
 PINNED_LAZY("hash", struct decision_key, struct decision, decisions, 262144);
 PINNED_LAZY("hash", struct decision_key, struct replacement, replacements, 65536);
-/* What the helper doesn't want to see; filled by it before it says so. */
+/* First words that the helper needn't see; it fills this before it sets ADJUST_LINES. */
 PINNED_LAZY("hash", struct passable_key, u32, passable, 4096);
 /* Bytes acknowledged in the receiver's name, for a helper that starts after a crash; the kernel only keeps them. */
 PINNED_LAZY("hash", struct decision_key, struct replacement, held, 65536);
@@ -57,7 +57,7 @@ PINNED("array", u32, struct config, configs, 1);
 PINNED("array", u32, u64, heartbeat, 1); /* tick of the helper's last sign of life */
 PINNED("percpu_array", u32, u64, counters, COUNTER_COUNT);
 PINNED("percpu_array", u32, u64, drops, 128);
-/* The least recently used goes: a lost entry costs the rest of one fragmented packet. */
+/* LRU: a lost entry costs the rest of one fragmented packet. */
 PINNED("lru_hash", struct fragment_key, struct fragment, fragments, 8192);
 PINNED("lru_hash", struct fragment_id_key, u64, fragment_ids, 8192);
 

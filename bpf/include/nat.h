@@ -2,8 +2,8 @@
  *
  * nat.h: changing an end point of a packet in place, with every checksum that covers it.
  *
- * TC: the transport checksum goes through bpf_l4_csum_replace, which alone knows whether the field is finished or holds
- * a partial sum for the device (CHECKSUM_PARTIAL). The IP header is never left unfinished and is changed directly.
+ * TC: the transport checksum goes through bpf_l4_csum_replace, since only that knows whether the field is finished or
+ * holds a partial sum for the device (CHECKSUM_PARTIAL). The IP header's is always finished and is changed directly.
  */
 #ifndef ALGATE_NAT_H
 #define ALGATE_NAT_H

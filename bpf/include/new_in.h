@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
  * new_in.h: the first packet of a session from outside: through a forward, an expectation or, by the filtering
- * profile, a mapping. What nobody inside wants may be the gateway's own.
+ * profile, a mapping. What nobody inside wants may be for the gateway itself.
  *
  * The law of this file: a forward comes before an expectation, and that before the filtering profile. A port that is reserved
  * admits its peer alone.
@@ -87,7 +87,7 @@ static __always_inline u32 new_in_session(struct __sk_buff *skb, const struct co
     struct claim c = claim_of(p, DIR_IN);
     u8 kind = owner_kind(slot->owner);
     struct session *old = sessions.lookup((struct session_key *)key);
-    /* What an expectation admitted once doesn't begin anew without another one. */
+    /* What an expectation admitted once can't begin again without another one. */
     bool reopens =
         old && old->port_index == index && session_alive(cfg, old, p->proto, now) && !(old->flags & SESSION_EXPECTED);
     if (kind == PORT_FORWARD) {

@@ -2,8 +2,8 @@
  *
  * new_out.h: the first packet of a session from inside: who may begin one, through which public port.
  *
- * The law of this file: every refusal has its reason, and what is refused for want of room or permission is told to its
- * sender. A packet that the shortcut can't carry is left to the stack and judged at WAN egress.
+ * The law of this file: every refusal has its reason, and the sender is told of what is refused for lack of room or
+ * permission. A packet that the shortcut can't carry is left to the stack and judged at WAN egress.
  */
 #ifndef ALGATE_NEW_OUT_H
 #define ALGATE_NEW_OUT_H
@@ -45,7 +45,7 @@ static __always_inline bool local_needs_port(const struct packet *p, u32 address
 
 #define WANTS_SHARE 0x100 /* no drop reason: STAGE_SHARE makes it */
 
-/* The session itself, once it is known that it may begin: on the entry of a former one, or anew. */
+/* Makes the session, known to be allowed: on the entry of a former one, or a new one. */
 static __always_inline u32 begin_out(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
                                      const struct session_key *key, struct origin *o, s32 address, u32 now)
 {
@@ -82,7 +82,7 @@ static __always_inline u32 new_out_session(struct __sk_buff *skb, const struct c
     struct service_key service = {.port = p->destination_port, .proto = p->proto};
     bool barred =
         who == OF_OTHERS || (cfg->flags & CONFIG_ALLOW_LIST && who == OF_INSIDE && !allow_out.lookup(&service));
-    if (reason && barred) { /* a range counts only for what could not leave otherwise */
+    if (reason && barred) { /* a range counts only for what may not leave otherwise */
         c.key.to_port = 0;
         if (expectation_take(skb, cfg, p, &c, now))
             return DROP_ALLOW_OUT;

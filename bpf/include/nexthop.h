@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * nexthop.h: the FIB's last answers, per CPU. The look-up is a quarter of what an XDP packet costs; what it depends on
- * (addresses, protocol, device) is the key, and an answer is believed for HOP_TICKS, so that a changed route or neighbour
- * is followed within that time without anybody having to say so.
+ * nexthop.h: the FIB's last answers, per CPU. The lookup is a quarter of what an XDP packet costs; what it depends on
+ * (addresses, protocol, device) is the key, and an answer is trusted for HOP_TICKS, so that a changed route or
+ * neighbour is noticed within that time without being told.
  */
 #ifndef ALGATE_NEXTHOP_H
 #define ALGATE_NEXTHOP_H
@@ -14,7 +14,7 @@ static __always_inline u32 hop_row(__be32 source, __be32 destination)
     return ((source * 0x85EBCA6B) ^ (destination * 0x9E3779B1)) >> 22; /* HOP_ROWS = 1 << 10 */
 }
 
-/* Asks the FIB the way of such a packet: its return code, and what it knows in `fib`. */
+/* Asks the FIB for the route of such a packet: returns its code; the answer is in `fib`. */
 static __always_inline long ask_fib(void *ctx, const struct packet *p, __be32 source, __be32 destination, u32 from,
                                     u32 size, struct bpf_fib_lookup *fib)
 {

@@ -2,8 +2,8 @@
  *
  * options.h: TCP options, read into the scratch space and written back; the MSS among them.
  *
- * The law of this file: options are looked at in scratch.options alone, where an index can be masked, and changed in
- * scratch.changed. What is cut off or malformed ends the search; their size never changes.
+ * The law of this file: options are read only in scratch.options, where an index can be masked, and changed in
+ * scratch.changed. A cut-off or malformed option ends the search; their size never changes.
  */
 #ifndef ALGATE_OPTIONS_H
 #define ALGATE_OPTIONS_H
@@ -26,7 +26,7 @@ static __always_inline struct scratch *load_options(struct __sk_buff *skb, const
     return room;
 }
 
-/* Where the value of the first option of a kind lies (behind kind and length); 0 if there is none. */
+/* Where the value of the first option of a kind is (after kind and length); 0 if there is none. */
 static __always_inline u32 find_option(struct scratch *room, u32 size, u8 wanted)
 {
     UNKNOWN(room) = 0;

@@ -56,13 +56,13 @@ static __always_inline bool icmp_is_error(u8 type)
     return type == 3 || type == 11 || type == 12 || type == 4;
 }
 
-/* Offset of the IP header; the mask is for the verifier, which forgets bytes that lay on the stack. */
+/* Offset of the IP header; the mask is for the verifier, which forgets bytes that were on the stack. */
 static __always_inline u32 ip_at(const struct packet *p)
 {
     return p->l3 & 15;
 }
 
-/* Transport header at `l4`. `room`: bytes of IP payload by the IP header's word. */
+/* Transport header at `l4`. `room`: bytes of IP payload according to the IP header. */
 static __always_inline int parse_transport(struct packet *p, void *l4, void *data_end, u32 room)
 {
     if (p->proto == IPPROTO_TCP) {
@@ -132,7 +132,7 @@ static __always_inline bool is_first_fragment(const struct packet *p)
     return !(p->fragment & IP_OFFSET_MASK);
 }
 
-/* Offset of the TCP payload, and its size by the IP header's word (link padding is not payload). */
+/* Offset of the TCP payload, and its size according to the IP header (link padding is not payload). */
 static __always_inline u32 tcp_payload(const struct packet *p)
 {
     return p->l4 + p->tcp_header;

@@ -2,9 +2,9 @@
  *
  * ports.h: who owns which public port.
  *
- * The race: a slot's owner moves from 0 by compare-and-swap, so of two CPUs that want one port one loses and looks
+ * The race: a slot's owner changes from 0 by compare-and-swap, so if two CPUs want one port, one loses and looks
  * further; two flows never share a port by accident. References are taken only from a non-zero count: a slot whose
- * count fell to 0 belongs to whoever brought it there, who frees it; a packet that meets it in between is dropped
+ * count fell to 0 belongs to whoever took the last one, who frees it; a packet that finds it meanwhile is dropped
  * (reason `race`) and repeated by its sender.
  *
  * Homes: with one public address, an end point that keeps its port number is found by that number, so it needs no entry
@@ -34,7 +34,7 @@ static __always_inline bool port_get(struct port_slot *slot)
     return false;
 }
 
-/* Counts an entry of `mappings` in or out. In: before it is made, so that nobody relies on there being none. */
+/* Counts an entry of `mappings` in or out. In: before it is made, so that nobody relies on its absence. */
 static __always_inline void mapping_away(__be16 inside_port, u8 proto, s32 change)
 {
     u32 home = port_index(0, proto, bpf_ntohs(inside_port));
@@ -86,7 +86,7 @@ static __always_inline bool port_rested(const struct port_slot *slot, u32 now)
     return !slot->last_host || now - slot->stamp >= PORT_REST;
 }
 
-/* Claims a free port, with one reference. */
+/* Claims a free port and takes one reference. */
 static __always_inline bool port_claim(const struct config *cfg, struct port_slot *slot, u64 owner, u32 now)
 {
     if (slot->owner || !port_open(cfg, slot, owner_ip(owner), now))
@@ -118,7 +118,7 @@ static __always_inline bool has_socket(struct __sk_buff *skb, u8 proto, __be32 r
     return true;
 }
 
-/* Gives back a port that was claimed and never used. */
+/* Gives back a port that was claimed but not used. */
 static __always_inline void port_unclaim(struct port_slot *slot, u64 owner)
 {
     slot->last_host = 0;
@@ -126,7 +126,7 @@ static __always_inline void port_unclaim(struct port_slot *slot, u64 owner)
     __sync_val_compare_and_swap(&slot->owner, owner, 0);
 }
 
-/* The owner of a row, if that is an inside end point; else 0: the row is nobody's, or the gateway's own. */
+/* The owner of a row if that is an inside end point; 0 if the row is free or the gateway's own. */
 static __always_inline u64 inside_owner(u32 index)
 {
     struct port_slot *slot = ports.lookup(&index);

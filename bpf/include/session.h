@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * session.h: the state and age of one session. Knows nothing of packets' bytes or of ports.
+ * session.h: the state and age of one session. It knows no packet bytes and no ports.
  *
- * The race: two CPUs may carry one session at once. State moves by compare-and-swap, the loser's move is recomputed
- * from the winner's state (at most twice, then left to the next packet). last_seen lies in the same word: a mover also
- * loses to a refresh, which happens once a tick at most.
+ * The race: two CPUs may handle one session at once. State changes by compare-and-swap; the loser's change is recomputed
+ * from the winner's state (at most twice, then left to the next packet). last_seen is in the same word, so a change also
+ * loses to a refresh, which happens at most once per tick.
  */
 #ifndef ALGATE_SESSION_H
 #define ALGATE_SESSION_H
@@ -24,7 +24,7 @@ static __always_inline u64 session_move(struct session *s, u64 seen, u16 state)
     return __sync_val_compare_and_swap((u64 *)&s->state, seen, (seen & STATE_WORD_REST) | state);
 }
 
-/* The claim of whoever ends a session or begins it anew: one wins. */
+/* The claim of whoever ends or restarts a session: only one wins. */
 static __always_inline bool session_mark_dead(struct session *s, u64 seen)
 {
     return (seen & STATE_MASK) != STATE_DEAD && session_move(s, seen, STATE_DEAD) == seen;

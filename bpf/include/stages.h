@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * stages.h: what stands behind the program array: the gate on control sessions, the ways out, fragments.
+ * stages.h: the programs of the program array: the gate on control sessions, the ways out, fragments.
  *
- * The law of this file: a stage is a program of its own, which is told nothing but skb->cb (see next_stage). It parses the
- * packet and looks the session up again, since no pointer lives through a tail call.
+ * The law of this file: a stage is a separate program, whose only input is skb->cb (see next_stage). It parses the
+ * packet and looks the session up again, since no pointer survives a tail call.
  */
 #ifndef ALGATE_STAGES_H
 #define ALGATE_STAGES_H
@@ -110,7 +110,7 @@ static __always_inline int leave_fresh(struct __sk_buff *skb, int at)
     return leave_out(skb, cfg, &p, &room->session, at, now_tick());
 }
 
-/* The way out of a packet whose session is known to be there: behind the gate, or new. */
+/* The way out of a packet whose session is known to exist: after the gate, or new. */
 static __always_inline int leave(struct __sk_buff *skb, int at, bool in)
 {
     struct packet p = {};

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * track.h: what a segment of a control session says, and the kernel's account of the two TCP streams. Decides nothing.
+ * track.h: what a segment of a control session says, and what the kernel knows of both TCP streams. Decides nothing.
  */
 #ifndef ALGATE_TRACK_H
 #define ALGATE_TRACK_H
@@ -55,7 +55,7 @@ static __always_inline void track_syn_options(struct track *t, struct scratch *r
     }
 }
 
-/* The timestamp where RFC 7323 appendix A recommends it to stand: behind two NOPs, first of the options. */
+/* The timestamp where RFC 7323 appendix A recommends it: after two NOPs, before other options. */
 static __always_inline void track_timestamp(struct track *t, const struct scratch *room, u32 size, u8 dir)
 {
     if (size < 12 || get_be32(room->options, 0) != 0x0101080a)

@@ -41,7 +41,7 @@ static __always_inline u32 proto_class(u8 proto)
     return proto == IPPROTO_TCP ? CLASS_TCP : proto == IPPROTO_UDP ? CLASS_UDP : CLASS_ICMP;
 }
 
-/* Row of `ports`: blocks of 65,536 rows, three protocol classes an address. port in host order. */
+/* Row of `ports`: blocks of 65,536 rows, three protocol classes per address. port in host order. */
 static __always_inline u32 port_index(u32 address, u8 proto, u16 port)
 {
     return ((address * 3 + proto_class(proto)) << 16) | port;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * verifier.h: what the compiler or the verifier must be told, and what says nothing about packets.
+ * verifier.h: hints for the compiler and the verifier, which say nothing about packets.
  *
  * The law of this file: each name here leaves a value as it is. Where one is used, a comment says what would go wrong
  * without it; Linux 5.10 to 7.3 disagree about that, so nothing here goes because the newest verifier does without.
@@ -8,7 +8,7 @@
 #ifndef ALGATE_VERIFIER_H
 #define ALGATE_VERIFIER_H
 
-/* A loop's variable kept where the verifier knows nothing of its value: else it follows every value by itself. */
+/* A loop's variable kept where the verifier doesn't know its value; else it would follow each value separately. */
 #define UNKNOWN(room) (*(volatile u32 *)&(room)->cursor)
 
 /* Keeps the compiler from merging this value with another's address. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * xdp.h: the fast path: established sessions without ALG work. Whatever isn't plainly one of those goes on to TC
+ * xdp.h: the fast path: established sessions without ALG work. Whatever isn't clearly one of those goes on to TC
  * **unwritten**, or it would be translated twice.
  */
 #ifndef ALGATE_XDP_H

@@ -1,4 +1,4 @@
-"""The gateway on a bench, loaded once for the rung into pins of its own, and emptied for each test."""
+"""The gateway on a bench, loaded once for the rung with its own pins, and emptied for each test."""
 
 from __future__ import annotations
 

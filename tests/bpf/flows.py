@@ -1,4 +1,4 @@
-"""Conversations of the bench and what translation must make of their frames.
+"""The bench's conversations, and what translation must make of their frames.
 
 The law of this file: frames and expectations of frames; scapy (through tests.packets) is the oracle.
 """
@@ -21,7 +21,7 @@ def frame_of(proto: str, flow: Flow, load: bytes = b"", flags: str = "A", *, rep
 
 
 def answer(flow: Flow, port: int) -> Flow:
-    """How the remote end answers to the public end point."""
+    """The remote end's answer to the public end point."""
     return Flow(flow.destination, flow.destination_port, PUBLIC, port, WAN_MAC, GATEWAY_WAN_MAC)
 
 
@@ -30,7 +30,7 @@ def echo_answer(flow: Flow, port: int) -> Flow:
 
 
 def translated(frame: bytes, proto: str, *, ttl: int, **ends: Any) -> bytes:
-    """The oracle: `source`/`destination` = (ip, port)."""
+    """The oracle's frame: `source`/`destination` = (ip, port)."""
     changes: dict[str, Any] = {"IP_ttl": ttl}
     layer = proto.upper()
     for end, (ip, port) in ends.items():

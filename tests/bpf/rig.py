@@ -1,7 +1,7 @@
 """A gateway on a test bench: the real programs, loaded but attached to nothing, run packet by packet.
 
-The law of this file: it drives the programs by BPF_PROG_TEST_RUN in a network namespace of its own, and reads what they
-leave in maps. It knows addresses and devices of the bench, not what any test expects.
+The law of this file: it runs the programs by BPF_PROG_TEST_RUN in its own network namespace, and reads what they
+leave in maps. It knows the bench's addresses and devices, not what any test expects.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class Rig:
         self.punts: list[tuple[abi.Punt, bytes]] = []
         self._touched: set[int] = set()
         gateway.install_stages()
-        # The kernel tells of a loss with the next sample that has room: maybe in another test than the loser.
+        # The kernel reports a loss with the next sample that has room, perhaps in a later test.
         gateway.open_ring(self._on_sample, lambda _: None, 16)
 
     def _on_sample(self, cpu: int, sample: bytes) -> None:
@@ -138,13 +138,13 @@ class Rig:
         self.configure()
 
     def taken(self) -> list[tuple[abi.Punt, bytes]]:
-        """What came through the perf ring since the last call: (punt, frame)."""
+        """What came through the perf ring since the last call, as (punt, frame)."""
         self.gateway.drain()
         taken, self.punts = self.punts, []
         return taken
 
     def configure(self, **changes: Any) -> abi.Config:
-        """Write the configuration: defaults of the bench with `changes`. Timeouts as {TimeoutKind: seconds}."""
+        """Write the configuration: the bench's defaults with `changes`. Timeouts as {TimeoutKind: seconds}."""
         seconds = {
             abi.TimeoutKind.TCP_OPENING: 240,
             abi.TimeoutKind.TCP_ESTABLISHED: 7440,
@@ -177,7 +177,7 @@ class Rig:
         self.gateway.heartbeat.put(0, ticks())
 
     def run(self, name: str, frame: bytes, **context: Any) -> Outcome:
-        """One run; keywords as testrun.skb_context's."""
+        """One run; keywords as for testrun.skb_context."""
         before = self._read()
         result = testrun.run(self.gateway.fds[name], frame, testrun.skb_context(**context), room=len(frame) + 4096)
         after = self._read()
@@ -199,7 +199,7 @@ class Rig:
         return self.run("tc_wan_out", frame, **self._at(WAN, None) | context)
 
     def tap(self, frame: bytes, kind: abi.InjectKind, **context: Any) -> Outcome:
-        """A frame of the helper, marked in its first byte."""
+        """A frame from the helper, marked in its first byte."""
         return self.run("tc_tap", bytes([kind]) + frame[1:], **self._at(LAN, LAN) | context)
 
     def xdp(self, name: str, frame: bytes) -> Outcome:
@@ -215,14 +215,14 @@ class Rig:
         return abi.Control.unpack(result.data, 14)
 
     def reserve(self, proto: int, port: int, ip: str, inside_port: int, address: int = 0) -> int | None:
-        """Through the control program; the port that was got."""
+        """Reserve a port through the control program; the port, or None."""
         got = Control(self.gateway.fds["control"]).reserve(address, proto, port, IPv4Address(ip), inside_port)
         if got is not None:
             self._touched.add(port_row(address, proto, got))
         return got
 
     def session(self, flow: Flow, proto: int) -> abi.Session | None:
-        """By the conversation as the inside host sends it."""
+        """The session of a conversation as the inside host sends it."""
         return self.gateway.sessions.get(session_key(flow, proto))
 
     def slot(self, proto: int, port: int, address: int = 0) -> abi.PortSlot:

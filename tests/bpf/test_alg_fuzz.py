@@ -1,7 +1,7 @@
 """The gate on control sessions against a model of it, with random decisions, shifts and segments.
 
-Nothing here plays TCP: decisions overlap, shifts are absurd, segments come from anywhere. Whatever they are, the bytes
-that leave are the model's, with every checksum right (scapy is the oracle), or none leave and the reason is counted.
+Nothing here plays TCP: decisions overlap, shifts are absurd, segments come from anywhere. In any case the bytes that
+leave are the model's, with every checksum right (scapy is the oracle), or none leave and the reason is counted.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Gate:
 
 
 def history(random: Random, start: int) -> Corrections:
-    """Any corrections that a stream could have."""
+    """Random corrections such as a stream could have."""
     made = Corrections(random.randrange(-60, 60))
     at = start
     for _ in range(random.randrange(9)):
@@ -91,7 +91,7 @@ def write(watched: Watched, gate: Gate, random: Random) -> None:
             load = _load(offset, size)
             verdict = random.choice((Verdict.PASS, Verdict.PASS, Verdict.REPLACE))
             new = bytes(random.randbytes(random.choice((1, 2, size, size + 1, size + 12, 3)))) if verdict == 2 else b""
-            if random.random() < 0.15:  # of other bytes: it must not be used
+            if random.random() < 0.15:  # for other bytes: it must not be used
                 load = load[:-1] + bytes([load[-1] ^ 1])
             watched.decide(side, load, verdict, new, at=offset)
             gate.decisions[side, (FIRST[side] + offset) % 2**32, size] = Decided(load, verdict, new)
@@ -111,7 +111,7 @@ def _load(offset: int, size: int) -> bytes:
 
 
 def choose(random: Random, gate: Gate, side: Direction) -> tuple[int, bytes]:
-    """A segment's place and payload: often a decided one, often nearly."""
+    """A segment's place and payload: often a decided one, often nearly one."""
     mine = [(key, one) for key, one in gate.decisions.items() if key[0] == side]
     kind = random.randrange(8)
     if kind < 4:
@@ -179,7 +179,7 @@ def one_round(rig: Rig, seed: int) -> Counter[str]:
 
 
 def wanted(watched: Watched, gate: Gate, side: Direction, frame: bytes, load: bytes) -> bytes:
-    """The oracle of what leaves."""
+    """The oracle for what leaves."""
     own, other = gate.shifts[side], gate.shifts[1 - side]
     fields: dict[str, Any] = {
         "TCP_seq": own.shift(packets.field(frame, "TCP_seq")),

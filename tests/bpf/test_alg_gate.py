@@ -111,7 +111,7 @@ def test_replaced_payload(watched: Watched, side: Direction, new: bytes, options
 
 
 def test_link_padding_isnt_payload(watched: Watched) -> None:
-    """A short frame is padded on Ethernet: what is decided and replaced ends where the IP header says."""
+    """Ethernet pads short frames: what is decided and replaced ends where the IP header says."""
     frame = watched.frame(OUT, b"QU") + bytes(4)
     out = watched.send(OUT, frame)
     assert out.drops == {"punt-held": 1}
@@ -158,7 +158,7 @@ def test_a_verdict_of_another_program_lets_nothing_pass(watched: Watched, verdic
 
 @pytest.mark.parametrize("beat", [0, 1])
 def test_without_helper_payload_is_held(watched: Watched, beat: int) -> None:
-    """Dead (no sign of life ever) or hung (an old one): decided ranges go on, the rest waits."""
+    """Dead (never a sign of life) or hung (an old one): decided ranges pass, the rest waits."""
     watched.decide(OUT, LINE)
     watched.rig.gateway.heartbeat.put(0, (ticks() - 4 * SECOND) % 2**32 if beat else 0)
     assert watched.send(OUT, watched.frame(OUT, b"NOOP\r\n", at=40)).drops == {"helper-dead": 1}
@@ -197,7 +197,7 @@ def test_fail_open_holds_while_the_helper_lives(watched: Watched) -> None:
 @pytest.mark.parametrize("side", SIDES)
 @pytest.mark.parametrize("flags", ["FA", "RA"])
 def test_an_end_beyond_what_is_decided_waits(watched: Watched, side: Direction, flags: str) -> None:
-    """Else the receiver sees a stream cut short."""
+    """Otherwise the receiver would see a truncated stream."""
     assert watched.send(side, watched.frame(side, LINE)).drops == {"punt-held": 1}
     watched.rig.taken()
     end = watched.frame(side, b"", flags, at=len(LINE))
@@ -245,12 +245,12 @@ def test_a_fragmented_control_segment_is_refused(watched: Watched) -> None:
 
 
 def test_a_segment_larger_than_decisions_is_always_punted(watched: Watched) -> None:
-    """GSO frames among them."""
+    """This includes GSO frames."""
     for size in (abi.DIGEST_MAX + 1, 3000):  # a test-run takes a page; the netns rung has 60 KB
         frame = watched.frame(OUT, bytes(size))
         out = watched.rig.wan_out(frame)
         assert out.action == SHOT and out.drops == {"punt-held": 1}, size
-        # The stack had counted the hop; the way back by the shortcut will count it again.
+        # The stack has counted the hop; the way back by the shortcut will count it again.
         (copy,) = [copy for _, copy in watched.rig.taken()]
         packets.same(copy, packets.changed(frame, IP_ttl=packets.field(frame, "IP_ttl") + 1))
 
@@ -280,7 +280,7 @@ def test_a_new_generation_forgets_the_old(watched: Watched) -> None:
 
 @pytest.mark.parametrize("side", SIDES)
 def test_frames_of_the_helper_need_no_stack(watched: Watched, side: Direction) -> None:
-    """What the stack must see on its way (a TTL of 1, IP options) comes back by the TAP, past the stack."""
+    """What the stack had to see (a TTL of 1, IP options) comes back by the TAP, past the stack."""
     for fields in ({"ttl": 1}, {"ip_options": b"\x07\x07\x04\0\0\0\0\0"}):
         frame = watched.frame(side, LINE, **fields)
         watched.decide(side, LINE)

@@ -76,7 +76,7 @@ def test_an_error_out_by_a_bare_device(bare: Rig) -> None:
 
 
 def test_a_refusal_shows_the_whole_packet(bare: Rig) -> None:
-    """Cut short, a bare packet is malformed where a frame would be."""
+    """A bare packet that is cut short is malformed, as a frame would be."""
     frame = frame_of("tcp", HOST, b"", "S")
     for size in range(34, 40):
         assert bare.wan_out(frame[ETHERNET:][:size]).drops == {"malformed": 1}, size
@@ -85,7 +85,7 @@ def test_a_refusal_shows_the_whole_packet(bare: Rig) -> None:
 
 @pytest.mark.parametrize("proto", PROTOS)
 def test_from_ethernet_to_a_bare_device(rig: Rig, proto: str) -> None:
-    """The shortcut redirects by device alone; XDP leaves it to TC."""
+    """The shortcut redirects by device, without a neighbour; XDP leaves it to TC."""
     open_session(rig, proto)
     rig.configure(wan_mac=BARE)
     frame = frame_of(proto, FLOW, b"payload", "PA")

@@ -78,7 +78,7 @@ def test_kill_of_one_session_leaves_the_mapping_of_another(rig: Rig, control: Co
 
 
 def test_a_mapping_under_another_number_stays_when_its_own_becomes_free(rig: Rig, control: Control) -> None:
-    """Endpoint-independent mapping, RFC 4787 REQ-1, of an inside host that came second to its port number."""
+    """Endpoint-independent mapping, RFC 4787 REQ-1, for an inside host whose own port number was already taken."""
     rig.configure(hold_down=0)
     open_session(rig, "udp")
     second = FLOW.to(source=INSIDE_2)
@@ -167,7 +167,7 @@ def test_the_gateways_own_socket_keeps_its_port(rig: Rig, control: Control) -> N
 
 
 def test_no_port_is_given_twice(rig: Rig, control: Control) -> None:
-    """Two CPUs reserve from one small block at once: each port goes to one, and all can be had."""
+    """Two CPUs reserve from one small block at once: each port goes to one of them, and all can be reserved."""
     first, last = 50000, 50031
     rig.configure(port_first=first, port_last=last)
     cpus = sorted(os.sched_getaffinity(0))

@@ -20,14 +20,14 @@ OUT, IN = Direction.OUT, Direction.IN
 
 @pytest.fixture
 def watched(rig: Rig) -> Rig:
-    """udp/69 is watched and the helper lives."""
+    """udp/69 is watched and the helper is alive."""
     rig.beat()
     rig.gateway.alg_ports.put(abi.ServiceKey(port=abi.be16(69), proto=UDP), NUMBER)
     return rig
 
 
 def opened(rig: Rig) -> abi.Session:
-    """The session of FLOW after its first datagram, which the helper has let go."""
+    """The session of FLOW after its first datagram, which the helper let pass."""
     frame = packets.udp(FLOW, ASK)
     assert rig.lan(frame).drops == {"punt-held": 1}
     assert rig.tap(frame, InjectKind.OUT).action == REDIRECT
@@ -110,7 +110,7 @@ def test_bypassed_it_leaves_no_record_behind(watched: Rig) -> None:
 
 
 def expect_reply(rig: Rig, source: str | None, state: ExpectationState = ExpectationState.OPEN) -> abi.ExpectationKey:
-    """From that host's any port to the public port of FLOW's own mapping."""
+    """An expectation from any port of that host to the public port of FLOW's own mapping."""
     session = opened(rig)
     key = abi.ExpectationKey(
         from_=abi.ip_to_be32(source) if source else 0, to=abi.ip_to_be32(PUBLIC), to_port=abi.be16(40069), proto=UDP,

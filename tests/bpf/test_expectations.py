@@ -1,4 +1,4 @@
-"""Expectations: who may connect to what, when, how often, and what of it the helper hears."""
+"""Expectations: who may connect to what, when, how often, and what the helper is told."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tests.packets import GATEWAY_WAN_MAC, WAN_MAC, Flow
 PENDING, OPEN, USED = ExpectationState.PENDING, ExpectationState.OPEN, ExpectationState.USED
 PORT = 50123
 DATA = Flow(INSIDE, 20, REMOTE, 2020)
-"""The data connection as the inside host answers on it."""
+"""The data connection as the inside host sends on it."""
 
 
 @dataclass
@@ -51,7 +51,7 @@ def knock(source: str = REMOTE, port: int = 2020, flags: str = "S") -> bytes:
 
 
 def inbound(rig: Rig, state: ExpectationState, source: str | None = REMOTE, **fields: int) -> Expected:
-    """An active-mode expectation: the server comes to a reserved public port."""
+    """An active-mode expectation: the server connects to a reserved public port."""
     watched = watch(rig)
     rig.taken()
     assert rig.reserve(TCP, PORT, INSIDE, 20) == PORT
@@ -153,7 +153,7 @@ def test_it_dies_with_its_control_session(rig: Rig) -> None:
 
 @pytest.mark.parametrize("how", ["closed", "reset from inside", "reset from outside", "timed out"])
 def test_it_dies_when_the_control_connection_ends(rig: Rig, how: str) -> None:
-    """Invariant 2: the entry of the ended connection stays for minutes, what it asked for doesn't."""
+    """Invariant 2: the ended connection's entry stays for minutes, its expectations don't."""
     expected = inbound(rig, OPEN)
     control = expected.watched
     if how == "closed":
@@ -174,7 +174,7 @@ def test_it_dies_when_the_control_connection_ends(rig: Rig, how: str) -> None:
 @pytest.mark.parametrize("kind", [abi.PortKind.RESERVED, abi.PortKind.MAPPING])
 @pytest.mark.parametrize("how", ["closed", "reset"])
 def test_the_connection_itself_does_not_come_again(rig: Rig, how: str, kind: abi.PortKind) -> None:
-    """Invariant 2, once: nor where the port is the inside end point's own mapping too."""
+    """Invariant 2: only once, even if the port is also the inside end point's own mapping."""
     expected = inbound(rig, OPEN)
     expected.knock()
     slot = rig.slot(TCP, PORT)
@@ -210,7 +210,7 @@ def test_persistent_admits_more_than_one(rig: Rig) -> None:
 
 
 def test_a_full_table_does_not_spend_it(rig: Rig) -> None:
-    """The SYN is repeated; it must find its expectation."""
+    """The SYN will be repeated and must then find its expectation."""
     expected = inbound(rig, OPEN)
     table = rig.gateway.sessions
     room = table.info.max_entries - len(table)
@@ -224,7 +224,7 @@ def test_a_full_table_does_not_spend_it(rig: Rig) -> None:
 
 @pytest.mark.parametrize("how", ["ended", "expired"])
 def test_the_same_two_ports_again(rig: Rig, how: str) -> None:
-    """A client that names one port for each transfer: the 5-tuple returns through another public port."""
+    """A client that names the same port for each transfer: the 5-tuple returns through another public port."""
     expected = inbound(rig, OPEN)
     expected.knock()
     data = rig.session(DATA, TCP)
@@ -261,7 +261,7 @@ def test_a_living_session_keeps_its_five_tuple(rig: Rig) -> None:
 
 
 def outbound(rig: Rig, state: ExpectationState) -> tuple[Watched, Flow]:
-    """A passive-mode expectation behind a strict firewall: the client goes to a port that the server named."""
+    """A passive-mode expectation behind a strict firewall: the client connects to a port that the server named."""
     watched = watch(rig)
     rig.taken()
     rig.configure(flags=ConfigFlag.ALLOW_LIST)
@@ -312,7 +312,7 @@ RANGE_FIRST, RANGE_LAST = 50200, 50209
 
 
 def claim(rig: Rig, port: int, ip: str = INSIDE) -> bool:
-    """That port in the shared block; it leads to the same port inside."""
+    """Claim that port in the shared block; it leads to the same port inside."""
     who = owner(IPv4Address(ip), port, abi.PortKind.RESERVED)
     rig.slot(TCP, port)  # given back when the test is over
     return Control(rig.gateway.fds["control"]).claim(port_row(0, TCP, port), who, RANGE_FIRST)
@@ -359,7 +359,7 @@ def test_a_range_ends_with_its_control_session(rig: Rig) -> None:
 
 
 def test_a_claimed_port_is_held_once_and_by_one(rig: Rig) -> None:
-    """Asked for twice it has one reference; another inside host doesn't get it; given back it is free."""
+    """Claimed twice, it has one reference; another inside host doesn't get it; given back, it is free."""
     control = Control(rig.gateway.fds["control"])
     assert claim(rig, RANGE_FIRST) and claim(rig, RANGE_FIRST)
     slot = rig.slot(TCP, RANGE_FIRST)

@@ -1,4 +1,4 @@
-"""Static forwards from outside, and the gateway's own traffic beside them."""
+"""Static forwards from outside, and the gateway's own traffic next to them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.packets import GATEWAY_WAN_MAC, WAN_MAC, Flow
 WEB = Flow(REMOTE, 5000, PUBLIC, 8080, WAN_MAC, GATEWAY_WAN_MAC)
 """A client outside, to a forwarded port."""
 SERVER = Flow(INSIDE_2, 80, REMOTE, 5000)
-"""How the server inside answers."""
+"""The inside server's answer."""
 
 
 def forward(rig: Rig, *, alg: int = 0, flags: int = 0, port: int = 8080) -> None:
@@ -96,7 +96,7 @@ def test_a_forwarded_port_is_not_given_to_a_mapping(rig: Rig) -> None:
 
 
 def test_own_client_keeps_its_port(rig: Rig) -> None:
-    """DESIGN invariant 10: what the gateway itself sends leaves as it is, and no inside host is given its port."""
+    """DESIGN invariant 10: what the gateway itself sends leaves unchanged, and no inside host is given its port."""
     flow = Flow(PUBLIC, 40000, REMOTE, 443, GATEWAY_WAN_MAC, WAN_MAC)
     frame = packets.tcp(flow, b"", "S")
     out = rig.local_out(frame)

@@ -1,4 +1,4 @@
-"""Fragmented packets: the head is translated as any packet, the tails follow it, and nothing goes without its head."""
+"""Fragmented packets: the head is translated like any packet, the tails follow it, and none passes without its head."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ def test_tail_long_after_its_head(rig: Rig) -> None:
 
 
 def test_tail_before_its_head_is_held_by_the_helper(rig: Rig) -> None:
-    """BPF can't queue a packet: a copy goes to the helper while it lives, bounded against a flood."""
+    """BPF can't queue a packet: a copy goes to a live helper, bounded against a flood."""
     open_session(rig, "udp")
     rig.taken()
     rig.beat()
@@ -173,7 +173,7 @@ def test_tail_before_its_head_is_held_by_the_helper(rig: Rig) -> None:
     assert out.action == SHOT and out.drops == {"fragment-early": 1}
     ((punt, frame),) = rig.taken()
     assert punt.kind == abi.PuntKind.TAIL and punt.dir == abi.Direction.OUT
-    ttl = packets.field(tail, "IP_ttl")  # the stack counted the hop already: given back, for the TAP's way counts it
+    ttl = packets.field(tail, "IP_ttl")  # the stack had counted the hop: given back, since the TAP's way counts it
     packets.same(frame, packets.changed(tail, IP_ttl=ttl + 1))
     assert rig.wan_out(head).action == OK
     back = rig.tap(frame, abi.InjectKind.OUT)
@@ -182,7 +182,7 @@ def test_tail_before_its_head_is_held_by_the_helper(rig: Rig) -> None:
 
 
 def test_a_tail_for_the_gateway_goes_back_to_its_stack(rig: Rig) -> None:
-    """A long ping of the gateway whose tail came first: its head is the stack's, so is the tail."""
+    """A long ping of the gateway whose tail came first: the head is for the stack, so the tail is too."""
     rig.beat()
     rig.configure(wan_mac=(*bytes.fromhex(GATEWAY_WAN_MAC.replace(":", "")), 0, 0))
     flow = Flow(REMOTE, 9, PUBLIC, 9, WAN_MAC, GATEWAY_WAN_MAC)
@@ -214,7 +214,7 @@ def test_unsolicited_head_takes_its_tails_along(rig: Rig) -> None:
 
 
 def test_head_too_small_for_its_ports(rig: Rig) -> None:
-    """RFC 1858, the tiny fragment: the ports would come in the second."""
+    """RFC 1858, the tiny fragment: the ports would come in the second one."""
     open_session(rig, "tcp")
     head = packets.changed(packets.tcp(FLOW, b"", "S")[: 34 + 16], IP_len=36, IP_flags="MF")
     out = rig.wan_out(head)

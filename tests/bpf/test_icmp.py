@@ -1,4 +1,4 @@
-"""ICMP errors: the quote becomes what its sender sent, and the session does not notice (RFC 5508)."""
+"""ICMP errors: the quote becomes what its sender sent, and the session isn't affected (RFC 5508)."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ KINDS = [(3, 1), (3, 3), (3, 4), (11, 0), (12, 0), (4, 0)]
 
 
 def sent(proto: str, size: int = 300, **ip: Any) -> tuple[bytes, bytes]:
-    """A frame of the inside host as it left it, and as the outside saw it."""
+    """A frame of the inside host as it was sent, and as the outside saw it."""
     frame = frame_of(proto, FLOW, bytes(range(250)) * 2, "PA", ttl=61, **ip)
     return frame, translated(frame, proto, ttl=61, source=(PUBLIC, 40000))
 
 
 def came(proto: str) -> tuple[bytes, bytes]:
-    """A frame of the remote host as it sent it, and as the inside saw it."""
+    """A frame of the remote host as it was sent, and as the inside saw it."""
     back = echo_answer(FLOW, 40000) if proto == "icmp" else answer(FLOW, 40000)
     frame = frame_of(proto, back, bytes(range(250)) * 2, "PA", reply=True, ttl=58)
     return frame, translated(frame, proto, ttl=58, destination=(INSIDE, 40000))
@@ -88,7 +88,7 @@ def test_error_of_an_inside_host(rig: Rig, proto: str, size: int | None) -> None
 
 
 def test_error_of_the_gateways_own_stack(rig: Rig) -> None:
-    """It saw the packet translated; the sender must see its own (DESIGN section 3, 2)."""
+    """The stack saw the packet translated; its sender must see it as it was sent (DESIGN section 3, 2)."""
     open_session(rig, "tcp")
     outside, inside = came("tcp")
     flow = Flow(PUBLIC, 0, REMOTE, 0)
@@ -113,7 +113,7 @@ def test_error_about_nothing_that_was_sent_is_refused(rig: Rig) -> None:
         port = change.get("source_port", 40000)
         outside = translated(frame, "tcp", ttl=64, source=(PUBLIC, port))
         out = rig.wan_in(packets.icmp_error(FROM_OUTSIDE, outside))
-        if "source_port" in change:  # nobody's port: the stack judges, and knows no socket
+        if "source_port" in change:  # nobody's port: the stack judges, and has no socket for it
             assert out.action == OK
             packets.same(out.data, packets.icmp_error(FROM_OUTSIDE, outside))
         else:
@@ -121,7 +121,7 @@ def test_error_about_nothing_that_was_sent_is_refused(rig: Rig) -> None:
 
 
 def test_quote_cut_at_every_length(rig: Rig) -> None:
-    """A quote that doesn't reach 8 bytes of transport names no session: refused, never translated by half."""
+    """A quote with less than 8 bytes of transport names no session: refused, never half translated."""
     open_session(rig, "tcp")
     inside, outside = sent("tcp")
     for size in range(37):

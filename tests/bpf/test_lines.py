@@ -16,7 +16,7 @@ NOOP, REPLY = b"NOOP\r\n", b"200 fine.\r\n"
 
 @pytest.fixture
 def told(rig: Rig) -> Watched:
-    """A session of which the helper said that NOOP, CWD and 200 don't matter."""
+    """A session for which the helper said that NOOP, CWD and 200 don't matter."""
     return tell(watch(rig))
 
 
@@ -30,7 +30,7 @@ def tell(session: Watched) -> Watched:
 
 
 def state(session: Watched, at: tuple[int, int] = (0, 0), interest: int = INTEREST, unanswered: int = 0) -> None:
-    """What the helper writes when nothing is unanswered: both streams stand `at`."""
+    """Write what the helper writes when nothing is unanswered: both streams are `at` these places."""
     decided = FIRST[OUT] + at[0], FIRST[IN] + at[1]
     lines = session.track().lines
     flags = abi.AdjustFlag.LINES | unanswered << abi.ADJUST_UNANSWERED
@@ -84,7 +84,7 @@ def test_replies_that_were_still_to_come(told: Watched) -> None:
 
 
 def test_replies_are_counted_in_eight_bits_and_no_more_pass(told: Watched) -> None:
-    """Of 199 unanswered ones and 200 commands: beyond 255 the helper would pair all later replies wrongly."""
+    """With 199 unanswered ones and 200 commands: beyond 255 the helper would pair all later replies wrongly."""
     state(told, unanswered=199)
     track = told.track()
     track.lines |= 200 << abi.LINES_COMMANDS | 199 << abi.LINES_REPLIES
@@ -207,7 +207,7 @@ def test_a_dead_helper_lets_nothing_pass(told: Watched) -> None:
 
 
 def test_a_timestamp_older_than_one_seen_is_the_helpers_business(rig: Rig) -> None:
-    """RFC 7323 section 5: its receiver would drop it, and what passed must have arrived."""
+    """RFC 7323 section 5: the receiver would drop it, and a line that passes must arrive."""
 
     def stamp(value: int) -> list[tuple[str, object]]:
         return [("NOP", None), ("NOP", None), ("Timestamp", (value, 0))]

@@ -1,4 +1,4 @@
-"""Hostile frames: refused with exactly one reason or left alone untouched, whatever is cut or changed."""
+"""Hostile frames: refused with exactly one reason or left alone unchanged, whatever is cut or changed."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_source_that_is_its_own_destination(rig: Rig) -> None:
     assert out.action != REDIRECT and len(rig.gateway.sessions) == 0
 
 
-STRANGE = {  # what -> (where it comes from, the frame, its one reason; "": untranslated to the stack, which sees to it)
+STRANGE = {  # what -> (where it comes from, the frame, its reason; "": untranslated to the stack, which handles it)
     "from 0.0.0.0": ("lan", packets.udp(FLOW.to(source="0.0.0.0"), b"x"), "spoofed-inside"),
     "from broadcast": ("lan", packets.udp(FLOW.to(source="255.255.255.255"), b"x"), "spoofed-inside"),
     "from loopback": ("lan", packets.udp(FLOW.to(source="127.0.0.1"), b"x"), "spoofed-inside"),
@@ -158,7 +158,7 @@ STRANGE = {  # what -> (where it comes from, the frame, its one reason; "": untr
 
 @pytest.mark.parametrize("name", STRANGE)
 def test_each_refusal_has_its_reason(rig: Rig, name: str) -> None:
-    """Without a session: dropped under one reason, and nothing is made; what isn't dropped is left as it came."""
+    """Without a session: dropped for one reason, and nothing is made; what isn't dropped is left as it came."""
     rig.configure()
     side, frame, reason = STRANGE[name]
     out = getattr(rig, side)(frame)
@@ -169,7 +169,7 @@ def test_each_refusal_has_its_reason(rig: Rig, name: str) -> None:
 
 
 def test_all_ip_options(rig: Rig) -> None:
-    """Whatever option stands there, by its number and length: translated with it, left to the stack, or one reason."""
+    """For any option number and length: translated with it, left to the stack, or dropped for one reason."""
     open_session(rig, "udp")
     plain = packets.udp(FLOW, b"payload")
     for kind in range(256):

@@ -39,7 +39,7 @@ def test_filtering(rig: Rig, flag: int, same_host: bool, other_host: bool) -> No
 
 
 def test_filtering_that_becomes_address_dependent(rig: Rig) -> None:
-    """Sessions of before know no peers; the control program counts them, once, and they end with them."""
+    """Earlier sessions have no counted peers; the control program counts them once, and they end with the sessions."""
     open_session(rig, "udp")
     rig.configure(flags=BASE | ConfigFlag.FILTER_ADF)
     assert rig.wan_in(stranger(REMOTE, 999)).action == SHOT
@@ -58,7 +58,7 @@ def test_filtering_that_becomes_address_dependent(rig: Rig) -> None:
 
 
 def test_sessions_keep_the_filtering_they_were_made_under(rig: Rig) -> None:
-    """A stricter profile keeps new strangers out, and not one that had been let in."""
+    """A stricter profile keeps new strangers out, but not one that had been let in."""
     rig.configure(flags=BASE | ConfigFlag.FILTER_EIF)
     open_session(rig, "udp")
     assert rig.wan_in(stranger(REMOTE_2, 443)).action == REDIRECT
@@ -74,7 +74,7 @@ def test_sessions_keep_the_filtering_they_were_made_under(rig: Rig) -> None:
 @pytest.mark.parametrize("proto", ["tcp", "udp"])
 @pytest.mark.parametrize("first", [BASE, BASE | ConfigFlag.MAPPING_APDM], ids=["endpoint first", "destination first"])
 def test_sessions_keep_the_mapping_they_were_made_under(rig: Rig, proto: str, first: int) -> None:
-    """Each goes on by its public port, in both directions; new ones follow the new profile."""
+    """Each keeps its public port, in both directions; new ones follow the new profile."""
     number = 6 if proto == "tcp" else UDP
     other, third = FLOW.to(destination=REMOTE_2), FLOW.to(destination_port=53)
     rig.configure(flags=first)
@@ -112,7 +112,7 @@ def test_parity_is_kept(rig: Rig, port: int) -> None:
 
 
 def test_low_ports_stay_low(rig: Rig) -> None:
-    """RFC 4787 REQ-3a: a server may trust sources below 1024 alone."""
+    """RFC 4787 REQ-3a: a server may trust only sources below 1024."""
     for source in (INSIDE, INSIDE_2):
         flow = FLOW.to(source=source, source_port=600)
         assert rig.lan(packets.udp(flow, b"x")).action == REDIRECT
@@ -167,7 +167,7 @@ def test_new_sessions_per_second(rig: Rig) -> None:
 
 
 def test_hold_down_between_hosts(rig: Rig) -> None:
-    """RFC 6888 section 8, by packets: a killed session's port isn't another host's for a while."""
+    """RFC 6888 section 8, by packets: another host doesn't get a killed session's port for a while."""
     from algate.bpf.abi import ControlOp
     from algate.bpf.requests import Control
     from tests.bpf.rig import session_key
@@ -184,7 +184,7 @@ def test_hold_down_between_hosts(rig: Rig) -> None:
 
 
 def hairpin_pair(rig: Rig) -> tuple[Flow, int]:
-    """A second inside host with a mapping that it made towards outside, and who knocks on it."""
+    """A second inside host with a mapping that it made towards outside, and the flow that tries it."""
     rig.configure(flags=BASE | ConfigFlag.FILTER_EIF)
     server = FLOW.to(source=INSIDE_2, source_port=7000)
     assert rig.lan(packets.udp(server, b"x")).action == REDIRECT

@@ -20,7 +20,7 @@ WRAP = 2**32
 
 @st.composite
 def histories(draw: st.DrawFn, start: int) -> Corrections:
-    """Replacements of lines of a stream, oldest first, some of them folded away as acknowledged."""
+    """Replacements of a stream's lines, oldest first, some already folded as acknowledged."""
     made = Corrections(base=draw(st.integers(-50, 50)))
     at = start
     for _ in range(draw(st.integers(0, 8))):
@@ -76,7 +76,7 @@ def test_numbers_against_the_model(rig: Rig, side: Direction, isn: int, data: st
 
 @pytest.mark.parametrize("side", SIDES)
 def test_decided_payload_is_shifted_too(rig: Rig, side: Direction) -> None:
-    """The segment behind a grown line, passed and replaced."""
+    """The segment after a grown line, passed and replaced."""
     watched = watch(rig)
     own = Corrections()
     own.add(FIRST[side], FIRST[side] + 20, 5)

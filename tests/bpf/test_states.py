@@ -118,7 +118,7 @@ def test_each_state_has_its_timeout(rig: Rig, state: State) -> None:
 
 
 def test_a_reset_does_not_prolong(rig: Rig) -> None:
-    """Repeated RSTs keep nothing alive; the first starts the reset timeout."""
+    """Repeated RSTs don't keep a session alive; the first starts the reset timeout."""
     open_session(rig, "tcp")
     send(rig, IN, "R")
     key, session = next(iter(rig.gateway.sessions.items()))

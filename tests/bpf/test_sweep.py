@@ -1,4 +1,4 @@
-"""A sweep over the kernel's table: what is over goes, what lives stays, and who nobody answered makes room."""
+"""A sweep over the kernel's table: what is over goes, what is alive stays, and unanswered sessions make room."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_a_parent_lives_as_long_as_its_child(rig: Rig) -> None:
 
 
 def test_a_full_table_loses_the_oldest_without_an_answer(rig: Rig) -> None:
-    """A quarter of the table at most; neither live sessions nor SYNs of this moment."""
+    """At most a quarter of the table; neither live sessions nor brand-new SYNs."""
     rig.configure()
     live = [put(rig, number, TCP, ESTABLISHED, 100) for number in range(2700)]
     old = [put(rig, 3000 + number, TCP, NEW, 60) for number in range(700)]

@@ -1,4 +1,4 @@
-"""Tables, pins and test-runs against the kernel, with a small program of their own."""
+"""Tables, pins and test-runs against the kernel, with a small program for these tests."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ def test_absent_udp_sum_stays_absent(rig: Rig) -> None:
 
 
 def test_udp_sum_never_becomes_absent(rig: Rig) -> None:
-    """RFC 768: a sum that comes out as 0 is sent as 0xffff, or the receiver takes it for none."""
+    """RFC 768: a sum of 0 is sent as 0xffff, or the receiver would take it for no sum."""
     open_session(rig, "udp")
     probe = translated(packets.udp(FLOW, b"\0\0"), "udp", ttl=63, source=(PUBLIC, 40000))
     load = packets.field(probe, "UDP_chksum").to_bytes(2, "big")
@@ -86,7 +86,7 @@ def test_link_padding_is_kept(rig: Rig) -> None:
 
 @pytest.mark.parametrize("ip", [{"ttl": 1}, {"ttl": 0}, {"options": b"\x07\x07\x04\0\0\0\0\0"}], ids=str)
 def test_what_needs_the_stack_goes_there_untranslated(rig: Rig, ip: dict[str, Any]) -> None:
-    """TTL expiry and IP options are the stack's: it gets the packet as it came, on either side of the gateway."""
+    """The stack handles TTL expiry and IP options: it gets the packet as it came, on either side of the gateway."""
     open_session(rig, "udp")
     frame = packets.udp(FLOW, b"x", **ip)
     out = rig.lan(frame)
@@ -121,7 +121,7 @@ def test_unsolicited_is_refused(rig: Rig, proto: str) -> None:
 
 @pytest.mark.parametrize("proto", ["tcp", "udp"])
 def test_stranger_to_a_mapping_is_refused(rig: Rig, proto: str) -> None:
-    """Address-and-port-dependent filtering, RFC 4787 section 5: neither another host nor another port of the same."""
+    """Address-and-port-dependent filtering, RFC 4787 section 5: no other host, nor another port of the same one."""
     open_session(rig, proto)
     for source, port in ((REMOTE_2, 443), (REMOTE, 444)):
         flow = Flow(source, port, PUBLIC, 40000, WAN_MAC, GATEWAY_WAN_MAC)

@@ -1,4 +1,4 @@
-"""The XDP fast path: established sessions, finished to the last byte; everything else goes on unwritten."""
+"""The XDP fast path: established sessions, right to the last byte; everything else goes on unwritten."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def test_what_goes_on_is_translated_once_by_tc(fast: Rig) -> None:
 
 
 def test_a_changed_neighbour_is_followed_within_the_life_of_an_answer(fast: Rig) -> None:
-    """The FIB's answers are kept for HOP_TICKS (nexthop.h): 134 ms, whoever changes a route says nothing."""
+    """The FIB's answers are kept for HOP_TICKS (nexthop.h), 134 ms; nothing announces a changed route."""
     moved = "02:00:00:00:77:01"
     open_session(fast, "udp")
     frame = packets.udp(FLOW, b"x")
@@ -165,7 +165,7 @@ def test_a_changed_neighbour_is_followed_within_the_life_of_an_answer(fast: Rig)
 
 
 def test_a_packet_that_does_not_fit_the_route_is_left_to_tc(fast: Rig) -> None:
-    """Whether it fits is asked of every packet, also where the way is known already."""
+    """Every packet is checked for whether it fits, even if the route is already known."""
     open_session(fast, "udp")
     assert fast.xdp("xdp_lan", packets.udp(FLOW, b"x")).action == XDP_REDIRECT
     large = packets.udp(FLOW, bytes(1600))

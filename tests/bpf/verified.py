@@ -1,7 +1,7 @@
-"""`python -m tests.bpf.verified`: what each program costs the verifier, which gives up at a million, and its size.
+"""`python -m tests.bpf.verified`: each program's size and cost to the verifier, which gives up at a million steps.
 
-The law of this file: it loads the programs into pins of its own, reads what the kernel says of them, and takes the
-pins away. Run it as root in two trees to compare them.
+The law of this file: it loads the programs with its own pins, reads what the kernel says about them, and removes the
+pins. Run it as root in two trees to compare them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ MOST = 1_000_000  # instructions; BPF_COMPLEXITY_LIMIT_INSNS
 
 
 def measure() -> dict[str, syscall.ProgInfo]:
-    """What the kernel says of each program, by name, in the loader's order."""
+    """What the kernel says about each program, by name, in the loader's order."""
     pins = BPFFS / f"ag-{secrets.token_hex(4)}"
     pins.mkdir()
     try:

@@ -1,7 +1,7 @@
 """A control session on the bench, and the helper's writes for it.
 
 The law of this file: it writes decisions, adjustments and expectations as algate.alg does, and reads back what the
-kernel made of them; it asserts nothing but that the session could be opened.
+kernel made of them; it asserts only that the session could be opened.
 """
 
 from __future__ import annotations
@@ -44,16 +44,16 @@ class Watched:
         return packets.tcp(flow, load, flags, **numbers)  # type: ignore[arg-type]
 
     def send(self, side: Direction, frame: bytes) -> Outcome:
-        """From the wire."""
+        """Send a segment from the wire."""
         return self.rig.lan(frame) if side == OUT else self.rig.wan_in(frame)
 
     def inject(self, side: Direction, frame: bytes) -> Outcome:
-        """From the helper; the outcome's frame has its first byte mended."""
+        """Send a segment from the helper; the outcome's frame has its first byte repaired."""
         out = self.rig.tap(frame, INSERT[side])
         return Outcome(out.action, frame[:1] + out.data[1:], out.drops, out.counts)
 
     def expected(self, side: Direction, frame: bytes, **fields: object) -> bytes:
-        """The oracle: the translated frame, with `fields` (as packets.changed) besides."""
+        """The oracle: the translated frame, with `fields` (as packets.changed) changed too."""
         end = {"IP_src": PUBLIC} if side == OUT else {"IP_dst": INSIDE}
         port = {"TCP_sport": 40021} if side == OUT else {"TCP_dport": 40021}
         return packets.changed(frame, IP_ttl=63, **end, **port, **fields)
@@ -68,7 +68,7 @@ class Watched:
         at: int = 0,
         id: int | None = None,
     ) -> None:
-        """In the engine's order: replacement before decision."""
+        """Write a decision in the engine's order: replacement before decision."""
         seq = (FIRST[side] + at) % 2**32
         key = abi.DecisionKey(id=self.id if id is None else id, seq=seq, size=len(load), dir=side)
         decision = abi.Decision(digest=digest(SECRET, load), verdict=verdict)
@@ -87,7 +87,7 @@ class Watched:
         decided: tuple[int, int] = (FIRST[OUT], FIRST[IN]),
         flags: int = 0,
     ) -> None:
-        """The corrections of both directions, as (start, end, before, after)."""
+        """Write the corrections of both directions, as (start, end, before, after)."""
         record = abi.Adjust(id=self.id, base=base, decided=decided, flags=flags)
         for side, items in ((OUT, out), (IN, into)):
             record.count[side] = len(items)
@@ -119,7 +119,7 @@ class Watched:
 
 
 def watch(rig: Rig, options: list[tuple[Any, object]] | None = None) -> Watched:
-    """Open CONTROL with the helper alive, and forget what the ring said of it."""
+    """Open CONTROL with the helper alive, and discard what the ring said about it."""
     rig.beat()
     rig.gateway.alg_ports.put(abi.ServiceKey(port=abi.be16(21), proto=TCP), FTP)
     syn = packets.tcp(CONTROL, b"", "S", seq=FIRST[OUT] - 1, ack=0, options=options)

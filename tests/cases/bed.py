@@ -1,7 +1,7 @@
-"""One gateway for many cases: the lab, captures on both links, what the gateway says of itself.
+"""One gateway for many cases: the lab, captures on both links, what the gateway says about itself.
 
-The law of this file: set-up and observation; dialogues are spoken in dialogue.py, judged in the tests. Options of
-[alg.ftp] are told apart by the outside host's address, so that all of them live on one running gateway.
+The law of this file: set-up and observation; dialogues are in dialogue.py, verdicts in the tests. The outside host's
+address selects the options of [alg.ftp], so that one running gateway serves all of them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from algate.cli.lab.lab import Lab, LabPlan, ip
 from algate.cli.lab.wire import Segment, Trace, trace
 
 FTP = 21
-OTHER_FTP = 2121  # a control port by configuration
+OTHER_FTP = 2121  # a configured control port
 # Outside address -> keys of [alg.ftp] that hold for dialogues with it; the first has the defaults.
 POLICIES: dict[str, str] = {
     "default": "",
@@ -36,16 +36,16 @@ POLICIES: dict[str, str] = {
     "brief": "expect_timeout = 1",
 }
 ADDRESSES = {name: f"203.0.113.{10 + index}" for index, name in enumerate(POLICIES)}
-STRANGER = "203.0.113.40"  # outside too, and nobody's peer
+STRANGER = "203.0.113.40"  # also outside, and nobody's peer
 PLAN = LabPlan(clients=("10.77.0.2", "10.77.0.3"), servers=(*ADDRESSES.values(), STRANGER))
-# Data connections in either direction are the gateway's to allow: without an expectation nothing else goes out.
+# The gateway must allow data connections in either direction: without an expectation nothing else goes out.
 ALLOWED = ("tcp/21", "tcp/2121", "tcp/990")
 CROWD = tuple(f"10.77.0.{number}" for number in range(101, 117))  # more addresses of the first inside host
-LEAST = 0.4  # s after which a connection that must not come isn't waited for
+LEAST = 0.4  # s to wait for a connection that must not come
 
 
 def configuration() -> str:
-    """The file for algate."""
+    """The configuration file for algate."""
     text = f"[firewall]\nallow_out = {list(ALLOWED)}\n[metrics]\nlisten = ''\n[alg.ftp]\nports = [{FTP}, {OTHER_FTP}]\n"
     for name, keys in POLICIES.items():
         for whom in ("server", "client"):
@@ -66,7 +66,7 @@ class Kernel(KernelGateway):
 
 
 class Bed:
-    """A running gateway and its witnesses. `algate`: it can be asked. `patience`: s that a peer may take."""
+    """A running gateway and its captures. `algate`: it can be queried. `patience`: s that a peer may take."""
 
     def __init__(self, name: str, *, config: str = "") -> None:
         self.name = name
@@ -112,7 +112,7 @@ class Bed:
                 self.events.append(row)
 
     def _subscribed(self) -> bool:
-        """Something happens until the follower has heard of it."""
+        """Cause events until the follower has heard one."""
         with self.lab.client.socket() as sock:
             sock.settimeout(self.patience)
             with contextlib.suppress(OSError):
@@ -121,14 +121,14 @@ class Bed:
             ear.settimeout(self.patience)
             sock.connect((ADDRESSES["default"], FTP))
             with ear.accept()[0] as other:
-                other.sendall(b"\x16\x03\x01\r\n")  # no FTP: the helper says so
+                other.sendall(b"\x16\x03\x01\r\n")  # not FTP: the helper says so
                 sock.settimeout(self.patience)
                 sock.recv(1)
         time.sleep(0.02)
         return bool(self.events)
 
     def stats(self) -> dict[str, float]:
-        """algate's counters; nothing of the kernel's."""
+        """algate's counters; none for the kernel's NAT."""
         return dict(self.gateway.ask("stats")) if self.algate else {}
 
     def dropped(self, reason: str) -> float:
@@ -136,7 +136,7 @@ class Bed:
         return self.stats().get(f'algate_drops_total{{reason="{reason}"}}', 0.0)
 
     def expectations(self) -> list[dict[str, Any]]:
-        """Live ones: algate's rows; of the kernel one row a line of its table."""
+        """Live ones: algate's rows; for the kernel, one row per line of its table."""
         if self.algate:
             return [row for row in self.gateway.ask("expectations") if row["state"] in ("pending", "open")]
         text = call_in(self.lab.gw.netns, lambda: Path("/proc/thread-self/net/nf_conntrack_expect").read_text())
@@ -158,7 +158,7 @@ class Bed:
 
     @contextlib.contextmanager
     def mute(self) -> Iterator[None]:
-        """What the outside host sends on control sessions is lost before it leaves, acknowledgements included."""
+        """Lose what the outside host sends on control sessions, acknowledgements included, before it leaves."""
         rules = (
             "table ip mute { chain out { type filter hook output priority 0; tcp sport 21 drop; tcp dport 21 drop; }; }"
         )
@@ -171,13 +171,13 @@ class Bed:
     # -- what the links show -------------------------------------------------------------------------------------------
 
     def fresh(self) -> None:
-        """Forget what the links have shown so far."""
+        """Discard what was captured so far."""
         for capture in (self._inside, self._outside):
             capture.take(0.0)
         self._seen = ([], [])
 
     def links(self, quiet: float = 0.03) -> tuple[Trace, Trace]:
-        """All since `fresh`, inside and outside, once both links are quiet."""
+        """Everything captured since `fresh`, inside and outside, after both links are quiet."""
         for kept, capture in zip(self._seen, (self._inside, self._outside), strict=True):
             kept += capture.take(quiet)
         return trace(self._seen[0]), trace(self._seen[1])

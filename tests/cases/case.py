@@ -1,4 +1,4 @@
-"""What a test says of its case: number, what it looks for, how binding it is, why the kernel can't be asked.
+"""What a test declares about its case: number, what it checks, how binding it is, why the kernel can't be tested.
 
 The law of this file: declarations, no traffic. A test is called `test_ftp_NN_words`, one of a field report
 `test_rNN_words`; several may share a number. Numbers of field reports are kept above FIELD, so that one number names a
@@ -19,7 +19,7 @@ NO_OPTION = "the kernel's helper has no such option"
 
 
 class Case(NamedTuple):
-    """A declaration. `kernel`: why the kernel's NAT can't be asked; empty: it is asked the same."""
+    """A declaration. `kernel`: why the kernel's NAT can't be tested; empty: it is tested the same way."""
 
     number: int
     looks_for: str
@@ -33,7 +33,7 @@ def label(number: int) -> str:
 
 
 def numbered(word: str) -> int:
-    """The number that is written so; digits alone are a hard case's. Raises ValueError."""
+    """The number written like that; plain digits are a hard case's. Raises ValueError."""
     family, _, digits = word.rpartition("-")
     return int(digits) + (FIELD if family == "R" else 0)
 

@@ -1,4 +1,4 @@
-"""The rung's fixtures, and its book: what became of every case, for the table that the run writes."""
+"""The rung's fixtures, and its record: the result of every case, for the table that the run writes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def shared(request: pytest.FixtureRequest) -> Iterator[Bed]:
 
 @pytest.fixture
 def bed(shared: Bed) -> Bed:
-    """The shared gateway, with nothing of other tests on the links."""
+    """The shared gateway, with nothing left from other tests on the links."""
     shared.fresh()
     return shared
 
@@ -42,7 +42,7 @@ def stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
 
 @pytest.fixture(scope="session", autouse=True)
 def kernel_run(request: pytest.FixtureRequest) -> Iterator[KernelRun | None]:
-    """The kernel's column, made beside algate's by a run of its own; None if only some cases were chosen."""
+    """The kernel's column, made by a separate run next to algate's; None if only some cases were chosen."""
     cases = {case.number for item in request.session.items if (case := declared(item))}
     whole = "test_the_table" in {item.name for item in request.session.items}
     if request.config.getoption("gateway") != "algate" or not whole or len(cases) < 2:
@@ -59,7 +59,7 @@ def _number(item: pytest.Item) -> int:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """In the order of the numbers, the table last; the kernel isn't asked what it can't be asked."""
+    """Sort by number, the table last; deselect what the kernel can't be tested for."""
     here = [item for item in items if item.path.parent == Path(__file__).parent]
     others = [item for item in items if item.path.parent != Path(__file__).parent]
     if config.getoption("gateway") != "algate":
@@ -72,7 +72,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Write down what became of a case."""
+    """Record the result of a case."""
     report = yield
     case = declared(item)
     if case is not None and (report.when == "call" or report.failed):
@@ -89,5 +89,5 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 @pytest.fixture
 def book() -> Book:
-    """What was written down so far."""
+    """What was recorded so far."""
     return BOOK

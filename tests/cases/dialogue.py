@@ -1,7 +1,7 @@
-"""A control session whose two ends a test holds: exact bytes, exact chunks, and real data connections beside it.
+"""A control session whose two ends a test holds: exact bytes, exact chunks, and real data connections.
 
-The law of this file: it speaks and looks; what is right or wrong stands in the tests. An `hear` that gets other bytes
-than wanted fails there and then, since these bytes have left the gateway.
+The law of this file: it speaks and looks; the tests say what is right. A `hear` that gets other bytes than wanted fails
+at once, since these bytes have left the gateway.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ class Wire(NamedTuple):
 
 
 class Dialogue:
-    """A scripted client and a scripted server with the gateway between them.
+    """A scripted client and a scripted server, with the gateway between them.
 
-    `inside`: which of both is the inside host. `policy`: whose address the outside host has (bed.POLICIES).
-    `watched`: the control port is one that the gateway's helper looks at.
+    `inside`: which of the two is inside. `policy`: which address the outside host has (bed.POLICIES).
+    `watched`: the gateway's helper watches the control port.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class Dialogue:
         self.client.hear(line if seen is None else seen)
 
     def ask(self, command: bytes, reply: bytes) -> None:
-        """Both, unchanged."""
+        """A command and its reply, both unchanged."""
         self.command(command)
         self.reply(reply)
 
@@ -112,7 +112,7 @@ class Dialogue:
         return self
 
     def alive(self) -> None:
-        """Both streams are in step: one more command and its answer."""
+        """Check that both streams are in step: one more command and its answer."""
         self.ask(b"NOOP\r\n", b"200 still here\r\n")
 
     def six(self, port: int) -> bytes:
@@ -134,7 +134,7 @@ class Dialogue:
         return self.told(self.client, b"227 Entering Passive Mode (", b").\r\n")
 
     def told(self, hearer: Speaker, before: bytes, after: bytes) -> int:
-        """The public port in the six numbers of the line that is heard next; all other bytes must be as given."""
+        """The public port in the six numbers of the next line heard; all other bytes must be as given."""
         line = hearer.line()
         start = before + PUBLIC.replace(".", ",").encode() + b","
         assert line.startswith(start) and line.endswith(after), f"heard {line!r}, wanted {start!r}...{after!r}"
@@ -145,7 +145,7 @@ class Dialogue:
         return port
 
     def told_extended(self, hearer: Speaker, before: bytes, after: bytes) -> int:
-        """The public port that stands alone between `before` and `after` (EPRT, 229)."""
+        """The public port, the only text between `before` and `after` (EPRT, 229)."""
         line = hearer.line()
         digits = line[len(before) : len(line) - len(after)]
         assert line == before + digits + after and digits.isdigit(), f"heard {line!r}, wanted {before!r}...{after!r}"
@@ -168,14 +168,14 @@ class Dialogue:
         return self.told_extended(self.client, before, after)
 
     def opens_nothing(self, line: bytes, reason: str, port: int = 0, answer: bytes = b"501 no\r\n") -> None:
-        """A command that passes unchanged and opens nothing, not even when the server takes it; then all goes on."""
+        """A command that passes unchanged and opens nothing, even if the server accepts it; the session goes on."""
         self.command(line)
         self.told_reason("expectation-refused", reason)
         self.reply(answer)
         self.nothing_open(port)
 
     def nothing_open(self, port: int = 0) -> None:
-        """No live expectation; nobody outside gets to that port of the inside host."""
+        """Check that there is no live expectation and nobody outside reaches that port of the inside host."""
         assert not self.bed.algate or self.expectations() == []
         if port:
             self.shut_in(port, port)
@@ -183,7 +183,7 @@ class Dialogue:
 
     @staticmethod
     def new_port() -> int:
-        """A port that no test named before: no expectation of another test can stand for it."""
+        """A port that no test has named: no expectation of another test can apply to it."""
         return next(_PORTS)
 
     # -- data connections ----------------------------------------------------------------------------------------------
@@ -191,14 +191,14 @@ class Dialogue:
     def inward(
         self, public: int, inside: int, source: str = "", seconds: float | None = None, source_port: int = 0
     ) -> Data | None:
-        """The outside host (or another `source` address) calls the public port; the inside host listens at `inside`."""
+        """The outside host (or another `source`) connects to the public port; the inside host listens at `inside`."""
         caller = self.outer.socket()
         caller.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         caller.bind((source or self.outer_ip, source_port))
         return self._call(caller, (PUBLIC, public), self.inner, self.inner_ip, inside, seconds)
 
     def outward(self, ip: str, port: int, index: int = 0, seconds: float | None = None) -> Data | None:
-        """An inside host calls an outside end point, where the outside host listens."""
+        """An inside host connects to an outside end point, where the outside host listens."""
         caller = self.bed.lab.clients[index].socket()
         return self._call(caller, (ip, port), self.outer, ip, port, seconds)
 
@@ -258,12 +258,12 @@ class Dialogue:
         return [row for row in self.bed.expectations() if row["control"] in (self.id, None)]
 
     def told_reason(self, event: str, reason: str = "") -> None:
-        """algate tells of that event of this session; nobody else can."""
+        """Check that algate reports that event of this session; the kernel can't."""
         if self.bed.algate:
             self.bed.until(lambda: [one for one in self.told_events(event) if reason in ("", one["reason"])])
 
     def told_events(self, event: str) -> list[dict[str, Any]]:
-        """Events of this session by that name so far."""
+        """This session's events of that name so far."""
         return [one for one in list(self.bed.events) if one["control"] == self.id and one["event"] == event]
 
     def wire(self, quiet: float = 0.03) -> Wire:

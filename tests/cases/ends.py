@@ -1,6 +1,6 @@
 """The sockets of a scripted dialogue: one end of a control session, both ends of a data connection.
 
-The law of this file: bytes out, bytes in, every wait bounded; it knows no gateway and no FTP but the six numbers.
+The law of this file: bytes out, bytes in, every wait bounded; it knows no gateway, and of FTP only the six numbers.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Speaker:
         return Peer(*self.socket.getpeername())
 
     def say(self, *pieces: bytes, pause: float = 0.0) -> None:
-        """Each piece by a send of its own, `pause` s apart."""
+        """Send each piece separately, `pause` s apart."""
         for piece in pieces:
             self.socket.sendall(piece)
             if pause:
@@ -65,7 +65,7 @@ class Speaker:
         return data
 
     def line(self) -> bytes:
-        """The next bytes up to and with a LF."""
+        """The next bytes up to and including a LF."""
         data = b""
         while not data.endswith(b"\n"):
             more = self.read(1)
@@ -97,7 +97,7 @@ class Data(NamedTuple):
     listener: socket.socket
 
     def carries(self, content: bytes = b"0123456789" * 100) -> bool:
-        """Whether bytes go through both ways."""
+        """Whether bytes get through both ways."""
         for one, other in ((self.caller, self.listener), (self.listener, self.caller)):
             one.sendall(content)
             got = b""

@@ -1,8 +1,8 @@
 """One gateway for the field reports about IRC and TFTP: the lab, a capture outside, dialogues of both protocols.
 
-The law of this file: set-up and dialogue; what must come of it is said in test_field_plugins.py. Inside hosts may open
-nothing but the watched services, and from outside comes nothing that wasn't expected: so whatever else gets through
-was the plug-in's doing (or the kernel's helper's).
+The law of this file: set-up and dialogue; test_field_plugins.py says what must come of it. Inside hosts may open only
+the watched services, and from outside only expected connections get in, so whatever else gets through was let in by the
+plug-in (or the kernel's helper).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from algate.cli.lab.gateways import AlgateGateway, Gateway, KernelGateway, PortF
 from algate.cli.lab.lab import Lab, LabPlan
 from tests.netns.chat import PORT, ChatClient, ChatServer
 
-ANYBODY = "203.0.113.11"  # outside too, and not the IRC server: who takes an offer up
+ANYBODY = "203.0.113.11"  # also outside, but not the IRC server: accepts an offer
 PLAN = LabPlan(clients=("10.77.0.2", "10.77.0.3"), public=("198.51.100.2", "198.51.100.3"))
 CONFIG = f"""
 [nat]
@@ -110,7 +110,7 @@ class Chat:
         self._stack.close()
 
     def say(self, line: bytes) -> bytes:
-        """alice's line as bob hears it, once it was seen that it went out as the server got it."""
+        """alice's line as bob hears it, after checking that it left as the server got it."""
         self.alice.say(line)
         heard = self.bob.hear()
         got = self.server.lines["alice"][-1]
@@ -119,7 +119,7 @@ class Chat:
         return got
 
     def takes(self, before: bytes, kind: bytes, ip: object, after: bytes = b" 10\x01") -> tuple[str, int]:
-        """An offer with a port that alice listens at. It goes out with the public address, and whoever comes is let in.
+        """An offer with a port that alice listens on. It leaves with the public address; whoever connects is let in.
 
         AssertionError if anything else of the line was changed, or nobody gets through. The end point that was told.
         """
@@ -143,7 +143,7 @@ class Chat:
             yield ear
 
     def reaches(self, where: tuple[str, int], ear: socket.socket) -> None:
-        """Somebody outside, who isn't the IRC server, gets there; a second one doesn't."""
+        """Somebody outside, who isn't the IRC server, gets in; a second one doesn't."""
         with self.bed.lab.server.socket() as caller:
             caller.settimeout(self.bed.patience)
             caller.bind((ANYBODY, 0))
@@ -158,7 +158,7 @@ class Chat:
                 assert caller.recv(10) == b"so"
 
     def shut(self, port: int) -> None:
-        """Nobody gets to a public port of that number."""
+        """Nobody reaches a public port of that number."""
         with self.bed.lab.server.socket() as caller:
             caller.settimeout(0.4)
             caller.bind((ANYBODY, 0))
@@ -170,7 +170,7 @@ class Chat:
 
 
 class Transfer:
-    """A TFTP client's socket and a server's well-known one, of whose hosts one is inside."""
+    """A TFTP client's socket and a server's well-known one; one of the hosts is inside."""
 
     def __init__(self, bed: PluginBed, *, inside: str) -> None:
         self.bed, self._stack = bed, contextlib.ExitStack()

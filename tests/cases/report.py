@@ -1,7 +1,7 @@
-"""What became of the cases, and the tables of it: tests/ftp-cases.md, tests/field-reports.md.
+"""The results of the cases, and their tables: tests/ftp-cases.md, tests/field-reports.md.
 
-The law of this file: answers in, text out, and the one process that makes the kernel's column. A case is "yes" if all
-its tests passed.
+The law of this file: answers in, text out, and the process that makes the kernel's column. A case is "yes" if all its
+tests passed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tests.tried import TRIED
 ROOT = Path(__file__).parents[2]
 DOCUMENT = ROOT / "tests" / "ftp-cases.md"
 FIELD_DOCUMENT = ROOT / "tests" / "field-reports.md"
-LONGEST = 240  # s for the kernel's column in all
+LONGEST = 240  # s for the whole of the kernel's column
 
 HEAD = """# The 90 hard cases of FTP through a NAT: algate, and the kernel's helper
 
@@ -60,7 +60,7 @@ client's and of the server's with its address, `{p}` a port alone.
 
 @dataclass
 class Answer:
-    """One test's outcome. `broken`: it ended by an error that is no verdict."""
+    """One test's outcome. `broken`: it ended with an error that isn't a verdict."""
 
     number: int
     name: str
@@ -103,7 +103,7 @@ def _reason(error: BaseException) -> str:
 
 
 class KernelRun:
-    """The same tests with `--gateway kernel`, in a process of their own, beside algate's."""
+    """The same tests with `--gateway kernel`, in a separate process, at the same time as algate's."""
 
     def __enter__(self) -> Self:
         self._folder = tempfile.TemporaryDirectory(prefix="ag-cases-")
@@ -167,7 +167,7 @@ def said(answers: list[Answer]) -> str:
 
 
 def kernel_said(asked: list[Answer], answers: list[Answer]) -> str:
-    """yes, no, or why it can't be asked; partly asked is said so."""
+    """yes, no, or why it can't be tested; says so if only part can."""
     reasons = "; ".join(dict.fromkeys(one.kernel for one in asked if one.kernel))
     if not answers:
         return f"n/a: {reasons}" if reasons else "not run"

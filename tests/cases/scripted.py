@@ -1,7 +1,7 @@
-"""A gateway between two links on which scripts speak: FTP control sessions of two scripted ends, and their data.
+"""A gateway between two links on which scripts speak: FTP control sessions with two scripted ends, and their data.
 
-The law of this file: what many scripts do alike (greet, name a port, dial it) and what they ask of the gateway. Each
-script has hosts of its own, so that one gateway serves them all.
+The law of this file: what many scripts have in common (greet, name a port, dial it) and what they ask the gateway. Each
+script has its own hosts, so that one gateway serves them all.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from algate.cli.lab.lab import Lab, LabPlan
 from tests.cases.speaker import SILENCE, End, Links, Place, handshake
 from tests.compliance.packet import Packet
 
-FORWARDED = "10.77.200.21"  # the inside place that a server behind the gateway takes
+FORWARDED = "10.77.200.21"  # inside address of a server behind the gateway
 PLAN = LabPlan(inside="10.77.0.0/16", clients=("10.77.0.2",), wan="198.51.0.0/16")
-DENYING, BRIEF = "198.51.240.1", "198.51.240.2"  # servers with a policy of their own
+DENYING, BRIEF = "198.51.240.1", "198.51.240.2"  # servers with their own policies
 CONFIG = f"""
 [nat]
 addresses = ["198.51.100.2"]
@@ -81,7 +81,7 @@ class Talk:
         self.client.hears(answer)
 
     def port(self, port: int = 0, answer: bytes = b"200 ok\r\n") -> tuple[str, int]:
-        """PORT in one segment; the public end that the server was told. The answer is sent and heard."""
+        """PORT in one segment, answered; returns the public end that the server was told."""
         port = port or self.stage.links.port()
         start = len(self.server.stream)
         self.client.say(port_line(self.client.place.ip, port))
@@ -93,7 +93,7 @@ class Talk:
         return named(line)
 
     def passive(self, port: int = 0) -> tuple[str, int]:
-        """PASV, and the server's 227 with its own address; the end point that the client was told."""
+        """PASV, and the server's 227 with its own address; returns the end point that the client was told."""
         start = len(self.server.stream)
         self.client.say(b"PASV\r\n")
         assert self.server.lines_after(start) == b"PASV\r\n"
@@ -102,7 +102,7 @@ class Talk:
         return named(self.client.lines_after(start))
 
     def dial(self, public: tuple[str, int], port: int, sport: int = 20, seconds: float = 3.0) -> bool:
-        """A SYN of the server's to where PORT said; whether it reaches the client's port, with the answer back."""
+        """The server's SYN goes where PORT said; whether it reaches the client's port, and the answer comes back."""
         return self.data(public, port, sport, seconds) is not None
 
     def data(self, public: tuple[str, int], port: int, sport: int = 20, seconds: float = 3.0) -> tuple[End, End] | None:
@@ -115,7 +115,7 @@ class Talk:
         return (data, back) if back is not None else None
 
     def works(self) -> None:
-        """Both streams are in step: one more exchange arrives as it was said, acknowledged at both ends."""
+        """Check that both streams are in step: one more exchange arrives as it was said, acknowledged at both ends."""
         tag = b"%d" % self.stage.links.port()
         self.ask(b"NOOP " + tag + b"\r\n", b"200 " + tag + b"\r\n")
         self.client.told()
@@ -123,12 +123,12 @@ class Talk:
         self.right()
 
     def right(self) -> None:
-        """Nothing arrived that a real end would suffer from."""
+        """Check that nothing arrived that would disturb a real end."""
         assert [f"{end.place.ip}: {one}" for end in self.ends for one in end.faults] == []
 
 
 def with_keys(text: str, keys: tuple[str, ...]) -> str:
-    """A configuration with these "table.key = value" lines, instead of what the key was."""
+    """A configuration with these "table.key = value" lines in place of the keys' earlier values."""
     for line in keys:
         name, _, value = line.partition(" = ")
         table, _, key = name.rpartition(".")
@@ -166,7 +166,7 @@ def answered(links: Links, place: Place, port: int, caller: End, seconds: float)
 
 @contextmanager
 def held_back(stage: Stage) -> Iterator[None]:
-    """The helper stands still, so that what it must decide waits. Shorter than helper_timeout, please."""
+    """Stop the helper for a while, so that undecided bytes wait. Must be shorter than helper_timeout."""
     if stage.gateway.name != "algate":
         yield
         return
@@ -179,7 +179,7 @@ def held_back(stage: Stage) -> Iterator[None]:
 
 
 def only_one(talk: Talk, public: tuple[str, int]) -> None:
-    """The session has one expectation, at this port."""
+    """Check that the session has one expectation, at this port."""
     if talk.stage.gateway.name == "algate":
         rows = talk.stage.expectations(talk)
         assert [row["public"] for row in rows] == ["{}:{}".format(*public)], rows
@@ -202,7 +202,7 @@ class Stage:
         hops = _mac(lab.gw, "lan0"), _mac(lab.gw, "wan0")
         outside = ".".join(lab.plan.wan.split(".")[:2]) + "."
         self.links = Links(lab.client, lab.server, hops, ("10.77.", outside), lab.plan.mtu)
-        if gateway.name != "algate":  # it repeats nothing: what does not come at once never comes
+        if gateway.name != "algate":  # it repeats nothing: what doesn't come at once never comes
             self.links.patience = 1.5
 
     @property
@@ -242,7 +242,7 @@ class Stage:
 
     @contextmanager
     def configured(self, *tables: str) -> Iterator[None]:
-        """Algate with these tables (or keys of CONFIG's tables, as "table.key = value" lines) besides, reloaded."""
+        """Algate reloaded with these tables (or keys of CONFIG's tables, as "table.key = value" lines) added."""
         gateway = self.gateway
         assert isinstance(gateway, AlgateGateway)
         path = self.lab.folder / "algate.toml"
@@ -258,7 +258,7 @@ class Stage:
     # -- what the gateway says; algate alone ---------------------------------------------------------------------------
 
     def expectations(self, talk: Talk) -> list[dict[str, Any]]:
-        """Those of a session, as `algate expectations` lists them."""
+        """A session's expectations, as `algate expectations` lists them."""
         rows = self.gateway.ask("expectations", {})
         sessions = self.gateway.ask("sessions", {})
         ours = {row["id"] for row in sessions if talk.client.place.ip in str(row) and talk.server.place.ip in str(row)}
@@ -270,11 +270,11 @@ class Stage:
         return told
 
     def drops(self, reason: str) -> float:
-        """How often something was dropped for it."""
+        """How many packets were dropped for that reason."""
         return self.stats().get(f'algate_drops_total{{reason="{reason}"}}', 0)
 
     def wait_for(self, true: Callable[[], object], what: str, seconds: float | None = None) -> None:
-        """As Links.until, for answers of the gateway."""
+        """Like Links.until, for answers of the gateway."""
         self.links.until(true, what, seconds)
 
     def close(self) -> None:

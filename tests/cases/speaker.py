@@ -2,11 +2,11 @@
 
 The law of this file: it sends exactly what it is told and keeps what came; it repeats nothing by itself and knows no
 FTP. The ends are ghosts of the compliance bed: addresses that no kernel owns, so nobody resets what a script does. One
-thread; time passes in `Links.pump` alone.
+thread; time passes only in `Links.pump`.
 
-A position counts bytes of a sender's stream from its first one (so -1 is the SYN's number). What each end receives it
-puts together by itself, and notes as `faults` what a real end would suffer from: two versions of one byte, an
-acknowledgement of what was never sent, a wrong checksum, a packet larger than the link that may not be fragmented.
+A position counts bytes of a sender's stream from its first one (so -1 is the SYN's number). Each end reassembles what
+it receives, and notes as `faults` what would disturb a real end: two versions of one byte, an acknowledgement of what
+was never sent, a wrong checksum, a packet larger than the link that may not be fragmented.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ VNET_HDR = struct.Struct(
 PACKET_VNET_HDR = 15  # linux/if_packet.h
 NEEDS_CSUM, GSO_TCPV4 = 1, 1
 ETHERNET = 14
-PATIENCE = 8.0  # s in which what must come has come, the gateway's own repetitions included
-SILENCE = 0.2  # s without it: it doesn't come
-ROUND = 0.005  # s of one look at the links
+PATIENCE = 8.0  # s within which what must come comes, the gateway's own repetitions included
+SILENCE = 0.2  # s without it: it won't come
+ROUND = 0.005  # s per look at the links
 WRAP = 1 << 32
 
 
@@ -42,7 +42,7 @@ def distance(one: int, other: int) -> int:
 
 
 class Tap(Wire):
-    """A wire that is read when asked, and that tells and sends GSO packets as what they are."""
+    """A wire that is read when asked, and that reports and sends GSO packets as such."""
 
     def _watch(self) -> None:
         self.socket.setsockopt(263, PACKET_VNET_HDR, 1)  # SOL_PACKET
@@ -54,7 +54,7 @@ class Tap(Wire):
         self._write(bytes(VNET_HDR.size) + frame)
 
     def send_super(self, frame: bytes, header: int, gso: int) -> None:
-        """A TCP packet of `header` bytes of headers, link included, to be cut into segments of `gso` bytes."""
+        """Send a TCP packet with `header` bytes of headers, link included, to be split into segments of `gso` bytes."""
         start = ETHERNET + 20
         self._write(VNET_HDR.pack(NEEDS_CSUM, GSO_TCPV4, header, gso, start, 16) + frame)
 
@@ -141,7 +141,7 @@ class Links:
         return next(self._ports)
 
     def pump(self, seconds: float = 0.0) -> None:
-        """Take what comes for so long; once at least."""
+        """Take what comes for that long; at least once."""
         end = time.monotonic() + seconds
         while True:
             left = end - time.monotonic()
@@ -152,7 +152,7 @@ class Links:
                 return
 
     def until(self, true: Callable[[], object], what: str = "it", seconds: float | None = None) -> None:
-        """Pump until so; AssertionError naming `what` if it never is (default: within `patience`)."""
+        """Pump until it is true; AssertionError naming `what` if that takes too long (default: `patience`)."""
         seconds = self.patience if seconds is None else seconds
         end = time.monotonic() + seconds
         while not true():
@@ -160,7 +160,7 @@ class Links:
             self.pump(ROUND)
 
     def never(self, true: Callable[[], object], what: str, seconds: float = SILENCE) -> None:
-        """Pump so long; AssertionError if it comes to be so."""
+        """Pump for that long; AssertionError if it becomes true."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             self.pump(ROUND)
@@ -172,7 +172,7 @@ class Links:
 
 
 class End:
-    """One end of a connection. `sent` and `got` are positions: of its own next byte, and how far it has the peer's.
+    """One end of a connection. `sent` and `got` are positions: of its next byte, and how far it has the peer's stream.
 
     `auto`: acknowledge what comes in order. `stamps`, `scale`, `sack`: options that its SYN offers.
     """
@@ -206,7 +206,7 @@ class End:
         options: bytes | None = None, stamp: int | None = None, head: Ip | None = None, ttl: int = 64,
         sacks: Sequence[tuple[int, int]] = (), urgent: int = 0, window: int | None = None, bad_sum: bool = False,
     ) -> bytes:  # fmt: skip
-        """The bytes of a segment as this end would send it, and nothing sent: see `send`."""
+        """The bytes of a segment as this end would send it, without sending it: see `send`."""
         at = self.sent if at is None else at
         self.highest = max(self.highest, at + len(data) + ("F" in flags))
         if options is None:
@@ -222,17 +222,17 @@ class End:
         )  # fmt: skip
 
     def send(self, data: bytes = b"", flags: str = "PA", **more: object) -> bytes:
-        """Exactly this segment; `at` and the other words of `segment`. Moves nothing. Returns the packet."""
+        """Send exactly this segment; keywords as for `segment`. Moves no position. Returns the packet."""
         return self.place.raw(self.segment(data, flags, **more))  # type: ignore[arg-type]
 
     def say(self, data: bytes, flags: str = "PA", **more: object) -> None:
-        """The next bytes of the stream, in one segment."""
+        """Send the next bytes of the stream, in one segment."""
         packet = self.segment(data, flags, **more)  # type: ignore[arg-type]
         self.sent += len(data) + ("F" in flags)
         self.place.raw(packet)
 
     def say_super(self, data: bytes, gso: int) -> None:
-        """The next bytes of the stream in one GSO packet."""
+        """Send the next bytes of the stream in one GSO packet."""
         packet = bytearray(self.segment(data))
         header = 20 + (packet[32] >> 4) * 4
         size = len(packet) - 20
@@ -244,7 +244,7 @@ class End:
         wire.send_super(self.place.hop + self.place.mac + b"\x08\x00" + bytes(packet), ETHERNET + header, gso)
 
     def ack(self, **more: object) -> None:
-        """An empty acknowledgement."""
+        """Send an empty acknowledgement."""
         self.send(b"", "A", **more)
 
     def _options(self, flags: str, stamp: int | None, sacks: Sequence[tuple[int, int]]) -> bytes:
@@ -333,14 +333,14 @@ class End:
         return bytes(self.stream)
 
     def told(self, position: int | None = None, seconds: float | None = None) -> None:
-        """Wait until everything it said, or up to a position, is acknowledged."""
+        """Wait until everything it sent, or everything up to a position, is acknowledged."""
         goal = self.highest if position is None else position
         self.links.until(
             lambda: self.acked >= goal, f"{self.place.ip} is acknowledged to {goal}, is to {self.acked}", seconds
         )
 
     def more(self, count: int, what: str = "something") -> Packet:
-        """Wait for another packet than the first `count` that arrived; the latest."""
+        """Wait for a packet after the first `count` that arrived; returns the latest."""
         self.links.until(lambda: len(self.arrived) > count, what)
         return self.arrived[-1]
 
@@ -360,7 +360,7 @@ class End:
 
 
 def meet(server: End, iss: int) -> Packet:
-    """Wait for the SYN of that number: it tells the server the client's public end. Not yet taken."""
+    """Wait for the SYN with that number, which tells the server the client's public end. Doesn't take it yet."""
     inbox = server.place.inbox
     found: list[Packet] = []
 

@@ -103,7 +103,7 @@ def test_ftp_05_port_zero(bed: Bed, line: bytes, reason: str) -> None:
 @case(6, "ports below 1024 open nothing by default, in PORT and in 227; a list allows some")
 def test_ftp_06_low_ports(bed: Bed, port: int) -> None:
     with dialogue(bed) as d:
-        if port != 21:  # by the forward anybody may reach that one
+        if port != 21:  # anybody may reach that one through the forward
             d.opens_nothing(b"PORT " + d.six(port) + b"\r\n", "port-too-low", port, b"200 ok\r\n")
         else:
             d.opens_nothing(b"PORT " + d.six(port) + b"\r\n", "port-too-low", 0, b"200 ok\r\n")

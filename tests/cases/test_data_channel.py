@@ -1,4 +1,4 @@
-"""FTP-66 to FTP-78: who may connect when, once, how long, and what is left of it."""
+"""FTP-66 to FTP-78: who may connect, when, how often and for how long, and what is left afterwards."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def test_ftp_71_flood(stage: Stage, pytestconfig: pytest.Config) -> None:
 
 
 def heard(talk: Talk) -> int:
-    """Lines that the server has heard behind USER."""
+    """Lines that the server has heard after USER."""
     return bytes(talk.server.stream).count(b"\r\n") - 1
 
 

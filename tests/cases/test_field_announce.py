@@ -1,6 +1,6 @@
-"""`announce`: the gateway stands behind a 1:1 NAT, as in a cloud.
+"""`announce`: the gateway is behind a 1:1 NAT, as in a cloud.
 
-A router before it is that NAT and knows no FTP: what the dialogue shows must lead through it.
+A router in front of it is that NAT and knows no FTP: the addresses in the dialogue must lead through it.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from tests.cases.ends import Data, Speaker, six
 from tests.topology import no_netfilter
 
 PLAN = LabPlan(clients=("10.77.0.2", "10.77.0.3"), router=True)
-NAT = "192.0.2.9"  # what the outside reaches the gateway by; the WAN device has PUBLIC
+NAT = "192.0.2.9"  # the gateway's address for the outside; the WAN device has PUBLIC
 PUBLIC, INSIDE = PLAN.public[0], PLAN.clients[0]
-PEER, BARE = PLAN.servers  # by a rule nothing is announced to the second
+PEER, BARE = PLAN.servers  # a rule says that nothing is announced to the second
 CALLED = [INSIDE, PUBLIC, NAT]  # all three mean the host inside
 PORT = 20_017
 CONFIG = f"""
@@ -56,7 +56,7 @@ class Bed(NamedTuple):
     wire: Capture
 
     def leaves(self, line: bytes) -> None:
-        """AssertionError unless that line left by the WAN device, and no inside address did."""
+        """AssertionError unless that line left by the WAN device, without any inside address."""
         seen = self.wire.take()
         assert not any(one.ip.startswith("10.77.") for segment in seen for one in (segment.src, segment.dst))
         assert line in b"".join(one.payload for one in seen if one.src.ip == PUBLIC)
@@ -89,7 +89,7 @@ class Talk(NamedTuple):
     server: Speaker
 
     def ask(self, command: bytes, answer: bytes) -> None:
-        """Both arrive as they were said."""
+        """A command and its reply arrive as they were said."""
         self.client.say(command)
         self.server.hear(command)
         self.server.say(answer)
@@ -204,7 +204,7 @@ def test_announce_229_leads_to_where_the_client_is(bed: Bed) -> None:
 
 
 def test_announce_leaves_the_outside_s_lines_alone(bed: Bed) -> None:
-    """Whoever is outside names itself: the line isn't touched, and the inside gets there."""
+    """The outside host names itself: the line isn't changed, and the inside host gets there."""
     with client_inside(bed) as session, listener(bed.lab.server, PEER, PORT) as ear:
         session.ask(b"PASV\r\n", b"227 here (" + six(PEER, PORT) + b").\r\n")
         ear.settimeout(PATIENCE)
@@ -235,7 +235,7 @@ def test_announce_by_rule(bed: Bed) -> None:
 
 
 def test_announce_not_in_a_hairpin(bed: Bed) -> None:
-    """The NAT would send an inside host's data connection round by itself, from an address that nobody expects."""
+    """The NAT would loop an inside host's data connection back, from an address that nobody expects."""
     other = bed.lab.clients[1]
     with talk(other, other.address, bed.lab.client, INSIDE, PUBLIC) as session:
         session.client.say(b"PASV\r\n")

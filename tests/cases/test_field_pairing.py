@@ -1,4 +1,4 @@
-"""Field reports on pairing: servers that omit, double and delay replies, and what they say in other forms.
+"""Field reports on pairing: servers that omit, double and delay replies, and replies in other forms.
 
 To add a row: `@field(N, "what is looked for")` on `test_rNN_words`, and a fault in faults/field.py that makes it fail.
 """
@@ -21,7 +21,7 @@ def server_ip(d: Dialogue) -> str:
 
 
 def opens(d: Dialogue, before: bytes, text: bytes, after: bytes, port: int) -> None:
-    """The server says 227: of one inside the numbers are rewritten, either way the client then gets to `port`."""
+    """The server says 227: if it is inside, the numbers are rewritten; in both cases the client then reaches `port`."""
     if d.client_inside:
         d.reply(before + text + after)
         d.goes_out(d.outer_ip, port)
@@ -31,7 +31,7 @@ def opens(d: Dialogue, before: bytes, text: bytes, after: bytes, port: int) -> N
 
 
 def passive(d: Dialogue, asked: bytes = b"PASV\r\n", strays: bytes = b"") -> None:
-    """PASV and its 227, `strays` said before it; a data connection."""
+    """PASV and its 227, with `strays` before it; then a data connection."""
     port = d.new_port()
     d.command(asked)
     if strays:
@@ -59,7 +59,7 @@ def name(d: Dialogue, port: int) -> int:
 
 
 def reach(d: Dialogue, public: int, port: int) -> None:
-    """The server gets to the port that the client named."""
+    """The server reaches the port that the client named."""
     if d.client_inside:
         d.comes_in(public, port)
     else:
@@ -67,7 +67,7 @@ def reach(d: Dialogue, public: int, port: int) -> None:
 
 
 def shut(d: Dialogue, public: int, port: int) -> None:
-    """Nobody gets to the port that the client named."""
+    """Nobody reaches the port that the client named."""
     if d.client_inside:
         d.shut_in(public, port)
     else:

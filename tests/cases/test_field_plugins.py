@@ -1,4 +1,4 @@
-"""Field reports about IRC and TFTP (R7, R8, R13, R14) and their siblings, by what the outside sees and reaches."""
+"""Field reports about IRC and TFTP (R7, R8, R13, R14) and similar cases, by what the outside sees and reaches."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_r07_in_any_spelling(chat: Chat) -> None:
 
 @field(7, R7)
 def test_r07_another_public_address_is_not_the_client_s(chat: Chat) -> None:
-    """It may be what the outside sees in the other inside host's place."""
+    """It may be what the outside sees for the other inside host."""
     (other,) = set(PLAN.public) - {chat.public}
     with chat.listening() as ear:
         port = ear.getsockname()[1]
@@ -114,7 +114,7 @@ def test_r08_so_is_whatever_else_is_odd(plugins: PluginBed, inside: str) -> None
 
 @field(8, R8)
 def test_r08_one_port_may_ask_again_and_again(plugins: PluginBed) -> None:
-    """UEFI asks for the size first, gives that transfer up, and asks once more from the same port."""
+    """UEFI asks for the size first, abandons that transfer, and asks again from the same port."""
     with Transfer(plugins, inside="client") as talk:
         for answer in ANSWERS:
             talk.answered(EMPTY, answer)
@@ -145,7 +145,7 @@ def test_r13_tags_are_kept_and_the_offer_behind_them_is_rewritten(chat: Chat) ->
 
 @field(13, R13)
 def test_r13_so_is_the_offer_behind_other_tags_and_a_prefix(chat: Chat) -> None:
-    """4096 bytes are what a client may send of tags; servers' own make it 8191."""
+    """A client may send 4096 bytes of tags; with the server's own that makes 8191."""
     long = b"@" + b"t" * 4094 + b" "
     for before in (b"@+draft/reply=a;label=2  ", b":alice!u@h ", b":alice ", b"@label=3 :alice!u@h ", long):
         for kind in (b"SEND f", b"CHAT chat"):

@@ -1,4 +1,4 @@
-"""FTP-61 and FTP-79 to FTP-90: what the helper's death, slowness and limits may cost, and what not."""
+"""FTP-61 and FTP-79 to FTP-90: what the helper's death, slowness and limits may cost, and what they may not."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_ftp_61_restart_in_mid_session(stage: Stage) -> None:
 
 
 def test_a_pending_port_keeps_its_source_port_over_a_restart(stage: Stage) -> None:
-    """What the kernel was told of an expectation is told again whole when it opens: strict_source_port holds."""
+    """When an expectation opens, the kernel is told all of it again: strict_source_port still holds."""
     with stage.configured("alg.ftp.strict_source_port = true"):
         talk, port = stage.talk(), stage.links.port()
         public = talk.port(port, answer=b"")
@@ -107,7 +107,7 @@ def test_ftp_79_full_ring(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None
                 lines[id(talk)] = port_line(talk.client.place.ip, stage.links.port()) + b"NOOP " + b"n" * 900 + b"\r\n"
                 talk.client.say(lines[id(talk)])
             stage.links.pump(0.1)
-        for _ in range(20):  # TCP repeats too
+        for _ in range(20):  # TCP also repeats
             for talk in [talk for talk in talks if not talk.server.stream.endswith(b"n\r\n")]:
                 talk.client.send(lines[id(talk)], at=talk.client.sent - len(lines[id(talk)]))
                 stage.links.pump(0.05)

@@ -1,4 +1,4 @@
-"""FTP-15 to FTP-22: where a line ends, what in it is no text, and what only looks like a command."""
+"""FTP-15 to FTP-22: where a line ends, what in it isn't text, and what only looks like a command."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_ftp_15_replies(bed: Bed) -> None:
 
 @case(15, LINE_ENDS, kernel=NO_OPTION)
 def test_ftp_15_strict_option(bed: Bed) -> None:
-    """strict_lines: a command that doesn't end by CR LF opens nothing."""
+    """strict_lines: a command that doesn't end with CR LF opens nothing."""
     with dialogue(bed, policy="strict-lines") as d:
         port = d.new_port()
         d.ask(b"PORT " + d.six(port) + b"\n", b"200 ok\r\n")
@@ -166,7 +166,7 @@ def test_ftp_21_injected_lines(bed: Bed) -> None:
             d.reply(b"550 no such file\r\n200 PORT done\r\n")
             d.nothing_open(port)
         d.shut_in(22, 22)
-        # A 2xx to the command before it is no agreement to the PORT.
+        # A 2xx to the command before it isn't agreement to the PORT.
         d.client.say(b"CWD a\r\nPORT " + d.six(port) + b"\r\n")
         d.server.hear(b"CWD a\r\n")
         public = d.told(d.server, b"PORT ", b"\r\n")

@@ -1,4 +1,4 @@
-"""FTP-23 to FTP-31: which words of one side count as the answer to which words of the other."""
+"""FTP-23 to FTP-31: which lines of one side count as the answer to which lines of the other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""FTP-32 to FTP-34, FTP-39: announcements in pieces, several at once, several in flight, beside urgent data."""
+"""FTP-32 to FTP-34, FTP-39: announcements in pieces, several at once, several in flight, next to urgent data."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def test_ftp_34_replies_in_flight(bed: Bed) -> None:
 
 
 def streams(d: Dialogue) -> None:
-    """Beside announcements both links carried the same bytes, and nobody acknowledged what wasn't sent."""
+    """Apart from announcements both links carried the same bytes, and nobody acknowledged what wasn't sent."""
     wire = d.wire()
     for one, other in ((wire.inside.up, wire.outside.up), (wire.inside.down, wire.outside.down)):
         assert one is not None and other is not None

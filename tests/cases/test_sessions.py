@@ -36,7 +36,7 @@ def test_ftp_35_auth_accepted(bed: Bed, inside: str) -> None:
 
 
 def shut(d: Dialogue, port: int) -> None:
-    """Neither direction is open at that port."""
+    """Check that neither direction is open at that port."""
     d.shut_in(port, port)
     d.shut_out(d.outer_ip, port)
 

@@ -1,4 +1,4 @@
-"""The last test of the rung: both columns are there, and the tables are written down."""
+"""The last test of the rung: both columns are there, and the tables are written."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from tests.cases.report import DOCUMENT, FIELD_DOCUMENT, FIELD_HEAD, Book, Kerne
 
 
 def test_the_table(book: Book, kernel_run: KernelRun | None) -> None:
-    """Only a whole run writes it: a part of the cases would leave the others out."""
+    """Only a full run writes it: a run of some cases would omit the others."""
     if kernel_run is None:
         return
     kernel = kernel_run.finish()

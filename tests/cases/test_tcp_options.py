@@ -1,4 +1,4 @@
-"""FTP-58 to FTP-65: packets of other sizes, options and numbers, and what the gateway may not know of a stream."""
+"""FTP-58 to FTP-65: unusual packet sizes, options and numbers, and what the gateway may not know about a stream."""
 
 from __future__ import annotations
 

@@ -101,7 +101,7 @@ def test_ftp_50_conflicting_overlap(stage: Stage) -> None:
     talk.client.sent = at + len(first)
     stage.links.until(lambda: b"\r\n" in talk.server.stream[-2:] and b"PORT" in talk.server.stream, "PORT")
     said = bytes(talk.server.stream)
-    # a decided line said anew in other words of the same length
+    # a decided line sent again with other bytes of the same length
     talk.client.send(b"STOR " + b"x" * (len(first) - 7) + b"\r\n", at=at)
     stage.links.pump(0.05)
     assert bytes(talk.server.stream) == said
@@ -243,7 +243,7 @@ def test_ftp_54_fin_and_rst_with_a_held_line(stage: Stage) -> None:
         talk.client.send(b"", "RA")
         stage.links.pump(0.05)
     stage.links.pump(0.1)
-    if not talk.server.reset:  # RST may have been let go where the line was not: its next one tells
+    if not talk.server.reset:  # the RST may have passed where the line didn't: its next one tells
         talk.client.send(b"", "RA")
     stage.links.until(lambda: talk.server.reset, "a RST at the number that the server expects")
     talk.right()

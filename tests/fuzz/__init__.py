@@ -1,1 +1,1 @@
-"""Coverage-guided fuzzing of everything that takes bytes from strangers. `python -m tests.fuzz --help`."""
+"""Coverage-guided fuzzing of everything that takes untrusted bytes: see `python -m tests.fuzz --help`."""

@@ -1,7 +1,7 @@
 """Fuzz all targets in turn, or one: `python -m tests.fuzz [--seconds N] [--seed N] [--target NAME] [--grow]`.
 
 The law of this file: it only drives. libFuzzer ends the process that it runs in, so each target gets its own. A crash's
-input is kept in build/fuzz/; move it to tests/fuzz/corpus/TARGET/ once it is mended.
+input is kept in build/fuzz/; move it to tests/fuzz/corpus/TARGET/ when the bug is fixed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ ARTIFACTS = HERE.parents[1] / "build" / "fuzz"
 NAMES = ("grammar", "lines", "stream", "machine", "engine", "frames")
 WEIGHTS = {"machine": 3, "engine": 3}  # shares of the time
 MAX_INPUT = {"grammar": 300, "lines": 400, "stream": 600, "machine": 1200, "engine": 1500, "frames": 2000}
-MEMORY_MB = 768  # of the whole process: growth without end is a crash
+MEMORY_MB = 768  # for the whole process: endless growth is a crash
 PATIENCE = 20  # s for one input
 
 
@@ -45,7 +45,7 @@ def main() -> int:
 
 
 def run(name: str, seconds: int, seed: int, grow: bool = False) -> bool:
-    """One target in a process of its own; its last lines are shown. False if it crashed."""
+    """Fuzz one target in a separate process; show its last lines. False if it crashed."""
     ARTIFACTS.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="algate-fuzz-") as found:
         options = [

@@ -1,7 +1,7 @@
-"""How FTP servers cut a command line, each the most careless way: what one of them obeys, the gateway must have read.
+"""How FTP servers split command lines, each in the most careless way: what any of them obeys, the gateway must see.
 
-The law of this file: independent of algate; every function turns a byte stream into the verbs that such a server would
-obey. They differ on purpose.
+The law of this file: it doesn't depend on algate; every function turns a byte stream into the verbs that such a server
+would obey. They differ on purpose.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def unicoded(stream: bytes) -> list[bytes]:
 
 
 def spaced(stream: bytes) -> list[bytes]:
-    """C's isspace() before and behind the verb."""
+    """C's isspace() before and after the verb."""
     return [words[0].upper() for line in stream.split(b"\n") if (words := line.split())]
 
 
@@ -36,7 +36,7 @@ def telnet(stream: bytes) -> list[bytes]:
 
 
 def shallow_telnet(stream: bytes) -> list[bytes]:
-    """Two bytes taken for every Telnet command, whatever its kind."""
+    """Every Telnet command is taken to be two bytes, whatever its kind."""
     return spaced(_PAIRS.sub(rb"\1", stream))
 
 
@@ -46,7 +46,7 @@ def any_end(stream: bytes) -> list[bytes]:
 
 
 def c_string(stream: bytes) -> list[bytes]:
-    """NUL ends what is looked at in a line, or is skipped."""
+    """NUL ends a line's readable part, or is skipped."""
     return spaced(re.sub(rb"\0[^\n]*", b"", stream)) + spaced(stream.replace(b"\0", b""))
 
 

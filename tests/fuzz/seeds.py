@@ -1,6 +1,6 @@
-"""The corpus' beginnings: the recorded dialogues and the hard lines, in each target's own form.
+"""The initial corpus: the recorded dialogues and the hard lines, in each target's own form.
 
-The law of this file: bytes for `targets`; what the fuzzer found lies beside them in the corpus and is not made here.
+The law of this file: bytes for `targets`; what the fuzzer found is in the corpus too, but isn't made here.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def dialogues() -> dict[str, list[Exchange]]:
 
 
 def write_seeds(corpus: Path) -> None:
-    """All of them, as files named for what they hold."""
+    """All of them, as files named after their contents."""
     for number, line in enumerate(HARD_LINES):
         _write(corpus, "grammar", f"line-{number:02}", b"4" + line.rstrip(b"\r\n"))
         _write(corpus, "machine", f"line-{number:02}", b"\1" + b"\1".join((b"\x01220 hi\r\n", b"\0" + line)))

@@ -1,6 +1,6 @@
-"""What is fuzzed: each target takes any bytes and raises if something that must hold doesn't.
+"""What is fuzzed: each target takes any bytes and raises if an invariant is broken.
 
-The law of this file: pure; it imports no fuzzer, so that the corpus can be replayed by a plain test.
+The law of this file: pure; it imports no fuzzer, so that a plain test can replay the corpus.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tests.kernel_model import Packet, frame_of
 from tests.textbook import Exchange
 from tests.wire import INFO, INSIDE, REMOTE
 
-LIMIT = 64  # of a line: long enough for every form, short enough to be met
+LIMIT = 64  # bytes of a line: long enough for every form, short enough to be reached
 DENY = (b"DELE", b"STOR", b"SITE")
 STRICT = FtpPolicy(max_line=LIMIT, deny=tuple(word.decode() for word in DENY))
 POLICIES = (FtpPolicy(max_line=LIMIT), STRICT, FtpPolicy(max_line=LIMIT, read_only=True, tls="refuse"))
@@ -48,7 +48,7 @@ def grammar(data: bytes) -> None:
 
 
 def lines(data: bytes) -> None:
-    """However cut, the lines add up to the stream, and their words are the same."""
+    """However the stream is split, the lines add up to it, and their text is the same."""
     if not data:
         return
     size, data = data[0] % 16 + 1, data[1:]
@@ -73,7 +73,7 @@ def _cut(data: bytes, size: int) -> list[tuple[bytes, object]]:
 
 
 def stream(data: bytes) -> None:
-    """Reassembly against a dictionary of bytes: the first byte at a position stays, and room is bounded."""
+    """Reassembly against a dictionary of bytes: the first byte at a position wins, and memory is bounded."""
     made, model = Stream(1 << 32), dict[int, int]()
     for what, where, size in _triples(data):
         position = made.next + where - 64
@@ -108,7 +108,7 @@ def _triples(data: bytes) -> Iterator[tuple[int, int, int]]:
 
 
 def machine(data: bytes) -> None:
-    """A dialogue in any words: nothing raises, no strange peer is expected, no careless server obeys what is denied."""
+    """Any dialogue: nothing raises, no foreign peer is expected, no careless server obeys what is denied."""
     if not data:
         return
     policy = POLICIES[data[0] % len(POLICIES)]
@@ -128,7 +128,7 @@ def machine(data: bytes) -> None:
 
 
 def engine(data: bytes) -> None:
-    """A dialogue on a bad wire: the kernel model's assertions, both ends' streams, and the bound of memory."""
+    """A dialogue on a bad wire: the kernel model's assertions, both ends' streams, and the memory bound."""
     if len(data) < 4:
         return
     size = data[1] * 3

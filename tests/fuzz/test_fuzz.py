@@ -1,4 +1,4 @@
-"""The corpus holds, and some seconds of fuzzing find nothing. `deploy/dev.sh fuzz 600` looks longer."""
+"""The corpus passes, and a few seconds of fuzzing find nothing. `deploy/dev.sh fuzz 600` looks longer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from tests.fuzz.__main__ import CORPUS, NAMES, WEIGHTS, run
 from tests.fuzz.targets import TARGETS
 
-SECONDS = 2  # by a target's weight
+SECONDS = 2  # times a target's weight
 
 
 def test_every_target_is_run() -> None:
@@ -18,7 +18,7 @@ def test_every_target_is_run() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_corpus_holds(name: str) -> None:
-    """What crashed once among it."""
+    """Replay the corpus, including everything that once crashed."""
     files = sorted(Path(CORPUS / name).iterdir())
     assert files
     for file in files:

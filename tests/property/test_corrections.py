@@ -1,4 +1,4 @@
-"""Mapping there and back through any corrections."""
+"""Mapping numbers forth and back through any corrections."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ CHANGES = st.lists(st.tuples(st.integers(0, 50), st.integers(0, 50), st.integers
 
 @given(st.integers(0, MASK), st.integers(-1000, 1000), CHANGES, st.integers(0, 8))
 def test_a_byte_map_agrees(start: int, base: int, changes: list[tuple[int, int, int]], folded: int) -> None:
-    """Against a plain list of which byte of the sender stands where at the receiver."""
+    """Compared with a plain list of which byte of the sender is where at the receiver."""
     model = Corrections(base)
     at = sent = 0
-    boundaries = [(0, 0)]  # offset of the sender, of the receiver, where both have a boundary
+    boundaries = [(0, 0)]  # offsets at the sender and the receiver where both have a boundary
     for gap, old, new in changes:
         for _ in range(gap):
             at, sent = at + 1, sent + 1

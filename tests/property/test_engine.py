@@ -1,4 +1,4 @@
-"""Whatever TCP does to a stream, the receiver gets the perfect rewriting of it, and each end's own numbers hold."""
+"""Whatever TCP does to a stream, the receiver gets its perfect rewriting, and each end's own numbers stay right."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def play(
 
 
 def die(lab: Lab, moment: int) -> None:
-    """The helper dies while it carries out what the next segment to the gateway brings, and another takes over."""
+    """The helper dies while it carries out the effects of the next segment to the gateway, and another takes over."""
     waiting = [n for n, (_, _, past) in enumerate(lab.queue) if not past]
     if waiting:
         lab.arrive(waiting[0])

@@ -22,13 +22,13 @@ STEPS = st.lists(
 )
 WAITS = st.lists(st.booleans(), min_size=24, max_size=24)
 NAMING = (b"PORT", b"EPRT", b"PASV", b"EPSV")
-CLASSIFY = st.booleans()  # whether lines of no interest pass by themselves: nobody may notice
+CLASSIFY = st.booleans()  # whether lines of no interest pass without the helper: nobody may notice
 SLOW = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @st.composite
 def spoken(draw: st.DrawFn, client_inside: bool, secure: bool = False) -> list[Exchange]:
-    """A dialogue in which every port is another one, and every line goes to an end that is really there."""
+    """A dialogue in which all ports differ, and every line goes to an end that really exists."""
     client, server = (IN_IP, OUT_IP) if client_inside else (OUT_IP, IN_IP)
     numbers = count(draw(st.sampled_from([1024, 5000, 40000, 65400])))
     names = st.sampled_from((port, eprt)), st.sampled_from((pasv, epsv))
@@ -59,7 +59,7 @@ def test_both_ends_get_the_textbook(
     steps: list[tuple[int, int, int, int]],
     classify: bool,
 ) -> None:
-    """A polite client; any chunking, repetition, loss and order, lost samples and decisions."""
+    """A client that waits for replies; any chunking, repetition, loss and order, lost samples and decisions."""
     limits = Limits(classify=classify)
     lab = FtpLab(data.draw(spoken(client_inside)), client_inside, (), isn, mss, stamps, limits=limits)
     tell(lab, steps, faults=True)
@@ -88,7 +88,7 @@ def test_a_client_that_speaks_ahead(
     opened = lab.opened
     assert len(set(opened)) == len(opened) and set(opened) <= set(lab.agreed)
     named = [one for one in said if one.command[:4].upper() in NAMING]
-    if named and named[-1].reply[:1] == b"2":  # refused, it took the one before along
+    if named and named[-1].reply[:1] == b"2":  # if refused, it also ended the one before
         assert lab.agreed[-1] in opened
 
 
@@ -101,7 +101,7 @@ def test_a_restart_in_the_middle(
     steps: list[tuple[int, int, int, int]],
     waits: list[bool],
 ) -> None:
-    """Another helper takes over from what is pinned, between any two effects: nothing is lost or opened beyond."""
+    """Another helper takes over from what is pinned, between any two effects: nothing is lost, no more is opened."""
     waits[1] = True
     lab = FtpLab(data.draw(spoken(client_inside)), client_inside, waits, isn)
     tell(lab, steps, faults=True, restarts=True)
@@ -132,7 +132,7 @@ def test_denied_commands_never_arrive(
     waits: list[bool],
     restarts: bool,
 ) -> None:
-    """FTP-88: the answer stands where the server's would, and both streams stay in step."""
+    """FTP-88: the answer comes where the server's would, and both streams stay in step."""
     waits[1] = True
     told = data.draw(spoken(client_inside))
     for place in data.draw(st.lists(st.integers(1, len(told)), max_size=4)):

@@ -1,4 +1,4 @@
-"""Of the FTP machine: chunking changes nothing, no bytes raise, memory is bounded, and format and parse are inverse."""
+"""The FTP machine: chunking changes nothing, no bytes raise, memory is bounded, and format and parse are inverse."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ policies = st.sampled_from(POLICIES)
 
 
 def play(stage: Stage, spoken: list[tuple[Side, bytes]], cuts: list[int] | None) -> list[Action]:
-    """All actions of a dialogue; each turn whole, or cut into pieces of the sizes `cuts`, over and over."""
+    """All actions of a dialogue; each turn in one piece, or in pieces of the sizes `cuts`, again and again."""
     actions: list[Action] = []
     sizes = deque(cuts or [1 << 20])
     for side, data in spoken:
@@ -69,7 +69,7 @@ def play(stage: Stage, spoken: list[tuple[Side, bytes]], cuts: list[int] | None)
 def test_any_chunking_gives_equal_actions(
     spoken: list[tuple[Side, bytes]], cuts: list[int], inside: Side, policy: FtpPolicy
 ) -> None:
-    """A turn of one side in any pieces; the other side's answer comes when the turn is over, as on the wire."""
+    """A turn of one side in any pieces; the other side answers when the turn is over, as on the wire."""
     whole, cut = (Stage(PLUGIN, policy, control(inside)) for _ in range(2))
     expected = merged(play(whole, spoken, None))
     assert merged(play(cut, spoken, cuts)) == expected
@@ -101,7 +101,7 @@ def test_no_bytes_raise_and_nothing_is_lost(
 
 @given(turns, placements)
 def test_only_own_peers_are_ever_expected(spoken: list[tuple[Side, bytes]], inside: Side) -> None:
-    """Invariant 2: the peer is the other end of this control session, the port is not low, and it ends."""
+    """Invariant 2: the peer is the other end of this control session, the port isn't low, and it expires."""
     stage = Stage(PLUGIN, FtpPolicy(), control(inside))
     opened = 0
     for action in play(stage, spoken, None):
@@ -132,8 +132,8 @@ talks = st.lists(st.one_of(st.sampled_from(NAMING), st.sampled_from(OTHERS)), mi
 def test_the_announced_address_changes_what_is_read_and_nothing_else(
     spoken: list[tuple[Side, bytes]], inside: Side
 ) -> None:
-    """Who says it and who says the mapped one without the key are alike: the same ports are held, the same peers
-    expected; what is heard differs by the address alone."""
+    """Naming the announced address has the same effect as naming the mapped one without the key: the same ports held,
+    the same peers expected; what is heard differs only in the address."""
 
     def as_mapped(data: bytes) -> bytes:
         return data.replace(b"192,0,2,9", b"203,0,113,1").replace(b"|192.0.2.9|", b"|203.0.113.1|")
@@ -147,7 +147,7 @@ def test_the_announced_address_changes_what_is_read_and_nothing_else(
 
 
 def weight(thing: Any, seen: set[int]) -> int:
-    """How many objects and bytes hang on a conversation; what is shared by all (tables, policy) aside."""
+    """How many objects and bytes a conversation holds, without what all share (tables, policy)."""
     if id(thing) in seen or isinstance(thing, Enum | type | FtpPolicy | LineReader):
         return 0
     seen.add(id(thing))
@@ -163,7 +163,7 @@ def weight(thing: Any, seen: set[int]) -> int:
 
 @given(turns, st.integers(1, 40), placements, policies)
 def test_memory_is_bounded(spoken: list[tuple[Side, bytes]], times: int, inside: Side, policy: FtpPolicy) -> None:
-    """However often the same is said: unfinished bytes are the engine's, the machine keeps a bounded rest."""
+    """However often the same is said: the engine keeps unfinished bytes, the machine a bounded rest."""
     stage = Stage(PLUGIN, policy, control(inside))
     for _ in range(times):
         for side, data in spoken:

@@ -1,5 +1,5 @@
-"""Against a server that leaves out, doubles, delays, reorders and invents replies: nothing opens that was not asked for
-and agreed to, and whatever an honest client and server agreed on is rewritten and connects."""
+"""Against a server that omits, doubles, delays, reorders and invents replies: nothing opens that wasn't asked for and
+agreed to, and whatever an honest client and server agreed on is rewritten and connects."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def passive_step(server: bytes, port: int, asked: bytes, extended: bool, mischie
 
 @st.composite
 def scripts(draw: st.DrawFn, client_inside: bool, mischief: st.SearchStrategy[Mischief]) -> list[Step]:
-    """Exchanges of a client that waits, each with something that goes wrong, ports all different."""
+    """Exchanges of a client that waits, each with something that goes wrong, all with different ports."""
     client, server = (INSIDE, OUTSIDE) if client_inside else (OUTSIDE, INSIDE)
     ports = iter(draw(st.lists(NUMBERS, min_size=10, max_size=10, unique=True)))
     made = []
@@ -90,14 +90,14 @@ def opened(stage: Stage) -> set[int]:
 
 
 def connects(stage: Stage) -> set[int]:
-    """To which ports the peer gets: what is open, and where its own connection is its yes."""
+    """The ports that the peer reaches: open ones, and those where its connecting counts as agreement."""
     return opened(stage) | {
         target(stage, tag) for tag, one in stage.expectations.items() if one.expect.acts_after is not None
     }
 
 
 def check_agreed(stage: Stage, step: Step) -> None:
-    """Both have said it just now: the peer gets there, and the outside has been told how."""
+    """Both sides just agreed: the peer gets there, and the outside was told how."""
     if step.names and step.reply.startswith(b"200"):
         assert step.port in connects(stage), f"{step.command!r} was agreed to"
     if step.asks:
@@ -139,9 +139,9 @@ def test_nothing_opens_that_was_not_agreed_to(data: st.DataObject, client_inside
 @SETTINGS
 @given(st.data(), st.booleans(), st.integers(0, 6), IN_ORDER)
 def test_what_the_server_refused_is_shut(data: st.DataObject, client_inside: bool, at: int, mischief: Mischief) -> None:
-    """One thing goes wrong, at any place: a PORT that was refused isn't open once the server has said so.
+    """One thing goes wrong, at any place: a refused PORT isn't open after the server has said so.
 
-    But for replies that change places: who hears PORT, NOOP, 200, 500 can't know that the yes was meant for the NOOP.
+    Except for swapped replies: whoever hears PORT, NOOP, 200, 500 can't know that the 200 was meant for the NOOP.
     """
     steps = data.draw(scripts(client_inside, st.just(Mischief.HONEST)))
     wrong = steps[at % len(steps)]
@@ -160,9 +160,9 @@ def honest(step: Step) -> Step:
 @SETTINGS
 @given(st.data(), st.booleans())
 def test_whatever_was_agreed_to_connects(data: st.DataObject, client_inside: bool) -> None:
-    """Of commands that name or ask for a connection the answers come, whatever becomes of others.
+    """Commands that name or ask for a connection get their answers, whatever happens to others.
 
-    But for a refusal said again behind a PORT: the client takes it for the answer too, so they don't agree.
+    Except for a refusal repeated after a PORT: the client takes it for the answer too, so they don't agree.
     """
     steps = data.draw(scripts(client_inside, MISCHIEF))
     run(begun(client_inside), [honest(one) for one in steps], clouded=False)

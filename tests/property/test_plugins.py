@@ -1,4 +1,4 @@
-"""TFTP and IRC on any bytes: they never raise, and how a stream is cut changes nothing."""
+"""TFTP and IRC on any bytes: they never raise, and how a stream is split changes nothing."""
 
 from __future__ import annotations
 

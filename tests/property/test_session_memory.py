@@ -1,4 +1,4 @@
-"""What a control session costs, all its Python objects counted, against `Limits.session` (invariant 9)."""
+"""The memory of a control session, counting all its Python objects, against `Limits.session` (invariant 9)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ GREETED = [Exchange(b"", b"220 hi\r\n")]
 
 
 def size_of(thing: Any, seen: set[int]) -> int:
-    """Bytes of everything that hangs on it; what all sessions share (enums, classes, policies) aside."""
+    """Bytes of everything that it holds, without what all sessions share (enums, classes, policies)."""
     if id(thing) in seen or isinstance(thing, Enum | type | FtpPolicy | FunctionType | Lines):
         return 0
     seen.add(id(thing))
@@ -68,7 +68,7 @@ def test_lines_of_one_byte_that_nobody_acknowledges() -> None:
 
 @pytest.mark.parametrize("piece", [1, 1460, 60_000])
 def test_everything_full_both_ways(piece: int) -> None:
-    """Unfinished lines, bytes beyond gaps, bytes that nobody acknowledges, at once and in both directions."""
+    """Unfinished lines, bytes beyond gaps, unacknowledged bytes, all at once and in both directions."""
     lab = greeted()
     worst = 0
     for direction, first, line in ((fx.OUT, 1001, b"NOOP\r\n"), (fx.IN, 5009, b"text\r\n")):

@@ -1,4 +1,4 @@
-"""The planted faults of tests/cases still fit the source; which of them were shown to be noticed is written down."""
+"""The planted faults of tests/cases still fit the source, and it is recorded which of them were noticed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The house's floors: an import may only lead down, and no modules import each other in a circle."""
+"""The house's floors: an import may only lead down, and no modules import each other in a cycle."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import pytest
 
 from tests.imports import ROOT, Arrows, arrows, circles
 
-# From the lowest to the highest. Rooms of one line stand side by side and don't know each other. A room is a folder
-# with all that is in it, or a module that lies outside of any; a new one needs a line, or a place in one.
+# From the lowest to the highest. Rooms on one line are side by side and don't know each other. A room is a folder
+# with all that is in it, or a module outside of any; a new one needs a line, or a place in one.
 FLOORS = (
     ("bpf",),
     ("alg.__init__", "alg.errors", "alg.rows", "cli.__init__"),
@@ -118,7 +118,7 @@ def test_a_planted_folder_is_homeless(tmp_path: Path) -> None:
 
 
 def plant(root: Path, files: dict[str, str]) -> None:
-    """A tree of its own with these modules."""
+    """A separate tree with these modules."""
     for name, text in files.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text)

@@ -1,4 +1,4 @@
-"""The tester's own test: a planted difference in any byte must be found, and named."""
+"""The comparison itself is tested: a planted difference in any byte must be found, and named."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def pure_files() -> list[Path]:
 
 
 def names(source: str, package: str) -> set[str]:
-    """The full names that a module imports: the modules, and what it takes from them."""
+    """The full names that a module imports: modules, and what it takes from them."""
     return {name for module, part in imported(source, package) for name in (module, f"{module}.{part}".rstrip("."))}
 
 

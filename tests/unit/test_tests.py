@@ -1,4 +1,4 @@
-"""The tests themselves: each can fail. Found by reading their text, so that none is kept that only looks like one."""
+"""The tests themselves: each can fail. This reads their text, so that no test stays that only looks like one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from tests.imports import ROOT
 
 JUDGES = {"raises", "warns", "fail"}  # of pytest
-# What can't be false, or is judged by a branch that may say nothing of the case.
+# What can't be false, or is judged by a branch that may say nothing about the case.
 HOLLOW = (ast.Constant, ast.IfExp, ast.Tuple, ast.List, ast.Dict, ast.Set, ast.JoinedStr, ast.Lambda, ast.GeneratorExp)
 
 
@@ -35,12 +35,12 @@ def _empty(node: ast.Assert | ast.Expr) -> bool:
 
 
 def _same(node: ast.expr) -> bool:
-    """A comparison of a thing with itself."""
+    """Whether something is compared with itself."""
     return isinstance(node, ast.Compare) and ast.dump(node.left) == ast.dump(node.comparators[0])
 
 
 def without_judgement(texts: Mapping[str, str]) -> list[str]:
-    """Tests in which neither they nor what they name, by however many steps, asserts anything."""
+    """Tests that assert nothing, neither themselves nor through anything that they name, in however many steps."""
     names: dict[tuple[str, str], set[str]] = {}
     judging: set[tuple[str, str]] = set()
     for path, text in texts.items():
@@ -58,7 +58,7 @@ def without_judgement(texts: Mapping[str, str]) -> list[str]:
 
 
 def _reaches(at: tuple[str, str], names: Mapping[tuple[str, str], set[str]], judging: set[tuple[str, str]]) -> bool:
-    """Whether it names something that judges: of its own module if that has one of the name, else of any other's."""
+    """Whether it names something that judges: its own module's if that has one of the name, else any other's."""
     others = {name for _, name in judging}
     for name in names[at]:
         if (at[0], name) in names:
@@ -70,7 +70,7 @@ def _reaches(at: tuple[str, str], names: Mapping[tuple[str, str], set[str]], jud
 
 
 def _named(node: ast.AST) -> set[str]:
-    """The name that stands here; `>>` is how a conversation's answers are told (alg/testing.py)."""
+    """The name used here; `>>` compares a conversation's answers (alg/testing.py)."""
     if isinstance(node, ast.Name):
         return {node.id}
     if isinstance(node, ast.Attribute):

@@ -1,4 +1,4 @@
-"""FTP (RFC 959, 2428): the plug-in that is on unless the operator says otherwise."""
+"""FTP (RFC 959, 2428): the plug-in that is on unless the operator turns it off."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["PLUGIN", "FtpConversation", "FtpPlugin", "FtpPolicy"]
 
 
 class FtpPlugin:
-    """Watches tcp/21 and what else [alg.ftp] ports and forwards with alg = "ftp" say."""
+    """Watches tcp/21, or the ports in [alg.ftp] ports, and those of forwards with alg = "ftp"."""
 
     name = "ftp"
     number = 1
@@ -23,7 +23,7 @@ class FtpPlugin:
     words = FtpWords()
 
     def open(self, control: Control, policy: object) -> FtpConversation:
-        """Begin watching a control session under an FtpPolicy."""
+        """Start watching a control session under an FtpPolicy."""
         return FtpConversation(control, cast(FtpPolicy, policy), resumed=control.resumed)
 
 

@@ -1,6 +1,6 @@
-"""What is told of every command and of every transfer: who said what, what became of it, and no secret.
+"""What the audit is told about every command and transfer: who said what and what became of it, without secrets.
 
-The law of this file: text for events out of bytes. It decides nothing, and without an audience it says nothing.
+The law of this file: bytes in, text for events out. It decides nothing, and without an audience it says nothing.
 """
 
 from __future__ import annotations
@@ -14,26 +14,26 @@ SHOWN = 128  # bytes of a line that an event carries
 USER_SHOWN = 64
 MASK = "****"
 _VERB = re.compile(rb"[ \t]*([^ \t]*)[ \t]*")
-# RFC 959 section 4.1.1, RFC 2228 section 3: what follows is a password, an account or a security token.
+# RFC 959 section 4.1.1, RFC 2228 section 3: a password, an account or a security token follows these verbs.
 SECRET: Final = (b"PASS", b"ACCT", b"ADAT", b"MIC", b"CONF", b"ENC")
-# Subcommands of SITE that carry a password on servers that have them (PSWD: new and old; GPASS: a group's).
+# Subcommands of SITE that carry a password on some servers (PSWD: new and old; GPASS: a group's).
 _SITE_SECRET = frozenset(b"PSWD PASS PASSWD PASSWORD CHPW GPASS CPWD UPWD".split())
-_KNOWN_ALIKE = frozenset((b"ENCODING", b"CONFIG"))  # begin like a secret and are none
+_KNOWN_ALIKE = frozenset((b"ENCODING", b"CONFIG"))  # begin like those of SECRET, but carry none
 
 
 def parsed(text: bytes) -> tuple[bytes, bytes]:
-    """Verb in capitals and argument of a command line."""
+    """The verb, in upper case, and the argument of a command line."""
     match = _VERB.match(text)
     return (match[1].upper(), text[match.end() :]) if match else (b"", b"")
 
 
 def said(raw: bytes) -> str:
-    """A line for an event's detail: bounded, one character a byte, to be escaped by whoever prints it."""
+    """A line for an event's detail: bounded, one character per byte, to be escaped by whoever prints it."""
     return raw[:SHOWN].decode("latin-1")
 
 
 def shown(verb: bytes, argument: bytes) -> str:
-    """The command as an operator may read it. What begins like a password command is masked however it goes on."""
+    """The command as an operator may read it. Any verb that begins like a password command is masked."""
     for secret in SECRET:
         if verb.startswith(secret) and verb not in _KNOWN_ALIKE:
             return f"{secret.decode()} {MASK}"
@@ -45,44 +45,44 @@ def shown(verb: bytes, argument: bytes) -> str:
 
 
 class Audit:
-    """One session's. `user`: what the client logged in as, as far as it said."""
+    """One session's audit. `user`: the user name that the client gave, "" before it gave one."""
 
     __slots__ = ("_audience", "_carrier", "_transfer", "user")
 
     def __init__(self, audience: Audience | None) -> None:
         self._audience = audience
-        self._carrier = 0  # tag of the connection that the next transfer uses
-        self._transfer: tuple[bytes, bytes] | None = None  # the unanswered one
+        self._carrier = 0  # tag of the expectation that the next transfer uses
+        self._transfer: tuple[bytes, bytes] | None = None  # verb and argument of the unanswered one
         self.user = ""
 
     def command(self, text: bytes, verdict: str, reason: str, out: Script) -> None:
-        """One command line and what was decided: "pass", "rewrite". Say it before the verdict."""
+        """Tell one command line and its verdict, "pass" or "rewrite". Call it before the verdict itself."""
         if self._audience is None or not self._audience.hears():
             return
         verb, argument = parsed(text)
         out.say(Event("command", shown(verb, argument), reason, self.fields(verb, verdict)))
 
     def fields(self, verb: bytes, verdict: str) -> tuple[tuple[str, str | int | float], ...]:
-        """What machines are told of a command, refused or not."""
+        """The machine-readable fields for a command, refused or not."""
         return ("verb", shown(verb, b"").split(" ")[0]), ("verdict", verdict), ("user", self.user)
 
     def named(self, tag: int) -> None:
-        """A data connection was agreed upon or is about to be."""
+        """A data connection was agreed on or is about to be."""
         self._carrier = tag
 
     def identified(self, verb: bytes, argument: bytes) -> None:
-        """USER says who; PASS and ACCT are of no interest."""
+        """Note the user name of USER; PASS and ACCT are ignored."""
         if verb == b"USER":
             self.user = argument[:USER_SHOWN].decode("latin-1")
 
     def transfer(self, verb: bytes, argument: bytes, out: Script) -> None:
-        """A command that uses the connection named last."""
+        """Note a command that uses the connection named last."""
         self._transfer = verb, argument
         if self._audience is not None and self._carrier:
             out.say(self._purpose(verb, argument))
 
     def answered(self, text: bytes, out: Script) -> None:
-        """The server's final reply to a transfer: the connection is spent, or was refused."""
+        """Note the server's final reply to a transfer: the connection was used, or the transfer refused."""
         transfer, self._transfer = self._transfer, None
         if self._audience is None or transfer is None:
             return

@@ -1,7 +1,7 @@
 """The client's side of the dialogue: commands.
 
-The law of this file: one line in; its verdict and what else it brings about out, through a Script. `judge` says False
-if the line has to wait (for a public port, for the server's answer to older commands) or nothing is read from here on.
+The law of this file: one line in; its verdict and its other effects out, through a Script. `judge` returns False if
+the line has to wait (for a public port, for the server's answer to earlier commands) or nothing more is read.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from algate.alg.protocols.lines import Flaw, Line
 _CODE = re.compile(rb"[0-9]{3}(?:-.*)?", re.DOTALL)
 _HTTP = re.compile(rb"[!-~]+ [^ ]+ HTTP/[0-9]\.[0-9]")  # any method: a page may choose its own (RFC 9110 section 9.1)
 _CR_NUL = b"\r\0"
-_ANSWERS_MOST = 8  # that are reckoned with for one odd line
+_ANSWERS_MOST = 8  # answers expected at most for one odd line
 _FORMS: Final = {b"PORT": Form.PORT, b"EPRT": Form.EPRT}
 OTHER: Final = Kind.OTHER
 
@@ -34,10 +34,10 @@ class Client:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._refusing = False  # the start of this overlong line was refused: so is its rest
+        self._refusing = False  # the start of this overlong line was refused, so its rest is too
 
     def judge(self, line: Line, now: float, out: Script) -> bool:
-        """The verdict on one command line; False: it has to wait."""
+        """Give the verdict on one command line; False if it has to wait."""
         session = self._session
         if line.flaw is Flaw.REST:
             return self._rest(line, out)
@@ -52,7 +52,7 @@ class Client:
             session.unclosed = None
         verb, argument = parsed(line.text)
         if not verb and line.flaw is None:
-            session.waiting.add(OTHER, may=True)  # servers answer blanks, or don't
+            session.waiting.add(OTHER, may=True)  # some servers answer a blank line, others don't
             out.let(len(line.raw))
             return True
         kind = COMMANDS.get(verb, OTHER)
@@ -64,18 +64,18 @@ class Client:
             return self._flawed(line, verb, out)
         if session.gate.refusing:
             refusal = session.gate.refuses(verb, argument) or (UNREADABLE if not session.gate.clear(line.raw) else None)
-            if refusal is None and session.gate.hurries(now):  # asked last: it counts
+            if refusal is None and session.gate.hurries(now):  # last, because it counts the command
                 refusal = TOO_FAST
             if refusal:
                 return self._refuse(line, refusal, shown(verb, argument), out)
-        if _CR_NUL in line.raw:  # to some servers the end of a line
+        if _CR_NUL in line.raw:  # some servers take it for the end of a line
             session.waiting.add(OTHER, may=True, count=min(line.raw.count(_CR_NUL), _ANSWERS_MOST))
         if kind is OTHER:
             return self._other(line, verb, out)
         return self._meaningful(line, kind, verb, argument, out)
 
     def settle(self, asked: Asked, public: EndPoint | None, out: Script) -> bool:
-        """The public port for a PORT or EPRT is there, or there is none; False: the line waits for another try."""
+        """Go on with a PORT or EPRT: it has its public port, or none is free. False: the line waits for another try."""
         session, line, named = self._session, asked.line, asked.named
         assert named is not None
         if public is None:
@@ -114,7 +114,7 @@ class Client:
         return True
 
     def _name(self, line: Line, form: Form, out: Script) -> bool:
-        """PORT or EPRT: what it names, and what that asks of the gateway."""
+        """PORT or EPRT: what it names, and what the gateway must do for it."""
         session = self._session
         named = grammar.read(form, line.text, session.control.remote.ip.version)
         if isinstance(named, Fault) or line.replaced(named.start, named.stop, b"") is None:
@@ -145,7 +145,7 @@ class Client:
         return True
 
     def _unnamed(self, line: Line, reason: str, out: Script) -> bool:
-        """The server may answer it as it likes; no connection comes of it."""
+        """Let a line pass that opens nothing, whatever the server answers."""
         self._session.audit.command(line.text, "pass", reason, out)
         out.say(Event("expectation-refused", said(line.text), reason))
         self._session.waiting.add(Kind.NAME)
@@ -162,10 +162,10 @@ class Client:
         return True
 
     def _request(self, line: Line, kind: Kind, out: Script) -> bool:
-        """A browser was led here (NAT slipstreaming): nothing that follows is a client's own wish. False: no more."""
+        """A browser was lured here (NAT slipstreaming): nothing from now on is a client's own wish. False: stop."""
         session = self._session
         if (session.phase is Phase.READY and kind is not OTHER) or not _HTTP.fullmatch(line.text):
-            return True  # behind a login it may be a file's name
+            return True  # after a login it may be a file's name
         if session.gate.strict:
             session.leave(Turn.FOREIGN, "http-request", out)
             return False
@@ -175,7 +175,7 @@ class Client:
         return True
 
     def _flawed(self, line: Line, verb: bytes, out: Script) -> bool:
-        """A line that can't be read: it opens nothing, and passes only where nobody relies on reading."""
+        """A line that can't be read: it opens nothing, and passes only if the policy needn't read every line."""
         session = self._session
         reason = line.flaw.value if line.flaw else ""
         if session.gate.strict:
@@ -187,13 +187,13 @@ class Client:
         self._refusing = False
         session.audit.command(verb, "pass", reason, out)
         if line.flaw in (Flaw.NUL, Flaw.TOO_LONG) and session.phase in (Phase.GREETING, Phase.LOGIN):
-            session.barred = True  # no FTP client: a request with a long path, a binary protocol (FTP-81)
+            session.barred = True  # not an FTP client: a request with a long path, a binary protocol (FTP-81)
         out.say(Event("violation", reason=reason))
         if verb == b"AUTH":
             session.waiting.add(Kind.AUTH)
         elif line.flaw is Flaw.BARE_LF:
             session.waiting.add(OTHER)
-        elif line.flaw is not Flaw.UNFINISHED:  # servers answer it once, never, or as several lines
+        elif line.flaw is not Flaw.UNFINISHED:  # servers answer it once, never, or as if it were several lines
             session.waiting.add(OTHER, may=True, count=min(2 + line.raw.count(b"\r", 0, -2), _ANSWERS_MOST))
         out.let(len(line.raw))
         return True
@@ -206,11 +206,11 @@ class Client:
         return True
 
     def _refuse(self, line: Line, refusal: Refusal, detail: str, out: Script) -> bool:
-        """Answer in the server's name, in turn: not before the server has answered all older commands (FTP-88)."""
+        """Answer in the server's name, in turn: not before the server has answered all earlier commands (FTP-88)."""
         session = self._session
         if not session.ending and (session.waiting.owing or session.phase is Phase.GREETING):
             if refusal is NOT_FTP and (session.overdue or session.phase is Phase.GREETING):
-                # A server that says nothing to what is no FTP: it may pass, and nothing is read any more.
+                # The server is silent because this isn't FTP: let it pass, and read nothing more.
                 session.leave(Turn.FOREIGN, NOT_FTP.reason, out)
                 return False
             if not session.overdue:

@@ -11,7 +11,7 @@ from algate.alg.protocols.ftp.dialogue import COMMANDS, ODD, PHASES, REPLIES, TU
 
 
 def phases() -> str:
-    """Phase by turn, the phase that follows."""
+    """For each phase and turn, the phase that follows."""
     rows = ["| phase | turn | next phase |", "| --- | --- | --- |"]
     rows += [
         f"| {_name(phase)} | {_name(turn)} | {_name(then)} |"
@@ -22,7 +22,7 @@ def phases() -> str:
 
 
 def replies() -> str:
-    """Command by reply, what that brings about; other answers bring about nothing."""
+    """For each command and reply, its effect; other answers have none."""
     rows = ["| command | reply | effect |", "| --- | --- | --- |"]
     cells: dict[tuple[Kind, Effect], list[str]] = {}
     for (kind, reply), effect in sorted(REPLIES.items()):
@@ -34,7 +34,7 @@ def replies() -> str:
 
 
 def answers() -> str:
-    """What may answer a command; anything else is about something else."""
+    """What may answer a command; any other reply is about something else."""
     rows = ["| command | answered by | seldom by |", "| --- | --- | --- |"]
     shown = [kind for kind in Kind if kind not in (Kind.UNSEEN, Kind.LEFT, Kind.SKIPPED)]
     for kind in shown:

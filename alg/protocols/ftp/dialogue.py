@@ -1,9 +1,9 @@
 """Who may say what when: the FTP dialogue as tables.
 
-The law of this file: data alone. `COMMANDS`, `USUAL`, `ODD`, `REPLIES` and `PHASES` are all that the machine knows of
-RFC 959's sequences (section 5.4, with RFC 2228, 2389, 2428, 4217); code only looks up, `pairing` which command a reply
-answers. No stream, no policy, no actions.
-IntEnum, because these are dictionary keys on the way of every line and only int's hash is a native one.
+The law of this file: only data. `COMMANDS`, `USUAL`, `ODD`, `REPLIES` and `PHASES` are all that the machine knows of
+RFC 959's sequences (section 5.4, with RFC 2228, 2389, 2428, 4217); code looks up what it needs, `pairing` finds which
+command a reply answers. No stream, no policy, no actions.
+IntEnum, because every line looks these up as dictionary keys, and of all enums only int's hash is in C.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ class Phase(IntEnum):
     LOGIN = auto()
     READY = auto()
     CLOSING = auto()  # QUIT was answered; data connections may go on
-    OPAQUE = auto()  # TLS, or no FTP at all
+    OPAQUE = auto()  # TLS, or not FTP at all
 
 
 class Kind(IntEnum):
-    """What a command means to the dialogue."""
+    """What a command means for the dialogue."""
 
     OTHER = auto()
     IDENTITY = auto()  # USER, PASS, ACCT
@@ -49,7 +49,7 @@ COMMANDS: dict[bytes, Kind] = {
     b"PORT": Kind.NAME,
     b"EPRT": Kind.NAME,
     b"PASV": Kind.PASV,
-    b"P@SW": Kind.PASV,  # what some gateways make of PASV to hide it from themselves; vsftpd takes it
+    b"P@SW": Kind.PASV,  # some gateways write this for PASV, to hide it from FTP-aware ones; vsftpd accepts it
     b"EPSV": Kind.EPSV,
     b"LPRT": Kind.LONG,
     b"LPSV": Kind.LONG,
@@ -59,8 +59,8 @@ COMMANDS: dict[bytes, Kind] = {
 } | dict.fromkeys((b"RETR", b"STOR", b"STOU", b"APPE", b"LIST", b"NLST", b"MLSD"), Kind.TRANSFER)
 
 
-# What neither names a data connection nor says who one is, with the replies to it. Not among them: 220, 227, 229,
-# 234 and 421, which mean something whoever asked, and 230 and 221, after which the dialogue is another one.
+# Commands that neither name a data connection nor log in, with their replies. Not in the list: 220, 227, 229, 234 and
+# 421, which matter whatever was asked, and 230 and 221, which change the phase.
 UNATTENDED = Lines(
     frozenset(
         b"PASS ACCT QUIT RETR STOR STOU APPE LIST NLST MLSD MLST STAT "
@@ -77,15 +77,15 @@ NAMING = frozenset((Kind.NAME, Kind.PASV, Kind.EPSV))
 
 
 class Reply(IntEnum):
-    """What a reply code means: RFC 959 section 4.2 by its first digit, and the few codes that matter alone."""
+    """What a reply code means: RFC 959 section 4.2 by its first digit, and the few codes that matter by themselves."""
 
     PRELIMINARY = auto()  # 1yz: the command's final reply is still to come
-    OK = auto()  # 200: alone agrees to a PORT (RFC 959 section 5.4, RFC 2428 section 2)
-    ACTION = auto()  # 250: of CWD, DELE, ... and of a transfer, never of what names a connection
-    WELCOME = auto()  # 230, 232: of USER, PASS, ACCT alone
+    OK = auto()  # 200: the only one that agrees to a PORT (RFC 959 section 5.4, RFC 2428 section 2)
+    ACTION = auto()  # 250: for CWD, DELE, ... and a transfer, never for a command that names a connection
+    WELCOME = auto()  # 230, 232: only for USER, PASS, ACCT
     DONE = auto()  # any other 2yz
     MORE = auto()  # 3yz
-    PENDING = auto()  # 350: of REST, RNFR
+    PENDING = auto()  # 350: for REST, RNFR
     FAILED = auto()  # 4yz, 5yz
     PROTECTED = auto()  # 6yz (RFC 2228)
     GREETING = auto()  # 220
@@ -93,8 +93,8 @@ class Reply(IntEnum):
     TRANSFERRED = auto()  # 225, 226, 426: about a transfer, never an answer to a command that names a connection
     PASSIVE = auto()  # 227
     EXTENDED = auto()  # 229
-    SECURED = auto()  # 234 (RFC 4217): TLS starts behind this line
-    CLOSING = auto()  # 421: said of the session, whatever was asked
+    SECURED = auto()  # 234 (RFC 4217): TLS starts after this line
+    CLOSING = auto()  # 421: about the session, whatever was asked
 
 
 def _reply(code: int) -> Reply:
@@ -118,7 +118,7 @@ def _reply(code: int) -> Reply:
     return special.get(code) or classes[code // 100 - 1]
 
 
-# By the first four bytes of a line; a code alone on its line is final too.
+# By the first four bytes of a line; a code with nothing after it is final too.
 FINAL: dict[bytes, Reply] = {
     b"%d%b" % (code, tail): _reply(code) for code in range(100, 700) for tail in (b" ", b"\t", b"")
 }
@@ -126,11 +126,11 @@ FIRST_OF_MANY: frozenset[bytes] = frozenset(b"%d-" % code for code in range(100,
 
 
 class Effect(IntEnum):
-    """What a final reply brings about, given the command that it answers."""
+    """What a final reply does, given the command that it answers."""
 
     NONE = auto()
     LOGGED_IN = auto()
-    AGREE = auto()  # the server takes the client's PORT or EPRT
+    AGREE = auto()  # the server accepts the client's PORT or EPRT
     DECLINE = auto()
     ANNOUNCE = auto()  # the server's 227 or 229 that was asked for
     SECURE = auto()
@@ -143,15 +143,15 @@ _YES = frozenset((Reply.OK, Reply.DONE, Reply.ACTION))
 _ADDRESSED = frozenset((Reply.PASSIVE, Reply.EXTENDED))
 _FINALS = frozenset(Reply) - {Reply.PRELIMINARY}
 
-# What can answer a command: what does by the RFCs and by servers' habit, and what some servers say instead. Any other
-# final reply is about something else and leaves the command waiting.
+# What can answer a command: USUAL by the RFCs and by servers' habit, ODD by some servers only. Any other final reply is
+# about something else and leaves the command waiting.
 USUAL: dict[Kind, frozenset[Reply]] = {
     # HOST is answered by 220, ABOR by 225 or 226.
     Kind.OTHER: _YES | _NO | {Reply.MORE, Reply.PENDING, Reply.PROTECTED, Reply.GREETING, Reply.TRANSFERRED},
     Kind.IDENTITY: _YES | _NO | {Reply.WELCOME, Reply.MORE, Reply.PROTECTED},
     Kind.TRANSFER: _NO | {Reply.TRANSFERRED, Reply.ACTION},
     Kind.NAME: _NO | {Reply.OK},
-    Kind.PASV: _NO | _ADDRESSED,  # either: some servers answer EPSV by 227, or PASV by 229
+    Kind.PASV: _NO | _ADDRESSED,  # either: some servers answer EPSV with 227, or PASV with 229
     Kind.EPSV: _NO | _ADDRESSED,
     Kind.EPSV_ALL: _YES | _NO,
     Kind.LONG: _YES | _NO,
@@ -183,16 +183,16 @@ REPLIES: dict[tuple[Kind, Reply], Effect] = {
     **{(Kind.IDENTITY, reply): Effect.LOGGED_IN for reply in (Reply.WELCOME, *sorted(_YES))},
     (Kind.NAME, Reply.OK): Effect.AGREE,
     **{(Kind.NAME, reply): Effect.DECLINE for reply in sorted(_NO | ODD[Kind.NAME])},
-    # By the form of the reply, whatever was asked: the client reads what it gets.
+    # The form of the reply counts, whichever was asked: the client reads what it gets.
     **{(kind, reply): Effect.ANNOUNCE for kind in (Kind.PASV, Kind.EPSV) for reply in sorted(_ADDRESSED)},
     (Kind.AUTH, Reply.SECURED): Effect.SECURE,
-    # Of a PASS or a QUIT that passed unattended: no other command is answered so.
+    # For a PASS or a QUIT that passed unattended: nothing else is answered like this.
     (Kind.SKIPPED, Reply.WELCOME): Effect.LOGGED_IN,
     (Kind.SKIPPED, Reply.FAREWELL): Effect.FAREWELL,
     (Kind.LEFT, Reply.OK): Effect.AGREE,
     (Kind.LEFT, Reply.FAILED): Effect.DECLINE,
     (Kind.LEFT, Reply.CLOSING): Effect.DECLINE,
-    # Better to rewrite for a PASV that nobody said than to let out a private address (invariant 1).
+    # Better to rewrite for a PASV that nobody sent than to let a private address out (invariant 1).
     **{(kind, reply): Effect.ANNOUNCE for kind in (Kind.UNSEEN, Kind.LEFT) for reply in sorted(_ADDRESSED)},
     (Kind.UNSEEN, Reply.SECURED): Effect.SECURE,
     (Kind.LEFT, Reply.SECURED): Effect.SECURE,
@@ -236,5 +236,5 @@ TURNS: dict[Effect, Turn] = {
 
 
 def after(phase: Phase, turn: Turn) -> Phase:
-    """The phase that follows; a turn that the table doesn't list changes nothing."""
+    """The phase that follows; the same one if the table doesn't list the turn."""
     return PHASES.get((phase, turn), phase)

@@ -1,7 +1,7 @@
-"""The four ways in which FTP names a data connection, read from a line and written into one.
+"""The four ways in which FTP names a data connection: reading them from a line and writing them into one.
 
 The law of this file: text to values and back, for one line without its terminator. It knows no dialogue and no policy,
-never raises on any bytes, and takes nothing that two readers could read differently.
+raises on no bytes whatever, and accepts nothing that two readers could read differently.
 
 PORT and 227: RFC 959 section 4.1.2 and 4.2 (h1,h2,h3,h4,p1,p2). EPRT and 229: RFC 2428 sections 2 and 3.
 """
@@ -28,7 +28,7 @@ class Form(Enum):
 class Fault(Enum):
     """Why a line names no data connection. The values are reason names."""
 
-    NO_ADDRESS = "no-address"  # 227 in other words, as some servers say at QUIT: nothing was meant
+    NO_ADDRESS = "no-address"  # a 227 that says something else, as some servers' at QUIT
     BAD_SYNTAX = "bad-syntax"
     BAD_NUMBER = "bad-number"
     PORT_ZERO = "port-zero"
@@ -36,7 +36,7 @@ class Fault(Enum):
 
 
 class Named(NamedTuple):
-    """A data connection as the line names it. `ip` None: the speaker's own (229). To rewrite: text[start:stop]."""
+    """A data connection as the line names it. `ip` None: the speaker's own (229). text[start:stop]: what to rewrite."""
 
     form: Form
     ip: Address | None
@@ -49,18 +49,18 @@ class Named(NamedTuple):
 _PORT = re.compile(rb"[ \t]*PORT[ \t]+([0-9,]+)[ \t]*", re.IGNORECASE)
 _EPRT = re.compile(rb"[ \t]*EPRT[ \t]+(([!-/:-~])([0-9]+)\2([^ \t]*?)\2([0-9]+)\2)[ \t]*", re.IGNORECASE)
 _NUMBERS = re.compile(rb"[0-9]+(?:,+[0-9]+)*")
-_SPACED = re.compile(rb"[0-9]+(?:[ \t]*,[ \t]*[0-9]+)*")  # in a 227 alone: clients read it by scanf, which skips blanks
+_SPACED = re.compile(rb"[0-9]+(?:[ \t]*,[ \t]*[0-9]+)*")  # only in 227: clients use scanf, which skips blanks
 _EXTENDED = re.compile(rb"\(([!-/:-~])\1\1([0-9]+)\1\)")
 _V6_TEXT = re.compile(r"[0-9A-Fa-f:]+")
 
 
 def read(form: Form, text: bytes, version: int = 4) -> Named | Fault:
-    """What a line of that form names. `version` is the IP version of the control session."""
+    """Read what a line of that form names. `version` is the IP version of the control session."""
     return _READERS[form](text, version)
 
 
 def write(named: Named, to: EndPoint) -> bytes:
-    """What stands in place of text[start:stop] so that the line names `to`."""
+    """What to put in place of text[start:stop] so that the line names `to`."""
     return numbers(named.form, to, named.delimiter)
 
 
@@ -80,7 +80,7 @@ def numbers(form: Form, to: EndPoint, delimiter: str = "|") -> bytes:
 
 
 def line(form: Form, to: EndPoint, delimiter: str = "|") -> bytes:
-    """The whole line in its usual words, without terminator."""
+    """The whole line in its usual words, without a terminator."""
     part = numbers(form, to, delimiter)
     edge = delimiter.encode()
     if form is Form.PORT:
@@ -100,7 +100,8 @@ def _read_port(text: bytes, version: int) -> Named | Fault:
 
 
 def _read_passive(text: bytes, version: int) -> Named | Fault:
-    """The one group of six numbers, wherever the server's words have put it: of two groups readers take either."""
+    """The only group of six numbers, wherever it is in the server's text. Of two groups, some readers take the first,
+    others the last, so neither is accepted."""
     groups = [match for match in _NUMBERS.finditer(text, 3) if match[0].count(b",") == 5]
     groups = groups or [match for match in _SPACED.finditer(text, 3) if match[0].count(b",") == 5]
     if not groups:
@@ -111,7 +112,7 @@ def _read_passive(text: bytes, version: int) -> Named | Fault:
 
 
 def _six(form: Form, group: bytes, start: int, version: int) -> Named | Fault:
-    """h1,h2,h3,h4,p1,p2 in decimal, leading zeros included: three digits at most, so that nothing can wrap."""
+    """h1,h2,h3,h4,p1,p2 in decimal, leading zeros allowed: at most three digits each, so that nothing can wrap."""
     fields = [field.strip() for field in group.split(b",")]
     if b"" in fields:
         return Fault.BAD_SYNTAX
@@ -140,7 +141,7 @@ def _read_eprt(text: bytes, version: int) -> Named | Fault:
         return ip
     if isinstance(port, Fault):
         return port
-    # The rewritten part leaves both outer delimiters alone.
+    # The part to rewrite excludes both outer delimiters.
     return Named(Form.EPRT, ip, port, match.start(3), match.end(5), match[2].decode("ascii"))
 
 
@@ -161,7 +162,7 @@ def _port(digits: bytes) -> int | Fault:
 
 
 def _address(text: bytes, version: int) -> Address | Fault:
-    """An address in EPRT's text form. IPv4 is decimal even with leading zeros; no mapped or scoped IPv6 address."""
+    """An address in EPRT's text form. IPv4 is decimal even with leading zeros; mapped or scoped IPv6 is refused."""
     if version == 4:
         fields = text.split(b".")
         if len(fields) != 4 or not all(field.isdigit() for field in fields):

@@ -1,12 +1,12 @@
-"""The FTP conversation: feeds each side's bytes, line by line, to who judges them.
+"""The FTP conversation: feeds each side's bytes, line by line, to the part that judges them.
 
-The law of this file: the loop and nothing else. Bytes and a clock value in, actions out (`plugin.model`). Words
-are in grammar, sequences in dialogue, address rules in rules, the operator's wishes in policy, verdicts in client and
+The law of this file: the loop and nothing else. Bytes and a clock value in, actions out (`plugin.model`). Syntax
+is in grammar, sequences in dialogue, address rules in rules, the operator's keys in policy, verdicts in client and
 server.
 
-`Reserve` is always the last action of an answer: `reserved` goes on with the line that asked and with what was fed
-behind it. A side's bytes may stay undecided because of the other side (behind AUTH, before a refusal in turn): whoever
-drives the machine feeds undecided bytes again when the other side has moved.
+`Reserve` is always the last action of an answer: `reserved` goes on with the line that asked and with the bytes fed
+after it. A side's bytes may stay undecided because of the other side (after AUTH, before a refusal in turn): whoever
+drives the machine feeds undecided bytes again after the other side has spoken.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from algate.alg.protocols.ftp.server import Server
 from algate.alg.protocols.ftp.session import Session
 from algate.alg.protocols.lines import IAC, LineReader
 
-UNANSWERED_MOST = 200  # of 8 bits
+UNANSWERED_MOST = 200  # the kernel counts in 8 bits
 LINE_MAX = 256  # bytes of a line that may pass unattended (abi.h)
 _READS = (Phase.LOGIN, Phase.READY)
 _Rest = tuple[Side, bytes, int, bool]
 
 
 class FtpConversation:
-    """One control session. `resumed`: its first bytes were said before the machine began to listen."""
+    """One control session. `resumed`: it began before the machine saw it."""
 
     __slots__ = ("_rest", "_session", "_speakers")
 
@@ -48,7 +48,7 @@ class FtpConversation:
 
     @property
     def live(self) -> dict[int, bool]:
-        """The expectations that may still bring a connection, by tag: is it open?"""
+        """By tag, the expectations that may still bring a connection; True if open."""
         return self._session.live
 
     @property
@@ -57,7 +57,7 @@ class FtpConversation:
         return len(self._session.waiting)
 
     def deadline(self) -> float | None:
-        """See `model.Impatient`: a line of the client's waits for the server no longer than that."""
+        """See `model.Impatient`: until when a line of the client may wait for the server."""
         return self._session.deadline
 
     def feed(self, side: Side, data: bytes, now: float, *, end: bool = False) -> Sequence[Action]:
@@ -97,7 +97,7 @@ class FtpConversation:
         return out.done()
 
     def unattended(self) -> Unattended | None:
-        """See `model.Terse`. Nothing that matters is unanswered or half agreed; nobody wants all lines."""
+        """See `model.Terse`. None if anything that matters is unanswered or half agreed, or all lines must be read."""
         session = self._session
         unanswered = session.waiting.plain
         if unanswered is None or unanswered >= UNANSWERED_MOST or not all(session.live.values()):
@@ -141,7 +141,7 @@ class FtpConversation:
             self._speakers[1][1].glimpse(data[start], out)
 
     def _hold(self, now: float) -> None:
-        """The client's line waits for the server, but not for ever; where nothing is read any more it doesn't wait."""
+        """Start the clock for a client's line that waits for the server; once nothing is read any more, none waits."""
         session = self._session
         if session.phase is Phase.OPAQUE:
             session.held_since = None
@@ -149,8 +149,8 @@ class FtpConversation:
             session.held_since = now
 
     def _foreign_client(self, data: bytes, out: Script) -> bool:
-        """Leave if a client that speaks first, as no FTP client does, begins with a binary byte (FTP-81): nobody would
-        ever end its line. Telnet's IAC is none. True: left."""
+        """Stop reading if a client speaks first, as no FTP client does, and begins with a binary byte (FTP-81): its
+        line might never end. Telnet's IAC doesn't count as binary. True: stopped."""
         if not data or data[0] == IAC or self._session.waiting:
             return False
         return self._speakers[1][1].glimpse(data[0], out)

@@ -1,26 +1,27 @@
-"""Which command a reply answers: by what it can answer, and by the likeliest reading of all that was said.
+"""Which command a reply answers, judged by what it can answer and by the likeliest reading of all that was said.
 
 The law of this file: kinds and reply classes in, an answer and the fates of named connections out. No policy, no
-actions; what can answer what is `dialogue`'s table, what deviations cost `readings`'.
+actions; what can answer what is in `dialogue`'s tables, what deviations cost in `readings`.
 
-Replies come in the order of the commands, one each (RFC 959 section 5.4), as far as servers keep to it: some never
-answer a NOOP during a transfer, say a reply twice, say one that nobody waits for. So this keeps up to READINGS readings
-of the dialogue, each a place in the queue of commands before which all is dealt with, with the sum of the deviations
-that it takes for granted. Each reply moves every reading on in all ways that its class allows; those that cost more
-than MARGIN beyond the cheapest are given up. Only the cheapest count.
+Replies come in the order of the commands, one each (RFC 959 section 5.4), if servers keep to that: some never answer a
+NOOP during a transfer, send a reply twice, or send one that nobody waits for. So this keeps up to READINGS readings of
+the dialogue: each is a place in the queue of commands before which all are dealt with, and the sum of the deviations
+that it assumes. Each reply advances every reading in all ways that its class allows; those that cost more than MARGIN
+above the cheapest are dropped. Only the cheapest count.
 
 Why no tolerance opens what nobody asked for:
-- A PORT is agreed to only if all cheapest readings have its own 200 behind it, and none within DOUBT says otherwise.
-  Where a late, doubled or foreign reply may be meant, one does: the connection stays pending. Where a later reply makes
-  the refusal as likely as the agreement, what was open is shut again.
-- No reply but 200 agrees, so none that is usual for CWD, PASS or a transfer can stand for it.
-- 227 and 229 announce only if a PASV or EPSV of this client may be unanswered. That a 227 comes out of the blue is the
-  dearest deviation, so one that was asked for is never taken for it; but where none is unanswered, no cost makes it an
-  answer. What is announced is the speaker's own address, whatever was paired: the peer is never this file's choice.
-- A command passed over costs, so a lost answer is believed only where the strict queue explains less. What many servers
-  pass over (`may`) costs nothing; there both readings stand side by side and open nothing, until a reply that can only
-  mean one (1yz, 226, 227, 221) tells.
-- The client's next command while the cheapest readings wait for nothing ends all others.
+- A PORT is agreed to only if its own 200 came in all of the cheapest readings, and no reading within DOUBT says
+  otherwise. If the reply may be a late, doubled or stray one, some reading does: the connection stays pending. If a
+  later reply makes the refusal as likely as the agreement, what was open is shut again.
+- Only 200 agrees, so no reply that is usual for CWD, PASS or a transfer can stand for it.
+- 227 and 229 announce only if a PASV or EPSV of this client may be unanswered. A 227 that nobody asked for is the most
+  expensive deviation, so one that was asked for is never taken for it; but if no such command is unanswered, no cost
+  makes it an answer. What is announced is the speaker's own address, whatever was paired: this file never chooses the
+  peer.
+- A skipped command costs, so a lost answer is believed only where the strict queue explains less. Commands that many
+  servers skip (`may`) cost nothing; then both readings stay and open nothing, until a reply that can only mean one of
+  them (1yz, 226, 227, 221) comes.
+- If the client goes on while the cheapest readings wait for nothing, all other readings are dropped.
 """
 
 from __future__ import annotations
@@ -54,11 +55,11 @@ _USES_DATA: Final = (Kind.TRANSFER, Kind.SKIPPED)
 
 
 class Waiting:
-    """The commands that the server hasn't answered, and the readings of what it has.
+    """The commands that the server hasn't answered, and the readings of those that it has.
 
-    At most CAP runs, NAMING_CAP commands that name or ask for a connection: without `room` a further command has to
-    wait for replies. `resumed`: begins with one that may have been said unseen; it counts until the client speaks or
-    the server answers. `left`: tags of commands that certainly were, and have no answer yet.
+    At most CAP runs, and NAMING_CAP commands that name or ask for a connection: without `room` another command has to
+    wait for replies. `resumed`: begin with one command that may have been said unseen; it counts until the client
+    speaks or the server answers. `left`: tags of commands that certainly were said, and have no answer yet.
     """
 
     CAP = 32
@@ -69,9 +70,9 @@ class Waiting:
         self._runs: list[Run] = []
         self._next = 0
         self._readings = [Reading(0, 0)]
-        self._begun = -1  # number of the latest transfer that a 1yz was said of
+        self._begun = -1  # number of the latest transfer that got a 1yz
         self._code = b""  # of the latest reply
-        self._told: dict[int, Fate | None] = {}  # what was said of each tag that may still change
+        self._told: dict[int, Fate | None] = {}  # the last fate told for each tag that may still change
         self.unseen = resumed
         self.securing = False  # an AUTH is unanswered: what follows may be TLS
         for tag in left:
@@ -93,12 +94,12 @@ class Waiting:
 
     @property
     def transferring(self) -> bool:
-        """Whether an unanswered command may use the connection that was named last."""
+        """Whether an unanswered command may use the connection named last."""
         return self.has(*_USES_DATA)
 
     @property
     def said(self) -> int:
-        """How many commands were said."""
+        """How many commands were said so far."""
         return self._next
 
     @property
@@ -108,12 +109,12 @@ class Waiting:
 
     @property
     def owing(self) -> bool:
-        """Whether the server owes an answer: not to what servers often pass over."""
+        """Whether the server owes an answer; commands that servers often don't answer don't count."""
         return any(not run.may for reading in self._likeliest() for run in self._waiting(reading))
 
     @property
     def plain(self) -> int | None:
-        """How many replies are to come if none of them matters; None if one may."""
+        """How many replies are still to come if none of them matters; None if one may."""
         if self.unseen or self._told or len(self._readings) > 1:
             return None
         if any(run.may or run.kind not in PLAIN for run in self._runs):
@@ -121,7 +122,7 @@ class Waiting:
         return self._next - self._readings[0].at
 
     def room(self, kind: Kind) -> bool:
-        """Whether a command of that kind may come, named or not."""
+        """Whether there is room for one more command of that kind."""
         runs = self._runs
         if kind in NAMING:
             naming = sum(run.count for run in runs if run.kind in NAMING)
@@ -131,14 +132,14 @@ class Waiting:
     # -- the client speaks -----------------------------------------------------------------------------------------
 
     def overtaken(self) -> None:
-        """The client speaks: what it may have said unseen was answered."""
+        """The client speaks, so what it may have said unseen was answered."""
         self.unseen = False
         if self._runs and self._runs[0].kind is Kind.UNSEEN:
             self._readings = [reading._replace(at=max(reading.at, 1)) for reading in self._readings]
             self._trim()
 
     def add(self, kind: Kind, tag: int = 0, *, may: bool = False, count: int = 1) -> None:
-        """The client said one more; ask `room` before. `may`: servers often don't answer it, as all in a data phase."""
+        """The client said one more; ask `room` before. `may`: servers often don't answer it; all during a transfer."""
         self._settle()
         if kind is Kind.OTHER:
             may = may or any(reading.at <= self._begun for reading in self._likeliest())
@@ -147,7 +148,7 @@ class Waiting:
         self._append(kind, tag, may, count)
 
     def skip(self, commands: int, replies: int) -> None:
-        """So many commands of no interest and replies to the oldest have passed; only while `plain`."""
+        """That many commands, and replies to the oldest, passed unattended; only while `plain` isn't None."""
         if commands:
             self.add(Kind.SKIPPED, count=commands)
         self._readings = [reading._replace(at=min(reading.at + replies, self._next)) for reading in self._readings]
@@ -156,7 +157,7 @@ class Waiting:
     # -- the server speaks -----------------------------------------------------------------------------------------
 
     def hear(self, reply: Reply, code: bytes, *, quoted: bool = False, keep: bool = True) -> Heard:
-        """A final reply. `quoted`: it may be the text of another one. `keep`: False looks only."""
+        """A final reply. `quoted`: it may be text of another one. `keep` False: only look, change nothing."""
         only = self._only()
         if only is not None and reply in USUAL[only] and (only in PLAIN or STRAY[reply] > MARGIN):
             if keep:
@@ -176,7 +177,7 @@ class Waiting:
         return self._take(kept, kind_answered)
 
     def began(self) -> Heard:
-        """1yz: the oldest transfer has begun, all before it is dealt with (an intermediate mark changes nothing)."""
+        """1yz: the oldest transfer has begun, all before it are dealt with (an intermediate mark changes nothing)."""
         only = self._only()
         if only is Kind.TRANSFER:
             self._begun = self._readings[0].at
@@ -201,10 +202,11 @@ class Waiting:
         return self._take(kept, kind, transfer=kind is Kind.TRANSFER)
 
     def ends(self, reply: Reply, since: int) -> bool:
-        """Whether a reply ends the multi-line reply of another code in which it stands: just what is waited for does.
+        """Whether a reply ends the multi-line reply with another code that it is in: only an awaited one does.
 
-        Who could write such a line into a text could as well write the text's own last line; yet what names an address
-        or begins TLS counts only if it answers a command said since (`said` at that time) the text began.
+        Whoever could put such a line into a text could also put the text's own last line there. Still, a reply that
+        names an address or begins TLS counts only if it answers a command said since the text began (`since`: `said`
+        at that time).
         """
         if reply is Reply.PRELIMINARY or reply is Reply.TRANSFERRED:
             return self.has(Kind.TRANSFER)
@@ -219,7 +221,7 @@ class Waiting:
         return False
 
     def _answers(self, reading: Reading, reply: Reply, quoted: bool, coming: Next) -> bool:
-        """All ways in which the reply answers a command by this reading; False: there is none."""
+        """Add all ways in which the reply answers a command in this reading; False if there is none."""
         lost, fates, found = 0, reading.fates, False
         for run, start in self._from(reading):
             usual = reply in USUAL[run.kind]
@@ -234,7 +236,7 @@ class Waiting:
         return found
 
     def _only(self) -> Kind | None:
-        """The one command that waits, if all are agreed on that: nearly always."""
+        """The kind of the only command that waits, if there is only one reading: nearly always."""
         if len(self._runs) != 1 or len(self._readings) != 1 or self._told:
             return None
         return self._runs[0].kind if self._next - self._readings[0].at == 1 else None
@@ -258,7 +260,7 @@ class Waiting:
         return Heard(kind, tuple(news))
 
     def _settle(self) -> None:
-        """The client goes on: if nothing is waited for by the likeliest readings, they are how it was."""
+        """The client goes on: if the likeliest readings wait for nothing, they are taken as true."""
         if len(self._readings) == 1 and not self._told:
             return
         if self.owing:
@@ -286,7 +288,7 @@ class Waiting:
         return [reading for reading in self._readings if reading.cost == 0]
 
     def _from(self, reading: Reading) -> Iterator[tuple[Run, int]]:
-        """The runs that wait by that reading, each with its first number that does."""
+        """The runs that wait in that reading, each with its first waiting number."""
         for run in self._runs:
             if run.end > reading.at:
                 yield run, max(run.first, reading.at)

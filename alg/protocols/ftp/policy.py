@@ -1,7 +1,7 @@
-"""The keys of [alg.ftp], what can't hold between them, and what they let clients say, with the answers in the server's
-name.
+"""The keys of [alg.ftp], which of them contradict each other, and which commands they let pass, with the answers given
+in the server's name.
 
-The law of this file: values; a verb and its argument in, an answer or nothing out. No dialogue.
+The law of this file: values; a verb and its argument in, a refusal or None out. No dialogue.
 """
 
 # ruff: noqa: RUF009 -- `option` makes dataclass fields
@@ -36,19 +36,19 @@ from algate.alg.protocols.base import (
 
 
 def command_word(value: object) -> str:
-    """A command's name, 3 or 4 letters as a rule (RFC 959 section 5.3), in upper case."""
+    """A command's name in upper case; most have 3 or 4 letters (RFC 959 section 5.3)."""
     if isinstance(value, str) and re.fullmatch("[A-Za-z]{1,12}", value):
         return value.upper()
-    raise RefusedError(f'{shown(value)} is no command: write it like "DELE"')
+    raise RefusedError(f'{shown(value)} is not a command: write it like "DELE"')
 
 
 @dataclass(frozen=True, slots=True)
 class FtpPolicy(Policy):
-    """[alg.ftp]. `announce`: the address that a 1:1 NAT before the gateway gives it, told to the outside instead of the
-    mapped one; None: there is none. `tls`: what AUTH gets; `tls_passive_ports`: the gate for FTPS data, None: shut.
+    """[alg.ftp]. `announce`: the gateway's address as seen beyond a 1:1 NAT, told to the outside instead of the mapped;
+    None: there is no such NAT. `tls`: what happens to AUTH; `tls_passive_ports`: ports open for FTPS data, None: none.
 
-    `low_ports` may be named although below `min_port`. `strict_source_port`: active data comes from the port below the
-    server's control port (RFC 959 section 5.2) or not at all. `strict_lines`: a line without CR LF opens nothing.
+    `low_ports` may be named although they are below `min_port`. `strict_source_port`: active data must come from the
+    port below the server's control port (RFC 959 section 5.2). `strict_lines`: a line without CR LF opens nothing.
     """
 
     usual_ports: ClassVar[tuple[int, ...]] = (21,)
@@ -73,7 +73,7 @@ class FtpPolicy(Policy):
     commands_per_second: float = option(0.0, seconds(0, 1_000_000))
 
     def holds(self, server: Address) -> list[Held]:
-        """Every `tls_passive_ports` that some client of a server may meet."""
+        """Every `tls_passive_ports` that applies to some client of the server."""
         found = {self.tls_passive_ports}
         for rule in self.rules:
             if rule.server is None or server in rule.server:
@@ -81,7 +81,7 @@ class FtpPolicy(Policy):
         return [Held("tls_passive_ports", ports) for ports in sorted(ports for ports in found if ports is not None)]
 
     def conflicts(self, around: Surroundings) -> Iterator[Conflict]:
-        """What the lists of commands, and the address to announce, have against themselves and the forwards."""
+        """Contradictions within the lists of commands, and between `announce` and the forwards."""
         yield from self._listed_twice()
         told = [("announce", self.announce)]
         told += [(f"rule[{at}].announce", dict(rule.changes).get("announce")) for at, rule in enumerate(self.rules)]
@@ -91,7 +91,7 @@ class FtpPolicy(Policy):
                 yield Conflict(key, f"{ip} is the inside address that forward[{forward.number}] leads to")
 
     def _listed_twice(self) -> Iterator[Conflict]:
-        """A command is either denied or allowed, also where a rule changes one of the lists alone."""
+        """A command is either denied or allowed, also where a rule changes only one of the lists."""
         both = set(self.deny) & set(self.allow)
         if both:
             yield Conflict("deny", f"{', '.join(sorted(both))} is in alg.ftp.allow too")
@@ -112,15 +112,15 @@ WRITING = frozenset(
     b"ALLO APPE COMB DELE MFCT MFF MFMT MKD RMD RMDA RNFR RNTO SITE STOR STOU".split()
 )  # SITE: its subcommands change modes and times, and every server has others
 _RFC1639 = frozenset((b"LPRT", b"LPSV"))
-# What every server reads alike: of Telnet Synch alone before the verb (RFC 959 section 4.1.3) and IAC in pairs; no CR
-# within (some end a line at any); a verb in ASCII (some take other characters' upper case, or any white space).
+# What all servers read alike: of Telnet only Synch before the verb (RFC 959 section 4.1.3) and IAC in pairs; no CR
+# inside (some end a line at any); a verb in ASCII (some fold other characters to upper case, or take any white space).
 _CLEAR = re.compile(rb"(?:\xff[\xf4\xf2])*[ \t]*(?:[A-Za-z0-9]+|[Pp]@[Ss][Ww])(?:[ \t](?:[^\r\xff]|\xff\xff)*)?\r?\n")
 _SETS_TIME = re.compile(rb"[0-9]{14}[ \t.+-]")  # vsftpd and others set a file's time by MDTM
 ANONYMOUS = frozenset((b"anonymous", b"ftp"))
 
 
 class Refusal:
-    """Why a command never reaches the server: `reason` for the operator, `answer` for the client."""
+    """Why a command doesn't reach the server: `reason` for the operator, `answer` for the client."""
 
     __slots__ = ("answer", "reason")
 
@@ -134,7 +134,7 @@ READ_ONLY = Refusal("read-only", b"550 algate: the gateway's policy allows readi
 LONG = Refusal("rfc1639", b"502 algate: the gateway does not carry LPRT and LPSV, use EPRT and EPSV.")
 NOT_ANONYMOUS = Refusal("anonymous-only", b"530 algate: the gateway's policy allows anonymous access only.")
 NO_TLS = Refusal("tls-refused", b"534 algate: the gateway's policy does not allow TLS.")
-TOO_FAST = Refusal("command-rate", b"450 algate: too many commands a second, try again later.")
+TOO_FAST = Refusal("command-rate", b"450 algate: too many commands per second, try again later.")
 TOO_MANY = Refusal("too-many-commands", b"500 algate: too many commands ahead of their answers.")
 UNREADABLE = Refusal("unreadable-line", b"500 algate: the gateway can't read this line.")
 NO_PORT = Refusal("no-port-free", b"425 algate: the gateway has no public port free for the data connection.")
@@ -143,7 +143,7 @@ NOT_FTP = Refusal("not-ftp", b"500 algate: this session does not speak FTP, no d
 
 
 class Gate:
-    """The commands that one session may say."""
+    """Which commands one session may send."""
 
     __slots__ = (
         "_allow", "_anonymous", "_deny", "_rate", "_read_only", "_refuse_long", "_refuse_tls", "_spent", "_window",
@@ -160,14 +160,14 @@ class Gate:
         self._rate = policy.commands_per_second
         self._window = 0.0
         self._spent = 0.0
-        # Somebody relies on the gateway reading every command: then nothing unreadable may pass.
+        # With these keys the operator relies on the gateway reading every command: nothing unreadable may pass.
         self.strict = bool(
             self._deny or self._allow or self._read_only or self._anonymous or self._refuse_tls or self._rate
         )
         self.refusing = self.strict or self._refuse_long
 
     def refuses(self, verb: bytes, argument: bytes) -> Refusal | None:
-        """Why a readable command may not pass. `verb` in upper case, `argument` as it stands in the line."""
+        """Why a readable command may not pass. `verb` is in upper case, `argument` as it is in the line."""
         verb = ALIASES.get(verb, verb)
         if verb == b"AUTH" and self._refuse_tls:
             return NO_TLS
@@ -182,13 +182,13 @@ class Gate:
         return None
 
     def clear(self, raw: bytes) -> bool:
-        """Whether nobody relies on reading that line, or a server can only read it as the gateway does."""
+        """Whether the line needn't be read, or a server can only read it as the gateway does."""
         return not self.strict or _CLEAR.fullmatch(raw) is not None
 
     def hurries(self, now: float) -> bool:
-        """Whether one more command at `now` is too many; a command that isn't is counted.
+        """Whether one more command at `now` is too many; if not, it is counted.
 
-        A leaking bucket that holds one second's worth, so that a burst at login passes.
+        A leaky bucket that holds one second's worth, so that a burst at login passes.
         """
         if not self._rate:
             return False

@@ -1,7 +1,7 @@
-"""One reading of a dialogue: how far replies have come in the queue of commands, and what that takes for granted.
+"""One reading of a dialogue: how far the replies are in the queue of commands, and what that reading assumes.
 
-The law of this file: the costs of deviations from RFC 959 section 5.4 as data, values, and what of several readings
-holds. It knows no queue; `pairing` moves the readings on.
+The law of this file: the costs of deviations from RFC 959 section 5.4 as data, values, and what holds, given several
+readings. It knows no queue; `pairing` advances the readings.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from typing import Final, NamedTuple
 
 from algate.alg.protocols.ftp.dialogue import USUAL, Kind, Reply
 
-# What a reading pays for what it takes for granted.
-LOST: Final = 1  # a command without answer; nothing if it is one that servers often pass over (Run.may)
-LOST_MOST: Final = 2  # however many at once: one reason took them all
-LOST_LEFT: Final = 5  # one from before a restart: what seems to pass over it may answer what was said unseen
-UNUSUAL: Final = 1  # an answer of `ODD`
-TWICE: Final = 2  # a reply that answers nothing and has the code of the one before
-# Any other reply that answers nothing. Those of 4 are never said by chance: they answer wherever one can be an answer.
+# What a reading pays for each thing that it assumes.
+LOST: Final = 1  # a command without an answer; 0 for commands that servers often don't answer (Run.may)
+LOST_MOST: Final = 2  # for any number of commands in a row: they share one cause
+LOST_LEFT: Final = 5  # one from before a restart: a reply that seems to skip it may answer what was said unseen
+UNUSUAL: Final = 1  # an answer listed in `ODD`
+TWICE: Final = 2  # a reply that answers nothing and has the same code as the one before
+# Any other reply that answers nothing. Those at 4 never come by chance: where they can be an answer, they are one.
 STRAY: Final = dict.fromkeys(Reply, 3) | dict.fromkeys(
     (Reply.PRELIMINARY, Reply.PASSIVE, Reply.EXTENDED, Reply.SECURED, Reply.FAREWELL), 4
 )
-DOUBT: Final = 1  # readings that cost so much more than the cheapest can still be how it was
-MARGIN: Final = 3  # those that cost more than this beyond the cheapest are given up
+DOUBT: Final = 1  # readings that cost this much more than the cheapest may still be true
+MARGIN: Final = 3  # readings that cost more than this above the cheapest are dropped
 READINGS: Final = 8
 
 
@@ -32,21 +32,22 @@ class Fate(IntEnum):
 
     AGREED = auto()
     DECLINED = auto()
-    PASSED = auto()  # a later command was answered, this one never
+    PASSED = auto()  # a later command was answered, but never this one
     DOUBTED = auto()  # it may have been declined
-    CLEARED = auto()  # it was doubted, and can't have been declined; whether it was agreed to is still to be seen
+    CLEARED = auto()  # it was doubted, and wasn't declined; whether it was agreed to isn't known yet
 
 
 class Heard(NamedTuple):
-    """What a reply means. `kind`: of the command that it answers; None: of none. `fates`: by tag, what is new."""
+    """What a reply means. `kind`: that of the command it answers; None if it answers none. `fates`: news, by tag."""
 
     kind: Kind | None
     fates: tuple[tuple[int, Fate], ...] = ()
 
 
 class Run:
-    """`count` commands of one kind, numbered from `first`. `tag`: of the expectation that was made for it, or 0. `may`:
-    servers often don't answer it. Whoever makes one sets them all: it is done for each command, and a call less."""
+    """`count` commands of one kind, numbered from `first`. `tag`: that of the expectation made for it, or 0. `may`:
+    servers often don't answer it. Whoever creates one sets all of them: without __init__, each command costs one call
+    less."""
 
     __slots__ = ("count", "first", "kind", "may", "tag")
     kind: Kind
@@ -60,7 +61,7 @@ class Run:
         return self.first + self.count
 
     def lost(self, start: int, before: int) -> int:
-        """The cost of all from number `start` on without answer, where those before cost so much."""
+        """The cost if all from number `start` on have no answer, where those before cost `before`."""
         if self.may:
             return before
         if self.kind is Kind.LEFT:
@@ -69,7 +70,7 @@ class Run:
 
 
 class Reading(NamedTuple):
-    """All before number `at` is dealt with, at this cost; `fates` of the tags that this reading has decided."""
+    """All commands before number `at` are dealt with, at this cost; `fates`: of the tags that this reading decided."""
 
     cost: int
     at: int
@@ -77,7 +78,7 @@ class Reading(NamedTuple):
 
 
 class Next:
-    """The readings that follow, each at its least cost, and which kind of command was answered."""
+    """The readings after a reply, each at its lowest cost, and which kind of command was answered."""
 
     def __init__(self) -> None:
         self.found: dict[tuple[int, tuple[tuple[int, Fate], ...]], tuple[int, Kind | None]] = {}
@@ -88,7 +89,7 @@ class Next:
             self.found[at, fates] = cost, kind
 
     def cheapest(self) -> tuple[list[Reading], Kind | None]:
-        """At most READINGS, the likeliest first, and what the likeliest answered: the oldest command, if several."""
+        """At most READINGS, likeliest first, and the kind that the likeliest answered; of several, the oldest's."""
         least = min(cost for cost, _ in self.found.values())
         rows = sorted((cost - least, at, fates, kind) for (at, fates), (cost, kind) in self._ordered())
         kept = [Reading(cost, at, fates) for cost, at, fates, _ in rows if cost <= MARGIN][:READINGS]
@@ -101,7 +102,7 @@ class Next:
 
 
 def decided(run: Run, reply: Reply) -> tuple[tuple[int, Fate], ...]:
-    """By a reply of this class; LEFT alone has others than these, which answer something that was said unseen."""
+    """The fate that a reply of this class decides. Only LEFT has further answers: they answer what was said unseen."""
     if not run.tag:
         return ()
     if reply is Reply.OK:
@@ -114,10 +115,10 @@ def passed(run: Run) -> tuple[tuple[int, Fate], ...]:
 
 
 def judge(views: Iterable[tuple[int, Fate | None]], told: Fate | None, transfer: bool) -> Fate | None:
-    """What to say of a connection of which readings hold this, each at its cost; None: nothing for certain.
+    """The fate to report for a connection, given each reading's cost and fate for it; None: nothing is certain.
 
-    `transfer`: one has just begun. Then the server has gone on to use what was named, so of a 200 that may have been
-    another's it doesn't matter whose it was.
+    `transfer`: one has just begun. Then the server went on to use what was named, so it no longer matters which
+    command a doubtful 200 answered.
     """
     fates = {fate for cost, fate in views if cost == 0}
     likely = {fate for cost, fate in views if cost <= DOUBT}
@@ -131,12 +132,12 @@ def judge(views: Iterable[tuple[int, Fate | None]], told: Fate | None, transfer:
 
 
 def stray(reply: Reply, twice: bool) -> int:
-    """The cost of a reply that answers nothing; `twice`: it has the code of the one before."""
+    """The cost of a reply that answers nothing; `twice`: it has the same code as the one before."""
     return TWICE if twice and STRAY[reply] <= MARGIN else STRAY[reply]
 
 
 def merged(readings: list[Reading], told: dict[int, Fate | None]) -> list[Reading]:
-    """The readings without what is said of tags that are done with."""
+    """The readings without the fates of tags that are done."""
     made: dict[tuple[int, tuple[tuple[int, Fate], ...]], Reading] = {}
     for reading in readings:
         fates = tuple(one for one in reading.fates if one[0] in told)

@@ -1,4 +1,4 @@
-"""Whose data connection a line may name: address rules for both sides and both placements.
+"""Whose data connection a line may name: address rules for both sides, and for the server inside or outside.
 
 The law of this file: named values, the control session and the policy in; what to expect, or a reason, out. No stream,
 no dialogue. Invariant 2 of the design lives here: the peer is always the other end of this control session.
@@ -14,9 +14,9 @@ from algate.alg.protocols.ftp.policy import FtpPolicy
 
 
 class Inward(NamedTuple):
-    """The inside listens: hold a public port for `inside` and say that one to the outside, which then connects.
+    """The inside listens: hold a public port for `inside` and tell that one to the outside, which then connects.
 
-    `announced`: what is said in its place, if anything else is.
+    `announced`: what the line says instead of the public port, if that differs.
     """
 
     inside: EndPoint
@@ -24,13 +24,13 @@ class Inward(NamedTuple):
 
 
 class Outward(NamedTuple):
-    """The outside listens at `to`: the line is right as it stands, the inside connects."""
+    """The outside listens at `to`: the line needs no change, the inside connects."""
 
     to: EndPoint
 
 
 class Nothing(NamedTuple):
-    """No connection will be let in or out for this line."""
+    """This line opens nothing."""
 
     reason: str
 
@@ -39,14 +39,14 @@ Plan = Inward | Outward | Nothing
 
 
 def plan(control: Control, policy: FtpPolicy, speaker: Side, named: Named) -> Plan:
-    """What a line of `speaker` that names a data connection asks of the gateway.
+    """What the gateway must do for a line of `speaker` that names a data connection.
 
-    Whoever is inside may call itself by each address that the outside knows it by: the mapped public one of this very
-    session (FTP-42, FTP-77), and the one that is announced. That can't open what nobody asked for: either name means
-    the speaker's own inside address, so what opens leads to the speaker's own host, at a port that `min_port` allows,
-    for this session's peer alone; its own address in the same line brings about the very same. What the line can't do
-    any more is mean another host: of the gateway's other public addresses none is taken, since it may be what the
-    outside sees in another inside host's place.
+    An inside host may also call itself by the addresses that the outside knows it by: the mapped public one of this
+    session (FTP-42, FTP-77), and the announced one. That can't open what nobody asked for: both mean the speaker's
+    own inside address, so what opens leads to the speaker's own host, at a port that `min_port` allows, only for this
+    session's peer; naming its inside address in that line would have the same effect. Such a line can no longer mean
+    another host. The gateway's other public addresses aren't accepted, since they may be what the outside sees of
+    another inside host.
     """
     own = control.ip(speaker)
     inside = speaker is control.inside_side
@@ -63,18 +63,18 @@ def plan(control: Control, policy: FtpPolicy, speaker: Side, named: Named) -> Pl
         if not _listed(policy, ip):
             return Nothing("port-not-client" if speaker is Side.CLIENT else "third-party")
         if inside and speaker is Side.CLIENT:
-            # A client that names another host wants two servers to talk to each other (FXP). Which side of the gateway
-            # that host is on can't be known here, and rewriting an outside host's address would be wrong.
+            # A client that names another host wants two servers to talk to each other (FXP). Nothing here tells which
+            # side of the gateway that host is on, and rewriting an outside host's address would be wrong.
             return Nothing("third-party-untranslated")
     return Inward(EndPoint(ip, named.port)) if inside else Outward(EndPoint(ip, named.port))
 
 
 def told(control: Control, policy: FtpPolicy, form: Form, public: EndPoint) -> EndPoint:
-    """What a line of that form tells the outside for a public end point of the gateway.
+    """The end point that a line of that form tells the outside, given the gateway's public one.
 
-    Behind a 1:1 NAT that is the NAT's address, which leads to `public` with the same port: `public` stays what is
-    mapped, expected and filtered. A peer that comes from the gateway's public address is another inside host (a
-    hairpin): it gets what leads there without the NAT.
+    Behind a 1:1 NAT that is the NAT's address, which leads to the same port of `public`; mapping, expectation and
+    filter stay with `public`. A peer that comes from the gateway's public address is another inside host (a
+    hairpin): it is told `public`, which works without the NAT.
     """
     if policy.announce is None or form is Form.EXTENDED or control.remote.ip == control.public.ip:
         return public  # 229 carries no address

@@ -1,7 +1,7 @@
 """The server's side of the dialogue: replies.
 
-The law of this file: one line in; its verdict and what else it brings about out, through a Script. `judge` says False
-if the line waits for a public port, or nothing is read from here on.
+The law of this file: one line in; its verdict and its other effects out, through a Script. `judge` returns False if
+the line waits for a public port, or nothing more is read.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ GREETING: Final = Phase.GREETING
 NONE: Final = Effect.NONE
 _ANSWERS_A_GREETING = (Reply.GREETING, Reply.FAILED, Reply.CLOSING, Reply.PASSIVE, Reply.EXTENDED)
 _FOREIGN = (b"SSH-", b"HTTP/")
-_STRANGE_LINES = 100  # that a server may say before its 220: legal texts
+_STRANGE_LINES = 100  # lines that a server may send before its 220: legal texts
 
 
 class Server:
@@ -46,7 +46,7 @@ class Server:
         self._session = session
 
     def judge(self, line: Line, now: float, out: Script) -> bool:
-        """The verdict on one line of a reply; False: it waits, or nothing is read from here on."""
+        """Give the verdict on one line of a reply; False if it waits, or nothing more is read."""
         session = self._session
         if session.phase is GREETING and self.glimpse(line.raw[0], out):
             return False
@@ -61,8 +61,8 @@ class Server:
         return self._final(line, reply, out)
 
     def _is_text(self, line: Line, reply: Reply, out: Script) -> bool:
-        """Whether a line with a code and a blank is no reply of its own (FTP-24): it stands within another's multi-line
-        reply and isn't just what is waited for, or is the last line of one that seemed to have ended before."""
+        """Whether a line with a code and a blank isn't a reply of its own (FTP-24): it is inside a multi-line reply of
+        another code and isn't an awaited reply, or it is the last line of one that seemed to have ended before."""
         session, code = self._session, line.text[:3]
         if session.many is None:
             if session.unclosed == code and reply not in _ADDRESSED:
@@ -72,7 +72,7 @@ class Server:
         if code == session.many:
             return False
         if reply in (Reply.OK, Reply.FAILED) and session.waiting.next is Kind.NAME:
-            heard = session.waiting.hear(reply, code, quoted=True)  # it may be either: nothing is certain by it
+            heard = session.waiting.hear(reply, code, quoted=True)  # it may be either, so it makes nothing certain
             session.settle(heard.fates, line.flaw.value if line.flaw else "", out)
             return True
         if session.waiting.ends(reply, session.many_since) and not (
@@ -83,7 +83,7 @@ class Server:
         return True
 
     def settle(self, asked: Asked, public: EndPoint | None, out: Script) -> bool:
-        """The public port for a 227 or 229 is there, or there is none."""
+        """Go on with a 227 or 229: it has its public port, or none is free."""
         session, line, named = self._session, asked.line, asked.named
         if named is None:
             return self._secured(line, asked.tag, public, out)
@@ -105,14 +105,14 @@ class Server:
         return True
 
     def glimpse(self, first: int, out: Script) -> bool:
-        """Leave if a greeting begins with a byte of a binary protocol: TLS, Telnet options (FTP-81)."""
+        """Stop reading if a greeting begins with a byte of a binary protocol: TLS, Telnet options (FTP-81)."""
         if 9 <= first < 14 or 32 <= first < 127:
             return False
         self._session.leave(Turn.FOREIGN, "not-ftp", out)
         return True
 
     def _starts(self, line: Line, head: bytes, out: Script) -> bool:
-        """A line that is no final reply and continues none. False: this is no FTP server."""
+        """A line that neither is a final reply nor continues one. False: this isn't an FTP server."""
         session = self._session
         if line.flaw is Flaw.REST or line.flaw is Flaw.UNFINISHED:
             return True
@@ -164,13 +164,13 @@ class Server:
         return True
 
     def _answered(self, line: Line, out: Script) -> Heard:
-        """The reply takes its place in the dialogue; what that does to connections that were named."""
+        """Pair the reply with a command, and apply what that means for the connections that were named."""
         heard = self._session.waiting.hear(FINAL[line.text[:4]], line.text[:3])
         self._session.settle(heard.fates, line.flaw.value if line.flaw else "", out)
         return heard
 
     def _secure(self, line: Line, out: Script) -> bool:
-        """TLS follows this line: nothing is read any more, so what shall come must be let in beforehand."""
+        """TLS follows this line and nothing more is read, so what is to come must be let in beforehand."""
         session = self._session
         session.withdraw_all("tls", out)
         ports, tag = session.policy.tls_passive_ports, session.new_tag()
@@ -195,7 +195,7 @@ class Server:
         return False
 
     def _announce(self, line: Line, form: Form, out: Script) -> bool:
-        """227 or 229 that was asked for: what it names, and what that asks of the gateway."""
+        """A 227 or 229 that was asked for: what it names, and what the gateway must do for it."""
         session = self._session
         session.supersede_open(out)
         if line.flaw is not None:
@@ -206,7 +206,7 @@ class Server:
         what = plan(session.control, session.policy, Side.SERVER, named)
         if isinstance(what, Nothing):
             if form is Form.EXTENDED and session.control.inside_side is Side.SERVER:
-                return self._instead(line, LOW_PORT, out)  # the client would knock at a public port that isn't this one
+                return self._instead(line, LOW_PORT, out)  # the client would try a public port that isn't this one's
             return self._unannounced(line, what.reason, out)
         if session.phase is Phase.CLOSING:
             return self._unannounced(line, "after-quit", out)
@@ -225,14 +225,14 @@ class Server:
         return True
 
     def _unannounced(self, line: Line, reason: str, out: Script) -> bool:
-        """The client may make of it what it likes; no connection is let through for it."""
+        """Let a reply pass that opens nothing, whatever the client makes of it."""
         out.say(Event("expectation-refused", said(line.text), reason))
         self._answered(line, out)
         out.let(len(line.raw))
         return True
 
     def _instead(self, line: Line, refusal: Refusal, out: Script) -> bool:
-        """The client gets another reply to its PASV or EPSV."""
+        """Give the client another reply to its PASV or EPSV."""
         out.say(Event("expectation-refused", said(line.text), refusal.reason), Replace(len(line.raw), refusal.answer))
         self._answered(line, out)
         return True

@@ -1,7 +1,7 @@
-"""What both speakers of one FTP control session share: the dialogue's state, and the ledger of its expectations.
+"""What both speakers of one FTP control session share: the dialogue's state, and the list of its expectations.
 
-The law of this file: state and the few moves that keep it consistent. It parses nothing; what it does to the world it
-writes into a Script.
+The law of this file: state and the few moves that keep it consistent. It parses nothing; its effects go into a
+Script.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from algate.alg.protocols.lines import Line
 
 __all__ = ["ACTS_AFTER", "Asked", "Session", "said"]
 
-# pyftpdlib answers a PORT only once its data connection stands: its SYN waits no longer than this for the 2xx.
+# pyftpdlib answers a PORT only after its data connection is up: its SYN waits at most this long for the 2xx.
 ACTS_AFTER = 0.05  # s
-# A line that waits for the server this long is not kept any longer: slow servers answer AUTH and QUIT within it.
+# How long a line waits for the server at most; slow servers answer AUTH and QUIT within this time.
 HELD_MOST = 30.0  # s
-BARRED_MOST = 1.0  # s, of a session that is no FTP
-LASTING = 1_000_000.0  # s, 11 days: what the kernel's clock of expectations can say with ease
+BARRED_MOST = 1.0  # s, in a session that isn't FTP
+LASTING = 1_000_000.0  # s, 11 days: well within what the kernel's clock for expectations can hold
 
 _Fields = tuple[tuple[str, str | int | float], ...]
 
@@ -53,21 +53,21 @@ class Asked(NamedTuple):
 
 
 class _Live(NamedTuple):
-    """An expectation that may still bring a connection. `seen`: how the operator knows it."""
+    """An expectation that may still bring a connection. `seen`: how events name it to the operator."""
 
     open: bool
     seen: str
     fields: _Fields
-    pending: Expect | None = None  # what was expected, if it is to be said again
+    pending: Expect | None = None  # what was expected, in case it has to be sent again
 
 
 class Session:
     """One control session.
 
-    `many`: the code of the multi-line reply that is being said, `many_since`: how many commands were said when it
-    began; `unclosed`: the code of one that a reply of another code has ended. `barred`: no FTP client speaks.
-    `held_since`: when the client's next line began to wait for the server. Of the present feed: `now`; `ending`,
-    nothing comes after it, so nothing may wait; `dry`, no public port was free, so none is asked for again.
+    `many`: the code of the multi-line reply in progress, `many_since`: how many commands had been said when it began;
+    `unclosed`: the code of one that was ended by a reply with another code. `barred`: the client isn't an FTP client.
+    `held_since`: when the client's next line began to wait for the server. For the present feed: `now`; `ending`:
+    nothing comes after it, so nothing may wait; `dry`: no public port was free, so none is asked for again.
     """
 
     __slots__ = (
@@ -92,7 +92,7 @@ class Session:
         self.asked: Asked | None = None
         self.barred = False
         self.reset = False
-        self.lines_heard = 0  # of the server before its greeting
+        self.lines_heard = 0  # from the server, before its greeting
         self._tag = 0
         self._live: dict[int, _Live] = {}  # expectations by tag
         for left in control.left:
@@ -104,17 +104,17 @@ class Session:
         self.phase = after(self.phase, turn)
 
     def new_tag(self) -> int:
-        """Tags are never used again within a session."""
+        """The next tag; none is used twice within a session."""
         self._tag += 1
         return self._tag
 
     @property
     def live(self) -> dict[int, bool]:
-        """The expectations that may still bring a connection, by tag: is it open?"""
+        """By tag, the expectations that may still bring a connection; True if open."""
         return {tag: live.open for tag, live in self._live.items()}
 
     def expect(self, tag: int, plan: Inward | Outward, opened: bool, out: Script, seen: str) -> None:
-        """Make the expectation of a plan. `seen` is what the operator reads: who named what."""
+        """Make the expectation of a plan. `seen` is what the operator reads of it: who named what."""
         control = self.control
         if isinstance(plan, Inward):
             direction, peer, to = Direction.IN, control.remote.ip, None
@@ -141,19 +141,19 @@ class Session:
 
     @property
     def overdue(self) -> bool:
-        """Whether the client's next line has waited for the server as long as one may."""
+        """Whether the client's next line has waited for the server as long as it may."""
         deadline = self.deadline
         return deadline is not None and self.now >= deadline
 
     @property
     def deadline(self) -> float | None:
-        """Until when the client's next line may wait for the server; None: it doesn't."""
+        """Until when the client's next line may wait for the server; None if it doesn't wait."""
         if self.held_since is None:
             return None
         return self.held_since + (BARRED_MOST if self.barred else HELD_MOST)
 
     def settle(self, fates: tuple[tuple[int, Fate], ...], flaw: str, out: Script) -> None:
-        """What a reply did to named connections; one that can't be trusted (`flaw`) agrees to nothing."""
+        """Apply a reply's effect on named connections; a reply that can't be trusted (`flaw`) agrees to nothing."""
         for tag, fate in fates:
             if fate is Fate.AGREED and not flaw:
                 self.agree(tag, out)
@@ -164,12 +164,12 @@ class Session:
 
     @property
     def data_port(self) -> int:
-        """The server's: the one below its control port (RFC 959 section 5.2)."""
+        """The server's data port, one below its control port (RFC 959 section 5.2)."""
         control = self.control
         return (control.inside if control.inside_side is Side.SERVER else control.remote).port - 1
 
     def unlock(self, tag: int, public: EndPoint | None, ports: PortRange, out: Script) -> None:
-        """TLS begins: a range of ports for data connections that nobody can read of, as long as this session lives."""
+        """TLS begins, so lines can't be read: open a range of ports for data connections while this session lives."""
         control = self.control
         last = ports.first + len(ports) - 1
         if control.inside_side is Side.SERVER:
@@ -183,7 +183,7 @@ class Session:
         )
 
     def agree(self, tag: int, out: Script) -> None:
-        """Both sides have said it: of what was agreed upon the newest alone holds (FTP-28)."""
+        """Both sides agreed: open it. Only the newest agreed connection stays open (FTP-28)."""
         live = self._live.get(tag)
         if live is not None:
             self.supersede_open(out, before=tag)
@@ -191,7 +191,7 @@ class Session:
             out.say(Open(tag), Event("expectation-opened", live.seen, fields=live.fields))
 
     def doubt(self, tag: int, doubted: bool, out: Script) -> None:
-        """While it may have been declined the peer's connection alone is no agreement, only its word can be."""
+        """While it may have been declined, the peer's connecting doesn't count as agreement, only its reply does."""
         live = self._live.get(tag)
         if live is None or live.pending is None:
             return
@@ -203,23 +203,23 @@ class Session:
                 out.say(Event("expectation-refused", live.seen, "replies-uncertain"))
 
     def withdraw(self, tag: int, reason: str, out: Script) -> None:
-        """End an expectation if it still lives."""
+        """End an expectation, if it still exists."""
         live = self._live.pop(tag, None)
         if live is not None:
             out.say(Withdraw(tag, reason), Event("expectation-withdrawn", live.seen, reason, live.fields))
 
     def withdraw_pending(self, reason: str, out: Script) -> None:
-        """What was named and never agreed upon."""
+        """End what was named and never agreed on."""
         for tag in [tag for tag, live in self._live.items() if not live.open]:
             self.withdraw(tag, reason, out)
 
     def supersede(self, out: Script) -> None:
-        """A newer connection is being named, and no unanswered transfer still needs the older one."""
+        """A newer connection is being named: end older ones, unless an unanswered transfer may still use one."""
         if self._live and not self.waiting.transferring:
             self.withdraw_all("superseded", out)
 
     def supersede_open(self, out: Script, before: int | None = None, reason: str = "superseded") -> None:
-        """What was agreed upon (and named before that tag) no longer holds."""
+        """End what was agreed on (before: only what was named before that tag)."""
         for tag in [tag for tag, live in self._live.items() if live.open and (before is None or tag < before)]:
             self.withdraw(tag, reason, out)
 
@@ -229,13 +229,13 @@ class Session:
             self.withdraw(tag, reason, out)
 
     def ended(self, tag: int, outcome: str, out: Script) -> None:
-        """The engine says that the expectation was used or has expired."""
+        """The engine reports that the expectation was used or expired."""
         live = self._live.pop(tag, None)
         if live is not None:
             out.say(Event(f"expectation-{outcome}", live.seen, fields=live.fields))
 
     def leave(self, turn: Turn, reason: str, out: Script) -> None:
-        """Stop reading this session. Where somebody relies on reading, what can't be read is ended instead."""
+        """Stop reading this session. If the policy relies on reading, an unreadable one is reset instead."""
         self.withdraw_all(reason, out)
         self.turn(turn)
         if turn is Turn.FOREIGN and self.gate.strict:

@@ -1,6 +1,6 @@
-"""What `explain` says of FTP: a sentence for each reason, and what to do about it.
+"""What `explain` says about FTP: a sentence for each reason, and what to do about it.
 
-The law of this file: words alone.
+The law of this file: only words.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ REFUSALS: Mapping[str, Said] = MappingProxyType({
         "{line}: a client inside named another host (FXP), which the gateway does not translate"
     ),
     "port-too-low": Said("{line}: the port is below min_port ({min_port})", "[alg.{alg}] min_port allows lower ones"),
-    "bad-syntax": Said("{line}: it can't be read without doubt, so it names nothing"),
-    "bad-number": Said("{line}: a number in it is beyond its range, so it names nothing"),
+    "bad-syntax": Said("{line}: it can't be read with certainty, so it opens nothing"),
+    "bad-number": Said("{line}: a number in it is out of range, so it opens nothing"),
     "port-zero": Said("{line}: it names port 0"),
-    "wrong-family": Said("{line}: it names an address of another family than the control session's"),
+    "wrong-family": Said("{line}: it names an address of a different family than the control session's"),
     "no-address": Said("{line}: the reply names no address"),
     "after-quit": Said("{line}: it came after QUIT"),
     "http-request": Said("the session began with an HTTP request (NAT slipstreaming): it gets no data connection"),
-    "wrong-side": Said("{line}: the wrong side said it, so it means nothing"),
-    "answer-overdue": Said("{line}: it waited for the server to answer an older command, and waits no longer"),
+    "wrong-side": Said("{line}: it came from the wrong side, so it is ignored"),
+    "answer-overdue": Said("{line}: the answer to an earlier command took too long, so it no longer waits for that"),
     "replies-uncertain": Said(
-        "{line}: a refusal came that may answer it or an older command, so it waits for a clear yes of the server"
+        "{line}: a refusal came that may answer it or an earlier command, so it waits for a clear yes from the server"
     ),
-    "unanswered": Said("{line}: the server answered a later command, and this one never"),
-    "unasked-reply": Said("{line}: a reply to a question that the client never asked opens nothing"),
+    "unanswered": Said("{line}: the server answered a later command, but never this one"),
+    "unasked-reply": Said("{line}: the client did not ask for this reply, so it opens nothing"),
     "denied-command": Said(
         "{line}: [alg.{alg}] deny or allow refuses it", "change deny or allow, or add a rule for this client"
     ),
@@ -52,11 +52,11 @@ REFUSALS: Mapping[str, Said] = MappingProxyType({
     "tls-refused": Said('{line}: [alg.{alg}] tls = "refuse" answered in the server\'s name'),
     "command-rate": Said("{line}: more commands than [alg.{alg}] commands_per_second"),
     "too-many-commands": Said("{line}: too many commands ahead of their answers"),
-    "unreadable-line": Said("a line could not be read, and the policy refuses what it can't read ({line})"),
+    "unreadable-line": Said("a line can't be read, and the policy refuses lines that it can't read ({line})"),
     "line-too-long": Said("a line was longer than [alg.{alg}] max_line ({max_line})"),
     "declined": Said("the server refused what the client named ({line})", "the server's reply says why"),
     "superseded": Said("{line}: a newer data connection took its place"),
-    "not-ftp": Said("the session is no FTP"),
+    "not-ftp": Said("the session is not FTP"),
     "tls": Said("{line}: the session was encrypted before it was used"),
 })  # fmt: skip
 
@@ -74,7 +74,7 @@ class FtpWords(Words):
     )
 
     def refusal(self, reason: str) -> Said | None:
-        """A server's own refusal is its reply."""
+        """For a refusal by the server itself: its reply."""
         return Said("the server answered {line} with {answer}") if reason.startswith("reply-") else REFUSALS.get(reason)
 
     def parts(self, detail: str) -> Mapping[str, str]:
@@ -84,13 +84,13 @@ class FtpWords(Words):
         return {"verb": detail.split(" ", 1)[0], "address": address}
 
     def bypassed(self, reason: str, policy: Mapping[str, Any]) -> tuple[bool, Said] | None:
-        """TLS: data passes to the ports that the operator named."""
+        """With TLS, data passes only to the ports that the operator named."""
         if reason not in ("tls", ""):
             return None
         if policy.get("tls_passive_ports"):
             return True, Said("the control session is encrypted: data passes to ports {tls_passive_ports} only")
         return False, Said(
-            "the control session is encrypted, and nobody told the gateway which ports the server uses: "
+            "the control session is encrypted, and the gateway was not told which ports the server uses: "
             "active transfers and servers inside get no data connection",
             'set tls_passive_ports for this server, use passive mode, or tls = "refuse"',
         )

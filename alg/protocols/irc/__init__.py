@@ -1,6 +1,6 @@
-"""IRC with DCC: the plug-in that opens for connections which clients offer each other in private messages.
+"""IRC with DCC: the plug-in that opens the connections which clients offer each other in private messages.
 
-The law of this package: a plug-in on the public API alone. `dcc.py` is the grammar, `session.py` the dialogue.
+The law of this package: a plug-in that uses only the public API. `dcc.py` is the grammar, `session.py` the dialogue.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ PORTS = (6665, 6666, 6667, 6668, 6669, 7000)
 
 @dataclass(frozen=True, slots=True)
 class IrcPolicy(Policy):
-    """[alg.irc]. Who will take an offer up is not known: without `any_peer` nothing opens for it.
+    """[alg.irc]. It isn't known who will accept an offer, so without `any_peer` none opens anything.
 
-    `min_port`: offers of ports below are refused; `expect_timeout`: s that an offer stands; `max_offers` at a time.
+    `min_port`: offers of lower ports are refused; `expect_timeout`: s that an offer stays open; `max_offers`: offers
+    open at one time.
     """
 
     ports: tuple[int, ...] = option(PORTS, read_ports)
@@ -43,7 +44,7 @@ class IrcPlugin:
     words = IrcWords()
 
     def open(self, control: Control, policy: object) -> Conversation:
-        """Begin watching a control session under an IrcPolicy."""
+        """Start watching a control session under an IrcPolicy."""
         return IrcConversation(control, cast(IrcPolicy, policy))
 
 

@@ -1,17 +1,17 @@
-r"""DCC offers: which lines of IRC make one, and where address and port stand in it.
+r"""DCC offers: which lines of IRC make one, and where address and port are in it.
 
 The law of this file: bytes of one line in, values out; no state, no verdict. Strict about position, lenient about
-spelling, since what leaves is spelt by the gateway, in the one form that every reader knows.
+spelling, since the gateway writes what leaves, in the one form that every reader knows.
 
 Position: the trailing parameter of a PRIVMSG or NOTICE to one target (RFC 2812 section 3.3) must *begin* with \x01DCC.
 A client can be made to repeat what others say to it (PING and its answer, CTCP PING and ECHO, a bot that quotes), but
-then its own words stand before that. Message tags (IRCv3) and a prefix may stand before the command.
+then its own words come before that. Message tags (IRCv3) and a prefix may come before the command.
 
 Spelling: `DCC kind argument address port` and whatever follows. All kinds have that form (SEND, CHAT, MOVE, TSEND,
-SCHAT, SSEND, XMIT, VOICE, ...) and mean "I listen there", but for RESUME and ACCEPT, which name no address and are read
-by `agreed`, and REJECT. The argument is a word, something in quotes, or a file name with blanks that nobody quoted. An
-address is a number of 32 bits, decimal (leading zeros or not) or hexadecimal, or dotted, or an IPv4-mapped one. The
-last \x01 may be missing.
+SCHAT, SSEND, XMIT, VOICE, ...) and mean "I listen there", except RESUME and ACCEPT, which name no address and are read
+by `agreed`, and REJECT. The argument is a word, something in quotes, or a file name with blanks and no quotes. An
+address is a 32-bit number, decimal (with or without leading zeros) or hexadecimal, or dotted, or an IPv4-mapped one.
+The last \x01 may be missing.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _NO_OFFER = (*_AGREEING, b"REJECT")
 
 
 class Offer(NamedTuple):
-    """DCC SEND, CHAT and the like. `ip` None: no IPv4 address. `start`, `stop`: of address and port in the line."""
+    """DCC SEND, CHAT and the like. `ip` None: not an IPv4 address. `start`, `stop`: place of address and port."""
 
     kind: str
     ip: IPv4Address | None
@@ -49,7 +49,7 @@ class Offer(NamedTuple):
 
 
 class Agreed(NamedTuple):
-    """DCC RESUME or ACCEPT: about the offer of that port. `start`, `stop`: of the port in the line."""
+    """DCC RESUME or ACCEPT, about the offer of that port. `start`, `stop`: place of the port in the line."""
 
     kind: str
     port: int
@@ -58,7 +58,7 @@ class Agreed(NamedTuple):
 
 
 def is_dcc(text: bytes) -> bool:
-    """Whether anything in the line looks like DCC at all, in whatever place."""
+    """Whether anything in the line looks like DCC, anywhere."""
     return _MARK in text.upper()
 
 
@@ -75,16 +75,16 @@ def command(text: bytes) -> bytes:
 
 
 def offers(text: bytes, own: Collection[IPv4Address | IPv6Address]) -> list[Offer]:
-    """What a line offers, in its order: old clients put several messages into one. `text`: without the line's end.
+    """What a line offers, in order: old clients put several messages into one line. `text`: without the line's end.
 
-    `own`: what the speaker may call itself. It decides where an unquoted file name ends that has numbers in it.
+    `own`: the addresses that the speaker may call itself. They decide where an unquoted file name with numbers ends.
     """
     found = [_offer(text, message, own) for message in _messages(text) if message[1].upper() not in _NO_OFFER]
     return [one for one in found if one is not None]
 
 
 def agreed(text: bytes, known: Collection[int]) -> Agreed | None:
-    """RESUME or ACCEPT, alone in its line. `known`: ports that may be meant, which decides as `own` does above."""
+    """RESUME or ACCEPT, the only one in its line. `known`: ports that it may mean; they decide as `own` does above."""
     messages = _messages(text)
     if len(messages) != 1 or messages[0][1].upper() not in _AGREEING:
         return None
@@ -114,7 +114,7 @@ def address(word: bytes) -> IPv4Address | None:
 
 
 def may_become(text: bytes) -> bool:
-    """Whether an unfinished line may still turn out to be DCC: if not, its bytes need not wait for its end."""
+    """Whether an unfinished line may still become DCC; if not, its bytes needn't wait for the rest."""
     rest = command(text)
     if (rest[:1] == b"@" and rest == text) or (rest[:1] == b":" and b" " not in rest):
         return True
@@ -128,7 +128,7 @@ def may_become(text: bytes) -> bool:
 
 
 def _messages(text: bytes) -> list[re.Match[bytes]]:
-    """DCC messages in the right place: the trailing parameter's first words, and what is quoted behind them."""
+    """DCC messages in the right place: the first words of the trailing parameter, and more messages right after."""
     before = _BEFORE.match(text)
     head = _HEAD.match(text, before.end() if before else 0)
     if head is None or _MESSAGE.match(text, head.end()) is None:
@@ -137,7 +137,7 @@ def _messages(text: bytes) -> list[re.Match[bytes]]:
 
 
 def _words(text: bytes, message: re.Match[bytes]) -> list[re.Match[bytes]]:
-    """What stands behind the kind, word by word; an argument in quotes is one."""
+    """The words after the kind; an argument in quotes is one word."""
     start, stop = message.span(2)
     quoted = _QUOTED.match(text, start, stop)
     first = [quoted] if quoted else []
@@ -145,7 +145,7 @@ def _words(text: bytes, message: re.Match[bytes]) -> list[re.Match[bytes]]:
 
 
 def _offer(text: bytes, message: re.Match[bytes], own: Collection[IPv4Address | IPv6Address]) -> Offer | None:
-    """The first pair of address and port behind the argument; one that names the speaker, if any does."""
+    """The first pair of address and port after the argument; rather one that names the speaker, if any does."""
     words = _words(text, message)
     first = None
     for where, port in pairwise(words[1:]):

@@ -1,12 +1,12 @@
 """One IRC control session: offers of the inside client are rewritten and opened, everything else passes.
 
-The law of this file: the dialogue. What makes both sides agree: the inside client's offer of an address of its own, and
-whoever takes it up by connecting, once. Nothing that the server says opens anything.
+The law of this file: the dialogue. Both sides agree like this: the inside client offers an address of its own, and
+somebody accepts by connecting, once. Nothing that the server says opens anything.
 
-Its own are: the address that it has, the one that the outside sees in its place on this very session (clients are told
-it by the IRC server, or by their users), and 0.0.0.0, which some clients put where they know none. All three mean "me",
-and whichever it says, what opens leads to the port that it names on the host that said it. Another public address of
-the gateway is not its own: it may be what the outside sees in another host's place.
+Its own addresses are: the one that it has, the one that the outside sees for it on this session (clients learn it from
+the IRC server, or from their users), and 0.0.0.0, which some clients send if they know none. All three mean "me", and
+whichever it says, what opens leads to the port that it names on the host that said it. Another public address of the
+gateway isn't its own: it may be what the outside sees for another host.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ NOWHERE = IPv4Address(0)
 
 
 class Policy(Interface):
-    """The keys of [alg.irc] that are read here."""
+    """The keys of [alg.irc] that this file reads."""
 
     @property
     def any_peer(self) -> bool: ...
@@ -54,7 +54,7 @@ class Policy(Interface):
 
 
 class Live(NamedTuple):
-    """An offer as it left: the client's own port, and the public one that the other side was told."""
+    """An offer that left: the client's own port, and the public one that the other side was told."""
 
     own: int
     public: int
@@ -62,7 +62,7 @@ class Live(NamedTuple):
 
 @dataclass(slots=True)
 class Asked:
-    """A line whose offers wait for their ports: `waiting` by tag, `granted` those that have theirs, both in order."""
+    """A line whose offers wait for their ports: `waiting`, by tag, and `granted`, those with a port, both in order."""
 
     line: Line
     waiting: dict[int, dcc.Offer]
@@ -70,7 +70,7 @@ class Asked:
 
 
 class IrcConversation:
-    """`_live`: offers by tag, the latest `max_offers`. `_irc`: the client began as IRC clients do, None: not yet."""
+    """`_live`: latest `max_offers` offers, by tag. `_irc`: the client began as IRC clients do; None: not known yet."""
 
     def __init__(self, control: Control, policy: Policy) -> None:
         self._control = control
@@ -85,7 +85,7 @@ class IrcConversation:
         self._asked: Asked | None = None
 
     def feed(self, side: Side, data: bytes, now: float, *, end: bool = False) -> Sequence[Action]:
-        """Line by line, until one waits for its end or for a public port. What can't become DCC doesn't wait."""
+        """Judge line by line, until one waits for its end or for a public port. What can't become DCC doesn't wait."""
         if self._control.inside_side is not Side.CLIENT:
             return [Bypass("client-outside")]  # its offers name no address of ours
         out, at = Script(), 0
@@ -104,18 +104,18 @@ class IrcConversation:
         return out.done()
 
     def _unfinished(self, raw: bytes, side: Side) -> Line | None:
-        """What came of a line, to be let go before its end; None: it has to wait."""
+        """The part of an unfinished line that may pass now; None if it has to wait."""
         word = raw.upper()
         if self._irc is None and side is Side.CLIENT and any(first.startswith(word) for first in FIRST_WORDS):
             return None
         if side is Side.SERVER and self._asks_tls:
-            return None  # the answer to STARTTLS counts, and comes once
+            return None  # the answer to STARTTLS matters, and comes only once
         if dcc.may_become(raw):
             return None
         return Line(raw, raw, Flaw.REST, open_ended=True)
 
     def _server(self, line: Line, out: Script) -> bool:
-        """Nothing of the server's opens anything. True: nothing more is read, TLS begins."""
+        """Judge a line of the server, which opens nothing. True: TLS begins, nothing more is read."""
         text = _readable(line)
         starts = self._asks_tls and text is not None and dcc.command(text).startswith(b"670 ")
         if text is None or not self._translated(line, text, Side.SERVER, out):
@@ -144,7 +144,7 @@ class IrcConversation:
         return True
 
     def _wanted(self, line: Line, found: Sequence[dcc.Offer], out: Script) -> list[dcc.Offer]:
-        """Those offers of a line that may have a port; an event for each reason why others may not."""
+        """The offers of a line that may have a port; an event for each reason why others may not."""
         wanted: list[dcc.Offer] = []
         reasons = {} if found else {"malformed-offer": None}
         for offer in found:
@@ -168,9 +168,9 @@ class IrcConversation:
             out.say(Reserve(tag, EndPoint(self._control.inside.ip, offer.port)))
 
     def _objection(self, offer: dcc.Offer) -> str:
-        """Why an offer opens nothing, or nothing."""
+        """Why an offer opens nothing; "" if it may open."""
         if offer.port == 0:
-            return "passive-offer"  # the other side will listen: an ordinary connection from inside
+            return "passive-offer"  # the other side will listen: just a connection from inside
         if not self._irc:
             return "not-irc"
         if offer.ip is None:
@@ -190,7 +190,7 @@ class IrcConversation:
             out.say(Withdraw(tag, "superseded"))
 
     def reserved(self, tag: int, public: EndPoint | None, now: float) -> Sequence[Action]:
-        """A port for an offer, or none; with the last one comes the verdict on the line."""
+        """An offer gets a port, or none; after the last one the line gets its verdict."""
         asked, out = self._asked, Script()
         offer = asked.waiting.pop(tag, None) if asked is not None else None
         if asked is None or offer is None:
@@ -205,7 +205,7 @@ class IrcConversation:
         return out.done()
 
     def _grant(self, asked: Asked, out: Script) -> None:
-        """Open for the offers that have their ports, and let the line pass with these in it."""
+        """Open for the offers that have ports, and let the line pass with those ports in it."""
         line = asked.line
         changes = [
             (offer.start, offer.stop, b"%d %d" % (int(public.ip), public.port)) for _, offer, public in asked.granted
@@ -213,7 +213,7 @@ class IrcConversation:
         grown = sum(len(new) - (stop - start) for start, stop, new in changes)
         if grown > 0 and len(line.raw) - dcc.tags(line.raw) + grown > dcc.LINE_MAX:
             for tag, _, _ in asked.granted:
-                out.say(Withdraw(tag, "line-would-overflow"))  # a server would cut its end off
+                out.say(Withdraw(tag, "line-would-overflow"))  # the server would cut its end off
             _refuse(line, "line-would-overflow", out)
             changes = []
         else:
@@ -230,9 +230,9 @@ class IrcConversation:
         )
 
     def _translated(self, line: Line, text: bytes, side: Side, out: Script) -> bool:
-        """RESUME by the other side and ACCEPT by the client name a port of its offer: each must read the one it knows.
+        """RESUME by the other side and ACCEPT by the client name the port of an offer: each must see the one it knows.
 
-        The other way round they are about an offer of the other side's, whose port nobody has changed.
+        The other way round they are about the other side's offer, whose port wasn't changed.
         """
         if not dcc.is_dcc(text):
             return False
@@ -247,26 +247,26 @@ class IrcConversation:
         return True
 
     def outcome(self, tag: int, outcome: str, now: float) -> Sequence[Action]:
-        """Taken up, or never; a used offer stays known, since a transfer may be resumed under it."""
+        """The offer was accepted or expired; a used one stays known, since a transfer may be resumed under it."""
         if outcome != "used":
             self._live.pop(tag, None)
         return [Event(f"expectation-{outcome}")]
 
 
 def _readable(line: Line) -> bytes | None:
-    """The text, in which 0xff is a letter: IRC knows no Telnet. None: what ends or cuts this line is in doubt."""
+    """The text, in which 0xff is a letter: IRC has no Telnet. None: readers may disagree where this line ends."""
     text = line.raw[:-2]
     sure = line.flaw in (None, Flaw.TELNET) and line.raw[-2:] == b"\r\n" and b"\r" not in text and b"\0" not in text
     return text if sure else None
 
 
 def _refuse(line: Line, reason: str, out: Script) -> None:
-    """Say that an offer opens nothing. The line's own verdict is another matter."""
+    """Say that an offer opens nothing. The line gets its verdict elsewhere."""
     out.say(Event("expectation-refused", _said(line), reason))
 
 
 def _rewrite(line: Line, changes: Sequence[tuple[int, int, bytes]], out: Script) -> None:
-    """Let the line pass with each span, in order, exchanged for what is given."""
+    """Let the line pass with each span, in order, replaced by the bytes given."""
     at = 0
     for start, stop, new in changes:
         if line.raw[start:stop] == new:
@@ -278,5 +278,5 @@ def _rewrite(line: Line, changes: Sequence[tuple[int, int, bytes]], out: Script)
 
 
 def _said(line: Line) -> str:
-    """A line for an event: bounded, one character a byte, escaped by whoever prints it."""
+    """A line for an event: bounded, one character per byte, escaped by whoever prints it."""
     return line.raw[:SHOWN].decode("latin-1")

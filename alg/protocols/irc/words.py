@@ -1,6 +1,6 @@
-"""What `explain` says of IRC's DCC.
+"""What `explain` says about IRC's DCC.
 
-The law of this file: words alone.
+The law of this file: only words.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class IrcWords(Words):
         "not-client-address": Said("{line}: it offers an address that is not the client's own"),
         "passive-offer": Said("{line}: a passive offer (port 0): the other side will listen, nothing opens here"),
         "not-irc": Said("{line}: the session did not begin as IRC does, so nothing opens for it"),
-        "bad-number": Said("{line}: a number in it is beyond its range, so it names nothing"),
+        "bad-number": Said("{line}: a number in it is out of range, so it opens nothing"),
         "port-too-low": Said(
             "{line}: the port is below min_port ({min_port})", "[alg.{alg}] min_port allows lower ones"
         ),

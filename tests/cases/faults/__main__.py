@@ -1,6 +1,6 @@
-"""`python -m tests.cases.faults [NUMBER ...]`: plant the faults of those cases (without numbers: all), see tests fail.
+"""`python -m tests.cases.faults [NUMBER ...]`: plant the faults of those cases (default: all) and see tests fail.
 
-The law of this file: it works in copies of the tree; the tree itself gets nothing but the note of what was shown.
+The law of this file: it works in copies of the tree; the tree itself only gets the note of what was shown.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ LONGEST = 170  # s for one fault
 
 
 def main(words: list[str]) -> int:
-    """Exit code 0 if every fault was noticed, 1 if not, 2 for a number without fault."""
+    """Exit code 0 if every fault was noticed, 1 if not, 2 for a number without a fault."""
     numbers = {numbered(word) for word in words}
     chosen = [one for one in faults() if not numbers or numbers & set(one.cases)]
     lacking = numbers - {case for one in chosen for case in one.cases}
@@ -73,7 +73,7 @@ def noticed(fault: Fault, cases: list[int]) -> tuple[set[int], str]:
 
 
 def note(case: int, digest: str) -> None:
-    """Write down that the case was seen to fail."""
+    """Note that the case was seen to fail."""
     known = shown() | {case: digest}
     SHOWN.write_text("".join(f"{number} {known[number]}\n" for number in sorted(known)))
 

@@ -1,4 +1,4 @@
-"""`algate check`: all errors of a file at once, what the host objects to, exit codes; without daemon or root."""
+"""`algate check`: all errors of a file at once, what the host lacks, exit codes; without daemon or root."""
 
 from __future__ import annotations
 

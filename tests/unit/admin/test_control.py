@@ -1,4 +1,4 @@
-"""The control socket: both ends against each other, and what hostile or broken clients get."""
+"""The control socket: both ends against each other, and how hostile or broken clients are answered."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ async def count(args: dict[str, Any]) -> AsyncIterator[int]:
 
 
 async def forever(args: dict[str, Any]) -> AsyncIterator[int]:
-    """A stream with one item and then nothing, until its client goes."""
+    """A stream with one item and then nothing, until its client leaves."""
     try:
         yield 1
         await asyncio.Event().wait()
@@ -65,7 +65,7 @@ async def forever(args: dict[str, Any]) -> AsyncIterator[int]:
 
 
 async def broken(args: dict[str, Any]) -> messages.Rows:
-    """A list that can't be begun."""
+    """A list that fails at its start."""
 
     def pieces() -> Iterator[list[Any]]:
         yield []
@@ -341,7 +341,7 @@ def test_a_claim_on_what_is_no_folder(tmp_path: Path) -> None:
 
 
 def pieces(text: bytes, size: int) -> Callable[[], bytes]:
-    """What a connection gives that cuts its text into pieces of some size."""
+    """A connection's data, in pieces of a given size."""
     cut = (text[start : start + size] for start in range(0, len(text), size))
     return lambda: next(cut)
 

@@ -1,4 +1,4 @@
-"""doctor: every check on hosts that are right and wrong, and none that raises."""
+"""doctor: every check, on hosts with and without the fault; none raises."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_everything_in_place(host: Path) -> None:
     ("effective", "ok", "named"),
     [
         ("000000c000001000", True, "CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON"),
-        ("0000000000201000", True, ""),  # SYS_ADMIN stands for BPF and PERFMON
+        ("0000000000201000", True, ""),  # SYS_ADMIN includes BPF and PERFMON
         ("0000000000200000", False, "missing CAP_NET_ADMIN"),
         ("0000008000001000", False, "missing CAP_PERFMON"),
         ("0000000000000000", False, "missing CAP_NET_ADMIN, CAP_PERFMON, CAP_BPF"),
@@ -231,7 +231,7 @@ FILTERS = {(7, netlink.INGRESS): "tc_lan", (8, netlink.INGRESS): "tc_wan_in", (8
         ({"lan0": 7, "wan0": 8}, None, True, "attached to lan0 (lan), wan0 (wan, xdp generic)"),
         ({"lan0": 7, "wan0": 8}, (8, netlink.EGRESS), False, "wan0 lacks tc_wan_out"),
         ({"lan0": 7}, None, False, "wan0 is gone"),
-        ({"lan0": 7, "wan0": 9}, None, False, "wan0 is gone"),  # made anew under the old name
+        ({"lan0": 7, "wan0": 9}, None, False, "wan0 is gone"),  # recreated with the old name
         ({}, None, True, "not in this network namespace"),
     ],
 )

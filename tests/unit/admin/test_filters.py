@@ -65,7 +65,7 @@ def test_expectations(args: dict[str, str], passing: list[str]) -> None:
         (MAPPINGS, {"inside": "10.0.0.3"}, 0),
         (MAPPINGS, {"state": "established"}, 0),
         (FORWARDS, {"inside": "10.0.0.0/24:21", "alg": "ftp"}, 1),
-        (FORWARDS, {"outside": "203.0.113.9"}, 1),  # open to all, so to this one too
+        (FORWARDS, {"outside": "203.0.113.9"}, 1),  # open to everybody, so to this one too
         ((replace(FORWARDS[0], from_=("192.0.2.0/24",)),), {"outside": "203.0.113.9"}, 0),
         ((replace(FORWARDS[0], from_=("203.0.113.0/24",)),), {"outside": "203.0.113.9"}, 1),
         (EVENTS, {"related_to": CONTROL, "alg": "ftp"}, 2),

@@ -1,4 +1,4 @@
-"""Events on their way: bounds, what is told of losses, the journal's datagrams, a transfer's figures."""
+"""Events on their way: bounds, reports of losses, the journal's datagrams, a transfer's figures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The helper's histograms: cheap to add to, and in the format that Prometheus reads."""
+"""The helper's histograms: cheap to add to, and in Prometheus' format."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""abi.py against the compiler: the layouts that Python derives are those that C has."""
+"""abi.py against the compiler: Python derives the same layouts as C."""
 
 from __future__ import annotations
 

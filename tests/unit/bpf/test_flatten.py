@@ -1,4 +1,4 @@
-"""One text out of many files, with every line still traceable to where it stands."""
+"""One text made of many files, with every line still traceable to its origin."""
 
 from __future__ import annotations
 

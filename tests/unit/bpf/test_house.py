@@ -1,4 +1,4 @@
-"""The headers and modules of bpf/: each says what it is for, stays short, and stands in the folder's page."""
+"""The headers and modules of bpf/: each says what it is for, stays short, and is listed on the folder's page."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ def fields(name: str) -> str:
 
 @pytest.mark.parametrize("name", sorted(abi.HEADER.structs))
 def test_each_field_is_where_the_header_has_it(name: str) -> None:
-    """Bytes that are all different: what `packing` reads in order is what lies at ctypes' offsets."""
+    """With bytes that all differ: what `packing` reads in order is what is at ctypes' offsets."""
     kind = getattr(abi, abi.camel(name))
     size = ctypes.sizeof(kind)
     made = packing(name, fields(name))

@@ -1,4 +1,4 @@
-"""The perf ring's reader over memory that a fake kernel writes: wrapping, losses, order, the bound of a turn."""
+"""The perf ring's reader on memory that a fake kernel writes: wrapping, losses, order, the bound of a turn."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from algate.bpf.packing import picker
 from algate.bpf.ring import Merge, online
 
 pytestmark = pytest.mark.unit
-SIZE = 4096  # of the data; PAGESIZE is that of the control page
+SIZE = 4096  # bytes of data; the control page has PAGESIZE
 OTHER = 3  # PERF_RECORD_COMM: not for us
 
 
 class Kernel:
-    """Writes records as perf does: never over what the reader hasn't given back, and tells of what had no room."""
+    """Writes records like perf: never over what the reader hasn't given back, and reports what had no room."""
 
     def __init__(self, start: int = 0) -> None:
         self.memory = mmap(-1, PAGESIZE + SIZE)
@@ -40,7 +40,7 @@ class Kernel:
         return True
 
     def submit(self, data: bytes) -> bool:
-        """A sample, padded as perf pads it. What was lost before is told first, if there is room."""
+        """Write a sample, padded like perf does; first report earlier losses, if there is room."""
         if self.untold and self.record(2, struct.pack("=QQ", 1, self.untold)):
             self.untold = 0
         padded = data + bytes(-(4 + len(data)) % 8)
@@ -79,7 +79,7 @@ def test_what_was_written_is_read_once_and_its_room_given_back() -> None:
 
 @pytest.mark.parametrize("start", range(SIZE - 64, SIZE + 8, 8))
 def test_a_record_that_goes_round_the_end(start: int) -> None:
-    """The header before the end and all else behind it, or cut anywhere within."""
+    """The header before the end and all else after it, or split anywhere in between."""
     kernel = Kernel(start)
     sample = at(7, bytes(range(44)))
     assert kernel.submit(sample) and kernel.submit(at(8, b"next"))
@@ -109,7 +109,7 @@ def test_losses_are_told_and_foreign_records_passed_over() -> None:
 
 
 def test_room_is_given_back_before_samples_are_looked_at() -> None:
-    """What the kernel submits while the first is judged finds the room of all that were taken."""
+    """What the kernel submits while the first is handled finds the room of all that were taken."""
     kernel = Kernel()
     while kernel.submit(at(1, bytes(200))):
         pass
@@ -120,7 +120,7 @@ def test_room_is_given_back_before_samples_are_looked_at() -> None:
 
 @pytest.mark.parametrize("size", [0, 4, 7, 4000])
 def test_rubbish_is_passed_over_as_a_loss(size: int) -> None:
-    """A record of no size would be read for ever, one that reaches beyond the head would be read too early."""
+    """A record of size 0 would be read for ever, one that reaches beyond the head too early."""
     kernel = Kernel()
     kernel.submit(at(1))
     head = kernel.words[HEAD]
@@ -163,7 +163,7 @@ def test_a_bound_does_not_let_a_quiet_ring_overtake_a_full_one() -> None:
 
 
 def test_what_comes_during_a_turn_is_for_the_next() -> None:
-    """Else a ring that fills as fast as it is read is read for ever."""
+    """Otherwise a ring that fills as fast as it is read would be read for ever."""
     kernel = Kernel()
     kernel.submit(at(1))
     taken: list[bytes] = []
@@ -181,7 +181,7 @@ def test_what_comes_during_a_turn_is_for_the_next() -> None:
 STEPS = st.lists(
     st.one_of(
         st.tuples(st.integers(0, 2), st.sampled_from((0, 1, 7, 40, 400))),  # a ring and the size of its next sample
-        st.integers(1, 5),  # a turn of at most so many
+        st.integers(1, 5),  # a turn of at most that many
     ),
     max_size=200,
 )

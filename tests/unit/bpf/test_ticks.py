@@ -1,4 +1,4 @@
-"""Ticks near the wrap of their 32 bits, on both sides of half of it, and a heartbeat that is never 0."""
+"""Ticks near the wrap of 32 bits and on both sides of half of it, and a heartbeat that is never 0."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command: verbs against a fake daemon, exit codes, what goes to stdout and what to stderr."""
+"""The command line: verbs against a fake daemon, exit codes, what goes to stdout and to stderr."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def run(*argv: str) -> Result:
 
 
 def module(monkeypatch: pytest.MonkeyPatch, name: str, **content: Any) -> None:
-    """Put a module in the place of another helper's."""
+    """Replace a module by a fake one."""
     made = types.ModuleType(name)
     made.__dict__.update(content)
     monkeypatch.setitem(sys.modules, name, made)
@@ -111,7 +111,7 @@ def test_forward_add_and_del(daemon: list[tuple[str, dict[str, Any]]]) -> None:
 
 
 def test_forward_save(daemon: list[tuple[str, dict[str, Any]]], tmp_path: Path) -> None:
-    """Written only when the daemon has taken it; the file keeps its mode, and nothing is left beside it."""
+    """Written only after the daemon has accepted it; the file keeps its mode, and no other file is left."""
     file = tmp_path / "config.toml"
     words = ("forward", "add", "tcp", "2121", "10.0.0.9:21", "--save")
     missing = run(*words)
@@ -124,7 +124,7 @@ def test_forward_save(daemon: list[tuple[str, dict[str, Any]]], tmp_path: Path) 
     assert daemon[-1][1]["save"] is True
     assert file.read_text().startswith("# mine\n\n[[forward]]\n")
     assert file.stat().st_mode & 0o777 == 0o640
-    gone = run("forward", "del", "tcp", "2121", "--save")  # not in force with this daemon
+    gone = run("forward", "del", "tcp", "2121", "--save")  # this daemon doesn't have it
     assert gone.exit_code == 0, gone.stderr
     assert file.read_text() == "# mine\n"
     again = run("forward", "del", "tcp", "2121", "--save")
@@ -200,7 +200,7 @@ def test_each_verb_has_help_with_its_run_dir(verb: str) -> None:
 
 
 def test_help_needs_no_bcc_and_imports_no_verb() -> None:
-    """The quickness of --help, judged by what it loads and not by a clock."""
+    """How fast --help is, judged by what it imports instead of by a clock."""
     code = (
         "import sys; sys.argv = ['algate', '--help']\n"
         "from algate.cli.app import main\n"

@@ -1,4 +1,4 @@
-"""top: rates and tree, keys, frames of exact size, and the real thing in a terminal that we play."""
+"""top: rates and tree, keys, frames of exact size, and the real program in a terminal that the test plays."""
 
 from __future__ import annotations
 
@@ -250,7 +250,7 @@ class Terminal:
                 self._stream.feed(data)
 
     def until(self, what: str, test: Callable[[str], bool]) -> str:
-        """The screen, as soon as `test` holds for it."""
+        """The screen, as soon as it satisfies `test`."""
         end = time.monotonic() + WAIT
         while time.monotonic() < end:
             self.read()
@@ -264,7 +264,7 @@ class Terminal:
         os.write(self.ours, data)
 
     def ended(self) -> int:
-        """The exit code, and the proof that the terminal is as it was."""
+        """The exit code, after checking that the terminal is as it was."""
         end = time.monotonic() + WAIT
         while self.process.poll() is None and time.monotonic() < end:
             self.read()
@@ -357,7 +357,7 @@ def test_a_signal_leaves_the_terminal_as_it_was(
 def test_a_fault_leaves_the_terminal_as_it_was_and_is_told(
     tmp_path: Path, terminal: Callable[..., Terminal], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The fault is planted: a frame that can't be made."""
+    """A planted fault: a frame that can't be made."""
     site = tmp_path / "site"
     site.mkdir()
     (site / "sitecustomize.py").write_text(

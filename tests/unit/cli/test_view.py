@@ -69,7 +69,7 @@ def everything_hostile() -> list[Text]:
 
 
 def test_hostile_text_reaches_no_terminal() -> None:
-    """No control byte but the line ends and colours that we write ourselves, no bidi mark, no markup interpreted."""
+    """No control bytes except the line ends and colours that we write, no bidi marks, no markup interpreted."""
     out = io.StringIO()
     console = Console(file=out, force_terminal=True, color_system=None, width=4000, markup=False, highlight=False)
     for line in everything_hostile():

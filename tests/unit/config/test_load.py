@@ -1,4 +1,4 @@
-"""The configuration: what is accepted, and every way of being wrong with the path and the reason an operator gets."""
+"""The configuration: what is accepted, and for every mistake the path and reason that the operator gets."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def test_it_is_frozen() -> None:
         ("[alg.ftpd]\nenabled = true", "alg.ftpd", "no such plug-in is installed; the nearest is `ftp`"),
         ("[alg.ftp]\nport = [21]", "alg.ftp.port", "unknown key; the nearest is `ports`"),
         ("[alg.ftp]\nports = [0]", "alg.ftp.ports[0]", "0 is not between 1 and 65535"),
-        ("[alg.ftp]\ndeny = ['A B']", "alg.ftp.deny[0]", "'A B' is no command"),
+        ("[alg.ftp]\ndeny = ['A B']", "alg.ftp.deny[0]", "'A B' is not a command"),
         ("[alg.ftp]\ndeny = ['DELE']\nallow = ['dele']", "alg.ftp.deny", "DELE is in alg.ftp.allow too"),
         (
             "[alg.ftp]\ndeny = ['DELE']\n[[alg.ftp.rule]]\nclient = '10.0.0.0/8'\nallow = ['DELE']",
@@ -274,7 +274,7 @@ def test_rules_hold_for_their_addresses_and_a_later_one_wins() -> None:
 
 @dataclass(frozen=True, slots=True)
 class ChatPolicy(Policy):
-    """What a third party's plug-in declares."""
+    """What a third-party plug-in declares."""
 
     loud: bool = option(False, boolean)
 
@@ -322,7 +322,7 @@ def test_load_names_the_file_and_reread_sees_its_change(tmp_path: Path) -> None:
 
 
 def test_the_example_says_every_default_and_nothing_else() -> None:
-    """deploy/config.example.toml: as it is, and with its commented keys made real."""
+    """deploy/config.example.toml: as it is, and with its commented keys enabled."""
     text = EXAMPLE.read_text()
     plugins = policy.kinds(registry.discover(()))
     assert loads(text, DEVICES, plugins) == loads("", DEVICES, plugins)

@@ -1,4 +1,4 @@
-"""`forward add --save`: one [[forward]] more or less in a file, and every other byte as it was."""
+"""`forward add --save`: one [[forward]] is added to a file or removed, and every other byte stays."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_twice_is_once() -> None:
     ],
 )
 def test_only_its_lines_go(proto: str, port: str, gone: str) -> None:
-    """Comments stay, those behind it too: they belong to what follows."""
+    """Comments stay, those after it too: they belong to what follows."""
     assert saved.without_forward(FILE, proto, port, "f") == FILE.replace(gone, "")
 
 

@@ -1,4 +1,4 @@
-"""Python's collector: all of it at quiet moments only; and that sessions come and go without it."""
+"""Python's collector: full collections only at quiet moments; and sessions come and go without it."""
 
 from __future__ import annotations
 
@@ -68,18 +68,18 @@ def test_without_any_quiet_moment_it_comes_at_last_if_memory_grew(
 
 
 def session(number: int) -> None:
-    """A whole FTP session, by dialogues of which no two are alike."""
+    """A whole FTP session, with dialogues that all differ."""
     random, ports = Random(number), count(2000)
     dialogue = random_dialogue(random, "10.0.0.5", "198.51.100.2", lambda: next(ports), 1 + number % 3)
     lab = FtpLab(dialogue, number % 2 == 0)
     lab.finish()
     lab.do(lab.engine.ended(77, lab.now))
-    for once in (lab.engine, lab):  # these have circles, but there is one engine a run, and a session isn't in them
+    for once in (lab.engine, lab):  # these have cycles, but there is one engine per run, and no session is in them
         vars(once).clear()
 
 
 def test_sessions_come_and_go_without_the_collector() -> None:
-    """2,000 of them: none is left, none waits in a circle, and memory is what Python keeps for later at most."""
+    """2,000 of them: none is left, none waits in a cycle, and memory grows at most by what Python keeps for later."""
     for number in range(100):
         session(number)
     gc.collect()

@@ -1,4 +1,4 @@
-"""The service before it runs: what may be asked of it already, and what waits."""
+"""The service before it runs: what it can already be asked, and what waits."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def waiting(file: Path, tmp_path: Path) -> Service:
-    """One whose WAN has no address yet."""
+    """A service whose WAN has no address yet."""
     config = configuration.load(file, {}, policy.kinds(registry.discover()))
     return Service(config, tmp_path, None)
 

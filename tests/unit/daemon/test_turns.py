@@ -1,4 +1,4 @@
-"""When the helper works: its timers to the moment, its turns one by one, its heartbeat whatever else there is."""
+"""When the helper works: its timers on time, its turns one by one, its heartbeat whatever else happens."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Handle:
 
 
 class Loop:
-    """asyncio's, by hand: `run` lets time pass from one timer to the next."""
+    """asyncio's loop, by hand: `run` lets time pass from one timer to the next."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -62,7 +62,7 @@ class Loop:
         return made
 
     def run(self, until: float, late: float = 0.0) -> None:
-        """`late`: by how much every timer is."""
+        """`late`: s by which every timer is late."""
         while self.timers and self.timers[0][0] <= until:
             at, _, handle = heappop(self.timers)
             self.now = max(self.now, at + late)
@@ -246,7 +246,7 @@ def test_nothing_runs_after_the_end(loop: Loop, helper: Helper, made: Turns) -> 
 
 
 def test_a_ring_that_never_empties_starves_neither_sockets_nor_timers() -> None:
-    """On asyncio's own loop, counted in turns and not in seconds."""
+    """On asyncio's own loop, counted in turns instead of seconds."""
     seen: dict[str, int] = {}
 
     async def run() -> None:

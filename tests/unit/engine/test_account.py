@@ -1,4 +1,4 @@
-"""Lines that pass without the helper (issue 5, item 3): which do, and that nobody can tell."""
+"""Lines that pass without the helper (issue 5, item 3): which do, and that nobody notices."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def lab_of(*said: Exchange, classify: bool = True) -> FtpLab:
 
 
 def word(lab: FtpLab, text: bytes, flags: int = ACK | PSH) -> list[bytes]:
-    """The client says more in one segment: the payloads that leave at once, without the helper."""
+    """The client sends more in one segment; returns the payloads that leave at once, without the helper."""
     end = lab.client
     end.stream += text
     lab.kernel.segment(end.direction, end.send(end.sent, len(text))._replace(flags=flags))
@@ -73,7 +73,7 @@ def test_a_statement_ends_with_the_next_punt() -> None:
 
 
 def test_the_reply_of_a_passed_command_is_not_taken_for_that_of_pasv() -> None:
-    """Pipelined: NOOP passes, PASV is punted; the 200 answers NOOP and the 227 PASV, whoever carried them."""
+    """Pipelined: NOOP passes, PASV is punted; the 200 answers NOOP and the 227 PASV, however they passed."""
     lab = lab_of()
     word(lab, b"NOOP\r\n")
     word(lab, b"PASV\r\n")
@@ -131,7 +131,7 @@ def test_a_denied_command_of_no_interest_does_not_exist() -> None:
 
 
 def test_a_statement_ends_with_the_helper_that_made_it() -> None:
-    """The next one may have another policy, or somebody who wants every line."""
+    """The next helper may have another policy, or somebody who wants every line."""
     lab = lab_of(NOOP)
     lab.policy = replace(lab.policy, deny=("DELE",))
     lab.restart()
@@ -225,7 +225,7 @@ def test_an_older_account_is_told_from_a_newer_one(word: int, than: int, older: 
 
 
 def test_a_sample_that_waited_in_its_ring_moves_nothing() -> None:
-    """Rings are one a processor: a copy may be read behind copies of what came later."""
+    """There is one ring per CPU: a copy may be read after copies of what came later."""
     lab = lab_of()
     end = lab.server
 

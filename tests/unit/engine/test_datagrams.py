@@ -1,4 +1,4 @@
-"""The engine on sessions of datagrams: one comes, these effects follow."""
+"""The engine on control sessions over UDP: a datagram comes, these effects follow."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Told:
 
 
 class Desk:
-    """An engine and what one session's conversation says in it."""
+    """An engine, and the answers of one session's conversation."""
 
     def __init__(self, words: Words, *, on_failure: str = "bypass", anybody: bool = False) -> None:
         self.made: list[Told] = []
@@ -109,7 +109,7 @@ def dotted(ip: bytes) -> str:
 
 
 def payload(frame: bytes) -> bytes:
-    """Of a UDP frame, with its lengths and sums proved by scapy."""
+    """The parts of a UDP frame, with its lengths and sums checked by scapy."""
     from scapy.layers.inet import IP, UDP
     from scapy.layers.l2 import Ether
 

@@ -1,4 +1,4 @@
-"""The engine as a transcript: a segment comes, these effects follow."""
+"""The engine as transcripts: a segment comes, these effects follow."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def say(lab: Lab, text: bytes, flags: int = ACK | PSH) -> None:
 
 
 def hear(lab: Lab, text: bytes) -> None:
-    """The same of the outside end."""
+    """The same for the outside end."""
     end = lab.outside
     end.stream += text
     lab.submit(end.send(end.sent, len(text)))
@@ -568,7 +568,7 @@ def test_memory_is_told_and_bounded() -> None:  # FTP-90
 
 
 class TwoStep(Toy):
-    """Gives one line's verdict where the port is known, and leaves what stands behind it to the next feed."""
+    """Gives one line's verdict when the port is known, and leaves what follows to the next feed."""
 
     def feed(self, side: Side, data: bytes, now: float, *, end: bool = False) -> Sequence[Action]:
         self.waiting = data.find(b"\n") + 1

@@ -1,4 +1,4 @@
-"""What a receiver has and is owed, and that nobody but flow and ledger changes either."""
+"""What a receiver has and is owed, and that only flow and ledger change either."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_the_log_holds_what_a_restart_must_know_and_says_when_that_is_nothing() 
 
 
 def changes(tree: ast.AST) -> Iterator[str]:
-    """Members of Flow and Ledger that are set or changed through another name than self."""
+    """Members of Flow and Ledger that are set or changed through a name other than self."""
     for node in ast.walk(tree):
         targets: list[ast.expr] = []
         if isinstance(node, ast.Assign):

@@ -1,4 +1,4 @@
-"""How far a line walks through the engine's modules, and what the engine's page shows of it."""
+"""How far a line walks through the engine's modules, and what the engine's page says about it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_what_calls_back_through_the_standard_library_is_seen() -> None:
 
 
 def test_a_port_line_walks_less_than_110_moves() -> None:
-    """178 once. What passes, nearly every line, must be far below that."""
+    """It was once 178. A line that passes, as nearly all do, must be far below that."""
     port, passing = (walk.Dialogue().watched(line) for line in walk.LINES.values())
     assert port.moves < 110 and passing.moves < 70
 

@@ -1,4 +1,4 @@
-"""What a sweep takes for expired, from raw columns, near the wrap of the clock too."""
+"""What a sweep judges to be expired, from raw columns, near the wrap of the clock too."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def batch(now: int, *sessions: tuple[int, int, int], **fields: Any) -> gc.Batch:
 
 @pytest.mark.parametrize("now", [0, 1, 5000, 1 << 30, 1 << 31, (1 << 31) + 3000, 3 << 30, WRAP - 1, WRAP + 200])
 def test_expired(now: int) -> None:
-    """Each kind at its own limit; a tick that lies ahead, as another CPU's may, is no age."""
+    """Each kind at its own limit; a tick that is ahead, as another CPU's may be, is no age."""
     made = batch(
         now,
         (TCP, ESTABLISHED, 7439), (TCP, ESTABLISHED, 7440), (TCP, NEW, 239), (TCP, NEW, 240), (UDP, ACTIVE, 299),
@@ -37,7 +37,7 @@ def test_expired(now: int) -> None:
 
 @pytest.mark.parametrize("now", [0, 1 << 31, WRAP - 1])
 def test_unanswered(now: int) -> None:
-    """Only those that had the time to be answered."""
+    """Only those that had time to be answered."""
     young = gc.EMBRYONIC_IDLE
     made = batch(now, (TCP, NEW, young + 1), (TCP, NEW, young), (UDP, ACTIVE, 500), (TCP, NEW, 5000))
     assert made.unanswered() == [(young + 1, 0), (5000, 3)]

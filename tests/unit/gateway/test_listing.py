@@ -18,7 +18,7 @@ DAY = 86400
 def test_a_session_may_last_longer_than_a_tick_can_tell(
     made: int, lasted: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its creation is told whole, and its last packet is near."""
+    """Its creation time is complete, and its last packet is near."""
     monkeypatch.setattr(time, "clock_gettime_ns", lambda clock: 100 * DAY * 1_000_000_000)
     tables: Any = Tables(monkeypatch)
     key = abi.SessionKey(proto=6)

@@ -1,4 +1,4 @@
-"""What records.py packs is what ctypes reads out of the same header by name, and comes back as it went."""
+"""What records.py packs is what ctypes, by the same header, reads by name, and unpacks to the same values."""
 
 from __future__ import annotations
 
@@ -205,7 +205,7 @@ def test_an_expectation_by_name() -> None:
 
 
 def test_no_layout_is_typed_elsewhere() -> None:
-    """But for what held.py stores, whose format is its own, and rtnetlink's messages. Network order is for packets."""
+    """Except what held.py stores in its own format, and rtnetlink's messages. Network order is for packets."""
     paths = [*(ROOT / "alg").rglob("*.py"), ROOT / "bpf" / "requests.py"]
     files = {str(path.relative_to(ROOT)): path.read_text() for path in paths}
     typed = {name for name, text in files.items() if HOST_ORDER.search(text)}

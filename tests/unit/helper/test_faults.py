@@ -1,4 +1,4 @@
-"""A fault of algate's own: in the log with its traceback, escaped, and once a minute."""
+"""A fault in algate itself is logged with its traceback, escaped, and once per minute."""
 
 from __future__ import annotations
 

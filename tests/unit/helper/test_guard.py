@@ -1,4 +1,4 @@
-"""A plug-in that takes too long is stopped, and whoever runs it goes on."""
+"""A plug-in that takes too long is stopped, and its caller goes on."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_the_signal_is_given_back() -> None:
 
 
 def test_where_nothing_can_be_interrupted_it_is_measured() -> None:
-    """In another thread than the main one."""
+    """Run outside the main thread."""
     found: list[BaseException] = []
 
     def spend() -> None:

@@ -1,4 +1,4 @@
-"""Exhaustion is told at once and then once a minute, with all that was refused meanwhile; and its ICMP answer."""
+"""Exhaustion is logged at once, then once per minute with the number refused meanwhile; and its ICMP answer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FLOW = Flow("10.0.0.2", 40000, "203.0.113.2", 443)
 
 
 class Clock:
-    """`now` is turned by hand."""
+    """`now` is set by hand."""
 
     now = 1000.0
 

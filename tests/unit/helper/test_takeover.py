@@ -1,4 +1,4 @@
-"""What an earlier helper left comes back whole, and what nobody owns any more goes."""
+"""What an earlier helper left comes back complete, and what no longer has an owner goes."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Ports:
 
 
 class Beginner:
-    """An engine that begins: notes what it is given, and decides again what it is told to."""
+    """An engine that starts: it notes what it is given, and decides again what it is told to."""
 
     def __init__(self, *again: fx.Effect) -> None:
         self.given: dict[int, tuple[Any, Any]] = {}
@@ -97,7 +97,7 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
 
 
 def close(one: fx.Expectation, other: fx.Expectation) -> bool:
-    """The same but for the rounding of ticks."""
+    """The same apart from the rounding of ticks."""
     return (
         one._replace(expires=0) == other._replace(expires=0) and abs(one.expires - other.expires) < 1.01 * ticks.SECONDS
     )
@@ -119,7 +119,7 @@ def test_an_expectation_is_left_with_every_field(bench: Bench, changes: dict[str
     {"direction": fx.OUT, "inside": None, "reserved": None},
 ])  # fmt: skip
 def test_a_range_is_left_with_every_field(bench: Bench, changes: dict[str, Any]) -> None:
-    """One that is past above all: as an heir it would be written with a time far ahead."""
+    """Above all one that is past: as an heir it would be written with a time far ahead."""
     made = RANGE._replace(**changes)
     left = bench.left(fx.PutExpectation(made))
     assert close(left.ranges[0], made)
@@ -163,7 +163,7 @@ def test_what_was_stored_ends_with_the_next_word(bench: Bench) -> None:
 
 
 def test_decisions_that_nobody_would_drop_go(bench: Bench) -> None:
-    """Kept are those decided again, and those of lines that passed by themselves."""
+    """Those decided again are kept, and those of lines that passed without the helper."""
     again = fx.PutDecision(SESSION, fx.OUT, 100, 10, fx.VERDICT_PASS, 1, None, 0)
     lines = [again._replace(seq=7, size=6), again._replace(direction=fx.IN, seq=8, size=9)]
     left = bench.left(again, *lines, again._replace(seq=90), again._replace(session=OTHER))

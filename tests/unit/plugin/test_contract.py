@@ -1,4 +1,4 @@
-"""Whose fault is what: a plug-in's call and its answers, or the engine's own code."""
+"""Whose fault it is: the plug-in's, by its call or its answers, or the engine's own code's."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def test_what_is_left_unattended() -> None:
 
 
 class Answering(Toy):
-    """Says once what it is told to."""
+    """Answers once with what it is given."""
 
     def __init__(self, control: Control, actions: Any) -> None:
         super().__init__(control)
@@ -178,7 +178,7 @@ class Laboratory(Lab):
         return plainly(self.make, control)
 
     def say(self, text: bytes) -> list[fx.Announce]:
-        """The inside end says it; what of faults was announced."""
+        """The inside end sends it; returns the faults announced."""
         self.inside.stream += text
         self.submit(self.inside.send(self.inside.sent, len(text)))
         return [one for one in self.kernel.announced if one.event.event.endswith("-failed")]
@@ -250,7 +250,7 @@ def test_explain_sees_how_far_it_is_through_the_guard_too() -> None:
     assert view is not None and view.phase == "greeting"
 
 
-# Where the engine's own code is broken, and what then brings it about.
+# Where the engine's own code is broken, and what then triggers it.
 PLANTS = [
     (Expectations, "reserve", b"expect\n"),
     (Expectations, "expect", b"expect\n"),
@@ -276,7 +276,7 @@ def test_a_fault_of_the_engine_is_its_own(
     lab.inside.stream += said
     try:
         lab.submit(lab.inside.send(0, len(said)))
-    except RuntimeError as error:  # behind what is caught for one session: the helper hands it back
+    except RuntimeError as error:  # beyond what is caught for one session: the helper hands it back
         lab.do(lab.engine.faulted(INFO.session, error, lab.now))
     told = [one for one in lab.kernel.announced if one.event.event.endswith("-failed")]
     assert [one.event.event for one in told] == ["engine-failed"], told

@@ -1,4 +1,4 @@
-"""What a plug-in declares is asked for: the toy declares one of everything, and each is missed if nobody asks."""
+"""Everything that a plug-in may declare is used: the toy declares one of each, and a test fails if it isn't asked."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def wrong(text: str, kinds: Mapping[str, type[policy.Policy]] = KINDS) -> list[s
 
 
 def test_no_module_for_all_plug_ins_names_a_protocol() -> None:
-    """But for the list of those that algate carries."""
+    """Except the list of those that algate includes."""
     named = re.compile(r"\b(ftps?|tftp|irc|dcc|fxp|eprt|epsv|pasv)\b", re.IGNORECASE)
     found = [
         f"{path.relative_to(ALG)}: {line.strip()}"
@@ -138,7 +138,7 @@ def test_two_plug_ins_cant_hold_the_same_port_nor_one_and_a_forward() -> None:
     ]
 
 
-# -- plug-ins that do it wrong -----------------------------------------------------------------------------------------
+# -- plug-ins with mistakes --------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The IRC plug-in as transcripts: strict about where an offer stands, and about whose address it names."""
+"""The IRC plug-in as transcripts: strict about where an offer is, and about whose address it names."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def changed(said: bytes, port: int, ip: object = ME, own: int = 5000) -> bytes:
 
 
 def opened(said: bytes, leaves: bytes, own: int = 5000, ports: int = 1) -> None:
-    """In one piece and byte by byte it is rewritten and opened, for the own host's port."""
+    """In one piece and byte by byte it is rewritten and opened, for the client's own port."""
     for size in (len(said), 1):
         made = stage(ports=[41000 + number for number in range(ports)])
         made.say(Side.CLIENT, *(said[at : at + size] for at in range(0, len(said), size)))
@@ -82,7 +82,7 @@ def test_r07_the_public_address_is_the_client_s_own_in_any_spelling(ip: object, 
 
 
 def test_r07_the_public_address_of_this_session_alone() -> None:
-    """With a pool: another of its addresses is what the outside sees in another host's place."""
+    """With a pool: another of its addresses is what the outside sees for another host."""
     pooled = control(remote="198.51.100.2:6667", public="203.0.113.9:40000")
     made = Stage(PLUGIN, ON, pooled, [41000, 41001])
     made.say(Side.CLIENT, HELLO + offer(PUBLIC) + offer(PUBLIC + 8, 5001))
@@ -359,7 +359,7 @@ def test_r13_r14_resume_and_accept_are_found_behind_tags_and_any_name(before: by
 
 
 def test_resume_of_somebody_else_s_offer_names_that_one_s_port() -> None:
-    """Which may have the number of an own one: RESUME is about what was offered to the speaker."""
+    """The other side's port may equal one of the client's own: RESUME is about what was offered to the speaker."""
     made = stage(ports=[41000])
     made.say(Side.CLIENT, offer())
     for side, said in (

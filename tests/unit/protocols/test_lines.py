@@ -1,4 +1,4 @@
-"""Where lines end, what is not trusted in them, and that offsets survive Telnet commands."""
+"""Where lines end, what isn't trusted in them, and that offsets stay right with Telnet commands."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ LIMIT = 64
 
 
 def lines(data: bytes, end: bool = False, strict: bool = False) -> list[Line]:
-    """All lines of `data`, as a driver would take them."""
+    """All lines of `data`, read as a driver would."""
     reader = LineReader(LIMIT, strict=strict)
     found: list[Line] = []
     at = 0

@@ -84,7 +84,7 @@ def test_r08_an_odd_request_gets_its_answer_as_any_other(asked: bytes, inside_si
 
 @pytest.mark.parametrize("answer", [b"\0\3\0\1content", b"\0\4\0\0", b"\0\5\0\x08no\0", b"\0\6tsize\0" + b"9\0"])
 def test_r08_whatever_the_answer_from_a_new_port_is_the_next_request_has_its_own(answer: bytes) -> None:
-    """The answer itself never comes here: it is the first datagram of a session of its own."""
+    """The answer itself never comes here: it is the first datagram of a separate session."""
     made = stage()
     for _ in range(3):
         made.say(Side.CLIENT, ODD["RFC 2090"])

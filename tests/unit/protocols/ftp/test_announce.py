@@ -1,4 +1,4 @@
-"""The gateway behind a 1:1 NAT: what it announces, who is meant by that address, and that nothing more opens for it."""
+"""The gateway behind a 1:1 NAT: what it announces, whom that address means, and that it opens nothing more."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from algate.alg.protocols.ftp.policy import FtpPolicy
 from algate.alg.testing import Stage, at, control
 
 CLIENT, SERVER = Side.CLIENT, Side.SERVER
-NAT = IPv4Address("192.0.2.9")  # what the outside reaches the gateway by; its own public address is 203.0.113.1
+NAT = IPv4Address("192.0.2.9")  # the gateway's address for the outside; its own public address is 203.0.113.1
 POLICY = FtpPolicy(announce=NAT)
 CALLED = ["10,0,0,5", "203,0,113,1", "192,0,2,9"]  # own, mapped, announced: all three mean the speaker inside
 
@@ -34,7 +34,7 @@ def inward(tag: int, *, opened: bool) -> Expect:
 
 
 def true_end(made: Stage) -> None:
-    """What is expected is the mapped end point, whatever was told."""
+    """The mapped end point is expected, whatever was announced."""
     assert made.expectations[1].public == at("203.0.113.1:50001") and made.expectations[1].open
 
 
@@ -122,7 +122,7 @@ def test_the_outside_is_not_meant_by_the_gateway_s_addresses(ip: str) -> None:
 
 @pytest.mark.parametrize("announce", [None, NAT])
 def test_another_address_of_the_gateway_is_nobody_s_own(announce: IPv4Address | None) -> None:
-    """It may be what the outside sees in another inside host's place."""
+    """It may be what the outside sees for another inside host."""
     made = stage(CLIENT, FtpPolicy(announce=announce))
     made.client << b"PORT 203,0,113,2,19,137\r\n" >> Pass(25)
     made.done()
@@ -144,7 +144,7 @@ def test_low_ports_stay_shut() -> None:
 
 @pytest.mark.parametrize("said", [b"PORT 10,0,0,5,19,137\r\n", b"PORT 192,0,2,9,19,137\r\n"])
 def test_in_a_hairpin_the_gateway_s_own_address_leads_there(said: bytes) -> None:
-    """Its other half reads that line: for it the peer is at that address, and no other."""
+    """A hairpin's other half reads that line: for it the peer is at that address, and no other."""
     made = stage(CLIENT, remote="203.0.113.1:21")
     made.say(CLIENT, said)
     assert made.heard[SERVER].endswith(b"PORT 203,0,113,1,195,81\r\n")

@@ -1,6 +1,6 @@
-"""What somebody who wants through would try on the control channel: no attack gets its prize (invariants 1, 2).
+"""What an attacker would try on the control channel: no attack succeeds (invariants 1, 2).
 
-Each was tried by hand in a review; where it once worked the test says so. What the fuzzer tries lies in tests/fuzz.
+Each was tried by hand in a review; the test says if it once worked. What the fuzzer tries is in tests/fuzz.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def opened(stage: Stage) -> bool:
     ],
 )
 def test_a_denied_command_in_disguise(line: bytes) -> None:
-    """No server, however it cuts lines, obeys what the policy denies."""
+    """No server, however it splits lines, obeys what the policy denies."""
     for start in (b"", b"NOOP\r\n"):
         stage = staged(DENY)
         stage.say(Side.CLIENT, start + line)
@@ -164,7 +164,7 @@ def test_a_denied_command_between_does_not_shift_the_answers() -> None:
 
 @pytest.mark.parametrize("said", [b"NOOP\r\n", b"LIST\r\n", b"STAT\r\n", b"HELP\r\n", b"EPSV ALL\r\n", b""])
 def test_an_announcement_that_nobody_asked_for(said: bytes) -> None:
-    """An outside client makes the server inside say 227 where no PASV is open."""
+    """An outside client makes the inside server say 227 when no PASV is unanswered."""
     stage = staged(inside=Side.SERVER)
     if said:
         stage.say(Side.CLIENT, said)

@@ -1,4 +1,4 @@
-"""What is told of commands and transfers: who, what, verdict, reason; never a secret."""
+"""What the audit is told about commands and transfers: who, what, verdict, reason; never a secret."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def audited(policy: FtpPolicy | None = None, room: int = 1000) -> tuple[Stage, A
 
 
 def commands(stage: Stage) -> list[tuple[str, object, object, str]]:
-    """Detail, verdict, user and reason of each command told."""
+    """Detail, verdict, user and reason of each command event."""
     told = [one for one in stage.events if one.event in ("command", "command-refused")]
     return [(one.detail, dict(one.fields)["verdict"], dict(one.fields)["user"], one.reason) for one in told]
 

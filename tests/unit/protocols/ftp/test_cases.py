@@ -1,4 +1,4 @@
-"""Hard cases of FTP that the machine decides, by their numbers: what is said, not what is on the wire."""
+"""Hard cases of FTP that the machine decides, by number: what is said, not what is on the wire."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def stage(inside: Side = CLIENT, policy: FtpPolicy | None = None, ports: range |
 
 
 def talk(made: Stage, *words: bytes) -> Stage:
-    """Client and server in turn, the client first; an empty word is silence."""
+    """Client and server in turn, the client first; an empty string is silence."""
     for number, word in enumerate(words):
         if word:
             made.say(SERVER if number % 2 else CLIENT, word)
@@ -396,7 +396,7 @@ def test_the_unfinished_line_waits_and_passes_at_the_end_ftp_32() -> None:
 
 
 def test_nothing_waits_before_a_fin() -> None:
-    """The engine lets go what is undecided at a FIN: the private address must not be in it."""
+    """At a FIN the engine lets undecided bytes pass: the private address must not be among them."""
     made = stage(ports=None)
     made.say(CLIENT, (PORT + b"LIST\r\n") * 100, end=True)
     assert made.undecided[CLIENT] == b"" and b"10,0,0,5" not in made.heard[SERVER]

@@ -14,7 +14,7 @@ SERVER_INSIDE = INFO._replace(session_flags=fx.SESSION_FORWARD)
 
 
 class FtpLab(Lab):
-    """`client` and `server` are the ends by what they are; the ends' ports don't matter to the machine."""
+    """`client` and `server` are the ends by role; their ports don't matter to the machine."""
 
     def __init__(self, policy: FtpPolicy | None = None, info: fx.SessionInfo = INFO) -> None:
         self.policy = policy or FtpPolicy()
@@ -143,7 +143,7 @@ def test_what_was_open_before_a_restart_ends_with_the_next_port_and_with_its_tim
 
 
 def test_nothing_waits_for_a_silent_server_for_ever() -> None:
-    """The engine comes back at the conversation's deadline, though no segment does."""
+    """The engine comes back at the conversation's deadline, although no segment comes."""
     lab = FtpLab()
     lab.talk(b"220 hi\r\n", b"USER u\r\n", b"230 in\r\n", b"AUTH TLS\r\nPORT 10,0,0,5,19,137\r\n")
     for _ in range(29):

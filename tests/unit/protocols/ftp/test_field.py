@@ -42,7 +42,7 @@ class Play:
         self.stage.say(side, said.encode() + b"\r\n")
 
     def connects(self) -> set[int]:
-        """Ports that the peer gets to, at once or by its own connection."""
+        """Ports that the peer reaches, at once or because its connecting counts as agreement."""
         made = self.stage.expectations
         return {
             self.stage.reserved[tag][0].inside.port if one.expect.to is None else one.expect.to.port

@@ -53,7 +53,7 @@ def test_port_in_all_its_spellings_only_numbers_are_rewritten(text: bytes, spell
         (b"PORT ", Fault.BAD_SYNTAX),
         (b"PORT10,0,0,5,19,137", Fault.BAD_SYNTAX),
         (b"SITE PORT 10,0,0,5,19,137", Fault.BAD_SYNTAX),  # FTP-20
-        ("PORT ١0,0,0,5,19,137".encode(), Fault.BAD_SYNTAX),  # digits that are no ASCII digits
+        ("PORT ١0,0,0,5,19,137".encode(), Fault.BAD_SYNTAX),  # digits that aren't ASCII
     ],
 )
 def test_port_faults(text: bytes, fault: Fault) -> None:

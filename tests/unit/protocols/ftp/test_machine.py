@@ -34,7 +34,7 @@ OUTSIDE_PORT = b"PORT 198,51,100,2,19,137\r\n"
 
 
 def stage(inside: Side = CLIENT, *, phase: Phase = Phase.READY, ports: list[int] | None = None) -> Stage:
-    """A stage brought into a phase by the dialogue's own words."""
+    """A stage brought into a phase by an ordinary dialogue."""
     made = Stage(PLUGIN, FtpPolicy(), control(inside), ports)
     words: dict[Phase, list[tuple[Side, bytes]]] = {
         Phase.GREETING: [],
@@ -205,7 +205,7 @@ def test_resumed_counts_nothing_unseen_once_the_client_speaks() -> None:
     made = resumed(CLIENT)
     made.say(CLIENT, b"NOOP\r\n")
     made.say(SERVER, b"227 (198,51,100,2,19,137)\r\n")
-    assert not conversation(made).live and conversation(made).unanswered == 1  # 227 is no answer to NOOP
+    assert not conversation(made).live and conversation(made).unanswered == 1  # 227 can't answer NOOP
 
 
 # -- transcripts: the four forms in both placements -----------------------------------------------------

@@ -1,4 +1,4 @@
-"""Which command a reply answers: readings of a dialogue, alone and through the machine; how long a line waits."""
+"""Which command a reply answers: readings of a dialogue, by themselves and in the machine; how long a line waits."""
 
 from __future__ import annotations
 
@@ -171,7 +171,7 @@ def test_a_refusal_does_not_wait_for_what_many_servers_never_answer() -> None:
 
 
 def test_what_may_have_been_refused_waits_for_a_clear_yes() -> None:
-    """The peer's own connection is no yes any more."""
+    """The peer's connecting no longer counts as agreement."""
     stage = staged()
     stage.say(CLIENT, b"NOOP\r\n" + PORT)
     stage.say(SERVER, b"500 what?\r\n")
@@ -214,7 +214,7 @@ def test_a_code_within_the_answer_to_a_port_is_not_its_answer(last: bytes) -> No
 
 
 def test_a_227_within_a_text_that_began_before_the_pasv_was_said() -> None:
-    """It answers the PASV only if nothing else is waited for: the text may be the answer to what was said before."""
+    """It answers the PASV only if nothing else is awaited: the text may be the answer to an earlier command."""
     stage = staged()
     stage.say(CLIENT, b"STAT\r\n")
     stage.say(SERVER, b"211-status\r\n")

@@ -74,7 +74,7 @@ def test_what_is_not_refused_passes(policy: FtpPolicy, line: bytes) -> None:
 
 
 def test_a_refusal_waits_its_turn_ftp_88() -> None:
-    """The client counts answers: ours must not come before those to older commands, nor before the greeting."""
+    """The client counts answers: ours must not come before those to earlier commands, nor before the greeting."""
     made = Stage(PLUGIN, FtpPolicy(deny=("DELE",)))
     made.say(CLIENT, b"DELE a\r\nNOOP\r\nDELE b\r\nNOOP\r\n")
     assert made.heard == {CLIENT: b"", SERVER: b""}

@@ -1,4 +1,4 @@
-"""What becomes of a session when TLS begins: it is left alone, and a bounded range of ports opens if asked for."""
+"""What happens to a session when TLS begins: it is left alone, and a bounded range of ports opens if configured."""
 
 from __future__ import annotations
 
