@@ -162,8 +162,7 @@ class Engine:
         passed already. Whoever waits for one waits for this call."""
         out = _sink(now)
         for number, tag in self._expectations.acted(now):
-            self._expectations.open(self._sessions[number].book, tag, out)
-            self.counts["peer-acted"] += 1
+            self._connections.acted(number, tag, out)
         for number, tag in self._expectations.due(now):
             try:
                 self._conclude(self._connections.expired(number, tag, out), out)
