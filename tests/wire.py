@@ -106,6 +106,7 @@ class Lab:
         self.queue: list[tuple[int, Packet, bool]] = []
         self.punts: list[fx.Segment] = []
         self.kernel = KernelModel(info, self.punts.append, self._leaves)
+        self.kernel.now = self.now
         self.toys: list[Toy] = []
         self.engine = self._engine()
         self.effects: list[fx.Effect] = []
@@ -161,6 +162,7 @@ class Lab:
 
     def tick(self, seconds: float) -> None:
         self.now += seconds
+        self.kernel.now = self.now
         self.do(self.engine.tick(self.now))
 
     def run(self) -> None:

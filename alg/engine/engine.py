@@ -232,7 +232,7 @@ class Engine:
         if session.reset:
             track = self._track(session.info.session)
             if track is not None:
-                self._judgement.account(session, track.lines, out)
+                self._judgement.account(session, track.lines, track.ts_recent, out)
             self._ending.reset(session, out)
             self._remove(session)
             return out
@@ -269,7 +269,7 @@ class Engine:
             self.counts["no-track"] += 1
             return
         session.poll = min(2 * session.poll, self._limits.poll_max)
-        self._judgement.account(session, track.lines, out)
+        self._judgement.account(session, track.lines, track.ts_recent, out)
         for direction, flow in enumerate(session.flows):
             if flow.ledger.acknowledge(track.acked[direction]):
                 flow.finished()

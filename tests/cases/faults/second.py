@@ -16,8 +16,8 @@ FAULTS: tuple[Fault, ...] = (
         (48, 79, 87, 88),
         "an undecided segment is copied to the helper and let go as well",
         "bpf/include/alg.h",
-        "        return punt_segment(skb, p, key, s, t, adj, &g);\n    if (undecided && ",
-        "        punt_segment(skb, p, key, s, t, adj, &g);\n    else if (undecided && ",
+        "        if (held)\n            return held;\n",
+        "",
     ),
     Fault(
         (50,),

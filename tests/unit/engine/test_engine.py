@@ -192,7 +192,7 @@ def test_an_unfinished_checksum_is_finished() -> None:
 def test_an_unfinished_line_is_stored_and_then_acknowledged_for_the_receiver() -> None:  # FTP-32
     lab = Lab()
     say(lab, b"no")
-    assert names(lab.effects) == ["KeepHeld", "Inject"]
+    assert names(lab.effects) == ["KeepHeld", "PutAdjust", "Inject"]
     ((kind, packet),) = injected(lab)
     assert kind == fx.INJECT_RAW_IN
     assert (packet.src, packet.dst, packet.seq, packet.ack) == (REMOTE, INSIDE, 5001, 1003)
