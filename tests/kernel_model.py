@@ -19,7 +19,7 @@ from tests.account_model import AccountModel
 
 SECRET = 0x1234_5678_9ABC_DEF0
 ETHERNET = 14
-AGAIN_AFTER = 0.1  # PUNT_AGAIN_AFTER
+AGAIN_AFTER = 0.5  # PUNT_AGAIN_AFTER
 Said = tuple[int, int, int, int, bytes]
 
 

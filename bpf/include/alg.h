@@ -10,7 +10,7 @@
 #define ALGATE_ALG_H
 
 #define UDP_HEADER 8
-#define PUNT_AGAIN_AFTER 95 /* ticks: 0.1 s */
+#define PUNT_AGAIN_AFTER 477 /* ticks: 0.5 s */
 
 /* Puts the decided bytes in place of the payload: length, IP header and both checksums follow. */
 static __always_inline int replace_payload(struct __sk_buff *skb, struct packet *p, const struct segment *g,
@@ -160,8 +160,8 @@ static __always_inline u64 segment_said(const struct packet *p, const struct seg
 }
 
 /* Whether a copy that said the same is still on its way: the ring took it a moment ago, and the helper's record doesn't
- * count it yet. The moment bounds what a copy costs that came to nothing: a sender's first timeout (RFC 6298) is longer,
- * only its tail loss probe (RFC 8985 section 7) comes earlier. */
+ * count it yet. A busy helper is late by more than the 0.2 s after which a sender probes for the loss of a lone segment (RFC
+ * 8985 section 7.2); the moment bounds what a copy costs that came to nothing. */
 static __always_inline bool on_its_way(const struct track *t, const struct adjust *adj, u8 dir, u64 said, u32 now)
 {
     if (t->punted[dir & 1] != said || (s32)(now - t->punted_at[dir & 1]) >= PUNT_AGAIN_AFTER)

@@ -69,7 +69,7 @@ def test_news_is_copied(watched: Watched, news: dict[str, object]) -> None:
 
 def test_after_a_moment_it_is_copied_again(watched: Watched) -> None:
     assert drops(watched, OUT) == HELD
-    for ago, wanted in ((80, AGAIN), (110, HELD), (0, AGAIN)):
+    for ago, wanted in ((400, AGAIN), (500, HELD), (0, AGAIN)):
         track = watched.track()
         track.punted_at[OUT] = (ticks() - ago) % 2**32 if ago else track.punted_at[OUT]
         watched.rig.gateway.tracks.put(watched.key, track)

@@ -160,6 +160,20 @@ def test_what_the_helper_has_taken_is_news_when_it_comes_again() -> None:
         assert lab.kernel.punted_again == 0 and any(d == IN and p.flags & ACK for d, p, _ in lab.queue), text
 
 
+def test_what_another_helper_left_unread_is_no_longer_on_its_way() -> None:
+    """Nor is what it had declared of the lines to come."""
+    for said in (b"", b"noop\n"):
+        lab = Lab()
+        lab.inside.stream = said + b"expect\n"
+        if said:
+            lab.submit(lab.inside.send(0, 5))
+        arrives(lab, OUT, lab.inside.send(len(said), 7))
+        lab.restart()
+        lab.submit(lab.inside.send(len(said), 7))
+        lab.run()
+        assert lab.outside.got == lab.inside.stream and lab.kernel.punted_again == 0
+
+
 def test_a_copy_that_came_to_nothing_costs_a_moment() -> None:
     lab = Lab()
     lab.inside.stream = b"expect\n"
@@ -167,7 +181,7 @@ def test_a_copy_that_came_to_nothing_costs_a_moment() -> None:
     lab.punts.clear()
     arrives(lab, OUT, lab.inside.send(0, 7))
     assert not lab.punts
-    lab.tick(0.11)
+    lab.tick(0.51)
     lab.submit(lab.inside.send(0, 7))
     lab.run()
     assert lab.outside.got == b"expect\n"
