@@ -64,9 +64,11 @@ class Early:
         frames = [frame for _, frame in held]
         return [frame for at, frame in enumerate(frames) if frame not in frames[:at]]
 
-    def acted(self, now: float) -> Iterator[int]:
-        """Each whose peer has agreed by connecting, and whose word hasn't come."""
-        while self._acting and self._acting[0][0] <= now:
+    def acted(self, now: float, most: int) -> Iterator[int]:
+        """Those whose peer has agreed by connecting, and whose word hasn't come, of at most so many timers."""
+        for _ in range(most):
+            if not self._acting or self._acting[0][0] > now:
+                return
             _, number = heapq.heappop(self._acting)
             if number in self._held:
                 yield number

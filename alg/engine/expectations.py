@@ -9,7 +9,6 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator
 from ipaddress import ip_address
-from itertools import islice
 from typing import NamedTuple, Protocol
 
 from algate.alg.plugin.model import Address, EndPoint, Expect, Reserve
@@ -257,7 +256,7 @@ class Expectations:
 
     def acted(self, now: float) -> Iterator[tuple[int, int]]:
         """Session and tag of some whose peer has agreed by connecting, and whose word hasn't come; see `due`."""
-        for number in islice(self._early.acted(now), LOOKS_MOST):
+        for number in self._early.acted(now, LOOKS_MOST):
             whose = self._live.get(number)
             if whose is not None:
                 yield whose
