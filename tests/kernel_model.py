@@ -15,7 +15,7 @@ from algate.alg.engine.corrections import MASK, distance, shift_seq, unshift_ack
 from algate.alg.engine.digest import digest
 from algate.alg.engine.frames import ACK, FIN, GOOD, PSH, RST, SYN, Header, build, checksum_state, timestamps
 from algate.alg.gateway import records
-from tests.account_model import AccountModel
+from tests.account_model import LINE_MAX, AccountModel
 
 SECRET = 0x1234_5678_9ABC_DEF0
 ETHERNET = 14
@@ -194,6 +194,8 @@ class KernelModel:
 
     def _is_sound(self, direction: int, packet: Packet) -> bool:
         stamped = bool(self.tracked.flags & fx.TRACK_TIMESTAMPS)
+        if len(packet.payload) > LINE_MAX:
+            return False
         return not stamped or bool(packet.stamps and packet.stamps[0] == self.tracked.ts_value[direction])
 
     def _is_on_its_way(self, direction: int, packet: Packet) -> bool:

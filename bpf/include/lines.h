@@ -141,13 +141,14 @@ static __always_inline bool line_room(struct track *t, u8 dir, u32 *place)
 }
 
 /* Whether a receiver would take what a segment brings: with a right sum, and not older than another. What it says is then
- * what its sender says. */
+ * what its sender says. Of what is longer than a line that isn't looked at: the verifier follows each length. */
 static __always_inline bool segment_is_sound(struct __sk_buff *skb, const struct packet *p, const struct segment *g,
                                              const struct track *t)
 {
     u32 zero = 0;
     struct scratch *room = scratch.lookup(&zero);
-    return room && !skb->gso_size && line_is_recent(p, t, room, g->dir) && line_sum_ok(skb, p, room);
+    return room && g->payload <= LINE_MAX && !skb->gso_size && line_is_recent(p, t, room, g->dir) &&
+           line_sum_ok(skb, p, room);
 }
 
 /* A line moves its receiver's TS.Recent if it begins no later than what that one acknowledged last (RFC 7323 section 4.3). */
