@@ -129,6 +129,7 @@ class Stage:
         self.undecided = dict.fromkeys(Side, b"")
         self.reserved: dict[int, tuple[Reserve, EndPoint]] = {}
         self.expectations: dict[int, Expected] = {}
+        self._early: set[int] = set()  # tags of those used before they were open
         self.events: list[Event] = []
         self.bypassed = False
         self.reset = False
@@ -166,7 +167,9 @@ class Stage:
 
     def outcome(self, tag: int, outcome: str) -> None:
         """Tell the plug-in that the expectation is "used" or "expired"."""
-        self.expectations.pop(tag)
+        found = self.expectations.pop(tag)
+        if outcome == "used" and not found.open and found.expect.acts_after is not None:
+            self._early.add(tag)
         actions = self.conversation.outcome(tag, outcome, self.now)
         assert not any(isinstance(action, Pass | Replace | Refuse) for action in actions), "outcome() gave a verdict"
         self._perform(Side.CLIENT, actions, [])
@@ -237,7 +240,9 @@ class Stage:
             public = self._public(action) if action.direction is Direction.IN else None
             self.expectations[action.tag] = Expected(action, public, action.open)
         elif isinstance(action, Open):
-            self.expectations[action.tag].open = True
+            if action.tag not in self._early:
+                self.expectations[action.tag].open = True
+            self._early.discard(action.tag)
         elif isinstance(action, Withdraw):
             self.expectations.pop(action.tag, None)
             self.reserved.pop(action.tag, None)

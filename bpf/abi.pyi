@@ -122,6 +122,8 @@ class TrackFlag(enum.IntFlag):
     UNTOUCHABLE = 4
     SYN_OUT = 8
     SYN_IN = 16
+    FIN_OUT = 32
+    FIN_IN = 64
 
 class Verdict(enum.IntEnum):
     PASS = 1
@@ -485,6 +487,11 @@ class Track(Layout):
     lines: int
     line_seq: ctypes.Array[ctypes.c_uint32]
     line_size: ctypes.Array[ctypes.c_uint16]
+    ts_recent: ctypes.Array[ctypes.c_uint32]
+    punted: ctypes.Array[ctypes.c_uint64]
+    punted_at: ctypes.Array[ctypes.c_uint32]
+    punted_count: ctypes.Array[ctypes.c_uint16]
+    pad2: ctypes.Array[ctypes.c_uint8]
     def __init__(
         self,
         *,
@@ -502,6 +509,11 @@ class Track(Layout):
         lines: int = ...,
         line_seq: ctypes.Array[ctypes.c_uint32] | tuple[int, ...] = ...,
         line_size: ctypes.Array[ctypes.c_uint16] | tuple[int, ...] = ...,
+        ts_recent: ctypes.Array[ctypes.c_uint32] | tuple[int, ...] = ...,
+        punted: ctypes.Array[ctypes.c_uint64] | tuple[int, ...] = ...,
+        punted_at: ctypes.Array[ctypes.c_uint32] | tuple[int, ...] = ...,
+        punted_count: ctypes.Array[ctypes.c_uint16] | tuple[int, ...] = ...,
+        pad2: ctypes.Array[ctypes.c_uint8] | tuple[int, ...] = ...,
     ) -> None: ...
 
 class PassableKey(Layout):
@@ -579,6 +591,7 @@ class Punt(Layout):
     public_port: int
     mtu: int
     lines: int
+    ts_recent: ctypes.Array[ctypes.c_uint32]
     def __init__(
         self,
         *,
@@ -602,6 +615,7 @@ class Punt(Layout):
         public_port: int = ...,
         mtu: int = ...,
         lines: int = ...,
+        ts_recent: ctypes.Array[ctypes.c_uint32] | tuple[int, ...] = ...,
     ) -> None: ...
 
 class Config(Layout):

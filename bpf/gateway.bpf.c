@@ -38,6 +38,7 @@
 #include "include/track.h"
 #include "include/decide.h"
 #include "include/lines.h"
+#include "include/punt.h"
 #include "include/alg.h"
 #include "include/icmp.h"
 #include "include/frag.h"

@@ -13,12 +13,14 @@ from typing import NamedTuple
 from algate.alg.engine import effects as fx
 from algate.alg.engine.corrections import MASK, distance, shift_seq, unshift_ack
 from algate.alg.engine.digest import digest
-from algate.alg.engine.frames import ACK, FIN, GOOD, RST, SYN, Header, build, checksum_state, timestamps
+from algate.alg.engine.frames import ACK, FIN, GOOD, PSH, RST, SYN, Header, build, checksum_state, timestamps
 from algate.alg.gateway import records
-from tests.account_model import AccountModel
+from tests.account_model import LINE_MAX, AccountModel
 
 SECRET = 0x1234_5678_9ABC_DEF0
 ETHERNET = 14
+AGAIN_AFTER = 0.5  # PUNT_AGAIN_AFTER
+Said = tuple[int, int, int, int, bytes]
 
 
 class Packet(NamedTuple):
@@ -69,12 +71,15 @@ class Track:
         self.mss = [536, 536]
         self.flags = 0
         self.lines = 0
+        self.ts_recent = [0, 0]
+        self.punted: list[tuple[Said, float, int] | None] = [None, None]  # what, when, the count that its copy carries
 
     def view(self) -> fx.TrackView:
         pairs = (self.isn, self.next, self.acked, self.window, self.ts_value, self.mss)
         isn, after, acked, window, stamps, mss = ((p[0], p[1]) for p in pairs)
         sent = (self.ack_sent[0], self.ack_sent[1])
-        return fx.TrackView(isn, after, acked, window, stamps, mss, self.flags, sent, self.lines)
+        recent = (self.ts_recent[0], self.ts_recent[1])
+        return fx.TrackView(isn, after, acked, window, stamps, mss, self.flags, sent, self.lines, recent)
 
 
 class KernelModel:
@@ -107,6 +112,8 @@ class KernelModel:
         self.reset = ""
         self.bypassed = False
         self.undecided_drops = 0
+        self.now = 0.0
+        self.punted_again = 0
         self.stop_after: int | None = None  # effects until the helper dies
         self.refuse_decisions = 0  # how many of the next writes of decisions fail: a full table
 
@@ -145,6 +152,7 @@ class KernelModel:
             track.isn[direction] = track.acked[direction] = track.ack_sent[direction] = packet.seq
             track.next[direction] = (packet.seq + 1) & MASK
             track.flags |= fx.TRACK_SYN_IN if direction else fx.TRACK_SYN_OUT
+            track.flags &= ~(fx.TRACK_FIN_OUT << direction)
             if packet.stamps:
                 track.flags |= fx.TRACK_TIMESTAMPS
         end = packet.seq + len(packet.payload) + bool(packet.flags & FIN)
@@ -185,17 +193,36 @@ class KernelModel:
             undecided = self._end_must_wait(direction, packet)
         if undecided and injected:
             self.undecided_drops += 1
+        elif undecided and self._is_on_its_way(direction, packet):
+            self.punted_again += 1
         elif undecided:
             self._hold(direction, packet, frame, unfinished)
         else:
+            if packet.flags & FIN and (packet.seq + len(packet.payload) - self._decided_end(direction)) & MASK == 0:
+                self.tracked.flags |= fx.TRACK_FIN_OUT << direction
             self._leave(direction, packet._replace(payload=payload))
 
     def _passes(self, direction: int, packet: Packet) -> bool:
-        acked, stamped = self.tracked.acked[direction], bool(self.tracked.flags & fx.TRACK_TIMESTAMPS)
-        if stamped and (not packet.stamps or packet.stamps[0] != self.tracked.ts_value[direction]):
-            return False
+        acked = self.tracked.acked[direction]
         parts = (direction, packet.seq, packet.flags, packet.payload, acked, self.decisions)
-        return self.account.passes(self.adjust, *parts)
+        if not self._is_sound(direction, packet) or not self.account.passes(self.adjust, *parts):
+            return False
+        if distance(packet.seq, acked) <= 0:
+            self.tracked.ts_recent[direction] = self.tracked.ts_value[direction]
+        return True
+
+    def _is_sound(self, direction: int, packet: Packet) -> bool:
+        stamped = bool(self.tracked.flags & fx.TRACK_TIMESTAMPS)
+        if len(packet.payload) > LINE_MAX:
+            return False
+        return not stamped or bool(packet.stamps and packet.stamps[0] == self.tracked.ts_value[direction])
+
+    def _is_on_its_way(self, direction: int, packet: Packet) -> bool:
+        latest = self.tracked.punted[direction]
+        if latest is None or not self._is_sound(direction, packet) or latest[0] != _said(packet):
+            return False
+        taken = self.adjust is not None and (latest[2] - self.adjust.lines) & 0xFFFF in (0, *range(0x8000, 0x10000))
+        return self.now - latest[1] < AGAIN_AFTER and not taken
 
     def decided(self, session: int, direction: int, seq: int, size: int) -> int | None:
         """The digest of a decision."""
@@ -205,12 +232,16 @@ class KernelModel:
     def _end_must_wait(self, direction: int, packet: Packet) -> bool:
         if not packet.flags & (FIN | RST):
             return False
-        decided = self.tracked.isn[direction] + 1
-        if self.adjust:
-            decided = self.account.front(self.adjust, direction)
-        if distance(packet.seq, decided) <= 0:
+        end = self._decided_end(direction)
+        if distance(packet.seq, end) <= 0:
             return False
-        return bool(packet.flags & FIN) or distance(self.tracked.next[direction], decided) > 0
+        end += bool(self.tracked.flags & (fx.TRACK_FIN_OUT << direction))
+        return bool(packet.flags & FIN) or distance(self.tracked.next[direction], end & MASK) > 0
+
+    def _decided_end(self, direction: int) -> int:
+        if self.adjust:
+            return self.account.front(self.adjust, direction)
+        return (self.tracked.isn[direction] + 1) & MASK
 
     def _hold(
         self, direction: int, packet: Packet, frame: bytes, unfinished: bool, too_big: bool = False
@@ -222,9 +253,12 @@ class KernelModel:
             frame = frame[: tcp + 16] + pseudo.to_bytes(2, "big") + frame[tcp + 18 :]
         acked = (self.tracked.acked[0], self.tracked.acked[1])
         size = len(packet.payload)
-        lines = self.account.punted(self.adjust)
-        about = direction, packet.seq, frame, ETHERNET, start, size, packet.flags, acked, lines
-        self.punt(fx.Segment(self.info, *about, self.mtu[direction], too_big))
+        lines, recent = self.account.punted(self.adjust), self.tracked.ts_recent
+        said = _said(packet) if not too_big and self._is_sound(direction, packet) else None
+        self.tracked.punted[direction] = None if said is None else (said, self.now, lines & 0xFFFF)
+        where = (packet.seq, frame, ETHERNET, start, size)
+        way = (self.mtu[direction], too_big)
+        self.punt(fx.Segment(self.info, direction, *where, packet.flags, acked, lines, *way, (recent[0], recent[1])))
 
     def _leave(self, direction: int, packet: Packet) -> None:
         """Shift and translate."""
@@ -325,6 +359,10 @@ def frag_needed(frame: bytes) -> int:
         assert int.from_bytes(part, "big") % 0xFFFF == 0
     assert ip[20:22] == b"\3\4" and len(ip) >= 20 + 8 + 28
     return int.from_bytes(ip[26:28], "big")
+
+
+def _said(packet: Packet) -> Said:
+    return packet.seq, packet.ack, packet.flags & ~PSH, packet.window, packet.payload
 
 
 def _latest(a: int, b: int) -> int:

@@ -124,6 +124,7 @@ class Lab:
         self.kernel = KernelModel(info, self.punts.append, self._leaves)
         self.kernel.told = lambda direction, mtu: self.ends[direction].hears(mtu)
         self.kernel.unsent = lambda direction, mtu: self.errors.append(("unsent", direction, mtu))
+        self.kernel.now = self.now
         self.toys: list[Toy] = []
         self.engine = self._engine()
         self.effects: list[fx.Effect] = []
@@ -189,6 +190,7 @@ class Lab:
 
     def tick(self, seconds: float) -> None:
         self.now += seconds
+        self.kernel.now = self.now
         self.do(self.engine.tick(self.now))
 
     def run(self) -> None:

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 from algate.alg.plugin.model import Unattended
 
-PUNT_BITS = 16  # the lowest bits of the word: how many punts came
-_PUNTS, _COUNT, _BYTES = 0xFFFF, 0xFF, 0xFFFF
+PUNT_BITS, PUNTS = 16, 0xFFFF  # the lowest bits of the word: how many punts came
+_COUNT, _BYTES = 0xFF, 0xFFFF
 _COMMANDS_MOST, _BYTES_MOST = 200, 61_000  # between accounts: those of lines.h, and one line more
 _MISSING_MOST = 1.0  # s after which a punt that should have come is lost
 
@@ -37,9 +37,9 @@ def passed(before: int, after: int) -> Passed:
 def is_older(word: int, than: int) -> bool:
     """Whether an account was given before the other: samples of two processors' rings don't come in order, and a look
     into the map tells what samples that still wait don't know."""
-    punts = (word - than) & _PUNTS
+    punts = (word - than) & PUNTS
     if punts:
-        return punts > _PUNTS // 2
+        return punts > PUNTS // 2
     told = passed(than, word)
     return told.commands > _COMMANDS_MOST or max(told.size) > _BYTES_MOST
 
@@ -64,17 +64,17 @@ class Account:
 
     def punted(self, word: int, now: float) -> bool:
         """A punt came that carries `word`. False if later ones came before it: then its account is an old one."""
-        ahead = 1 if self._resumed else (word - self.word) & _PUNTS
+        ahead = 1 if self._resumed else (word - self.word) & PUNTS
         self._resumed = False
         if now - self._missing_since > _MISSING_MOST:
             self.missing = 0
-        if ahead == 0 or ahead > _PUNTS // 2:
+        if ahead == 0 or ahead > PUNTS // 2:
             self.missing = max(0, self.missing - 1)
             return False
         if ahead > 1:
             self.missing += ahead - 1
             self._missing_since = now
-        self.word = self.word & ~_PUNTS | word & _PUNTS
+        self.word = self.word & ~PUNTS | word & PUNTS
         return True
 
     def take(self, word: int) -> Passed | None:
@@ -82,5 +82,5 @@ class Account:
         is left out: those under way shall void a statement made now."""
         if is_older(word, self.word):
             return None
-        before, self.word = self.word, word & ~_PUNTS | self.word & _PUNTS
+        before, self.word = self.word, word & ~PUNTS | self.word & PUNTS
         return passed(before, word) if before >> PUNT_BITS != word >> PUNT_BITS else None

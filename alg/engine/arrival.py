@@ -77,7 +77,7 @@ class Arrival:
         flow = session.flows[segment.direction]
         if not flow.started:
             flow.start(segment.seq)
-        self._account(session, segment.lines, out)
+        self._account(session, segment, out)
         self._acknowledged(session, segment)
         path = session.paths[segment.direction]
         news = segment.too_big or not path.settled or segment.mtu not in (0, path.link)
@@ -92,7 +92,7 @@ class Arrival:
         session.poll = self._limits.poll_first
         if not _quiet(session, flow, segment):
             self._put(session, flow, segment, stamp, out)
-        elif self._acceptable(session, flow, segment.payload_size, stamp, True):
+        elif self._acceptable(session, flow, segment.payload_size, stamp, flow.stream.next):
             payload = segment.frame[segment.payload_offset : segment.payload_offset + segment.payload_size]
             if self._judgement.lets(session, flow, payload, out):
                 self._delivery.pass_whole(session, segment, payload, out)
@@ -114,20 +114,20 @@ class Arrival:
             path.fitted(segment.seq)
         return True
 
-    def _account(self, session: Session, word: int, out: Sink) -> None:
+    def _account(self, session: Session, segment: Segment, out: Sink) -> None:
         """Of what passed before a punt; one that others overtook, in another CPU's ring, can't tell it any more."""
-        account = session.account
+        account, word, ts_recent = session.account, segment.lines, segment.ts_recent
         if not account.punted(word, out.now):
             self._counts["punt-overtaken"] += 1
             track = self._track(session.info.session)
             if track is None:
                 return
-            word = track.lines
+            word, ts_recent = track.lines, track.ts_recent
             if account.unattended is not None:
                 account.unattended = None
                 out.append(PutAdjust(session.record()))
         if word >> PUNT_BITS != account.word >> PUNT_BITS:
-            self._judgement.account(session, word, out)
+            self._judgement.account(session, word, ts_recent, out)
 
     @staticmethod
     def _acknowledged(session: Session, segment: Segment) -> None:
@@ -149,7 +149,7 @@ class Arrival:
         if not -BEHIND_MAX < offset <= AHEAD_MAX:
             self._counts["out-of-window"] += 1
             return
-        if offset + size > 0 and not self._acceptable(session, flow, size, stamp, offset <= 0):
+        if offset + size > 0 and not self._acceptable(session, flow, size, stamp, position):
             return
         if segment.tcp_flags & URG:
             flow.urge(position + urgent_pointer(segment.frame, segment.ip_offset))
@@ -163,12 +163,12 @@ class Arrival:
         if complete and self._judgement.feed(session, flow, out):
             self._judge_back(session, flow, out)
 
-    def _acceptable(self, session: Session, flow: Flow, size: int, stamp: int | None, in_order: bool) -> bool:
+    def _acceptable(self, session: Session, flow: Flow, size: int, stamp: int | None, position: int) -> bool:
         """New bytes: is there room, and would the receiver take them? RFC 7323 section 5 (PAWS)."""
         if flow.ledger.retained + size > self._limits.retained:
             self._counts["retained-limit"] += 1
             return False
-        if session.timestamps and stamp is not None and not flow.recent(stamp, in_order):
+        if session.timestamps and stamp is not None and not flow.recent(stamp, position):
             self._counts["stale-timestamp"] += 1
             return False
         return True

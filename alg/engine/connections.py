@@ -39,10 +39,19 @@ class Connections:
         kind = KIND[direction]
         finished = finish_checksum(frame, ip_offset, packet_end(frame, ip_offset))
         packet = Inject(kind, readdress(kind, finished, ip_offset, len(finished)))
-        if not self._expectations.hold(expectation, packet, out.now):
+        expected = session.book.expectations[whose[1]]
+        if not self._expectations.hold(expected, packet, out.now):
             self._counts["data-syn-no-room"] += 1
-        elif session.book.expectations[whose[1]].state == EXPECT_OPEN:
+        elif expected.state == EXPECT_OPEN:
             self._expectations.open(session.book, whose[1], out)
+        elif self._expectations.acts_at_once(expected, out.now):
+            self.acted(*whose, out)
+
+    def acted(self, number: int, tag: int, out: Sink) -> None:
+        """A peer that connects first has agreed by that."""
+        session = self._sessions[number]
+        self._expectations.act(session.book, tag, out)
+        self._counts["peer-acted"] += 1
 
     def used(self, expectation: int, data: SessionInfo | None, out: Sink) -> Session | None:
         """The kernel admitted one as session `data`. Whose it was."""

@@ -15,6 +15,7 @@ from .digest import digest, replacement
 from .effects import (
     DIGEST_MAX,
     HELD_MAX,
+    TRACK_FIN_OUT,
     VERDICT_PASS,
     VERDICT_REPLACE,
     DropDecisions,
@@ -142,15 +143,24 @@ class Delivery:
 
     def reset_seen(self, session: Session, cause: Segment, out: Sink) -> None:
         """A RST beyond what is decided. If it follows all that came, it goes on at the decided end: RFC 5961 section 3
-        wants the very number that the receiver expects. Elsewhere the sender's next RST will tell."""
+        wants the very number that the receiver expects, behind the FIN if that went on. Elsewhere the sender's next RST
+        will tell."""
         flow = session.flows[cause.direction]
-        if cause.seq != flow.stream.next & MASK:
+        behind = distance(cause.seq, flow.stream.next & MASK)
+        fin_left = flow.fin_released or self._fin_passed(session, flow)
+        if behind != 0 and not (behind == 1 and (fin_left or flow.stream.ended)):
             self._counts["rst-out-of-window"] += 1
             return
         flow.drop_undecided()
         self.store(session, flow, out)
         header = read_header(cause.frame, cause.ip_offset)
-        self._voice.empty(flow.direction, header, flow.ledger.decided & MASK, RST | cause.tcp_flags & ACK, out)
+        at = flow.ledger.decided + (behind if fin_left else 0)
+        self._voice.empty(flow.direction, header, at & MASK, RST | cause.tcp_flags & ACK, out)
+
+    def _fin_passed(self, session: Session, flow: Flow) -> bool:
+        """The kernel let the FIN go on by itself."""
+        track = self._track(session.info.session)
+        return track is not None and bool(track.flags & (TRACK_FIN_OUT << flow.direction))
 
     def _commit(
         self, session: Session, fresh: tuple[Fresh, Fresh], answers: list[tuple[int, Answer]], cause: Segment | None
@@ -230,6 +240,8 @@ class Delivery:
             return
         ledger.promise(target)
         self.store(session, flow, out)
+        self._declare_unattended(session, out)
+        out.append(PutAdjust(session.record()))  # that it came: the kernel takes a repetition for news from here on
         out.append(self._voice.acknowledgement(session, flow.direction, track))
         self._counts["held-acknowledged"] += 1
 

@@ -21,7 +21,7 @@ INJECT_OUT, INJECT_IN, INJECT_RAW_OUT, INJECT_RAW_IN = 0x12, 0x22, 0x32, 0x42  #
 VERDICT_PASS, VERDICT_REPLACE = 1, 2  # enum verdict; DROP isn't used: what is refused stays undecided in the kernel
 ADJUST_BYPASS, ADJUST_LINES = 1, 2  # enum adjust_flag
 ADJUST_UNANSWERED = 8
-TRACK_TIMESTAMPS, TRACK_SYN_OUT, TRACK_SYN_IN = 1, 8, 16  # enum track_flag
+TRACK_TIMESTAMPS, TRACK_SYN_OUT, TRACK_SYN_IN, TRACK_FIN_OUT, TRACK_FIN_IN = 1, 8, 16, 32, 64  # enum track_flag
 EXPECT_PENDING, EXPECT_OPEN = 1, 2  # enum expectation_state
 SESSION_FORWARD = 1  # enum session_flag
 DIGEST_MAX = 1536
@@ -51,9 +51,9 @@ class SessionInfo(NamedTuple):
 
 
 class Segment(NamedTuple):
-    """A held segment (PUNT_SEGMENT). `frame` as received; offsets from its start; `acked` and
-    `lines` are those of struct track. `mtu`: what its way out takes, 0: not known; `too_big`: less than this, and
-    nobody but its sender may cut it (PUNT_TOO_BIG)."""
+    """A held segment (PUNT_SEGMENT). `frame` as received; offsets from its start; `acked`, `lines` and `ts_recent` are
+    those of struct track. `mtu`: what its way out takes, 0: not known; `too_big`: less than this, and nobody but its
+    sender may cut it (PUNT_TOO_BIG)."""
 
     info: SessionInfo
     direction: int
@@ -67,6 +67,7 @@ class Segment(NamedTuple):
     lines: int = 0
     mtu: int = 0
     too_big: bool = False
+    ts_recent: tuple[int, int] = (0, 0)
 
 
 class TrackView(NamedTuple):
@@ -74,6 +75,8 @@ class TrackView(NamedTuple):
 
     `ack_sent`: by direction of the data, the highest acknowledgement number as it stood in the receiver's segments
     (not mapped back), None if the kernel doesn't keep it. It alone tells whether an inserted answer has arrived.
+    `ts_value` is of the latest segment, held or not; `ts_recent` what the receiver keeps of the lines that passed by
+    themselves, 0: nothing.
     """
 
     isn: tuple[int, int]
@@ -85,6 +88,7 @@ class TrackView(NamedTuple):
     flags: int
     ack_sent: tuple[int, int] | None = None
     lines: int = 0
+    ts_recent: tuple[int, int] = (0, 0)
 
 
 class AdjustRecord(NamedTuple):

@@ -171,8 +171,7 @@ class Engine:
         passed already. Whoever waits for one waits for this call."""
         out = _sink(now)
         for number, tag in self._expectations.acted(now):
-            self._expectations.open(self._sessions[number].book, tag, out)
-            self.counts["peer-acted"] += 1
+            self._connections.acted(number, tag, out)
         for number, tag in self._expectations.due(now):
             try:
                 self._conclude(self._connections.expired(number, tag, out), out)
@@ -242,7 +241,7 @@ class Engine:
         if session.reset:
             track = self._track(session.info.session)
             if track is not None:
-                self._judgement.account(session, track.lines, out)
+                self._judgement.account(session, track.lines, track.ts_recent, out)
             self._ending.reset(session, out)
             self._remove(session)
             return out
@@ -279,7 +278,7 @@ class Engine:
             self.counts["no-track"] += 1
             return
         session.poll = min(2 * session.poll, self._limits.poll_max)
-        self._judgement.account(session, track.lines, out)
+        self._judgement.account(session, track.lines, track.ts_recent, out)
         for direction, flow in enumerate(session.flows):
             if flow.ledger.acknowledge(track.acked[direction]):
                 flow.finished()

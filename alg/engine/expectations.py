@@ -1,4 +1,4 @@
-"""The expectations and reservations of all control sessions, and the first packets held until both sides agree.
+"""The expectations and reservations of all control sessions.
 
 The law of this file: the book of what was asked for, by tag and by id; it decides limits and life time, and writes
 out. No stream, no plug-in: whoever calls tells the conversation what became of a tag.
@@ -13,6 +13,7 @@ from typing import NamedTuple, Protocol
 
 from algate.alg.plugin.model import Address, EndPoint, Expect, Reserve
 
+from .early import Actor, Early, actor
 from .effects import (
     EXPECT_OPEN,
     EXPECT_PENDING,
@@ -28,10 +29,7 @@ from .effects import (
 from .sink import Sink
 
 PROTOCOLS = {"tcp": 6, "udp": 17}
-HELD_PER_EXPECTATION = 4
-HELD_TOTAL = 1024
 LOOKS_MOST = 32  # timers of a kind in one tick of the engine, so that segments needn't wait for all of them
-HELD_SECONDS = 10.0  # a SYN older than this was repeated long since
 
 
 class PortBroker(Protocol):
@@ -68,11 +66,12 @@ class Reservation(NamedTuple):
 class Book:
     """What one control session has: reservations and live expectations by tag."""
 
-    __slots__ = ("expectations", "reservations")
+    __slots__ = ("acted", "expectations", "reservations")
 
     def __init__(self) -> None:
         self.expectations: dict[int, Expectation] = {}
         self.reservations: dict[int, Reservation] = {}
+        self.acted: dict[int, Actor] = {}  # whose peer connected before it agreed, until it says whether it does
 
 
 class Expectations:
@@ -86,10 +85,8 @@ class Expectations:
         self._expiry: list[tuple[float, int]] = []
         self._ranges: dict[tuple[bytes, EndPoint, int, int], list[Expectation]] = {}  # one row each, the last one's
         self._next_id = 0
-        self._held: dict[int, list[tuple[float, Inject]]] = {}
-        self._held_count = 0
+        self._early = Early()
         self._acts_after: dict[int, float] = {}  # id -> Expect.acts_after
-        self._acting: list[tuple[float, int]] = []  # when a held first packet becomes its sender's agreement
 
     def __len__(self) -> int:
         return len(self._live)
@@ -199,7 +196,23 @@ class Expectations:
         return to
 
     def open(self, book: Book, tag: int, out: Sink) -> bool:
-        """Both sides agreed: open it and let the held first packets go. False if the tag has none."""
+        """Both sides agreed: open it and let the held first packets go. False if the tag has none: its peer may have
+        acted, and agrees now."""
+        who = book.acted.pop(tag, None)
+        if who is not None:
+            self._early.agreed(who, out.now)
+        return self._open(book, tag, out)
+
+    def act(self, book: Book, tag: int, out: Sink) -> None:
+        """The peer has connected, and that counts as its agreement."""
+        found = book.expectations.get(tag)
+        if found is not None:
+            if len(book.acted) >= self._per_session:
+                del book.acted[next(iter(book.acted))]
+            book.acted[tag] = actor(found)
+        self._open(book, tag, out)
+
+    def _open(self, book: Book, tag: int, out: Sink) -> bool:
         found = book.expectations.get(tag)
         if found is None:
             return False
@@ -207,11 +220,14 @@ class Expectations:
             found = found._replace(state=EXPECT_OPEN)
             book.expectations[tag] = found
             out.append(OpenExpectation(found))
-        out += self._unhold(found.id)
+        out += self._early.let_go(found.id)
         return True
 
     def withdraw(self, book: Book, tag: int, outcome: str, reason: str, out: Sink) -> None:
         """Drop expectation and reservation of the tag, whichever there is."""
+        who = book.acted.pop(tag, None)
+        if who is not None and outcome == "withdrawn":
+            self._early.disagreed(who)
         self._end(book, tag, outcome, reason, out)
         self._release(book, tag, out, used=False)
 
@@ -240,37 +256,22 @@ class Expectations:
 
     def acted(self, now: float) -> Iterator[tuple[int, int]]:
         """Session and tag of some whose peer has agreed by connecting, and whose word hasn't come; see `due`."""
-        for _ in range(LOOKS_MOST):
-            if not self._acting or self._acting[0][0] > now:
-                return
-            _, number = heapq.heappop(self._acting)
+        for number in self._early.acted(now, LOOKS_MOST):
             whose = self._live.get(number)
-            if whose is not None and number in self._held:
+            if whose is not None:
                 yield whose
 
     def next_due(self) -> float:
         """When due() or acted() may have something; may be early."""
-        return min(queue[0][0] if queue else float("inf") for queue in (self._expiry, self._acting))
+        return min(self._expiry[0][0] if self._expiry else float("inf"), self._early.next_due())
 
-    def hold(self, expectation: int, frame: Inject, now: float) -> bool:
+    def hold(self, made: Expectation, frame: Inject, now: float) -> bool:
         """Keep a first packet for a pending expectation, the latest few of each. False if there is no room."""
-        held = self._held.setdefault(expectation, [])
-        while held and (held[0][0] < now - HELD_SECONDS or len(held) >= HELD_PER_EXPECTATION):
-            del held[0]
-            self._held_count -= 1
-        if self._held_count >= HELD_TOTAL:
-            return False
-        if not held and expectation in self._acts_after:
-            heapq.heappush(self._acting, (now + self._acts_after[expectation], expectation))
-        held.append((now, frame))
-        self._held_count += 1
-        return True
+        return self._early.hold(made.id, frame, self._acts_after.get(made.id), now)
 
-    def _unhold(self, expectation: int) -> list[Inject]:
-        held = self._held.pop(expectation, [])
-        self._held_count -= len(held)
-        frames = [frame for _, frame in held]
-        return [frame for at, frame in enumerate(frames) if frame not in frames[:at]]
+    def acts_at_once(self, made: Expectation, now: float) -> bool:
+        """Its peer is known to agree afterwards: a first packet need not wait for that."""
+        return made.id in self._acts_after and self._early.knows(actor(made), now)
 
     def _end(self, book: Book, tag: int, outcome: str, reason: str, out: Sink) -> None:
         found = book.expectations.pop(tag, None)
@@ -278,7 +279,7 @@ class Expectations:
             return
         del self._live[found.id]
         self._acts_after.pop(found.id, None)
-        self._unhold(found.id)
+        self._early.let_go(found.id)
         out.append(DeleteExpectation(found, outcome, reason, self._heir(found)))
 
     def _heir(self, gone: Expectation) -> Expectation | None:

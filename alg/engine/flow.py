@@ -157,14 +157,16 @@ class Flow:
         self.urgent = position
 
     def stamp(self, value: int) -> None:
-        """The sender's latest timestamp (TS.Recent of RFC 7323)."""
-        self.ts_recent = value
+        """Move the receiver's TS.Recent on, never back."""
+        if self.ts_recent is None or (value - self.ts_recent) & MASK <= MASK >> 1:
+            self.ts_recent = value
 
-    def recent(self, value: int, in_order: bool) -> bool:
-        """Whether a segment's timestamp isn't older than the latest (RFC 7323 section 5); in order it is the latest."""
+    def recent(self, value: int, position: int) -> bool:
+        """Whether the receiver would take new bytes with this timestamp (RFC 7323 section 5.3). Its TS.Recent moves by
+        what begins no later than what it acknowledged last (section 4.3), not by what lies behind that."""
         if self.ts_recent is not None and (value - self.ts_recent) & MASK > MASK >> 1:
             return False
-        if in_order:
+        if position <= self.ledger.heard:
             self.ts_recent = value
         return True
 

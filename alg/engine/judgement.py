@@ -77,12 +77,11 @@ class Judgement:
         if session.conversation is None:
             session.passing = True
 
-    def account(self, session: Session, word: int, out: Sink) -> None:
-        """Take account of what passed without the helper. `word`: track.lines."""
+    def account(self, session: Session, word: int, ts_recent: tuple[int, int], out: Sink) -> None:
+        """Take account of what passed without the helper. `word`: track.lines, at the moment of `ts_recent`."""
         told = session.catch_up(word)
         if told is not None and session.timestamps:
-            track = self._track(session.info.session)
-            for flow, latest in zip(session.flows, track.ts_value if track else (0, 0), strict=True):
+            for flow, latest in zip(session.flows, ts_recent, strict=True):
                 if latest:
                     flow.stamp(latest)
         if told is None or session.conversation is None:

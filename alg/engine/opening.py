@@ -11,9 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 
 from algate.alg.plugin.model import Audience
 
+from .account import PUNTS
 from .corrections import MASK
 from .delivery import Delivery
 from .effects import (
+    ADJUST_BYPASS,
     ADJUST_LINES,
     TRACK_SYN_IN,
     TRACK_SYN_OUT,
@@ -92,15 +94,21 @@ class Opening:
                 session.restore(record, stored)
             except struct.error:
                 self._counts["held-broken"] += 1
-            # An earlier helper's declaration, by its policy and for its listeners, ends with it.
-            if record.flags & ADJUST_LINES:
-                out.append(PutAdjust(record._replace(flags=0, interest=0)))
-            track = self._track(info.session) if record.lines else None
-            if track is not None:
-                session.catch_up(track.lines)
+            self._go_on(session, record, out)
         if not session.bypassed:
             self._judgement.begin(session, out)
         return session
+
+    def _go_on(self, session: Session, record: AdjustRecord, out: Sink) -> None:
+        """Behind an earlier helper: its declaration, by its policy and for its listeners, ends with it, and no copy is
+        on its way to it any more. What passed without it is taken account of."""
+        track = None if session.datagrams else self._track(session.info.session)
+        word = track.lines if track is not None else record.lines
+        lines = record.lines & ~PUNTS | word & PUNTS
+        if record.flags & ADJUST_LINES or lines != record.lines:
+            out.append(PutAdjust(record._replace(flags=record.flags & ADJUST_BYPASS, interest=0, lines=lines)))
+        if record.lines:
+            session.catch_up(word)
 
     def _first_record(self, number: int) -> AdjustRecord | None:
         """What the adjust record would say before anything was decided."""

@@ -31,9 +31,13 @@ _FRAGMENT_KEY = packing("fragment_key", "source destination ip_id proto dir")
 _PUNT = packing(
     "punt",
     "time id expectation_id key acked frame_size seq payload_offset ip_offset payload_size kind dir alg tcp_flags"
-    " session_flags public_ip public_port mtu lines",
+    " session_flags public_ip public_port mtu lines ts_recent",
 )
-_TRACK = packing("track", "id isn next acked ack_sent window ts_value mss window_scale flags lines line_seq line_size")
+_TRACK = packing(
+    "track",
+    "id isn next acked ack_sent window ts_value mss window_scale flags lines line_seq line_size ts_recent punted"
+    " punted_at punted_count",
+)
 _ADJUST = packing("adjust", "id decided base count flags interest lines at")
 _CORRECTION = packing("correction", "start end before after")
 _PASSABLE = packing("passable_key", "interest reply word")
@@ -170,7 +174,8 @@ def unpack_punt(sample: bytes) -> Punt | None:
         return None
     (
         time, session, expectation, packed, acked_out, acked_in, frame_size, seq, payload_offset, ip_offset,
-        payload_size, kind, direction, alg, tcp_flags, session_flags, public_ip, public_port, mtu, lines,
+        payload_size, kind, direction, alg, tcp_flags, session_flags, public_ip, public_port, mtu, lines, ts_out,
+        ts_in,
     ) = _PUNT.unpack_from(sample)  # fmt: skip
     if len(sample) < PUNT_SIZE + frame_size:
         return None
@@ -181,7 +186,7 @@ def unpack_punt(sample: bytes) -> Punt | None:
     if kind in (abi.PuntKind.SEGMENT, abi.PuntKind.TOO_BIG):
         segment = fx.Segment(
             info, direction, seq, frame, ip_offset, payload_offset, payload_size, tcp_flags, (acked_out, acked_in),
-            lines, mtu, kind == abi.PuntKind.TOO_BIG,
+            lines, mtu, kind == abi.PuntKind.TOO_BIG, (ts_out, ts_in),
         )  # fmt: skip
     return Punt(kind, time, info, expectation, direction, ip_offset, frame, segment, seq, mtu, payload_size)
 
@@ -224,18 +229,18 @@ def unpack_track(raw: bytes) -> tuple[int, fx.TrackView]:
     """The session that a struct track belongs to, and what it says."""
     (
         session, isn_out, isn_in, next_out, next_in, acked_out, acked_in, sent_out, sent_in, window_out, window_in,
-        ts_out, ts_in, mss_out, mss_in, _, flags, lines, *_,
+        ts_out, ts_in, mss_out, mss_in, _, flags, lines, _, _, _, _, _, _, _, _, recent_out, recent_in, *_,
     ) = _TRACK.unpack(raw)  # fmt: skip
     return session, fx.TrackView(
         (isn_out, isn_in), (next_out, next_in), (acked_out, acked_in), (window_out, window_in), (ts_out, ts_in),
-        (mss_out, mss_in), flags, (sent_out, sent_in), lines,
+        (mss_out, mss_in), flags, (sent_out, sent_in), lines, (recent_out, recent_in),
     )  # fmt: skip
 
 
 def unpack_lines(raw: bytes) -> list[bytes]:
     """From struct track: the keys of the decisions left by lines that passed without the helper."""
     session, *fields = _TRACK.unpack(raw)
-    kept = enumerate(zip(fields[-8:-4], fields[-4:], strict=True))
+    kept = enumerate(zip(fields[-16:-12], fields[-12:-8], strict=True))
     return [pack_decision_key(session, seq, size, place >> 1) for place, (seq, size) in kept if size]
 
 

@@ -166,7 +166,9 @@ class Expect:
     expectation is `open` from the start, not `once`, survives a Bypass, and ends with the control connection.
 
     `acts_after`: some peers connect first and only then say yes. A connection from `peer` itself, held while this is
-    pending, counts as that peer's agreement after this many seconds of silence; None: never.
+    pending, counts as that peer's agreement after this many seconds of silence; None: never. Say Open or Withdraw of
+    the tag when the peer does answer, even if the connection was used long ago: the next connection of a peer that
+    agreed afterwards does not wait.
     """
 
     tag: int

@@ -275,7 +275,12 @@ struct track {
     __u64 lines; /* what passed without the helper, see LINES_COMMANDS; changes by compare-and-swap */
     __u32
         line_seq[4]; /* the last lines that did, two for each direction: each has a decision until it is acknowledged */
-    __u16 line_size[4]; /* 0: none */
+    __u16 line_size[4];    /* 0: none */
+    __u32 ts_recent[2];    /* the receiver's TS.Recent, as far as lines that passed by themselves moved it, or 0 */
+    __u64 punted[2];       /* what the latest segment copied to the helper said, see segment_said(); 0: none */
+    __u32 punted_at[2];    /* tick */
+    __u16 punted_count[2]; /* the low bits of `lines` that its copy carries */
+    __u8 pad2[4];
 };
 
 /* Bits of track.lines, all counted modulo: segments punted (the low 16 bits), commands and final replies that passed by
@@ -299,6 +304,8 @@ enum track_flag {
     TRACK_UNTOUCHABLE = 4, /* TCP-MD5 or TCP-AO: can't be rewritten, bypassed (RFC 2385, RFC 5925) */
     TRACK_SYN_OUT = 8,     /* the SYN of DIR_OUT was seen */
     TRACK_SYN_IN = 16,
+    TRACK_FIN_OUT = 32, /* the FIN of DIR_OUT went on, right behind what was decided */
+    TRACK_FIN_IN = 64,
 };
 
 enum verdict {
@@ -358,8 +365,9 @@ struct punt {
     __u8 pad[3];
     __be32 public_ip;
     __be16 public_port;
-    __u16 mtu;   /* largest packet that the way out takes, headers included, in dir; 0: not known */
-    __u64 lines; /* PUNT_SEGMENT: track.lines, this punt counted */
+    __u16 mtu;          /* largest packet that the way out takes, headers included, in dir; 0: not known */
+    __u64 lines;        /* PUNT_SEGMENT: track.lines, this punt counted */
+    __u32 ts_recent[2]; /* track.ts_recent at this moment */
 };
 
 /* First byte of the destination MAC of a frame that the helper writes to its TAP device; 0x02 is "locally administered". */

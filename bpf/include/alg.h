@@ -10,6 +10,7 @@
 #define ALGATE_ALG_H
 
 #define UDP_HEADER 8
+#define PUNT_AGAIN_AFTER 477 /* ticks: 0.5 s */
 
 /* Replaces the payload by the decided bytes; length, IP header and both checksums are adjusted. */
 static __always_inline int replace_payload(struct __sk_buff *skb, struct packet *p, const struct segment *g,
@@ -44,50 +45,6 @@ static __always_inline int replace_payload(struct __sk_buff *skb, struct packet 
     return 0;
 }
 
-/* A zeroed record to fill in; the stack has no room for it. */
-static __always_inline struct punt *new_punt(u8 kind)
-{
-    u32 zero = 0;
-    struct scratch *room = scratch.lookup(&zero);
-    if (!room)
-        return 0;
-    __builtin_memset(&room->punt, 0, sizeof(room->punt));
-    room->punt.kind = kind;
-    room->punt.time = bpf_ktime_get_ns();
-    room->punt.mtu = room->mtu;
-    return &room->punt;
-}
-
-static __always_inline void fill_punt(struct punt *m, const struct session_key *key, const struct session *s)
-{
-    m->id = s->id;
-    m->key = *key;
-    m->alg = s->alg;
-    m->session_flags = s->flags;
-    m->public_ip = s->public_ip;
-    m->public_port = session_port(s);
-}
-
-/* Copies the frame to the helper. The caller drops the original whatever this returns. */
-static __always_inline u32 punt_frame(struct __sk_buff *skb, const struct packet *p, struct punt *m)
-{
-    struct config *cfg = get_config();
-    /* At WAN egress the stack has already counted the hop, and the way back through the TAP will count it again. */
-    if (cfg && m->dir == DIR_OUT && skb->ifindex == cfg->wan && p->ttl < 255)
-        put_ttl(skb, p, p->ttl + 1);
-    if (skb->len > PUNT_FRAME_MAX)
-        return DROP_PUNT_TOO_BIG;
-    m->frame_size = skb->len;
-    m->ip_offset = ip_at(p);
-    int rc = punts.perf_submit_skb(skb, skb->len, m, sizeof(*m));
-    if (rc) {
-        count(COUNT_PUNTS_LOST, 1);
-        return DROP_PUNT_LOST;
-    }
-    count(COUNT_PUNTS, 1);
-    return DROP_PUNT_HELD;
-}
-
 /* The part of the gate that is about payload: 0 to go on, else a drop reason. */
 static __always_inline u32 gate_payload(struct __sk_buff *skb, const struct config *cfg, struct packet *p,
                                         const struct segment *g, u64 id, int at, bool *undecided)
@@ -109,15 +66,32 @@ static __always_inline u32 gate_payload(struct __sk_buff *skb, const struct conf
     return replace_payload(skb, p, g, &key, d) ? DROP_REWRITE_FAILED : 0;
 }
 
-/* A FIN or RST after bytes that wait for the helper waits with them: no truncated stream (FTP-87). */
+/* Up to where a direction has been let through. */
+static __always_inline u32 decided_end(const struct track *t, const struct adjust *adj, u8 dir)
+{
+    return adj ? front(adj, t, dir) : t->isn[dir & 1] + 1;
+}
+
+/* Takes note of a FIN that goes on where its receiver expects it. */
+static __always_inline void note_end(const struct packet *p, const struct segment *g, struct track *t,
+                                     const struct adjust *adj)
+{
+    if (p->tcp_flags & TCP_FIN && g->seq + g->payload == decided_end(t, adj, g->dir))
+        t->flags |= TRACK_FIN_OUT << (g->dir & 1);
+}
+
+/* A FIN or RST behind bytes that wait for the helper waits with them: no truncated stream (FTP-87). A RST behind the FIN
+ * that went on is in its place. */
 static __always_inline bool end_must_wait(const struct packet *p, const struct segment *g, const struct track *t,
                                           const struct adjust *adj)
 {
     if (!(p->tcp_flags & (TCP_FIN | TCP_RST)) || g->payload)
         return false;
-    u32 decided = adj ? front(adj, t, g->dir) : t->isn[g->dir] + 1;
+    u32 decided = decided_end(t, adj, g->dir);
     if (!seq_after(g->seq, decided))
         return false;
+    if (t->flags & (TRACK_FIN_OUT << (g->dir & 1)))
+        decided++;
     return p->tcp_flags & TCP_FIN ? true : seq_after(t->next[g->dir], decided);
 }
 
@@ -132,10 +106,31 @@ static __always_inline u32 without_helper(const struct config *cfg, struct track
     return 0;
 }
 
-/* Copies a segment to the helper. The caller drops the original whatever comes back. */
-static __always_inline u32 punt_segment_as(struct __sk_buff *skb, const struct packet *p, const struct session_key *key,
-                                           const struct session *s, struct track *t, const struct adjust *adj,
-                                           const struct segment *g, u8 kind)
+/* All that a segment says to the helper and to its receiver, its timestamps and PSH aside; never 0. Of equal ones the later
+ * is a repetition without news. */
+static __always_inline u64 segment_said(const struct packet *p, const struct segment *g, u64 digest)
+{
+    u64 rest = (u64)g->window << 48 | (u64)(p->tcp_flags & ~TCP_PSH) << 40 | (u64)p->tcp_header << 32 | g->payload;
+    u64 h = (digest ^ ((u64)g->seq << 32 | g->ack)) * 0x9E3779B97F4A7C15ULL;
+    h = (h ^ h >> 32 ^ rest) * 0xD6E8FEB86659FD93ULL;
+    return (h ^ h >> 32) | 1;
+}
+
+/* Whether a copy that said the same is still on its way: the ring took it a moment ago, and the helper's record doesn't
+ * count it yet. A busy helper is late by more than the 0.2 s after which a sender probes for the loss of a lone segment (RFC
+ * 8985 section 7.2); the moment bounds what a copy costs that came to nothing. */
+static __always_inline bool on_its_way(const struct track *t, const struct adjust *adj, u8 dir, u64 said, u32 now)
+{
+    if (t->punted[dir & 1] != said || (s32)(now - t->punted_at[dir & 1]) >= PUNT_AGAIN_AFTER)
+        return false;
+    return !adj || (s16)(t->punted_count[dir & 1] - (u16)adj->lines) > 0;
+}
+
+/* Copies a segment to the helper. The caller drops the original whatever comes back. `said`: to know it again by, 0: it isn't
+ * sound, or whatever repeats it is wanted too. */
+static __always_inline u32 punt_segment(struct __sk_buff *skb, const struct packet *p, const struct session_key *key,
+                                        const struct session *s, struct track *t, const struct adjust *adj,
+                                        const struct segment *g, u8 kind, u64 said, u32 now)
 {
     struct punt *m = new_punt(kind);
     if (!m)
@@ -148,16 +143,32 @@ static __always_inline u32 punt_segment_as(struct __sk_buff *skb, const struct p
     m->tcp_flags = p->tcp_flags;
     m->acked[0] = t->acked[0];
     m->acked[1] = t->acked[1];
+    m->ts_recent[0] = t->ts_recent[0];
+    m->ts_recent[1] = t->ts_recent[1];
     if (!count_punt(t, adj, &m->lines))
         return DROP_RACE;
-    return punt_frame(skb, p, m);
+    u32 held = punt_frame(skb, p, m);
+    if (held == DROP_PUNT_HELD) { /* what the ring refused must come again */
+        t->punted[g->dir & 1] = said;
+        t->punted_at[g->dir & 1] = now;
+        t->punted_count[g->dir & 1] = m->lines;
+    }
+    return held;
 }
 
-static __always_inline u32 punt_segment(struct __sk_buff *skb, const struct packet *p, const struct session_key *key,
-                                        const struct session *s, struct track *t, const struct adjust *adj,
-                                        const struct segment *g)
+/* An undecided segment while a helper lives: 0 if it passes without it, else it is held for this reason. */
+static __always_inline u32 ask_helper(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
+                                      const struct session_key *key, const struct session *s, struct track *t,
+                                      const struct adjust *adj, const struct segment *g, u32 now)
 {
-    return punt_segment_as(skb, p, key, s, t, adj, g, PUNT_SEGMENT);
+    u64 digest = 0;
+    bool sound = segment_is_sound(skb, p, g, t) && !(g->payload && payload_digest(skb, g, cfg->secret, &digest));
+    if (sound && adj && line_passes(skb, p, g, s, t, adj, digest))
+        return 0;
+    u64 said = sound ? segment_said(p, g, digest) : 0;
+    if (sound && on_its_way(t, adj, g->dir, said, now))
+        return DROP_PUNT_AGAIN;
+    return punt_segment(skb, p, key, s, t, adj, g, PUNT_SEGMENT, said, now);
 }
 
 /* Copies a datagram to the helper. The caller drops the original whatever comes back. */
@@ -223,15 +234,15 @@ static __always_inline u32 alg_gate(struct __sk_buff *skb, const struct config *
             undecided = false;
         else if (refused)
             return refused;
-        if (undecided && adj && line_passes(skb, cfg, p, &g, s, t, adj, now))
-            undecided = false;
     } else if (!bypass && at != AT_TAP) {
         undecided = end_must_wait(p, &g, t, adj);
     }
-    if (undecided && helper_alive(cfg, now))
-        return punt_segment(skb, p, key, s, t, adj, &g);
-    if (undecided && without_helper(cfg, t))
-        return DROP_HELPER_DEAD;
+    if (undecided) {
+        u32 held = helper_alive(cfg, now) ? ask_helper(skb, cfg, p, key, s, t, adj, &g, now) : without_helper(cfg, t);
+        if (held)
+            return held;
+    }
+    note_end(p, &g, t, adj);
     if (adj && adjust_segment(skb, p, adj, g.dir, bpf_htonl(g.seq), bpf_htonl(g.ack)))
         return DROP_REWRITE_FAILED;
     return 0;
@@ -254,7 +265,7 @@ static __always_inline bool punt_too_big(struct __sk_buff *skb, const struct con
         if (load_segment(skb, p, dir, &g) || p->tcp_flags & TCP_SYN)
             return false;
         track_segment(skb, p, t, &g, adj, 0);
-        *held = punt_segment_as(skb, p, key, s, t, adj, &g, kind);
+        *held = punt_segment(skb, p, key, s, t, adj, &g, kind, 0, 0);
     }
     if (kind == PUNT_TOO_BIG && *held == DROP_PUNT_HELD)
         *held = DROP_TOO_BIG;

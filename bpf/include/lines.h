@@ -140,10 +140,28 @@ static __always_inline bool line_room(struct track *t, u8 dir, u32 *place)
     return false;
 }
 
-/* Whether an undecided segment passes without the helper. If so, it is counted and gets a decision. */
-static __always_inline bool line_passes(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
-                                        const struct segment *g, const struct session *s, struct track *t,
-                                        const struct adjust *adj, u32 now)
+/* Whether a receiver would take what a segment brings: with a right sum, and not older than another. What it says is then
+ * what its sender says. Of what is longer than a line that isn't looked at: the verifier follows each length. */
+static __always_inline bool segment_is_sound(struct __sk_buff *skb, const struct packet *p, const struct segment *g,
+                                             const struct track *t)
+{
+    u32 zero = 0;
+    struct scratch *room = scratch.lookup(&zero);
+    return room && g->payload <= LINE_MAX && !skb->gso_size && line_is_recent(p, t, room, g->dir) &&
+           line_sum_ok(skb, p, room);
+}
+
+/* A line moves its receiver's TS.Recent if it begins no later than what that one acknowledged last (RFC 7323 section 4.3). */
+static __always_inline void line_stamps(struct track *t, const struct segment *g)
+{
+    if (!seq_after(g->seq, t->acked[g->dir & 1]))
+        t->ts_recent[g->dir & 1] = t->ts_value[g->dir & 1]; /* its own: line_is_recent() */
+}
+
+/* Whether an undecided segment passes without the helper. If so it is counted and has its decision. It is sound, `digest`
+ * is of its payload, which lies in room->words. */
+static __always_inline bool line_passes(struct __sk_buff *skb, const struct packet *p, const struct segment *g,
+                                        const struct session *s, struct track *t, const struct adjust *adj, u64 digest)
 {
     u64 word = *(volatile u64 *)&t->lines, since = adj->lines;
     u32 zero = 0, size = g->payload, place = 0;
@@ -155,15 +173,12 @@ static __always_inline bool line_passes(struct __sk_buff *skb, const struct conf
         (reply ? replies : commands) >= LINES_MOST ||
         (reply && replies >= (u32)commands + (u8)(adj->flags >> ADJUST_UNANSWERED)) || passed > LINES_BYTES_MOST)
         return false;
-    if (size < 5 || size > LINE_MAX || skb->gso_size || !(p->tcp_flags & TCP_ACK) ||
-        p->tcp_flags & (TCP_SYN | TCP_FIN | TCP_RST | TCP_URG) || !helper_alive(cfg, now))
+    if (size < 5 || size > LINE_MAX || !(p->tcp_flags & TCP_ACK) ||
+        p->tcp_flags & (TCP_SYN | TCP_FIN | TCP_RST | TCP_URG))
         return false;
     struct scratch *room = scratch.lookup(&zero);
-    u64 digest = 0;
     struct passable_key key = {.interest = adj->interest, .reply = reply};
-    if (!room || !line_is_recent(p, t, room, g->dir) || !line_sum_ok(skb, p, room) ||
-        payload_digest(skb, g, cfg->secret, &digest) || !line_word(room, size, reply, &key) || !passable.lookup(&key) ||
-        !line_room(t, g->dir, &place))
+    if (!room || !line_word(room, size, reply, &key) || !passable.lookup(&key) || !line_room(t, g->dir, &place))
         return false;
     u64 bytes = (u64)(u16)(lines_bytes(word, g->dir) + size) << (LINES_BYTES + 16 * (g->dir & 1));
     u64 next = (word & ~(0xffffULL << (LINES_BYTES + 16 * (g->dir & 1)))) | bytes;
@@ -178,6 +193,7 @@ static __always_inline bool line_passes(struct __sk_buff *skb, const struct conf
     decisions.update(&at, &d);
     t->line_seq[place & 3] = g->seq;
     t->line_size[place & 3] = size;
+    line_stamps(t, g);
     count(COUNT_LINES_PASSED, 1);
     return true;
 }

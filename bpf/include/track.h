@@ -85,6 +85,7 @@ static __always_inline void track_syn(struct track *t, const struct segment *g)
     t->ack_sent[g->dir] = g->seq;
     t->mss[g->dir] = 536;
     t->window_scale[g->dir] = 255;
+    t->flags &= ~(TRACK_FIN_OUT << g->dir);
     t->flags |= g->dir == DIR_OUT ? TRACK_SYN_OUT : TRACK_SYN_IN;
 }
 

@@ -98,8 +98,8 @@ def test_no_number_of_punts_brings_a_statement_back(told: Watched) -> None:
     stated = track.lines & 0xFFFF
     track.lines = track.lines & ~0xFFFF | (stated - 2) & 0xFFFF  # 65534 punts later
     told.rig.gateway.tracks.put(told.key, track)
-    for _ in range(3):
-        assert not say(told, b"NO")
+    for unfinished in (b"N", b"NO", b"NOO"):
+        assert not say(told, unfinished)
     assert told.track().lines & 0xFFFF == stated + 2
     assert not say(told, NOOP)
 
@@ -144,7 +144,7 @@ def test_without_a_statement_nothing_passes(rig: Rig) -> None:
     session = watch(rig)
     assert not say(session, NOOP)
     session.adjust()
-    assert not say(session, NOOP)
+    assert not say(session, b"HELP\r\n")
 
 
 def test_words_of_another_interest(told: Watched) -> None:

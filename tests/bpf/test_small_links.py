@@ -56,7 +56,7 @@ def test_a_punt_says_what_the_way_out_takes(watched: Watched, side: Direction) -
         assert watched.send(side, watched.frame(side, LINE)).drops == {"punt-held": 1}
     ((punt, _),) = watched.rig.taken()
     assert (punt.kind, punt.mtu) == (PuntKind.SEGMENT, 1280)
-    assert watched.send(side, watched.frame(side, LINE)).drops == {"punt-held": 1}
+    assert watched.send(side, watched.frame(side, LINE + LINE)).drops == {"punt-held": 1}
     ((punt, _),) = watched.rig.taken()
     assert punt.mtu == 1500, "an answer of before is believed"
 

@@ -102,6 +102,18 @@ def test_r10_transfer_after_transfer_through_a_small_pool(small: Bed, verb: str,
         talk.alive()
 
 
+@field(10, "what the server declines is given back: more declined PORTs than ports", kernel=ALGATE_ONLY)
+def test_r10_what_is_declined_is_given_back(small: Bed) -> None:
+    """Such a port rests (R17) while others are free; here none is for long (FTP-27)."""
+    small.fresh()
+    with dialogue(small) as talk:
+        for _ in range(2 * POOL):
+            assert 40000 <= talk.port(next(PORTS), agree=False) < 40000 + POOL
+            talk.reply(b"500 no PORT\r\n")
+        assert talk.expectations() == []
+        talk.alive()
+
+
 @field(10, "the same in passive mode of an inside client", kernel=ALGATE_ONLY)
 def test_r10_passive_client_inside(small: Bed) -> None:
     """There the port is the mapping's of the client's data connection."""

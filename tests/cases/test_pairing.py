@@ -110,8 +110,9 @@ def test_ftp_27_declined(bed: Bed, answer: bytes) -> None:
         d.told_reason("expectation-withdrawn", "declined")
         d.shut_in(public, port)
         assert not bed.algate or d.expectations() == []
-        assert d.port(port) == public, "the port was not given back"
-        d.comes_in(public, port)
+        again = d.port(port)
+        assert bed.algate or again == public, "the port was not given back"  # algate's rests: see test_field_ports
+        d.comes_in(again, port)
 
 
 @case(28, "two PASV in a row, or PASV then PORT: the newest counts alone, nothing leaks")

@@ -71,8 +71,8 @@ class Session:
     """
 
     __slots__ = (
-        "_live", "_tag", "asked", "audit", "barred", "control", "dry", "ending", "gate", "held_since", "lines_heard",
-        "many", "many_since", "now", "phase", "policy", "reset", "unclosed", "waiting",
+        "_early", "_live", "_tag", "asked", "audit", "barred", "control", "dry", "ending", "gate", "held_since",
+        "lines_heard", "many", "many_since", "now", "phase", "policy", "reset", "unclosed", "waiting",
     )  # fmt: skip
 
     def __init__(self, control: Control, policy: FtpPolicy, resumed: bool) -> None:
@@ -95,6 +95,7 @@ class Session:
         self.lines_heard = 0  # from the server, before its greeting
         self._tag = 0
         self._live: dict[int, _Live] = {}  # expectations by tag
+        self._early: set[int] = set()  # tags of those used before the server agreed
         for left in control.left:
             fields = (("from", str(left.peer)), ("to", str(left.to)))
             self._live[left.tag] = _Live(left.open, f"from before the restart: {left.to}", fields)
@@ -189,6 +190,9 @@ class Session:
             self.supersede_open(out, before=tag)
             self._live[tag] = live._replace(open=True, pending=None)
             out.say(Open(tag), Event("expectation-opened", live.seen, fields=live.fields))
+        elif tag in self._early:
+            self._early.discard(tag)
+            out.say(Open(tag))
 
     def doubt(self, tag: int, doubted: bool, out: Script) -> None:
         """While it may have been declined, the peer's connecting doesn't count as agreement, only its reply does."""
@@ -203,10 +207,13 @@ class Session:
                 out.say(Event("expectation-refused", live.seen, "replies-uncertain"))
 
     def withdraw(self, tag: int, reason: str, out: Script) -> None:
-        """End an expectation, if it still exists."""
+        """End an expectation if it still lives; of one that was used before the server agreed, say that it doesn't."""
         live = self._live.pop(tag, None)
         if live is not None:
             out.say(Withdraw(tag, reason), Event("expectation-withdrawn", live.seen, reason, live.fields))
+        elif tag in self._early:
+            self._early.discard(tag)
+            out.say(Withdraw(tag, reason))
 
     def withdraw_pending(self, reason: str, out: Script) -> None:
         """End what was named and never agreed on."""
@@ -232,6 +239,8 @@ class Session:
         """The engine reports that the expectation was used or expired."""
         live = self._live.pop(tag, None)
         if live is not None:
+            if outcome == "used" and not live.open and len(self._early) < Waiting.CAP:
+                self._early.add(tag)
             out.say(Event(f"expectation-{outcome}", live.seen, fields=live.fields))
 
     def leave(self, turn: Turn, reason: str, out: Script) -> None:

@@ -16,8 +16,8 @@ FAULTS: tuple[Fault, ...] = (
         (48, 79, 87, 88),
         "an undecided segment is copied to the helper and let go as well",
         "bpf/include/alg.h",
-        "        return punt_segment(skb, p, key, s, t, adj, &g);\n    if (undecided && ",
-        "        punt_segment(skb, p, key, s, t, adj, &g);\n    else if (undecided && ",
+        "        if (held)\n            return held;\n",
+        "",
     ),
     Fault(
         (50,),
@@ -220,7 +220,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         (89,),
         "a segment above 9000 bytes is too large for the ring",
-        "bpf/include/alg.h",
+        "bpf/include/punt.h",
         "    if (skb->len > PUNT_FRAME_MAX)",
         "    if (skb->len > 9000)",
     ),

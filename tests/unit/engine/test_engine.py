@@ -192,7 +192,7 @@ def test_an_unfinished_checksum_is_finished() -> None:
 def test_an_unfinished_line_is_stored_and_then_acknowledged_for_the_receiver() -> None:  # FTP-32
     lab = Lab()
     say(lab, b"no")
-    assert names(lab.effects) == ["KeepHeld", "Inject"]
+    assert names(lab.effects) == ["KeepHeld", "PutAdjust", "Inject"]
     ((kind, packet),) = injected(lab)
     assert kind == fx.INJECT_RAW_IN
     assert (packet.src, packet.dst, packet.seq, packet.ack) == (REMOTE, INSIDE, 5001, 1003)
@@ -243,10 +243,11 @@ def test_a_tick_looks_at_some_timers_and_says_that_more_are_due() -> None:
         assert len(lab.engine._timers) == left * LOOKS_MOST
     assert lab.engine.next_due() > lab.now
     lab.engine._expectations._expiry[:] = [(lab.now, number) for number in range(2 * LOOKS_MOST)]
-    lab.engine._expectations._acting[:] = [(lab.now, number) for number in range(2 * LOOKS_MOST)]
+    acting = lab.engine._expectations._early._acting
+    acting[:] = [(lab.now, number) for number in range(2 * LOOKS_MOST)]
     for left in (1, 0):
         lab.do(lab.engine.tick(lab.now))
-        assert len(lab.engine._expectations._expiry) == len(lab.engine._expectations._acting) == left * LOOKS_MOST
+        assert len(lab.engine._expectations._expiry) == len(acting) == left * LOOKS_MOST
 
 
 def test_a_silent_receiver_ends_the_session() -> None:

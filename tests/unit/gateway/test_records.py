@@ -108,13 +108,14 @@ def test_punts(kind: abi.PuntKind) -> None:
         time=1, id=2, expectation_id=3, key=abi.SessionKey(**KEY_BY_NAME), acked=(4, 5), frame_size=6, seq=7,
         payload_offset=8, ip_offset=9, payload_size=10, kind=kind, dir=1, alg=11, tcp_flags=12, session_flags=13,
         public_ip=abi.ip_to_be32("203.0.113.1"), public_port=abi.be16(50000), mtu=1400, lines=1 << 60,
+        ts_recent=(14, 15),
     ))  # fmt: skip
     assert len(raw) == records.PUNT_SIZE
     info = fx.SessionInfo(2, KEY, bytes([203, 0, 113, 1]), 50000, 13, 11)
     too_big = kind == abi.PuntKind.TOO_BIG
     segment = None
     if too_big or kind == abi.PuntKind.SEGMENT:
-        segment = fx.Segment(info, 1, 7, b"frame!", 9, 8, 10, 12, (4, 5), 1 << 60, 1400, too_big)
+        segment = fx.Segment(info, 1, 7, b"frame!", 9, 8, 10, 12, (4, 5), 1 << 60, 1400, too_big, (14, 15))
     expected = records.Punt(kind, 1, info, 3, 1, 9, b"frame!", segment, 7, 1400, 10)
     assert records.unpack_punt(raw + b"frame!" + b"\0\0") == expected
     assert records.unpack_punt(raw + b"frame") is None and records.unpack_punt(raw[:-1]) is None
@@ -124,8 +125,9 @@ def test_tracks() -> None:
     raw = bytes(abi.Track(
         id=1, isn=(2, 3), next=(4, 5), acked=(6, 7), ack_sent=(8, 9), window=(10, 11), ts_value=(12, 13), mss=(14, 15),
         window_scale=(16, 17), flags=18, lines=1 << 60, line_seq=(20, 21, 22, 23), line_size=(24, 0, 25, 26),
+        ts_recent=(27, 28), punted=(29, 30), punted_at=(31, 32), punted_count=(33, 34),
     ))  # fmt: skip
-    view = fx.TrackView((2, 3), (4, 5), (6, 7), (10, 11), (12, 13), (14, 15), 18, (8, 9), 1 << 60)
+    view = fx.TrackView((2, 3), (4, 5), (6, 7), (10, 11), (12, 13), (14, 15), 18, (8, 9), 1 << 60, (27, 28))
     assert records.unpack_track(raw) == (1, view)
     lines = [records.unpack_decision_key(key) for key in records.unpack_lines(raw)]
     assert lines == [(1, 20, 24, 0), (1, 22, 25, 1), (1, 23, 26, 1)]
