@@ -54,14 +54,14 @@ class Enum:
 
 
 @dataclass(frozen=True, slots=True)
-class Header:
+class AbiHeader:
     constants: dict[str, int]
     enums: dict[str, Enum]
     structs: dict[str, Struct]
     hash: str
 
 
-def parse(text: str) -> Header:
+def parse(text: str) -> AbiHeader:
     """All that the header declares. Raises LayoutError for text outside the subset and for implicit padding."""
     bare = re.sub(r"/\*.*?\*/|//[^\n]*", " ", text, flags=re.DOTALL)
     constants = _constants(bare)
@@ -78,7 +78,7 @@ def parse(text: str) -> Header:
             structs[name] = _struct(name, inner, constants, structs)
         end = block.end()
     _nothing(body[end:])
-    return Header(constants, enums, structs, hashlib.sha256(" ".join(bare.split()).encode()).hexdigest()[:16])
+    return AbiHeader(constants, enums, structs, hashlib.sha256(" ".join(bare.split()).encode()).hexdigest()[:16])
 
 
 def parse_reasons(text: str) -> dict[int, tuple[str, str]]:

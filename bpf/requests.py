@@ -28,7 +28,7 @@ def owner(ip: IPv4Address, port: int, kind: abi.PortKind) -> int:
     return abi.ip_to_be32(ip) | abi.be16(port) << 32 | int(kind) << 48
 
 
-class Control:
+class ControlProgram:
     """The control program of a loaded gateway."""
 
     def __init__(self, fd: int) -> None:

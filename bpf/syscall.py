@@ -157,7 +157,7 @@ def next_key(fd: int, key: bytes | None, key_size: int) -> bytes | None:
 
 
 @dataclass(slots=True)
-class Batch:
+class LookupBatch:
     """Buffers of one batch lookup, used again for the next. `token` says how far the walk is; the kernel writes it."""
 
     key_size: int
@@ -174,7 +174,7 @@ class Batch:
         self.token = ctypes.create_string_buffer(max(self.key_size, 8))
 
 
-def lookup_batch(fd: int, batch: Batch) -> tuple[int, bool]:
+def lookup_batch(fd: int, batch: LookupBatch) -> tuple[int, bool]:
     """Fill the buffers; (entries read, whether that was the end). ENOSPC: one bucket holds more than `count`."""
     count, options = UINT32(batch.count), _BatchOptions(ctypes.sizeof(_BatchOptions), 0, 0)
     begin = batch.token if batch.started else None

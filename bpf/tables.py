@@ -132,10 +132,10 @@ class Table(Generic[K, V]):
             if count:
                 yield batch.keys[: count * self.key.size], batch.values[: count * self.value.size], count
 
-    def _batch(self, count: int) -> syscall.Batch:
-        return syscall.Batch(self.key.size, self.value.size, max(1, min(count, self.info.max_entries)))
+    def _batch(self, count: int) -> syscall.LookupBatch:
+        return syscall.LookupBatch(self.key.size, self.value.size, max(1, min(count, self.info.max_entries)))
 
-    def _wider(self, batch: syscall.Batch) -> syscall.Batch:
+    def _wider(self, batch: syscall.LookupBatch) -> syscall.LookupBatch:
         """One bucket held more entries than the buffers: go on from there with twice the room."""
         wider = self._batch(batch.count * 2)
         wider.token, wider.started = batch.token, batch.started

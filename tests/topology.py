@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from algate.cli.lab.gateways import AlgateGateway, Gateway, make_gateway, netfilter_traces
+from algate.cli.lab.gateways import AlgateGateway, LabGateway, make_gateway, netfilter_traces
 from algate.cli.lab.lab import Lab, LabPlan
 from algate.cli.lab.trial import forwards
 
@@ -16,7 +16,7 @@ GATEWAYS = ("algate", "kernel")  # the kernel's NAT goes through the same checks
 
 
 @contextmanager
-def gateway_lab(name: str, plan: LabPlan | None = None) -> Iterator[tuple[Lab, Gateway]]:
+def gateway_lab(name: str, plan: LabPlan | None = None) -> Iterator[tuple[Lab, LabGateway]]:
     """A lab with that gateway running; with algate, no rule and no conntrack entry before or after the test."""
     with Lab(plan) as lab, make_gateway(name, lab, forwards(lab)) as gateway:
         no_netfilter(lab, gateway)
@@ -24,7 +24,7 @@ def gateway_lab(name: str, plan: LabPlan | None = None) -> Iterator[tuple[Lab, G
         no_netfilter(lab, gateway)
 
 
-def no_netfilter(lab: Lab, gateway: Gateway) -> None:
+def no_netfilter(lab: Lab, gateway: LabGateway) -> None:
     """Fail if netfilter could have done algate's work."""
     if isinstance(gateway, AlgateGateway):
         assert netfilter_traces(lab) == []

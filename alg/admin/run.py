@@ -22,7 +22,7 @@ from algate.alg.admin.kill import kill
 from algate.alg.admin.messages import PIECE, Rows
 from algate.alg.admin.status import status
 from algate.alg.config.load import Config
-from algate.alg.daemon.service import Service
+from algate.alg.daemon.service import Daemon
 from algate.alg.errors import AlgateError
 from algate.alg.gateway import listing, namespace
 from algate.alg.gateway.claim import Claim
@@ -45,7 +45,7 @@ def run(config: Config, run_dir: Path, wait: float | None) -> int:
 
 
 async def _serve(config: Config, run_dir: Path, wait: float | None) -> int:
-    service = Service(config, run_dir, wait)
+    service = Daemon(config, run_dir, wait)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, service.stop)
@@ -57,14 +57,14 @@ async def _serve(config: Config, run_dir: Path, wait: float | None) -> int:
         await server.close()
 
 
-def _reload_by_signal(service: Service) -> None:
+def _reload_by_signal(service: Daemon) -> None:
     try:
         service.reload()
     except AlgateError as error:
         log.error("reload: %s", error)
 
 
-def handlers(service: Service) -> dict[str, Handler]:
+def handlers(service: Daemon) -> dict[str, Handler]:
     """Verb -> handler."""
 
     async def down(args: dict[str, Any]) -> dict[str, Any]:

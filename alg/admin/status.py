@@ -11,10 +11,10 @@ import time
 from importlib import metadata
 from typing import Any
 
-from algate.alg.daemon.service import Service
+from algate.alg.daemon.service import Daemon
 
 
-def status(service: Service) -> dict[str, Any]:
+def status(service: Daemon) -> dict[str, Any]:
     """Works at any moment of the daemon's life; what isn't there yet is null."""
     config, running = service.config, service.running
     gateway, helper = (running.gateway, running.helper) if running else (None, None)
@@ -40,7 +40,7 @@ def status(service: Service) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _plugin(service: Service, name: str) -> dict[str, Any]:
+def _plugin(service: Daemon, name: str) -> dict[str, Any]:
     """`origin`: the package that brought it."""
     plugin, policy = service.plugins[name], service.config.alg.protocols[name]
     return {

@@ -21,8 +21,8 @@ from algate.alg.config.sections import (
     Config,
     Firewall,
     Forward,
-    Gateway,
-    Metrics,
+    GatewaySection,
+    MetricsSection,
     Nat,
     Timeouts,
     surroundings,
@@ -119,12 +119,12 @@ def _read(tables: dict[str, Any], plugins: Mapping[str, type[Policy]], problems:
 
     found = len(problems)
     read = Config(
-        gateway=section(Gateway, "gateway"),
+        gateway=section(GatewaySection, "gateway"),
         nat=section(Nat, "nat"),
         timeouts=_with_transitory(section(Timeouts, "timeouts"), tables.get("timeouts", {})),
         firewall=section(Firewall, "firewall"),
         forwards=_read_forwards(tables.get("forward", []), problems),
-        metrics=section(Metrics, "metrics"),
+        metrics=section(MetricsSection, "metrics"),
     )
     made = replace(read, alg=_read_alg(tables.get("alg", {}), plugins, problems, read))
     problems[found:] = [_misplaced(one) for one in problems[found:]]

@@ -43,7 +43,7 @@ DATAPATHS = ("auto", "tc", "xdp", "xdp-generic")
 
 
 @dataclass(frozen=True, slots=True)
-class Gateway:
+class GatewaySection:
     """The devices. `lan` in the order given, at least one; `wan` one."""
 
     lan: tuple[str, ...] = option((), list_of(device, LANS_MAX))
@@ -119,7 +119,7 @@ class Alg:
 
 
 @dataclass(frozen=True, slots=True)
-class Metrics:
+class MetricsSection:
     """Where /metrics and /health are served; None: nowhere."""
 
     listen: EndPoint | None = option(EndPoint(IPv4Address("127.0.0.1"), 1025), listen_point)
@@ -129,20 +129,20 @@ class Metrics:
 class Config:
     """Everything that `algate run` is told."""
 
-    gateway: Gateway = field(default_factory=Gateway)
+    gateway: GatewaySection = field(default_factory=GatewaySection)
     nat: Nat = field(default_factory=Nat)
     timeouts: Timeouts = field(default_factory=Timeouts)
     firewall: Firewall = field(default_factory=Firewall)
     forwards: tuple[Forward, ...] = ()
     alg: Alg = field(default_factory=Alg)
-    metrics: Metrics = field(default_factory=Metrics)
+    metrics: MetricsSection = field(default_factory=MetricsSection)
     path: Path | None = field(default=None, compare=False)
     overrides: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}), compare=False)
 
 
 SECTIONS: Mapping[str, type] = MappingProxyType(
-    {"gateway": Gateway, "nat": Nat, "timeouts": Timeouts, "firewall": Firewall, "forward": Forward, "alg": Alg,
-     "metrics": Metrics}
+    {"gateway": GatewaySection, "nat": Nat, "timeouts": Timeouts, "firewall": Firewall, "forward": Forward, "alg": Alg,
+     "metrics": MetricsSection}
 )  # fmt: skip
 
 

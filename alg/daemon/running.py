@@ -25,7 +25,7 @@ from algate.alg.helper.ports import KernelPorts
 from algate.alg.plugin.registry import Plugins
 from algate.bpf import ticks
 from algate.bpf.loader import Gateway
-from algate.bpf.requests import Control
+from algate.bpf.requests import ControlProgram
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ class Running:
 
     devices: Devices
     gateway: Gateway
-    control: Control
+    control: ControlProgram
     ports: KernelPorts
     forwards: Forwards
     helper: Helper
@@ -96,7 +96,7 @@ def assemble(
     health: Callable[[], tuple[bool, str]],
 ) -> Running:  # fmt: skip
     """Join the parts around a loaded gateway; nothing is attached or started yet. `health`: for Metrics."""
-    control = Control(gateway.fds["control"])
+    control = ControlProgram(gateway.fds["control"])
     ports = KernelPorts(control, devices.addresses, config.nat.ports.first, config.nat.ports.last)
     forwards = Forwards(gateway, control, plugins)
     secret = settings.write_config(gateway, config, devices.lans, devices.wan, devices.addresses)

@@ -40,7 +40,7 @@ CARE = 1.0  # s between looks at what can perhaps be repaired by now
 GARBAGE = 1.0  # s between looks for a quiet moment
 
 
-class Service:
+class Daemon:
     """One gateway. `serve` runs it until `stop`; `running` is None until it is up, `state` says how far it got."""
 
     def __init__(self, config: Config, run_dir: Path, wait: float | None) -> None:

@@ -18,7 +18,7 @@ from algate.alg.gateway.listing import STATE_NAMES
 from algate.alg.helper.helper import Helper
 from algate.bpf import abi
 from algate.bpf.loader import Gateway
-from algate.bpf.requests import Control
+from algate.bpf.requests import ControlProgram
 
 LEAST, MOST = 0.25, 10.0  # s between sweeps
 
@@ -26,7 +26,7 @@ LEAST, MOST = 0.25, 10.0  # s between sweeps
 class Sweeper:
     """`by_state`: sessions by state name, as of the last sweep. `wanted`: set it to have a sweep at once."""
 
-    def __init__(self, gateway: Gateway, control: Control, helper: Helper) -> None:
+    def __init__(self, gateway: Gateway, control: ControlProgram, helper: Helper) -> None:
         self.by_state: Counter[str] = Counter()
         self.wanted = asyncio.Event()
         self._gateway = gateway

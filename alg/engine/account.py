@@ -79,7 +79,7 @@ class Account:
 
     def take(self, word: int) -> Passed | None:
         """Take account of what passed; None if nothing. `word`: of now or of a sample that waited. Its count of punts
-        is left out: those under way shall void a statement made now."""
+        is left out: those under way void a statement made now."""
         if is_older(word, self.word):
             return None
         before, self.word = self.word, word & ~PUNTS | self.word & PUNTS

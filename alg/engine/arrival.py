@@ -28,7 +28,7 @@ from .frames import (
 from .judgement import Judgement
 from .limits import Limits
 from .opening import Opening
-from .path import Path
+from .path import PathMtu
 from .repetition import Repetition
 from .session import Session, Track
 from .sink import Sink
@@ -103,7 +103,7 @@ class Arrival:
             self._judge_back(session, flow, out)
         return segment
 
-    def _sized(self, session: Session, path: Path, segment: Segment, out: Sink) -> bool:
+    def _sized(self, session: Session, path: PathMtu, segment: Segment, out: Sink) -> bool:
         """Follow what the way out takes. False: the segment is too big, and its sender, who is told, cuts it anew."""
         if path.learn(segment.mtu, out.now):
             self._repetition.smaller(session, segment.direction, out)

@@ -106,7 +106,7 @@ class Delivery:
             self.forget(session, flow, out)
 
     def decide(self, session: Session, flow: Flow, chunk: Chunk, out: Sink) -> None:
-        """The decision of a chunk. What is refused gets none: each repetition shall come here and be acknowledged."""
+        """The decision of a chunk. What is refused gets none: each repetition comes here to be acknowledged."""
         old, new = chunk.old, chunk.new
         if new == b"":
             return

@@ -49,7 +49,7 @@ def _public(info: SessionInfo) -> EndPoint | None:
     return EndPoint(ip_address(info.public_ip), info.public_port) if any(info.public_ip) else None
 
 
-class RefusedError(ValueError):
+class NoExpectationError(ValueError):
     """An Expect that can't be granted; the text is a reason name."""
 
 
@@ -114,7 +114,7 @@ class Expectations:
         """Make an expectation, replacing the tag's former one. RefusedError if it can't be granted."""
         old = book.expectations.get(action.tag)
         if old is None and (len(book.expectations) >= self._per_session or len(self._live) >= self._total):
-            raise RefusedError("expectation-limit")
+            raise NoExpectationError("expectation-limit")
         made = self._make(book.reservations.get(action.tag), info, action, out.now)
         if old is not None:
             self._end(book, action.tag, "replaced", "", out)
@@ -160,13 +160,13 @@ class Expectations:
             elif held is None and to == _public(info) and info.key.proto == proto:
                 inside = EndPoint(ip_address(info.key.inside_ip), info.key.inside_port)
             else:
-                raise RefusedError("expectation-without-port")
+                raise NoExpectationError("expectation-without-port")
             if action.ports and not (held is not None and held.shared and action.ports == held.ports):
-                raise RefusedError("expectation-range")
+                raise NoExpectationError("expectation-range")
         if to is None:
-            raise RefusedError("expectation-without-target")
+            raise NoExpectationError("expectation-without-target")
         if action.ports and (action.once or not action.open):
-            raise RefusedError("expectation-range")
+            raise NoExpectationError("expectation-range")
         self._next_id = max(self._next_id + 1, int(now * 1_000_000_000))
         return Expectation(
             id=self._next_id,
@@ -192,7 +192,7 @@ class Expectations:
         if to is None:
             return held.public
         if to.ip != held.public.ip or not 0 <= to.port - held.public.port < held.ports:
-            raise RefusedError("expectation-without-port")
+            raise NoExpectationError("expectation-without-port")
         return to
 
     def open(self, book: Book, tag: int, out: Sink) -> bool:

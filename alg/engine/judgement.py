@@ -30,7 +30,7 @@ from algate.alg.plugin.model import (
 )
 
 from .effects import Announce, Describe, PutLines
-from .expectations import Expectations, RefusedError
+from .expectations import Expectations, NoExpectationError
 from .flow import Flow, Span
 from .ledger import NEVER
 from .limits import Limits
@@ -280,11 +280,11 @@ class Judgement:
         try:
             if not session.datagrams and not all(flow.started for flow in session.flows):
                 # The other side's word takes another way: nobody will ever agree here.
-                raise RefusedError("one-way")
+                raise NoExpectationError("one-way")
             if action.peer is None and not self._anybody(session.control):
-                raise RefusedError("expectation-anybody")
+                raise NoExpectationError("expectation-anybody")
             self._expectations.expect(session.book, session.info, action, out)
-        except RefusedError as refused:
+        except NoExpectationError as refused:
             reason = str(refused)
             self._counts[reason] += 1
             event = Event("expectation-refused", reason=reason)

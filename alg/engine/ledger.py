@@ -121,7 +121,7 @@ class Ledger:
         self.skipped.append((start, self.decided))
 
     def lines_again(self, start: int, data: bytes, known: Callable[[int, bytes], bool]) -> None:
-        """Bytes that passed without the helper come again: whole lines of them that are `known` shall pass again."""
+        """Bytes that passed without the helper come again: whole lines of them that are `known` pass again."""
         first, last = self.skipped[0][0], self.skipped[-1][1]
         at = start + data.find(b"\n", 0, first - start) + 1 if start < first else start
         while at < min(start + len(data), last):

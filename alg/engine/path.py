@@ -17,7 +17,7 @@ NEVER = float("inf")
 HEED_WITHIN = 0.15  # s: who still sends what is too big, by its first timer or later, hears no errors
 
 
-class Path:
+class PathMtu:
     """Sizes in bytes. `mtu`: of a packet; `room`: for TCP options and payload in it; `link`: as last learnt. `settled`:
     there is nothing to be done about a segment that fits, if the link is as before."""
 

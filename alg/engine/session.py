@@ -37,7 +37,7 @@ from .effects import (
 )
 from .expectations import Book, Expectations
 from .flow import Flow
-from .path import Path
+from .path import PathMtu
 
 KIND = (INJECT_OUT, INJECT_IN)
 RAW_KIND = (INJECT_RAW_OUT, INJECT_RAW_IN)
@@ -83,7 +83,7 @@ class Session:
         self.conversation: WholeConversation | None = None
         self.flows = (Flow(OUT), Flow(IN))
         header = 20 if len(info.key.inside_ip) == 4 else 40
-        self.paths = (Path(header), Path(header))
+        self.paths = (PathMtu(header), PathMtu(header))
         self.book = Book()
         self.begun = False
         self.passing = False

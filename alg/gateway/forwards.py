@@ -17,7 +17,7 @@ from algate.alg.plugin.values import PortRange
 from algate.alg.rows import ForwardRow
 from algate.bpf import abi
 from algate.bpf.loader import Gateway
-from algate.bpf.requests import Control, owner, port_row
+from algate.bpf.requests import ControlProgram, owner, port_row
 
 NAMES = {number: name for name, number in PROTO.items()}
 ORIGIN = {False: "config", True: "live"}
@@ -26,7 +26,7 @@ ORIGIN = {False: "config", True: "live"}
 class Forwards:
     """The forwards of one gateway. `sync` for the configured ones, `add` and `delete` for live ones."""
 
-    def __init__(self, gateway: Gateway, control: Control, plugins: dict[str, ProtocolPlugin]) -> None:
+    def __init__(self, gateway: Gateway, control: ControlProgram, plugins: dict[str, ProtocolPlugin]) -> None:
         self._gateway = gateway
         self._control = control
         self._plugins = plugins

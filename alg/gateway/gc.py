@@ -14,7 +14,7 @@ from algate.alg.gateway.listing import timeout_kind
 from algate.bpf import abi, ticks
 from algate.bpf.loader import Gateway
 from algate.bpf.packing import entry, numbers, octets
-from algate.bpf.requests import Control
+from algate.bpf.requests import ControlProgram
 
 FULL = 0.9  # part of max_sessions from which unanswered sessions are reclaimed
 NEW = int(abi.SessionState.NEW)
@@ -78,7 +78,7 @@ class Batch:
 class Sweep:
     """One sweep in slices: `for _ in sweep.run(): <let others work>`. The attributes then hold what it found."""
 
-    def __init__(self, gateway: Gateway, control: Control) -> None:
+    def __init__(self, gateway: Gateway, control: ControlProgram) -> None:
         self._gateway = gateway
         self._control = control
         self.seen = 0

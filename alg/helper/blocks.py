@@ -15,7 +15,7 @@ from typing import NamedTuple
 from algate.alg.gateway import records
 from algate.bpf import abi
 from algate.bpf.loader import Gateway
-from algate.bpf.requests import Control, owner, port_row
+from algate.bpf.requests import ControlProgram, owner, port_row
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ class Block(NamedTuple):
 class Blocks:
     """All blocks held."""
 
-    def __init__(self, control: Control) -> None:
+    def __init__(self, control: ControlProgram) -> None:
         self._control = control
         self._shares: dict[Block, int] = {}
         self._lacking: dict[Block, set[int]] = {}  # ports that somebody else has

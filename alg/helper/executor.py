@@ -18,7 +18,7 @@ from algate.alg.helper.ports import KernelPorts
 from algate.alg.plugin.model import Address
 from algate.bpf import abi, syscall
 from algate.bpf.loader import Gateway
-from algate.bpf.requests import Control, port_row
+from algate.bpf.requests import ControlProgram, port_row
 from algate.bpf.syscall import Update
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ class Executor:
     """Bound to one loaded gateway. `announce` gets what the audit is told; `outcomes` counts ends of expectations."""
 
     def __init__(
-        self, gateway: Gateway, control: Control, ports: KernelPorts, inject: Callable[[bytes], bool],
+        self, gateway: Gateway, control: ControlProgram, ports: KernelPorts, inject: Callable[[bytes], bool],
         announce: Callable[[fx.Announce | fx.Describe | fx.Admitted], None],
     ) -> None:  # fmt: skip
         self._gateway = gateway

@@ -33,7 +33,7 @@ from algate.alg.plugin.model import Control, Conversation, ProtocolPlugin, Side
 from algate.alg.plugin.policy import Policy
 from algate.bpf import abi, syscall
 from algate.bpf.loader import Gateway
-from algate.bpf.requests import Control as ControlProgram
+from algate.bpf.requests import ControlProgram
 
 log = logging.getLogger(__name__)
 WITHOUT_ROOM = 64  # ICMP errors kept back while the sweep looks for unanswered sessions

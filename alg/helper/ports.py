@@ -14,7 +14,7 @@ from algate.alg.helper.blocks import Block, Blocks
 from algate.alg.plugin.model import Address, EndPoint
 from algate.alg.plugin.values import PortRange
 from algate.bpf import abi
-from algate.bpf.requests import Control, owner, port_row
+from algate.bpf.requests import ControlProgram, owner, port_row
 
 TRIES = 32  # tries for a block of adjacent ports or an even one
 LOOK_EVERY = 0.05  # s: each look costs time, and the one that ends first has been over longest
@@ -23,7 +23,7 @@ LOOK_EVERY = 0.05  # s: each look costs time, and the one that ends first has be
 class KernelPorts:
     """The engine's PortBroker. `addresses` are those of struct config, in its order."""
 
-    def __init__(self, control: Control, addresses: Sequence[IPv4Address], first: int, last: int) -> None:
+    def __init__(self, control: ControlProgram, addresses: Sequence[IPv4Address], first: int, last: int) -> None:
         self._control = control
         self.addresses = list(addresses)
         self.first, self.last = first, last

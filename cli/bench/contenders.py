@@ -17,7 +17,7 @@ from algate.alg.errors import MISSING
 from algate.alg.gateway import netlink
 from algate.cli.bench import conntrack
 from algate.cli.bench.benchmark import BenchPrograms
-from algate.cli.lab.gateways import AlgateGateway, Gateway, KernelGateway, PortForward, RouteGateway
+from algate.cli.lab.gateways import AlgateGateway, KernelGateway, LabGateway, PortForward, RouteGateway
 from algate.cli.lab.host import LabError, call_in
 from algate.cli.lab.lab import LAN_DEVICE, WAN_DEVICE, Lab
 
@@ -47,7 +47,7 @@ class NftGateway(KernelGateway):
         conntrack.forget(self.lab)
 
 
-class BoundGateway(Gateway):
+class BoundGateway(LabGateway):
     """One XDP program of the bench on both devices."""
 
     def __init__(self, lab: Lab, programs: BenchPrograms, name: str, program: str) -> None:
@@ -92,7 +92,9 @@ def example_config() -> str:
     return re.sub(r"^# wan = .*$", f'wan = "{WAN_DEVICE}"', text, flags=re.MULTILINE)
 
 
-def contender(name: str, lab: Lab, programs: BenchPrograms | None, forwards: tuple[PortForward, ...] = ()) -> Gateway:
+def contender(
+    name: str, lab: Lab, programs: BenchPrograms | None, forwards: tuple[PortForward, ...] = ()
+) -> LabGateway:
     """The gateway of that name in this lab."""
     if name in (TC, XDP):
         datapath = name.rpartition("-")[2]

@@ -19,7 +19,7 @@ from algate.cli.bench.native import build
 from algate.cli.bench.plan import FTP, Plan
 from algate.cli.bench.record import MORE, Figure, Record
 from algate.cli.bench.spread import percentile
-from algate.cli.lab.gateways import AlgateGateway, Gateway
+from algate.cli.lab.gateways import AlgateGateway, LabGateway
 from algate.cli.lab.host import Host, LabError, Spawned
 from algate.cli.lab.lab import Lab
 from algate.cli.lab.servers import start_server
@@ -99,7 +99,7 @@ class FtpBench:
             for server in self.plan.servers:
                 self._server(gateway, name, server, number)
 
-    def _server(self, gateway: Gateway, name: str, kind: str, number: int) -> None:
+    def _server(self, gateway: LabGateway, name: str, kind: str, number: int) -> None:
         server = self._start(kind)
         try:
             for clients in self.plan.clients:
@@ -141,7 +141,7 @@ class FtpBench:
             for part, figure in PASV.items():
                 self.record.add(figure, name, number, percentile(driven.times, int(part[1:]) / 100) / US)
 
-    def _exchanges(self, gateway: Gateway, name: str, number: int) -> None:
+    def _exchanges(self, gateway: LabGateway, name: str, number: int) -> None:
         for mode, figures in (("noop", NOOP), ("site", SITE)):
             driven = self._run(mode, 1, self.plan.ftp_seconds)
             for part, figure in figures.items():
@@ -154,7 +154,7 @@ class FtpBench:
         if name == TC and max(best) > 0:
             self.record.add(CAPACITY, name, number, max(best))
 
-    def _crowd(self, gateway: Gateway, name: str, clients: int, number: int) -> float:
+    def _crowd(self, gateway: LabGateway, name: str, clients: int, number: int) -> float:
         """Commands per second of the helper's CPU time; 0 if the ring lost any, or there is no helper."""
         figure = commands_figure(clients)
         before, lost, stats = helper_time(gateway), lost_punts(gateway), helper_stats(gateway)
@@ -194,7 +194,7 @@ def make_room(host: Host) -> None:
     host.sysctl("ipv4/tcp_max_tw_buckets", "64")
 
 
-def helper_time(gateway: Gateway) -> float:
+def helper_time(gateway: LabGateway) -> float:
     """CPU seconds so far of the thread that runs algate's helper; 0 for other gateways."""
     if isinstance(gateway, AlgateGateway) and gateway.process is not None:
         with suppress(OSError):
@@ -202,12 +202,12 @@ def helper_time(gateway: Gateway) -> float:
     return 0.0
 
 
-def helper_stats(gateway: Gateway) -> Stats:
+def helper_stats(gateway: LabGateway) -> Stats:
     """The metrics of algate; none of others."""
     found: Stats = gateway.ask("stats") if isinstance(gateway, AlgateGateway) else {}
     return found
 
 
-def lost_punts(gateway: Gateway) -> float:
+def lost_punts(gateway: LabGateway) -> float:
     """Samples that the perf ring lost so far; 0 for gateways without one."""
     return float(sum(value for key, value in helper_stats(gateway).items() if key.startswith("algate_punts_lost")))

@@ -16,12 +16,12 @@ from pathlib import Path
 from algate.alg.gateway.gc import Sweep
 from algate.bpf import syscall
 from algate.bpf.loader import Gateway as Programs
-from algate.bpf.requests import Control
+from algate.bpf.requests import ControlProgram
 from algate.cli.bench.contenders import FLOOR, NFT, TC, XDP, XDP_FORWARD
 from algate.cli.bench.packets import PacketBench
 from algate.cli.bench.plan import MILLION, PACKETS
 from algate.cli.bench.record import Figure
-from algate.cli.lab.gateways import AlgateGateway, Gateway, algate
+from algate.cli.lab.gateways import AlgateGateway, LabGateway, algate
 from algate.cli.lab.host import call_in
 
 
@@ -46,7 +46,7 @@ class MillionBench(PacketBench):
     def counts(self) -> tuple[int, ...]:
         return (self.plan.most,) if PACKETS in self.plan.groups else (1, self.plan.most)
 
-    def _besides(self, gateway: Gateway, name: str, number: int) -> None:
+    def _besides(self, gateway: LabGateway, name: str, number: int) -> None:
         if name != TC or not isinstance(gateway, AlgateGateway):
             return
         folder, wanted = pins_of(gateway), figures(self.plan.most)
@@ -89,7 +89,7 @@ def sweep(folder: Path) -> float:
     gateway = Programs(folder, 1, 1)  # both sizes are those of the pins
     try:
         started = time.perf_counter()
-        done = Sweep(gateway, Control(gateway.fds["control"]))
+        done = Sweep(gateway, ControlProgram(gateway.fds["control"]))
         for _ in done.run():
             pass
         return time.perf_counter() - started

@@ -15,7 +15,7 @@ from algate.cli.bench.contenders import FLOOR, NAT, NFT, ROUTE, TC, XDP, XDP_FOR
 from algate.cli.bench.packet_lab import IN, MIXED, OUT, PacketLab, Passage, Traffic
 from algate.cli.bench.plan import PACKETS, Plan
 from algate.cli.bench.record import MORE, Figure, Record
-from algate.cli.lab.gateways import Gateway
+from algate.cli.lab.gateways import LabGateway
 from algate.cli.lab.host import LabError
 
 GATEWAYS = (FLOOR, XDP_FORWARD, XDP, TC, NFT, ROUTE)
@@ -73,7 +73,7 @@ class PacketBench:
         if left:
             raise LabError(f"{name} left {', '.join(left)}: the next gateway's figures would be wrong")
 
-    def _besides(self, gateway: Gateway, name: str, number: int) -> None:
+    def _besides(self, gateway: LabGateway, name: str, number: int) -> None:
         """Measure whatever else needs these sessions."""
 
     def _sessions(self, name: str, sessions: int, number: int) -> None:

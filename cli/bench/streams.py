@@ -18,7 +18,7 @@ from algate.cli.bench.native import build
 from algate.cli.bench.plan import STREAMS, Plan
 from algate.cli.bench.record import MORE, Figure, Record
 from algate.cli.bench.spread import percentile
-from algate.cli.lab.gateways import AlgateGateway, Gateway
+from algate.cli.lab.gateways import AlgateGateway, LabGateway
 from algate.cli.lab.host import LabError
 from algate.cli.lab.lab import LAN_DEVICE, WAN_DEVICE, Lab
 
@@ -80,7 +80,7 @@ class StreamBench:
         finally:
             gateway.stop()
 
-    def _start(self, gateway: Gateway, name: str, number: int) -> None:
+    def _start(self, gateway: LabGateway, name: str, number: int) -> None:
         if name == TC and not self.plan.quick:
             forget_compiled()
         started = time.monotonic()

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from algate.alg.gateway.gc import Sweep
 from algate.bpf import abi, pins, syscall, ticks
 from algate.bpf.loader import Gateway
-from algate.bpf.requests import Control
+from algate.bpf.requests import ControlProgram
 from algate.cli.lab.lab import mount_bpffs, require_root
 
 SESSIONS = 1_000_000
@@ -77,11 +77,11 @@ def fill(gateway: Gateway, numbers: range) -> None:
 def measure(sessions: int = SESSIONS, rounds: int = ROUNDS) -> list[Cost]:
     """Fill a table and sweep it `rounds` times."""
     with filled(sessions) as gateway:
-        control = Control(gateway.fds["control"])
+        control = ControlProgram(gateway.fds["control"])
         return [one_sweep(gateway, control) for _ in range(rounds)]
 
 
-def one_sweep(gateway: Gateway, control: Control) -> Cost:
+def one_sweep(gateway: Gateway, control: ControlProgram) -> Cost:
     """Sweep as the daemon does; the time between slices, when others get a turn, isn't counted."""
     began, longest, since = time.process_time(), 0.0, time.perf_counter()
     sweep = Sweep(gateway, control)

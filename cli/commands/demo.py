@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from algate.cli.lab.demonstration import Act
-    from algate.cli.lab.gateways import Gateway
+    from algate.cli.lab.gateways import LabGateway
     from algate.cli.lab.lab import Lab
 
 
@@ -62,20 +62,20 @@ def demo(
     return 0 if acts and all(act.row.ok for act in acts) else FAILED
 
 
-def perform(lab: Lab, gateway: Gateway, server: str) -> list[Act]:
+def perform(lab: Lab, gateway: LabGateway, server: str) -> list[Act]:
     """Run all acts, with a progress display on stderr."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     from algate.cli.lab import demonstration
-    from algate.cli.lab.judge import Mode, Side
+    from algate.cli.lab.judge import InsideEnd, Mode
 
     columns = (SpinnerColumn(), TextColumn("{task.description:<32}"), BarColumn(), TimeElapsedColumn())
     acts = []
     with Progress(*columns, console=Console(stderr=True), transient=True) as display:
         task = display.add_task("starting", total=len(demonstration.STEPS))
 
-        def progress(side: Side, mode: Mode, word: str) -> None:
+        def progress(side: InsideEnd, mode: Mode, word: str) -> None:
             display.update(task, description=f"{side} inside  {mode}  {word}")
 
         for act in demonstration.run(lab, gateway, server, progress):
@@ -122,7 +122,7 @@ def table(acts: Sequence[Act]) -> Table:
     return made
 
 
-def explain(lab: Lab, gateway: Gateway, server: str) -> None:
+def explain(lab: Lab, gateway: LabGateway, server: str) -> None:
     """Leave servers running on both sides, and print how to look into the lab."""
     from algate.cli.lab.gateways import AlgateGateway
     from algate.cli.lab.servers import start_server

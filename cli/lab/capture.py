@@ -19,7 +19,7 @@ from ipaddress import IPv4Network
 from types import TracebackType
 
 from algate.cli.lab.host import Host, call_in
-from algate.cli.lab.wire import Segment, parse_frame
+from algate.cli.lab.wire import SeenSegment, parse_frame
 
 SO_ATTACH_FILTER = 26  # asm-generic/socket.h
 SO_RCVBUFFORCE = 33
@@ -73,7 +73,7 @@ class Capture:
         self.device = device or host.device
         self.lost = 0
         self._lock = threading.Lock()
-        self._segments: list[Segment] = []
+        self._segments: list[SeenSegment] = []
         self._last = time.monotonic()
         program = filter_program(control_ports, tuple(IPv4Network(f) for f in forbidden))
         self._socket = call_in(host.netns, lambda: self._open(program))
@@ -118,7 +118,7 @@ class Capture:
                 if segment is not None:
                     self._segments.append(segment)
 
-    def take(self, quiet: float = 0.03, timeout: float = 2.0) -> list[Segment]:
+    def take(self, quiet: float = 0.03, timeout: float = 2.0) -> list[SeenSegment]:
         """All records since the last call, once none has come for `quiet` s (at most `timeout` s later).
 
         Raises RuntimeError if the kernel had to drop some: a judgement on the rest would be worthless.

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from algate.alg.rows import Row
-from algate.cli.lab.gateways import Gateway
-from algate.cli.lab.judge import Finding, Mode, Side
+from algate.cli.lab.gateways import LabGateway
+from algate.cli.lab.judge import Finding, InsideEnd, Mode
 from algate.cli.lab.lab import Lab
 from algate.cli.lab.observer import Observer
 from algate.cli.lab.transfers import Operation
@@ -48,15 +48,15 @@ class Act:
     problems: tuple[str, ...]
 
 
-STEPS = [(side, mode) for side in Side for mode in Mode]
+STEPS = [(side, mode) for side in InsideEnd for mode in Mode]
 
 
-def run(lab: Lab, gateway: Gateway, server: str, progress: Callable[[Side, Mode, str], None]) -> Iterator[Act]:
+def run(lab: Lab, gateway: LabGateway, server: str, progress: Callable[[InsideEnd, Mode, str], None]) -> Iterator[Act]:
     """One act per side and mode, in order."""
     content = os.urandom(SIZE)
     end = time.monotonic() + DEADLINE
     with Observer(gateway) as observer:
-        for side in Side:
+        for side in InsideEnd:
             with Stage(lab, side, server) as stage:
                 for mode in Mode:
                     in_time = time.monotonic() < end
@@ -64,7 +64,7 @@ def run(lab: Lab, gateway: Gateway, server: str, progress: Callable[[Side, Mode,
 
 
 def act(
-    stage: Stage, observer: Observer, mode: Mode, content: bytes, progress: Callable[[Side, Mode, str], None]
+    stage: Stage, observer: Observer, mode: Mode, content: bytes, progress: Callable[[InsideEnd, Mode, str], None]
 ) -> Act:
     """Down and up in one mode."""
     results: list[Result] = []
@@ -96,7 +96,7 @@ def act(
     return Act(row, tuple(problems))
 
 
-def late(side: Side, mode: Mode) -> Act:
+def late(side: InsideEnd, mode: Mode) -> Act:
     """The row of an act that wasn't started in time."""
     row = DemoRow(side, mode, "", "", None, "", "", 0, 0.0, False, False)
     return Act(row, (f"not started: {DEADLINE:g} s had passed",))

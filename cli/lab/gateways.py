@@ -36,7 +36,7 @@ class PortForward:
     alg: str | None = "ftp"
 
 
-class Gateway(abc.ABC):
+class LabGateway(abc.ABC):
     """The middle of a lab. A context manager: started on entry, stopped on exit."""
 
     name: str
@@ -75,7 +75,7 @@ class Gateway(abc.ABC):
         self.stop()
 
 
-class RouteGateway(Gateway):
+class RouteGateway(LabGateway):
     """Plain forwarding: the upper bound of a bench, and the proof that the judge can fail a gateway."""
 
     name = "route"
@@ -100,7 +100,7 @@ class RouteGateway(Gateway):
                 self.lab.hosts[name].run(["ip", "route", "del", self.lab.plan.inside])
 
 
-class KernelGateway(Gateway):
+class KernelGateway(LabGateway):
     """nft masquerade, nf_conntrack and the kernel's FTP helper: what algate is compared with."""
 
     name = "kernel"
@@ -134,7 +134,7 @@ table ip guard {{
         self.lab.gw.sysctl("ipv4/ip_forward", "0")
 
 
-class AlgateGateway(Gateway):
+class AlgateGateway(LabGateway):
     """`algate run` as a separate process in the gateway's namespace."""
 
     name = "algate"
@@ -241,9 +241,9 @@ def netfilter_traces(lab: Lab) -> list[str]:
     return found + call_in(lab.gw.netns, look)
 
 
-def make_gateway(name: str, lab: Lab, forwards: tuple[PortForward, ...] = ()) -> Gateway:
+def make_gateway(name: str, lab: Lab, forwards: tuple[PortForward, ...] = ()) -> LabGateway:
     """The gateway of that name. Raises LabError if there is none."""
-    kinds: dict[str, type[Gateway]] = {g.name: g for g in (AlgateGateway, KernelGateway, RouteGateway)}
+    kinds: dict[str, type[LabGateway]] = {g.name: g for g in (AlgateGateway, KernelGateway, RouteGateway)}
     if name not in kinds:
         raise LabError(f"no gateway called {name}: one of {', '.join(kinds)}", USAGE)
     return kinds[name](lab, forwards)

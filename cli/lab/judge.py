@@ -15,7 +15,7 @@ from ipaddress import IPv4Address, IPv4Network
 from algate.cli.lab.wire import Connection, Peer, Trace
 
 
-class Side(StrEnum):
+class InsideEnd(StrEnum):
     """Which of client and server is inside."""
 
     CLIENT = "client"
@@ -40,7 +40,7 @@ class Mode(StrEnum):
 class Scene:
     """Who is where. `inside`: the private host, `public`: what the outside must see, `outside`: the peer."""
 
-    side: Side
+    side: InsideEnd
     inside: str
     public: str
     outside: str
@@ -156,7 +156,7 @@ def _control_pairs(
     within, without = inside.control(scene.port), outside.control(scene.port)
     if not without or len(within) != len(without):
         complain(f"{len(within)} control connections inside, {len(without)} outside")
-    ends = (scene.public, scene.outside) if scene.side is Side.CLIENT else (scene.outside, scene.public)
+    ends = (scene.public, scene.outside) if scene.side is InsideEnd.CLIENT else (scene.outside, scene.public)
     for connection in without:
         if (connection.client.ip, connection.server.ip) != ends:
             complain(f"control connection outside from {connection.client} to {connection.server}")
@@ -191,7 +191,7 @@ def _data_connection(
     complain: Callable[[str], None],
 ) -> Finding | None:
     """The connection that an announcement led to, checked on both links and removed from the lists."""
-    inward = seen.mode.active == (scene.side is Side.CLIENT)  # the inside host announces and accepts the connection
+    inward = seen.mode.active == (scene.side is InsideEnd.CLIENT)  # the inside host announces and accepts
     owner, private_owner = (scene.public, scene.inside) if inward else (scene.outside, scene.outside)
     if seen.ip not in (None, owner) or said.ip not in (None, private_owner):
         complain(f"wrong address: inside {said.line!r}, outside {seen.line!r}")

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from algate.alg.admin.control import ControlError
-from algate.cli.lab.gateways import AlgateGateway, Gateway
+from algate.cli.lab.gateways import AlgateGateway, LabGateway
 from algate.cli.lab.judge import Finding
 
 INTERVAL = 0.02  # s between looks
@@ -21,7 +21,7 @@ INTERVAL = 0.02  # s between looks
 class Observer:
     """While entered, it follows the events and polls `expectations` and `sessions`."""
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: LabGateway) -> None:
         self.gateway = gateway
         self.expectations: dict[str, dict[str, Any]] = {}
         self.states: dict[str, list[str]] = {}  # states of an expectation, in the order seen

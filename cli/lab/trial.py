@@ -15,7 +15,7 @@ from typing import Self
 from algate.cli.lab.capture import Capture
 from algate.cli.lab.gateways import PortForward
 from algate.cli.lab.host import Host
-from algate.cli.lab.judge import Finding, Mode, Scene, Side, judge
+from algate.cli.lab.judge import Finding, InsideEnd, Mode, Scene, judge
 from algate.cli.lab.lab import Lab
 from algate.cli.lab.servers import FtpServer, start_server
 from algate.cli.lab.transfers import Errand, Operation, Refusal, carry_out, order
@@ -53,14 +53,14 @@ def digest(path: Path) -> str:
 class Stage:
     """A server on one side and captures on both links, for any number of trials."""
 
-    def __init__(self, lab: Lab, side: Side, server: str) -> None:
+    def __init__(self, lab: Lab, side: InsideEnd, server: str) -> None:
         self.lab = lab
         self.side = side
         plan = lab.plan
         self.scene = Scene(side, plan.clients[0], plan.public[0], plan.servers[0], plan.inside)
-        self.server_host: Host = lab.server if side is Side.CLIENT else lab.client
-        self.client_host: Host = lab.client if side is Side.CLIENT else lab.server
-        self.target = plan.servers[0] if side is Side.CLIENT else plan.public[0]
+        self.server_host: Host = lab.server if side is InsideEnd.CLIENT else lab.client
+        self.client_host: Host = lab.client if side is InsideEnd.CLIENT else lab.server
+        self.target = plan.servers[0] if side is InsideEnd.CLIENT else plan.public[0]
         self.server: FtpServer = start_server(server, self.server_host)
         self.inside = Capture(lab.client)
         self.outside = Capture(lab.server, forbidden=(plan.inside,))

@@ -27,7 +27,7 @@ class Peer(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Segment:
+class SeenSegment:
     """One IPv4 packet on a link. The TCP fields are 0 for other protocols and for later fragments."""
 
     time: float  # s since the epoch, kernel's receive stamp
@@ -42,7 +42,7 @@ class Segment:
     length: int  # of the IP packet
 
 
-def parse_frame(frame: bytes, time: float, outgoing: bool) -> Segment | None:
+def parse_frame(frame: bytes, time: float, outgoing: bool) -> SeenSegment | None:
     """The record of an Ethernet frame; None if it isn't a complete IPv4 packet."""
     if len(frame) < 34 or frame[12:14] != b"\x08\x00":
         return None
@@ -56,21 +56,21 @@ def parse_frame(frame: bytes, time: float, outgoing: bool) -> Segment | None:
         ports = (
             struct.unpack_from("!HH", body) if packet[9] == 17 and len(body) >= 8 and not fragment & 0x1FFF else (0, 0)
         )
-        return Segment(time, outgoing, packet[9], Peer(src, ports[0]), Peer(dst, ports[1]), 0, 0, 0, b"", length)
+        return SeenSegment(time, outgoing, packet[9], Peer(src, ports[0]), Peer(dst, ports[1]), 0, 0, 0, b"", length)
     sport, dport, seq, ack, offset, flags = struct.unpack_from("!HHIIBB", body)
     payload = body[(offset >> 4) * 4 :]
-    return Segment(time, outgoing, 6, Peer(src, sport), Peer(dst, dport), seq, ack, flags, payload, length)
+    return SeenSegment(time, outgoing, 6, Peer(src, sport), Peer(dst, dport), seq, ack, flags, payload, length)
 
 
 @dataclass
-class Direction:
+class LinkDirection:
     """One direction's byte stream. Offsets count from the byte after the SYN."""
 
     start: int  # sequence number of the SYN
     end: int | None = None  # offset of the FIN
     chunks: dict[int, bytes] = field(default_factory=dict)
 
-    def feed(self, segment: Segment) -> None:
+    def feed(self, segment: SeenSegment) -> None:
         offset = (segment.seq - self.start - 1 + (1 if segment.flags & SYN else 0)) % MODULUS
         if segment.payload and len(segment.payload) > len(self.chunks.get(offset, b"")):
             self.chunks[offset] = segment.payload
@@ -94,8 +94,8 @@ class Connection:
     client: Peer
     server: Peer
     opened: float
-    up: Direction  # client to server
-    down: Direction | None = None  # None until the SYN-ACK
+    up: LinkDirection  # client to server
+    down: LinkDirection | None = None  # None until the SYN-ACK
     closed: float = 0.0  # time of the last FIN, 0.0 while one is missing
     reset: bool = False
 
@@ -116,10 +116,10 @@ class Connection:
     def seconds(self) -> float:
         return max(self.closed - self.opened, 0.0)
 
-    def feed(self, segment: Segment) -> None:
+    def feed(self, segment: SeenSegment) -> None:
         upward = segment.src == self.client
         if not upward and segment.flags & SYN and self.down is None:
-            self.down = Direction(segment.seq)
+            self.down = LinkDirection(segment.seq)
         direction = self.up if upward else self.down
         if direction is not None:
             direction.feed(segment)
@@ -133,7 +133,7 @@ class Connection:
 class Trace:
     """Everything on one link. `dialogue`: per connection, both sides' control lines as pairs (from client?, line)."""
 
-    segments: list[Segment]
+    segments: list[SeenSegment]
     connections: list[Connection]
 
     def control(self, port: int = 21) -> list[Connection]:
@@ -147,7 +147,7 @@ class Trace:
         return {peer.ip for s in self.segments for peer in (s.src, s.dst)}
 
 
-def trace(segments: Iterable[Segment]) -> Trace:
+def trace(segments: Iterable[SeenSegment]) -> Trace:
     """Group segments into connections; those whose SYN wasn't seen belong to none."""
     kept = list(segments)
     order: list[Connection] = []
@@ -158,7 +158,7 @@ def trace(segments: Iterable[Segment]) -> Trace:
         key = (segment.src, segment.dst)
         found = current.get(key) or current.get((segment.dst, segment.src))
         if segment.flags & (SYN | ACK) == SYN and (found is None or _is_new(found, segment)):
-            found = Connection(segment.src, segment.dst, segment.time, Direction(segment.seq))
+            found = Connection(segment.src, segment.dst, segment.time, LinkDirection(segment.seq))
             current[key] = found
             current.pop((segment.dst, segment.src), None)
             order.append(found)
@@ -167,6 +167,6 @@ def trace(segments: Iterable[Segment]) -> Trace:
     return Trace(kept, order)
 
 
-def _is_new(found: Connection, segment: Segment) -> bool:
+def _is_new(found: Connection, segment: SeenSegment) -> bool:
     """A SYN between known end points is a retransmission if it has the same sequence number."""
     return found.client != segment.src or found.up.start != segment.seq

@@ -20,7 +20,7 @@ RATE_SPAN = 5  # snapshots that a rate looks back over: steady enough to read at
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
+class TopSnapshot:
     """The gateway at one moment, from the daemon's verb `top`. `time`: seconds since the epoch."""
 
     time: float = 0.0
@@ -31,7 +31,7 @@ class Snapshot:
     events: tuple[EventRow, ...] = ()
 
     @classmethod
-    def read(cls, data: Mapping[str, Any]) -> Snapshot:
+    def read(cls, data: Mapping[str, Any]) -> TopSnapshot:
         """From a line of the stream; what is missing is empty."""
         return cls(
             time=float(data.get("time", 0.0)),
@@ -54,7 +54,7 @@ NO_RATE = Rate()
 
 
 @dataclass(frozen=True, slots=True)
-class Flow:
+class TopFlow:
     """A line of the tree. `last`: no sibling follows; meaningful at depth 1."""
 
     row: FlowRow
@@ -68,10 +68,10 @@ class History:
 
     def __init__(self) -> None:
         self._kept: list[tuple[float, Mapping[str, float], dict[str, tuple[int, int]]]] = []
-        self.now = Snapshot()
+        self.now = TopSnapshot()
         self.seen = 0
 
-    def add(self, snapshot: Snapshot) -> None:
+    def add(self, snapshot: TopSnapshot) -> None:
         """Take in a newer snapshot."""
         total = "algate_sessions_created_total"
         if self._kept and snapshot.stats.get(total, 0) < self._kept[-1][1].get(total, 0):
@@ -108,10 +108,10 @@ class History:
         return sorted(found, key=lambda one: (-one[1], -one[2], one[0]))
 
 
-SortKey = Callable[[Flow], Any]
+SortKey = Callable[[TopFlow], Any]
 
 
-def _address(flow: Flow, side: Callable[[FlowRow], tuple[str | None, ...]]) -> Any:
+def _address(flow: TopFlow, side: Callable[[FlowRow], tuple[str | None, ...]]) -> Any:
     text = side(flow.row)[0] or ""
     host, _, port = text.rpartition(":") if text.count(":") == 1 or text.startswith("[") else (text, "", "0")
     try:
@@ -132,23 +132,23 @@ SORTS: Mapping[str, SortKey] = {
 """Sort name -> key; ascending keys give each name's natural order."""
 
 
-def tree(history: History, sort: str, reverse: bool, chosen: Filter, words: Sequence[str]) -> list[Flow]:
+def tree(history: History, sort: str, reverse: bool, chosen: Filter, words: Sequence[str]) -> list[TopFlow]:
     """Control sessions with their expectations and data connections under them, everything else at the top level.
 
     A group is kept if any of its rows is wanted, and placed by the row that sorts first.
     """
     now = history.now
     known = {row.id for row in now.sessions}
-    children: dict[str, list[Flow]] = defaultdict(list)
-    tops: list[Flow] = []
+    children: dict[str, list[TopFlow]] = defaultdict(list)
+    tops: list[TopFlow] = []
     rows: tuple[FlowRow, ...] = (*now.expectations, *now.sessions)
     for row in rows:
         parent = row.control if isinstance(row, ExpectationRow) else row.related_to
         rate = history.session_rate(row) if isinstance(row, SessionRow) else NO_RATE
         if parent is not None and parent in known and parent != row.id:
-            children[parent].append(Flow(row, depth=1, rate=rate))
+            children[parent].append(TopFlow(row, depth=1, rate=rate))
         else:
-            tops.append(Flow(row, rate=rate))
+            tops.append(TopFlow(row, rate=rate))
     key = SORTS[sort]
     groups = []
     for top in tops:
@@ -168,5 +168,5 @@ def wanted(row: FlowRow, chosen: Filter, words: Iterable[str]) -> bool:
     return all(word in text for word in words)
 
 
-def _marked(under: Sequence[Flow]) -> list[Flow]:
-    return [Flow(flow.row, 1, number == len(under) - 1, flow.rate) for number, flow in enumerate(under)]
+def _marked(under: Sequence[TopFlow]) -> list[TopFlow]:
+    return [TopFlow(flow.row, 1, number == len(under) - 1, flow.rate) for number, flow in enumerate(under)]

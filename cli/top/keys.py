@@ -40,7 +40,7 @@ HELP = (
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class TopChoices:
     """What the operator chose. `entry`: the filter line being typed, or None; `fault`: what is wrong with it."""
 
     sort: str = "rate"
@@ -81,7 +81,7 @@ def _other(data: bytes, keys: list[str]) -> bytes:
     return data[1:]
 
 
-def press(state: State, key: str, page: int, total: int) -> State:
+def press(state: TopChoices, key: str, page: int, total: int) -> TopChoices:
     """The state after a key. `page`: lines that the table shows; `total`: lines that it has."""
     if key == "quit":
         return replace(state, done=True)
@@ -98,7 +98,7 @@ def press(state: State, key: str, page: int, total: int) -> State:
     return state
 
 
-def _typed(state: State, entry: str, key: str) -> State:
+def _typed(state: TopChoices, entry: str, key: str) -> TopChoices:
     """A key while the filter is being typed."""
     if key == "escape":
         return replace(state, entry=None, fault="")
@@ -113,7 +113,7 @@ def _typed(state: State, entry: str, key: str) -> State:
     return state
 
 
-def _accept(state: State, entry: str) -> State:
+def _accept(state: TopChoices, entry: str) -> TopChoices:
     try:
         chosen, words = parse_text(entry)
     except AlgateError as error:
@@ -121,12 +121,12 @@ def _accept(state: State, entry: str) -> State:
     return replace(state, entry=None, fault="", text=entry.strip(), chosen=chosen, words=words, offset=0)
 
 
-def _next_sort(state: State) -> State:
+def _next_sort(state: TopChoices) -> TopChoices:
     names = list(SORTS)
     return replace(state, sort=names[(names.index(state.sort) + 1) % len(names)], offset=0)
 
 
-ACTIONS: Mapping[str, Callable[[State], State]] = {
+ACTIONS: Mapping[str, Callable[[TopChoices], TopChoices]] = {
     "q": lambda state: replace(state, done=True),
     "s": _next_sort,
     "r": lambda state: replace(state, reverse=not state.reverse, offset=0),

@@ -15,8 +15,8 @@ from rich.text import Text
 from algate.alg.admin.filters import insides, outsides
 from algate.alg.rows import ExpectationRow, SessionRow
 from algate.cli.text import NONE, bit_rate, duration, field, printable, scaled, size
-from algate.cli.top.flows import Flow, History, tree
-from algate.cli.top.keys import HELP, State
+from algate.cli.top.flows import History, TopFlow, tree
+from algate.cli.top.keys import HELP, TopChoices
 from algate.cli.view import Column, cells_line, event, fit, state_style
 
 LEAST_WIDTH, LEAST_HEIGHT = 40, 8
@@ -34,16 +34,16 @@ class Frame:
     total: int
 
 
-def _of_session(show: Callable[[SessionRow], str]) -> Callable[[Flow], str]:
+def _of_session(show: Callable[[SessionRow], str]) -> Callable[[TopFlow], str]:
     return lambda flow: show(flow.row) if isinstance(flow.row, SessionRow) else ""
 
 
-def _kind(flow: Flow) -> str:
+def _kind(flow: TopFlow) -> str:
     branch = ("└ " if flow.last else "├ ") if flow.depth else ""
     return branch + ("exp" if isinstance(flow.row, ExpectationRow) else flow.row.alg or flow.row.proto)
 
 
-def _mapped(flow: Flow) -> str:
+def _mapped(flow: TopFlow) -> str:
     return (flow.row.public if isinstance(flow.row, ExpectationRow) else flow.row.mapped) or NONE
 
 
@@ -69,7 +69,9 @@ FLOWS: tuple[tuple[Column, int], ...] = (
 )
 
 
-def render(history: History, state: State, trouble: str, where: str, width: int, height: int, clock: Clock) -> Frame:
+def render(
+    history: History, state: TopChoices, trouble: str, where: str, width: int, height: int, clock: Clock
+) -> Frame:
     """The frame. `trouble`: why there is nothing new, or ""; `where`: the run directory."""
     if width < LEAST_WIDTH or height < LEAST_HEIGHT:
         return Frame([_cut(Text("terminal too small"), width)] + [Text()] * (height - 1), 1, 0)
@@ -112,7 +114,7 @@ def _head(history: History, trouble: str, where: str) -> list[Text]:
     return [first, second]
 
 
-def _choices(history: History, state: State, total: int, offset: int, page: int) -> Text:
+def _choices(history: History, state: TopChoices, total: int, offset: int, page: int) -> Text:
     """Sort order and filter, or the filter being typed."""
     if state.entry is not None:
         line = Text("filter: ", "bold").append(printable(state.entry)).append(" ", "reverse")
@@ -126,7 +128,7 @@ def _choices(history: History, state: State, total: int, offset: int, page: int)
     return line.append("  PAUSED", "bold reverse") if state.paused else line
 
 
-def _table(flows: Sequence[Flow], width: int, page: int) -> list[Text]:
+def _table(flows: Sequence[TopFlow], width: int, page: int) -> list[Text]:
     columns = [column for column, _ in FLOWS]
     shown = fit(columns, [room for _, room in FLOWS], width, GAP)
     header = cells_line(columns, [(column.title, "bold reverse") for column in columns], shown, GAP)
@@ -168,7 +170,7 @@ def _help(rows: int) -> list[Text]:
     return (lines + [Text()] * rows)[:rows]
 
 
-def _foot(state: State) -> Text:
+def _foot(state: TopChoices) -> Text:
     if state.entry is not None:
         pairs: Sequence[tuple[str, Any]] = (("Enter", "apply"), ("Esc", "leave as it was"), ("^U", "clear"))
     else:

@@ -26,8 +26,8 @@ from rich.live import Live
 from algate.alg.admin import control
 from algate.alg.errors import USAGE, AlgateError
 from algate.cli.output import show_lines, width
-from algate.cli.top.flows import History, Snapshot
-from algate.cli.top.keys import State, decode, press
+from algate.cli.top.flows import History, TopSnapshot
+from algate.cli.top.keys import TopChoices, decode, press
 from algate.cli.top.screen import Frame, render
 
 RETRY = 1.0  # seconds between attempts to reach a daemon that is away
@@ -42,7 +42,7 @@ class Feed:
         self.run_dir = run_dir
         self.interval = interval
         self._lock = threading.Lock()
-        self._fresh: list[Snapshot] = []
+        self._fresh: list[TopSnapshot] = []
         self._trouble = "waiting for the daemon"
         self._heard = time.monotonic()
         self._wake_read, self._wake = os.pipe()
@@ -55,7 +55,7 @@ class Feed:
         """A descriptor that is readable when there is news."""
         return self._wake_read
 
-    def take(self) -> tuple[list[Snapshot], str]:
+    def take(self) -> tuple[list[TopSnapshot], str]:
         """The snapshots since the last call, and what is wrong ("": nothing)."""
         while select.select([self._wake_read], [], [], 0)[0]:
             os.read(self._wake_read, 4096)
@@ -76,7 +76,7 @@ class Feed:
                 for data in control.stream(self.run_dir, "top", {"interval": self.interval, "limit": ROWS}):
                     if self._ended.is_set():
                         return
-                    self._news(Snapshot.read(data), "")
+                    self._news(TopSnapshot.read(data), "")
             except AlgateError as error:
                 trouble = f"retrying: {error}"
             except (TypeError, ValueError, AttributeError):
@@ -84,7 +84,7 @@ class Feed:
             self._news(None, trouble)
             self._ended.wait(RETRY)
 
-    def _news(self, snapshot: Snapshot | None, trouble: str) -> None:
+    def _news(self, snapshot: TopSnapshot | None, trouble: str) -> None:
         with self._lock:
             self._trouble = trouble
             if snapshot is not None:
@@ -114,13 +114,13 @@ def once(run_dir: Path, columns: int | None, lines: int) -> int:
     """Print one frame on stdout, for scripts and screenshots. ControlError if there is no daemon."""
     history = History()
     for data in control.stream(run_dir, "top", {"interval": 0.5, "limit": ROWS}):
-        history.add(Snapshot.read(data))
+        history.add(TopSnapshot.read(data))
         if history.seen == 2:  # the first one has no rates
             break
     if not history.seen:
         raise AlgateError(f"the daemon on {run_dir} went away")
     columns = columns or (width() if sys.stdout.isatty() else 80)
-    frame = render(history, State(), "", str(run_dir), columns, lines, clock)
+    frame = render(history, TopChoices(), "", str(run_dir), columns, lines, clock)
     show_lines(frame.lines)
     return 0
 
@@ -131,7 +131,7 @@ def clock(seconds: float) -> str:
 
 
 def _loop(console: Console, live: Live, feed: Feed, run_dir: Path) -> None:
-    history, state = History(), State()
+    history, state = History(), TopChoices()
     while not state.done:
         fresh, trouble = feed.take()
         for snapshot in () if state.paused else fresh:
@@ -141,7 +141,7 @@ def _loop(console: Console, live: Live, feed: Feed, run_dir: Path) -> None:
         state = _keys(state, frame, feed)
 
 
-def _keys(state: State, frame: Frame, feed: Feed) -> State:
+def _keys(state: TopChoices, frame: Frame, feed: Feed) -> TopChoices:
     """Wait for a key or news, at most half a second; the state after the keys."""
     stdin = sys.stdin.fileno()
     ready, _, _ = select.select([stdin, feed], [], [], 0.5)

@@ -18,7 +18,7 @@ from typing import Any
 from algate.bpf import abi, syscall, testrun
 from algate.bpf import ticks as clock
 from algate.bpf.loader import Gateway
-from algate.bpf.requests import Control, port_row
+from algate.bpf.requests import ControlProgram, port_row
 from tests.packets import GATEWAY_LAN_MAC, GATEWAY_WAN_MAC, LAN_MAC, WAN_MAC, Flow
 
 CLONE_NEWNET = 0x40000000
@@ -216,7 +216,7 @@ class Rig:
 
     def reserve(self, proto: int, port: int, ip: str, inside_port: int, address: int = 0) -> int | None:
         """Reserve a port through the control program; the port, or None."""
-        got = Control(self.gateway.fds["control"]).reserve(address, proto, port, IPv4Address(ip), inside_port)
+        got = ControlProgram(self.gateway.fds["control"]).reserve(address, proto, port, IPv4Address(ip), inside_port)
         if got is not None:
             self._touched.add(port_row(address, proto, got))
         return got

@@ -10,7 +10,7 @@ import pytest
 
 from algate.bpf import abi
 from algate.bpf.abi import ControlOp, PortKind
-from algate.bpf.requests import Control, owner, port_row
+from algate.bpf.requests import ControlProgram, owner, port_row
 from tests import packets
 from tests.bpf.flows import FLOW, answer, open_session
 from tests.bpf.rig import INSIDE, INSIDE_2, REDIRECT, REMOTE_2, SECOND, SHOT, TCP, UDP, Rig, session_key, ticks
@@ -20,8 +20,8 @@ HOST, OTHER = INSIDE, INSIDE_2
 
 
 @pytest.fixture
-def control(rig: Rig) -> Control:
-    return Control(rig.gateway.fds["control"])
+def control(rig: Rig) -> ControlProgram:
+    return ControlProgram(rig.gateway.fds["control"])
 
 
 def held_by(ip: str, port: int) -> int:
@@ -32,7 +32,7 @@ def flows(number: int) -> list[Flow]:
     return [FLOW.to(source_port=20000 + n) for n in range(number)]
 
 
-def test_sweep_ends_what_is_over_and_nothing_else(rig: Rig, control: Control) -> None:
+def test_sweep_ends_what_is_over_and_nothing_else(rig: Rig, control: ControlProgram) -> None:
     for flow in flows(200):
         assert rig.lan(packets.udp(flow, b"x")).action == REDIRECT
     keys = [key for key, _ in rig.gateway.sessions.items()]
@@ -50,7 +50,7 @@ def test_sweep_ends_what_is_over_and_nothing_else(rig: Rig, control: Control) ->
         assert rig.slot(UDP, flow.source_port).sessions == (0 if gone else 1)
 
 
-def test_a_session_just_refreshed_is_not_swept(rig: Rig, control: Control) -> None:
+def test_a_session_just_refreshed_is_not_swept(rig: Rig, control: ControlProgram) -> None:
     """User space judged it idle a moment ago; the kernel looks again."""
     open_session(rig, "udp")
     key = bytes(session_key(FLOW, UDP))
@@ -58,7 +58,7 @@ def test_a_session_just_refreshed_is_not_swept(rig: Rig, control: Control) -> No
     assert rig.session(FLOW, UDP) is not None
 
 
-def test_kill_ends_whatever_the_state(rig: Rig, control: Control) -> None:
+def test_kill_ends_whatever_the_state(rig: Rig, control: ControlProgram) -> None:
     open_session(rig, "tcp")
     open_session(rig, "udp")
     keys = [bytes(session_key(FLOW, TCP)), bytes(session_key(FLOW, UDP)), bytes(16)]
@@ -68,7 +68,7 @@ def test_kill_ends_whatever_the_state(rig: Rig, control: Control) -> None:
     assert control.keys(ControlOp.KILL, keys) == 0
 
 
-def test_kill_of_one_session_leaves_the_mapping_of_another(rig: Rig, control: Control) -> None:
+def test_kill_of_one_session_leaves_the_mapping_of_another(rig: Rig, control: ControlProgram) -> None:
     open_session(rig, "udp")
     other = FLOW.to(destination_port=53)
     rig.lan(packets.udp(other, b"x"))
@@ -77,7 +77,7 @@ def test_kill_of_one_session_leaves_the_mapping_of_another(rig: Rig, control: Co
     assert rig.wan_in(packets.udp(answer(FLOW, 40000), b"x")).action == REDIRECT
 
 
-def test_a_mapping_under_another_number_stays_when_its_own_becomes_free(rig: Rig, control: Control) -> None:
+def test_a_mapping_under_another_number_stays_when_its_own_becomes_free(rig: Rig, control: ControlProgram) -> None:
     """Endpoint-independent mapping, RFC 4787 REQ-1, for an inside host whose own port number was already taken."""
     rig.configure(hold_down=0)
     open_session(rig, "udp")
@@ -95,7 +95,7 @@ def test_a_mapping_under_another_number_stays_when_its_own_becomes_free(rig: Rig
     assert rig.slot(UDP, 40000).away == 0 and len(rig.gateway.mappings) == 0
 
 
-def test_refresh_and_bypass(rig: Rig, control: Control) -> None:
+def test_refresh_and_bypass(rig: Rig, control: ControlProgram) -> None:
     open_session(rig, "tcp")
     key, session = next(iter(rig.gateway.sessions.items()))
     session.last_seen, session.alg = ticks() - 1000, 1
@@ -106,7 +106,7 @@ def test_refresh_and_bypass(rig: Rig, control: Control) -> None:
     assert rig.gateway.sessions[key].alg == 0
 
 
-def test_requests_without_sense_do_nothing(rig: Rig, control: Control) -> None:
+def test_requests_without_sense_do_nothing(rig: Rig, control: ControlProgram) -> None:
     open_session(rig, "tcp")
     before = list(rig.gateway.sessions.items())
     for op in (0, 77):
@@ -118,7 +118,7 @@ def test_requests_without_sense_do_nothing(rig: Rig, control: Control) -> None:
     assert list(rig.gateway.sessions.items()) == before
 
 
-def test_reserve_the_wanted_port_or_another(rig: Rig, control: Control) -> None:
+def test_reserve_the_wanted_port_or_another(rig: Rig, control: ControlProgram) -> None:
     assert rig.reserve(TCP, 50000, HOST, 20) == 50000
     slot = rig.slot(TCP, 50000)
     assert slot.owner == held_by(HOST, 20) and slot.sessions == 1
@@ -131,7 +131,7 @@ def test_reserve_the_wanted_port_or_another(rig: Rig, control: Control) -> None:
     assert rig.slot(TCP, free, 0).owner == 0
 
 
-def test_only_the_owner_releases(rig: Rig, control: Control) -> None:
+def test_only_the_owner_releases(rig: Rig, control: ControlProgram) -> None:
     port = rig.reserve(TCP, 50000, HOST, 20)
     assert port == 50000
     row = port_row(0, TCP, port)
@@ -142,7 +142,7 @@ def test_only_the_owner_releases(rig: Rig, control: Control) -> None:
     assert not control.release(row, held_by(HOST, 20))
 
 
-def test_hold_down_keeps_a_freed_port_from_others(rig: Rig, control: Control) -> None:
+def test_hold_down_keeps_a_freed_port_from_others(rig: Rig, control: ControlProgram) -> None:
     """RFC 6888 section 8: late packets for the former holder must not reach the next."""
     rig.configure(hold_down=120 * SECOND)
     assert rig.reserve(TCP, 50000, HOST, 20) == 50000
@@ -154,7 +154,7 @@ def test_hold_down_keeps_a_freed_port_from_others(rig: Rig, control: Control) ->
     assert rig.reserve(TCP, 50000, HOST, 20) == 50000
 
 
-def test_the_gateways_own_socket_keeps_its_port(rig: Rig, control: Control) -> None:
+def test_the_gateways_own_socket_keeps_its_port(rig: Rig, control: ControlProgram) -> None:
     import socket
 
     with socket.socket() as own:
@@ -166,7 +166,7 @@ def test_the_gateways_own_socket_keeps_its_port(rig: Rig, control: Control) -> N
     assert rig.slot(TCP, 50000).owner == 0
 
 
-def test_no_port_is_given_twice(rig: Rig, control: Control) -> None:
+def test_no_port_is_given_twice(rig: Rig, control: ControlProgram) -> None:
     """Two CPUs reserve from one small block at once: each port goes to one of them, and all can be reserved."""
     first, last = 50000, 50031
     rig.configure(port_first=first, port_last=last)
@@ -185,7 +185,7 @@ def test_no_port_is_given_twice(rig: Rig, control: Control) -> None:
     assert set(taken) == set(range(first, last + 1))
 
 
-def test_a_reserved_port_is_not_given_to_a_mapping(rig: Rig, control: Control) -> None:
+def test_a_reserved_port_is_not_given_to_a_mapping(rig: Rig, control: ControlProgram) -> None:
     assert rig.reserve(UDP, 40000, OTHER, 20) == 40000
     assert rig.lan(packets.udp(FLOW, b"x")).action == REDIRECT
     session = rig.session(FLOW, UDP)

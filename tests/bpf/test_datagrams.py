@@ -6,7 +6,7 @@ import pytest
 
 from algate.bpf import abi
 from algate.bpf.abi import ConfigFlag, ControlOp, Direction, ExpectationState, InjectKind, PuntKind
-from algate.bpf.requests import Control
+from algate.bpf.requests import ControlProgram
 from tests import packets
 from tests.bpf.flows import answer
 from tests.bpf.rig import INSIDE, PUBLIC, REDIRECT, REMOTE, REMOTE_2, SHOT, UDP, Outcome, Rig, session_key, ticks
@@ -101,7 +101,7 @@ def test_bypassed_it_leaves_no_record_behind(watched: Rig) -> None:
     opened(watched)
     assert len(list(watched.gateway.tracks.items())) == 1
     key = bytes(session_key(FLOW, UDP))
-    assert Control(watched.gateway.fds["control"]).keys(ControlOp.BYPASS, [key]) == 1
+    assert ControlProgram(watched.gateway.fds["control"]).keys(ControlOp.BYPASS, [key]) == 1
     assert list(watched.gateway.tracks.items()) == []
     frame = packets.udp(FLOW, ASK)
     out = watched.lan(frame)
@@ -164,7 +164,7 @@ def test_it_dies_with_its_control_session(watched: Rig) -> None:
     data = packets.udp(FLOW.to(destination=REMOTE_2, destination_port=53), b"keeps the mapping")
     assert watched.lan(data).action == REDIRECT
     key = bytes(session_key(FLOW, UDP))
-    assert Control(watched.gateway.fds["control"]).keys(ControlOp.KILL, [key]) == 1
+    assert ControlProgram(watched.gateway.fds["control"]).keys(ControlOp.KILL, [key]) == 1
     assert reply(watched).drops == {"expect-spent": 1}
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from algate.bpf import abi
 from algate.bpf.abi import ConfigFlag, ControlOp, ExpectationState, PuntKind
-from algate.bpf.requests import Control, owner, port_row
+from algate.bpf.requests import ControlProgram, owner, port_row
 from tests import packets
 from tests.bpf.rig import (
     INSIDE,
@@ -147,7 +147,7 @@ def test_expired_admits_nothing(rig: Rig) -> None:
 def test_it_dies_with_its_control_session(rig: Rig) -> None:
     """Invariant 2: at once, without waiting for the helper."""
     expected = inbound(rig, OPEN)
-    Control(rig.gateway.fds["control"]).keys(ControlOp.KILL, [bytes(expected.watched.key)])
+    ControlProgram(rig.gateway.fds["control"]).keys(ControlOp.KILL, [bytes(expected.watched.key)])
     assert expected.knock().drops == {"expect-spent": 1}
 
 
@@ -315,7 +315,7 @@ def claim(rig: Rig, port: int, ip: str = INSIDE) -> bool:
     """Claim that port in the shared block; it leads to the same port inside."""
     who = owner(IPv4Address(ip), port, abi.PortKind.RESERVED)
     rig.slot(TCP, port)  # given back when the test is over
-    return Control(rig.gateway.fds["control"]).claim(port_row(0, TCP, port), who, RANGE_FIRST)
+    return ControlProgram(rig.gateway.fds["control"]).claim(port_row(0, TCP, port), who, RANGE_FIRST)
 
 
 def ranged(rig: Rig, **fields: int) -> Watched:
@@ -353,14 +353,14 @@ def test_a_range_admits_its_peer_to_each_port_again_and_again(rig: Rig) -> None:
 
 def test_a_range_ends_with_its_control_session(rig: Rig) -> None:
     watched = ranged(rig)
-    Control(rig.gateway.fds["control"]).keys(ControlOp.KILL, [bytes(watched.key)])
+    ControlProgram(rig.gateway.fds["control"]).keys(ControlOp.KILL, [bytes(watched.key)])
     out = rig.wan_in(at_port(RANGE_FIRST))
     assert out.action == SHOT and out.drops == {"expect-spent": 1}
 
 
 def test_a_claimed_port_is_held_once_and_by_one(rig: Rig) -> None:
     """Claimed twice, it has one reference; another inside host doesn't get it; given back, it is free."""
-    control = Control(rig.gateway.fds["control"])
+    control = ControlProgram(rig.gateway.fds["control"])
     assert claim(rig, RANGE_FIRST) and claim(rig, RANGE_FIRST)
     slot = rig.slot(TCP, RANGE_FIRST)
     assert (slot.sessions, slot.block) == (1, RANGE_FIRST)

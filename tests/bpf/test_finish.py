@@ -11,7 +11,7 @@ import pytest
 
 from algate.bpf import abi
 from algate.bpf.abi import ControlOp, ExpectationState, PortKind, SessionFlag
-from algate.bpf.requests import Control, owner, port_row
+from algate.bpf.requests import ControlProgram, owner, port_row
 from tests import packets
 from tests.bpf.flows import answer
 from tests.bpf.rig import INSIDE, INSIDE_2, PUBLIC, REDIRECT, REMOTE, SECOND, SHOT, TCP, Rig, session_key, ticks
@@ -25,8 +25,8 @@ BASE = abi.ConfigFlag.HAIRPIN
 
 
 @pytest.fixture
-def control(rig: Rig) -> Control:
-    return Control(rig.gateway.fds["control"])
+def control(rig: Rig) -> ControlProgram:
+    return ControlProgram(rig.gateway.fds["control"])
 
 
 def pool(rig: Rig, last: int = LAST, hold_down: int = 120, **changes: int) -> None:
@@ -57,7 +57,7 @@ class Data:
 
     def release(self) -> None:
         who = owner(IPv4Address(INSIDE), self.own, PortKind.RESERVED)
-        assert Control(self.rig.gateway.fds["control"]).release(port_row(0, TCP, self.port), who)
+        assert ControlProgram(self.rig.gateway.fds["control"]).release(port_row(0, TCP, self.port), who)
 
     def come(self, flags: str, load: bytes = b"") -> None:
         out = self.rig.wan_in(packets.tcp(self.outside, load, flags))
@@ -191,7 +191,7 @@ def test_passive_mode_of_an_inside_client_too(rig: Rig) -> None:
         rig.wan_in(packets.tcp(answer(flow, port), b"", "A"))
 
 
-def test_swept_meanwhile(rig: Rig, control: Control) -> None:
+def test_swept_meanwhile(rig: Rig, control: ControlProgram) -> None:
     """Whatever ended the session first: its port goes back once."""
     watched = watch(rig)
     pool(rig, FIRST)
@@ -203,7 +203,7 @@ def test_swept_meanwhile(rig: Rig, control: Control) -> None:
     assert rig.reserve(TCP, 0, INSIDE, 1) is None
 
 
-def test_one_port_for_each_of_many_who_want_one_at_once(rig: Rig, control: Control) -> None:
+def test_one_port_for_each_of_many_who_want_one_at_once(rig: Rig, control: ControlProgram) -> None:
     """While sessions end for their ports others are killed: nothing is lost or given twice."""
     watched = watch(rig)
     last = FIRST + 31
@@ -247,7 +247,7 @@ def rest(rig: Rig, port: int, seconds: float, host: str = INSIDE) -> None:
     rig.put_slot(TCP, port, abi.PortSlot(stamp=stamp, last_host=abi.ip_to_be32(host)))
 
 
-def test_r17_a_port_rests_while_others_are_free(rig: Rig, control: Control) -> None:
+def test_r17_a_port_rests_while_others_are_free(rig: Rig, control: ControlProgram) -> None:
     """A server's TIME_WAIT would refuse a connection from its port 20 to the same port (curl #7534)."""
     rig.configure(hold_down=0)
     seen: list[int] = []
@@ -296,7 +296,7 @@ def test_nobody_guesses_the_next_port(rig: Rig) -> None:
 
 
 @pytest.mark.parametrize("free", [FIRST, FIRST + 47, FIRST + 48, FIRST + 63])
-def test_the_last_free_port_is_found(rig: Rig, control: Control, free: int) -> None:
+def test_the_last_free_port_is_found(rig: Rig, control: ControlProgram, free: int) -> None:
     """Wherever it lies: in the words at the edges the bitmap has others' ports too, which nobody took."""
     watched = watch(rig)
     pool(rig, FIRST + 63, hold_down=0)

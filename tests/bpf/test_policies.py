@@ -6,7 +6,7 @@ import pytest
 
 from algate.bpf import abi, syscall
 from algate.bpf.abi import ConfigFlag
-from algate.bpf.requests import Control
+from algate.bpf.requests import ControlProgram
 from tests import packets
 from tests.bpf.flows import FLOW, answer, frame_of, open_session, translated
 from tests.bpf.rig import INSIDE, INSIDE_2, OK, PUBLIC, REDIRECT, REMOTE, REMOTE_2, SECOND, SHOT, UDP, Rig, session_key
@@ -43,7 +43,7 @@ def test_filtering_that_becomes_address_dependent(rig: Rig) -> None:
     open_session(rig, "udp")
     rig.configure(flags=BASE | ConfigFlag.FILTER_ADF)
     assert rig.wan_in(stranger(REMOTE, 999)).action == SHOT
-    control = Control(rig.gateway.fds["control"])
+    control = ControlProgram(rig.gateway.fds["control"])
     keys = [bytes(session_key(FLOW, UDP))]
     assert [control.keys(abi.ControlOp.PEERS, keys) for _ in range(2)] == [1, 0]
     assert rig.wan_in(stranger(REMOTE, 999)).action == REDIRECT
@@ -169,12 +169,12 @@ def test_new_sessions_per_second(rig: Rig) -> None:
 def test_hold_down_between_hosts(rig: Rig) -> None:
     """RFC 6888 section 8, by packets: another host doesn't get a killed session's port for a while."""
     from algate.bpf.abi import ControlOp
-    from algate.bpf.requests import Control
+    from algate.bpf.requests import ControlProgram
     from tests.bpf.rig import session_key
 
     rig.configure(hold_down=120 * SECOND)
     assert rig.lan(packets.udp(FLOW, b"x")).action == REDIRECT
-    Control(rig.gateway.fds["control"]).keys(ControlOp.KILL, [bytes(session_key(FLOW, UDP))])
+    ControlProgram(rig.gateway.fds["control"]).keys(ControlOp.KILL, [bytes(session_key(FLOW, UDP))])
     assert rig.slot(UDP, 40000).owner == 0
     other = FLOW.to(source=INSIDE_2)
     assert rig.lan(packets.udp(other, b"x")).action == REDIRECT

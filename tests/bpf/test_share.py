@@ -12,7 +12,7 @@ import pytest
 from algate.alg.gateway.listing import mapping_rows
 from algate.bpf import abi, tables, testrun
 from algate.bpf.abi import ConfigFlag, ControlOp, PortKind
-from algate.bpf.requests import Control
+from algate.bpf.requests import ControlProgram
 from tests import packets
 from tests.bpf.flows import answer, echo_answer, frame_of, open_session, translated
 from tests.bpf.rig import (
@@ -40,8 +40,8 @@ USABLE = 57  # of the 64, as the last eighth is left to those who need a port of
 
 
 @pytest.fixture
-def control(rig: Rig) -> Control:
-    return Control(rig.gateway.fds["control"])
+def control(rig: Rig) -> ControlProgram:
+    return ControlProgram(rig.gateway.fds["control"])
 
 
 def pool(rig: Rig, flags: int = APDM, **changes: int) -> None:
@@ -167,7 +167,7 @@ def test_a_full_destination_is_refused_and_told(rig: Rig) -> None:
         assert rig.slot(UDP, port).sessions == sum(public(rig, flow, UDP) == port for flow in made)
 
 
-def test_everything_goes_back(rig: Rig, control: Control) -> None:
+def test_everything_goes_back(rig: Rig, control: ControlProgram) -> None:
     pool(rig, max_ports_per_host=1000)
     several = flows(300, 6, 150)
     begin(rig, "tcp", several)
@@ -264,7 +264,7 @@ def test_mappings_are_listed_by_destination(rig: Rig) -> None:
     )
 
 
-def test_two_processors_never_share_an_outside_key(rig: Rig, control: Control) -> None:
+def test_two_processors_never_share_an_outside_key(rig: Rig, control: ControlProgram) -> None:
     """Invariant 3, while sessions come and go: each outside key has one owner, and all goes back."""
     pool(rig)
     context = testrun.skb_context(ifindex=rig.devices[LAN], ingress_ifindex=rig.devices[LAN])

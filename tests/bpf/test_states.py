@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from algate.bpf import abi
 from algate.bpf.abi import SessionState as State
 from algate.bpf.abi import TimeoutKind as Kind
-from algate.bpf.requests import Control
+from algate.bpf.requests import ControlProgram
 from tests import packets
 from tests.bpf.flows import FLOW, answer, open_session
 from tests.bpf.rig import REDIRECT, SECOND, SHOT, TCP, UDP, Rig, ticks
@@ -150,7 +150,7 @@ def test_a_refresh_from_the_future_ends_nothing(rig: Rig) -> None:
     rig.gateway.sessions.put(key, session)
     send(rig, OUT, "A")
     send(rig, IN, "A")
-    assert Control(rig.gateway.fds["control"]).keys(abi.ControlOp.SWEEP, [bytes(key)]) == 0
+    assert ControlProgram(rig.gateway.fds["control"]).keys(abi.ControlOp.SWEEP, [bytes(key)]) == 0
 
 
 def test_dead_sessions_match_nothing(rig: Rig) -> None:

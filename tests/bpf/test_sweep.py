@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from algate.alg.gateway.gc import Sweep
 from algate.bpf import abi
-from algate.bpf.requests import Control
+from algate.bpf.requests import ControlProgram
 from tests.bpf.rig import SECOND, TCP, UDP, Rig, ticks
 
 NEW, ESTABLISHED, ACTIVE = abi.SessionState.NEW, abi.SessionState.ESTABLISHED, abi.SessionState.ACTIVE
@@ -23,7 +23,7 @@ def put(rig: Rig, number: int, proto: int, state: int, idle: float, **fields: in
 
 
 def sweep(rig: Rig) -> Sweep:
-    made = Sweep(rig.gateway, Control(rig.gateway.fds["control"]))
+    made = Sweep(rig.gateway, ControlProgram(rig.gateway.fds["control"]))
     for _ in made.run():
         pass
     return made

@@ -16,10 +16,10 @@ from typing import Any
 
 from algate.alg.admin.control import ControlError
 from algate.cli.lab.capture import Capture
-from algate.cli.lab.gateways import AlgateGateway, Gateway, KernelGateway, PortForward
+from algate.cli.lab.gateways import AlgateGateway, KernelGateway, LabGateway, PortForward
 from algate.cli.lab.host import Host, call_in
 from algate.cli.lab.lab import Lab, LabPlan, ip
-from algate.cli.lab.wire import Segment, Trace, trace
+from algate.cli.lab.wire import SeenSegment, Trace, trace
 
 FTP = 21
 OTHER_FTP = 2121  # a configured control port
@@ -75,7 +75,7 @@ class Bed:
         self.config = config
         self.events: list[dict[str, Any]] = []
         self._stack = contextlib.ExitStack()
-        self._seen: tuple[list[Segment], list[Segment]] = ([], [])
+        self._seen: tuple[list[SeenSegment], list[SeenSegment]] = ([], [])
 
     def __enter__(self) -> Bed:
         try:
@@ -93,7 +93,9 @@ class Bed:
         ip("\n".join(f"addr add {one}/24 dev eth0" for one in CROWD), self.lab.client.netns)
         forwards = (PortForward(FTP, f"{self.lab.client.address}:{FTP}"),)
         config = self.config or configuration()
-        made: Gateway = AlgateGateway(self.lab, forwards, config=config) if self.algate else Kernel(self.lab, forwards)
+        made: LabGateway = (
+            AlgateGateway(self.lab, forwards, config=config) if self.algate else Kernel(self.lab, forwards)
+        )
         self.gateway = self._stack.enter_context(made)
         watched = (FTP, OTHER_FTP)
         self._inside = self._stack.enter_context(Capture(self.lab.hosts["switch"], "p0", control_ports=watched))

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from ipaddress import IPv4Address
 
 from algate.cli.lab.capture import Capture
-from algate.cli.lab.gateways import AlgateGateway, Gateway, KernelGateway, PortForward
+from algate.cli.lab.gateways import AlgateGateway, KernelGateway, LabGateway, PortForward
 from algate.cli.lab.lab import Lab, LabPlan
 from tests.netns.chat import PORT, ChatClient, ChatServer
 
@@ -65,7 +65,7 @@ class PluginBed:
         try:
             self.lab = self._stack.enter_context(Lab(PLAN))
             forwards = (PortForward(69, f"{PLAN.clients[1]}:69", "udp", "tftp"),)
-            made: Gateway = (
+            made: LabGateway = (
                 AlgateGateway(self.lab, forwards, config=CONFIG) if self.algate else Kernel(self.lab, forwards)
             )
             self.gateway = self._stack.enter_context(made)

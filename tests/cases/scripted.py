@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from algate.cli.lab.gateways import AlgateGateway, Gateway, KernelGateway, PortForward
+from algate.cli.lab.gateways import AlgateGateway, KernelGateway, LabGateway, PortForward
 from algate.cli.lab.host import Host, call_in
 from algate.cli.lab.lab import Lab, LabPlan
 from tests.cases.speaker import SILENCE, End, Links, Place, handshake
@@ -197,7 +197,7 @@ def spoken(talk: Talk) -> tuple[bytes, int]:
 class Stage:
     """A lab with a gateway at work and its links."""
 
-    def __init__(self, lab: Lab, gateway: Gateway) -> None:
+    def __init__(self, lab: Lab, gateway: LabGateway) -> None:
         self.lab, self.gateway = lab, gateway
         hops = _mac(lab.gw, "lan0"), _mac(lab.gw, "wan0")
         outside = ".".join(lab.plan.wan.split(".")[:2]) + "."
@@ -295,7 +295,7 @@ def staged(name: str = "algate", config: str = CONFIG, plan: LabPlan = PLAN) -> 
     """A gateway of that kind, its forward of port 21 to FORWARDED included."""
     forwards = (PortForward(21, f"{FORWARDED}:21"),)
     with Lab(plan) as lab:
-        gateway: Gateway = (
+        gateway: LabGateway = (
             AlgateGateway(lab, forwards, config=config) if name == "algate" else KernelGateway(lab, forwards)
         )
         with gateway:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from algate.cli.lab.gateways import AlgateGateway, Gateway, KernelGateway, PortForward
+from algate.cli.lab.gateways import AlgateGateway, KernelGateway, LabGateway, PortForward
 from algate.cli.lab.host import Host, call_in
 from algate.cli.lab.lab import Lab, LabPlan, ip
 from tests.cases.bed import listener
@@ -109,7 +109,7 @@ class Links:
             self.mtu("gw", "wan0", self._wan)
             inside = (PortForward(21, f"{self.lab.client.address}:21"),)
             algate = self._name == "algate"
-            made: Gateway = (
+            made: LabGateway = (
                 AlgateGateway(self.lab, inside, config=self._config) if algate else KernelGateway(self.lab, inside)
             )
             self.gateway = building.enter_context(made)

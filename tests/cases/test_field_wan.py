@@ -12,10 +12,10 @@ from ipaddress import IPv4Address, IPv4Network
 import pytest
 
 from algate.cli.lab.capture import Capture
-from algate.cli.lab.gateways import AlgateGateway, Gateway, KernelGateway, PortForward
+from algate.cli.lab.gateways import AlgateGateway, KernelGateway, LabGateway, PortForward
 from algate.cli.lab.host import Host
 from algate.cli.lab.lab import Lab, LabPlan, ip
-from algate.cli.lab.wire import RST, Segment
+from algate.cli.lab.wire import RST, SeenSegment
 from tests.cases.bed import listener
 from tests.cases.case import field
 from tests.topology import no_netfilter
@@ -36,7 +36,7 @@ class Bed:
         self.box = self._add_container()
         forwards = (PortForward(21, f"{CONTAINER}:21"), PortForward(8022, f"{PLAN.clients[1]}:8022", alg=None))
         self.algate = name == "algate"
-        made: Gateway = KernelGateway(self.lab, forwards)
+        made: LabGateway = KernelGateway(self.lab, forwards)
         if self.algate:
             made = AlgateGateway(self.lab, forwards, config="[metrics]\nlisten = ''\n")
         self.gateway = stack.enter_context(made)
@@ -56,7 +56,7 @@ class Bed:
         stats = self.gateway.ask("stats") if self.algate else {}
         return sum(float(stats.get(f'algate_drops_total{{reason="{one}"}}', 0)) for one in ("not-ours", "no-route"))
 
-    def outside(self) -> list[Segment]:
+    def outside(self) -> list[SeenSegment]:
         """What the WAN has shown since the last look. AssertionError if a private address was there."""
         seen = self._outside.take()
         private = [one for one in seen if _private(one.src.ip) or _private(one.dst.ip)]

@@ -14,7 +14,7 @@ import pytest
 from algate.alg.gateway.gc import Sweep
 from algate.bpf import abi
 from algate.bpf.loader import Gateway
-from algate.bpf.requests import Control
+from algate.bpf.requests import ControlProgram
 from algate.cli.lab.lab import mount_bpffs
 from tests.bpf import rig as bench
 from tests.compliance.pool import FIRST, LAST, ONE_MAPPING, SENDERS, Senders, faults, race, racing, taken
@@ -46,7 +46,7 @@ def rig(tmp_path: Path) -> Iterator[bench.Rig]:
 
 def sweep(rig: bench.Rig) -> int:
     """Run one whole sweep; returns how many sessions it ended."""
-    one = Sweep(rig.gateway, Control(rig.gateway.fds["control"]))
+    one = Sweep(rig.gateway, ControlProgram(rig.gateway.fds["control"]))
     for _ in one.run():
         pass
     return one.deleted

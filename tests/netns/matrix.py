@@ -11,7 +11,7 @@ from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
-from algate.cli.lab.judge import Mode, Side
+from algate.cli.lab.judge import InsideEnd, Mode
 from algate.cli.lab.servers import KINDS
 from algate.cli.lab.transfers import CLIENTS, Operation
 from algate.cli.lab.trial import Result
@@ -23,7 +23,7 @@ class Cell(NamedTuple):
     """One cell of the matrix."""
 
     server: str
-    side: Side
+    side: InsideEnd
     client: str
     mode: Mode
     operation: Operation
@@ -32,7 +32,7 @@ class Cell(NamedTuple):
 def cells(whole: bool) -> Iterator[Cell]:
     """All cells, or the representative part."""
     operations = list(Operation)
-    for number, (server, side) in enumerate(product(KINDS, Side)):
+    for number, (server, side) in enumerate(product(KINDS, InsideEnd)):
         for turn, (client, mode) in enumerate(product(CLIENTS, Mode)):
             for index, operation in enumerate(operations):
                 if whole or (number + turn + turn // len(Mode)) % len(operations) == index:
@@ -46,7 +46,7 @@ def write(gateway: str, results: dict[Cell, Result], whole: bool) -> Path:
     lines = [f"# FTP matrix through {gateway}: {part}", "", "A cell: get put list. `+` right on the wire, `F` failed,"]
     lines += ["`r` refused by the client program (its words below), `.` not in this run.", ""]
     lines += [f"| server | inside | client | {' | '.join(Mode)} |", "| --- " * (3 + len(Mode)) + "|"]
-    for server, side, client in product(KINDS, Side, CLIENTS):
+    for server, side, client in product(KINDS, InsideEnd, CLIENTS):
         marks = [
             " ".join(_mark(results.get(Cell(server, side, client, mode, operation))) for operation in Operation)
             for mode in Mode

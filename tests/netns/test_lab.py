@@ -13,7 +13,7 @@ import pytest
 
 from algate.cli.lab import record as lab_record
 from algate.cli.lab.gateways import RouteGateway
-from algate.cli.lab.judge import Mode, Side, judge
+from algate.cli.lab.judge import InsideEnd, Mode, judge
 from algate.cli.lab.lab import Lab, LabPlan
 from algate.cli.lab.record import records, sweep
 from algate.cli.lab.transfers import Errand, Operation, carry_out, order
@@ -88,7 +88,7 @@ def test_several_clients_a_router_and_two_servers_reach_each_other() -> None:
 @pytest.mark.parametrize("mode", list(Mode))
 def test_the_judge_refuses_bare_forwarding(mode: Mode) -> None:
     """The transfer succeeds and the content is equal, yet the private address is outside."""
-    with Lab() as lab, RouteGateway(lab), Stage(lab, Side.CLIENT, "vsftpd") as stage:
+    with Lab() as lab, RouteGateway(lab), Stage(lab, InsideEnd.CLIENT, "vsftpd") as stage:
         result = stage.trial("curl", mode, Operation.GET, b"content")
     assert result.content_equal
     assert any("private address in an IP header outside" in problem for problem in result.problems)
@@ -98,7 +98,7 @@ def test_the_judge_refuses_bare_forwarding(mode: Mode) -> None:
 
 def test_the_judge_notices_another_mode() -> None:
     """A client that falls back to another mode reports success; the wire doesn't."""
-    with gateway_lab("kernel") as (lab, _), Stage(lab, Side.CLIENT, "vsftpd") as stage:
+    with gateway_lab("kernel") as (lab, _), Stage(lab, InsideEnd.CLIENT, "vsftpd") as stage:
         errand = Errand(Mode.PASV, Operation.LIST, stage.target, stage.server.login, "pub", lab.folder / "listing")
         assert carry_out(lab.client, "curl", errand, order("curl", errand)).ok
         links = trace(stage.inside.take()), trace(stage.outside.take())
@@ -112,7 +112,9 @@ def test_the_demo_with_the_kernels_nat() -> None:
     done = subprocess.run([algate, "demo", "--gateway", "kernel", "--json"], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     rows = json.loads(done.stdout)
-    assert [(row["side"], row["mode"]) for row in rows] == [(str(side), str(mode)) for side in Side for mode in Mode]
+    assert [(row["side"], row["mode"]) for row in rows] == [
+        (str(side), str(mode)) for side in InsideEnd for mode in Mode
+    ]
     assert all(row["ok"] and row["sha256_ok"] and row["bytes"] == 2 * (32 << 20) for row in rows)
     names = ["side", "mode", "inside_line", "outside_line", "public_port", "expectation", "data", "bytes", "rate"]
     assert all(list(row) == [*names, "sha256_ok", "ok"] for row in rows)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from algate.cli.lab.gateways import AlgateGateway
-from algate.cli.lab.judge import Mode, Side, judge
+from algate.cli.lab.judge import InsideEnd, Mode, judge
 from algate.cli.lab.lab import Lab, LabPlan
 from algate.cli.lab.trial import Stage, forwards
 from algate.cli.lab.wire import trace
@@ -20,14 +20,14 @@ PLANS = {  # the port normally stays the same, and the address differs
     "shrinks": LabPlan(inside="192.168.177.0/24", clients=("192.168.177.222",), public=("192.0.2.2",), **TEST_NET_1),  # type: ignore[arg-type]
     "keeps": LabPlan(inside="10.77.0.0/24", clients=("10.77.0.22",), public=("192.0.2.22",), **TEST_NET_1),  # type: ignore[arg-type]
 }
-MODES = {Side.CLIENT: (Mode.PORT, Mode.EPRT, Mode.PORT), Side.SERVER: (Mode.PASV, Mode.PASV, Mode.PASV)}
+MODES = {InsideEnd.CLIENT: (Mode.PORT, Mode.EPRT, Mode.PORT), InsideEnd.SERVER: (Mode.PASV, Mode.PASV, Mode.PASV)}
 
 
 @pytest.mark.parametrize("change", list(PLANS))
 def test_three_replacements_and_fifty_commands(change: str) -> None:
     """From both sides of the gateway, judged on both links."""
     with Lab(PLANS[change]) as lab, AlgateGateway(lab, forwards(lab)) as gateway:
-        for side in Side:
+        for side in InsideEnd:
             with Stage(lab, side, "vsftpd") as stage:
                 (stage.server.pub / "file").write_bytes(CONTENT)
                 stage.inside.take(0.0), stage.outside.take(0.0)

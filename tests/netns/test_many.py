@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from algate.cli.lab.gateways import AlgateGateway
-from algate.cli.lab.judge import Side
+from algate.cli.lab.judge import InsideEnd
 from algate.cli.lab.lab import Lab
 from algate.cli.lab.servers import start_server
 from algate.cli.lab.trial import forwards
@@ -26,12 +26,12 @@ SHORT = "[timeouts]\ntcp_transitory = 5\n[nat]\nhold_down = 5\n"
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """CI runs the client inside; `--all` runs both sides."""
     whole = bool(metafunc.config.getoption("run_all"))
-    metafunc.parametrize("side", list(Side) if whole else [Side.CLIENT])
+    metafunc.parametrize("side", list(InsideEnd) if whole else [InsideEnd.CLIENT])
 
 
-def test_fifty_clients(side: Side) -> None:
+def test_fifty_clients(side: InsideEnd) -> None:
     with Lab() as lab, AlgateGateway(lab, forwards(lab), config=SHORT) as gateway:
-        inside = side is Side.CLIENT
+        inside = side is InsideEnd.CLIENT
         server = start_server("vsftpd", lab.server if inside else lab.client)
         client = lab.client if inside else lab.server
         target = lab.plan.servers[0] if inside else lab.plan.public[0]

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from algate.cli.lab.gateways import Gateway
-from algate.cli.lab.judge import Side
+from algate.cli.lab.gateways import LabGateway
+from algate.cli.lab.judge import InsideEnd
 from algate.cli.lab.lab import Lab
 from algate.cli.lab.trial import Result, Stage
 from tests.netns import matrix
@@ -27,7 +27,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture(scope="module")
-def middle(request: pytest.FixtureRequest) -> Iterator[tuple[Lab, Gateway]]:
+def middle(request: pytest.FixtureRequest) -> Iterator[tuple[Lab, LabGateway]]:
     """The lab with one gateway; writes that gateway's table at the end."""
     with gateway_lab(request.param) as made:
         yield made
@@ -35,14 +35,14 @@ def middle(request: pytest.FixtureRequest) -> Iterator[tuple[Lab, Gateway]]:
 
 
 @pytest.fixture(scope="module")
-def stage(request: pytest.FixtureRequest, middle: tuple[Lab, Gateway]) -> Iterator[Stage]:
+def stage(request: pytest.FixtureRequest, middle: tuple[Lab, LabGateway]) -> Iterator[Stage]:
     """One server on one side."""
     server, side = request.param
-    with Stage(middle[0], Side(side), server) as made:
+    with Stage(middle[0], InsideEnd(side), server) as made:
         yield made
 
 
-def test_cell(middle: tuple[Lab, Gateway], stage: Stage, cell: Cell) -> None:
+def test_cell(middle: tuple[Lab, LabGateway], stage: Stage, cell: Cell) -> None:
     result = stage.trial(cell.client, cell.mode, cell.operation, CONTENT)
     RESULTS[middle[1].name][cell] = result
     assert result.problems == ()

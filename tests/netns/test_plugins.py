@@ -22,7 +22,7 @@ from algate.cli.lab.capture import Capture
 from algate.cli.lab.gateways import AlgateGateway, PortForward
 from algate.cli.lab.host import Host
 from algate.cli.lab.lab import Lab, LabPlan
-from algate.cli.lab.wire import Segment, trace
+from algate.cli.lab.wire import SeenSegment, trace
 from tests.distribution import lay_out
 from tests.netns.chat import PORT, ChatClient, ChatServer, fetch_file, offer, offered, send_file
 from tests.netns.talk import Echo, Line, data, until
@@ -77,7 +77,7 @@ class Stage:
         found: dict[str, Any] = until(look)[0]
         return found
 
-    def outside(self) -> list[Segment]:
+    def outside(self) -> list[SeenSegment]:
         """What has passed since the last call, none of it with an inside address."""
         seen = self.wire.take()
         assert seen and not any(one.ip in CLIENTS for segment in seen for one in (segment.src, segment.dst))

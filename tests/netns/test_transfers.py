@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from algate.cli.lab.gateways import AlgateGateway, Gateway
+from algate.cli.lab.gateways import AlgateGateway, LabGateway
 from algate.cli.lab.judge import Mode
 from algate.cli.lab.lab import Lab
 from algate.cli.lab.servers import FtpServer, start_server
@@ -27,7 +27,7 @@ RATES: dict[tuple[str, Mode], float] = {}  # bytes/s
 
 
 @pytest.fixture(scope="module", params=GATEWAYS)
-def middle(request: pytest.FixtureRequest) -> Iterator[tuple[Lab, Gateway, FtpServer]]:
+def middle(request: pytest.FixtureRequest) -> Iterator[tuple[Lab, LabGateway, FtpServer]]:
     """A lab with a gateway and a server that has 1 GiB."""
     with gateway_lab(request.param) as (lab, gateway):
         server = start_server("vsftpd", lab.server)
@@ -59,7 +59,7 @@ def fetch(lab: Lab, server: FtpServer, name: str, mode: Mode) -> float:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_gibibyte(middle: tuple[Lab, Gateway, FtpServer], mode: Mode) -> None:
+def test_a_gibibyte(middle: tuple[Lab, LabGateway, FtpServer], mode: Mode) -> None:
     """The helper hears no more of it than of a kilobyte; the data session is shown as the control session's."""
     lab, gateway, server = middle
     if not isinstance(gateway, AlgateGateway):
@@ -79,7 +79,7 @@ def test_a_gibibyte(middle: tuple[Lab, Gateway, FtpServer], mode: Mode) -> None:
     no_netfilter(lab, gateway)
 
 
-def punts(gateway: Gateway) -> float:
+def punts(gateway: LabGateway) -> float:
     """How often the helper has been asked so far."""
     value: float = gateway.ask("stats")["algate_punts_total"]
     return value

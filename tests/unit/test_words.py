@@ -22,7 +22,7 @@ OUT = re.compile(
 )
 TREES = ("alg", "bpf", "cli", "deploy", "tests", "vagrant")
 # Not yet rewritten: a folder leaves this list when it is. In the end the list must be empty.
-NOT_YET = ("alg/engine/",)
+NOT_YET: tuple[str, ...] = ()
 COMMENT = {".c": r"/\*.*?\*/|//[^\n]*", ".h": r"/\*.*?\*/|//[^\n]*", ".sh": r"#[^\n]*", ".toml": r"#[^\n]*"}
 COMMENT |= {".def": COMMENT[".h"], ".service": COMMENT[".sh"], ".txt": COMMENT[".sh"], ".Vagrantfile": COMMENT[".sh"]}
 

@@ -16,7 +16,7 @@ from algate.alg.protocols.ftp.dialogue import COMMANDS, Kind, Phase, Turn
 from algate.alg.protocols.ftp.grammar import Fault, Form
 from algate.alg.protocols.ftp.policy import NO_PORT, NOT_FTP, TOO_FAST, TOO_MANY, UNREADABLE, Refusal
 from algate.alg.protocols.ftp.rules import Inward, Nothing, Outward, plan, told
-from algate.alg.protocols.ftp.session import Asked, Session, said
+from algate.alg.protocols.ftp.session import Asked, FtpSession, said
 from algate.alg.protocols.lines import Flaw, Line
 
 _CODE = re.compile(rb"[0-9]{3}(?:-.*)?", re.DOTALL)
@@ -32,7 +32,7 @@ class Client:
 
     __slots__ = ("_refusing", "_securing", "_session")
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: FtpSession) -> None:
         self._session = session
         self._refusing = False  # the start of this overlong line was refused, so its rest is too
 

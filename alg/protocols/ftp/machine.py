@@ -18,7 +18,7 @@ from algate.alg.protocols.ftp.client import Client
 from algate.alg.protocols.ftp.dialogue import UNATTENDED, Phase
 from algate.alg.protocols.ftp.policy import FtpPolicy
 from algate.alg.protocols.ftp.server import Server
-from algate.alg.protocols.ftp.session import Session
+from algate.alg.protocols.ftp.session import FtpSession
 from algate.alg.protocols.lines import IAC, LineReader
 
 UNANSWERED_MOST = 200  # the kernel counts in 8 bits
@@ -33,7 +33,7 @@ class FtpConversation:
     __slots__ = ("_rest", "_session", "_speakers")
 
     def __init__(self, control: Control, policy: FtpPolicy, *, resumed: bool = False) -> None:
-        session = Session(control, policy, resumed)
+        session = FtpSession(control, policy, resumed)
         self._session = session
         self._speakers = (
             (LineReader(policy.max_line, strict=policy.strict_lines), Client(session)),

@@ -26,7 +26,7 @@ from algate.alg.protocols.ftp.grammar import Fault, Form
 from algate.alg.protocols.ftp.pairing import Heard
 from algate.alg.protocols.ftp.policy import LOW_PORT, NO_PORT, NOT_FTP, Refusal
 from algate.alg.protocols.ftp.rules import Inward, Nothing, plan, told
-from algate.alg.protocols.ftp.session import Asked, Session, said
+from algate.alg.protocols.ftp.session import Asked, FtpSession, said
 from algate.alg.protocols.lines import Flaw, Line
 
 _ADDRESSED = {Reply.PASSIVE: Form.PASSIVE, Reply.EXTENDED: Form.EXTENDED}
@@ -42,7 +42,7 @@ class Server:
 
     __slots__ = ("_session",)
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: FtpSession) -> None:
         self._session = session
 
     def judge(self, line: Line, now: float, out: Script) -> bool:

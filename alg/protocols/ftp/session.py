@@ -31,7 +31,7 @@ from algate.alg.protocols.ftp.policy import FtpPolicy, Gate
 from algate.alg.protocols.ftp.rules import Inward, Outward
 from algate.alg.protocols.lines import Line
 
-__all__ = ["ACTS_AFTER", "Asked", "Session", "said"]
+__all__ = ["ACTS_AFTER", "Asked", "FtpSession", "said"]
 
 # pyftpdlib answers a PORT only after its data connection is up: its SYN waits at most this long for the 2xx.
 ACTS_AFTER = 0.05  # s
@@ -61,7 +61,7 @@ class _Live(NamedTuple):
     pending: Expect | None = None  # what was expected, in case it has to be sent again
 
 
-class Session:
+class FtpSession:
     """One control session.
 
     `many`: the code of the multi-line reply in progress, `many_since`: how many commands had been said when it began;

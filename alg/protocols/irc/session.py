@@ -40,7 +40,7 @@ SHOWN = 128  # bytes of a line that an event carries
 NOWHERE = IPv4Address(0)
 
 
-class Policy(Interface):
+class IrcKeys(Interface):
     """The keys of [alg.irc] that this file reads."""
 
     @property
@@ -72,7 +72,7 @@ class Asked:
 class IrcConversation:
     """`_live`: latest `max_offers` offers, by tag. `_irc`: the client began as IRC clients do; None: not known yet."""
 
-    def __init__(self, control: Control, policy: Policy) -> None:
+    def __init__(self, control: Control, policy: IrcKeys) -> None:
         self._control = control
         ends = (control.inside.ip, control.public.ip)
         self._own = (*ends, NOWHERE) if all(isinstance(one, IPv4Address) for one in ends) else ()

@@ -24,8 +24,8 @@ from rich.cells import cell_len
 from algate.alg.admin.filters import Filter, parse
 from algate.alg.rows import SessionRow
 from algate.cli.top import keys, screen
-from algate.cli.top.flows import SORTS, Flow, History, Rate, Snapshot, tree
-from algate.cli.top.keys import State, decode, press
+from algate.cli.top.flows import SORTS, History, Rate, TopFlow, TopSnapshot, tree
+from algate.cli.top.keys import TopChoices, decode, press
 from tests import fake_daemon, golden_text
 from tests.fake_daemon import CONTROL, SESSIONS, snapshot
 
@@ -36,7 +36,7 @@ def history(*steps: int) -> History:
     """What top knows after some snapshots of the fake daemon."""
     made = History()
     for step in steps:
-        made.add(Snapshot.read(snapshot(step)))
+        made.add(TopSnapshot.read(snapshot(step)))
     return made
 
 
@@ -58,7 +58,7 @@ def test_rates_look_back_over_a_few_snapshots() -> None:
 def test_a_restarted_daemon_gives_no_negative_rate() -> None:
     made = history(5, 6, 0)
     assert made.rate("algate_punts_total") == 0
-    made.add(Snapshot.read(snapshot(1)))
+    made.add(TopSnapshot.read(snapshot(1)))
     assert made.rate("algate_punts_total") == 2
 
 
@@ -83,7 +83,7 @@ def test_an_orphan_stands_by_itself() -> None:
     data = snapshot(0)
     data["sessions"] = data["sessions"][1:]
     made = History()
-    made.add(Snapshot.read(data))
+    made.add(TopSnapshot.read(data))
     assert set(lines_of(made)) == {"0:a2", "0:e1", "0:e2", "0:b1", "0:c1", "0:d1"}
 
 
@@ -111,7 +111,7 @@ def test_a_filter_keeps_whole_groups() -> None:
 
 def test_a_snapshot_of_another_version_is_read_as_far_as_it_goes() -> None:
     made = History()
-    made.add(Snapshot.read({"stats": {"algate_sessions": "many"}, "sessions": None}))
+    made.add(TopSnapshot.read({"stats": {"algate_sessions": "many"}, "sessions": None}))
     assert made.drops() == []
     assert lines_of(made) == []
 
@@ -128,7 +128,7 @@ def test_decoding_keys(data: bytes, names: list[str]) -> None:
     assert decode(data) == names
 
 
-def typed(data: bytes, state: State = State(), page: int = 10, total: int = 100) -> State:  # noqa: B008
+def typed(data: bytes, state: TopChoices = TopChoices(), page: int = 10, total: int = 100) -> TopChoices:  # noqa: B008
     """The state after some keys."""
     for key in decode(data):
         state = press(state, key, page, total)
@@ -137,12 +137,12 @@ def typed(data: bytes, state: State = State(), page: int = 10, total: int = 100)
 
 def test_keys_choose() -> None:
     assert typed(b"s").sort == list(SORTS)[1]
-    assert typed(b"s" * len(SORTS)) == State()
+    assert typed(b"s" * len(SORTS)) == TopChoices()
     assert typed(b"r").reverse
     assert typed(b"p").paused
-    assert typed(b"pp") == State()
+    assert typed(b"pp") == TopChoices()
     assert typed(b"?").help
-    assert typed(b"?x") == State()
+    assert typed(b"?x") == TopChoices()
     assert all(typed(one).done for one in (b"q", b"\x03", b"?q", b"/\x03"))
 
 
@@ -160,7 +160,7 @@ def test_a_filter_is_typed() -> None:
     state = typed(b"/proto=tcp ftq\x7fp\r")
     assert (state.text, state.chosen.proto, state.words, state.entry) == ("proto=tcp ftp", ("tcp",), ("ftp",), None)
     assert typed(b"/\x15\r", state) == replace(state, text="", chosen=Filter(), words=())
-    assert typed(b"\x1b", state) == State()
+    assert typed(b"\x1b", state) == TopChoices()
     assert typed(b"/zzz\x1b", state) == state
     assert typed(b"/qsrp").entry == "qsrp"
     wrong = typed(b"/proto=tpc\r")
@@ -171,24 +171,24 @@ def test_a_filter_is_typed() -> None:
 
 
 def frame(
-    width: int, height: int, state: State | None = None, trouble: str = "", made: History | None = None
+    width: int, height: int, state: TopChoices | None = None, trouble: str = "", made: History | None = None
 ) -> screen.Frame:
     """A frame of the fake daemon's traffic."""
-    made, state = made or history(0, 1, 2), state or State()
+    made, state = made or history(0, 1, 2), state or TopChoices()
     return screen.render(made, state, trouble, "/run/algate", width, height, lambda seconds: "12:00:00")
 
 
 @pytest.mark.parametrize(
     ("name", "width", "height", "state", "trouble"),
     [
-        ("top-80x24", 80, 24, State(), ""),
-        ("top-200x50", 200, 50, State(), ""),
-        ("top-help", 80, 24, State(help=True), ""),
-        ("top-entry", 80, 24, State(entry="proto=tpc", fault="--proto: 'tpc' is not one of tcp"), ""),
-        ("top-gone", 80, 24, State(paused=True), "retrying: no daemon on /run/algate"),
+        ("top-80x24", 80, 24, TopChoices(), ""),
+        ("top-200x50", 200, 50, TopChoices(), ""),
+        ("top-help", 80, 24, TopChoices(help=True), ""),
+        ("top-entry", 80, 24, TopChoices(entry="proto=tpc", fault="--proto: 'tpc' is not one of tcp"), ""),
+        ("top-gone", 80, 24, TopChoices(paused=True), "retrying: no daemon on /run/algate"),
     ],
 )
-def test_frames(name: str, width: int, height: int, state: State, trouble: str) -> None:
+def test_frames(name: str, width: int, height: int, state: TopChoices, trouble: str) -> None:
     made = frame(width, height, state, trouble)
     assert len(made.lines) == height
     assert max(cell_len(line.plain) for line in made.lines) <= width
@@ -198,7 +198,12 @@ def test_frames(name: str, width: int, height: int, state: State, trouble: str) 
 @pytest.mark.parametrize("width", [1, 20, 40, 41, 60, 79, 81, 119, 250])
 @pytest.mark.parametrize("height", [1, 2, 8, 9, 15, 16, 17, 23, 60])
 def test_a_frame_has_exactly_its_size(width: int, height: int) -> None:
-    for state in (State(), State(help=True), State(entry="x" * 100, fault="y" * 100), State(offset=999)):
+    for state in (
+        TopChoices(),
+        TopChoices(help=True),
+        TopChoices(entry="x" * 100, fault="y" * 100),
+        TopChoices(offset=999),
+    ):
         made = frame(width, height, state, "z" * 100)
         assert len(made.lines) == height
         assert all(cell_len(line.plain) <= width for line in made.lines)
@@ -208,17 +213,17 @@ def test_a_frame_has_exactly_its_size(width: int, height: int) -> None:
 def test_scrolling_shows_the_lines_below() -> None:
     made = History()
     rows = [replace(SESSIONS[2], id=f"{number:016x}", inside=f"10.0.0.{number}:7").as_dict() for number in range(100)]
-    made.add(Snapshot.read({**snapshot(0), "sessions": rows, "expectations": []}))
-    first = frame(80, 24, State(sort="inside"), made=made)
+    made.add(TopSnapshot.read({**snapshot(0), "sessions": rows, "expectations": []}))
+    first = frame(80, 24, TopChoices(sort="inside"), made=made)
     assert first.total == 100
     assert "10.0.0.0:7" in str(first.lines[4])
-    below = frame(80, 24, State(sort="inside", offset=first.total - first.page), made=made)
+    below = frame(80, 24, TopChoices(sort="inside", offset=first.total - first.page), made=made)
     assert "10.0.0.99:7" in str(below.lines[3 + below.page])
     assert "of 100" in str(below.lines[2])
 
 
 def test_the_mark_of_a_line_is_what_it_is() -> None:
-    shown = [screen.FLOWS[0][0].cell(Flow(SESSIONS[0])), screen.FLOWS[0][0].cell(Flow(SESSIONS[1], 1, True))]
+    shown = [screen.FLOWS[0][0].cell(TopFlow(SESSIONS[0])), screen.FLOWS[0][0].cell(TopFlow(SESSIONS[1], 1, True))]
     assert shown == ["ftp", "└ tcp"]
 
 

@@ -329,7 +329,7 @@ def test_the_example_says_every_default_and_nothing_else() -> None:
     real = re.sub(r"(?m)^# (?=[a-z_]+ = |\[)", "", text)
     made = loads(real, plugins=plugins)
     assert made.timeouts == sections.Timeouts()
-    assert made.gateway == sections.Gateway(lan=("eth1",), wan="eth0")
+    assert made.gateway == sections.GatewaySection(lan=("eth1",), wan="eth0")
     for section, kind in sections.SECTIONS.items():
         for key in schema.keys(kind):
             assert re.search(rf"(?m)^{key} =", real), f"[{section}] {key} is not in the example"

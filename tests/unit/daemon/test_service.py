@@ -8,7 +8,7 @@ import pytest
 
 from algate.alg.admin.status import status
 from algate.alg.config import load as configuration
-from algate.alg.daemon.service import Service
+from algate.alg.daemon.service import Daemon
 from algate.alg.errors import AlgateError
 from algate.alg.plugin import policy, registry
 
@@ -23,31 +23,31 @@ def file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def waiting(file: Path, tmp_path: Path) -> Service:
+def waiting(file: Path, tmp_path: Path) -> Daemon:
     """A service whose WAN has no address yet."""
     config = configuration.load(file, {}, policy.kinds(registry.discover()))
-    return Service(config, tmp_path, None)
+    return Daemon(config, tmp_path, None)
 
 
-def test_a_reload_while_it_waits_is_kept_for_the_start(waiting: Service, file: Path) -> None:
+def test_a_reload_while_it_waits_is_kept_for_the_start(waiting: Daemon, file: Path) -> None:
     file.write_text(GATEWAY + "[nat]\nmax_sessions = 1000\n[timeouts]\nudp = 77\n")
     assert waiting.reload() == {"changed": ["nat", "timeouts"]}
     assert (waiting.config.nat.max_sessions, waiting.config.timeouts.udp) == (1000, 77.0)
 
 
-def test_a_reload_with_other_devices_changes_nothing(waiting: Service, file: Path) -> None:
+def test_a_reload_with_other_devices_changes_nothing(waiting: Daemon, file: Path) -> None:
     file.write_text(GATEWAY.replace("eth0", "eth9") + "[timeouts]\nudp = 77\n")
     with pytest.raises(AlgateError, match="can't change while running"):
         waiting.reload()
     assert waiting.config.timeouts.udp != 77.0
 
 
-def test_what_needs_a_running_gateway_says_how_far_it_is(waiting: Service) -> None:
+def test_what_needs_a_running_gateway_says_how_far_it_is(waiting: Daemon) -> None:
     with pytest.raises(AlgateError, match="not translating yet: starting"):
         waiting.need_running()
 
 
-def test_status_is_told_at_any_moment(waiting: Service) -> None:
+def test_status_is_told_at_any_moment(waiting: Daemon) -> None:
     told = status(waiting)
     assert (told["state"], told["wan"], told["addresses"], told["sessions"]) == ("starting", "eth0", [], 0)
     assert (told["datapath"], told["tap"], told["pins"], told["headers"]) == (None, None, None, None)

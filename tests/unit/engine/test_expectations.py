@@ -6,7 +6,7 @@ import pytest
 
 from algate.alg.engine import effects as fx
 from algate.alg.engine.effects import SessionInfo, SessionKey
-from algate.alg.engine.expectations import Book, Expectations, RefusedError
+from algate.alg.engine.expectations import Book, Expectations, NoExpectationError
 from algate.alg.engine.sink import Sink
 from algate.alg.plugin.model import Direction, Expect, Reserve
 from algate.alg.testing import at
@@ -63,12 +63,12 @@ def test_sessions_of_one_peer_share_a_row_and_the_last_takes_it_away() -> None:
 def test_a_range_is_the_whole_block_open_and_lasting(wrong: Expect) -> None:
     books, book, effects = Expectations(Ports(), 64, 64), Book(), sink()
     books.reserve(book, info(1), Reserve(1, INSIDE, 11, shared=True), effects)
-    with pytest.raises(RefusedError, match="expectation-range"):
+    with pytest.raises(NoExpectationError, match="expectation-range"):
         books.expect(book, info(1), wrong, effects)
 
 
 def test_a_block_of_ones_own_is_no_range() -> None:
     books, book, effects = Expectations(Ports(), 64, 64), Book(), sink()
     books.reserve(book, info(1), Reserve(1, INSIDE, 11), effects)
-    with pytest.raises(RefusedError, match="expectation-range"):
+    with pytest.raises(NoExpectationError, match="expectation-range"):
         books.expect(book, info(1), RANGE, effects)

@@ -8,7 +8,7 @@ from algate.alg.engine import effects as fx
 from algate.alg.engine import path
 from algate.alg.engine.frames import ACK, finish_checksum
 from algate.alg.engine.icmp import FRAG_NEEDED, unreachable
-from algate.alg.engine.path import LARGEST, Path
+from algate.alg.engine.path import LARGEST, PathMtu
 from tests.kernel_model import Packet, frame_of
 from tests.toy import ANSWER, rewrite
 from tests.wire import INSIDE, PUBLIC, REMOTE, Lab
@@ -222,7 +222,7 @@ def test_nobody_s_frame_is_counted_alone() -> None:
 
 
 def test_a_path_is_the_link_or_what_a_router_said_for_ten_minutes() -> None:
-    way = Path()
+    way = PathMtu()
     assert (way.mtu, way.room, way.settled) == (LARGEST, LARGEST - 40, True)
     assert not way.learn(0, 1.0)
     assert way.learn(1500, 1.0) and way.learn(1400, 2.0) and not way.learn(1500, 3.0)
@@ -236,7 +236,7 @@ def test_a_path_is_the_link_or_what_a_router_said_for_ten_minutes() -> None:
 
 @pytest.mark.parametrize(("given", "mtu"), [(1500, 1492), (1492, 1006), (1006, 552), (1, 552), (65535, 32000)])
 def test_a_router_that_does_not_say(given: int, mtu: int) -> None:
-    way = Path(40)
+    way = PathMtu(40)
     assert way.learn(0, 1.0, given) and (way.mtu, way.room) == (mtu, mtu - 60)
 
 
