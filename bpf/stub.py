@@ -21,7 +21,7 @@ from typing import Self
 from algate.bpf import layout
 
 INCLUDE: Path
-HEADER: layout.Header
+HEADER: layout.AbiHeader
 
 class Layout(ctypes.Structure):
     FORMAT: str
