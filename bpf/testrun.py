@@ -17,7 +17,7 @@ UINT32 = ctypes.c_uint32
 ROOM = 65536
 
 
-class Run(IntFlag):
+class ProgramRun(IntFlag):
     """Flags of a test-run: LIVE_FRAMES really transmits what an XDP program returns (BPF_F_TEST_XDP_LIVE_FRAMES)."""
 
     LIVE_FRAMES = 2
@@ -73,7 +73,7 @@ def run(
     context: SkBuff | XdpMd | None = None,
     *,
     repeat: int = 1,
-    flags: Run | int = 0,
+    flags: ProgramRun | int = 0,
     batch_size: int = 0,
     room: int | None = None,
 ) -> RunResult:
@@ -81,7 +81,7 @@ def run(
 
     LIVE_FRAMES returns no packet. OSError EINVAL for a context or flag that the program type doesn't take.
     """
-    live = bool(flags & Run.LIVE_FRAMES)
+    live = bool(flags & ProgramRun.LIVE_FRAMES)
     out = ctypes.create_string_buffer(max(len(data) + 4096, ROOM) if room is None else room)
     options = _RunOptions(sz=ctypes.sizeof(_RunOptions), repeat=repeat, flags=int(flags), batch_size=batch_size)
     source = ctypes.create_string_buffer(data, len(data))

@@ -12,7 +12,7 @@ from typing import TypeVar
 from algate.alg.admin import control, filters
 from algate.alg.rows import ForwardRow, MappingRow, Row
 from algate.cli.options import DEFAULT_RUN_DIR, AlgName, Inside, Json, Outside, Proto, RelatedTo, RunDir, State, Tsv
-from algate.cli.output import Voice, say, show_rows
+from algate.cli.output import OutputForm, say, show_rows
 
 R = TypeVar("R", bound=Row)
 LACKING: Mapping[type[Row], tuple[str, ...]] = {
@@ -36,13 +36,13 @@ def lister(verb: str, kind: type[Row], help_text: str) -> Callable[..., None]:
         run_dir: RunDir = DEFAULT_RUN_DIR,
     ) -> None:
         values = (proto, state, inside, outside, alg, related_to)
-        show(verb, kind, run_dir, dict(zip(filters.NAMES, values, strict=True)), Voice.of(as_json, as_tsv))
+        show(verb, kind, run_dir, dict(zip(filters.NAMES, values, strict=True)), OutputForm.of(as_json, as_tsv))
 
     listed.__doc__ = help_text
     return listed
 
 
-def show(verb: str, kind: type[R], run_dir: Path, args: Mapping[str, str | None], voice: Voice) -> None:
+def show(verb: str, kind: type[R], run_dir: Path, args: Mapping[str, str | None], voice: OutputForm) -> None:
     """Rows of `kind` from the daemon for `verb` and `args` (the filters). A bad filter is an error before asking."""
     filters.parse(args)
     for name in LACKING.get(kind, ()):

@@ -19,7 +19,7 @@ from algate.cli.text import field, printable
 PAGE = 10_000  # rows that a table's columns are fitted to at a time
 
 
-class Voice(Enum):
+class OutputForm(Enum):
     """For people, or for programs in one of two formats."""
 
     HUMAN = "human"
@@ -27,7 +27,7 @@ class Voice(Enum):
     TSV = "tsv"
 
     @classmethod
-    def of(cls, as_json: bool, as_tsv: bool = False) -> Voice:
+    def of(cls, as_json: bool, as_tsv: bool = False) -> OutputForm:
         """From the two options; AlgateError (usage) if both are given."""
         if as_json and as_tsv:
             raise AlgateError("--json and --tsv exclude each other", USAGE)
@@ -40,11 +40,11 @@ def say(message: str) -> None:
     sys.stderr.flush()
 
 
-def show_rows(rows: Iterable[Row], kind: type[Row], voice: Voice) -> None:
+def show_rows(rows: Iterable[Row], kind: type[Row], voice: OutputForm) -> None:
     """Print a listing as the rows come; a table's column widths are fitted a page at a time."""
-    if voice is Voice.JSON:
+    if voice is OutputForm.JSON:
         _write_json(row.as_dict() for row in rows)
-    elif voice is Voice.TSV:
+    elif voice is OutputForm.TSV:
         sys.stdout.write("\t".join(kind.names()) + "\n")
         sys.stdout.writelines(tsv_line(row) for row in rows)
     else:
@@ -56,11 +56,11 @@ def show_rows(rows: Iterable[Row], kind: type[Row], voice: Voice) -> None:
             show_lines(view.listing(page, kind, width())[1:])
 
 
-def show_object(data: Mapping[str, Any], voice: Voice) -> None:
+def show_object(data: Mapping[str, Any], voice: OutputForm) -> None:
     """Print one object: as JSON, or one name and value per line."""
-    if voice is Voice.JSON:
+    if voice is OutputForm.JSON:
         sys.stdout.write(json.dumps(data, indent=1) + "\n")
-    elif voice is Voice.TSV:
+    elif voice is OutputForm.TSV:
         sys.stdout.write("name\tvalue\n")
         sys.stdout.writelines(f"{printable(name)}\t{_cell(value)}\n" for name, value in data.items())
     else:

@@ -60,7 +60,7 @@ class DataSession(NamedTuple):
 
 
 @dataclass
-class Left:
+class LeftBehind:
     """All that an earlier helper left. `expectations` by control session, `held` by control session and direction."""
 
     controls: list[fx.SessionInfo] = field(default_factory=list)
@@ -73,9 +73,9 @@ class Left:
     decisions: set[bytes] = field(default_factory=set)  # keys, except those of lines that passed without the helper
 
 
-def read(gateway: Gateway, now: float) -> Left:
+def read(gateway: Gateway, now: float) -> LeftBehind:
     """Read what is there; change nothing."""
-    left = Left()
+    left = LeftBehind()
     # Before the lines: one that passes meanwhile leaves a decision that must not be in this set.
     left.decisions = {bytes(key) for key, _ in gateway.decisions.items()}
     for keys, values, _ in gateway.sessions.chunks():
@@ -96,7 +96,7 @@ def _lines(gateway: Gateway, key: bytes, session: int) -> list[bytes]:
     return records.unpack_lines(raw) if raw and records.unpack_track(raw)[0] == session else []
 
 
-def _read_held(gateway: Gateway, left: Left) -> None:
+def _read_held(gateway: Gateway, left: LeftBehind) -> None:
     pieces: dict[tuple[int, int], dict[int, bytes]] = {}
     for key, value in gateway.held.items():
         session, number, size, direction = records.unpack_decision_key(bytes(key))
@@ -106,7 +106,7 @@ def _read_held(gateway: Gateway, left: Left) -> None:
         left.held.setdefault(session, {})[direction] = b"".join(some[number] for number in sorted(some))
 
 
-def _read_expectations(gateway: Gateway, left: Left, now: float) -> None:
+def _read_expectations(gateway: Gateway, left: LeftBehind, now: float) -> None:
     known = {info.session for info in left.controls}
     for key, value in gateway.expectations.items():
         one = records.unpack_expectation(bytes(key), bytes(value), now)
@@ -118,7 +118,7 @@ def _read_expectations(gateway: Gateway, left: Left, now: float) -> None:
             left.ownerless.append(one)
 
 
-def hand_over(left: Left, engine: Engine, executor: Executor, now: float) -> None:
+def hand_over(left: LeftBehind, engine: Engine, executor: Executor, now: float) -> None:
     """Hand it to an engine that starts. The executor already knows the control sessions; what nobody owns goes."""
     executor.inherit_held(left.held_keys, {info.session for info in left.controls})
     for one in left.ownerless:

@@ -18,7 +18,7 @@ from typing import Any
 from algate.bpf import headers, syscall
 from algate.bpf.errors import UNSUPPORTED, AlgateError
 from algate.bpf.tables import U32, PerCpuCounters
-from algate.bpf.testrun import Run, RunResult, SkBuff, XdpMd, run
+from algate.bpf.testrun import ProgramRun, RunResult, SkBuff, XdpMd, run
 
 SOURCE = Path(__file__).parent / "bench.bpf.c"
 CFLAGS = ["-fno-unroll-loops", "-Wno-macro-redefined"]
@@ -95,7 +95,14 @@ class BenchPrograms:
     def send(self, order: Order, frames: int, first: int = 0) -> tuple[int, int]:
         """Send `frames` frames; returns (frames sent, bursts that came too late to catch up)."""
         syscall.update(self._orders, U32.pack(0), order.pack(first))
-        run(self.fds["generate"], bytes(FRAME), repeat=frames, flags=Run.LIVE_FRAMES, batch_size=order.burst, room=0)
+        run(
+            self.fds["generate"],
+            bytes(FRAME),
+            repeat=frames,
+            flags=ProgramRun.LIVE_FRAMES,
+            batch_size=order.burst,
+            room=0,
+        )
         raw = syscall.lookup(self._orders, U32.pack(0), _ORDER.size)
         assert raw is not None
         sent, _, _, late, *_ = _ORDER.unpack(raw)

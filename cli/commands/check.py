@@ -10,7 +10,7 @@ import typer
 from algate.alg.errors import FAILED, USAGE
 from algate.alg.rows import ProblemRow
 from algate.cli.options import Json, Tsv
-from algate.cli.output import Voice, say, show_rows
+from algate.cli.output import OutputForm, say, show_rows
 
 
 def check(
@@ -31,9 +31,9 @@ def check(
     from algate.alg.admin import check as judge
 
     overrides = {"gateway.lan": lan or None, "gateway.wan": wan}
-    voice = Voice.of(as_json, as_tsv)
+    voice = OutputForm.of(as_json, as_tsv)
     rows = judge.check(config, overrides, host)
-    if rows or voice is not Voice.HUMAN:
+    if rows or voice is not OutputForm.HUMAN:
         show_rows(rows, ProblemRow, voice)
     errors = sum(row.kind == "error" for row in rows)
     if not rows:

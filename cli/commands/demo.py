@@ -10,7 +10,7 @@ import typer
 
 from algate.alg.errors import FAILED, AlgateError
 from algate.cli.options import Json
-from algate.cli.output import Voice, say, show_rows
+from algate.cli.output import OutputForm, say, show_rows
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -53,7 +53,7 @@ def demo(
             if keep:
                 explain(lab, middle, server)
     if as_json:
-        show_rows([act.row for act in acts], DemoRow, Voice.JSON)
+        show_rows([act.row for act in acts], DemoRow, OutputForm.JSON)
     else:
         show(acts)
     for act in acts:

@@ -13,7 +13,7 @@ from algate.alg.admin import control, filters
 from algate.alg.errors import FAILED
 from algate.alg.rows import LOST, EventRow
 from algate.cli.options import DEFAULT_RUN_DIR, AlgName, Inside, Json, Outside, RelatedTo, RunDir, Tsv
-from algate.cli.output import Voice, say, show_lines, tsv_line
+from algate.cli.output import OutputForm, say, show_lines, tsv_line
 
 
 def follow(
@@ -44,14 +44,14 @@ def follow(
 
     Passwords are masked (PASS, ACCT, security data, passwords in SITE). A reader that is too slow is told what it lost.
     """
-    voice = Voice.of(as_json, as_tsv)
-    if voice is Voice.HUMAN and not sys.stdout.isatty():
-        voice = Voice.JSON
+    voice = OutputForm.of(as_json, as_tsv)
+    if voice is OutputForm.HUMAN and not sys.stdout.isatty():
+        voice = OutputForm.JSON
     given = {"event": event, "reason": reason, "inside": inside, "outside": outside, "alg": alg}
     wanted = {name: value for name, value in (given | {"related_to": related_to}).items() if value is not None}
     chosen = filters.parse(wanted)
     seen = 0
-    if voice is Voice.TSV:
+    if voice is OutputForm.TSV:
         sys.stdout.write("\t".join(EventRow.names()) + "\n")
     for data in control.stream(run_dir, "follow", wanted):
         row = EventRow.read(data)
@@ -67,11 +67,11 @@ def follow(
     return FAILED
 
 
-def show(row: EventRow, voice: Voice) -> None:
+def show(row: EventRow, voice: OutputForm) -> None:
     """Print one event at once."""
-    if voice is Voice.JSON:
+    if voice is OutputForm.JSON:
         sys.stdout.write(json.dumps(row.as_dict()) + "\n")
-    elif voice is Voice.TSV:
+    elif voice is OutputForm.TSV:
         sys.stdout.write(tsv_line(row))
     else:
         from algate.cli import view

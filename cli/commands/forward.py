@@ -16,7 +16,7 @@ from algate.alg.errors import AlgateError
 from algate.alg.rows import ForwardRow
 from algate.cli.listing import lister
 from algate.cli.options import DEFAULT_RUN_DIR, Json, RunDir
-from algate.cli.output import Voice, say, show_rows
+from algate.cli.output import OutputForm, say, show_rows
 
 ProtoArgument = Annotated[str, typer.Argument(metavar="PROTO", help="tcp or udp.")]
 PortArgument = Annotated[str, typer.Argument(metavar="WAN_PORT", help="Public port, or a range like 50000-50100.")]
@@ -53,7 +53,7 @@ def add(
     if file:
         _write(file, grown, lambda: control.request(run_dir, "forward-del", {"proto": proto, "wan_port": wan_port}))
     if as_json:
-        show_rows([made], ForwardRow, Voice.JSON)
+        show_rows([made], ForwardRow, OutputForm.JSON)
     say(f"algate: {made.proto} port {made.wan_port} now leads to {made.to}" + (f"; saved in {file}" if file else ""))
 
 

@@ -10,7 +10,7 @@ from algate.alg.admin import control, filters
 from algate.alg.errors import FAILED
 from algate.alg.rows import SessionRow
 from algate.cli.options import DEFAULT_RUN_DIR, AlgName, Inside, Json, Outside, Proto, RelatedTo, RunDir, State, Tsv
-from algate.cli.output import Voice, say, show_rows
+from algate.cli.output import OutputForm, say, show_rows
 
 
 def kill(
@@ -37,7 +37,7 @@ def kill(
     values = (proto, state, inside, outside, alg, related_to)
     given = {name: value for name, value in zip(filters.NAMES, values, strict=True) if value is not None}
     filters.parse(given)
-    voice = Voice.of(as_json, as_tsv)
+    voice = OutputForm.of(as_json, as_tsv)
     args = given | {"ids": ids or [], "reset": reset, "dry_run": dry_run}
     rows = [SessionRow.read(one) for one in control.request(run_dir, "kill", args)]
     show_rows(rows, SessionRow, voice)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from algate.alg.admin import control
 from algate.cli.options import DEFAULT_RUN_DIR, Json, RunDir, Tsv
-from algate.cli.output import Voice, show_object
+from algate.cli.output import OutputForm, show_object
 
 
 def stats(as_json: Json = False, as_tsv: Tsv = False, run_dir: RunDir = DEFAULT_RUN_DIR) -> None:
     """Print every counter, named as in the Prometheus metrics."""
-    show_object(control.request(run_dir, "stats"), Voice.of(as_json, as_tsv))
+    show_object(control.request(run_dir, "stats"), OutputForm.of(as_json, as_tsv))

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 from algate.alg.rows import Row
 from algate.cli.lab.gateways import LabGateway
-from algate.cli.lab.judge import Finding, InsideEnd, Mode
+from algate.cli.lab.judge import InsideEnd, Mode, TrialFinding
 from algate.cli.lab.lab import Lab
 from algate.cli.lab.observer import Observer
 from algate.cli.lab.transfers import Operation
-from algate.cli.lab.trial import Result, Stage
+from algate.cli.lab.trial import Result, TrialStage
 
 SIZE = 32 << 20  # bytes of each file
 SECONDS = 6.0  # s that a client waits
@@ -57,14 +57,14 @@ def run(lab: Lab, gateway: LabGateway, server: str, progress: Callable[[InsideEn
     end = time.monotonic() + DEADLINE
     with Observer(gateway) as observer:
         for side in InsideEnd:
-            with Stage(lab, side, server) as stage:
+            with TrialStage(lab, side, server) as stage:
                 for mode in Mode:
                     in_time = time.monotonic() < end
                     yield act(stage, observer, mode, content, progress) if in_time else late(side, mode)
 
 
 def act(
-    stage: Stage, observer: Observer, mode: Mode, content: bytes, progress: Callable[[InsideEnd, Mode, str], None]
+    stage: TrialStage, observer: Observer, mode: Mode, content: bytes, progress: Callable[[InsideEnd, Mode, str], None]
 ) -> Act:
     """Down and up in one mode."""
     results: list[Result] = []
@@ -102,11 +102,11 @@ def late(side: InsideEnd, mode: Mode) -> Act:
     return Act(row, (f"not started: {DEADLINE:g} s had passed",))
 
 
-def _voices(observer: Observer, finding: Finding) -> tuple[tuple[str, str], ...]:
+def _voices(observer: Observer, finding: TrialFinding) -> tuple[tuple[str, str], ...]:
     return ("expectation", observer.expectation(finding)), ("related data session", observer.data(finding))
 
 
-def _data(observer: Observer, finding: Finding) -> str:
+def _data(observer: Observer, finding: TrialFinding) -> str:
     path = f"{finding.inside_peer} ↔ {finding.public_peer} ↔ {finding.outside_peer}"
     session = observer.data(finding)
     return f"{path}, session {session}" if session else path

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 
-class Client(ftplib.FTP):
+class FtplibClient(ftplib.FTP):
     """ftplib with the mode chosen by name instead of by address family."""
 
     trust_server_pasv_ipv4_address = True
@@ -36,7 +36,7 @@ class Client(ftplib.FTP):
 
 def main(argv: list[str]) -> int:
     host, port, user, password, mode, operation, remote, local = argv
-    client = Client(timeout=15)
+    client = FtplibClient(timeout=15)
     client.mode = mode
     client.connect(host, int(port))
     client.login(user, password)

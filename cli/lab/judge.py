@@ -60,7 +60,7 @@ class Announcement:
 
 
 @dataclass(frozen=True)
-class Finding:
+class TrialFinding:
     """One data connection with the lines that announced it, as both links show it."""
 
     mode: Mode
@@ -75,10 +75,10 @@ class Finding:
 
 
 @dataclass
-class Verdict:
+class WireVerdict:
     """`problems` is empty if everything was right."""
 
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[TrialFinding] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
     @property
@@ -124,9 +124,9 @@ def private_text(stream: bytes, private: IPv4Network) -> list[str]:
     return found
 
 
-def judge(scene: Scene, inside: Trace, outside: Trace, wanted: Mode | None = None) -> Verdict:
+def judge(scene: Scene, inside: Trace, outside: Trace, wanted: Mode | None = None) -> WireVerdict:
     """Compare both links. `wanted`: every announcement must be of that mode, which shows a client that fell back."""
-    verdict = Verdict()
+    verdict = WireVerdict()
     complain = verdict.problems.append
     private = IPv4Network(scene.private)
     leaks = sorted(ip for ip in outside.addresses() if IPv4Address(ip) in private)
@@ -189,7 +189,7 @@ def _data_connection(
     inside: list[Connection],
     outside: list[Connection],
     complain: Callable[[str], None],
-) -> Finding | None:
+) -> TrialFinding | None:
     """The connection that an announcement led to, checked on both links and removed from the lists."""
     inward = seen.mode.active == (scene.side is InsideEnd.CLIENT)  # the inside host announces and accepts
     owner, private_owner = (scene.public, scene.inside) if inward else (scene.outside, scene.outside)
@@ -215,7 +215,7 @@ def _data_connection(
     public, peer = (found.server, found.client) if inward else (found.client, found.server)
     private_peer = twin.server if inward else twin.client
     size, seconds = found.size, max(found.seconds, twin.seconds)
-    return Finding(seen.mode, said.line, seen.line, private_peer, public, peer, public.port, size, seconds)
+    return TrialFinding(seen.mode, said.line, seen.line, private_peer, public, peer, public.port, size, seconds)
 
 
 def _strike(connections: list[Connection], server: Peer, caller: str) -> Connection | None:

@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from algate.alg.admin.control import ControlError
 from algate.cli.lab.gateways import AlgateGateway, LabGateway
-from algate.cli.lab.judge import Finding
+from algate.cli.lab.judge import TrialFinding
 
 INTERVAL = 0.02  # s between looks
 
@@ -70,7 +70,7 @@ class Observer:
             for event in self.gateway.tell("follow"):
                 self.events.setdefault(event["control"] or "", []).append(event)
 
-    def expectation(self, finding: Finding) -> str:
+    def expectation(self, finding: TrialFinding) -> str:
         """What became of the data connection's expectation, and its terms; empty if none was seen."""
         session = self._session(finding)
         ends = {str(finding.public_peer), str(finding.inside_peer), str(finding.outside_peer)}
@@ -82,12 +82,12 @@ class Observer:
         words = [event["event"].removeprefix("expectation-") for event in made]
         return f"{_and_used(words, session)}: {made[0]['detail']}" if made else ""
 
-    def data(self, finding: Finding) -> str:
+    def data(self, finding: TrialFinding) -> str:
         """The data session and the control session that it is related to; empty if none was seen."""
         row = self._session(finding)
         return f"{row['id']} of {row['related_to']}" if row and row["related_to"] else ""
 
-    def _session(self, finding: Finding) -> dict[str, Any] | None:
+    def _session(self, finding: TrialFinding) -> dict[str, Any] | None:
         wanted = (str(finding.inside_peer), str(finding.outside_peer))
         found = [row for row in self.sessions.values() if (row["inside"], row["outside"]) == wanted]
         return found[-1] if found else None

@@ -41,7 +41,7 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class Kind:
+class ServerKind:
     """A server program: its Debian package, file and login, and the function that configures it and gives its argv."""
 
     package: str
@@ -85,7 +85,7 @@ def start_server(kind: str, host: Host, *, port: int = 21, more: Mapping[str, ob
     return FtpServer(kind, host, process, setting.root, port)
 
 
-def find_program(kind: Kind) -> str:
+def find_program(kind: ServerKind) -> str:
     """The server's program, unpacked for the lab or installed. Raises LabError with the remedy."""
     if kind.program == "pyftpdlib":
         return "/usr/bin/python3"
@@ -197,8 +197,8 @@ def _pyftpdlib(s: Setting, program: str) -> list[str]:
 ANONYMOUS = Login("anonymous", "lab@example.org")
 LAB = Login("lab", "lab")
 KINDS = {
-    "vsftpd": Kind("vsftpd", "vsftpd", ANONYMOUS, _vsftpd),
-    "proftpd": Kind("proftpd-core", "proftpd", LAB, _proftpd),
-    "pure-ftpd": Kind("pure-ftpd", "pure-ftpd", LAB, _pure_ftpd),
-    "pyftpdlib": Kind("python3-pyftpdlib", "pyftpdlib", ANONYMOUS, _pyftpdlib),
+    "vsftpd": ServerKind("vsftpd", "vsftpd", ANONYMOUS, _vsftpd),
+    "proftpd": ServerKind("proftpd-core", "proftpd", LAB, _proftpd),
+    "pure-ftpd": ServerKind("pure-ftpd", "pure-ftpd", LAB, _pure_ftpd),
+    "pyftpdlib": ServerKind("python3-pyftpdlib", "pyftpdlib", ANONYMOUS, _pyftpdlib),
 }

@@ -49,7 +49,7 @@ class Errand:
 
 
 @dataclass(frozen=True)
-class Order:
+class ClientOrder:
     """A command line for an errand; if `listing`, its stdout is the listing."""
 
     argv: list[str]
@@ -58,7 +58,7 @@ class Order:
 
 
 @dataclass(frozen=True)
-class Refusal:
+class ClientRefusal:
     """A command line that makes the program itself say that it can't."""
 
     argv: list[str]
@@ -78,7 +78,7 @@ class Outcome:
         return self.code == 0
 
 
-def _curl(e: Errand) -> Order | Refusal:
+def _curl(e: Errand) -> ClientOrder | ClientRefusal:
     modes = {
         Mode.PORT: ["--ftp-port", "-", "--disable-eprt"],
         Mode.EPRT: ["--ftp-port", "-"],
@@ -88,12 +88,12 @@ def _curl(e: Errand) -> Order | Refusal:
     base = ["curl", "-q", "-sS", "--noproxy", "*", "--connect-timeout", str(SECONDS), "--max-time", f"{e.seconds:g}"]
     base += ["--user", f"{e.login.user}:{e.login.password}", *modes[e.mode]]
     transfer = ["--upload-file", str(e.local)] if e.operation is Operation.PUT else ["--output", str(e.local)]
-    return Order([*base, *transfer, e.url])
+    return ClientOrder([*base, *transfer, e.url])
 
 
-def _lftp(e: Errand) -> Order | Refusal:
+def _lftp(e: Errand) -> ClientOrder | ClientRefusal:
     if e.mode is Mode.EPRT:
-        return Refusal(["lftp", "-c", "set ftp:prefer-eprt yes"])
+        return ClientRefusal(["lftp", "-c", "set ftp:prefer-eprt yes"])
     settings = {
         "cmd:fail-exit": "yes",
         "net:timeout": SECONDS,
@@ -113,24 +113,24 @@ def _lftp(e: Errand) -> Order | Refusal:
     }[e.operation]
     opening = f"open -u {e.login.user},{e.login.password} -p {e.port} {e.address}"
     script = "; ".join([*(f"set {key} {value}" for key, value in settings.items()), opening, doing])
-    return Order(["lftp", "--norc", "-c", script], listing=e.operation is Operation.LIST)
+    return ClientOrder(["lftp", "--norc", "-c", script], listing=e.operation is Operation.LIST)
 
 
-def _ncftp(e: Errand) -> Order | Refusal:
+def _ncftp(e: Errand) -> ClientOrder | ClientRefusal:
     program = {Operation.GET: "ncftpget", Operation.PUT: "ncftpput", Operation.LIST: "ncftpls"}[e.operation]
     if e.mode in (Mode.EPRT, Mode.EPSV):
-        return Refusal(
+        return ClientRefusal(
             ["ncftp"], text=f"{e.mode.lower()}\nquit\n"
         )  # neither its programs nor its shell have an option for it
     options = ["-u", e.login.user, "-p", e.login.password, "-P", str(e.port), "-t", str(SECONDS), "-r", "0"]
     options.append("-E" if e.mode.active else "-F")
     if e.operation is Operation.LIST:
-        return Order([program, *options, "-l", f"ftp://{e.address}/{e.remote}/"], listing=True)
+        return ClientOrder([program, *options, "-l", f"ftp://{e.address}/{e.remote}/"], listing=True)
     paths = [e.remote, str(e.local)] if e.operation is Operation.GET else [str(e.local), e.remote]
-    return Order([program, "-V", *options, "-C", e.address, *paths])
+    return ClientOrder([program, "-V", *options, "-C", e.address, *paths])
 
 
-def _tnftp(e: Errand) -> Order | Refusal:
+def _tnftp(e: Errand) -> ClientOrder | ClientRefusal:
     doing = {
         Operation.GET: f"get {e.remote} {e.local}",
         Operation.PUT: f"put {e.local} {e.remote}",
@@ -139,26 +139,26 @@ def _tnftp(e: Errand) -> Order | Refusal:
     toggle = [] if e.mode in (Mode.EPRT, Mode.EPSV) else ["epsv4"]
     script = [*toggle, f"open {e.address} {e.port}", f"user {e.login.user} {e.login.password}", "binary", doing, "quit"]
     option = "-A" if e.mode.active else "-p"
-    return Order(["tnftp", "-n", "-i", "-v", option, "-q", str(SECONDS)], text="\n".join(script) + "\n")
+    return ClientOrder(["tnftp", "-n", "-i", "-v", option, "-q", str(SECONDS)], text="\n".join(script) + "\n")
 
 
-def _wget(e: Errand) -> Order | Refusal:
+def _wget(e: Errand) -> ClientOrder | ClientRefusal:
     if e.mode in (Mode.EPRT, Mode.EPSV):
-        return Refusal(["wget", f"--{e.mode.lower()}", e.url])
+        return ClientRefusal(["wget", f"--{e.mode.lower()}", e.url])
     if e.operation is Operation.PUT:
-        return Refusal(["wget", "--upload-file", str(e.local), e.url])
+        return ClientRefusal(["wget", "--upload-file", str(e.local), e.url])
     base = ["wget", "--no-config", "-nv", "-4", "--no-proxy", "--tries=1", f"--timeout={SECONDS}", "--no-glob"]
     base += [f"--ftp-user={e.login.user}", f"--ftp-password={e.login.password}"]
-    return Order([*base, *(["--no-passive-ftp"] if e.mode.active else []), "-O", str(e.local), e.url])
+    return ClientOrder([*base, *(["--no-passive-ftp"] if e.mode.active else []), "-O", str(e.local), e.url])
 
 
-def _ftplib(e: Errand) -> Order | Refusal:
+def _ftplib(e: Errand) -> ClientOrder | ClientRefusal:
     script = Path(__file__).with_name("ftplib_client.py")
     where = [e.address, str(e.port), e.login.user, e.login.password]
-    return Order([sys.executable, "-I", str(script), *where, e.mode, e.operation, e.remote, str(e.local)])
+    return ClientOrder([sys.executable, "-I", str(script), *where, e.mode, e.operation, e.remote, str(e.local)])
 
 
-CLIENTS: dict[str, Callable[[Errand], Order | Refusal]] = {
+CLIENTS: dict[str, Callable[[Errand], ClientOrder | ClientRefusal]] = {
     "curl": _curl,
     "lftp": _lftp,
     "ncftp": _ncftp,
@@ -168,21 +168,21 @@ CLIENTS: dict[str, Callable[[Errand], Order | Refusal]] = {
 }
 
 
-def order(client: str, errand: Errand) -> Order | Refusal:
+def order(client: str, errand: Errand) -> ClientOrder | ClientRefusal:
     """The command line for this client; LabError if there is no such client."""
     if client not in CLIENTS:
         raise LabError(f"no FTP client called {client}: one of {', '.join(CLIENTS)}", USAGE)
     return CLIENTS[client](errand)
 
 
-def carry_out(host: Host, client: str, errand: Errand, told: Order | Refusal) -> Outcome:
+def carry_out(host: Host, client: str, errand: Errand, told: ClientOrder | ClientRefusal) -> Outcome:
     """Run it in the host's namespace. HOME is the lab's folder, so no client touches the operator's files."""
     if shutil.which(told.argv[0]) is None:
         raise LabError(f"{told.argv[0]} is missing: `deploy/dev.sh setup test` installs it", MISSING)
     env = {"HOME": str(host.folder), "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C", "TERM": "dumb"}
     done = host.run(told.argv, text=told.text, timeout=errand.seconds + 10, env=env, cwd=host.folder)
     words = [line.strip() for line in (done.stderr + "\n" + done.stdout).splitlines() if line.strip()]
-    if isinstance(told, Refusal):
+    if isinstance(told, ClientRefusal):
         refusals = [line for line in words if _REFUSAL.search(line)] or words
         return Outcome(done.returncode, "", refusals[0] if refusals else f"{client}: exit {done.returncode}, no output")
     listing = done.stdout if told.listing else ""

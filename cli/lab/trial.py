@@ -15,10 +15,10 @@ from typing import Self
 from algate.cli.lab.capture import Capture
 from algate.cli.lab.gateways import PortForward
 from algate.cli.lab.host import Host
-from algate.cli.lab.judge import Finding, InsideEnd, Mode, Scene, judge
+from algate.cli.lab.judge import InsideEnd, Mode, Scene, TrialFinding, judge
 from algate.cli.lab.lab import Lab
 from algate.cli.lab.servers import FtpServer, start_server
-from algate.cli.lab.transfers import Errand, Operation, Refusal, carry_out, order
+from algate.cli.lab.transfers import ClientRefusal, Errand, Operation, carry_out, order
 from algate.cli.lab.wire import trace
 
 
@@ -26,7 +26,7 @@ from algate.cli.lab.wire import trace
 class Result:
     """`refusal`: the client's own words if it can't do the errand; else `problems` is empty if everything was right."""
 
-    findings: tuple[Finding, ...]
+    findings: tuple[TrialFinding, ...]
     problems: tuple[str, ...]
     content_equal: bool
     refusal: str = ""
@@ -50,7 +50,7 @@ def digest(path: Path) -> str:
         return ""
 
 
-class Stage:
+class TrialStage:
     """A server on one side and captures on both links, for any number of trials."""
 
     def __init__(self, lab: Lab, side: InsideEnd, server: str) -> None:
@@ -92,7 +92,7 @@ class Stage:
         self.inside.take(0.0)
         self.outside.take(0.0)
         outcome = carry_out(self.client_host, client, errand, told)
-        if isinstance(told, Refusal):
+        if isinstance(told, ClientRefusal):
             return Result((), (), False, outcome.words)
         verdict = judge(self.scene, trace(self.inside.take()), trace(self.outside.take()), mode)
         equal = name in outcome.listing if operation is Operation.LIST else digest(remote) == digest(local) != ""

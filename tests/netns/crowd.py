@@ -13,7 +13,7 @@ import random
 import sys
 import threading
 
-from algate.cli.lab.ftplib_client import Client
+from algate.cli.lab.ftplib_client import FtplibClient
 
 MODES = ("PORT", "PASV", "EPRT", "EPSV")
 PATIENCE = 60.0  # s; 50 clients on a busy machine
@@ -31,7 +31,7 @@ class Crowd:
     def client(self, number: int) -> None:
         """One control session."""
         try:
-            ftp = Client(timeout=PATIENCE)
+            ftp = FtplibClient(timeout=PATIENCE)
             ftp.connect(*self.where)
             ftp.login(*self.login)
             for turn in range(self.transfers):
@@ -41,7 +41,7 @@ class Crowd:
             with self._lock:
                 self.errors.append(f"client {number}: {type(error).__name__}: {error}")
 
-    def transfer(self, ftp: Client, number: int, turn: int) -> None:
+    def transfer(self, ftp: FtplibClient, number: int, turn: int) -> None:
         """Put one file or get back the last one."""
         content = random.Random(number * 1000 + turn // 2).randbytes(20000)
         ftp.mode = MODES[(number + turn) % len(MODES)]

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from algate.cli.lab.ftplib_client import Client
+from algate.cli.lab.ftplib_client import FtplibClient
 from algate.cli.lab.gateways import AlgateGateway, algate
 from algate.cli.lab.host import Host, call_in
 from algate.cli.lab.judge import Mode
@@ -31,7 +31,7 @@ class Talker:
 
     def __init__(self, host: Host, address: str, login: Login, port: int = 21) -> None:
         self.host = host
-        self.ftp = Client(timeout=PATIENCE)
+        self.ftp = FtplibClient(timeout=PATIENCE)
         self.ftp.trust_server_pasv_ipv4_address = True
         self._in(lambda: self.ftp.connect(address, port))
         self.ftp.login(login.user, login.password)

@@ -17,7 +17,7 @@ from algate.cli.lab.judge import InsideEnd, Mode, judge
 from algate.cli.lab.lab import Lab, LabPlan
 from algate.cli.lab.record import records, sweep
 from algate.cli.lab.transfers import Errand, Operation, carry_out, order
-from algate.cli.lab.trial import Stage
+from algate.cli.lab.trial import TrialStage
 from algate.cli.lab.wire import trace
 from tests.topology import gateway_lab
 
@@ -88,7 +88,7 @@ def test_several_clients_a_router_and_two_servers_reach_each_other() -> None:
 @pytest.mark.parametrize("mode", list(Mode))
 def test_the_judge_refuses_bare_forwarding(mode: Mode) -> None:
     """The transfer succeeds and the content is equal, yet the private address is outside."""
-    with Lab() as lab, RouteGateway(lab), Stage(lab, InsideEnd.CLIENT, "vsftpd") as stage:
+    with Lab() as lab, RouteGateway(lab), TrialStage(lab, InsideEnd.CLIENT, "vsftpd") as stage:
         result = stage.trial("curl", mode, Operation.GET, b"content")
     assert result.content_equal
     assert any("private address in an IP header outside" in problem for problem in result.problems)
@@ -98,7 +98,7 @@ def test_the_judge_refuses_bare_forwarding(mode: Mode) -> None:
 
 def test_the_judge_notices_another_mode() -> None:
     """A client that falls back to another mode reports success; the wire doesn't."""
-    with gateway_lab("kernel") as (lab, _), Stage(lab, InsideEnd.CLIENT, "vsftpd") as stage:
+    with gateway_lab("kernel") as (lab, _), TrialStage(lab, InsideEnd.CLIENT, "vsftpd") as stage:
         errand = Errand(Mode.PASV, Operation.LIST, stage.target, stage.server.login, "pub", lab.folder / "listing")
         assert carry_out(lab.client, "curl", errand, order("curl", errand)).ok
         links = trace(stage.inside.take()), trace(stage.outside.take())

@@ -7,7 +7,7 @@ import pytest
 from algate.cli.lab.gateways import AlgateGateway
 from algate.cli.lab.judge import InsideEnd, Mode, judge
 from algate.cli.lab.lab import Lab, LabPlan
-from algate.cli.lab.trial import Stage, forwards
+from algate.cli.lab.trial import TrialStage, forwards
 from algate.cli.lab.wire import trace
 from tests.netns.talk import Talker, talking
 from tests.topology import no_netfilter
@@ -28,7 +28,7 @@ def test_three_replacements_and_fifty_commands(change: str) -> None:
     """From both sides of the gateway, judged on both links."""
     with Lab(PLANS[change]) as lab, AlgateGateway(lab, forwards(lab)) as gateway:
         for side in InsideEnd:
-            with Stage(lab, side, "vsftpd") as stage:
+            with TrialStage(lab, side, "vsftpd") as stage:
                 (stage.server.pub / "file").write_bytes(CONTENT)
                 stage.inside.take(0.0), stage.outside.take(0.0)
                 with talking(stage.client_host, stage.target, stage.server.login) as talker:
@@ -46,7 +46,7 @@ def dialogue(talker: Talker) -> None:
         assert talker.say("SIZE pub/file") == f"213 {len(CONTENT)}"
 
 
-def check(stage: Stage, change: str, private: str) -> None:
+def check(stage: TrialStage, change: str, private: str) -> None:
     """Both links show the same except for the announcements, whose lengths changed as wanted."""
     scene = stage.scene
     assert scene.private == private

@@ -9,7 +9,7 @@ import pytest
 from algate.cli.lab.gateways import LabGateway
 from algate.cli.lab.judge import InsideEnd
 from algate.cli.lab.lab import Lab
-from algate.cli.lab.trial import Result, Stage
+from algate.cli.lab.trial import Result, TrialStage
 from tests.netns import matrix
 from tests.netns.matrix import Cell
 from tests.topology import GATEWAYS, gateway_lab
@@ -35,14 +35,14 @@ def middle(request: pytest.FixtureRequest) -> Iterator[tuple[Lab, LabGateway]]:
 
 
 @pytest.fixture(scope="module")
-def stage(request: pytest.FixtureRequest, middle: tuple[Lab, LabGateway]) -> Iterator[Stage]:
+def stage(request: pytest.FixtureRequest, middle: tuple[Lab, LabGateway]) -> Iterator[TrialStage]:
     """One server on one side."""
     server, side = request.param
-    with Stage(middle[0], InsideEnd(side), server) as made:
+    with TrialStage(middle[0], InsideEnd(side), server) as made:
         yield made
 
 
-def test_cell(middle: tuple[Lab, LabGateway], stage: Stage, cell: Cell) -> None:
+def test_cell(middle: tuple[Lab, LabGateway], stage: TrialStage, cell: Cell) -> None:
     result = stage.trial(cell.client, cell.mode, cell.operation, CONTENT)
     RESULTS[middle[1].name][cell] = result
     assert result.problems == ()

@@ -61,7 +61,7 @@ class Live(NamedTuple):
 
 
 @dataclass(slots=True)
-class Asked:
+class AskedOffers:
     """A line whose offers wait for their ports: `waiting`, by tag, and `granted`, those with a port, both in order."""
 
     line: Line
@@ -82,7 +82,7 @@ class IrcConversation:
         self._asks_tls = False
         self._live: dict[int, Live] = {}
         self._tag = 0
-        self._asked: Asked | None = None
+        self._asked: AskedOffers | None = None
 
     def feed(self, side: Side, data: bytes, now: float, *, end: bool = False) -> Sequence[Action]:
         """Judge line by line, until one waits for its end or for a public port. What can't become DCC doesn't wait."""
@@ -163,7 +163,7 @@ class IrcConversation:
         self._make_room(len(wanted), out)
         waiting = {self._tag + number: offer for number, offer in enumerate(wanted, 1)}
         self._tag += len(wanted)
-        self._asked = Asked(line, waiting)
+        self._asked = AskedOffers(line, waiting)
         for tag, offer in waiting.items():
             out.say(Reserve(tag, EndPoint(self._control.inside.ip, offer.port)))
 
@@ -204,7 +204,7 @@ class IrcConversation:
             self._grant(asked, out)
         return out.done()
 
-    def _grant(self, asked: Asked, out: Script) -> None:
+    def _grant(self, asked: AskedOffers, out: Script) -> None:
         """Open for the offers that have ports, and let the line pass with those ports in it."""
         line = asked.line
         changes = [

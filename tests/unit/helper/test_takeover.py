@@ -80,12 +80,12 @@ class Bench:
         made.publics[SESSION] = PUBLIC.ip
         return made
 
-    def left(self, *effects: fx.Effect) -> takeover.Left:
+    def left(self, *effects: fx.Effect) -> takeover.LeftBehind:
         """What is read after a helper wrote this."""
         self.executor().carry_out(list(effects))
         return takeover.read(self.tables, NOW)
 
-    def hand_over(self, left: takeover.Left, engine: Beginner) -> Executor:
+    def hand_over(self, left: takeover.LeftBehind, engine: Beginner) -> Executor:
         made = self.executor()
         takeover.hand_over(left, cast(Engine, engine), made, NOW)
         return made
