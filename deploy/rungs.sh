@@ -61,10 +61,10 @@ run_ladder() {
     tests property 60 2 "${all[@]}"
     tests fuzz 60 2
     tests bpf 120 2 "${all[@]}"
-    tests netns "$([ "${1:-}" = --all ] && echo 3600 || echo 360)" 3 "${all[@]}"
-    if compgen -G 'tests/compliance/test_*.py' >/dev/null; then tests compliance 180 0 "${all[@]}"; fi
-    tests cases 150 0
-    tests packaging 90 2
+    tests netns "$([ "${1:-}" = --all ] && echo 3600 || echo 420)" 3 "${all[@]}"
+    if compgen -G 'tests/compliance/test_*.py' >/dev/null; then tests compliance 200 0 "${all[@]}"; fi
+    tests cases 360 0
+    tests packaging 120 2
     if has_bench; then tests bench 90 0; fi
     summary $((SECONDS - start))
 }
