@@ -68,7 +68,11 @@ class Following:
         if now.indices != former.indices:
             self._datapath.attach(now.lans, now.wan, running.gateway.fds)
         running.devices = now
-        running.apply(self._config())
+        try:
+            running.apply(self._config())
+        except AlgateError:
+            running.devices = former  # half done: the next look tries it again
+            raise
         if now.addresses != former.addresses:
             self._ending = asyncio.get_running_loop().create_task(self._end_others(now.addresses))
 
@@ -79,6 +83,8 @@ class Following:
         others = running.helper.others(addresses)
         await _until_routed(others.values())
         for number in others:
+            key = running.helper.executor.keys.get(number)
+            running.helper.lost_ends.note([key] if key else [])
             running.helper.kill(number, "address-lost")
         ended = len(others)
         for keys in namespace.sessions_of_others(running.gateway, addresses):

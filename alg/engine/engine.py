@@ -171,11 +171,14 @@ class Engine:
         passed already. Whoever waits for one waits for this call."""
         out = _sink(now)
         for number, tag in self._expectations.acted(now):
-            self._connections.acted(number, tag, out)
+            try:
+                self._connections.acted(number, tag, out)
+            except Exception as error:  # our own fault is one session's alone
+                out += self.faulted(number, error, now)
         for number, tag in self._expectations.due(now):
             try:
                 self._conclude(self._connections.expired(number, tag, out), out)
-            except Exception as error:  # our own fault is one session's alone
+            except Exception as error:  # as above
                 out += self.faulted(number, error, now)
         for _ in range(LOOKS_MOST):
             if not self._timers or self._timers[0][0] > now:

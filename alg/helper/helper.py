@@ -172,7 +172,7 @@ class Helper:
         gone."""
         reason = abi.reasons()[punt.reason][0]
         if reason == "no-session":
-            ends = reset(punt.frame, punt.ip_offset)
+            ends = reset(punt.frame, punt.ip_offset, self.lost_ends.gone)
             if ends is not None:
                 self.tap.write(ends)
             return

@@ -5,6 +5,9 @@ outside its window makes it say where it stands (RFC 9293 section 3.10.7.4), and
 answered with RST (refusals.py). So a client that only waits learns of it too. The outside end can't be told: whatever
 it sends goes to an address that isn't ours.
 
+Only these are answered. Another segment of no session may belong to a connection that never was ours: one through a VPN
+whose route is away for a second, or one that began before the gateway did.
+
 The law of this file: bytes and a queue; others tell it what ended.
 """
 
@@ -27,10 +30,22 @@ class Lost:
     def __init__(self, write: Callable[[bytes], object]) -> None:
         self._write = write
         self._waiting: deque[bytes] = deque(maxlen=MOST)
+        self._gone: dict[tuple[bytes, int, bytes, int], None] = {}
 
     def note(self, keys: Iterable[bytes]) -> None:
         """Packed keys of sessions that were ended; those that aren't TCP have no end to be told."""
-        self._waiting.extend(key for key in keys if records.unpack_key(key).proto == TCP)
+        for packed in keys:
+            key = records.unpack_key(packed)
+            if key.proto != TCP:
+                continue
+            self._waiting.append(packed)
+            self._gone[key.inside_ip, key.inside_port, key.remote_ip, key.remote_port] = None
+            if len(self._gone) > MOST:
+                del self._gone[next(iter(self._gone))]
+
+    def gone(self, inside_ip: bytes, inside_port: int, remote_ip: bytes, remote_port: int) -> bool:
+        """Whether such a connection was ended so."""
+        return (inside_ip, inside_port, remote_ip, remote_port) in self._gone
 
     def tick(self) -> None:
         """Call it about every 50 ms."""

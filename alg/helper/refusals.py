@@ -10,6 +10,7 @@ import logging
 import struct
 import time
 from collections import Counter
+from collections.abc import Callable
 from ipaddress import IPv4Address
 
 from algate.alg.helper.segments import TCP, checksum, packet, segment
@@ -54,12 +55,14 @@ def unreachable(frame: bytes, ip_offset: int, sender: IPv4Address) -> bytes | No
     return packet(ICMP, 0xC0, 0, sender.packed, quote[12:16], body)
 
 
-def reset(frame: bytes, ip_offset: int) -> bytes | None:
+def reset(frame: bytes, ip_offset: int, gone: Callable[[bytes, int, bytes, int], bool]) -> bytes | None:
     """The frame for the TAP that answers a segment of no session with RST, as its destination would without such a
-    connection: RFC 9293 section 3.10.7.1. None if there is none to be sent."""
+    connection: RFC 9293 section 3.10.7.1. None if there is none to be sent. `gone`: did we end it?"""
     header = (frame[ip_offset] & 15) * 4 if len(frame) > ip_offset else 0
     ip, tcp = frame[ip_offset : ip_offset + header], frame[ip_offset + header : ip_offset + header + 20]
     if header < 20 or ip[9] != TCP or len(tcp) < 20 or tcp[13] & (RST | ACK) != ACK:
         return None
     ports = struct.unpack("!HH", tcp[:4])
+    if not gone(ip[12:16], ports[0], ip[16:20], ports[1]):
+        return None
     return segment(ip[16:20], ports[1], ip[12:16], ports[0], tcp[8:12] + bytes(4), RST)

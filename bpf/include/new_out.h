@@ -104,9 +104,9 @@ static __always_inline u32 new_out_session(struct __sk_buff *skb, const struct c
 #define REFUSED_SAMPLE 128 /* bytes of a refused packet: all that an ICMP error quotes */
 
 /* Drops a first packet that there is no room or permission for, and has the helper tell its sender (RFC 5508 REQ-8:
- * unreachable, code 13). A segment from the midst of a connection whose session is gone (its public address was lost, it was
- * ended, it was idle for too long) is answered with RST, as by a host that knows no such connection (RFC 9293 section
- * 3.10.7.1). A hundred a second are enough: the rest is dropped alone. */
+ * unreachable, code 13). So it has of a segment from the midst of a connection that has no session: the helper knows whether we
+ * ended it (lost.py), and answers with RST then, as a host that knows no such connection would (RFC 9293 section 3.10.7.1). A
+ * hundred per second are enough: the rest is dropped alone. */
 static __always_inline int refuse_new(struct __sk_buff *skb, const struct packet *p, u32 reason, int at, u32 now)
 {
     bool told = reason == DROP_NO_PORT || reason == DROP_TABLE_FULL || reason == DROP_HOST_SESSIONS ||

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from algate.alg.admin.messages import ControlError
 from algate.cli.lab.gateways import AlgateGateway
 from algate.cli.lab.host import LabError
 from algate.cli.lab.lab import Lab, ip
@@ -26,7 +27,9 @@ def lab() -> Iterator[Lab]:
 
 
 def state(gateway: AlgateGateway) -> str:
-    return str(gateway.ask("status")["state"])
+    with contextlib.suppress(ControlError):  # its socket is there a moment before it listens
+        return str(gateway.ask("status")["state"])
+    return "no daemon"
 
 
 def asked(lab: Lab, text: bytes) -> bytes:

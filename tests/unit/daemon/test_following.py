@@ -34,6 +34,7 @@ class Stub:
         self.gateway = self
         self.fds: dict[str, int] = {}
         self.fail = False
+        self.refuse = False
 
     def attach(self, lans: list[Device], wan: Device, fds: dict[str, int]) -> None:
         if self.fail:
@@ -41,6 +42,8 @@ class Stub:
         self.done.append(f"attach {wan.index}")
 
     def apply(self, config: object) -> None:
+        if self.refuse:
+            raise AlgateError("port 8080 is in use")
         self.done.append(f"apply {self.devices.wan.index} {self.devices.addresses}")
 
 
@@ -85,6 +88,18 @@ def test_one_that_can_t_be_attached_stays_unknown(one: Following, stub: Stub) ->
     stub.fail = False
     assert one.follow(seen(devices(9), wan=9)) == ""
     assert stub.done[2:] == ["attach 9", f"apply 9 [{PUBLIC!r}]", "know [2, 7, 9]"]
+
+
+def test_what_was_half_done_is_tried_again(one: Following, stub: Stub) -> None:
+    """A forward's port is in use, say: nobody may believe that the new device is taken up."""
+    one.follow(seen(devices()))
+    stub.refuse = True
+    for _ in range(2):
+        assert one.follow(seen(devices(9), wan=9)) == "port 8080 is in use"
+        assert stub.devices == devices()
+    stub.refuse = False
+    assert one.follow(seen(devices(9), wan=9)) == ""
+    assert stub.done[-2:] == [f"apply 9 [{PUBLIC!r}]", "know [2, 7, 9]"]
 
 
 def test_a_wan_that_is_gone_leaves_what_was(one: Following, stub: Stub) -> None:

@@ -26,6 +26,16 @@ def test_who_is_asked_and_how() -> None:
     assert segments.checksum(frame[26:34] + bytes([0, 6, 0, 20]) + frame[34:]) == 0
 
 
+def test_only_what_was_ended_is_known_to_be_gone() -> None:
+    one = Lost(lambda _: None)
+    one.note([key(40000), key(40001, proto=17)])
+    ends = bytes([10, 0, 0, 2]), 40000, bytes([203, 0, 113, 9]), 443
+    assert one.gone(*ends) and not one.gone(ends[0], 40001, *ends[2:])
+    others = (SessionKey(bytes([10, 0, n >> 8, n & 255]), 1, ends[2], 443) for n in range(lost.MOST))
+    one.note(map(records.pack_key, others))
+    assert len(one._gone) == lost.MOST and not one.gone(*ends)
+
+
 def test_a_few_at_a_time_and_not_without_end() -> None:
     written: list[bytes] = []
     one = Lost(written.append)

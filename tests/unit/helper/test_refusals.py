@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import struct
 from ipaddress import IPv4Address
 
 import pytest
@@ -81,8 +82,11 @@ def test_errors_and_stumps_are_not_answered() -> None:
 def test_a_segment_of_no_session_is_answered_with_rst(flags: str) -> None:
     """RFC 9293 section 3.10.7.1: from its destination, at the number that it acknowledged."""
     frame = packets.tcp(FLOW, b"NOOP\r\n", flags, seq=1000, ack=0xFFFFFFF0)
-    answer = refusals.reset(frame, 14)
+    ports = struct.unpack("!HH", frame[34:38])
+    ended = (frame[26:30], ports[0], frame[30:34], ports[1])
+    answer = refusals.reset(frame, 14, lambda *ends: ends == ended)
     assert answer is not None
+    assert refusals.reset(frame, 14, lambda *_: False) is None, "never ours: its route may be away for a second"
     assert answer[26:30] == frame[30:34] and answer[30:34] == frame[26:30]
     assert answer[34:36] == frame[36:38] and answer[36:38] == frame[34:36]
     assert answer[38:42] == bytes.fromhex("fffffff0") and answer[47] == 4 and len(answer) == 54
@@ -92,6 +96,6 @@ def test_a_segment_of_no_session_is_answered_with_rst(flags: str) -> None:
 
 def test_neither_rst_nor_what_acknowledges_nothing_is_answered() -> None:
     for flags in ("R", "RA", "S", "F"):
-        assert refusals.reset(packets.tcp(FLOW, b"", flags), 14) is None
-    assert refusals.reset(packets.udp(FLOW, b"x" * 40), 14) is None
-    assert refusals.reset(packets.tcp(FLOW, b"", "A")[:50], 14) is None
+        assert refusals.reset(packets.tcp(FLOW, b"", flags), 14, lambda *_: True) is None
+    assert refusals.reset(packets.udp(FLOW, b"x" * 40), 14, lambda *_: True) is None
+    assert refusals.reset(packets.tcp(FLOW, b"", "A")[:50], 14, lambda *_: True) is None
