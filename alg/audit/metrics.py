@@ -164,16 +164,22 @@ class Metrics:
         self.registry = CollectorRegistry()
         self.registry.register(_Kernel(sources))
         self.decision = self._durations(
-            "decision", "From a segment's arrival in the kernel to its decision being in place.", DECISION_BUCKETS
+            "algate_decision_seconds",
+            "From a segment's arrival in the kernel to its decision being in place.",
+            DECISION_BUCKETS,
         )
-        self.turn = self._durations("helper_turn", "One turn of the helper over its perf ring.", TURN_BUCKETS)
-        self.late = self._durations("helper_timer_late", "By how much the helper's timers are late.", LATE_BUCKETS)
-        self.gap = self._durations("heartbeat_gap", "Between two heartbeats of the helper.", GAP_BUCKETS)
+        self.turn = self._durations(
+            "algate_helper_turn_seconds", "One turn of the helper over its perf ring.", TURN_BUCKETS
+        )
+        self.late = self._durations(
+            "algate_helper_timer_late_seconds", "By how much the helper's timers are late.", LATE_BUCKETS
+        )
+        self.gap = self._durations("algate_heartbeat_gap_seconds", "Between two heartbeats of the helper.", GAP_BUCKETS)
         self._server: WSGIServer | None = None
         self._thread: threading.Thread | None = None
 
-    def _durations(self, what: str, text: str, buckets: tuple[float, ...]) -> Durations:
-        made = Durations(f"algate_{what}_seconds", text, buckets)
+    def _durations(self, name: str, text: str, buckets: tuple[float, ...]) -> Durations:
+        made = Durations(name, text, buckets)
         self.registry.register(made)
         return made
 

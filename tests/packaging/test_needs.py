@@ -27,7 +27,7 @@ PARTS = {"alg": "run", "bpf": "run", "cli": "demo", "cli/bench": "test", "tests"
 #: Programs, by the Debian package that contains them.
 PROGRAMS = {
     "bash": ("bash",),
-    "coreutils": ("rm",),
+    "coreutils": ("cat", "rm"),
     "curl": ("curl",),
     "dpkg": ("dpkg",),
     "dnsmasq-base": ("dnsmasq",),
@@ -55,7 +55,7 @@ DEBIAN_MODULES = {"bcc": "python3-bpfcc", "pyftpdlib": "python3-pyftpdlib"}
 #: First words of what looks like a command line and isn't: algate's own verbs, the kernel's programs, a fuzz target.
 OTHERS = {"algate", "filter", "grammar", "tc_lan", "tc_tap", "tc_wan_in", "tc_wan_out"}
 CALLS = {"run", "Popen", "which", "order", "trial"}
-WITH_LISTS = {"spawn", "Order", "Refusal"}
+WITH_LISTS = {"spawn", "ClientOrder", "ClientRefusal"}
 NAMES = {"argv", "command", "words", "enter"}
 
 

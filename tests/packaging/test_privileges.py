@@ -66,7 +66,7 @@ def test_the_units_capabilities_are_enough(namespace: str, tmp_path: Path) -> No
             inside(namespace, None, ALGATE, "doctor", "--tsv", "--run-dir", run_dir),
             capture_output=True, text=True, check=False, timeout=120,
         )  # fmt: skip
-        assert "attached to lan0 (lan), wan0 (wan)" in doctor.stdout, doctor.stdout + doctor.stderr
+        assert "attached to wan0 (wan), lan0 (lan)" in doctor.stdout, doctor.stdout + doctor.stderr
         assert doctor.returncode == 0, doctor.stdout
         daemon.send_signal(signal.SIGTERM)
         assert daemon.wait(30) == 0
