@@ -37,7 +37,6 @@ from algate.alg.plugin.values import (  # fmt: skip
 LANS_MAX = 16  # MAX_LANS, abi.h
 ADDRESSES_MAX = 16  # MAX_PUBLIC, abi.h
 FORWARDS_MAX = 1024  # MAX_FORWARDS, abi.h
-NAME_MAX = 32
 COUNT_MAX = (1 << 32) - 1
 DATAPATHS = ("auto", "tc", "xdp", "xdp-generic")
 

@@ -18,8 +18,10 @@ _MAC_REST: Final = bytes((0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2)) + b"\x08\x00"
 
 def checksum(data: bytes) -> int:
     """RFC 1071, over an even or odd number of bytes."""
-    total = int.from_bytes(data + b"\0" * (len(data) & 1), "big") % 0xFFFF
-    return 0xFFFF - total
+    data += b"\0" * (len(data) & 1)
+    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    total = (total & 0xFFFF) + (total >> 16)
+    return ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF
 
 
 def unreachable(kind: int, frame: bytes, ip: int, sender: bytes, code: int, mtu: int = 0) -> bytes | None:

@@ -13,7 +13,8 @@ from collections import Counter
 from collections.abc import Callable
 from ipaddress import IPv4Address
 
-from algate.alg.helper.segments import TCP, checksum, packet, segment
+from algate.alg.engine.icmp import checksum
+from algate.alg.helper.segments import TCP, packet, segment
 
 log = logging.getLogger(__name__)
 UNREACHABLE, PROHIBITED = 3, 13  # RFC 1812 section 5.2.7.1; RFC 5508 REQ-8

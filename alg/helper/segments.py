@@ -8,18 +8,12 @@ from __future__ import annotations
 import struct
 
 from algate.alg.engine.effects import INJECT_RAW_IN
+from algate.alg.engine.icmp import checksum
 
 TCP = 6
 DONT_FRAGMENT = 0x4000
 TTL = 64
 LINK = bytes((INJECT_RAW_IN, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2)) + b"\x08\x00"
-
-
-def checksum(data: bytes) -> int:
-    """RFC 1071 over an even number of bytes."""
-    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
-    total = (total & 0xFFFF) + (total >> 16)
-    return ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF
 
 
 def packet(proto: int, tos: int, flags: int, source: bytes, destination: bytes, body: bytes) -> bytes:

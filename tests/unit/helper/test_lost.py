@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from algate.alg.engine import icmp
 from algate.alg.engine.effects import SessionKey
 from algate.alg.gateway import records
-from algate.alg.helper import lost, segments
+from algate.alg.helper import lost
 from algate.alg.helper.lost import Lost
 
 
@@ -22,8 +23,8 @@ def test_who_is_asked_and_how() -> None:
     assert frame[26:34] == bytes([203, 0, 113, 9, 10, 0, 0, 2]), "in the name of the outside end"
     assert frame[34:38] == (443).to_bytes(2, "big") + (40000).to_bytes(2, "big")
     assert frame[47] == lost.ACK and len(frame) == 54
-    assert segments.checksum(frame[14:34]) == 0
-    assert segments.checksum(frame[26:34] + bytes([0, 6, 0, 20]) + frame[34:]) == 0
+    assert icmp.checksum(frame[14:34]) == 0
+    assert icmp.checksum(frame[26:34] + bytes([0, 6, 0, 20]) + frame[34:]) == 0
 
 
 def test_only_what_was_ended_is_known_to_be_gone() -> None:

@@ -8,7 +8,8 @@ from ipaddress import IPv4Address
 
 import pytest
 
-from algate.alg.helper import refusals, segments
+from algate.alg.engine import icmp
+from algate.alg.helper import refusals
 from tests import packets
 from tests.packets import Flow
 
@@ -66,7 +67,7 @@ def test_the_answer_is_code_13() -> None:
     assert answer[14 + 9] == 1 and answer[34:36] == bytes([3, 13])
     assert answer[26:30] == IPv4Address("10.0.0.1").packed and answer[30:34] == frame[26:30]
     assert answer[42:] == frame[14 : 14 + 28]
-    assert segments.checksum(answer[14:34]) == 0 and segments.checksum(answer[34:]) == 0
+    assert icmp.checksum(answer[14:34]) == 0 and icmp.checksum(answer[34:]) == 0
 
 
 def test_errors_and_stumps_are_not_answered() -> None:
@@ -91,7 +92,7 @@ def test_a_segment_of_no_session_is_answered_with_rst(flags: str) -> None:
     assert answer[34:36] == frame[36:38] and answer[36:38] == frame[34:36]
     assert answer[38:42] == bytes.fromhex("fffffff0") and answer[47] == 4 and len(answer) == 54
     pseudo = answer[26:34] + bytes([0, 6, 0, 20])
-    assert segments.checksum(answer[14:34]) == 0 and segments.checksum(pseudo + answer[34:]) == 0
+    assert icmp.checksum(answer[14:34]) == 0 and icmp.checksum(pseudo + answer[34:]) == 0
 
 
 def test_neither_rst_nor_what_acknowledges_nothing_is_answered() -> None:
