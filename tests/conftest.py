@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-RUNGS = ("unit", "property", "fuzz", "bpf", "netns", "compliance", "cases", "bench", "packaging")
+RUNGS = ("unit", "property", "fuzz", "bpf", "netns", "compliance", "cases", "faults", "bench", "packaging")
 APART = ("tests/fuzz/", "tests/packaging/test_ladder.py")
 MATRIX = "tests/netns/test_matrix.py"
 
