@@ -14,13 +14,15 @@ import importlib
 import os
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 import typer.core
 import typer.main
 
-from algate.alg.errors import FAILED, AlgateError
+from algate.alg.errors import FAILED, USAGE, AlgateError
+from algate.cli import completion
 from algate.cli.output import say
 
 VERBS: Mapping[str, str] = {
@@ -39,11 +41,17 @@ VERBS: Mapping[str, str] = {
     "kill": "End sessions by id or by filter.",
     "doctor": "Check this machine, and say how to fix what it lacks.",
     "check": "Check a configuration file; needs no daemon.",
+    "help": "Show what algate can do, or the options of one verb.",
     "demo": "Run real FTP through the gateway in network namespaces.",
     "bench": "Measure the gateway next to the kernel's NAT and bare forwarding.",
 }
 
-SETTINGS: dict[str, Any] = {"add_completion": False, "rich_markup_mode": None, "pretty_exceptions_enable": False}
+SETTINGS: dict[str, Any] = {
+    "add_completion": False,
+    "rich_markup_mode": None,
+    "pretty_exceptions_enable": False,
+    "context_settings": {"help_option_names": ["-h", "--help"]},
+}
 
 
 class Verbs(typer.core.TyperGroup):
@@ -74,13 +82,34 @@ class Verbs(typer.core.TyperGroup):
             formatter.write_dl(list(VERBS.items()))
 
 
+class Verb(typer.core.TyperCommand):
+    """One verb. Its help shows arguments as they were declared, "[ID]...", without types and braces."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """What stands behind the verb in its usage line."""
+        return [self.options_metavar or "", *(str(one.metavar) for one in self.params if _is_argument(one))]
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Arguments, then options."""
+        arguments = [(str(one.metavar), getattr(one, "help", "") or "") for one in self.params if _is_argument(one)]
+        options = [one.get_help_record(ctx) for one in self.get_params(ctx) if not _is_argument(one)]
+        for title, records in (("Arguments", arguments), ("Options", [one for one in options if one is not None])):
+            if records:
+                with formatter.section(title):
+                    formatter.write_dl(records)
+
+
+def _is_argument(parameter: Any) -> bool:
+    return bool(parameter.param_type_name == "argument")
+
+
 def build(verb: str) -> Any:
     """The typer command of a verb."""
     module = importlib.import_module(f"algate.cli.commands.{verb}")
     functions: Mapping[str, Callable[..., Any]] = getattr(module, "VERBS", None) or {verb: getattr(module, verb)}
     made = typer.Typer(help=VERBS[verb], no_args_is_help=len(functions) > 1, **SETTINGS)
     for name, function in functions.items():
-        made.command(name)(guarded(function))
+        made.command(name, cls=Verb)(guarded(function))
     return typer.main.get_command(made)
 
 
@@ -126,7 +155,7 @@ def _version(asked: bool) -> None:
         raise typer.Exit
 
 
-app = typer.Typer(cls=Verbs, no_args_is_help=True, **SETTINGS)
+app = typer.Typer(cls=Verbs, invoke_without_command=True, **SETTINGS)
 
 
 @app.callback(
@@ -134,16 +163,38 @@ app = typer.Typer(cls=Verbs, no_args_is_help=True, **SETTINGS)
     "ALGATE_RUN_DIR is the default for --run-dir. `algate VERB --help` shows a verb's options."
 )
 def options(
+    ctx: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
     """Share one internet connection with a network: eBPF translates in the kernel, a helper understands FTP."""
+    if ctx.invoked_subcommand is None:
+        nothing_asked(ctx)
+
+
+def nothing_asked(ctx: typer.Context) -> None:
+    """`algate` alone: how the gateway is if one runs, else the help, as for any wrong usage."""
+    from algate.alg.admin import control
+    from algate.cli.options import DEFAULT_RUN_DIR
+
+    folder = Path(os.environ.get("ALGATE_RUN_DIR", DEFAULT_RUN_DIR))
+    if control.socket_path(folder).exists():
+        app(["status"], prog_name="algate", standalone_mode=False)
+    else:
+        typer.echo(ctx.get_help(), err=True)
+        raise typer.Exit(USAGE)
 
 
 def main() -> None:
     """The entry point: runs `app`, and reports an error while a verb loads like any other."""
     try:
+        if completion.asked():
+            completion.prepare()
         app(prog_name="algate")
     except Exception as error:
         sys.exit(failure(error))
+
+
+if __name__ == "__main__":
+    main()

@@ -10,19 +10,59 @@ from typing import Annotated
 
 import typer
 
+from algate.cli import completion
+
 DEFAULT_RUN_DIR = Path("/run/algate")
 
 RunDir = Annotated[
-    Path, typer.Option("--run-dir", envvar="ALGATE_RUN_DIR", metavar="DIR", help="Run directory of the daemon to use.")
+    Path,
+    typer.Option(
+        "--run-dir",
+        envvar="ALGATE_RUN_DIR",
+        metavar="DIR",
+        help="Run directory of the daemon to use.",
+        autocompletion=completion.run_dirs,
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Tsv = Annotated[bool, typer.Option("--tsv", help="Print tab-separated lines with a header.")]
 
-Proto = Annotated[str | None, typer.Option("--proto", metavar="P[,P]", help="Only tcp, udp or icmp.")]
-State = Annotated[str | None, typer.Option("--state", metavar="S[,S]", help="Only this session or expectation state.")]
-Inside = Annotated[str | None, typer.Option("--inside", metavar="CIDR[:PORT]", help="Only this inside end point.")]
-Outside = Annotated[str | None, typer.Option("--outside", metavar="CIDR[:PORT]", help="Only this outside end point.")]
-AlgName = Annotated[str | None, typer.Option("--alg", metavar="NAME", help="Only what this plug-in watches.")]
+
+Proto = Annotated[
+    str | None,
+    typer.Option("--proto", metavar="P[,P]", help="Only tcp, udp or icmp.", autocompletion=completion.protos),
+]
+State = Annotated[
+    str | None,
+    typer.Option(
+        "--state",
+        metavar="S[,S]",
+        help="Only this session or expectation state.",
+        autocompletion=completion.states,
+    ),
+]
+Inside = Annotated[
+    str | None,
+    typer.Option(
+        "--inside", metavar="CIDR[:PORT]", help="Only this inside end point.", autocompletion=completion.insides
+    ),
+]
+Outside = Annotated[
+    str | None,
+    typer.Option(
+        "--outside", metavar="CIDR[:PORT]", help="Only this outside end point.", autocompletion=completion.outsides
+    ),
+]
+AlgName = Annotated[
+    str | None,
+    typer.Option("--alg", metavar="NAME", help="Only what this plug-in watches.", autocompletion=completion.plugins),
+]
 RelatedTo = Annotated[
-    str | None, typer.Option("--related-to", metavar="ID", help="Only what belongs to this control session.")
+    str | None,
+    typer.Option(
+        "--related-to",
+        metavar="ID",
+        help="Only what belongs to this control session.",
+        autocompletion=completion.ids,
+    ),
 ]

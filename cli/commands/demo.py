@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from algate.alg.errors import FAILED, AlgateError
+from algate.cli import completion
 from algate.cli.options import Json
 from algate.cli.output import OutputForm, say, show_rows
 
@@ -24,7 +25,13 @@ def demo(
     keep: Annotated[bool, typer.Option("--keep", help="Keep the lab running, and say how to look into it.")] = False,
     as_json: Json = False,
     server: Annotated[
-        str, typer.Option("--server", metavar="NAME", help="FTP server: vsftpd, proftpd, pure-ftpd or pyftpdlib.")
+        str,
+        typer.Option(
+            "--server",
+            metavar="NAME",
+            help="FTP server: vsftpd, proftpd, pure-ftpd or pyftpdlib.",
+            autocompletion=completion.servers,
+        ),
     ] = "vsftpd",
     gateway: Annotated[
         str, typer.Option("--gateway", hidden=True, help="What translates: algate, kernel or route.")

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from algate.alg.admin import control
+from algate.cli import completion
 from algate.cli.options import DEFAULT_RUN_DIR, Json, RunDir
 from algate.cli.output import show_lines
 
@@ -16,7 +17,11 @@ from algate.cli.output import show_lines
 def explain(
     subject: Annotated[
         list[str],
-        typer.Argument(metavar="ID | [tcp|udp] IP:PORT [IP:PORT]", help="A session id, one end point, or both."),
+        typer.Argument(
+            metavar="ID | [tcp|udp] IP:PORT [IP:PORT]",
+            help="A session id, one end point, or both.",
+            autocompletion=completion.subjects,
+        ),
     ],
     as_json: Json = False,
     run_dir: RunDir = DEFAULT_RUN_DIR,

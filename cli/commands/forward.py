@@ -14,12 +14,22 @@ import typer
 from algate.alg.admin import control
 from algate.alg.errors import AlgateError
 from algate.alg.rows import ForwardRow
+from algate.cli import completion
 from algate.cli.listing import lister
 from algate.cli.options import DEFAULT_RUN_DIR, Json, RunDir
 from algate.cli.output import OutputForm, say, show_rows
 
-ProtoArgument = Annotated[str, typer.Argument(metavar="PROTO", help="tcp or udp.")]
-PortArgument = Annotated[str, typer.Argument(metavar="WAN_PORT", help="Public port, or a range like 50000-50100.")]
+ProtoArgument = Annotated[
+    str, typer.Argument(metavar="PROTO", help="tcp or udp.", autocompletion=completion.transports)
+]
+PortArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="WAN_PORT",
+        help="Public port, or a range like 50000-50100.",
+        autocompletion=completion.forwarded_ports,
+    ),
+]
 
 
 list_forwards = lister("forward-list", ForwardRow, "List all forwards, from the configuration and added live.")
@@ -34,7 +44,12 @@ def add(
     source: Annotated[
         list[str] | None, typer.Option("--from", metavar="CIDR", help="Allowed sources; may be repeated.")
     ] = None,
-    alg: Annotated[str, typer.Option("--alg", metavar="NAME", help="Plug-in to watch it, such as ftp.")] = "",
+    alg: Annotated[
+        str,
+        typer.Option(
+            "--alg", metavar="NAME", help="Plug-in to watch it, such as ftp.", autocompletion=completion.plugins
+        ),
+    ] = "",
     save: Annotated[bool, typer.Option("--save", help="Also add it to the configuration file.")] = False,
     as_json: Json = False,
     run_dir: RunDir = DEFAULT_RUN_DIR,

@@ -9,13 +9,19 @@ import typer
 from algate.alg.admin import control, filters
 from algate.alg.errors import FAILED
 from algate.alg.rows import SessionRow
+from algate.cli import completion
 from algate.cli.options import DEFAULT_RUN_DIR, AlgName, Inside, Json, Outside, Proto, RelatedTo, RunDir, State, Tsv
 from algate.cli.output import OutputForm, say, show_rows
 
 
 def kill(
     ids: Annotated[
-        list[str] | None, typer.Argument(metavar="[ID]...", help="Session ids; leave out to end sessions by filter.")
+        list[str] | None,
+        typer.Argument(
+            metavar="[ID]...",
+            help="Session ids; leave out to end sessions by filter.",
+            autocompletion=completion.ids,
+        ),
     ] = None,
     proto: Proto = None,
     state: State = None,

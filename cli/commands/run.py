@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from algate.cli import completion
 from algate.cli.options import DEFAULT_RUN_DIR, RunDir
 from algate.cli.text import printable
 
@@ -35,7 +36,13 @@ def run(
     wan: Annotated[str | None, typer.Option("--wan", metavar="IF", help="Outside device.")] = None,
     config: Annotated[Path | None, typer.Option("--config", metavar="FILE", help="Configuration file (TOML).")] = None,
     datapath: Annotated[
-        str | None, typer.Option("--datapath", metavar="WHICH", help="auto, tc, xdp or xdp-generic.")
+        str | None,
+        typer.Option(
+            "--datapath",
+            metavar="WHICH",
+            help="auto, tc, xdp or xdp-generic.",
+            autocompletion=completion.datapaths,
+        ),
     ] = None,
     wait: Annotated[
         float | None,

@@ -71,6 +71,14 @@ def test_wheel_carries_licence_and_deployment_files(wheel: Path) -> None:
     assert any(name.endswith("licenses/LICENSE") for name in names)
     shared = {name.rsplit("/", 1)[1] for name in names if "/data/share/algate/" in name}
     assert shared == {"config.example.toml", "algate.service", "prometheus.rules.yml", "grafana-dashboard.json"}
+    for place in (
+        "man/man8/algate.8",
+        "man/man5/algate.toml.5",
+        "bash-completion/completions/algate",
+        "zsh/site-functions/_algate",
+        "fish/vendor_completions.d/algate.fish",
+    ):
+        assert any(name.endswith(f"/data/share/{place}") for name in names), place
 
 
 def test_command_runs_from_a_clean_venv(installed: Path) -> None:

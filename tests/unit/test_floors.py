@@ -24,12 +24,14 @@ FLOORS = (
     ("alg.admin",),
     ("cli.text",),
     ("cli.view",),
+    ("cli.completion",),
     ("cli.options", "cli.output"),
     ("cli.listing",),
     ("cli.lab", "cli.top"),
     ("cli.bench",),
     ("cli.commands",),
     ("cli.app",),
+    ("cli.manual",),
 )
 FLOOR = {f"algate.{room}": number for number, rooms in enumerate(FLOORS) for room in rooms}
 

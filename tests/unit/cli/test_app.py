@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import re
 import subprocess
 import sys
 import types
@@ -162,7 +163,6 @@ def test_top_once_is_a_frame_and_without_a_terminal_top_says_what_to_do(daemon: 
         (("forward", "add", "tcp"), 2, "Missing argument"),
         (("run", "--wait", "-1"), 2, "--wait"),
         (("forward",), 2, ""),
-        ((), 2, ""),
     ],
 )
 def test_wrong_usage(daemon: list[Any], argv: tuple[str, ...], code: int, said: str) -> None:
@@ -187,16 +187,41 @@ def test_every_verb_of_this_version_and_no_other() -> None:
     expected = (
         "run down status sessions mappings expectations forward top follow stats explain reload kill doctor check"
     )
-    expected += " demo bench"
+    expected += " help demo bench"
     assert " ".join(command.VERBS) == expected
 
 
-@pytest.mark.parametrize("verb", [name for name in command.VERBS if name != "demo"])
+@pytest.mark.parametrize("verb", [name for name in command.VERBS if name not in ("help", "demo")])
 def test_each_verb_has_help_with_its_run_dir(verb: str) -> None:
     made = run(verb, "--help")
     assert made.exit_code == 0
     assert "--run-dir" in made.stdout or verb in ("forward", "bench", "check")
     assert len(made.stdout.splitlines()) > 5
+
+
+@pytest.mark.parametrize("words", [(), ("forward", "add"), ("kill",)])
+def test_help_is_a_verb_and_an_option(words: tuple[str, ...]) -> None:
+    assert run("help", *words).stdout == run(*words, "-h").stdout == run(*words, "--help").stdout
+
+
+def test_help_names_the_nearest_verb() -> None:
+    made = run("help", "sesions")
+    assert (made.exit_code, "the nearest is `sessions`" in made.output) == (2, True)
+
+
+def test_no_verb_shows_the_gateway_or_the_help(daemon: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run().stdout == run("status").stdout != ""
+    monkeypatch.setenv("ALGATE_RUN_DIR", str(tmp_path / "none"))
+    made = run()
+    assert (made.exit_code, made.stdout) == (2, "")
+    assert made.stderr == run("--help").stdout
+
+
+def test_usage_shows_arguments_as_they_were_declared() -> None:
+    for verb in command.VERBS:
+        built = command.build(verb)
+        for one in getattr(built, "commands", {verb: built}).values():
+            assert not re.search(r"[{<]|\[\[", " ".join(one.collect_usage_pieces(None)))
 
 
 def test_help_needs_no_bcc_and_imports_no_verb() -> None:
