@@ -155,6 +155,15 @@ class ProblemRow(Row):
 
 
 @dataclass(frozen=True, slots=True)
+class BrokenRow(Row):
+    """One finding of `check --live`. `rule`: which invariant is broken; `about`: whose."""
+
+    rule: str
+    about: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
 class CheckRow(Row):
     """One check of `doctor`. `fix` says what to do."""
 

@@ -13,7 +13,17 @@ from typing import Any
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
-from algate.alg.rows import CheckRow, EventRow, ExpectationRow, ForwardRow, MappingRow, ProblemRow, Row, SessionRow
+from algate.alg.rows import (
+    BrokenRow,
+    CheckRow,
+    EventRow,
+    ExpectationRow,
+    ForwardRow,
+    MappingRow,
+    ProblemRow,
+    Row,
+    SessionRow,
+)
 from algate.cli.text import NONE, duration, field, printable, scaled, size
 
 GAP = 2  # blanks between columns
@@ -96,6 +106,10 @@ PROBLEMS = (
     Column("PATH", lambda row: row.path),
     Column("REASON", lambda row: row.reason),
 )
+BROKEN = (
+    Column("RULE", lambda row: row.rule, style="bold red"),
+    Column("DETAIL", lambda row: row.detail),
+)
 COLUMNS: Mapping[type[Row], Sequence[Column]] = {
     SessionRow: SESSIONS,
     MappingRow: MAPPINGS,
@@ -103,6 +117,7 @@ COLUMNS: Mapping[type[Row], Sequence[Column]] = {
     ForwardRow: FORWARDS,
     CheckRow: CHECKS,
     ProblemRow: PROBLEMS,
+    BrokenRow: BROKEN,
 }
 
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from algate.alg.admin import answering, control, filters, verbs
+from algate.alg.admin import answering, control, filters, live, verbs
 from algate.alg.admin.answering import Handler
 from algate.alg.admin.inquiry import inquire
 from algate.alg.admin.kill import kill
@@ -92,6 +92,7 @@ def handlers(service: Daemon) -> dict[str, Handler]:
         "forward-file": _once(lambda: verbs.forward_file(service.config)),
         "forward-add": forward_add,
         "forward-del": forward_del,
+        "helper-state": _once(lambda: live.helper_state(need().helper.engine, need().ports)),
         "kill": lambda args: kill(need(), args),
         "explain": lambda args: inquire(need(), service.config, service.state, args),
         "follow": lambda args: verbs.follow(service.events, args),

@@ -21,7 +21,7 @@ from .datagrams import Datagrams
 from .delivery import Delivery
 from .effects import Effect, Expectation, PutAdjust, ResetSession, Segment, SessionInfo, View
 from .ending import Ending
-from .expectations import LOOKS_MOST, Expectations, PortBroker
+from .expectations import LOOKS_MOST, Expectations, PortBroker, Reservation
 from .flow import SplitError
 from .judgement import Anybody, Judgement, OpenConversation, fault
 from .ledger import NEVER
@@ -222,6 +222,10 @@ class Engine:
     def sessions(self) -> list[int]:
         """The sessions known."""
         return list(self._sessions)
+
+    def reservations(self) -> list[Reservation]:
+        """The public ports that sessions have reserved."""
+        return [one for session in self._sessions.values() for one in session.book.reservations.values()]
 
     def memory(self, number: int) -> int:
         """Bytes that a session costs, 0 if unknown."""

@@ -1,4 +1,4 @@
-"""`algate check`: check a configuration file without a daemon."""
+"""`algate check`: check a configuration file without a daemon, or a gateway's tables with or without one."""
 
 from __future__ import annotations
 
@@ -7,31 +7,40 @@ from typing import Annotated
 
 import typer
 
-from algate.alg.errors import FAILED, USAGE
-from algate.alg.rows import ProblemRow
-from algate.cli.options import Json, Tsv
+from algate.alg.errors import DONE, FAILED, USAGE, AlgateError
+from algate.alg.rows import BrokenRow, ProblemRow
+from algate.cli.options import DEFAULT_RUN_DIR, Json, RunDir, Tsv
 from algate.cli.output import OutputForm, say, show_rows
 
 
 def check(
-    config: Annotated[Path, typer.Argument(metavar="FILE", help="Configuration file (TOML).")],
+    config: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="Configuration file (TOML).")] = None,
     lan: Annotated[
         list[str] | None, typer.Option("--lan", metavar="IF", help="Inside device, as for `run`; may be repeated.")
     ] = None,
     wan: Annotated[str | None, typer.Option("--wan", metavar="IF", help="Outside device, as for `run`.")] = None,
     host: Annotated[bool, typer.Option("--host/--no-host", help="Check this host's devices and ports too.")] = True,
+    live: Annotated[bool, typer.Option("--live", help="Check the tables of a gateway instead of a file.")] = False,
     as_json: Json = False,
     as_tsv: Tsv = False,
+    run_dir: RunDir = DEFAULT_RUN_DIR,
 ) -> int:
     """Report every error in a configuration at once, and what on this host stands in its way. Changes nothing.
 
     Exit 0: `algate run` would accept it; 2: the file has errors; 1: the file is right, but the host isn't ready for it.
     If `run` gets --lan and --wan on its command line, give them here too.
+
+    --live: look whether the tables of the gateway on --run-dir agree with each other (sessions, mappings, ports,
+    expectations, decisions and all else), and report what is still broken at a second look. Exit 1 if anything is.
     """
+    voice = OutputForm.of(as_json, as_tsv)
+    if live == (config is not None):
+        raise AlgateError("check what? give one configuration file, or --live", USAGE)
+    if config is None:
+        return _live(run_dir, voice)
     from algate.alg.admin import check as judge
 
     overrides = {"gateway.lan": lan or None, "gateway.wan": wan}
-    voice = OutputForm.of(as_json, as_tsv)
     rows = judge.check(config, overrides, host)
     if rows or voice is not OutputForm.HUMAN:
         show_rows(rows, ProblemRow, voice)
@@ -39,3 +48,15 @@ def check(
     if not rows:
         say(f"algate: {config} is right")
     return USAGE if errors else FAILED if rows else 0
+
+
+def _live(run_dir: Path, voice: OutputForm) -> int:
+    """A gateway's tables."""
+    from algate.alg.admin import live
+
+    broken = live.check(run_dir)
+    if broken or voice is not OutputForm.HUMAN:
+        show_rows(broken, BrokenRow, voice)
+    if not broken:
+        say("algate: the tables agree")
+    return FAILED if broken else DONE
