@@ -49,7 +49,9 @@ def forward_add(running: Running, config: Config, args: dict[str, Any]) -> tuple
     if save:
         kept = tuple(one for one in config.forwards if one != alone)
         config = dataclasses.replace(config, forwards=(*kept, alone))
-    row = next(one for one in running.forwards.rows() if (one.proto, one.to) == (alone.proto, str(alone.to)))
+    row = next(
+        one for one in running.forwards.rows() if (one.proto, str(one.wan_port)) == (alone.proto, str(alone.wan_port))
+    )
     return config, row.as_dict()
 
 

@@ -71,6 +71,9 @@ def test_forwards_come_and_go(gateway: AlgateGateway) -> None:
     assert [(row["proto"], row["wan_port"], row["to"], row["hits"]) for row in live] == [
         ("tcp", 8007, f"{inside}:{ECHO}", 1)
     ]
+    second = verb(gateway, "forward", "add", "tcp", "8009", f"{inside}:{ECHO}")
+    assert second.stderr == f"algate: tcp port 8009 now leads to {inside}:{ECHO}\n"
+    assert verb(gateway, "forward", "del", "tcp", "8009").returncode == 0
     (mapping,) = [row for row in data(gateway, "mappings") if row["public"].endswith(":8007")]
     assert mapping["static"]
     again = verb(gateway, "forward", "add", "tcp", "8007", f"{inside}:{ECHO}")

@@ -1,14 +1,17 @@
-"""The worked example of alg/PLUGINS.md, as the page tests it: a transcript without root; and the page itself."""
+"""The worked example of alg/PLUGINS.md, and the page itself: what it prints runs."""
 
 from __future__ import annotations
 
+import re
 from importlib import util
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from algate.alg.config.load import loads
 from algate.alg.plugin import policy
-from algate.alg.plugin.model import Direction, Expect, Open, Pass, Refuse, Replace, Reserve, Side
+from algate.alg.plugin.model import Pass, Refuse, Reserve, Side
 from algate.alg.testing import Stage, at, control
 
 ROOT = Path(__file__).parents[3]
@@ -28,23 +31,6 @@ def example() -> Any:
 def stage(ports: list[int] | None = None) -> Stage:
     module = example()
     return Stage(module.PLUGIN, module.CallbackPolicy(enabled=True), control(remote="198.51.100.2:7070"), ports)
-
-
-# [transcript]
-def test_a_call_is_rewritten_and_opens_when_the_server_agrees() -> None:
-    made = stage(ports=[40001])
-    made.client << b"HELLO\r\n" >> Pass(7)
-    calling = made.client << b"CALL 10.0.0.5 4001\r\n"
-    calling >> Reserve(1, at("10.0.0.5:4001")) >> Expect(1, Direction.IN, at("198.51.100.2:0").ip, None, 60.0)
-    calling >> Replace(20, b"CALL 203.0.113.1 40001\r\n")
-    assert made.heard[Side.SERVER] == b"HELLO\r\nCALL 203.0.113.1 40001\r\n"
-    assert not made.expectations[1].open
-    made.server << b"OK\r\n" >> Open(1) >> Pass(4)
-    made.done()
-    assert made.expectations[1].open
-
-
-# [end]
 
 
 def test_another_address_or_a_low_port_passes_and_opens_nothing() -> None:
@@ -88,12 +74,21 @@ def test_its_keys_are_read_from_its_table() -> None:
     assert getattr(read.resolve(at("10.0.0.5:1").ip, at("9.9.9.9:1").ip), "min_port", 0) == 9
 
 
-def test_the_page_shows_this_very_code_and_transcript() -> None:
+def test_the_page_s_test_runs_as_it_is_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.S)
+    printed = [block for block in blocks if "def test_" in block]
+    assert len(printed) == 1
+    monkeypatch.syspath_prepend(FILE.parent)
+    space: dict[str, Any] = {}
+    exec(compile(printed[0], str(PAGE), "exec"), space)
+    ran = [function() for name, function in space.items() if name.startswith("test_")]
+    assert ran == [None]
+
+
+def test_the_page_shows_this_very_code() -> None:
     page = PAGE.read_text()
-    transcript = Path(__file__).read_text().split("# [transcript]\n")[1].split("# [end]")[0].strip()
     assert f"```python\n{FILE.read_text()}```" in page, "alg/PLUGINS.md: the example is not tests/callback_plugin's"
     declared = (ROOT / "tests/toy.py").read_text().split("# [declares]\n")[1].split("# [end]")[0].strip()
     assert f"```python\n{declared}\n```" in page, "alg/PLUGINS.md: what can be declared is not that of tests/toy.py"
-    assert transcript in page, "alg/PLUGINS.md: the transcript is not that of this test"
     assert (FILE.parent / "pyproject.toml").read_text() in page
     assert len([line for line in FILE.read_text().splitlines() if line.strip()]) <= 50
