@@ -16,9 +16,12 @@ from algate.cli.output import OutputForm, say, show_rows
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from algate.cli.lab.demonstration import Act
+    from algate.cli.lab.demonstration import Act, DemoRow
     from algate.cli.lab.gateways import LabGateway
     from algate.cli.lab.lab import Lab
+
+
+TABLE_WIDTH = 120  # columns that the table needs; narrower, each row is a paragraph
 
 
 def demo(
@@ -66,6 +69,7 @@ def demo(
     for act in acts:
         for problem in act.problems:
             say(f"{act.row.side} inside, {act.row.mode}: {problem}")
+    typer.echo(f"{sum(act.row.ok for act in acts)} of {len(acts)} transfers right", err=as_json)
     return 0 if acts and all(act.row.ok for act in acts) else FAILED
 
 
@@ -98,7 +102,24 @@ def show(acts: Sequence[Act]) -> None:
     console = Console(highlight=False, emoji=False, markup=False)
     if not console.is_terminal:
         console = Console(width=150, highlight=False, emoji=False, markup=False)
-    console.print(table(acts))
+    if console.width >= TABLE_WIDTH:
+        console.print(table(acts))
+    else:
+        console.print("\n".join(line for act in acts for line in compact(act.row)), soft_wrap=True)
+
+
+def compact(row: DemoRow) -> list[str]:
+    """A row for a terminal that is too narrow for the table: nothing of the evidence is cut. Pure."""
+    size = f"{row.bytes / 1e6:.1f} MB, {row.rate / 1e6:.0f} MB/s"
+    digests = "sha256 equal" if row.sha256_ok else "sha256 DIFFERS"
+    port = "-" if row.public_port is None else str(row.public_port)
+    return [
+        f"{row.side} inside, {row.mode}: {'ok' if row.ok else 'FAILED'} ({size}, {digests}, public port {port})",
+        f"  said inside   {row.inside_line}",
+        f"  seen outside  {row.outside_line}",
+        f"  expectation   {row.expectation or '-'}",
+        f"  data session  {row.data or '-'}",
+    ]
 
 
 def table(acts: Sequence[Act]) -> Table:
