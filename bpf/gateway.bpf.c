@@ -89,7 +89,7 @@ static __always_inline int outbound(struct __sk_buff *skb, int at)
     if (!s || !session_carries(cfg, s, &p, now))
         return next_new_out(skb, at, s, who);
     if (s->alg)
-        return next_stage(skb, at == AT_TAP ? STAGE_ALG : STAGE_WEIGH, at, DIR_OUT);
+        return next_gate(skb, cfg, &p, at, DIR_OUT);
     return leave_out(skb, cfg, &p, s, at, now);
 }
 
@@ -119,7 +119,7 @@ static __always_inline int inbound(struct __sk_buff *skb, int at)
     if (!s || !session_carries(cfg, s, &p, now))
         return next_stage(skb, STAGE_NEW_IN, at, DIR_IN);
     if (s->alg)
-        return next_stage(skb, at == AT_TAP ? STAGE_ALG : STAGE_WEIGH, at, DIR_IN);
+        return next_gate(skb, cfg, &p, at, DIR_IN);
     return leave_in(skb, cfg, &p, s, &key, at, now);
 }
 

@@ -10,7 +10,17 @@
 #define ALGATE_ALG_H
 
 #define UDP_HEADER 8
-#define PUNT_AGAIN_AFTER 477 /* ticks: 0.5 s */
+#define GATE_WEIGHED 1         /* skb->cb[2]: scratch.mtu is of this packet's way out */
+#define GATE_AGAIN 2           /* and the gate itself had it weighed */
+#define WEIGH_FIRST 0xffffffff /* instead of a drop reason: the helper must be told what the way out takes */
+#define PUNT_AGAIN_AFTER 477   /* ticks: 0.5 s */
+
+/* How often this packet was here or weighed before, see stages.h. Asked where it is needed: carried along, it doubles the
+ * verifier's work. */
+static __always_inline u32 gate_visits(const struct __sk_buff *skb)
+{
+    return *(const volatile u32 *)&skb->cb[2];
+}
 
 /* Replaces the payload by the decided bytes; length, IP header and both checksums are adjusted. */
 static __always_inline int replace_payload(struct __sk_buff *skb, struct packet *p, const struct segment *g,
@@ -168,6 +178,8 @@ static __always_inline u32 ask_helper(struct __sk_buff *skb, const struct config
     u64 said = sound ? segment_said(p, g, digest) : 0;
     if (sound && on_its_way(t, adj, g->dir, said, now))
         return DROP_PUNT_AGAIN;
+    if (!gate_visits(skb))
+        return WEIGH_FIRST;
     return punt_segment(skb, p, key, s, t, adj, g, PUNT_SEGMENT, said, now);
 }
 
@@ -206,7 +218,8 @@ static __always_inline struct adjust *adjust_of(const struct session_key *key, c
     return adj && adj->id == s->id ? adj : 0;
 }
 
-/* The whole gate for one segment of a control session. Returns 0 (goes on) or the drop reason of a held segment. */
+/* The whole gate for one segment of a control session. Returns 0 (goes on), the drop reason of a held segment, or
+ * WEIGH_FIRST: it is to come again when it is. */
 static __always_inline u32 alg_gate(struct __sk_buff *skb, const struct config *cfg, struct packet *p,
                                     const struct session_key *key, struct session *s, u8 dir, int at, u32 now)
 {
@@ -228,7 +241,7 @@ static __always_inline u32 alg_gate(struct __sk_buff *skb, const struct config *
     if (g.payload && p->tcp_flags & TCP_SYN)
         return DROP_SYN_PAYLOAD;
     if (g.payload) {
-        count(COUNT_ALG_SEGMENTS, at != AT_TAP);
+        count(COUNT_ALG_SEGMENTS, at != AT_TAP && gate_visits(skb) != GATE_AGAIN);
         u32 refused = gate_payload(skb, cfg, p, &g, s->id, at, &undecided);
         if (undecided && bypass) /* what was decided earlier is always rewritten */
             undecided = false;

@@ -26,13 +26,19 @@ enum place {
 static long (*redirect_neigh)(u32 ifindex, struct bpf_redir_neigh *params, int size, u64 flags) = (void *)152;
 
 /* Continues in another program of the array. An empty slot means a half-loaded gateway: refuse rather than leak. */
-static __always_inline int next_stage(struct __sk_buff *skb, u32 stage, int at, u8 dir)
+static __always_inline int next_stage_told(struct __sk_buff *skb, u32 stage, int at, u8 dir, u32 told)
 {
     skb->cb[0] = at;
     skb->cb[1] = dir;
-    skb->cb[2] = skb->cb[3] = 0;
+    skb->cb[2] = told;
+    skb->cb[3] = 0;
     stages.call(skb, stage);
     return drop(DROP_REWRITE_FAILED);
+}
+
+static __always_inline int next_stage(struct __sk_buff *skb, u32 stage, int at, u8 dir)
+{
+    return next_stage_told(skb, stage, at, dir, 0);
 }
 
 struct next_hop {

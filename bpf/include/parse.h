@@ -44,7 +44,7 @@ struct packet {
     u8 tcp_header; /* bytes */
     u8 l3;         /* offset of the IP header: 0 or ETH_HEADER, see ip_at */
     u16 sum;       /* transport checksum as it stands */
-    u8 control;    /* 1: of a control session */
+    u8 control;    /* 1: of a control session, and its way is to be asked for anew */
 };
 
 static __always_inline bool icmp_is_query(u8 type)

@@ -8,11 +8,37 @@
 #ifndef ALGATE_STAGES_H
 #define ALGATE_STAGES_H
 
+#define LIGHT_MOST 576 /* bytes of a packet */
+
 /* To the stage that makes sessions, with word whose the packet is and whether the table has an entry under this key. */
 static __always_inline int next_new_out(struct __sk_buff *skb, int at, const struct session *old, enum speaker who)
 {
     skb->cb[4] = (u32)who << NEW_WHO | (old ? NEW_OLD : 0);
     return next_stage(skb, STAGE_NEW_OUT, at, DIR_OUT);
+}
+
+/* Whether a control packet surely fits its way out, and may meet the gate at once. The FIB's kept answers do for it. Of datagrams each goes to the helper, who
+ * must know the way. Where a way takes less than any host must accept (RFC 791 section 3.2), leave.h finds out. */
+static __always_inline bool is_light(struct __sk_buff *skb, const struct config *cfg, const struct packet *p, int at)
+{
+    struct next_hop next = {};
+    if (p->proto != IPPROTO_TCP || p->ip_size > LIGHT_MOST || skb->gso_size)
+        return false;
+    return at != AT_LAN || hairpin_wanted(cfg, p) ||
+           (can_skip_stack(skb, p) && goes_to_wan(skb, cfg, p, skb->ingress_ifindex, &next));
+}
+
+/* The stage for a packet of a control session. */
+static __always_inline int next_gate(struct __sk_buff *skb, const struct config *cfg, const struct packet *p, int at,
+                                     u8 dir)
+{
+    return next_stage(skb, at == AT_TAP || is_light(skb, cfg, p, at) ? STAGE_ALG : STAGE_WEIGH, at, dir);
+}
+
+/* From the scales to the gate; the packet doesn't come back. */
+static __always_inline int next_weighed(struct __sk_buff *skb, int at, u8 dir)
+{
+    return next_stage_told(skb, STAGE_ALG, at, dir, gate_visits(skb) ? GATE_AGAIN : GATE_WEIGHED);
 }
 
 /* Whom a control packet that is too big for its way out goes to: its sender's own cutting is asked for by the stack (to
@@ -30,10 +56,11 @@ static __always_inline int too_big(struct __sk_buff *skb, const struct config *c
         return pass_on(skb, at);
     if (helper_alive(cfg, now) && punt_too_big(skb, cfg, p, key, s, in, told ? PUNT_TOO_BIG : PUNT_SEGMENT, &held))
         return drop(held);
-    return next_stage(skb, STAGE_ALG, at, in);
+    return next_weighed(skb, at, in);
 }
 
-/* Before the gate: does a control packet fit its way out? A program of its own, for the verifier's sake. */
+/* Before the gate: does a control packet fit its way out? A program of its own, for the verifier's sake. Light packets skip
+ * it, but those that the helper must see, and those that may need the stack. */
 static __always_inline int weigh(struct __sk_buff *skb, int at, bool in)
 {
     struct packet p = {};
@@ -64,7 +91,18 @@ static __always_inline int weigh(struct __sk_buff *skb, int at, bool in)
     room->mtu = next.mtu;
     if (route == ROUTE_TOO_BIG)
         return too_big(skb, cfg, &p, &key, s, at, in, now);
-    return next_stage(skb, STAGE_ALG, at, in);
+    return next_weighed(skb, at, in);
+}
+
+/* The gate, and where it leads. */
+static __always_inline int through_gate(struct __sk_buff *skb, const struct config *cfg, struct packet *p,
+                                        const struct session_key *key, struct session *s, u8 dir, int at, u32 now)
+{
+    u32 refused = alg_gate(skb, cfg, p, key, s, dir, at, now);
+    OPAQUE(skb); /* as in pass_on() */
+    if (refused == WEIGH_FIRST)
+        return next_stage_told(skb, STAGE_WEIGH, at, dir, GATE_WEIGHED);
+    return refused ? drop(refused) : next_stage(skb, STAGE_LEAVE, at, dir);
 }
 
 static __always_inline int alg_out(struct __sk_buff *skb, int at)
@@ -78,8 +116,7 @@ static __always_inline int alg_out(struct __sk_buff *skb, int at)
     struct session *s = find_out(&p, &key);
     if (!s)
         return drop(DROP_RACE);
-    u32 refused = alg_gate(skb, cfg, &p, &key, s, DIR_OUT, at, now);
-    return refused ? drop(refused) : next_stage(skb, STAGE_LEAVE, at, DIR_OUT);
+    return through_gate(skb, cfg, &p, &key, s, DIR_OUT, at, now);
 }
 
 static __always_inline int alg_in(struct __sk_buff *skb, int at)
@@ -93,8 +130,7 @@ static __always_inline int alg_in(struct __sk_buff *skb, int at)
     struct session *s = find_in(cfg, &p, &key);
     if (!s)
         return drop(DROP_RACE);
-    u32 refused = alg_gate(skb, cfg, &p, &key, s, DIR_IN, at, now);
-    return refused ? drop(refused) : next_stage(skb, STAGE_LEAVE, at, DIR_IN);
+    return through_gate(skb, cfg, &p, &key, s, DIR_IN, at, now);
 }
 
 /* The way out of a packet whose session was made for it just now and stands in `scratch`, so that nobody looks for it: a
@@ -121,11 +157,11 @@ static __always_inline int leave(struct __sk_buff *skb, int at, bool in)
     u32 now = now_tick();
     if (!in) {
         struct session *s = find_out(&p, &key);
-        p.control = s && s->alg;
+        p.control = s && s->alg && p.ip_size > LIGHT_MOST;
         return s ? leave_out(skb, cfg, &p, s, at, now) : drop(DROP_RACE);
     }
     struct session *s = find_in(cfg, &p, &key);
-    p.control = s && s->alg;
+    p.control = s && s->alg && p.ip_size > LIGHT_MOST;
     return s ? leave_in(skb, cfg, &p, s, &key, at, now) : drop(DROP_RACE);
 }
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import struct
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 
-from algate.bpf import abi
+from algate.bpf import abi, syscall
 from algate.bpf.abi import Direction, InjectKind, PuntKind, Verdict
 from tests import packets
 from tests.bpf.flows import answer
@@ -244,3 +245,29 @@ def test_datagrams_too(asked: Rig, small: None) -> None:
     assert asked.lan(big).action == OK and asked.taken() == []
     assert asked.lan(_may_fragment(big)).drops == {"punt-held": 1}
     assert asked.tap(back, InjectKind.IN).drops == {"helper-too-big": 1}
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_what_surely_fits_is_not_weighed(watched: Watched, side: Direction) -> None:
+    """Acknowledgements, and what was decided, unless it is large; what the helper sees is."""
+    gateway = watched.rig.gateway
+    for load in (LINE, BIG):
+        watched.decide(side, load)
+    stages = gateway._map_fd("stages")
+    syscall.delete(stages, struct.pack("=I", abi.Stage.WEIGH))
+    try:
+        for frame in (watched.frame(side, b"", "A"), watched.frame(side, LINE)):
+            out = watched.send(side, frame)
+            assert out.action == REDIRECT and out.drops == {}
+        for frame in (watched.frame(side, BIG), watched.frame(side, LINE + LINE)):
+            assert watched.send(side, frame).drops == {"rewrite-failed": 1}
+    finally:
+        gateway.install_stages()
+
+
+def test_what_needs_the_stack_goes_there_unread(watched: Watched) -> None:
+    """It meets the gate at WAN egress."""
+    frame = packets.changed(watched.frame(OUT, LINE), IP_ttl=1)
+    out = watched.send(OUT, frame)
+    assert out.action == OK and out.drops == {} and watched.rig.taken() == []
+    packets.same(out.data, frame, "untranslated")
