@@ -15,6 +15,10 @@
 #include <uapi/linux/tcp.h>
 #include <uapi/linux/udp.h>
 
+/* What we leave as it is goes on to the filters of others, also to those behind ours: no program here ends their chain. */
+#undef TC_ACT_OK
+#define TC_ACT_OK TC_ACT_UNSPEC
+
 #include "include/abi.h"
 #include "include/parse.h"
 #include "include/csum.h"
@@ -40,9 +44,9 @@
 #include "include/lines.h"
 #include "include/punt.h"
 #include "include/alg.h"
+#include "include/ingress.h"
 #include "include/icmp.h"
 #include "include/frag.h"
-#include "include/ingress.h"
 #include "include/leave.h"
 #include "include/pass.h"
 #include "include/stages.h"
@@ -125,6 +129,7 @@ static __always_inline int inbound(struct __sk_buff *skb, int at)
 
 int tc_lan(struct __sk_buff *skb)
 {
+    skb->tc_index = 0; /* between namespaces the kernel keeps it */
     return outbound(skb, AT_LAN);
 }
 
@@ -134,6 +139,7 @@ int tc_wan_in(struct __sk_buff *skb)
         skb->mark = 0;
         return TC_ACT_OK;
     }
+    skb->tc_index = 0;
     return inbound(skb, AT_WAN_IN);
 }
 

@@ -112,16 +112,18 @@ def forwards(run_dir: Path, state: State) -> CheckRow:
 
 def _missing(note: DeviceState) -> list[str] | None:
     """The programs that the device lacks; None if it isn't in this namespace."""
-    from algate.alg.gateway import netlink
+    from algate.alg.gateway import hooks, netlink
 
-    hooks = {
-        "lan": {netlink.INGRESS: "tc_lan"},
-        "wan": {netlink.INGRESS: "tc_wan_in", netlink.EGRESS: "tc_wan_out"},
-    }
     device = netlink.find_device(note.name)
     if device is None or device.index != note.index:
         return None
-    return [name for hook, name in hooks[note.role].items() if name not in netlink.filter_names(note.index, hook)]
+    wanted = {netlink.INGRESS: "tc_lan" if note.role == "lan" else "tc_wan_in"}
+    missing = []
+    if note.role == "wan" and note.tcx:
+        missing = [] if note.tcx in hooks.egress_programs(note.index) else ["tc_wan_out"]
+    elif note.role == "wan":
+        wanted[netlink.EGRESS] = "tc_wan_out"
+    return missing + [name for hook, name in wanted.items() if name not in netlink.filter_names(note.index, hook)]
 
 
 def _read(path: Path) -> str | None:

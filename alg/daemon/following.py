@@ -48,10 +48,17 @@ class Following:
             self.know(seen)
         return seen.problem
 
-    def know(self, seen: Sight) -> None:
+    def begin(self, seen: Sight) -> None:
+        """Attach for the first time. A packet from inside meets a table that knows all devices already, but for a WAN
+        without programs: the earlier run's LAN programs would let it leave by that."""
+        now, former = self._running.devices, self._datapath.state.devices.values()
+        self.know(seen, [one.index for one in former])
+        self._datapath.attach(now.lans, now.wan, self._running.gateway.fds, lambda: self.know(seen))
+
+    def know(self, seen: Sight, attached: list[int] | None = None) -> None:
         """Write what untranslated packets are judged by, if it differs from last time."""
         now = self._running.devices
-        around = now.wan, seen.known(self._config(), now.indices)
+        around = now.wan, seen.known(self._config(), now.indices if attached is None else attached)
         if around != self._written:
             settings.write_surroundings(self._running.gateway, *around)
             self._written = around

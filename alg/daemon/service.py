@@ -154,7 +154,7 @@ class Daemon:
         running.apply(self.config)
         running.ports.blocks.inherit(gateway)
         gateway.install_stages()
-        self._datapath.attach_tap(helper.tap.index, gateway.fds)
+        self._datapath.attach_tap(helper.tap.name, helper.tap.index, gateway.fds)
         pages = int(os.environ.get("ALGATE_RING_PAGES", PAGES))  # tests make it tiny
         fds = helper.open_ring(pages)
         helper.tails_waiting = self._tails_soon
@@ -162,9 +162,8 @@ class Daemon:
         taken = helper.take_over(running.control)
         self._turns = Turns(running, asyncio.get_running_loop())
         self._turns.start(fds)
-        self._datapath.attach(devices.lans, devices.wan, gateway.fds)
         following = Following(running, self._datapath, lambda: self.config)
-        following.know(seen)
+        following.begin(seen)
         for note in gateway.notes:
             log.warning("%s", note)
         if taken:

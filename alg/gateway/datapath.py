@@ -6,11 +6,12 @@ The law of this file: it acts on devices and notes in the state what it did. It 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from algate.alg.errors import AlgateError
-from algate.alg.gateway import netlink
+from algate.alg.gateway import hooks, netlink
+from algate.alg.gateway.hooks import Placed
 from algate.alg.gateway.netlink import EGRESS, INGRESS, Device
 from algate.alg.gateway.state import DeviceState, State
 
@@ -45,39 +46,51 @@ def choose_mode(wanted: str, device: Device) -> tuple[str, str]:
 
 
 class Datapath:
-    """The programs attached for one gateway."""
+    """The programs attached for one gateway. `placed`: where each is, as (device, hook) -> program."""
 
     def __init__(self, state: State, wanted: str) -> None:
         self.state = state
         self.wanted = wanted
         self.modes: dict[str, tuple[str, str]] = {}
+        self.placed: dict[tuple[str, str], Placed] = {}
 
-    def attach(self, lans: list[Device], wan: Device, fds: Mapping[str, int]) -> None:
-        """Attach, or replace in place what an earlier run left. After an error nothing new stays."""
+    def attach(
+        self, lans: list[Device], wan: Device, fds: Mapping[str, int], guarded: Callable[[], None] = lambda: None
+    ) -> None:
+        """Attach, or replace in place what an earlier run left. After an error nothing new stays. `guarded` is called
+        when nothing untranslated can leave by the WAN any more, before a LAN gets its programs."""
         fresh = [one.name for one in (*lans, wan) if one.name not in self.state.devices]
         try:
             self._drop_foreign(lans, wan)
             # The WAN first: what comes from inside before that must not leave by it as it is.
-            self._attach_one(wan, "wan", {INGRESS: "tc_wan_in", EGRESS: "tc_wan_out"}, fds, "xdp_wan")
+            self._attach_one(wan, "wan", fds)
+            guarded()
             for device in lans:
-                self._attach_one(device, "lan", {INGRESS: "tc_lan"}, fds, "xdp_lan")
+                self._attach_one(device, "lan", fds)
         except AlgateError:
             for name in fresh:
                 self._detach_one(self.state.devices.pop(name, None))
             self.state.save()
             raise
 
-    def attach_tap(self, index: int, fds: Mapping[str, int]) -> None:
+    def attach_tap(self, name: str, index: int, fds: Mapping[str, int]) -> None:
         """Attach to the helper's device, which vanishes with the helper: nothing to note."""
         netlink.add_clsact(index)
-        netlink.set_filter(index, INGRESS, fds["tc_tap"], "tc_tap")
+        program = hooks.put_filter(index, INGRESS, fds["tc_tap"], "tc_tap")
+        for key in [key for key, one in self.placed.items() if one.program == "tc_tap"]:
+            del self.placed[key]
+        self._place(Placed(name, index, "tc_tap", "filter", program))
 
     def detach(self) -> None:
         """Detach everything that the state names."""
         for one in self.state.devices.values():
             self._detach_one(one)
         self.state.devices.clear()
+        self.placed.clear()
         self.state.forget()
+
+    def _place(self, one: Placed) -> None:
+        self.placed[one.device, "xdp" if one.way == "xdp" else hooks.WORDS[one.hook]] = one
 
     def _drop_foreign(self, lans: list[Device], wan: Device) -> None:
         """Detach from devices of an earlier run that this one doesn't use, or that were recreated with the old name."""
@@ -86,11 +99,11 @@ class Datapath:
             if used.get(name) != one.index:
                 self._detach_one(one)
                 del self.state.devices[name]
+        for key in [key for key, one in self.placed.items() if one.index not in used.values() and key[0] in used]:
+            del self.placed[key]
         self.state.save()
 
-    def _attach_one(
-        self, device: Device, role: str, hooks: Mapping[int, str], fds: Mapping[str, int], xdp: str
-    ) -> None:
+    def _attach_one(self, device: Device, role: str, fds: Mapping[str, int]) -> None:
         note = self.state.devices.get(device.name)
         if note is None:
             if any(netlink.filter_names(device.index, hook) for hook in (INGRESS, EGRESS)):
@@ -102,17 +115,38 @@ class Datapath:
         if netlink.add_clsact(device.index):
             note.clsact = True
             self.state.save()
-        for hook in (INGRESS, EGRESS):
-            if hook in hooks:
-                netlink.set_filter(device.index, hook, fds[hooks[hook]], hooks[hook])
-            else:
-                netlink.remove_filter(device.index, hook)
-        self._attach_xdp(device, note, fds[xdp])
+        if role == "wan":
+            self._attach_egress(device, note, fds["tc_wan_out"])
+        else:
+            self._clear_egress(device, note)
+        name = "tc_wan_in" if role == "wan" else "tc_lan"
+        program = hooks.put_filter(device.index, INGRESS, fds[name], name)
+        self._place(Placed(device.name, device.index, name, "filter", program))
+        self._attach_xdp(device, note, "xdp_wan" if role == "wan" else "xdp_lan", fds)
         if note.forwarding != "1":
             netlink.write_sysctl(device.name, FORWARDING, "1")
         note.role = role
 
-    def _attach_xdp(self, device: Device, note: DeviceState, fd: int) -> None:
+    def _attach_egress(self, device: Device, note: DeviceState, fd: int) -> None:
+        name = "tc_wan_out"
+        if not hooks.has_tcx(device.index):
+            program = hooks.put_filter(device.index, EGRESS, fd, name)
+            self._place(Placed(device.name, device.index, name, "filter", program, EGRESS))
+            return
+        note.tcx = hooks.put_egress(device.index, fd, name, note.tcx)
+        self.state.save()
+        netlink.remove_filter(device.index, EGRESS)  # an earlier version's
+        self._place(Placed(device.name, device.index, name, "tcx", note.tcx, EGRESS))
+
+    def _clear_egress(self, device: Device, note: DeviceState) -> None:
+        """What it has there from the time when it was the WAN."""
+        netlink.remove_filter(device.index, EGRESS)
+        if note.tcx:
+            hooks.remove_egress(device.index, note.tcx)
+            note.tcx = 0
+        self.placed.pop((device.name, hooks.WORDS[EGRESS]), None)
+
+    def _attach_xdp(self, device: Device, note: DeviceState, name: str, fds: Mapping[str, int]) -> None:
         mode, why = choose_mode(self.wanted, device)
         self.modes[device.name] = (mode, why)
         kind = {"xdp": "native", "xdp-generic": "generic"}.get(mode, "")
@@ -120,18 +154,22 @@ class Datapath:
             netlink.remove_xdp(device.index, note.xdp == "generic")
             note.xdp = ""
         if kind:
-            netlink.set_xdp(device.index, fd, kind == "generic", replace=bool(note.xdp))
+            program = netlink.set_xdp(device.index, fds[name], kind == "generic", replace=bool(note.xdp))
             note.xdp = kind
+            self._place(Placed(device.name, device.index, name, "xdp", program))
+        else:
+            self.placed.pop((device.name, "xdp"), None)
         self.state.save()
 
-    @staticmethod
-    def _detach_one(note: DeviceState | None) -> None:
+    def _detach_one(self, note: DeviceState | None) -> None:
         """Undo what the note says; a device that is gone took everything with it."""
         device = netlink.find_device(note.name) if note else None
         if note is None or device is None or device.index != note.index:
             return
         for hook in (INGRESS, EGRESS):
             netlink.remove_filter(device.index, hook)
+        if note.tcx:
+            hooks.remove_egress(device.index, note.tcx)
         if note.xdp:
             netlink.remove_xdp(device.index, note.xdp == "generic")
         if note.clsact:

@@ -20,7 +20,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 from algate.alg.errors import FAILED, MISSING, AlgateError
 from algate.alg.gateway import rtnetlink
-from algate.bpf.syscall import check, library
+from algate.bpf.syscall import check, library, prog_info
 
 INGRESS, EGRESS = 0xFFFFFFF2, 0xFFFFFFF3  # the two hooks of a clsact qdisc
 PRIORITY = 0xA17E  # our filters have it, nobody else's do
@@ -114,17 +114,11 @@ def set_filter(index: int, hook: int, fd: int, name: str) -> None:
 
 def filter_names(index: int, hook: int) -> list[str]:
     """Names of our filters on a hook; empty if the device or its clsact is gone."""
-    found = []
     try:
-        with _netlink(f"can't list filters of device {index}") as ipr:
-            for one in ipr.get_filters(index=index, parent=hook):
-                options = one.get_attr("TCA_OPTIONS")
-                name = options.get_attr("TCA_BPF_NAME") if hasattr(options, "get_attr") else None
-                if name and str(name).startswith(FILTER_PREFIX):
-                    found.append(str(name).removeprefix(FILTER_PREFIX))
+        found = rtnetlink.filters(index, hook)
     except AlgateError:
         return []
-    return found
+    return [name.removeprefix(FILTER_PREFIX) for _, name, _ in found if name.startswith(FILTER_PREFIX)]
 
 
 def remove_filter(index: int, hook: int) -> None:
@@ -144,9 +138,10 @@ def remove_clsact(index: int) -> None:
             ipr.tc("del", "clsact", index)
 
 
-def set_xdp(index: int, fd: int, generic: bool, replace: bool) -> None:
-    """Attach an XDP program. `replace`: ours is attached and is replaced; else the hook must be free."""
+def set_xdp(index: int, fd: int, generic: bool, replace: bool) -> int:
+    """Attach an XDP program; its id. `replace`: ours is attached and is replaced; else the hook must be free."""
     _xdp(index, fd, generic, 0 if replace else XDP_FLAGS_UPDATE_IF_NOEXIST)
+    return prog_info(fd).id
 
 
 def remove_xdp(index: int, generic: bool) -> None:

@@ -20,14 +20,18 @@ _HEADER = struct.Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence, po
 _ATTRIBUTE = struct.Struct("=HH")  # rtattr: length, type
 _LINK = struct.Struct("=BxHiII")  # ifinfomsg: family, link type, index, flags, change
 _ADDRESS = struct.Struct("=BBBBI")  # ifaddrmsg: family, prefix length, flags, scope, index
+_TRAFFIC = struct.Struct("=BxHiIII")  # tcmsg: family, index, handle, parent, info: priority and protocol
 _ROUTE = struct.Struct("=BBBBBBBBI")  # rtmsg: family, two lengths, tos, table, protocol, scope, type, flags
 DONE, ERROR = 3, 2
 NEW_LINK, GET_LINK, NEW_ADDRESS, GET_ADDRESS = 16, 18, 20, 22
 NEW_ROUTE, GET_ROUTE = 24, 26
 RTA_DST, RTA_OIF, UNICAST, LOCAL = 1, 4, 1, 2
 NOWHERE = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.EINVAL)
+NEW_FILTER, GET_FILTER = 44, 46
+TCA_OPTIONS, TCA_BPF_NAME, TCA_BPF_ID = 2, 7, 11
+IFLA_XDP, IFLA_XDP_PROG_ID = 43, 4
 REQUEST, DUMP = 1, 0x300
-GROUP_LINK, GROUP_ADDRESS = 0x1, 0x10
+GROUP_LINK, GROUP_TC, GROUP_ADDRESS, GROUP_ROUTE, GROUP_SWITCHES = 0x1, 0x8, 0x10, 0x40, 0x800000
 SOL_NETLINK, STRICT_CHECK = 270, 12
 NAME_LONGEST = 15  # IFNAMSIZ without the final NUL
 TYPE_MASK = 0x3FFF  # an attribute's type without the flags "nested" and "network order"
@@ -108,6 +112,30 @@ def addresses(index: int) -> list[tuple[int, dict[int, bytes]]]:
     return found
 
 
+def filters(index: int, hook: int) -> list[tuple[int, str, int]]:
+    """(priority, name, program id) of the BPF filters on one hook; none if the device or its clsact is gone."""
+    found = []
+    with _told(f"can't list the filters of device {index}"):
+        try:
+            for kind, content in _ask(GET_FILTER, DUMP, _TRAFFIC.pack(0, 0, index, 0, hook, 0)):
+                words = attributes(attributes(content, _TRAFFIC.size).get(TCA_OPTIONS, b""))
+                if kind == NEW_FILTER and TCA_BPF_ID in words:
+                    name = words.get(TCA_BPF_NAME, b"").rstrip(b"\0").decode(errors="replace")
+                    priority = _TRAFFIC.unpack_from(content)[5] >> 16
+                    found.append((priority, name, int.from_bytes(words[TCA_BPF_ID], sys.byteorder)))
+        except OSError as error:
+            if error.errno not in (errno.ENODEV, errno.EINVAL, errno.ENOENT):
+                raise
+    return found
+
+
+def xdp_program(name: str) -> int:
+    """Id of the XDP program on a device, 0 if there is none."""
+    found = link(name)
+    words = attributes(found[3].get(IFLA_XDP, b"")) if found else {}
+    return int.from_bytes(words.get(IFLA_XDP_PROG_ID, b""), sys.byteorder)
+
+
 def route(destination: bytes) -> tuple[int, int] | None:
     """(UNICAST, LOCAL or another type, ifindex) of the route that the gateway itself would take, None without one."""
     body = _ROUTE.pack(socket.AF_INET, 32, 0, 0, 0, 0, 0, 0, 0) + _pack(RTA_DST, destination)
@@ -137,12 +165,13 @@ def _told(what: str) -> Iterator[None]:
 
 
 class Changes:
-    """Word of the kernel that a device or an IPv4 address came, went or changed. Readable when there is any."""
+    """Word of the kernel that a device, an IPv4 address or route, a qdisc or filter, or a switch of a device came, went
+    or changed. Readable when there is any."""
 
     def __init__(self) -> None:
         kind = socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
         self._socket = socket.socket(socket.AF_NETLINK, kind, socket.NETLINK_ROUTE)
-        self._socket.bind((0, GROUP_LINK | GROUP_ADDRESS))
+        self._socket.bind((0, GROUP_LINK | GROUP_TC | GROUP_ADDRESS | GROUP_ROUTE | GROUP_SWITCHES))
 
     def fileno(self) -> int:
         return self._socket.fileno()

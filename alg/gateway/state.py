@@ -17,7 +17,8 @@ from algate.alg.errors import AlgateError
 
 @dataclass
 class DeviceState:
-    """One device: its role, whether its clsact is ours, its XDP mode ("", "generic", "native"), the former switch."""
+    """One device: its role, whether its clsact is ours, its XDP mode ("", "generic", "native"), the former switch, the
+    id of the program on its own egress hook (0: none)."""
 
     name: str
     index: int
@@ -25,6 +26,7 @@ class DeviceState:
     clsact: bool = False
     xdp: str = ""
     forwarding: str | None = None
+    tcx: int = 0
 
 
 @dataclass

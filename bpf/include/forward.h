@@ -190,9 +190,9 @@ static __always_inline enum speaker speaker_of(struct __sk_buff *skb, const stru
         return OF_INSIDE;
     if (!skb->ingress_ifindex)
         return OF_GATEWAY;
-    if (is_lan(cfg, skb->ingress_ifindex))
-        return OF_INSIDE;
-    return public_slot(cfg, p->source) >= 0 ? OF_GATEWAY : OF_OTHERS;
+    if (public_slot(cfg, p->source) >= 0) /* so is what it wraps and sends on for the inside: ESP, a tunnel */
+        return OF_GATEWAY;
+    return is_lan(cfg, skb->ingress_ifindex) ? OF_INSIDE : OF_OTHERS;
 }
 
 /* Leaves a packet to the stack, or at WAN egress to the device, as it is, after a last look (pass.h). */

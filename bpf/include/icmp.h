@@ -220,6 +220,8 @@ static __always_inline int icmp_error_out(struct __sk_buff *skb, const struct co
     if (parse_quote(skb, p, &q) || (hairpin && !icmp_sums_ok(skb, p, &q)))
         return others ? pass_on(skb, at) : drop(DROP_ICMP_INVALID);
     struct session_key key;
+    if (at == AT_WAN_OUT && others && find_in(cfg, &q.inner, &key))
+        return drop(DROP_NOT_ITS_OWN); /* about a packet that WAN ingress should have translated */
     key_in(&key, &q.inner, q.inner.destination, q.inner.destination_port);
     struct session *s = sessions.lookup(&key);
     if (!s || !session_alive(cfg, s, key.proto, now))

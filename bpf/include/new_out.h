@@ -43,6 +43,21 @@ static __always_inline bool local_needs_port(const struct packet *p, u32 address
     return begins_session(p);
 }
 
+/* What the stack says in the midst of a session that is an inside host's: it has seen a packet that WAN ingress should have
+ * translated, while the filter there was away. Its RST would end the session. */
+static __always_inline bool answers_for_another(const struct config *cfg, const struct packet *p)
+{
+    struct packet back = {
+        .proto = p->proto,
+        .source = p->destination,
+        .destination = p->source,
+        .source_port = p->destination_port,
+        .destination_port = p->source_port,
+    };
+    struct session_key key;
+    return !begins_session(p) && find_in(cfg, &back, &key);
+}
+
 #define WANTS_SHARE 0x100 /* no drop reason: STAGE_SHARE makes it */
 
 /* Makes the session, known to be allowed: on the entry of a former one, or a new one. */
@@ -144,7 +159,7 @@ static __always_inline int new_out(struct __sk_buff *skb, int at)
         if (!begins_session(&p) && (address < 0 || p.proto == IPPROTO_ICMP))
             return pass_on(skb, at);
         if (address >= 0 && !local_needs_port(&p, address, now))
-            return TC_ACT_OK;
+            return answers_for_another(cfg, &p) ? drop(DROP_NOT_ITS_OWN) : TC_ACT_OK;
     }
     if (at != AT_WAN_OUT && hairpin_wanted(cfg, &p)) {
         if (!(cfg->flags & CONFIG_HAIRPIN))

@@ -63,12 +63,12 @@ class BoundGateway(LabGateway):
         self._both(lambda index: netlink.remove_xdp(index, generic=False))
         self.lab.gw.sysctl("ipv4/ip_forward", "0")
 
-    def _both(self, act: Callable[[int], None]) -> None:
+    def _both(self, act: Callable[[int], object]) -> None:
         for device in (LAN_DEVICE, WAN_DEVICE):
             call_in(self.lab.gw.netns, partial(_act_on, act, device))
 
 
-def _act_on(act: Callable[[int], None], device: str) -> None:
+def _act_on(act: Callable[[int], object], device: str) -> None:
     act(index_of(device))
 
 

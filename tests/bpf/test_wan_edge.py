@@ -265,3 +265,43 @@ def test_a_segment_of_no_session_is_told(rig: Rig) -> None:
         rig.lan(packets.tcp(FLOW, b"", flags))
         assert rig.taken() == []
     assert rig.wan_in(packets.tcp(answer(FLOW, 40000), b"x", "PA")).action == SHOT
+
+
+@pytest.mark.parametrize("flags", ["R", "RA", "A", "PA", "FA", "SA"])
+def test_the_stack_does_not_answer_for_an_inside_host(rig: Rig, flags: str) -> None:
+    """While the filter at WAN ingress is away, the stack sees packets of sessions that it doesn't know: its RST would
+    end them. Towards anybody else, and from ports that are its own, it may say what it likes."""
+    open_session(rig, "tcp")
+    false = Flow(PUBLIC, FLOW.source_port, FLOW.destination, FLOW.destination_port)
+    out = rig.local_out(packets.tcp(false, flags=flags))
+    assert (out.action, out.drops) == (SHOT, {"not-its-own": 1})
+    for fair in (false.to(destination_port=444), false.to(destination=ON_THE_LINK), false.to(source_port=41234)):
+        frame = packets.tcp(fair, flags=flags)
+        out = rig.local_out(frame)
+        assert out.action == OK and out.drops == {}
+        packets.same(out.data, frame)
+
+
+def test_the_stack_does_not_refuse_an_inside_host_s_datagrams(rig: Rig) -> None:
+    """Port unreachable, about a packet that WAN ingress didn't translate. If it did, the error is turned back."""
+    open_session(rig, "udp")
+    came = Flow(FLOW.destination, FLOW.destination_port, PUBLIC, FLOW.source_port)
+    out = rig.local_out(packets.icmp_error(Flow(PUBLIC, 0, REMOTE, 0), packets.udp(came, b"x")))
+    assert (out.action, out.drops) == (SHOT, {"not-its-own": 1})
+    fair = packets.icmp_error(Flow(PUBLIC, 0, REMOTE, 0), packets.udp(came.to(destination_port=41234), b"x"))
+    out = rig.local_out(fair)
+    assert out.action == OK and out.drops == {}
+    packets.same(out.data, fair)
+    inside = came.to(destination=INSIDE, destination_port=FLOW.source_port)
+    out = rig.local_out(packets.icmp_error(Flow(PUBLIC, 0, REMOTE, 0), packets.udp(inside, b"x")))
+    assert out.action == OK and out.counts["ICMP_ERRORS"] == 1
+
+
+@pytest.mark.parametrize("kind", ["esp", "nat-t"])
+def test_what_the_gateway_wraps_for_the_inside_is_its_own(rig: Rig, kind: str) -> None:
+    """IPsec of the gateway itself: the stack wrapped a LAN's packet, which still has the LAN's device as its origin."""
+    flow = Flow(PUBLIC, 4500, REMOTE, 4500)
+    frame = other(flow, 50) if kind == "esp" else packets.udp(flow, b"x")
+    out = rig.wan_out(frame)
+    assert out.action == OK and out.drops == {}
+    packets.same(out.data, frame)

@@ -1,11 +1,16 @@
 """What a gateway leaves on a host: devices, qdiscs, filters, XDP programs, forwarding switches and pins.
 
-The law of this file: it looks only with iproute2 and /proc, and shares no code with what it judges.
+The law of this file: it looks only with iproute2, /proc and, for what iproute2 doesn't show, bpf(2); it shares no code
+with what it judges.
 """
 
 from __future__ import annotations
 
+import ctypes
 import json
+import platform
+import socket
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +18,10 @@ from algate.bpf import pins
 from algate.cli.lab.host import Host, call_in
 
 Footprint = dict[str, Any]
+QUERY, TCX_EGRESS = 16, 47  # of bpf(2): BPF_PROG_QUERY, BPF_TCX_EGRESS
+BPF = {"x86_64": 321, "aarch64": 280}[platform.machine()]
+TCX = tuple(map(int, platform.release().split(".")[:2])) >= (6, 6)
+WAN_FILTERS = ["ingress algate:tc_wan_in", "egress tcx" if TCX else "egress algate:tc_wan_out"]
 
 
 def footprint(host: Host) -> Footprint:
@@ -27,13 +36,25 @@ def footprint(host: Host) -> Footprint:
 
 
 def filters(host: Host, device: str) -> list[str]:
-    """The BPF filters of a device as "hook name"."""
+    """The BPF filters of a device as "hook name", and "egress tcx" for each program on its own egress hook."""
     found = []
     for hook in ("ingress", "egress"):
         text = host.run(["tc", "-j", "filter", "show", "dev", device, hook]).stdout.strip()
         for one in json.loads(text) if text else []:
             name = one.get("options", {}).get("bpf_name")
             found += [f"{hook} {name}"] if name else []
+    return found + ["egress tcx"] * call_in(host.netns, lambda: _on_egress(device))
+
+
+def _on_egress(device: str) -> int:
+    """How many programs are on the device's own egress hook."""
+    index = {name: number for number, name in socket.if_nameindex()}.get(device, 0)
+    ids = (ctypes.c_uint32 * 64)()
+    words = struct.pack("=4IQI4xQQQQ", index, TCX_EGRESS, 0, 0, ctypes.addressof(ids), 64, 0, 0, 0, 0)
+    asked = ctypes.create_string_buffer(words)
+    if ctypes.CDLL(None).syscall(ctypes.c_long(BPF), QUERY, asked, 64) < 0:
+        return 0  # no such hook, or nothing ever was there
+    found: int = struct.unpack_from("=I", asked.raw, 24)[0]
     return found
 
 

@@ -15,7 +15,7 @@ from algate.cli.lab.host import LabError
 from algate.cli.lab.judge import Mode
 from algate.cli.lab.lab import Lab
 from algate.cli.lab.servers import FtpServer, start_server
-from tests.netns.footprint import filters, footprint, pinned
+from tests.netns.footprint import WAN_FILTERS, filters, footprint, pinned
 from tests.netns.talk import Echo, Line, talking, until, verb
 from tests.topology import no_netfilter
 
@@ -137,7 +137,7 @@ def test_down(lab: Lab, where: str, alive: bool, purge: bool) -> None:
     gateway.start()
     try:
         assert filters(lab.gw, "lan0") == ["ingress algate:tc_lan"]
-        assert filters(lab.gw, "wan0") == ["ingress algate:tc_wan_in", "egress algate:tc_wan_out"]
+        assert filters(lab.gw, "wan0") == WAN_FILTERS
         assert footprint(lab.gw)["switches"]["conf/lan0/forwarding"] == "1"
         if not alive:
             end(gateway, signal.SIGTERM)
@@ -188,7 +188,7 @@ def test_two_daemons_side_by_side_and_none_on_the_same(lab: Lab, gateway: Algate
     assert done.returncode == 1
     assert "another instance" in done.stderr.splitlines()[-1]
     assert pinned(other.run_dir) == []
-    assert filters(lab.gw, "wan0") == ["ingress algate:tc_wan_in", "egress algate:tc_wan_out"]
+    assert filters(lab.gw, "wan0") == WAN_FILTERS
     with Lab() as another, AlgateGateway(another) as second:
         assert second.ask("status")["state"] == gateway.ask("status")["state"] == "translating"
         with Echo(lab.server, ECHO), Line(lab.client, lab.plan.servers[0], ECHO) as line:
