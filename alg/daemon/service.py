@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 TICK = 0.05  # s between two refills of the room for events
 TAIL_SECONDS = 0.003  # between looks for the heads of held fragments
 TRANSFERS = 0.5  # s between looks for data connections that ended
+ENDINGS = 0.5  # s between looks for control sessions that ended; never more than a fifth of the time
 CARE = 1.0  # s between looks at what can perhaps be repaired by now
 GARBAGE = 1.0  # s between looks for a quiet moment
 
@@ -198,6 +199,7 @@ class Daemon:
             asyncio.ensure_future(one)
             for one in (self._turns.failed, self._repeat(TICK, lambda: self._tick(running)),
                         running.sweeper.run(lambda: self.config.timeouts), self._look_at_transfers(running),
+                        self._look_at_controls(running),
                         watcher.run(lambda: look(self.config), lambda seen: self._follow(following, seen)),
                         self._repeat(CARE, lambda: self._care(running)), self._repeat(GARBAGE, self._look_for_quiet),
                         self._stopping.wait())
@@ -233,6 +235,14 @@ class Daemon:
             for _ in running.helper.look_at_transfers():
                 await asyncio.sleep(0)
 
+    async def _look_at_controls(self, running: Running) -> None:
+        took = 0.0
+        while not await self._sleep(max(ENDINGS, 4 * took)):
+            began = now()
+            for _ in running.helper.look_at_controls():
+                await asyncio.sleep(0)
+            took = now() - began
+
     def _look_for_quiet(self) -> None:
         if self._garbage is not None and self._turns is not None:
             self._garbage.look(self._turns.number, now())
@@ -246,7 +256,6 @@ class Daemon:
     @staticmethod
     def _care(running: Running) -> None:
         running.ports.blocks.retry()
-        running.helper.close_ranges()
 
     def _say_state(self, state: str) -> None:
         if state != self.state:

@@ -150,6 +150,14 @@ class Engine:
         """Sessions for which a range of ports is open."""
         return self._expectations.ranged()
 
+    def over(self, number: int, now: float) -> list[Effect]:
+        """Both ends have closed it, or one has reset it: nothing more is expected for it, and its ports are free. Its
+        streams stay as long as the kernel's session, since the last segments may come again."""
+        out, session = _sink(now), self._sessions.get(number)
+        if session is not None and (session.book.expectations or session.book.reservations):
+            self._expectations.withdraw_all(session.book, "control-ended", out)
+        return out
+
     def ended(self, number: int, now: float) -> list[Effect]:
         """The kernel's session is gone: withdraw everything and forget it."""
         out, session = _sink(now), self._sessions.get(number)

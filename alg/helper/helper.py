@@ -21,6 +21,7 @@ from algate.alg.engine.limits import Limits
 from algate.alg.gateway import listing, records
 from algate.alg.gateway.records import Punt
 from algate.alg.helper import takeover
+from algate.alg.helper.endings import Endings
 from algate.alg.helper.executor import Executor
 from algate.alg.helper.guard import Guard
 from algate.alg.helper.lost import Lost
@@ -37,7 +38,6 @@ from algate.bpf.requests import ControlProgram
 
 log = logging.getLogger(__name__)
 WITHOUT_ROOM = 64  # ICMP errors kept back while the sweep looks for unanswered sessions
-OVER = (abi.SessionState.DEAD, abi.SessionState.CLOSING, abi.SessionState.TIME_WAIT, abi.SessionState.RESET)
 PAGES = 1024  # of 4 KiB per CPU: room for 60 of the largest samples, or thousands of command lines
 
 
@@ -74,6 +74,7 @@ class Helper:
         self._turning = False
         self._without_room: list[bytes] = []
         self.executor = Executor(gateway, control, ports, self.tap.write, self._telling.announce)
+        self._endings = Endings(gateway, control, self._over, self._gone)
         kept = takeover.Kept(gateway, self.executor.keys)
         self._guard = Guard()
         self.engine = Engine(
@@ -244,16 +245,26 @@ class Helper:
         for info in left.controls:
             self._know(info)
         takeover.hand_over(left, self.engine, self.executor, now())
+        takeover.release_unclaimed(self._gateway, control)
         self.due_changed()
         return len(left.controls)
 
-    def close_ranges(self) -> None:
-        """End the port ranges of control connections that are over, before the kernel forgets the connections."""
-        for number in self.engine.ranged():
-            key = self.executor.keys.get(number)
-            value = self._gateway.sessions.get(abi.SessionKey.unpack(key)) if key else None
-            if value is None or value.id != number or value.state & 0xFF in OVER:
-                self._carry_out(self.engine.ended(number, now()))
+    def look_at_controls(self) -> Iterator[None]:
+        """Take back what control sessions held that have ended since the last look, however they ended; some sessions
+        per step."""
+        return self._endings.look(self.executor.keys)
+
+    def _over(self, number: int) -> None:
+        effects = self.engine.over(number, now())
+        if effects:
+            self._carry_out(effects)
+
+    def _gone(self, number: int) -> None:
+        self._carry_out(self.engine.ended(number, now()))
+        self.transfers.forget(number)
+        self._infos.pop(number, None)
+        self.executor.keys.pop(number, None)
+        self.executor.publics.pop(number, None)
 
     def forget(self, live: Mapping[int, bytes]) -> None:
         """Tell the engine which control sessions the kernel no longer has. `live`: id -> key, as the sweep saw them."""
@@ -262,11 +273,7 @@ class Helper:
             value = self._gateway.sessions.get(abi.SessionKey.unpack(key)) if key else None
             if value is not None and value.id == number and value.alg:
                 continue
-            self._carry_out(self.engine.ended(number, now()))
-            self.transfers.forget(number)
-            del self._infos[number]
-            self.executor.keys.pop(number, None)
-            self.executor.publics.pop(number, None)
+            self._gone(number)
 
     def counts(self) -> Counter[str]:
         """Reasons of the engine and failures of the executor."""

@@ -7,7 +7,8 @@ is the executor's.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ from algate.alg.gateway import records
 from algate.alg.helper.executor import Executor
 from algate.bpf import abi, syscall
 from algate.bpf.loader import Gateway
+from algate.bpf.requests import ControlProgram
 from algate.bpf.tables import Table
 
 LIVE = (fx.EXPECT_PENDING, fx.EXPECT_OPEN)
@@ -116,6 +118,26 @@ def _read_expectations(gateway: Gateway, left: LeftBehind, now: float) -> None:
             left.expectations.setdefault(one.session, []).append(one)
         else:
             left.ownerless.append(one)
+
+
+def release_unclaimed(gateway: Gateway, control: ControlProgram) -> None:
+    """Give back ports that an earlier helper had reserved and for which it couldn't make the expectation any more."""
+    waiting = {abi.Expectation.unpack(bytes(value)).port_index for _, value in gateway.expectations.items()}
+    doubted = {slot.row: slot for slot in _reserved(gateway) if not slot.block and slot.row not in waiting}
+    if not doubted:
+        return
+    users = Counter[int]()
+    for keys, values, _ in gateway.sessions.chunks():
+        users.update(one.port_index for _, one in records.sessions(keys, values) if one.port_index in doubted)
+    # Nothing is expected there, so no session can have come since; one that ended has taken its reference along.
+    for slot in _reserved(gateway):
+        if slot.row in doubted and slot.owner == doubted[slot.row].owner and slot.sessions > users[slot.row]:
+            control.release(slot.row, slot.owner)
+
+
+def _reserved(gateway: Gateway) -> Iterator[records.PortSlot]:
+    for keys, values, _ in gateway.ports.chunks():
+        yield from records.port_slots(keys, values, (abi.PortKind.RESERVED,))
 
 
 def hand_over(left: LeftBehind, engine: Engine, executor: Executor, now: float) -> None:

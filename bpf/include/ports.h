@@ -67,10 +67,10 @@ static __always_inline void port_put(u32 index, struct port_slot *slot, u8 proto
     slot->stamp = now_tick();
     if (owner_kind(owner) == PORT_MAPPING || owner_kind(owner) == PORT_HOME)
         host_count(owner_ip(owner), 0, -1);
-    __sync_val_compare_and_swap(&slot->owner, owner, 0);
     struct config *cfg = get_config();
     if (!cfg || !cfg->hold_down)
-        portbits_free(index);
+        portbits_free(index); /* before the owner goes: the next one's bit must stay */
+    __sync_val_compare_and_swap(&slot->owner, owner, 0);
 }
 
 /* Whether a host may have a port that nobody owns: not while hold-down keeps it for another one. */

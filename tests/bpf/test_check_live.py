@@ -12,6 +12,7 @@ import pytest
 from algate.alg.gateway import reading
 from algate.alg.gateway.invariants import judge
 from algate.alg.gateway.picture import Broken
+from algate.alg.helper.takeover import release_unclaimed
 from algate.bpf import abi, syscall, ticks
 from algate.bpf.abi import ConfigFlag, ControlOp, ExpectationState, PortKind, SessionState
 from algate.bpf.contents import Pinned
@@ -371,6 +372,24 @@ def test_what_the_helper_has_in_mind(scene: Scene) -> None:
     assert scene.look() == [], "the helper wasn't asked"
     assert scene.look(lambda: ({row}, {scene.watched.id})) == []
     assert {one.rule for one in scene.look(lambda: (set(), {scene.watched.id, 5}))} == {"port-leak", "helper-session"}
+
+
+def test_a_port_that_a_dead_helper_reserved_for_nothing_is_given_back(scene: Scene) -> None:
+    """It died between reserving and expecting. What something is expected on, and what a session uses, stays."""
+    control = ControlProgram(scene.tables.fds["control"])
+    row = port_row(0, TCP, scene.reserved)
+    release_unclaimed(scene.tables, control)
+    assert scene.tables.ports[row].sessions == 1, "something is expected there"
+    come = answer(Flow(INSIDE, scene.reserved, REMOTE, 20), scene.reserved)
+    assert scene.rig.wan_in(packets.tcp(come, flags="S")).action == REDIRECT
+    scene.tables.expectations.delete(scene.data)
+    for _ in range(2):
+        release_unclaimed(scene.tables, control)
+        assert scene.tables.ports[row].sessions == 1, "that of the session"
+    left = scene.rig.reserve(TCP, 40078, INSIDE, 40078)
+    assert left is not None
+    release_unclaimed(scene.tables, control)
+    assert scene.tables.ports[port_row(0, TCP, left)].owner == 0
 
 
 def test_a_gateway_at_work_gives_no_alarm(scene: Scene) -> None:

@@ -1,0 +1,62 @@
+"""How control sessions are seen to end: by both FINs, by RST, by a timeout, by another session on the same 5-tuple.
+
+The law of this file: it looks at the kernel's table and says which are over and which are gone; what follows is the
+engine's. The kernel gives no word of an end: a lost one would leave ports held for minutes, so each is looked at, in
+turn. One that is idle for too long is put before the kernel, which judges again and deletes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+from algate.alg.gateway import records
+from algate.alg.gateway.listing import timeout_kind
+from algate.alg.gateway.records import SessionValue
+from algate.bpf import abi, syscall, ticks
+from algate.bpf.loader import Gateway
+from algate.bpf.requests import ControlProgram
+
+STEP = 64  # sessions: 0.2 ms
+OVER = (abi.SessionState.CLOSING, abi.SessionState.TIME_WAIT, abi.SessionState.RESET)
+
+
+class Endings:
+    """`over`: told at each look that both ends have closed or one has reset. `gone`: the kernel has it no longer."""
+
+    def __init__(
+        self, gateway: Gateway, control: ControlProgram, over: Callable[[int], None], gone: Callable[[int], None]
+    ) -> None:
+        self._gateway = gateway
+        self._control = control
+        self._over = over
+        self._gone = gone
+
+    def look(self, keys: Mapping[int, bytes]) -> Iterator[None]:
+        """One look at all of these (id -> packed key), STEP of them per step."""
+        timeouts = list(self._gateway.configs[0].timeouts)
+        for place, (number, key) in enumerate(list(keys.items()), 1):
+            self._judge(number, key, timeouts)
+            if place % STEP == 0:
+                yield
+
+    def _judge(self, number: int, key: bytes, timeouts: list[int]) -> None:
+        found = self._find(number, key)
+        if found is not None and _idle(found, key, timeouts):
+            self._control.keys(abi.ControlOp.SWEEP, [key])
+            found = self._find(number, key)
+        if found is None:
+            self._gone(number)
+        elif found.state in OVER:  # not once alone: a reset one may be revived (RFC 7857 section 2.2) and end again
+            self._over(number)
+
+    def _find(self, number: int, key: bytes) -> SessionValue | None:
+        """The session, unless its key is another's by now or nobody watches it any longer."""
+        table = self._gateway.sessions
+        raw = syscall.lookup(table.fd, key, table.value.size)
+        value = records.unpack_session(raw) if raw is not None else None
+        return value if value is not None and value.id == number and value.state and value.alg else None
+
+
+def _idle(value: SessionValue, key: bytes, timeouts: list[int]) -> bool:
+    limit = timeouts[timeout_kind(records.unpack_key(key).proto, value.state)]
+    return ticks.distance(ticks.now(), value.last_seen) >= limit
