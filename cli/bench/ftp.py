@@ -1,213 +1,139 @@
-"""FTP through each gateway: sessions per second, the delay of an exchange, the helper's capacity.
+"""FTP sessions through each gateway: how many per second, how long each takes, and whose CPU time that is.
 
-The law of this file: it builds and drives the small C programs ftp_serve and ftp_drive, and says which figure each
-number is. Clients and the minimal server are in C so that they aren't what is measured.
+The law of this file: which sessions are driven through which gateway, and which figure each number is. Clients and the
+minimal server are in C so that they aren't what is measured.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from contextlib import ExitStack
 from functools import partial
-from pathlib import Path
 
 from algate.cli.bench.contenders import NFT, ROUTE, TC, contender
-from algate.cli.bench.histogram import Stats, quantile
-from algate.cli.bench.meter import cpu_time
-from algate.cli.bench.native import build
+from algate.cli.bench.driven import Drive, Driven
+from algate.cli.bench.ftp_helper import HelperBench, helper_time
+from algate.cli.bench.ftp_servers import MINIMAL, BenchServer, BenchServers, make_room
+from algate.cli.bench.meter import softirq_time
 from algate.cli.bench.plan import FTP, Plan
 from algate.cli.bench.record import MORE, Figure, Record
 from algate.cli.bench.spread import percentile
-from algate.cli.lab.gateways import AlgateGateway, LabGateway
-from algate.cli.lab.host import Host, LabError, Spawned
 from algate.cli.lab.lab import Lab
-from algate.cli.lab.servers import start_server
 
 GATEWAYS = (ROUTE, NFT, TC)
-MINIMAL = "minimal"
-US = 1000.0  # ns
+ALONE = 1  # client: nothing waits for another session
+MODES = ("pasv", "port", "epsv", "eprt")  # of one client alone
+CROWD_MODES = ("pasv", "port")  # of many: EPSV and EPRT are the same to a gateway
+ENOUGH = 200  # sessions of a sample; more of many clients, so that each has its share
+EACH = 8
+MS, US = 1e6, 1000.0  # ns
 PASV = {part: Figure(f"pasv.{part}", f"PASV exchange, {part}", "µs") for part in ("p50", "p99")}
-# NOOP passes in the kernel while nobody follows every command; SITE always goes to the helper.
-NOOP = {part: Figure(f"noop.{part}", f"NOOP exchange, {part}, 1 client", "µs") for part in ("p50", "p99")}
-SITE = {part: Figure(f"site.{part}", f"SITE exchange, {part}, 1 client", "µs") for part in ("p50", "p99")}
-ADDED = {
-    part: Figure(f"punt.{part}", f"Added to a SITE exchange above routing, {part}", "µs") for part in ("p50", "p99")
-}
-CROWDS = (64, 256, 1000)  # clients that send commands at once
+PARTS = {"p50": 0.5, "p99": 0.99, "max": 1.0}
+SPENDERS = {
+    "helper": "the helper", "client": "the client", "server": "the server",
+    "softirq": "soft interrupts, mostly within the other three",
+}  # fmt: skip
 
 
-def commands_figure(clients: int) -> Figure:
-    return Figure(f"helper.commands.{clients}", f"SITE commands/s, {clients:,} clients", "commands/s", MORE)
-
-
-# By the buckets of the helper's own histograms: the bound of the one that the figure lies in.
-TURN = Figure("helper.turn.p99", f"A turn of the helper, p99, {CROWDS[-1]:,} clients: at most", "ms")
-GAP = Figure("helper.gap", f"Between two heartbeats, longest, {CROWDS[-1]:,} clients: at most", "ms")
-LATE = Figure("helper.late.p99", f"How late a timer of the helper is, p99, {CROWDS[-1]:,} clients: at most", "ms")
-PULSE = (
-    (TURN, "algate_helper_turn_seconds", 0.99), (GAP, "algate_heartbeat_gap_seconds", 1.0),
-    (LATE, "algate_helper_timer_late_seconds", 0.99),
-)  # fmt: skip
-CAPACITY = Figure("helper.capacity", "Commands per second of the helper's CPU time", "commands/s", MORE)
+def _what(server: str, mode: str, clients: int) -> str:
+    return f"{mode.upper()}, {server}, {clients} client{'s' if clients > 1 else ''}"
 
 
 def sessions_figure(server: str, mode: str, clients: int) -> Figure:
-    title = f"FTP sessions/s, {mode.upper()}, {server}, {clients} client(s)"
+    title = f"FTP sessions/s, {_what(server, mode, clients)}"
     return Figure(f"ftp.{server}.{mode}.{clients}", title, "sessions/s", MORE)
 
 
-@dataclass(frozen=True, slots=True)
-class Driven:
-    """What ftp_drive did: sessions (or commands), seconds, failed sessions, ascending ns of the exchanges."""
-
-    count: int
-    seconds: float
-    failures: int
-    times: tuple[int, ...]
+def time_figure(server: str, mode: str, clients: int, part: str) -> Figure:
+    """Of whole sessions, from connect to the reply to QUIT."""
+    title = f"FTP session, {part}, {_what(server, mode, clients)}"
+    return Figure(f"ftptime.{server}.{mode}.{clients}.{part}", title, "ms", info=True)
 
 
-def read_driven(text: str) -> Driven:
-    """From the two lines that ftp_drive prints. ValueError if they are something else."""
-    first, _, second = text.partition("\n")
-    count, seconds, failures = first.split()
-    return Driven(int(count), float(seconds), int(failures), tuple(sorted(int(word) for word in second.split())))
+def cpu_figure(server: str, mode: str, clients: int, who: str) -> Figure:
+    title = f"CPU of a session, {_what(server, mode, clients)}: {SPENDERS[who]}"
+    return Figure(f"ftpcpu.{server}.{mode}.{clients}.{who}", title, "µs", info=True, loose=True)
+
+
+def longer_figure(server: str, mode: str) -> Figure:
+    title = f"Longest FTP session above nft's longest, {_what(server, mode, ALONE)}"
+    return Figure(f"ftplonger.{server}.{mode}", title, "ms", info=True, loose=True)
+
+
+class Stand:
+    """A lab of its own for a gateway, with the servers behind it. All of them stand at once, so that samples of two
+    gateways lie a second apart and meet the same machine."""
+
+    def __init__(self, name: str, stack: ExitStack) -> None:
+        self.name = name
+        lab = stack.enter_context(Lab())
+        for host in (lab.client, lab.server):
+            make_room(host)
+        self.drive = Drive(lab)
+        self.servers = BenchServers(lab.server, lab.folder)
+        self.gateway = stack.enter_context(contender(name, lab, None))
 
 
 class FtpBench:
-    """One lab for the whole run; the servers stay up, the gateways take turns."""
+    """Gateways take turns sample by sample; one that needs no sample rests."""
 
     group = FTP
 
     def __init__(self, plan: Plan, record: Record, stack: ExitStack) -> None:
         self.plan = plan
         self.record = record
-        self.lab = stack.enter_context(Lab())
-        self.drive = build(self.lab.folder, "ftp_drive")
-        self.serve = build(self.lab.folder, "ftp_serve")
-        for host in (self.lab.client, self.lab.server):
-            make_room(host)
+        self.places = [Stand(name, stack) for name in GATEWAYS]
+        self.helper = HelperBench(plan, record)
 
     def steps(self, number: int) -> Iterator[tuple[str, Callable[[], None]]]:
         """The steps of a round: (title, function)."""
-        for name in self.plan.turn(GATEWAYS, number):
-            yield f"ftp: {name}", partial(self._gateway, name, number)
-        yield "ftp: sums", partial(self._added, number)
+        for kind in self.plan.servers:
+            yield f"ftp: {kind}", partial(self._server, kind, number)
+        yield "ftp: sums", partial(self._sums, number)
 
-    def _gateway(self, name: str, number: int) -> None:
-        with contender(name, self.lab, None) as gateway:
-            for server in self.plan.servers:
-                self._server(gateway, name, server, number)
-
-    def _server(self, gateway: LabGateway, name: str, kind: str, number: int) -> None:
-        server = self._start(kind)
-        try:
+    def _server(self, kind: str, number: int) -> None:
+        """Only what a command costs is compared with routing, and only before the minimal server."""
+        places = [place for place in self.plan.turn(self.places, number) if place.name != ROUTE or kind == MINIMAL]
+        with ExitStack() as stack:
+            pairs = [(place, stack.enter_context(place.servers.start(kind))) for place in places]
             for clients in self.plan.clients:
-                for mode in ("pasv", "port"):
-                    self._sessions(name, kind, mode, clients, number)
-            if kind == MINIMAL:
-                self._exchanges(gateway, name, number)
-        finally:
-            server.stop()
+                for mode in MODES if clients == ALONE else CROWD_MODES:
+                    for place, server in pairs:
+                        if place.name != ROUTE:
+                            self._sessions(place, server, mode, clients, number)
+            for place, server in pairs if kind == MINIMAL else ():
+                self.helper.measure(place.gateway, place.name, partial(place.drive.run, server), number)
 
-    def _start(self, kind: str) -> Spawned:
-        host = self.lab.server
-        if kind != MINIMAL:
-            return start_server(kind, host).process
-        process = host.spawn("ftp_serve", [str(self.serve), "21"])
-        if not host.wait_port(21, alive=process.alive):
-            raise LabError(f"the minimal FTP server isn't listening: {process.tail()}")
-        return process
-
-    def _run(self, mode: str, clients: int, seconds: float) -> Driven | str:
-        """The result, or why it doesn't count."""
-        argv = [str(self.drive), self.lab.plan.servers[0], "21", str(clients), str(seconds), mode]
-        done = self.lab.client.run(argv, timeout=seconds + 30)
-        if done.returncode != 0:
-            return (done.stderr.strip().splitlines() or [f"exit {done.returncode}"])[-1]
-        driven = read_driven(done.stdout)
-        if driven.failures:
-            return f"{driven.failures} sessions failed, {driven.count} didn't"
-        return driven if driven.times else "no exchange finished"
-
-    def _sessions(self, name: str, kind: str, mode: str, clients: int, number: int) -> None:
-        figure = sessions_figure(kind, mode, clients)
-        driven = self._run(mode, clients, self.plan.ftp_seconds)
+    def _sessions(self, place: Stand, server: BenchServer, mode: str, clients: int, number: int) -> None:
+        what = (server.kind, mode, clients)
+        spent: dict[str, Callable[[], float]] = {
+            "helper": partial(helper_time, place.gateway), "server": server.cpu, "softirq": softirq_time,
+        }  # fmt: skip
+        before = {who: ask() for who, ask in spent.items()}
+        driven = place.drive.run(server, mode, clients, self.plan.ftp_seconds, max(ENOUGH, EACH * clients))
         if isinstance(driven, str):
-            self.record.refuse(figure, name, driven)
+            self.record.refuse(sessions_figure(*what), place.name, driven)
             return
-        self.record.add(figure, name, number, driven.count / driven.seconds)
-        if kind == MINIMAL and mode == "pasv" and clients == min(self.plan.clients):
-            for part, figure in PASV.items():
-                self.record.add(figure, name, number, percentile(driven.times, int(part[1:]) / 100) / US)
+        cpu = {who: ask() - before[who] for who, ask in spent.items()} | {"client": driven.cpu}
+        for who, seconds in cpu.items():
+            self.record.add(cpu_figure(*what, who), place.name, number, 1e6 * seconds / len(driven.sessions))
+        self._times(place.name, what, driven, number)
 
-    def _exchanges(self, gateway: LabGateway, name: str, number: int) -> None:
-        for mode, figures in (("noop", NOOP), ("site", SITE)):
-            driven = self._run(mode, 1, self.plan.ftp_seconds)
-            for part, figure in figures.items():
-                if isinstance(driven, str):
-                    self.record.refuse(figure, name, driven)
-                else:
-                    self.record.add(figure, name, number, percentile(driven.times, int(part[1:]) / 100) / US)
-        crowds = CROWDS[:1] if self.plan.quick else CROWDS
-        best = [self._crowd(gateway, name, clients, number) for clients in crowds]
-        if name == TC and max(best) > 0:
-            self.record.add(CAPACITY, name, number, max(best))
+    def _times(self, name: str, what: tuple[str, str, int], driven: Driven, number: int) -> None:
+        self.record.add(sessions_figure(*what), name, number, driven.count / driven.seconds)
+        for word, part in PARTS.items():
+            self.record.add(time_figure(*what, word), name, number, percentile(driven.sessions, part) / MS)
+        if what == (MINIMAL, "pasv", min(self.plan.clients)):
+            for word, figure in PASV.items():
+                self.record.add(figure, name, number, percentile(driven.times, PARTS[word]) / US)
 
-    def _crowd(self, gateway: LabGateway, name: str, clients: int, number: int) -> float:
-        """Commands per second of the helper's CPU time; 0 if the ring lost any, or there is no helper."""
-        figure = commands_figure(clients)
-        before, lost, stats = helper_time(gateway), lost_punts(gateway), helper_stats(gateway)
-        driven = self._run("site", clients, self.plan.ftp_seconds)
-        if isinstance(driven, str):
-            self.record.refuse(figure, name, driven)
-            return 0.0
-        if clients == CROWDS[-1]:
-            self._pulse(name, stats, helper_stats(gateway), number)
-        if lost_punts(gateway) > lost:
-            self.record.refuse(figure, name, f"the ring lost {lost_punts(gateway) - lost:g} punts")
-            return 0.0
-        self.record.add(figure, name, number, driven.count / driven.seconds)
-        spent = helper_time(gateway) - before
-        return driven.count / spent if spent > 0 else 0.0
-
-    def _pulse(self, name: str, before: Stats, after: Stats, number: int) -> None:
-        """Whether the helper kept its time meanwhile."""
-        for figure, metric, part in PULSE:
-            bound = quantile(before, after, metric, part)
-            if bound is not None:
-                self.record.add(figure, name, number, 1000 * bound)
-
-    def _added(self, number: int) -> None:
-        """The delay that the helper adds to a command and its reply."""
-        for part, figure in SITE.items():
-            for name in GATEWAYS:
-                bare = self.record.by_round(figure.key, ROUTE).get(number)
-                value = self.record.by_round(figure.key, name).get(number)
-                if name != ROUTE and bare is not None and value is not None:
-                    self.record.add(ADDED[part], name, number, value - bare)
-
-
-def make_room(host: Host) -> None:
-    """Ports for thousands of sessions per second, which connections in TIME-WAIT must not use up."""
-    host.sysctl("ipv4/ip_local_port_range", "1024 65535")
-    host.sysctl("ipv4/tcp_max_tw_buckets", "64")
-
-
-def helper_time(gateway: LabGateway) -> float:
-    """CPU seconds so far of the thread that runs algate's helper; 0 for other gateways."""
-    if isinstance(gateway, AlgateGateway) and gateway.process is not None:
-        with suppress(OSError):
-            return cpu_time(Path(f"/proc/{gateway.process.pid}/schedstat").read_text()) / 1e9
-    return 0.0
-
-
-def helper_stats(gateway: LabGateway) -> Stats:
-    """The metrics of algate; none of others."""
-    found: Stats = gateway.ask("stats") if isinstance(gateway, AlgateGateway) else {}
-    return found
-
-
-def lost_punts(gateway: LabGateway) -> float:
-    """Samples that the perf ring lost so far; 0 for gateways without one."""
-    return float(sum(value for key, value in helper_stats(gateway).items() if key.startswith("algate_punts_lost")))
+    def _sums(self, number: int) -> None:
+        """What takes the figures of two gateways."""
+        self.helper.added(GATEWAYS, number)
+        for kind in self.plan.servers:
+            for mode in MODES if ALONE in self.plan.clients else ():
+                longest = time_figure(kind, mode, ALONE, "max").key
+                mine = self.record.by_round(longest, TC).get(number)
+                theirs = self.record.by_round(longest, NFT).get(number)
+                if mine is not None and theirs is not None:
+                    self.record.add(longer_figure(kind, mode), TC, number, mine - theirs)

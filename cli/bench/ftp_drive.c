@@ -2,12 +2,16 @@
  *
  * ftp_drive.c: FTP clients, many at once: login, PASV or PORT, LIST, QUIT, and again.
  *
- * Usage: ftp_drive HOST PORT CLIENTS SECONDS pasv|port|noop|site. Prints one line: sessions seconds failures, then one line
- * with the times (ns) from PASV, PORT, NOOP or SITE to its reply, in the order of their ends. With noop and site a client
- * stays logged in, and what is counted are commands. A session that takes longer than 10 s has failed.
+ * Usage: ftp_drive HOST PORT CLIENTS SECONDS MODE [USER PASSWORD [ENOUGH]]. MODE: pasv, port, epsv, eprt, noop or site. It
+ * ends after SECONDS, or once ENOUGH sessions (0: any number) have ended and LEAST has passed; sessions under way then come
+ * to their end, which no longer counts for the rate. Three lines: sessions, seconds, failures, own CPU time (s); the times
+ * (ns) from the command of MODE to its reply; the times of whole sessions, from connect to the reply to QUIT.
+ * With noop and site a client stays logged in, and what is counted are commands. A session that takes longer than 10 s has
+ * failed.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
+#include <ctype.h>
 #include <errno.h>
 #include <netinet/tcp.h>
 #include <stdint.h>
@@ -15,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -22,6 +27,7 @@
 #define MAX_CLIENTS 1024
 #define BUFFER 4096
 #define LONGEST 10000000000ull
+#define LEAST 300000000ull
 #define MAX_TIMES 262144
 
 enum state {
@@ -44,10 +50,12 @@ struct client {
 
 static struct client clients[MAX_CLIENTS];
 static struct sockaddr_in server;
-static int loop, active, idle;
+static int loop, active, extended, idle, ending;
 static const char *command = "NOOP\r\n";
+static char user[128], password[128];
 static uint64_t sessions, failures;
-static uint32_t times[MAX_TIMES], count;
+static uint64_t times[MAX_TIMES], lasted[MAX_TIMES];
+static uint32_t count, whole;
 
 static uint64_t now(void)
 {
@@ -93,10 +101,12 @@ static void end(int number, int good)
     shut(&c->control);
     shut(&c->data);
     shut(&c->listener);
-    if (good)
-        sessions++;
-    else
+    if (!good)
         failures++;
+    else if (whole < MAX_TIMES)
+        lasted[whole++] = now() - c->began;
+    if (good && !ending)
+        sessions++;
 }
 
 static void say(struct client *c, const char *words, enum state next)
@@ -120,8 +130,11 @@ static int ask_port(struct client *c, int number)
     watch(c->listener, number, 2, EPOLLIN);
     uint32_t a = ntohl(own.sin_addr.s_addr);
     unsigned p = ntohs(own.sin_port);
-    snprintf(words, sizeof(words), "PORT %u,%u,%u,%u,%u,%u\r\n", a >> 24, a >> 16 & 255, a >> 8 & 255, a & 255, p >> 8,
-             p & 255);
+    if (extended)
+        snprintf(words, sizeof(words), "EPRT |1|%u.%u.%u.%u|%u|\r\n", a >> 24, a >> 16 & 255, a >> 8 & 255, a & 255, p);
+    else
+        snprintf(words, sizeof(words), "PORT %u,%u,%u,%u,%u,%u\r\n", a >> 24, a >> 16 & 255, a >> 8 & 255, a & 255, p >> 8,
+                 p & 255);
     say(c, words, MODE);
     return 0;
 }
@@ -130,11 +143,19 @@ static int connect_data(struct client *c, int number, const char *reply)
 {
     unsigned n[6];
     const char *numbers = strchr(reply, '(');
-    struct sockaddr_in to = {.sin_family = AF_INET};
-    if (!numbers || sscanf(numbers, "(%u,%u,%u,%u,%u,%u", n, n + 1, n + 2, n + 3, n + 4, n + 5) != 6)
+    struct sockaddr_in to = server;
+    if (!numbers)
         return -1;
-    to.sin_addr.s_addr = htonl(n[0] << 24 | n[1] << 16 | n[2] << 8 | n[3]);
-    to.sin_port = htons(n[4] << 8 | n[5]);
+    if (extended) {
+        if (sscanf(numbers, "(|||%u|", n) != 1)
+            return -1;
+        to.sin_port = htons(n[0]);
+    } else {
+        if (sscanf(numbers, "(%u,%u,%u,%u,%u,%u", n, n + 1, n + 2, n + 3, n + 4, n + 5) != 6)
+            return -1;
+        to.sin_addr.s_addr = htonl(n[0] << 24 | n[1] << 16 | n[2] << 8 | n[3]);
+        to.sin_port = htons(n[4] << 8 | n[5]);
+    }
     c->data = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
     if (c->data < 0 || (connect(c->data, (void *)&to, sizeof(to)) && errno != EINPROGRESS))
         return -1;
@@ -156,10 +177,10 @@ static int reply(struct client *c, int number, const char *line)
         return -1;
     switch (c->state) {
     case GREETING:
-        say(c, "USER anonymous\r\n", USER);
+        say(c, user, USER);
         return 0;
     case USER:
-        say(c, "PASS bench@\r\n", PASS);
+        say(c, password, PASS);
         return 0;
     case NOOP:
         note(c);
@@ -175,7 +196,7 @@ static int reply(struct client *c, int number, const char *line)
         }
         if (active)
             return ask_port(c, number);
-        say(c, "PASV\r\n", MODE);
+        say(c, extended ? "EPSV\r\n" : "PASV\r\n", MODE);
         return 0;
     case MODE:
         note(c);
@@ -210,7 +231,8 @@ static int control_event(struct client *c, int number)
     char *stop;
     while ((stop = strchr(c->buffer, '\n'))) {
         *stop = 0;
-        int result = stop - c->buffer > 3 && c->buffer[3] == ' ' ? reply(c, number, c->buffer) : 0;
+        int final = stop - c->buffer > 3 && isdigit(c->buffer[0]) && c->buffer[3] == ' ';
+        int result = final ? reply(c, number, c->buffer) : 0;
         if (result)
             return result;
         c->used -= stop + 1 - c->buffer;
@@ -249,54 +271,87 @@ static int handle(int number, int which)
     return 0;
 }
 
+/* A client's session is over: the next one, unless the sample has ended. */
+static int again(int number, int good)
+{
+    end(number, good);
+    return ending ? 0 : begin(number);
+}
+
 static int expire(int number_of)
 {
     uint64_t t = now();
-    for (int i = 0; i < number_of; i++) {
-        if (clients[i].control >= 0 && t - clients[i].began > LONGEST) {
-            end(i, 0);
-            if (begin(i))
-                return -1;
-        }
-    }
+    for (int i = 0; i < number_of; i++)
+        if (clients[i].control >= 0 && t - clients[i].began > LONGEST && again(i, 0))
+            return -1;
     return 0;
+}
+
+static int under_way(int number_of)
+{
+    for (int i = 0; i < number_of && !idle; i++)
+        if (clients[i].control >= 0)
+            return 1;
+    return 0;
+}
+
+/* One turn of the loop; -1: no further session can be begun. */
+static int turn(int number_of)
+{
+    struct epoll_event ready[256];
+    int n = epoll_wait(loop, ready, 256, 100);
+    for (int i = 0; i < n; i++) {
+        int number = (uint32_t)ready[i].data.u64;
+        int result = clients[number].control < 0 ? 0 : handle(number, ready[i].data.u64 >> 32);
+        if (result && again(number, result > 0))
+            return -1;
+    }
+    return n ? 0 : expire(number_of);
+}
+
+static void print(const uint64_t *values, uint32_t number)
+{
+    for (uint32_t i = 0; i < number; i++)
+        printf("%lu ", values[i]);
+    printf("\n");
+}
+
+static void set_mode(const char *mode)
+{
+    active = !strcmp(mode, "port") || !strcmp(mode, "eprt");
+    extended = mode[0] == 'e';
+    idle = !strcmp(mode, "noop") || !strcmp(mode, "site");
+    if (!strcmp(mode, "site"))
+        command = "SITE IDLE\r\n";
 }
 
 int main(int words, char **word)
 {
-    struct epoll_event ready[256];
-    if (words != 6)
+    struct rusage used;
+    if (words != 6 && words != 8 && words != 9)
         return 2;
     server.sin_family = AF_INET;
     server.sin_addr.s_addr = inet_addr(word[1]);
     server.sin_port = htons(atoi(word[2]));
-    int number_of = atoi(word[3]);
-    uint64_t start = now(), stop = start + (uint64_t)(atof(word[4]) * 1e9);
-    active = !strcmp(word[5], "port");
-    idle = !strcmp(word[5], "noop") || !strcmp(word[5], "site");
-    if (!strcmp(word[5], "site"))
-        command = "SITE IDLE\r\n";
+    int number_of = atoi(word[3]) < MAX_CLIENTS ? atoi(word[3]) : MAX_CLIENTS;
+    uint64_t start = now(), stop = start + (uint64_t)(atof(word[4]) * 1e9), enough = words > 8 ? atoll(word[8]) : 0;
+    set_mode(word[5]);
+    snprintf(user, sizeof(user), "USER %s\r\n", words > 7 ? word[6] : "anonymous");
+    snprintf(password, sizeof(password), "PASS %s\r\n", words > 7 ? word[7] : "bench@");
     loop = epoll_create1(0);
-    for (int i = 0; i < number_of && i < MAX_CLIENTS; i++)
+    for (int i = 0; i < number_of; i++)
         if (begin(i))
             return 1;
-    while (now() < stop) {
-        int n = epoll_wait(loop, ready, 256, 100);
-        for (int i = 0; i < n; i++) {
-            int number = (uint32_t)ready[i].data.u64;
-            int result = handle(number, ready[i].data.u64 >> 32);
-            if (result) {
-                end(number, result > 0);
-                if (begin(number))
-                    return 1;
-            }
-        }
-        if (!n && expire(number_of))
+    while (now() < stop && !(enough && sessions >= enough && now() - start >= LEAST))
+        if (turn(number_of))
             return 1;
-    }
-    printf("%lu %.3f %lu\n", sessions, (now() - start) / 1e9, failures);
-    for (uint32_t i = 0; i < count; i++)
-        printf("%u ", times[i]);
-    printf("\n");
+    double seconds = (now() - start) / 1e9;
+    for (ending = 1; under_way(number_of);)
+        turn(number_of);
+    getrusage(RUSAGE_SELF, &used);
+    printf("%lu %.3f %lu %.6f\n", sessions, seconds, failures,
+           used.ru_utime.tv_sec + used.ru_stime.tv_sec + (used.ru_utime.tv_usec + used.ru_stime.tv_usec) / 1e6);
+    print(times, count);
+    print(lasted, whole);
     return 0;
 }

@@ -2,7 +2,7 @@
  *
  * ftp_serve.c: an FTP server that does as little as FTP allows, so that a gateway before it is what limits a rate.
  *
- * One process, one epoll loop. It knows USER, PASS, PASV, PORT, LIST, NOOP, SITE and QUIT; every listing is the same line.
+ * One process, one epoll loop. It knows USER, PASS, PASV, EPSV, PORT, EPRT, LIST, NOOP, SITE and QUIT; every listing is the same line.
  * Usage: ftp_serve PORT. It serves until killed.
  */
 #define _GNU_SOURCE
@@ -88,7 +88,7 @@ static int listen_on(struct in_addr address, int port)
     return fd;
 }
 
-static void passive(int fd)
+static void passive(int fd, int extended)
 {
     struct sockaddr_in own, got;
     socklen_t size = sizeof(own);
@@ -106,15 +106,19 @@ static void passive(int fd)
     ends[fd].peer = data;
     uint32_t a = ntohl(own.sin_addr.s_addr);
     unsigned p = ntohs(got.sin_port);
-    snprintf(words, sizeof(words), "227 Entering Passive Mode (%u,%u,%u,%u,%u,%u).\r\n", a >> 24, a >> 16 & 255,
-             a >> 8 & 255, a & 255, p >> 8, p & 255);
+    if (extended)
+        snprintf(words, sizeof(words), "229 Entering Extended Passive Mode (|||%u|)\r\n", p);
+    else
+        snprintf(words, sizeof(words), "227 Entering Passive Mode (%u,%u,%u,%u,%u,%u).\r\n", a >> 24, a >> 16 & 255,
+                 a >> 8 & 255, a & 255, p >> 8, p & 255);
     say(fd, words);
 }
 
-static void port(int fd, const char *argument)
+static void port(int fd, const char *argument, int extended)
 {
-    unsigned n[6];
-    if (sscanf(argument, "%u,%u,%u,%u,%u,%u", n, n + 1, n + 2, n + 3, n + 4, n + 5) != 6) {
+    unsigned n[6] = {};
+    if (extended ? sscanf(argument, "|1|%u.%u.%u.%u|%u|", n, n + 1, n + 2, n + 3, n + 5) != 5
+                 : sscanf(argument, "%u,%u,%u,%u,%u,%u", n, n + 1, n + 2, n + 3, n + 4, n + 5) != 6) {
         say(fd, "501 what?\r\n");
         return;
     }
@@ -162,9 +166,13 @@ static int command(int fd, char *line)
     else if (!strncasecmp(line, "PASS ", 5))
         say(fd, "230 Login successful.\r\n");
     else if (!strncasecmp(line, "PASV", 4))
-        passive(fd);
+        passive(fd, 0);
+    else if (!strncasecmp(line, "EPSV", 4))
+        passive(fd, 1);
     else if (!strncasecmp(line, "PORT ", 5))
-        port(fd, line + 5);
+        port(fd, line + 5, 0);
+    else if (!strncasecmp(line, "EPRT ", 5))
+        port(fd, line + 5, 1);
     else if (!strncasecmp(line, "LIST", 4))
         list(fd);
     else if (!strncasecmp(line, "NOOP", 4))

@@ -41,6 +41,17 @@ def cpu_time(schedstat: str) -> int:
     return int(schedstat.split()[0])
 
 
+def softirq_time() -> float:
+    """CPU seconds that the machine has spent in interrupts and soft interrupts, by the kernel's ticks."""
+    return softirq_of_stat(Path("/proc/stat").read_text())
+
+
+def softirq_of_stat(stat: str) -> float:
+    """The same, from the text of /proc/stat."""
+    fields = stat.split("\n", 1)[0].split()
+    return (int(fields[6]) + int(fields[7])) / os.sysconf("SC_CLK_TCK")
+
+
 def device_of(comm: str) -> str | None:
     """The device that a kernel thread of this name polls, None for any other thread."""
     match = _NAME.fullmatch(comm.strip())

@@ -196,15 +196,23 @@ class PacketLab:
 
     def establish(self, sessions: int, rate: int) -> str:
         """Make `sessions` UDP sessions and answer each. Returns why that failed, or ""."""
-        out = Traffic(OUT, sessions, rate, learn=True)
-        for traffic in (out, replace(out, kind=IN)):
-            for part in (1, 1, 2):  # the kernel stops real-time threads for 50 ms if they leave nothing to others
-                passed = self.send(replace(traffic, rate=rate // part), sessions)
-                if not passed.lost:
-                    break
-            if passed.lost:
-                return f"{passed.lost} of {passed.sent} frames lost while sessions were made"
-        return ""
+        return self.begin(sessions, rate) or self.answer(sessions, rate)
+
+    def begin(self, sessions: int, rate: int) -> str:
+        """Make `sessions` UDP sessions that nobody has answered. Returns why that failed, or ""."""
+        return self._once(Traffic(OUT, sessions, rate, learn=True))
+
+    def answer(self, sessions: int, rate: int) -> str:
+        """Answer each. Returns why that failed, or ""."""
+        return self._once(Traffic(IN, sessions, rate, learn=True))
+
+    def _once(self, traffic: Traffic) -> str:
+        """A frame of each session."""
+        for part in (1, 1, 2):  # the kernel stops real-time threads for 50 ms if they leave nothing to others
+            passed = self.send(replace(traffic, rate=traffic.rate // part), traffic.sessions)
+            if not passed.lost:
+                break
+        return f"{passed.lost} of {passed.sent} frames lost while sessions were made" if passed.lost else ""
 
 
 @contextlib.contextmanager

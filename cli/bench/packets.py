@@ -20,6 +20,7 @@ from algate.cli.lab.host import LabError
 
 GATEWAYS = (FLOOR, XDP_FORWARD, XDP, TC, NFT, ROUTE)
 WAYS = {"out": OUT, "in": IN, "mixed": MIXED}
+ONE_WAY = "oneway"  # outbound, of sessions that nobody answers: syslog, IPFIX, video
 RATE = 200_000  # frames/s: half of what the slowest gateway manages, and no more than keeps the fastest awake
 MAKING = 220_000  # frames/s while sessions are made
 PROBE = 6_000  # frames of one try at a rate: enough for a rate that is 5 % too high to overflow a ring of 256
@@ -78,22 +79,31 @@ class PacketBench:
 
     def _sessions(self, name: str, sessions: int, number: int) -> None:
         self.bench.place(apart=False)
-        trouble = self.bench.establish(sessions, MAKING) if name in NAT else self.bench.forget()
+        trouble = self.bench.begin(sessions, MAKING) if name in NAT else self.bench.forget()
+        self._cost(name, ONE_WAY, OUT, sessions, trouble, number)
+        if name in NAT and not trouble:
+            trouble = self.bench.answer(sessions, MAKING)
         for way, kind in WAYS.items():
-            figure = total_figure(way, sessions)
-            if trouble:
-                self.record.refuse(figure, name, trouble)
+            passed = self._cost(name, way, kind, sessions, trouble, number)
+            if passed is None:
                 if self.plan.searches(number):
                     self.record.refuse(rate_figure(way, sessions), name, trouble)
-                continue
-            self.bench.place(apart=False)
-            passed = self._lossless(Traffic(kind, sessions, RATE))
-            if passed.lost:
-                self.record.refuse(figure, name, f"{passed.lost} of {passed.sent} frames lost at {RATE:,}/s")
-            else:
-                self.record.add(figure, name, number, passed.cost)
-            if name not in (FLOOR, ROUTE) and self.plan.searches(number):
+            elif name not in (FLOOR, ROUTE) and self.plan.searches(number):
                 self._rate(name, kind, rate_figure(way, sessions), sessions, 1e9 / passed.cost, number)
+
+    def _cost(self, name: str, way: str, kind: int, sessions: int, trouble: str, number: int) -> Passage | None:
+        """A figure of what packets cost; None if `trouble` says that there are no sessions."""
+        figure = total_figure(way, sessions)
+        if trouble:
+            self.record.refuse(figure, name, trouble)
+            return None
+        self.bench.place(apart=False)
+        passed = self._lossless(Traffic(kind, sessions, RATE))
+        if passed.lost:
+            self.record.refuse(figure, name, f"{passed.lost} of {passed.sent} frames lost at {RATE:,}/s")
+        else:
+            self.record.add(figure, name, number, passed.cost)
+        return passed
 
     def _rate(self, name: str, kind: int, figure: Figure, sessions: int, guess: float, number: int) -> None:
         """Each probe continues where the one before ended, so that all sessions get a turn."""
@@ -123,7 +133,7 @@ class PacketBench:
     def _net(self, number: int) -> None:
         """The cost above the same round's floor."""
         for sessions in self.counts:
-            for way in WAYS:
+            for way in (ONE_WAY, *WAYS):
                 total, net = total_figure(way, sessions), net_figure(way, sessions)
                 floor = self.record.by_round(total.key, FLOOR).get(number)
                 for name in self.gateways:

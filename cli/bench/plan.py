@@ -31,7 +31,8 @@ class Plan:
     most: int  # sessions of a full table
     frames: int
     seconds: float
-    ftp_seconds: float  # of FTP for one sample
+    ftp_seconds: float  # of FTP sessions for one sample, unless there were enough before
+    exchange_seconds: float  # of FTP commands for one sample
     streams: tuple[int, ...]
     clients: tuple[int, ...]
     servers: tuple[str, ...]
@@ -58,7 +59,7 @@ def make_plan(rounds: int, groups: Sequence[str], quick: bool) -> Plan:
     """The plan of a full run, or of a short one that only shows that everything works."""
     chosen = tuple(groups) or tuple(name for name in GROUPS if not (quick and name == MILLION))
     if quick:
-        return Plan(rounds, chosen, (1000,), 10_000, 10_000, 0.3, 0.3, (1,), (8,), ("minimal",), True, False)
+        return Plan(rounds, chosen, (1000,), 10_000, 10_000, 0.3, 0.3, 0.3, (1,), (8,), ("minimal",), True, False)
     return Plan(
         rounds,
         chosen,
@@ -66,10 +67,11 @@ def make_plan(rounds: int, groups: Sequence[str], quick: bool) -> Plan:
         1_000_000,
         100_000,
         0.8,
+        2.0,
         0.5,
         (1, 4),
         (1, 8, 64),
-        ("minimal", "vsftpd", "pyftpdlib"),
+        ("minimal", "vsftpd", "pyftpdlib", "proftpd", "pure-ftpd"),
         False,
         True,
     )

@@ -25,6 +25,7 @@ class Figure:
     better: str = LESS
     info: bool = False  # of minor interest: no chart
     once: bool = False  # takes too long for every round: one sample is enough
+    loose: bool = False  # may be near 0, or counted in coarse steps: rounds that scatter don't refuse it
 
 
 @dataclass
@@ -60,7 +61,8 @@ class Record:
         values = list(self.by_round(key, gateway).values())
         figure = self.figures.get(key)
         wanted = 1 if figure is not None and figure.once else self.wanted
-        return summarise(values, void=self.void.get((key, gateway), []), wanted=wanted)
+        loose = figure is not None and figure.loose
+        return summarise(values, void=self.void.get((key, gateway), []), wanted=wanted, loose=loose)
 
     def ratio(self, mine: tuple[str, str], theirs: tuple[str, str]) -> Summary:
         """The ratio of two (figure, gateway), round by round; refused if one of them is."""

@@ -29,15 +29,16 @@ class Summary:
         return not self.refusal
 
 
-def summarise(values: Sequence[float], *, void: Sequence[str] = (), wanted: int = 1) -> Summary:
-    """The median with its range. `void`: why rounds don't count; `wanted`: how many rounds must be left."""
+def summarise(values: Sequence[float], *, void: Sequence[str] = (), wanted: int = 1, loose: bool = False) -> Summary:
+    """The median with its range. `void`: why rounds don't count; `wanted`: how many rounds must be left; `loose`:
+    however far they scatter."""
     if len(values) < max(1, wanted):
         reason = f"{len(void)} of {len(values) + len(void)} rounds void: {void[-1]}" if void else "not measured"
         if not values:
             return Summary(float("nan"), float("nan"), float("nan"), 0, reason)
         return Summary(statistics.median(values), min(values), max(values), len(values), reason)
     middle = statistics.median(values)
-    wide = scatter(values)
+    wide = 0.0 if loose else scatter(values)
     refusal = f"rounds scatter by {wide:.0%} of the median" if wide > TOO_WIDE else ""
     return Summary(middle, min(values), max(values), len(values), refusal)
 

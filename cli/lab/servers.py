@@ -38,6 +38,7 @@ class Setting:
     address: str
     port: int
     more: Mapping[str, object] = field(default_factory=dict)  # keys of the server's own configuration; vsftpd only
+    threads: bool = False  # one for each session; pyftpdlib only, the others have a process each
 
 
 @dataclass(frozen=True)
@@ -69,16 +70,24 @@ class FtpServer:
         self.process.stop()
 
 
-def start_server(kind: str, host: Host, *, port: int = 21, more: Mapping[str, object] | None = None) -> FtpServer:
+def start_server(
+    kind: str,
+    host: Host,
+    *,
+    port: int = 21,
+    more: Mapping[str, object] | None = None,
+    threads: bool = False,
+    env: Mapping[str, str] | None = None,
+) -> FtpServer:
     """Start a server of that kind on every address of the host. Raises LabError if it doesn't listen within 10 s."""
     if kind not in KINDS:
         raise LabError(f"no FTP server called {kind}: one of {', '.join(KINDS)}", USAGE)
     base = host.folder / f"{host.name}-{kind}-{len(host.spawned)}"
-    setting = Setting(base, base / "files", host.address, port, more or {})
+    setting = Setting(base, base / "files", host.address, port, more or {}, threads)
     (setting.root / "pub").mkdir(parents=True)
     (setting.root / "pub").chmod(0o777)  # the servers write as different accounts
     argv = KINDS[kind].configure(setting, find_program(KINDS[kind]))
-    process = host.spawn(kind, argv, cwd=base)
+    process = host.spawn(kind, argv, cwd=base, env=env)
     if not host.wait_port(port, alive=process.alive):
         process.kill()
         raise LabError(f"{kind} isn't listening on {host.address}:{port}: {process.tail() or 'no output'}")
@@ -190,7 +199,20 @@ def _pure_ftpd(s: Setting, program: str) -> list[str]:
     return [program, *options, "-S", str(s.port), "-l", f"puredb:{database}"]
 
 
+_THREADED = """
+import sys
+from pyftpdlib.authorizers import DummyAuthorizer
+from pyftpdlib.handlers import FTPHandler
+from pyftpdlib.servers import ThreadedFTPServer
+FTPHandler.authorizer = DummyAuthorizer()
+FTPHandler.authorizer.add_anonymous(sys.argv[2], perm="elradfmwMT")
+ThreadedFTPServer(("0.0.0.0", int(sys.argv[1])), FTPHandler).serve_forever()
+"""
+
+
 def _pyftpdlib(s: Setting, program: str) -> list[str]:
+    if s.threads:
+        return [program, "-W", "ignore", "-c", _THREADED, str(s.port), str(s.root)]
     return [program, "-W", "ignore", "-m", "pyftpdlib", "-i", "0.0.0.0", "-p", str(s.port), "-w", "-d", str(s.root)]
 
 

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from algate.cli.bench.ftp import make_room, read_driven
+from algate.cli.bench.driven import read_driven
+from algate.cli.bench.ftp_servers import make_room
 from algate.cli.bench.native import build
 from algate.cli.lab.gateways import AlgateGateway
 from algate.cli.lab.host import Host

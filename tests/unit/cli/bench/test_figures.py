@@ -8,13 +8,15 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 
 from algate.cli.bench.chart import bar, number, svg_chart, text_chart
-from algate.cli.bench.ftp import read_driven
+from algate.cli.bench.driven import read_driven
+from algate.cli.bench.ftp import ENOUGH
+from algate.cli.bench.ftp_servers import TICK, cpu_of_stat
 from algate.cli.bench.histogram import quantile
-from algate.cli.bench.meter import cpu_time, device_of
+from algate.cli.bench.meter import cpu_time, device_of, softirq_of_stat
 from algate.cli.bench.plan import GROUPS, Plan, make_plan
 from algate.cli.bench.record import MORE, Figure, Record
 from algate.cli.bench.spread import percentile, ratio, scatter, summarise
-from algate.cli.bench.targets import NOT_MEASURED, PASS, SHORT, Target, judge
+from algate.cli.bench.targets import NOT_MEASURED, PASS, SHORT, TARGETS, Target, judge
 
 pytestmark = pytest.mark.unit
 COST = Figure("net.out.1", "Cost", "ns")
@@ -151,6 +153,23 @@ def test_plans() -> None:
     assert 1_000_000 not in make_plan(1, [], True).sessions
 
 
+def test_rounds_of_a_loose_figure_may_scatter() -> None:
+    assert summarise([-1.0, 10.0, 2.0, 9.0, 5.0], loose=True).median == 5.0
+
+
+def test_every_server_is_sampled_long_enough_and_judged() -> None:
+    plan = make_plan(5, ["ftp"], False)
+    assert plan.ftp_seconds >= 2 and ENOUGH >= 200 and plan.clients == (1, 8, 64)
+    titles = [target.title for target in TARGETS]
+    assert all(any(server in title for title in titles) for server in plan.servers)
+    assert len(titles) == len(set(titles))
+
+
+def test_cpu_of_a_process_counts_its_ended_children() -> None:
+    assert cpu_of_stat("7 (a ) b) S 1 7 7 0 -1 0 0 0 0 0 100 20 3 4 20 0") == pytest.approx(127 / TICK)
+    assert softirq_of_stat("cpu  1 2 3 4 5 60 70 8\ncpu0 0\n") == pytest.approx(130 / TICK)
+
+
 def test_poll_threads_by_name() -> None:
     assert device_of("napi/lan0-8193\n") == "lan0"
     assert device_of("ksoftirqd/0\n") is None
@@ -158,8 +177,10 @@ def test_poll_threads_by_name() -> None:
 
 
 def test_what_the_clients_did() -> None:
-    driven = read_driven("12 2.001 1\n300 100 200 \n")
-    assert (driven.count, driven.seconds, driven.failures, driven.times) == (12, 2.001, 1, (100, 200, 300))
+    driven = read_driven("12 2.001 1 0.25\n300 100 200 \n9 8 \n")
+    assert (driven.count, driven.seconds, driven.failures, driven.cpu) == (12, 2.001, 1, 0.25)
+    assert (driven.times, driven.sessions) == ((100, 200, 300), (8, 9))
+    assert read_driven("0 2.001 0 0.25\n\n\n").sessions == ()
     with pytest.raises(ValueError, match="unpack"):
         read_driven("killed")
 
