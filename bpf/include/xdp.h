@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * xdp.h: the fast path: established sessions without ALG work. Whatever isn't clearly one of those goes on to TC
+ * xdp.h: the fast path: sessions that exist, without ALG work. Whatever isn't clearly one of those goes on to TC
  * **unwritten**, or it would be translated twice.
  */
 #ifndef ALGATE_XDP_H
@@ -29,11 +29,15 @@ static __always_inline bool xdp_parse(struct xdp_md *ctx, struct packet *p)
     return p->sum != pseudo_sum(p->source, p->destination, p->proto, p->ip_size - p->header_size);
 }
 
+/* What nobody has answered yet takes this way outbound alone (syslog, IPFIX, video): the answer that makes a session active
+ * is TC's, as is all that leaves untranslated. */
 static __always_inline bool xdp_eligible(const struct config *cfg, const struct session *s, const struct packet *p,
-                                         u32 now)
+                                         u8 dir, u32 now)
 {
     u8 state = s->state & STATE_MASK;
-    return (state == STATE_ESTABLISHED || state == STATE_ACTIVE) && !s->alg && session_alive(cfg, s, p->proto, now);
+    if (state != STATE_ESTABLISHED && state != STATE_ACTIVE && (state != STATE_UNREPLIED || dir == DIR_IN))
+        return false;
+    return !s->alg && !(s->flags & SESSION_EXEMPT) && session_alive(cfg, s, p->proto, now);
 }
 
 static __always_inline int xdp_leave(struct xdp_md *ctx, const struct config *cfg, const struct packet *p,
@@ -78,7 +82,7 @@ static __always_inline int xdp_outbound(struct xdp_md *ctx)
     u32 now = now_tick();
     struct session_key key;
     struct session *s = find_out(&p, &key);
-    if (!s || !xdp_eligible(cfg, s, &p, now))
+    if (!s || !xdp_eligible(cfg, s, &p, DIR_OUT, now))
         return XDP_PASS;
     struct rewrite to = {.ip = s->public_ip, .port = session_port(s), .source = true, .hop = true};
     return xdp_leave(ctx, cfg, &p, s, DIR_OUT, &to, now);
@@ -99,7 +103,7 @@ static __always_inline int xdp_inbound(struct xdp_md *ctx)
     u32 now = now_tick();
     struct session_key key;
     struct session *s = find_in_at(&p, address, &key);
-    if (!s || !xdp_eligible(cfg, s, &p, now))
+    if (!s || !xdp_eligible(cfg, s, &p, DIR_IN, now))
         return XDP_PASS;
     struct rewrite to = {.ip = key.inside_ip, .port = key.inside_port, .source = false, .hop = true};
     return xdp_leave(ctx, cfg, &p, s, DIR_IN, &to, now);

@@ -11,7 +11,7 @@ import pytest
 from algate.bpf import abi
 from tests import packets
 from tests.bpf.flows import FLOW, answer, echo_answer, frame_of, open_session, translated
-from tests.bpf.rig import INSIDE, PROTOS, PUBLIC, REDIRECT, ROUTER, SHOT, TCP, WAN, Outcome, Rig, session_key
+from tests.bpf.rig import INSIDE, PROTOS, PUBLIC, REDIRECT, ROUTER, SHOT, TCP, WAN, Outcome, Rig, session_key, ticks
 from tests.packets import GATEWAY_LAN_MAC, GATEWAY_WAN_MAC, LAN_MAC, WAN_MAC
 
 XDP_PASS, XDP_REDIRECT = 2, 4
@@ -123,6 +123,64 @@ def test_unknown_watched_and_stack_sessions_go_on_unwritten(fast: Rig) -> None:
         fast.gateway.sessions.put(session_key(FLOW, TCP), session)
         passed_on(fast.xdp("xdp_lan", frame), frame)
         setattr(session, name, former)
+
+
+@pytest.mark.parametrize("proto", ["udp", "icmp"])
+def test_what_nobody_answers_goes_out_by_xdp_and_lives_on_it(fast: Rig, proto: str) -> None:
+    frame = frame_of(proto, FLOW, b"one way")
+    fast.lan(frame)
+    made = fast.session(FLOW, PROTOS[proto])
+    assert made is not None and made.state == abi.SessionState.UNREPLIED
+    made.last_seen = (ticks() - 5_000) % 2**32
+    fast.gateway.sessions.put(session_key(FLOW, PROTOS[proto]), made)
+    out = fast.xdp("xdp_lan", frame)
+    assert out.action == XDP_REDIRECT
+    wanted = translated(frame, proto, ttl=63, source=(PUBLIC, 40000))
+    packets.same(out.data, packets.changed(wanted, Ether_src=GATEWAY_WAN_MAC, Ether_dst=WAN_MAC))
+    session = fast.session(FLOW, PROTOS[proto])
+    assert session is not None and session.state == abi.SessionState.UNREPLIED
+    assert session.packets[0] == 2 and (ticks() - session.last_seen) % 2**32 < 1_000, "refreshed: RFC 4787 REQ-6"
+
+
+@pytest.mark.parametrize("proto", ["udp", "icmp"])
+def test_the_first_answer_is_tcs_and_makes_it_active(fast: Rig, proto: str) -> None:
+    fast.lan(frame_of(proto, FLOW, b"asked"))
+    back = echo_answer(FLOW, 40000) if proto == "icmp" else answer(FLOW, 40000)
+    reply = frame_of(proto, back, b"answered", reply=True)
+    passed_on(fast.xdp("xdp_wan", reply), reply)
+    assert fast.wan_in(reply).action == REDIRECT
+    session = fast.session(FLOW, PROTOS[proto])
+    assert session is not None and session.state == abi.SessionState.ACTIVE
+    assert fast.xdp("xdp_wan", reply).action == XDP_REDIRECT
+
+
+def test_a_silent_session_that_has_expired_is_tcs(fast: Rig) -> None:
+    frame = packets.udp(FLOW, b"x")
+    fast.lan(frame)
+    session = fast.session(FLOW, PROTOS["udp"])
+    assert session is not None
+    session.last_seen = (ticks() - 400_000) % 2**32
+    fast.gateway.sessions.put(session_key(FLOW, PROTOS["udp"]), session)
+    passed_on(fast.xdp("xdp_lan", frame), frame)
+
+
+@pytest.mark.parametrize("answered", [False, True])
+@pytest.mark.parametrize("proto", PROTOS)
+def test_what_is_exempt_leaves_by_the_stack(fast: Rig, proto: str, answered: bool) -> None:
+    fast.gateway.exempt.put(abi.ExemptKey(prefix_len=32, address=abi.ip_to_be32(FLOW.destination)), 1)
+    config = fast.gateway.configs[0]
+    config.flags |= abi.ConfigFlag.EXEMPT
+    fast.gateway.configs.put(0, config)
+    first = frame_of(proto, FLOW, flags="S")
+    fast.lan(first)
+    fast.wan_out(first)
+    if answered:
+        flow = echo_answer(FLOW, 40000) if proto == "icmp" else answer(FLOW, 40000)
+        fast.wan_in(frame_of(proto, flow.to(destination=INSIDE), flags="SA", reply=True))
+    session = fast.session(FLOW, PROTOS[proto])
+    assert session is not None and session.flags & abi.SessionFlag.EXEMPT and session.packets[1] == answered
+    frame = frame_of(proto, FLOW, b"x", "PA")
+    passed_on(fast.xdp("xdp_lan", frame), frame)
 
 
 def test_half_open_sessions_are_tcs(fast: Rig) -> None:
