@@ -2,12 +2,16 @@
 # Set up algate on Debian 12 and run it, its tests or its checks. Each command does all it needs; a second run is quick.
 #
 #   sudo deploy/dev.sh setup [run|demo|test]   install what running, the demo or the tests need (default: run)
+#   sudo deploy/dev.sh compile                 build what a punt passes through with mypyc, in .venv/compiled
 #   sudo deploy/dev.sh demo [ARG ...]          real FTP through a gateway in network namespaces: algate demo ARG ...
 #   sudo deploy/dev.sh test [--all]            every rung of the test ladder; --all: the large matrices in full
 #   sudo deploy/dev.sh lint                    ruff, mypy, clang-format, shellcheck; changes nothing
 #   sudo deploy/dev.sh format                  let ruff and clang-format rewrite the tree
 #   sudo deploy/dev.sh fuzz [SECONDS]          look for inputs that break parsers, streams or the engine (default: 600 s)
 #   sudo deploy/dev.sh bench [ARG ...]         measure next to the kernel's NAT: algate bench ARG ...
+#
+# Where gcc and python3-dev are, setup run, demo and bench build and run the compiled build. ALGATE_COMPILED=0: they don't; 1: they
+# must. `setup test` builds it with 1 only.
 #
 # Exit codes: 0 done, 1 failed, 2 usage, 3 missing privilege, kernel feature or package source.
 set -euo pipefail
@@ -16,6 +20,8 @@ root=$(dirname "$here")
 cd "$root"
 # shellcheck source=deploy/setup.sh
 source "$here/setup.sh"
+# shellcheck source=deploy/compiled.sh
+source "$here/compiled.sh"
 # shellcheck source=deploy/rungs.sh
 source "$here/rungs.sh"
 
@@ -36,16 +42,23 @@ has_bench() {
 }
 
 main() {
-    local verb=${1:-}
+    local verb=${1:-} chosen
     [ $# -gt 0 ] && shift
     case $verb in
         setup)
             case ${1:-run} in run | demo | test) ;; *) die 2 "setup: '$1' is not one of run, demo, test" ;; esac
             setup "${1:-run}"
+            # whoever tests has the tree for a source, and asks for this when it is wanted
+            if [ "${1:-run}" != test ] || [ -n "${ALGATE_COMPILED:-}" ]; then best_algate >/dev/null; fi
+            ;;
+        compile)
+            setup test
+            ALGATE_COMPILED=1 best_algate
             ;;
         demo)
             setup demo
-            exec .venv/bin/algate demo "$@"
+            chosen=$(best_algate)
+            exec "$chosen" demo "$@"
             ;;
         test)
             case ${1:-} in '' | --all) ;; *) die 2 "test: unknown argument '$1' (only --all is known)" ;; esac
@@ -68,11 +81,12 @@ main() {
         bench)
             setup test # the bench's rivals and C programs need what the tests need
             has_bench || die 2 "bench: this version has no 'algate bench'"
-            exec .venv/bin/algate bench "$@"
+            chosen=$(best_algate)
+            exec "$chosen" bench "$@"
             ;;
         -h | --help | help) usage ;;
         '') usage >&2; exit 2 ;;
-        *) die 2 "unknown command '$verb'; one of: setup demo test lint format fuzz bench" ;;
+        *) die 2 "unknown command '$verb'; one of: setup compile demo test lint format fuzz bench" ;;
     esac
 }
 

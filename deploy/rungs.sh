@@ -48,9 +48,23 @@ closing() {
 
 # tests FOLDER BUDGET WORKERS [ARG...]: one rung of pytest; WORKERS: tests at once (tests/conftest.py says which stay together).
 tests() {
-    local name=$1 budget=$2 workers=$3
-    shift 3
-    rung "$name" "$budget" .venv/bin/python -m pytest --color=no --no-header --durations=5 -n "$workers" -m "$name" "tests/$name" "$@"
+    local name=$1
+    shift
+    pytest_rung "$name" "$name" .venv/bin/python "$@"
+}
+
+# compiled FOLDER BUDGET WORKERS [ARG...]: the same on the compiled build. --build has pytest refuse any other.
+compiled() {
+    local name=$1
+    shift
+    pytest_rung "$name-c" "$name" .venv/compiled/bin/python "$@" --build compiled
+}
+
+# pytest_rung TITLE FOLDER PYTHON BUDGET WORKERS [ARG...]
+pytest_rung() {
+    local title=$1 name=$2 python=$3 budget=$4 workers=$5
+    shift 5
+    rung "$title" "$budget" "$python" -m pytest --color=no --no-header --durations=5 -n "$workers" -m "$name" "tests/$name" "$@"
 }
 
 run_ladder() {
@@ -60,6 +74,10 @@ run_ladder() {
     tests unit 60 2 "${all[@]}"
     tests property 60 2 "${all[@]}"
     tests fuzz 60 2
+    rung compile 120 deploy/dev.sh compile
+    compiled unit 60 2 "${all[@]}"
+    compiled property 60 2 "${all[@]}"
+    compiled fuzz 60 2
     tests bpf 120 2 "${all[@]}"
     tests netns "$([ "${1:-}" = --all ] && echo 3600 || echo 420)" 3 "${all[@]}"
     if compgen -G 'tests/compliance/test_*.py' >/dev/null; then tests compliance 200 0 "${all[@]}"; fi

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Generator
 from pathlib import Path
@@ -17,8 +18,17 @@ MATRIX = "tests/netns/test_matrix.py"
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`--all` runs the large matrices in full (deploy/dev.sh test --all)."""
     parser.addoption("--all", action="store_true", dest="run_all", help="run the large matrices in full")
+    parser.addoption("--build", default="pure", choices=("pure", "compiled"), help="which build of algate has to run")
     parser.addoption("--gateway", default="algate", help="the gateway for tests/cases: algate or kernel")
     parser.addoption("--cases-json", default="", help="write the results of tests/cases to this file")
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """A build that isn't the one meant would prove nothing."""
+    wanted: str = session.config.getoption("build")
+    found = importlib.import_module("algate.alg.admin.build").build()
+    if found != wanted:
+        raise pytest.UsageError(f"the {found} build of algate is what is imported here, not the {wanted} one")
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m chooses
@@ -29,6 +39,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         rung = item.path.relative_to(here).parts[0] if item.path.is_relative_to(here) else ""
         if rung in RUNGS:
             item.add_marker(rung)
+    if config.getoption("build") == "compiled":  # its classes can't be changed, its steps can't be watched
+        items[:] = [item for item in items if item.get_closest_marker("pure") is None]
 
 
 @pytest.hookimpl(wrapper=True)

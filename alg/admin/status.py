@@ -11,6 +11,7 @@ import time
 from importlib import metadata
 from typing import Any
 
+from algate.alg.admin.build import build
 from algate.alg.daemon.service import Daemon
 
 
@@ -20,7 +21,7 @@ def status(service: Daemon) -> dict[str, Any]:
     gateway, helper = (running.gateway, running.helper) if running else (None, None)
     chosen = sorted({mode for mode, _ in service.modes.values()})
     return {
-        "state": service.state, "version": metadata.version("algate"), "pid": os.getpid(),
+        "state": service.state, "version": metadata.version("algate"), "build": build(), "pid": os.getpid(),
         "uptime": time.time() - service.started, "run_dir": str(service.run_dir),
         "config": str(config.path) if config.path else None,
         "lan": list(config.gateway.lan), "wan": config.gateway.wan,

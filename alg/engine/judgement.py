@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from typing import Any, cast
 
 from algate.alg.plugin.contract import Call, PluginFaultError, answered, due, left, whole
 from algate.alg.plugin.model import (
@@ -26,6 +27,7 @@ from algate.alg.plugin.model import (
     Reserve,
     Reset,
     Unattended,
+    WholeConversation,
     Withdraw,
 )
 
@@ -71,7 +73,7 @@ class Judgement:
         """Ask for a conversation; without one the session passes."""
         try:
             opened = self._open(session.control)
-            session.conversation = None if opened is None else self._call(whole, opened)
+            session.conversation = None if opened is None else cast(WholeConversation, self._call(whole, opened))
         except Exception as error:  # a fault is its session's alone
             self.failed(session, error, out)
         if session.conversation is None:
@@ -258,14 +260,17 @@ class Judgement:
             raise PluginFaultError(f"a verdict on {action.size} bytes of {room}")
         if isinstance(action, Pass):
             flow.judge(Span(action.size))
-        elif isinstance(action, Replace):
-            if not action.data:
+            return
+        known: Any = action  # compiled code would take the type for granted, but a plug-in may say it as a bytearray
+        said = bytes(known.data if isinstance(action, Replace) else known.answer)
+        if isinstance(action, Replace):
+            if not said:
                 raise PluginFaultError("a replacement by nothing: Refuse says that")
-            flow.judge(Span(action.size, action.data))
+            flow.judge(Span(action.size, said))
         else:
-            if len(action.answer) > self._limits.answer:
-                raise PluginFaultError(f"an answer of {len(action.answer)} bytes")
-            flow.judge(Span(action.size, b"", action.answer))
+            if len(said) > self._limits.answer:
+                raise PluginFaultError(f"an answer of {len(said)} bytes")
+            flow.judge(Span(action.size, b"", said))
 
     def _reserve(self, session: Session, flow: Flow | None, action: Reserve, out: Sink, depth: int) -> None:
         if session.conversation is None or depth >= DEPTH_MAX:

@@ -74,6 +74,7 @@ class Guard:
             answer = function(*args, **kwargs)
             self._armed = False
         except _Interrupted:
+            self._armed = False
             raise self._error() from None
         except Exception as error:
             raise raised(error) from error
@@ -98,9 +99,8 @@ class Guard:
             return
         if not known:
             self._cpu = time.thread_time()
-        if self._late():
-            self._armed = False
-            raise _Interrupted
+        if self._late():  # again at each tick until the call ends: what ran just now may have swallowed it, as a
+            raise _Interrupted  # destructor or a callback of the garbage collector does
 
     def _late(self) -> bool:
         spent = time.thread_time() - self._cpu

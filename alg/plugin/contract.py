@@ -24,9 +24,10 @@ class PluginFaultError(Exception):
 
 
 class Call(Interface):
-    """How a plug-in's function is called; whatever it raises becomes a PluginFaultError."""
+    """How a plug-in's function is called; whatever it raises becomes a PluginFaultError. What it returns may be
+    anything, whatever it declares, until one of the functions below has looked at it."""
 
-    def __call__(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T: ...
+    def __call__(self, function: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> object: ...
 
 
 def plainly(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -39,7 +40,11 @@ def plainly(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
 
 def raised(error: Exception) -> PluginFaultError:
     """A plug-in's exception as the engine sees it."""
-    return error if isinstance(error, PluginFaultError) else PluginFaultError(f"{type(error).__name__}: {error}")
+    if isinstance(error, PluginFaultError):
+        return error
+    fault = PluginFaultError(f"{type(error).__name__}: {error}")
+    fault.__cause__ = error  # not by `raise from`, which compiled code doesn't do
+    return fault
 
 
 def whole(conversation: Conversation) -> WholeConversation:
@@ -119,7 +124,8 @@ def _whole_number(value: object, most: int) -> bool:
 
 
 def _end_point(value: object) -> bool:
-    return isinstance(value, EndPoint) and _address(value.ip) and _whole_number(value.port, 65535)
+    known: Any = value  # compiled code would take its members' types for granted
+    return isinstance(value, EndPoint) and _address(known.ip) and _whole_number(known.port, 65535)
 
 
 def _address(value: object) -> bool:

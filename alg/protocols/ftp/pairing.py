@@ -27,7 +27,7 @@ Why no tolerance opens what nobody asked for:
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Final
+from typing import ClassVar, Final
 
 from algate.alg.protocols.ftp.dialogue import NAMING, ODD, USUAL, Kind, Reply
 from algate.alg.protocols.ftp.readings import (
@@ -62,8 +62,8 @@ class Waiting:
     speaks or the server answers. `left`: tags of commands that certainly were said, and have no answer yet.
     """
 
-    CAP = 32
-    NAMING_CAP = 8
+    CAP: ClassVar[int] = 32
+    NAMING_CAP: ClassVar[int] = 8
     __slots__ = ("_begun", "_code", "_next", "_readings", "_runs", "_told", "securing", "unseen")
 
     def __init__(self, resumed: bool = False, left: Iterable[int] = ()) -> None:

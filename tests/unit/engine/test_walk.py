@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
 from tests import walk
 
+pytestmark = pytest.mark.pure
 PAGE = Path(__file__).parents[3] / "alg/engine/README.md"
 
 

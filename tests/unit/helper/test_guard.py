@@ -53,6 +53,26 @@ def test_what_never_ends_is_stopped_and_the_next_call_works(guard: Guard, word: 
     assert guard.call(made.feed, Side.CLIENT, b"fine", 0.0) == [Pass(4)]
 
 
+def test_it_is_interrupted_again_if_something_swallowed_that(guard: Guard) -> None:
+    """As the interpreter does with what a destructor raises, or a callback of the garbage collector."""
+    swallowed: list[bool] = []
+
+    def deaf() -> None:
+        while len(swallowed) < 3:
+            try:
+                while True:
+                    pass
+            except BaseException:
+                swallowed.append(True)
+        while True:
+            pass
+
+    with pytest.raises(TooSlowError):
+        guard.call(deaf)
+    assert len(swallowed) == 3
+    assert guard.call(lambda: 1) == 1
+
+
 def test_the_timer_stops_where_no_call_comes(guard: Guard) -> None:
     made = Slow()
     for _ in range(3):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -217,6 +217,13 @@ def test_a_plug_in_that_breaks_at_the_border_is_booked_on_it(make: Callable[[Con
     assert {one.event.event for one in told} == {"plugin-failed"}
 
 
+@pytest.mark.parametrize(
+    "action", [Replace(4, cast(bytes, bytearray(b"abc\n"))), Refuse(4, cast(bytes, bytearray(b"no\n")))]
+)
+def test_bytes_may_come_in_an_array(action: Action) -> None:
+    assert not Laboratory(lambda control: Answering(control, [action])).say(b"ask\n")
+
+
 def test_a_deadline_that_is_no_time_is_booked_on_it() -> None:
     class Hasty(Toy):
         def deadline(self) -> str:
@@ -262,6 +269,7 @@ PLANTS = [
 ]
 
 
+@pytest.mark.pure
 @pytest.mark.parametrize("policy", ["reset", "bypass"])
 @pytest.mark.parametrize(("kind", "name", "said"), PLANTS, ids=[one[1] for one in PLANTS])
 def test_a_fault_of_the_engine_is_its_own(
@@ -285,6 +293,7 @@ def test_a_fault_of_the_engine_is_its_own(
     assert lab.engine.counts["engine-failed"] >= 1 and "plugin-failed" not in lab.engine.counts
 
 
+@pytest.mark.pure
 def test_a_fault_in_a_timer_costs_its_session_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     lab = Laboratory(Toy)
     lab.say(b"grow 007\n")
@@ -302,6 +311,7 @@ def test_a_fault_in_a_timer_costs_its_session_alone(monkeypatch: pytest.MonkeyPa
     lab.do(lab.engine.tick(lab.now + 100))
 
 
+@pytest.mark.pure
 def test_what_cant_even_be_settled_is_reset(monkeypatch: pytest.MonkeyPatch) -> None:
     lab = Laboratory(Toy, "bypass")
     lab.say(b"noop\n")

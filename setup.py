@@ -1,0 +1,103 @@
+"""The optional compiled build: with ALGATE_COMPILED=1, mypyc translates the modules below to C while the wheel is made.
+
+The law of this file: pyproject.toml says what the package is; this adds extension modules, and only if asked to. Each
+.so stands in the wheel beside its .py and is what Python imports. No editable install: it would put them into the tree.
+
+Which modules: those that a punt passes through, where compiling them pays. Not those that third parties derive from
+(an interpreted class can have no compiled base), nor dataclasses of keys: a default isn't of the type declared there.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from setuptools import setup
+from setuptools.command.build_ext import build_ext
+
+WANTED = os.environ.get("ALGATE_COMPILED", "") == "1"
+MYPY = "mypy>=1.15,<3"  # as in pyproject.toml's extra `dev`
+COMPILED = (
+    "alg/engine/*.py", "alg/gateway/records.py", "alg/helper/executor.py", "alg/helper/telling.py",
+    "alg/plugin/contract.py", "alg/protocols/ftp/*.py", "alg/protocols/irc/*.py",
+    "alg/protocols/lines.py", "bpf/ticks.py",
+)  # fmt: skip
+INTERPRETED = {
+    "alg/engine/sink.py",  # a list with a member
+    "alg/protocols/ftp/policy.py", "alg/protocols/ftp/words.py", "alg/protocols/ftp/diagram.py",
+    "alg/protocols/irc/words.py",
+}  # fmt: skip
+SETTINGS = """[mypy]
+python_version = 3.11
+mypy_path = {tree}
+namespace_packages = true
+explicit_package_bases = true
+ignore_missing_imports = true
+"""
+
+
+def compiled(root: Path) -> list[str]:
+    """The modules to compile, by their paths in the tree."""
+    found = (path for pattern in COMPILED for path in sorted(root.glob(pattern)) if path.name != "__init__.py")
+    return [one for path in found if (one := path.relative_to(root).as_posix()) not in INTERPRETED]
+
+
+class Build(build_ext):
+    """The files of the one C extension are compiled side by side."""
+
+    def build_extension(self, ext: Any) -> None:
+        plain, pool = self.compiler.compile, ThreadPoolExecutor(os.cpu_count())
+
+        def each(sources: list[str], *args: Any, **options: Any) -> list[str]:
+            made = pool.map(lambda one: plain([one], *args, **options), sources)
+            return [name for names in made for name in names]
+
+        self.compiler.compile = each
+        try:
+            with pool:
+                super().build_extension(ext)
+        finally:
+            self.compiler.compile = plain
+
+
+def extensions(root: Path) -> list[Any]:
+    """What mypyc makes of the modules, found by their import names through links, as deploy/dev.sh makes them."""
+    from mypyc.build import mypycify
+
+    tree = root / "build" / "compiled"
+    (tree / "algate").mkdir(parents=True, exist_ok=True)
+    for part in ("alg", "bpf", "cli"):
+        link = tree / "algate" / part
+        if not link.is_symlink():
+            link.symlink_to(root / part)
+    (tree / "mypy.ini").write_text(SETTINGS.format(tree=tree))
+    names = set(compiled(root))
+    for lib in root.glob("build/lib.*/algate"):  # left by another build, which compiled more
+        for old in lib.rglob("*.so"):
+            if old.relative_to(lib).as_posix().partition(".")[0] + ".py" not in names:
+                old.unlink()
+    files = [os.path.relpath(tree / "algate" / name) for name in compiled(root)]
+    made: list[Any] = mypycify(
+        [f"--config-file={tree / 'mypy.ini'}", *files], opt_level="2", debug_level="0", group_name="algate",
+        target_dir=str(tree / "c"),
+    )  # fmt: skip
+    return made
+
+
+def main() -> None:
+    """Called by setuptools, once for each step of a build."""
+    if not WANTED:
+        setup()
+        return
+    if {"editable_wheel", "develop"} & set(sys.argv):
+        sys.exit("ALGATE_COMPILED=1 and an editable install exclude each other: the tree would no longer be what runs")
+    asked = "egg_info" in sys.argv or "dist_info" in sys.argv  # what the build needs, before it is there
+    made = [] if asked else extensions(Path(__file__).resolve().parent)
+    setup(ext_modules=made, cmdclass={"build_ext": Build}, setup_requires=[MYPY] if asked else [])
+
+
+if __name__ == "__main__":
+    main()
