@@ -119,6 +119,18 @@ class ForwardRow(Row):
     hits: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class GroupRow(Row):
+    """Sessions summed up by `--by`: `key` is the host, port, plug-in or whatever was asked for."""
+
+    key: str
+    sessions: int
+    packets_out: int
+    packets_in: int
+    bytes_out: int
+    bytes_in: int
+
+
 LOST = "events-lost"  # the event that stands in for others
 
 

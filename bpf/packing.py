@@ -69,9 +69,10 @@ def octets(name: str, field: str, raw: bytes, byte: int = 0) -> bytes:
     return raw[offset + (byte if sys.byteorder == "little" else size - 1 - byte) :: stride]
 
 
-def numbers(name: str, field: str, raw: bytes, signed: bool = False) -> list[int]:
-    """A field of each struct in `raw`."""
+def numbers(name: str, field: str, raw: bytes, signed: bool = False, place: int = 0) -> list[int]:
+    """A field of each struct in `raw`; of an array, what is at `place`."""
     offset, size, stride = _place(name, field)
+    offset += place * size
     whole = memoryview(raw).cast(_number(size, signed))  # type: ignore[call-overload]
     found: list[int] = whole[offset // size :: stride // size].tolist()
     return found

@@ -114,9 +114,9 @@ class Table(Generic[K, V]):
             values.append(some_values)
         return b"".join(keys), b"".join(values)
 
-    def chunks(self) -> Iterator[tuple[bytes, bytes, int]]:
-        """(keys, values, entries) of one walk, a batch at a time; key by key where the map type has no batches."""
-        batch = self._batch(CHUNK)
+    def chunks(self, size: int = CHUNK) -> Iterator[tuple[bytes, bytes, int]]:
+        """(keys, values, entries) of one walk, `size` at a time; key by key where the map type has no batches."""
+        batch = self._batch(size)
         end = False
         while not end:
             try:

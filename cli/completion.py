@@ -121,6 +121,8 @@ plugins = _quiet(_plugins)
 protos = _quiet(_from("algate.alg.admin.filters", "PROTOS"))
 states = _quiet(_from("algate.alg.admin.filters", "STATES"))
 datapaths = _quiet(_from("algate.alg.config.sections", "DATAPATHS"))
+sorts = _quiet(_from("algate.alg.admin.filters", "SORTS"))
+keys = _quiet(_from("algate.alg.admin.filters", "KEYS"))
 servers = _quiet(_words("vsftpd", "proftpd", "pure-ftpd", "pyftpdlib"))
 transports = _quiet(_words("tcp", "udp"))
 

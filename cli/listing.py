@@ -1,17 +1,39 @@
-"""What all listings of the daemon's tables do: take the filters, ask, show.
+"""What all listings of the daemon's tables do: take filters and an order, ask, show.
 
 The law of this file: the only place that declares a listing's options; a verb names its row and says what it lists.
 """
 
 from __future__ import annotations
 
+import json
+import sys
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from algate.alg.admin import control, filters
-from algate.alg.rows import ForwardRow, MappingRow, Row
-from algate.cli.options import DEFAULT_RUN_DIR, AlgName, Inside, Json, Outside, Proto, RelatedTo, RunDir, State, Tsv
+from algate.alg.rows import ForwardRow, GroupRow, MappingRow, Row
+from algate.cli.options import (  # fmt: skip
+    DEFAULT_RUN_DIR,
+    Age,
+    AlgName,
+    By,
+    Count,
+    Idle,
+    Inside,
+    Json,
+    Limit,
+    Outside,
+    Proto,
+    RelatedTo,
+    Reverse,
+    RunDir,
+    Sort,
+    State,
+    Tsv,
+    Watch,
+)
 from algate.cli.output import OutputForm, say, show_rows
 
 R = TypeVar("R", bound=Row)
@@ -19,6 +41,7 @@ LACKING: Mapping[type[Row], tuple[str, ...]] = {
     MappingRow: ("state", "alg", "related_to"),
     ForwardRow: ("state", "related_to"),
 }
+CLEAR = "\x1b[H\x1b[2J"
 
 
 def lister(verb: str, kind: type[Row], help_text: str) -> Callable[..., None]:
@@ -31,22 +54,46 @@ def lister(verb: str, kind: type[Row], help_text: str) -> Callable[..., None]:
         outside: Outside = None,
         alg: AlgName = None,
         related_to: RelatedTo = None,
+        idle: Idle = None,
+        age: Age = None,
+        limit: Limit = None,
+        sort: Sort = "",
+        reverse: Reverse = False,
+        count: Count = False,
+        by: By = "",
+        watch: Watch = None,
         as_json: Json = False,
         as_tsv: Tsv = False,
         run_dir: RunDir = DEFAULT_RUN_DIR,
     ) -> None:
-        values = (proto, state, inside, outside, alg, related_to)
-        show(verb, kind, run_dir, dict(zip(filters.NAMES, values, strict=True)), OutputForm.of(as_json, as_tsv))
+        chosen = dict(zip(filters.NAMES, (proto, state, inside, outside, alg, related_to), strict=True))
+        order = {"idle": idle, "age": age, "limit": limit, "sort": sort or None, "by": by or None}
+        flags = {name: True for name, given in (("reverse", reverse), ("count", count)) if given}
+        voice = OutputForm.of(as_json, as_tsv)
+        while True:
+            if watch is not None and voice is OutputForm.HUMAN and sys.stdout.isatty():
+                sys.stdout.write(CLEAR)
+            show(verb, kind, run_dir, {**chosen, **order, **flags}, voice)
+            if watch is None:
+                return
+            sys.stdout.flush()
+            time.sleep(watch)
 
     listed.__doc__ = help_text
     return listed
 
 
-def show(verb: str, kind: type[R], run_dir: Path, args: Mapping[str, str | None], voice: OutputForm) -> None:
-    """Rows of `kind` from the daemon for `verb` and `args` (the filters). A bad filter is an error before asking."""
+def show(verb: str, kind: type[R], run_dir: Path, args: Mapping[str, Any], voice: OutputForm) -> None:
+    """Rows of `kind` from the daemon, for filters and order in `args`. A bad filter is an error before asking."""
     filters.parse(args)
     for name in LACKING.get(kind, ()):
         if args.get(name):
             say(f"algate: {verb} have no {name.replace('_', ' ')}: --{name.replace('_', '-')} matches none of them")
     given = {name: value for name, value in args.items() if value is not None}
-    show_rows(map(kind.read, control.rows(run_dir, verb, given)), kind, voice)
+    if given.get("count"):
+        number = control.request(run_dir, verb, given)["count"]
+        sys.stdout.write(json.dumps({"count": number}) + "\n" if voice is OutputForm.JSON else f"{number}\n")
+    elif given.get("by"):
+        show_rows(map(GroupRow.read, control.rows(run_dir, verb, given)), GroupRow, voice)
+    else:
+        show_rows(map(kind.read, control.rows(run_dir, verb, given)), kind, voice)

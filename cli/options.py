@@ -28,6 +28,33 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Tsv = Annotated[bool, typer.Option("--tsv", help="Print tab-separated lines with a header.")]
 
 
+Limit = Annotated[int | None, typer.Option("--limit", metavar="N", min=0, help="Only the first N.")]
+Sort = Annotated[
+    str,
+    typer.Option(
+        "--sort",
+        metavar="KEY",
+        help="Largest first by rate, bytes, packets, age or idle.",
+        autocompletion=completion.sorts,
+    ),
+]
+Reverse = Annotated[bool, typer.Option("--reverse", help="The other way round: smallest first.")]
+Count = Annotated[bool, typer.Option("--count", help="Only say how many.")]
+By = Annotated[
+    str,
+    typer.Option(
+        "--by",
+        metavar="KEY",
+        help="Sum up by host, remote, port, alg, state or forward.",
+        autocompletion=completion.keys,
+    ),
+]
+Idle = Annotated[float | None, typer.Option("--idle", metavar="SECONDS", min=0, help="Only if idle for that long.")]
+Age = Annotated[float | None, typer.Option("--age", metavar="SECONDS", min=0, help="Only if as old as that.")]
+Watch = Annotated[
+    float | None, typer.Option("--watch", metavar="SECONDS", min=0.1, help="Again and again, until interrupted.")
+]
+
 Proto = Annotated[
     str | None,
     typer.Option("--proto", metavar="P[,P]", help="Only tcp, udp or icmp.", autocompletion=completion.protos),

@@ -19,6 +19,7 @@ from algate.alg.rows import (
     EventRow,
     ExpectationRow,
     ForwardRow,
+    GroupRow,
     MappingRow,
     ProblemRow,
     Row,
@@ -96,6 +97,14 @@ FORWARDS = (
     Column("ORIGIN", lambda row: row.origin, 1),
     Column("HITS", lambda row: scaled(row.hits), right=True),
 )
+GROUPS = (
+    Column("KEY", lambda row: row.key),
+    Column("SESSIONS", lambda row: scaled(row.sessions), right=True),
+    Column("PACKETS OUT", lambda row: scaled(row.packets_out), 2, right=True),
+    Column("PACKETS IN", lambda row: scaled(row.packets_in), 2, right=True),
+    Column("BYTES OUT", lambda row: scaled(row.bytes_out), 1, right=True),
+    Column("BYTES IN", lambda row: scaled(row.bytes_in), 1, right=True),
+)
 CHECKS = (
     Column("CHECK", lambda row: row.check),
     Column("OK", lambda row: "ok" if row.ok else "FAIL", style=lambda row: "green" if row.ok else "bold red"),
@@ -115,6 +124,7 @@ COLUMNS: Mapping[type[Row], Sequence[Column]] = {
     MappingRow: MAPPINGS,
     ExpectationRow: EXPECTATIONS,
     ForwardRow: FORWARDS,
+    GroupRow: GROUPS,
     CheckRow: CHECKS,
     ProblemRow: PROBLEMS,
     BrokenRow: BROKEN,

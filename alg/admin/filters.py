@@ -31,6 +31,8 @@ from algate.alg.rows import (
 Network = IPv4Network | IPv6Network
 R = TypeVar("R", bound=Row)
 
+SORTS = ("rate", "bytes", "packets", "age", "idle")
+KEYS = ("host", "remote", "port", "alg", "state", "forward")  # what sessions can be summed up by
 EVENT_NAMES = ("event", "reason")  # for `follow` only
 NAMES = ("proto", "state", "inside", "outside", "alg", "related_to")
 PROTOS = ("tcp", "udp", "icmp")

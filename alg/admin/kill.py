@@ -9,14 +9,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator
-from itertools import islice
 from typing import Any
 
-from algate.alg.admin import filters
-from algate.alg.admin.messages import PIECE, Rows
+from algate.alg.admin import listings
+from algate.alg.admin.messages import Rows
 from algate.alg.daemon.running import Running
 from algate.alg.errors import USAGE, AlgateError
-from algate.alg.gateway import listing
+from algate.alg.gateway import survey
 from algate.alg.rows import EventRow, SessionRow, parse_id
 from algate.bpf import abi
 
@@ -28,8 +27,8 @@ async def kill(running: Running, args: dict[str, Any]) -> Rows | list[SessionRow
     list them. Data connections outlive their control session; `related_to` ends those. A filter alone may match a
     million: they end while their rows are sent, and no more end once the asker is gone.
     """
-    wanted, ids = filters.parse(args), _ids(args.get("ids"))
-    if not wanted and not ids:
+    wanted, ids = listings.wanted(running, args), _ids(args.get("ids"))
+    if wanted == survey.Wanted() and not ids:
         raise AlgateError("which sessions? name ids, or give a filter such as --inside 10.0.0.5", USAGE)
     pieces = _pieces(running, wanted, ids, args)
     if not ids:
@@ -43,14 +42,11 @@ async def kill(running: Running, args: dict[str, Any]) -> Rows | list[SessionRow
     return found
 
 
-def _pieces(
-    running: Running, wanted: filters.Filter, ids: set[str], args: dict[str, Any]
-) -> Iterator[list[SessionRow]]:
+def _pieces(running: Running, wanted: survey.Wanted, ids: set[str], args: dict[str, Any]) -> Iterator[list[SessionRow]]:
     """Those that ended among each PIECE sessions."""
     reset, only_tell = bool(args.get("reset")), bool(args.get("dry_run"))
-    rest = listing.keyed_sessions(running.gateway, running.names)
-    while some := list(islice(rest, PIECE)):
-        meant = [one for one in some if (not ids or one[1].id in ids) and wanted.matches(one[1])]
+    for some in listings.keyed(running, wanted):
+        meant = [one for one in some if not ids or one[1].id in ids]
         yield [row for key, row in meant if only_tell or _end(running, key, row, reset)]
 
 

@@ -15,11 +15,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from algate.alg.admin import answering, control, filters, live, verbs
+from algate.alg.admin import answering, control, listings, live, verbs
 from algate.alg.admin.answering import Handler
 from algate.alg.admin.inquiry import inquire
 from algate.alg.admin.kill import kill
-from algate.alg.admin.messages import PIECE, Rows
 from algate.alg.admin.status import status
 from algate.alg.config.load import Config
 from algate.alg.daemon.service import Daemon
@@ -85,7 +84,7 @@ def handlers(service: Daemon) -> dict[str, Handler]:
         "reload": _once(service.reload),
         "status": _once(lambda: status(service)),
         "stats": _once(lambda: need().metrics.stats()),
-        "sessions": _rows(lambda: listing.session_rows(need().gateway, need().names)),
+        "sessions": lambda args: listings.sessions(need(), args),
         "mappings": _rows(lambda: listing.mapping_rows(need().gateway)),
         "expectations": _rows(lambda: listing.expectation_rows(need().gateway, need().names)),
         "forward-list": _rows(lambda: need().forwards.rows()),
@@ -108,7 +107,4 @@ def _once(tell: Callable[[], Any]) -> Handler:
 
 
 def _rows(make: Callable[[], Iterable[Row]]) -> Handler:
-    async def answer(args: dict[str, Any]) -> Rows:
-        return Rows(filters.parse(args).pieces(make(), PIECE))
-
-    return answer
+    return lambda args: listings.others(make(), args)

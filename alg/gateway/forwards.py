@@ -103,6 +103,13 @@ class Forwards:
                 return index
         raise AlgateError(f"there are already {abi.MAX_FORWARDS} forwards: delete one")
 
+    def cells(self) -> list[tuple[str, list[int]]]:
+        """Each forward's name, "tcp/8080", with the rows of `ports` that it holds."""
+        return [
+            (f"{known.proto}/{known.wan_port}", [row for row, _ in self._cells(known)])
+            for known, _ in self._known.values()
+        ]
+
     def _cells(self, one: Forward) -> list[tuple[int, int]]:
         """(row of `ports`, owner word) of each port on each public address."""
         kind = abi.PortKind.FORWARD

@@ -46,9 +46,13 @@ class Batch:
         """Packed."""
         return entry("session_key", self.keys, place)
 
+    def value(self, place: int) -> records.SessionValue:
+        """Of one session."""
+        return records.unpack_session(entry("session", self.values, place))
+
     def id(self, place: int) -> int:
         """Of one session."""
-        return records.unpack_session(entry("session", self.values, place)).id
+        return self.value(place).id
 
     def expired(self, limits: Mapping[int, Sequence[int]]) -> list[int]:
         """Places of sessions that have been idle for their limit: `limits` in ticks by protocol and state."""
@@ -75,6 +79,13 @@ class Batch:
         return [one for one in idle if one[0] > EMBRYONIC_IDLE]
 
 
+def idle_limits(gateway: Gateway) -> dict[int, list[int]]:
+    """Idle limits in ticks by protocol and state."""
+    timeouts: Sequence[int] = [min(limit, ticks.WINDOW) for limit in gateway.configs[0].timeouts]
+    states = range(max(abi.SessionState) + 1)
+    return {proto: [timeouts[timeout_kind(proto, state)] for state in states] for proto in (1, 6, 17)}
+
+
 class Sweep:
     """One sweep in slices: `for _ in sweep.run(): <let others work>`. The attributes then hold what it found."""
 
@@ -95,7 +106,7 @@ class Sweep:
 
     def run(self) -> Iterator[None]:
         """Yield after each batch of entries."""
-        limits = self._limits()
+        limits = idle_limits(self._gateway)  # the kernel judges again, so a shortened one does no harm
         for keys, values, _ in self._gateway.sessions.chunks():
             self._judge(Batch(keys, values, self._began), limits)
             yield
@@ -103,12 +114,6 @@ class Sweep:
         self.full = self.seen - self.deleted > FULL * self._gateway.max_sessions
         if self.full and self._ages:
             yield from self._reclaim()
-
-    def _limits(self) -> dict[int, list[int]]:
-        """Idle limits in ticks by protocol and state. The kernel judges again, so a shortened one does no harm."""
-        timeouts: Sequence[int] = [min(limit, ticks.WINDOW) for limit in self._gateway.configs[0].timeouts]
-        states = range(max(abi.SessionState) + 1)
-        return {proto: [timeouts[timeout_kind(proto, state)] for state in states] for proto in (1, 6, 17)}
 
     def _judge(self, batch: Batch, limits: Mapping[int, Sequence[int]]) -> None:
         expired = batch.expired(limits)

@@ -48,6 +48,38 @@ def timeout_kind(proto: int, state: int) -> int:
     return int(kinds.TCP_RESET if state == states.RESET else kinds.TCP_CLOSING)
 
 
+class SessionRows:
+    """Makes rows of packed sessions at one moment. `names`: plug-in number -> name."""
+
+    def __init__(self, gateway: Gateway, names: Mapping[int, str]) -> None:
+        self._names = names
+        timeouts = list(gateway.configs[0].timeouts)
+        self._limits = {
+            (proto, state): timeouts[timeout_kind(proto, state)] * ticks.SECONDS
+            for proto in range(256)
+            for state in STATE_NAMES
+        }
+        self.look()
+
+    def look(self) -> None:
+        """Judge by this moment from now on."""
+        self._now, self._now_ns = ticks.now(), time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+
+    def row(self, packed: bytes, value: records.SessionValue) -> SessionRow:
+        """Of one session; it may be over."""
+        key, state = records.unpack_key(packed), value.state
+        return SessionRow(
+            format_id(value.id), PROTO_NAMES.get(key.proto) or str(key.proto), STATE_NAMES[state],
+            _end(key.inside_ip, key.inside_port),
+            _end(key.remote_ip, key.inside_port if key.proto == 1 else key.remote_port),
+            f"{_ip(value.public_ip)}:{value.port_index & 0xFFFF}" if any(value.public_ip) else None,
+            value.packets_out, value.packets_in, value.bytes_out, value.bytes_in,
+            max(0.0, (self._now_ns - value.id) / 1e9),
+            self._limits[key.proto, state] - ticks.elapsed(self._now, value.last_seen),
+            self._names.get(value.alg), format_id(value.related) if value.related else None,
+        )  # fmt: skip
+
+
 def session_rows(gateway: Gateway, names: Mapping[int, str]) -> Iterator[SessionRow]:
     """Every session that isn't over, while the table is walked. `names`: plug-in number -> name."""
     return (row for _, row in keyed_sessions(gateway, names))
@@ -55,28 +87,12 @@ def session_rows(gateway: Gateway, names: Mapping[int, str]) -> Iterator[Session
 
 def keyed_sessions(gateway: Gateway, names: Mapping[int, str]) -> Iterator[tuple[bytes, SessionRow]]:
     """The same, each with its packed key."""
-    timeouts = list(gateway.configs[0].timeouts)
-    limits = {
-        (proto, state): timeouts[timeout_kind(proto, state)] * ticks.SECONDS
-        for proto in range(256)
-        for state in STATE_NAMES
-    }
+    made = SessionRows(gateway, names)
     for keys, values, _ in gateway.sessions.chunks():
-        now, now_ns = ticks.now(), time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+        made.look()
         for packed, value in records.sessions(keys, values):
-            key, state = records.unpack_key(packed), value.state
-            left = limits[key.proto, state] - ticks.elapsed(now, value.last_seen)
-            if state == abi.SessionState.DEAD or left <= 0:
-                continue
-            yield packed, SessionRow(
-                format_id(value.id), PROTO_NAMES.get(key.proto) or str(key.proto), STATE_NAMES[state],
-                _end(key.inside_ip, key.inside_port),
-                _end(key.remote_ip, key.inside_port if key.proto == 1 else key.remote_port),
-                f"{_ip(value.public_ip)}:{value.port_index & 0xFFFF}" if any(value.public_ip) else None,
-                value.packets_out, value.packets_in, value.bytes_out, value.bytes_in,
-                max(0.0, (now_ns - value.id) / 1e9), left, names.get(value.alg),
-                format_id(value.related) if value.related else None,
-            )  # fmt: skip
+            if value.state != abi.SessionState.DEAD and (row := made.row(packed, value)).expires_in > 0:
+                yield packed, row
 
 
 def counters(gateway: Gateway, key: bytes) -> Counters | None:

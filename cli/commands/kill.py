@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -10,7 +10,20 @@ from algate.alg.admin import control, filters
 from algate.alg.errors import FAILED
 from algate.alg.rows import SessionRow
 from algate.cli import completion
-from algate.cli.options import DEFAULT_RUN_DIR, AlgName, Inside, Json, Outside, Proto, RelatedTo, RunDir, State, Tsv
+from algate.cli.options import (  # fmt: skip
+    DEFAULT_RUN_DIR,
+    Age,
+    AlgName,
+    Idle,
+    Inside,
+    Json,
+    Outside,
+    Proto,
+    RelatedTo,
+    RunDir,
+    State,
+    Tsv,
+)
 from algate.cli.output import OutputForm, say, show_rows
 
 
@@ -29,6 +42,8 @@ def kill(
     outside: Outside = None,
     alg: AlgName = None,
     related_to: RelatedTo = None,
+    idle: Idle = None,
+    age: Age = None,
     reset: Annotated[bool, typer.Option("--reset", help="Send RST to both ends of control sessions.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list them.")] = False,
     as_json: Json = False,
@@ -41,8 +56,11 @@ def kill(
     connection of an ended session is stuck; UDP and ICMP may start a new session with their next packet.
     """
     values = (proto, state, inside, outside, alg, related_to)
-    given = {name: value for name, value in zip(filters.NAMES, values, strict=True) if value is not None}
+    given: dict[str, Any] = {
+        name: value for name, value in zip(filters.NAMES, values, strict=True) if value is not None
+    }
     filters.parse(given)
+    given |= {name: value for name, value in (("idle", idle), ("age", age)) if value is not None}
     voice = OutputForm.of(as_json, as_tsv)
     args = given | {"ids": ids or [], "reset": reset, "dry_run": dry_run}
     rows = [SessionRow.read(one) for one in control.request(run_dir, "kill", args)]

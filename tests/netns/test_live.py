@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator
 
@@ -94,6 +95,33 @@ def test_forwards_come_and_go(gateway: AlgateGateway) -> None:
 
 def _refusals(stats: dict[str, float]) -> dict[str, float]:
     return {name: value for name, value in stats.items() if name.startswith("algate_drops_total")}
+
+
+def test_sessions_are_counted_summed_and_cut(gateway: AlgateGateway) -> None:
+    inside, there = gateway.lab.client.address, ("--outside", f":{ECHO}")
+    with contextlib.ExitStack() as stack:
+        for _ in range(3):
+            line = stack.enter_context(Line(gateway.lab.client, gateway.lab.plan.servers[0], ECHO))
+            assert line.ask(b"x") == b"x"
+        rows = data(gateway, "sessions", *there, "--inside", inside)
+        assert data(gateway, "sessions", *there, "--count") == {"count": len(rows)} == {"count": 3}
+        (group,) = data(gateway, "sessions", *there, "--by", "host")
+        assert (group["key"], group["sessions"]) == (inside, 3)
+        assert group["bytes_out"] == sum(row["bytes_out"] for row in rows)
+        oldest = data(gateway, "sessions", *there, "--sort", "age", "--limit", "2")
+        by_age = sorted(rows, key=lambda row: -row["age"])
+        assert [row["id"] for row in oldest] == [row["id"] for row in by_age[:2]]
+        assert len(data(gateway, "sessions", "--limit", "1")) == 1
+        assert len(data(gateway, "sessions", "--sort", "rate", "--limit", "1", *there)) == 1
+        assert verb(gateway, "kill", "--age", "3600", *there).returncode == 1
+        assert len(data(gateway, "sessions", *there)) == 3
+    for words, said in (
+        (("--alg", "nope"), "no plug-in 'nope' is installed"),
+        (("--sort", "byts"), "the nearest is bytes"),
+        (("--by", "hosts"), "the nearest is host"),
+    ):
+        wrong = verb(gateway, "sessions", *words)
+        assert (wrong.returncode, said in wrong.stderr, wrong.stderr.count("\n")) == (2, True, 1)
 
 
 def test_a_live_forward_outlives_the_daemon(gateway: AlgateGateway) -> None:

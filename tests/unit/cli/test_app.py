@@ -20,7 +20,7 @@ from algate.alg.errors import AlgateError
 from algate.alg.rows import CheckRow, ExpectationRow, ForwardRow, MappingRow, SessionRow
 from algate.cli import app as command
 from tests import fake_daemon
-from tests.fake_daemon import CONTROL, EVENTS, SESSIONS
+from tests.fake_daemon import CONTROL, EVENTS, MAPPINGS, SESSIONS
 
 
 @pytest.fixture
@@ -325,3 +325,32 @@ def test_a_reader_that_leaves_early_ends_it_quietly(daemon: Any) -> None:
     os.close(read)
     assert done.communicate(timeout=60)[1] == ""
     assert done.returncode == 1
+
+
+def test_an_order_reaches_the_daemon(monkeypatch: pytest.MonkeyPatch) -> None:
+    from algate.alg.admin import control
+    from algate.alg.rows import GroupRow
+
+    asked: list[dict[str, Any]] = []
+
+    def request(run_dir: Path, verb: str, args: dict[str, Any], seconds: float = 60.0) -> dict[str, int]:
+        asked.append(args)
+        return {"count": 153_000}
+
+    def rows(run_dir: Path, verb: str, args: dict[str, Any], seconds: float = 60.0) -> list[dict[str, Any]]:
+        asked.append(args)
+        return [GroupRow("10.0.0.2", 5, 1, 2, 3, 4).as_dict()] if args.get("by") else [MAPPINGS[0].as_dict()]
+
+    monkeypatch.setattr(control, "request", request)
+    monkeypatch.setattr(control, "rows", rows)
+    assert run("sessions", "--count", "--proto", "tcp").stdout == "153000\n"
+    assert run("sessions", "--count", "--json").stdout == '{"count": 153000}\n'
+    grouped = run("sessions", "--by", "host", "--sort", "bytes", "--tsv").stdout.splitlines()
+    assert [line.split("\t")[:2] for line in grouped] == [["key", "sessions"], ["10.0.0.2", "5"]]
+    assert len(run("mappings", "--limit", "1", "--reverse", "--age", "5").stdout.splitlines()) == 2
+    assert asked == [
+        {"proto": "tcp", "count": True},
+        {"count": True},
+        {"sort": "bytes", "by": "host"},
+        {"age": 5.0, "limit": 1, "reverse": True},
+    ]

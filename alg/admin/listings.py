@@ -1,0 +1,220 @@
+"""A listing as it was asked for: filtered, the first N by some order, counted, or summed up by a key.
+
+The law of this file: args in, rows out; the daemon's loop gets a turn after each batch. Sessions, of which there may be
+a million, are judged by columns (`gateway.survey`); the other tables are small and are judged row by row.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Network
+from itertools import islice
+from typing import Any, TypeVar
+
+from algate.alg.admin import filters
+from algate.alg.admin.messages import PIECE, Rows
+from algate.alg.daemon.running import Running
+from algate.alg.errors import USAGE, AlgateError
+from algate.alg.gateway import listing, records, survey
+from algate.alg.gateway.gc import Batch, idle_limits
+from algate.alg.plugin.schema import nearest
+from algate.alg.plugin.values import shown
+from algate.alg.rows import GroupRow, Row, SessionRow
+from algate.bpf import ticks
+
+R = TypeVar("R", bound=Row)
+SLICE = 2048  # sessions judged without a pause: about 2 ms
+RATE_SECONDS = 1.0  # between the two walks that give a rate
+LIMIT_MAX = 1_000_000
+OTHERS = ("age", "host", "alg", "state")  # orders and keys that other rows than sessions have
+
+
+@dataclass(frozen=True, slots=True)
+class RowOrder:
+    """What is wanted of the rows that match. `limit` None: all; `sort` "": the table's order; `by` "": no sums."""
+
+    limit: int | None = None
+    sort: str = ""
+    reverse: bool = False
+    count: bool = False
+    by: str = ""
+
+    @classmethod
+    def parse(cls, args: Mapping[str, Any]) -> RowOrder:
+        """From a request's args. AlgateError (exit code 2) names the option and what would be right."""
+        limit, sort, by = args.get("limit"), args.get("sort") or "", args.get("by") or ""
+        if limit is not None and not (isinstance(limit, int) and 0 <= limit <= LIMIT_MAX):
+            raise AlgateError(f"--limit: {shown(limit)} is not a number from 0 to {LIMIT_MAX}", USAGE)
+        for name, word, words in (("sort", sort, filters.SORTS), ("by", by, filters.KEYS)):
+            if word and word not in words:
+                close = nearest(str(word), words)
+                raise AlgateError(
+                    f"--{name}: {shown(word)} is not one of {', '.join(words)}; the nearest is {close}", USAGE
+                )
+        return cls(limit, sort, args.get("reverse") is True, args.get("count") is True, by)
+
+    def __bool__(self) -> bool:
+        return self != RowOrder()
+
+
+async def sessions(running: Running, args: dict[str, Any]) -> Any:
+    """The sessions that match. Without an order they are sent while the table is walked."""
+    order, chosen = RowOrder.parse(args), wanted(running, args)
+    if order == RowOrder(order.limit):
+        return Rows(_first(([row for _, row in some] for some in keyed(running, chosen)), order.limit))
+    if order.count:
+        count = survey.Count()
+        await walk(running, chosen, count)
+        return {"count": count.number}
+    if order.by:
+        held = survey.forward_rows(running.forwards.cells()) if order.by == "forward" else {}
+        groups = survey.Groups(order.by, running.names, held)
+        await walk(running, chosen, groups)
+        return Rows([groups.rows(order.sort, order.reverse)[: order.limit]])
+    return Rows([await best(running, chosen, order)])
+
+
+def _first(pieces: Iterable[list[R]], limit: int | None) -> Iterator[list[R]]:
+    """Of all pieces together the first `limit` items; what isn't needed isn't made."""
+    left = limit or 0
+    for piece in pieces:
+        if limit is None:
+            yield piece
+        elif left > 0:
+            yield piece[:left]
+            left -= len(piece)
+        else:
+            return
+
+
+def keyed(running: Running, chosen: survey.Wanted) -> Iterator[list[tuple[bytes, SessionRow]]]:
+    """Packed keys and rows of the sessions that are alive and wanted, some hundred at a time, during the walk."""
+    limits, make = idle_limits(running.gateway), listing.SessionRows(running.gateway, running.names)
+    for keys, values, _ in running.gateway.sessions.chunks(SLICE):
+        make.look()
+        batch = Batch(keys, values, ticks.now())
+        some = survey.places(batch, chosen, limits, time.clock_gettime_ns(time.CLOCK_MONOTONIC))
+        for start in range(0, max(1, len(some)), PIECE):
+            part = some[start : start + PIECE]
+            yield [(batch.key(at), make.row(batch.key(at), batch.value(at))) for at in part]
+
+
+async def best(running: Running, chosen: survey.Wanted, order: RowOrder) -> list[SessionRow]:
+    """The first N sessions."""
+    before = None
+    if order.sort == "rate":
+        before = survey.Bytes()
+        await walk(running, survey.Wanted(), before)
+        await asyncio.sleep(RATE_SECONDS)
+    limit = LIMIT_MAX if order.limit is None else order.limit
+    found = survey.Best(order.sort or "age", limit, order.reverse, before)
+    await walk(running, chosen, found)
+    make = listing.SessionRows(running.gateway, running.names)
+    return [make.row(key, records.unpack_session(value)) for key, value in found.found()]
+
+
+async def walk(
+    running: Running, chosen: survey.Wanted, taker: survey.Count | survey.Best | survey.Groups | survey.Bytes
+) -> None:
+    """Hand every session that is alive and wanted to `taker`, batch by batch."""
+    limits = idle_limits(running.gateway)
+    for keys, values, _ in running.gateway.sessions.chunks(SLICE):
+        batch = Batch(keys, values, ticks.now())
+        now_ns = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+        taker.take(batch, survey.places(batch, chosen, limits, now_ns))
+        await asyncio.sleep(0)
+
+
+def wanted(running: Running, args: Mapping[str, Any]) -> survey.Wanted:
+    """The filters of a request, for raw sessions. AlgateError (exit code 2) for a plug-in that isn't installed."""
+    chosen = filters.parse(args)
+    numbers = {name: number for number, name in running.names.items()} | {"none": 0}
+    for name in chosen.alg:
+        if name not in numbers:
+            close = nearest(name, numbers)
+            raise AlgateError(f"--alg: no plug-in {shown(name)} is installed; the nearest is {close}", USAGE)
+    seconds = {name: _seconds(name, args.get(name)) for name in ("idle", "age")}
+    return survey.Wanted(
+        protos=tuple(survey.PROTO_NUMBERS[name] for name in chosen.proto),
+        states=_states(chosen.state),
+        algs=tuple(numbers[name] for name in chosen.alg),
+        parents=tuple(int(one, 16) for one in chosen.related_to if _is_hex(one))
+        or ((-1,) if chosen.related_to else ()),
+        insides=_places(chosen.inside),
+        outsides=_places(chosen.outside),
+        least_idle=ticks.lasting(seconds["idle"]),
+        least_age=round(seconds["age"] * 1e9),
+    )
+
+
+def _states(words: Iterable[str]) -> tuple[int, ...]:
+    """Expectations have states of their own, which no session is in."""
+    words = tuple(words)
+    return tuple(survey.STATE_NUMBERS[one] for one in words if one in survey.STATE_NUMBERS) or ((-1,) if words else ())
+
+
+def _places(given: Iterable[filters.Place]) -> tuple[survey.RawPlace, ...]:
+    """IPv4 networks; of an IPv6 one a place that holds nothing."""
+    given = tuple(given)
+    made = [
+        survey.RawPlace.of(one.network, one.port)
+        for one in given
+        if one.network is None or isinstance(one.network, IPv4Network)
+    ]
+    return tuple(made) or ((survey.RawPlace(0, 1),) if given else ())
+
+
+def _is_hex(text: str) -> bool:
+    return all(letter in "0123456789abcdef" for letter in text)
+
+
+def _seconds(name: str, given: Any) -> float:
+    if given is None:
+        return 0.0
+    if not isinstance(given, int | float) or not 0 <= given <= 1e9:
+        raise AlgateError(f"--{name}: {shown(given)} is not a number of seconds", USAGE)
+    return float(given)
+
+
+async def others(rows: Iterable[Row], args: dict[str, Any]) -> Any:
+    """A listing of another table."""
+    order, chosen = RowOrder.parse(args), filters.parse(args)
+    if not order:
+        return Rows(chosen.pieces(rows, PIECE))
+    for name, word in (("by", order.by), ("sort", order.sort)):
+        if word and word not in OTHERS:
+            raise AlgateError(f"--{name}: these rows have no {word}: only sessions do", USAGE)
+    rest, number, kept = iter(rows), 0, []
+    while some := list(islice(rest, PIECE)):
+        matching = chosen.select(some)
+        number += len(matching)
+        if not order.count:
+            kept += matching
+        await asyncio.sleep(0)
+    if order.count:
+        return {"count": number}
+    if order.by:
+        return Rows([_summed(kept, order)[: order.limit]])
+    if order.sort:
+        kept.sort(key=lambda row: getattr(row, "age", 0.0), reverse=not order.reverse)
+    elif order.reverse:
+        kept.reverse()
+    return Rows([kept[: order.limit]])
+
+
+def _summed(rows: Iterable[Row], order: RowOrder) -> list[GroupRow]:
+    counts: Counter[str] = Counter()
+    for row in rows:
+        counts[_key(row, order.by)] += 1
+    made = sorted(counts.items(), key=lambda one: one[1], reverse=not order.reverse)
+    return [GroupRow(name, number, 0, 0, 0, 0) for name, number in made]
+
+
+def _key(row: Row, by: str) -> str:
+    if by == "host":
+        return (filters.insides(row)[0] or "").rpartition(":")[0] or "none"
+    return str(getattr(row, by, None) or "none")
