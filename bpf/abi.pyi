@@ -115,6 +115,7 @@ class ExpectationFlag(enum.IntFlag):
 class AdjustFlag(enum.IntFlag):
     BYPASS = 1
     LINES = 2
+    OWED = 4
 
 class TrackFlag(enum.IntFlag):
     TIMESTAMPS = 1

@@ -16,7 +16,7 @@ from algate.alg.plugin.model import Control, Conversation, EndPoint
 from algate.alg.protocols.ftp import PLUGIN
 from algate.alg.protocols.ftp.policy import FtpPolicy
 from tests.textbook import Exchange, Textbook
-from tests.wire import INFO, INSIDE, KEY, PUBLIC, REMOTE, Lab
+from tests.wire import INFO, INSIDE, KEY, PUBLIC, REMOTE, End, Lab
 
 CLIENT_INSIDE, SERVER_INSIDE = INFO, fx.SessionInfo(77, KEY, PUBLIC, 4000, fx.SESSION_FORWARD)
 
@@ -94,6 +94,14 @@ class FtpLab(Lab):
         if stop > start:
             self.launch(side, end.send(start, stop - start))
 
+    def goes_on(self, end: End, number: int) -> None:
+        """As in Lab, as far as it may speak."""
+        side = end.direction
+        if number % 2 and end.una < end.sent:
+            self.speak(side, end.una, end.most)
+        else:
+            self.speak(side, end.sent, 1 + number)
+
     def finish(self) -> None:
         """Both ends speak, and repeat what isn't acknowledged, until everything is said and has arrived."""
         for _ in range(800):
@@ -144,7 +152,7 @@ def tell(lab: FtpLab, steps: Iterable[tuple[int, int, int, int]], faults: bool =
             lab.tick(size / 400)
         elif what == 8 and faults:
             fault(lab, where)
-        elif what == 9 and restarts and where % 4 == 0:
+        elif what == 9 and restarts and where % 2 == 0:
             die(lab, size)
         elif lab.queue:
             lab.arrive(where % len(lab.queue))
@@ -170,5 +178,6 @@ def die(lab: FtpLab, moment: int) -> None:
         lab.arrive(waiting[0])
     lab.kernel.stop_after = moment % 8
     lab.think()
+    lab.outage(moment // 8 % 6, known=moment % 2 == 0)
     lab.now += 0.001
     lab.restart()

@@ -115,7 +115,15 @@ class KernelModel:
         self.now = 0.0
         self.punted_again = 0
         self.stop_after: int | None = None  # effects until the helper dies
+        self.reads = True  # somebody reads the ring; if not, nobody need know yet
+        self.alive = True  # by its heartbeat
+        self.fail_open = False
         self.refuse_decisions = 0  # how many of the next writes of decisions fail: a full table
+
+    @property
+    def untouchable(self) -> bool:
+        """It passed a segment without a helper."""
+        return bool(self.tracked.flags & fx.TRACK_UNTOUCHABLE)
 
     def track(self, session: int) -> fx.TrackView | None:
         self.tracked.lines = self.account.word
@@ -177,12 +185,14 @@ class KernelModel:
 
     def _gate(self, direction: int, packet: Packet, frame: bytes, *, injected: bool, unfinished: bool = False) -> None:
         payload = packet.payload
-        bypass = self.adjust is not None and bool(self.adjust.flags & fx.ADJUST_BYPASS)
+        bypass = self.untouchable or (self.adjust is not None and bool(self.adjust.flags & fx.ADJUST_BYPASS))
+        if bypass and self.adjust is not None and distance(self._decided_end(direction), packet.seq) > 0:
+            bypass = False  # repeats what was rewritten earlier
         undecided = False
         if payload:
             found = self.decisions.get((direction, packet.seq, len(payload)))
             if found is None or found.digest != digest(SECRET, payload):
-                undecided = not bypass and (injected or not self._passes(direction, packet))
+                undecided = not bypass and (injected or not self.alive or not self._passes(direction, packet))
             elif found.verdict == fx.VERDICT_REPLACE:
                 assert found.new
                 assert (int.from_bytes(found.new, "little") - int.from_bytes(payload, "little")) % 0xFFFF == (
@@ -193,6 +203,8 @@ class KernelModel:
             undecided = self._end_must_wait(direction, packet)
         if undecided and injected:
             self.undecided_drops += 1
+        elif undecided and not self.alive:
+            self._without_helper(direction, packet)
         elif undecided and self._is_on_its_way(direction, packet):
             self.punted_again += 1
         elif undecided:
@@ -201,6 +213,15 @@ class KernelModel:
             if packet.flags & FIN and (packet.seq + len(packet.payload) - self._decided_end(direction)) & MASK == 0:
                 self.tracked.flags |= fx.TRACK_FIN_OUT << direction
             self._leave(direction, packet._replace(payload=payload))
+
+    def _without_helper(self, direction: int, packet: Packet) -> None:
+        """As without_helper(): held, or with fail = "open" passed, and from then on left alone."""
+        adjust = self.adjust
+        owed = adjust is not None and adjust.flags & fx.ADJUST_OWED
+        again = adjust is not None and distance(self._decided_end(direction), packet.seq) > 0
+        if self.fail_open and not owed and not again:
+            self.tracked.flags |= fx.TRACK_UNTOUCHABLE
+            self._leave(direction, packet)
 
     def _passes(self, direction: int, packet: Packet) -> bool:
         acked = self.tracked.acked[direction]
@@ -254,6 +275,8 @@ class KernelModel:
         acked = (self.tracked.acked[0], self.tracked.acked[1])
         size = len(packet.payload)
         lines, recent = self.account.punted(self.adjust), self.tracked.ts_recent
+        if not self.reads:
+            return
         said = _said(packet) if not too_big and self._is_sound(direction, packet) else None
         self.tracked.punted[direction] = None if said is None else (said, self.now, lines & 0xFFFF)
         where = (packet.seq, frame, ETHERNET, start, size)

@@ -204,9 +204,31 @@ class Lab:
             self.arrive(0)
         raise AssertionError("the packets never stop")
 
+    def outage(self, arrivals: int, known: bool) -> None:
+        """Nobody serves, and the ends go on meanwhile: what is in flight arrives, and what they may say they say, whole
+        or in part, new or once more. `known`: the heartbeat is over; else the kernel still copies into a dead ring."""
+        self.punts.clear()
+        self.errors.clear()
+        self.kernel.reads, self.kernel.alive = False, not known
+        for number in range(arrivals):
+            for end in self.ends:
+                self.goes_on(end, number)
+            while self.queue:
+                self.arrive(0)
+            self.now += 0.2
+            self.kernel.now = self.now
+
+    def goes_on(self, end: End, number: int) -> None:
+        """During an outage: an end's timer runs out, or it says the next few bytes."""
+        if number % 2 and end.una < end.sent:
+            self.launch(end.direction, end.send(end.una, end.most))
+        elif end.sent < len(end.stream):
+            self.launch(end.direction, end.send(end.sent, 1 + number))
+
     def restart(self) -> None:
         """The helper dies and another takes over."""
         self.kernel.stop_after = None
+        self.kernel.reads = self.kernel.alive = True
         self.punts.clear()
         self.errors.clear()
         self.engine = self._engine()

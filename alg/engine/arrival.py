@@ -11,7 +11,7 @@ from collections.abc import Callable
 from .account import PUNT_BITS
 from .corrections import MASK, distance
 from .delivery import Delivery
-from .effects import DIGEST_MAX, PutAdjust, Segment
+from .effects import DIGEST_MAX, TRACK_UNTOUCHABLE, PutAdjust, Segment
 from .flow import Flow
 from .frames import (
     BAD,
@@ -158,10 +158,17 @@ class Arrival:
         if segment.tcp_flags & FIN:
             stream.finish(position + size)
         if position < decided or position < flow.ledger.promised or flow.fin_released:
+            self._left_alone(session)
             self._repetition.retransmitted(session, segment, position, decided, out)
         complete = fresh or (stream.ended and not flow.fin_released)
         if complete and self._judgement.feed(session, flow, out):
             self._judge_back(session, flow, out)
+
+    def _left_alone(self, session: Session) -> None:
+        """What comes again may have passed unjudged while no helper lived: see TRACK_UNTOUCHABLE."""
+        track = self._track(session.info.session)
+        if track is not None and track.flags & TRACK_UNTOUCHABLE:
+            session.give_up()
 
     def _acceptable(self, session: Session, flow: Flow, size: int, stamp: int | None, position: int) -> bool:
         """New bytes: is there room, and would the receiver take them? RFC 7323 section 5 (PAWS)."""

@@ -19,8 +19,9 @@ OUT, IN = 0, 1  # enum direction
 
 INJECT_OUT, INJECT_IN, INJECT_RAW_OUT, INJECT_RAW_IN = 0x12, 0x22, 0x32, 0x42  # enum inject_kind
 VERDICT_PASS, VERDICT_REPLACE = 1, 2  # enum verdict; DROP isn't used: what is refused stays undecided in the kernel
-ADJUST_BYPASS, ADJUST_LINES = 1, 2  # enum adjust_flag
+ADJUST_BYPASS, ADJUST_LINES, ADJUST_OWED = 1, 2, 4  # enum adjust_flag
 ADJUST_UNANSWERED = 8
+TRACK_UNTOUCHABLE = 4
 TRACK_TIMESTAMPS, TRACK_SYN_OUT, TRACK_SYN_IN, TRACK_FIN_OUT, TRACK_FIN_IN = 1, 8, 16, 32, 64  # enum track_flag
 EXPECT_PENDING, EXPECT_OPEN = 1, 2  # enum expectation_state
 SESSION_FORWARD = 1  # enum session_flag

@@ -17,8 +17,10 @@ from .delivery import Delivery
 from .effects import (
     ADJUST_BYPASS,
     ADJUST_LINES,
+    ADJUST_OWED,
     TRACK_SYN_IN,
     TRACK_SYN_OUT,
+    TRACK_UNTOUCHABLE,
     AdjustRecord,
     Expectation,
     PutAdjust,
@@ -78,7 +80,10 @@ class Opening:
 
     def begin(self, session: Session) -> None:
         """Start its flows where the kernel saw them start."""
-        session.begin(self._track(session.info.session))
+        track = self._track(session.info.session)
+        session.begin(track)
+        if track is not None and track.flags & TRACK_UNTOUCHABLE:
+            session.give_up()
         if not (session.flows[0].started and session.flows[1].started):
             self._counts["midstream"] += 1
 
@@ -106,7 +111,9 @@ class Opening:
         word = track.lines if track is not None else record.lines
         lines = record.lines & ~PUNTS | word & PUNTS
         if record.flags & ADJUST_LINES or lines != record.lines:
-            out.append(PutAdjust(record._replace(flags=record.flags & ADJUST_BYPASS, interest=0, lines=lines)))
+            out.append(
+                PutAdjust(record._replace(flags=record.flags & (ADJUST_BYPASS | ADJUST_OWED), interest=0, lines=lines))
+            )
         if record.lines:
             session.catch_up(word)
 

@@ -17,6 +17,7 @@ from .corrections import MASK
 from .effects import (
     ADJUST_BYPASS,
     ADJUST_LINES,
+    ADJUST_OWED,
     ADJUST_UNANSWERED,
     EXPECT_OPEN,
     IN,
@@ -117,6 +118,8 @@ class Session:
         out, back = self.flows[0].ledger, self.flows[1].ledger
         decided = (out.decided & MASK, back.decided & MASK)
         flags = ADJUST_BYPASS if self.bypassed else 0
+        if out.promised > out.decided or back.promised > back.decided:
+            flags |= ADJUST_OWED
         interest = 0
         unattended = self.account.unattended
         if unattended is not None and not self.bypassed:
@@ -166,6 +169,10 @@ class Session:
             flow.ledger.fold()
         self.bypassed = True
         return True
+
+    def give_up(self) -> None:
+        """The kernel let bytes pass that nobody judged (fail = "open"): from here on nobody could."""
+        self.passing = True
 
     def view(self, progress: Progress) -> View:
         """For `explain`, with what the plug-in says of the dialogue."""

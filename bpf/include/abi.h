@@ -243,6 +243,7 @@ struct correction {
 enum adjust_flag {
     ADJUST_BYPASS = 1, /* the helper no longer watches: payload passes, shifts stay */
     ADJUST_LINES = 2,  /* both streams are at a line's end, nothing of interest is unanswered: other lines may pass */
+    ADJUST_OWED = 4,   /* behind what is decided come bytes that the gateway acknowledged for the receiver, and has */
 };
 #define ADJUST_UNANSWERED 8 /* bits 8 to 15 of adjust.flags: final replies that are still to come at that moment */
 

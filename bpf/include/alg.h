@@ -106,10 +106,14 @@ static __always_inline bool end_must_wait(const struct packet *p, const struct s
 }
 
 /* What the helper should see while none lives: the drop reason, or 0 where it passes (fail = "open"). Then the session isn't
- * looked at again until it ends. */
-static __always_inline u32 without_helper(const struct config *cfg, struct track *t)
+ * looked at again until it ends. `adj`, of TCP: nothing passes where the receiver lacks bytes that only the next helper can
+ * send (ADJUST_OWED), nor what repeats decided bytes: the receiver may have them rewritten. */
+static __always_inline u32 without_helper(const struct config *cfg, struct track *t, const struct adjust *adj,
+                                          const struct segment *g)
 {
     if (!(cfg->flags & CONFIG_FAIL_OPEN))
+        return DROP_HELPER_DEAD;
+    if (adj && (adj->flags & ADJUST_OWED || seq_after(front(adj, t, g->dir), g->seq)))
         return DROP_HELPER_DEAD;
     t->flags |= TRACK_UNTOUCHABLE;
     count(COUNT_FAIL_OPEN, 1);
@@ -207,7 +211,7 @@ static __always_inline u32 datagram_gate(struct __sk_buff *skb, const struct con
         return 0;
     count(COUNT_ALG_SEGMENTS, 1);
     if (!helper_alive(cfg, now))
-        return without_helper(cfg, t);
+        return without_helper(cfg, t, 0, 0);
     return punt_datagram(skb, p, key, s, dir, PUNT_SEGMENT);
 }
 
@@ -251,7 +255,8 @@ static __always_inline u32 alg_gate(struct __sk_buff *skb, const struct config *
         undecided = end_must_wait(p, &g, t, adj);
     }
     if (undecided) {
-        u32 held = helper_alive(cfg, now) ? ask_helper(skb, cfg, p, key, s, t, adj, &g, now) : without_helper(cfg, t);
+        u32 held =
+            helper_alive(cfg, now) ? ask_helper(skb, cfg, p, key, s, t, adj, &g, now) : without_helper(cfg, t, adj, &g);
         if (held)
             return held;
     }

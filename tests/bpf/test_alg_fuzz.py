@@ -40,6 +40,7 @@ class Gate:
     decided: dict[int, int] = field(default_factory=dict)
     next: dict[int, int] = field(default_factory=lambda: dict(FIRST))  # type: ignore[arg-type]
     bypass: bool = False
+    owed: bool = False
     untouchable: bool = False
     alive: bool = True
     fail_open: bool = False
@@ -66,7 +67,8 @@ class Gate:
             undecided = bool(flags & FIN) or distance(self.next[side], self.decided[side]) > 0
         if undecided and self.alive:
             return "punt-held", b""
-        if undecided and not self.fail_open:
+        again = bool(self.shifts) and distance(self.decided[side], seq) > 0
+        if undecided and (not self.fail_open or self.owed or again):
             return "helper-dead", b""
         self.untouchable |= undecided
         return "", load
@@ -98,8 +100,9 @@ def write(watched: Watched, gate: Gate, random: Random) -> None:
         gate.shifts[side] = history(random, FIRST[side] + random.randrange(-20, 100))
         gate.decided[side] = (FIRST[side] + random.randrange(300)) % 2**32
     gate.bypass = random.random() < 0.2
+    gate.owed = random.random() < 0.3
     own, other = gate.shifts[OUT], gate.shifts[IN]
-    flags = abi.AdjustFlag.BYPASS if gate.bypass else 0
+    flags = (abi.AdjustFlag.BYPASS if gate.bypass else 0) | (abi.AdjustFlag.OWED if gate.owed else 0)
     watched.adjust(
         list(own.items), list(other.items), (own.base, other.base), (gate.decided[OUT], gate.decided[IN]), flags
     )

@@ -189,6 +189,24 @@ def test_fail_open_passes_what_is_undecided_and_rewrites_what_is_decided(watched
     assert watched.send(OUT, later).action == REDIRECT, "bypassed until it ends"
 
 
+@pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize("owes", [False, True])
+def test_fail_open_leaves_no_gap_and_no_second_version(watched: Watched, side: Direction, owes: bool) -> None:
+    """What its receiver lacks, or may have rewritten, only the next helper can send: until then no end is led on."""
+    watched.rig.configure(flags=ConfigFlag.FAIL_OPEN)
+    watched.rig.gateway.heartbeat.put(0, 0)
+    done = [FIRST[OUT], FIRST[IN]]
+    done[side] += 0 if owes else 5
+    watched.adjust(decided=(done[0], done[1]), flags=abi.AdjustFlag.OWED if owes else 0)
+    rest = watched.frame(side, b"RT 1\r\n", at=2)
+    assert watched.send(side, rest).drops == {"helper-dead": 1}
+    watched.adjust(decided=(done[0], done[1]))
+    later = watched.frame(side, b"NOOP\r\n", at=40)
+    assert watched.send(side, later).action == REDIRECT
+    if not owes:
+        assert watched.send(side, rest).drops == {"helper-dead": 1}, "left alone, but for what was decided"
+
+
 def test_fail_open_holds_while_the_helper_lives(watched: Watched) -> None:
     watched.rig.configure(flags=ConfigFlag.FAIL_OPEN)
     assert watched.send(OUT, watched.frame(OUT, LINE)).drops == {"punt-held": 1}
