@@ -12,8 +12,9 @@ from functools import partial
 
 from algate.cli.bench.contenders import NFT, ROUTE, TC, contender
 from algate.cli.bench.driven import Drive, Driven
-from algate.cli.bench.ftp_helper import HelperBench, helper_time
+from algate.cli.bench.ftp_helper import HelperBench, add_bound, helper_stats, helper_time
 from algate.cli.bench.ftp_servers import MINIMAL, BenchServer, BenchServers, make_room
+from algate.cli.bench.histogram import quantile
 from algate.cli.bench.meter import softirq_time
 from algate.cli.bench.plan import FTP, Plan
 from algate.cli.bench.record import MORE, Figure, Record
@@ -53,6 +54,12 @@ def time_figure(server: str, mode: str, clients: int, part: str) -> Figure:
 def cpu_figure(server: str, mode: str, clients: int, who: str) -> Figure:
     title = f"CPU of a session, {_what(server, mode, clients)}: {SPENDERS[who]}"
     return Figure(f"ftpcpu.{server}.{mode}.{clients}.{who}", title, "µs", info=True, loose=True)
+
+
+def held_figure(server: str, mode: str, clients: int, part: str) -> Figure:
+    """From a segment's arrival to its decision, by the buckets of the helper's histogram."""
+    title = f"A segment is held for, {part}, {_what(server, mode, clients)}: at most"
+    return Figure(f"ftpheld.{server}.{mode}.{clients}.{part}", title, "ms", info=True, loose=True)
 
 
 def longer_figure(server: str, mode: str) -> Figure:
@@ -109,7 +116,7 @@ class FtpBench:
         spent: dict[str, Callable[[], float]] = {
             "helper": partial(helper_time, place.gateway), "server": server.cpu, "softirq": softirq_time,
         }  # fmt: skip
-        before = {who: ask() for who, ask in spent.items()}
+        stats, before = helper_stats(place.gateway), {who: ask() for who, ask in spent.items()}
         driven = place.drive.run(server, mode, clients, self.plan.ftp_seconds, max(ENOUGH, EACH * clients))
         if isinstance(driven, str):
             self.record.refuse(sessions_figure(*what), place.name, driven)
@@ -117,6 +124,9 @@ class FtpBench:
         cpu = {who: ask() - before[who] for who, ask in spent.items()} | {"client": driven.cpu}
         for who, seconds in cpu.items():
             self.record.add(cpu_figure(*what, who), place.name, number, 1e6 * seconds / len(driven.sessions))
+        for word, part in PARTS.items():
+            bound = quantile(stats, helper_stats(place.gateway), "algate_decision_seconds", part)
+            add_bound(self.record, held_figure(*what, word), place.name, number, bound)
         self._times(place.name, what, driven, number)
 
     def _times(self, name: str, what: tuple[str, str, int], driven: Driven, number: int) -> None:

@@ -6,6 +6,7 @@ CPU time and its own metrics.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -88,9 +89,7 @@ class HelperBench:
     def _pulse(self, name: str, before: Stats, after: Stats, number: int) -> None:
         """Whether the helper kept its time meanwhile, and how much came to it again."""
         for figure, metric, part in PULSE:
-            bound = quantile(before, after, metric, part)
-            if bound is not None:
-                self.record.add(figure, name, number, 1000 * bound)
+            add_bound(self.record, figure, name, number, quantile(before, after, metric, part))
         punts = after.get("algate_punts_total", 0.0) - before.get("algate_punts_total", 0.0)
         if punts > 0:
             again = 'algate_engine_events_total{reason="retransmitted"}'
@@ -104,6 +103,14 @@ class HelperBench:
                 value = self.record.by_round(figure.key, name).get(number)
                 if name != ROUTE and bare is not None and value is not None:
                     self.record.add(ADDED[part], name, number, value - bare)
+
+
+def add_bound(record: Record, figure: Figure, name: str, number: int, bound: float | None) -> None:
+    """A bucket's bound (s) as ms; None: nothing was counted."""
+    if bound is not None and math.isinf(bound):
+        record.refuse(figure, name, "beyond the histogram's last bound")
+    elif bound is not None:
+        record.add(figure, name, number, 1000 * bound)
 
 
 def helper_time(gateway: LabGateway) -> float:

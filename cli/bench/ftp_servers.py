@@ -4,7 +4,9 @@ The law of this file: how a server is made one that a gateway can be measured wi
 would hide the gateway's share or pass for it:
 
 - pyftpdlib runs with a thread per session: its single loop accepts no data connection while it makes one itself.
-- proftpd's daemon sleeps 200 ms after each session that ended (unslept.c), and asks no DNS (servers.py).
+- proftpd's daemon sleeps 200 ms after each session that ended (unhindered.c); it asks no DNS (servers.py).
+- vsftpd's queue of connections to accept has 32 places, and a client beyond waits a second or two for its next SYN
+  (unhindered.c). It also sleeps 1 to 2 s where port 20 is in use, which its SO_REUSEADDR lets happen to nobody here.
 - vsftpd lingers on close until the peer has acknowledged, up to 40 ms: the client closes once it sees the end, which
   acknowledges.
 - Neither end keeps more than 64 connections in TIME-WAIT, which would use up its ports.
@@ -59,12 +61,12 @@ class BenchServers:
     def __init__(self, host: Host, folder: Path) -> None:
         self.host = host
         self.serve = build(folder, "ftp_serve")
-        self.unslept = build(folder, "unslept", shared=True)
+        self.unhindered = build(folder, "unhindered", shared=True)
 
     def start(self, kind: str) -> BenchServer:
         """LabError if it doesn't listen."""
         if kind != MINIMAL:
-            env = {**os.environ, "LD_PRELOAD": str(self.unslept)} if kind == "proftpd" else None
+            env = {**os.environ, "LD_PRELOAD": str(self.unhindered)}
             started = start_server(kind, self.host, threads=True, env=env)
             return BenchServer(kind, started.process, started.login)
         process = self.host.spawn("ftp_serve", [str(self.serve), "21"])

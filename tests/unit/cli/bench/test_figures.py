@@ -10,6 +10,7 @@ import pytest
 from algate.cli.bench.chart import bar, number, svg_chart, text_chart
 from algate.cli.bench.driven import read_driven
 from algate.cli.bench.ftp import ENOUGH
+from algate.cli.bench.ftp_helper import add_bound
 from algate.cli.bench.ftp_servers import TICK, cpu_of_stat
 from algate.cli.bench.histogram import quantile
 from algate.cli.bench.meter import cpu_time, device_of, softirq_of_stat
@@ -168,6 +169,15 @@ def test_every_server_is_sampled_long_enough_and_judged() -> None:
 def test_cpu_of_a_process_counts_its_ended_children() -> None:
     assert cpu_of_stat("7 (a ) b) S 1 7 7 0 -1 0 0 0 0 0 100 20 3 4 20 0") == pytest.approx(127 / TICK)
     assert softirq_of_stat("cpu  1 2 3 4 5 60 70 8\ncpu0 0\n") == pytest.approx(130 / TICK)
+
+
+def test_a_bound_beyond_the_last_is_refused_not_written() -> None:
+    made = Record()
+    for bound in (None, math.inf):
+        add_bound(made, COST, "mine", 0, bound)
+    assert made.void["net.out.1", "mine"] and not made.by_round("net.out.1", "mine")
+    add_bound(made, COST, "mine", 0, 0.25)
+    assert made.by_round("net.out.1", "mine") == {0: 250.0}
 
 
 def test_poll_threads_by_name() -> None:
