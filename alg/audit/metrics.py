@@ -25,6 +25,7 @@ from algate.bpf import abi
 from algate.bpf.tables import PerCpuCounters
 
 DECISION_BUCKETS = (25e-6, 50e-6, 100e-6, 150e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 10e-3, 100e-3, 1.0)
+SESSION_BUCKETS = (2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 0.1, 0.25, 0.5, 1.0, 10.0, 60.0, 600.0, 3600.0)
 TURN_BUCKETS = (100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 100e-3, 1.0)
 GAP_BUCKETS = (0.26, 0.275, 0.3, 0.4, 0.5, 1.0, 2.0, 3.0)  # the heartbeat's period is 0.25 s, helper_timeout 3 s
 LATE_BUCKETS = (0.5e-3, 1e-3, 2e-3, 5e-3, 10e-3, 50e-3, 250e-3, 1.0)
@@ -167,6 +168,9 @@ class Metrics:
             "algate_decision_seconds",
             "From a segment's arrival in the kernel to its decision being in place.",
             DECISION_BUCKETS,
+        )
+        self.session = self._durations(
+            "algate_control_session_seconds", "From a control session's first packet to its last.", SESSION_BUCKETS
         )
         self.turn = self._durations(
             "algate_helper_turn_seconds", "One turn of the helper over its perf ring.", TURN_BUCKETS

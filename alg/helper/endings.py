@@ -21,19 +21,28 @@ OVER = (abi.SessionState.CLOSING, abi.SessionState.TIME_WAIT, abi.SessionState.R
 
 
 class Endings:
-    """`over`: told at each look that both ends have closed or one has reset. `gone`: the kernel has it no longer."""
+    """`over`: told at each look that both ends have closed or one has reset. `gone`: the kernel has it no longer.
+    `lasted`: told once of each that is over how many seconds lay between its first packet and its last."""
 
     def __init__(
-        self, gateway: Gateway, control: ControlProgram, over: Callable[[int], None], gone: Callable[[int], None]
+        self,
+        gateway: Gateway,
+        control: ControlProgram,
+        over: Callable[[int], None],
+        gone: Callable[[int], None],
+        lasted: Callable[[float], None] = lambda seconds: None,
     ) -> None:
         self._gateway = gateway
         self._control = control
         self._over = over
         self._gone = gone
+        self._lasted = lasted
+        self._timed: set[int] = set()
 
     def look(self, keys: Mapping[int, bytes]) -> Iterator[None]:
         """One look at all of these (id -> packed key), STEP of them per step."""
         timeouts = list(self._gateway.configs[0].timeouts)
+        self._timed &= keys.keys()
         for place, (number, key) in enumerate(list(keys.items()), 1):
             self._judge(number, key, timeouts)
             if place % STEP == 0:
@@ -47,6 +56,10 @@ class Endings:
         if found is None:
             self._gone(number)
         elif found.state in OVER:  # not once alone: a reset one may be revived (RFC 7857 section 2.2) and end again
+            if number not in self._timed:
+                self._timed.add(number)
+                ticked = ticks.whole(found.last_seen, ticks.count()) - ticks.of(number)
+                self._lasted(max(0, ticked) * ticks.SECONDS)
             self._over(number)
 
     def _find(self, number: int, key: bytes) -> SessionValue | None:

@@ -74,7 +74,7 @@ class Helper:
         self._turning = False
         self._without_room: list[bytes] = []
         self.executor = Executor(gateway, control, ports, self.tap.write, self._telling.announce)
-        self._endings = Endings(gateway, control, self._over, self._gone)
+        self._endings = Endings(gateway, control, self._over, self._gone, self._lasted)
         kept = takeover.Kept(gateway, self.executor.keys)
         self._guard = Guard()
         self.engine = Engine(
@@ -258,6 +258,10 @@ class Helper:
         effects = self.engine.over(number, now())
         if effects:
             self._carry_out(effects)
+
+    def _lasted(self, seconds: float) -> None:
+        if self.metrics is not None:
+            self.metrics.session.observe(seconds)
 
     def _gone(self, number: int) -> None:
         self._carry_out(self.engine.ended(number, now()))

@@ -32,6 +32,7 @@ NEEDED = {
     "algate_punts_lost_total",
     "algate_decision_seconds_bucket",
     "algate_decision_seconds_count",
+    "algate_control_session_seconds_bucket",
     "algate_expectations_total",
     "algate_sessions_created_total",
     "algate_port_tries_bucket",

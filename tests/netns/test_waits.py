@@ -6,8 +6,9 @@ retransmission timer is what a user would have waited for.
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -57,6 +58,19 @@ def counted(lab: Lab, gateway: AlgateGateway) -> Counter[str]:
     return found
 
 
+def lasted(gateway: AlgateGateway) -> float:
+    """Control sessions that are in the histogram of their durations."""
+    return float(gateway.ask("stats")["algate_control_session_seconds_count"])
+
+
+def eventually(holds: Callable[[], bool]) -> bool:
+    """Whether it does within 10 s: the helper looks for ended sessions every second."""
+    end = time.monotonic() + 10
+    while not holds() and time.monotonic() < end:
+        time.sleep(0.1)
+    return holds()
+
+
 @pytest.mark.parametrize("mode", ["port", "pasv"])
 @pytest.mark.parametrize("server", SERVERS)
 def test_no_timer_has_to_heal_anything(lab: tuple[Lab, AlgateGateway], server: str, mode: str) -> None:
@@ -68,7 +82,7 @@ def test_no_timer_has_to_heal_anything(lab: tuple[Lab, AlgateGateway], server: s
     else:
         process = start_server(server, made.server).process
     try:
-        before = counted(made, gateway)
+        before, told = counted(made, gateway), lasted(gateway)
         argv = [str(drive), made.plan.servers[0], "21", "1", str(SECONDS), mode]
         done = made.client.run(argv, timeout=SECONDS + 30)
         driven = read_driven(done.stdout)
@@ -78,4 +92,5 @@ def test_no_timer_has_to_heal_anything(lab: tuple[Lab, AlgateGateway], server: s
     after.subtract(before)
     after["timeouts"] = max(0, after["timeouts"] - driven.count // SPARED)
     assert driven.failures == 0 and driven.count >= 20, done.stdout
+    assert eventually(lambda: lasted(gateway) - told >= 0.9 * driven.count), "how long each took is in the metrics"
     assert {reason: number for reason, number in after.items() if number} == {}, f"in {driven.count} sessions"
