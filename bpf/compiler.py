@@ -131,13 +131,15 @@ def _keep(folder: Path, path: Path, artifact: Artifact) -> None:
     """Write all of it or nothing, and delete the oldest artifacts."""
     try:
         with tempfile.NamedTemporaryFile("w", dir=folder, delete=False) as file:
+            name = file.name
             file.write(artifact.dump())
-        os.replace(file.name, path)
+        os.replace(name, path)
         kept = sorted(folder.glob("*.json"), key=lambda one: one.stat().st_mtime, reverse=True)
         for old in kept[KEPT:]:
             old.unlink(missing_ok=True)
-    except OSError:
-        pass  # a full disk costs the next start some seconds
+    except OSError:  # a full disk costs the next start some seconds
+        with contextlib.suppress(OSError, UnboundLocalError):
+            os.unlink(name)
 
 
 def _compile(text: str, names: tuple[str, ...], found: headers.Headers) -> Artifact:

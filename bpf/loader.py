@@ -164,6 +164,17 @@ class Gateway:
         for stage, name in STAGES.items():
             syscall.update(stages, U32.pack(int(stage)), U32.pack(self.fds[name]))
 
+    def unpinned(self) -> list[str]:
+        """The maps that should be pinned and aren't."""
+        there = set(os.listdir(self.pins)) if self.pins.is_dir() else set()
+        return [name for name in self._map_fds if name not in UNPINNED and name not in there]
+
+    def pin_again(self) -> None:
+        """Pin what was unpinned. OSError: what the bpffs says."""
+        self.pins.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for name in self.unpinned():
+            syscall.obj_pin(self._map_fds[name], self.pins / name)
+
     def open_ring(self, callback: SampleCallback, lost: Callable[[int], None], pages: int) -> list[int]:
         """Open the perf ring, `pages` (a power of two) of memory per CPU. Returns descriptors to wait on."""
         self._ring = Ring(self._map_fds["punts"], callback, lost, pages, picker("punt", "time"))

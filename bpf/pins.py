@@ -7,6 +7,7 @@ another version, which a new program must not touch.
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import hashlib
 import os
 import shutil
@@ -17,6 +18,7 @@ from algate.bpf.errors import UNSUPPORTED, AlgateError
 
 BPFFS = Path("/sys/fs/bpf")
 DEFAULT_RUN_DIR = Path("/run/algate")
+PLACES = (BPFFS, Path("/proc/1/root/sys/fs/bpf"))
 BPFFS_MAGIC = 0xCAFE4A11
 
 
@@ -35,7 +37,7 @@ def bpffs() -> Path:
     `ip netns exec` gives a command a private /sys without it: then process 1's is used, through /proc, so that the
     pins outlive the command. AlgateError (exit code 3) says how to mount it.
     """
-    for path in (BPFFS, Path("/proc/1/root/sys/fs/bpf")):
+    for path in PLACES:
         if is_bpffs(path):
             return path
     libc = ctypes.CDLL(None, use_errno=True)
@@ -46,9 +48,13 @@ def bpffs() -> Path:
 
 def folder(run_dir: Path) -> Path:
     """The pin folder that belongs to a run directory."""
+    return bpffs() / folder_name(run_dir)
+
+
+def folder_name(run_dir: Path) -> str:
+    """Its name within the bpffs."""
     where = run_dir.absolute()
-    name = "algate" if where == DEFAULT_RUN_DIR else f"algate-{hashlib.sha256(os.fsencode(where)).hexdigest()[:12]}"
-    return bpffs() / name
+    return "algate" if where == DEFAULT_RUN_DIR else f"algate-{hashlib.sha256(os.fsencode(where)).hexdigest()[:12]}"
 
 
 def version_folder(run_dir: Path) -> Path:
@@ -69,5 +75,36 @@ def version_folder(run_dir: Path) -> Path:
 
 
 def remove(run_dir: Path) -> None:
-    """Unpin everything of a gateway, of any version."""
-    shutil.rmtree(folder(run_dir), ignore_errors=True)
+    """Unpin everything of a gateway, of any version. AlgateError if something stays."""
+    place = folder(run_dir)
+    shutil.rmtree(place, ignore_errors=True)
+    if place.exists():
+        raise AlgateError(f"can't remove the pins in {place}")
+
+
+def exists(run_dir: Path) -> bool:
+    """Whether a run directory has pins. Mounts nothing."""
+    return any((path / folder_name(run_dir)).is_dir() for path in PLACES if is_bpffs(path))
+
+
+def hold(run_dir: Path) -> int:
+    """Lock the pin folder, which must exist, for this process, until the descriptor is closed: its run directory may
+    get lost, and with it the lock there. AlgateError if another process has it."""
+    fd = os.open(folder(run_dir), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(fd)
+        raise AlgateError(f"already running on {run_dir}: stop it, or give another --run-dir") from None
+    return fd
+
+
+def held(run_dir: Path) -> bool:
+    """Whether a living process holds the pin folder."""
+    if not exists(run_dir):
+        return False
+    try:
+        os.close(hold(run_dir))
+    except AlgateError:
+        return True
+    return False

@@ -17,6 +17,7 @@ from typing import Any
 UINT64 = ctypes.c_uint64
 UINT32 = ctypes.c_uint32
 ENOENT = 2
+MAPS_MOST = 64  # of one program, the kernel's own limit
 
 
 class Update(IntEnum):
@@ -114,6 +115,13 @@ def prog_info(fd: int) -> ProgInfo:
     name = info.name.decode(errors="replace")
     sizes = info.jited_prog_len, info.xlated, info.verified_insns
     return ProgInfo(info.type, info.id, bytes(info.tag).hex(), name, *sizes)
+
+
+def prog_maps(fd: int) -> list[int]:
+    """Ids of the maps that a program uses."""
+    ids = (UINT32 * MAPS_MOST)()
+    asked = _ProgInfo(nr_map_ids=MAPS_MOST, map_ids=ctypes.addressof(ids))
+    return list(ids[: _info(fd, asked).nr_map_ids])
 
 
 def _info(fd: int, info: Any) -> Any:

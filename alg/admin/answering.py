@@ -11,7 +11,7 @@ import contextlib
 import logging
 import os
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +36,27 @@ class ControlServer:
         self.handlers = handlers
         self._tasks: set[asyncio.Task[None]] = set()
         self._listening: asyncio.Server | None = None
+        self._file: os.stat_result | None = None  # of the socket
 
     async def start(self, listener: socket.socket) -> None:
         """Start answering on a bound socket."""
         self._listening = await asyncio.start_unix_server(self._accepted, sock=listener, limit=REQUEST_MAX)
+        self._file = os.stat(self.path)
+
+    def lost(self) -> bool:
+        """Whether somebody removed the socket's file, or put another in its place."""
+        try:
+            return self._file is None or not os.path.samestat(os.stat(self.path, follow_symlinks=False), self._file)
+        except OSError:
+            return True
+
+    async def renew(self) -> None:
+        """Listen on a new socket file; conversations on the old one go on. AlgateError if that fails."""
+        former = self._listening
+        with _told(self.path):
+            await self.start(_listener(self.path))
+        if former is not None:
+            former.close()
 
     async def close(self) -> None:
         """Stop listening, end all conversations, remove the socket file."""
@@ -107,6 +124,22 @@ async def serve(path: Path, handlers: Mapping[str, Handler]) -> ControlServer:
     A handler takes the request's args; it is a coroutine function, or an async generator function for a stream.
     It refuses by raising AlgateError. A dead daemon's socket is replaced; AlgateError if a live daemon is listening.
     """
+    server = ControlServer(path, handlers)
+    with _told(path):
+        await server.start(_listener(path))
+    return server
+
+
+@contextlib.contextmanager
+def _told(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise AlgateError(f"can't listen on {path}: {error.strerror}") from None
+
+
+def _listener(path: Path) -> socket.socket:
+    """A bound and listening socket. AlgateError if a live daemon is listening; OSError."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
         with control.sun_path(path) as address:
@@ -118,15 +151,10 @@ async def serve(path: Path, handlers: Mapping[str, Handler]) -> ControlServer:
             listener.bind(address)
         listener.listen(CONNECTIONS_MAX)
         listener.setblocking(False)
-        server = ControlServer(path, handlers)
-        await server.start(listener)
-    except OSError as error:
-        listener.close()
-        raise AlgateError(f"can't listen on {path}: {error.strerror}") from None
     except BaseException:
         listener.close()
         raise
-    return server
+    return listener
 
 
 def _somebody_listens(address: str) -> bool:

@@ -21,6 +21,7 @@ def checks(run_dir: Path) -> list[tuple[str, Callable[[], CheckRow]]]:
     """The checks by name, in the order to run them."""
     return [
         ("daemon", lambda: daemon(run_dir)),
+        ("host", lambda: host(run_dir)),
         ("forwarding", lambda: forwarding(State.load(run_dir))),
         ("pins", lambda: pins(run_dir)),
         ("programs", lambda: programs(State.load(run_dir))),
@@ -39,6 +40,21 @@ def daemon(run_dir: Path) -> CheckRow:
     if not isinstance(status, dict):
         return CheckRow("daemon", False, "its status can't be understood", "use the same version on both ends")
     return CheckRow("daemon", True, f"answers on {run_dir}")
+
+
+def host(run_dir: Path) -> CheckRow:
+    """What the daemon finds amiss with the host around it, and whether it translates."""
+    try:
+        status = control.request(run_dir, "status", seconds=5.0)
+    except control.ControlError:
+        return CheckRow("host", True, "no daemon to ask")
+    amiss = status.get("amiss", [])
+    fixes = "; ".join(dict.fromkeys(one["fix"] for one in amiss))
+    if status["state"] != "translating":
+        return CheckRow(
+            "host", False, "; ".join([status["state"], *(one["detail"] for one in amiss)]), fixes or "see there"
+        )
+    return CheckRow("host", True, "; ".join(one["detail"] for one in amiss) or "nothing is amiss", fixes)
 
 
 def forwarding(state: State, conf: Path = Path("/proc/sys/net/ipv4/conf")) -> CheckRow:

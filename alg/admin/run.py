@@ -19,6 +19,7 @@ from algate.alg.admin import answering, control, listings, live, verbs
 from algate.alg.admin.answering import Handler
 from algate.alg.admin.inquiry import inquire
 from algate.alg.admin.kill import kill
+from algate.alg.admin.place import RunDirectory
 from algate.alg.admin.status import status
 from algate.alg.config.load import Config
 from algate.alg.daemon.service import Daemon
@@ -39,20 +40,24 @@ def run(config: Config, run_dir: Path, wait: float | None) -> int:
     # A control connection waits for each decision; without the priority it waits a little longer.
     with contextlib.suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, 0, PRIORITY)
-    with Claim(run_dir):
-        return asyncio.run(_serve(config, run_dir, wait))
+    with Claim(run_dir) as claim:
+        return asyncio.run(_serve(config, claim, wait))
 
 
-async def _serve(config: Config, run_dir: Path, wait: float | None) -> int:
+async def _serve(config: Config, claim: Claim, wait: float | None) -> int:
+    run_dir = claim.run_dir
     service = Daemon(config, run_dir, wait)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, service.stop)
     loop.add_signal_handler(signal.SIGHUP, _reload_by_signal, service)
     server = await answering.serve(control.socket_path(run_dir), handlers(service))
+    keeping = asyncio.create_task(RunDirectory(claim, server, service.state_file, service.losses, service.judge).keep())
     try:
         return await service.serve()
     finally:
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)
         await server.close()
 
 

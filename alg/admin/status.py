@@ -36,6 +36,7 @@ def status(service: Daemon) -> dict[str, Any]:
         "fail": config.alg.fail,
         "headers": gateway.headers if gateway else None,
         "pins": str(gateway.pins) if gateway else None,
+        "amiss": [{"what": one.kind, "detail": one.text, "fix": one.fix} for one in service.losses.amiss.values()],
         "tap": helper.tap.name if helper else None,
         "notes": [*(gateway.notes if gateway else []), *service.plugins.left_out],
     }  # fmt: skip

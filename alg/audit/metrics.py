@@ -29,6 +29,7 @@ SESSION_BUCKETS = (2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 0.1, 0.25, 0.5, 1.0, 10.0,
 TURN_BUCKETS = (100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 100e-3, 1.0)
 GAP_BUCKETS = (0.26, 0.275, 0.3, 0.4, 0.5, 1.0, 2.0, 3.0)  # the heartbeat's period is 0.25 s, helper_timeout 3 s
 LATE_BUCKETS = (0.5e-3, 1e-3, 2e-3, 5e-3, 10e-3, 50e-3, 250e-3, 1.0)
+HOST = ("filter", "xdp", "tap", "forwarding", "pins", "run-dir", "link", "route", "rp_filter", "renamed")
 OUTCOMES = ("made", "used", "expired", "withdrawn", "replaced")
 Count = abi.Counter
 # Tries that a public port took -> how many ports took that many; the kernel doesn't add up the tries.
@@ -85,6 +86,9 @@ class Sources:
     expectations: Callable[[], Mapping[str, int]]  # outcome -> how many so far
     engine: Callable[[], Mapping[str, int]]  # reason -> how often
     lost: Callable[[], int]  # samples that the perf reader found lost
+    taken: Callable[[], Mapping[str, int]] = dict  # kind of what others took from the host or broke there -> how often
+    mended: Callable[[], Mapping[str, int]] = dict  # kind -> how often it was put back
+    amiss: Callable[[], Mapping[str, int]] = dict  # kind -> how many such things are amiss now
 
 
 class Durations(Collector):
@@ -138,12 +142,28 @@ class _Kernel(Collector):
         for outcome in (*OUTCOMES, *(one for one in found if one not in OUTCOMES)):
             outcomes.add_metric([outcome], found.get(outcome, 0))
         yield outcomes
+        yield from self._host()
         engine = CounterMetricFamily(
             "algate_engine_events", "What the helper ignored or found unusual.", labels=["reason"]
         )
         for reason, number in dict(sources.engine()).items():
             engine.add_metric([reason], number)
         yield engine
+
+    def _host(self) -> Iterable[Metric]:
+        """What happened to the host around the gateway."""
+        sources = self._from
+        taken = CounterMetricFamily(
+            "algate_host_losses", "What others took from the gateway, or broke.", labels=["kind"]
+        )
+        mended = CounterMetricFamily("algate_host_repairs", "What the gateway put back of it.", labels=["kind"])
+        amiss = GaugeMetricFamily(
+            "algate_host_amiss", "What is amiss with the host around the gateway.", labels=["kind"]
+        )
+        for family, values in ((taken, sources.taken()), (mended, sources.mended()), (amiss, sources.amiss())):
+            for kind in HOST:
+                family.add_metric([kind], values.get(kind, 0))
+            yield family
 
 
 class _Server(ThreadingMixIn, WSGIServer):

@@ -15,6 +15,7 @@ from algate.alg.audit.metrics import Metrics, Sources
 from algate.alg.config import conflicts
 from algate.alg.config.load import Config
 from algate.alg.daemon.devices import Devices
+from algate.alg.daemon.losses import Losses
 from algate.alg.daemon.sweeper import Sweeper
 from algate.alg.gateway import reach, settings
 from algate.alg.gateway.forwards import Forwards
@@ -46,6 +47,7 @@ class Running:
     metrics: Metrics
     events: Events
     plugins: Plugins
+    losses: Losses
     beaten: float | None = None
     told: set[str] = field(default_factory=set)
 
@@ -93,7 +95,7 @@ class Running:
 
 def assemble(
     gateway: Gateway, config: Config, devices: Devices, plugins: Plugins, events: Events,
-    health: Callable[[], tuple[bool, str]],
+    health: Callable[[], tuple[bool, str]], losses: Losses,
 ) -> Running:  # fmt: skip
     """Join the parts around a loaded gateway; nothing is attached or started yet. `health`: for Metrics."""
     control = ControlProgram(gateway.fds["control"])
@@ -105,6 +107,7 @@ def assemble(
     sources = Sources(
         gateway.counters, gateway.drops, lambda: {name: sweeper.by_state[name] for name in STATE_NAMES.values()},
         lambda: dict(helper.executor.outcomes), helper.counts, lambda: helper.lost,
+        lambda: losses.taken, lambda: losses.mended, losses.now,
     )  # fmt: skip
     metrics = helper.metrics = Metrics(sources, health)
-    return Running(devices, gateway, control, ports, forwards, helper, sweeper, metrics, events, plugins)
+    return Running(devices, gateway, control, ports, forwards, helper, sweeper, metrics, events, plugins, losses)

@@ -7,6 +7,7 @@ service for something, and how it hears of that, is above it (admin/run.py).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import time
@@ -20,6 +21,8 @@ from algate.alg.config.load import Config
 from algate.alg.daemon.devices import Sight, look
 from algate.alg.daemon.following import Following
 from algate.alg.daemon.garbage import Garbage
+from algate.alg.daemon.keeping import Keeping, Survey, survey
+from algate.alg.daemon.losses import Losses
 from algate.alg.daemon.notify import notify
 from algate.alg.daemon.running import Running, assemble
 from algate.alg.daemon.turns import Turns
@@ -37,6 +40,7 @@ TICK = 0.05  # s between two refills of the room for events
 TAIL_SECONDS = 0.003  # between looks for the heads of held fragments
 TRANSFERS = 0.5  # s between looks for data connections that ended
 ENDINGS = 0.5  # s between looks for control sessions that ended; never more than a fifth of the time
+PINS = 0.5  # s between looks for pins that somebody removed: nobody tells of those
 CARE = 1.0  # s between looks at what can perhaps be repaired by now
 GARBAGE = 1.0  # s between looks for a quiet moment
 
@@ -53,13 +57,20 @@ class Daemon:
         self.plugins = registry.discover()
         self.state = "starting"
         self.running: Running | None = None
+        self.losses = Losses()
         self._stopping = asyncio.Event()
         self._watcher: Watcher | None = None
         self._tail_timer: asyncio.TimerHandle | None = None
         self._down: str | None = None
+        self._hold = -1  # on the pin folder
         self._turns: Turns | None = None
         self._garbage: Garbage | None = None
         self._datapath = Datapath(State.load(run_dir), config.gateway.datapath)
+
+    @property
+    def state_file(self) -> State:
+        """What is written down of the devices, for whoever has to undo it."""
+        return self._datapath.state
 
     @property
     def modes(self) -> Mapping[str, tuple[str, str]]:
@@ -146,8 +157,9 @@ class Daemon:
         assert devices is not None
         limit = max(len(devices.addresses), len(nat.addresses))
         folder = pins.version_folder(self.run_dir)
+        self._hold = pins.hold(self.run_dir)
         gateway = await asyncio.to_thread(Gateway, folder, nat.max_sessions, limit, self.run_dir)
-        running = assemble(gateway, self.config, devices, self.plugins, self.events, self._health)
+        running = assemble(gateway, self.config, devices, self.plugins, self.events, self._health, self.losses)
         self.running = running
         helper = running.helper
         running.ports.look = lambda: next(helper.look_at_transfers(), None)  # the oldest: one step is bounded
@@ -172,7 +184,8 @@ class Daemon:
         self._garbage = Garbage()
         self._garbage.settle(now())
         self.state = "translating"
-        print("ready", flush=True)
+        with contextlib.suppress(OSError):  # a full disk behind stdout is no reason to end
+            print("ready", flush=True)
         notify("READY=1\nSTATUS=translating")
         return running, following
 
@@ -195,14 +208,17 @@ class Daemon:
     async def _keep(self, watcher: Watcher, running: Running, following: Following) -> None:
         """The helper's turns, sweep, devices, until stopped. A failing duty ends the service, not just itself."""
         assert self._turns is not None
+        keeping = Keeping(running, self._datapath, self.losses)
+        watcher.wake()  # something may have changed during the start
         duties = [
             asyncio.ensure_future(one)
             for one in (self._turns.failed, self._repeat(TICK, lambda: self._tick(running)),
                         running.sweeper.run(lambda: self.config.timeouts), self._look_at_transfers(running),
                         self._look_at_controls(running),
-                        watcher.run(lambda: look(self.config), lambda seen: self._follow(following, seen)),
-                        self._repeat(CARE, lambda: self._care(running)), self._repeat(GARBAGE, self._look_for_quiet),
-                        self._stopping.wait())
+                        watcher.run(self._look, lambda found: self._follow(following, keeping, *found)),
+                        self._repeat(CARE, lambda: self._care(running)),
+                        self._repeat(PINS, lambda: self._look_at_pins(keeping)),
+                        self._repeat(GARBAGE, self._look_for_quiet), self._stopping.wait())
         ]  # fmt: skip
         try:
             done, _ = await asyncio.wait(duties, return_when=asyncio.FIRST_COMPLETED)
@@ -247,11 +263,29 @@ class Daemon:
         if self._garbage is not None and self._turns is not None:
             self._garbage.look(self._turns.number, now())
 
-    def _follow(self, following: Following, seen: Sight) -> bool:
-        """Devices that vanish or come back, a WAN address that changes. Whether all is well."""
-        problem = following.follow(seen)
-        self._say_state(f"not translating: {problem}" if problem else "translating")
-        return not problem
+    def _look(self) -> tuple[Sight, Survey]:
+        """What there is, and what of ours isn't any more. In a thread."""
+        running, seen = self.need_running(), look(self.config)
+        return seen, survey(seen, running.devices, self._datapath, running.helper.tap.name)
+
+    def _follow(self, following: Following, keeping: Keeping, seen: Sight, found: Survey) -> bool:
+        """Devices that vanish or come back, a WAN address that changes, programs that others took off. Whether all is
+        well."""
+        self.losses.problem = following.follow(seen)
+        well = keeping.keep(seen, found)
+        self.judge()
+        return well and not self.losses.problem
+
+    def judge(self) -> None:
+        """Say how the gateway does, once it is up."""
+        if self._turns is not None:
+            self._say_state(self.losses.state())
+
+    def _look_at_pins(self, keeping: Keeping) -> None:
+        if keeping.keep_pins():
+            os.close(self._hold)
+            self._hold = pins.hold(self.run_dir)
+        self.judge()
 
     @staticmethod
     def _care(running: Running) -> None:
@@ -272,6 +306,8 @@ class Daemon:
             self._garbage.unsettle()
         if self.running is not None:
             self.running.close()
+        if self._hold >= 0:
+            os.close(self._hold)
         if self._down:
             self._datapath.detach()
         if self._down == "purge":

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
+from collections import deque
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -15,6 +17,7 @@ from algate.alg.gateway.rtnetlink import Changes
 
 T = TypeVar("T")
 GATHER = 0.01  # s in which more changes may come, before the next look
+CROWD, CROWDED = 10, 0.1  # looks within a second after which there are so many s between them
 NET = 10.0  # s between looks without a change
 AGAIN = 0.5  # s until the next look if something was wrong
 
@@ -33,11 +36,14 @@ class Watcher:
 
     async def run(self, look: Callable[[], T], follow: Callable[[T], bool]) -> None:
         """Look and follow, at every change, for ever. `follow` says whether all is well; if not, look again soon."""
-        well = True
+        well, times = True, deque[float](maxlen=CROWD)
         while True:
             await self.change(NET if well else AGAIN)
             well = follow(await asyncio.to_thread(look))
-            await asyncio.sleep(GATHER)
+            now = time.monotonic()
+            crowd = len(times) == CROWD and now - times[0] < 1
+            times.append(now)
+            await asyncio.sleep(CROWDED if crowd else GATHER)
 
     async def change(self, seconds: float) -> None:
         """Wait until something has changed since the last call, at most that long."""

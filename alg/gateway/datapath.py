@@ -10,9 +10,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from algate.alg.errors import AlgateError
-from algate.alg.gateway import hooks, netlink
+from algate.alg.gateway import hooks, netlink, ownership, rtnetlink
 from algate.alg.gateway.hooks import Placed
 from algate.alg.gateway.netlink import EGRESS, INGRESS, Device
+from algate.alg.gateway.ownership import Owner, Owners
 from algate.alg.gateway.state import DeviceState, State
 
 # Native XDP costs these kinds their GSO or GRO, which is worth more than the faster path (BCC-NOTES).
@@ -81,6 +82,19 @@ class Datapath:
             del self.placed[key]
         self._place(Placed(name, index, "tc_tap", "filter", program))
 
+    def put_back(self, one: Placed, fds: Mapping[str, int]) -> None:
+        """Attach again what somebody took off, as it was."""
+        fd, note = fds[one.program], self.state.devices.get(one.device)
+        if one.way == "filter":
+            if netlink.add_clsact(one.index) and note:
+                note.clsact = True
+                self.state.save()
+            hooks.put_filter(one.index, one.hook, fd, one.program)
+        elif one.way == "tcx":
+            hooks.put_egress(one.index, fd, one.program, None)
+        elif note:
+            netlink.set_xdp(one.index, fd, note.xdp == "generic", replace=False)
+
     def detach(self) -> None:
         """Detach everything that the state names."""
         for one in self.state.devices.values():
@@ -106,10 +120,7 @@ class Datapath:
     def _attach_one(self, device: Device, role: str, fds: Mapping[str, int]) -> None:
         note = self.state.devices.get(device.name)
         if note is None:
-            if any(netlink.filter_names(device.index, hook) for hook in (INGRESS, EGRESS)):
-                raise AlgateError(f"{device.name} is used by another instance of algate: give it another device")
-            note = DeviceState(device.name, device.index, role)
-            note.forwarding = netlink.read_sysctl(device.name, FORWARDING)
+            note = self._found(device, role)
             self.state.devices[device.name] = note
             self.state.save()
         if netlink.add_clsact(device.index):
@@ -126,6 +137,24 @@ class Datapath:
         if note.forwarding != "1":
             netlink.write_sysctl(device.name, FORWARDING, "1")
         note.role = role
+
+    def _found(self, device: Device, role: str) -> DeviceState:
+        """A note of a device that the state doesn't name. Programs of ours may be on it all the same, from a run whose
+        state was lost: then the clsact is taken for ours, and what the switch was before isn't known."""
+        found = ownership.search(Owners(self.state.path.parent), [device.index])
+        if any(one.owner is Owner.OTHER for one in found):
+            raise AlgateError(f"{device.name} is used by another instance of algate: give it another device")
+        if any(one.owner is Owner.UNKNOWN for one in found):
+            raise AlgateError(
+                f"{device.name} has programs of algate's, and whose can't be seen without CAP_SYS_ADMIN:"
+                f" `algate down --run-dir {self.state.path.parent}` takes them off"
+            )
+        note = DeviceState(device.name, device.index, role, clsact=any(one.way == "filter" for one in found))
+        note.forwarding = netlink.read_sysctl(device.name, FORWARDING) if not found else None
+        note.tcx = next((one.id for one in found if one.way == "tcx"), 0)
+        if any(one.way == "xdp" for one in found):
+            note.xdp = "generic" if rtnetlink.xdp(device.name)[1] else "native"
+        return note
 
     def _attach_egress(self, device: Device, note: DeviceState, fd: int) -> None:
         name = "tc_wan_out"
@@ -162,17 +191,17 @@ class Datapath:
         self.state.save()
 
     def _detach_one(self, note: DeviceState | None) -> None:
-        """Undo what the note says; a device that is gone took everything with it."""
-        device = netlink.find_device(note.name) if note else None
-        if note is None or device is None or device.index != note.index:
+        """Undo what the note says, whatever the device is called now; one that is gone took everything with it."""
+        name = netlink.device_indices().get(note.index) if note else None
+        if note is None or name is None:
             return
         for hook in (INGRESS, EGRESS):
-            netlink.remove_filter(device.index, hook)
+            netlink.remove_filter(note.index, hook)
         if note.tcx:
-            hooks.remove_egress(device.index, note.tcx)
+            hooks.remove_egress(note.index, note.tcx)
         if note.xdp:
-            netlink.remove_xdp(device.index, note.xdp == "generic")
+            netlink.remove_xdp(note.index, note.xdp == "generic")
         if note.clsact:
-            netlink.remove_clsact(device.index)
+            netlink.remove_clsact(note.index)
         if note.forwarding is not None and note.forwarding != "1":
-            netlink.write_sysctl(note.name, FORWARDING, note.forwarding)
+            netlink.write_sysctl(name, FORWARDING, note.forwarding)

@@ -40,7 +40,7 @@ class Placed:
         if self.way == "tcx":
             return self.id in egress_programs(self.index)
         if self.way == "xdp":
-            return rtnetlink.xdp_program(self.device) == self.id
+            return rtnetlink.xdp(self.device)[0] == self.id
         found = rtnetlink.filters(self.index, self.hook)
         return (netlink.PRIORITY, self.id) in {(priority, number) for priority, _, number in found}
 

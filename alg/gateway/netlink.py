@@ -29,6 +29,7 @@ ETH_P_ALL = 3
 XDP_FLAGS_SKB, XDP_FLAGS_DRIVER, XDP_FLAGS_UPDATE_IF_NOEXIST = 2, 4, 1
 FILTER_PREFIX = "algate:"
 IFLA_ADDRESS, IFLA_MTU, IFLA_LINKINFO, IFLA_INFO_KIND, IFA_ADDRESS, IFA_LOCAL = 1, 4, 18, 1, 1, 2
+LOWER_UP = 0x10000  # IFF_LOWER_UP
 ETHERNET, LOOPBACK = 1, 772  # ARPHRD_*: links whose frames begin with an Ethernet header
 BARE = {512: "PPP", 519: "raw IP", 768: "IPIP tunnel", 776: "SIT tunnel", 778: "GRE tunnel", 65534: "no link layer"}
 
@@ -48,6 +49,7 @@ class Device:
     kind: str
     addresses: tuple[IPv4Interface, ...]
     bare: bool = False
+    carrier: bool = True
 
 
 @contextlib.contextmanager
@@ -73,7 +75,8 @@ def find_device(name: str) -> Device | None:
     kind = rtnetlink.attributes(attributes.get(IFLA_LINKINFO, b"")).get(IFLA_INFO_KIND, b"")
     mtu = int.from_bytes(attributes.get(IFLA_MTU, b""), sys.byteorder)
     addresses = tuple(_interface(length, words) for length, words in rtnetlink.addresses(index))
-    return Device(name, index, mac, mtu, bool(flags & 1), kind.rstrip(b"\0").decode(), addresses, bare)
+    return Device(name, index, mac, mtu, bool(flags & 1), kind.rstrip(b"\0").decode(), addresses, bare,
+                  bool(flags & LOWER_UP))  # fmt: skip
 
 
 def _interface(length: int, words: dict[int, bytes]) -> IPv4Interface:

@@ -29,7 +29,7 @@ RTA_DST, RTA_OIF, UNICAST, LOCAL = 1, 4, 1, 2
 NOWHERE = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.EINVAL)
 NEW_FILTER, GET_FILTER = 44, 46
 TCA_OPTIONS, TCA_BPF_NAME, TCA_BPF_ID = 2, 7, 11
-IFLA_XDP, IFLA_XDP_PROG_ID = 43, 4
+IFLA_XDP, IFLA_XDP_ATTACHED, IFLA_XDP_PROG_ID, XDP_GENERIC = 43, 2, 4, 2
 REQUEST, DUMP = 1, 0x300
 GROUP_LINK, GROUP_TC, GROUP_ADDRESS, GROUP_ROUTE, GROUP_SWITCHES = 0x1, 0x8, 0x10, 0x40, 0x800000
 SOL_NETLINK, STRICT_CHECK = 270, 12
@@ -129,11 +129,12 @@ def filters(index: int, hook: int) -> list[tuple[int, str, int]]:
     return found
 
 
-def xdp_program(name: str) -> int:
-    """Id of the XDP program on a device, 0 if there is none."""
+def xdp(name: str) -> tuple[int, bool]:
+    """Id of the XDP program on a device, 0 if there is none, and whether it runs in generic mode."""
     found = link(name)
     words = attributes(found[3].get(IFLA_XDP, b"")) if found else {}
-    return int.from_bytes(words.get(IFLA_XDP_PROG_ID, b""), sys.byteorder)
+    generic = words.get(IFLA_XDP_ATTACHED, b"\0")[0] == XDP_GENERIC
+    return int.from_bytes(words.get(IFLA_XDP_PROG_ID, b""), sys.byteorder), generic
 
 
 def route(destination: bytes) -> tuple[int, int] | None:

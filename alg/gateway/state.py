@@ -52,15 +52,25 @@ class State:
             ) from None
 
     def save(self) -> None:
-        """Replace the whole file, so that a crash leaves either the old or the new one."""
+        """Replace the whole file, so that a crash or a full disk leaves either the old or the new one. AlgateError if
+        it can't be written."""
         self.netns = os.stat("/proc/self/ns/net").st_ino
         data = {"netns": self.netns, "devices": {name: asdict(one) for name, one in self.devices.items()}}
         fresh = self.path.with_suffix(".new")
-        with open(fresh, "w") as file:
-            json.dump(data, file)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(self.path)
+        try:
+            with open(fresh, "w") as file:
+                json.dump(data, file)
+                file.flush()
+                os.fsync(file.fileno())
+            fresh.replace(self.path)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                fresh.unlink()
+            raise AlgateError(f"can't write {self.path}: {error.strerror}; what it said before stays") from None
+
+    def lost(self) -> bool:
+        """Whether there is something to undo, and no file that says so."""
+        return bool(self.devices) and not self.path.exists()
 
     def forget(self) -> None:
         """Remove the file: nothing is left to undo."""

@@ -22,6 +22,16 @@ class Tap:
     """An open TAP device, up, with IFF_VNET_HDR. `write` takes Ethernet frames."""
 
     def __init__(self, pattern: str = "algate%d") -> None:
+        self.pattern = pattern
+        self._open()
+
+    def renew(self) -> None:
+        """Somebody removed the device, or took it down: in the place of the old one a new one, which may be called
+        otherwise."""
+        os.close(self.fd)
+        self._open()
+
+    def _open(self) -> None:
         try:
             self.fd = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError as error:
@@ -30,7 +40,7 @@ class Tap:
             ) from None
         try:
             flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR
-            answer = fcntl.ioctl(self.fd, TUNSETIFF, struct.pack("16sH22x", pattern.encode(), flags))
+            answer = fcntl.ioctl(self.fd, TUNSETIFF, struct.pack("16sH22x", self.pattern.encode(), flags))
             self.name = answer[:16].split(b"\0")[0].decode()
             # No IPv6 on it, or it would send router solicitations that nobody wants.
             self._quiet()

@@ -7,10 +7,12 @@ take longer; the figures themselves are in the table.
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from algate.alg.admin.messages import ControlError
@@ -33,6 +35,29 @@ class Bed:
 
     def __init__(self, lab: Lab, gateway: AlgateGateway, server: FtpServer) -> None:
         self.lab, self.gateway, self.server = lab, gateway, server
+        self._said = 0
+
+    def mark(self) -> None:
+        """From here on `repairs` counts."""
+        self._said = len(self.gateway.log)
+
+    def repairs(self, what: str) -> int:
+        """How often the log says that this was put back."""
+        return self.gateway.log[self._said :].count(f"{what}: somebody took it; put back")
+
+    def stat(self, name: str) -> float:
+        return float(self.gateway.ask("stats")[name])
+
+    def cpu(self) -> float:
+        """Seconds of processor time that the daemon has used."""
+        assert self.gateway.process is not None
+        words = Path(f"/proc/{self.gateway.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+
+    @property
+    def amiss(self) -> str:
+        """What `status` finds amiss."""
+        return "; ".join(one["detail"] for one in self.gateway.ask("status")["amiss"])
 
     @property
     def state(self) -> str:
@@ -93,9 +118,9 @@ class Incident:
         until(true, seconds)
         self.row.mended = time.monotonic() - self._since
 
-    def spared(self, traffic: Traffic) -> None:
-        """Nothing may be lost: every session goes on, every new one began."""
+    def spared(self, traffic: Traffic, fresh: bool = True) -> None:
+        """Nothing may be lost: every session goes on, and every new one began, if there was a way (`fresh`)."""
         traffic.settle()
         self.row.lost = traffic.lost()
         assert not traffic.broken, f"{traffic.broken}: {self.row.lost}"
-        assert not traffic.fresh.unanswered, self.row.lost
+        assert not fresh or not traffic.fresh.unanswered, self.row.lost

@@ -32,6 +32,8 @@ def incident(request: pytest.FixtureRequest) -> Incident:
     assert said is not None, "declare the fault: @fault(...)"
     made = Incident(Row(said.text))
     request.node.stash[ROW] = made.row
+    if "bed" in request.fixturenames:
+        request.getfixturevalue("bed").mark()
     return made
 
 
