@@ -15,6 +15,7 @@ from pathlib import Path
 from algate.alg.admin import control
 from algate.alg.errors import DONE, MISSING, AlgateError
 from algate.alg.gateway import namespace, ownership
+from algate.alg.gateway.claim import refuse_unsafe
 from algate.alg.gateway.datapath import Datapath
 from algate.alg.gateway.ownership import Found, Owner, Owners
 from algate.alg.gateway.state import State
@@ -26,10 +27,11 @@ LOST_SECONDS = 5.0  # in which a living daemon makes a lost run directory anew
 def down(run_dir: Path, purge: bool) -> int:
     """`algate down`, with a daemon or without one."""
     namespace.require_root("algate down")
+    refuse_unsafe(run_dir)
     was = _was_up(run_dir)
     _ask(run_dir, purge)
     with namespace.claimed(run_dir) if run_dir.is_dir() else contextlib.nullcontext():
-        state = State.load(run_dir)
+        state = _state(run_dir)
         was = was or bool(state.devices)
         with namespace.entered(state.netns):
             Datapath(state, "auto").detach()
@@ -40,6 +42,15 @@ def down(run_dir: Path, purge: bool) -> int:
             pins.remove(run_dir)
     _say(run_dir, was or bool(taken), others)
     return DONE
+
+
+def _state(run_dir: Path) -> State:
+    """What the run directory says of the devices. If that can't be read, the search finds what it would have named."""
+    try:
+        return State.load(run_dir)
+    except AlgateError as error:
+        print(f"algate: {error}", file=sys.stderr)
+        return State(run_dir / "state.json")
 
 
 def _was_up(run_dir: Path) -> bool:

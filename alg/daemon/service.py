@@ -37,7 +37,6 @@ from algate.bpf.loader import Gateway
 
 log = logging.getLogger(__name__)
 TICK = 0.05  # s between two refills of the room for events
-TAIL_SECONDS = 0.003  # between looks for the heads of held fragments
 TRANSFERS = 0.5  # s between looks for data connections that ended
 ENDINGS = 0.5  # s between looks for control sessions that ended; never more than a fifth of the time
 PINS = 0.5  # s between looks for pins that somebody removed: nobody tells of those
@@ -60,7 +59,6 @@ class Daemon:
         self.losses = Losses()
         self._stopping = asyncio.Event()
         self._watcher: Watcher | None = None
-        self._tail_timer: asyncio.TimerHandle | None = None
         self._down: str | None = None
         self._hold = -1  # on the pin folder
         self._turns: Turns | None = None
@@ -170,7 +168,6 @@ class Daemon:
         self._datapath.attach_tap(helper.tap.name, helper.tap.index, gateway.fds)
         pages = int(os.environ.get("ALGATE_RING_PAGES", PAGES))  # tests make it tiny
         fds = helper.open_ring(pages)
-        helper.tails_waiting = self._tails_soon
         helper.room_wanted = running.sweeper.wanted.set
         taken = helper.take_over(running.control)
         self._turns = Turns(running, asyncio.get_running_loop())
@@ -191,19 +188,6 @@ class Daemon:
 
     def _health(self) -> tuple[bool, str]:
         return self.state == "translating", self.state
-
-    def _tails_soon(self) -> None:
-        """Look for the heads of held fragments in a moment, and again while any are held."""
-        if self._tail_timer is None:
-            self._tail_timer = asyncio.get_running_loop().call_later(TAIL_SECONDS, self._release_tails)
-
-    def _release_tails(self) -> None:
-        self._tail_timer = None
-        if self.running is not None:
-            tails = self.running.helper.tails
-            tails.release(now())
-            if tails:
-                self._tails_soon()
 
     async def _keep(self, watcher: Watcher, running: Running, following: Following) -> None:
         """The helper's turns, sweep, devices, until stopped. A failing duty ends the service, not just itself."""

@@ -13,6 +13,7 @@ from algate.alg.daemon.running import Running
 from algate.alg.helper.helper import now
 
 HEARTBEAT = 0.25  # s; a tenth of the default helper_timeout
+TAIL_SECONDS = 0.003  # between looks for the heads of held fragments
 NEVER = float("inf")
 
 
@@ -29,6 +30,7 @@ class Turns:
         self._again: asyncio.Handle | None = None
         self._alarm: asyncio.TimerHandle | None = None
         self._beat: asyncio.TimerHandle | None = None
+        self._tails: asyncio.TimerHandle | None = None
 
     def start(self, fds: Sequence[int]) -> None:
         """Start. `fds` become readable when the ring has something."""
@@ -36,6 +38,7 @@ class Turns:
         for fd in fds:
             self._loop.add_reader(fd, self._readable)
         self._helper.due_changed = self.arm
+        self._helper.tails_waiting = self._tails_soon
         self.arm()
         self._pulse(self._loop.time())
 
@@ -44,11 +47,11 @@ class Turns:
         for fd in self._fds:
             self._loop.remove_reader(fd)
         self._fds = []
-        self._helper.due_changed = lambda: None
-        for one in (self._again, self._alarm, self._beat):
+        self._helper.due_changed = self._helper.tails_waiting = lambda: None
+        for one in (self._again, self._alarm, self._beat, self._tails):
             if one is not None:
                 one.cancel()
-        self._again = self._alarm = self._beat = None
+        self._again = self._alarm = self._beat = self._tails = None
 
     def arm(self) -> None:
         """Have the engine's next timer run when it is due. One that fires too early is cheap: it looks again."""
@@ -95,6 +98,17 @@ class Turns:
             # From when it was due, so that a late beat doesn't delay all later ones; after a standstill, from now.
             following = max(due + HEARTBEAT, self._loop.time())
             self._beat = self._loop.call_at(following, self._pulse, following)
+
+    def _tails_soon(self) -> None:
+        """Look for the heads of held fragments in a moment, and again while any are held."""
+        if self._tails is None:
+            self._tails = self._loop.call_later(TAIL_SECONDS, self._guarded, self._release_tails)
+
+    def _release_tails(self) -> None:
+        self._tails = None
+        self._helper.tails.release(now())
+        if self._helper.tails:
+            self._tails_soon()
 
     def _guarded(self, duty: Callable[[], None]) -> None:
         try:

@@ -77,6 +77,20 @@ def _open(run_dir: Path) -> tuple[int, int]:
         raise
 
 
+def refuse_unsafe(run_dir: Path) -> None:
+    """AlgateError if the directory is there and others could change what is in it. Creates nothing."""
+    try:
+        folder = os.open(run_dir, FOLDER)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise _refused(run_dir, error) from None
+    try:
+        _refuse_strangers(run_dir, os.fstat(folder))
+    finally:
+        os.close(folder)
+
+
 def _refused(run_dir: Path, error: OSError) -> AlgateError:
     if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.EEXIST) and run_dir.is_symlink():
         return AlgateError(f"run directory {run_dir} is a symbolic link: name the directory itself")

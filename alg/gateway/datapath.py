@@ -86,10 +86,11 @@ class Datapath:
         """Attach again what somebody took off, as it was."""
         fd, note = fds[one.program], self.state.devices.get(one.device)
         if one.way == "filter":
-            if netlink.add_clsact(one.index) and note:
+            made = netlink.add_clsact(one.index)
+            hooks.put_filter(one.index, one.hook, fd, one.program)
+            if made and note and not note.clsact:
                 note.clsact = True
                 self.state.save()
-            hooks.put_filter(one.index, one.hook, fd, one.program)
         elif one.way == "tcx":
             hooks.put_egress(one.index, fd, one.program, None)
         elif note:

@@ -47,9 +47,7 @@ class State:
         except FileNotFoundError:
             return cls(path)
         except (ValueError, KeyError, TypeError):
-            raise AlgateError(
-                f"{path} is damaged: `algate down` can't use it; remove it and the filters by hand"
-            ) from None
+            raise AlgateError(f"{path} is damaged: `algate down` goes without it, then start again") from None
 
     def save(self) -> None:
         """Replace the whole file, so that a crash or a full disk leaves either the old or the new one. AlgateError if

@@ -26,6 +26,7 @@ def log_to_stderr(verbose: bool) -> None:
     """Set up the daemon's log on stderr; stdout is for `ready` only."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(HarmlessFormatter("%(asctime)s %(levelname)s %(message)s"))
+    logging.raiseExceptions = False  # a full disk behind stderr is no reason for a traceback
     logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, handlers=[handler], force=True)
 
 

@@ -45,6 +45,10 @@ class Bed:
         """How often the log says that this was put back."""
         return self.gateway.log[self._said :].count(f"{what}: somebody took it; put back")
 
+    def renewed(self) -> int:
+        """How often the log says that the run directory was made anew."""
+        return self.gateway.log[self._said :].count("made anew")
+
     def stat(self, name: str) -> float:
         return float(self.gateway.ask("stats")[name])
 

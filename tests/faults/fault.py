@@ -1,6 +1,7 @@
 """What a test declares about its fault, and the row that its run gives.
 
-The law of this file: declarations and values, no traffic. A fault declared `long` is left out without `--all`.
+The law of this file: declarations and values, no traffic. A fault declared `long`, or with one of the parameters that
+`long` lists, is left out without `--all`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ class Fault(NamedTuple):
     """A declaration. `text` may name parameters of the test: "clsact removed from {device}"."""
 
     text: str
-    long: bool
+    long: bool | tuple[str, ...]
 
 
 @dataclass
@@ -32,7 +33,7 @@ class Row:
     lost: str = ""
 
 
-def fault(text: str, *, long: bool = False) -> Callable[[F], F]:
+def fault(text: str, *, long: bool | tuple[str, ...] = False) -> Callable[[F], F]:
     """Declare a test of that fault."""
 
     def mark(test: F) -> F:
@@ -49,4 +50,7 @@ def declared(item: pytest.Item) -> Fault | None:
         return None
     said: Fault = marker.args[0]
     spec = getattr(item, "callspec", None)
-    return Fault(said.text.format(**spec.params) if spec else said.text, said.long)
+    if spec is None:
+        return said
+    long = said.long if isinstance(said.long, bool) else any(one in said.long for one in spec.params.values())
+    return Fault(said.text.format(**spec.params), long)

@@ -53,7 +53,7 @@ def test_filter_replaced(bed: Bed, incident: Incident) -> None:
         incident.spared(traffic)
 
 
-@fault("`tc filter del` of the LAN's filter")
+@fault("`tc filter del` of the LAN's filter", long=True)
 def test_filter_removed(bed: Bed, incident: Incident) -> None:
     with bed.traffic() as traffic:
         incident.inject(lambda: tc(bed, "filter", "del", "dev", "lan0", "ingress", "prio", str(PRIORITY)))
@@ -81,7 +81,7 @@ def test_the_stack_answers_for_nobody(bed: Bed, incident: Incident) -> None:
         )
 
 
-@fault("somebody removes clsact from the LAN fifty times a second, for four seconds")
+@fault("somebody removes clsact from the LAN fifty times a second, for four seconds", long=True)
 def test_a_fight(incident: Incident) -> None:
     """It is put back a few times at once, then ever more rarely, and told; when that ends, so does the trouble."""
     with Lab() as lab, made_bed(lab, AlgateGateway(lab)) as bed:
@@ -113,7 +113,7 @@ def old(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ALGATE_HOOKS", "clsact")
 
 
-@fault("`tc qdisc del dev wan0 clsact`, on a kernel before 6.6 (its egress program goes too)")
+@fault("`tc qdisc del dev wan0 clsact`, on a kernel before 6.6 (its egress program goes too)", long=True)
 @pytest.mark.usefixtures("old")
 def test_clsact_removed_before_tcx(incident: Incident) -> None:
     """Nothing keeps the stack from answering until all is put back, some milliseconds later; so much can be lost."""

@@ -39,7 +39,7 @@ def test_pins_removed(bed: Bed, incident: Incident) -> None:
     assert bed.gateway.ask("stats")["algate_sessions_created_total"] > 1, "the maps are others"
 
 
-@fault("one pin is removed")
+@fault("one pin is removed", long=True)
 def test_one_pin_removed(bed: Bed, incident: Incident) -> None:
     before = pinned(bed.gateway.run_dir)
     (path,) = pins.folder(bed.gateway.run_dir).rglob("sessions")
@@ -50,7 +50,7 @@ def test_one_pin_removed(bed: Bed, incident: Incident) -> None:
 
 
 @pytest.mark.parametrize("act", ["del", "down"])
-@fault("the helper's TAP device: `ip link` {act}")
+@fault("the helper's TAP device: `ip link` {act}", long=("down",))
 def test_the_tap(bed: Bed, incident: Incident, act: str) -> None:
     name = bed.gateway.ask("status")["tap"]
     line = f"link del {name}" if act == "del" else f"link set {name} down"
@@ -102,7 +102,7 @@ def test_default_route(bed: Bed, incident: Incident) -> None:
 
 
 @pytest.mark.parametrize("device", ["lan0", "wan0"])
-@fault("`ip link set {device} down`, and up once that is told")
+@fault("`ip link set {device} down`, and up once that is told", long=("lan0",))
 def test_link_down(bed: Bed, incident: Incident, device: str) -> None:
     with bed.traffic() as traffic:
         incident.inject(lambda: ip(f"link set {device} down", bed.lab.gw.netns))
@@ -114,7 +114,7 @@ def test_link_down(bed: Bed, incident: Incident, device: str) -> None:
 
 
 @pytest.mark.parametrize("device", ["lan0", "wan0"])
-@fault("{device} gets another name, and its own again once that is told")
+@fault("{device} gets another name, and its own again once that is told", long=("lan0",))
 def test_renamed(bed: Bed, incident: Incident, device: str) -> None:
     """Its programs stay on it: all goes on, under a name that no configuration knows."""
     with bed.traffic() as traffic:
@@ -127,7 +127,7 @@ def test_renamed(bed: Bed, incident: Incident, device: str) -> None:
         incident.spared(traffic)
 
 
-@fault("the bpffs' pins are removed again and again")
+@fault("the bpffs' pins are removed again and again", long=True)
 def test_a_fight_over_pins(bed: Bed, incident: Incident) -> None:
     folder = pins.folder(bed.gateway.run_dir)
     said: list[str] = []
