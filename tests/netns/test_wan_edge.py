@@ -6,6 +6,8 @@ Judged by a capture on the far side of the WAN, which keeps every packet with an
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import socket
 import threading
 import time
@@ -14,10 +16,13 @@ from ipaddress import IPv4Address, IPv4Network
 
 import pytest
 
+from algate.alg.gateway import netlink
+from algate.bpf.loader import SCHED_CLS, _bcc
 from algate.cli.lab.capture import Capture
 from algate.cli.lab.gateways import AlgateGateway, PortForward
-from algate.cli.lab.host import Host
+from algate.cli.lab.host import Host, call_in
 from algate.cli.lab.lab import Lab, LabPlan, ip
+from tests.netns.footprint import TCX, WAN_FILTERS, filters
 from tests.netns.talk import Echo, Line, until
 from tests.topology import no_netfilter
 
@@ -164,3 +169,41 @@ def test_it_is_followed_at_once(lab: Lab) -> None:
             wait_for(gateway, f"198.51.100.{number}")
             took.append(time.monotonic() - since)
         assert sorted(took)[2] < 0.25, took
+
+
+def test_clsact_removed_under_load(lab: Lab) -> None:
+    """Everybody's filters go while the daemon stands still: what the stack forwards is translated at WAN egress all the
+    same, on the device's own hook. Before Linux 6.6 there is none, and nothing holds until the daemon is back."""
+    with AlgateGateway(lab) as gateway, Capture(lab.server, forbidden=PRIVATE) as capture:
+        assert gateway.process is not None
+        with load(lab.client, lab.plan.servers[0]):
+            for device in ("wan0", "lan0", "wan0"):
+                os.kill(gateway.process.pid, signal.SIGSTOP)
+                lab.gw.run(["tc", "qdisc", "del", "dev", device, "clsact"], check=True)
+                time.sleep(0.3)
+                os.kill(gateway.process.pid, signal.SIGCONT)
+                until(lambda: filters(lab.gw, "wan0") == WAN_FILTERS and filters(lab.gw, "lan0"))
+        assert inside_packets(capture) == [] or not TCX
+        no_netfilter(lab, gateway)
+
+
+def test_a_neighbour_s_mark_does_not_pass_for_ours(lab: Lab) -> None:
+    """tc_index survives the way into another namespace. A frame that comes with the number by which we know what we
+    have translated, and that needs the stack (it has IP options), is translated nevertheless."""
+    program = bytes.fromhex("b70200007ea10000 63212c0000000000 b7000000ffffffff 9500000000000000")
+    with AlgateGateway(lab), Capture(lab.server, forbidden=PRIVATE) as capture:
+
+        def mark() -> None:
+            fd = _bcc().bcc_prog_load(SCHED_CLS, b"marks", program, len(program), b"GPL", 0, 0, None, 0)
+            index = socket.if_nametoindex("eth0")
+            netlink.add_clsact(index)
+            netlink.set_filter(index, netlink.EGRESS, fd, "marks")
+            os.close(fd)
+
+        call_in(lab.client.netns, mark)
+        with lab.client.socket(kind=socket.SOCK_DGRAM) as sock:
+            sock.setsockopt(socket.IPPROTO_IP, socket.IP_OPTIONS, bytes((1, 1, 1, 0)))
+            sock.settimeout(5)
+            sock.sendto(b"hello", (lab.plan.servers[0], ECHO))
+            assert sock.recvfrom(100)[0] == b"hello"
+        assert inside_packets(capture) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from algate.alg.daemon.following import Following
 from algate.alg.errors import AlgateError
 from algate.alg.gateway import settings
 from algate.alg.gateway.netlink import Device
+from algate.alg.gateway.state import DeviceState, State
 from algate.alg.plugin import policy, registry
 
 PUBLIC = IPv4Address("203.0.113.1")
@@ -35,11 +37,15 @@ class Stub:
         self.fds: dict[str, int] = {}
         self.fail = False
         self.refuse = False
+        self.state = State(Path("state.json"))
 
-    def attach(self, lans: list[Device], wan: Device, fds: dict[str, int]) -> None:
+    def attach(
+        self, lans: list[Device], wan: Device, fds: dict[str, int], guarded: Callable[[], None] = lambda: None
+    ) -> None:
         if self.fail:
             raise AlgateError("can't attach")
         self.done.append(f"attach {wan.index}")
+        guarded()
 
     def apply(self, config: object) -> None:
         if self.refuse:
@@ -65,6 +71,18 @@ def one(stub: Stub, tmp_path: Path) -> Following:
 
 def seen(now: Devices | None, problem: str = "", wan: int = 3) -> Sight:
     return Sight(now, problem, {2: "lan0", wan: "wan0", 7: "docker0"})
+
+
+def test_a_start_knows_the_devices_before_the_lan_is_attached(one: Following, stub: Stub) -> None:
+    """Else what inside hosts send to other devices is dropped in between; but a WAN without programs isn't known."""
+    one.begin(seen(devices()))
+    assert stub.done == ["know [7]", "attach 3", "know [2, 3, 7]"]
+
+
+def test_a_start_over_what_an_earlier_run_left_leaves_no_gap(one: Following, stub: Stub) -> None:
+    stub.state.devices = {"lan0": DeviceState("lan0", 2, "lan"), "wan0": DeviceState("wan0", 3, "wan")}
+    one.begin(seen(devices()))
+    assert stub.done == ["know [2, 3, 7]", "attach 3"]
 
 
 def test_nothing_new_costs_nothing(one: Following, stub: Stub) -> None:
