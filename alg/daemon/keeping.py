@@ -30,16 +30,16 @@ log = logging.getLogger(__name__)
 class Survey:
     """What one look saw: our programs that are gone, switches that are off, the TAP, and what is amiss around."""
 
-    gone: tuple[Placed, ...] = ()
-    off: tuple[str, ...] = ()
-    tap: bool = True
-    troubles: tuple[Trouble, ...] = ()
-    way: int = 0
-    strict: frozenset[str] = frozenset()
+    gone: tuple[Placed, ...]
+    off: tuple[str, ...]
+    tap: bool
+    troubles: tuple[Trouble, ...]
+    way: int
+    strict: frozenset[str]
 
 
-def survey(seen: Sight, former: Devices, datapath: Datapath, tap: str) -> Survey:
-    """Look at the host. Never fails: what can't be looked at counts as it was."""
+def survey(seen: Sight, former: Devices, datapath: Datapath, tap: str) -> Survey | None:
+    """Look at the host. Never fails: None if it can't be looked at, which changes nothing."""
     now = seen.devices or former
     placed = tuple(datapath.placed.values())
     here = [one for one in placed if one.index in seen.others]
@@ -57,7 +57,7 @@ def survey(seen: Sight, former: Devices, datapath: Datapath, tap: str) -> Survey
         )  # fmt: skip
     except AlgateError as error:
         log.warning("can't look at the host: %s", error)
-        return Survey()
+        return None
 
 
 class Keeping:
@@ -71,8 +71,10 @@ class Keeping:
         self._led_out = False  # the default route has led by the WAN
         self._strict: frozenset[str] | None = None  # rp_filter as it was at first
 
-    def keep(self, seen: Sight, found: Survey) -> bool:
+    def keep(self, seen: Sight, found: Survey | None) -> bool:
         """Put back what is ours, and note what is amiss. Whether all is well."""
+        if found is None:
+            return False
         before, fds = dict(self._losses.amiss), self._running.gateway.fds
         for one in found.gone:
             if one in self._datapath.placed.values() and not one.there():
@@ -85,7 +87,7 @@ class Keeping:
         self._note(seen, found)
         self._clear(found)
         self._tell(before)
-        return not self._losses.amiss
+        return self._losses.worst() is None
 
     def keep_pins(self) -> bool:
         """Pin again what somebody unpinned; whether that was necessary and done."""

@@ -247,12 +247,12 @@ class Daemon:
         if self._garbage is not None and self._turns is not None:
             self._garbage.look(self._turns.number, now())
 
-    def _look(self) -> tuple[Sight, Survey]:
+    def _look(self) -> tuple[Sight, Survey | None]:
         """What there is, and what of ours isn't any more. In a thread."""
         running, seen = self.need_running(), look(self.config)
         return seen, survey(seen, running.devices, self._datapath, running.helper.tap.name)
 
-    def _follow(self, following: Following, keeping: Keeping, seen: Sight, found: Survey) -> bool:
+    def _follow(self, following: Following, keeping: Keeping, seen: Sight, found: Survey | None) -> bool:
         """Devices that vanish or come back, a WAN address that changes, programs that others took off. Whether all is
         well."""
         self.losses.problem = following.follow(seen)
