@@ -45,6 +45,7 @@ EXEMPT_ROW: int
 ADJUST_UNANSWERED: int
 LINES_COMMANDS: int
 LINES_REPLIES: int
+LINES_COPIES: int
 LINES_BYTES: int
 LINE_MAX: int
 
@@ -116,6 +117,13 @@ class AdjustFlag(enum.IntFlag):
     BYPASS = 1
     LINES = 2
     OWED = 4
+    COPIES = 8
+    BEGINS = 16
+
+class Line(enum.IntEnum):
+    HELD = 0
+    PASSES = 1
+    COPIED = 2
 
 class TrackFlag(enum.IntFlag):
     TIMESTAMPS = 1
@@ -140,6 +148,7 @@ class PuntKind(enum.IntEnum):
     TOO_BIG = 7
     UNSENT = 8
     PATH = 9
+    COPY = 10
 
 class InjectKind(enum.IntEnum):
     OUT = 18
@@ -183,6 +192,7 @@ class Counter(enum.IntEnum):
     HAIRPINS = 22
     LINES_PASSED = 23
     TOO_BIG = 24
+    LINES_COPIED = 25
 
 COUNTER_COUNT: int
 

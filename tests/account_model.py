@@ -1,4 +1,4 @@
-"""What `bpf/include/lines.h` does, in Python: segments that pass without the helper.
+"""What `bpf/include/lines.h` does, in Python: segments that pass without waiting for the helper.
 
 The law of this file: the model of that header only; KernelModel asks it. Checksums are assumed to be right.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 from algate.alg.engine import effects as fx
-from algate.alg.engine.account import passed
+from algate.alg.engine.account import BYTES, COMMANDS, COPIES, REPLIES, copies, passed
 from algate.alg.engine.corrections import MASK, distance
 from algate.alg.engine.digest import digest
 from algate.alg.engine.frames import ACK, FIN, RST, SYN, URG
@@ -17,6 +17,8 @@ from algate.alg.plugin.model import Lines
 _COMMAND = re.compile(rb"([A-Za-z]{3,4})(?:[ ][ -~]*)?\r\n")
 _REPLY = re.compile(rb"([0-9]{3})[ ][ -~]*\r\n")
 LINE_MAX = 256
+SYNS = fx.TRACK_SYN_OUT | fx.TRACK_SYN_IN
+HELD, PASSES, COPIED = range(3)  # enum line
 
 
 class AccountModel:
@@ -27,8 +29,12 @@ class AccountModel:
         self.client = client  # the commands' direction
         self.word = 0
         self.number = 0  # lines that passed
+        self.copied = 0  # of these, of how many the helper got a copy
+        self.start = [0, 0]  # what follows the SYNs
+        self.syns = 0
+        self.refused = 0  # of how many of the next copies the ring has no room
         self.known: dict[int, Lines] = {}
-        self._kept: list[list[tuple[int, int]]] = [[], []]
+        self.kept: list[list[tuple[int, int]]] = [[], []]
 
     def punted(self, record: fx.AdjustRecord | None) -> int:
         """Count a punt; returns the word that it carries. The count never comes back to the statement's."""
@@ -40,47 +46,59 @@ class AccountModel:
 
     def front(self, record: fx.AdjustRecord, direction: int) -> int:
         """Up to where the direction was let through."""
-        return (record.decided[direction] + passed(record.lines, self.word).size[direction]) & MASK
+        decided = (self.start if record.flags & fx.ADJUST_BEGINS else record.decided)[direction]
+        return (decided + passed(record.lines, self.word).size[direction]) & MASK
 
     def passes(
         self, record: fx.AdjustRecord | None, direction: int, seq: int, flags: int, payload: bytes, acked: int,
         decisions: dict[tuple[int, int, int], fx.PutDecision],
-    ) -> bool:  # fmt: skip
-        """As line_passes(): whether the segment goes on by itself; counted, with a decision left behind."""
+    ) -> int:  # fmt: skip
+        """As line_passes(): whether the segment goes on by itself; then it is counted and leaves a decision behind."""
         if record is None or not record.flags & fx.ADJUST_LINES or (self.word ^ record.lines) & 0xFFFF:
-            return False
-        told = passed(record.lines, self.word)
+            return HELD
+        if record.flags & fx.ADJUST_BEGINS and self.syns != SYNS:
+            return HELD
+        told, read = passed(record.lines, self.word), copies(record.lines, self.word)
         reply = direction != self.client
         size = len(payload)
-        if seq != self.front(record, direction) or told.size[direction] > 60000 or not 5 <= size <= LINE_MAX:
-            return False
-        answers = told.commands + (record.flags >> fx.ADJUST_UNANSWERED & 0xFF)
-        if (told.replies >= min(answers, 200)) if reply else (told.commands >= 200):
-            return False
+        if seq != self.front(record, direction) or told.size[direction] > 15000 or not 5 <= size <= LINE_MAX:
+            return HELD
+        if (told.replies if reply else told.commands) >= 100:
+            return HELD
         found = (_REPLY if reply else _COMMAND).fullmatch(payload)
         lines = self.known[record.interest]
-        if found is None or found[1].upper() not in (lines.replies if reply else lines.commands):
-            return False
-        if flags & (SYN | FIN | RST | URG) or not flags & ACK or not self._room(direction, acked, decisions):
-            return False
+        if found is None or (word := found[1].upper()) not in (lines.replies if reply else lines.commands):
+            return HELD
+        if flags & (SYN | FIN | RST | URG) or not flags & ACK:
+            return HELD
+        unasked = reply and told.replies >= told.commands + (record.flags >> fx.ADJUST_UNANSWERED & 0xFF)
+        kind = PASSES
+        if word in lines.copied or read or unasked or record.flags & fx.ADJUST_COPIES:
+            kind = COPIED if read < 7 else HELD
+        if kind == HELD or not self._room(direction, acked, decisions):
+            return HELD
+        if kind == COPIED and self.refused:
+            self.refused -= 1
+            return HELD
         mine = fx.PutDecision(0, direction, seq, size, fx.VERDICT_PASS, digest(self.secret, payload), None, 0)
         decisions[direction, seq, size] = mine
-        self._kept[direction].append((seq, size))
-        self._count(direction, reply, size, payload[:1] != b"1")
-        return True
+        self.kept[direction].append((seq, size))
+        self._count(direction, reply, size, payload[:1] != b"1", kind == COPIED)
+        return kind
 
     def _room(self, direction: int, acked: int, decisions: dict[tuple[int, int, int], fx.PutDecision]) -> bool:
-        kept = self._kept[direction]
+        kept = self.kept[direction]
         for seq, size in kept[:]:
             if distance(acked, (seq + size) & MASK) >= 0:
                 kept.remove((seq, size))
                 decisions.pop((direction, seq, size), None)
         return len(kept) < 2
 
-    def _count(self, direction: int, reply: bool, size: int, counts: bool) -> None:
+    def _count(self, direction: int, reply: bool, size: int, counts: bool, copied: bool) -> None:
         self.number += 1
-        shift = 24 if reply else 16
-        fields = ((shift, 0xFF, int(counts)), (32 + 16 * direction, 0xFFFF, size))
+        self.copied += copied
+        which = REPLIES if reply else COMMANDS
+        fields = ((which, 0x7F, int(counts)), (COPIES, 0x3F, int(copied)), (BYTES + 14 * direction, 0x3FFF, size))
         for at, mask, more in fields:
             value = (self.word >> at) + more & mask
             self.word = self.word & ~(mask << at) | value << at

@@ -162,11 +162,15 @@ def tell(lab: FtpLab, steps: Iterable[tuple[int, int, int, int]], faults: bool =
 
 def fault(lab: FtpLab, where: int) -> None:
     """Something between the kernel and the helper goes wrong."""
-    decisions = lab.kernel.decisions
-    if where % 3 == 0 and lab.punts:
-        lab.punts.pop(where % len(lab.punts))
+    kept = lab.kernel.account.kept
+    decisions = [key for key in lab.kernel.decisions if key[1:] not in kept[key[0]]]  # the helper's
+    held = [at for at, one in enumerate(lab.punts) if not one.copied]
+    if where % 4 == 3:
+        lab.kernel.account.refused = where // 4 % 3  # no room for copies
+    elif where % 3 == 0 and held:
+        lab.punts.pop(held[where % len(held)])
     elif where % 3 == 1 and decisions:
-        del decisions[list(decisions)[where % len(decisions)]]
+        del lab.kernel.decisions[decisions[where % len(decisions)]]
     else:
         lab.kernel.refuse_decisions = where % 3
 

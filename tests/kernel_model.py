@@ -15,7 +15,7 @@ from algate.alg.engine.corrections import MASK, distance, shift_seq, unshift_ack
 from algate.alg.engine.digest import digest
 from algate.alg.engine.frames import ACK, FIN, GOOD, PSH, RST, SYN, Header, build, checksum_state, timestamps
 from algate.alg.gateway import records
-from tests.account_model import LINE_MAX, AccountModel
+from tests.account_model import COPIED, HELD, LINE_MAX, SYNS, AccountModel
 
 SECRET = 0x1234_5678_9ABC_DEF0
 ETHERNET = 14
@@ -163,6 +163,8 @@ class KernelModel:
             track.flags &= ~(fx.TRACK_FIN_OUT << direction)
             if packet.stamps:
                 track.flags |= fx.TRACK_TIMESTAMPS
+            self.account.start[direction] = track.next[direction]
+            self.account.syns = track.flags & SYNS
         end = packet.seq + len(packet.payload) + bool(packet.flags & FIN)
         track.next[direction] = _latest(track.next[direction], end & MASK)
         track.window[direction] = packet.window
@@ -226,11 +228,21 @@ class KernelModel:
     def _passes(self, direction: int, packet: Packet) -> bool:
         acked = self.tracked.acked[direction]
         parts = (direction, packet.seq, packet.flags, packet.payload, acked, self.decisions)
-        if not self._is_sound(direction, packet) or not self.account.passes(self.adjust, *parts):
+        kind = self.account.passes(self.adjust, *parts) if self._is_sound(direction, packet) else HELD
+        if kind == HELD:
             return False
         if distance(packet.seq, acked) <= 0:
             self.tracked.ts_recent[direction] = self.tracked.ts_value[direction]
+        if kind == COPIED:
+            self._copy(direction, packet)
         return True
+
+    def _copy(self, direction: int, packet: Packet) -> None:
+        frame = frame_of(packet)
+        where = (packet.seq, frame, ETHERNET, len(frame) - len(packet.payload), len(packet.payload), packet.flags)
+        acked, recent = self.tracked.acked, self.tracked.ts_recent
+        told = fx.Segment(self.info, direction, *where, (acked[0], acked[1]), self.account.word)
+        self.punt(told._replace(ts_recent=(recent[0], recent[1]), copied=True))
 
     def _is_sound(self, direction: int, packet: Packet) -> bool:
         stamped = bool(self.tracked.flags & fx.TRACK_TIMESTAMPS)

@@ -60,6 +60,10 @@ KERNEL: Mapping[str, tuple[str, tuple[tuple[dict[str, str], abi.Counter], ...]]]
     ),
     "algate_reinjected": ("Frames that the helper reinjected.", (({}, Count.REINJECTED),)),
     "algate_alg_segments": ("Segments with payload on control sessions.", (({}, Count.ALG_SEGMENTS),)),
+    "algate_lines_passed": (
+        "Segments of a line each that passed the gate on control sessions at once, and whether the helper got a copy.",
+        (({"copied": "no"}, Count.LINES_PASSED), ({"copied": "yes"}, Count.LINES_COPIED)),
+    ),
     "algate_redirected": (
         "Packets forwarded past the stack.",
         (({"path": "xdp"}, Count.XDP_REDIRECTED), ({"path": "tc"}, Count.TC_REDIRECTED)),

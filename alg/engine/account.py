@@ -1,8 +1,8 @@
-"""The account of lines that pass without the helper: what the kernel counts, and what a session has taken of it.
+"""The account of lines that pass without waiting for the helper: what the kernel counts, and what a session has taken.
 
 The law of this file: one word of the kernel's (track.lines) and the arithmetic on it; no byte, no effect, no plug-in.
-Which lines may pass so is a plug-in's to say (plugin/model.py); `bpf/include/lines.h` counts them and the punts
-between. The bits are those of abi.h.
+Which lines may pass so is a plug-in's to say (plugin/model.py); `bpf/include/lines.h` counts them, those of which it
+sends a copy, and the punts between. The bits are those of abi.h.
 """
 
 from __future__ import annotations
@@ -12,8 +12,11 @@ from typing import NamedTuple
 from algate.alg.plugin.model import Unattended
 
 PUNT_BITS, PUNTS = 16, 0xFFFF  # the lowest bits of the word: how many punts came
-_COUNT, _BYTES = 0xFF, 0xFFFF
-_COMMANDS_MOST, _BYTES_MOST = 200, 61_000  # between accounts: those of lines.h, and one line more
+COMMANDS, REPLIES, COPIES, BYTES = 16, 23, 30, 36  # where the counts begin
+_COUNT, _COPIES, _BYTES = 0x7F, 0x3F, 0x3FFF
+COPIED = _COPIES << COPIES
+_BYTE_BITS = 14
+_COMMANDS_MOST, _BYTES_MOST = 100, 15_300  # between accounts: those of lines.h, and one line more
 _MISSING_MOST = 1.0  # s after which a punt that should have come is lost
 
 
@@ -26,12 +29,30 @@ class Passed(NamedTuple):
 
 
 def passed(before: int, after: int) -> Passed:
-    """The difference of two words. Counts are modular: at most 200 commands lie between accounts."""
+    """The difference of two words. Counts are modular: at most 100 commands lie between accounts."""
     return Passed(
-        ((after >> 16) - (before >> 16)) & _COUNT,
-        ((after >> 24) - (before >> 24)) & _COUNT,
-        (((after >> 32) - (before >> 32)) & _BYTES, ((after >> 48) - (before >> 48)) & _BYTES),
+        ((after >> COMMANDS) - (before >> COMMANDS)) & _COUNT,
+        ((after >> REPLIES) - (before >> REPLIES)) & _COUNT,
+        (
+            ((after >> BYTES) - (before >> BYTES)) & _BYTES,
+            ((after >> BYTES + _BYTE_BITS) - (before >> BYTES + _BYTE_BITS)) & _BYTES,
+        ),
     )
+
+
+def copies(before: int, after: int) -> int:
+    """How many copies lie between two words, negative if `after` is the older."""
+    ahead = ((after >> COPIES) - (before >> COPIES)) & _COPIES
+    return ahead if ahead <= _COPIES // 2 else ahead - _COPIES - 1
+
+
+def counted(word: int, direction: int, size: int, command: bool, reply: bool, more: int = 1) -> int:
+    """`word` with one line more, of which there is a copy; `more` -1: with that line less."""
+    at = BYTES + _BYTE_BITS * direction
+    fields = (COMMANDS, _COUNT, command), (REPLIES, _COUNT, reply), (COPIES, _COPIES, 1), (at, _BYTES, size)
+    for shift, mask, by in fields:
+        word = word & ~(mask << shift) | ((word >> shift) + more * by & mask) << shift
+    return word
 
 
 def is_older(word: int, than: int) -> bool:
@@ -77,9 +98,22 @@ class Account:
         self.word = self.word & ~PUNTS | word & PUNTS
         return True
 
+    def overtaken(self, word: int) -> bool:
+        """Whether later punts came before the one that carries `word`."""
+        ahead = 1 if self._resumed else (word - self.word) & PUNTS
+        return ahead == 0 or ahead > PUNTS // 2
+
+    def lacks(self, word: int) -> int:
+        """How many copies were sent before that word was read and haven't been judged; negative: it is an old word."""
+        return copies(self.word, word)
+
     def take(self, word: int) -> Passed | None:
-        """Take account of what passed; None if nothing. `word`: of now or of a sample that waited. Its count of punts
-        is left out: those under way void a statement made now."""
+        """Take account of what passed; None if nothing, or if a copy of it hasn't been judged. `word`: of now or
+        of a sample that waited. Its count of punts is left out: those under way void a statement made now."""
+        return None if copies(self.word, word) else self.take_all(word)
+
+    def take_all(self, word: int) -> Passed | None:
+        """As `take`, copies or not."""
         if is_older(word, self.word):
             return None
         before, self.word = self.word, word & ~PUNTS | self.word & PUNTS

@@ -19,7 +19,7 @@ OUT, IN = 0, 1  # enum direction
 
 INJECT_OUT, INJECT_IN, INJECT_RAW_OUT, INJECT_RAW_IN = 0x12, 0x22, 0x32, 0x42  # enum inject_kind
 VERDICT_PASS, VERDICT_REPLACE = 1, 2  # enum verdict; DROP isn't used: what is refused stays undecided in the kernel
-ADJUST_BYPASS, ADJUST_LINES, ADJUST_OWED = 1, 2, 4  # enum adjust_flag
+ADJUST_BYPASS, ADJUST_LINES, ADJUST_OWED, ADJUST_COPIES, ADJUST_BEGINS = 1, 2, 4, 8, 16  # enum adjust_flag
 ADJUST_UNANSWERED = 8
 TRACK_UNTOUCHABLE = 4
 TRACK_TIMESTAMPS, TRACK_SYN_OUT, TRACK_SYN_IN, TRACK_FIN_OUT, TRACK_FIN_IN = 1, 8, 16, 32, 64  # enum track_flag
@@ -54,7 +54,7 @@ class SessionInfo(NamedTuple):
 class Segment(NamedTuple):
     """A held segment (PUNT_SEGMENT). `frame` as received; offsets from its start; `acked`, `lines` and `ts_recent` are
     those of struct track. `mtu`: what its way out takes, 0: not known; `too_big`: less than this, and nobody but its
-    sender may cut it (PUNT_TOO_BIG)."""
+    sender may cut it (PUNT_TOO_BIG). `copied`: it wasn't held, this is a copy of a line that passed (PUNT_COPY)."""
 
     info: SessionInfo
     direction: int
@@ -69,6 +69,7 @@ class Segment(NamedTuple):
     mtu: int = 0
     too_big: bool = False
     ts_recent: tuple[int, int] = (0, 0)
+    copied: bool = False
 
 
 class TrackView(NamedTuple):

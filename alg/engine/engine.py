@@ -15,8 +15,10 @@ from collections.abc import Mapping, Sequence
 from algate.alg.plugin.contract import Call, plainly
 from algate.alg.plugin.model import Audience
 
+from .account import COPIED, PUNTS
 from .arrival import Arrival
 from .connections import Connections
+from .copies import LATE_MOST, Copies
 from .datagrams import Datagrams
 from .delivery import Delivery
 from .effects import Effect, Expectation, PutAdjust, ResetSession, Segment, SessionInfo, View
@@ -68,6 +70,7 @@ class Engine:
         opening = self._opening = Opening(
             judgement, delivery, book, self._sessions, track, adjust, counts, limits, audience
         )
+        self._copies = Copies(judgement, delivery, track, counts)
         self._arrival = Arrival(opening, judgement, delivery, repetition, voice, track, counts, limits, self._arm)
 
     def attend(self, everything: bool) -> list[Effect]:
@@ -115,8 +118,35 @@ class Engine:
         if session.datagrams:
             self._datagrams.take(session, segment, out)
             return self._conclude(session, out)
+        word = session.account.word
+        if segment.lines - word & PUNTS != 1 or (segment.lines ^ word) & COPIED or segment.copied or session.late:
+            return self._in_order(session, segment, out)
         cause = self._arrival.take(session, segment, out)
         return out if cause is None else self._conclude(session, out, cause)
+
+    def _in_order(self, session: Session, segment: Segment, out: Sink) -> list[Effect]:
+        """Judge it and what waits, as far as no copy that the kernel sent before is missing."""
+        if not session.begun:
+            self._opening.begin(session)
+        self._copies.wait(session, segment, out.now)
+        self._catch_up(session, out)
+        return out
+
+    def _catch_up(self, session: Session, out: Sink) -> None:
+        number = session.info.session
+        while number in self._sessions and (one := self._copies.next(session)) is not None:
+            cause: Segment | None = None
+            if one.copied:
+                self._copies.judge(session, one, out)
+                if not session.reset and session.passing == session.bypassed:
+                    continue
+            else:
+                cause = self._arrival.take(session, one, out)
+                if cause is None:
+                    continue
+            self._conclude(session, out, cause)
+        if session.late:
+            self._arm(session, session.late[0][0] + LATE_MOST)
 
     def narrowed(self, number: int, direction: int, mtu: int, now: float, given: int = 0) -> list[Effect]:
         """Less fits a way than was thought: what was made for it found no way out (PUNT_UNSENT; `mtu` 0: none),
@@ -256,7 +286,7 @@ class Engine:
         if session.reset:
             track = self._track(session.info.session)
             if track is not None:
-                self._judgement.account(session, track.lines, track.ts_recent, out)
+                session.catch_up(track.lines, whatever=True)
             self._ending.reset(session, out)
             self._remove(session)
             return out
@@ -288,6 +318,13 @@ class Engine:
     def _look(self, session: Session, out: Sink) -> None:
         """A session's timer: learn what was acknowledged, repeat what is owed, retry what was blocked."""
         session.due = NEVER
+        if self._copies.overdue(session, out.now):
+            self._copies.give_up(session, out)
+            self._catch_up(session, out)
+            if session.info.session not in self._sessions:
+                return
+        elif session.late:
+            self._arm(session, session.late[0][0] + LATE_MOST)
         track = self._track(session.info.session)
         if track is None:
             self.counts["no-track"] += 1

@@ -29,6 +29,7 @@ from .effects import (
 from .sink import Sink
 
 PROTOCOLS = {"tcp": 6, "udp": 17}
+UNHEARD_AFTER = 0.05  # s, as Expect.acts_after
 LOOKS_MOST = 32  # timers of a kind in one tick of the engine, so that segments needn't wait for all of them
 
 
@@ -149,6 +150,12 @@ class Expectations:
             book.reservations[tag] = Reservation(found.proto, found.reserved, found.inside, 1)
         heapq.heappush(self._expiry, (found.expires, found.id))
         return tag
+
+    def unheard(self, book: Book) -> None:
+        """The peers' words about these may have passed unread: who then connects to one that is pending has agreed."""
+        for one in book.expectations.values():
+            if one.state == EXPECT_PENDING:
+                self._acts_after[one.id] = UNHEARD_AFTER
 
     def _make(self, held: Reservation | None, info: SessionInfo, action: Expect, now: float) -> Expectation:
         to, inside, reserved = action.to, None, None

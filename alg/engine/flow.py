@@ -58,15 +58,6 @@ class Flow:
         """Stands at its decided end with nothing undecided: bytes may be inserted."""
         return self.started and not self.stream.pending and not self.stream.later and not self.fin_released
 
-    @property
-    def idle(self) -> bool:
-        """Stands at its decided end, and nothing is undecided, owed, inserted or over."""
-        ledger = self.ledger
-        return (
-            self.quiet and not self.spans and not ledger.answers and ledger.promised <= ledger.decided
-            and not ledger.stored and self.stream.fin is None
-        )  # fmt: skip
-
     def undecided(self) -> bytes:
         """The bytes without a verdict."""
         return bytes(self.stream.pending[self.judged :])

@@ -31,7 +31,7 @@ from algate.alg.plugin.model import (
     Withdraw,
 )
 
-from .effects import Announce, Describe, PutLines
+from .effects import Announce, Describe, PutAdjust, PutLines
 from .expectations import Expectations, NoExpectationError
 from .flow import Flow, Span
 from .ledger import NEVER
@@ -95,25 +95,66 @@ class Judgement:
 
     def declare_unattended(self, session: Session, out: Sink) -> None:
         """Decide which lines may pass without the helper from the next adjust record on."""
-        said = self._unattended(session, out)
+        self.declare(session, self.declared(session, out), out)
+
+    def declare(self, session: Session, said: Unattended | None, out: Sink) -> None:
+        """These may, by the next adjust record."""
         session.account.unattended = said
         if said is not None and said.lines.number not in self._told:
             self._told.add(said.lines.number)
             out.append(PutLines(said.lines.number, said.lines))
 
-    def _unattended(self, session: Session, out: Sink) -> Unattended | None:
+    def declared(self, session: Session, out: Sink) -> Unattended | None:
+        """Which lines may pass without the helper as things stand."""
         conversation, flows = session.conversation, session.flows
         if not self.classify or conversation is None or session.passing or session.reset:
             return None
-        if session.account.missing or flows[0].ledger.stored or flows[1].ledger.stored:
-            return None
-        if not flows[0].idle or not flows[1].idle:
+        if session.account.missing or not _rests(flows[0]) or not _rests(flows[1]):
             return None
         try:
-            return left(self._call(conversation.unattended))
+            said = left(self._call(conversation.unattended))
         except Exception as error:  # as above
             self.failed(session, error, out)
             return None
+        if said is not None and (flows[0].ledger.stored or flows[1].ledger.stored):
+            return said._replace(read=True)  # the copies tell when it needn't be stored any more
+        return said
+
+    def declare_beginning(self, session: Session, out: Sink) -> None:
+        """Nothing was said yet: what may pass of the first lines."""
+        if not self.classify or session.conversation is None or session.passing:
+            return
+        try:
+            said = left(self._call(session.conversation.unattended))
+        except Exception as error:  # as above
+            self.failed(session, error, out)
+            return
+        if said is not None:
+            self.declare(session, said, out)
+            out.append(PutAdjust(session.record()))
+
+    def read(self, session: Session, flow: Flow, data: bytes, out: Sink) -> None:
+        """Let the conversation read a line that has passed. It can only agree to that."""
+        if session.conversation is None or session.passing:
+            return
+        actions = self.ask(session, flow, data, False, out)
+        if session.reset or session.passing:  # that failed
+            return
+        others = [action for action in actions if not isinstance(action, Pass)]
+        size = sum(action.size for action in actions if isinstance(action, Pass))
+        if size != len(data) or any(isinstance(action, (Replace, Refuse, Reserve)) for action in others):
+            self.failed(session, PluginFaultError("it doesn't let pass what it said may pass"), out)
+            return
+        self.perform(session, None, others, out)
+
+    def missed(self, session: Session, out: Sink) -> None:
+        """Lines passed that the conversation will never read."""
+        if session.conversation is None or session.passing:
+            return
+        try:
+            self._call(session.conversation.missed)
+        except Exception as error:  # as above
+            self.failed(session, error, out)
 
     def lets(self, session: Session, flow: Flow, data: bytes, out: Sink) -> bool:
         """Judge bytes that continue a quiet stream. True: they pass as they are. False: they are pending and judged."""
@@ -311,3 +352,13 @@ def _lets_all(actions: Sequence[Action], size: int) -> bool:
         and actions[-1] == Pass(size)
         and (len(actions) == 1 or all(type(action) is Event for action in actions[:-1]))
     )
+
+
+def _rests(flow: Flow) -> bool:
+    """Whether it stands at its decided end, with nothing undecided, owed, refused, inserted or over."""
+    ledger, stream = flow.ledger, flow.stream
+    if not flow.started or stream.pending or stream.later or flow.fin_released or flow.spans or stream.fin is not None:
+        return False
+    if ledger.answers or ledger.promised > ledger.decided:
+        return False
+    return not (ledger.stored and any(chunk.new == b"" for chunk in ledger.chunks))

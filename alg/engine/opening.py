@@ -11,10 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 
 from algate.alg.plugin.model import Audience
 
-from .account import PUNTS
+from .account import PUNTS, copies
 from .corrections import MASK
 from .delivery import Delivery
 from .effects import (
+    ADJUST_BEGINS,
     ADJUST_BYPASS,
     ADJUST_LINES,
     ADJUST_OWED,
@@ -55,11 +56,14 @@ class Opening:
 
     def new(self, info: SessionInfo, out: Sink) -> Session:
         """The kernel says that it has just begun."""
-        return self._open(info, None, {}, (), out)
+        session = self._open(info, None, {}, (), out)
+        if not session.datagrams:
+            self._judgement.declare_beginning(session, out)
+        return session
 
     def found(self, info: SessionInfo, out: Sink) -> Session:
         """A segment came of a session that nobody told of: by now it may have a record."""
-        return self._open(info, self._adjust(info.session), {}, (), out)
+        return self._open(info, self._record(info.session), {}, (), out)
 
     def left(
         self, info: SessionInfo, stored: Mapping[int, bytes], expected: Sequence[Expectation], out: Sink
@@ -67,7 +71,7 @@ class Opening:
         """Another helper watched it; what that one decided is decided again, what it promised is judged."""
         if info.key.proto == UDP:
             return self._open(info, _UNNUMBERED, {}, expected, out)
-        record = self._adjust(info.session) or self._first_record(info.session)
+        record = self._record(info.session) or self._first_record(info.session)
         session = self._open(info, record, stored, expected, out)
         self.begin(session)
         session.poll = self._limits.poll_first
@@ -111,11 +115,21 @@ class Opening:
         word = track.lines if track is not None else record.lines
         lines = record.lines & ~PUNTS | word & PUNTS
         if record.flags & ADJUST_LINES or lines != record.lines:
-            out.append(
-                PutAdjust(record._replace(flags=record.flags & (ADJUST_BYPASS | ADJUST_OWED), interest=0, lines=lines))
-            )
-        if record.lines:
-            session.catch_up(word)
+            kept = record.flags & (ADJUST_BYPASS | ADJUST_OWED | ADJUST_BEGINS)
+            out.append(PutAdjust(record._replace(flags=kept, interest=0, lines=lines)))
+        if copies(record.lines, word):
+            self._counts["copy-lost"] += 1
+            self._expectations.unheard(session.book)
+        if record.lines or word:
+            session.catch_up(word, whatever=True)
+
+    def _record(self, number: int) -> AdjustRecord | None:
+        """What another helper wrote, with real numbers if that was that nothing was decided yet."""
+        record = self._adjust(number)
+        if record is None or not record.flags & ADJUST_BEGINS:
+            return record
+        first = self._first_record(number)
+        return record if first is None else first._replace(flags=record.flags & ~ADJUST_BEGINS, lines=record.lines)
 
     def _first_record(self, number: int) -> AdjustRecord | None:
         """What the adjust record would say before anything was decided."""

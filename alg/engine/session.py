@@ -15,7 +15,9 @@ from . import held
 from .account import Account, Passed
 from .corrections import MASK
 from .effects import (
+    ADJUST_BEGINS,
     ADJUST_BYPASS,
+    ADJUST_COPIES,
     ADJUST_LINES,
     ADJUST_OWED,
     ADJUST_UNANSWERED,
@@ -32,6 +34,7 @@ from .effects import (
     TRACK_TIMESTAMPS,
     AdjustRecord,
     Expectation,
+    Segment,
     SessionInfo,
     TrackView,
     View,
@@ -62,6 +65,7 @@ class Session:
         "due",
         "flows",
         "info",
+        "late",
         "mss",
         "passing",
         "paths",
@@ -95,6 +99,7 @@ class Session:
         self.poll = 0.0
         self.timestamps = False  # both ends agreed to them
         self.account = Account()
+        self.late: list[tuple[float, Segment]] = []  # segments before which copies are missing, and when they came
 
     def begin(self, track: TrackView | None) -> None:
         """Start the flows whose SYN the kernel saw. Idempotent."""
@@ -117,13 +122,14 @@ class Session:
         """The adjust record as it stands."""
         out, back = self.flows[0].ledger, self.flows[1].ledger
         decided = (out.decided & MASK, back.decided & MASK)
-        flags = ADJUST_BYPASS if self.bypassed else 0
+        flags = (ADJUST_BYPASS if self.bypassed else 0) | (0 if self.begun else ADJUST_BEGINS)
         if out.promised > out.decided or back.promised > back.decided:
             flags |= ADJUST_OWED
         interest = 0
         unattended = self.account.unattended
         if unattended is not None and not self.bypassed:
-            flags = ADJUST_LINES | min(unattended.unanswered, 0xFF) << ADJUST_UNANSWERED
+            flags |= ADJUST_LINES | min(unattended.unanswered, 0xFF) << ADJUST_UNANSWERED
+            flags |= ADJUST_COPIES if unattended.read else 0
             interest = unattended.lines.number
         changes = (out.corrections, back.corrections)
         base = (changes[0].base, changes[1].base)
@@ -149,9 +155,10 @@ class Session:
                 held.restore(flow, record.decided[direction], *changes, stored.get(direction, b""))
         self.bypassed = self.passing = bool(record.flags & ADJUST_BYPASS)
 
-    def catch_up(self, word: int) -> Passed | None:
-        """Go on behind what passed without the helper; what that was, None if nothing. `word`: track.lines."""
-        told = self.account.take(word)
+    def catch_up(self, word: int, whatever: bool = False) -> Passed | None:
+        """Go on behind what passed without the helper; what that was, None if nothing. `word`: track.lines. `whatever`:
+        also behind lines of which no copy will be judged any more."""
+        told = self.account.take_all(word) if whatever else self.account.take(word)
         if told is not None:
             for flow, size in zip(self.flows, told.size, strict=True):
                 if size:

@@ -183,10 +183,10 @@ def unpack_punt(sample: bytes) -> Punt | None:
     info = fx.SessionInfo(session, unpack_key(packed), public_ip, port, session_flags, alg)
     frame = sample[PUNT_SIZE : PUNT_SIZE + frame_size]
     segment = None
-    if kind in (abi.PuntKind.SEGMENT, abi.PuntKind.TOO_BIG):
+    if kind in (abi.PuntKind.SEGMENT, abi.PuntKind.TOO_BIG, abi.PuntKind.COPY):
         segment = fx.Segment(
             info, direction, seq, frame, ip_offset, payload_offset, payload_size, tcp_flags, (acked_out, acked_in),
-            lines, mtu, kind == abi.PuntKind.TOO_BIG, (ts_out, ts_in),
+            lines, mtu, kind == abi.PuntKind.TOO_BIG, (ts_out, ts_in), kind == abi.PuntKind.COPY,
         )  # fmt: skip
     return Punt(kind, time, info, expectation, direction, ip_offset, frame, segment, seq, mtu, payload_size)
 
@@ -218,6 +218,11 @@ def unpack_digest(raw: bytes) -> int:
 def pack_piece(data: bytes) -> bytes:
     """struct replacement; the size in its key says how many bytes of it count."""
     return data.ljust(PIECE, b"\0")
+
+
+def pack_line(copied: bool) -> bytes:
+    """A value of `passable`: enum line."""
+    return int(abi.Line.COPIED if copied else abi.Line.PASSES).to_bytes(4, sys.byteorder)
 
 
 def pack_passable(interest: int, reply: int, word: bytes) -> bytes:

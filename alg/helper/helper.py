@@ -156,7 +156,7 @@ class Helper:
                 return
             self._know(punt.info)
             self._carry_out(self._judged(punt))
-            if punt.segment is not None and self.metrics is not None:
+            if punt.segment is not None and not punt.segment.copied and self.metrics is not None:
                 self.metrics.decision.observe(max(0.0, now() - punt.time / 1e9))
         except Exception:
             self.broken += 1

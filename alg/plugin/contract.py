@@ -53,7 +53,7 @@ def whole(conversation: Conversation) -> WholeConversation:
     if missing:
         raise PluginFaultError(f"its conversation ({type(conversation).__name__}) has no {missing[0]}()")
     terse = hasattr(conversation, "unattended"), hasattr(conversation, "skipped")
-    if all(terse) and hasattr(conversation, "progress") and hasattr(conversation, "deadline"):
+    if all(terse) and all(hasattr(conversation, name) for name in ("missed", "progress", "deadline")):
         return cast(WholeConversation, conversation)
     if terse[0] != terse[1]:
         raise PluginFaultError("its conversation has only one of unattended() and skipped(): it needs both or neither")
@@ -63,7 +63,7 @@ def whole(conversation: Conversation) -> WholeConversation:
 class _Filled:
     """A conversation with the missing parts added. The others are its own bound methods, so no call is added."""
 
-    __slots__ = ("deadline", "feed", "outcome", "progress", "reserved", "skipped", "unattended")
+    __slots__ = ("deadline", "feed", "missed", "outcome", "progress", "reserved", "skipped", "unattended")
 
     def __init__(self, inner: Conversation) -> None:
         self.feed = inner.feed
@@ -71,6 +71,7 @@ class _Filled:
         self.outcome = inner.outcome
         self.unattended: Callable[[], Unattended | None] = getattr(inner, "unattended", _every_line)
         self.skipped: Callable[[int, int], None] = getattr(inner, "skipped", _nothing)
+        self.missed: Callable[[], None] = getattr(inner, "missed", _every_line)
         self.progress: Callable[[], Progress] = getattr(inner, "progress", Progress)
         self.deadline: Callable[[], float | None] = getattr(inner, "deadline", _never)
 
@@ -114,7 +115,8 @@ def left(said: object) -> Unattended | None:
     if said is None:
         return None
     known: Any = said
-    if isinstance(said, Unattended) and isinstance(known.lines, Lines) and _whole_number(known.unanswered, MOST):
+    sound = isinstance(said, Unattended) and isinstance(known.lines, Lines) and isinstance(known.read, bool)
+    if isinstance(said, Unattended) and sound and _whole_number(known.unanswered, MOST):
         return said
     raise PluginFaultError(f"unattended() gave {type(said).__name__} with a value of the wrong kind")
 

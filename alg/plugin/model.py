@@ -241,27 +241,38 @@ Action = Verdict | Reserve | Expect | Open | Withdraw | Event | Purpose | Bypass
 
 
 class Lines:
-    """First words of lines that don't matter: command verbs in capitals (three or four letters) and reply codes.
+    """First words of lines that don't wait: command verbs in capitals (three or four letters) and reply codes. Those in
+    `copied` are read afterwards, the others don't matter.
 
-    A line may pass by itself only if it continues its stream, is complete, plain text and alone in its segment; a reply
-    must also answer a command that passed this way, or one of the `unanswered` of the moment (Unattended).
+    A line may pass by itself only if it continues its stream, is complete, plain text and alone in its segment. A reply
+    that answers neither a command that passed this way nor one of the `unanswered` of the moment (Unattended) is read
+    too. Lines that are read are fed in their order, and nothing that follows is judged before: whatever a conversation
+    does but let them pass is a fault.
     `number` is what the kernel knows them by: the same words have the same number in every helper.
     """
 
-    __slots__ = ("commands", "number", "replies")
+    __slots__ = ("commands", "copied", "number", "replies")
 
-    def __init__(self, commands: frozenset[bytes], replies: frozenset[bytes]) -> None:
+    def __init__(
+        self, commands: frozenset[bytes], replies: frozenset[bytes], copied: frozenset[bytes] = frozenset()
+    ) -> None:
         self.commands = commands
         self.replies = replies
-        words = b";".join(b",".join(sorted(some)) for some in (commands, replies))
+        self.copied = copied
+        words = b";".join(b",".join(sorted(some)) for some in (commands, replies, *([copied] if copied else [])))
         self.number = int.from_bytes(hashlib.sha256(words).digest()[:4], "little") or 1
 
 
 class Unattended(NamedTuple):
-    """`lines` that don't matter from here on. `unanswered`: how many final replies are still to come; none matters."""
+    """`lines` that don't wait from here on. `unanswered`: how many final replies are still to come; none matters.
+    `read`: something that matters is unanswered or half agreed, so that all of them are read, whatever their words."""
 
     lines: Lines
     unanswered: int = 0
+    read: bool = False
+
+
+READ_MOST = 7  # lines that pass before a conversation has read the first of them (COPIES_MOST of lines.h)
 
 
 class Progress(NamedTuple):
@@ -275,7 +286,7 @@ class Progress(NamedTuple):
 class Conversation(Interface):
     """One control session in a plug-in's hands. May keep bounded state; must not raise on any bytes.
 
-    Every conversation has these methods. It may also have those of Terse, of Tells and of Impatient.
+    Every conversation has these methods. It may also have those of Terse, Forgiving, Tells and Impatient.
     """
 
     def feed(self, side: Side, data: bytes, now: float, *, end: bool = False) -> Sequence[Action]:
@@ -298,11 +309,20 @@ class Terse(Interface):
     """Optional, both or neither: to be told only how many of some lines have passed."""
 
     def unattended(self) -> Unattended | None:
-        """The lines that don't matter until it is fed again; None: every line matters."""
+        """The lines that don't wait until it is fed again; None: every line is held. At most READ_MOST of those to be
+        read have passed before it is fed the first: it must have room for them."""
         ...
 
     def skipped(self, commands: int, replies: int) -> None:
         """How many of those commands and final replies have passed; each reply answered the oldest command."""
+        ...
+
+
+class Forgiving(Interface):
+    """Optional, for those whose lines are read after they have passed."""
+
+    def missed(self) -> None:
+        """Lines that were to be read have passed, and never will be (the helper lost them)."""
         ...
 
 
@@ -322,7 +342,7 @@ class Impatient(Interface):
         ...
 
 
-class WholeConversation(Conversation, Terse, Tells, Impatient, Interface):
+class WholeConversation(Conversation, Terse, Forgiving, Tells, Impatient, Interface):
     """All that the engine uses of a conversation; `contract.whole` fills in what one leaves out."""
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from algate.alg.plugin.model import (
+    READ_MOST,
     Action,
     Address,
     Audience,
@@ -19,6 +20,7 @@ from algate.alg.plugin.model import (
     EndPoint,
     Event,
     Expect,
+    Forgiving,
     Impatient,
     Lines,
     Open,
@@ -58,6 +60,7 @@ from algate.alg.plugin.values import (  # fmt: skip
 from algate.alg.plugin.words import Said, Words
 
 __all__ = [
+    "READ_MOST",
     "Action",
     "Address",
     "Audience",
@@ -69,6 +72,7 @@ __all__ = [
     "EndPoint",
     "Event",
     "Expect",
+    "Forgiving",
     "Forwarded",
     "Held",
     "Impatient",

@@ -57,9 +57,10 @@ class Line(NamedTuple):
 
 
 class LineReader:
-    """Cuts one direction into lines. `next` looks, `accept` moves on: a line that has to wait is looked at again."""
+    """Cuts one direction into lines. `next` looks, `accept` moves on: a line that has to wait is looked at again.
+    `plain`: what comes next begins a line, for every reader."""
 
-    __slots__ = ("_limit", "_skipping", "_strict", "_tainted")
+    __slots__ = ("_limit", "_skipping", "_strict", "_tainted", "plain")
 
     def __init__(self, limit: int, *, strict: bool = False) -> None:
         """`limit`: bytes of a line with its terminator. `strict`: a bare LF is a flaw (it still ends the line)."""
@@ -67,11 +68,7 @@ class LineReader:
         self._strict = strict
         self._skipping = False  # within a line whose start was given out already
         self._tainted = False  # the line before left open where this one starts for a Telnet-aware reader
-
-    @property
-    def plain(self) -> bool:
-        """What comes next begins a line, for every reader."""
-        return not self._skipping and not self._tainted
+        self.plain = True
 
     def next(self, data: bytes, start: int, end: bool) -> Line | None:
         """The line at `start`, or None if it isn't finished. `end`: nothing comes after `data`."""
@@ -94,6 +91,7 @@ class LineReader:
         if line.flaw is not None or self._tainted:
             self._skipping = line.open_ended
             self._tainted = line.flaw is Flaw.TELNET and line.raw[-1:] == b"\n" and _leaves_open(line.raw)
+            self.plain = not self._skipping and not self._tainted
 
     def _unkept(self, raw: bytes, finished: bool, end: bool) -> Line | None:
         """A line that is too long, or that isn't finished: only a flaw that no later byte can mend gives it out."""

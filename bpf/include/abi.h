@@ -241,9 +241,11 @@ struct correction {
 };
 
 enum adjust_flag {
-    ADJUST_BYPASS = 1, /* the helper no longer watches: payload passes, shifts stay */
-    ADJUST_LINES = 2,  /* both streams are at a line's end, nothing of interest is unanswered: other lines may pass */
-    ADJUST_OWED = 4,   /* behind what is decided come bytes that the gateway acknowledged for the receiver, and has */
+    ADJUST_BYPASS = 1,  /* the helper no longer watches: payload passes, shifts stay */
+    ADJUST_LINES = 2,   /* both streams are at a line's end: lines with a word in `passable` may pass */
+    ADJUST_OWED = 4,    /* behind what is decided come bytes that the gateway acknowledged for the receiver, and has */
+    ADJUST_COPIES = 8,  /* something of interest is unanswered: of each such line the helper gets a copy */
+    ADJUST_BEGINS = 16, /* nothing was decided yet: `decided` is what follows the SYNs */
 };
 #define ADJUST_UNANSWERED 8 /* bits 8 to 15 of adjust.flags: final replies that are still to come at that moment */
 
@@ -284,14 +286,23 @@ struct track {
     __u8 pad2[4];
 };
 
-/* Bits of track.lines, all counted modulo: segments punted (the low 16 bits), commands and final replies that passed by
- * themselves, and their bytes by direction. A statement of the helper (ADJUST_LINES) holds while nothing was punted since. */
-#define LINES_COMMANDS 16 /* 8 bits */
-#define LINES_REPLIES 24  /* 8 bits */
-#define LINES_BYTES 32    /* 16 bits of DIR_OUT, then 16 of DIR_IN */
-#define LINE_MAX 256      /* longest line (bytes) that passes without the helper */
+/* Bits of track.lines, all counted modulo: segments punted (the low 16 bits), commands and final replies that passed without
+ * waiting for the helper, of how many lines it got a copy, and their bytes by direction. A statement of the helper
+ * (ADJUST_LINES) holds while nothing was punted since. */
+#define LINES_COMMANDS 16 /* 7 bits */
+#define LINES_REPLIES 23  /* 7 bits */
+#define LINES_COPIES 30   /* 6 bits */
+#define LINES_BYTES 36    /* 14 bits of DIR_OUT, then 14 of DIR_IN */
+#define LINE_MAX 256      /* longest line (bytes) that passes without waiting */
 
-/* A first word of no interest: a command's verb in upper case, or a reply's three digits, zero-padded. */
+/* What becomes of a line with a word in `passable`. */
+enum line {
+    LINE_HELD = 0,   /* there is no such row */
+    LINE_PASSES = 1, /* of no interest: only counted */
+    LINE_COPIED = 2, /* passes, and the helper gets a copy */
+};
+
+/* A first word that nobody waits for: a command's verb in upper case, or a reply's three digits, zero-padded. */
 struct passable_key {
     __u32 interest;
     __u8 reply; /* 1: the word is a reply's */
@@ -344,6 +355,7 @@ enum punt_kind {
     PUNT_TOO_BIG = 7, /* as PUNT_SEGMENT, but larger than `mtu` and not to be fragmented: tell its sender (RFC 1191) */
     PUNT_UNSENT = 8,  /* the start of a frame of the helper that found no way out, seq: drop reason; id 0: nobody's */
     PUNT_PATH = 9,    /* no frame: a router takes `mtu` bytes (0: it doesn't say) of dir; payload_size: it was given */
+    PUNT_COPY = 10,   /* a line that passed: as PUNT_SEGMENT, but it went on; `lines`: itself counted */
 };
 
 /* Precedes the frame in the perf ring. */
@@ -438,6 +450,7 @@ enum counter {
     COUNT_HAIRPINS = 22,
     COUNT_LINES_PASSED = 23, /* control segments of one line each that the helper had no interest in */
     COUNT_TOO_BIG = 24,      /* control packets larger than their way out takes, whose senders were to be told */
+    COUNT_LINES_COPIED = 25, /* such segments that passed at once, and were copied to the helper */
     COUNTER_COUNT = 32,
 };
 

@@ -150,15 +150,7 @@ static __always_inline u32 punt_segment(struct __sk_buff *skb, const struct pack
     if (!m)
         return DROP_PUNT_LOST;
     fill_punt(m, key, s);
-    m->dir = g->dir;
-    m->seq = g->seq;
-    m->payload_offset = g->payload_at;
-    m->payload_size = g->payload;
-    m->tcp_flags = p->tcp_flags;
-    m->acked[0] = t->acked[0];
-    m->acked[1] = t->acked[1];
-    m->ts_recent[0] = t->ts_recent[0];
-    m->ts_recent[1] = t->ts_recent[1];
+    fill_segment(m, p, g, t);
     if (!count_punt(t, adj, &m->lines))
         return DROP_RACE;
     u32 held = punt_frame(skb, p, m);
@@ -177,7 +169,7 @@ static __always_inline u32 ask_helper(struct __sk_buff *skb, const struct config
 {
     u64 digest = 0;
     bool sound = segment_is_sound(skb, p, g, t) && !(g->payload && payload_digest(skb, g, cfg->secret, &digest));
-    if (sound && adj && line_passes(skb, p, g, s, t, adj, digest))
+    if (sound && adj && line_passes(skb, p, key, g, s, t, adj, digest))
         return 0;
     u64 said = sound ? segment_said(p, g, digest) : 0;
     if (sound && on_its_way(t, adj, g->dir, said, now))

@@ -1,34 +1,50 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * lines.h: control segments that pass without the helper. Of ten commands in a session, two matter.
+ * lines.h: control segments that don't wait for the helper. Of ten commands in a session, one or two must.
  *
  * The law of this file: a segment passes only if the helper said so of the present moment (ADJUST_LINES), nothing was
  * punted since, it continues its stream, and it is exactly one whole line, in plain characters, with a right checksum,
- * that begins with a word of no interest; a reply only for a command of no interest. What passed is counted in one word
- * (track.lines), which the next punt carries: the helper's pairing of commands and replies stays right.
+ * that begins with a word in `passable`. What is of no interest is only counted; of all else, and of whatever follows a copy,
+ * the helper gets a copy, or the line is held. All is counted in one word (track.lines), which the next copy or punt carries:
+ * the helper's pairing of commands and replies stays right.
  */
 #ifndef ALGATE_LINES_H
 #define ALGATE_LINES_H
 
-#define LINES_MOST 200 /* commands, and final replies, before the helper must take account: counts of 8 and 16 bits */
-#define LINES_BYTES_MOST 60000
+#define LINES_MOST 100 /* commands, and final replies, before the helper must take account: counts of 7 and 16 bits */
+#define COPIES_MOST 7  /* unjudged: what a conversation surely has room for */
+#define LINES_BYTES_MOST 15000
+#define LINES_BYTES_MASK 0x3fff
+#define TRACK_SYNS (TRACK_SYN_OUT | TRACK_SYN_IN)
 #define TCP_SUMMED 320 /* bytes: the longest TCP header and LINE_MAX, in words */
 
 static __always_inline u16 lines_bytes(u64 word, u8 dir)
 {
-    return word >> (LINES_BYTES + 16 * (dir & 1));
+    return (word >> (LINES_BYTES + 14 * (dir & 1))) & LINES_BYTES_MASK;
 }
 
 /* Bytes of a direction that passed without the helper, between its record and the account `word`. */
 static __always_inline u16 passed_since(const struct adjust *adj, u64 word, u8 dir)
 {
-    return lines_bytes(word, dir) - lines_bytes(adj->lines, dir);
+    return (lines_bytes(word, dir) - lines_bytes(adj->lines, dir)) & LINES_BYTES_MASK;
+}
+
+/* By how much a count in `word` is ahead of the helper's record. */
+static __always_inline u32 counted_since(const struct adjust *adj, u64 word, u32 shift, u32 mask)
+{
+    return ((u32)(word >> shift) - (u32)(adj->lines >> shift)) & mask;
+}
+
+static __always_inline u64 counted_more(u64 word, u32 shift, u64 mask, u32 more)
+{
+    return (word & ~(mask << shift)) | ((((word >> shift) + more) & mask) << shift);
 }
 
 /* Up to where a stream has passed, by the helper's decision or without it. */
 static __always_inline u32 front(const struct adjust *adj, const struct track *t, u8 dir)
 {
-    return adj->decided[dir & 1] + passed_since(adj, t->lines, dir);
+    u32 decided = adj->flags & ADJUST_BEGINS ? t->isn[dir & 1] + 1 : adj->decided[dir & 1];
+    return decided + passed_since(adj, t->lines, dir);
 }
 
 /* From here on the helper's statement is void. `word`: what it must take account of. However many are punted, the count
@@ -158,43 +174,81 @@ static __always_inline void line_stamps(struct track *t, const struct segment *g
         t->ts_recent[g->dir & 1] = t->ts_value[g->dir & 1]; /* its own: line_is_recent() */
 }
 
-/* Whether an undecided segment passes without the helper. If so it is counted and has its decision. It is sound, `digest`
- * is of its payload, which lies in room->words. */
-static __always_inline bool line_passes(struct __sk_buff *skb, const struct packet *p, const struct segment *g,
-                                        const struct session *s, struct track *t, const struct adjust *adj, u64 digest)
+/* What is to become of an undecided segment, by the helper's statement and its own first word, which is in room->words. */
+static __always_inline enum line line_kind(const struct packet *p, const struct segment *g, const struct track *t,
+                                           const struct adjust *adj, struct scratch *room, u64 word, bool reply,
+                                           bool *counts)
 {
-    u64 word = *(volatile u64 *)&t->lines, since = adj->lines;
-    u32 zero = 0, size = g->payload, place = 0;
-    bool reply = g->dir != (s->flags & SESSION_FORWARD ? DIR_IN : DIR_OUT);
-    u8 commands = (u8)(word >> LINES_COMMANDS) - (u8)(since >> LINES_COMMANDS);
-    u8 replies = (u8)(word >> LINES_REPLIES) - (u8)(since >> LINES_REPLIES);
-    u16 passed = passed_since(adj, word, g->dir);
-    if (!(adj->flags & ADJUST_LINES) || (u16)word != (u16)since || g->seq != adj->decided[g->dir & 1] + passed ||
-        (reply ? replies : commands) >= LINES_MOST ||
-        (reply && replies >= (u32)commands + (u8)(adj->flags >> ADJUST_UNANSWERED)) || passed > LINES_BYTES_MOST)
-        return false;
+    u32 commands = counted_since(adj, word, LINES_COMMANDS, 127),
+        replies = counted_since(adj, word, LINES_REPLIES, 127);
+    u32 copies = counted_since(adj, word, LINES_COPIES, 63), size = g->payload;
+    if (adj->flags & ADJUST_BEGINS && (t->flags & TRACK_SYNS) != TRACK_SYNS)
+        return LINE_HELD;
+    if (!(adj->flags & ADJUST_LINES) || (u16)word != (u16)adj->lines || g->seq != front(adj, t, g->dir) ||
+        (reply ? replies : commands) >= LINES_MOST || passed_since(adj, word, g->dir) > LINES_BYTES_MOST)
+        return LINE_HELD;
     if (size < 5 || size > LINE_MAX || !(p->tcp_flags & TCP_ACK) ||
         p->tcp_flags & (TCP_SYN | TCP_FIN | TCP_RST | TCP_URG))
-        return false;
-    struct scratch *room = scratch.lookup(&zero);
+        return LINE_HELD;
     struct passable_key key = {.interest = adj->interest, .reply = reply};
-    if (!room || !line_word(room, size, reply, &key) || !passable.lookup(&key) || !line_room(t, g->dir, &place))
+    u32 *kind = line_word(room, size, reply, &key) ? passable.lookup(&key) : 0;
+    if (!kind)
+        return LINE_HELD;
+    *counts = !reply || key.word[0] != '1'; /* 1yz: the final reply is still to come, RFC 959 section 4.2 */
+    bool unasked = reply && replies >= commands + (u8)(adj->flags >> ADJUST_UNANSWERED);
+    if (*kind == LINE_PASSES && !copies && !unasked && !(adj->flags & ADJUST_COPIES))
+        return LINE_PASSES;
+    return copies < COPIES_MOST ? LINE_COPIED : LINE_HELD;
+}
+
+/* Gives the helper a copy of a line that passes; false if the ring has no room. */
+static __always_inline bool copy_line(struct __sk_buff *skb, const struct packet *p, const struct session_key *key,
+                                      const struct session *s, const struct track *t, const struct segment *g, u64 word)
+{
+    struct punt *m = new_punt(PUNT_COPY);
+    if (!m)
         return false;
-    u64 bytes = (u64)(u16)(lines_bytes(word, g->dir) + size) << (LINES_BYTES + 16 * (g->dir & 1));
-    u64 next = (word & ~(0xffffULL << (LINES_BYTES + 16 * (g->dir & 1)))) | bytes;
-    u32 shift = reply ? LINES_REPLIES : LINES_COMMANDS;
-    if (!reply || key.word[0] != '1') /* 1yz: the final reply is still to come, RFC 959 section 4.2 */
-        next = (next & ~(0xffULL << shift)) | (u64)(u8)((u8)(word >> shift) + 1) << shift;
-    if (__sync_val_compare_and_swap(&t->lines, word, next) != word)
+    fill_punt(m, key, s);
+    fill_segment(m, p, g, t);
+    m->lines = word;
+    m->mtu = 0;
+    return submit_frame(skb, p, m);
+}
+
+/* Whether an undecided segment passes without waiting. If so it is counted and has its decision. It is sound, `digest` is of
+ * its payload, which lies in room->words. */
+static __always_inline bool line_passes(struct __sk_buff *skb, const struct packet *p, const struct session_key *key,
+                                        const struct segment *g, const struct session *s, struct track *t,
+                                        const struct adjust *adj, u64 digest)
+{
+    u64 word = *(volatile u64 *)&t->lines;
+    u32 zero = 0, place = 0;
+    bool reply = g->dir != (s->flags & SESSION_FORWARD ? DIR_IN : DIR_OUT), counts = false;
+    struct scratch *room = scratch.lookup(&zero);
+    enum line kind = room ? line_kind(p, g, t, adj, room, word, reply, &counts) : LINE_HELD;
+    if (kind == LINE_HELD || !line_room(t, g->dir, &place))
         return false;
+    bool copied = kind == LINE_COPIED;
+    u64 next = counted_more(word, LINES_BYTES + 14 * (g->dir & 1), LINES_BYTES_MASK, g->payload);
+    next = counted_more(next, reply ? LINES_REPLIES : LINES_COMMANDS, 127, counts);
+    next = counted_more(next, LINES_COPIES, 63, copied);
     struct decision_key at;
     struct decision d = {.digest = digest, .verdict = VERDICT_PASS};
     decision_key_of(&at, s->id, g);
-    decisions.update(&at, &d);
+    if (decisions.update(&at, &d)) /* a full table: nobody could tell its repetition from something else */
+        return false;
+    bool passed = __sync_val_compare_and_swap(&t->lines, word, next) == word;
+    if (passed)
+        line_stamps(t, g);
+    if (passed && copied && !copy_line(skb, p, key, s, t, g, next)) /* unless another line has already followed it */
+        passed = __sync_val_compare_and_swap(&t->lines, next, word) != next;
+    if (!passed) {
+        decisions.delete(&at);
+        return false;
+    }
     t->line_seq[place & 3] = g->seq;
-    t->line_size[place & 3] = size;
-    line_stamps(t, g);
-    count(COUNT_LINES_PASSED, 1);
+    t->line_size[place & 3] = g->payload;
+    count(copied ? COUNT_LINES_COPIED : COUNT_LINES_PASSED, 1);
     return true;
 }
 

@@ -2,7 +2,7 @@
  *
  * punt.h: copies of packets in the perf ring, with what the kernel knows of them.
  *
- * The law of this file: it copies and counts. Whether the original is held is the caller's; a copy that is lost does no harm.
+ * The law of this file: it copies and counts. Whether the original is held is the caller's.
  */
 #ifndef ALGATE_PUNT_H
 #define ALGATE_PUNT_H
@@ -31,7 +31,34 @@ static __always_inline void fill_punt(struct punt *m, const struct session_key *
     m->public_port = session_port(s);
 }
 
-/* Copies the frame to the helper. The caller drops the original whatever this returns. */
+/* What a control segment says, and what the kernel knows at this moment. */
+static __always_inline void fill_segment(struct punt *m, const struct packet *p, const struct segment *g,
+                                         const struct track *t)
+{
+    m->dir = g->dir;
+    m->seq = g->seq;
+    m->payload_offset = g->payload_at;
+    m->payload_size = g->payload;
+    m->tcp_flags = p->tcp_flags;
+    m->acked[0] = t->acked[0];
+    m->acked[1] = t->acked[1];
+    m->ts_recent[0] = t->ts_recent[0];
+    m->ts_recent[1] = t->ts_recent[1];
+}
+
+/* Copies the frame to the helper; false if the ring has no room. */
+static __always_inline bool submit_frame(struct __sk_buff *skb, const struct packet *p, struct punt *m)
+{
+    m->frame_size = skb->len;
+    m->ip_offset = ip_at(p);
+    int rc = punts.perf_submit_skb(skb, skb->len, m, sizeof(*m));
+    if (!rc)
+        return true;
+    count(COUNT_PUNTS_LOST, 1);
+    return false;
+}
+
+/* Copies the frame to the helper. The caller drops the original whatever this returns: a copy that is lost does no harm. */
 static __always_inline u32 punt_frame(struct __sk_buff *skb, const struct packet *p, struct punt *m)
 {
     struct config *cfg = get_config();
@@ -40,13 +67,8 @@ static __always_inline u32 punt_frame(struct __sk_buff *skb, const struct packet
         put_ttl(skb, p, p->ttl + 1);
     if (skb->len > PUNT_FRAME_MAX)
         return DROP_PUNT_TOO_BIG;
-    m->frame_size = skb->len;
-    m->ip_offset = ip_at(p);
-    int rc = punts.perf_submit_skb(skb, skb->len, m, sizeof(*m));
-    if (rc) {
-        count(COUNT_PUNTS_LOST, 1);
+    if (!submit_frame(skb, p, m))
         return DROP_PUNT_LOST;
-    }
     count(COUNT_PUNTS, 1);
     return DROP_PUNT_HELD;
 }

@@ -1,4 +1,4 @@
-"""Lines that pass the gate without the helper, and everything that doesn't (lines.h)."""
+"""Lines that pass the gate without waiting for the helper, and everything that doesn't (lines.h)."""
 
 from __future__ import annotations
 
@@ -16,24 +16,30 @@ NOOP, REPLY = b"NOOP\r\n", b"200 fine.\r\n"
 
 @pytest.fixture
 def told(rig: Rig) -> Watched:
-    """A session for which the helper said that NOOP, CWD and 200 don't matter."""
-    return tell(watch(rig))
+    """A session for which the helper said: NOOP, CWD and 200 don't matter, EPSV and 220 are read afterwards."""
+    session = tell(watch(rig))
+    rig.taken()
+    return session
 
 
 def tell(session: Watched) -> Watched:
-    for reply, word in ((0, b"NOOP"), (0, b"CWD\0"), (1, b"200\0")):
-        key = abi.PassableKey(interest=INTEREST, reply=reply)
+    passing, copied = abi.Line.PASSES, abi.Line.COPIED
+    words = {b"NOOP": passing, b"CWD\0": passing, b"200\0": passing, b"EPSV": copied, b"220\0": copied}
+    for word, kind in words.items():
+        key = abi.PassableKey(interest=INTEREST, reply=word[:1].isdigit())
         key.word[:4] = list(word)
-        session.rig.gateway.passable.put(key, 1)
+        session.rig.gateway.passable.put(key, kind)
     state(session)
     return session
 
 
-def state(session: Watched, at: tuple[int, int] = (0, 0), interest: int = INTEREST, unanswered: int = 0) -> None:
+def state(
+    session: Watched, at: tuple[int, int] = (0, 0), interest: int = INTEREST, unanswered: int = 0, more: int = 0
+) -> None:
     """Write what the helper writes when nothing is unanswered: both streams are `at` these places."""
     decided = FIRST[OUT] + at[0], FIRST[IN] + at[1]
     lines = session.track().lines
-    flags = abi.AdjustFlag.LINES | unanswered << abi.ADJUST_UNANSWERED
+    flags = abi.AdjustFlag.LINES | unanswered << abi.ADJUST_UNANSWERED | more
     record = abi.Adjust(id=session.id, decided=decided, flags=flags, interest=interest, lines=lines)
     session.rig.gateway.adjusts.put(session.key, record)
 
@@ -51,6 +57,24 @@ def say(session: Watched, line: bytes, side: abi.Direction = OUT, at: int = 0, f
     return passes(session.send(side, session.frame(side, line, flags, at=at)))
 
 
+def copied(session: Watched, line: bytes, side: abi.Direction = OUT, at: int = 0) -> abi.Punt:
+    """The line leaves at once as it came, and a copy goes to the helper."""
+    frame = session.frame(side, line, at=at)
+    out = session.send(side, frame)
+    assert out.action == REDIRECT and out.drops == {}
+    assert out.counts["LINES_COPIED"] == 1 and not out.counts.get("LINES_PASSED") and not out.counts.get("PUNTS")
+    packets.same(out.data[12:], session.expected(side, frame)[12:])
+    ((punt, copy),) = session.rig.taken()
+    packets.same(copy, frame, "copy")
+    assert (punt.kind, punt.seq, punt.payload_size) == (abi.PuntKind.COPY, FIRST[side] + at, len(line))
+    assert punt.lines == session.track().lines, "itself is counted"
+    return punt
+
+
+def part(word: int, shift: int, bits: int) -> int:
+    return word >> shift & (1 << bits) - 1
+
+
 def test_a_command_and_its_reply_pass_as_they_came(told: Watched) -> None:
     frame = told.frame(OUT, NOOP)
     out = told.send(OUT, frame)
@@ -58,8 +82,9 @@ def test_a_command_and_its_reply_pass_as_they_came(told: Watched) -> None:
     packets.same(out.data[12:], told.expected(OUT, frame)[12:])
     assert say(told, REPLY, IN)
     word = told.track().lines
-    assert (word >> 16) & 0xFF == 1 and (word >> 24) & 0xFF == 1
-    assert (word >> 32) & 0xFFFF == len(NOOP) and word >> 48 == len(REPLY)
+    assert part(word, abi.LINES_COMMANDS, 7) == part(word, abi.LINES_REPLIES, 7) == 1
+    assert part(word, abi.LINES_BYTES, 14) == len(NOOP) and part(word, abi.LINES_BYTES + 14, 14) == len(REPLY)
+    assert told.rig.taken() == [] and part(word, abi.LINES_COPIES, 6) == 0
 
 
 def test_the_next_line_goes_on_where_the_last_ended(told: Watched) -> None:
@@ -68,29 +93,121 @@ def test_the_next_line_goes_on_where_the_last_ended(told: Watched) -> None:
     assert not say(told, NOOP, at=30), "beyond a gap"
 
 
-def test_a_reply_needs_a_command_that_passed(told: Watched) -> None:
-    assert not say(told, REPLY, IN)
+def test_a_reply_to_no_command_that_passed_is_read(told: Watched) -> None:
+    copied(told, REPLY, IN)
 
 
 def test_replies_of_commands_that_passed_and_no_more(told: Watched) -> None:
     assert say(told, NOOP) and say(told, REPLY, IN)
-    assert not say(told, REPLY, IN, at=len(REPLY))
+    copied(told, REPLY, IN, at=len(REPLY))
 
 
 def test_replies_that_were_still_to_come(told: Watched) -> None:
     state(told, unanswered=2)
     assert say(told, REPLY, IN) and say(told, REPLY, IN, at=len(REPLY))
-    assert not say(told, REPLY, IN, at=2 * len(REPLY))
+    frame = told.frame(OUT, b"", "A", ack=FIRST[IN] + 2 * len(REPLY))
+    assert told.send(OUT, frame).action == REDIRECT
+    copied(told, REPLY, IN, at=2 * len(REPLY))
 
 
-def test_replies_are_counted_in_eight_bits_and_no_more_pass(told: Watched) -> None:
-    """With 199 unanswered ones and 200 commands: beyond 255 the helper would pair all later replies wrongly."""
-    state(told, unanswered=199)
+def test_replies_are_counted_in_seven_bits_and_no_more_pass(told: Watched) -> None:
+    """With 99 unanswered ones and 100 commands: beyond 127 the helper would pair all later replies wrongly."""
+    state(told, unanswered=99)
     track = told.track()
-    track.lines |= 200 << abi.LINES_COMMANDS | 199 << abi.LINES_REPLIES
+    track.lines |= 100 << abi.LINES_COMMANDS | 99 << abi.LINES_REPLIES
     told.rig.gateway.tracks.put(told.key, track)
     assert say(told, REPLY, IN)
     assert not say(told, REPLY, IN, at=len(REPLY))
+
+
+def test_what_is_read_afterwards_leaves_at_once(told: Watched) -> None:
+    assert say(told, NOOP)
+    punt = copied(told, b"epsv\r\n", at=6)
+    assert part(punt.lines, abi.LINES_COMMANDS, 7) == 2 and part(punt.lines, abi.LINES_COPIES, 6) == 1
+    assert part(punt.lines, abi.LINES_BYTES, 14) == 12 and punt.lines & 0xFFFF == told.track().lines & 0xFFFF
+    again = told.send(OUT, told.frame(OUT, b"epsv\r\n", at=6))
+    assert again.action == REDIRECT and again.counts["DECISIONS_PASS"] == 1 and told.rig.taken() == []
+
+
+def test_behind_a_copy_everything_is_read(told: Watched) -> None:
+    """Until the helper has judged it: 200 may be the answer that matters."""
+    copied(told, b"EPSV\r\n")
+    copied(told, REPLY, IN)
+    copied(told, NOOP, at=6)
+    for side, at in ((IN, len(REPLY)), (OUT, 12)):  # both acknowledge
+        ack = told.frame(side, b"", "A", at=at, ack=FIRST[abi.Direction(1 - side)] + (12 if side == IN else len(REPLY)))
+        assert told.send(side, ack).action == REDIRECT
+    state(told, (12, len(REPLY)), unanswered=1)
+    assert say(told, REPLY, IN, at=len(REPLY))
+
+
+def test_while_something_matters_everything_is_read(told: Watched) -> None:
+    state(told, more=abi.AdjustFlag.COPIES)
+    copied(told, NOOP)
+    copied(told, REPLY, IN)
+
+
+def test_no_more_than_seven_copies_wait_to_be_judged(told: Watched) -> None:
+    at = 0
+    for _ in range(7):
+        copied(told, b"EPSV\r\n", at=at)
+        at += 6
+        assert told.send(IN, told.frame(IN, b"", "A", ack=FIRST[OUT] + at)).action == REDIRECT
+    assert not say(told, b"EPSV\r\n", at=at)
+    told.rig.taken()
+    state(told, (at, 0))
+    copied(told, b"EPSV\r\n", at=at)
+
+
+def test_before_the_first_decision_streams_begin_behind_their_syns(told: Watched) -> None:
+    record = told.rig.gateway.adjusts[told.key]
+    record.decided[:], record.flags = [0, 0], record.flags | abi.AdjustFlag.BEGINS
+    told.rig.gateway.adjusts.put(told.key, record)
+    copied(told, b"220 hello\r\n", IN)
+    assert say(told, NOOP, at=5) is False
+    track = told.track()
+    track.flags &= ~abi.TrackFlag.SYN_IN
+    track.lines = 0
+    told.rig.gateway.tracks.put(told.key, track)
+    assert not say(told, b"220 hello\r\n", IN, at=11)
+
+
+def test_what_the_ring_has_no_room_for_is_held(told: Watched) -> None:
+    """A line that nobody would ever read doesn't pass, and leaves no trace."""
+    frame = told.frame(OUT, b"EPSV\r\n")
+    fill(told)
+    state(told)
+    before = told.track().lines
+    out = told.send(OUT, frame)
+    assert out.action == SHOT and out.drops == {"punt-lost": 1}
+    assert told.track().lines & ~0xFFFF == before & ~0xFFFF
+    assert told.rig.gateway.decisions.get(abi.DecisionKey(id=told.id, seq=FIRST[OUT], size=6, dir=OUT)) is None
+    told.rig.taken()
+    state(told)
+    copied(told, b"EPSV\r\n")
+
+
+def fill(session: Watched) -> None:
+    """Send what is punted until the ring has no room even for a line."""
+    at = 5000
+    for load in (bytes(1400), b"EPSV\r\n"):
+        while not session.send(OUT, session.frame(OUT, load, at=at)).drops.get("punt-lost"):
+            at += 1
+            assert at < 100_000
+
+
+def test_a_copy_of_an_adjusted_stream_is_shifted_on_its_way(told: Watched) -> None:
+    told.adjust([(FIRST[OUT] - 10, FIRST[OUT] - 5, 0, 7)])
+    record = told.rig.gateway.adjusts[told.key]
+    record.decided[:] = [FIRST[OUT], FIRST[IN]]
+    record.flags, record.interest, record.lines = abi.AdjustFlag.LINES, INTEREST, told.track().lines
+    told.rig.gateway.adjusts.put(told.key, record)
+    frame = told.frame(OUT, b"EPSV\r\n")
+    out = told.send(OUT, frame)
+    assert out.action == REDIRECT and out.counts["LINES_COPIED"] == 1
+    packets.same(out.data[12:], told.expected(OUT, frame, TCP_seq=FIRST[OUT] + 7)[12:])
+    ((punt, _),) = told.rig.taken()
+    assert punt.seq == FIRST[OUT]
 
 
 def test_no_number_of_punts_brings_a_statement_back(told: Watched) -> None:
@@ -118,7 +235,7 @@ def test_anything_else_is_punted_with_the_account(told: Watched, line: bytes) ->
     told.rig.taken()
     assert not say(told, line, at=6)
     ((punt, _),) = told.rig.taken()
-    assert punt.lines == told.track().lines and (punt.lines >> 16) & 0xFF == 1
+    assert punt.lines == told.track().lines and part(punt.lines, abi.LINES_COMMANDS, 7) == 1
 
 
 def test_the_longest_line(told: Watched) -> None:

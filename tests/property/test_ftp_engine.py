@@ -4,6 +4,7 @@ and the connections expected are the textbook's (invariant 2)."""
 from __future__ import annotations
 
 from itertools import count
+from random import Random
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -141,3 +142,52 @@ def test_denied_commands_never_arrive(
     tell(lab, steps, faults=True, restarts=restarts)
     lab.finish()
     lab.check()
+
+
+def read_ring(lab: FtpLab, side: int) -> None:
+    """The helper takes the oldest sample of one of two rings, one for each direction."""
+    ring = [at for at, one in enumerate(lab.punts) if one.direction == side]
+    if ring:
+        lab.do(lab.engine.segment(lab.punts.pop(ring[0]), lab.now))
+
+
+@SLOW
+@given(st.data(), st.booleans(), ISN, st.booleans(), st.booleans(), st.integers(0, 2**32))
+def test_whichever_ring_is_read_first(
+    data: st.DataObject, client_inside: bool, isn: tuple[int, int], stamps: bool, ahead: bool, seed: int
+) -> None:
+    """Copies and held segments of one session are judged as the kernel saw them, however late the helper looks."""
+    chance = Random(seed)
+    waits = [at < 2 or chance.random() < 0.6 for at in range(24)] if ahead else []
+    lab = FtpLab(data.draw(spoken(client_inside)), client_inside, waits, isn, stamps=stamps)
+    for _ in range(300):
+        move, side = chance.random(), chance.randint(0, 1)
+        if move < 0.3:
+            lab.speak(side, lab.ends[side].sent, chance.choice((20, 1000)))
+        elif move < 0.85 and lab.queue:
+            lab.arrive(0)
+        else:
+            read_ring(lab, side)
+    lab.finish()
+    lab.check()
+    assert len(set(lab.opened)) == len(lab.opened) and set(lab.opened) <= set(lab.agreed)
+    counts = lab.engine.counts
+    assert not (counts["copy-lost"] or counts["copy-late"] or counts["copy-misplaced"] or counts["plugin-failed"])
+    assert ahead or lab.opened == lab.agreed
+
+
+@SLOW
+@given(st.data(), st.booleans(), ISN, STEPS)
+def test_a_copy_that_never_comes(
+    data: st.DataObject, client_inside: bool, isn: tuple[int, int], steps: list[tuple[int, int, int, int]]
+) -> None:
+    """The helper lost it: nothing is sent wrong and nothing is opened that wasn't agreed to."""
+    lab = FtpLab(data.draw(spoken(client_inside)), client_inside, (), isn)
+    for step in steps:
+        copies = [at for at, one in enumerate(lab.punts) if one.copied]
+        if step[0] == 8 and copies:
+            lab.punts.pop(copies[step[2] % len(copies)])
+        tell(lab, [step])
+    lab.finish()
+    lab.check()
+    assert set(lab.opened) <= set(lab.agreed)

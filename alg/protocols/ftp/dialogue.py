@@ -59,18 +59,20 @@ COMMANDS: dict[bytes, Kind] = {
 } | dict.fromkeys((b"RETR", b"STOR", b"STOU", b"APPE", b"LIST", b"NLST", b"MLSD"), Kind.TRANSFER)
 
 
-# Commands that neither name a data connection nor log in, with their replies. Not in the list: 220, 227, 229, 234 and
-# 421, which matter whatever was asked, and 230 and 221, which change the phase.
+# Commands that neither name a data connection nor change how the next line is read, with their replies. Read
+# afterwards: what has an answer of its own (PASV), who logs in, and replies that change the phase. Not in the list, so
+# held: PORT and EPRT, AUTH, and the replies that are rewritten or answered by the gateway (227, 229, 234).
 UNATTENDED = Lines(
     frozenset(
-        b"PASS ACCT QUIT RETR STOR STOU APPE LIST NLST MLSD MLST STAT "
+        b"USER PASV EPSV PASS ACCT QUIT RETR STOR STOU APPE LIST NLST MLSD MLST STAT "
         b"ALLO CDUP CLNT CWD DELE FEAT HELP LANG MDTM MFMT MKD MODE NOOP OPTS PWD REST RMD RNFR RNTO SIZE STRU SYST "
         b"TYPE XCUP XCWD XMKD XPWD XRMD".split()
     ),
     frozenset(
-        b"110 125 150 200 202 211 212 213 214 215 225 226 250 257 331 332 350 "
-        b"425 426 450 451 452 500 501 502 503 504 530 532 550 551 552 553".split()
+        b"110 125 150 200 202 211 212 213 214 215 220 221 225 226 230 232 250 257 331 332 350 "
+        b"421 425 426 450 451 452 500 501 502 503 504 530 532 550 551 552 553".split()
     ),
+    copied=frozenset(b"USER PASV EPSV 220 221 230 232 421".split()),
 )
 
 NAMING = frozenset((Kind.NAME, Kind.PASV, Kind.EPSV))

@@ -13,7 +13,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from algate.alg.protocols.base import Action, Control, EndPoint, Pass, Progress, Reset, Script, Side, Unattended
+from algate.alg.protocols.base import (
+    READ_MOST,
+    Action,
+    Control,
+    EndPoint,
+    Pass,
+    Progress,
+    Reset,
+    Script,
+    Side,
+    Unattended,
+)
 from algate.alg.protocols.ftp.client import Client
 from algate.alg.protocols.ftp.dialogue import UNATTENDED, Phase
 from algate.alg.protocols.ftp.policy import FtpPolicy
@@ -23,7 +34,7 @@ from algate.alg.protocols.lines import IAC, LineReader
 
 UNANSWERED_MOST = 200  # the kernel counts in 8 bits
 LINE_MAX = 256  # bytes of a line that may pass unattended (abi.h)
-_READS = (Phase.LOGIN, Phase.READY)
+_READS = (Phase.GREETING, Phase.LOGIN, Phase.READY)
 _Rest = tuple[Side, bytes, int, bool]
 
 
@@ -97,18 +108,29 @@ class FtpConversation:
         return out.done()
 
     def unattended(self) -> Unattended | None:
-        """See `model.Terse`. None if anything that matters is unanswered or half agreed, or all lines must be read."""
+        """See `model.Terse`. None if lines may have to be refused, or can't be read one by one. While anything that
+        matters is unanswered or half agreed, and before the greeting, all are read."""
         session = self._session
-        unanswered = session.waiting.plain
-        if unanswered is None or unanswered >= UNANSWERED_MOST or not all(session.live.values()):
-            return None
         if session.many or session.asked or session.barred or session.phase not in _READS:
             return None
-        if session.gate.refusing or session.policy.max_line < LINE_MAX:
+        if session.gate.refusing or session.policy.max_line < LINE_MAX or session.held_since is not None:
             return None
         if not self._speakers[0][0].plain or not self._speakers[1][0].plain:
             return None
+        room, unanswered = session.waiting.prospect(READ_MOST)
+        if not room:
+            return None
+        settled = unanswered is not None and unanswered < UNANSWERED_MOST and all(session.live.values())
+        if unanswered is None or not settled or session.phase is Phase.GREETING:
+            return Unattended(UNATTENDED, read=True)
         return Unattended(UNATTENDED, unanswered)
+
+    def missed(self) -> None:
+        """See `model.Forgiving`. As after a restart: anything may have been said."""
+        session = self._session
+        if session.phase is Phase.GREETING or session.phase is Phase.LOGIN:
+            session.phase = Phase.READY
+        session.waiting.miss()
 
     def progress(self) -> Progress:
         """See `model.Tells`."""

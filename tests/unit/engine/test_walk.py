@@ -32,10 +32,10 @@ def test_what_calls_back_through_the_standard_library_is_seen() -> None:
     assert str(seen) == "(stream stream)"
 
 
-def test_a_port_line_walks_less_than_110_moves() -> None:
-    """It was once 178. A line that passes, as nearly all do, must be far below that."""
+def test_a_port_line_walks_less_than_120_moves() -> None:
+    """It was once 178; eight are for the question what passes behind it. A line that passes must be far below that."""
     port, passing = (walk.Dialogue().watched(line) for line in walk.LINES.values())
-    assert port.moves < 110 and passing.moves < 70
+    assert port.moves < 120 and passing.moves < 70
 
 
 def test_the_page_names_every_module() -> None:

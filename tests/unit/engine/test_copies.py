@@ -1,0 +1,185 @@
+"""Lines that leave at once and are read afterwards: what waits still, and that the order is the kernel's."""
+
+from __future__ import annotations
+
+import pytest
+
+from algate.alg.engine import effects as fx
+from algate.alg.engine.frames import ACK, SYN
+from algate.alg.engine.limits import Limits
+from algate.alg.plugin.model import Conversation, Refuse, Side
+from tests.dialogues import GREETING, QUIT, pasv, port
+from tests.ftplab import FtpLab
+from tests.kernel_model import Packet, frame_of
+from tests.textbook import Exchange
+from tests.wire import INSIDE, PUBLIC, REMOTE
+
+IN_IP, OUT_IP = (".".join(map(str, ip)) for ip in (INSIDE, REMOTE))
+LOGIN = [
+    Exchange(b"USER anonymous\r\n", b"331 Please specify the password.\r\n"),
+    Exchange(b"PASS me@example.net\r\n", b"230 Login successful.\r\n"),
+]
+LIST = Exchange(b"LIST\r\n", b"226 Directory send OK.\r\n")
+AGREED = b"200 PORT command successful.\r\n"
+
+
+def counted(*said: Exchange, client_inside: bool = True, limits: Limits | None = None) -> tuple[int, int]:
+    """How many segments of a session are held, and how many copied."""
+    lab = FtpLab([GREETING, *LOGIN, *said, QUIT], client_inside, limits=limits)
+    held, copied, punt = [0], [0], lab.kernel.punt
+
+    def count(segment: fx.Segment) -> None:
+        (copied if segment.copied else held)[0] += 1
+        punt(segment)
+
+    lab.kernel.punt = count
+    lab.finish()
+    lab.check()
+    assert lab.opened == lab.agreed
+    return held[0], copied[0]
+
+
+@pytest.mark.parametrize("client_inside", [True, False])
+def test_one_segment_of_a_session_waits(client_inside: bool) -> None:
+    client, server = (IN_IP, OUT_IP) if client_inside else (OUT_IP, IN_IP)
+    for exchange in (port(client, 5001), pasv(server, 50000)):
+        held, copied = counted(exchange, LIST, client_inside=client_inside)
+        assert held == 1 and copied <= 6
+        assert counted(exchange, LIST, client_inside=client_inside, limits=Limits(classify=False)) == (11, 0)
+
+
+def at_port() -> FtpLab:
+    """A session whose PORT is on its way; the server is about to answer."""
+    lab = FtpLab([GREETING, *LOGIN], True)
+    lab.finish()
+    lab.client.stream += b"PORT 10,0,0,5,19,137\r\n"
+    lab.launch(lab.client.direction, lab.client.send(lab.client.sent, 22))
+    lab.run()
+    return lab
+
+
+def answer(lab: FtpLab, text: bytes) -> list[bytes]:
+    """The server says it; what of it leaves before the helper has looked."""
+    lab.server.stream += text
+    lab.kernel.segment(lab.server.direction, lab.server.send(lab.server.sent, len(text)))
+    return [packet.payload for direction, packet, past in lab.queue if past and direction == fx.IN]
+
+
+def test_the_answer_to_port_leaves_at_once_and_opens_when_it_was_read() -> None:
+    lab = at_port()
+    assert answer(lab, AGREED) == [AGREED]
+    assert not lab.kernel.opened and [one.copied for one in lab.punts] == [True]
+    lab.run()
+    assert [one.inside.port for one in lab.kernel.opened if one.inside] == [5001]
+
+
+def test_a_connection_that_comes_before_the_answer_was_read_waits_for_that() -> None:
+    lab = at_port()
+    answer(lab, AGREED)
+    ((number, expected),) = lab.kernel.expectations.items()
+    syn = Packet(REMOTE, PUBLIC, 20, expected.to.port, 1, 0, SYN, 8192, b"")
+    lab.do(lab.engine.data_syn(number, fx.IN, frame_of(syn, fx.INJECT_IN), 14, lab.now))
+    assert lab.effects == [] and not lab.kernel.opened
+    lab.do(lab.engine.segment(lab.punts.pop(0), lab.now))
+    kinds = [type(effect) for effect in lab.effects]
+    assert kinds.index(fx.OpenExpectation) < kinds.index(fx.Inject)
+
+
+def test_the_answer_to_port_is_read_though_another_command_followed_it() -> None:
+    lab = at_port()
+    lab.client.stream += b"LIST\r\n"
+    lab.launch(lab.client.direction, lab.client.send(lab.client.sent, 6))
+    lab.run()
+    assert answer(lab, AGREED) == [AGREED]
+    lab.run()
+    assert len(lab.kernel.opened) == 1
+
+
+@pytest.mark.parametrize("text", [b"500 No.\r\n", b"421 Gone.\r\n"])
+def test_a_refusal_leaves_at_once_too(text: bytes) -> None:
+    lab = at_port()
+    assert answer(lab, text) == [text]
+    lab.run()
+    assert not lab.kernel.opened and not lab.kernel.expectations
+
+
+def test_an_address_is_never_told_before_the_command_for_it_was_read() -> None:
+    """The server is inside, the copy of PASV is in the other CPU's ring."""
+    lab = FtpLab([GREETING, *LOGIN], False)
+    lab.finish()
+    lab.client.stream += b"PASV\r\n"
+    lab.kernel.segment(lab.client.direction, lab.client.send(lab.client.sent, 6))
+    (copy,) = lab.punts
+    lab.punts.clear()
+    reply = b"227 Entering Passive Mode (10,0,0,5,195,80).\r\n"
+    lab.server.stream += reply
+    lab.submit(lab.server.send(lab.server.sent, len(reply)))
+    lab.queue = [one for one in lab.queue if b"PASV" in one[1].payload]
+    assert lab.engine._sessions[77].late and not lab.kernel.opened
+    lab.do(lab.engine.segment(copy, lab.now))
+    told = [packet.payload for direction, packet, _ in lab.queue if direction == fx.OUT]
+    assert len(lab.kernel.opened) == 1 and told and b"10,0,0,5" not in told[0]
+
+
+def test_a_copy_that_never_comes_is_missed_soon() -> None:
+    """Then everything is held, and an address is rewritten although nobody knows of a PASV."""
+    lab = FtpLab([GREETING, *LOGIN], False)
+    lab.finish()
+    lab.client.stream += b"PASV\r\n"
+    lab.kernel.segment(lab.client.direction, lab.client.send(lab.client.sent, 6))
+    lab.punts.clear()
+    lab.run()
+    reply = b"227 Entering Passive Mode (10,0,0,5,195,80).\r\n"
+    lab.server.stream += reply
+    lab.submit(lab.server.send(lab.server.sent, len(reply)))
+    assert not lab.kernel.opened
+    lab.tick(0.3)
+    lab.run()
+    assert lab.engine.counts["copy-lost"] == 1 and len(lab.kernel.opened) == 1
+    assert b"10,0,0,5" not in lab.client.got and b"227 " in lab.client.got
+
+
+def test_a_restart_with_an_unread_agreement_lets_the_server_s_connection_agree() -> None:
+    lab = at_port()
+    answer(lab, AGREED)
+    lab.restart()
+    ((number, expected),) = lab.kernel.expectations.items()
+    syn = Packet(REMOTE, PUBLIC, 20, expected.to.port, 1, 0, SYN, 8192, b"")
+    lab.do(lab.engine.data_syn(number, fx.IN, frame_of(syn, fx.INJECT_IN), 14, lab.now))
+    assert not lab.kernel.opened
+    lab.tick(0.06)
+    assert len(lab.kernel.opened) == 1
+
+
+class Fickle:
+    """Says that EPSV may pass, and refuses it."""
+
+    def __init__(self, inner: Conversation) -> None:
+        self.inner = inner
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.inner, name)
+
+    def feed(self, side: Side, data: bytes, now: float, *, end: bool = False) -> object:
+        said = self.inner.feed(side, data, now, end=end)
+        return [Refuse(len(data), b"no")] if data.startswith(b"EPSV") else said
+
+
+def test_a_conversation_that_changes_what_it_said_may_pass_loses_its_session() -> None:
+    lab = FtpLab([GREETING, *LOGIN], True)
+    lab.finish()
+    session = lab.engine._sessions[77]
+    session.conversation = Fickle(session.conversation)  # type: ignore[arg-type,assignment]
+    lab.client.stream += b"EPSV\r\n"
+    lab.launch(lab.client.direction, lab.client.send(lab.client.sent, 6))
+    lab.run()
+    assert lab.engine.counts["plugin-failed"] == 1 and lab.kernel.bypassed
+
+
+def test_a_line_that_the_ring_has_no_room_for_is_held() -> None:
+    lab = FtpLab([GREETING, *LOGIN], True)
+    lab.finish()
+    lab.kernel.account.refused = 1
+    lab.client.stream += b"PASV\r\n"
+    lab.kernel.segment(lab.client.direction, lab.client.send(lab.client.sent, 6)._replace(flags=ACK))
+    assert [one.copied for one in lab.punts] == [False] and lab.queue == []
