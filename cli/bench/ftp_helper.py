@@ -32,6 +32,18 @@ CROWDS = (64, 256, 1000)  # clients that send commands at once
 CAPACITY = Figure("helper.capacity", "Commands per second of the helper's CPU time", "commands/s", MORE)
 AGAIN = Figure("helper.again", f"Repetitions among punts, {CROWDS[-1]:,} clients", "%", loose=True)
 
+# What the gate did with a session's segments, and the metric that counts it: held until the helper had judged it, or sent
+# on at once and copied to the helper.
+MODES = ("pasv", "port")
+GATE = {"held": 'algate_drops_total{reason="punt-held"}', "copied": 'algate_lines_passed_total{copied="yes"}'}
+SHARES = {
+    (part, mode): Figure(
+        f"gate.{part}.{mode}", f"Segments of a session {part}, {mode.upper()}", "per session", loose=True
+    )
+    for part in GATE
+    for mode in MODES
+}
+
 # By the buckets of the helper's own histograms: the bound of the one that the figure lies in.
 TURN = Figure("helper.turn.p99", f"A turn of the helper, p99, {CROWDS[-1]:,} clients: at most", "ms")
 GAP = Figure("helper.gap", f"Between two heartbeats, longest, {CROWDS[-1]:,} clients: at most", "ms")
@@ -64,10 +76,24 @@ class HelperBench:
                     self.record.add(figure, name, number, percentile(driven.times, PARTS[part]) / US)
         if name == ROUTE:
             return
+        for mode in MODES:
+            self._shares(gateway, name, drive, mode, number)
         crowds = CROWDS[:1] if self.plan.quick else CROWDS
         best = [self._crowd(gateway, name, drive, clients, number) for clients in crowds]
         if name == TC and max(best) > 0:
             self.record.add(CAPACITY, name, number, max(best))
+
+    def _shares(self, gateway: LabGateway, name: str, drive: Run, mode: str, number: int) -> None:
+        """How many segments of a session waited for the helper, and how many it read afterwards."""
+        before = helper_stats(gateway)
+        driven = drive(mode, 1, self.plan.exchange_seconds)
+        after = helper_stats(gateway)
+        for part, metric in GATE.items():
+            if isinstance(driven, str):
+                self.record.refuse(SHARES[part, mode], name, driven)
+            elif after:
+                more = after.get(metric, 0.0) - before.get(metric, 0.0)
+                self.record.add(SHARES[part, mode], name, number, more / driven.count)
 
     def _crowd(self, gateway: LabGateway, name: str, drive: Run, clients: int, number: int) -> float:
         """Commands per second of the helper's CPU time; 0 if the ring lost any, or there is no helper."""
