@@ -32,8 +32,8 @@ CROWDS = (64, 256, 1000)  # clients that send commands at once
 CAPACITY = Figure("helper.capacity", "Commands per second of the helper's CPU time", "commands/s", MORE)
 AGAIN = Figure("helper.again", f"Repetitions among punts, {CROWDS[-1]:,} clients", "%", loose=True)
 
-# What the gate did with a session's segments, and the metric that counts it: held until the helper had judged it, or sent
-# on at once and copied to the helper.
+# What the gate did with a session's segments, and the metric that counts it: held until the helper had judged them, or
+# sent on at once and copied to the helper.
 MODES = ("pasv", "port")
 GATE = {"held": 'algate_drops_total{reason="punt-held"}', "copied": 'algate_lines_passed_total{copied="yes"}'}
 SHARES = {
