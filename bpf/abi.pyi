@@ -48,6 +48,9 @@ LINES_REPLIES: int
 LINES_COPIES: int
 LINES_BYTES: int
 LINE_MAX: int
+POOL_SESSIONS: int
+POOL_ROWS: int
+SHARE_WHOLE: int
 
 class Direction(enum.IntEnum):
     OUT = 0
@@ -73,6 +76,7 @@ class SessionState(enum.IntEnum):
 class StateBit(enum.IntFlag):
     SYN_OUT = 256
     SYN_IN = 512
+    UNANSWERED = 1024
 
 class SessionFlag(enum.IntFlag):
     FORWARD = 1
@@ -209,6 +213,7 @@ class Stage(enum.IntEnum):
     FINISH = 9
     SHARE = 10
     WEIGH = 11
+    REFUSE = 12
 
 STAGE_COUNT: int
 
@@ -223,6 +228,7 @@ class ControlOp(enum.IntEnum):
     CLAIM = 8
     PEERS = 9
     OLDEST = 10
+    RECLAIM = 11
 
 class ReserveFlag(enum.IntFlag):
     TIRED = 1
@@ -648,6 +654,10 @@ class Config(Layout):
     max_sessions_per_host: int
     max_ports_per_host: int
     new_sessions_per_second: int
+    max_unanswered_per_host: int
+    share_own: int
+    share_free: int
+    max_sessions: int
     def __init__(
         self,
         *,
@@ -669,6 +679,10 @@ class Config(Layout):
         max_sessions_per_host: int = ...,
         max_ports_per_host: int = ...,
         new_sessions_per_second: int = ...,
+        max_unanswered_per_host: int = ...,
+        share_own: int = ...,
+        share_free: int = ...,
+        max_sessions: int = ...,
     ) -> None: ...
 
 class Host(Layout):
@@ -676,7 +690,10 @@ class Host(Layout):
     ports: int
     credit: int
     stamp: int
+    refused: int
+    unanswered: int
     pad: int
+    held: ctypes.Array[ctypes.c_uint32]
     def __init__(
         self,
         *,
@@ -684,7 +701,20 @@ class Host(Layout):
         ports: int = ...,
         credit: int = ...,
         stamp: int = ...,
+        refused: int = ...,
+        unanswered: int = ...,
         pad: int = ...,
+        held: ctypes.Array[ctypes.c_uint32] | tuple[int, ...] = ...,
+    ) -> None: ...
+
+class Pool(Layout):
+    used: int
+    pad: ctypes.Array[ctypes.c_uint64]
+    def __init__(
+        self,
+        *,
+        used: int = ...,
+        pad: ctypes.Array[ctypes.c_uint64] | tuple[int, ...] = ...,
     ) -> None: ...
 
 class PeerKey(Layout):

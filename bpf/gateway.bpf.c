@@ -49,6 +49,8 @@
 #include "include/frag.h"
 #include "include/leave.h"
 #include "include/pass.h"
+#include "include/fair.h"
+#include "include/refuse.h"
 #include "include/stages.h"
 #include "include/create.h"
 #include "include/expect.h"
@@ -91,7 +93,7 @@ static __always_inline int outbound(struct __sk_buff *skb, int at)
     struct session_key key;
     struct session *s = find_out(&p, &key);
     if (!s || !session_carries(cfg, s, &p, now))
-        return next_new_out(skb, at, s, who);
+        return next_new_out(skb, cfg, &p, at, s, who);
     if (s->alg)
         return next_gate(skb, cfg, &p, at, DIR_OUT);
     return leave_out(skb, cfg, &p, s, at, now);
@@ -200,6 +202,11 @@ int stage_alg(struct __sk_buff *skb)
 int stage_weigh(struct __sk_buff *skb)
 {
     return weigh(skb, skb->cb[0], skb->cb[1]);
+}
+
+int stage_refuse(struct __sk_buff *skb)
+{
+    return refuse(skb, skb->cb[0]);
 }
 
 int stage_leave(struct __sk_buff *skb)

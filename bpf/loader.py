@@ -59,6 +59,8 @@ class Gateway:
         self.sessions = Table(fd("sessions"), layout(abi.SessionKey), layout(abi.Session))
         self.ports = Table(fd("ports"), U32, layout(abi.PortSlot))
         self.mappings = Table(fd("mappings"), layout(abi.MappingKey), layout(abi.Mapping))
+        self.hosts = Table(fd("hosts"), layout(abi.MappingKey), layout(abi.Host))
+        self.pools = Table(fd("pools"), U32, layout(abi.Pool))
         self.shares = Table(fd("shares"), layout(abi.ShareKey), layout(abi.Share))
         self.forwards = Table(fd("forwards"), U32, layout(abi.Forward))
         self.forward_sources = Table(fd("forward_sources"), layout(abi.ForwardSourceKey), U32)

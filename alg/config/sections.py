@@ -27,6 +27,7 @@ from algate.alg.plugin.values import (  # fmt: skip
     mss_clamp,
     network,
     one_of,
+    part,
     port_range,
     public_address,
     seconds,
@@ -52,7 +53,11 @@ class GatewaySection:
 
 @dataclass(frozen=True, slots=True)
 class Nat:
-    """How addresses are translated. A limit of 0 is no limit; `mss_clamp` is "off", "auto" or bytes."""
+    """How addresses are translated. A limit of 0 is no limit; `mss_clamp` is "off", "auto" or bytes.
+
+    `host_share`: a host may begin sessions and take ports while it has less than this part of what it has and what is
+    free. 1: no such limit.
+    """
 
     addresses: tuple[IPv4Address, ...] = option((), list_of(public_address, ADDRESSES_MAX))
     mapping: str = option("endpoint-independent", one_of("endpoint-independent", "address-and-port-dependent"))
@@ -70,6 +75,8 @@ class Nat:
     max_sessions_per_host: int = option(0, integer(0, COUNT_MAX))
     max_ports_per_host: int = option(0, integer(0, COUNT_MAX))
     new_sessions_per_second: int = option(0, integer(0, COUNT_MAX))
+    host_share: float = option(0.5, part)
+    max_unanswered_per_host: int = option(4096, integer(0, (1 << 31) - 1))
 
 
 @dataclass(frozen=True, slots=True)

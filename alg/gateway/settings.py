@@ -62,7 +62,8 @@ def write_config(
 ) -> int:
     """Write struct config, keeping the digest's secret if the pins have one. Returns the secret."""
     secret = gateway.configs[0].secret or secrets.randbits(63) | 1
-    nat = config.nat
+    nat, whole = config.nat, abi.SHARE_WHOLE
+    share = max(1, round(nat.host_share * whole))
     value = abi.Config(
         secret=secret, wan=wan.index, flags=_flags(config), public_count=len(addresses),
         port_first=nat.ports.first, port_last=nat.ports.last,
@@ -70,7 +71,8 @@ def write_config(
         helper_timeout=ticks.lasting(config.alg.helper_timeout),
         hold_down=ticks.lasting(nat.hold_down) if nat.hold_down else 0,
         max_sessions_per_host=nat.max_sessions_per_host, max_ports_per_host=nat.max_ports_per_host,
-        new_sessions_per_second=nat.new_sessions_per_second,
+        new_sessions_per_second=nat.new_sessions_per_second, max_unanswered_per_host=nat.max_unanswered_per_host,
+        share_own=whole - share if share < whole else 0, share_free=share, max_sessions=gateway.max_sessions,
     )  # fmt: skip
     for place, address in enumerate(addresses):
         value.public_ip[place] = abi.ip_to_be32(address)
@@ -81,6 +83,8 @@ def write_config(
     for kind, limit in enumerate(_timeouts(config)):
         value.timeouts[kind] = limit
     gateway.configs.put(0, value)
+    if gateway.hosts.get(abi.MappingKey()) is None:  # where hosts are counted for whom there is no room
+        gateway.hosts.put(abi.MappingKey(), abi.Host())
     return secret
 
 

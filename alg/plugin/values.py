@@ -97,6 +97,15 @@ def seconds(low: float, high: float = SECONDS_MAX) -> Reader[float]:
     return read
 
 
+def part(value: object) -> float:
+    """A part of a whole: more than 0, up to 1."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise RefusedError(f"{shown(value)} is not a number")
+    if not 0 < value <= 1:  # refuses nan too
+        raise RefusedError(f"{value} is not a part of a whole: more than 0, up to 1")
+    return float(value)
+
+
 def text(value: object) -> str:
     """Any text."""
     if isinstance(value, str):

@@ -60,6 +60,7 @@ enum session_state {
 enum state_bit {
     BIT_SYN_OUT = 256, /* a SYN of DIR_OUT was seen */
     BIT_SYN_IN = 512,
+    BIT_UNANSWERED = 1024, /* STATE_NEW, and counted in its host's `unanswered` */
 };
 
 enum session_flag {
@@ -421,6 +422,10 @@ struct config {
     __u32 max_sessions_per_host; /* 0: no limit */
     __u32 max_ports_per_host;
     __u32 new_sessions_per_second;
+    __u32 max_unanswered_per_host; /* TCP */
+    __u32 share_own;               /* a host may go on while own * share_own < free * share_free; 0: it may always */
+    __u32 share_free;              /* these two add up to SHARE_WHOLE */
+    __u32 max_sessions;            /* entries that `sessions` has room for */
 };
 
 /* Rows of the per-CPU array `counters`. */
@@ -454,14 +459,28 @@ enum counter {
     COUNTER_COUNT = 32,
 };
 
-/* What one inside host uses, for the limits of RFC 6888 sections 4 and 5. */
+/* What one inside host uses, for the limits of RFC 6888 sections 4 and 5 and for its share. The row of 0.0.0.0 is that of all
+ * for whom there was no room. */
 struct host {
     __u64 sessions;
-    __u64 ports;
-    __u64 credit; /* new sessions it may still make, in 1/1024; refilled by time */
-    __u32 stamp;  /* tick of the last refill */
+    __u64 ports;      /* of its mappings and shares */
+    __u64 credit;     /* new sessions it may still make, in 1/1024; refilled by time */
+    __u32 stamp;      /* tick of the last refill */
+    __u32 refused;    /* first packets, for a reason of this host's; a plain add */
+    __u32 unanswered; /* TCP sessions that it began and nobody has answered */
     __u32 pad;
+    __u32 held[4]; /* ports by enum proto_class, what is reserved for its data connections too */
 };
+
+/* What is in use of something that all hosts take from. A cache line, since all CPUs count in it. Rows: the blocks of 65,536
+ * rows of `ports`, of which inside hosts' ports are counted, and POOL_SESSIONS. */
+struct pool {
+    __u64 used;
+    __u64 pad[7];
+};
+#define POOL_SESSIONS 48 /* behind 3 protocol classes of MAX_PUBLIC addresses */
+#define POOL_ROWS 49
+#define SHARE_WHOLE 1024
 
 /* An inside end point and an outside host that it has a session with: address-dependent filtering, RFC 4787 section 5. */
 struct peer_key {
@@ -520,7 +539,8 @@ enum stage {
     STAGE_FINISH = 9,
     STAGE_SHARE = 10,
     STAGE_WEIGH = 11,
-    STAGE_COUNT = 12,
+    STAGE_REFUSE = 12,
+    STAGE_COUNT = 13,
 };
 
 enum control_op {
@@ -538,6 +558,7 @@ enum control_op {
     CONTROL_PEERS = 9, /* keys[]: count in `peers` those made before filtering became address-dependent */
     CONTROL_OLDEST =
         10, /* the port unused longest among AGED_ROWS from port_index on that owner may have; count: where to go on */
+    CONTROL_RECLAIM = 11, /* keys[]: delete those that nobody has answered; answer: how many */
 };
 
 enum reserve_flag {

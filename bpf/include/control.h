@@ -6,21 +6,24 @@
 #ifndef ALGATE_CONTROL_H
 #define ALGATE_CONTROL_H
 
-/* Ends a session; marks it dead first, so that a packet that comes meanwhile finds nothing to refresh. */
-static __always_inline bool session_end(const struct config *cfg, struct session_key *key, bool any, u32 now)
+/* Ends a session, as far as `op` asks for that; marks it dead first, so that a packet that comes meanwhile finds nothing to
+ * refresh. */
+static __always_inline bool session_end(const struct config *cfg, struct session_key *key, u32 op, u32 now)
 {
     struct session *s = sessions.lookup(key);
     if (!s)
         return false;
     u64 word = session_word(s);
-    if (!any && session_alive(cfg, s, key->proto, now))
+    u8 state = word & STATE_MASK;
+    bool answered = state != STATE_NEW && state != STATE_UNREPLIED;
+    if (op == CONTROL_RECLAIM ? answered : op == CONTROL_SWEEP && session_alive(cfg, s, key->proto, now))
         return false;
     if (!session_mark_dead(s, word))
         return false;
     u32 index = s->port_index;
     u8 alg = s->alg, flags = s->flags;
     sessions.delete(key);
-    session_release(key, index, alg, flags);
+    session_release(key, index, alg, flags, word);
     return true;
 }
 
@@ -44,8 +47,8 @@ static __always_inline void control_keys(const struct config *cfg, struct contro
         if (i >= wanted || (void *)(at + 1) > data_end)
             break;
         struct session_key key = *at;
-        if (op == CONTROL_SWEEP || op == CONTROL_KILL) {
-            acted += session_end(cfg, &key, op == CONTROL_KILL, now);
+        if (op == CONTROL_SWEEP || op == CONTROL_KILL || op == CONTROL_RECLAIM) {
+            acted += session_end(cfg, &key, op, now);
             continue;
         }
         struct session *s = sessions.lookup(&key);
@@ -134,14 +137,15 @@ static __always_inline s32 port_claim_block(struct __sk_buff *skb, const struct 
     u64 seen = slot->owner;
     if (!seen) {
         u32 address = (h->port_index >> 16) / 3;
-        if (!port_claim(cfg, slot, h->owner, now))
+        if (!port_claim(cfg, h->port_index, slot, h->owner, false, now))
             return -98; /* EADDRINUSE */
         portbits_take(h->port_index);
         if (has_socket(skb, proto, 0, 0, cfg->public_ip[address & (MAX_PUBLIC - 1)],
                        bpf_htons(h->port_index & 0xffff))) {
-            port_unclaim(slot, h->owner);
+            port_unclaim(h->port_index, slot, h->owner);
             return -98;
         }
+        host_hold(host_made(owner_ip(h->owner)), proto, 1, false);
     } else if (seen != h->owner || (!slot->block && !port_get(slot))) {
         return -98;
     }
@@ -161,6 +165,12 @@ static __always_inline void control_port(struct __sk_buff *skb, const struct con
         return;
     }
     if (h->op == CONTROL_RESERVE) {
+        struct host *host = cfg->share_own ? host_made(owner_ip(h->owner)) : 0;
+        if (host && ports_spent(cfg, host, proto, (h->port_index >> 16) / 3)) {
+            h->error = -122; /* EDQUOT */
+            h->count = 0;
+            return;
+        }
         struct port_search search = {.owner = h->owner,
                                      .wanted = h->port_index & 0xffff,
                                      .port = h->count,
@@ -172,8 +182,10 @@ static __always_inline void control_port(struct __sk_buff *skb, const struct con
         if (index < 0 && search.none)
             search.port = search.rested ? 0 : finish_take(cfg, h->port_index >> 16, owner_ip(h->owner));
         h->count = index < 0 ? search.port : 1;
-        if (index >= 0)
-            h->port_index = index;
+        if (index < 0)
+            return;
+        h->port_index = index;
+        host_hold(host_made(owner_ip(h->owner)), proto, 1, false);
         return;
     }
     struct port_slot *slot = ports.lookup(&h->port_index);

@@ -19,13 +19,6 @@ struct origin {
     bool leaves; /* the packet leaves without another look at the session: account it now */
 };
 
-static __always_inline bool begins_session(const struct packet *p)
-{
-    if (p->proto == IPPROTO_TCP)
-        return (p->tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN)) == TCP_SYN;
-    return p->proto != IPPROTO_ICMP || p->icmp_type == 8;
-}
-
 static __always_inline void session_init(const struct config *cfg, struct session *s, const struct packet *p,
                                          const struct origin *o, u32 now)
 {
@@ -44,7 +37,7 @@ static __always_inline void session_init(const struct config *cfg, struct sessio
     s->flags = o->flags;
     s->state = STATE_UNREPLIED;
     if (p->proto == IPPROTO_TCP)
-        s->state = STATE_NEW | (o->dir == DIR_OUT ? BIT_SYN_OUT : BIT_SYN_IN);
+        s->state = STATE_NEW | (o->dir == DIR_OUT ? BIT_SYN_OUT | BIT_UNANSWERED : BIT_SYN_IN);
 }
 
 /* A control session needs its record before its first segment reaches the gate, and the helper is told. */
@@ -74,12 +67,14 @@ static __always_inline u32 session_revive(struct __sk_buff *skb, const struct co
                                           const struct session_key *key, const struct packet *p, const struct origin *o,
                                           u32 now)
 {
-    if (!session_mark_dead(s, session_word(s)))
+    u64 word = session_word(s);
+    if (!session_mark_dead(s, word))
         return DROP_RACE;
     count(COUNT_SESSIONS_ENDED, 1);
     u8 peer = s->flags & SESSION_PEER;
     session_init(cfg, s, p, o, now);
     s->flags |= peer;
+    host_unanswered(key->inside_ip, !!(s->state & BIT_UNANSWERED) - !!(word & BIT_UNANSWERED));
     count(COUNT_SESSIONS_NEW, 1);
     if (o->alg)
         begin_watching(skb, key, s, o->dir);
@@ -110,7 +105,7 @@ static __always_inline u32 session_create(struct __sk_buff *skb, const struct co
     if (rc)
         return rc == -17 ? DROP_RACE : DROP_TABLE_FULL; /* EEXIST */
     count(COUNT_SESSIONS_NEW, 1);
-    host_count(key->inside_ip, 1, o->made);
+    host_session_made(key->inside_ip, fresh->state, o->made, p->proto);
     if (o->alg)
         begin_watching(skb, key, fresh, o->dir);
     return 0;
@@ -124,7 +119,7 @@ static __always_inline void release_port(const struct session_key *key, u32 inde
         return;
     if (owner_kind(slot->owner) == PORT_SHARED) {
         share_drop(index, key->proto, key->remote_ip, key->remote_port);
-        host_count(key->inside_ip, 0, -1);
+        host_port(key->inside_ip, key->proto, -1);
     }
     port_put(index, slot, key->proto);
 }
@@ -158,6 +153,7 @@ static __always_inline s64 home_take(struct __sk_buff *skb, const struct config 
         return found;
     }
     portbits_take(index);
+    pool_count(index >> 16, 1);
     slot->stamp = now;
     slot->sessions = 1;
     count_tries(0);
@@ -197,7 +193,7 @@ static __always_inline s64 mapping_make(struct __sk_buff *skb, const struct conf
         rc = -17; /* EEXIST */
     if (!rc)
         return index;
-    host_count(p->source, 0, 1);
+    host_port(p->source, p->proto, 1);
     u32 row = index;
     struct port_slot *slot = ports.lookup(&row);
     if (slot)
@@ -220,7 +216,7 @@ static __always_inline s64 mapping_get(struct __sk_buff *skb, const struct confi
     s64 index = -1;
     if (slot && holder == at_home)
         return mapping_share(home, at_home, p->proto);
-    if (slot && !holder && cfg->public_count == 1 && !skb->cb[3] && !host_ports_full(cfg, p->source)) {
+    if (slot && !holder && cfg->public_count == 1 && !skb->cb[3] && !host_ports_refused(skb, cfg, p->source)) {
         index = home_take(skb, cfg, p, &key, home, slot, now);
         *made = index == home;
         if (*made)
@@ -235,22 +231,23 @@ static __always_inline s64 mapping_get(struct __sk_buff *skb, const struct confi
     }
     if (index >= 0)
         return mapping_share(index, port_owner(p->source, p->source_port, PORT_MAPPING), p->proto);
-    if (host_ports_full(cfg, p->source))
-        return -DROP_HOST_PORTS;
+    u32 refused = host_ports_refused(skb, cfg, p->source);
+    if (refused)
+        return -(s64)refused;
     index = mapping_make(skb, cfg, p, &key, home, shared, address, now);
     *made = index >= 0;
     return index;
 }
 
-/* Gives back what a session held, after it left `sessions`. */
-static __always_inline void session_release(const struct session_key *key, u32 index, u8 alg, u8 flags)
+/* Gives back what a session held, after it left `sessions`. `word`: as it was before it was marked dead. */
+static __always_inline void session_release(const struct session_key *key, u32 index, u8 alg, u8 flags, u16 word)
 {
     if (alg) {
         lines_forget((struct session_key *)key);
         tracks.delete((struct session_key *)key);
         adjusts.delete((struct session_key *)key);
     }
-    host_count(key->inside_ip, -1, 0);
+    host_session_ended(key->inside_ip, word);
     if (flags & SESSION_PEER)
         peer_drop(key);
     release_port(key, index);
@@ -268,7 +265,7 @@ static __always_inline bool session_discard(const struct config *cfg, struct ses
     if (session_carries(cfg, s, p, now) || !session_mark_dead(s, word))
         return false;
     sessions.delete((struct session_key *)key);
-    session_release(key, index, alg, flags);
+    session_release(key, index, alg, flags, word);
     return true;
 }
 

@@ -67,7 +67,7 @@ static __always_inline u32 finish_take(const struct config *cfg, u32 block, __be
     if (!slot || !session_mark_dead(s, word))
         return 0;
     sessions.delete(&f.key);
-    host_count(f.key.inside_ip, -1, 0);
+    host_session_ended(f.key.inside_ip, word);
     if (flags & SESSION_PEER)
         peer_drop(&f.key);
     port_put(index, slot, f.key.proto);

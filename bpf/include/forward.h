@@ -170,11 +170,14 @@ static __always_inline int public_slot(const struct config *cfg, __be32 ip)
 }
 
 /* skb->cb[4] while a session from inside is made: what next_new_out says in its low bits, what is between two tries above. */
-#define NEW_OLD 1       /* the table has an entry under this key */
-#define NEW_WHO 1       /* from this bit on, two bits: enum speaker */
-#define NEW_SAID 7      /* those three bits */
-#define NEW_NONE_FREE 8 /* no port seems free */
-#define NEW_ADDRESS 8   /* from this bit on: the place of the public address */
+#define NEW_OLD 1             /* the table has an entry under this key */
+#define NEW_WHO 1             /* from this bit on, two bits: enum speaker */
+#define NEW_SESSIONS_SPENT 16 /* the host may not have another session: fair.h */
+#define NEW_UNANSWERED 32
+#define NEW_PORTS_SPENT 64 /* nor another port */
+#define NEW_SAID 0x77      /* all those bits */
+#define NEW_NONE_FREE 8    /* no port seems free */
+#define NEW_ADDRESS 8      /* from this bit on: the place of the public address */
 
 /* Whose a packet is. */
 enum speaker {

@@ -9,33 +9,71 @@
 
 #define CREDIT 1024 /* of one session */
 
+/* A host's row, if it ever began anything. Rows are never removed, so nobody's counts change their place. */
 static __always_inline struct host *host_of(__be32 ip)
 {
     struct mapping_key key = {.inside_ip = ip};
+    struct host *h = hosts.lookup(&key);
+    if (h)
+        return h;
+    key.inside_ip = 0; /* the row of those for whom there was no room */
     return hosts.lookup(&key);
 }
 
-static __always_inline void host_count(__be32 ip, s64 sessions, s64 ports)
+/* A host's row, made if it has none. */
+static __always_inline struct host *host_made(__be32 ip)
+{
+    struct mapping_key key = {.inside_ip = ip};
+    u32 zero = 0;
+    struct host *h = hosts.lookup(&key);
+    struct scratch *room = scratch.lookup(&zero);
+    if (h || !room)
+        return h;
+    __builtin_memset(&room->host, 0, sizeof(room->host));
+    hosts.insert(&key, &room->host);
+    return host_of(ip);
+}
+
+/* One public port more or less: `counted` as max_ports_per_host counts them, or reserved. */
+static __always_inline void host_hold(struct host *h, u8 proto, s32 change, bool counted)
+{
+    if (!h)
+        return;
+    __sync_fetch_and_add(&h->held[proto_class(proto)], change);
+    if (counted)
+        __sync_fetch_and_add(&h->ports, (s64)change);
+}
+
+static __always_inline void host_port(__be32 ip, u8 proto, s32 change)
+{
+    host_hold(host_of(ip), proto, change, true);
+}
+
+/* One session more or less of `pools`' row POOL_SESSIONS, or one port of a block. */
+static __always_inline void pool_count(u32 row, s64 change)
+{
+    struct pool *pool = pools.lookup(&row);
+    if (pool)
+        __sync_fetch_and_add(&pool->used, change);
+}
+
+/* A session that is over: `word` as it was before it was marked dead. */
+static __always_inline void host_session_ended(__be32 ip, u16 word)
 {
     struct host *h = host_of(ip);
-    if (!h) {
-        if (sessions < 0 || ports < 0)
-            return;
-        struct mapping_key key = {.inside_ip = ip};
-        u32 zero = 0;
-        struct scratch *room = scratch.lookup(&zero);
-        if (!room)
-            return;
-        __builtin_memset(&room->host, 0, sizeof(room->host));
-        hosts.insert(&key, &room->host);
-        h = hosts.lookup(&key);
-    }
-    if (!h) /* no room: this host isn't limited */
+    pool_count(POOL_SESSIONS, -1);
+    if (!h)
         return;
-    if (sessions)
-        __sync_fetch_and_add(&h->sessions, sessions);
-    if (ports)
-        __sync_fetch_and_add(&h->ports, ports);
+    __sync_fetch_and_add(&h->sessions, (s64)-1);
+    if (word & BIT_UNANSWERED)
+        __sync_fetch_and_add(&h->unanswered, -1);
+}
+
+static __always_inline void host_unanswered(__be32 ip, s32 change)
+{
+    struct host *h = change ? host_of(ip) : 0;
+    if (h)
+        __sync_fetch_and_add(&h->unanswered, change);
 }
 
 /* Token bucket of one second's worth. */
@@ -60,11 +98,7 @@ static __always_inline u32 host_refuses(const struct config *cfg, __be32 ip, u32
 {
     if (!cfg->max_sessions_per_host && !cfg->new_sessions_per_second)
         return 0;
-    struct host *h = host_of(ip);
-    if (!h) {
-        host_count(ip, 0, 0);
-        h = host_of(ip);
-    }
+    struct host *h = host_made(ip);
     if (!h)
         return 0;
     if (cfg->max_sessions_per_host && h->sessions >= cfg->max_sessions_per_host)
@@ -74,10 +108,18 @@ static __always_inline u32 host_refuses(const struct config *cfg, __be32 ip, u32
     return 0;
 }
 
-static __always_inline bool host_ports_full(const struct config *cfg, __be32 ip)
+/* A session more: `word` is its state; `made`: its port was made with it. */
+static __always_inline void host_session_made(__be32 ip, u16 word, bool made, u8 proto)
 {
-    struct host *h = cfg->max_ports_per_host ? host_of(ip) : 0;
-    return h && h->ports >= cfg->max_ports_per_host;
+    struct host *h = host_made(ip);
+    pool_count(POOL_SESSIONS, 1);
+    if (!h)
+        return;
+    __sync_fetch_and_add(&h->sessions, (s64)1);
+    if (word & BIT_UNANSWERED)
+        __sync_fetch_and_add(&h->unanswered, 1);
+    if (made)
+        host_hold(h, proto, 1, true);
 }
 
 #define PEER_TRIES 8

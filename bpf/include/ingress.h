@@ -85,7 +85,8 @@ static __always_inline bool exempt_reply(const struct config *cfg, const struct 
     struct session *s = sessions.lookup(&key);
     if (!s || !(s->flags & SESSION_EXEMPT) || !session_alive(cfg, s, p->proto, now))
         return false;
-    session_touch(s, p, DIR_IN, now);
+    if (session_touch(s, p, DIR_IN, now) & TOUCH_ANSWERED)
+        host_unanswered(key.inside_ip, -1);
     return true;
 }
 

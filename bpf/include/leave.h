@@ -51,8 +51,11 @@ static __always_inline bool helper_cuts(const struct config *cfg, const struct s
 static __always_inline bool translate(struct __sk_buff *skb, const struct packet *p, struct session *s, u8 dir,
                                       const struct rewrite *to, u32 now)
 {
-    if (session_touch(s, p, dir, now))
+    u32 touched = session_touch(s, p, dir, now);
+    if (touched & TOUCH_ENDED)
         finish_note(s, p, to);
+    if (touched & TOUCH_ANSWERED)
+        host_unanswered(to->source ? p->source : to->ip, -1);
     __be16 id = p->ip_id;
     if (p->fragment)
         id = fragment_remember(p, dir, to->source ? to->ip : p->source, to->source ? p->destination : to->ip, now);
@@ -97,7 +100,8 @@ static __always_inline int leave_out(struct __sk_buff *skb, const struct config 
     if (s->flags & SESSION_EXEMPT) { /* by the stack, untranslated, both ways */
         if (redirect)
             return to_stack(skb, at);
-        session_touch(s, p, DIR_OUT, now);
+        if (session_touch(s, p, DIR_OUT, now) & TOUCH_ANSWERED)
+            host_unanswered(p->source, -1);
         return TC_ACT_OK;
     }
     clamp_mss(skb, p, cfg->mss_clamp);

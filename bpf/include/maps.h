@@ -26,6 +26,7 @@ PINNED_LAZY("hash", struct share_key, struct share, shares, MAX_SESSIONS);
 /* A hint which ports are taken, so that a search costs the same however full it is. Only `ports` decides. */
 PINNED("array", u32, u64, port_bits, PORT_ROWS / 65536 * BITMAP_BLOCK);
 PINNED_LAZY("hash", struct mapping_key, struct host, hosts, 262144);
+PINNED("array", u32, struct pool, pools, POOL_ROWS);
 PINNED_LAZY("hash", struct peer_key, u64, peers, MAX_SESSIONS);
 PINNED_LAZY("lpm_trie", struct exempt_key, u32, exempt, 1024);
 /* The devices of this namespace as the daemon last saw them (ifindex -> 1), the WAN once its programs are attached; and the

@@ -51,6 +51,9 @@ static __always_inline u32 begin_in(struct __sk_buff *skb, const struct config *
         return DROP_RACE;
     if (old && !session_discard(cfg, old, key, p, now))
         return DROP_RACE;
+    struct host *h = cfg->share_own ? host_made(key->inside_ip) : 0;
+    if (h && sessions_spent(cfg, h))
+        return DROP_SHARE_SESSIONS;
     if (!port_get(slot))
         return DROP_RACE;
     u32 reason = session_create(skb, cfg, key, p, o, now);

@@ -69,6 +69,8 @@ static __always_inline u32 begin_out(struct __sk_buff *skb, const struct config 
         o->index = old->port_index;
         return session_revive(skb, cfg, old, key, p, o, now);
     }
+    if (skb->cb[4] & (NEW_SESSIONS_SPENT | NEW_UNANSWERED))
+        return skb->cb[4] & NEW_UNANSWERED ? DROP_HOST_UNANSWERED : DROP_SHARE_SESSIONS;
     if (sharing_allowed(cfg) && !o->alg && !o->flags)
         return WANTS_SHARE;
     s64 index = o->flags & SESSION_EXEMPT ? EXEMPT_ROW : mapping_get(skb, cfg, p, address, &o->made, now);
@@ -78,7 +80,7 @@ static __always_inline u32 begin_out(struct __sk_buff *skb, const struct config 
     o->leaves = !o->alg;
     u32 reason = session_create(skb, cfg, key, p, o, now);
     if (reason && o->made)
-        host_count(p->source, 0, 1);
+        host_port(p->source, p->proto, 1);
     if (reason)
         release_port(key, index);
     return reason;
@@ -116,41 +118,13 @@ static __always_inline u32 new_out_session(struct __sk_buff *skb, const struct c
     return reason;
 }
 
-#define REFUSED_SAMPLE 128 /* bytes of a refused packet: all that an ICMP error quotes */
-
-/* Drops a first packet that there is no room or permission for, and has the helper tell its sender (RFC 5508 REQ-8:
- * unreachable, code 13). So it has of a segment from the midst of a connection that has no session: the helper knows whether we
- * ended it (lost.py), and answers with RST then, as a host that knows no such connection would (RFC 9293 section 3.10.7.1). A
- * hundred per second are enough: the rest is dropped alone. */
-static __always_inline int refuse_new(struct __sk_buff *skb, const struct packet *p, u32 reason, int at, u32 now)
-{
-    bool told = reason == DROP_NO_PORT || reason == DROP_TABLE_FULL || reason == DROP_HOST_SESSIONS ||
-                reason == DROP_HOST_PORTS || reason == DROP_HOST_RATE || reason == DROP_ALLOW_OUT ||
-                (reason == DROP_NO_SESSION && p->proto == IPPROTO_TCP &&
-                 (p->tcp_flags & (TCP_ACK | TCP_SYN | TCP_RST)) == TCP_ACK);
-    u32 zero = 0;
-    struct scratch *room = scratch.lookup(&zero);
-    if (told && at == AT_LAN && room && now - room->refused > 8) {
-        room->refused = now;
-        struct punt *m = new_punt(PUNT_REFUSED);
-        if (!m)
-            return drop(reason);
-        u32 size = skb->len < REFUSED_SAMPLE ? skb->len : REFUSED_SAMPLE;
-        m->seq = reason;
-        m->ip_offset = ip_at(p);
-        m->frame_size = size;
-        punts.perf_submit_skb(skb, size, m, sizeof(*m));
-    }
-    return drop(reason);
-}
-
 static __always_inline int new_out(struct __sk_buff *skb, int at)
 {
     struct packet p = {};
     struct config *cfg = parse_flow(skb, at, &p, true);
     if (!cfg)
         return drop(DROP_MALFORMED);
-    u32 now = now_tick(), who = (skb->cb[4] & NEW_SAID) >> NEW_WHO;
+    u32 now = now_tick(), who = skb->cb[4] >> NEW_WHO & 3;
     bool local = who == OF_GATEWAY;
     if (who == OF_OTHERS && !begins_session(&p))
         return pass_on(skb, at);
@@ -172,7 +146,7 @@ static __always_inline int new_out(struct __sk_buff *skb, int at)
     if (who == OF_INSIDE && at != AT_TAP && !source_is_routed(skb, &p, cfg->wan, skb->ingress_ifindex))
         return drop(DROP_SPOOFED_INSIDE);
     if (!begins_session(&p))
-        return refuse_new(skb, &p, DROP_NO_SESSION, at, now);
+        return refuse_new(skb, DROP_NO_SESSION, at);
     struct session_key key;
     key_out(&key, &p);
     struct origin o = {.dir = DIR_OUT};
@@ -184,7 +158,7 @@ static __always_inline int new_out(struct __sk_buff *skb, int at)
     if (reason == WANTS_SHARE)
         return next_stage(skb, STAGE_SHARE, at, DIR_OUT);
     if (reason)
-        return refuse_new(skb, &p, reason, at, now);
+        return refuse_new(skb, reason, at);
     return next_stage(skb, o.leaves ? STAGE_FRESH : o.alg ? STAGE_WEIGH : STAGE_LEAVE, at, DIR_OUT);
 }
 

@@ -35,8 +35,9 @@ static __always_inline int new_shared(struct __sk_buff *skb, int at)
         return drop(DROP_MALFORMED);
     u32 now = now_tick();
     key_out(&key, &p);
-    if (host_ports_full(cfg, p.source))
-        return refuse_new(skb, &p, DROP_HOST_PORTS, at, now);
+    u32 refused = host_ports_refused(skb, cfg, p.source);
+    if (refused)
+        return refuse_new(skb, refused, at);
     struct port_search search = {.owner = port_owner(p.source, p.source_port, PORT_MAPPING),
                                  .remote_ip = p.destination,
                                  .remote_port = p.destination_port,
@@ -53,14 +54,14 @@ static __always_inline int new_shared(struct __sk_buff *skb, int at)
         stages.call(skb, STAGE_SHARE);
     }
     if (index < 0)
-        return refuse_new(skb, &p, DROP_NO_PORT, at, now);
+        return refuse_new(skb, DROP_NO_PORT, at);
     struct origin o = {.dir = DIR_OUT, .index = index, .made = true, .leaves = true};
     u32 reason = session_create(skb, cfg, &key, &p, &o, now);
     if (!reason)
         return next_stage(skb, STAGE_FRESH, at, DIR_OUT);
-    host_count(p.source, 0, 1);
+    host_port(p.source, p.proto, 1);
     release_port(&key, index);
-    return refuse_new(skb, &p, reason, at, now);
+    return refuse_new(skb, reason, at);
 }
 
 #endif

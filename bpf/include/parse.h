@@ -144,4 +144,11 @@ static __always_inline u32 tcp_payload_size(const struct packet *p)
     return p->ip_size - p->header_size - p->tcp_header;
 }
 
+static __always_inline bool begins_session(const struct packet *p)
+{
+    if (p->proto == IPPROTO_TCP)
+        return (p->tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN)) == TCP_SYN;
+    return p->proto != IPPROTO_ICMP || p->icmp_type == 8;
+}
+
 #endif

@@ -65,8 +65,10 @@ static __always_inline void port_put(u32 index, struct port_slot *slot, u8 proto
         slot->block = 0;
     slot->last_host = owner_ip(owner);
     slot->stamp = now_tick();
-    if (owner_kind(owner) == PORT_MAPPING || owner_kind(owner) == PORT_HOME)
-        host_count(owner_ip(owner), 0, -1);
+    if (owner_kind(owner) != PORT_SHARED && owner_kind(owner) != PORT_FORWARD)
+        host_hold(host_of(owner_ip(owner)), proto, -1, owner_kind(owner) != PORT_RESERVED);
+    if (owner_kind(owner) != PORT_FORWARD)
+        pool_count(index >> 16, -1);
     struct config *cfg = get_config();
     if (!cfg || !cfg->hold_down)
         portbits_free(index); /* before the owner goes: the next one's bit must stay */
@@ -86,15 +88,17 @@ static __always_inline bool port_rested(const struct port_slot *slot, u32 now)
     return !slot->last_host || now - slot->stamp >= PORT_REST;
 }
 
-/* Claims a free port and takes one reference. */
-static __always_inline bool port_claim(const struct config *cfg, struct port_slot *slot, u64 owner, u32 now)
+/* Claims a free port and takes one reference. `yields`: hold-down keeps it from nobody. */
+static __always_inline bool port_claim(const struct config *cfg, u32 index, struct port_slot *slot, u64 owner,
+                                       bool yields, u32 now)
 {
-    if (slot->owner || !port_open(cfg, slot, owner_ip(owner), now))
+    if (slot->owner || !(yields || port_open(cfg, slot, owner_ip(owner), now)))
         return false;
     if (__sync_val_compare_and_swap(&slot->owner, 0, owner) != 0)
         return false;
     slot->stamp = now;
     slot->sessions = 1;
+    pool_count(index >> 16, 1);
     return true;
 }
 
@@ -119,8 +123,9 @@ static __always_inline bool has_socket(struct __sk_buff *skb, u8 proto, __be32 r
 }
 
 /* Gives back a port that was claimed but not used. */
-static __always_inline void port_unclaim(struct port_slot *slot, u64 owner)
+static __always_inline void port_unclaim(u32 index, struct port_slot *slot, u64 owner)
 {
+    pool_count(index >> 16, -1);
     slot->last_host = 0;
     slot->sessions = 0;
     __sync_val_compare_and_swap(&slot->owner, owner, 0);

@@ -9,6 +9,8 @@
 
 #define ALLOCATE_TRIES 12 /* tail calls end at 33 */
 #define ALL_SEEN 2        /* tries after which the bitmap has been asked everywhere, see port_try */
+#define LOW_TRIES \
+    5 /* after so many a low port's user is given a high one: there are a thousand low ones for everybody */
 
 static __always_inline void count_tries(u32 failed)
 {
@@ -40,7 +42,7 @@ static __always_inline bool search_join(const struct config *cfg, const struct p
                                         struct port_slot *slot, u32 now)
 {
     __be32 host = owner_ip(search->owner);
-    if (port_claim(cfg, slot, SHARED_OWNER, now)) {
+    if (port_claim(cfg, index, slot, SHARED_OWNER, false, now)) {
         slot->forward_id = host;
         return true;
     }
@@ -53,6 +55,13 @@ static __always_inline bool search_join(const struct config *cfg, const struct p
     return true;
 }
 
+/* Whether nothing but what hold-down keeps for a former host is left, and RFC 6888 REQ-8 A or C lets us give that away: else a
+ * host could have its share of the ports, and as many once more in hold-down. */
+static __always_inline bool search_tired(const struct config *cfg, const struct port_search *search)
+{
+    return cfg->share_own && search->tries > ALL_SEEN && !(cfg->flags & CONFIG_FILTER_EIF);
+}
+
 /* The slot for the search's owner, with one reference, and the share that goes with it. */
 static __always_inline bool search_claim(const struct config *cfg, const struct port_search *search, u32 index,
                                          struct port_slot *slot, u32 now)
@@ -60,7 +69,7 @@ static __always_inline bool search_claim(const struct config *cfg, const struct 
     if (search->rested && !port_rested(slot, now))
         return false;
     if (!search->shared)
-        return port_claim(cfg, slot, search->owner, now);
+        return port_claim(cfg, index, slot, search->owner, search_tired(cfg, search), now);
     if (!search_join(cfg, search, index, slot, now))
         return false;
     struct share_key key = share_key_of(index, search->proto, search->remote_ip, search->remote_port);
@@ -75,7 +84,7 @@ static __always_inline bool search_claim(const struct config *cfg, const struct 
 static __always_inline void search_unclaim(const struct port_search *search, u32 index, struct port_slot *slot)
 {
     if (!search->shared) {
-        port_unclaim(slot, search->owner);
+        port_unclaim(index, slot, search->owner);
         return;
     }
     share_drop(index, search->proto, search->remote_ip, search->remote_port);
@@ -92,7 +101,7 @@ static __always_inline s64 port_try(struct __sk_buff *skb, const struct config *
 {
     u32 first = cfg->port_first, last = cfg->port_last, port = search->port ? search->port : search->wanted;
     u64 parity = ~0ULL;
-    if (search->wanted && search->wanted < 1024 && search->proto != IPPROTO_ICMP) {
+    if (search->wanted && search->wanted < 1024 && search->proto != IPPROTO_ICMP && search->tries <= LOW_TRIES) {
         first = 1;
         last = 1023;
     }

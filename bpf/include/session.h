@@ -109,6 +109,8 @@ static __always_inline u16 next_state(u16 word, const struct packet *p, u8 dir)
 {
     if (p->proto == IPPROTO_TCP) {
         u16 next = tcp_next(word, p->tcp_flags, dir);
+        if ((next & STATE_MASK) == STATE_NEW)
+            next |= word & BIT_UNANSWERED;
         bool ends = (next & STATE_MASK) == STATE_TIME_WAIT;
         return ends && tcp_payload_size(p) ? word : next; /* what repeats data isn't the last ACK */
     }
@@ -125,18 +127,26 @@ static __always_inline bool session_over(u16 word)
 }
 
 /* Accounts one packet. UDP and ICMP live on what the inside sends: inbound junk must not keep them alive (RFC 7857 section 7).
- * Returns whether this packet ended it. */
-static __always_inline bool session_touch(struct session *s, const struct packet *p, u8 dir, u32 now)
+ * Returns what became of it by this packet. */
+enum touched {
+    TOUCH_ENDED = 1,
+    TOUCH_ANSWERED = 2, /* its host counts it as unanswered no more */
+};
+
+static __always_inline u32 session_touch(struct session *s, const struct packet *p, u8 dir, u32 now)
 {
     u64 word = session_word(s);
     u16 state = word, next = next_state(state, p, dir);
     bool moves = next != state;
+    u16 left = 0; /* the word that this packet moved it from */
     if (moves) {
         u64 seen = session_move(s, word, next);
-        if (seen != word && (seen & STATE_MASK) != STATE_DEAD) {
+        if (seen == word)
+            left = word;
+        else if ((seen & STATE_MASK) != STATE_DEAD) {
             next = next_state(seen, p, dir);
-            if (next != (u16)seen)
-                session_move(s, seen, next);
+            if (next != (u16)seen && session_move(s, seen, next) == seen)
+                left = seen;
         }
     }
     bool refresh = p->proto == IPPROTO_TCP ? !(p->tcp_flags & TCP_RST) || moves : dir == DIR_OUT || moves;
@@ -144,7 +154,8 @@ static __always_inline bool session_touch(struct session *s, const struct packet
         s->last_seen = now;
     s->packets[dir & 1] += 1;
     s->bytes[dir & 1] += p->ip_size;
-    return moves && session_over(next) && !session_over(state);
+    return (moves && session_over(next) && !session_over(state) ? TOUCH_ENDED : 0) |
+           (left & ~next & BIT_UNANSWERED ? TOUCH_ANSWERED : 0);
 }
 
 #endif

@@ -10,10 +10,13 @@
 
 #define LIGHT_MOST 576 /* bytes of a packet */
 
-/* To the stage that makes sessions, with word whose the packet is and whether the table has an entry under this key. */
-static __always_inline int next_new_out(struct __sk_buff *skb, int at, const struct session *old, enum speaker who)
+/* To the stage that makes sessions, with word whose the packet is, what its host may not have any more, and whether the table has
+ * an entry under this key. */
+static __always_inline int next_new_out(struct __sk_buff *skb, const struct config *cfg, const struct packet *p, int at,
+                                        const struct session *old, enum speaker who)
 {
-    skb->cb[4] = (u32)who << NEW_WHO | (old ? NEW_OLD : 0);
+    u32 spent = who == OF_INSIDE && begins_session(p) ? host_spent(cfg, p) : 0;
+    skb->cb[4] = (u32)who << NEW_WHO | (old ? NEW_OLD : 0) | spent;
     return next_stage(skb, STAGE_NEW_OUT, at, DIR_OUT);
 }
 
@@ -181,7 +184,7 @@ static __always_inline int fragment_out(struct __sk_buff *skb, const struct conf
     struct session_key key;
     struct session *s = find_out(p, &key);
     if (!s || !session_alive(cfg, s, p->proto, now))
-        return next_new_out(skb, at, s, who);
+        return next_new_out(skb, cfg, p, at, s, who);
     return s->alg ? drop(DROP_FRAGMENT_CONTROL) : leave_out(skb, cfg, p, s, at, now);
 }
 

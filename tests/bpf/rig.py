@@ -129,6 +129,8 @@ class Rig:
                 gateway.port_bits.put(row, 0)
         for row in range(16):
             gateway.forwards.put(row, abi.Forward())
+        for row in range(abi.POOL_ROWS):
+            gateway.pools.put(row, abi.Pool())
         gateway.heartbeat.put(0, 0)
         gateway.drain()
         self.punts.clear()
@@ -164,6 +166,7 @@ class Rig:
             port_first=1024,
             port_last=65535,
             helper_timeout=3 * SECOND,
+            max_sessions=self.gateway.max_sessions,
         )
         for name, value in changes.items():
             if not hasattr(config, name):
