@@ -64,7 +64,7 @@ class Running:
         self.forwards.sync(config.forwards, len(now.addresses))
         self.ports.addresses = list(now.addresses)
         self.hold_passive_ports(config)
-        self.helper.gateway_address = now.own_address
+        self.helper.refused.gateway_address = now.own_address
         self._complain(config)
 
     def _complain(self, config: Config) -> None:

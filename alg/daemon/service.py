@@ -168,7 +168,7 @@ class Daemon:
         self._datapath.attach_tap(helper.tap.name, helper.tap.index, gateway.fds)
         pages = int(os.environ.get("ALGATE_RING_PAGES", PAGES))  # tests make it tiny
         fds = helper.open_ring(pages)
-        helper.room_wanted = running.sweeper.wanted.set
+        helper.refused.room_wanted = running.sweeper.wanted.set
         taken = helper.take_over(running.control)
         self._turns = Turns(running, asyncio.get_running_loop())
         self._turns.start(fds)

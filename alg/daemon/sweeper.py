@@ -13,14 +13,17 @@ from collections.abc import Callable
 from itertools import chain
 
 from algate.alg.config.sections import Timeouts
-from algate.alg.gateway.gc import FULL, Sweep
+from algate.alg.gateway import shares
+from algate.alg.gateway.gc import Sweep
 from algate.alg.gateway.listing import STATE_NAMES
+from algate.alg.gateway.shares import FULL
 from algate.alg.helper.helper import Helper
 from algate.bpf import abi
 from algate.bpf.loader import Gateway
 from algate.bpf.requests import ControlProgram
 
 LEAST, MOST = 0.25, 10.0  # s between sweeps
+REST = 3  # times what a sweep took: a flood makes it wanted always, and control sessions wait for nothing
 
 
 class Sweeper:
@@ -29,6 +32,7 @@ class Sweeper:
     def __init__(self, gateway: Gateway, control: ControlProgram, helper: Helper) -> None:
         self.by_state: Counter[str] = Counter()
         self.wanted = asyncio.Event()
+        self._rest = 0.0  # no sweep before this moment, CLOCK_MONOTONIC
         self._gateway = gateway
         self._control = control
         self._helper = helper
@@ -42,6 +46,8 @@ class Sweeper:
                 async with asyncio.timeout(LEAST):
                     await self.wanted.wait()
             t = timeouts()
+            if time.monotonic() < self._rest:
+                await asyncio.sleep(self._rest - time.monotonic())
             due = time.monotonic() - last >= min(MOST, min(t.udp, t.icmp, t.tcp_transitory) / 4)
             if due or self.wanted.is_set() or self._nearly_full():
                 self.wanted.clear()
@@ -49,15 +55,16 @@ class Sweeper:
                 await self._sweep()
 
     async def _sweep(self) -> None:
-        sweep = Sweep(self._gateway, self._control)
+        began = time.monotonic()
+        sweep = Sweep(self._gateway, self._control, self._helper.refused.hosts())
         for _ in chain(sweep.run(), sweep.age_ports()):
             await asyncio.sleep(0)
         self.by_state = Counter({STATE_NAMES[state]: number for state, number in sweep.by_state.items()})
         self._helper.forget(sweep.control_ids)
-        self._helper.settle_room(sweep.deleted + sweep.reclaimed > 0)
+        self._helper.refused.settle(sweep.deleted + sweep.reclaimed > 0)
+
+        self._rest = time.monotonic() + REST * (time.monotonic() - began)
 
     def _nearly_full(self) -> bool:
-        """Judged by the counters of sessions made and ended."""
-        count = self._gateway.counters.sum
-        made, ended = count(abi.Counter.SESSIONS_NEW), count(abi.Counter.SESSIONS_ENDED)
-        return made - ended > FULL * self._gateway.max_sessions
+        used = self._gateway.pools[abi.POOL_SESSIONS].used
+        return FULL * self._gateway.max_sessions < used < 1 << 63 or any(shares.scarce_blocks(self._gateway))

@@ -5,23 +5,26 @@ The law of this file: user space only proposes. The control program keeps a sess
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import compress
 
-from algate.alg.gateway import records
+from algate.alg.gateway import records, shares
 from algate.alg.gateway.listing import timeout_kind
+from algate.alg.gateway.reclaim import PART, Need
+from algate.alg.gateway.shares import FULL
 from algate.bpf import abi, ticks
 from algate.bpf.loader import Gateway
 from algate.bpf.packing import entry, numbers, octets
 from algate.bpf.requests import ControlProgram
 
-FULL = 0.9  # part of max_sessions from which unanswered sessions are reclaimed
-NEW = int(abi.SessionState.NEW)
+NEW, UNREPLIED = int(abi.SessionState.NEW), int(abi.SessionState.UNREPLIED)
 NEVER = -ticks.WRAP  # older than any last packet
 # Far below 1 s, after which a SYN is first repeated (RFC 6298 section 2.1) and makes the session again.
 EMBRYONIC_IDLE = ticks.lasting(0.1)
-AGE_SHIFT = 6  # ages of unanswered sessions are counted in steps of 64 ticks
+# A server answers sooner, and who talks without wanting an answer talks on, or doesn't mind another public port.
+UNREPLIED_IDLE = ticks.lasting(2.0)
 UNCOUNTED = bytes(not flags & abi.SessionFlag.PEER for flags in range(256))
 EXPECTED = bytes(bool(flags & abi.SessionFlag.EXPECTED) for flags in range(256))
 
@@ -72,11 +75,24 @@ class Batch:
         return set(compress(numbers("session", "related", self.values), marks)) if any(marks) else set()
 
     def unanswered(self) -> list[tuple[int, int]]:
-        """(idle ticks, place) of the sessions in state NEW."""
-        if NEW not in self.states:
+        """(idle ticks, place) of the sessions that nobody has answered and that had the time to be."""
+        if NEW not in self.states and UNREPLIED not in self.states:
             return []
-        idle = [(self.now - seen, place) for place, seen in enumerate(self.seen) if self.states[place] == NEW]
-        return [one for one in idle if one[0] > EMBRYONIC_IDLE]
+        least = [sys.maxsize] * 256
+        least[NEW], least[UNREPLIED] = EMBRYONIC_IDLE, UNREPLIED_IDLE
+        return [
+            (self.now - seen, place)
+            for place, (seen, state) in enumerate(zip(self.seen, self.states, strict=True))
+            if self.now - seen > least[state]
+        ]
+
+    def unanswered_of(self) -> list[tuple[int, int, int, int]]:
+        """(inside host as in struct session_key, idle ticks, row of `ports`, place) of each of those."""
+        found = self.unanswered()
+        if not found:
+            return []
+        hosts, rows = numbers("session_key", "inside_ip", self.keys), numbers("session", "port_index", self.values)
+        return [(hosts[place], idle, rows[place], place) for idle, place in found]
 
 
 def idle_limits(gateway: Gateway) -> dict[int, list[int]]:
@@ -87,10 +103,14 @@ def idle_limits(gateway: Gateway) -> dict[int, list[int]]:
 
 
 class Sweep:
-    """One sweep in slices: `for _ in sweep.run(): <let others work>`. The attributes then hold what it found."""
+    """One sweep in slices: `for _ in sweep.run(): <let others work>`. The attributes then hold what it found.
 
-    def __init__(self, gateway: Gateway, control: ControlProgram) -> None:
+    `refused`: hosts, as in struct session_key, that were refused something for what they have already.
+    """
+
+    def __init__(self, gateway: Gateway, control: ControlProgram, refused: Collection[int] = ()) -> None:
         self._gateway = gateway
+        self._refused = frozenset(refused)
         self._control = control
         self.seen = 0
         self.deleted = 0
@@ -102,7 +122,6 @@ class Sweep:
         # Filtering may have become address-dependent after a session was made, whose peer isn't recorded yet.
         self._peers = bool(gateway.configs[0].flags & abi.ConfigFlag.FILTER_ADF)
         self._began = ticks.now()  # one moment for the whole sweep, so that ages don't move between its walks
-        self._ages: Counter[int] = Counter()  # of sessions without an answer
 
     def run(self) -> Iterator[None]:
         """Yield after each batch of entries."""
@@ -112,8 +131,9 @@ class Sweep:
             yield
         self._refresh_parents()
         self.full = self.seen - self.deleted > FULL * self._gateway.max_sessions
-        if self.full and self._ages:
-            yield from self._reclaim()
+        needs = self._needs()
+        if needs:
+            yield from self._reclaim(needs)
 
     def _judge(self, batch: Batch, limits: Mapping[int, Sequence[int]]) -> None:
         expired = batch.expired(limits)
@@ -123,7 +143,6 @@ class Sweep:
         for state in abi.SessionState:
             self.by_state[int(state)] += batch.states.count(state)
         self.by_state.subtract(batch.states[place] for place in expired)
-        self._ages.update(idle >> AGE_SHIFT for idle, _ in batch.unanswered())
         over = set(expired)
         if self._peers:
             unknown = [batch.key(place) for place in _marked(batch.flags.translate(UNCOUNTED)) if place not in over]
@@ -133,23 +152,37 @@ class Sweep:
             if place not in over:
                 self.control_ids[batch.id(place)] = batch.key(place)
 
-    def _reclaim(self) -> Iterator[None]:
-        """Make room: unanswered sessions go, the longest idle first."""
-        wanted = max(1, self._gateway.max_sessions // 4)
-        older = limit = 0
-        for limit in sorted(self._ages, reverse=True):
-            if older + self._ages[limit] >= wanted:
-                break
-            older += self._ages[limit]
-        of_limit = wanted - older  # how many of the last age bucket are needed
-        for keys, values, _ in self._gateway.sessions.chunks():
-            batch = Batch(keys, values, self._began)
-            ages = [(idle >> AGE_SHIFT, place) for idle, place in batch.unanswered()]
-            some = [batch.key(place) for age, place in ages if age == limit][:of_limit]
-            of_limit -= len(some)
-            some += [batch.key(place) for age, place in ages if age > limit]
-            self.reclaimed += self._control.keys(abi.ControlOp.KILL, some)
+    def _needs(self) -> list[Need]:
+        """What is scarce now."""
+        most = self._gateway.max_sessions
+        found = [Need(wanted=max(1, most // PART))] if self.full else []
+        found += [
+            Need(wanted=max(1, shares.range_size(self._gateway) // PART), block=block)
+            for block in shares.scarce_blocks(self._gateway)
+        ]
+        return [*found, Need(hosts=self._refused)] if self._refused else found
+
+    def _reclaim(self, needs: list[Need]) -> Iterator[None]:
+        """Make room: unanswered sessions go, those of who has most of them first."""
+        for batch in self._batches():
+            found = [one[:3] for one in batch.unanswered_of()]
+            for need in needs if found else ():
+                need.tally(found)
             yield
+        for need in needs:
+            need.choose()
+        for batch in self._batches():
+            some = [
+                batch.key(place)
+                for host, idle, row, place in batch.unanswered_of()
+                if any([need.takes(host, idle, row) for need in needs])  # each counts what it took
+            ]
+            self.reclaimed += self._control.keys(abi.ControlOp.RECLAIM, some)
+            yield
+
+    def _batches(self) -> Iterator[Batch]:
+        for keys, values, _ in self._gateway.sessions.chunks():
+            yield Batch(keys, values, self._began)
 
     def age_ports(self) -> Iterator[None]:
         """Have the kernel look at every group of ports in which the bitmap shows some as taken."""

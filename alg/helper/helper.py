@@ -26,7 +26,7 @@ from algate.alg.helper.executor import Executor
 from algate.alg.helper.guard import Guard
 from algate.alg.helper.lost import Lost
 from algate.alg.helper.ports import KernelPorts
-from algate.alg.helper.refusals import Refusals, reset, unreachable
+from algate.alg.helper.refused import Refused
 from algate.alg.helper.tails import Tails
 from algate.alg.helper.tap import Tap
 from algate.alg.helper.telling import Telling
@@ -37,7 +37,6 @@ from algate.bpf.loader import Gateway
 from algate.bpf.requests import ControlProgram
 
 log = logging.getLogger(__name__)
-WITHOUT_ROOM = 64  # ICMP errors kept back while the sweep looks for unanswered sessions
 PAGES = 1024  # of 4 KiB per CPU: room for 60 of the largest samples, or thousands of command lines
 
 
@@ -61,18 +60,15 @@ class Helper:
         self._plugins = {plugin.number: plugin for plugin in plugins.values()}
         self._events = events
         self._infos: dict[int, SessionInfo] = {}
-        self.refusals = Refusals()
         self._telling = Telling(events, self._name)
         self.faults, self.transfers = self._telling.faults, self._telling.transfers
-        self.gateway_address: IPv4Address | None = None
         self.tap = Tap()
         self.lost_ends = Lost(self.tap.write)
+        self.refused = Refused(gateway, self.tap.write, self.lost_ends.gone)
         self.tails = Tails(self._head_known, self.tap.write)
         self.tails_waiting: Callable[[], None] = lambda: None
-        self.room_wanted: Callable[[], None] = lambda: None
         self.due_changed: Callable[[], None] = lambda: None
         self._turning = False
-        self._without_room: list[bytes] = []
         self.executor = Executor(gateway, control, ports, self.tap.write, self._telling.announce)
         self._endings = Endings(gateway, control, self._over, self._gone, self._lasted)
         kept = takeover.Kept(gateway, self.executor.keys)
@@ -145,7 +141,7 @@ class Helper:
                 self.broken += 1
                 return
             if punt.kind == abi.PuntKind.REFUSED:
-                self._tell_refused(punt)
+                self.refused.tell(punt)
                 return
             if punt.kind == abi.PuntKind.TAIL:
                 self.tails.hold(punt.frame, punt.ip_offset, punt.direction, now())
@@ -167,33 +163,6 @@ class Helper:
         self.executor.carry_out(effects)
         if not self._turning:
             self.due_changed()
-
-    def _tell_refused(self, punt: Punt) -> None:
-        """Tell an inside host that its new session was refused, and the log once per minute; or that its old one is
-        gone."""
-        reason = abi.reasons()[punt.reason][0]
-        if reason == "no-session":
-            ends = reset(punt.frame, punt.ip_offset, self.lost_ends.gone)
-            if ends is not None:
-                self.tap.write(ends)
-            return
-        self.refusals.note(reason)
-        sender = self.gateway_address
-        frame = unreachable(punt.frame, punt.ip_offset, sender) if sender is not None else None
-        if frame is None:
-            return
-        if reason == "table-full" and len(self._without_room) < WITHOUT_ROOM:
-            self._without_room.append(frame)
-            self.room_wanted()
-        else:
-            self.tap.write(frame)
-
-    def settle_room(self, made: bool) -> None:
-        """The sweep looked for room. If it made some, a refused sender's repetition gets in, so no error is sent."""
-        frames, self._without_room = self._without_room, []
-        for frame in frames:
-            if not made:
-                self.tap.write(frame)
 
     def _head_known(self, key: bytes) -> bool:
         return syscall.lookup(self._gateway.fragments_fd, key, records.FRAGMENT_SIZE) is not None

@@ -28,17 +28,21 @@ class Refusals:
 
     def __init__(self) -> None:
         self._since: Counter[str] = Counter()
+        self._facts: dict[str, Callable[[], str]] = {}
         self._said = 0.0
 
-    def note(self, reason: str) -> None:
-        """Count one more."""
+    def note(self, reason: str, fact: Callable[[], str] = str) -> None:
+        """Count one more. `fact`: who has how much of what, "" if that says nothing; of each reason the last is told."""
         self._since[reason] += 1
+        self._facts[reason] = fact
         now = time.monotonic()
         if self._said and now - self._said < LOG_SECONDS:
             return
         told = ", ".join(f"{name} ({number})" for name, number in self._since.items())
+        told += "".join(f"; {said}" for said in (fact() for fact in self._facts.values()) if said)
         log.warning("new sessions refused: %s; `algate stats` has the totals", told)
         self._since.clear()
+        self._facts.clear()
         self._said = now
 
 

@@ -12,13 +12,15 @@
 #ifndef ALGATE_FAIR_H
 #define ALGATE_FAIR_H
 
+#define SHARE_FLOOR 64 /* whoever has less of something may always have more, if there is any */
+
 /* Whether a host that has `own` has its share of a pool of `most`. */
 static __always_inline bool share_spent(const struct config *cfg, u32 own, u32 row, u32 most)
 {
     struct pool *pool = pools.lookup(&row);
     u64 used = pool ? pool->used : 0;
     u64 left = used < most ? most - used : 0;
-    return cfg->share_own && (s32)own > 0 && (u64)own * cfg->share_own >= left * cfg->share_free;
+    return cfg->share_own && (s32)own >= SHARE_FLOOR && (u64)own * cfg->share_own >= left * cfg->share_free;
 }
 
 static __always_inline bool sessions_spent(const struct config *cfg, const struct host *h)
@@ -31,7 +33,8 @@ static __always_inline bool ports_spent(const struct config *cfg, const struct h
 {
     u32 own = h->held[proto_class(proto)], most = cfg->port_last - cfg->port_first + 1;
     if (sharing_allowed(cfg))
-        return cfg->share_own && (u64)own * SHARE_WHOLE >= (u64)(most - most / 8) * cfg->share_free;
+        return cfg->share_own && (s32)own >= SHARE_FLOOR &&
+               (u64)own * SHARE_WHOLE >= (u64)(most - most / 8) * cfg->share_free;
     return share_spent(cfg, own, port_index(address, proto, 0) >> 16, most);
 }
 

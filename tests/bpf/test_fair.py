@@ -30,7 +30,7 @@ from tests.bpf.rig import (
 from tests.packets import GATEWAY_WAN_MAC, WAN_MAC, Flow
 
 HALF = {"share_own": abi.SHARE_WHOLE // 2, "share_free": abi.SHARE_WHOLE // 2}
-FIRST, PORTS = 50000, 64
+FIRST, PORTS = 50000, 512
 THIRD = "10.0.0.4"
 
 
@@ -83,18 +83,18 @@ def test_a_session_that_needs_no_port_of_its_own(rig: Rig) -> None:
 
 def test_sessions_through_one_port_fill_half_of_the_table(rig: Rig) -> None:
     """A flood of UDP from one end point to many destinations needs one port alone."""
-    configure(rig, max_sessions=100)
+    configure(rig, max_sessions=200)
 
     def flood(ip: str, tries: int) -> list[dict[str, int]]:
         flows = [Flow(ip, 20000, REMOTE, 1000 + number) for number in range(tries)]
         return [rig.lan(packets.udp(flow, b"x")).drops for flow in flows]
 
-    drops = flood(INSIDE, 80)
-    assert drops.count({}) == 50 and drops[-1] == {"share-sessions": 1}
+    drops = flood(INSIDE, 160)
+    assert drops.count({}) == 100 and drops[-1] == {"share-sessions": 1}
     assert flood(INSIDE_2, 10) == [{}] * 10
     inward = Flow(REMOTE_2, 443, PUBLIC, abi.public_port(session(rig, Flow(INSIDE, 20000, REMOTE, 1000))), WAN_MAC,
                   GATEWAY_WAN_MAC)  # fmt: skip
-    rig.configure(**HALF, max_sessions=100, flags=ConfigFlag.HAIRPIN | ConfigFlag.FILTER_EIF)
+    rig.configure(**HALF, max_sessions=200, flags=ConfigFlag.HAIRPIN | ConfigFlag.FILTER_EIF)
     assert rig.wan_in(packets.udp(inward, b"x")).drops == {"share-sessions": 1}  # nor may the outside
 
 
@@ -108,6 +108,13 @@ def test_a_whole_share_is_no_limit(rig: Rig) -> None:
     configure(rig, share_own=0, share_free=abi.SHARE_WHOLE)
     assert granted(rig, "tcp", INSIDE, PORTS) == PORTS
     assert begin(rig, "tcp", INSIDE_2, 0) == {"no-port": 1}
+
+
+def test_whoever_has_little_may_have_more(rig: Rig) -> None:
+    """In a small pool too: the share begins at 64."""
+    configure(rig, port_last=FIRST + 59)
+    assert granted(rig, "tcp", INSIDE, 60) == 60
+    assert begin(rig, "tcp", INSIDE, 60) == {"no-port": 1}
 
 
 def test_tcp_sessions_without_an_answer(rig: Rig) -> None:
@@ -154,8 +161,8 @@ def test_hold_down_yields_when_nothing_else_is_left(rig: Rig) -> None:
     end_all(rig)
     for number in range(PORTS // 2):
         assert not begin(rig, "tcp", INSIDE, PORTS + number)
-    served = granted(rig, "tcp", INSIDE_2, 16)
-    assert served >= 14, "of twelve tries, each at a random port, half of which are in use"
+    served = granted(rig, "tcp", INSIDE_2, 64)
+    assert served >= 60, "of twelve tries, each at a random port, half of which are in use"
     rig.configure(port_first=FIRST, port_last=FIRST + PORTS - 1, hold_down=120 * SECOND,
                   flags=ConfigFlag.HAIRPIN | ConfigFlag.FILTER_EIF, **HALF)  # fmt: skip
     assert granted(rig, "tcp", THIRD, 4) == 0, "where anybody may send to a port, its former host's traffic would come"

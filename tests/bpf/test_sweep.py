@@ -8,6 +8,7 @@ from algate.bpf.requests import ControlProgram
 from tests.bpf.rig import SECOND, TCP, UDP, Rig, ticks
 
 NEW, ESTABLISHED, ACTIVE = abi.SessionState.NEW, abi.SessionState.ESTABLISHED, abi.SessionState.ACTIVE
+UNREPLIED = abi.SessionState.UNREPLIED
 LIMIT = 4096  # sessions of the bench's gateway
 
 
@@ -87,3 +88,46 @@ def test_a_full_table_of_live_sessions_keeps_them(rig: Rig) -> None:
         put(rig, number, UDP, ACTIVE, 10)
     done = sweep(rig)
     assert done.full and done.reclaimed == 0 and done.seen == 4000
+
+
+def test_the_flooding_host_pays(rig: Rig) -> None:
+    """Unanswered sessions go from who has most of them, though others' are older; answered ones of UDP stay."""
+    rig.configure()
+    flood = [put(rig, number * 256 + 5, UDP, UNREPLIED, 5) for number in range(3000)]
+    for key in flood:
+        value = rig.gateway.sessions[key]
+        rig.gateway.sessions.delete(key)
+        key.inside_ip, key.remote_ip, key.inside_port = 99, key.inside_ip, 1
+        rig.gateway.sessions.put(key, value)
+    others = [put(rig, number * 256 + 7, UDP, UNREPLIED, 200) for number in range(700)]
+    young = [put(rig, number * 256 + 9, UDP, UNREPLIED, 0.5) for number in range(100)]
+    live = [put(rig, number * 256 + 11, UDP, ACTIVE, 200) for number in range(100)]
+    done = sweep(rig)
+    assert done.full and done.reclaimed == LIMIT // 4
+    left = sum(1 for key, _ in rig.gateway.sessions.items() if key.inside_ip == 99)
+    assert left == 3000 - LIMIT // 4
+    assert all(rig.gateway.sessions.get(key) for key in (*others, *young, *live))
+
+
+def test_a_refused_host_makes_room_of_its_own(rig: Rig) -> None:
+    rig.configure()
+    own = [put(rig, 5, TCP, NEW, 60)]
+    for number in range(99):
+        key = abi.SessionKey(inside_ip=own[0].inside_ip, remote_ip=1000 + number, proto=TCP)
+        rig.gateway.sessions.put(key, rig.gateway.sessions[own[0]])
+        own.append(key)
+    other = put(rig, 6, TCP, NEW, 60)
+    made = Sweep(rig.gateway, ControlProgram(rig.gateway.fds["control"]), {own[0].inside_ip})
+    for _ in made.run():
+        pass
+    assert made.reclaimed == 25 and rig.gateway.sessions.get(other)
+
+
+def test_scarce_ports_are_enough(rig: Rig) -> None:
+    """A block of ports that is nearly taken, in a table with room."""
+    rig.configure(port_first=1024, port_last=1024 + 399)
+    sessions = [put(rig, number * 256 + 5, TCP, NEW, 60, port_index=1024 + number) for number in range(380)]
+    rig.gateway.pools.put(0, abi.Pool(used=380))
+    done = sweep(rig)
+    assert not done.full and done.reclaimed == 100
+    assert sum(rig.gateway.sessions.get(key) is None for key in sessions) == 100

@@ -1,0 +1,75 @@
+"""Senders of refused packets are told so; or, where room can be made, not before the sweep has tried.
+
+The law of this file: which answer, and when. Its bytes and the log's line are in refusals.py, who gives room in
+gateway/reclaim.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from functools import partial
+from ipaddress import IPv4Address
+
+from algate.alg.gateway import shares
+from algate.alg.gateway.records import Punt
+from algate.alg.helper.refusals import Refusals, reset, unreachable
+from algate.bpf import abi
+from algate.bpf.loader import Gateway
+
+KEPT_BACK = 64  # ICMP errors kept back while the sweep looks for unanswered sessions
+HOSTS_MOST = 256  # refused hosts remembered between two sweeps
+# The sweep can make room for these: everybody's, and a host's own.
+SCARCE = frozenset({"table-full", "no-port"})
+OWN = frozenset({"share-sessions", "share-ports", "host-unanswered"})
+
+
+class Refused:
+    """`gateway_address`: whom the errors come from, None: nobody sends them. `room_wanted` is called for a sweep."""
+
+    def __init__(
+        self, gateway: Gateway, write: Callable[[bytes], object], gone: Callable[[bytes, int, bytes, int], bool]
+    ) -> None:
+        self.gateway_address: IPv4Address | None = None
+        self.room_wanted: Callable[[], None] = lambda: None
+        self._gateway = gateway
+        self._write = write
+        self._gone = gone
+        self._log = Refusals()
+        self._kept: list[bytes] = []
+        self._hosts: set[int] = set()
+
+    def tell(self, punt: Punt) -> None:
+        """Tell an inside host that its new session was refused, and the log once per minute; or that its old one is
+        gone."""
+        reason = abi.reasons()[punt.reason][0]
+        frame, at = punt.frame, punt.ip_offset
+        if reason == "no-session":
+            ends = reset(frame, at, self._gone)
+            if ends is not None:
+                self._write(ends)
+            return
+        source, proto = frame[at + 12 : at + 16], frame[at + 9] if len(frame) > at + 9 else 0
+        self._log.note(reason, partial(shares.fact, self._gateway, reason, source, proto))
+        if reason in OWN and len(self._hosts) < HOSTS_MOST:
+            self._hosts.add(int.from_bytes(source, "little"))
+        if reason in OWN or reason in SCARCE:
+            self.room_wanted()
+        answer = unreachable(frame, at, self.gateway_address) if self.gateway_address is not None else None
+        if answer is None:
+            return
+        if (reason in OWN or reason in SCARCE) and len(self._kept) < KEPT_BACK:
+            self._kept.append(answer)
+        else:
+            self._write(answer)
+
+    def hosts(self) -> Collection[int]:
+        """Those refused for what they have since the last call, as in struct session_key."""
+        found, self._hosts = self._hosts, set()
+        return found
+
+    def settle(self, made: bool) -> None:
+        """The sweep looked for room. If it made some, a refused sender's repetition gets in, so no error is sent."""
+        answers, self._kept = self._kept, []
+        for answer in answers:
+            if not made:
+                self._write(answer)
