@@ -175,7 +175,7 @@ class Sweep:
             some = [
                 batch.key(place)
                 for host, idle, row, place in batch.unanswered_of()
-                if any([need.takes(host, idle, row) for need in needs])  # each counts what it took
+                if sum(need.takes(host, idle, row) for need in needs)  # each counts what it took
             ]
             self.reclaimed += self._control.keys(abi.ControlOp.RECLAIM, some)
             yield

@@ -1,8 +1,8 @@
 """Room for new sessions where something is scarce: which unanswered sessions go.
 
-The law of this file: it chooses; the kernel looks again and keeps what was answered meanwhile (CONTROL_RECLAIM). Who has
-most unanswered sessions loses them first, until all that lose some have equally many, each the longest idle first. So a
-host that floods pays for it, and only then those that look alike, as the sources that a flood invents.
+The law of this file: it chooses; the kernel looks again and keeps what was answered meanwhile (CONTROL_RECLAIM). Who
+has most unanswered sessions loses them first, until all that lose some have equally many, each the longest idle first.
+So a host that floods pays for it, and only then those that look alike, as the sources that a flood invents.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ AGE_SHIFT = 6  # ages are counted in steps of 64 ticks
 
 @dataclass
 class Need:
-    """Something scarce: `wanted` sessions of everybody's are to go, of one block of `ports` if `block` says which; or of
-    each of `hosts`, a quarter of its own."""
+    """Something scarce: `wanted` sessions of everybody's are to go, of one block of `ports` if `block` says which; or
+    of each of `hosts`, a quarter of its own."""
 
     wanted: int = 0
     block: int | None = None

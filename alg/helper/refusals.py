@@ -32,7 +32,7 @@ class Refusals:
         self._said = 0.0
 
     def note(self, reason: str, fact: Callable[[], str] = str) -> None:
-        """Count one more. `fact`: who has how much of what, "" if that says nothing; of each reason the last is told."""
+        """Count one more. `fact`: who has how much of what, or ""; of each reason the last is told."""
         self._since[reason] += 1
         self._facts[reason] = fact
         now = time.monotonic()
