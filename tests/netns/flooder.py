@@ -21,7 +21,7 @@ BURST = 100
 
 def total(data: bytes) -> int:
     """RFC 1071, of an even number of bytes."""
-    value = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    value: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
     while value >> 16:
         value = (value & 0xFFFF) + (value >> 16)
     return value ^ 0xFFFF
@@ -49,7 +49,8 @@ def packets(kind: str, sources: list[IPv4Address], target: IPv4Address) -> Itera
 
 
 def main(device: str, mac: str, kind: str, sources: str, target: str, seconds: str, rate: str) -> None:
-    hosts = [one for one in IPv4Network(sources).hosts() if len(sources.split("/32")) > 1 or int(one) & 0xFF > 20]
+    network = IPv4Network(sources)
+    hosts = [one for one in network.hosts() if network.prefixlen == 32 or int(one) & 0xFF > 20]  # not those of the lab
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as wire:
         wire.bind((device, 0))
         head = bytes.fromhex(mac.replace(":", "")) + wire.getsockname()[4] + b"\x08\x00"

@@ -1,5 +1,5 @@
-"""One host floods: another host's new sessions get through. `python -m tests.netns.test_floods` prints the figures, those
-without the share as well, and of floods that invent their sources."""
+"""One host floods: another host's new sessions get through. `python -m tests.netns.test_floods` prints the figures,
+those without the share as well, and of floods that invent their sources."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 import pytest
 
+from algate.alg.gateway import netlink
 from algate.cli.lab.gateways import AlgateGateway
-from algate.cli.lab.host import Host
+from algate.cli.lab.host import Host, call_in
 from algate.cli.lab.lab import LAN_DEVICE, Lab, LabPlan
 from tests.netns import flooder
 from tests.netns.talk import Echo, data
@@ -53,19 +54,10 @@ INVENTED_WIDE = (
 
 @contextlib.contextmanager
 def flooding(lab: Lab, flood: Flood, seconds: float) -> Iterator[None]:
-    mac = lab.gw.run(["cat", f"/sys/class/net/{LAN_DEVICE}/address"], check=True).stdout.strip()
-    host = lab.clients[0]
-    argv = [
-        sys.executable,
-        flooder.__file__,
-        host.device,
-        mac,
-        flood.kind,
-        flood.sources,
-        NOBODY,
-        f"{seconds}",
-        f"{RATE}",
-    ]
+    gateway = call_in(lab.gw.netns, lambda: netlink.find_device(LAN_DEVICE))
+    assert gateway is not None
+    host, way = lab.clients[0], (gateway.mac.hex(), flood.kind, flood.sources, NOBODY)
+    argv = [sys.executable, flooder.__file__, host.device, *way, str(seconds), str(RATE)]
     running = host.spawn("flooder", argv)
     try:
         time.sleep(HEAD_START)
@@ -116,8 +108,8 @@ def test_anothers_new_sessions(bed: tuple[Lab, AlgateGateway], flood: Flood) -> 
 def main() -> None:
     rows = []
     for plan, config, floods in (
-        (PLAN, UNLIMITED, (SYN, UDP)), (PLAN, DEFAULT, (SYN, UDP)), (PLAN, UNLIMITED, INVENTED), (PLAN, DEFAULT, INVENTED),
-        (WIDE, UNLIMITED, INVENTED_WIDE), (WIDE, DEFAULT, INVENTED_WIDE),
+        (PLAN, UNLIMITED, (SYN, UDP)), (PLAN, DEFAULT, (SYN, UDP)), (PLAN, UNLIMITED, INVENTED),
+        (PLAN, DEFAULT, INVENTED), (WIDE, UNLIMITED, INVENTED_WIDE), (WIDE, DEFAULT, INVENTED_WIDE),
     ):  # fmt: skip
         for flood in floods:
             with Lab(plan) as lab, AlgateGateway(lab, config=config):

@@ -84,8 +84,8 @@ FAULTS = (
         "        if line.flaw is not None:",
     ),
     _field(
-        (16,), "a segment of no session is dropped without a word", "alg/helper/helper.py",
-        "                self.tap.write(ends)", "                pass",
+        (16,), "a segment of no session is dropped without a word", "alg/helper/refused.py",
+        "                self._write(ends)", "                pass",
     ),
     _field(
         (21,), "a refusal to what is no FTP waits for the server", CLIENT,
