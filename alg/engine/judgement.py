@@ -30,6 +30,7 @@ from algate.alg.plugin.model import (
     WholeConversation,
     Withdraw,
 )
+from algate.alg.plugin.scrub import scrubbed
 
 from .effects import Announce, Describe, PutAdjust, PutLines
 from .expectations import Expectations, NoExpectationError
@@ -341,7 +342,7 @@ def fault(session: int, control: Control | None, error: Exception) -> Announce:
     """What is told of a plug-in's fault, or of one of the engine's own with the error itself."""
     if isinstance(error, PluginFaultError):
         return Announce(session, control, Event("plugin-failed", str(error)[:200], "plugin-failed"))
-    event = Event("engine-failed", f"{type(error).__name__}: {error}"[:200], "engine-failed")
+    event = Event("engine-failed", f"{type(error).__name__}: {scrubbed(str(error))}"[:200], "engine-failed")
     return Announce(session, control, event, error)
 
 

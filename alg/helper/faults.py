@@ -11,6 +11,8 @@ import time
 import traceback
 from collections.abc import Iterator
 
+from algate.alg.plugin.scrub import scrubbed
+
 log = logging.getLogger(__name__)
 AGAIN_SECONDS = 60.0
 PLACES_MOST = 1024
@@ -52,7 +54,18 @@ def _place(error: Exception) -> Place:
     return (type(error), at.tb_frame.f_code.co_filename, at.tb_lineno) if at else (type(error), "", 0)
 
 
+def _chained(error: BaseException) -> Iterator[str]:
+    """As traceback.format_exception, with what the messages quote left out."""
+    before = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    if before is not None:
+        yield from _chained(before)
+        yield "which led to:\n"
+    yield from traceback.format_tb(error.__traceback__)
+    yield f"{type(error).__name__}: {scrubbed(str(error))}\n"
+
+
 def _traceback(error: Exception) -> Iterator[str]:
-    """The lines, each after a bar and without anything that a terminal acts on: a message may hold hostile text."""
-    for line in "".join(traceback.format_exception(error)).splitlines():
+    """The lines, each after a bar and without anything that a terminal acts on: a message may hold hostile text, or
+    quote a password."""
+    for line in "".join(_chained(error)).splitlines():
         yield "  | " + "".join(one if one.isprintable() else ascii(one)[1:-1] for one in line)

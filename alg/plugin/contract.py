@@ -13,6 +13,7 @@ from typing import Protocol as Interface
 
 from algate.alg.plugin import model
 from algate.alg.plugin.model import Action, Conversation, EndPoint, Lines, Progress, Unattended, WholeConversation
+from algate.alg.plugin.scrub import scrubbed
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -42,7 +43,7 @@ def raised(error: Exception) -> PluginFaultError:
     """A plug-in's exception as the engine sees it."""
     if isinstance(error, PluginFaultError):
         return error
-    fault = PluginFaultError(f"{type(error).__name__}: {error}")
+    fault = PluginFaultError(f"{type(error).__name__}: {scrubbed(str(error))}")
     fault.__cause__ = error  # not by `raise from`, which compiled code doesn't do
     return fault
 

@@ -9,16 +9,29 @@ import re
 from typing import Final
 
 from algate.alg.protocols.base import Audience, Event, Purpose, Script
+from algate.alg.protocols.ftp.dialogue import COMMANDS, UNATTENDED
 
 SHOWN = 128  # bytes of a line that an event carries
 USER_SHOWN = 64
 MASK = "****"
+_NAME_END = re.compile(rb"[: \t]")
+_NUMBER = re.compile(rb"[0-9]{3}-?")  # a reply, from the wrong side
 _VERB = re.compile(rb"[ \t]*([^ \t]*)[ \t]*")
 # RFC 959 section 4.1.1, RFC 2228 section 3: a password, an account or a security token follows these verbs.
 SECRET: Final = (b"PASS", b"ACCT", b"ADAT", b"MIC", b"CONF", b"ENC")
-# Subcommands of SITE that carry a password on some servers (PSWD: new and old; GPASS: a group's).
-_SITE_SECRET = frozenset(b"PSWD PASS PASSWD PASSWORD CHPW GPASS CPWD UPWD".split())
-_KNOWN_ALIKE = frozenset((b"ENCODING", b"CONFIG"))  # begin like those of SECRET, but carry none
+# What SITE's subcommands mean is each server's own affair; of these it is known that they carry no secret (wu-ftpd,
+# ProFTPD, Serv-U, IIS, z/OS). All others are masked behind their first word: CHPASS, PSWD, PASSWD, CPWD, ADDUSER ...
+_SITE_PLAIN = frozenset(
+    b"HELP CHMOD UMASK IDLE UTIME CHGRP CHOWN SYMLINK LINK CPFR CPTO COPY MKDIR RMDIR RMTREE ZONE WHO STATS STAT "
+    b"DIRSTYLE DISKFREE QUOTA GROUP GROUPS INDEX MINFO NEWER CHECKMETHOD CHECKSUM FILETYPE LRECL RECFM BLKSIZE".split()
+)
+# Commands whose argument is no secret: RFC 959 with its extensions, and what servers have. A word that isn't known may
+# be somebody's own way to say a password.
+_PLAIN = frozenset((*UNATTENDED.commands, *COMMANDS)) | frozenset(
+    b"ABOR AUTH PBSZ PROT CCC HOST SMNT MFF AVBL CSID DSIZ HASH RANG COMB THMB XCRC XMD5 XSHA XSHA1 XSHA256 XSHA512 "
+    b"MD5 MMD5 XRCP XRSQ ESTA ESTP MSND MSOM MSAM MAIL MLFL RMDA".split()
+)
+_KNOWN_ALIKE = frozenset((b"ENCODING", b"CONFIG"))  # begin like those of SECRET
 
 
 def parsed(text: bytes) -> tuple[bytes, bytes]:
@@ -33,15 +46,33 @@ def said(raw: bytes) -> str:
 
 
 def shown(verb: bytes, argument: bytes) -> str:
-    """The command as an operator may read it. Any verb that begins like a password command is masked."""
+    """The command as an operator may read it: masked from the place on where a secret may stand. Any verb that begins
+    like a password command is; so is what follows a word that isn't known."""
     for secret in SECRET:
         if verb.startswith(secret) and verb not in _KNOWN_ALIKE:
             return f"{secret.decode()} {MASK}"
+    if verb == b"USER":
+        return f"USER {user_name(argument)}" if argument else "USER"
     if verb == b"SITE":
-        word = argument.split(None, 1)[:1]
-        if word and word[0].upper() in _SITE_SECRET:
-            return f"SITE {said(word[0])} {MASK}"
-    return said(verb) + (f" {said(argument)}" if argument else "")
+        return f"SITE {_site(argument)}" if argument else "SITE"
+    name = said(verb)
+    if not argument:
+        return name
+    return f"{name} {said(argument)}" if verb in _PLAIN or _NUMBER.fullmatch(verb) else f"{name} {MASK}"
+
+
+def user_name(argument: bytes) -> str:
+    """The name alone: some clients and proxies add a password behind a colon or a blank."""
+    name = _NAME_END.split(argument, maxsplit=1)[0]
+    return name[:USER_SHOWN].decode("latin-1") + ("" if len(name) == len(argument) else f" {MASK}")
+
+
+def _site(argument: bytes) -> str:
+    words = argument.split(None, 1)
+    plain = words and re.split(rb"[^A-Za-z0-9]", words[0])[0].upper() in _SITE_PLAIN
+    if plain or len(words) < 2:
+        return said(argument)
+    return f"{said(words[0])} {MASK}"
 
 
 class Audit:
@@ -73,7 +104,7 @@ class Audit:
     def identified(self, verb: bytes, argument: bytes) -> None:
         """Note the user name of USER; PASS and ACCT are ignored."""
         if verb == b"USER":
-            self.user = argument[:USER_SHOWN].decode("latin-1")
+            self.user = user_name(argument).removesuffix(f" {MASK}")
 
     def transfer(self, verb: bytes, argument: bytes, out: Script) -> None:
         """Note a command that uses the connection named last."""

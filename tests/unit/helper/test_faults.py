@@ -42,6 +42,23 @@ def test_nothing_hostile_reaches_the_log(caplog: pytest.LogCaptureFixture) -> No
     assert all(line.startswith("  | ") and line.isprintable() for line in rest) and first.isprintable()
 
 
+def test_no_password_reaches_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    """The line that a fault was about is often in its message."""
+    try:
+        try:
+            int(b"PASS hunter2")
+        except ValueError as cause:
+            raise RuntimeError("can't read b'SITE CHPASS a hunter2' or PASS hunter2") from cause
+    except RuntimeError as error:
+        Faults().note(1, error)
+    said = caplog.records[0].getMessage()
+    told = [line for line in said.splitlines() if "Error" in line and " raise " not in line]
+    assert told == [
+        "  | ValueError: invalid literal for int() with base 10: ...",
+        "  | RuntimeError: can't read ... or PASS ...",
+    ]
+
+
 def test_the_same_place_speaks_once_a_minute(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
