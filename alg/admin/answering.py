@@ -23,6 +23,7 @@ REQUEST_MAX = 65536  # bytes of a request line
 REQUEST_SECONDS = 5.0  # for a client to finish its request line
 ANSWER_SECONDS = 10.0  # for a client to read what it is sent
 CONNECTIONS_MAX = 64
+BACKLOG = 512  # connections that wait to be accepted: with a full queue connect() fails with EAGAIN at once
 
 Handler = Callable[[dict[str, Any]], Awaitable[Any] | AsyncIterator[Any]]
 log = logging.getLogger(__name__)
@@ -35,12 +36,16 @@ class ControlServer:
         self.path = path
         self.handlers = handlers
         self._tasks: set[asyncio.Task[None]] = set()
+        self._busy: set[asyncio.Task[Any]] = set()  # conversations that have made their request
+        self._silent: dict[asyncio.Task[Any], None] = {}  # conversations without a request so far, the oldest first
         self._listening: asyncio.Server | None = None
         self._file: os.stat_result | None = None  # of the socket
 
     async def start(self, listener: socket.socket) -> None:
         """Start answering on a bound socket."""
-        self._listening = await asyncio.start_unix_server(self._accepted, sock=listener, limit=REQUEST_MAX)
+        self._listening = await asyncio.start_unix_server(
+            self._accepted, sock=listener, limit=REQUEST_MAX, backlog=BACKLOG
+        )
         self._file = os.stat(self.path)
 
     def lost(self) -> bool:
@@ -69,17 +74,36 @@ class ControlServer:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Run one task per conversation, so that close can end them all."""
+        """Run one task per conversation, so that close can end them all. One too many takes the place of who has been
+        silent longest: nobody holds up `status` by asking nothing."""
+        if len(self._silent) >= CONNECTIONS_MAX:
+            oldest = next(iter(self._silent))
+            del self._silent[oldest]
+            oldest.cancel()
         task = asyncio.ensure_future(self._converse(reader, writer))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._silent[task] = None
+        task.add_done_callback(self._forget)
+
+    def _served(self, task: asyncio.Task[Any] | None) -> bool:
+        """Count a conversation that has made its request; False if there are too many."""
+        assert task is not None
+        self._silent.pop(task, None)
+        if len(self._busy) >= CONNECTIONS_MAX:
+            return False
+        self._busy.add(task)
+        return True
+
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._busy.discard(task)
+        self._silent.pop(task, None)
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            crowded = len(self._tasks) > CONNECTIONS_MAX
             # Read even what is refused: closing with bytes unread would show the client a reset instead of the answer.
             verb, args = await _read_request(reader)
-            if crowded:
+            if not self._served(asyncio.current_task()):
                 raise ControlError("too many clients at once: try again")
             await self._answer(verb, args, reader, writer)
         except AlgateError as error:
@@ -149,7 +173,7 @@ def _listener(path: Path) -> socket.socket:
                 path.unlink()
             os.fchmod(listener.fileno(), 0o600)  # before bind: the file never exists with a wider mode
             listener.bind(address)
-        listener.listen(CONNECTIONS_MAX)
+        listener.listen(BACKLOG)
         listener.setblocking(False)
     except BaseException:
         listener.close()

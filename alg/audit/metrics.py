@@ -5,20 +5,21 @@ The law of this file: it reads counters when it is asked and keeps none but dura
 
 from __future__ import annotations
 
-import threading
+import socket
+import time
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import accumulate
-from socketserver import ThreadingMixIn
-from typing import Any
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+from urllib.parse import parse_qs
 
-from prometheus_client import CollectorRegistry, make_wsgi_app
+from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from algate.alg.audit.listener import Asked, Listener, Page
 from algate.alg.errors import AlgateError
 from algate.alg.plugin.model import EndPoint
 from algate.bpf import abi
@@ -30,6 +31,7 @@ TURN_BUCKETS = (100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 100e-3
 GAP_BUCKETS = (0.26, 0.275, 0.3, 0.4, 0.5, 1.0, 2.0, 3.0)  # the heartbeat's period is 0.25 s, helper_timeout 3 s
 LATE_BUCKETS = (0.5e-3, 1e-3, 2e-3, 5e-3, 10e-3, 50e-3, 250e-3, 1.0)
 HOST = ("filter", "xdp", "tap", "forwarding", "pins", "run-dir", "link", "route", "rp_filter", "renamed")
+FRESH = 0.1  # s that a page of /metrics is good for
 OUTCOMES = ("made", "used", "expired", "withdrawn", "replaced")
 Count = abi.Counter
 # Tries that a public port took -> how many ports took that many; the kernel doesn't add up the tries.
@@ -170,17 +172,6 @@ class _Kernel(Collector):
             yield family
 
 
-class _Server(ThreadingMixIn, WSGIServer):
-    daemon_threads = True
-
-
-class _Silent(WSGIRequestHandler):
-    timeout = 10  # s for a client to send its request
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """A scrape every few seconds isn't worth a log line."""
-
-
 class Metrics:
     """The registry and, if wanted, its listener: /metrics, and /health, 200 while traffic is translated."""
 
@@ -203,41 +194,45 @@ class Metrics:
             "algate_helper_timer_late_seconds", "By how much the helper's timers are late.", LATE_BUCKETS
         )
         self.gap = self._durations("algate_heartbeat_gap_seconds", "Between two heartbeats of the helper.", GAP_BUCKETS)
-        self._server: WSGIServer | None = None
-        self._thread: threading.Thread | None = None
+        self._listener: Listener | None = None
+        self._fresh: tuple[float, tuple[str, str], Page] = (-FRESH, ("", ""), Page(b""))
 
     def _durations(self, name: str, text: str, buckets: tuple[float, ...]) -> Durations:
         made = Durations(name, text, buckets)
         self.registry.register(made)
         return made
 
-    def listen(self, where: EndPoint | None) -> None:
-        """Serve /metrics, nowhere if None. AlgateError if the port is in use."""
+    def listen(self, where: EndPoint | None, names: Collection[str] = ()) -> None:
+        """Serve /metrics and /health, nowhere if None; `names`: see Listener. AlgateError if the port is in use."""
         if where is None:
             return
         try:
-            self._server = make_server(str(where.ip), where.port, self._answer, _Server, _Silent)
+            pages = {"/metrics": self._metrics, "/health": self._healthy}
+            self._listener = Listener(str(where.ip), where.port, pages, (*names, socket.gethostname()))
         except OSError as error:
             raise AlgateError(
                 f'can\'t serve metrics on {where}: {error.strerror}; set [metrics] listen to another port, or to ""'
             ) from None
 
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
-        self._thread.start()
+    def _metrics(self, asked: Asked) -> Page:
+        """In the form that the client asks for. Whoever asks without end is told what others were a moment ago."""
+        encoder, kind = choose_encoder(asked.headers.get("accept", ""))
+        what = kind, asked.query
+        now = time.monotonic()
+        if now - self._fresh[0] >= FRESH or self._fresh[1] != what:
+            wanted = parse_qs(asked.query).get("name[]")
+            registry = self.registry.restricted_registry(wanted) if wanted else self.registry
+            self._fresh = now, what, Page(encoder(registry), kind=kind)
+        return self._fresh[2]
 
-    def _answer(self, environment: Any, start: Any) -> Any:
-        if environment.get("PATH_INFO") != "/health":
-            return make_wsgi_app(self.registry)(environment, start)
+    def _healthy(self, _: Asked) -> Page:
         well, said = self._health()
-        start("200 OK" if well else "503 Service Unavailable", [("Content-Type", "text/plain; charset=utf-8")])
-        return [f"{said}\n".encode()]
+        return Page(f"{said}\n".encode(), 200 if well else 503)
 
     def close(self) -> None:
         """Stop the listener."""
-        if self._server is not None and self._thread is not None:
-            self._server.shutdown()
-            self._server.server_close()
-            self._thread.join(timeout=2)
+        if self._listener is not None:
+            self._listener.close()
 
     def stats(self) -> dict[str, float]:
         """Sample name with labels -> value, as in the exposition format, without creation times."""

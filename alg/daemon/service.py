@@ -161,7 +161,7 @@ class Daemon:
         self.running = running
         helper = running.helper
         running.ports.look = lambda: next(helper.look_at_transfers(), None)  # the oldest: one step is bounded
-        running.metrics.listen(self.config.metrics.listen)
+        running.metrics.listen(self.config.metrics.listen, self.config.metrics.names)
         running.apply(self.config)
         running.ports.blocks.inherit(gateway)
         gateway.install_stages()

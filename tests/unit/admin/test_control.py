@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
@@ -11,6 +12,7 @@ import socket
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -114,6 +116,27 @@ def test_a_request_and_its_answer(tmp_path: Path) -> None:
 def test_a_list_arrives_whole_whatever_its_length(tmp_path: Path, count: int) -> None:
     rows = serving(tmp_path, lambda: control.request(tmp_path, "many", {"count": count}))
     assert [row["time"] for row in rows] == list(range(count))
+
+
+def test_those_who_ask_nothing_hold_up_nobody(tmp_path: Path) -> None:
+    """Ten times as many silent connections as are served at once; 154 made connect() fail with EAGAIN once."""
+
+    def client() -> None:
+        silent = [socket.socket(socket.AF_UNIX) for _ in range(10 * answering.CONNECTIONS_MAX)]
+        try:
+            for one in silent:
+                one.setblocking(False)
+                with contextlib.suppress(BlockingIOError):  # faster than they are taken
+                    one.connect(str(control.socket_path(tmp_path)))
+            began = time.monotonic()
+            for _ in range(10):
+                assert control.request(tmp_path, "echo", {"a": 1}) == {"a": 1}
+            assert time.monotonic() - began < 5
+        finally:
+            for one in silent:
+                one.close()
+
+    serving(tmp_path, client)
 
 
 def test_a_stream_ends_with_its_handler(tmp_path: Path) -> None:
