@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class PageRequest:
     """A request: `query` behind the path's question mark, `headers` by name in lower case."""
 
     query: str
@@ -47,7 +47,7 @@ class Page:
     headers: tuple[tuple[str, str], ...] = ()
 
 
-Pages = Mapping[str, Callable[[Asked], Page]]
+Pages = Mapping[str, Callable[[PageRequest], Page]]
 
 
 @dataclass(eq=False, slots=True)
@@ -60,7 +60,7 @@ class _Client:
 
 
 class Listener:
-    """One thread serves all clients. `names`: what a request's Host may say besides an address or localhost."""
+    """One thread serves all clients. `names`: what a request's Host may say other than an address or localhost."""
 
     def __init__(self, address: str, port: int, pages: Pages, names: Collection[str] = ()) -> None:
         """OSError if the address can't be listened on."""
@@ -162,7 +162,7 @@ class Listener:
         if page is None:
             return Page("there are: {}\n".format(" ".join(sorted(self._pages))).encode(), 404)
         try:
-            return page(Asked(where.query, headers))
+            return page(PageRequest(where.query, headers))
         except Exception:
             log.exception("the page %s failed", where.path)
             return Page(b"failed: see the log\n", 500)

@@ -19,7 +19,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from algate.alg.audit.listener import Asked, Listener, Page
+from algate.alg.audit.listener import Listener, Page, PageRequest
 from algate.alg.errors import AlgateError
 from algate.alg.plugin.model import EndPoint
 from algate.bpf import abi
@@ -214,7 +214,7 @@ class Metrics:
                 f'can\'t serve metrics on {where}: {error.strerror}; set [metrics] listen to another port, or to ""'
             ) from None
 
-    def _metrics(self, asked: Asked) -> Page:
+    def _metrics(self, asked: PageRequest) -> Page:
         """In the form that the client asks for. Whoever asks without end is told what others were a moment ago."""
         encoder, kind = choose_encoder(asked.headers.get("accept", ""))
         what = kind, asked.query
@@ -225,7 +225,7 @@ class Metrics:
             self._fresh = now, what, Page(encoder(registry), kind=kind)
         return self._fresh[2]
 
-    def _healthy(self, _: Asked) -> Page:
+    def _healthy(self, _: PageRequest) -> Page:
         well, said = self._health()
         return Page(f"{said}\n".encode(), 200 if well else 503)
 

@@ -126,7 +126,7 @@ class Alg:
 
 @dataclass(frozen=True, slots=True)
 class MetricsSection:
-    """Where /metrics and /health are served; None: nowhere. `names`: by which names they may be asked for, besides
+    """Where /metrics and /health are served; None: nowhere. `names`: by which names they may be asked for, other than
     addresses, localhost and the host's own name."""
 
     listen: EndPoint | None = option(EndPoint(IPv4Address("127.0.0.1"), 1025), listen_point)

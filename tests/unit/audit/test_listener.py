@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from algate.alg.audit import listener
-from algate.alg.audit.listener import Asked, Listener, Page
+from algate.alg.audit.listener import Listener, Page, PageRequest
 
 pytestmark = pytest.mark.unit
 
@@ -18,7 +18,7 @@ AT_ONCE = 1.0  # s
 LONG = bytes(8 << 20)  # more than a socket's buffers take
 
 
-def failing(asked: Asked) -> Page:
+def failing(asked: PageRequest) -> Page:
     raise RuntimeError(asked.query)
 
 
