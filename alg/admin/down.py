@@ -10,6 +10,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from algate.alg.admin import control
@@ -36,7 +37,7 @@ def down(run_dir: Path, purge: bool) -> int:
         with namespace.entered(state.netns):
             Datapath(state, "auto").detach()
             taken, others = _search(Owners(run_dir), here=True)
-        if not state.netns:
+        if not state.netns and pins.exists(run_dir):
             taken += _search_elsewhere(run_dir)
         if purge:
             pins.remove(run_dir)
@@ -94,12 +95,16 @@ def _search(owners: Owners, here: bool) -> tuple[list[Found], list[Found]]:
 
 
 def _search_elsewhere(run_dir: Path) -> list[Found]:
-    """Without a state nobody says in which network namespace it was: look into all that have a name."""
-    taken = []
-    for inode in _namespaces():
+    """Without a state nobody says in which network namespace it was: look into all that have a name. In a thread:
+    whoever ends all processes of a namespace must not take this one for one of them."""
+
+    def look(inode: int) -> list[Found]:
         with contextlib.suppress(OSError), namespace.entered(inode):
-            taken += _search(Owners(run_dir), here=False)[0]
-    return taken
+            return _search(Owners(run_dir), here=False)[0]
+        return []
+
+    with ThreadPoolExecutor(1) as thread:
+        return [one for inode in list(_namespaces()) for one in thread.submit(look, inode).result()]
 
 
 def _namespaces() -> Iterator[int]:

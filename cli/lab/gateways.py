@@ -207,7 +207,7 @@ class AlgateGateway(LabGateway):
             self.process = None
             done = self.lab.gw.run(self._down(), timeout=DOWN_SECONDS)
             if done.returncode != 0:
-                raise LabError(f"algate down --purge: {done.stderr.strip()}")
+                raise LabError(f"algate down --purge: exit code {done.returncode}: {done.stderr.strip()}")
 
 
 def _forward_table(forward: PortForward) -> str:

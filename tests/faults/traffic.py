@@ -19,7 +19,7 @@ from algate.cli.lab.judge import Mode
 from algate.cli.lab.servers import FtpServer
 from tests.netns.talk import Line, Talker
 
-PATIENCE = 20.0  # s that an answer may take
+PATIENCE = 60.0  # s that an answer may take: a busy machine starts a daemon in half a minute
 PAUSE = 0.02  # s between two questions
 FRESH_PAUSE = 0.1  # s between two new connections
 FILE = "pub/file"
@@ -78,6 +78,9 @@ class Traffic:
         self._datagrams = Line(client, address, echo, socket.SOCK_DGRAM)
         self._datagrams.socket.settimeout(0.2)
         self._talker = Talker(client, address, server.login)
+        assert self._talker.ftp.sock is not None
+        self._talker.ftp.sock.settimeout(PATIENCE)
+        self._line.socket.settimeout(PATIENCE)
         self.content = (server.pub / "file").read_bytes()
         self._turn = 0
         self.tcp = Stream("TCP", lambda: self._line.ask(b"x" * 64) == b"x" * 64)
