@@ -1,4 +1,4 @@
-"""What happens to the host around a gateway: pins, the TAP, switches, routes, links, names."""
+"""What happens to the host around a gateway: addresses, pins, the TAP, switches, routes, links, names."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from tests.faults.fault import fault
 from tests.netns.footprint import pinned
 from tests.netns.talk import until, verb
 
+ADDRESS = "addr add 198.51.100.2/24 dev wan0\nroute add default via 198.51.100.1"
 ROUTE = "route replace default via 198.51.100.1"
 
 
@@ -23,6 +24,18 @@ def told(bed: Bed, incident: Incident, wanted: str) -> None:
     assert wanted.rpartition(": ")[2] in bed.gateway.log
     done = verb(bed.gateway, "doctor", host=bed.lab.gw)
     assert wanted.rpartition(": ")[2] in done.stdout.replace("\n", " "), done.stdout
+
+
+@fault("the WAN's address is removed, and given again at once")
+def test_the_wan_address(bed: Bed, incident: Incident) -> None:
+    with bed.traffic() as traffic:
+        incident.inject(lambda: ip("addr del 198.51.100.2/24 dev wan0", bed.lab.gw.netns))
+        wanted = "not translating: wan0 has no IPv4 address"
+        incident.noticed(f"`{wanted}`, `/health` 503", lambda: bed.state == wanted)
+        assert bed.health() == (503, wanted)
+        ip(ADDRESS, bed.lab.gw.netns)
+        incident.mended(lambda: bed.translating)
+        incident.spared(traffic)
 
 
 @fault("`rm -r` of the whole pin folder")

@@ -71,7 +71,7 @@ def test_run_over_a_lost_run_dir(own: tuple[Bed, Footprint], incident: Incident)
 
 
 @pytest.mark.parametrize("lost", ["run directory", "run directory and pins", "state", "damaged state"])
-@fault("`down --purge` without a daemon, after the loss of: {lost}", long=("run directory", "state"))
+@fault("`down --purge` without a daemon, after the loss of: {lost}", long=("run directory", "state", "damaged state"))
 def test_down_after_a_loss(own: tuple[Bed, Footprint], incident: Incident, lost: str) -> None:
     """It searches, takes off what is ours, and says so."""
     bed, before = own
