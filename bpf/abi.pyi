@@ -77,6 +77,9 @@ class StateBit(enum.IntFlag):
     SYN_OUT = 256
     SYN_IN = 512
     UNANSWERED = 1024
+    LATE_OUT = 2048
+    LATE_IN = 4096
+    DOUBT = 8192
 
 class SessionFlag(enum.IntFlag):
     FORWARD = 1
@@ -197,6 +200,7 @@ class Counter(enum.IntEnum):
     LINES_PASSED = 23
     TOO_BIG = 24
     LINES_COPIED = 25
+    IGNORED = 26
 
 COUNTER_COUNT: int
 
@@ -214,6 +218,7 @@ class Stage(enum.IntEnum):
     SHARE = 10
     WEIGH = 11
     REFUSE = 12
+    JUDGE = 13
 
 STAGE_COUNT: int
 
@@ -253,9 +258,10 @@ class SessionKey(Layout):
 
 class Session(Layout):
     id: int
-    related: int
-    packets: ctypes.Array[ctypes.c_uint64]
     bytes: ctypes.Array[ctypes.c_uint64]
+    packets: ctypes.Array[ctypes.c_uint32]
+    acked: ctypes.Array[ctypes.c_uint32]
+    next: ctypes.Array[ctypes.c_uint32]
     state: int
     alg: int
     flags: int
@@ -266,9 +272,10 @@ class Session(Layout):
         self,
         *,
         id: int = ...,
-        related: int = ...,
-        packets: ctypes.Array[ctypes.c_uint64] | tuple[int, ...] = ...,
         bytes: ctypes.Array[ctypes.c_uint64] | tuple[int, ...] = ...,
+        packets: ctypes.Array[ctypes.c_uint32] | tuple[int, ...] = ...,
+        acked: ctypes.Array[ctypes.c_uint32] | tuple[int, ...] = ...,
+        next: ctypes.Array[ctypes.c_uint32] | tuple[int, ...] = ...,
         state: int = ...,
         alg: int = ...,
         flags: int = ...,

@@ -27,6 +27,7 @@
 #include "include/private.h"
 #include "include/maps.h"
 #include "include/stats.h"
+#include "include/window.h"
 #include "include/session.h"
 #include "include/bitmap.h"
 #include "include/hosts.h"
@@ -92,10 +93,12 @@ static __always_inline int outbound(struct __sk_buff *skb, int at)
     u32 now = now_tick();
     struct session_key key;
     struct session *s = find_out(&p, &key);
-    if (!s || !session_carries(cfg, s, &p, now))
+    if (!s || !session_carries(cfg, s, &p, DIR_OUT, now))
         return next_new_out(skb, cfg, &p, at, s, who);
     if (s->alg)
         return next_gate(skb, cfg, &p, at, DIR_OUT);
+    if (p.proto == IPPROTO_TCP && !session_slides(s, &p, DIR_OUT))
+        return next_stage(skb, STAGE_JUDGE, at, DIR_OUT);
     return leave_out(skb, cfg, &p, s, at, now);
 }
 
@@ -122,10 +125,12 @@ static __always_inline int inbound(struct __sk_buff *skb, int at)
     u32 now = now_tick();
     struct session_key key;
     struct session *s = find_in_at(&p, address, &key);
-    if (!s || !session_carries(cfg, s, &p, now))
+    if (!s || !session_carries(cfg, s, &p, DIR_IN, now))
         return next_stage(skb, STAGE_NEW_IN, at, DIR_IN);
     if (s->alg)
         return next_gate(skb, cfg, &p, at, DIR_IN);
+    if (p.proto == IPPROTO_TCP && !session_slides(s, &p, DIR_IN))
+        return next_stage(skb, STAGE_JUDGE, at, DIR_IN);
     return leave_in(skb, cfg, &p, s, &key, at, now);
 }
 
@@ -209,6 +214,11 @@ int stage_refuse(struct __sk_buff *skb)
     return refuse(skb, skb->cb[0]);
 }
 
+int stage_judge(struct __sk_buff *skb)
+{
+    return judge(skb, skb->cb[0], skb->cb[1]);
+}
+
 int stage_leave(struct __sk_buff *skb)
 {
     return leave(skb, skb->cb[0], skb->cb[1]);
@@ -248,6 +258,8 @@ int stage_fragment(struct __sk_buff *skb)
     int at = skb->cb[0];
     if (!cfg || parse_skb(skb, cfg, at, &p) != PARSED_FRAGMENT)
         return drop(DROP_MALFORMED);
+    if (overlaps_header(&p))
+        return drop(DROP_FRAGMENT_OVERLAP);
     if (skb->cb[1] == DIR_OUT)
         return fragment_out(skb, cfg, &p, at);
     return fragment_in(skb, cfg, &p, at);

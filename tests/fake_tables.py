@@ -10,7 +10,7 @@ import pytest
 
 from algate.bpf import abi, syscall
 from algate.bpf.syscall import MapInfo, Update
-from algate.bpf.tables import Table, layout
+from algate.bpf.tables import U64, Table, layout
 
 
 class Tables:
@@ -29,11 +29,12 @@ class Tables:
         self.held = self._table(abi.DecisionKey, abi.Replacement)
         self.tracks = self._table(abi.SessionKey, abi.Track)
         self.adjusts = self._table(abi.SessionKey, abi.Adjust)
+        self.relations = self._table(U64, U64)
 
-    def _table(self, key: type[Any], value: type[Any]) -> Table[Any, Any]:
-        codecs = layout(key), layout(value)
+    def _table(self, *types: Any) -> Table[Any, Any]:
+        codecs = [one if one is U64 else layout(one) for one in types]
         self._entries.append({})
-        self._info.append(MapInfo(1, 0, codecs[0].size, codecs[1].size, 1000, 0, value.__name__))
+        self._info.append(MapInfo(1, 0, codecs[0].size, codecs[1].size, 1000, 0, "table"))
         return Table(len(self._entries) - 1, *codecs)
 
     def _map_info(self, fd: int) -> MapInfo:

@@ -49,14 +49,20 @@ def tcp(
     payload: bytes = b"",
     flags: str = "A",
     *,
-    seq: int = 1000,
-    ack: int = 2000,
+    seq: int | None = None,
+    ack: int | None = None,
     window: int = 501,
     options: list[Any] | None = None,
     **ip: Any,
 ) -> bytes:
-    """A TCP frame; `options` as scapy writes them: [("MSS", 1460), ("SAck", (1, 2))]. `ip`: IP fields, ip_options."""
+    """A TCP frame; `options` as scapy writes them: [("MSS", 1460), ("SAck", (1, 2))]. `ip`: IP fields, ip_options.
+
+    By default both ends' first byte has the number 1000, and nothing has been sent yet.
+    """
     from scapy.layers.inet import TCP
+
+    seq = (999 if "S" in flags else 1000) if seq is None else seq
+    ack = (1000 if "A" in flags else 0) if ack is None else ack
 
     ports = {"sport": flow.source_port, "dport": flow.destination_port}
     return _frame(flow, TCP(**ports, flags=flags, seq=seq, ack=ack, window=window, options=options or []), payload, ip)

@@ -142,13 +142,18 @@ def wanted(running: Running, args: Mapping[str, Any]) -> survey.Wanted:
         protos=tuple(survey.PROTO_NUMBERS[name] for name in chosen.proto),
         states=_states(chosen.state),
         algs=tuple(numbers[name] for name in chosen.alg),
-        parents=tuple(int(one, 16) for one in chosen.related_to if _is_hex(one))
-        or ((-1,) if chosen.related_to else ()),
+        ids=_children(running, chosen.related_to) if chosen.related_to else None,
         insides=_places(chosen.inside),
         outsides=_places(chosen.outside),
         least_idle=ticks.lasting(seconds["idle"]),
         least_age=round(seconds["age"] * 1e9),
     )
+
+
+def _children(running: Running, parents: Iterable[str]) -> frozenset[int]:
+    """Ids of the sessions that these control sessions expected."""
+    meant = {int(one, 16) for one in parents if _is_hex(one)}
+    return frozenset(child for child, parent in running.gateway.relations.items() if parent in meant)
 
 
 def _states(words: Iterable[str]) -> tuple[int, ...]:

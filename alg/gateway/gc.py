@@ -67,12 +67,12 @@ class Batch:
         old = [place for place, seen in enumerate(self.seen) if seen <= top]
         return [place for place in old if self.seen[place] <= latest[self.protos[place]][self.states[place]]]
 
-    def parents(self, over: Collection[int]) -> set[int]:
-        """Control sessions of the EXPECTED sessions, except of those at the places `over`."""
+    def expected(self, over: Collection[int]) -> set[int]:
+        """Ids of the EXPECTED sessions, without those at the places `over`."""
         marks = bytearray(self.flags.translate(EXPECTED))
         for place in over:
             marks[place] = 0
-        return set(compress(numbers("session", "related", self.values), marks)) if any(marks) else set()
+        return set(compress(numbers("session", "id", self.values), marks)) if any(marks) else set()
 
     def unanswered(self) -> list[tuple[int, int]]:
         """(idle ticks, place) of the sessions that nobody has answered and that had the time to be."""
@@ -115,6 +115,7 @@ class Sweep:
         self.seen = 0
         self.deleted = 0
         self.live_parents: set[int] = set()
+        self._children: set[int] = set()
         self.control_ids: dict[int, bytes] = {}
         self.by_state: Counter[int] = Counter()
         self.full = False
@@ -147,7 +148,7 @@ class Sweep:
         if self._peers:
             unknown = [batch.key(place) for place in _marked(batch.flags.translate(UNCOUNTED)) if place not in over]
             self._control.keys(abi.ControlOp.PEERS, unknown)
-        self.live_parents |= batch.parents(over)
+        self._children |= batch.expected(over)
         for place in _marked(batch.algs) if batch.algs.strip(b"\0") else ():
             if place not in over:
                 self.control_ids[batch.id(place)] = batch.key(place)
@@ -201,6 +202,8 @@ class Sweep:
 
     def _refresh_parents(self) -> None:
         """Refresh the control sessions whose data connections are alive."""
+        known = dict(self._gateway.relations.items()) if self._children else {}
+        self.live_parents = {known[one] for one in self._children if one in known}
         keys = [self.control_ids[one] for one in self.live_parents if one in self.control_ids]
         if keys:
             self._control.keys(abi.ControlOp.REFRESH, keys)

@@ -44,7 +44,7 @@ def _session(p: Picture, key: bytes, one: SessionValue) -> Iterator[tuple[str, s
         yield "session-state", "is marked dead and wasn't deleted" if not one.state else f"has the state {one.state}"
     if ticks.distance(one.last_seen, p.tick) > ticks.AHEAD:
         yield "session-age", "was last seen in the future"
-    if one.flags & _F.EXPECTED and not one.related:
+    if one.flags & _F.EXPECTED and one.id not in p.relations:
         yield "session-related", "was expected, by no control session"
     exempt = one.port_index == abi.EXEMPT_ROW
     if exempt or one.flags & _F.EXEMPT:

@@ -53,6 +53,7 @@ class SessionRows:
 
     def __init__(self, gateway: Gateway, names: Mapping[int, str]) -> None:
         self._names = names
+        self._parents = dict(gateway.relations.items())
         timeouts = list(gateway.configs[0].timeouts)
         self._limits = {
             (proto, state): timeouts[timeout_kind(proto, state)] * ticks.SECONDS
@@ -73,10 +74,10 @@ class SessionRows:
             _end(key.inside_ip, key.inside_port),
             _end(key.remote_ip, key.inside_port if key.proto == 1 else key.remote_port),
             f"{_ip(value.public_ip)}:{value.port_index & 0xFFFF}" if any(value.public_ip) else None,
-            value.packets_out, value.packets_in, value.bytes_out, value.bytes_in,
+            *value.packets, *value.octets,
             max(0.0, (self._now_ns - value.id) / 1e9),
             self._limits[key.proto, state] - ticks.elapsed(self._now, value.last_seen),
-            self._names.get(value.alg), format_id(value.related) if value.related else None,
+            self._names.get(value.alg), format_id(self._parents[value.id]) if value.id in self._parents else None,
         )  # fmt: skip
 
 
@@ -104,8 +105,7 @@ def counters(gateway: Gateway, key: bytes) -> Counters | None:
     state = value.state
     ended = "" if state in RUNNING else "reset" if state == abi.SessionState.RESET else "closed"
     lasted = ticks.whole(value.last_seen, ticks.count()) - ticks.of(value.id)  # it may be older than a wrap
-    octets = (value.bytes_out, value.bytes_in)
-    return Counters(value.id, (value.packets_out, value.packets_in), octets, max(0, lasted) * ticks.SECONDS, ended)
+    return Counters(value.id, value.packets, value.octets, max(0, lasted) * ticks.SECONDS, ended)
 
 
 def mapping_rows(gateway: Gateway) -> Iterator[MappingRow]:

@@ -119,6 +119,7 @@ class Picture:
     slots: dict[int, Slot] = field(default_factory=dict)
     bits: dict[int, int] = field(default_factory=dict)
     mappings: tuple[dict[End, int], dict[End, int]] = field(default_factory=lambda: ({}, {}))
+    relations: dict[int, int] = field(default_factory=dict)  # of sessions, by id
     shares: dict[tuple[int, bytes, int], int] = field(default_factory=dict)
     hosts: tuple[dict[bytes, tuple[int, int]], dict[bytes, tuple[int, int]]] = field(default_factory=lambda: ({}, {}))
     peers: dict[tuple[bytes, bytes, int, int], int] = field(default_factory=dict)

@@ -41,11 +41,12 @@ def read(maps: Pinned, ask: Callable[[], Asked | None] = lambda: None) -> Pictur
         tuple(abi.be32_to_ip(config.public_ip[place]).packed for place in range(count)), tuple(config.timeouts),
         config.hold_down, rows, before, {}, (made, made), slots=slots, bits=bits,
     )  # fmt: skip
+    picture.relations = {_int(key): _int(value) for key, value in maps.items("relations")}
     picture.shares = _shares(maps)
     picture.peers = _peers(maps)
     _read_forwards(maps, picture)
     _read_controls(maps, picture)
-    picture.stages = {_u32(key) for key, value in maps.items("stages") if any(value)}
+    picture.stages = {_int(key) for key, value in maps.items("stages") if any(value)}
     asked = ask()
     if asked is not None:
         picture.in_use, picture.known = asked
@@ -57,7 +58,7 @@ def read(maps: Pinned, ask: Callable[[], Asked | None] = lambda: None) -> Pictur
     return picture
 
 
-def _u32(raw: bytes) -> int:
+def _int(raw: bytes) -> int:
     return int.from_bytes(raw, sys.byteorder)
 
 
@@ -84,7 +85,7 @@ def _slots(maps: Pinned) -> tuple[int, dict[int, Slot]]:
 
 def _bits(maps: Pinned) -> dict[int, int]:
     """The words of the bitmap that aren't 0."""
-    return {_u32(key): int.from_bytes(value, sys.byteorder) for key, value in maps.items("port_bits") if any(value)}
+    return {_int(key): int.from_bytes(value, sys.byteorder) for key, value in maps.items("port_bits") if any(value)}
 
 
 def _mappings(maps: Pinned) -> dict[End, int]:
@@ -129,7 +130,7 @@ def _read_forwards(maps: Pinned, picture: Picture) -> None:
             one = abi.Forward.unpack(value)
             if one.flags & flag.USED:
                 sources = bool(one.flags & flag.SOURCES)
-                picture.forwards[_u32(key)] = ForwardRange(one.proto, one.wan_first, one.wan_last, sources)
+                picture.forwards[_int(key)] = ForwardRange(one.proto, one.wan_first, one.wan_last, sources)
     picture.sources = {abi.ForwardSourceKey.unpack(key).forward_id for key, _ in maps.items("forward_sources")}
 
 

@@ -18,14 +18,15 @@ from algate.alg.engine import effects as fx
 from algate.alg.engine.corrections import Correction
 from algate.alg.plugin.model import EndPoint
 from algate.bpf import abi, ticks
-from algate.bpf.packing import octets, packing
+from algate.bpf.packing import numbers, octets, packing
 
 YES = (1).to_bytes(4, sys.byteorder)  # the value of a table that is a set
 PIECE = abi.REPLACEMENT_MAX  # bytes of a value of `replacements` and `held`
 _NO_IP = bytes(4)
+_OCTETS = (1 << 56) - 1  # of session.bytes
 
 _KEY = packing("session_key", "inside_ip remote_ip inside_port remote_port proto")
-_SESSION = packing("session", "id related packets bytes state alg flags last_seen port_index public_ip")
+_SESSION = packing("session", "id bytes packets acked next state alg flags last_seen port_index public_ip")
 _SLOT = packing("port_slot", "owner sessions away stamp last_host forward_id block")
 _FRAGMENT_KEY = packing("fragment_key", "source destination ip_id proto dir")
 _PUNT = packing(
@@ -55,14 +56,18 @@ PUNT_SIZE, FRAGMENT_SIZE = _PUNT.size, abi.HEADER.structs["fragment"].size
 
 
 class SessionValue(NamedTuple):
-    """`struct session`. `last_seen` is a tick; `public_ip` all zero: not translated."""
+    """`struct session`. `last_seen` is a tick; `public_ip` all zero: not translated. Counters as they are packed: see
+    `packets` and `octets`."""
 
     id: int
-    related: int
-    packets_out: int
-    packets_in: int
-    bytes_out: int
-    bytes_in: int
+    counted_out: int
+    counted_in: int
+    low_out: int
+    low_in: int
+    acked_out: int
+    acked_in: int
+    next_out: int
+    next_in: int
     word: int  # the state in its low byte, enum state_bit above
     alg: int
     flags: int
@@ -74,6 +79,16 @@ class SessionValue(NamedTuple):
     def state(self) -> int:
         """Of enum session_state."""
         return self.word & 0xFF
+
+    @property
+    def packets(self) -> tuple[int, int]:
+        """By direction."""
+        return self.counted_out >> 56 << 32 | self.low_out, self.counted_in >> 56 << 32 | self.low_in
+
+    @property
+    def octets(self) -> tuple[int, int]:
+        """Bytes of IP packets, by direction."""
+        return self.counted_out & _OCTETS, self.counted_in & _OCTETS
 
 
 def pack_key(key: fx.SessionKey) -> bytes:
@@ -98,6 +113,15 @@ def sessions(keys: bytes, values: bytes) -> Iterator[tuple[bytes, SessionValue]]
     at = range(0, len(keys), _KEY.size)
     for start, value in zip(at, _SESSION.iter_unpack(values), strict=True):
         yield keys[start : start + _KEY.size], SessionValue._make(value)
+
+
+def amounts(name: str, values: bytes, direction: int) -> list[int]:
+    """`packets` or `bytes` of each session of a batch, in one direction."""
+    words = numbers("session", "bytes", values, place=direction)
+    if name == "bytes":
+        return [word & _OCTETS for word in words]
+    low = numbers("session", "packets", values, place=direction)
+    return [word >> 56 << 32 | one for word, one in zip(words, low, strict=True)]
 
 
 def session_info(key: fx.SessionKey, value: SessionValue) -> fx.SessionInfo:

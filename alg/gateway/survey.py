@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
 
+from algate.alg.gateway import records
 from algate.alg.gateway.gc import Batch
 from algate.alg.gateway.listing import PROTO_NAMES, STATE_NAMES
 from algate.alg.rows import GroupRow
@@ -51,7 +52,7 @@ class Wanted:
     protos: tuple[int, ...] = ()
     states: tuple[int, ...] = ()
     algs: tuple[int, ...] = ()
-    parents: tuple[int, ...] = ()
+    ids: frozenset[int] | None = None  # None: any
     insides: tuple[RawPlace, ...] = ()
     outsides: tuple[RawPlace, ...] = ()
     forwards: frozenset[int] = field(default_factory=frozenset)  # rows of `ports`
@@ -67,9 +68,9 @@ def places(batch: Batch, wanted: Wanted, limits: Mapping[int, Sequence[int]], no
     for column, meant in ((batch.protos, wanted.protos), (states, wanted.states), (batch.algs, wanted.algs)):
         if meant:
             some = [at for at in some if column[at] in meant]
-    if wanted.parents:
-        related = numbers("session", "related", batch.values)
-        some = [at for at in some if related[at] in wanted.parents]
+    if wanted.ids is not None:
+        ids = numbers("session", "id", batch.values)
+        some = [at for at in some if ids[at] in wanted.ids]
     if wanted.insides:
         some = _in(wanted.insides, some, _inside_ips(batch), _inside_ports(batch))
     if wanted.outsides:
@@ -112,7 +113,7 @@ def _remote_ports(batch: Batch) -> list[int]:
 
 def both(name: str, batch: Batch) -> list[int]:
     """`packets` or `bytes` of each session, both directions together."""
-    out, back = (numbers("session", name, batch.values, place=direction) for direction in (0, 1))
+    out, back = (records.amounts(name, batch.values, direction) for direction in (0, 1))
     return [a + b for a, b in zip(out, back, strict=True)]
 
 
@@ -214,7 +215,7 @@ class Groups:
     def take(self, batch: Batch, some: Sequence[int]) -> None:
         self.number += len(some)
         column = self._column(batch)
-        amounts = [numbers("session", name, batch.values, place=way) for name in ("packets", "bytes") for way in (0, 1)]
+        amounts = [records.amounts(name, batch.values, way) for name in ("packets", "bytes") for way in (0, 1)]
         packets_out, packets_in, bytes_out, bytes_in = amounts
         sums = self._sums
         for at in some:

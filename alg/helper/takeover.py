@@ -80,10 +80,11 @@ def read(gateway: Gateway, now: float) -> LeftBehind:
     left = LeftBehind()
     # Before the lines: one that passes meanwhile leaves a decision that must not be in this set.
     left.decisions = {bytes(key) for key, _ in gateway.decisions.items()}
+    parents = dict(gateway.relations.items())
     for keys, values, _ in gateway.sessions.chunks():
         for packed, value in records.sessions(keys, values):
-            if value.related and not value.alg:
-                left.data.append(DataSession(value.related, value.id, packed))
+            if value.id in parents and not value.alg:
+                left.data.append(DataSession(parents[value.id], value.id, packed))
             if value.alg and value.state != abi.SessionState.DEAD:
                 left.controls.append(records.session_info(records.unpack_key(packed), value))
                 left.decisions.difference_update(_lines(gateway, packed, value.id))

@@ -61,6 +61,9 @@ enum state_bit {
     BIT_SYN_OUT = 256, /* a SYN of DIR_OUT was seen */
     BIT_SYN_IN = 512,
     BIT_UNANSWERED = 1024, /* STATE_NEW, and counted in its host's `unanswered` */
+    BIT_LATE_OUT = 2048, /* a FIN of DIR_OUT came before data that it stands behind; next[DIR_OUT] acknowledges it */
+    BIT_LATE_IN = 4096,
+    BIT_DOUBT = 8192, /* the numbers are what the inside said last, and the outside hasn't confirmed them: window.h */
 };
 
 enum session_flag {
@@ -94,12 +97,15 @@ struct session_key {
 };
 
 /* 64 bytes: with its key and the 48 bytes that the hash puts before them an entry fills two cache lines. The public port
- * is the low half of port_index. state, alg, flags and last_seen are one word of 8 bytes: it moves by compare-and-swap. */
+ * is the low half of port_index. state, alg, flags and last_seen are one word of 8 bytes: it moves by compare-and-swap.
+ * Counters by direction, plain adds: two CPUs on one direction of one flow may lose a count. TCP numbers by direction of the
+ * data, always the sender's own, before any shift (window.h). */
 struct session {
     __u64 id;         /* creation time (ns, CLOCK_MONOTONIC), CPU in the low byte: unique, also the generation */
-    __u64 related;    /* id of the control session that expected this one, or 0 */
-    __u64 packets[2]; /* by direction; plain adds: two CPUs on one direction of one flow may lose a count */
-    __u64 bytes[2];   /* of IP packets, by direction */
+    __u64 bytes[2];   /* of IP packets in the low 56 bits; above them the high 8 bits of packets */
+    __u32 packets[2]; /* the low 32 bits */
+    __u32 acked[2];   /* what the receiver acknowledged last */
+    __u32 next[2];    /* what the receiver expects next, if all that passed has come to it */
     __u16 state;      /* enum session_state in the low byte, enum state_bit above */
     __u8 alg;         /* enum of registry numbers, 0: none */
     __u8 flags;       /* enum session_flag */
@@ -456,6 +462,7 @@ enum counter {
     COUNT_LINES_PASSED = 23, /* control segments of one line each that the helper had no interest in */
     COUNT_TOO_BIG = 24,      /* control packets larger than their way out takes, whose senders were to be told */
     COUNT_LINES_COPIED = 25, /* such segments that passed at once, and were copied to the helper */
+    COUNT_IGNORED = 26,      /* RST, SYN, FIN that their receiver would not accept: passed on, no state moved */
     COUNTER_COUNT = 32,
 };
 
@@ -540,7 +547,8 @@ enum stage {
     STAGE_SHARE = 10,
     STAGE_WEIGH = 11,
     STAGE_REFUSE = 12,
-    STAGE_COUNT = 13,
+    STAGE_JUDGE = 13,
+    STAGE_COUNT = 14,
 };
 
 enum control_op {

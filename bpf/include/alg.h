@@ -214,6 +214,12 @@ static __always_inline struct adjust *adjust_of(const struct session_key *key, c
     return adj && adj->id == s->id ? adj : 0;
 }
 
+/* Of a live connection no SYN says anything (window.h). */
+static __always_inline bool syn_is_late(const struct packet *p, const struct session *s)
+{
+    return p->tcp_flags & TCP_SYN && (s->state & STATE_MASK) != STATE_NEW;
+}
+
 /* The whole gate for one segment of a control session. Returns 0 (goes on), the drop reason of a held segment, or
  * WEIGH_FIRST: it is to come again when it is. */
 static __always_inline u32 alg_gate(struct __sk_buff *skb, const struct config *cfg, struct packet *p,
@@ -228,7 +234,7 @@ static __always_inline u32 alg_gate(struct __sk_buff *skb, const struct config *
     if (load_segment(skb, p, dir, &g))
         return DROP_STALE_DECISION;
     struct adjust *adj = adjust_of(key, s);
-    if (at != AT_TAP)
+    if (at != AT_TAP && !(p->tcp_flags & TCP_RST) && !syn_is_late(p, s))
         track_segment(skb, p, t, &g, adj, cfg->mss_clamp);
     bool bypass = (adj && adj->flags & ADJUST_BYPASS) || t->flags & TRACK_UNTOUCHABLE;
     bool undecided = false;

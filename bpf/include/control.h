@@ -20,10 +20,11 @@ static __always_inline bool session_end(const struct config *cfg, struct session
         return false;
     if (!session_mark_dead(s, word))
         return false;
+    u64 id = s->id;
     u32 index = s->port_index;
     u8 alg = s->alg, flags = s->flags;
     sessions.delete(key);
-    session_release(key, index, alg, flags, word);
+    session_release(key, id, index, alg, flags, word);
     return true;
 }
 

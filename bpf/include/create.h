@@ -23,8 +23,8 @@ static __always_inline void session_init(const struct config *cfg, struct sessio
                                          const struct origin *o, u32 now)
 {
     s->id = new_id();
-    s->related = o->related;
     s->packets[0] = s->packets[1] = s->bytes[0] = s->bytes[1] = 0;
+    s->acked[0] = s->acked[1] = s->next[0] = s->next[1] = 0;
     if (o->leaves) {
         s->packets[o->dir & 1] = 1;
         s->bytes[o->dir & 1] = p->ip_size;
@@ -36,8 +36,26 @@ static __always_inline void session_init(const struct config *cfg, struct sessio
     s->alg = o->alg;
     s->flags = o->flags;
     s->state = STATE_UNREPLIED;
-    if (p->proto == IPPROTO_TCP)
+    if (p->proto == IPPROTO_TCP) {
         s->state = STATE_NEW | (o->dir == DIR_OUT ? BIT_SYN_OUT | BIT_UNANSWERED : BIT_SYN_IN);
+        s->acked[o->dir & 1] = p->seq + 1;
+        s->next[o->dir & 1] = p->end + 1;
+    }
+}
+
+/* Whose data session this is: told, once it exists. */
+static __always_inline void relation_add(const struct session *s, const struct origin *o)
+{
+    u64 id = s->id, parent = o->related;
+    if (parent)
+        relations.update(&id, &parent);
+}
+
+/* Before a session's id is forgotten. */
+static __always_inline void relation_drop(u64 id, u8 flags)
+{
+    if (flags & SESSION_EXPECTED)
+        relations.delete(&id);
 }
 
 /* A control session needs its record before its first segment reaches the gate, and the helper is told. */
@@ -72,9 +90,11 @@ static __always_inline u32 session_revive(struct __sk_buff *skb, const struct co
         return DROP_RACE;
     count(COUNT_SESSIONS_ENDED, 1);
     u8 peer = s->flags & SESSION_PEER;
+    relation_drop(s->id, s->flags);
     session_init(cfg, s, p, o, now);
     s->flags |= peer;
     host_unanswered(key->inside_ip, !!(s->state & BIT_UNANSWERED) - !!(word & BIT_UNANSWERED));
+    relation_add(s, o);
     count(COUNT_SESSIONS_NEW, 1);
     if (o->alg)
         begin_watching(skb, key, s, o->dir);
@@ -105,6 +125,7 @@ static __always_inline u32 session_create(struct __sk_buff *skb, const struct co
     if (rc)
         return rc == -17 ? DROP_RACE : DROP_TABLE_FULL; /* EEXIST */
     count(COUNT_SESSIONS_NEW, 1);
+    relation_add(fresh, o);
     host_session_made(key->inside_ip, fresh->state, o->made, p->proto);
     if (o->alg)
         begin_watching(skb, key, fresh, o->dir);
@@ -240,8 +261,10 @@ static __always_inline s64 mapping_get(struct __sk_buff *skb, const struct confi
 }
 
 /* Gives back what a session held, after it left `sessions`. `word`: as it was before it was marked dead. */
-static __always_inline void session_release(const struct session_key *key, u32 index, u8 alg, u8 flags, u16 word)
+static __always_inline void session_release(const struct session_key *key, u64 id, u32 index, u8 alg, u8 flags,
+                                            u16 word)
 {
+    relation_drop(id, flags);
     if (alg) {
         lines_forget((struct session_key *)key);
         tracks.delete((struct session_key *)key);
@@ -260,12 +283,13 @@ static __always_inline bool session_discard(const struct config *cfg, struct ses
                                             const struct packet *p, u32 now)
 {
     u64 word = session_word(s);
+    u64 id = s->id;
     u32 index = s->port_index;
     u8 alg = s->alg, flags = s->flags;
-    if (session_carries(cfg, s, p, now) || !session_mark_dead(s, word))
+    if (session_carries(cfg, s, p, DIR_IN, now) || !session_mark_dead(s, word))
         return false;
     sessions.delete((struct session_key *)key);
-    session_release(key, index, alg, flags, word);
+    session_release(key, id, index, alg, flags, word);
     return true;
 }
 

@@ -17,16 +17,12 @@
 #ifndef ALGATE_FINISH_H
 #define ALGATE_FINISH_H
 
-/* A session has just ended, with this packet, which leaves as `to` says. */
-static __always_inline void finish_note(const struct session *s, const struct packet *p, const struct rewrite *to)
+/* A session has just ended. */
+static __always_inline void finish_note(const struct session *s, const struct session_key *key)
 {
     if (!(s->flags & SESSION_EXPECTED) || s->alg)
         return;
-    struct finished f = {.id = s->id};
-    if (to->source)
-        key_out(&f.key, p);
-    else
-        key_in(&f.key, p, to->ip, to->port);
+    struct finished f = {.id = s->id, .key = *key};
     finished.push(&f, BPF_EXIST); /* the oldest goes when it is full */
 }
 
@@ -68,6 +64,7 @@ static __always_inline u32 finish_take(const struct config *cfg, u32 block, __be
         return 0;
     sessions.delete(&f.key);
     host_session_ended(f.key.inside_ip, word);
+    relations.delete(&f.id);
     if (flags & SESSION_PEER)
         peer_drop(&f.key);
     port_put(index, slot, f.key.proto);

@@ -10,6 +10,23 @@
 
 #define FRAGMENT_SECONDS 30 /* reassembly gives up between 15 and 60 s: RFC 1122 section 3.3.2, RFC 791 section 3.2 */
 
+/* A tail that would overwrite part of the TCP header: its flags, after a filter has seen others (RFC 1858 section 3.2.2, RFC
+ * 3128). No sender cuts there. UDP's and ICMP's eight bytes no tail can reach. */
+static __always_inline bool overlaps_header(const struct packet *p)
+{
+    u32 offset = (p->fragment & IP_OFFSET_MASK) * 8;
+    return p->proto == IPPROTO_TCP && offset && offset < sizeof(struct tcphdr);
+}
+
+/* A head without the whole of its transport header: what a tail brings nobody has judged (RFC 1858 section 3.1). */
+static __always_inline bool head_is_tiny(const struct packet *p)
+{
+    u32 room = p->ip_size - p->header_size;
+    if (p->proto == IPPROTO_TCP)
+        return room < sizeof(struct tcphdr) || p->tcp_header > room;
+    return room < 8;
+}
+
 static __always_inline void fragment_key_of(struct fragment_key *key, const struct packet *p, u8 dir)
 {
     key->source = p->source;

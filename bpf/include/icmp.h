@@ -106,26 +106,30 @@ static __always_inline int restore_numbers(struct __sk_buff *skb, const struct p
     return restore_number(skb, p, q, adj, dir, true) || restore_number(skb, p, q, adj, dir, false) ? -1 : 0;
 }
 
-/* Frag-needed about a packet of a control session, as far as it can be about one under way (RFC 5927 section 4.1): the
- * helper, whose segments travel there too, must know (RFC 1191). */
+/* Whether the quoted segment, its numbers restored, can be one under way (RFC 5927 section 4.1). Of what came from outside
+ * some may have passed beyond a gap. */
+static __always_inline bool quote_under_way(struct __sk_buff *skb, const struct quote *q, const struct session *s,
+                                            u8 dir)
+{
+    __be32 number = 0;
+    if (q->inner.proto != IPPROTO_TCP || s->state & BIT_DOUBT)
+        return true;
+    if (bpf_skb_load_bytes(skb, q->l4 + 4, &number, sizeof(number)))
+        return false;
+    u32 first = s->acked[dir & 1] - 1,
+        most = s->next[dir & 1] - first; /* a SYN, or what asks whether one still lives */
+    return bpf_ntohl(number) - first <= most + (dir == DIR_IN && !s->alg ? NEAR : 0);
+}
+
+/* Frag-needed about a packet of a control session: the helper, whose segments travel there too, must know (RFC 1191). */
 static __always_inline void tell_path(struct __sk_buff *skb, const struct packet *p, const struct quote *q,
                                       const struct session_key *key, const struct session *s, u8 dir)
 {
     u8 head[8];
-    __be32 number = 0;
     __be16 given = 0;
     if (!s->alg || bpf_skb_load_bytes(skb, p->l4, head, sizeof(head)) || head[0] != 3 || head[1] != 4 ||
         bpf_skb_load_bytes(skb, q->at + 2, &given, sizeof(given)))
         return;
-    if (q->inner.proto == IPPROTO_TCP) {
-        struct track *t = tracks.lookup((struct session_key *)key);
-        struct adjust *adj = adjust_of(key, s);
-        if (!t || t->id != s->id || bpf_skb_load_bytes(skb, q->l4 + 4, &number, sizeof(number)))
-            return;
-        u32 seq = adj ? unshift_ack(adj, dir, bpf_ntohl(number)) : bpf_ntohl(number);
-        if (seq_after(t->acked[dir & 1], seq) || seq_after(seq, t->next[dir & 1]))
-            return;
-    }
     struct punt *m = new_punt(PUNT_PATH);
     if (!m)
         return;
@@ -198,9 +202,12 @@ static __always_inline int icmp_error_in(struct __sk_buff *skb, const struct con
     struct session *s = sessions.lookup(&key);
     if (!s || s->port_index != index || !session_alive(cfg, s, key.proto, now))
         return drop(DROP_NO_SESSION);
+    if (restore_numbers(skb, p, &q, &key, s, DIR_OUT))
+        return drop(DROP_REWRITE_FAILED);
+    if (!quote_under_way(skb, &q, s, DIR_OUT))
+        return drop(DROP_ICMP_WINDOW);
     tell_path(skb, p, &q, &key, s, DIR_OUT);
-    if (restore_numbers(skb, p, &q, &key, s, DIR_OUT) ||
-        restore_quote(skb, p, &q, true, key.inside_ip, key.inside_port) || put_outer(skb, p, false, key.inside_ip))
+    if (restore_quote(skb, p, &q, true, key.inside_ip, key.inside_port) || put_outer(skb, p, false, key.inside_ip))
         return drop(DROP_REWRITE_FAILED);
     count(COUNT_ICMP_ERRORS, 1);
     if (at == AT_HAIRPIN) { /* its source is our own address now: the stack would refuse it */
@@ -228,9 +235,12 @@ static __always_inline int icmp_error_out(struct __sk_buff *skb, const struct co
         return others ? pass_on(skb, at) : drop(DROP_NO_SESSION);
     if (s->flags & SESSION_EXEMPT)
         return TC_ACT_OK;
+    if (restore_numbers(skb, p, &q, &key, s, DIR_IN))
+        return drop(DROP_REWRITE_FAILED);
+    if (!quote_under_way(skb, &q, s, DIR_IN))
+        return drop(DROP_ICMP_WINDOW);
     tell_path(skb, p, &q, &key, s, DIR_IN);
-    if (restore_numbers(skb, p, &q, &key, s, DIR_IN) ||
-        restore_quote(skb, p, &q, false, s->public_ip, session_port(s)) ||
+    if (restore_quote(skb, p, &q, false, s->public_ip, session_port(s)) ||
         (public_slot(cfg, p->source) < 0 && put_outer(skb, p, true, s->public_ip)))
         return drop(DROP_REWRITE_FAILED);
     count(COUNT_ICMP_ERRORS, 1);

@@ -76,26 +76,28 @@ static __always_inline struct session *find_in(const struct config *cfg, const s
     return address < 0 ? 0 : find_in_at(p, address, key);
 }
 
-/* An answer to an inside host that reached an exempt destination under its own address. */
-static __always_inline bool exempt_reply(const struct config *cfg, const struct packet *p)
+/* The session of an answer to an inside host that reached an exempt destination under its own address. */
+static __always_inline struct session *find_exempt(const struct config *cfg, const struct packet *p,
+                                                   struct session_key *key, u32 now)
 {
-    struct session_key key;
-    u32 now = now_tick();
-    key_in(&key, p, p->destination, p->destination_port);
-    struct session *s = sessions.lookup(&key);
-    if (!s || !(s->flags & SESSION_EXEMPT) || !session_alive(cfg, s, p->proto, now))
-        return false;
-    if (session_touch(s, p, DIR_IN, now) & TOUCH_ANSWERED)
-        host_unanswered(key.inside_ip, -1);
-    return true;
+    key_in(key, p, p->destination, p->destination_port);
+    struct session *s = cfg->flags & CONFIG_EXEMPT ? sessions.lookup(key) : 0;
+    return s && s->flags & SESSION_EXEMPT && session_alive(cfg, s, p->proto, now) ? s : 0;
 }
 
 /* Addressed to a host that isn't us: multicast and other local addresses are the stack's; routed on, it would reach
  * inside hosts directly. */
-static __always_inline int not_public(struct __sk_buff *skb, const struct config *cfg, const struct packet *p)
+static __always_inline int not_public(struct __sk_buff *skb, const struct config *cfg, struct packet *p)
 {
     struct next_hop next = {};
-    if (is_group(p->destination) || (cfg->flags & CONFIG_EXEMPT && exempt_reply(cfg, p)))
+    u32 now = now_tick();
+    struct session_key key;
+    struct session *s = find_exempt(cfg, p, &key, now);
+    if (s && p->proto == IPPROTO_TCP && !session_slides(s, p, DIR_IN))
+        return next_stage(skb, STAGE_JUDGE, AT_WAN_IN, DIR_IN);
+    if (s)
+        session_touch(s, p, DIR_IN, now);
+    if (s || is_group(p->destination))
         return TC_ACT_OK;
     if (route_packet(skb, p, p->source, p->destination, cfg->wan, &next) == ROUTE_FORWARD)
         return drop(DROP_NOT_OURS);

@@ -51,11 +51,7 @@ static __always_inline bool helper_cuts(const struct config *cfg, const struct s
 static __always_inline bool translate(struct __sk_buff *skb, const struct packet *p, struct session *s, u8 dir,
                                       const struct rewrite *to, u32 now)
 {
-    u32 touched = session_touch(s, p, dir, now);
-    if (touched & TOUCH_ENDED)
-        finish_note(s, p, to);
-    if (touched & TOUCH_ANSWERED)
-        host_unanswered(to->source ? p->source : to->ip, -1);
+    session_touch(s, p, dir, now);
     __be16 id = p->ip_id;
     if (p->fragment)
         id = fragment_remember(p, dir, to->source ? to->ip : p->source, to->source ? p->destination : to->ip, now);
@@ -100,11 +96,9 @@ static __always_inline int leave_out(struct __sk_buff *skb, const struct config 
     if (s->flags & SESSION_EXEMPT) { /* by the stack, untranslated, both ways */
         if (redirect)
             return to_stack(skb, at);
-        if (session_touch(s, p, DIR_OUT, now) & TOUCH_ANSWERED)
-            host_unanswered(p->source, -1);
+        session_touch(s, p, DIR_OUT, now);
         return TC_ACT_OK;
     }
-    clamp_mss(skb, p, cfg->mss_clamp);
     struct rewrite to = {.ip = s->public_ip, .port = session_port(s), .source = true, .hop = redirect && p->ttl > 1};
     if (!translate(skb, p, s, DIR_OUT, &to, now))
         return drop(DROP_REWRITE_FAILED);
@@ -128,7 +122,6 @@ static __always_inline int leave_in(struct __sk_buff *skb, const struct config *
     if (at == AT_HAIRPIN && !lan)
         return drop(DROP_NO_ROUTE);
     direct = lan;
-    clamp_mss(skb, p, cfg->mss_clamp);
     struct rewrite to = {.ip = key->inside_ip, .port = key->inside_port, .source = false, .hop = direct && p->ttl > 1};
     if (!translate(skb, p, s, DIR_IN, &to, now))
         return drop(DROP_REWRITE_FAILED);

@@ -153,7 +153,7 @@ static __always_inline int new_in(struct __sk_buff *skb, int at)
     struct session *s = sessions.lookup(&key);
     if (!s)
         return drop(DROP_RACE);
-    return next_stage(skb, s->alg ? STAGE_WEIGH : STAGE_LEAVE, at, DIR_IN);
+    return next_stage(skb, s->alg ? STAGE_WEIGH : STAGE_JUDGE, at, DIR_IN);
 }
 
 #endif

@@ -44,7 +44,11 @@ struct packet {
     u8 tcp_header; /* bytes */
     u8 l3;         /* offset of the IP header: 0 or ETH_HEADER, see ip_at */
     u16 sum;       /* transport checksum as it stands */
-    u8 control;    /* 1: of a control session, and its way is to be asked for anew */
+    u32 seq;       /* TCP, host order */
+    u32 ack;
+    u32 end;    /* the number behind its payload */
+    u8 control; /* 1: of a control session, and its way is to be asked for anew */
+    u8 sound;   /* 1: TCP that its receiver would accept */
 };
 
 static __always_inline bool icmp_is_query(u8 type)
@@ -75,6 +79,9 @@ static __always_inline int parse_transport(struct packet *p, void *l4, void *dat
         p->tcp_flags = ((u8 *)tcp)[13];
         p->tcp_header = tcp->doff * 4;
         p->sum = tcp->check;
+        p->seq = bpf_ntohl(tcp->seq);
+        p->ack = bpf_ntohl(tcp->ack_seq);
+        p->end = p->seq + room - p->tcp_header;
         return p->tcp_header < sizeof(*tcp) || p->tcp_header > room ? PARSED_MALFORMED : PARSED_FLOW;
     }
     if (p->proto == IPPROTO_UDP) {

@@ -9,8 +9,8 @@
 #ifndef ALGATE_SESSION_H
 #define ALGATE_SESSION_H
 
-#define STATE_MASK 0xff
 #define STATE_WORD_REST (~0xffffULL) /* of the session's word: what isn't the state */
+#define PACKETS_CARRY (1ULL << 56)   /* in session.bytes: 2^32 packets */
 
 /* state, alg, flags and last_seen as one. */
 static __always_inline u64 session_word(const struct session *s)
@@ -62,61 +62,24 @@ static __always_inline bool session_alive(const struct config *cfg, const struct
     return state != STATE_DEAD && (s32)(now - s->last_seen) < (s32)state_timeout(cfg, state, proto);
 }
 
-/* The next state word for a TCP segment, after RFC 6146 section 3.5.2.2 and RFC 7857 section 2. */
-static __always_inline u16 tcp_next(u16 word, u8 flags, u8 dir)
+/* A SYN that begins a new connection on the 5-tuple of one that is over (RFC 7857 section 2.1 via RFC 6146), or that both
+ * ends have closed, but for the last acknowledgement: then only with a number above the old ones (RFC 9293 section 3.6.1). On a
+ * connection that one end has closed, or none, its receiver answers by a challenge, and if that shows that the other end
+ * is gone, a RST ends the session first. */
+static __always_inline bool tcp_reopens(const struct session *s, const struct packet *p, u8 dir)
 {
-    u8 state = word & STATE_MASK;
-    u16 syns = word & (BIT_SYN_OUT | BIT_SYN_IN);
-    if (flags & TCP_RST)
-        return STATE_RESET | syns;
-    if (flags & TCP_SYN) {
-        u16 both = syns | (dir == DIR_OUT ? BIT_SYN_OUT : BIT_SYN_IN);
-        if (state == STATE_NEW || state == STATE_RESET)
-            return (both == (BIT_SYN_OUT | BIT_SYN_IN) ? STATE_ESTABLISHED : STATE_NEW) | both;
-        return word;
-    }
-    if (flags & TCP_FIN) {
-        u8 own = dir == DIR_OUT ? STATE_FIN_OUT : STATE_FIN_IN;
-        u8 other = dir == DIR_OUT ? STATE_FIN_IN : STATE_FIN_OUT;
-        if (state == STATE_ESTABLISHED || state == STATE_RESET)
-            return own | syns;
-        if (state == other)
-            return STATE_CLOSING | syns;
-        return word;
-    }
-    if (state == STATE_CLOSING)
-        return STATE_TIME_WAIT | syns;
-    if (state == STATE_RESET) /* anything but another RST revives: RFC 7857 section 2.2 */
-        return STATE_ESTABLISHED | syns;
-    return word;
-}
-
-/* A SYN that begins a new connection on the 5-tuple of one that is ending: RFC 7857 section 2.1 via RFC 6146. */
-static __always_inline bool tcp_reopens(u16 word, u8 flags)
-{
-    u8 state = word & STATE_MASK;
-    return (flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN && state >= STATE_FIN_IN && state <= STATE_RESET;
+    u8 state = s->state & STATE_MASK;
+    if ((p->tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN)) != TCP_SYN)
+        return false;
+    bool over = state == STATE_TIME_WAIT || state == STATE_RESET;
+    return over || (state == STATE_CLOSING && seq_after(p->seq, s->next[dir & 1]));
 }
 
 /* Whether a packet of this 5-tuple belongs to the session as it is: alive, and no SYN that begins another. */
 static __always_inline bool session_carries(const struct config *cfg, const struct session *s, const struct packet *p,
-                                            u32 now)
+                                            u8 dir, u32 now)
 {
-    return session_alive(cfg, s, p->proto, now) && !(p->proto == IPPROTO_TCP && tcp_reopens(s->state, p->tcp_flags));
-}
-
-static __always_inline u16 next_state(u16 word, const struct packet *p, u8 dir)
-{
-    if (p->proto == IPPROTO_TCP) {
-        u16 next = tcp_next(word, p->tcp_flags, dir);
-        if ((next & STATE_MASK) == STATE_NEW)
-            next |= word & BIT_UNANSWERED;
-        bool ends = (next & STATE_MASK) == STATE_TIME_WAIT;
-        return ends && tcp_payload_size(p) ? word : next; /* what repeats data isn't the last ACK */
-    }
-    if (dir == DIR_IN && (word & STATE_MASK) == STATE_UNREPLIED)
-        return STATE_ACTIVE;
-    return word;
+    return session_alive(cfg, s, p->proto, now) && !(p->proto == IPPROTO_TCP && tcp_reopens(s, p, dir));
 }
 
 /* Whether both ends have closed it, or one has reset it. */
@@ -126,36 +89,64 @@ static __always_inline bool session_over(u16 word)
     return state == STATE_TIME_WAIT || state == STATE_RESET;
 }
 
-/* Accounts one packet. UDP and ICMP live on what the inside sends: inbound junk must not keep them alive (RFC 7857 section 7).
- * Returns what became of it by this packet. */
+/* What became of a session by one segment. */
 enum touched {
     TOUCH_ENDED = 1,
     TOUCH_ANSWERED = 2, /* its host counts it as unanswered no more */
 };
 
-static __always_inline u32 session_touch(struct session *s, const struct packet *p, u8 dir, u32 now)
+/* What a TCP segment does to its session. Returns enum touched; `sound`: whether its receiver would accept it. */
+static __always_inline u32 session_segment(struct session *s, const struct numbers *n, bool *sound)
 {
     u64 word = session_word(s);
-    u16 state = word, next = next_state(state, p, dir);
-    bool moves = next != state;
-    u16 left = 0; /* the word that this packet moved it from */
-    if (moves) {
-        u64 seen = session_move(s, word, next);
-        if (seen == word)
-            left = word;
-        else if ((seen & STATE_MASK) != STATE_DEAD) {
-            next = next_state(seen, p, dir);
-            if (next != (u16)seen && session_move(s, seen, next) == seen)
-                left = seen;
+    *sound = true;
+    if (window_slides(s, word, n))
+        return 0;
+    u16 was = word, left = 0, is = tcp_next(s, was, n);
+    if (is != was) {
+        u64 seen = session_move(s, word, is);
+        if (seen == word) {
+            left = was; /* the word that this segment moved it from */
+        } else if ((seen & STATE_MASK) != STATE_DEAD) {
+            was = seen;
+            is = tcp_next(s, was, n);
+            if (is != was && session_move(s, seen, is) == seen)
+                left = was;
         }
     }
-    bool refresh = p->proto == IPPROTO_TCP ? !(p->tcp_flags & TCP_RST) || moves : dir == DIR_OUT || moves;
+    bool opening = (was & STATE_MASK) == STATE_NEW && !(n->flags & TCP_RST);
+    *sound = is != was || opening || (ack_fits(s, n) && !(n->flags & (TCP_SYN | TCP_RST)));
+    if (!*sound && n->flags & (TCP_SYN | TCP_FIN | TCP_RST) && !session_over(was))
+        count(COUNT_IGNORED, 1);
+    window_follow(s, was, is, n);
+    return (is != was && session_over(is) && !session_over(was) ? TOUCH_ENDED : 0) |
+           (left & ~is & BIT_UNANSWERED ? TOUCH_ANSWERED : 0);
+}
+
+/* The usual segment, whose only news are numbers; false: session_segment is to look at it. */
+static __always_inline bool session_slides(struct session *s, struct packet *p, u8 dir)
+{
+    struct numbers n = numbers_of(p, dir);
+    p->sound = 1;
+    return window_slides(s, s->state, &n);
+}
+
+/* Accounts one packet, judged if it is of TCP. UDP and ICMP live on what the inside sends: inbound junk must not keep them
+ * alive (RFC 7857 section 7). Nor does TCP live on what nobody accepts, or on RSTs. */
+static __always_inline void session_touch(struct session *s, const struct packet *p, u8 dir, u32 now)
+{
+    bool refresh = p->proto == IPPROTO_TCP ? p->sound : dir == DIR_OUT;
+    if (!refresh && p->proto != IPPROTO_TCP) {
+        u64 word = session_word(s);
+        refresh = (word & STATE_MASK) == STATE_UNREPLIED;
+        if (refresh)
+            session_move(s, word, STATE_ACTIVE);
+    }
     if (refresh && s->last_seen != now)
         s->last_seen = now;
-    s->packets[dir & 1] += 1;
-    s->bytes[dir & 1] += p->ip_size;
-    return (moves && session_over(next) && !session_over(state) ? TOUCH_ENDED : 0) |
-           (left & ~next & BIT_UNANSWERED ? TOUCH_ANSWERED : 0);
+    u32 packets = s->packets[dir & 1] + 1;
+    s->packets[dir & 1] = packets;
+    s->bytes[dir & 1] += p->ip_size + (packets ? 0 : PACKETS_CARRY);
 }
 
 #endif

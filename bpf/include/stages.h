@@ -62,6 +62,26 @@ static __always_inline int too_big(struct __sk_buff *skb, const struct config *c
     return next_weighed(skb, at, in);
 }
 
+/* Follows the numbers of both streams before the gate, for what it holds is as good as sent: the receiver acknowledges it.
+ * What a SYN, FIN or RST does is seen when it leaves. False: not to be let in. */
+static __always_inline bool admit_segment(const struct session_key *key, struct session *s, const struct packet *p,
+                                          u8 dir)
+{
+    struct adjust *adj = adjust_of(key, s);
+    struct numbers n = numbers_of(p, dir);
+    bool sound;
+    if (adj)
+        n.ack = unshift_ack(adj, !n.dir, p->ack);
+    if (!welcome(s, &n))
+        return false;
+    if (n.flags & (TCP_RST | TCP_SYN))
+        return true;
+    n.flags &= ~TCP_FIN;
+    if (session_segment(s, &n, &sound) & TOUCH_ANSWERED)
+        host_unanswered(key->inside_ip, -1);
+    return true;
+}
+
 /* Before the gate: does a control packet fit its way out? A program of its own, for the verifier's sake. Light packets skip
  * it, but those that the helper must see, and those that may need the stack. */
 static __always_inline int weigh(struct __sk_buff *skb, int at, bool in)
@@ -80,6 +100,8 @@ static __always_inline int weigh(struct __sk_buff *skb, int at, bool in)
     if (!s)
         return drop(DROP_RACE);
     p.control = 1;
+    if (p.proto == IPPROTO_TCP && !admit_segment(&key, s, &p, in))
+        return drop(DROP_OUT_OF_WINDOW);
     if (in && at != AT_TAP) {
         if (p.proto != IPPROTO_TCP || tcp_payload_size(&p))
             route = route_packet(skb, &p, p.source, key.inside_ip, cfg->wan, &next);
@@ -97,15 +119,36 @@ static __always_inline int weigh(struct __sk_buff *skb, int at, bool in)
     return next_weighed(skb, at, in);
 }
 
+/* Continues with two words for the next program. */
+static __always_inline int next_with(struct __sk_buff *skb, u32 stage, int at, u8 dir, u32 first, u32 second)
+{
+    skb->cb[0] = at;
+    skb->cb[1] = dir;
+    skb->cb[2] = first;
+    skb->cb[3] = second;
+    stages.call(skb, stage);
+    return drop(DROP_REWRITE_FAILED);
+}
+
+/* From the gate to the way out. What moves the state is judged by the numbers that it had before the gate. */
+static __always_inline int leave_gate(struct __sk_buff *skb, const struct packet *p, int at, u8 dir)
+{
+    if (p->proto == IPPROTO_TCP && p->tcp_flags & (TCP_SYN | TCP_FIN | TCP_RST))
+        return next_with(skb, STAGE_JUDGE, at, dir, p->seq, p->end);
+    return next_with(skb, STAGE_LEAVE, at, dir, 1, 0);
+}
+
 /* The gate, and where it leads. */
 static __always_inline int through_gate(struct __sk_buff *skb, const struct config *cfg, struct packet *p,
                                         const struct session_key *key, struct session *s, u8 dir, int at, u32 now)
 {
+    if (at != AT_TAP && p->proto == IPPROTO_TCP && !admit_segment(key, s, p, dir))
+        return drop(DROP_OUT_OF_WINDOW);
     u32 refused = alg_gate(skb, cfg, p, key, s, dir, at, now);
     OPAQUE(skb); /* as in pass_on() */
     if (refused == WEIGH_FIRST)
         return next_stage_told(skb, STAGE_WEIGH, at, dir, GATE_WEIGHED);
-    return refused ? drop(refused) : next_stage(skb, STAGE_LEAVE, at, dir);
+    return refused ? drop(refused) : leave_gate(skb, p, at, dir);
 }
 
 static __always_inline int alg_out(struct __sk_buff *skb, int at)
@@ -146,10 +189,47 @@ static __always_inline int leave_fresh(struct __sk_buff *skb, int at)
     struct config *cfg = parse_flow(skb, at, &p, true);
     if (!cfg || !room)
         return drop(DROP_MALFORMED);
+    clamp_mss(skb, &p, cfg->mss_clamp);
     return leave_out(skb, cfg, &p, &room->session, at, now_tick());
 }
 
-/* The way out of a packet whose session is known to exist: after the gate, or new. */
+/* What a segment with more news than numbers does to its session, before it leaves: a program of its own, for the
+ * verifier's sake, and so that the usual way has nothing of it. */
+static __always_inline int judge(struct __sk_buff *skb, int at, bool in)
+{
+    struct packet p = {};
+    struct session_key key;
+    u32 seq = skb->cb[2], end = skb->cb[3], now = now_tick();
+    OPAQUE(seq); /* else the compiler keeps the address of a member, which the verifier refuses */
+    OPAQUE(end);
+    struct config *cfg = parse_flow(skb, at, &p, true);
+    if (!cfg)
+        return drop(DROP_MALFORMED);
+    int address = in ? public_slot(cfg, p.destination) : 0;
+    struct session *s = !in           ? find_out(&p, &key)
+                        : address < 0 ? find_exempt(cfg, &p, &key, now)
+                                      : find_in_at(&p, address, &key);
+    if (!s)
+        return drop(DROP_RACE);
+    struct numbers n = numbers_of(&p, in);
+    if (s->alg) {
+        n.seq = seq;
+        n.end = end;
+    }
+    bool sound = true;
+    u32 touched = p.proto == IPPROTO_TCP ? session_segment(s, &n, &sound) : 0;
+    if (touched & TOUCH_ENDED)
+        finish_note(s, &key);
+    if (touched & TOUCH_ANSWERED)
+        host_unanswered(key.inside_ip, -1);
+    if (address >= 0)
+        return next_with(skb, STAGE_LEAVE, at, in, sound, 0);
+    p.sound = sound;
+    session_touch(s, &p, DIR_IN, now);
+    return TC_ACT_OK;
+}
+
+/* The way out of a packet whose session is known to exist: after the gate, or judged. */
 static __always_inline int leave(struct __sk_buff *skb, int at, bool in)
 {
     struct packet p = {};
@@ -158,14 +238,14 @@ static __always_inline int leave(struct __sk_buff *skb, int at, bool in)
     if (!cfg)
         return drop(DROP_MALFORMED);
     u32 now = now_tick();
-    if (!in) {
-        struct session *s = find_out(&p, &key);
-        p.control = s && s->alg && p.ip_size > LIGHT_MOST;
-        return s ? leave_out(skb, cfg, &p, s, at, now) : drop(DROP_RACE);
-    }
-    struct session *s = find_in(cfg, &p, &key);
-    p.control = s && s->alg && p.ip_size > LIGHT_MOST;
-    return s ? leave_in(skb, cfg, &p, s, &key, at, now) : drop(DROP_RACE);
+    struct session *s = in ? find_in(cfg, &p, &key) : find_out(&p, &key);
+    if (!s)
+        return drop(DROP_RACE);
+    p.sound = skb->cb[2] != 0;
+    p.control = s->alg && p.ip_size > LIGHT_MOST;
+    if (!(s->flags & SESSION_EXEMPT))
+        clamp_mss(skb, &p, cfg->mss_clamp);
+    return in ? leave_in(skb, cfg, &p, s, &key, at, now) : leave_out(skb, cfg, &p, s, at, now);
 }
 
 static __always_inline int fragment_out(struct __sk_buff *skb, const struct config *cfg, struct packet *p, int at)
@@ -178,14 +258,14 @@ static __always_inline int fragment_out(struct __sk_buff *skb, const struct conf
         return who == OF_GATEWAY && public_slot(cfg, p->source) >= 0 ? TC_ACT_OK
                                                                      : fragment_tail(skb, cfg, p, DIR_OUT, at, now);
     if (parse_head(skb, p) != PARSED_FLOW)
-        return drop(DROP_MALFORMED);
+        return drop(head_is_tiny(p) ? DROP_FRAGMENT_TINY : DROP_MALFORMED);
     if (at == AT_LAN && !hairpin_wanted(cfg, p)) /* for the gateway itself */
         return TC_ACT_OK;
     struct session_key key;
     struct session *s = find_out(p, &key);
     if (!s || !session_alive(cfg, s, p->proto, now))
         return next_new_out(skb, cfg, p, at, s, who);
-    return s->alg ? drop(DROP_FRAGMENT_CONTROL) : leave_out(skb, cfg, p, s, at, now);
+    return s->alg ? drop(DROP_FRAGMENT_CONTROL) : next_stage(skb, STAGE_JUDGE, at, DIR_OUT);
 }
 
 static __always_inline int fragment_in(struct __sk_buff *skb, const struct config *cfg, struct packet *p, int at)
@@ -196,7 +276,7 @@ static __always_inline int fragment_in(struct __sk_buff *skb, const struct confi
     if (!is_first_fragment(p))
         return fragment_tail(skb, cfg, p, DIR_IN, at, now);
     if (parse_head(skb, p) != PARSED_FLOW)
-        return drop(DROP_MALFORMED);
+        return drop(head_is_tiny(p) ? DROP_FRAGMENT_TINY : DROP_MALFORMED);
     if (p->proto == IPPROTO_ICMP && p->icmp_type == 8) { /* a long ping of the gateway */
         fragment_remember(p, DIR_IN, p->source, p->destination, now);
         return TC_ACT_OK;
@@ -205,7 +285,7 @@ static __always_inline int fragment_in(struct __sk_buff *skb, const struct confi
     struct session *s = find_in(cfg, p, &key);
     if (!s || !session_alive(cfg, s, p->proto, now))
         return next_stage(skb, STAGE_NEW_IN, at, DIR_IN);
-    return s->alg ? drop(DROP_FRAGMENT_CONTROL) : leave_in(skb, cfg, p, s, &key, at, now);
+    return s->alg ? drop(DROP_FRAGMENT_CONTROL) : next_stage(skb, STAGE_JUDGE, at, DIR_IN);
 }
 
 #endif

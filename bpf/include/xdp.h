@@ -40,8 +40,8 @@ static __always_inline bool xdp_eligible(const struct config *cfg, const struct 
     return !s->alg && !(s->flags & SESSION_EXEMPT) && session_alive(cfg, s, p->proto, now);
 }
 
-static __always_inline int xdp_leave(struct xdp_md *ctx, const struct config *cfg, const struct packet *p,
-                                     struct session *s, u8 dir, const struct rewrite *to, u32 now)
+static __always_inline int xdp_leave(struct xdp_md *ctx, const struct config *cfg, struct packet *p, struct session *s,
+                                     u8 dir, const struct rewrite *to, u32 now)
 {
     const struct hop *hop =
         next_hop_of(ctx, p, p->source, dir == DIR_OUT ? p->destination : to->ip, ctx->ingress_ifindex, p->ip_size, now);
@@ -51,7 +51,11 @@ static __always_inline int xdp_leave(struct xdp_md *ctx, const struct config *cf
         return XDP_PASS;
     void *data = (void *)(long)ctx->data, *data_end = (void *)(long)ctx->data_end;
     struct ethhdr *eth = data;
-    if ((void *)(eth + 1) > data_end || rewrite_direct(data, data_end, p, to))
+    if ((void *)(eth + 1) > data_end)
+        return XDP_PASS;
+    if (p->proto == IPPROTO_TCP && !session_slides(s, p, dir))
+        return XDP_PASS;
+    if (rewrite_direct(data, data_end, p, to))
         return XDP_PASS;
     __builtin_memcpy(eth->h_dest, hop->to_mac, 6);
     __builtin_memcpy(eth->h_source, hop->from_mac, 6);

@@ -68,7 +68,9 @@ def fill(gateway: Gateway, numbers: range) -> None:
         keys += bytes(key)
         value.id, value.port_index = number + 1, number & 0xFFFF
         value.state = int(state.ESTABLISHED | abi.StateBit.SYN_OUT | abi.StateBit.SYN_IN if tcp else state.ACTIVE)
-        value.flags, value.related = (int(flag), 1 + number % 97) if related else (0, 0)
+        value.flags = int(flag) if related else 0
+        if related:
+            gateway.relations.put(number + 1, 1 + number % 97)
         value.last_seen = (now - number % 50_000) % ticks.WRAP
         values += bytes(value)
     syscall.update_batch(gateway.sessions.fd, bytes(keys), bytes(values), len(numbers))

@@ -32,8 +32,9 @@ PROTOS = {"tcp": TCP, "udp": UDP, "icmp": ICMP}
 SECOND = clock.lasting(1)
 ticks = clock.now
 SECRET = 0x0123_4567_89AB_CDEF
-HASHES = ("sessions", "mappings", "shares", "forward_sources", "alg_ports", "allow_out", "expectations", "adjusts",
-          "tracks", "decisions", "passable", "replacements", "held", "exempt", "devices", "wan_networks")  # fmt: skip
+HASHES = ("sessions", "relations", "mappings", "shares", "forward_sources", "alg_ports", "allow_out", "expectations",
+          "adjusts", "tracks", "decisions", "passable", "replacements", "held", "exempt", "devices",
+          "wan_networks")  # fmt: skip
 
 
 @contextmanager
@@ -227,6 +228,10 @@ class Rig:
     def session(self, flow: Flow, proto: int) -> abi.Session | None:
         """The session of a conversation as the inside host sends it."""
         return self.gateway.sessions.get(session_key(flow, proto))
+
+    def parent(self, data: abi.Session) -> int | None:
+        """The id of the control session that expected this one."""
+        return self.gateway.relations.get(data.id)
 
     def slot(self, proto: int, port: int, address: int = 0) -> abi.PortSlot:
         self._touched.add(port_row(address, proto, port))

@@ -47,7 +47,7 @@ class Gate:
 
     def judge(self, side: int, seq: int, flags: int, load: bytes, injected: bool) -> tuple[str, bytes]:
         """("", what leaves as payload), or (reason, b"")."""
-        if not injected:
+        if not injected and not flags & RST:
             end = (seq + len(load) + bool(flags & FIN)) % 2**32
             if distance(end, self.next[side]) > 0:
                 self.next[side] = end
@@ -165,6 +165,7 @@ def one_round(rig: Rig, seed: int) -> Counter[str]:
             continue  # it would end the session, and the test
         bits = ACK | (RST if "R" in flags else 0)
         reason, left = gate.judge(side, (FIRST[side] + at) % 2**32, bits, load, injected)
+        watched.doubt()
         out = watched.inject(side, frame) if injected else watched.send(side, frame)
         told = f"seed {seed}, {side.name}, at {at}, {len(load)} bytes, {flags}, injected {injected}, {out.drops}"
         if reason:

@@ -285,8 +285,7 @@ def test_a_new_generation_forgets_the_old(watched: Watched) -> None:
     """The same 5-tuple again, after the end: decisions, shifts and tracks of the old session mean nothing."""
     watched.decide(OUT, LINE)
     watched.adjust(out=[(1000, 1010, 0, 5)], decided=(9000, 9000))
-    for side in SIDES:
-        watched.send(side, watched.frame(side, b"", "FA"))
+    watched.send(OUT, watched.frame(OUT, b"", "RA"))
     again = watch(watched.rig)
     assert again.id != watched.id and again.track().id == again.id
     assert again.rig.gateway.adjusts.get(again.key) is None

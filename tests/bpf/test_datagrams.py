@@ -143,7 +143,7 @@ def test_an_expected_reply_from_a_new_port_arrives_once(watched: Rig) -> None:
     data = watched.session(Flow(INSIDE, 40069, REMOTE, 5555), UDP)
     control = watched.session(FLOW, UDP)
     assert data is not None and control is not None and punt.kind == PuntKind.EXPECT_USED
-    assert (data.related, data.alg) == (control.id, 0) and data.flags & abi.SessionFlag.EXPECTED
+    assert (watched.parent(data), data.alg) == (control.id, 0) and data.flags & abi.SessionFlag.EXPECTED
     assert watched.gateway.expectations[key].state == ExpectationState.USED
     assert reply(watched, port=5556).drops == {"expect-spent": 1}
     assert reply(watched).action == REDIRECT, "the same port belongs to the session"
@@ -174,5 +174,5 @@ def test_a_lenient_filter_still_uses_the_expectation(watched: Rig) -> None:
     assert reply(watched, REMOTE_2).action == REDIRECT
     assert reply(watched).action == REDIRECT
     data = watched.session(Flow(INSIDE, 40069, REMOTE, 5555), UDP)
-    assert data is not None and data.related
+    assert data is not None and watched.parent(data)
     assert reply(watched, port=5556).action == REDIRECT, "spent, and the filter admits it all the same"

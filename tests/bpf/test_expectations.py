@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from ipaddress import IPv4Address
+from typing import Any
 
 import pytest
 
@@ -42,12 +43,18 @@ class Expected:
     def state(self) -> int:
         return self.watched.rig.gateway.expectations[self.key].state
 
-    def knock(self, source: str = REMOTE, port: int = 2020, flags: str = "S") -> Outcome:
-        return self.watched.rig.wan_in(knock(source, port, flags))
+    def knock(self, source: str = REMOTE, port: int = 2020, flags: str = "S", **numbers: Any) -> Outcome:
+        return self.watched.rig.wan_in(knock(source, port, flags, **numbers))
+
+    def close(self) -> None:
+        """The data connection, by both ends."""
+        self.watched.rig.lan(packets.tcp(DATA, b"", "FA"))
+        self.knock(flags="FA", ack=1001)
+        self.watched.rig.lan(packets.tcp(DATA, b"", "A", seq=1001, ack=1001))
 
 
-def knock(source: str = REMOTE, port: int = 2020, flags: str = "S") -> bytes:
-    return packets.tcp(Flow(source, port, PUBLIC, PORT, WAN_MAC, GATEWAY_WAN_MAC), b"", flags)
+def knock(source: str = REMOTE, port: int = 2020, flags: str = "S", **numbers: Any) -> bytes:
+    return packets.tcp(Flow(source, port, PUBLIC, PORT, WAN_MAC, GATEWAY_WAN_MAC), b"", flags, **numbers)
 
 
 def inbound(rig: Rig, state: ExpectationState, source: str | None = REMOTE, **fields: int) -> Expected:
@@ -74,7 +81,7 @@ def test_open_admits_the_peer_once(rig: Rig) -> None:
     assert expected.state() == USED
     data = rig.session(DATA, TCP)
     assert data is not None
-    assert data.related == expected.watched.id and data.flags & abi.SessionFlag.EXPECTED and data.alg == 0
+    assert rig.parent(data) == expected.watched.id and data.flags & abi.SessionFlag.EXPECTED and data.alg == 0
     assert abi.public_port(data) == PORT and rig.slot(TCP, PORT).sessions == 2
     ((punt, frame),) = rig.taken()
     assert (punt.kind, punt.expectation_id, punt.id, frame) == (PuntKind.EXPECT_USED, 77, data.id, b"")
@@ -182,9 +189,7 @@ def test_the_connection_itself_does_not_come_again(rig: Rig, how: str, kind: abi
     rig.put_slot(TCP, PORT, slot)
     rig.lan(packets.tcp(DATA, b"", "SA"))
     if how == "closed":
-        rig.lan(packets.tcp(DATA, b"", "FA"))
-        expected.knock(flags="FA")
-        rig.lan(packets.tcp(DATA, b"", "A"))
+        expected.close()
     else:
         expected.knock(flags="R")
     assert expected.knock().drops == {"expect-spent": 1}
@@ -231,8 +236,7 @@ def test_the_same_two_ports_again(rig: Rig, how: str) -> None:
     assert data is not None
     rig.lan(packets.tcp(DATA, b"", "SA"))
     if how == "ended":
-        rig.lan(packets.tcp(DATA, b"", "FA"))
-        expected.knock(flags="FA")
+        expected.close()
     else:
         data.last_seen -= 9_000 * SECOND
         rig.gateway.sessions.put(session_key(DATA, TCP), data)
@@ -286,7 +290,7 @@ def test_outbound_opens_what_the_firewall_forbids(rig: Rig) -> None:
     out = rig.lan(frame)
     assert out.action == REDIRECT
     data = rig.session(flow, TCP)
-    assert data is not None and data.related == watched.id
+    assert data is not None and rig.parent(data) == watched.id
     second = rig.lan(packets.tcp(flow.to(source_port=45001), b"", "S"))
     assert second.action == SHOT and second.drops == {"allow-out": 1}
 

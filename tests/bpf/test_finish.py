@@ -40,6 +40,7 @@ class Data:
 
     def __init__(self, rig: Rig, watched: Watched, own: int, *, keep: bool = False) -> None:
         self.rig, self.own = rig, own
+        self.at = [999, 999]  # the next number of the inside and the outside end
         port = rig.reserve(TCP, own, INSIDE, own)
         assert port is not None, "425"
         self.port = port
@@ -59,13 +60,16 @@ class Data:
         who = owner(IPv4Address(INSIDE), self.own, PortKind.RESERVED)
         assert ControlProgram(self.rig.gateway.fds["control"]).release(port_row(0, TCP, self.port), who)
 
-    def come(self, flags: str, load: bytes = b"") -> None:
-        out = self.rig.wan_in(packets.tcp(self.outside, load, flags))
-        assert out.action == REDIRECT, out
+    def come(self, flags: str) -> None:
+        assert self.rig.wan_in(self._next(self.outside, 1, flags)).action == REDIRECT
 
-    def go(self, flags: str, load: bytes = b"") -> None:
-        out = self.rig.lan(packets.tcp(self.inside, load, flags))
-        assert out.action == REDIRECT, out
+    def go(self, flags: str) -> None:
+        assert self.rig.lan(self._next(self.inside, 0, flags)).action == REDIRECT
+
+    def _next(self, flow: Flow, end: int, flags: str) -> bytes:
+        frame = packets.tcp(flow, b"", flags, seq=self.at[end], ack=self.at[1 - end])
+        self.at[end] += "S" in flags or "F" in flags
+        return frame
 
     def end(self, how: str) -> None:
         steps = {
@@ -131,7 +135,7 @@ def test_repeated_data_is_not_the_last_ack(rig: Rig) -> None:
     pool(rig, FIRST)
     data = Data(rig, watched, 20000)
     data.end("both FINs")
-    data.come("PA", b"once more")
+    assert rig.wan_in(packets.tcp(data.outside, b"once more", "PA", seq=991)).action == REDIRECT
     assert rig.reserve(TCP, 0, INSIDE, 1) is None
     data.come("A")
     assert rig.reserve(TCP, 0, INSIDE, 1) == data.port
@@ -142,6 +146,7 @@ def test_until_somebody_needs_the_port_a_repeated_fin_is_answered(rig: Rig) -> N
     pool(rig)
     data = Data(rig, watched, 20000)
     data.end("client closes")
+    data.at[1] -= 1
     data.come("FA")
     data.go("A")
     assert rig.reserve(TCP, 0, INSIDE, 1) != data.port and data.alive()
@@ -185,10 +190,10 @@ def test_passive_mode_of_an_inside_client_too(rig: Rig) -> None:
         data = rig.session(flow, TCP)
         assert data is not None and data.flags & SessionFlag.EXPECTED
         port = abi.public_port(data)
-        for theirs, ours in (("SA", "A"), ("FA", "FA")):
+        for theirs, ours, at in (("SA", "A", 1000), ("FA", "FA", 1001)):
             rig.wan_in(packets.tcp(answer(flow, port), b"", theirs))
-            rig.lan(packets.tcp(flow, b"", ours))
-        rig.wan_in(packets.tcp(answer(flow, port), b"", "A"))
+            rig.lan(packets.tcp(flow, b"", ours, ack=at))
+        rig.wan_in(packets.tcp(answer(flow, port), b"", "A", seq=1001, ack=1001))
 
 
 def test_swept_meanwhile(rig: Rig, control: ControlProgram) -> None:

@@ -218,7 +218,7 @@ def test_head_too_small_for_its_ports(rig: Rig) -> None:
     open_session(rig, "tcp")
     head = packets.changed(packets.tcp(FLOW, b"", "S")[: 34 + 16], IP_len=36, IP_flags="MF")
     out = rig.wan_out(head)
-    assert out.action == SHOT and out.drops == {"malformed": 1}
+    assert out.action == SHOT and out.drops == {"fragment-tiny": 1}
 
 
 def test_a_fragment_begins_no_watched_session(rig: Rig) -> None:

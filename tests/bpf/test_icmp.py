@@ -146,6 +146,7 @@ def test_the_quoted_numbers_of_a_shifted_stream(rig: Rig, side: Direction, size:
     watched.adjust([(FIRST[Direction.OUT], FIRST[Direction.OUT] + 5, 0, 9)], [(FIRST[IN], FIRST[IN] + 7, 0, -3)])
     back = Direction(1 - side)
     watched.decide(side, bytes(40), at=60)
+    watched.doubt()
     frame = watched.frame(side, bytes(40), at=60, ack=FIRST[back] + 50)
     told = watched.send(side, frame).data
     came = packets.changed(frame, IP_ttl=63)  # a quote has the TTL of where it was made

@@ -69,6 +69,7 @@ def test_numbers_against_the_model(rig: Rig, side: Direction, isn: int, data: st
         options = [("NOP", None), ("NOP", None), ("Timestamp", (1, 2)), *options]
     frame = watched.frame(side, b"", "A", seq=data.draw(numbers), ack=data.draw(numbers), options=options)
     frame = packets.changed(frame)
+    watched.doubt()
     out = watched.send(side, frame)
     assert out.action == REDIRECT
     packets.same(out.data, shifted(watched, side, frame, own, other))

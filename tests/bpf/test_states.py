@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -30,38 +31,70 @@ TIMEOUTS = {
 STEP = st.tuples(st.sampled_from([OUT, IN]), st.sampled_from(SEGMENTS))
 
 
+ISN = {OUT: 5_000_000, IN: 3_000_000_000}
+
+
 @dataclass
 class Model:
-    """One TCP session that a SYN from inside began."""
+    """One TCP session that a SYN from inside began, whose ends send all in order and acknowledge all that came.
+
+    `at`: the number that each end sends next.
+    """
 
     state: State = State.NEW
     syns: set[abi.Direction] = field(default_factory=lambda: {OUT})
+    fins: set[abi.Direction] = field(default_factory=set)
+    acked: set[abi.Direction] = field(default_factory=set)
     generation: int = 0
+    at: dict[abi.Direction, int] = field(default_factory=lambda: {OUT: ISN[OUT] + 1, IN: ISN[IN]})
 
-    def segment(self, direction: abi.Direction, flags: str) -> None:
-        if flags == "S" and self.state in (State.FIN_IN, State.FIN_OUT, State.CLOSING, State.TIME_WAIT, State.RESET):
-            self.state, self.syns = State.NEW, {direction}
-            self.generation += 1
-        elif "R" in flags:
-            self.state = State.RESET
-        elif "S" in flags:
-            self._syn(direction)
-        elif "F" in flags:
-            self._fin(State.FIN_OUT if direction == OUT else State.FIN_IN)
-        elif self.state == State.CLOSING:
-            self.state = State.TIME_WAIT
-        elif self.state == State.RESET:
-            self.state = State.ESTABLISHED
-
-    def _syn(self, direction: abi.Direction) -> None:
+    def segment(self, side: abi.Direction, flags: str) -> tuple[int, int] | None:
+        """The numbers of what this end sends; None if an end that has no connection couldn't send it."""
+        other = abi.Direction(1 - side)
+        if "S" in flags:
+            return self._syn(side, other, flags)
+        if "R" in flags:
+            return self._rst(side, other, flags)
+        if self.syns != {OUT, IN}:
+            return None
         if self.state in (State.NEW, State.RESET):
-            self.syns.add(direction)
-            self.state = State.ESTABLISHED if self.syns == {OUT, IN} else State.NEW
+            self.state = State.ESTABLISHED
+        repeated = "F" in flags and side in self.fins
+        numbers = self.at[side] - repeated, self.at[other]
+        if other in self.fins:
+            self.acked.add(other)
+        if "F" in flags and not repeated:
+            self._fin(side, State.FIN_OUT if side == OUT else State.FIN_IN)
+        if self.state == State.CLOSING and self.acked == {OUT, IN}:
+            self.state = State.TIME_WAIT
+        return numbers
 
-    def _fin(self, own: State) -> None:
-        if self.state in (State.ESTABLISHED, State.RESET):
+    def _syn(self, side: abi.Direction, other: abi.Direction, flags: str) -> tuple[int, int]:
+        numbers = self.at[side] - (side in self.syns), self.at[other]
+        if flags == "S" and self.state in (State.TIME_WAIT, State.RESET):
+            numbers = (self.at[side] + 70_000, 0)
+            self.state, self.syns, self.fins, self.acked = State.NEW, {side}, set(), set()
+            self.at[side] = numbers[0] + 1
+            self.generation += 1
+        elif self.state == State.NEW and (flags == "S" or other in self.syns):
+            self.at[side] += side not in self.syns
+            self.syns.add(side)
+            if flags == "SA":
+                self.state = State.ESTABLISHED
+        return numbers
+
+    def _rst(self, side: abi.Direction, other: abi.Direction, flags: str) -> tuple[int, int]:
+        believed = "A" in flags if self.state == State.NEW and self.syns == {other} else True
+        if self.state != State.TIME_WAIT and believed:
+            self.state = State.RESET
+        return self.at[side], self.at[other]
+
+    def _fin(self, side: abi.Direction, own: State) -> None:
+        self.fins.add(side)
+        self.at[side] += 1
+        if self.state == State.ESTABLISHED:
             self.state = own
-        elif self.state in (State.FIN_OUT, State.FIN_IN) and self.state != own:
+        elif self.state in (State.FIN_OUT, State.FIN_IN):
             self.state = State.CLOSING
 
 
@@ -71,11 +104,11 @@ def state_of(rig: Rig) -> tuple[State, int]:
     return State(session.state & 0xFF), session.id
 
 
-def send(rig: Rig, direction: abi.Direction, flags: str) -> None:
+def send(rig: Rig, direction: abi.Direction, flags: str, **numbers: Any) -> None:
     out = (
-        rig.lan(packets.tcp(FLOW, b"", flags))
+        rig.lan(packets.tcp(FLOW, b"", flags, **numbers))
         if direction == OUT
-        else rig.wan_in(packets.tcp(answer(FLOW, 40000), b"", flags))
+        else rig.wan_in(packets.tcp(answer(FLOW, 40000), b"", flags, **numbers))
     )
     assert out.action == REDIRECT and out.drops == {}, (direction, flags, out)
 
@@ -88,11 +121,13 @@ def send(rig: Rig, direction: abi.Direction, flags: str) -> None:
 def test_every_segment_moves_the_state_as_the_model_says(rig: Rig, steps: list[tuple[abi.Direction, str]]) -> None:
     rig.reset()
     model = Model()
-    send(rig, OUT, "S")
+    send(rig, OUT, "S", seq=ISN[OUT])
     ids = {state_of(rig)[1]}
     for direction, flags in steps:
-        model.segment(direction, flags)
-        send(rig, direction, flags)
+        numbers = model.segment(direction, flags)
+        if numbers is None:
+            continue
+        send(rig, direction, flags, seq=numbers[0], ack=numbers[1])
         state, number = state_of(rig)
         ids.add(number)
         assert state == model.state, (direction, flags)

@@ -53,8 +53,9 @@ def test_a_parent_lives_as_long_as_its_child(rig: Rig) -> None:
     rig.configure()
     parent = put(rig, 1, TCP, ESTABLISHED, 7000, alg=1)
     orphan = put(rig, 2, TCP, ESTABLISHED, 7000, alg=1)
-    put(rig, 3, TCP, ESTABLISHED, 0, flags=abi.SessionFlag.EXPECTED, related=2)
-    put(rig, 4, TCP, ESTABLISHED, 8000, flags=abi.SessionFlag.EXPECTED, related=3)
+    put(rig, 3, TCP, ESTABLISHED, 0, flags=abi.SessionFlag.EXPECTED)
+    put(rig, 4, TCP, ESTABLISHED, 8000, flags=abi.SessionFlag.EXPECTED)
+    rig.gateway.relations.put_many([(4, 2), (5, 3)])
     done = sweep(rig)
     assert done.live_parents == {2} and set(done.control_ids) == {2, 3}
     idle = {

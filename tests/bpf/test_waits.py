@@ -88,6 +88,7 @@ def test_what_the_helper_has_taken_account_of_is_no_longer_on_its_way(watched: W
 
 def test_directions_are_told_apart(watched: Watched) -> None:
     assert drops(watched, OUT) == HELD
+    watched.doubt()
     assert drops(watched, IN, at=FIRST[OUT] - FIRST[IN], ack=FIRST[IN]) == HELD
     assert drops(watched, OUT) == AGAIN
 

@@ -97,6 +97,12 @@ class Watched:
                 )
         self.rig.gateway.adjusts.put(self.key, record)
 
+    def doubt(self) -> None:
+        """Forget the numbers: what follows isn't TCP between two ends, and the gate alone is looked at."""
+        session = self.rig.gateway.sessions[self.key]
+        session.state |= abi.StateBit.DOUBT
+        self.rig.gateway.sessions.put(self.key, session)
+
     def track(self) -> abi.Track:
         return self.rig.gateway.tracks[self.key]
 

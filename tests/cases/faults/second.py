@@ -67,8 +67,8 @@ FAULTS: tuple[Fault, ...] = (
         (57,),
         "fragments of a control session go on uninspected",
         "bpf/include/stages.h",
-        "    return s->alg ? drop(DROP_FRAGMENT_CONTROL) : leave_out(skb, cfg, p, s, at, now);",
-        "    return leave_out(skb, cfg, p, s, at, now);",
+        "    return s->alg ? drop(DROP_FRAGMENT_CONTROL) : next_stage(skb, STAGE_JUDGE, at, DIR_OUT);",
+        "    return next_stage(skb, STAGE_JUDGE, at, DIR_OUT);",
     ),
     Fault(
         (59,),
@@ -102,8 +102,8 @@ FAULTS: tuple[Fault, ...] = (
         (63,),
         "a new SYN goes on with the session that is over",
         "bpf/include/session.h",
-        "state >= STATE_FIN_IN && state <= STATE_RESET;",
-        "state > STATE_RESET;",
+        "    bool over = state == STATE_TIME_WAIT || state == STATE_RESET;",
+        "    bool over = false;",
     ),
     Fault(
         (64,),

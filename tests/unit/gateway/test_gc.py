@@ -50,7 +50,7 @@ def test_places_of_what_is_rare() -> None:
 
 def test_fields() -> None:
     """Columns and single fields are where the ABI says."""
-    made = batch(7, (TCP, ESTABLISHED, 0), (UDP, ACTIVE, 0), alg=3, flags=8, related=1 << 40)
+    made = batch(7, (TCP, ESTABLISHED, 0), (UDP, ACTIVE, 0), alg=3, flags=8)
     assert (made.protos, made.states, made.algs, made.flags) == (bytes([TCP, UDP]), b"\2\t", b"\3\3", b"\x08\x08")
-    assert made.id(1) == 2 and batch(7, (TCP, ESTABLISHED, 0), flags=8, related=1 << 40).parents(()) == {1 << 40}
+    assert made.id(1) == 2 and made.expected(()) == {1, 2} and made.expected({0}) == {2}
     assert abi.SessionKey.unpack(made.key(1)).inside_port == 1

@@ -65,7 +65,7 @@ def test_decisions() -> None:
 
 def test_sessions() -> None:
     value = abi.Session(
-        id=1 << 50, related=2, packets=(3, 4), bytes=(5, 6), alg=7, flags=8, last_seen=9,
+        id=1 << 50, packets=(3, 4), bytes=(5 | 2 << 56, 6), acked=(1, 2), next=(8, 9), alg=7, flags=8, last_seen=9,
         state=abi.SessionState.FIN_IN | abi.StateBit.SYN_OUT, port_index=3 << 16 | 50000,
         public_ip=abi.ip_to_be32("203.0.113.1"),
     )  # fmt: skip
@@ -75,7 +75,8 @@ def test_sessions() -> None:
     assert [key for key, _ in found] == [records.pack_key(KEY)] * 2 and found[1][1].id == 11
     one = found[0][1]
     assert one == records.unpack_session(bytes(value))
-    assert one[:6] == (1 << 50, 2, 3, 4, 5, 6) and one[7:10] == (7, 8, 9)
+    assert (one.id, one.packets, one.octets) == (1 << 50, (3 | 2 << 32, 4), (5, 6)) and one[10:13] == (7, 8, 9)
+    assert (one.acked_out, one.acked_in, one.next_out, one.next_in) == (1, 2, 8, 9)
     assert one.state == abi.SessionState.FIN_IN
     public = bytes([203, 0, 113, 1])
     assert records.session_info(KEY, one) == fx.SessionInfo(1 << 50, KEY, public, 50000, 8, 7)

@@ -36,7 +36,6 @@ def batch(*rows: dict[str, Any]) -> Batch:
         values += bytes(
             abi.Session(
                 id=row.get("id", 1),
-                related=row.get("related", 0),
                 state=row.get("state", 2) | 256,
                 alg=row.get("alg", 0),
                 last_seen=NOW - row.get("idle", 0),
@@ -60,7 +59,7 @@ MANY = batch(
     {"inside": "10.0.0.1", "remote_port": 21, "alg": 1, "id": 10 * SECOND},
     {"inside": "10.0.0.2", "proto": UDP, "state": 9, "remote": "192.0.2.7", "remote_port": 53, "id": 99 * SECOND},
     {"inside": "10.0.1.1", "proto": ICMP, "state": 9, "inside_port": 77, "remote_port": 0, "idle": 50_000},
-    {"inside": "10.0.0.1", "related": 5, "remote_port": 50001, "port_index": 40},
+    {"inside": "10.0.0.1", "id": 5, "remote_port": 50001, "port_index": 40},
     {"inside": "10.0.0.9", "idle": 100_000},  # idle for its limit: over
     {"inside": "10.0.0.9", "state": int(abi.SessionState.DEAD)},
 )
@@ -74,7 +73,7 @@ MANY = batch(
         ({"states": (2,)}, [0, 3]),
         ({"algs": (1,)}, [0]),
         ({"algs": (0,)}, [1, 2, 3]),
-        ({"parents": (5,)}, [3]),
+        ({"ids": frozenset({5})}, [3]),
         ({"insides": (place("10.0.0.0/24"),)}, [0, 1, 3]),
         ({"insides": (place("10.0.0.1/32"), place("10.0.1.0/24"))}, [0, 2, 3]),
         ({"insides": (place("10.0.0.1/32", 1000),)}, [0, 3]),
@@ -85,7 +84,7 @@ MANY = batch(
         ({"least_idle": 50_000}, [2]),
         ({"least_age": 90 * SECOND}, [0, 2, 3]),
         ({"protos": (TCP,), "algs": (0,), "insides": (place("10.0.0.1/32"),)}, [3]),
-        ({"parents": (-1,)}, []),
+        ({"ids": frozenset()}, []),
     ],
 )
 def test_places(wanted: dict[str, Any], found: list[int]) -> None:

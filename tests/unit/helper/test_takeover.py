@@ -184,7 +184,8 @@ def test_what_is_kept_of_another_generation_is_nobodys(bench: Bench) -> None:
 
 def test_data_sessions_are_found_by_their_parent(bench: Bench) -> None:
     key = abi.SessionKey(inside_port=abi.be16(1), proto=6)
-    bench.tables.sessions.put(key, abi.Session(id=OTHER, related=SESSION, state=abi.SessionState.ESTABLISHED))
+    bench.tables.sessions.put(key, abi.Session(id=OTHER, state=abi.SessionState.ESTABLISHED))
+    bench.tables.relations.put(OTHER, SESSION)
     assert takeover.read(bench.tables, NOW).data == [(SESSION, OTHER, bytes(key))]
 
 
