@@ -75,6 +75,9 @@ KERNEL: Mapping[str, tuple[str, tuple[tuple[dict[str, str], abi.Counter], ...]]]
     "algate_too_big": (
         "Control packets larger than their way out takes, whose senders were told.", (({}, Count.TOO_BIG),),
     ),
+    "algate_tcp_ignored": (
+        "RST, SYN and FIN that their receiver would not accept: passed on, no state moved.", (({}, Count.IGNORED),),
+    ),
     "algate_fail_open": (
         "Control segments passed undecided while the helper was dead and fail = open.", (({}, Count.FAIL_OPEN),),
     ),

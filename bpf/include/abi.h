@@ -61,7 +61,7 @@ enum state_bit {
     BIT_SYN_OUT = 256, /* a SYN of DIR_OUT was seen */
     BIT_SYN_IN = 512,
     BIT_UNANSWERED = 1024, /* STATE_NEW, and counted in its host's `unanswered` */
-    BIT_LATE_OUT = 2048, /* a FIN of DIR_OUT came before data that it stands behind; next[DIR_OUT] acknowledges it */
+    BIT_LATE_OUT = 2048,   /* a FIN of DIR_OUT came before data that it stands behind; next[DIR_OUT] acknowledges it */
     BIT_LATE_IN = 4096,
     BIT_DOUBT = 8192, /* the numbers are what the inside said last, and the outside hasn't confirmed them: window.h */
 };

@@ -6,7 +6,7 @@ import pytest
 
 from algate.bpf import abi, tables, testrun
 from tests import packets
-from tests.bpf.flows import FLOW, answer, open_session, translated
+from tests.bpf.flows import FLOW, answer, frame_of, open_session, translated
 from tests.bpf.rig import INSIDE, INSIDE_2, LAN, OK, PUBLIC, REDIRECT, REMOTE, REMOTE_2, SECOND, SHOT, WAN, Rig, ticks
 from tests.packets import GATEWAY_WAN_MAC, WAN_MAC, Flow
 
@@ -219,6 +219,30 @@ def test_head_too_small_for_its_ports(rig: Rig) -> None:
     head = packets.changed(packets.tcp(FLOW, b"", "S")[: 34 + 16], IP_len=36, IP_flags="MF")
     out = rig.wan_out(head)
     assert out.action == SHOT and out.drops == {"fragment-tiny": 1}
+
+
+@pytest.mark.parametrize(("proto", "offset", "dropped"), [("tcp", 8, True), ("tcp", 16, True), ("tcp", 24, False),
+                                                          ("udp", 8, False)])  # fmt: skip
+@pytest.mark.parametrize("inbound", [False, True])
+def test_a_tail_that_would_rewrite_the_header(rig: Rig, proto: str, offset: int, dropped: bool, inbound: bool) -> None:
+    """RFC 1858, RFC 3128: the flags lie behind the first eight bytes. UDP's header no tail can reach."""
+    open_session(rig, proto)
+    flow = answer(FLOW, 40000) if inbound else FLOW
+    send = rig.wan_in if inbound else rig.wan_out
+    whole = frame_of(proto, flow, bytes(64), "A", id=7)
+    head = packets.changed(whole[: 34 + 24], IP_len=20 + 24, IP_flags="MF")
+    assert send(head).action != SHOT
+    tail = packets.changed(whole[:34] + bytes(40), IP_len=60, IP_flags=0, IP_frag=offset // 8)
+    out = send(tail)
+    assert out.drops == ({"fragment-overlap": 1} if dropped else {}), out
+
+
+@pytest.mark.parametrize(("proto", "room"), [("tcp", 8), ("tcp", 16), ("udp", 0)])
+def test_a_first_fragment_that_ends_in_the_header(rig: Rig, proto: str, room: int) -> None:
+    open_session(rig, proto)
+    whole = frame_of(proto, FLOW, bytes(64), "A", id=7)
+    head = packets.changed(whole[: 34 + room], IP_len=20 + room, IP_flags="MF")
+    assert rig.wan_out(head).drops == {"fragment-tiny": 1}
 
 
 def test_a_fragment_begins_no_watched_session(rig: Rig) -> None:

@@ -1,0 +1,86 @@
+"""Blind attackers: spoofed segments with random numbers end neither idle sessions nor a control session at work.
+
+Beside it the same against the kernel's NAT, whose word this is measured by.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+import threading
+from collections.abc import Iterator
+from random import Random
+
+import pytest
+
+from algate.alg.engine.icmp import checksum
+from algate.cli.lab.gateways import AlgateGateway, LabGateway
+from algate.cli.lab.judge import Mode
+from algate.cli.lab.lab import Lab
+from algate.cli.lab.servers import start_server
+from tests.netns.talk import Echo, Line, data, talking
+from tests.topology import gateway_lab
+
+pytestmark = pytest.mark.netns
+ECHO = 7007
+IDLE, IDLE_ALL = 60, 150
+SPOOFED = 64_512
+FIN, SYN, RST, ACK = 1, 2, 4, 16
+MIXES = (RST, RST | ACK, RST | SYN, FIN | SYN, FIN | RST, SYN | ACK | RST, SYN, FIN | ACK)
+
+
+@pytest.fixture(scope="module", params=["algate", "kernel"])
+def both(request: pytest.FixtureRequest) -> Iterator[tuple[Lab, LabGateway]]:
+    with gateway_lab(request.param) as (lab, gateway), Echo(lab.server, ECHO):
+        yield lab, gateway
+
+
+def spoofed(source: str, port: int, public: str, target: int, flags: int, random: Random) -> bytes:
+    """A TCP segment as from the server, without its IP header."""
+    numbers = random.getrandbits(32), random.getrandbits(32)
+    head = struct.pack("!HHIIBBHHH", port, target, *numbers, 5 << 4, flags, 501, 0, 0)
+    pseudo = socket.inet_aton(source) + socket.inet_aton(public) + struct.pack("!HH", 6, len(head))
+    return head[:16] + struct.pack("!H", checksum(pseudo + head)) + head[18:]
+
+
+def attack(lab: Lab, aims: list[tuple[int, int]], number: int) -> None:
+    """So many segments from the server's address: to each public port from its remote port in turn."""
+    random, source, public = Random(13), lab.plan.servers[0], lab.plan.public[0]
+    with lab.server.socket(kind=socket.SOCK_RAW, proto=socket.IPPROTO_TCP) as raw:
+        raw.bind((source, 0))
+        for turn in range(number):
+            port, target = aims[turn % len(aims)]
+            mix = MIXES[turn // len(aims) % len(MIXES)]
+            raw.sendto(spoofed(source, port, public, target, mix, random), (public, 0))
+
+
+def test_sixty_thousand_guesses_end_nothing(both: tuple[Lab, LabGateway], request: pytest.FixtureRequest) -> None:
+    """A RST's number must be exact (RFC 5961): idle sessions, and an FTP control session during a transfer."""
+    lab, gateway = both
+    address, content = lab.plan.servers[0], bytes(1 << 20) * 64
+    lines = [Line(lab.client, address, ECHO) for _ in range(IDLE_ALL if request.config.getoption("run_all") else IDLE)]
+    server = start_server("pyftpdlib", lab.server)
+    (server.pub / "file").write_bytes(content)
+    with talking(lab.client, address, server.login) as talker:
+        assert all(line.ask(b"before") == b"before" for line in lines)
+        aims = [(ECHO, int(line.local.rpartition(":")[2])) for line in lines]
+        control = talker.ftp.sock
+        assert control is not None
+        aims += [(21, control.getsockname()[1])] * 5
+        thread = threading.Thread(target=attack, args=(lab, aims, SPOOFED))
+        thread.start()
+        fetched = 0
+        while thread.is_alive() or not fetched:
+            assert talker.fetch("pub/file", Mode.PASV) == content
+            fetched += 1
+        thread.join()
+        if isinstance(gateway, AlgateGateway):
+            rows = data(gateway, "sessions", "--proto", "tcp")
+            ports = {f"{lab.plan.public[0]}:{target}" for _, target in aims}
+            mine = [row for row in rows if row["mapped"] in ports]
+            assert len(mine) == len(ports) and {row["state"] for row in mine} == {"established"}
+            assert gateway.ask("stats")["algate_tcp_ignored_total"] > SPOOFED // 2
+        assert all(line.ask(b"after") == b"after" for line in lines)
+        assert talker.say("NOOP").startswith("2")
+    for line in lines:
+        line.close()
