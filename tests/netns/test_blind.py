@@ -77,7 +77,8 @@ def test_sixty_thousand_guesses_end_nothing(both: tuple[Lab, LabGateway], reques
         if isinstance(gateway, AlgateGateway):
             rows = data(gateway, "sessions", "--proto", "tcp")
             ports = {f"{lab.plan.public[0]}:{target}" for _, target in aims}
-            mine = [row for row in rows if row["mapped"] in ports]
+            remotes = {f"{address}:{port}" for port, _ in aims}
+            mine = [row for row in rows if row["mapped"] in ports and row["outside"] in remotes]
             assert len(mine) == len(ports) and {row["state"] for row in mine} == {"established"}
             assert gateway.ask("stats")["algate_tcp_ignored_total"] > SPOOFED // 2
         assert all(line.ask(b"after") == b"after" for line in lines)
