@@ -114,7 +114,14 @@ static __always_inline u32 order_base(const struct session *s, u16 word, u8 dir)
     return word & (BIT_LATE_OUT << dir) ? s->acked[dir] : s->next[dir];
 }
 
-/* What an acceptable segment does to the FINs of both directions. */
+/* Whether its data, of which there may be none, joins what ends at this number. */
+static __always_inline bool reaches(const struct numbers *n, u32 base)
+{
+    return !seq_after(n->seq, base) && !seq_after(base, n->end);
+}
+
+/* What an acceptable segment does to the FINs of both directions. A FIN that was lost before it came here may have been skipped:
+ * then it joins what its receiver acknowledged, and nothing was sent behind it. */
 static __always_inline u16 ends_next(const struct session *s, u16 word, const struct numbers *n)
 {
     u8 dir = n->dir & 1, other = !dir;
@@ -122,11 +129,11 @@ static __always_inline u16 ends_next(const struct session *s, u16 word, const st
     if (word & (BIT_LATE_OUT << other) && n->ack == s->next[other])
         word = fin_next(word, other);
     if (n->flags & TCP_FIN) {
-        if (seq_after(n->seq, base)) {
-            word |= seq_near(s, n) ? BIT_LATE_OUT << dir : 0;
-        } else if (!seq_after(base, n->end)) {
+        if (reaches(n, base) || (reaches(n, s->acked[dir]) && !seq_after(after, n->end + 1))) {
             word = fin_next(word, dir);
             after = n->end + 1;
+        } else if (seq_after(n->seq, base)) {
+            word |= seq_near(s, n) ? BIT_LATE_OUT << dir : 0;
         }
     }
     bool all = !seq_after(s->next[other], n->ack) && s->acked[dir] == after && !(word & BITS_LATE);

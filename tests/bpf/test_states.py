@@ -63,8 +63,10 @@ class Model:
         numbers = self.at[side] - repeated, self.at[other]
         if other in self.fins:
             self.acked.add(other)
-        if "F" in flags and not repeated:
-            self._fin(side, State.FIN_OUT if side == OUT else State.FIN_IN)
+        if "F" in flags and side not in self.acked:
+            self.fins.add(side)
+            self.at[side] += not repeated
+            self._fin(State.FIN_OUT if side == OUT else State.FIN_IN)
         if self.state == State.CLOSING and self.acked == {OUT, IN}:
             self.state = State.TIME_WAIT
         return numbers
@@ -89,12 +91,10 @@ class Model:
             self.state = State.RESET
         return self.at[side], self.at[other]
 
-    def _fin(self, side: abi.Direction, own: State) -> None:
-        self.fins.add(side)
-        self.at[side] += 1
+    def _fin(self, own: State) -> None:
         if self.state == State.ESTABLISHED:
             self.state = own
-        elif self.state in (State.FIN_OUT, State.FIN_IN):
+        elif self.state in (State.FIN_OUT, State.FIN_IN) and self.state != own:
             self.state = State.CLOSING
 
 
