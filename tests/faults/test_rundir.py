@@ -168,7 +168,7 @@ def test_unsafe_run_dir(bed: Bed, incident: Incident, mode: str) -> None:
     incident.row.lost = "nothing"
 
 
-@fault("a full disk under run directory, cache and log, while filters are taken")
+@fault("a full disk under the run directory, while filters are taken")
 def test_full_disk(incident: Incident) -> None:
     """One clear line where something can't be written; translation, and what was written before, stay."""
     with Lab() as lab:
