@@ -159,7 +159,8 @@ class EventRow(Row):
 
 @dataclass(frozen=True, slots=True)
 class ProblemRow(Row):
-    """One finding of `check`. `kind`: "error" (in the file) or "host"; `path`: the key that it is about."""
+    """One finding of `check`. `kind`: "error" (in the file) or "host", `path`: the key that it is about; of
+    `check --pins` "refused" or "converted", `path`: a pin folder."""
 
     kind: str
     path: str

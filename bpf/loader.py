@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from algate.bpf import abi, compiler, syscall
+from algate.bpf import abi, compiler, description, syscall
 from algate.bpf.compiler import MapSpec
 from algate.bpf.errors import FAILED, UNSUPPORTED, AlgateError
 from algate.bpf.packing import picker
@@ -48,6 +48,7 @@ class Gateway:
         try:
             for spec in self.artifact.maps:
                 self._map_fds[spec.name] = self._map(spec)
+            self._map_fds[description.PIN] = description.keep(self.pins)
             self._load_all()
         except BaseException:
             self.close()
@@ -111,8 +112,14 @@ class Gateway:
             if (info.type, info.key_size, info.value_size) != (spec.kind, spec.key_size, spec.value_size):
                 raise AlgateError(f"the pinned map {path} is of another version: `algate down --purge`, then start")
             return fd
+        size = entries(spec, self.max_sessions, self.port_rows)
         fd = _bcc().bcc_create_map(
-            spec.kind, spec.name[:15].encode(), spec.key_size, spec.value_size, self._size(spec), spec.flags
+            spec.kind,
+            spec.name[:15].encode(),
+            spec.key_size,
+            spec.value_size,
+            size,
+            spec.flags,
         )
         if fd < 0:
             code = ctypes.get_errno()
@@ -123,15 +130,6 @@ class Gateway:
             except OSError as error:
                 raise AlgateError(f"can't pin {path}: {error.strerror}", UNSUPPORTED) from None
         return int(fd)
-
-    def _size(self, spec: MapSpec) -> int:
-        if spec.name in ("sessions", "mappings", "peers", "shares"):
-            return self.max_sessions
-        if spec.name == "ports":
-            return self.port_rows
-        if spec.name == "port_bits":
-            return self.port_rows // 65536 * abi.BITMAP_BLOCK
-        return spec.max_entries
 
     def _load_all(self) -> None:
         """Load all programs, in parallel on all CPUs: the verifier takes most of a start's time."""
@@ -159,6 +157,10 @@ class Gateway:
         raise AlgateError(f"the kernel refused program {name}: {said}", UNSUPPORTED)
 
     def _map_fd(self, name: str) -> int:
+        return self._map_fds[name]
+
+    def map_fd(self, name: str) -> int:
+        """A map's descriptor, as long as this gateway isn't closed."""
         return self._map_fds[name]
 
     def install_stages(self) -> None:
@@ -201,6 +203,17 @@ class Gateway:
             os.close(fd)
         self.fds.clear()
         self._map_fds.clear()
+
+
+def entries(spec: MapSpec, max_sessions: int, port_rows: int) -> int:
+    """The size of a map: those of sessions and ports are as large as wanted, the others as maps.h says."""
+    if spec.name in ("sessions", "mappings", "peers", "shares"):
+        return max_sessions
+    if spec.name == "ports":
+        return port_rows
+    if spec.name == "port_bits":
+        return port_rows // 65536 * abi.BITMAP_BLOCK
+    return spec.max_entries
 
 
 @functools.cache

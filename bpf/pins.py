@@ -1,7 +1,7 @@
 """Where maps outlive the daemon: the bpffs, with one folder per gateway, and in that one folder per layout.
 
 The law of this file: paths and bpffs only. A pin folder holds `<layout hash>/<map>`; another hash in it means maps of
-another version, which a new program must not touch.
+another version, which a new program must not use.
 """
 
 from __future__ import annotations
@@ -58,15 +58,9 @@ def folder_name(run_dir: Path) -> str:
 
 
 def version_folder(run_dir: Path) -> Path:
-    """The folder of this version's maps, created if needed. AlgateError if there are another version's maps."""
-    base = folder(run_dir)
-    own = base / abi.layout_hash()[:16]
-    others = [one.name for one in base.iterdir() if one.name != own.name] if base.is_dir() else []
-    if others:
-        raise AlgateError(
-            f"{base} holds the maps of another version of algate ({', '.join(sorted(others))}): end its sessions with"
-            f" `algate down --purge --run-dir {run_dir}`, then start again"
-        )
+    """The folder of this version's maps, created if needed. Who starts over another version's carries them over, or
+    refuses (alg/daemon/upgrade.py)."""
+    own = folder(run_dir) / abi.layout_hash()[:16]
     try:
         own.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:

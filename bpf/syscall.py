@@ -94,6 +94,24 @@ def check(result: int, call: str, about: str = "") -> int:
     return result
 
 
+class _CreateOptions(ctypes.Structure):
+    _fields_ = [
+        ("sz", ctypes.c_size_t),
+        ("btf", UINT32 * 5),
+        ("map_flags", UINT32),
+        ("extra", UINT64),
+        ("rest", UINT32 * 4),
+    ]
+
+
+def create(kind: int, name: str, key_size: int, value_size: int, entries: int, flags: int = 0) -> int:
+    """A new map; its descriptor. `kind`: enum bpf_map_type."""
+    options = _CreateOptions(ctypes.sizeof(_CreateOptions))
+    options.map_flags = flags
+    made = library().bpf_map_create(kind, name[:15].encode(), key_size, value_size, entries, ctypes.byref(options))
+    return check(made, "bpf_map_create", name)
+
+
 def obj_get(path: Path) -> int:
     """A new descriptor for what is pinned at `path`; the caller closes it."""
     return check(library().bpf_obj_get(os.fsencode(path)), "bpf_obj_get", str(path))

@@ -11,6 +11,7 @@ from __future__ import annotations
 import difflib
 import functools
 import importlib
+import keyword
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -40,7 +41,9 @@ VERBS: Mapping[str, str] = {
     "reload": "Reload the configuration.",
     "kill": "End sessions by id or by filter.",
     "doctor": "Check this machine, and say how to fix what it lacks.",
-    "check": "Check a configuration file; needs no daemon.",
+    "check": "Check a configuration file, or a gateway's tables.",
+    "export": "Write a gateway's sessions to a file.",
+    "import": "Make a gateway's state from an export.",
     "help": "Show what algate can do, or the options of one verb.",
     "demo": "Run real FTP through the gateway in network namespaces.",
     "bench": "Measure the gateway next to the kernel's NAT and bare forwarding.",
@@ -105,7 +108,7 @@ def _is_argument(parameter: Any) -> bool:
 
 def build(verb: str) -> Any:
     """The typer command of a verb."""
-    module = importlib.import_module(f"algate.cli.commands.{verb}")
+    module = importlib.import_module(f"algate.cli.commands.{verb}{'_' if keyword.iskeyword(verb) else ''}")
     functions: Mapping[str, Callable[..., Any]] = getattr(module, "VERBS", None) or {verb: getattr(module, verb)}
     made = typer.Typer(help=VERBS[verb], no_args_is_help=len(functions) > 1, **SETTINGS)
     for name, function in functions.items():

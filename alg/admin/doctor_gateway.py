@@ -70,7 +70,7 @@ def forwarding(state: State, conf: Path = Path("/proc/sys/net/ipv4/conf")) -> Ch
 
 def pins(run_dir: Path) -> CheckRow:
     """The maps that keep sessions while no daemon runs, and whether they have this version's layout."""
-    from algate.bpf import abi
+    from algate.bpf import abi, description
     from algate.bpf import pins as places
 
     if not any(places.is_bpffs(path) for path in (places.BPFFS, Path("/proc/1/root/sys/fs/bpf"))):
@@ -79,6 +79,8 @@ def pins(run_dir: Path) -> CheckRow:
     layouts = sorted(one.name for one in folder.iterdir()) if folder.is_dir() else []
     own = abi.layout_hash()[:16]
     foreign = [name for name in layouts if name != own]
+    if foreign and all(description.read(folder / name) for name in foreign):
+        return CheckRow("pins", True, f"another version's in {folder}: `algate run` carries its sessions over")
     if foreign:
         detail = f"{folder} holds maps of another version ({', '.join(foreign)})"
         return CheckRow("pins", False, detail, f"algate down --purge --run-dir {run_dir}, which ends their sessions")

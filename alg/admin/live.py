@@ -19,8 +19,8 @@ from algate.alg.gateway.picture import Broken
 from algate.alg.helper.ports import KernelPorts
 from algate.alg.rows import BrokenRow, format_id
 from algate.bpf import abi, pins
-from algate.bpf.contents import Pinned
 from algate.bpf.errors import AlgateError
+from algate.bpf.pinned import Pinned
 from algate.bpf.requests import port_row
 
 PAUSE = 1.25  # s: what a control session held is given back within a second of its end

@@ -26,6 +26,7 @@ from algate.alg.daemon.losses import Losses
 from algate.alg.daemon.notify import notify
 from algate.alg.daemon.running import Running, assemble
 from algate.alg.daemon.turns import Turns
+from algate.alg.daemon.upgrade import Upgrade
 from algate.alg.daemon.watcher import NET, Watcher
 from algate.alg.errors import DONE, AlgateError
 from algate.alg.gateway.datapath import Datapath
@@ -63,6 +64,7 @@ class Daemon:
         self._hold = -1  # on the pin folder
         self._turns: Turns | None = None
         self._garbage: Garbage | None = None
+        self._upgrade: Upgrade | None = None
         self._datapath = Datapath(State.load(run_dir), config.gateway.datapath)
 
     @property
@@ -130,6 +132,8 @@ class Daemon:
                 self._datapath.detach()
             if unpinned:
                 pins.remove(self.run_dir)
+            elif self._upgrade is not None:
+                self._upgrade.give_up()
             raise
 
     async def _find_devices(self, watcher: Watcher) -> Sight | None:
@@ -154,9 +158,12 @@ class Daemon:
         devices, nat = seen.devices, self.config.nat
         assert devices is not None
         limit = max(len(devices.addresses), len(nat.addresses))
+        self._upgrade = Upgrade(self.run_dir)
         folder = pins.version_folder(self.run_dir)
         self._hold = pins.hold(self.run_dir)
         gateway = await asyncio.to_thread(Gateway, folder, nat.max_sessions, limit, self.run_dir)
+        if self._upgrade.found:
+            self._upgrade.carry(gateway)
         running = assemble(gateway, self.config, devices, self.plugins, self.events, self._health, self.losses)
         self.running = running
         helper = running.helper
@@ -172,6 +179,7 @@ class Daemon:
         taken = helper.take_over(running.control)
         self._turns = Turns(running, asyncio.get_running_loop())
         self._turns.start(fds)
+        self._upgrade.finish()
         following = Following(running, self._datapath, lambda: self.config)
         following.begin(seen)
         for note in gateway.notes:

@@ -15,8 +15,8 @@ from algate.alg.gateway import records
 from algate.alg.gateway.picture import Awaited, End, ForwardRange, Picture, Piece, Slot
 from algate.alg.gateway.records import SessionValue
 from algate.bpf import abi, ticks
-from algate.bpf.contents import Pinned
 from algate.bpf.packing import numbers
+from algate.bpf.pinned import Pinned
 
 Asked = tuple[set[int], set[int]]  # rows that the helper has reserved, and control sessions that it has in mind
 _SLOT = ("owner", "sessions", "away", "stamp", "last_host", "forward_id", "block")

@@ -21,6 +21,9 @@ def check(
     wan: Annotated[str | None, typer.Option("--wan", metavar="IF", help="Outside device, as for `run`.")] = None,
     host: Annotated[bool, typer.Option("--host/--no-host", help="Check this host's devices and ports too.")] = True,
     live: Annotated[bool, typer.Option("--live", help="Check the tables of a gateway instead of a file.")] = False,
+    pins: Annotated[
+        bool, typer.Option("--pins", help="Check whether this version can go on with the state on --run-dir.")
+    ] = False,
     as_json: Json = False,
     as_tsv: Tsv = False,
     run_dir: RunDir = DEFAULT_RUN_DIR,
@@ -32,12 +35,15 @@ def check(
 
     --live: look whether the tables of the gateway on --run-dir agree with each other (sessions, mappings, ports,
     expectations, decisions and all else), and report what is still broken at a second look. Exit 1 if anything is.
+
+    --pins: before an upgrade or a way back, whether this version's `run` goes on with the sessions that another one
+    left on --run-dir. Exit 1 if it would refuse.
     """
     voice = OutputForm.of(as_json, as_tsv)
-    if live == (config is not None):
-        raise AlgateError("check what? give one configuration file, or --live", USAGE)
+    if [config is not None, live, pins].count(True) != 1:
+        raise AlgateError("check what? give one configuration file, --live or --pins", USAGE)
     if config is None:
-        return _live(run_dir, voice)
+        return _live(run_dir, voice) if live else _pins(run_dir, voice)
     from algate.alg.admin import check as judge
 
     overrides = {"gateway.lan": lan or None, "gateway.wan": wan}
@@ -48,6 +54,18 @@ def check(
     if not rows:
         say(f"algate: {config} is right")
     return USAGE if errors else FAILED if rows else 0
+
+
+def _pins(run_dir: Path, voice: OutputForm) -> int:
+    """What another version left."""
+    from algate.alg.admin import moving
+
+    found = moving.check_pins(run_dir)
+    if found or voice is not OutputForm.HUMAN:
+        show_rows(found, ProblemRow, voice)
+    if not found:
+        say("algate: no other version's maps are there")
+    return FAILED if any(row.kind == "refused" for row in found) else DONE
 
 
 def _live(run_dir: Path, voice: OutputForm) -> int:

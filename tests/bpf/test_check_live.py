@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from algate.alg.gateway import reading
+from algate.alg.admin import moving
+from algate.alg.gateway import estate, estate_file, reading
 from algate.alg.gateway.invariants import judge
 from algate.alg.gateway.picture import Broken
 from algate.alg.helper.takeover import release_unclaimed
 from algate.bpf import abi, syscall, ticks
 from algate.bpf.abi import ConfigFlag, ControlOp, ExpectationState, PortKind, SessionState
-from algate.bpf.contents import Pinned
+from algate.bpf.description import own
+from algate.bpf.pinned import Pinned
 from algate.bpf.requests import ControlProgram, owner, port_row
 from algate.bpf.tables import possible_cpus
 from tests import packets
@@ -29,6 +33,7 @@ from tests.bpf.rig import (
     REMOTE,
     REMOTE_2,
     SECOND,
+    SECRET,
     TCP,
     UDP,
     Rig,
@@ -390,6 +395,26 @@ def test_a_port_that_a_dead_helper_reserved_for_nothing_is_given_back(scene: Sce
     assert left is not None
     release_unclaimed(scene.tables, control)
     assert scene.tables.ports[port_row(0, TCP, left)].owner == 0
+
+
+def test_all_of_it_goes_through_an_export_into_fresh_maps(scene: Scene, tmp_path: Path) -> None:
+    with Pinned(scene.tables.pins) as maps:
+        lines = [one.encode() for one in estate_file.write(own(), maps.items, SECRET)]
+    found = estate_file.read(lines)
+    estate.settle(found)
+    assert found.left == 0
+    base = scene.tables.pins.with_name(f"{scene.tables.pins.name}-copy")
+    try:
+        moving._fill(base, found, 4096, tmp_path)
+        (folder,) = base.iterdir()
+        with Pinned(folder) as copy, Pinned(scene.tables.pins) as maps:
+            assert {one.rule for one in judge(reading.read(copy))} == {"stage"}, "its programs are yet to be loaded"
+            for name in (*estate.TRAVELS, "hosts", "peers"):
+                assert {key for key, _ in copy.items(name)} >= {key for key, value in maps.items(name) if any(value)}, (
+                    name
+                )
+    finally:
+        shutil.rmtree(base, ignore_errors=True)
 
 
 def test_a_gateway_at_work_gives_no_alarm(scene: Scene) -> None:

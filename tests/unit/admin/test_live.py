@@ -13,7 +13,8 @@ from algate.alg.gateway import namespace
 from algate.alg.gateway.invariants import judge
 from algate.alg.gateway.picture import Broken, Picture
 from algate.bpf import abi, pins
-from algate.bpf.contents import contents, size
+from algate.bpf.contents import contents
+from algate.bpf.description import own
 from algate.bpf.errors import AlgateError
 
 pytestmark = pytest.mark.unit
@@ -58,4 +59,4 @@ def test_without_pins_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_every_pinned_map_has_contents_of_a_known_size() -> None:
     assert {"sessions", "ports", "mappings", "shares", "hosts", "held", "expectations"} <= set(contents())
-    assert all(size(one.key) and size(one.value) for one in contents().values())
+    assert all(own().size(one.key) and own().size(one.value) for one in contents().values())

@@ -187,7 +187,7 @@ def test_every_verb_of_this_version_and_no_other() -> None:
     expected = (
         "run down status sessions mappings expectations forward top follow stats explain reload kill doctor check"
     )
-    expected += " help demo bench"
+    expected += " export import help demo bench"
     assert " ".join(command.VERBS) == expected
 
 

@@ -54,7 +54,7 @@ def test_run_dirs_are_those_with_a_socket(monkeypatch: pytest.MonkeyPatch, tmp_p
 @pytest.mark.parametrize(
     ("words", "offered"),
     [
-        ("algate exp", ["expectations", "explain"]),
+        ("algate exp", ["expectations", "explain", "export"]),
         ("algate forward ", ["list", "add", "del"]),
         ("algate sessions --proto ", ["tcp", "udp", "icmp"]),
         ("algate sessions --pro", ["--proto"]),

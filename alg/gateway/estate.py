@@ -1,0 +1,229 @@
+"""What a gateway holds, taken from one layout's maps and given to another's: sessions, and all that belongs to them.
+
+The law of this file: it reads maps, settles what was read, writes maps. What was read while a gateway worked may not
+fit together; a session without its port is left behind, and whatever is only counted is counted anew. Nothing is
+written before all of it is known to fit.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from algate.alg.gateway import records
+from algate.alg.gateway.records import SessionValue
+from algate.alg.gateway.tally import tally
+from algate.bpf import abi, layout, syscall
+from algate.bpf.contents import contents
+from algate.bpf.description import Description, own
+from algate.bpf.errors import AlgateError
+from algate.bpf.requests import CLASS_OF
+from algate.bpf.tables import possible_cpus
+
+Raw = dict[bytes, bytes]
+FdOf = Callable[[str], int]
+# In the order in which they are written: what a session needs comes before it.
+TRAVELS = ("ports", "mappings", "shares", "forwards", "forward_sources", "tracks", "adjusts", "replacements",
+           "decisions", "held", "expectations", "sessions")  # fmt: skip
+CHUNK = 4096
+_K = abi.PortKind
+OWNED = (_K.MAPPING, _K.HOME, _K.RESERVED)
+
+
+@dataclass
+class Estate:
+    """`maps`: raw entries in this version's layout. `made`: sessions made so far, for the counters; `left`: sessions
+    left behind, for want of their port."""
+
+    maps: dict[str, Raw] = field(default_factory=lambda: {name: {} for name in TRAVELS})
+    secret: int = 0
+    made: int = 0
+    left: int = 0
+
+
+# -- reading -----------------------------------------------------------------------------------------------------------
+
+
+def converter(old: Description, name: str) -> Callable[[bytes], bytes]:
+    """From an old struct to this version's of that name: field by field, new ones are 0."""
+    new = own()
+    if old.fields(name) == new.fields(name) and old.size(name) == new.size(name):
+        return lambda raw: raw
+    before = {one.name: one for one in old.fields(name)}
+    steps = []
+    for one in new.fields(name):
+        if (was := before.get(one.name)) is not None:
+            steps.append((was, one, _part(old, was.kind)))
+    size = new.size(name)
+
+    def convert(raw: bytes) -> bytes:
+        made = bytearray(size)
+        for was, now, part in steps:
+            width, wanted = old.width(was.kind), new.width(now.kind)
+            for place in range(min(was.count or 1, now.count or 1)):
+                start = was.offset + place * width
+                piece = part(raw[start : start + width])
+                at = now.offset + place * wanted
+                made[at : at + wanted] = _resized(piece, wanted, now.kind)
+        return bytes(made)
+
+    return convert
+
+
+def _part(old: Description, kind: str) -> Callable[[bytes], bytes]:
+    return converter(old, kind) if kind not in layout.SCALARS else lambda raw: raw
+
+
+def _resized(raw: bytes, wanted: int, kind: str) -> bytes:
+    if len(raw) == wanted or kind not in layout.SCALARS or kind.startswith("__be"):
+        return raw[:wanted].ljust(wanted, b"\0")
+    signed = layout.SCALARS[kind][1]
+    return (int.from_bytes(raw, sys.byteorder, signed=signed) % (1 << wanted * 8)).to_bytes(wanted, sys.byteorder)
+
+
+def take(old: Description, entries: Callable[[str], Iterator[tuple[bytes, bytes]]]) -> Estate:
+    """What a gateway of that layout holds. `entries`: raw keys and values of a map."""
+    estate = Estate()
+    for name in TRAVELS:
+        if name not in old.maps:
+            continue
+        key, value = converter(old, old.maps[name].key), converter(old, old.maps[name].value)
+        sparse = old.maps[name].kind == "array"  # most rows are empty
+        estate.maps[name] = {key(k): value(v) for k, v in entries(name) if not sparse or any(v)}
+    config = next((value for _, value in entries("configs")), b"")
+    if config:
+        estate.secret = abi.Config.unpack(converter(old, "config")(config)).secret
+    return estate
+
+
+# -- settling ----------------------------------------------------------------------------------------------------------
+
+
+def settle(estate: Estate) -> None:
+    """Leave behind what has lost its other half, and give ports as many references as there are."""
+    maps = estate.maps
+    slots = {_u32(key): abi.PortSlot.unpack(value) for key, value in maps["ports"].items()}
+    kept: dict[int, bytes] = {}
+    refs, shares = Counter[int](), {}
+    for key, value in list(maps["sessions"].items()):
+        one = records.unpack_session(value)
+        share = _share_key(key, one)
+        if not _stands(key, one, slots, maps["shares"], share):
+            del maps["sessions"][key]
+            estate.left += 1
+            continue
+        kept[one.id] = key
+        refs[one.port_index] += 1
+        if share in maps["shares"]:
+            shares[share] = maps["shares"][share]
+    maps["shares"] = shares
+    _settle_controls(maps, kept)
+    _settle_ports(maps, slots, refs)
+
+
+def _share_key(key: bytes, one: SessionValue) -> bytes:
+    flow = records.unpack_key(key)
+    ip = int.from_bytes(flow.remote_ip, sys.byteorder)
+    return bytes(abi.ShareKey(port_index=one.port_index, remote_ip=ip, remote_port=abi.be16(flow.remote_port)))
+
+
+def _stands(key: bytes, one: SessionValue, slots: dict[int, abi.PortSlot], shares: Raw, share: bytes) -> bool:
+    """Whether a session has what it needs."""
+    if one.state == abi.SessionState.DEAD:
+        return False
+    if one.port_index == abi.EXEMPT_ROW:
+        return True
+    slot, flow = slots.get(one.port_index), records.unpack_key(key)
+    kind = slot.owner >> 48 & 0xFF if slot is not None else _K.FREE
+    end = flow.inside_ip + flow.inside_port.to_bytes(2, "big")
+    if slot is not None and kind in OWNED:
+        return bool(slot.owner.to_bytes(8, "little")[:6] == end)
+    if kind == _K.SHARED:
+        return share in shares and abi.Share.unpack(shares[share]).owner.to_bytes(8, "little")[:6] == end
+    return kind == _K.FORWARD
+
+
+def _settle_controls(maps: dict[str, Raw], kept: dict[int, bytes]) -> None:
+    for name, read in (("tracks", abi.Track), ("adjusts", abi.Adjust)):
+        maps[name] = {key: value for key, value in maps[name].items() if kept.get(read.unpack(value).id) == key}
+    for name in ("decisions", "held"):
+        maps[name] = {key: value for key, value in maps[name].items() if abi.DecisionKey.unpack(key).id in kept}
+    maps["replacements"] = {key: value for key, value in maps["replacements"].items() if key in maps["decisions"]}
+    maps["expectations"] = {
+        key: value for key, value in maps["expectations"].items() if abi.Expectation.unpack(value).control_id in kept
+    }
+
+
+def _settle_ports(maps: dict[str, Raw], slots: dict[int, abi.PortSlot], refs: Counter[int]) -> None:
+    """Count references and mappings; what nobody stands on any longer is free."""
+    waiting = {abi.Expectation.unpack(value).port_index for value in maps["expectations"].values()}
+    for row, slot in slots.items():
+        kind = slot.owner >> 48 & 0xFF
+        static = kind == _K.FORWARD or (kind == _K.RESERVED and (bool(slot.block) or row in waiting))
+        slot.sessions, slot.away = refs[row] + static, 0
+        if not slot.sessions:
+            slot.last_host = slot.owner & 0xFFFFFFFF if slot.owner and kind != _K.LOCAL else slot.last_host
+            slot.owner = slot.block = slot.forward_id = 0
+    mappings = {}
+    for key, value in maps["mappings"].items():
+        end, row = abi.MappingKey.unpack(key), abi.Mapping.unpack(value).port_index
+        owned = end.inside_ip | end.inside_port << 32 | int(_K.MAPPING) << 48
+        if row in slots and slots[row].owner & (1 << 56) - 1 == owned:
+            mappings[key] = value
+            home = int(CLASS_OF.get(end.proto, abi.ProtoClass.ICMP)) << 16 | abi.be16(end.inside_port)
+            slots.setdefault(home, abi.PortSlot()).away += 1
+    maps["mappings"] = mappings
+    maps["ports"] = {_pack32(row): bytes(slot) for row, slot in slots.items() if any(bytes(slot))}
+
+
+# -- writing -----------------------------------------------------------------------------------------------------------
+
+
+def fits(estate: Estate, fd: FdOf) -> None:
+    """AlgateError if the maps have no room for it; nothing is written."""
+    for name, entries in estate.maps.items():
+        room = syscall.map_info(fd(name)).max_entries
+        wanted = 1 + max(map(_u32, entries), default=-1) if contents()[name].kind == "array" else len(entries)
+        if wanted > room:
+            raise AlgateError(f"{name} has room for {room} entries and {wanted} are needed: raise [nat] max_sessions")
+
+
+def write(estate: Estate, fd: FdOf) -> None:
+    """Write a settled estate into empty maps. OSError if the kernel refuses."""
+    fits(estate, fd)
+    for name in TRAVELS:
+        _put(fd(name), estate.maps[name])
+    for name, entries in tally(estate.maps).items():
+        _put(fd(name), entries)
+    live = len(estate.maps["sessions"])
+    made = max(estate.made, live)
+    for row, amount in ((abi.Counter.SESSIONS_NEW, made), (abi.Counter.SESSIONS_ENDED, made - live)):
+        syscall.update(fd("counters"), _pack32(row), _pack64(amount).ljust(8 * possible_cpus(), b"\0"))
+    config = abi.Config.unpack(syscall.lookup(fd("configs"), bytes(4), len(bytes(abi.Config()))) or b"")
+    config.secret = estate.secret
+    syscall.update(fd("configs"), bytes(4), bytes(config))
+
+
+def _put(fd: int, entries: Raw) -> None:
+    pairs = list(entries.items())
+    for start in range(0, len(pairs), CHUNK):
+        some = pairs[start : start + CHUNK]
+        try:
+            syscall.update_batch(fd, b"".join(k for k, _ in some), b"".join(v for _, v in some), len(some))
+        except OSError:  # a map without batches
+            for key, value in some:
+                syscall.update(fd, key, value)
+
+
+def _u32(raw: bytes) -> int:
+    return int.from_bytes(raw, sys.byteorder)
+
+
+def _pack32(number: int) -> bytes:
+    return int(number).to_bytes(4, sys.byteorder)
+
+
+def _pack64(number: int) -> bytes:
+    return number.to_bytes(8, sys.byteorder)
