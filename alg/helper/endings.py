@@ -2,7 +2,9 @@
 
 The law of this file: it looks at the kernel's table and says which are over and which are gone; what follows is the
 engine's. The kernel gives no word of an end: a lost one would leave ports held for minutes, so each is looked at, in
-turn. One that is idle for too long is put before the kernel, which judges again and deletes it.
+turn. One that is idle for too long is put before the kernel, which judges again and deletes it. Decisions may outlive
+their session, since the kernel notes lines that pass by themselves: what bears an id that nobody watches, at two looks,
+goes.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from algate.alg.gateway.listing import timeout_kind
 from algate.alg.gateway.records import SessionValue
 from algate.bpf import abi, syscall, ticks
 from algate.bpf.loader import Gateway
+from algate.bpf.packing import entry, numbers
 from algate.bpf.requests import ControlProgram
 
 STEP = 64  # sessions: 0.2 ms
@@ -36,6 +39,7 @@ class Endings:
         self._control = control
         self._over = over
         self._gone = gone
+        self._doubted: set[int] = set()
         self._lasted = lasted
         self._timed: set[int] = set()
 
@@ -47,6 +51,24 @@ class Endings:
             self._judge(number, key, timeouts)
             if place % STEP == 0:
                 yield
+        self._reap(keys)
+
+    def _reap(self, keys: Mapping[int, bytes]) -> None:
+        """Delete the decisions of sessions that are in nobody's mind, now and at the last look."""
+        table, bodies = self._gateway.decisions, self._gateway.replacements
+        doubted: set[int] = set()
+        stale: list[bytes] = []
+        for packed, _, _ in table.chunks():
+            ids = numbers("decision_key", "id", packed)
+            strangers = {one for one in set(ids) if one not in keys}
+            certain = strangers & self._doubted
+            if certain:
+                stale += [entry("decision_key", packed, place) for place, one in enumerate(ids) if one in certain]
+            doubted |= strangers
+        for key in stale:
+            syscall.delete(table.fd, key)
+            syscall.delete(bodies.fd, key)
+        self._doubted = doubted
 
     def _judge(self, number: int, key: bytes, timeouts: list[int]) -> None:
         found = self._find(number, key)
