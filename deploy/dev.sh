@@ -8,6 +8,7 @@
 #   sudo deploy/dev.sh lint                    ruff, mypy, clang-format, shellcheck; changes nothing
 #   sudo deploy/dev.sh format                  let ruff and clang-format rewrite the tree
 #   sudo deploy/dev.sh fuzz [SECONDS]          look for inputs that break parsers, streams or the engine (default: 600 s)
+#   sudo deploy/dev.sh soak [--minutes N]      mixed traffic and random faults, tables checked throughout (default: 30)
 #   sudo deploy/dev.sh bench [ARG ...]         measure next to the kernel's NAT: algate bench ARG ...
 #
 # Where gcc and python3-dev are, setup run, demo and bench build and run the compiled build. ALGATE_COMPILED=0: they don't; 1: they
@@ -78,6 +79,10 @@ main() {
             setup test
             run_fuzz "${1:-600}"
             ;;
+        soak)
+            setup test
+            exec .venv/bin/python -m tests.soak "$@"
+            ;;
         bench)
             setup test # the bench's rivals and C programs need what the tests need
             has_bench || die 2 "bench: this version has no 'algate bench'"
@@ -86,7 +91,7 @@ main() {
             ;;
         -h | --help | help) usage ;;
         '') usage >&2; exit 2 ;;
-        *) die 2 "unknown command '$verb'; one of: setup compile demo test lint format fuzz bench" ;;
+        *) die 2 "unknown command '$verb'; one of: setup compile demo test lint format fuzz soak bench" ;;
     esac
 }
 

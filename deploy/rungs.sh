@@ -84,6 +84,7 @@ run_ladder() {
     tests cases 360 0
     tests faults "$([ "${1:-}" = --all ] && echo 900 || echo 120)" 0 "${all[@]}" # one at a time: they measure
     tests packaging 120 2
+    rung soak 240 .venv/bin/python -m tests.soak --minutes 3
     if has_bench; then tests bench 90 0; fi
     summary $((SECONDS - start))
 }
