@@ -19,7 +19,8 @@ from .session import Session, Track
 from .sink import Sink
 
 LATE_MOST = 0.25  # s after which a copy that should have come is lost: rings are read within milliseconds
-LATE_SEGMENTS = 64  # that wait for copies
+LATE_SEGMENTS = 64  # that wait for copies, of a session
+LATE_BYTES = 1 << 17  # of their frames
 _PRELIMINARY = b"1"
 
 
@@ -34,7 +35,8 @@ class Copies:
 
     def wait(self, session: Session, segment: Segment, now: float) -> None:
         """A segment waits its turn."""
-        if len(session.late) >= LATE_SEGMENTS:
+        size = len(segment.frame) + sum(len(one.frame) for _, one in session.late)
+        if len(session.late) >= LATE_SEGMENTS or size > LATE_BYTES:
             self._counts["late-limit"] += 1  # a held one comes again; a copy will be missed
         else:
             session.late.append((now, segment))

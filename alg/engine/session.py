@@ -190,4 +190,5 @@ class Session:
 
     def memory(self) -> int:
         """Bytes of payload kept, and a fixed allowance for the objects."""
-        return 3500 + sum(flow.memory() for flow in self.flows)
+        late = sum(len(one.frame) for _, one in self.late)
+        return 3500 + late + sum(flow.memory() for flow in self.flows)

@@ -183,3 +183,15 @@ def test_a_line_that_the_ring_has_no_room_for_is_held() -> None:
     lab.client.stream += b"PASV\r\n"
     lab.kernel.segment(lab.client.direction, lab.client.send(lab.client.sent, 6)._replace(flags=ACK))
     assert [one.copied for one in lab.punts] == [False] and lab.queue == []
+
+
+def test_what_waits_for_a_copy_is_bounded() -> None:
+    lab = FtpLab([GREETING, *LOGIN], True)
+    lab.finish()
+    lab.client.stream += b"PASV\r\n"
+    lab.kernel.segment(lab.client.direction, lab.client.send(lab.client.sent, 6))
+    lab.punts.clear()
+    lab.client.stream += bytes(300_000)
+    for _ in range(200):
+        lab.submit(lab.client.send(lab.client.sent, 1400))
+    assert lab.engine.counts["late-limit"] and lab.engine.memory(77) < 3500 + 2 * (1 << 17)
