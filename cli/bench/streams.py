@@ -95,7 +95,8 @@ class StreamBench:
 
     def _latency(self, name: str, number: int) -> None:
         for proto in ("udp", "tcp"):
-            argv = [str(self.pingpong), proto, self.lab.plan.servers[0], str(PING_PORT), str(self.plan.ftp_seconds)]
+            target, seconds = self.lab.plan.servers[0], self.plan.exchange_seconds
+            argv = [str(self.pingpong), proto, target, str(PING_PORT), str(seconds)]
             done = self.lab.client.run(argv, timeout=30)
             times = sorted(int(word) / 1000 for word in done.stdout.split())
             for part in (50, 99):

@@ -111,7 +111,7 @@ def _ftp() -> Iterable[Target]:
 
 def _life() -> Iterable[Target]:
     yield Target("start to ready, cold, s", ("start.cold", "algate-tc"), None, 2)
-    yield Target("start to ready, cached compile, s", ("start.cached", "algate-tc"), None, 1)
+    yield Target("start to ready, programs kept or compiled before, s", ("start.cached", "algate-tc"), None, 1)
     yield Target("kernel memory per session, bytes", ("memory.session", "algate-tc"), None, 256)
     yield Target("port allocation at 99 % fill vs empty", ("ports.full", "algate-tc"), ("ports.empty", "algate-tc"), 2)
 
