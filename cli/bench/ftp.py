@@ -24,7 +24,7 @@ from algate.cli.lab.lab import Lab
 GATEWAYS = (ROUTE, NFT, TC)
 ALONE = 1  # client: nothing waits for another session
 MODES = ("pasv", "port", "epsv", "eprt")  # of one client alone
-CROWD_MODES = ("pasv", "port")  # of many: EPSV and EPRT are the same to a gateway
+CROWD_MODES = ("pasv", "port")  # of many, and in every other round: EPSV and EPRT differ by their words alone
 ENOUGH = 200  # sessions of a sample; more of many clients, so that each has its share
 EACH = 8
 MS, US = 1e6, 1000.0  # ns
@@ -104,7 +104,7 @@ class FtpBench:
         with ExitStack() as stack:
             pairs = [(place, stack.enter_context(place.servers.start(kind))) for place in places]
             for clients in self.plan.clients:
-                for mode in MODES if clients == ALONE else CROWD_MODES:
+                for mode in MODES if clients == ALONE and self.plan.thorough(number) else CROWD_MODES:
                     for place, server in pairs:
                         if place.name != ROUTE:
                             self._sessions(place, server, mode, clients, number)

@@ -45,8 +45,12 @@ class Plan:
         return self.rounds // 2 + 1
 
     def searches(self, number: int) -> bool:
-        """Whether round `number` searches for the highest rates: with many rounds, every other one does."""
-        return self.search and (self.rounds < 5 or number % 2 == 0)
+        """Whether round `number` searches for the highest rates."""
+        return self.search and self.thorough(number)
+
+    def thorough(self, number: int) -> bool:
+        """Whether round `number` does what takes long: with many rounds, every other one and the last do."""
+        return self.rounds < 5 or number % 2 == 0 or number == self.rounds - 1
 
     @staticmethod
     def turn(names: Sequence[T], number: int) -> list[T]:
@@ -68,7 +72,7 @@ def make_plan(rounds: int, groups: Sequence[str], quick: bool) -> Plan:
         100_000,
         0.8,
         2.0,
-        0.5,
+        0.4,
         (1, 4),
         (1, 8, 64),
         ("minimal", "vsftpd", "pyftpdlib", "proftpd", "pure-ftpd"),

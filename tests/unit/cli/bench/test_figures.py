@@ -180,6 +180,12 @@ def test_a_bound_beyond_the_last_is_refused_not_written() -> None:
     assert made.by_round("net.out.1", "mine") == {0: 250.0}
 
 
+@pytest.mark.parametrize("rounds", [1, 4, 5, 6, 7, 8])
+def test_what_is_sampled_in_some_rounds_is_sampled_in_enough(rounds: int) -> None:
+    plan = make_plan(rounds, ["ftp"], False)
+    assert sum(map(plan.thorough, range(rounds))) >= plan.wanted
+
+
 def test_poll_threads_by_name() -> None:
     assert device_of("napi/lan0-8193\n") == "lan0"
     assert device_of("ksoftirqd/0\n") is None
