@@ -21,9 +21,10 @@ from setuptools.command.build_ext import build_ext
 WANTED = os.environ.get("ALGATE_COMPILED", "") == "1"
 MYPY = "mypy>=1.15,<3"  # as in pyproject.toml's extra `dev`
 COMPILED = (
-    "alg/engine/*.py", "alg/gateway/records.py", "alg/helper/executor.py", "alg/helper/telling.py",
+    "alg/engine/*.py", "alg/gateway/records.py", "alg/helper/delays.py", "alg/helper/executor.py",
+    "alg/helper/guard.py", "alg/helper/helper.py", "alg/helper/tap.py", "alg/helper/telling.py",
     "alg/plugin/contract.py", "alg/protocols/ftp/*.py", "alg/protocols/irc/*.py",
-    "alg/protocols/lines.py", "bpf/ticks.py",
+    "alg/protocols/lines.py", "bpf/buffer.py", "bpf/ring.py", "bpf/ticks.py",
 )  # fmt: skip
 INTERPRETED = {
     "alg/engine/sink.py",  # a list with a member
@@ -36,6 +37,7 @@ mypy_path = {tree}
 namespace_packages = true
 explicit_package_bases = true
 ignore_missing_imports = true
+no_site_packages = true
 """
 
 

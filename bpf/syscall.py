@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -170,6 +171,21 @@ def delete(fd: int, key: bytes) -> bool:
         return False
     check(result, "bpf_map_delete_elem")
     return True
+
+
+def delete_all(fd: int, keys: Sequence[bytes]) -> None:
+    """Delete keys, whichever are there, in as few calls as that takes: one if all are."""
+    options = _BatchOptions(ctypes.sizeof(_BatchOptions), 0, 0)
+    while len(keys) > 1:
+        done = UINT32(len(keys))
+        result = library().bpf_map_delete_batch(fd, b"".join(keys), ctypes.byref(done), ctypes.byref(options))
+        if result >= 0:
+            return
+        if ctypes.get_errno() != ENOENT:
+            check(result, "bpf_map_delete_batch")
+        keys = keys[done.value + 1 :]  # it stopped at one that wasn't there
+    for key in keys:
+        delete(fd, key)
 
 
 def next_key(fd: int, key: bytes | None, key_size: int) -> bytes | None:

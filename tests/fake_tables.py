@@ -19,7 +19,7 @@ class Tables:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._entries: list[dict[bytes, bytes]] = []
         self._info: list[MapInfo] = []
-        for name in ("map_info", "lookup", "update", "delete", "next_key", "lookup_batch"):
+        for name in ("map_info", "lookup", "update", "delete", "delete_all", "next_key", "lookup_batch"):
             fake: Callable[..., Any] = getattr(self, f"_{name}")
             monkeypatch.setattr(syscall, name, fake)
         self.sessions = self._table(abi.SessionKey, abi.Session)
@@ -51,6 +51,10 @@ class Tables:
 
     def _delete(self, fd: int, key: bytes) -> bool:
         return self._entries[fd].pop(key, None) is not None
+
+    def _delete_all(self, fd: int, keys: list[bytes]) -> None:
+        for key in keys:
+            self._delete(fd, key)
 
     def _next_key(self, fd: int, key: bytes | None, _size: int) -> bytes | None:
         keys = list(self._entries[fd])

@@ -28,6 +28,7 @@ from algate.bpf.tables import PerCpuCounters
 DECISION_BUCKETS = (25e-6, 50e-6, 100e-6, 150e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 10e-3, 100e-3, 1.0)
 SESSION_BUCKETS = (2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 0.1, 0.25, 0.5, 1.0, 10.0, 60.0, 600.0, 3600.0)
 TURN_BUCKETS = (100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 100e-3, 1.0)
+HELD_BUCKETS = (*DECISION_BUCKETS, 5.0, 30.0)  # most of it that of a decision; a line may wait for the other side
 GAP_BUCKETS = (0.26, 0.275, 0.3, 0.4, 0.5, 1.0, 2.0, 3.0)  # the heartbeat's period is 0.25 s, helper_timeout 3 s
 LATE_BUCKETS = (0.5e-3, 1e-3, 2e-3, 5e-3, 10e-3, 50e-3, 250e-3, 1.0)
 HOST = ("filter", "xdp", "tap", "forwarding", "pins", "run-dir", "link", "route", "rp_filter", "renamed")
@@ -186,6 +187,11 @@ class Metrics:
             "algate_decision_seconds",
             "From a segment's arrival in the kernel to its decision being in place.",
             DECISION_BUCKETS,
+        )
+        self.held = self._durations(
+            "algate_held_seconds",
+            "From a control segment's arrival in the kernel until nothing of its direction waits any more.",
+            HELD_BUCKETS,
         )
         self.session = self._durations(
             "algate_control_session_seconds", "From a control session's first packet to its last.", SESSION_BUCKETS

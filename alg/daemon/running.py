@@ -110,4 +110,5 @@ def assemble(
         lambda: losses.taken, lambda: losses.mended, losses.now,
     )  # fmt: skip
     metrics = helper.metrics = Metrics(sources, health)
+    helper.delays.tell(metrics.held)
     return Running(devices, gateway, control, ports, forwards, helper, sweeper, metrics, events, plugins, losses)

@@ -253,6 +253,11 @@ class Engine:
         session = self._sessions.get(number)
         return session.view(self._judgement.progress(session)) if session is not None else None
 
+    def waits(self, number: int, direction: int) -> bool:
+        """Whether bytes of a direction came and haven't left: without a verdict, or with one not carried out."""
+        session = self._sessions.get(number)
+        return session is not None and bool(session.flows[direction].stream.pending)
+
     def __contains__(self, number: int) -> bool:
         """Whether it knows a session."""
         return number in self._sessions

@@ -90,9 +90,9 @@ class Executor:
         syscall.update(self._gateway.decisions.fd, key, value)
 
     def _drop_decisions(self, effect: fx.DropDecisions) -> None:
-        for direction, seq, size, replaced in effect.ranges:
-            key = records.pack_decision_key(effect.session, seq, size, direction)
-            syscall.delete(self._gateway.decisions.fd, key)
+        keys = [records.pack_decision_key(effect.session, seq, size, way) for way, seq, size, _ in effect.ranges]
+        syscall.delete_all(self._gateway.decisions.fd, keys)
+        for key, (_, _, _, replaced) in zip(keys, effect.ranges, strict=True):
             if replaced:
                 syscall.delete(self._gateway.replacements.fd, key)
 

@@ -21,6 +21,7 @@ from algate.alg.engine.limits import Limits
 from algate.alg.gateway import listing, records
 from algate.alg.gateway.records import Punt
 from algate.alg.helper import takeover
+from algate.alg.helper.delays import Delays
 from algate.alg.helper.endings import Endings
 from algate.alg.helper.executor import Executor
 from algate.alg.helper.guard import Guard
@@ -77,6 +78,7 @@ class Helper:
             self._open, ports, kept.track, kept.adjust, secret, Limits(), events.audience, self._may_expect_anybody,
             kept.decided, self._guard.call,
         )  # fmt: skip
+        self.delays = Delays(self.engine.waits)
         events.audience_changed = self.attend
         self.apply(config)
 
@@ -153,7 +155,9 @@ class Helper:
             self._know(punt.info)
             self._carry_out(self._judged(punt))
             if punt.segment is not None and not punt.segment.copied and self.metrics is not None:
-                self.metrics.decision.observe(max(0.0, now() - punt.time / 1e9))
+                moment, arrived = now(), punt.time / 1e9
+                self.metrics.decision.observe(max(0.0, moment - arrived))
+                self.delays.came(punt.info.session, punt.direction, arrived, moment)
         except Exception:
             self.broken += 1
             log.exception("a punt could not be handled")
@@ -233,6 +237,7 @@ class Helper:
             self.metrics.session.observe(seconds)
 
     def _gone(self, number: int) -> None:
+        self.delays.forget(number)
         self._carry_out(self.engine.ended(number, now()))
         self.transfers.forget(number)
         self._infos.pop(number, None)

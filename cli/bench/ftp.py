@@ -140,6 +140,8 @@ class FtpBench:
     def _sums(self, number: int) -> None:
         """What takes the figures of two gateways."""
         self.helper.added(GATEWAYS, number)
+        for place in self.places:
+            self.helper.durations(place.gateway, place.name, number)
         for kind in self.plan.servers:
             for mode in MODES if ALONE in self.plan.clients else ():
                 longest = time_figure(kind, mode, ALONE, "max").key

@@ -53,6 +53,11 @@ PULSE = (
     (LATE, "algate_helper_timer_late_seconds", 0.99),
 )  # fmt: skip
 
+# Of all that algate had in hand until the round's end, by the same buckets.
+HELD = {part: Figure(f"held.{part}", f"A control segment is held, {part}: at most", "µs", loose=True) for part in PARTS}
+LASTED = {part: Figure(f"lasted.{part}", f"A control session, SYN to end, {part}: at most", "ms", loose=True)
+          for part in PARTS}  # fmt: skip
+
 
 def commands_figure(clients: int) -> Figure:
     return Figure(f"helper.commands.{clients}", f"SITE commands/s, {clients:,} clients", "commands/s", MORE)
@@ -120,6 +125,17 @@ class HelperBench:
         if punts > 0:
             again = 'algate_engine_events_total{reason="retransmitted"}'
             self.record.add(AGAIN, name, number, 100 * (after.get(again, 0.0) - before.get(again, 0.0)) / punts)
+
+    def durations(self, gateway: LabGateway, name: str, number: int) -> None:
+        """How long segments were held and sessions lasted; those of other gateways nobody knows."""
+        stats = helper_stats(gateway)
+        for part, quota in PARTS.items():
+            held = quantile({}, stats, "algate_held_seconds", quota)
+            lasted = quantile({}, stats, "algate_control_session_seconds", quota)
+            if held is not None:
+                self.record.add(HELD[part], name, number, 1e6 * held)
+            if lasted is not None:
+                self.record.add(LASTED[part], name, number, 1000 * lasted)
 
     def added(self, gateways: Iterable[str], number: int) -> None:
         """The delay that the helper adds to a command and its reply."""

@@ -95,6 +95,18 @@ def test_all_entries_in_batches_and_raw(program: Any) -> None:
     assert len(table) == 0
 
 
+@pytest.mark.parametrize("missing", [(), (0,), (3,), (0, 1), (2, 4), (4, 5), (0, 1, 2, 3, 4, 5)])
+def test_many_are_deleted_whichever_are_there(program: Any, missing: tuple[int, ...]) -> None:
+    fd = program[b"sessions"].map_fd
+    keys = [struct.pack("=4I", 7000 + number, 0, 0, 0) for number in range(6)]
+    for number, key in enumerate(keys):
+        if number not in missing:
+            syscall.update(fd, key, bytes(64))
+    syscall.delete_all(fd, keys)
+    assert [syscall.lookup(fd, key, 64) for key in keys] == [None] * 6
+    syscall.delete_all(fd, [])
+
+
 def test_full_table_says_so(program: Any) -> None:
     table = tables.Table(program[b"small"].map_fd, tables.U32, tables.U64)
     table.put_many({n: n for n in range(4)})
