@@ -11,12 +11,10 @@ from __future__ import annotations
 
 import os
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from setuptools import setup
-from setuptools.command.build_ext import build_ext
 
 WANTED = os.environ.get("ALGATE_COMPILED", "") == "1"
 MYPY = "mypy>=1.15,<3"  # as in pyproject.toml's extra `dev`
@@ -45,24 +43,6 @@ def compiled(root: Path) -> list[str]:
     """The modules to compile, by their paths in the tree."""
     found = (path for pattern in COMPILED for path in sorted(root.glob(pattern)) if path.name != "__init__.py")
     return [one for path in found if (one := path.relative_to(root).as_posix()) not in INTERPRETED]
-
-
-class Build(build_ext):
-    """The files of the one C extension are compiled side by side."""
-
-    def build_extension(self, ext: Any) -> None:
-        plain, pool = self.compiler.compile, ThreadPoolExecutor(os.cpu_count())
-
-        def each(sources: list[str], *args: Any, **options: Any) -> list[str]:
-            made = pool.map(lambda one: plain([one], *args, **options), sources)
-            return [name for names in made for name in names]
-
-        self.compiler.compile = each
-        try:
-            with pool:
-                super().build_extension(ext)
-        finally:
-            self.compiler.compile = plain
 
 
 def extensions(root: Path) -> list[Any]:
@@ -98,7 +78,7 @@ def main() -> None:
         sys.exit("ALGATE_COMPILED=1 and an editable install exclude each other: the tree would no longer be what runs")
     asked = "egg_info" in sys.argv or "dist_info" in sys.argv  # what the build needs, before it is there
     made = [] if asked else extensions(Path(__file__).resolve().parent)
-    setup(ext_modules=made, cmdclass={"build_ext": Build}, setup_requires=[MYPY] if asked else [])
+    setup(ext_modules=made, setup_requires=[MYPY] if asked else [])
 
 
 if __name__ == "__main__":
