@@ -17,7 +17,9 @@ from pathlib import Path
 from algate.bpf import abi, compiler, description, syscall
 from algate.bpf.compiler import MapSpec
 from algate.bpf.errors import FAILED, UNSUPPORTED, AlgateError
+from algate.bpf.keep import FOLDER, Keep
 from algate.bpf.packing import picker
+from algate.bpf.pins import folder as gateway_folder
 from algate.bpf.ring import MOST, Ring, SampleCallback
 from algate.bpf.tables import U32, U64, PerCpuCounters, Table, layout
 
@@ -36,7 +38,11 @@ class Gateway:
     """The loaded programs (`fds` by name) and the pinned tables. Attached programs live on; pins keep the maps."""
 
     def __init__(self, pin_folder: Path, max_sessions: int, addresses: int, header_folder: Path | None = None) -> None:
+        """In a run directory's own pin folder programs are kept for the next start; `kept`: they were."""
         self.pins = pin_folder
+        self.kept = False
+        own = header_folder is not None and pin_folder.parent == gateway_folder(header_folder)
+        self._keep = pin_folder / FOLDER if own else None
         self.notes: list[str] = []
         self.max_sessions = self._kept("sessions", max_sessions)
         rows = max(addresses, PORT_ROWS_LEAST) * abi.PORTS_PER_ADDRESS
@@ -133,6 +139,8 @@ class Gateway:
 
     def _load_all(self) -> None:
         """Load all programs, in parallel on all CPUs: the verifier takes most of a start's time."""
+        if self._take_kept():
+            return
         with _quiet(), ThreadPoolExecutor() as pool:
             loading = {name: pool.submit(self._load, name, code) for name, code in self.artifact.programs.items()}
         for name, one in loading.items():
@@ -140,6 +148,7 @@ class Gateway:
                 self.fds[name] = one.result()
         for one in loading.values():
             one.result()
+        self._keep_programs()
 
     def _load(self, name: str, code: bytes) -> int:
         """Load one program; the error of a refused one has the verifier's last line."""
@@ -155,6 +164,27 @@ class Gateway:
             return int(again)
         said = _last_line(room.value.decode(errors="replace")) or os.strerror(error)
         raise AlgateError(f"the kernel refused program {name}: {said}", UNSUPPORTED)
+
+    def _take_kept(self) -> bool:
+        """Take the programs of an earlier start, with the maps of that load, if they are those to be loaded."""
+        found = Keep(self._keep, self.artifact, UNPINNED).take(self._map_fds) if self._keep is not None else None
+        if found is None:
+            return False
+        for name in UNPINNED:
+            os.close(self._map_fds[name])
+            self._map_fds[name] = found.pop(name)
+        self.fds, self.kept = found, True
+        return True
+
+    def _keep_programs(self) -> None:
+        """Pin what was loaded for the next start."""
+        if self._keep is None:
+            return
+        try:
+            fds = {**self.fds, **{name: self._map_fds[name] for name in UNPINNED}}
+            Keep(self._keep, self.artifact, UNPINNED).put(fds)
+        except OSError as error:
+            self.notes.append(f"the next start must load all programs anew: {error}")
 
     def _map_fd(self, name: str) -> int:
         return self._map_fds[name]

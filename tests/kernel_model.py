@@ -109,6 +109,7 @@ class KernelModel:
         self.mtu = [65535, 65535]
         self.told: Callable[[int, int], None] = lambda direction, mtu: None
         self.unsent: Callable[[int, int], None] = lambda direction, mtu: None
+        self.hurried: Callable[[int, int], None] = lambda direction, seq: None  # whom, and what it is to repeat
         self.reset = ""
         self.bypassed = False
         self.undecided_drops = 0
@@ -370,6 +371,9 @@ class KernelModel:
 
     def _inject(self, kind: int, frame: bytes) -> None:
         assert frame[0] == kind
+        if frame[ETHERNET + 9] == 1 and frame[ETHERNET + 21] == 1:
+            self.hurried(fx.IN if kind == fx.INJECT_RAW_OUT else fx.OUT, unreachable_at(frame))
+            return
         if frame[ETHERNET + 9] == 1:
             self.told(fx.IN if kind == fx.INJECT_RAW_OUT else fx.OUT, frag_needed(frame))
             return
@@ -384,6 +388,15 @@ class KernelModel:
 def size_of(packet: Packet) -> int:
     """Bytes of the IP packet."""
     return 40 + (12 if packet.stamps else 0) + len(packet.payload)
+
+
+def unreachable_at(frame: bytes) -> int:
+    """The sequence number that a "host unreachable" quotes; asserts as below."""
+    ip = frame[ETHERNET:]
+    assert ip[0] == 0x45 and int.from_bytes(ip[2:4], "big") == len(ip)
+    for part in (ip[:20], ip[20:]):
+        assert int.from_bytes(part, "big") % 0xFFFF == 0
+    return int.from_bytes(ip[52:56], "big")
 
 
 def frag_needed(frame: bytes) -> int:

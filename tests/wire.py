@@ -39,12 +39,18 @@ class End:
         self.pmtu = 65535
         self.deaf = False  # hears no ICMP errors
         self.told: list[int] = []
+        self.hurried = 0
 
     def hears(self, mtu: int) -> None:
         """Frag-needed about something that it sent."""
         self.told.append(mtu)
         if not self.deaf:
             self.pmtu = min(self.pmtu, mtu)
+
+    def hurries(self, seq: int) -> None:
+        """Told that the way is broken: RFC 6069 repeats at once what is about its oldest unacknowledged byte."""
+        if seq == (self.isn + 1 + self.una) & MASK and self.una < self.sent + self.fin_sent:
+            self.hurried += 1
 
     @property
     def most(self) -> int:
@@ -123,6 +129,7 @@ class Lab:
         self.router = [65535, 65535]  # what the way of each direction takes beyond the gateway's links
         self.kernel = KernelModel(info, self.punts.append, self._leaves)
         self.kernel.told = lambda direction, mtu: self.ends[direction].hears(mtu)
+        self.kernel.hurried = lambda direction, seq: self.ends[direction].hurries(seq)
         self.kernel.unsent = lambda direction, mtu: self.errors.append(("unsent", direction, mtu))
         self.kernel.now = self.now
         self.toys: list[Toy] = []

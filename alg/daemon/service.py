@@ -176,6 +176,7 @@ class Daemon:
         pages = int(os.environ.get("ALGATE_RING_PAGES", PAGES))  # tests make it tiny
         fds = helper.open_ring(pages)
         helper.refused.room_wanted = running.sweeper.wanted.set
+        running.beat()  # what senders are made to repeat is for the ring, not to be dropped once more
         taken = helper.take_over(running.control)
         self._turns = Turns(running, asyncio.get_running_loop())
         self._turns.start(fds)
@@ -184,8 +185,8 @@ class Daemon:
         following.begin(seen)
         for note in gateway.notes:
             log.warning("%s", note)
-        if taken:
-            log.info("took over %d control sessions", taken)
+        if taken or gateway.kept:
+            log.info("took over %d control sessions%s", taken, ", and all programs" if gateway.kept else "")
         self._garbage = Garbage()
         self._garbage.settle(now())
         self.state = "translating"

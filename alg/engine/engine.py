@@ -68,7 +68,7 @@ class Engine:
         self._datagrams = Datagrams(judgement, self._ending, voice, counts)
         self._connections = Connections(book, judgement, self._sessions, counts)
         opening = self._opening = Opening(
-            judgement, delivery, book, self._sessions, track, adjust, counts, limits, audience
+            judgement, delivery, book, self._sessions, track, adjust, counts, limits, audience, voice
         )
         self._copies = Copies(judgement, delivery, track, counts)
         self._arrival = Arrival(opening, judgement, delivery, repetition, voice, track, counts, limits, self._arm)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 from typing import Final
 
-UNREACHABLE, FRAG_NEEDED = 3, 4
+UNREACHABLE, HOST_UNREACHABLE, FRAG_NEEDED = 3, 1, 4
 QUOTE: Final = 8  # bytes of the transport header at least, RFC 792
 LONGEST: Final = 576 - 28  # bytes quoted at most, RFC 1812 section 4.3.2.3
 WHOLE: Final = 1536  # a larger packet is several that were not cut yet: its transport checksum is none's

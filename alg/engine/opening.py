@@ -32,6 +32,7 @@ from .judgement import Judgement
 from .limits import Limits
 from .session import UDP, Session, Track
 from .sink import Sink
+from .voice import Voice
 
 Adjust = Callable[[int], AdjustRecord | None]
 _UNNUMBERED = AdjustRecord(0, (0, 0), (0, 0), ((), ()))  # what a session of datagrams is restored from
@@ -42,7 +43,7 @@ class Opening:
 
     def __init__(
         self, judgement: Judgement, delivery: Delivery, expectations: Expectations, sessions: dict[int, Session],
-        track: Track, adjust: Adjust, counts: Counter[str], limits: Limits, audience: Audience | None,
+        track: Track, adjust: Adjust, counts: Counter[str], limits: Limits, audience: Audience | None, voice: Voice,
     ) -> None:  # fmt: skip
         self._judgement = judgement
         self._delivery = delivery
@@ -53,6 +54,7 @@ class Opening:
         self._counts = counts
         self._limits = limits
         self._audience = audience
+        self._voice = voice
 
     def new(self, info: SessionInfo, out: Sink) -> Session:
         """The kernel says that it has just begun."""
@@ -80,6 +82,10 @@ class Opening:
                 self._delivery.decide(session, flow, chunk, out)
             if flow.stream.pending:
                 self._judgement.feed(session, flow, out)
+        track = self._track(info.session)
+        if track is not None and not session.bypassed:
+            for flow in session.flows:
+                self._voice.hurry(session, flow, track, out)
         return session
 
     def begin(self, session: Session) -> None:

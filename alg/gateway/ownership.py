@@ -17,6 +17,7 @@ from algate.alg.errors import AlgateError
 from algate.alg.gateway import hooks, netlink, rtnetlink
 from algate.alg.gateway.netlink import EGRESS, INGRESS
 from algate.bpf import pins, syscall, tcx
+from algate.bpf.keep import FOLDER
 
 EGRESS_NAME, XDP_NAMES = "tc_wan_out", ("xdp_lan", "xdp_wan")
 
@@ -72,10 +73,10 @@ class Owners:
 
 
 def _pinned(folder: Path) -> set[int]:
-    """Ids of the maps that are pinned in a folder and below."""
+    """Ids of the maps that are pinned in a folder and below, those apart that go with kept programs."""
     found = set()
     for path in folder.rglob("*") if folder.is_dir() else ():
-        if path.is_file():
+        if path.is_file() and path.parent.name != FOLDER:
             with contextlib.suppress(OSError):
                 fd = syscall.obj_get(path)
                 try:

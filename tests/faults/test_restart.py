@@ -87,6 +87,56 @@ def test_half_a_line_in_other_ways(gateway: AlgateGateway, incident: Incident, n
     restarted(gateway, incident, name, rest)
 
 
+AWAY = 14.0  # s: a sender repeats 12.6 s after the first time, and then 25.4 s
+
+
+@fault(f"no helper for {AWAY:g} s in the middle of dialogues (crash loop), fail = {{gateway}}", long=True)
+def test_nobody_waits_longer_than_the_outage(gateway: AlgateGateway, incident: Incident) -> None:
+    """What was said meanwhile is repeated at the take-over, not when its sender's backed-off timer runs out."""
+    plan, lab = gateway.lab.plan, gateway.lab
+    inside, outside = serving(lab.server), serving(lab.client)
+    said = [([*READY], b"NOOP\r\n"), ([*READY, b"NOOP\r\n"], b"200 ok\r\n")]
+    made = [Halved(lab.client, plan.servers[0], inside, before, [line]) for before, line in said]
+    made += [Halved(lab.server, plan.public[0], outside, before, [line]) for before, line in said]
+    try:
+        incident.inject(lambda: stop(gateway, signal.SIGKILL))
+        time.sleep(1.5 * HEARTBEAT)
+        for one in made:
+            one.step()
+        time.sleep(AWAY)
+        gateway.start()
+        ready = time.monotonic()
+        slowest = max(one.finish(ready) for one in made)
+        incident.mended(lambda: True)
+        incident.row.lost = f"0 of {len(made)}; the last answer {slowest:.2f} s after the take-over"
+        assert slowest < 4.0, "waited for a backed-off timer"
+    finally:
+        inside.close()
+        outside.close()
+        for one in made:
+            one.close()
+
+
+@fault("kill -9, and a start at once")
+def test_killed_and_started(gateway: AlgateGateway, incident: Incident) -> None:
+    """Programs are kept: no verifier, so the first PORT is answered after a moment."""
+    plan, lab = gateway.lab.plan, gateway.lab
+    listener = serving(lab.server)
+    made = Halved(lab.client, plan.servers[0], listener, READY, [b"PORT %s\r\n" % named(plan.clients[0], 40009)])
+    listener.close()
+    try:
+        incident.inject(lambda: stop(gateway, signal.SIGKILL))
+        began = time.monotonic()
+        gateway.start()
+        ready = time.monotonic() - began
+        made.finish(began)
+        incident.mended(lambda: True)
+        incident.row.lost = f"0 of 1; ready {ready:.2f} s after the start"
+        assert "and all programs" in gateway.log
+    finally:
+        made.close()
+
+
 def restarted(gateway: AlgateGateway, incident: Incident, name: str, rest: str) -> None:
     """End the helper between two pieces of each line."""
     made = list(halves(gateway.lab))
