@@ -176,7 +176,7 @@ class Daemon:
         pages = int(os.environ.get("ALGATE_RING_PAGES", PAGES))  # tests make it tiny
         fds = helper.open_ring(pages)
         helper.refused.room_wanted = running.sweeper.wanted.set
-        running.beat()  # what senders are made to repeat is for the ring, not to be dropped once more
+        running.beat()  # what is repeated from here on is for the ring, not to be dropped once more
         taken = helper.take_over(running.control)
         self._turns = Turns(running, asyncio.get_running_loop())
         self._turns.start(fds)

@@ -129,7 +129,10 @@ class Voice:
         for each "host unreachable" about its oldest unacknowledged byte, since that tells of a broken way and not of a
         crowded one. An established connection survives those (RFC 1122 section 4.2.3.9); who ignores them waits.
         """
-        direction, acked = flow.direction, flow.ledger.acknowledged & MASK
+        direction = flow.direction
+        acked = track.acked[direction]  # not the ledger's, which may be older: lines passed without the helper
+        if distance(flow.ledger.promised & MASK, acked) > 0:
+            acked = flow.ledger.promised & MASK
         if distance(track.next[direction], acked) <= 0 or len(session.info.key.inside_ip) != 4:
             return
         lost = build(KIND[direction], _sent_header(session, direction, track), acked, ACK | PSH)
