@@ -26,7 +26,7 @@ Raw = dict[bytes, bytes]
 FdOf = Callable[[str], int]
 # In the order in which they are written: what a session needs comes before it.
 TRAVELS = ("ports", "mappings", "shares", "forwards", "forward_sources", "tracks", "adjusts", "replacements",
-           "decisions", "held", "expectations", "sessions")  # fmt: skip
+           "decisions", "held", "expectations", "relations", "sessions")  # fmt: skip
 CHUNK = 4096
 _K = abi.PortKind
 OWNED = (_K.MAPPING, _K.HOME, _K.RESERVED)
@@ -104,7 +104,7 @@ def take(old: Description, entries: Callable[[str], Iterator[tuple[bytes, bytes]
 def settle(estate: Estate) -> None:
     """Leave behind what has lost its other half, and give ports as many references as there are."""
     maps = estate.maps
-    slots = {_u32(key): abi.PortSlot.unpack(value) for key, value in maps["ports"].items()}
+    slots = {_number(key): abi.PortSlot.unpack(value) for key, value in maps["ports"].items()}
     kept: dict[int, bytes] = {}
     refs, shares = Counter[int](), {}
     for key, value in list(maps["sessions"].items()):
@@ -150,6 +150,7 @@ def _settle_controls(maps: dict[str, Raw], kept: dict[int, bytes]) -> None:
         maps[name] = {key: value for key, value in maps[name].items() if kept.get(read.unpack(value).id) == key}
     for name in ("decisions", "held"):
         maps[name] = {key: value for key, value in maps[name].items() if abi.DecisionKey.unpack(key).id in kept}
+    maps["relations"] = {key: value for key, value in maps["relations"].items() if _number(key) in kept}
     maps["replacements"] = {key: value for key, value in maps["replacements"].items() if key in maps["decisions"]}
     maps["expectations"] = {
         key: value for key, value in maps["expectations"].items() if abi.Expectation.unpack(value).control_id in kept
@@ -185,7 +186,7 @@ def fits(estate: Estate, fd: FdOf) -> None:
     """AlgateError if the maps have no room for it; nothing is written."""
     for name, entries in estate.maps.items():
         room = syscall.map_info(fd(name)).max_entries
-        wanted = 1 + max(map(_u32, entries), default=-1) if contents()[name].kind == "array" else len(entries)
+        wanted = 1 + max(map(_number, entries), default=-1) if contents()[name].kind == "array" else len(entries)
         if wanted > room:
             raise AlgateError(f"{name} has room for {room} entries and {wanted} are needed: raise [nat] max_sessions")
 
@@ -217,7 +218,7 @@ def _put(fd: int, entries: Raw) -> None:
                 syscall.update(fd, key, value)
 
 
-def _u32(raw: bytes) -> int:
+def _number(raw: bytes) -> int:
     return int.from_bytes(raw, sys.byteorder)
 
 

@@ -28,8 +28,8 @@ LINE_MOST = 1 << 16  # bytes
 DAY = 86400.0
 TICKS = {("session", "last_seen"), ("port_slot", "stamp"), ("share", "stamp"), ("expectation", "expires"),
          ("track", "punted_at")}  # fmt: skip
-IDS = {("session", "id"), ("session", "related"), ("expectation", "id"), ("expectation", "control_id"),
-       ("adjust", "id"), ("track", "id"), ("decision_key", "id")}  # fmt: skip
+IDS = {("session", "id"), ("expectation", "id"), ("expectation", "control_id"), ("adjust", "id"), ("track", "id"),
+       ("decision_key", "id"), ("u64", "")}  # fmt: skip  # the last: both halves of `relations`
 BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 

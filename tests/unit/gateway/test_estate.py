@@ -48,6 +48,7 @@ def holding() -> dict[str, dict[bytes, bytes]]:
         "decisions": {bytes(key): bytes(abi.Decision(digest=1 << 60, verdict=2, new_size=3))},
         "replacements": {bytes(key): bytes(abi.Replacement(bytes=(1, 2, 3)))},
         "expectations": {bytes(abi.ExpectationKey(to=1, to_port=2, proto=TCP, dir=1)): bytes(expectation)},
+        "relations": {ID.to_bytes(8, "little"): (ID + 256).to_bytes(8, "little")},
         "configs": {bytes(4): bytes(abi.Config(secret=99))},
     }
 
@@ -106,7 +107,9 @@ def test_what_lost_its_other_half_is_left_behind() -> None:
     del maps["ports"][row(ROW)]
     found = taken(maps)
     assert found.left == 1
-    assert not any(found.maps[name] for name in ("sessions", "tracks", "decisions", "replacements", "expectations"))
+    assert not any(
+        found.maps[name] for name in ("sessions", "tracks", "decisions", "replacements", "expectations", "relations")
+    )
     assert not any(abi.PortSlot.unpack(slot).owner for slot in found.maps["ports"].values())
 
 
@@ -139,6 +142,8 @@ def test_ages_travel_to_another_host() -> None:
     )
     (track,) = found.maps["tracks"].values()
     (decision,) = found.maps["decisions"]
+    ((child, parent),) = found.maps["relations"].items()
+    assert int.from_bytes(child, "little") == session.id and int.from_bytes(parent, "little") not in (0, session.id)
     assert session.id and session.id == abi.Track.unpack(track).id == abi.DecisionKey.unpack(decision).id
     assert taken({**found.maps, "configs": {}}).left == 0
 
