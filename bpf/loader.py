@@ -29,6 +29,7 @@ STAGES = {stage: f"stage_{stage.name.lower()}" for stage in abi.Stage if stage.n
 PROGRAMS = (*TC_PROGRAMS, *STAGES.values(), *XDP_PROGRAMS)
 PORT_ROWS_LEAST = 4  # the port table always has room for this many public addresses: their number may grow
 UNPINNED = ("punts", "scratch", "hops")  # of one load: the ring's readers, a workspace, the FIB's last answers
+PER_SESSION = ("sessions", "relations", "mappings", "peers", "shares")  # MAX_SESSIONS in maps.h
 SCHED_CLS, XDP = 3, 6  # enum bpf_prog_type
 LICENCE = b"GPL"
 LOG_SIZE = 1 << 20
@@ -237,7 +238,7 @@ class Gateway:
 
 def entries(spec: MapSpec, max_sessions: int, port_rows: int) -> int:
     """The size of a map: those of sessions and ports are as large as wanted, the others as maps.h says."""
-    if spec.name in ("sessions", "mappings", "peers", "shares"):
+    if spec.name in PER_SESSION:
         return max_sessions
     if spec.name == "ports":
         return port_rows

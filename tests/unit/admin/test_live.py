@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from algate.bpf import abi, pins
 from algate.bpf.contents import contents
 from algate.bpf.description import own
 from algate.bpf.errors import AlgateError
+from algate.bpf.loader import PER_SESSION
 
 pytestmark = pytest.mark.unit
 
@@ -55,6 +57,11 @@ def test_without_pins_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(namespace, "require_root", lambda what: None)
     with pytest.raises(AlgateError, match="no tables of this version's are pinned"):
         live.check(tmp_path)
+
+
+def test_every_map_with_room_for_all_sessions_gets_it() -> None:
+    text = (abi.INCLUDE / "maps.h").read_text()
+    assert set(re.findall(r", (\w+), MAX_SESSIONS\);", text)) == set(PER_SESSION)
 
 
 def test_every_pinned_map_has_contents_of_a_known_size() -> None:
