@@ -153,10 +153,11 @@ static __always_inline u16 tcp_next(const struct session *s, u16 word, const str
         return state == STATE_NEW && !(word & BIT_DOUBT) ? syn_next(s, word, n) : word;
     bool fits = ack_fits(s, n) && (state != STATE_NEW || word & BIT_DOUBT || (word & BITS_SYN) == BITS_SYN);
     bool skips = seq_after(n->seq, s->next[n->dir & 1]) && !(n->flags & TCP_FIN);
-    if (out && (word & BIT_DOUBT || !fits || skips)) {
+    if (out && (word & BIT_DOUBT || !fits || skips)) { /* what stands behind a FIN says again that there was one */
         if (!(n->flags & TCP_ACK))
             return word;
-        return (word & ~BITS_LATE) | BIT_DOUBT | (n->flags & TCP_FIN ? BIT_LATE_OUT : 0);
+        bool behind = (word & (BIT_DOUBT | BIT_LATE_OUT)) == (BIT_DOUBT | BIT_LATE_OUT) && n->end == s->next[DIR_OUT];
+        return (word & ~BITS_LATE) | BIT_DOUBT | (n->flags & TCP_FIN || behind ? BIT_LATE_OUT : 0);
     }
     if (!fits)
         return word;

@@ -7,7 +7,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from algate.bpf import abi
@@ -389,6 +389,10 @@ STEPS = st.lists(
 )
 
 
+UNSEEN = ("data", OUT, 1, "elsewhere", "R", 0)
+
+
+@example(steps=[UNSEEN, ("data", OUT, 1, "through", "R", 0), ("fin", OUT, 1, "through", "R", 0)], isns=(7, 7))
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=STEPS, isns=st.tuples(*[st.sampled_from([7, 1 << 31, WRAP - 900])] * 2))
 def test_no_stranger_ends_a_conversation_and_its_own_end_is_seen(
