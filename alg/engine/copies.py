@@ -92,9 +92,11 @@ class Copies:
                 flow.stamp(latest)
 
     def _restate(self, session: Session, out: Sink) -> None:
-        """After a copy the kernel copies all that passes; say so if nothing that matters is unanswered any more."""
+        """After a copy the kernel copies all that passes; say so if nothing that matters is unanswered any more.
+
+        What is remembered holds only for the lines that the record counts, so it is written again with each."""
         said = self._judgement.declared(session, out)
-        if said is not None and not said.read:
+        if said is not None and (session.remembered or not said.read):
             self._judgement.declare(session, said, out)
             out.append(PutAdjust(session.record()))
 

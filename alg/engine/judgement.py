@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
-from algate.alg.plugin.contract import Call, PluginFaultError, answered, due, left, whole
+from algate.alg.plugin.contract import REMEMBERED_MOST, Call, PluginFaultError, answered, due, left, raised, whole
 from algate.alg.plugin.model import (
     Action,
     Bypass,
@@ -107,6 +107,7 @@ class Judgement:
 
     def declared(self, session: Session, out: Sink) -> Unattended | None:
         """Which lines may pass without the helper as things stand."""
+        self._remember(session, out)
         conversation, flows = session.conversation, session.flows
         if not self.classify or conversation is None or session.passing or session.reset:
             return None
@@ -123,6 +124,7 @@ class Judgement:
 
     def declare_beginning(self, session: Session, out: Sink) -> None:
         """Nothing was said yet: what may pass of the first lines."""
+        self._remember(session, out)
         if not self.classify or session.conversation is None or session.passing:
             return
         try:
@@ -133,6 +135,18 @@ class Judgement:
         if said is not None:
             self.declare(session, said, out)
             out.append(PutAdjust(session.record()))
+
+    def _remember(self, session: Session, out: Sink) -> None:
+        """What a helper that takes over is told from the next adjust record on."""
+        if session.conversation is None or session.passing or session.reset:
+            return
+        try:
+            said: Any = session.conversation.remember()  # not by _call, which would cost each line as much again
+            if not isinstance(said, int) or not 0 <= said <= REMEMBERED_MOST:
+                raise PluginFaultError("remember() gave what isn't a number from 0 to 255")
+            session.remembered = said
+        except Exception as error:  # a fault is its session's alone
+            self.failed(session, raised(error), out)
 
     def read(self, session: Session, flow: Flow, data: bytes, out: Sink) -> None:
         """Let the conversation read a line that has passed. It can only agree to that."""
@@ -156,6 +170,7 @@ class Judgement:
             self._call(session.conversation.missed)
         except Exception as error:  # as above
             self.failed(session, error, out)
+        self._remember(session, out)
 
     def lets(self, session: Session, flow: Flow, data: bytes, out: Sink) -> bool:
         """Judge bytes that continue a quiet stream. True: they pass as they are. False: they are pending and judged."""

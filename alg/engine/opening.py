@@ -19,6 +19,7 @@ from .effects import (
     ADJUST_BYPASS,
     ADJUST_LINES,
     ADJUST_OWED,
+    ADJUST_REMEMBERED,
     TRACK_SYN_IN,
     TRACK_SYN_OUT,
     TRACK_UNTOUCHABLE,
@@ -121,13 +122,13 @@ class Opening:
         word = track.lines if track is not None else record.lines
         lines = record.lines & ~PUNTS | word & PUNTS
         if record.flags & ADJUST_LINES or lines != record.lines:
-            kept = record.flags & (ADJUST_BYPASS | ADJUST_OWED | ADJUST_BEGINS)
+            kept = record.flags & (ADJUST_BYPASS | ADJUST_OWED | ADJUST_BEGINS | 0xFF << ADJUST_REMEMBERED)
             out.append(PutAdjust(record._replace(flags=kept, interest=0, lines=lines)))
         if copies(record.lines, word):
             self._counts["copy-lost"] += 1
             self._expectations.unheard(session.book)
-        if record.lines or word:
-            session.catch_up(word, whatever=True)
+        if (record.lines or word) and session.catch_up(word, whatever=True) is not None:
+            session.forget()
 
     def _record(self, number: int) -> AdjustRecord | None:
         """What another helper wrote, with real numbers if that was that nothing was decided yet."""

@@ -20,6 +20,7 @@ from .effects import (
     ADJUST_COPIES,
     ADJUST_LINES,
     ADJUST_OWED,
+    ADJUST_REMEMBERED,
     ADJUST_UNANSWERED,
     EXPECT_OPEN,
     IN,
@@ -70,6 +71,7 @@ class Session:
         "passing",
         "paths",
         "poll",
+        "remembered",
         "reset",
         "sides",
         "timestamps",
@@ -93,6 +95,7 @@ class Session:
         self.begun = False
         self.passing = False
         self.bypassed = False
+        self.remembered = 0  # see model.Remembers
         self.reset = ""  # why it is to be reset
         self.mss: tuple[int, int] | None = None
         self.due = float("inf")
@@ -125,6 +128,7 @@ class Session:
         flags = (ADJUST_BYPASS if self.bypassed else 0) | (0 if self.begun else ADJUST_BEGINS)
         if out.promised > out.decided or back.promised > back.decided:
             flags |= ADJUST_OWED
+        flags |= self.remembered << ADJUST_REMEMBERED
         interest = 0
         unattended = self.account.unattended
         if unattended is not None and not self.bypassed:
@@ -147,13 +151,19 @@ class Session:
 
     def restore(self, record: AdjustRecord, stored: Mapping[int, bytes]) -> None:
         """Go on where another helper stopped. struct.error if what it stored is broken."""
-        self.control = replace(self.control, resumed=True)
+        self.remembered = record.flags >> ADJUST_REMEMBERED & 0xFF
+        self.control = replace(self.control, resumed=True, remembered=self.remembered)
         self.account.resume(record.lines)
         for direction, flow in enumerate(self.flows):
             if record.decided[direction] or record.corrections[direction] or direction in stored:
                 changes = record.base[direction], record.corrections[direction]
                 held.restore(flow, record.decided[direction], *changes, stored.get(direction, b""))
         self.bypassed = self.passing = bool(record.flags & ADJUST_BYPASS)
+
+    def forget(self) -> None:
+        """What was remembered doesn't hold any more: lines passed that no helper has read."""
+        self.remembered = 0
+        self.control = replace(self.control, remembered=0)
 
     def catch_up(self, word: int, whatever: bool = False) -> Passed | None:
         """Go on behind what passed without the helper; what that was, None if nothing. `word`: track.lines. `whatever`:

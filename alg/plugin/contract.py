@@ -17,6 +17,7 @@ from algate.alg.plugin.scrub import scrubbed
 
 P = ParamSpec("P")
 T = TypeVar("T")
+REMEMBERED_MOST = 255  # 8 bits of the adjust record
 MOST = 1 << 16  # for ports, or anything else that is counted
 
 
@@ -54,7 +55,7 @@ def whole(conversation: Conversation) -> WholeConversation:
     if missing:
         raise PluginFaultError(f"its conversation ({type(conversation).__name__}) has no {missing[0]}()")
     terse = hasattr(conversation, "unattended"), hasattr(conversation, "skipped")
-    if all(terse) and all(hasattr(conversation, name) for name in ("missed", "progress", "deadline")):
+    if all(terse) and all(hasattr(conversation, name) for name in ("missed", "progress", "deadline", "remember")):
         return cast(WholeConversation, conversation)
     if terse[0] != terse[1]:
         raise PluginFaultError("its conversation has only one of unattended() and skipped(): it needs both or neither")
@@ -64,7 +65,7 @@ def whole(conversation: Conversation) -> WholeConversation:
 class _Filled:
     """A conversation with the missing parts added. The others are its own bound methods, so no call is added."""
 
-    __slots__ = ("deadline", "feed", "missed", "outcome", "progress", "reserved", "skipped", "unattended")
+    __slots__ = ("deadline", "feed", "missed", "outcome", "progress", "remember", "reserved", "skipped", "unattended")
 
     def __init__(self, inner: Conversation) -> None:
         self.feed = inner.feed
@@ -75,10 +76,16 @@ class _Filled:
         self.missed: Callable[[], None] = getattr(inner, "missed", _every_line)
         self.progress: Callable[[], Progress] = getattr(inner, "progress", Progress)
         self.deadline: Callable[[], float | None] = getattr(inner, "deadline", _never)
+        self.remember: Callable[[], int] = getattr(inner, "remember", _not_a_thing)
 
 
 def _every_line() -> None:
     """Every line matters."""
+
+
+def _not_a_thing() -> int:
+    """There is nothing to hand on."""
+    return 0
 
 
 def _never() -> None:

@@ -98,6 +98,7 @@ class Control:
     resumed: bool = False
     audience: Audience | None = field(default=None, compare=False, repr=False)
     left: tuple[Left, ...] = ()
+    remembered: int = 0  # what an earlier helper's conversation handed on (Remembers); 0: nothing
 
     def ip(self, side: Side) -> Address:
         """That side's own address (the private one for the inside)."""
@@ -286,7 +287,8 @@ class Progress(NamedTuple):
 class Conversation(Interface):
     """One control session in a plug-in's hands. May keep bounded state; must not raise on any bytes.
 
-    Every conversation has these methods. It may also have those of Terse, Forgiving, Tells and Impatient.
+    Every conversation has these methods. It may also have those of Terse, Forgiving, Tells, Impatient and
+    Remembers.
     """
 
     def feed(self, side: Side, data: bytes, now: float, *, end: bool = False) -> Sequence[Action]:
@@ -342,7 +344,15 @@ class Impatient(Interface):
         ...
 
 
-class WholeConversation(Conversation, Terse, Forgiving, Tells, Impatient, Interface):
+class Remembers(Interface):
+    """Optional: to hand something on to the conversation that a restarted helper opens on the same session."""
+
+    def remember(self) -> int:
+        """0 to 255, as things stand; `Control.remembered` of that conversation, 0 if it was lost. Changes nothing."""
+        ...
+
+
+class WholeConversation(Conversation, Terse, Forgiving, Tells, Impatient, Remembers, Interface):
     """All that the engine uses of a conversation; `contract.whole` fills in what one leaves out."""
 
 

@@ -34,6 +34,7 @@ POLICIES: dict[str, str] = {
     "no-tls": 'tls = "refuse"',
     "short-lines": "max_line = 512",
     "brief": "expect_timeout = 1",
+    "log-in": "before_login = false",
 }
 ADDRESSES = {name: f"203.0.113.{10 + index}" for index, name in enumerate(POLICIES)}
 STRANGER = "203.0.113.40"  # also outside, and nobody's peer
@@ -47,6 +48,7 @@ LEAST = 0.4  # s to wait for a connection that must not come
 def configuration() -> str:
     """The configuration file for algate."""
     text = f"[firewall]\nallow_out = {list(ALLOWED)}\n[metrics]\nlisten = ''\n[alg.ftp]\nports = [{FTP}, {OTHER_FTP}]\n"
+    text += "before_login = true\n"  # most dialogues are about something else, and don't begin with one
     for name, keys in POLICIES.items():
         for whom in ("server", "client"):
             text += f'[[alg.ftp.rule]]\n{whom} = "{ADDRESSES[name]}"\n{keys}\n' if keys else ""

@@ -32,6 +32,7 @@ addresses = ["198.51.100.2"]
 listen = ""
 [alg.ftp]
 ports = [21, 2121]
+before_login = true
 [[alg.ftp.rule]]
 server = "{DENYING}"
 deny = ["SITE", "DELE"]

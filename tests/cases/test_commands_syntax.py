@@ -155,7 +155,9 @@ V6 = "[2001:db8::5]:40000"
 
 def _said_by_v6(address: bytes) -> list[Expect]:
     """What the plug-in expects when an IPv6 client whose address is 2001:db8::5 names `address`."""
-    stage = Stage(PLUGIN, FtpPolicy(), control(Side.CLIENT, V6, "[2001:db8:1::1]:40000", "[2001:db8:2::2]:21"))
+    stage = Stage(
+        PLUGIN, FtpPolicy(before_login=True), control(Side.CLIENT, V6, "[2001:db8:1::1]:40000", "[2001:db8:2::2]:21")
+    )
     stage.say(Side.SERVER, b"220 ready\r\n")
     line = b"EPRT |2|" + address + b"|5001|\r\n"
     actions = stage.say(Side.CLIENT, line)

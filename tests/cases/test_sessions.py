@@ -257,3 +257,28 @@ def test_ftp_45_same_client_port(bed: Bed) -> None:
             assert data.listener.getsockname()[0] == d.inner_ip
         for d in all_of:
             d.alive()
+
+
+@pytest.mark.parametrize("inside", ["client", "server"])
+def test_port_before_log_in(bed: Bed, inside: str) -> None:
+    """A server that is an accomplice agrees to what it will: nothing opens until it has accepted a log-in."""
+    if not bed.algate:
+        pytest.skip(NO_OPTION)
+    refused = b"530 algate: log in first, with USER and PASS.\r\n"
+    with Dialogue(bed, inside, "log-in") as d:
+        port = d.new_port()
+        d.reply(b"220 ready\r\n")
+        if d.client_inside:
+            d.client.say(b"PORT " + d.six(port) + b"\r\n")
+            d.client.hear(refused)
+            d.told_reason("command-refused", "before-login")
+            d.reply(b"200 ok\r\n")
+        else:
+            d.command(b"PASV\r\n")
+            d.reply(b"227 Entering Passive Mode (" + d.six(port) + b").\r\n", refused)
+            d.told_reason("expectation-refused", "before-login")
+        d.nothing_open(port)
+        d.ask(b"USER lab\r\n", b"331 password?\r\n")
+        d.ask(b"PASS secret\r\n", b"230 welcome\r\n")
+        d.comes_in(d.port(port) if d.client_inside else d.pasv(port), port)
+        d.alive()

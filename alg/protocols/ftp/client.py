@@ -14,7 +14,7 @@ from algate.alg.protocols.ftp import grammar
 from algate.alg.protocols.ftp.audit import parsed, shown
 from algate.alg.protocols.ftp.dialogue import COMMANDS, Kind, Phase, Turn
 from algate.alg.protocols.ftp.grammar import Fault, Form
-from algate.alg.protocols.ftp.policy import NO_PORT, NOT_FTP, TOO_FAST, TOO_MANY, UNREADABLE, Refusal
+from algate.alg.protocols.ftp.policy import BEFORE_LOGIN, NO_PORT, NOT_FTP, TOO_FAST, TOO_MANY, UNREADABLE, Refusal
 from algate.alg.protocols.ftp.rules import Inward, Nothing, Outward, plan, told
 from algate.alg.protocols.ftp.session import Asked, FtpSession, said
 from algate.alg.protocols.lines import Flaw, Line
@@ -62,6 +62,8 @@ class Client:
             return self._refuse(line, TOO_MANY, said(verb), out)
         if line.flaw is not None:
             return self._flawed(line, verb, out)
+        if kind is Kind.NAME and session.premature and self._too_soon() and not session.overdue:
+            return False  # until it is known what becomes of a log-in that was sent ahead of it
         if session.gate.refusing:
             refusal = session.gate.refuses(verb, argument) or (UNREADABLE if not session.gate.clear(line.raw) else None)
             if refusal is None and session.gate.hurries(now):  # last, because it counts the command
@@ -126,6 +128,8 @@ class Client:
             return self._refuse(line, NOT_FTP, form.value, out)
         if session.phase is Phase.CLOSING:
             return self._unnamed(line, "after-quit", out)
+        if session.premature:
+            return self._refuse(line, BEFORE_LOGIN, form.value, out)
         if session.dry and isinstance(what, Inward):
             return self._refuse(line, NO_PORT, f"{form.value} {what.inside}", out)
         session.supersede(out)
@@ -205,10 +209,15 @@ class Client:
             out.let(len(line.raw))
         return True
 
+    def _too_soon(self) -> bool:
+        """Whether the server has yet to answer earlier commands, or to greet."""
+        session = self._session
+        return not session.ending and (session.waiting.owing or session.phase is Phase.GREETING)
+
     def _refuse(self, line: Line, refusal: Refusal, detail: str, out: Script) -> bool:
         """Answer in the server's name, in turn: not before the server has answered all earlier commands (FTP-88)."""
         session = self._session
-        if not session.ending and (session.waiting.owing or session.phase is Phase.GREETING):
+        if self._too_soon():
             if refusal is NOT_FTP and (session.overdue or session.phase is Phase.GREETING):
                 # The server is silent because this isn't FTP: let it pass, and read nothing more.
                 session.leave(Turn.FOREIGN, NOT_FTP.reason, out)

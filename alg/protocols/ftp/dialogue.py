@@ -197,6 +197,7 @@ REPLIES: dict[tuple[Kind, Reply], Effect] = {
     # Better to rewrite for a PASV that nobody sent than to let a private address out (invariant 1).
     **{(kind, reply): Effect.ANNOUNCE for kind in (Kind.UNSEEN, Kind.LEFT) for reply in sorted(_ADDRESSED)},
     (Kind.UNSEEN, Reply.SECURED): Effect.SECURE,
+    (Kind.UNSEEN, Reply.WELCOME): Effect.LOGGED_IN,  # a restart came between PASS and its 230
     (Kind.LEFT, Reply.SECURED): Effect.SECURE,
     **{(Kind.REIN, reply): Effect.RESTART for reply in sorted(USUAL[Kind.REIN] | ODD[Kind.REIN]) if reply not in _NO},
     **{(Kind.QUIT, reply): Effect.FAREWELL for reply in sorted(USUAL[Kind.QUIT] | ODD[Kind.QUIT]) if reply not in _NO},

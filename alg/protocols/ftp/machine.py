@@ -109,7 +109,7 @@ class FtpConversation:
 
     def unattended(self) -> Unattended | None:
         """See `model.Terse`. None if lines may have to be refused, or can't be read one by one. While anything that
-        matters is unanswered or half agreed, and before the greeting, all are read."""
+        matters is unanswered or half agreed, and before the log-in, all are read."""
         session = self._session
         if session.many or session.asked or session.barred or session.phase not in _READS:
             return None
@@ -121,15 +121,19 @@ class FtpConversation:
         if not room:
             return None
         settled = unanswered is not None and unanswered < UNANSWERED_MOST and all(session.live.values())
-        if unanswered is None or not settled or session.phase is Phase.GREETING:
+        if unanswered is None or not settled or session.premature or session.phase is Phase.GREETING:
             return Unattended(UNATTENDED, read=True)
         return Unattended(UNATTENDED, unanswered)
+
+    def remember(self) -> int:
+        """See `model.Remembers`. 1: the server has accepted no log-in."""
+        return int(self._session.premature)
 
     def missed(self) -> None:
         """See `model.Forgiving`. As after a restart: anything may have been said."""
         session = self._session
         if session.phase is Phase.GREETING or session.phase is Phase.LOGIN:
-            session.phase = Phase.READY
+            session.move(Phase.READY)
         session.waiting.miss()
 
     def progress(self) -> Progress:

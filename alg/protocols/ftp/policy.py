@@ -47,6 +47,7 @@ class FtpPolicy(Policy):
     """[alg.ftp]. `announce`: the gateway's address as seen beyond a 1:1 NAT, told to the outside instead of the mapped;
     None: there is no such NAT. `tls`: what happens to AUTH; `tls_passive_ports`: ports open for FTPS data, None: none.
 
+    `before_login`: data connections may be agreed on before the server has accepted a log-in.
     `low_ports` may be named although they are below `min_port`. `strict_source_port`: active data must come from the
     port below the server's control port (RFC 959 section 5.2). `strict_lines`: a line without CR LF opens nothing.
     """
@@ -66,6 +67,7 @@ class FtpPolicy(Policy):
     read_only: bool = option(False, boolean)
     anonymous_only: bool = option(False, boolean)
     low_ports: tuple[int, ...] = option((), list_of(integer(1, 65535), 1024))
+    before_login: bool = option(False, boolean)
     strict_source_port: bool = option(False, boolean)
     strict_lines: bool = option(False, boolean)
     lprt: str = option("pass", one_of("pass", "refuse"))
@@ -132,6 +134,7 @@ class Refusal:
 DENIED = Refusal("denied-command", b"502 algate: the gateway's policy does not allow this command.")
 READ_ONLY = Refusal("read-only", b"550 algate: the gateway's policy allows reading only.")
 LONG = Refusal("rfc1639", b"502 algate: the gateway does not carry LPRT and LPSV, use EPRT and EPSV.")
+BEFORE_LOGIN = Refusal("before-login", b"530 algate: log in first, with USER and PASS.")
 NOT_ANONYMOUS = Refusal("anonymous-only", b"530 algate: the gateway's policy allows anonymous access only.")
 NO_TLS = Refusal("tls-refused", b"534 algate: the gateway's policy does not allow TLS.")
 TOO_FAST = Refusal("command-rate", b"450 algate: too many commands per second, try again later.")

@@ -24,7 +24,7 @@ from algate.alg.protocols.ftp.dialogue import (
 )
 from algate.alg.protocols.ftp.grammar import Fault, Form
 from algate.alg.protocols.ftp.pairing import Heard
-from algate.alg.protocols.ftp.policy import LOW_PORT, NO_PORT, NOT_FTP, Refusal
+from algate.alg.protocols.ftp.policy import BEFORE_LOGIN, LOW_PORT, NO_PORT, NOT_FTP, Refusal
 from algate.alg.protocols.ftp.rules import Inward, Nothing, plan, told
 from algate.alg.protocols.ftp.session import Asked, FtpSession, said
 from algate.alg.protocols.lines import Flaw, Line
@@ -153,7 +153,10 @@ class Server:
             session.audit.answered(line.text, out)
         effect = REPLIES.get((heard.kind, reply), NONE) if heard.kind else NONE
         if effect is Effect.RESTART:
-            session.supersede_open(out, reason="reinitialised")
+            if session.policy.before_login:
+                session.supersede_open(out, reason="reinitialised")
+            else:
+                session.withdraw_all("reinitialised", out)
         if effect is Effect.FAREWELL:
             session.withdraw_pending("unanswered", out)
         if effect is Effect.SECURE:
@@ -212,6 +215,10 @@ class Server:
             return self._unannounced(line, "after-quit", out)
         if session.barred:
             return self._instead(line, NOT_FTP, out)
+        if session.premature:
+            if isinstance(what, Inward):
+                return self._instead(line, BEFORE_LOGIN, out)
+            return self._unannounced(line, BEFORE_LOGIN.reason, out)
         if session.dry and isinstance(what, Inward):
             return self._instead(line, NO_PORT, out)
         tag = session.new_tag()

@@ -68,11 +68,14 @@ class FtpSession:
     `unclosed`: the code of one that was ended by a reply with another code. `barred`: the client isn't an FTP client.
     `held_since`: when the client's next line began to wait for the server. For the present feed: `now`; `ending`:
     nothing comes after it, so nothing may wait; `dry`: no public port was free, so none is asked for again.
+    `premature`: no data connection may be agreed on, because the server has accepted no log-in. Once it has, only REIN
+    takes that away, not another USER (RFC 959 section 4.1.1: transfer parameters are unchanged).
     """
 
     __slots__ = (
         "_early", "_live", "_tag", "asked", "audit", "barred", "control", "dry", "ending", "gate", "held_since",
-        "lines_heard", "many", "many_since", "now", "phase", "policy", "reset", "unclosed", "waiting",
+        "lines_heard", "many", "many_since", "now", "phase", "policy", "premature", "reset", "unclosed",
+        "waiting",
     )  # fmt: skip
 
     def __init__(self, control: Control, policy: FtpPolicy, resumed: bool) -> None:
@@ -80,7 +83,10 @@ class FtpSession:
         self.policy = policy
         self.gate = Gate(policy)
         self.audit = Audit(control.audience)
-        self.phase = Phase.READY if resumed else Phase.GREETING
+        self.phase = Phase.GREETING
+        if resumed:  # unknown counts as logged in: a session that was at work goes on
+            self.phase = Phase.LOGIN if control.remembered else Phase.READY
+        self.premature = self.phase < Phase.READY and not policy.before_login
         self.waiting = Waiting(resumed, [one.tag for one in control.left if not one.open])
         self.ending = False
         self.dry = False
@@ -102,7 +108,12 @@ class FtpSession:
 
     def turn(self, turn: Turn) -> None:
         """Move on as the table says."""
-        self.phase = after(self.phase, turn)
+        self.move(after(self.phase, turn))
+
+    def move(self, phase: Phase) -> None:
+        """From now on the dialogue is in this phase."""
+        self.phase = phase
+        self.premature = phase < Phase.READY and not self.policy.before_login
 
     def new_tag(self) -> int:
         """The next tag; none is used twice within a session."""

@@ -35,6 +35,10 @@ REFUSALS: Mapping[str, Said] = MappingProxyType({
     "port-zero": Said("{line}: it names port 0"),
     "wrong-family": Said("{line}: it names an address of a different family than the control session's"),
     "no-address": Said("{line}: the reply names no address"),
+    "before-login": Said(
+        "{line}: the server had accepted no log-in yet",
+        "[alg.{alg}] before_login = true allows it, for servers that need no log-in",
+    ),
     "after-quit": Said("{line}: it came after QUIT"),
     "http-request": Said("the session began with an HTTP request (NAT slipstreaming): it gets no data connection"),
     "wrong-side": Said("{line}: it came from the wrong side, so it is ignored"),

@@ -44,7 +44,7 @@ def test_one_segment_of_a_session_waits(client_inside: bool) -> None:
     client, server = (IN_IP, OUT_IP) if client_inside else (OUT_IP, IN_IP)
     for exchange in (port(client, 5001), pasv(server, 50000)):
         held, copied = counted(exchange, LIST, client_inside=client_inside)
-        assert held == 1 and copied <= 6
+        assert held == 1 and copied <= 8  # all lines up to the 230 are: before it nothing may open
         assert counted(exchange, LIST, client_inside=client_inside, limits=Limits(classify=False)) == (11, 0)
 
 

@@ -5,6 +5,8 @@ Each was tried by hand in a review; the test says if it once worked. What the fu
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from algate.alg.plugin.model import Side
@@ -20,7 +22,7 @@ ANNOUNCED = b"227 Entering Passive Mode (10,0,0,5,31,144).\r\n"
 
 
 def staged(policy: FtpPolicy | None = None, inside: Side = Side.CLIENT, greeted: bool = True) -> Stage:
-    stage = Stage(PLUGIN, policy or FtpPolicy(), control(inside))
+    stage = Stage(PLUGIN, replace(policy or FtpPolicy(), before_login=True), control(inside))
     if greeted:
         stage.say(Side.SERVER, b"220 ready\r\n")
     return stage

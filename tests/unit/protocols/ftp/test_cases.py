@@ -141,7 +141,7 @@ def test_a_multi_line_227_counts_by_its_last_line_ftp_24() -> None:
 
 
 def test_227_in_the_banner_opens_nothing_ftp_25() -> None:
-    made = Stage(PLUGIN, FtpPolicy())
+    made = Stage(PLUGIN, FtpPolicy(before_login=True))
     made.say(CLIENT, b"PASV\r\n")
     made.say(SERVER, PASV_REPLY)
     assert not made.expectations and made.reasons("violation") == ["unasked-reply"]

@@ -60,7 +60,7 @@ def test_port_leaves_rewritten_and_opens_at_200(size: int) -> None:
 
 @pytest.mark.parametrize("size", [1, 1400])
 def test_the_private_227_of_a_server_inside_leaves_as_the_public_one(size: int) -> None:
-    lab = FtpLab(info=SERVER_INSIDE)
+    lab = FtpLab(FtpPolicy(before_login=True), SERVER_INSIDE)
     lab.talk(b"220 hi\r\n", b"PASV\r\n", b"227 (10,0,0,5,19,137)\r\n", b"EPSV\r\n", b"229 (|||5001|)\r\n", size=size)
     lab.finish()
     assert bytes(lab.client.got) == b"220 hi\r\n227 (203,0,113,1,156,64)\r\n229 (|||40001|)\r\n"
@@ -70,7 +70,7 @@ def test_the_private_227_of_a_server_inside_leaves_as_the_public_one(size: int) 
 @pytest.mark.parametrize("cut", [0, 9])
 def test_a_helper_started_between_pasv_and_227_lets_no_private_address_out(cut: int) -> None:
     """Restarted with nothing, or with the start of the reply acknowledged in the client's name."""
-    lab = FtpLab(info=SERVER_INSIDE)
+    lab = FtpLab(FtpPolicy(before_login=True), SERVER_INSIDE)
     lab.talk(b"220 hi\r\n", b"PASV\r\n")
     reply = b"227 (10,0,0,5,19,137)\r\n"
     lab.talk(reply[:cut])
@@ -100,7 +100,7 @@ def test_bytes_behind_auth_wait_and_then_pass_as_they_are_ftp_35() -> None:
 
 def test_a_long_pipeline_of_ports_is_rewritten_to_the_last() -> None:
     """More than the engine's depth of reservations in one segment; answers let the rest go on."""
-    lab = FtpLab()
+    lab = FtpLab(FtpPolicy(before_login=True))
     lab.talk(b"220 hi\r\n", b"PORT 10,0,0,5,19,137\r\n" * 40)
     for _ in range(40):
         lab.talk(b"200 ok\r\n")

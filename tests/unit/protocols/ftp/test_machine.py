@@ -35,7 +35,7 @@ OUTSIDE_PORT = b"PORT 198,51,100,2,19,137\r\n"
 
 def stage(inside: Side = CLIENT, *, phase: Phase = Phase.READY, ports: list[int] | None = None) -> Stage:
     """A stage brought into a phase by an ordinary dialogue."""
-    made = Stage(PLUGIN, FtpPolicy(), control(inside), ports)
+    made = Stage(PLUGIN, FtpPolicy(before_login=True), control(inside), ports)  # see test_login
     words: dict[Phase, list[tuple[Side, bytes]]] = {
         Phase.GREETING: [],
         Phase.LOGIN: [(SERVER, b"220 ready\r\n")],

@@ -171,7 +171,7 @@ def test_lprt_and_lpsv_get_502_where_that_is_wanted_ftp_22() -> None:
 
 @pytest.mark.parametrize(("low", "opens"), [((), False), ((989,), True), ((990,), False)])
 def test_a_port_below_min_port_only_where_it_is_listed_ftp_6(low: tuple[int, ...], opens: bool) -> None:
-    made = stage(FtpPolicy(low_ports=low))
+    made = stage(FtpPolicy(low_ports=low, before_login=True))
     made.say(CLIENT, b"PORT 10,0,0,5,3,221\r\n")
     made.say(SERVER, b"200 ok\r\n")
     assert bool(made.expectations) is opens
@@ -180,7 +180,7 @@ def test_a_port_below_min_port_only_where_it_is_listed_ftp_6(low: tuple[int, ...
 
 @pytest.mark.parametrize("strict", [False, True])
 def test_strict_lines_let_no_bare_lf_open_anything_ftp_15(strict: bool) -> None:
-    made = stage(FtpPolicy(strict_lines=strict))
+    made = stage(FtpPolicy(strict_lines=strict, before_login=True))
     made.say(CLIENT, b"PORT 10,0,0,5,19,137\n")
     made.say(SERVER, b"200 ok\r\n")
     assert bool(made.expectations) is not strict

@@ -67,6 +67,8 @@ def test_a_refused_auth_opens_nothing_and_reading_goes_on_ftp_35(reply: bytes) -
     made = greeted(RANGE, SERVER)
     made.say(SERVER, reply + b"\r\n")
     assert not made.bypassed and not made.expectations
+    made.say(CLIENT, b"USER u\r\n")
+    made.say(SERVER, b"230 in\r\n")
     made.say(CLIENT, b"PASV\r\n")
     made.say(SERVER, b"227 (10,0,0,5,19,137)\r\n")
     assert list(made.expectations) == [1]
@@ -75,6 +77,8 @@ def test_a_refused_auth_opens_nothing_and_reading_goes_on_ftp_35(reply: bytes) -
 def test_what_was_agreed_in_the_clear_ends_with_tls() -> None:
     made = Stage(PLUGIN, RANGE, control(SERVER))
     made.say(SERVER, b"220 ready\r\n")
+    made.say(CLIENT, b"USER u\r\n")
+    made.say(SERVER, b"230 in\r\n")
     made.say(CLIENT, b"PASV\r\n")
     made.say(SERVER, b"227 (10,0,0,5,19,137)\r\n")
     made.say(CLIENT, b"AUTH TLS\r\n")
@@ -85,7 +89,7 @@ def test_what_was_agreed_in_the_clear_ends_with_tls() -> None:
 @pytest.mark.parametrize(("strict", "port"), [(False, None), (True, 20)])
 @pytest.mark.parametrize("inside", list(Side))
 def test_active_data_from_port_20_alone_ftp_68(strict: bool, port: int | None, inside: Side) -> None:
-    made = Stage(PLUGIN, FtpPolicy(strict_source_port=strict), control(inside))
+    made = Stage(PLUGIN, FtpPolicy(strict_source_port=strict, before_login=True), control(inside))
     made.say(SERVER, b"220 ready\r\n")
     made.say(CLIENT, b"PORT 10,0,0,5,19,137\r\n" if inside is CLIENT else b"PORT 198,51,100,2,19,137\r\n")
     assert [one.expect.from_port for one in made.expectations.values()] == [port]
