@@ -71,6 +71,8 @@ run_ladder() {
     local all=() start=$SECONDS
     if [ "${1:-}" = --all ]; then all=(--all); fi
     rung lint 60 deploy/dev.sh lint
+    # no vulnerability data to be had is the network's doing: audit.sh says so, and it is no failure
+    rung audit 120 bash -c 'deploy/audit.sh || [ $? = 3 ]'
     tests unit 60 2 "${all[@]}"
     tests property 60 2 "${all[@]}"
     tests fuzz 60 2
@@ -78,7 +80,7 @@ run_ladder() {
     compiled unit 60 2 "${all[@]}"
     compiled property 60 2 "${all[@]}"
     compiled fuzz 60 2
-    tests bpf 120 2 "${all[@]}"
+    tests bpf 200 2 "${all[@]}"
     tests netns "$([ "${1:-}" = --all ] && echo 3600 || echo 420)" 3 "${all[@]}"
     if compgen -G 'tests/compliance/test_*.py' >/dev/null; then tests compliance 200 0 "${all[@]}"; fi
     tests cases 360 0
