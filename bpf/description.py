@@ -102,12 +102,13 @@ def others(base: Path) -> list[Path]:
     return sorted(one for one in there if one.name != mine and not one.name.endswith(PART))
 
 
-def readable(folder: Path) -> Description:
-    """The description of another version's maps, or AlgateError that says what to do."""
+def readable(folder: Path, run_dir: Path) -> Description:
+    """The description of another version's maps, or AlgateError that says what to do about the gateway of `run_dir`."""
     found = read(folder)
     if found is None:
         raise AlgateError(
             f"{folder} holds the maps of another version of algate, which doesn't describe them: export their sessions"
-            " with that version (`algate export FILE`), or end them with `algate down --purge`, then start again"
+            " with that version (`algate export FILE`), or end them with"
+            f" `algate down --purge --run-dir {run_dir}`, then start again"
         )
     return found

@@ -145,7 +145,7 @@ def wanted(running: Running, args: Mapping[str, Any]) -> survey.Wanted:
         ids=_children(running, chosen.related_to) if chosen.related_to else None,
         insides=_places(chosen.inside),
         outsides=_places(chosen.outside),
-        least_idle=ticks.lasting(seconds["idle"]),
+        least_idle=ticks.lasting(seconds["idle"]) if seconds["idle"] else 0,
         least_age=round(seconds["age"] * 1e9),
     )
 

@@ -36,7 +36,7 @@ def export(run_dir: Path, target: str) -> int:
     namespace.require_root("algate export")
     folder = _folder(run_dir)
     lines = 0
-    with _output(target) as out, Pinned(folder, description.readable(folder)) as maps:
+    with _output(target) as out, Pinned(folder, description.readable(folder, run_dir)) as maps:
         config = next(value for _, value in maps.items("configs"))
         secret = abi.Config.unpack(estate.converter(maps.described, "config")(config)).secret
         for line in estate_file.write(maps.described, maps.items, secret):

@@ -28,7 +28,7 @@ class Upgrade:
         base = pins.folder(run_dir)
         self._own = base / abi.layout_hash()[:16]
         self._old = description.others(base)
-        self._described = [description.readable(one) for one in self._old]
+        self._described = [description.readable(one, run_dir) for one in self._old]
         if self._old and self._own.is_dir():
             self._recover()
 

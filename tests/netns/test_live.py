@@ -114,6 +114,11 @@ def test_sessions_are_counted_summed_and_cut(gateway: AlgateGateway) -> None:
         assert len(data(gateway, "sessions", "--limit", "1")) == 1
         assert len(data(gateway, "sessions", "--sort", "rate", "--limit", "1", *there)) == 1
         assert verb(gateway, "kill", "--age", "3600", *there).returncode == 1
+        for words in ((), ("--idle", "0"), ("--age", "0")):
+            nothing = verb(gateway, "kill", *words)
+            assert (nothing.returncode, "which sessions?" in nothing.stderr) == (2, True), (
+                "never all of them by mistake"
+            )
         assert len(data(gateway, "sessions", *there)) == 3
     for words, said in (
         (("--alg", "nope"), "no plug-in 'nope' is installed"),

@@ -181,3 +181,16 @@ def test_more_keys_than_are_kept_are_counted(monkeypatch: pytest.MonkeyPatch) ->
     made = batch(*({"inside": f"10.0.0.{number}"} for number in (1, 2, 3, 3, 1)))
     groups.take(made, chosen(made))
     assert (len(groups.rows("", False)), groups.left_out) == (2, 2)
+
+
+def test_no_filter_asks_for_nothing() -> None:
+    """A session that was seen in this very tick is listed, too."""
+    from types import SimpleNamespace
+    from typing import cast
+
+    from algate.alg.admin import listings
+
+    running = cast(Any, SimpleNamespace(names={1: "ftp"}))
+    for args in ({}, {"limit": 5, "sort": "bytes"}, {"idle": 0, "age": 0}):
+        assert listings.wanted(running, args) == survey.Wanted()
+    assert listings.wanted(running, {"idle": 0.001, "age": 1}) != survey.Wanted()
