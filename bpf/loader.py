@@ -212,9 +212,19 @@ class Gateway:
             syscall.obj_pin(self._map_fds[name], self.pins / name)
 
     def open_ring(self, callback: SampleCallback, lost: Callable[[int], None], pages: int) -> list[int]:
-        """Open the perf ring, `pages` (a power of two) of memory per CPU. Returns descriptors to wait on."""
+        """Open the perf ring, `pages` (a power of two) of memory per CPU, or listen to the one that is open. Returns
+        descriptors to wait on."""
+        if self._ring is not None:
+            self._ring.listen(callback, lost)
+            return self._ring.fds
         self._ring = Ring(self._map_fds["punts"], callback, lost, pages, picker("punt", "time"))
         return self._ring.fds
+
+    def lead_here(self) -> None:
+        """Have the attached programs call this load's stages, and write into this ring."""
+        if self._ring is not None:
+            self._ring.enlist()
+        self.install_stages()
 
     def turn(self, most: int = MOST) -> bool:
         """Call back for the oldest samples in the ring, at most `most`. True: call again, no descriptor will say so."""

@@ -101,23 +101,23 @@ class Ring:
         """`callback` gets a sample as the kernel wrote it, padded; `lost` how many had no room."""
         perf.need()
         self._map_fd = map_fd
-        self._callback = callback
+        self._callback, self._lost = callback, lost
         self._cpus: list[int] = []
         self.fds: list[int] = []
         self._buffers: list[Buffer] = []
         try:
             for cpu in online(_read(ONLINE)):
-                self._open(cpu, lost, pages)
+                self._open(cpu, pages)
         except BaseException:
             self.close()
             raise
         self._merge = Merge(self._buffers, when)
 
-    def _open(self, cpu: int, lost: Callable[[int], None], pages: int) -> None:
+    def _open(self, cpu: int, pages: int) -> None:
         try:
             fd = perf.open_output(cpu)
             self.fds.append(fd)
-            self._buffers.append(Buffer(mmap(fd, (1 + pages) * PAGESIZE, MAP_SHARED), lost))
+            self._buffers.append(Buffer(mmap(fd, (1 + pages) * PAGESIZE, MAP_SHARED), self._missed))
         except OSError as error:
             raise AlgateError(
                 f"can't open the perf ring of CPU {cpu} ({error.strerror}): CAP_PERFMON is needed, and CAP_IPC_LOCK "
@@ -125,6 +125,18 @@ class Ring:
             ) from None  # fmt: skip
         syscall.update(self._map_fd, U32.pack(cpu), U32.pack(fd))
         self._cpus.append(cpu)
+
+    def _missed(self, number: int) -> None:
+        self._lost(number)
+
+    def listen(self, callback: SampleCallback, lost: Callable[[int], None]) -> None:
+        """From now on tell these instead."""
+        self._callback, self._lost = callback, lost
+
+    def enlist(self) -> None:
+        """Have the kernel write here, if another ring of the same map was opened since."""
+        for cpu, fd in zip(self._cpus, self.fds, strict=True):
+            syscall.update(self._map_fd, U32.pack(cpu), U32.pack(fd))
 
     def turn(self, most: int = MOST) -> bool:
         """Call back for the oldest samples. True: there are more, and no descriptor will say so."""

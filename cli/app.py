@@ -39,6 +39,7 @@ VERBS: Mapping[str, str] = {
     "stats": "Print all counters by metric name.",
     "explain": "Explain why a transfer hangs or was refused.",
     "reload": "Reload the configuration.",
+    "upgrade": "Replace the running daemon by what is installed now.",
     "kill": "End sessions by id or by filter.",
     "doctor": "Check this machine, and say how to fix what it lacks.",
     "check": "Check a configuration file, or a gateway's tables.",

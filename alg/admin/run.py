@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from algate.alg.admin import answering, control, listings, live, verbs
+from algate.alg.admin import answering, control, handover, listings, live, verbs
 from algate.alg.admin.answering import Handler
 from algate.alg.admin.inquiry import inquire
 from algate.alg.admin.kill import kill
@@ -32,26 +32,35 @@ log = logging.getLogger(__name__)
 PRIORITY = -10  # nice value: ahead of batch work on the same host, behind real-time work
 
 
-def run(config: Config, run_dir: Path, wait: float | None) -> int:
-    """Run until stopped. Returns the exit code; raises AlgateError if it can't start or go on."""
+def run(config: Config, run_dir: Path, wait: float | None, replace: bool = False) -> int:
+    """Run until stopped; `replace`: in the place of the daemon that serves there, if one does. Returns the exit code;
+    raises AlgateError if it can't start or go on."""
     namespace.require_root("algate run")
     if not config.gateway.lan or not config.gateway.wan:
         raise AlgateError("which devices? give --lan and --wan, or [gateway] lan and wan in the configuration", 2)
     # A control connection waits for each decision; without the priority it waits a little longer.
     with contextlib.suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, 0, PRIORITY)
+    if replace and control.socket_path(run_dir).exists():
+        return asyncio.run(_replace(config, run_dir, wait))
     with Claim(run_dir) as claim:
-        return asyncio.run(_serve(config, claim, wait))
+        return asyncio.run(_serve(Daemon(config, run_dir, wait), claim))
 
 
-async def _serve(config: Config, claim: Claim, wait: float | None) -> int:
-    run_dir = claim.run_dir
+async def _replace(config: Config, run_dir: Path, wait: float | None) -> int:
     service = Daemon(config, run_dir, wait)
+    with await handover.take(service) as claim:
+        return await _serve(service, claim)
+
+
+async def _serve(service: Daemon, claim: Claim) -> int:
+    run_dir = claim.run_dir
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, service.stop)
     loop.add_signal_handler(signal.SIGHUP, _reload_by_signal, service)
-    server = await answering.serve(control.socket_path(run_dir), handlers(service))
+    following = handover.Handover(service)
+    server = await answering.serve(control.socket_path(run_dir), handlers(service, following))
     keeping = asyncio.create_task(RunDirectory(claim, server, service.state_file, service.losses, service.judge).keep())
     try:
         return await service.serve()
@@ -59,6 +68,8 @@ async def _serve(config: Config, claim: Claim, wait: float | None) -> int:
         keeping.cancel()
         await asyncio.gather(keeping, return_exceptions=True)
         await server.close()
+        following.close()
+        claim.close()  # now, not when the last thread has ended: another daemon may be waiting for it
 
 
 def _reload_by_signal(service: Daemon) -> None:
@@ -68,7 +79,7 @@ def _reload_by_signal(service: Daemon) -> None:
         log.error("reload: %s", error)
 
 
-def handlers(service: Daemon) -> dict[str, Handler]:
+def handlers(service: Daemon, following: handover.Handover) -> dict[str, Handler]:
     """Verb -> handler."""
 
     async def down(args: dict[str, Any]) -> dict[str, Any]:
@@ -87,6 +98,9 @@ def handlers(service: Daemon) -> dict[str, Handler]:
     return {
         "down": down,
         "reload": _once(service.reload),
+        "upgrade": following.upgrade,
+        "give-way": following.give_way,
+        "handover": _once(lambda: {"pid": os.getpid(), "state": service.state, "pause": service.pause}),
         "status": _once(lambda: status(service)),
         "stats": _once(lambda: need().metrics.stats()),
         "sessions": lambda args: listings.sessions(need(), args),

@@ -23,6 +23,7 @@ from algate.alg.gateway.listing import STATE_NAMES
 from algate.alg.gateway.settings import PROTO
 from algate.alg.helper.helper import Helper
 from algate.alg.helper.ports import KernelPorts
+from algate.alg.helper.tap import Tap
 from algate.alg.plugin.registry import Plugins
 from algate.bpf import ticks
 from algate.bpf.loader import Gateway
@@ -95,14 +96,15 @@ class Running:
 
 def assemble(
     gateway: Gateway, config: Config, devices: Devices, plugins: Plugins, events: Events,
-    health: Callable[[], tuple[bool, str]], losses: Losses,
+    health: Callable[[], tuple[bool, str]], losses: Losses, tap: Tap | None = None,
 ) -> Running:  # fmt: skip
-    """Join the parts around a loaded gateway; nothing is attached or started yet. `health`: for Metrics."""
+    """Join the parts around a loaded gateway; nothing is attached or started yet. `health`: for Metrics; `tap`: one
+    made earlier."""
     control = ControlProgram(gateway.fds["control"])
     ports = KernelPorts(control, devices.addresses, config.nat.ports.first, config.nat.ports.last)
     forwards = Forwards(gateway, control, plugins)
     secret = settings.write_config(gateway, config, devices.lans, devices.wan, devices.addresses)
-    helper = Helper(gateway, control, ports, config, plugins, events, secret)
+    helper = Helper(gateway, control, ports, config, plugins, events, secret, tap)
     sweeper = Sweeper(gateway, control, helper)
     sources = Sources(
         gateway.counters, gateway.drops, lambda: {name: sweeper.by_state[name] for name in STATE_NAMES.values()},

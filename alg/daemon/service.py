@@ -13,11 +13,12 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from algate.alg.audit.events import Events
 from algate.alg.config import load as configuration
 from algate.alg.config.load import Config
+from algate.alg.daemon.beginning import Beginning
 from algate.alg.daemon.devices import Sight, look
 from algate.alg.daemon.following import Following
 from algate.alg.daemon.garbage import Garbage
@@ -32,6 +33,7 @@ from algate.alg.errors import DONE, AlgateError
 from algate.alg.gateway.datapath import Datapath
 from algate.alg.gateway.state import State
 from algate.alg.helper.helper import PAGES, now
+from algate.alg.helper.tap import Tap
 from algate.alg.plugin import policy, registry
 from algate.bpf import pins
 from algate.bpf.loader import Gateway
@@ -43,6 +45,19 @@ ENDINGS = 0.5  # s between looks for control sessions that ended; never more tha
 PINS = 0.5  # s between looks for pins that somebody removed: nobody tells of those
 CARE = 1.0  # s between looks at what can perhaps be repaired by now
 GARBAGE = 1.0  # s between looks for a quiet moment
+
+
+def pages() -> int:
+    """Of the ring, per CPU; tests make it tiny."""
+    return int(os.environ.get("ALGATE_RING_PAGES", PAGES))
+
+
+class Prepared(NamedTuple):
+    """What a daemon has made before it takes another's place."""
+
+    seen: Sight
+    gateway: Gateway
+    tap: Tap
 
 
 class Daemon:
@@ -58,6 +73,7 @@ class Daemon:
         self.state = "starting"
         self.running: Running | None = None
         self.losses = Losses()
+        self._beginning = Beginning()
         self._stopping = asyncio.Event()
         self._watcher: Watcher | None = None
         self._down: str | None = None
@@ -66,6 +82,10 @@ class Daemon:
         self._garbage: Garbage | None = None
         self._upgrade: Upgrade | None = None
         self._datapath = Datapath(State.load(run_dir), config.gateway.datapath)
+        self._prepared: Prepared | None = None
+        self._since: float | None = None  # when the helper stopped whose place this one takes
+        self._given = False
+        self.pause: float | None = None  # s between that helper's last turn and this one's first
 
     @property
     def state_file(self) -> State:
@@ -109,6 +129,47 @@ class Daemon:
         if self._watcher is not None:
             self._watcher.wake()
 
+    async def prepare(self) -> None:
+        """Do what a start can do while another daemon serves on the same run directory: look, read, load. At the end
+        what the kernel sends comes into this daemon's ring, and waits there. AlgateError if that fails."""
+        seen = await asyncio.to_thread(look, self.config)
+        if seen.problem:
+            raise AlgateError(seen.problem)
+        try:
+            gateway = await self._load(seen, alone=False)
+            self._prepared = Prepared(seen, gateway, Tap())
+            self._datapath.attach_tap(self._prepared.tap.name, self._prepared.tap.index, gateway.fds)
+            if self._upgrade is not None and not self._upgrade.found:
+                gateway.open_ring(lambda _cpu, _sample: None, lambda _number: None, pages())
+                gateway.lead_here()
+        except BaseException:
+            if self._upgrade is not None:
+                self._upgrade.give_up()
+            raise
+
+    def resume(self) -> None:
+        """Another daemon prepared, and failed: what the kernel sends comes here again."""
+        if self.running is not None:
+            self.running.gateway.lead_here()
+
+    def inherit(self, since: float) -> None:
+        """The run directory is this daemon's now; the former one's last turn was at `since`."""
+        self._since = since
+        self._datapath.state = State.load(self.run_dir)
+
+    def give_way(self) -> float:
+        """End `serve` for another daemon that is prepared: at once, and telling the kernel nothing, since the helper
+        will be back before it is missed. Returns the moment of the last turn. AlgateError while nothing runs."""
+        running = self.need_running()
+        if self._turns is None or self._stopping.is_set():
+            raise AlgateError(f"nothing to take over yet: {self.state}")
+        self._given = True
+        self._turns.catch_up()
+        self._turns.stop()
+        running.beat()
+        self.stop()
+        return now()
+
     async def serve(self) -> int:
         """Run until stopped. Whatever happens, nothing is left half attached."""
         watcher = self._watcher = Watcher()
@@ -138,6 +199,8 @@ class Daemon:
 
     async def _find_devices(self, watcher: Watcher) -> Sight | None:
         """Wait until the WAN has an address. None: stopped meanwhile."""
+        if self._prepared is not None:
+            return self._prepared.seen
         since = time.monotonic()
         while not self._stopping.is_set():
             seen = await asyncio.to_thread(look, self.config)
@@ -154,17 +217,30 @@ class Daemon:
             await watcher.change(min(left, NET))
         return None
 
-    async def _bring_up(self, seen: Sight) -> tuple[Running, Following]:
+    async def _load(self, seen: Sight, alone: bool) -> Gateway:
+        """Maps and programs; nothing is attached or changed yet. `alone`: no other daemon holds the pins."""
         devices, nat = seen.devices, self.config.nat
         assert devices is not None
         limit = max(len(devices.addresses), len(nat.addresses))
         self._upgrade = Upgrade(self.run_dir)
         folder = pins.version_folder(self.run_dir)
-        self._hold = pins.hold(self.run_dir)
-        gateway = await asyncio.to_thread(Gateway, folder, nat.max_sessions, limit, self.run_dir)
+        if alone:
+            self._hold = pins.hold(self.run_dir)
+        return await asyncio.to_thread(Gateway, folder, nat.max_sessions, limit, self.run_dir)
+
+    async def _bring_up(self, seen: Sight) -> tuple[Running, Following]:
+        devices = seen.devices
+        assert devices is not None
+        ready = self._prepared
+        gateway = ready.gateway if ready is not None else await self._load(seen, alone=True)
+        self._beginning.done("load")
+        if self._hold < 0:
+            self._hold = pins.hold(self.run_dir)
+        assert self._upgrade is not None
         if self._upgrade.found:
             self._upgrade.carry(gateway)
-        running = assemble(gateway, self.config, devices, self.plugins, self.events, self._health, self.losses)
+        tap = ready.tap if ready is not None else None
+        running = assemble(gateway, self.config, devices, self.plugins, self.events, self._health, self.losses, tap)
         self.running = running
         helper = running.helper
         running.ports.look = lambda: next(helper.look_at_transfers(), None)  # the oldest: one step is bounded
@@ -172,28 +248,39 @@ class Daemon:
         running.apply(self.config)
         running.ports.blocks.inherit(gateway)
         gateway.install_stages()
-        self._datapath.attach_tap(helper.tap.name, helper.tap.index, gateway.fds)
-        pages = int(os.environ.get("ALGATE_RING_PAGES", PAGES))  # tests make it tiny
-        fds = helper.open_ring(pages)
+        if ready is None:
+            self._datapath.attach_tap(helper.tap.name, helper.tap.index, gateway.fds)
+        fds = helper.open_ring(pages())
         helper.refused.room_wanted = running.sweeper.wanted.set
         running.beat()  # what is repeated from here on is for the ring, not to be dropped once more
         taken = helper.take_over(running.control)
         self._turns = Turns(running, asyncio.get_running_loop())
         self._turns.start(fds)
+        self._turns.catch_up()  # with what came while no helper worked, ahead of attaching
+        if self._since is not None:
+            self.pause = now() - self._since
+        self._beginning.done("take-over")
         self._upgrade.finish()
         following = Following(running, self._datapath, lambda: self.config)
         following.begin(seen)
+        self._beginning.done("attach")
         for note in gateway.notes:
             log.warning("%s", note)
-        if taken or gateway.kept:
-            log.info("took over %d control sessions%s", taken, ", and all programs" if gateway.kept else "")
+        self._say_ready(taken, gateway.kept)
+        return running, following
+
+    def _say_ready(self, taken: int, kept: bool) -> None:
+        if taken or kept:
+            log.info("took over %d control sessions%s", taken, ", and all programs" if kept else "")
+        log.info("ready after %s", self._beginning)
+        if self.pause is not None:
+            log.info("took over from a running daemon: no helper for %.0f ms", 1e3 * self.pause)
         self._garbage = Garbage()
         self._garbage.settle(now())
         self.state = "translating"
         with contextlib.suppress(OSError):  # a full disk behind stdout is no reason to end
             print("ready", flush=True)
         notify("READY=1\nSTATUS=translating")
-        return running, following
 
     def _health(self) -> tuple[bool, str]:
         return self.state == "translating", self.state
@@ -292,6 +379,9 @@ class Daemon:
 
     def _take_down(self) -> None:
         """Stop the helper; programs and pins stay unless `down` was asked for."""
+        if self._given:
+            self._let_go()
+            return
         notify("STOPPING=1")
         if self._turns is not None:
             self._turns.stop()
@@ -305,3 +395,9 @@ class Daemon:
             self._datapath.detach()
         if self._down == "purge":
             pins.remove(self.run_dir)
+
+    def _let_go(self) -> None:
+        """What the next daemon waits for; the rest ends with the process."""
+        if self.running is not None:
+            self.running.metrics.close()
+        os.close(self._hold)

@@ -14,6 +14,7 @@ from algate.alg.helper.helper import now
 
 HEARTBEAT = 0.25  # s; a tenth of the default helper_timeout
 TAIL_SECONDS = 0.003  # between looks for the heads of held fragments
+MANY = 20  # turns at most without a pause
 NEVER = float("inf")
 
 
@@ -52,6 +53,12 @@ class Turns:
             if one is not None:
                 one.cancel()
         self._again = self._alarm = self._beat = self._tails = None
+
+    def catch_up(self) -> None:
+        """Take what is in the ring, or as much of it as some turns can."""
+        for _ in range(MANY):
+            if self.failed.done() or not self._helper.turn():
+                break
 
     def arm(self) -> None:
         """Have the engine's next timer run when it is due. One that fires too early is cheap: it looks again."""

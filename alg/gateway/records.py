@@ -168,6 +168,12 @@ def taken_words(keys: bytes, values: bytes) -> list[int]:
     return list(compress(memoryview(keys).cast("I").tolist(), memoryview(values).cast("Q")))
 
 
+def taken_places(values: bytes) -> list[int]:
+    """Places in a batch of `port_bits` in which a bit is set."""
+    words = memoryview(values).cast("Q")
+    return list(compress(range(len(words)), words))
+
+
 # -- fragments and punts -----------------------------------------------------------------------------------------------
 
 

@@ -12,7 +12,7 @@ from collections.abc import Collection
 from ipaddress import IPv4Address
 from typing import NamedTuple
 
-from algate.alg.gateway import records
+from algate.alg.gateway.reserved import reserved
 from algate.bpf import abi
 from algate.bpf.loader import Gateway
 from algate.bpf.requests import ControlProgram, owner, port_row
@@ -56,10 +56,9 @@ class Blocks:
     def inherit(self, gateway: Gateway) -> None:
         """Give back what an earlier helper held and nobody wants any longer."""
         held = {block.cell(port) for block in self._shares for port in range(block.first, block.first + block.size)}
-        for keys, values, _ in gateway.ports.chunks():
-            for slot in records.port_slots(keys, values, (abi.PortKind.RESERVED,)):
-                if slot.block and (slot.row, slot.owner) not in held:
-                    self._control.release(slot.row, slot.owner, slot.block)
+        for slot in list(reserved(gateway)):
+            if slot.block and (slot.row, slot.owner) not in held:
+                self._control.release(slot.row, slot.owner, slot.block)
 
     def take(self, block: Block) -> bool:
         """Take one more share. False: others hold all of its ports."""

@@ -52,7 +52,9 @@ class Helper:
     def __init__(
         self, gateway: Gateway, control: ControlProgram, ports: KernelPorts, config: Config,
         plugins: Mapping[str, ProtocolPlugin], events: Events, secret: int,
+        tap: Tap | None = None,
     ) -> None:  # fmt: skip
+        """`tap`: one made earlier."""
         self.config = config
         self.lost = 0
         self.broken = 0
@@ -63,7 +65,7 @@ class Helper:
         self._infos: dict[int, SessionInfo] = {}
         self._telling = Telling(events, self._name)
         self.faults, self.transfers = self._telling.faults, self._telling.transfers
-        self.tap = Tap()
+        self.tap = tap or Tap()
         self.lost_ends = Lost(self.tap.write)
         self.refused = Refused(gateway, self.tap.write, self.lost_ends.gone)
         self.tails = Tails(self._head_known, self.tap.write)

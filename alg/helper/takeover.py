@@ -8,13 +8,14 @@ is the executor's.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from algate.alg.engine import effects as fx
 from algate.alg.engine.engine import Engine
 from algate.alg.gateway import records
+from algate.alg.gateway.reserved import reserved
 from algate.alg.helper.executor import Executor
 from algate.bpf import abi, syscall
 from algate.bpf.loader import Gateway
@@ -124,21 +125,16 @@ def _read_expectations(gateway: Gateway, left: LeftBehind, now: float) -> None:
 def release_unclaimed(gateway: Gateway, control: ControlProgram) -> None:
     """Give back ports that an earlier helper had reserved and for which it couldn't make the expectation any more."""
     waiting = {abi.Expectation.unpack(bytes(value)).port_index for _, value in gateway.expectations.items()}
-    doubted = {slot.row: slot for slot in _reserved(gateway) if not slot.block and slot.row not in waiting}
+    doubted = {slot.row: slot for slot in reserved(gateway) if not slot.block and slot.row not in waiting}
     if not doubted:
         return
     users = Counter[int]()
     for keys, values, _ in gateway.sessions.chunks():
         users.update(one.port_index for _, one in records.sessions(keys, values) if one.port_index in doubted)
     # Nothing is expected there, so no session can have come since; one that ended has taken its reference along.
-    for slot in _reserved(gateway):
+    for slot in list(reserved(gateway)):
         if slot.row in doubted and slot.owner == doubted[slot.row].owner and slot.sessions > users[slot.row]:
             control.release(slot.row, slot.owner)
-
-
-def _reserved(gateway: Gateway) -> Iterator[records.PortSlot]:
-    for keys, values, _ in gateway.ports.chunks():
-        yield from records.port_slots(keys, values, (abi.PortKind.RESERVED,))
 
 
 def hand_over(left: LeftBehind, engine: Engine, executor: Executor, now: float) -> None:

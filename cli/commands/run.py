@@ -49,6 +49,9 @@ def run(
         float | None,
         typer.Option("--wait", metavar="SECONDS", min=0, help="How long to wait for the WAN's address; 0: don't wait."),
     ] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Take over from the daemon that serves there once all is loaded.")
+    ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")] = False,
     run_dir: RunDir = DEFAULT_RUN_DIR,
 ) -> int:
@@ -64,4 +67,4 @@ def run(
     overrides = {"gateway.lan": lan or None, "gateway.wan": wan, "gateway.datapath": datapath}
     loaded = configuration.load(config, overrides, policy.kinds(registry.discover()))
     log_to_stderr(verbose)
-    return daemon.run(loaded, run_dir, wait)
+    return daemon.run(loaded, run_dir, wait, replace)

@@ -106,10 +106,10 @@ class Incident:
         self.row = row
         self._since = time.monotonic()
 
-    def inject(self, act: Callable[[], Any]) -> None:
-        """Do it; the clock runs from here."""
+    def inject(self, act: Callable[[], Any]) -> Any:
+        """Do it; the clock runs from here. What it returned."""
         self._since = time.monotonic()
-        act()
+        return act()
 
     def noticed(self, seen: str, true: Callable[[], Any], seconds: float = NOTICE) -> Any:
         """Wait until the gateway has told it in the way that `seen` names."""

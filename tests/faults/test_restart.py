@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 
 import pytest
 
@@ -90,15 +91,23 @@ def test_half_a_line_in_other_ways(gateway: AlgateGateway, incident: Incident, n
 AWAY = 14.0  # s: a sender repeats 12.6 s after the first time, and then 25.4 s
 
 
-@fault(f"no helper for {AWAY:g} s in the middle of dialogues (crash loop), fail = {{gateway}}", long=True)
-def test_nobody_waits_longer_than_the_outage(gateway: AlgateGateway, incident: Incident) -> None:
+HEAR, IGNORE = "that hear of it", "that ignore ICMP"
+DEAF = """table ip deaf {
+  chain c { type filter hook input priority 0; policy accept;
+    icmp type destination-unreachable drop
+  }
+}
+"""
+
+
+@fault(f"no helper for {AWAY:g} s in the middle of dialogues of ends {{ends}}, fail = {{gateway}}", long=True)
+@pytest.mark.parametrize("ends", [HEAR, IGNORE])
+def test_nobody_waits_longer_than_the_outage(gateway: AlgateGateway, incident: Incident, ends: str) -> None:
     """What was said meanwhile is repeated at the take-over, not when its sender's backed-off timer runs out."""
-    plan, lab = gateway.lab.plan, gateway.lab
-    inside, outside = serving(lab.server), serving(lab.client)
-    said = [([*READY], b"NOOP\r\n"), ([*READY, b"NOOP\r\n"], b"200 ok\r\n")]
-    made = [Halved(lab.client, plan.servers[0], inside, before, [line]) for before, line in said]
-    made += [Halved(lab.server, plan.public[0], outside, before, [line]) for before, line in said]
-    try:
+    with dialogues(gateway.lab) as made, ExitStack() as undo:
+        for host in (gateway.lab.client, gateway.lab.server) if ends == IGNORE else ():
+            host.run(["nft", "-f", "-"], text=DEAF, check=True)
+            undo.callback(host.run, ["nft", "delete", "table", "ip", "deaf"])
         incident.inject(lambda: stop(gateway, signal.SIGKILL))
         time.sleep(1.5 * HEARTBEAT)
         for one in made:
@@ -109,7 +118,44 @@ def test_nobody_waits_longer_than_the_outage(gateway: AlgateGateway, incident: I
         slowest = max(one.finish(ready) for one in made)
         incident.mended(lambda: True)
         incident.row.lost = f"0 of {len(made)}; the last answer {slowest:.2f} s after the take-over"
+        assert slowest < (4.0 if ends == HEAR else AWAY + 4.0), "waited for a backed-off timer"
+
+
+KILLS = 5
+
+
+@fault(f"{KILLS} starts, each killed once it is ready, in the middle of dialogues, fail = {{gateway}}", long=True)
+def test_a_crash_loop(gateway: AlgateGateway, incident: Incident) -> None:
+    """A line said in the first outage arrives when a helper lives long enough."""
+    with dialogues(gateway.lab) as made:
+        incident.inject(lambda: stop(gateway, signal.SIGKILL))
+        began = time.monotonic()
+        time.sleep(1.5 * HEARTBEAT)
+        for one in made:
+            one.step()
+        for _ in range(KILLS):
+            gateway.start()
+            stop(gateway, signal.SIGKILL)
+        gateway.start()
+        ready = time.monotonic()
+        slowest = max(one.finish(ready) for one in made)
+        incident.mended(lambda: True)
+        incident.row.lost = (
+            f"0 of {len(made)}; outage {ready - began:.2f} s, the last answer {slowest:.2f} s after the last start"
+        )
         assert slowest < 4.0, "waited for a backed-off timer"
+
+
+@contextmanager
+def dialogues(lab: Lab) -> Iterator[list[Halved]]:
+    """A command and a reply about to be said, with either side inside."""
+    plan = lab.plan
+    inside, outside = serving(lab.server), serving(lab.client)
+    said = [([*READY], b"NOOP\r\n"), ([*READY, b"NOOP\r\n"], b"200 ok\r\n")]
+    made = [Halved(lab.client, plan.servers[0], inside, before, [line]) for before, line in said]
+    made += [Halved(lab.server, plan.public[0], outside, before, [line]) for before, line in said]
+    try:
+        yield made
     finally:
         inside.close()
         outside.close()
@@ -129,9 +175,12 @@ def test_killed_and_started(gateway: AlgateGateway, incident: Incident) -> None:
         began = time.monotonic()
         gateway.start()
         ready = time.monotonic() - began
-        made.finish(began)
         incident.mended(lambda: True)
-        incident.row.lost = f"0 of 1; ready {ready:.2f} s after the start"
+        parts = gateway.log.rpartition("ready after ")[2].splitlines()[0]
+        answered = made.finish(began)
+        incident.row.lost = (
+            f"0 of 1; PORT answered {answered:.2f} s after the kill; ready {ready:.2f} s after it: {parts}"
+        )
         assert "and all programs" in gateway.log
     finally:
         made.close()

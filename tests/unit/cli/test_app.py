@@ -185,9 +185,9 @@ def test_every_verb_of_this_version_and_no_other() -> None:
     for verb in command.VERBS:
         assert f"  {verb} " in listed
     expected = (
-        "run down status sessions mappings expectations forward top follow stats explain reload kill doctor check"
+        "run down status sessions mappings expectations forward top follow stats explain reload upgrade kill doctor"
     )
-    expected += " export import help demo bench"
+    expected += " check export import help demo bench"
     assert " ".join(command.VERBS) == expected
 
 
@@ -253,9 +253,10 @@ def test_run_hands_everything_to_the_daemon(tmp_path: Path, monkeypatch: pytest.
     argv = ["--lan", "eth1", "--lan", "eth2", "--config", str(file), "--run-dir", str(tmp_path), "--wait", "0"]
     made = run("run", *argv, "--datapath", "tc")
     assert made.exit_code == 7, made.output
-    ((config, run_dir, wait),) = calls
+    ((config, run_dir, wait, replace),) = calls
     assert (config.gateway.lan, config.gateway.wan, config.gateway.datapath) == (("eth1", "eth2"), "eth9", "tc")
     assert (config.nat.hairpin, run_dir, wait, config.path) == (False, tmp_path, 0.0, file)
+    assert replace is False
 
 
 def test_run_tells_all_errors_of_the_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
