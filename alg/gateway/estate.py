@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from algate.alg.gateway import records
+from algate.alg.gateway import older, records
 from algate.alg.gateway.records import SessionValue
 from algate.alg.gateway.tally import tally
 from algate.bpf import abi, layout, syscall
@@ -28,7 +28,9 @@ FdOf = Callable[[str], int]
 TRAVELS = ("ports", "mappings", "shares", "forwards", "forward_sources", "tracks", "adjusts", "replacements",
            "decisions", "held", "expectations", "relations", "sessions")  # fmt: skip
 CHUNK = 4096
+TCP = 6
 _K = abi.PortKind
+OPEN = range(abi.SessionState.ESTABLISHED, abi.SessionState.TIME_WAIT)
 OWNED = (_K.MAPPING, _K.HOME, _K.RESERVED)
 
 
@@ -91,7 +93,12 @@ def take(old: Description, entries: Callable[[str], Iterator[tuple[bytes, bytes]
             continue
         key, value = converter(old, old.maps[name].key), converter(old, old.maps[name].value)
         sparse = old.maps[name].kind == "array"  # most rows are empty
-        estate.maps[name] = {key(k): value(v) for k, v in entries(name) if not sparse or any(v)}
+        lift = older.lifting(old) if name == "sessions" else None
+        for k, v in entries(name):
+            if sparse and not any(v):
+                continue
+            made = value(v)
+            estate.maps[name][key(k)] = lift(v, made, estate.maps["relations"]) if lift else made
     config = next((value for _, value in entries("configs")), b"")
     if config:
         estate.secret = abi.Config.unpack(converter(old, "config")(config)).secret
@@ -118,6 +125,7 @@ def settle(estate: Estate) -> None:
         refs[one.port_index] += 1
         if share in maps["shares"]:
             shares[share] = maps["shares"][share]
+        maps["sessions"][key] = _renewed(key, value, one, maps["relations"])
     maps["shares"] = shares
     _settle_controls(maps, kept)
     _settle_ports(maps, slots, refs)
@@ -143,6 +151,21 @@ def _stands(key: bytes, one: SessionValue, slots: dict[int, abi.PortSlot], share
     if kind == _K.SHARED:
         return share in shares and abi.Share.unpack(shares[share]).owner.to_bytes(8, "little")[:6] == end
     return kind == _K.FORWARD
+
+
+def _renewed(key: bytes, value: bytes, one: SessionValue, relations: Raw) -> bytes:
+    """A session may have gone on elsewhere since its TCP numbers were read, or never had any: they are in doubt until
+    both ends speak (window.h). One that is just opening, or over, has nothing to doubt. What was expected by
+    nobody that is known is a session like others."""
+    numbers = one.acked_out or one.acked_in or one.next_out or one.next_in
+    doubted = records.unpack_key(key).proto == TCP and (one.state in OPEN or not numbers)
+    related = not one.flags & abi.SessionFlag.EXPECTED or _pack64(one.id) in relations
+    if related and not doubted:
+        return value
+    made = abi.Session.unpack(value)
+    made.state |= abi.StateBit.DOUBT if doubted else 0
+    made.flags &= 0xFF if related else ~abi.SessionFlag.EXPECTED
+    return bytes(made)
 
 
 def _settle_controls(maps: dict[str, Raw], kept: dict[int, bytes]) -> None:

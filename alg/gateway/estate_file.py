@@ -17,6 +17,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
+from algate.alg.gateway import older
 from algate.alg.gateway.estate import TRAVELS, Estate
 from algate.bpf import layout, ticks
 from algate.bpf.contents import contents
@@ -28,8 +29,8 @@ LINE_MOST = 1 << 16  # bytes
 DAY = 86400.0
 TICKS = {("session", "last_seen"), ("port_slot", "stamp"), ("share", "stamp"), ("expectation", "expires"),
          ("track", "punted_at")}  # fmt: skip
-IDS = {("session", "id"), ("expectation", "id"), ("expectation", "control_id"), ("adjust", "id"), ("track", "id"),
-       ("decision_key", "id"), ("u64", "")}  # fmt: skip  # the last: both halves of `relations`
+IDS = {("session", "id"), ("session", "related"), ("expectation", "id"), ("expectation", "control_id"),
+       ("adjust", "id"), ("track", "id"), ("decision_key", "id"), ("u64", "")}  # fmt: skip  # u64: relations
 BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -148,9 +149,16 @@ def _head(data: Any, estate: Estate) -> Clock:
 
 def _enter(new: Description, estate: Estate, data: Any, clock: Clock) -> None:
     name = data["map"]
-    if name in estate.maps:
-        _, key, value = contents()[name]
-        estate.maps[name][_encode(new, key, data["key"], clock)] = _encode(new, value, data["value"], clock)
+    if name not in estate.maps:
+        return
+    _, key, value = contents()[name]
+    fields = data["value"]
+    if name == "sessions":
+        fields = older.told(fields)
+        if clock.id(fields.get("related", "0")):
+            entry = {"map": "relations", "key": fields["id"], "value": fields["related"]}
+            _enter(new, estate, entry, clock)
+    estate.maps[name][_encode(new, key, data["key"], clock)] = _encode(new, value, fields, clock)
 
 
 def _encode(new: Description, name: str, data: Any, clock: Clock) -> bytes:

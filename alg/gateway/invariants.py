@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 
 from algate.alg.gateway import obligations, records
-from algate.alg.gateway.picture import Broken, Picture, Slot, end_text, row_of, session_text
+from algate.alg.gateway.picture import CLASS_NAMES, Broken, Picture, Slot, end_text, row_of, session_text
 from algate.alg.gateway.records import SessionValue
 from algate.bpf import abi, ticks
 
@@ -26,7 +26,8 @@ SLOW = 30.0  # s: the sweep, which tidies the bitmap, comes every ten
 def judge(picture: Picture) -> list[Broken]:
     """Everything broken; nothing in a sound gateway."""
     rules: tuple[Callable[[Picture], Iterator[Broken]], ...] = (
-        _sessions, _slots, _mappings, _shares, _hosts, _peers, _bitmap, _forwards, _counters, *obligations.RULES,
+        _sessions, _relations, _slots, _mappings, _shares, _hosts, _pools, _peers, _bitmap, _forwards,
+        _counters, *obligations.RULES,
     )  # fmt: skip
     return [one for rule in rules for one in rule(picture)]
 
@@ -65,6 +66,14 @@ def _session(p: Picture, key: bytes, one: SessionValue) -> Iterator[tuple[str, s
             yield "session-share", f"has no share of the port {p.public(one.port_index)}"
     elif slot.kind == _K.LOCAL:
         yield "session-port", f"has the port {p.public(one.port_index)} of the gateway's own socket"
+
+
+def _relations(p: Picture) -> Iterator[Broken]:
+    """A relation is a session's; a young one isn't judged: its session may have come and gone in between."""
+    for number in p.relations.keys() - p.ids:
+        if p.age(number >> abi.TICK_SHIFT & 0xFFFFFFFF) > SLOW:
+            name = f"{number:016x}"
+            yield Broken("relation-session", name, f"a control session is kept for session {name}, which has ended")
 
 
 def _slots(p: Picture) -> Iterator[Broken]:
@@ -144,21 +153,63 @@ def _hosts(p: Picture) -> Iterator[Broken]:
     before, after = p.hosts
     least = Counter(records.unpack_key(key).inside_ip for key in p.stable)
     most = Counter(records.unpack_key(key).inside_ip for key, _ in p.either())
-    ports = Counter(slot.ip for slot in p.slots.values() if slot.kind in (_K.MAPPING, _K.HOME))
-    ports += Counter(owner.to_bytes(8, "little")[:4] for owner in p.shares.values())
-    for ip, (sessions, held) in after.items():
+    waiting, ports, held = _waiting(p), Counter[bytes](), Counter[tuple[bytes, int]]()
+    for ip, proto, counted in _held(p):
+        ports[ip] += counted
+        held[ip, proto] += 1
+    for ip, counts in after.items():
         name = end_text(ip, 0).removesuffix(":0")
-        if before.get(ip) != (sessions, held):
+        if before.get(ip) != counts:
             continue  # at work: a leak will show when it is quiet
-        if not least[ip] <= sessions <= most[ip]:
-            text = f"host {name} counts {_signed(sessions)} sessions and has {most[ip]}"
+        if not least[ip] <= counts.sessions <= most[ip]:
+            text = f"host {name} counts {_signed(counts.sessions)} sessions and has {most[ip]}"
             yield Broken("host-sessions", name, text)
-        if held != ports[ip]:
-            yield Broken("host-ports", name, f"host {name} counts {_signed(held)} ports and has {ports[ip]}")
+        if not waiting[0][ip] <= counts.unanswered <= waiting[1][ip]:
+            text = f"host {name} counts {_signed(counts.unanswered, 32)} unanswered sessions of {waiting[1][ip]}"
+            yield Broken("host-unanswered", name, text)
+        if counts.ports != ports[ip]:
+            text = f"host {name} counts {_signed(counts.ports)} ports and has {ports[ip]}"
+            yield Broken("host-ports", name, text)
+        for proto, kind in enumerate(CLASS_NAMES):
+            says, has = _signed(counts.held[proto], 32), held[ip, proto]
+            if says != has:
+                text = f"host {name} counts {says} {kind} ports, reserved ones too, and has {has}"
+                yield Broken("host-held", f"{kind} {name}", text)
 
 
-def _signed(count: int) -> int:
-    return count - (1 << 64) if count >> 63 else count
+def _waiting(p: Picture) -> tuple[Counter[bytes], Counter[bytes]]:
+    """Unanswered sessions by host: at least, at most."""
+    bit = abi.StateBit.UNANSWERED
+    some = {one.id: records.unpack_key(key).inside_ip for key, one in p.either() if one.word & bit}
+    some |= {one.id: records.unpack_key(key).inside_ip for key, one in p.before.items() if one.word & bit}
+    least = Counter(records.unpack_key(key).inside_ip for key, one in p.stable.items() if one.word & bit)
+    return least, Counter(some.values())
+
+
+def _held(p: Picture) -> Iterator[tuple[bytes, int, bool]]:
+    """Each port that a host has: whose, its protocol class, whether it is one of `ports`."""
+    for row, slot in p.slots.items():
+        if slot.kind in OWNED:
+            yield slot.ip, (row >> 16) % 3, slot.kind != _K.RESERVED
+    for (row, *_), owner in p.shares.items():
+        yield owner.to_bytes(8, "little")[:4], (row >> 16) % 3, True
+
+
+def _signed(count: int, bits: int = 64) -> int:
+    return count - (1 << bits) if count >> bits - 1 else count
+
+
+def _pools(p: Picture) -> Iterator[Broken]:
+    """What all hosts take from is counted; judged while nothing is made or ended."""
+    before, after = p.pools
+    if p.made[0] != p.made[1] or before.get(abi.POOL_SESSIONS) != after.get(abi.POOL_SESSIONS):
+        return
+    has = Counter(row >> 16 for row, slot in p.slots.items() if slot.kind in (*OWNED, _K.SHARED))
+    has[abi.POOL_SESSIONS] = len(p.after)
+    for row, used in after.items():
+        if used == before.get(row) and used != has[row]:
+            what = "sessions" if row == abi.POOL_SESSIONS else f"{CLASS_NAMES[row % 3]} ports of address {row // 3 + 1}"
+            yield Broken("pool", what, f"{_signed(used)} {what} are counted, and there are {has[row]}")
 
 
 def _peers(p: Picture) -> Iterator[Broken]:

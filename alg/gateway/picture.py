@@ -82,6 +82,15 @@ class Awaited(NamedTuple):
     expires: int
 
 
+class HostCounts(NamedTuple):
+    """`struct host`, what is counted in it; `held`: ports by protocol class, reserved ones too."""
+
+    sessions: int
+    ports: int
+    unanswered: int
+    held: tuple[int, ...]
+
+
 class ForwardRange(NamedTuple):
     """A forward in use; `sources`: it lists who may use it."""
 
@@ -102,7 +111,7 @@ class Piece(NamedTuple):
 
 @dataclass
 class Picture:
-    """Sessions, mappings and the count of sessions made are read before and after all else: what is in both was there
+    """Sessions, mappings and all counts but `ended` are read before and after all else: what is in both was there
     all the time, what is in neither never was, and only that is judged. `in_use` and `known`: rows that the helper has
     reserved, and control sessions that it has in mind; None: it couldn't be asked."""
 
@@ -121,7 +130,8 @@ class Picture:
     mappings: tuple[dict[End, int], dict[End, int]] = field(default_factory=lambda: ({}, {}))
     relations: dict[int, int] = field(default_factory=dict)  # of sessions, by id
     shares: dict[tuple[int, bytes, int], int] = field(default_factory=dict)
-    hosts: tuple[dict[bytes, tuple[int, int]], dict[bytes, tuple[int, int]]] = field(default_factory=lambda: ({}, {}))
+    hosts: tuple[dict[bytes, HostCounts], dict[bytes, HostCounts]] = field(default_factory=lambda: ({}, {}))
+    pools: tuple[dict[int, int], dict[int, int]] = field(default_factory=lambda: ({}, {}))
     peers: dict[tuple[bytes, bytes, int, int], int] = field(default_factory=dict)
     forwards: dict[int, ForwardRange] = field(default_factory=dict)
     sources: set[int] = field(default_factory=set)

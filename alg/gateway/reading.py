@@ -12,7 +12,7 @@ from ipaddress import IPv4Address
 from typing import Any
 
 from algate.alg.gateway import records
-from algate.alg.gateway.picture import Awaited, End, ForwardRange, Picture, Piece, Slot
+from algate.alg.gateway.picture import Awaited, End, ForwardRange, HostCounts, Picture, Piece, Slot
 from algate.alg.gateway.records import SessionValue
 from algate.bpf import abi, ticks
 from algate.bpf.packing import numbers
@@ -32,6 +32,7 @@ def read(maps: Pinned, ask: Callable[[], Asked | None] = lambda: None) -> Pictur
     """One look. `ask`: what the helper says of itself, None if it can't be asked."""
     config = _config(maps)
     made = maps.counters("counters")[abi.Counter.SESSIONS_NEW]
+    pools = _pools(maps)
     before, mapped, hosts = _sessions(maps), _mappings(maps), _hosts(maps)
     bits = _bits(maps)  # before the ports: a bit is set after its port was taken
     rows, slots = _slots(maps)
@@ -51,6 +52,7 @@ def read(maps: Pinned, ask: Callable[[], Asked | None] = lambda: None) -> Pictur
     if asked is not None:
         picture.in_use, picture.known = asked
     picture.hosts, picture.mappings = (hosts, _hosts(maps)), (mapped, _mappings(maps))
+    picture.pools = pools, _pools(maps)
     counters = maps.counters("counters")
     picture.ended = counters[abi.Counter.SESSIONS_ENDED]
     picture.after = _sessions(maps)
@@ -106,12 +108,17 @@ def _shares(maps: Pinned) -> dict[tuple[int, bytes, int], int]:
     return found
 
 
-def _hosts(maps: Pinned) -> dict[bytes, tuple[int, int]]:
+def _hosts(maps: Pinned) -> dict[bytes, HostCounts]:
     found = {}
     for key, value in maps.items("hosts"):
         host = abi.Host.unpack(value)
-        found[abi.be32_to_ip(abi.MappingKey.unpack(key).inside_ip).packed] = (host.sessions, host.ports)
+        counts = HostCounts(host.sessions, host.ports, host.unanswered, tuple(host.held))
+        found[abi.be32_to_ip(abi.MappingKey.unpack(key).inside_ip).packed] = counts
     return found
+
+
+def _pools(maps: Pinned) -> dict[int, int]:
+    return {_int(key): abi.Pool.unpack(value).used for key, value in maps.items("pools")}
 
 
 def _peers(maps: Pinned) -> dict[tuple[bytes, bytes, int, int], int]:

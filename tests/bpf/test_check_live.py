@@ -101,6 +101,8 @@ def empty(rig: Rig) -> None:
         for row in reading._slots(maps)[1]:
             rig.gateway.ports.put(row, abi.PortSlot())
     clear(rig.gateway._map_fd("hosts"))
+    for row in range(abi.POOL_ROWS):
+        syscall.update(rig.gateway._map_fd("pools"), row.to_bytes(4, "little"), bytes(abi.Pool()))
     zero_counters(rig)
 
 
@@ -176,7 +178,7 @@ def test_shared_ports_are_sound_until_a_share_is_gone(rig: Rig) -> None:
         assert judge(reading.read(maps)) == []
         key, share = next(iter(rig.gateway.shares.items()))
         rig.gateway.shares.delete(key)
-        assert {one.rule for one in judge(reading.read(maps))} == {"session-share", "host-ports"}
+        assert {one.rule for one in judge(reading.read(maps))} == {"session-share", "host-ports", "host-held"}
         nobody = abi.ip_to_be32("192.0.2.99")
         other = abi.ShareKey(port_index=key.port_index, remote_ip=nobody, remote_port=key.remote_port)
         rig.gateway.shares.put(other, share)
@@ -243,6 +245,20 @@ def host(scene: Scene, **change: int) -> None:
     syscall.update(fd, key, bytes(value))
 
 
+def hoard(scene: Scene) -> None:
+    fd = scene.tables._map_fd("hosts")
+    key = bytes(abi.MappingKey(inside_ip=abi.ip_to_be32(INSIDE)))
+    value = abi.Host.unpack(syscall.lookup(fd, key, len(bytes(abi.Host()))) or b"")
+    value.held[1] += 1
+    syscall.update(fd, key, bytes(value))
+
+
+def pool(scene: Scene, row: int) -> None:
+    fd, key = scene.tables._map_fd("pools"), row.to_bytes(4, "little")
+    value = abi.Pool.unpack(syscall.lookup(fd, key, len(bytes(abi.Pool()))) or b"")
+    syscall.update(fd, key, bytes(abi.Pool(used=value.used + 1)))
+
+
 def peer(scene: Scene) -> None:
     fd = scene.tables._map_fd("peers")
     key = syscall.next_key(fd, None, 12)
@@ -284,25 +300,25 @@ DAMAGE: dict[str, tuple[Callable[[Scene], None], set[str]]] = {
         lambda s: s.session(ECHO, ICMP, port_index=port_row(0, TCP, 40078)), {"session-row", "port-count"}
     ),
     "port without owner": (
-        lambda s: s.slot(TCP, 40000, owner=0, sessions=0), {"session-port", "host-ports"}
+        lambda s: s.slot(TCP, 40000, owner=0, sessions=0), {"session-port", "host-ports", "host-held", "pool"}
     ),
     "somebody else's port": (
         lambda s: s.session(port_index=port_row(0, TCP, s.port_of(SAME, TCP))), {"session-port", "port-count"}
     ),
     "the gateway's own port": (
         lambda s: s.slot(TCP, 40000, owner=owner(IPv4Address(PUBLIC), 40000, PortKind.LOCAL)),
-        {"session-port", "host-ports"},
+        {"session-port", "host-ports", "host-held", "pool"},
     ),
     "owner without session": (
-        lambda s: stray(s, owner(IPv4Address(INSIDE), 9, PortKind.RESERVED), 0), {"port-count"}
+        lambda s: stray(s, owner(IPv4Address(INSIDE), 9, PortKind.RESERVED), 0), {"port-count", "host-held", "pool"}
     ),
     "sessions without owner": (lambda s: s.slot(TCP, 1999, sessions=1), {"port-count"}),
     "one session too many": (lambda s: s.slot(TCP, 40000, sessions=3), {"port-count"}),
-    "leaked session": (end_session, {"port-count", "host-sessions", "peer-count", "counters"}),
+    "leaked session": (end_session, {"port-count", "host-sessions", "pool", "peer-count", "counters"}),
     "unknown kind": (lambda s: stray(s, 99 << 48, 1), {"port-kind"}),
     "home of another number": (
         lambda s: stray(s, owner(IPv4Address("10.0.0.9"), 5, PortKind.HOME), 1),
-        {"port-home", "port-count"},
+        {"port-home", "port-count", "pool"},
     ),
     "mapping to another's port": (
         lambda s: mapping(s, "10.0.0.9", 5, port_row(0, TCP, 40000)), {"mapping-port"}
@@ -313,6 +329,11 @@ DAMAGE: dict[str, tuple[Callable[[Scene], None], set[str]]] = {
     "away": (away, {"mapping-away"}),
     "host's sessions": (lambda s: host(s, sessions=2), {"host-sessions"}),
     "host's ports": (lambda s: host(s, ports=-1), {"host-ports"}),
+    "host's unanswered": (lambda s: host(s, unanswered=-1), {"host-unanswered"}),
+    "host's ports with reserved ones": (hoard, {"host-held"}),
+    "sessions in the pool": (lambda s: pool(s, abi.POOL_SESSIONS), {"pool"}),
+    "ports in the pool": (lambda s: pool(s, 0), {"pool"}),
+    "relation of no session": (lambda s: s.tables.relations.put(0x1234, s.watched.id), {"relation-session"}),
     "peer": (peer, {"peer-count"}),
     "port shown as free": (hide, {"bitmap-clear"}),
     "port shown as taken": (lambda s: bits(s, 1999, True), {"bitmap-set"}),

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from algate.alg.gateway import estate, estate_file
+from algate.alg.gateway import estate, estate_file, records
 from algate.alg.gateway.estate import Estate
 from algate.alg.gateway.tally import tally
 from algate.bpf import abi, layout, ticks
@@ -215,6 +215,96 @@ def test_another_layout_is_converted_field_by_field() -> None:
     )
     value = abi.Expectation.unpack(nested)
     assert (value.id, value.control_key, value.expires) == (9, KEY, 3)
+
+
+FORMER = """
+struct session {
+ __u64 id; __u64 related; __u64 packets[2]; __u64 bytes[2]; __u16 state; __u8 alg; __u8 flags; __u32 last_seen;
+ __u32 port_index; __be32 public_ip;
+};
+"""
+PARENT = ID - 256
+MANY = (3 << 32) + 7  # packets
+
+
+def former_session() -> bytes:
+    """As in layouts whose sessions had no TCP numbers."""
+    return (
+        little(ID, 8) + little(PARENT, 8) + little(MANY, 8) + little(4, 8) + little(1 << 50, 8) + little(9, 8)
+        + little(abi.SessionState.ESTABLISHED, 2) + bytes([0, abi.SessionFlag.EXPECTED]) + little(NOW, 4)
+        + little(ROW, 4) + PUBLIC.packed
+    )  # fmt: skip
+
+
+def former() -> tuple[Description, dict[str, dict[bytes, bytes]]]:
+    maps = {name: Contents("hash", key, value) for name, (_, key, value) in own().maps.items() if name != "relations"}
+    header = own().header
+    structs = header.structs | {"session": layout.parse(FORMER).structs["session"]}
+    held = holding()
+    held["sessions"] = {bytes(KEY): former_session()}
+    return Description("old", dataclasses.replace(header, structs=structs), maps), held
+
+
+def check_lifted(found: Estate) -> None:
+    estate.settle(found)
+    session = abi.Session.unpack(found.maps["sessions"][bytes(KEY)])
+    value = records.unpack_session(bytes(session))
+    assert value.packets == (MANY, 4) and value.octets == (1 << 50, 9)
+    assert found.maps["relations"] == {little(ID, 8): little(PARENT, 8)}
+    assert session.state == abi.SessionState.ESTABLISHED | abi.StateBit.DOUBT, "it has no numbers"
+    assert session.flags & abi.SessionFlag.EXPECTED
+
+
+def test_a_session_of_the_former_layout_keeps_its_relation_and_gets_doubt() -> None:
+    old, maps = former()
+    check_lifted(estate.take(old, entries(maps)))
+
+
+def test_an_export_of_the_former_layout_too() -> None:
+    old, maps = former()
+    check_lifted(estate_file.read(line.encode() for line in estate_file.write(old, entries(maps), 99)))
+
+
+def test_relations_travel_with_their_sessions() -> None:
+    maps = holding()
+    child, key = abi.Session.unpack(bytes(SESSION)), abi.SessionKey.unpack(bytes(KEY))
+    child.id, child.flags, key.remote_port = ID + 256, int(abi.SessionFlag.EXPECTED), abi.be16(20)
+    maps["sessions"][bytes(key)] = bytes(child)
+    maps["relations"] = {little(ID + 256, 8): little(ID, 8), little(5, 8): little(ID, 8)}
+    lines = exported(maps)
+    head = json.loads(lines[0]) | {"boot": "another"}
+    head["clock"] -= 1 << 30
+    moved = estate_file.read([json.dumps(head).encode(), *lines[1:]])
+    estate.settle(moved)
+    (number,) = moved.maps["relations"]
+    ids = {records.unpack_session(value).id for value in moved.maps["sessions"].values()}
+    assert {int.from_bytes(number, "little"), int.from_bytes(moved.maps["relations"][number], "little")} == ids
+    del maps["relations"]
+    alone = abi.Session.unpack(taken(maps).maps["sessions"][bytes(key)])
+    assert not alone.flags & abi.SessionFlag.EXPECTED, "expected by nobody that is known"
+
+
+@pytest.mark.parametrize(
+    ("state", "numbers", "doubted"),
+    [
+        (abi.SessionState.ESTABLISHED, 9, True),
+        (abi.SessionState.CLOSING, 9, True),
+        (abi.SessionState.NEW, 9, False),
+        (abi.SessionState.NEW, 0, True),
+        (abi.SessionState.TIME_WAIT, 9, False),
+        (abi.SessionState.RESET, 0, True),
+    ],
+)
+def test_numbers_that_traffic_may_have_left_behind_are_in_doubt(
+    state: abi.SessionState, numbers: int, doubted: bool
+) -> None:
+    maps = holding()
+    one = abi.Session.unpack(bytes(SESSION))
+    one.state, one.acked[0], one.next[0] = int(state), numbers, numbers
+    maps["sessions"] = {bytes(KEY): bytes(one)}
+    (value,) = taken(maps).maps["sessions"].values()
+    assert bool(records.unpack_session(value).word & abi.StateBit.DOUBT) == doubted
+    assert records.unpack_session(value).state == state
 
 
 def test_a_description_of_another_format_is_not_understood() -> None:
