@@ -254,7 +254,8 @@ enum adjust_flag {
     ADJUST_COPIES = 8,  /* something of interest is unanswered: of each such line the helper gets a copy */
     ADJUST_BEGINS = 16, /* nothing was decided yet: `decided` is what follows the SYNs */
 };
-#define ADJUST_UNANSWERED 8 /* bits 8 to 15 of adjust.flags: final replies that are still to come at that moment */
+#define ADJUST_UNANSWERED 8  /* bits 8 to 15 of adjust.flags: final replies that are still to come at that moment */
+#define ADJUST_REMEMBERED 16 /* bits 16 to 23: what the plug-in hands on to the next helper's conversation */
 
 /* Only the helper writes it, all at once. Index: enum direction of the data. Corrections: DIR_OUT 0..7, DIR_IN 8..15. */
 struct adjust {
