@@ -12,6 +12,9 @@
 #ifndef ALGATE_FAIR_H
 #define ALGATE_FAIR_H
 
+/* Of so few ports half is no more than what one host's transfers of four minutes hold (tcp_closing), which is given up as soon as
+ * somebody needs it (finish.h): a share would refuse the next transfer and leave nothing to anybody. */
+#define SHARE_RANGE 256
 #define SHARE_FLOOR 64 /* whoever has less of something may always have more, if there is any */
 
 /* Whether a host that has `own` has its share of a pool of `most`. */
@@ -32,6 +35,8 @@ static __always_inline bool sessions_spent(const struct config *cfg, const struc
 static __always_inline bool ports_spent(const struct config *cfg, const struct host *h, u8 proto, u32 address)
 {
     u32 own = h->held[proto_class(proto)], most = cfg->port_last - cfg->port_first + 1;
+    if (most <= SHARE_RANGE)
+        return false;
     if (sharing_allowed(cfg))
         return cfg->share_own && (s32)own >= SHARE_FLOOR &&
                (u64)own * SHARE_WHOLE >= (u64)(most - most / 8) * cfg->share_free;
