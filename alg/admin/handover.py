@@ -82,7 +82,8 @@ class Handover:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(CHILD_LOOK):
                         await self._given.wait()
-                        return {"pid": child.pid}
+                if self._given.is_set():  # it may have been while the time ran out
+                    return {"pid": child.pid}
             self._hear(said)
         finally:
             loop.remove_reader(said)
