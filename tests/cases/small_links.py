@@ -185,11 +185,13 @@ def _on(wanted: bool) -> str:
 
 
 class Talk:
-    """Client and server, greeted, with a rewritten line behind them: numbers are shifted."""
+    """Client and server, logged in, with a rewritten line behind them: numbers are shifted."""
 
     def __init__(self, client: Speaker, server: Speaker, watches: dict[str, Watch]) -> None:
         self.client, self.server, self.watches = client, server, watches
         self.says(b"220 ready\r\n")
+        self.asks(b"USER anonymous\r\n")
+        self.says(b"230 in\r\n")
         private = client.local.ip if client.local.ip.startswith("10.") else server.local.ip
         if private == client.local.ip:
             client.say(b"PORT " + six(private, 40_000) + b"\r\n")
