@@ -44,6 +44,7 @@ class Gateway:
         self.kept = False
         own = header_folder is not None and pin_folder.parent == gateway_folder(header_folder)
         self._keep = pin_folder / FOLDER if own else None
+        self._programs_pinned = False
         self.notes: list[str] = []
         self.max_sessions = self._kept("sessions", max_sessions)
         rows = max(addresses, PORT_ROWS_LEAST) * abi.PORTS_PER_ADDRESS
@@ -174,7 +175,7 @@ class Gateway:
         for name in UNPINNED:
             os.close(self._map_fds[name])
             self._map_fds[name] = found.pop(name)
-        self.fds, self.kept = found, True
+        self.fds, self.kept, self._programs_pinned = found, True, True
         return True
 
     def _keep_programs(self) -> None:
@@ -184,6 +185,7 @@ class Gateway:
         try:
             fds = {**self.fds, **{name: self._map_fds[name] for name in UNPINNED}}
             Keep(self._keep, self.artifact, UNPINNED).put(fds)
+            self._programs_pinned = True
         except OSError as error:
             self.notes.append(f"the next start must load all programs anew: {error}")
 
@@ -201,15 +203,23 @@ class Gateway:
             syscall.update(stages, U32.pack(int(stage)), U32.pack(self.fds[name]))
 
     def unpinned(self) -> list[str]:
-        """The maps that should be pinned and aren't."""
+        """The maps that should be pinned and aren't, and the folder of programs if one of those isn't."""
         there = set(os.listdir(self.pins)) if self.pins.is_dir() else set()
-        return [name for name in self._map_fds if name not in UNPINNED and name not in there]
+        missing = [name for name in self._map_fds if name not in UNPINNED and name not in there]
+        return missing + ([FOLDER] if self._programs_pinned and not self._programs_there() else [])
+
+    def _programs_there(self) -> bool:
+        there = set(os.listdir(self._keep)) if self._keep is not None and self._keep.is_dir() else set()
+        return there >= {*UNPINNED, *self.artifact.programs}
 
     def pin_again(self) -> None:
         """Pin what was unpinned. OSError: what the bpffs says."""
         self.pins.mkdir(parents=True, exist_ok=True, mode=0o700)
         for name in self.unpinned():
-            syscall.obj_pin(self._map_fds[name], self.pins / name)
+            if name == FOLDER:
+                self._keep_programs()
+            else:
+                syscall.obj_pin(self._map_fds[name], self.pins / name)
 
     def open_ring(self, callback: SampleCallback, lost: Callable[[int], None], pages: int) -> list[int]:
         """Open the perf ring, `pages` (a power of two) of memory per CPU, or listen to the one that is open. Returns

@@ -66,9 +66,18 @@ def mounts(unit: Path, writable: list[str]) -> None:
             mount(None, path, None, REMOUNT | BIND | RDONLY | flags)
     assert settings(unit, "PrivateTmp") == ["yes"] and settings(unit, "ProtectHome") == ["yes"]
     mount("tmpfs", "/tmp", "tmpfs", 0)
+    tree = str(Path(__file__).resolve().parents[2])
+    kept = os.open(tree, os.O_PATH)
     for home in ("/home", "/root"):
         if os.path.isdir(home):
-            mount("tmpfs", home, "tmpfs", RDONLY)
+            mount("tmpfs", home, "tmpfs", 0)
+            if tree.startswith(
+                f"{home}/"
+            ):  # a package is elsewhere; what is to be tried has to be seen (BindReadOnlyPaths=)
+                os.makedirs(tree)
+                mount(f"/proc/self/fd/{kept}", tree, None, BIND | REC)
+            mount(None, home, None, REMOUNT | BIND | RDONLY)
+    os.close(kept)
     mount("proc", "/proc", "proc", 0, f"hidepid={settings(unit, 'ProtectProc')[0]}")
 
 

@@ -35,7 +35,7 @@ PROGRAMS = {
     "iproute2": ("ip", "ss", "tc"),
     "iputils-ping": ("ping",),
     "lftp": ("lftp",),
-    "mount": ("mount",),
+    "mount": ("mount", "umount"),
     "ncftp": ("ncftp",),
     "nftables": ("nft",),
     "openssl": ("openssl",),

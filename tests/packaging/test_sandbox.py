@@ -76,7 +76,7 @@ PROBES = {
     "socket.socket(socket.AF_PACKET, socket.SOCK_RAW)": "PermissionError",
     "os.setpriority(os.PRIO_PROCESS, 0, 5)": "PermissionError",
     "ctypes.CDLL(None).reboot(0)": "-1",
-    "os.listdir('/root')": "[]",
+    f"[one for one in os.listdir('/root') if not {str(ROOT)!r}.startswith('/root/' + one)]": "[]",
 }
 
 
