@@ -29,7 +29,7 @@ from algate.cli.bench.frames import Way
 from algate.cli.lab.host import LabError, call_in
 from algate.cli.lab.lab import LAN_DEVICE, WAN_DEVICE, Lab, ip
 
-REDIRECT, OK = 7, 0
+REDIRECT, OK = 7, 0xFFFFFFFF  # TC_ACT_UNSPEC: what is left alone goes on to the filters of others
 RING_PAGES = 256
 MAX_SESSIONS = 131_072
 HOST_MAC, ROUTER_MAC = bytes.fromhex("020000000102"), bytes.fromhex("020000000202")
