@@ -69,7 +69,8 @@ class BenchRig:
         path = self.lab.folder / "rig.toml"
         path.write_text(example_config())
         plugins = registry.discover()
-        configured = config.load(path, {}, policy.kinds(plugins))
+        # one host is to fill the pool
+        configured = config.load(path, {"nat.host_share": 1.0}, policy.kinds(plugins))
         lan, wan = netlink.find_device(LAN_DEVICE), netlink.find_device(WAN_DEVICE)
         if lan is None or wan is None:
             raise LabError("the lab's gateway has lost a device")
