@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from algate.alg.rows import Row
 from algate.cli.lab.gateways import LabGateway
+from algate.cli.lab.host import PATIENCE
 from algate.cli.lab.judge import InsideEnd, Mode, TrialFinding
 from algate.cli.lab.lab import Lab
 from algate.cli.lab.observer import Observer
@@ -19,8 +20,8 @@ from algate.cli.lab.transfers import Operation
 from algate.cli.lab.trial import Result, TrialStage
 
 SIZE = 32 << 20  # bytes of each file
-SECONDS = 6.0  # s that a client waits
-DEADLINE = 40.0  # s after which no more rows start, so that a broken gateway shows within a minute
+SECONDS = 6.0 * PATIENCE  # s that a client waits
+DEADLINE = 40.0 * PATIENCE  # s after which no more rows start, so that a broken gateway shows within a minute
 
 
 @dataclass(frozen=True, slots=True)

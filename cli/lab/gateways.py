@@ -20,7 +20,7 @@ from typing import Any, Self
 
 from algate.alg.admin import control
 from algate.alg.errors import MISSING, USAGE
-from algate.cli.lab.host import LabError, Spawned, call_in
+from algate.cli.lab.host import PATIENCE, LabError, Spawned, call_in
 from algate.cli.lab.lab import LAN_DEVICE, WAN_DEVICE, Lab
 
 DOWN_SECONDS = 90  # `algate down --purge` takes one; the machine may be busy
@@ -168,7 +168,7 @@ class AlgateGateway(LabGateway):
         argv = [*algate(), "run", "--lan", LAN_DEVICE, "--wan", WAN_DEVICE, "--run-dir", str(self.run_dir)]
         env = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, self.path))} if self.path else None
         self.process = self.lab.gw.spawn("algate", [*argv, "--config", str(config), *self.options], env=env)
-        end = time.monotonic() + self.wait
+        end = time.monotonic() + self.wait * PATIENCE
         while time.monotonic() < end:
             if "ready" in self.process.log.read_text(errors="replace").splitlines():
                 return

@@ -22,6 +22,8 @@ from typing import TypeVar
 from algate.alg.errors import AlgateError
 
 T = TypeVar("T")
+# Every wait of the lab is that many times longer: for machines that are emulated (vagrant/matrix.sh) or overloaded.
+PATIENCE = max(1.0, float(os.environ.get("ALGATE_PATIENCE", "1")))
 CLONE_NEWNET = 0x40000000  # linux/sched.h; Python has os.setns from 3.12 on
 
 
@@ -81,7 +83,7 @@ class Spawned:
         if self.alive():
             self.process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self.process.wait(timeout)
+                self.process.wait(timeout * PATIENCE)
         self.kill()
         return self.process.returncode
 
@@ -130,7 +132,7 @@ class Host:
             start_new_session=True,
         )
         try:
-            out, err = process.communicate(text, timeout)
+            out, err = process.communicate(text, timeout * PATIENCE)
             code = process.returncode
         except BaseException as error:
             with contextlib.suppress(ProcessLookupError):
@@ -138,7 +140,7 @@ class Host:
             out, err = process.communicate()
             if not isinstance(error, subprocess.TimeoutExpired):
                 raise
-            code, err = 124, f"{err}\nstopped after {timeout:g} s"
+            code, err = 124, f"{err}\nstopped after {timeout * PATIENCE:g} s"
         if check and code != 0:
             raise LabError(f"{self.name}: {' '.join(argv)}: {err.strip() or out.strip() or f'exit {code}'}")
         return subprocess.CompletedProcess(list(argv), code, out, err)
@@ -193,7 +195,7 @@ class Host:
             rows = (line.split() for line in text.splitlines())
             return any(len(row) > 3 and row[1].endswith(wanted) and row[3] == "0A" for row in rows)
 
-        end = time.monotonic() + timeout
+        end = time.monotonic() + timeout * PATIENCE
         while time.monotonic() < end and alive():
             if call_in(self.netns, listening):
                 return True

@@ -15,12 +15,12 @@ from enum import StrEnum
 from pathlib import Path
 
 from algate.alg.errors import MISSING, USAGE
-from algate.cli.lab.host import Host, LabError
+from algate.cli.lab.host import PATIENCE, Host, LabError
 from algate.cli.lab.judge import Mode
 from algate.cli.lab.servers import Login
 
 _REFUSAL = re.compile(r"(?i)no such|unrecogni[sz]ed|unknown|invalid")
-SECONDS = 15  # s that a client waits; a gateway that answers late is a failure, not a slow success
+SECONDS = round(15 * PATIENCE)  # s that a client waits; a gateway that answers late is a failure, not a slow success
 
 
 class Operation(StrEnum):

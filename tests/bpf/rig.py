@@ -19,6 +19,7 @@ from algate.bpf import abi, syscall, testrun
 from algate.bpf import ticks as clock
 from algate.bpf.loader import Gateway
 from algate.bpf.requests import ControlProgram, port_row
+from algate.cli.lab.host import PATIENCE
 from tests.packets import GATEWAY_LAN_MAC, GATEWAY_WAN_MAC, LAN_MAC, WAN_MAC, Flow
 
 CLONE_NEWNET = 0x40000000
@@ -30,6 +31,7 @@ OK, SHOT, REDIRECT = 0xFFFFFFFF, 2, 7  # OK: TC_ACT_UNSPEC, on to the filters of
 TCP, UDP, ICMP = 6, 17, 1
 PROTOS = {"tcp": TCP, "udp": UDP, "icmp": ICMP}
 SECOND = clock.lasting(1)
+HELPER_TIMEOUT = round(3 * PATIENCE) * SECOND  # the helper is alive for the length of a test, where it is emulated too
 ticks = clock.now
 SECRET = 0x0123_4567_89AB_CDEF
 HASHES = ("sessions", "relations", "mappings", "shares", "forward_sources", "alg_ports", "allow_out", "expectations",
@@ -166,7 +168,7 @@ class Rig:
             timeouts=tuple(int(seconds[kind] * SECOND) for kind in sorted(seconds)),
             port_first=1024,
             port_last=65535,
-            helper_timeout=3 * SECOND,
+            helper_timeout=HELPER_TIMEOUT,
             max_sessions=self.gateway.max_sessions,
         )
         for name, value in changes.items():

@@ -9,7 +9,7 @@ import pytest
 from algate.bpf import abi
 from algate.bpf.abi import ConfigFlag, Direction, PuntKind, Verdict
 from tests import packets
-from tests.bpf.rig import INSIDE, OK, PUBLIC, REDIRECT, SECOND, SHOT, Rig, ticks
+from tests.bpf.rig import HELPER_TIMEOUT, INSIDE, OK, PUBLIC, REDIRECT, SECOND, SHOT, Rig, ticks
 from tests.bpf.watched import CONTROL, FIRST, FTP, IN, OUT, Watched, watch
 
 LINE = b"PORT 10,0,0,2,195,80\r\n"
@@ -160,7 +160,7 @@ def test_a_verdict_of_another_program_lets_nothing_pass(watched: Watched, verdic
 def test_without_helper_payload_is_held(watched: Watched, beat: int) -> None:
     """Dead (never a sign of life) or hung (an old one): decided ranges pass, the rest waits."""
     watched.decide(OUT, LINE)
-    watched.rig.gateway.heartbeat.put(0, (ticks() - 4 * SECOND) % 2**32 if beat else 0)
+    watched.rig.gateway.heartbeat.put(0, (ticks() - HELPER_TIMEOUT - SECOND) % 2**32 if beat else 0)
     assert watched.send(OUT, watched.frame(OUT, b"NOOP\r\n", at=40)).drops == {"helper-dead": 1}
     assert watched.rig.taken() == []
     assert watched.send(OUT, watched.frame(OUT, LINE)).action == REDIRECT

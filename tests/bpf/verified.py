@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 
 from algate.bpf import syscall
+from algate.bpf.errors import AlgateError
 from algate.bpf.loader import PROGRAMS, Gateway
 
 BPFFS = Path("/sys/fs/bpf")
@@ -37,8 +38,13 @@ def measure() -> dict[str, syscall.ProgInfo]:
 
 def main() -> int:
     """Print a table."""
+    try:
+        measured = measure()
+    except AlgateError as error:
+        print(f"algate: {error}")
+        return error.exit_code
     print(f"{'program':16}{'verified':>10}{'of limit':>10}{'bytecode':>10}{'machine':>10}")
-    for name, info in measure().items():
+    for name, info in measured.items():
         share = f"{100 * info.verified / MOST:.1f} %"
         print(f"{name:16}{info.verified:>10}{share:>10}{info.xlated // 8:>10}{info.jited:>10}")
     return 0
