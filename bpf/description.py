@@ -49,7 +49,7 @@ class Description:
 
 def own() -> Description:
     """This version's."""
-    return Description(abi.layout_hash()[:16], abi.HEADER, contents())
+    return Description(abi.layout_hash(), abi.HEADER, contents())
 
 
 def keep(folder: Path) -> int:
@@ -70,7 +70,7 @@ def keep(folder: Path) -> int:
 
 def read(folder: Path) -> Description | None:
     """The description in a pin folder; None if there is none that this version understands."""
-    if folder.name == abi.layout_hash()[:16]:
+    if folder.name == abi.layout_hash():
         return own()
     try:
         fd = syscall.obj_get(folder / PIN)
@@ -97,7 +97,7 @@ def parse(packed: bytes, name: str) -> Description | None:
 
 def others(base: Path) -> list[Path]:
     """The folders of other layouts in a gateway's pin folder."""
-    mine = abi.layout_hash()[:16]
+    mine = abi.layout_hash()
     there = base.iterdir() if base.is_dir() else ()
     return sorted(one for one in there if one.name != mine and not one.name.endswith(PART))
 

@@ -54,6 +54,16 @@ def entry(name: str, raw: bytes, number: int) -> bytes:
     return raw[number * size : (number + 1) * size]
 
 
+def native(number: int, size: int) -> bytes:
+    """A number in so many bytes, as the kernel has it in memory."""
+    return int(number).to_bytes(size, sys.byteorder)
+
+
+def from_native(raw: bytes) -> int:
+    """The inverse."""
+    return int.from_bytes(raw, sys.byteorder)
+
+
 def picker(name: str, field: str) -> Callable[[bytes], int]:
     """A function that reads one number of the struct at the start of bytes; 0 if they are too short for it."""
     described = abi.HEADER.structs[name]

@@ -125,8 +125,3 @@ sorts = _quiet(_from("algate.alg.admin.filters", "SORTS"))
 keys = _quiet(_from("algate.alg.admin.filters", "KEYS"))
 servers = _quiet(_words("vsftpd", "proftpd", "pure-ftpd", "pyftpdlib"))
 transports = _quiet(_words("tcp", "udp"))
-
-
-def verbs(table: Iterable[str], incomplete: str) -> list[str]:
-    """The verbs that begin like that."""
-    return [verb for verb in table if verb.startswith(incomplete)]

@@ -77,7 +77,7 @@ def pins(run_dir: Path) -> CheckRow:
         return CheckRow("pins", True, "none: bpffs isn't mounted")
     folder = places.folder(run_dir)
     layouts = sorted(one.name for one in folder.iterdir()) if folder.is_dir() else []
-    own = abi.layout_hash()[:16]
+    own = abi.layout_hash()
     foreign = [name for name in layouts if name != own]
     if foreign and all(description.read(folder / name) for name in foreign):
         return CheckRow("pins", True, f"another version's in {folder}: `algate run` carries its sessions over")

@@ -29,7 +29,7 @@ PAUSE = 1.25  # s: what a control session held is given back within a second of 
 def check(run_dir: Path, pause: float = PAUSE) -> list[BrokenRow]:
     """Everything broken in the tables of this run directory's gateway. AlgateError if it has none of this version."""
     namespace.require_root("algate check --live")
-    folder = pins.folder(run_dir) / abi.layout_hash()[:16]
+    folder = pins.folder(run_dir) / abi.layout_hash()
     if not folder.is_dir():
         raise AlgateError(f"no tables of this version's are pinned for {run_dir}: is a gateway running there?")
     with Pinned(folder) as maps:

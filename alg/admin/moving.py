@@ -22,6 +22,7 @@ from algate.alg.rows import ProblemRow
 from algate.bpf import abi, compiler, description, pins, syscall
 from algate.bpf.description import PART
 from algate.bpf.loader import PORT_ROWS_LEAST, PROGRAMS, UNPINNED, entries
+from algate.bpf.packing import from_native
 from algate.bpf.pinned import Pinned
 
 CARRIED = "another version's: `algate run` carries its sessions over"
@@ -48,7 +49,7 @@ def export(run_dir: Path, target: str) -> int:
 def _folder(run_dir: Path) -> Path:
     """The gateway's pins, of whichever version."""
     base = pins.folder(run_dir)
-    own = base / abi.layout_hash()[:16]
+    own = base / abi.layout_hash()
     found = [own] if own.is_dir() else description.others(base)
     if not found:
         raise AlgateError(f"no tables are pinned for {run_dir}: is a gateway running there?")
@@ -96,13 +97,13 @@ def import_(run_dir: Path, source: str, max_sessions: int) -> tuple[int, int]:
 
 def _fill(base: Path, found: estate.Estate, max_sessions: int, run_dir: Path) -> None:
     """Make the maps and pin them, all or none."""
-    part = base / (abi.layout_hash()[:16] + PART)
+    part = base / (abi.layout_hash() + PART)
     shutil.rmtree(part, ignore_errors=True)
     fresh = not base.is_dir()
     part.mkdir(parents=True, mode=0o700)
     fds: dict[str, int] = {}
     try:
-        rows = max((int.from_bytes(row, sys.byteorder) for row in found.maps["ports"]), default=0)
+        rows = max((from_native(row) for row in found.maps["ports"]), default=0)
         blocks = max(PORT_ROWS_LEAST, 1 + rows // abi.PORTS_PER_ADDRESS)
         for spec in compiler.get(PROGRAMS, run_dir)[0].maps:
             if spec.name not in UNPINNED:

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import logging
 import shutil
-import sys
 from pathlib import Path
 
 from algate.alg.errors import AlgateError
 from algate.alg.gateway import estate
 from algate.bpf import abi, description, pins
 from algate.bpf.loader import Gateway
+from algate.bpf.packing import from_native
 from algate.bpf.pinned import Pinned
 
 log = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ class Upgrade:
 
     def __init__(self, run_dir: Path) -> None:
         base = pins.folder(run_dir)
-        self._own = base / abi.layout_hash()[:16]
+        self._own = base / abi.layout_hash()
         self._old = description.others(base)
         self._described = [description.readable(one, run_dir) for one in self._old]
         if self._old and self._own.is_dir():
@@ -41,7 +41,7 @@ class Upgrade:
         """An upgrade was interrupted: after its helper had begun to beat, the new maps are in use, before, the old."""
         with Pinned(self._own) as maps:
             try:
-                beat = int.from_bytes(next(maps.items("heartbeat"))[1], sys.byteorder)
+                beat = from_native(next(maps.items("heartbeat"))[1])
             except AlgateError:
                 beat = 0
         if beat:

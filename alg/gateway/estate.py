@@ -19,6 +19,7 @@ from algate.bpf import abi, layout, syscall
 from algate.bpf.contents import contents
 from algate.bpf.description import Description, own
 from algate.bpf.errors import AlgateError
+from algate.bpf.packing import from_native, native
 from algate.bpf.requests import CLASS_OF
 from algate.bpf.tables import possible_cpus
 
@@ -31,7 +32,6 @@ CHUNK = 4096
 TCP = 6
 _K = abi.PortKind
 OPEN = range(abi.SessionState.ESTABLISHED, abi.SessionState.TIME_WAIT)
-OWNED = (_K.MAPPING, _K.HOME, _K.RESERVED)
 
 
 @dataclass
@@ -111,7 +111,7 @@ def take(old: Description, entries: Callable[[str], Iterator[tuple[bytes, bytes]
 def settle(estate: Estate) -> None:
     """Leave behind what has lost its other half, and give ports as many references as there are."""
     maps = estate.maps
-    slots = {_number(key): abi.PortSlot.unpack(value) for key, value in maps["ports"].items()}
+    slots = {from_native(key): abi.PortSlot.unpack(value) for key, value in maps["ports"].items()}
     kept: dict[int, bytes] = {}
     refs, shares = Counter[int](), {}
     for key, value in list(maps["sessions"].items()):
@@ -133,7 +133,7 @@ def settle(estate: Estate) -> None:
 
 def _share_key(key: bytes, one: SessionValue) -> bytes:
     flow = records.unpack_key(key)
-    ip = int.from_bytes(flow.remote_ip, sys.byteorder)
+    ip = from_native(flow.remote_ip)
     return bytes(abi.ShareKey(port_index=one.port_index, remote_ip=ip, remote_port=abi.be16(flow.remote_port)))
 
 
@@ -146,7 +146,7 @@ def _stands(key: bytes, one: SessionValue, slots: dict[int, abi.PortSlot], share
     slot, flow = slots.get(one.port_index), records.unpack_key(key)
     kind = slot.owner >> 48 & 0xFF if slot is not None else _K.FREE
     end = flow.inside_ip + flow.inside_port.to_bytes(2, "big")
-    if slot is not None and kind in OWNED:
+    if slot is not None and kind in records.OWNED:
         return bool(slot.owner.to_bytes(8, "little")[:6] == end)
     if kind == _K.SHARED:
         return share in shares and abi.Share.unpack(shares[share]).owner.to_bytes(8, "little")[:6] == end
@@ -159,7 +159,7 @@ def _renewed(key: bytes, value: bytes, one: SessionValue, relations: Raw) -> byt
     nobody that is known is a session like others."""
     numbers = one.acked_out or one.acked_in or one.next_out or one.next_in
     doubted = records.unpack_key(key).proto == TCP and (one.state in OPEN or not numbers)
-    related = not one.flags & abi.SessionFlag.EXPECTED or _pack64(one.id) in relations
+    related = not one.flags & abi.SessionFlag.EXPECTED or native(one.id, 8) in relations
     if related and not doubted:
         return value
     made = abi.Session.unpack(value)
@@ -173,7 +173,7 @@ def _settle_controls(maps: dict[str, Raw], kept: dict[int, bytes]) -> None:
         maps[name] = {key: value for key, value in maps[name].items() if kept.get(read.unpack(value).id) == key}
     for name in ("decisions", "held"):
         maps[name] = {key: value for key, value in maps[name].items() if abi.DecisionKey.unpack(key).id in kept}
-    maps["relations"] = {key: value for key, value in maps["relations"].items() if _number(key) in kept}
+    maps["relations"] = {key: value for key, value in maps["relations"].items() if from_native(key) in kept}
     maps["replacements"] = {key: value for key, value in maps["replacements"].items() if key in maps["decisions"]}
     maps["expectations"] = {
         key: value for key, value in maps["expectations"].items() if abi.Expectation.unpack(value).control_id in kept
@@ -199,7 +199,7 @@ def _settle_ports(maps: dict[str, Raw], slots: dict[int, abi.PortSlot], refs: Co
             home = int(CLASS_OF.get(end.proto, abi.ProtoClass.ICMP)) << 16 | abi.be16(end.inside_port)
             slots.setdefault(home, abi.PortSlot()).away += 1
     maps["mappings"] = mappings
-    maps["ports"] = {_pack32(row): bytes(slot) for row, slot in slots.items() if any(bytes(slot))}
+    maps["ports"] = {native(row, 4): bytes(slot) for row, slot in slots.items() if any(bytes(slot))}
 
 
 # -- writing -----------------------------------------------------------------------------------------------------------
@@ -209,7 +209,7 @@ def fits(estate: Estate, fd: FdOf) -> None:
     """AlgateError if the maps have no room for it; nothing is written."""
     for name, entries in estate.maps.items():
         room = syscall.map_info(fd(name)).max_entries
-        wanted = 1 + max(map(_number, entries), default=-1) if contents()[name].kind == "array" else len(entries)
+        wanted = 1 + max(map(from_native, entries), default=-1) if contents()[name].kind == "array" else len(entries)
         if wanted > room:
             raise AlgateError(f"{name} has room for {room} entries and {wanted} are needed: raise [nat] max_sessions")
 
@@ -224,7 +224,7 @@ def write(estate: Estate, fd: FdOf) -> None:
     live = len(estate.maps["sessions"])
     made = max(estate.made, live)
     for row, amount in ((abi.Counter.SESSIONS_NEW, made), (abi.Counter.SESSIONS_ENDED, made - live)):
-        syscall.update(fd("counters"), _pack32(row), _pack64(amount).ljust(8 * possible_cpus(), b"\0"))
+        syscall.update(fd("counters"), native(row, 4), native(amount, 8).ljust(8 * possible_cpus(), b"\0"))
     config = abi.Config.unpack(syscall.lookup(fd("configs"), bytes(4), len(bytes(abi.Config()))) or b"")
     config.secret = estate.secret
     syscall.update(fd("configs"), bytes(4), bytes(config))
@@ -239,15 +239,3 @@ def _put(fd: int, entries: Raw) -> None:
         except OSError:  # a map without batches
             for key, value in some:
                 syscall.update(fd, key, value)
-
-
-def _number(raw: bytes) -> int:
-    return int.from_bytes(raw, sys.byteorder)
-
-
-def _pack32(number: int) -> bytes:
-    return int(number).to_bytes(4, sys.byteorder)
-
-
-def _pack64(number: int) -> bytes:
-    return number.to_bytes(8, sys.byteorder)

@@ -11,15 +11,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 
 from algate.alg.gateway import obligations, records
-from algate.alg.gateway.picture import CLASS_NAMES, Broken, Picture, Slot, end_text, row_of, session_text
-from algate.alg.gateway.records import SessionValue
+from algate.alg.gateway.picture import Broken, Picture, Slot, end_text, row_of, session_text
+from algate.alg.gateway.records import CLASS_NAMES, OWNED, SessionValue
 from algate.bpf import abi, ticks
 
 _S, _K, _F = abi.SessionState, abi.PortKind, abi.SessionFlag
 TCP = 6
 TCP_STATES = range(_S.NEW, _S.RESET + 1)
 OTHER_STATES = (_S.UNREPLIED, _S.ACTIVE)
-OWNED = (_K.MAPPING, _K.HOME, _K.RESERVED)  # their owner is the inside end point of all their sessions
 SLOW = 30.0  # s: the sweep, which tidies the bitmap, comes every ten
 
 

@@ -12,12 +12,11 @@ from ipaddress import IPv4Address
 
 from algate.alg.audit.transfers import Counters
 from algate.alg.gateway import records
+from algate.alg.gateway.records import CLASS_NAMES, PROTO_NAMES
 from algate.alg.rows import ExpectationRow, MappingRow, SessionRow, format_id
 from algate.bpf import abi, syscall, ticks
 from algate.bpf.loader import Gateway
 
-PROTO_NAMES = {6: "tcp", 17: "udp", 1: "icmp"}
-CLASS_NAMES = ("tcp", "udp", "icmp")
 STATE_NAMES = {int(state): state.name.lower().replace("_", "-") for state in abi.SessionState}
 EXPECT_NAMES = {int(state): state.name.lower() for state in abi.ExpectationState}
 _S = abi.SessionState

@@ -5,12 +5,12 @@ The law of this file: pure. It knows the fields that struct session had once, an
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from typing import Any
 
 from algate.bpf import abi
 from algate.bpf.description import Description
+from algate.bpf.packing import from_native
 
 Lift = Callable[[bytes, bytes, dict[bytes, bytes]], bytes]
 LOW = (1 << 32) - 1
@@ -30,7 +30,7 @@ def lifting(old: Description) -> Lift | None:
     def lift(was: bytes, made: bytes, relations: dict[bytes, bytes]) -> bytes:
         if related is not None and any(parent := was[related.offset : related.offset + 8]):
             relations[was[number : number + 8]] = parent
-        counts = [int.from_bytes(was[at : at + 8], sys.byteorder) for at in (packets.offset, packets.offset + 8)]
+        counts = [from_native(was[at : at + 8]) for at in (packets.offset, packets.offset + 8)]
         if not wide or max(counts) <= LOW:
             return made
         session = abi.Session.unpack(made)

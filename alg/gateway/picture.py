@@ -15,12 +15,9 @@ from typing import NamedTuple
 
 from algate.alg.engine.effects import SessionKey
 from algate.alg.gateway import records
-from algate.alg.gateway.records import SessionValue
+from algate.alg.gateway.records import CLASS_NAMES, PROTO_NAMES, SessionValue
 from algate.bpf import abi, ticks
 from algate.bpf.requests import CLASS_OF
-
-PROTO_NAMES = {6: "tcp", 17: "udp", 1: "icmp"}
-CLASS_NAMES = ("tcp", "udp", "icmp")
 
 
 class Broken(NamedTuple):

@@ -6,7 +6,6 @@ between can be held against those that were there all the time.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from ipaddress import IPv4Address
 from typing import Any
@@ -15,7 +14,7 @@ from algate.alg.gateway import records
 from algate.alg.gateway.picture import Awaited, End, ForwardRange, HostCounts, Picture, Piece, Slot
 from algate.alg.gateway.records import SessionValue
 from algate.bpf import abi, ticks
-from algate.bpf.packing import numbers
+from algate.bpf.packing import from_native, numbers
 from algate.bpf.pinned import Pinned
 
 Asked = tuple[set[int], set[int]]  # rows that the helper has reserved, and control sessions that it has in mind
@@ -24,7 +23,7 @@ _SLOT = ("owner", "sessions", "away", "stamp", "last_host", "forward_id", "block
 
 def helper_alive(maps: Pinned) -> bool:
     """Whether the helper's last sign of life is recent enough for the kernel."""
-    beat = int.from_bytes(next(maps.items("heartbeat"))[1], sys.byteorder)
+    beat = from_native(next(maps.items("heartbeat"))[1])
     return bool(beat) and ticks.count() - beat <= _config(maps).helper_timeout
 
 
@@ -42,12 +41,12 @@ def read(maps: Pinned, ask: Callable[[], Asked | None] = lambda: None) -> Pictur
         tuple(abi.be32_to_ip(config.public_ip[place]).packed for place in range(count)), tuple(config.timeouts),
         config.hold_down, rows, before, {}, (made, made), slots=slots, bits=bits,
     )  # fmt: skip
-    picture.relations = {_int(key): _int(value) for key, value in maps.items("relations")}
+    picture.relations = {from_native(key): from_native(value) for key, value in maps.items("relations")}
     picture.shares = _shares(maps)
     picture.peers = _peers(maps)
     _read_forwards(maps, picture)
     _read_controls(maps, picture)
-    picture.stages = {_int(key) for key, value in maps.items("stages") if any(value)}
+    picture.stages = {from_native(key) for key, value in maps.items("stages") if any(value)}
     asked = ask()
     if asked is not None:
         picture.in_use, picture.known = asked
@@ -58,10 +57,6 @@ def read(maps: Pinned, ask: Callable[[], Asked | None] = lambda: None) -> Pictur
     picture.after = _sessions(maps)
     picture.made = (made, maps.counters("counters")[abi.Counter.SESSIONS_NEW])
     return picture
-
-
-def _int(raw: bytes) -> int:
-    return int.from_bytes(raw, sys.byteorder)
 
 
 def _config(maps: Pinned) -> Any:
@@ -87,7 +82,7 @@ def _slots(maps: Pinned) -> tuple[int, dict[int, Slot]]:
 
 def _bits(maps: Pinned) -> dict[int, int]:
     """The words of the bitmap that aren't 0."""
-    return {_int(key): int.from_bytes(value, sys.byteorder) for key, value in maps.items("port_bits") if any(value)}
+    return {from_native(key): from_native(value) for key, value in maps.items("port_bits") if any(value)}
 
 
 def _mappings(maps: Pinned) -> dict[End, int]:
@@ -118,7 +113,7 @@ def _hosts(maps: Pinned) -> dict[bytes, HostCounts]:
 
 
 def _pools(maps: Pinned) -> dict[int, int]:
-    return {_int(key): abi.Pool.unpack(value).used for key, value in maps.items("pools")}
+    return {from_native(key): abi.Pool.unpack(value).used for key, value in maps.items("pools")}
 
 
 def _peers(maps: Pinned) -> dict[tuple[bytes, bytes, int, int], int]:
@@ -126,7 +121,7 @@ def _peers(maps: Pinned) -> dict[tuple[bytes, bytes, int, int], int]:
     for key, value in maps.items("peers"):
         one = abi.PeerKey.unpack(key)
         ends = abi.be32_to_ip(one.inside_ip).packed, abi.be32_to_ip(one.remote_ip).packed
-        found[*ends, abi.be16(one.inside_port), one.proto] = int.from_bytes(value, sys.byteorder)
+        found[*ends, abi.be16(one.inside_port), one.proto] = from_native(value)
     return found
 
 
@@ -137,7 +132,7 @@ def _read_forwards(maps: Pinned, picture: Picture) -> None:
             one = abi.Forward.unpack(value)
             if one.flags & flag.USED:
                 sources = bool(one.flags & flag.SOURCES)
-                picture.forwards[_int(key)] = ForwardRange(one.proto, one.wan_first, one.wan_last, sources)
+                picture.forwards[from_native(key)] = ForwardRange(one.proto, one.wan_first, one.wan_last, sources)
     picture.sources = {abi.ForwardSourceKey.unpack(key).forward_id for key, _ in maps.items("forward_sources")}
 
 

@@ -8,7 +8,6 @@ packed bytes in network order, ports and all other numbers ints in host order.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Collection, Iterator
 from ipaddress import ip_address
 from itertools import compress
@@ -18,9 +17,12 @@ from algate.alg.engine import effects as fx
 from algate.alg.engine.corrections import Correction
 from algate.alg.plugin.model import EndPoint
 from algate.bpf import abi, ticks
-from algate.bpf.packing import numbers, octets, packing
+from algate.bpf.packing import from_native, native, numbers, octets, packing
 
-YES = (1).to_bytes(4, sys.byteorder)  # the value of a table that is a set
+PROTO_NAMES = {6: "tcp", 17: "udp", 1: "icmp"}
+CLASS_NAMES = ("tcp", "udp", "icmp")  # by enum proto_class
+# Kinds of public ports whose owner is the inside end point of all their sessions: they are counted as its host's.
+OWNED = (abi.PortKind.MAPPING, abi.PortKind.HOME, abi.PortKind.RESERVED)
 PIECE = abi.REPLACEMENT_MAX  # bytes of a value of `replacements` and `held`
 _NO_IP = bytes(4)
 _OCTETS = (1 << 56) - 1  # of session.bytes
@@ -153,7 +155,7 @@ def port_slots(keys: bytes, values: bytes, kinds: Collection[int]) -> Iterator[P
     held = octets("port_slot", "owner", values, 6).translate(wanted)
     for place in compress(range(len(held)), held) if any(held) else ():
         owner, sessions, _, stamp, _, _, block = _SLOT.unpack_from(values, place * _SLOT.size)
-        row = int.from_bytes(keys[place * 4 : place * 4 + 4], sys.byteorder)
+        row = from_native(keys[place * 4 : place * 4 + 4])
         end = owner.to_bytes(8, "little")  # abi.h lays the word out from its low byte
         yield PortSlot(row, owner, end[:4], int.from_bytes(end[4:6], "big"), end[6], sessions, stamp, block)
 
@@ -252,7 +254,7 @@ def pack_piece(data: bytes) -> bytes:
 
 def pack_line(copied: bool) -> bytes:
     """A value of `passable`: enum line."""
-    return int(abi.Line.COPIED if copied else abi.Line.PASSES).to_bytes(4, sys.byteorder)
+    return native(abi.Line.COPIED if copied else abi.Line.PASSES, 4)
 
 
 def pack_passable(interest: int, reply: int, word: bytes) -> bytes:

@@ -6,13 +6,13 @@ of a second, during which no helper works when one starts; the bitmap has a bit.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 
 from algate.alg.gateway import records
 from algate.alg.gateway.records import PortSlot
 from algate.bpf import abi, syscall
 from algate.bpf.loader import Gateway
+from algate.bpf.packing import from_native, native
 
 ONE_BY_ONE = 8192  # rows looked up singly; more are read with all others
 KINDS = (abi.PortKind.RESERVED,)
@@ -28,7 +28,7 @@ def reserved(gateway: Gateway) -> Iterator[PortSlot]:
         return
     size = gateway.ports.value.size
     for row in rows:
-        key = row.to_bytes(4, sys.byteorder)
+        key = native(row, 4)
         value = syscall.lookup(gateway.ports.fd, key, size)
         if value is not None:
             yield from records.port_slots(key, value, KINDS)
@@ -39,9 +39,9 @@ def _taken(gateway: Gateway) -> list[int]:
     found: list[int] = []
     for keys, values, _ in gateway.port_bits.chunks():
         for place in records.taken_places(values):
-            at = int.from_bytes(keys[place * 4 : place * 4 + 4], sys.byteorder)
+            at = from_native(keys[place * 4 : place * 4 + 4])
             block, word = divmod(at, abi.BITMAP_BLOCK)
             if word < abi.BITMAP_WORDS:
-                bits = int.from_bytes(values[place * 8 : place * 8 + 8], sys.byteorder)
+                bits = from_native(values[place * 8 : place * 8 + 8])
                 found += [(block << 16) + word * BITS + bit for bit in range(BITS) if bits >> bit & 1]
     return found

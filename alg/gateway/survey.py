@@ -15,7 +15,8 @@ from ipaddress import IPv4Address, IPv4Network
 
 from algate.alg.gateway import records
 from algate.alg.gateway.gc import Batch
-from algate.alg.gateway.listing import PROTO_NAMES, STATE_NAMES
+from algate.alg.gateway.listing import STATE_NAMES
+from algate.alg.gateway.records import PROTO_NAMES
 from algate.alg.rows import GroupRow
 from algate.bpf import abi
 from algate.bpf.packing import entry, numbers

@@ -5,42 +5,40 @@ The law of this file: pure; raw entries in, raw entries out, the same counts tha
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Mapping
 
 from algate.alg.gateway import records
 from algate.bpf import abi
+from algate.bpf.packing import from_native, native
 
 Raw = dict[bytes, bytes]
 _K = abi.PortKind
-OF_HOSTS = (_K.MAPPING, _K.HOME, _K.RESERVED)  # ports that their owner holds
-TALLIED = ("hosts", "peers", "pools", "port_bits")
 
 
 def tally(maps: Mapping[str, Raw]) -> dict[str, Raw]:
-    """The tables of TALLIED for these sessions, ports and shares."""
+    """These tables for these sessions, ports and shares."""
     held = _held(maps)
-    pools = Counter(row >> 16 for row, _ in _owned(maps, (*OF_HOSTS, _K.SHARED)))
+    pools = Counter(row >> 16 for row, _ in _owned(maps, (*records.OWNED, _K.SHARED)))
     pools[abi.POOL_SESSIONS] = len(maps["sessions"])
     return {
         "hosts": _hosts(maps, held),
-        "peers": {key: _pack(count, 8) for key, count in _peers(maps).items()},
-        "pools": {_pack(row, 4): bytes(abi.Pool(used=used)) for row, used in pools.items()},
-        "port_bits": {_pack(at, 4): _pack(word, 8) for at, word in _bits(maps).items()},
+        "peers": {key: native(count, 8) for key, count in _peers(maps).items()},
+        "pools": {native(row, 4): bytes(abi.Pool(used=used)) for row, used in pools.items()},
+        "port_bits": {native(at, 4): native(word, 8) for at, word in _bits(maps).items()},
     }
 
 
 def _owned(maps: Mapping[str, Raw], kinds: tuple[abi.PortKind, ...]) -> list[tuple[int, int]]:
     """(row, owner) of each port of these kinds."""
-    owners = ((_number(key), abi.PortSlot.unpack(value).owner) for key, value in maps["ports"].items())
+    owners = ((from_native(key), abi.PortSlot.unpack(value).owner) for key, value in maps["ports"].items())
     return [(row, owner) for row, owner in owners if owner >> 48 & 0xFF in kinds]
 
 
 def _held(maps: Mapping[str, Raw]) -> Counter[tuple[bytes, int, bool]]:
     """Ports by host, protocol class, and whether they count for max_ports_per_host."""
     found = Counter[tuple[bytes, int, bool]]()
-    for row, owner in _owned(maps, OF_HOSTS):
+    for row, owner in _owned(maps, records.OWNED):
         found[_ip(owner), (row >> 16) % 3, owner >> 48 & 0xFF != _K.RESERVED] += 1
     for key, value in maps["shares"].items():
         row = abi.ShareKey.unpack(key).port_index
@@ -59,7 +57,7 @@ def _hosts(maps: Mapping[str, Raw], held: Counter[tuple[bytes, int, bool]]) -> R
         by_class = [held[ip, kind, True] + held[ip, kind, False] for kind in abi.ProtoClass]
         counted = sum(held[ip, kind, True] for kind in abi.ProtoClass)
         host = abi.Host(sessions=sessions[ip], ports=counted, unanswered=unanswered[ip], held=(*by_class,))
-        made[bytes(abi.MappingKey(inside_ip=int.from_bytes(ip, sys.byteorder)))] = bytes(host)
+        made[bytes(abi.MappingKey(inside_ip=from_native(ip)))] = bytes(host)
     return made
 
 
@@ -68,7 +66,7 @@ def _peers(maps: Mapping[str, Raw]) -> Counter[bytes]:
     for key, value in maps["sessions"].items():
         if records.unpack_session(value).flags & abi.SessionFlag.PEER:
             flow = records.unpack_key(key)
-            inside, remote = (int.from_bytes(ip, sys.byteorder) for ip in (flow.inside_ip, flow.remote_ip))
+            inside, remote = (from_native(ip) for ip in (flow.inside_ip, flow.remote_ip))
             port = abi.be16(flow.inside_port)
             found[bytes(abi.PeerKey(inside_ip=inside, remote_ip=remote, inside_port=port, proto=flow.proto))] += 1
     return found
@@ -90,11 +88,3 @@ def _bits(maps: Mapping[str, Raw]) -> dict[int, int]:
 
 def _ip(owner: int) -> bytes:
     return owner.to_bytes(8, "little")[:4]
-
-
-def _number(raw: bytes) -> int:
-    return int.from_bytes(raw, sys.byteorder)
-
-
-def _pack(number: int, size: int) -> bytes:
-    return int(number).to_bytes(size, sys.byteorder)

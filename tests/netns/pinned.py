@@ -19,7 +19,7 @@ def entries(run_dir: Path) -> dict[str, int]:
 
 
 def _count(run_dir: Path, name: str) -> int:
-    fd = syscall.obj_get(pins.folder(run_dir) / abi.layout_hash()[:16] / name)
+    fd = syscall.obj_get(pins.folder(run_dir) / abi.layout_hash() / name)
     try:
         size = syscall.map_info(fd).key_size
         key, number = syscall.next_key(fd, None, size), 0

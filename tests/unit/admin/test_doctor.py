@@ -265,7 +265,7 @@ def test_pins(host: Path, monkeypatch: pytest.MonkeyPatch, maps: list[str], ok: 
     monkeypatch.setattr(pin_places, "BPFFS", host)
     monkeypatch.setattr(pin_places, "bpffs", lambda: host)
     for name in maps:
-        write(host, f"algate/{name.replace('own', abi.layout_hash()[:16])}", "")
+        write(host, f"algate/{name.replace('own', abi.layout_hash())}", "")
     row = gateway.pins(run_dir)
     assert row.ok is ok
     assert said in row.detail
