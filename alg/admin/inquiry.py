@@ -10,16 +10,15 @@ import dataclasses
 import time
 from collections.abc import Callable, Sequence
 from ipaddress import ip_address
-from itertools import islice
 from typing import Any
 
+from algate.alg.admin import listings
 from algate.alg.admin.explain import Data, Explanation, Snapshot, explain
-from algate.alg.admin.messages import PIECE
 from algate.alg.config.load import Config
 from algate.alg.daemon.running import Running
 from algate.alg.engine.effects import View
 from algate.alg.errors import USAGE, AlgateError
-from algate.alg.gateway import listing
+from algate.alg.gateway import listing, survey
 from algate.alg.plugin.words import Words
 from algate.alg.rows import EventRow, SessionRow, parse_id
 from algate.bpf import abi, ticks
@@ -80,9 +79,10 @@ async def inquire(running: Running, config: Config, state: str, args: dict[str, 
 async def _sessions(running: Running, wanted: Callable[[SessionRow], bool]) -> list[SessionRow]:
     """The first FOUND_MOST that are wanted; other tasks get a turn meanwhile."""
     found: list[SessionRow] = []
-    rest = listing.session_rows(running.gateway, running.names)
-    while len(found) < FOUND_MOST and (some := list(islice(rest, PIECE))):
-        found += [row for row in some if wanted(row)]
+    for some in listings.keyed(running, survey.Wanted()):
+        found += [row for _, row in some if wanted(row)]
+        if len(found) >= FOUND_MOST:
+            break
         await asyncio.sleep(0)
     return found[:FOUND_MOST]
 

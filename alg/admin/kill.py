@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from algate.alg.admin import filters, listings
+from algate.alg.admin import listings
 from algate.alg.admin.messages import Rows
 from algate.alg.daemon.running import Running
 from algate.alg.errors import USAGE, AlgateError
@@ -28,7 +28,7 @@ async def kill(running: Running, args: dict[str, Any]) -> Rows | list[SessionRow
     million: they end while their rows are sent, and no more end once the asker is gone.
     """
     wanted, ids = listings.wanted(running, args), _ids(args.get("ids"))
-    if not ids and not filters.parse(args) and not any(args.get(name) for name in ("idle", "age")):
+    if not ids and wanted == survey.Wanted():
         raise AlgateError("which sessions? name ids, or give a filter such as --inside 10.0.0.5", USAGE)
     pieces = _pieces(running, wanted, ids, args)
     if not ids:

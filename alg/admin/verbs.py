@@ -12,14 +12,13 @@ import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-from algate.alg.admin import filters
-from algate.alg.admin.messages import PIECE
+from algate.alg.admin import filters, listings
 from algate.alg.audit.events import Events
 from algate.alg.config import load as configuration
 from algate.alg.config.load import Config
 from algate.alg.daemon.running import Running
 from algate.alg.errors import AlgateError
-from algate.alg.gateway import listing, reach
+from algate.alg.gateway import listing, reach, survey
 from algate.alg.plugin.values import port_range
 from algate.alg.rows import LOST, Row
 
@@ -92,17 +91,17 @@ async def follow(events: Events, args: dict[str, Any]) -> AsyncIterator[Row]:
 async def top(running: Running, status: Status, args: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
     """A snapshot at once, then one every `interval` seconds."""
     interval = max(TOP_INTERVAL_LEAST, float(args.get("interval", 0.5)))
-    wanted = filters.parse({name: value for name, value in args.items() if name != "interval"})
+    wanted = listings.wanted(running, {name: value for name, value in args.items() if name in filters.NAMES})
     while True:
         yield await snapshot(running, status, wanted)
         await asyncio.sleep(interval)
 
 
-async def snapshot(running: Running, status: Status, wanted: filters.Filter) -> dict[str, Any]:
+async def snapshot(running: Running, status: Status, wanted: survey.Wanted) -> dict[str, Any]:
     """Status, sessions (the first ones found), expectations, stats and the latest events at one moment."""
     sessions: list[Row] = []
-    for piece in wanted.pieces(listing.session_rows(running.gateway, running.names), PIECE):
-        sessions += piece
+    for piece in listings.keyed(running, wanted):
+        sessions += [row for _, row in piece]
         if len(sessions) >= TOP_SESSIONS:
             break
         await asyncio.sleep(0)

@@ -80,21 +80,6 @@ class SessionRows:
         )  # fmt: skip
 
 
-def session_rows(gateway: Gateway, names: Mapping[int, str]) -> Iterator[SessionRow]:
-    """Every session that isn't over, while the table is walked. `names`: plug-in number -> name."""
-    return (row for _, row in keyed_sessions(gateway, names))
-
-
-def keyed_sessions(gateway: Gateway, names: Mapping[int, str]) -> Iterator[tuple[bytes, SessionRow]]:
-    """The same, each with its packed key."""
-    made = SessionRows(gateway, names)
-    for keys, values, _ in gateway.sessions.chunks():
-        made.look()
-        for packed, value in records.sessions(keys, values):
-            if value.state != abi.SessionState.DEAD and (row := made.row(packed, value)).expires_in > 0:
-                yield packed, row
-
-
 def counters(gateway: Gateway, key: bytes) -> Counters | None:
     """What the kernel has counted for one session, by its packed key."""
     raw = syscall.lookup(gateway.sessions.fd, key, gateway.sessions.value.size)
