@@ -59,7 +59,7 @@ def folder_name(run_dir: Path) -> str:
 
 def version_folder(run_dir: Path) -> Path:
     """The folder of this version's maps, created if needed. Who starts over another version's carries them over, or
-    refuses (alg/daemon/upgrade.py)."""
+    refuses (alg/daemon/carrying.py)."""
     own = folder(run_dir) / abi.layout_hash()
     try:
         own.mkdir(parents=True, exist_ok=True, mode=0o700)

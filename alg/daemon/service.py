@@ -11,7 +11,7 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +19,9 @@ from algate.alg.audit.events import Events
 from algate.alg.config import load as configuration
 from algate.alg.config.load import Config
 from algate.alg.daemon.beginning import Beginning
+from algate.alg.daemon.carrying import CarryOver
 from algate.alg.daemon.devices import Sight, look
+from algate.alg.daemon.duties import Duties
 from algate.alg.daemon.following import Following
 from algate.alg.daemon.garbage import Garbage
 from algate.alg.daemon.keeping import Keeping, Survey, survey
@@ -27,7 +29,6 @@ from algate.alg.daemon.losses import Losses
 from algate.alg.daemon.notify import notify
 from algate.alg.daemon.running import Running, assemble
 from algate.alg.daemon.turns import Turns
-from algate.alg.daemon.upgrade import Upgrade
 from algate.alg.daemon.watcher import NET, Watcher
 from algate.alg.errors import DONE, AlgateError
 from algate.alg.gateway.datapath import Datapath
@@ -39,12 +40,7 @@ from algate.bpf import pins
 from algate.bpf.loader import Gateway
 
 log = logging.getLogger(__name__)
-TICK = 0.05  # s between two refills of the room for events
-TRANSFERS = 0.5  # s between looks for data connections that ended
-ENDINGS = 0.5  # s between looks for control sessions that ended; never more than a fifth of the time
 PINS = 0.5  # s between looks for pins that somebody removed: nobody tells of those
-CARE = 1.0  # s between looks at what can perhaps be repaired by now
-GARBAGE = 1.0  # s between looks for a quiet moment
 
 
 def pages() -> int:
@@ -80,7 +76,7 @@ class Daemon:
         self._hold = -1  # on the pin folder
         self._turns: Turns | None = None
         self._garbage: Garbage | None = None
-        self._upgrade: Upgrade | None = None
+        self._carry_over: CarryOver | None = None
         self._datapath = Datapath(State.load(run_dir), config.gateway.datapath)
         self._prepared: Prepared | None = None
         self._since: float | None = None  # when the helper stopped whose place this one takes
@@ -139,12 +135,12 @@ class Daemon:
             gateway = await self._load(seen, alone=False)
             self._prepared = Prepared(seen, gateway, Tap())
             self._datapath.attach_tap(self._prepared.tap.name, self._prepared.tap.index, gateway.fds)
-            if self._upgrade is not None and not self._upgrade.found:
+            if self._carry_over is not None and not self._carry_over.found:
                 gateway.open_ring(lambda _cpu, _sample: None, lambda _number: None, pages())
                 gateway.lead_here()
         except BaseException:
-            if self._upgrade is not None:
-                self._upgrade.give_up()
+            if self._carry_over is not None:
+                self._carry_over.give_up()
             raise
 
     def resume(self) -> None:
@@ -193,8 +189,8 @@ class Daemon:
                 self._datapath.detach()
             if unpinned:
                 pins.remove(self.run_dir)
-            elif self._upgrade is not None:
-                self._upgrade.give_up()
+            elif self._carry_over is not None:
+                self._carry_over.give_up()
             raise
 
     async def _find_devices(self, watcher: Watcher) -> Sight | None:
@@ -222,7 +218,7 @@ class Daemon:
         devices, nat = seen.devices, self.config.nat
         assert devices is not None
         limit = max(len(devices.addresses), len(nat.addresses))
-        self._upgrade = Upgrade(self.run_dir)
+        self._carry_over = CarryOver(self.run_dir)
         folder = pins.version_folder(self.run_dir)
         if alone:
             self._hold = pins.hold(self.run_dir)
@@ -236,9 +232,9 @@ class Daemon:
         self._beginning.done("load")
         if self._hold < 0:
             self._hold = pins.hold(self.run_dir)
-        assert self._upgrade is not None
-        if self._upgrade.found:
-            self._upgrade.carry(gateway)
+        assert self._carry_over is not None
+        if self._carry_over.found:
+            self._carry_over.carry(gateway)
         tap = ready.tap if ready is not None else None
         running = assemble(gateway, self.config, devices, self.plugins, self.events, self._health, self.losses, tap)
         self.running = running
@@ -260,7 +256,7 @@ class Daemon:
         if self._since is not None:
             self.pause = now() - self._since
         self._beginning.done("take-over")
-        self._upgrade.finish()
+        self._carry_over.finish()
         following = Following(running, self._datapath, lambda: self.config)
         following.begin(seen)
         self._beginning.done("attach")
@@ -286,62 +282,16 @@ class Daemon:
         return self.state == "translating", self.state
 
     async def _keep(self, watcher: Watcher, running: Running, following: Following) -> None:
-        """The helper's turns, sweep, devices, until stopped. A failing duty ends the service, not just itself."""
-        assert self._turns is not None
+        """All duties, until stopped."""
+        assert self._turns is not None and self._garbage is not None
+        duties = Duties(running, self._turns, self._garbage, self._stopping)
         keeping = Keeping(running, self._datapath, self.losses)
         watcher.wake()  # something may have changed during the start
-        duties = [
-            asyncio.ensure_future(one)
-            for one in (self._turns.failed, self._repeat(TICK, lambda: self._tick(running)),
-                        running.sweeper.run(lambda: self.config.timeouts), self._look_at_transfers(running),
-                        self._look_at_controls(running),
-                        watcher.run(self._look, lambda found: self._follow(following, keeping, *found)),
-                        self._repeat(CARE, lambda: self._care(running)),
-                        self._repeat(PINS, lambda: self._look_at_pins(keeping)),
-                        self._repeat(GARBAGE, self._look_for_quiet), self._stopping.wait())
-        ]  # fmt: skip
-        try:
-            done, _ = await asyncio.wait(duties, return_when=asyncio.FIRST_COMPLETED)
-            for one in done:
-                one.result()
-        finally:
-            for one in duties:
-                one.cancel()
-            await asyncio.gather(*duties, return_exceptions=True)
-
-    async def _sleep(self, seconds: float) -> bool:
-        """Whether the service is to stop."""
-        try:
-            async with asyncio.timeout(seconds):  # wait_for may swallow a cancellation (Python 3.11)
-                await self._stopping.wait()
-        except TimeoutError:
-            return False
-        return True
-
-    async def _repeat(self, interval: float, duty: Callable[[], None]) -> None:
-        while not await self._sleep(interval):
-            duty()
-
-    def _tick(self, running: Running) -> None:
-        self.events.tick(TICK)
-        running.helper.lost_ends.tick()
-
-    async def _look_at_transfers(self, running: Running) -> None:
-        while not await self._sleep(TRANSFERS):
-            for _ in running.helper.look_at_transfers():
-                await asyncio.sleep(0)
-
-    async def _look_at_controls(self, running: Running) -> None:
-        took = 0.0
-        while not await self._sleep(max(ENDINGS, 4 * took)):
-            began = now()
-            for _ in running.helper.look_at_controls():
-                await asyncio.sleep(0)
-            took = now() - began
-
-    def _look_for_quiet(self) -> None:
-        if self._garbage is not None and self._turns is not None:
-            self._garbage.look(self._turns.number, now())
+        await duties.run(
+            running.sweeper.run(lambda: self.config.timeouts),
+            watcher.run(self._look, lambda found: self._follow(following, keeping, *found)),
+            duties.repeat(PINS, lambda: self._look_at_pins(keeping)),
+        )
 
     def _look(self) -> tuple[Sight, Survey | None]:
         """What there is, and what of ours isn't any more. In a thread."""
@@ -366,10 +316,6 @@ class Daemon:
             os.close(self._hold)
             self._hold = pins.hold(self.run_dir)
         self.judge()
-
-    @staticmethod
-    def _care(running: Running) -> None:
-        running.ports.blocks.retry()
 
     def _say_state(self, state: str) -> None:
         if state != self.state:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from algate.alg.errors import DONE, FAILED, USAGE, AlgateError
-from algate.alg.rows import BrokenRow, ProblemRow
+from algate.alg.rows import BrokenRow, ProblemRow, Row
 from algate.cli.options import DEFAULT_RUN_DIR, Json, RunDir, Tsv
 from algate.cli.output import OutputForm, say, show_rows
 
@@ -48,12 +49,17 @@ def check(
 
     overrides = {"gateway.lan": lan or None, "gateway.wan": wan}
     rows = judge.check(config, overrides, host)
-    if rows or voice is not OutputForm.HUMAN:
-        show_rows(rows, ProblemRow, voice)
+    _tell(rows, ProblemRow, voice, f"{config} is right")
     errors = sum(row.kind == "error" for row in rows)
-    if not rows:
-        say(f"algate: {config} is right")
     return USAGE if errors else FAILED if rows else 0
+
+
+def _tell(rows: Sequence[Row], kind: type[Row], voice: OutputForm, well: str) -> None:
+    """What was found; for people `well` if that is nothing."""
+    if rows or voice is not OutputForm.HUMAN:
+        show_rows(rows, kind, voice)
+    if not rows:
+        say(f"algate: {well}")
 
 
 def _pins(run_dir: Path, voice: OutputForm) -> int:
@@ -61,10 +67,7 @@ def _pins(run_dir: Path, voice: OutputForm) -> int:
     from algate.alg.admin import moving
 
     found = moving.check_pins(run_dir)
-    if found or voice is not OutputForm.HUMAN:
-        show_rows(found, ProblemRow, voice)
-    if not found:
-        say("algate: no other version's maps are there")
+    _tell(found, ProblemRow, voice, "no other version's maps are there")
     return FAILED if any(row.kind == "refused" for row in found) else DONE
 
 
@@ -73,8 +76,5 @@ def _live(run_dir: Path, voice: OutputForm) -> int:
     from algate.alg.admin import live
 
     broken = live.check(run_dir)
-    if broken or voice is not OutputForm.HUMAN:
-        show_rows(broken, BrokenRow, voice)
-    if not broken:
-        say("algate: the tables agree")
+    _tell(broken, BrokenRow, voice, "the tables agree")
     return FAILED if broken else DONE

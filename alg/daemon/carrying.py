@@ -21,7 +21,7 @@ from algate.bpf.pinned import Pinned
 log = logging.getLogger(__name__)
 
 
-class Upgrade:
+class CarryOver:
     """Of one start. AlgateError if what is there can't be read: before anything was touched."""
 
     def __init__(self, run_dir: Path) -> None:
@@ -38,7 +38,7 @@ class Upgrade:
         return bool(self._old)
 
     def _recover(self) -> None:
-        """An upgrade was interrupted: after its helper had begun to beat, the new maps are in use, before, the old."""
+        """A start was interrupted: once its helper had begun to beat, the new maps are in use; before, the old."""
         with Pinned(self._own) as maps:
             try:
                 beat = from_native(next(maps.items("heartbeat"))[1])
