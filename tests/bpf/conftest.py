@@ -12,6 +12,7 @@ import pytest
 
 from algate.bpf.loader import Gateway
 from tests.bpf import rig as bench
+from tests.bpf.watched import Watched, watch
 
 BPFFS = Path("/sys/fs/bpf")
 MAX_SESSIONS = 4096
@@ -41,3 +42,11 @@ def rig(loaded: bench.Rig) -> bench.Rig:
     """An empty gateway."""
     loaded.reset()
     return loaded
+
+
+@pytest.fixture
+def watched(rig: bench.Rig) -> Watched:
+    """A control session, whose beginning was read already."""
+    session = watch(rig)
+    rig.taken()
+    return session

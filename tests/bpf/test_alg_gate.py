@@ -20,13 +20,6 @@ STAMP: list[tuple[str, object]] = [("NOP", None), ("NOP", None), ("Timestamp", (
 SIDES = [OUT, IN]
 
 
-@pytest.fixture
-def watched(rig: Rig) -> Watched:
-    session = watch(rig)
-    rig.taken()
-    return session
-
-
 def test_opening_is_told_and_tracked(rig: Rig) -> None:
     session = watch(rig, OPTIONS)
     (punt, frame), *rest = rig.taken()

@@ -38,13 +38,6 @@ def mtu(device: str, size: int) -> Iterator[None]:
 
 
 @pytest.fixture
-def watched(rig: Rig) -> Watched:
-    session = watch(rig)
-    rig.taken()
-    return session
-
-
-@pytest.fixture
 def small() -> Iterator[None]:
     """Both links take 1400 bytes."""
     with mtu(LAN, 1400), mtu(WAN, 1400):

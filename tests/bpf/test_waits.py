@@ -19,13 +19,6 @@ def stamp(value: int) -> list[tuple[str, object]]:
 
 
 @pytest.fixture
-def watched(rig: Rig) -> Watched:
-    session = watch(rig)
-    rig.taken()
-    return session
-
-
-@pytest.fixture
 def stamped(rig: Rig) -> Watched:
     session = watch(rig, stamp(1000))
     rig.taken()

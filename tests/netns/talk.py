@@ -24,6 +24,7 @@ from algate.cli.lab.judge import Mode
 from algate.cli.lab.servers import Login
 
 PATIENCE = 20.0  # s that a peer may take; far more than anything here needs
+CONTENT = bytes(range(256)) * 40  # of pub/file
 
 
 class Talker:

@@ -14,19 +14,12 @@ from algate.cli.lab.gateways import AlgateGateway
 from algate.cli.lab.host import LabError
 from algate.cli.lab.judge import Mode
 from algate.cli.lab.lab import Lab
-from algate.cli.lab.servers import FtpServer, start_server
+from algate.cli.lab.servers import FtpServer
 from tests.netns.footprint import WAN_FILTERS, filters, footprint, pinned
-from tests.netns.talk import Echo, Line, talking, until, verb
+from tests.netns.talk import CONTENT, Echo, Line, talking, until, verb
 from tests.topology import no_netfilter
 
-CONTENT = bytes(range(256)) * 40
 ECHO = 7007
-
-
-@pytest.fixture
-def lab() -> Iterator[Lab]:
-    with Lab() as made:
-        yield made
 
 
 @pytest.fixture
@@ -34,13 +27,6 @@ def gateway(lab: Lab) -> Iterator[AlgateGateway]:
     with AlgateGateway(lab) as made:
         yield made
         no_netfilter(lab, made)
-
-
-@pytest.fixture
-def server(lab: Lab) -> FtpServer:
-    made = start_server("vsftpd", lab.server)
-    (made.pub / "file").write_bytes(CONTENT)
-    return made
 
 
 def end(gateway: AlgateGateway, number: signal.Signals) -> None:

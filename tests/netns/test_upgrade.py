@@ -15,11 +15,10 @@ from algate.alg.admin import live
 from algate.bpf import pins
 from algate.cli.lab.gateways import AlgateGateway, algate
 from algate.cli.lab.lab import Lab
-from algate.cli.lab.servers import FtpServer, start_server
-from tests.netns.talk import Echo, Line, talking
+from algate.cli.lab.servers import FtpServer
+from tests.netns.talk import CONTENT, Echo, Line, talking
 
 ECHO = 7007
-CONTENT = bytes(range(256)) * 40
 GAP = 3.0  # s; an established session waits for nothing but a busy machine
 WAIT = 240  # s: the other version is compiled first
 
@@ -43,22 +42,9 @@ def other_version(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def lab() -> Iterator[Lab]:
-    with Lab() as made:
-        yield made
-
-
-@pytest.fixture
 def gateway(lab: Lab) -> Iterator[AlgateGateway]:
     with AlgateGateway(lab) as made:
         yield made
-
-
-@pytest.fixture
-def server(lab: Lab) -> FtpServer:
-    made = start_server("vsftpd", lab.server)
-    (made.pub / "file").write_bytes(CONTENT)
-    return made
 
 
 class Pinger:
