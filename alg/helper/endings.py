@@ -51,10 +51,10 @@ class Endings:
             self._judge(number, key, timeouts)
             if place % STEP == 0:
                 yield
-        self._reap(keys)
+        yield from self._reap(keys)
 
-    def _reap(self, keys: Mapping[int, bytes]) -> None:
-        """Delete the decisions of sessions that are in nobody's mind, now and at the last look."""
+    def _reap(self, keys: Mapping[int, bytes]) -> Iterator[None]:
+        """Delete the decisions of sessions that are in nobody's mind, now and at the last look; a batch per step."""
         table, bodies = self._gateway.decisions, self._gateway.replacements
         doubted: set[int] = set()
         stale: list[bytes] = []
@@ -65,6 +65,7 @@ class Endings:
             if certain:
                 stale += [entry("decision_key", packed, place) for place, one in enumerate(ids) if one in certain]
             doubted |= strangers
+            yield
         for key in stale:
             syscall.delete(table.fd, key)
             syscall.delete(bodies.fd, key)

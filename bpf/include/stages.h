@@ -20,8 +20,8 @@ static __always_inline int next_new_out(struct __sk_buff *skb, const struct conf
     return next_stage(skb, STAGE_NEW_OUT, at, DIR_OUT);
 }
 
-/* Whether a control packet surely fits its way out, and may meet the gate at once. The FIB's kept answers do for it. Of datagrams each goes to the helper, who
- * must know the way. Where a way takes less than any host must accept (RFC 791 section 3.2), leave.h finds out. */
+/* Whether a control packet surely fits its way out, and may meet the gate at once. The FIB's kept answers do for it. Of
+ * datagrams each goes to the helper, who must know the way. Where a way takes less than any host must accept (RFC 791 section 3.2), leave.h finds out. */
 static __always_inline bool is_light(struct __sk_buff *skb, const struct config *cfg, const struct packet *p, int at)
 {
     struct next_hop next = {};
