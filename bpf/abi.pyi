@@ -52,6 +52,8 @@ LINE_MAX: int
 POOL_SESSIONS: int
 POOL_ROWS: int
 SHARE_WHOLE: int
+SHARE_RANGE: int
+SHARE_FLOOR: int
 
 class Direction(enum.IntEnum):
     OUT = 0

@@ -23,6 +23,7 @@ from algate.bpf.loader import Gateway
 from algate.bpf.requests import ControlProgram
 
 LEAST, MOST = 0.25, 10.0  # s between sweeps
+CALM = 2.0  # s, where a host has its share and the last sweep found nothing of it to reclaim
 REST = 3  # times what a sweep took: a flood makes it wanted always, and control sessions wait for nothing
 
 
@@ -33,6 +34,7 @@ class Sweeper:
         self.by_state: Counter[str] = Counter()
         self.wanted = asyncio.Event()
         self._rest = 0.0  # no sweep before this moment, CLOCK_MONOTONIC
+        self._calm = 0.0  # none for a host's share before this one
         self._gateway = gateway
         self._control = control
         self._helper = helper
@@ -62,9 +64,11 @@ class Sweeper:
         self.by_state = Counter({STATE_NAMES[state]: number for state, number in sweep.by_state.items()})
         self._helper.forget(sweep.control_ids)
         self._helper.refused.settle(sweep.deleted + sweep.reclaimed > 0)
-
+        self._calm = time.monotonic() + (0 if sweep.reclaimed else CALM)
         self._rest = time.monotonic() + REST * (time.monotonic() - began)
 
     def _nearly_full(self) -> bool:
         used = self._gateway.pools[abi.POOL_SESSIONS].used
-        return FULL * self._gateway.max_sessions < used < 1 << 63 or any(shares.scarce_blocks(self._gateway))
+        if FULL * self._gateway.max_sessions < used < 1 << 63 or any(shares.scarce_blocks(self._gateway)):
+            return True
+        return time.monotonic() >= self._calm and bool(shares.crowding_hosts(self._gateway))

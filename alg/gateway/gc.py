@@ -20,11 +20,15 @@ from algate.bpf.packing import entry, numbers, octets
 from algate.bpf.requests import ControlProgram
 
 NEW, UNREPLIED = int(abi.SessionState.NEW), int(abi.SessionState.UNREPLIED)
+TIME_WAIT, RESET = int(abi.SessionState.TIME_WAIT), int(abi.SessionState.RESET)
 NEVER = -ticks.WRAP  # older than any last packet
 # Far below 1 s, after which a SYN is first repeated (RFC 6298 section 2.1) and makes the session again.
 EMBRYONIC_IDLE = ticks.lasting(0.1)
 # A server answers sooner, and who talks without wanting an answer talks on, or doesn't mind another public port.
 UNREPLIED_IDLE = ticks.lasting(2.0)
+# The last ACK was lost if a FIN comes again, twice the first RTO of 1 s later at most (RFC 6298 section 2.1).
+OVER_IDLE = ticks.lasting(2.0)
+SPARE = {NEW: EMBRYONIC_IDLE, UNREPLIED: UNREPLIED_IDLE, TIME_WAIT: OVER_IDLE, RESET: OVER_IDLE}
 UNCOUNTED = bytes(not flags & abi.SessionFlag.PEER for flags in range(256))
 EXPECTED = bytes(bool(flags & abi.SessionFlag.EXPECTED) for flags in range(256))
 
@@ -74,21 +78,20 @@ class Batch:
             marks[place] = 0
         return set(compress(numbers("session", "id", self.values), marks)) if any(marks) else set()
 
-    def unanswered(self) -> list[tuple[int, int]]:
-        """(idle ticks, place) of the sessions that nobody has answered and that had the time to be."""
-        if NEW not in self.states and UNREPLIED not in self.states:
+    def spare(self) -> list[tuple[int, int]]:
+        """(idle ticks, place) of the sessions that nobody answered, though there was time, or that are over."""
+        if not any(state in self.states for state in SPARE):
             return []
-        least = [sys.maxsize] * 256
-        least[NEW], least[UNREPLIED] = EMBRYONIC_IDLE, UNREPLIED_IDLE
+        least = [SPARE.get(state, sys.maxsize) for state in range(256)]
         return [
             (self.now - seen, place)
             for place, (seen, state) in enumerate(zip(self.seen, self.states, strict=True))
             if self.now - seen > least[state]
         ]
 
-    def unanswered_of(self) -> list[tuple[int, int, int, int]]:
+    def spare_of(self) -> list[tuple[int, int, int, int]]:
         """(inside host as in struct session_key, idle ticks, row of `ports`, place) of each of those."""
-        found = self.unanswered()
+        found = self.spare()
         if not found:
             return []
         hosts, rows = numbers("session_key", "inside_ip", self.keys), numbers("session", "port_index", self.values)
@@ -161,12 +164,13 @@ class Sweep:
             Need(wanted=max(1, shares.range_size(self._gateway) // PART), block=block)
             for block in shares.scarce_blocks(self._gateway)
         ]
-        return [*found, Need(hosts=self._refused)] if self._refused else found
+        hosts = self._refused | shares.crowding_hosts(self._gateway)
+        return [*found, Need(hosts=hosts)] if hosts else found
 
     def _reclaim(self, needs: list[Need]) -> Iterator[None]:
-        """Make room: unanswered sessions go, those of who has most of them first."""
+        """Make room: unanswered sessions and those that are over go, those of who has most of them first."""
         for batch in self._batches():
-            found = [one[:3] for one in batch.unanswered_of()]
+            found = [one[:3] for one in batch.spare_of()]
             for need in needs if found else ():
                 need.tally(found)
             yield
@@ -175,7 +179,7 @@ class Sweep:
         for batch in self._batches():
             some = [
                 batch.key(place)
-                for host, idle, row, place in batch.unanswered_of()
+                for host, idle, row, place in batch.spare_of()
                 if sum(need.takes(host, idle, row) for need in needs)  # each counts what it took
             ]
             self.reclaimed += self._control.keys(abi.ControlOp.RECLAIM, some)

@@ -1,8 +1,9 @@
-"""Room for new sessions where something is scarce: which unanswered sessions go.
+"""Room for new sessions where something is scarce: which spare sessions go.
 
-The law of this file: it chooses; the kernel looks again and keeps what was answered meanwhile (CONTROL_RECLAIM). Who
-has most unanswered sessions loses them first, until all that lose some have equally many, each the longest idle first.
-So a host that floods pays for it, and only then those that look alike, as the sources that a flood invents.
+The law of this file: it chooses; the kernel looks again and keeps what is needed again meanwhile (CONTROL_RECLAIM).
+Spare is what nobody has answered, and what is over: both FINs are acknowledged, or a RST came. Who has most spare
+sessions loses them first, until all that lose some have equally many, each the longest idle first. So a host that
+floods pays for it, and only then those that look alike, as the sources that a flood invents.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class Need:
     limits: dict[int, tuple[int, int]] = field(default_factory=dict)
 
     def tally(self, found: Iterable[tuple[int, int, int]]) -> None:
-        """Count unanswered sessions as (host, idle ticks, row of `ports`)."""
+        """Count spare sessions as (host, idle ticks, row of `ports`)."""
         self.ages.update((host, idle >> AGE_SHIFT) for host, idle, row in found if self._about(host, row))
 
     def _about(self, host: int, row: int) -> bool:

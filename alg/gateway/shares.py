@@ -10,8 +10,9 @@ from ipaddress import IPv4Address
 
 from algate.bpf import abi
 from algate.bpf.loader import Gateway
+from algate.bpf.packing import numbers
 
-FULL = 0.9  # part of sessions, or of a block's ports, from which unanswered sessions are reclaimed
+FULL = 0.9  # part of sessions, of a block's ports, or of a host's share, from which spare sessions are reclaimed
 CLASSES = tuple(one.name.lower() for one in abi.ProtoClass)  # by place in host.held, and in the blocks of an address
 PROTO_CLASS = {6: abi.ProtoClass.TCP, 17: abi.ProtoClass.UDP, 1: abi.ProtoClass.ICMP}
 
@@ -28,6 +29,46 @@ def scarce_blocks(gateway: Gateway) -> Iterator[int]:
     for block in range(len(CLASSES) * gateway.configs[0].public_count):
         if most < gateway.pools[block].used < 1 << 63:
             yield block
+
+
+def crowding_hosts(gateway: Gateway) -> set[int]:
+    """Inside hosts that have nearly their share of sessions or of ports, as in struct session_key.
+
+    They are looked for only where so much is in use that there can be one.
+    """
+    config = gateway.configs[0]
+    if not config.share_own:
+        return set()
+    limits = [("sessions", 0, _near(gateway, gateway.max_sessions, abi.POOL_SESSIONS))]
+    size = range_size(gateway)
+    for block in range(len(CLASSES) * config.public_count if size > abi.SHARE_RANGE else 0):
+        limits.append(("held", block % len(CLASSES), _near(gateway, size, block)))
+    limits = [one for one in limits if one[2]]
+    found: set[int] = set()
+    for keys, values, _ in gateway.hosts.chunks() if limits else ():
+        hosts = numbers("mapping_key", "inside_ip", keys)
+        for field, place, limit in limits:
+            counts = numbers("host", field, values, place=place)
+            found.update(host for host, count in zip(hosts, counts, strict=True) if limit <= count < 1 << 31)
+    return found - {0}
+
+
+def _near(gateway: Gateway, most: int, row: int) -> int:
+    """How much one host has that has nearly its share of a pool; 0: nobody can. As share_spent(), fair.h."""
+    config = gateway.configs[0]
+    used = gateway.pools[row].used
+    used = min(most, used) if used < 1 << 63 else 0  # a plain count of several CPUs can be below 0 for a moment
+    whole = (most - used) * config.share_free / config.share_own
+    if row != abi.POOL_SESSIONS and _ports_serve_many(config.flags):
+        whole = (most - most // 8) * config.share_free / abi.SHARE_WHOLE
+    limit = max(abi.SHARE_FLOOR, int(FULL * whole))
+    return limit if used >= limit else 0
+
+
+def _ports_serve_many(flags: int) -> bool:
+    """sharing_allowed(), share.h."""
+    other = abi.ConfigFlag.FILTER_EIF | abi.ConfigFlag.FILTER_ADF
+    return bool(flags & abi.ConfigFlag.MAPPING_APDM) and not flags & other
 
 
 def fact(gateway: Gateway, reason: str, source: bytes, proto: int) -> str:

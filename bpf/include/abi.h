@@ -489,6 +489,10 @@ struct pool {
 #define POOL_SESSIONS 48 /* behind 3 protocol classes of MAX_PUBLIC addresses */
 #define POOL_ROWS 49
 #define SHARE_WHOLE 1024
+/* Of so few ports half is no more than what one host's transfers of four minutes hold (tcp_closing), which is given up as soon as
+ * somebody needs it (finish.h): a share would refuse the next transfer and leave nothing to anybody. */
+#define SHARE_RANGE 256
+#define SHARE_FLOOR 64 /* whoever has less of something may always have more, if there is any */
 
 /* An inside end point and an outside host that it has a session with: address-dependent filtering, RFC 4787 section 5. */
 struct peer_key {
@@ -567,7 +571,7 @@ enum control_op {
     CONTROL_PEERS = 9, /* keys[]: count in `peers` those made before filtering became address-dependent */
     CONTROL_OLDEST =
         10, /* the port unused longest among AGED_ROWS from port_index on that owner may have; count: where to go on */
-    CONTROL_RECLAIM = 11, /* keys[]: delete those that nobody has answered; answer: how many */
+    CONTROL_RECLAIM = 11, /* keys[]: delete those that nobody has answered or that are over; answer: how many */
 };
 
 enum reserve_flag {

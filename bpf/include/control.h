@@ -15,8 +15,8 @@ static __always_inline bool session_end(const struct config *cfg, struct session
         return false;
     u64 word = session_word(s);
     u8 state = word & STATE_MASK;
-    bool answered = state != STATE_NEW && state != STATE_UNREPLIED;
-    if (op == CONTROL_RECLAIM ? answered : op == CONTROL_SWEEP && session_alive(cfg, s, key->proto, now))
+    bool needed = state != STATE_NEW && state != STATE_UNREPLIED && !session_over(word);
+    if (op == CONTROL_RECLAIM ? needed : op == CONTROL_SWEEP && session_alive(cfg, s, key->proto, now))
         return false;
     if (!session_mark_dead(s, word))
         return false;

@@ -5,17 +5,12 @@
  * The law of this file: a host may go on as long as it has less than its share of what it has and what is free (with a share
  * of a half: less than what is free), as buffers of switches are shared (Choudhury and Hahne, 1998). So one host can take
  * half of everything, N hosts together N parts of N + 1, and some part is always left for whoever has little. Nothing is
- * taken from anybody here: unanswered sessions are reclaimed by the sweep (gc.py).
+ * taken from anybody here: unanswered sessions, and those that are over, are reclaimed by the sweep (gc.py).
  *
  * The race: as in hosts.h, N CPUs may exceed a share by N - 1.
  */
 #ifndef ALGATE_FAIR_H
 #define ALGATE_FAIR_H
-
-/* Of so few ports half is no more than what one host's transfers of four minutes hold (tcp_closing), which is given up as soon as
- * somebody needs it (finish.h): a share would refuse the next transfer and leave nothing to anybody. */
-#define SHARE_RANGE 256
-#define SHARE_FLOOR 64 /* whoever has less of something may always have more, if there is any */
 
 /* Whether a host that has `own` has its share of a pool of `most`. */
 static __always_inline bool share_spent(const struct config *cfg, u32 own, u32 row, u32 most)

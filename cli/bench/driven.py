@@ -52,4 +52,6 @@ class Drive:
         driven = read_driven(done.stdout)
         if driven.failures:
             return f"{driven.failures} sessions failed, {driven.count} didn't"
-        return driven if driven.times else "no exchange finished"
+        if not driven.times:
+            return "no exchange finished"
+        return driven if driven.count else f"no session finished in {seconds} s"

@@ -144,13 +144,17 @@ def test_a_refusal_is_an_answer(rig: Rig) -> None:
     assert host(rig, INSIDE).unanswered == 0
 
 
-def test_reclaiming_takes_what_nobody_answered(rig: Rig) -> None:
+def test_reclaiming_takes_what_nobody_answered_and_what_is_over(rig: Rig) -> None:
     rig.configure(**HALF)
     open_session(rig, "tcp")
     open_session(rig, "udp")
     for number in range(3):
         begin(rig, "tcp", INSIDE, number), begin(rig, "udp", INSIDE, number)
-    assert end_all(rig, ControlOp.RECLAIM) == 6
+    open_session(rig, "tcp", over := Flow(INSIDE_2, 33333, REMOTE, 80))
+    closed = rig.gateway.sessions[session_key(over, TCP)]
+    closed.state = abi.SessionState.TIME_WAIT
+    rig.gateway.sessions.put(session_key(over, TCP), closed)
+    assert end_all(rig, ControlOp.RECLAIM) == 7, "and what is over"
     assert rig.session(FLOW, TCP) and rig.session(FLOW, UDP) and len(rig.gateway.sessions) == 2
 
 

@@ -1,14 +1,15 @@
-"""A sweep over the kernel's table: what is over goes, what is alive stays, and unanswered sessions make room."""
+"""A sweep over the kernel's table: what is over goes, what is alive stays, and what nobody needs makes room."""
 
 from __future__ import annotations
 
 from algate.alg.gateway.gc import Sweep
+from algate.alg.gateway.shares import crowding_hosts
 from algate.bpf import abi
 from algate.bpf.requests import ControlProgram
 from tests.bpf.rig import SECOND, TCP, UDP, Rig, ticks
 
 NEW, ESTABLISHED, ACTIVE = abi.SessionState.NEW, abi.SessionState.ESTABLISHED, abi.SessionState.ACTIVE
-UNREPLIED = abi.SessionState.UNREPLIED
+UNREPLIED, TIME_WAIT, RESET = abi.SessionState.UNREPLIED, abi.SessionState.TIME_WAIT, abi.SessionState.RESET
 LIMIT = 4096  # sessions of the bench's gateway
 
 
@@ -81,6 +82,50 @@ def test_a_full_table_loses_the_oldest_without_an_answer(rig: Rig) -> None:
     assert there(live) == len(live) and there(fresh) == len(fresh)
     assert there(old) + there(young) == 1300 - LIMIT // 4
     assert there(old) == 0
+
+
+def test_what_is_over_makes_room_too(rig: Rig) -> None:
+    """The last ACK of a connection may have to be repeated; a new connection matters more."""
+    rig.configure()
+    for number in range(2000):
+        put(rig, number, TCP, ESTABLISHED, 100)
+    closed = [put(rig, 3000 + number, TCP, (TIME_WAIT, RESET)[number % 2], 30) for number in range(600)]
+    closing = [put(rig, 4000 + number, TCP, abi.SessionState.CLOSING, 30) for number in range(700)]
+    just = [put(rig, 5000 + number, TCP, TIME_WAIT, -5) for number in range(500)]
+    done = sweep(rig)
+    assert done.full and done.reclaimed == len(closed) and not any(rig.gateway.sessions.get(key) for key in closed)
+    assert all(rig.gateway.sessions.get(key) for key in (*closing, *just))
+
+
+def test_a_host_near_its_share_makes_room_before_it_is_refused(rig: Rig) -> None:
+    """A host that opens and closes connections all the time, as a crawler or a busy FTP client does, goes on."""
+    half = abi.SHARE_WHOLE // 2
+    rig.configure(share_own=half, share_free=half)
+    closed = [put(rig, number * 256 + 5, TCP, TIME_WAIT, 30) for number in range(4)]
+    for number in range(96):
+        key = abi.SessionKey(inside_ip=closed[0].inside_ip, remote_ip=1000 + number, proto=TCP)
+        rig.gateway.sessions.put(key, rig.gateway.sessions[closed[0]])
+    other = put(rig, 6, TCP, TIME_WAIT, 30)
+    busy, calm = (abi.MappingKey(inside_ip=key.inside_ip) for key in (closed[0], other))
+    rig.gateway.hosts.put(calm, abi.Host(sessions=70))
+    for has, room in ((1800, 0), (2000, 100 // 4)):  # half of the table is 2048
+        rig.gateway.hosts.put(busy, abi.Host(sessions=has))
+        rig.gateway.pools.put(abi.POOL_SESSIONS, abi.Pool(used=has + 70))
+        assert bool(crowding_hosts(rig.gateway)) == bool(room)
+        assert sweep(rig).reclaimed == room and rig.gateway.sessions.get(other)
+
+
+def test_the_share_of_ports_is_looked_at_by_protocol(rig: Rig) -> None:
+    half = abi.SHARE_WHOLE // 2
+    rig.configure(share_own=half, share_free=half, port_first=1024, port_last=1024 + 999)
+    key = abi.MappingKey(inside_ip=77)
+    rig.gateway.pools.put(1, abi.Pool(used=480))
+    rig.gateway.hosts.put(key, abi.Host(held=(480, 0, 0, 0)))
+    assert crowding_hosts(rig.gateway) == set(), "of TCP, of which nothing is in use"
+    rig.gateway.hosts.put(key, abi.Host(held=(0, 480, 0, 0)))
+    assert crowding_hosts(rig.gateway) == {77}
+    rig.configure(share_own=half, share_free=half, port_first=1024, port_last=1024 + 255)
+    assert crowding_hosts(rig.gateway) == set(), "so few ports have no share"
 
 
 def test_a_full_table_of_live_sessions_keeps_them(rig: Rig) -> None:

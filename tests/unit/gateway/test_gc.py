@@ -36,11 +36,14 @@ def test_expired(now: int) -> None:
 
 
 @pytest.mark.parametrize("now", [0, 1 << 31, WRAP - 1])
-def test_unanswered(now: int) -> None:
-    """Only those that had time to be answered."""
+def test_what_is_spare(now: int) -> None:
+    """What had time to be answered; what is over, and whose last ACK would have been asked for again."""
     young = gc.EMBRYONIC_IDLE
     made = batch(now, (TCP, NEW, young + 1), (TCP, NEW, young), (UDP, ACTIVE, 500), (TCP, NEW, 5000))
-    assert made.unanswered() == [(young + 1, 0), (5000, 3)]
+    assert made.spare() == [(young + 1, 0), (5000, 3)]
+    state, old = abi.SessionState, gc.OVER_IDLE + 1
+    ended = [(TCP, one, old) for one in (state.TIME_WAIT, state.RESET, state.CLOSING, state.FIN_OUT, ESTABLISHED)]
+    assert batch(now, *ended, (TCP, state.TIME_WAIT, gc.OVER_IDLE)).spare() == [(old, 0), (old, 1)]
 
 
 def test_places_of_what_is_rare() -> None:
