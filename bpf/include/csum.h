@@ -13,6 +13,13 @@ static __always_inline u16 csum_fold(u32 sum)
     return sum;
 }
 
+/* What `seed` gains when the bytes `from` become `to`. Sizes are in bytes, multiples of 4, and add up to 512 at most, so the
+ * call can't fail. Linux 6.1 gives 32 bits with their sign extended, 6.18 a folded sum: no sign means an error here. */
+static __always_inline u32 sum_diff(void *from, u32 from_size, void *to, u32 to_size, u32 seed)
+{
+    return bpf_csum_diff(from, from_size, to, to_size, seed);
+}
+
 /* Adds the change of a 32-bit word to an accumulator. */
 static __always_inline u32 csum_change4(u32 sum, u32 from, u32 to)
 {

@@ -88,8 +88,7 @@ static __always_inline bool line_sum_ok(struct __sk_buff *skb, const struct pack
     __builtin_memset(room->words, 0, TCP_SUMMED);
     if (bpf_skb_load_bytes(skb, p->l4, room->words, length_within(size, 512)))
         return false;
-    s64 sum = bpf_csum_diff(0, 0, (void *)room->words, TCP_SUMMED, pseudo);
-    return sum >= 0 && csum_fold((u32)sum) == 0xffff;
+    return csum_fold(sum_diff(0, 0, room->words, TCP_SUMMED, pseudo)) == 0xffff;
 }
 
 #define SPACES 0x2020202020202020ULL

@@ -47,9 +47,9 @@ static __always_inline u32 find_option(struct scratch *room, u32 size, u8 wanted
 /* Writes room->changed over the options, which were room->options. */
 static __always_inline int store_options(struct __sk_buff *skb, const struct packet *p, struct scratch *room, u32 size)
 {
-    s64 change = bpf_csum_diff((void *)room->options, OPTIONS_MAX, (void *)room->changed, OPTIONS_MAX, 0);
+    u32 change = sum_diff(room->options, OPTIONS_MAX, room->changed, OPTIONS_MAX, 0);
     size &= 0x3c;
-    if (change < 0 || size < 4 || size > OPTIONS_MAX || bpf_l4_csum_replace(skb, p->l4 + 16, 0, change, 0))
+    if (size < 4 || size > OPTIONS_MAX || bpf_l4_csum_replace(skb, p->l4 + 16, 0, change, 0))
         return -1;
     return bpf_skb_store_bytes(skb, p->l4 + 20, room->changed, length_within(size, sizeof(room->changed)), 0);
 }
