@@ -19,8 +19,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """`--all` runs the large matrices in full (deploy/dev.sh test --all)."""
     parser.addoption("--all", action="store_true", dest="run_all", help="run the large matrices in full")
     parser.addoption("--build", default="pure", choices=("pure", "compiled"), help="which build of algate has to run")
+    parser.addoption("--confined", action="store_true", help="run gateways in the sandbox of deploy/algate.service")
     parser.addoption("--gateway", default="algate", help="the gateway for tests/cases: algate or kernel")
     parser.addoption("--cases-json", default="", help="write the results of tests/cases to this file")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _confined(pytestconfig: pytest.Config) -> Generator[None]:
+    """What --confined means."""
+    if not pytestconfig.getoption("confined"):
+        yield
+        return
+    confinement = importlib.import_module("tests.confinement")
+    with confinement.everywhere():
+        yield
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:

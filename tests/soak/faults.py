@@ -6,11 +6,13 @@ The law of this file: each fault is done, and undone as far as the gateway doesn
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable
 from typing import NamedTuple
 
+from algate.bpf import pins
 from algate.cli.lab.gateways import AlgateGateway
 from algate.cli.lab.lab import ip
 
@@ -92,6 +94,32 @@ def clsact(device: str) -> Callable[[AlgateGateway], None]:
     return act
 
 
+def pins_removed(gateway: AlgateGateway) -> None:
+    """The whole pin folder goes."""
+    shutil.rmtree(pins.folder(gateway.run_dir))
+    time.sleep(2.0)
+
+
+def tap_removed(gateway: AlgateGateway) -> None:
+    """The device by which the helper sends goes."""
+    ip(f"link del {gateway.ask('status')['tap']}", gateway.lab.gw.netns)
+    time.sleep(2.0)
+
+
+def run_dir_removed(gateway: AlgateGateway) -> None:
+    """Socket, lock and state go."""
+    shutil.rmtree(gateway.run_dir)
+    time.sleep(2.0)
+
+
+def route_removed(gateway: AlgateGateway) -> None:
+    """The default route goes, and comes back."""
+    (route,) = gateway.lab.gw.run(["ip", "route", "show", "default"]).stdout.splitlines()
+    gateway.lab.gw.run(["ip", "route", "del", "default"], check=True)
+    time.sleep(1.0)
+    gateway.lab.gw.run(["ip", "route", "replace", *route.split()], check=True)
+
+
 TROUBLES = (
     Trouble("SIGTERM and start", terminate),
     Trouble("kill -9 and start", kill),
@@ -103,4 +131,8 @@ TROUBLES = (
     Trouble("ip_forward = 0", forwarding_off),
     Trouble("clsact removed from lan0", clsact("lan0")),
     Trouble("clsact removed from wan0", clsact("wan0")),
+    Trouble("pins removed", pins_removed),
+    Trouble("TAP device removed", tap_removed),
+    Trouble("run directory removed", run_dir_removed),
+    Trouble("default route removed", route_removed),
 )
