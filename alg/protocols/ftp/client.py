@@ -27,7 +27,7 @@ _FORMS: Final = {b"PORT": Form.PORT, b"EPRT": Form.EPRT}
 OTHER: Final = Kind.OTHER
 
 
-class Client:
+class ClientSide:
     """Judges what the client says."""
 
     __slots__ = ("_refusing", "_securing", "_session")

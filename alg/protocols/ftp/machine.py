@@ -25,10 +25,10 @@ from algate.alg.protocols.base import (
     Side,
     Unattended,
 )
-from algate.alg.protocols.ftp.client import Client
+from algate.alg.protocols.ftp.client import ClientSide
 from algate.alg.protocols.ftp.dialogue import UNATTENDED, Phase
 from algate.alg.protocols.ftp.policy import FtpPolicy
-from algate.alg.protocols.ftp.server import Server
+from algate.alg.protocols.ftp.server import ServerSide
 from algate.alg.protocols.ftp.session import FtpSession
 from algate.alg.protocols.lines import IAC, LineReader
 
@@ -47,8 +47,8 @@ class FtpConversation:
         session = FtpSession(control, policy, resumed)
         self._session = session
         self._speakers = (
-            (LineReader(policy.max_line, strict=policy.strict_lines), Client(session)),
-            (LineReader(policy.max_line), Server(session)),
+            (LineReader(policy.max_line, strict=policy.strict_lines), ClientSide(session)),
+            (LineReader(policy.max_line), ServerSide(session)),
         )
         self._rest: _Rest | None = None
 

@@ -37,7 +37,7 @@ _FOREIGN = (b"SSH-", b"HTTP/")
 _STRANGE_LINES = 100  # lines that a server may send before its 220: legal texts
 
 
-class Server:
+class ServerSide:
     """Judges what the server says."""
 
     __slots__ = ("_session",)
