@@ -1,7 +1,7 @@
 """The control socket's answering end, in the daemon's loop.
 
-The law of this file: transport only. It knows the socket, its limits and errors, but no verb. Nothing a client sends
-can raise in the daemon, delay it or make it grow: sizes, numbers and times are bounded.
+The law of this file: transport only. It knows the socket, its limits and errors, and who asks, but no verb. Nothing a
+client sends can raise in the daemon, delay it or make it grow: sizes, numbers and times are bounded.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import contextlib
 import logging
 import os
 import socket
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,18 +24,23 @@ REQUEST_MAX = 65536  # bytes of a request line
 REQUEST_SECONDS = 5.0  # for a client to finish its request line
 ANSWER_SECONDS = 10.0  # for a client to read what it is sent
 CONNECTIONS_MAX = 64
+PEER = struct.Struct("iII")  # struct ucred: process, user, group
 BACKLOG = 512  # connections that wait to be accepted: with a full queue connect() fails with EAGAIN at once
 
 Handler = Callable[[dict[str, Any]], Awaitable[Any] | AsyncIterator[Any]]
+Judge = Callable[[int, str, dict[str, Any]], None]
+"""Refuses what the user of that number may not ask, by AlgateError."""
 log = logging.getLogger(__name__)
 
 
 class ControlServer:
     """A listening control socket; made by `serve`."""
 
-    def __init__(self, path: Path, handlers: Mapping[str, Handler]) -> None:
+    def __init__(self, path: Path, handlers: Mapping[str, Handler], judge: Judge, group: int | None) -> None:
         self.path = path
         self.handlers = handlers
+        self.group = group
+        self._judge = judge
         self._tasks: set[asyncio.Task[None]] = set()
         self._busy: set[asyncio.Task[Any]] = set()  # conversations that have made their request
         self._silent: dict[asyncio.Task[Any], None] = {}  # conversations without a request so far, the oldest first
@@ -59,7 +65,7 @@ class ControlServer:
         """Listen on a new socket file; conversations on the old one go on. AlgateError if that fails."""
         former = self._listening
         with _told(self.path):
-            await self.start(_listener(self.path))
+            await self.start(_listener(self.path, self.group))
         if former is not None:
             former.close()
 
@@ -105,6 +111,8 @@ class ControlServer:
             verb, args = await _read_request(reader)
             if not self._served(asyncio.current_task()):
                 raise ControlError("too many clients at once: try again")
+            if verb in self.handlers:
+                self._judge(user(writer.get_extra_info("socket")), verb, args)
             await self._answer(verb, args, reader, writer)
         except AlgateError as error:
             await _send_error(writer, str(error), error.exit_code)
@@ -142,15 +150,24 @@ class ControlServer:
             await asyncio.gather(pump, gone, return_exceptions=True)
 
 
-async def serve(path: Path, handlers: Mapping[str, Handler]) -> ControlServer:
-    """Listen on `path` (mode 0600) and answer with `handlers`, in the running loop; `close()` the result.
+def user(connection: Any) -> int:
+    """Number of the user at the other end of a connection, as the kernel has it from when it connected."""
+    _, uid, _ = PEER.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, PEER.size))
+    return int(uid)
+
+
+async def serve(
+    path: Path, handlers: Mapping[str, Handler], judge: Judge = lambda *_: None, group: int | None = None
+) -> ControlServer:
+    """Listen on `path` and answer with `handlers`, in the running loop; `close()` the result. The socket is the owner's
+    alone (mode 0600), or also the group's (0660).
 
     A handler takes the request's args; it is a coroutine function, or an async generator function for a stream.
     It refuses by raising AlgateError. A dead daemon's socket is replaced; AlgateError if a live daemon is listening.
     """
-    server = ControlServer(path, handlers)
+    server = ControlServer(path, handlers, judge, group)
     with _told(path):
-        await server.start(_listener(path))
+        await server.start(_listener(path, group))
     return server
 
 
@@ -162,7 +179,7 @@ def _told(path: Path) -> Iterator[None]:
         raise AlgateError(f"can't listen on {path}: {error.strerror}") from None
 
 
-def _listener(path: Path) -> socket.socket:
+def _listener(path: Path, group: int | None) -> socket.socket:
     """A bound and listening socket. AlgateError if a live daemon is listening; OSError."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
@@ -173,12 +190,23 @@ def _listener(path: Path) -> socket.socket:
                 path.unlink()
             os.fchmod(listener.fileno(), 0o600)  # before bind: the file never exists with a wider mode
             listener.bind(address)
+            if group is not None:
+                _share(address, group)
         listener.listen(BACKLOG)
         listener.setblocking(False)
     except BaseException:
         listener.close()
         raise
     return listener
+
+
+def _share(address: str, group: int) -> None:
+    """Let the group connect: the group first, so that the file is never open to another one. Without CAP_CHOWN it has
+    the group only if the folder hands it on (setgid), and else stays the owner's."""
+    with contextlib.suppress(PermissionError):
+        if os.stat(address).st_gid != group:
+            os.chown(address, -1, group)
+        os.chmod(address, 0o660)
 
 
 def _somebody_listens(address: str) -> bool:

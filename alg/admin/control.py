@@ -9,12 +9,14 @@ import contextlib
 import os
 import socket
 from collections.abc import Iterator, Mapping
+from grp import getgrgid
 from pathlib import Path
 from typing import Any
 
 from algate.alg.admin import messages
 from algate.alg.admin.messages import ControlError
 from algate.alg.errors import MISSING
+from algate.alg.gateway.claim import readers
 
 READ = 1 << 18  # bytes of a long answer read at a time
 SOCKET_PATH_MAX = 100  # bytes; sun_path holds 108
@@ -74,7 +76,7 @@ def _ask(run_dir: Path, verb: str, args: Mapping[str, Any] | None, seconds: floa
 @contextlib.contextmanager
 def _asked(run_dir: Path, verb: str, args: Mapping[str, Any] | None, seconds: float | None) -> Iterator[socket.socket]:
     """A connection with the request sent; whatever goes wrong while it is read is a ControlError."""
-    with _connected(run_dir) as connection:
+    with _connected(run_dir, verb) as connection:
         connection.settimeout(seconds)
         try:
             connection.sendall(messages.request(verb, args or {}))
@@ -86,7 +88,7 @@ def _asked(run_dir: Path, verb: str, args: Mapping[str, Any] | None, seconds: fl
 
 
 @contextlib.contextmanager
-def _connected(run_dir: Path) -> Iterator[socket.socket]:
+def _connected(run_dir: Path, verb: str) -> Iterator[socket.socket]:
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
         with sun_path(socket_path(run_dir)) as address:
@@ -96,9 +98,15 @@ def _connected(run_dir: Path) -> Iterator[socket.socket]:
         raise ControlError(f"no daemon on {run_dir}: start it with `algate run`, or give --run-dir") from None
     except PermissionError:
         connection.close()
-        raise ControlError(f"no permission for {socket_path(run_dir)}: run as root", MISSING) from None
+        raise ControlError(f"no permission for {socket_path(run_dir)}: {_who_may(verb)}", MISSING) from None
     except OSError as error:
         connection.close()
         raise ControlError(f"can't reach the daemon on {run_dir}: {error.strerror}") from None
     with connection:
         yield connection
+
+
+def _who_may(verb: str) -> str:
+    group = readers()
+    root = f"run it as root (sudo algate {verb.replace('-', ' ')} ...)"
+    return root if group is None else f"{root}, or to read as a member of the group {getgrgid(group).gr_name}"

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from algate.alg.admin import answering, control, handover, listings, live, verbs
+from algate.alg.admin import answering, control, handover, listings, live, rights, verbs
 from algate.alg.admin.answering import Handler
 from algate.alg.admin.inquiry import inquire
 from algate.alg.admin.kill import kill
@@ -25,7 +25,7 @@ from algate.alg.config.load import Config
 from algate.alg.daemon.service import Daemon
 from algate.alg.errors import AlgateError
 from algate.alg.gateway import listing, namespace
-from algate.alg.gateway.claim import Claim
+from algate.alg.gateway.claim import Claim, readers
 from algate.alg.rows import Row
 
 log = logging.getLogger(__name__)
@@ -60,7 +60,8 @@ async def _serve(service: Daemon, claim: Claim) -> int:
         loop.add_signal_handler(number, service.stop)
     loop.add_signal_handler(signal.SIGHUP, _reload_by_signal, service)
     following = handover.Handover(service)
-    server = await answering.serve(control.socket_path(run_dir), handlers(service, following))
+    known = handlers(service, following)
+    server = await answering.serve(control.socket_path(run_dir), known, rights.judge, readers())
     keeping = asyncio.create_task(RunDirectory(claim, server, service.state_file, service.losses, service.judge).keep())
     try:
         return await service.serve()
@@ -80,7 +81,7 @@ def _reload_by_signal(service: Daemon) -> None:
 
 
 def handlers(service: Daemon, following: handover.Handover) -> dict[str, Handler]:
-    """Verb -> handler."""
+    """Verb -> handler. What each does to the gateway stands in rights.py."""
 
     async def down(args: dict[str, Any]) -> dict[str, Any]:
         service.stop("purge" if args.get("purge") else "detach")

@@ -2,13 +2,16 @@
 
 The law of this file: the directory and its lock, nothing else. The service claims it before it touches the
 kernel, so that a second instance leaves nothing half attached. What is in it decides what root does: so it must be the
-daemon's own, and nobody else may write to it or put a link in its place.
+daemon's own, and nobody else may write to it or put a link in its place. The group `algate`, where there is one, may
+pass through it to the socket, and neither list nor write.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
+import grp
 import os
 import stat
 from pathlib import Path
@@ -16,7 +19,16 @@ from pathlib import Path
 from algate.alg.errors import FAILED, MISSING, AlgateError
 
 LOCK = "lock"
+GROUP = "algate"  # may read; ALGATE_GROUP names another, "" none
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def readers() -> int | None:
+    """Number of the group that may read without being root; None if there is none of that name."""
+    try:
+        return grp.getgrnam(os.environ.get("ALGATE_GROUP", GROUP)).gr_gid
+    except KeyError:
+        return None
 
 
 class Claim:
@@ -68,7 +80,9 @@ def _open(run_dir: Path) -> tuple[int, int]:
         raise _refused(run_dir, error) from None
     try:
         _refuse_strangers(run_dir, os.fstat(folder))
-        return folder, _lock(run_dir, folder)
+        lock = _lock(run_dir, folder)
+        _let_pass(folder)
+        return folder, lock
     except OSError as error:
         os.close(folder)
         raise _refused(run_dir, error) from None
@@ -107,6 +121,17 @@ def _refuse_strangers(run_dir: Path, found: os.stat_result) -> None:
     if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         mode = stat.S_IMODE(found.st_mode)
         raise AlgateError(f"others may write to run directory {run_dir} (mode {mode:04o}): chmod go-w {run_dir}")
+
+
+def _let_pass(folder: int) -> None:
+    """Let the group through to the socket. Without CAP_CHOWN the folder must have that group already (systemd unit)."""
+    gid, found = readers(), os.fstat(folder)
+    if gid is None or found.st_mode & stat.S_IXOTH:
+        return
+    with contextlib.suppress(OSError):
+        if found.st_gid != gid:
+            os.fchown(folder, -1, gid)
+        os.fchmod(folder, stat.S_IMODE(found.st_mode) & ~stat.S_IRWXG | stat.S_IXGRP)
 
 
 def _lock(run_dir: Path, folder: int) -> int:

@@ -56,7 +56,7 @@ class State:
         data = {"netns": self.netns, "devices": {name: asdict(one) for name, one in self.devices.items()}}
         fresh = self.path.with_suffix(".new")
         try:
-            with open(fresh, "w") as file:
+            with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "w") as file:
                 json.dump(data, file)
                 file.flush()
                 os.fsync(file.fileno())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import grp
 import json
 import logging
 import os
@@ -20,10 +21,11 @@ from typing import Any
 
 import pytest
 
-from algate.alg.admin import answering, control, messages
+from algate.alg.admin import answering, control, messages, rights
 from algate.alg.admin.control import ControlError
 from algate.alg.errors import AlgateError
 from algate.alg.gateway.claim import Claim
+from algate.alg.gateway.state import State
 from algate.alg.rows import EventRow
 
 ended: list[str] = []
@@ -300,6 +302,96 @@ def test_the_socket_is_for_its_owner_alone(tmp_path: Path) -> None:
     assert stat.S_IMODE(mode) == 0o600
 
 
+def test_the_socket_is_the_groups_too_where_there_is_one(tmp_path: Path) -> None:
+    """A group that the owner is in: giving a file to another one takes a privilege."""
+    group = os.getegid()
+
+    async def look() -> os.stat_result:
+        server = await answering.serve(control.socket_path(tmp_path), HANDLERS, group=group)
+        found = control.socket_path(tmp_path).stat()
+        control.socket_path(tmp_path).unlink()
+        await server.renew()
+        assert control.socket_path(tmp_path).stat().st_mode == found.st_mode
+        await server.close()
+        return found
+
+    old = os.umask(0o077)  # as systemd's unit has it
+    try:
+        found = asyncio.run(look())
+    finally:
+        os.umask(old)
+    assert (stat.S_IMODE(found.st_mode), found.st_gid) == (0o660, group)
+
+
+def test_who_may_not_is_told_before_anything_happens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answering, "user", lambda connection: 4711 + os.geteuid())
+    done: list[str] = []
+
+    async def change(args: dict[str, Any]) -> None:
+        done.append("changed")
+
+    async def both() -> None:
+        known = {"kill": change, "status": echo}
+        server = await answering.serve(control.socket_path(tmp_path), known, rights.judge)
+        for verb, args in (("kill", {}), ("kill", {"dry_run": True}), ("status", {}), ("nonsense", {})):
+            try:
+                await asyncio.to_thread(control.request, tmp_path, verb, args)
+            except ControlError as error:
+                done.append(f"{error.exit_code} {error}")
+        await server.close()
+
+    asyncio.run(both())
+    assert done == [
+        "3 kill changes the gateway: run it as root (sudo algate kill ...)",
+        "changed",
+        "2 the daemon has no verb 'nonsense': it may be a different version",
+    ]
+
+
+def test_the_user_is_who_connected(tmp_path: Path) -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX)
+    with ours, theirs:
+        assert answering.user(ours) == os.geteuid()
+
+
+def test_the_group_passes_through_the_run_dir_to_the_socket_and_no_further(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_dir = tmp_path / "run"
+    monkeypatch.setenv("ALGATE_GROUP", grp.getgrgid(os.getegid()).gr_name)
+    with Claim(run_dir):
+        assert stat.S_IMODE(run_dir.stat().st_mode) == 0o710
+        state = State(run_dir / "state.json")
+        state.save()
+        assert [stat.S_IMODE(one.stat().st_mode) for one in run_dir.iterdir()] == [0o600, 0o600]
+    run_dir.chmod(0o2700)  # setgid hands the group on where the daemon may not
+    Claim(run_dir).close()
+    assert stat.S_IMODE(run_dir.stat().st_mode) == 0o2710
+    run_dir.chmod(0o730)
+    with pytest.raises(AlgateError, match="others may write"):
+        Claim(run_dir)
+
+
+def test_without_the_group_the_run_dir_is_the_owners_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALGATE_GROUP", "")
+    with Claim(tmp_path / "run"):
+        assert stat.S_IMODE((tmp_path / "run").stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize("group", ["", "root"])
+def test_no_permission_says_who_has_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, group: str) -> None:
+    def refused(*_: Any) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setenv("ALGATE_GROUP", group)
+    monkeypatch.setattr(socket.socket, "connect", refused)
+    with pytest.raises(ControlError) as caught:
+        control.request(tmp_path, "forward-list")
+    told = f"no permission for {tmp_path}/control.sock: run it as root (sudo algate forward list ...)"
+    assert str(caught.value) == told + (f", or to read as a member of the group {group}" if group else "")
+    assert caught.value.exit_code == 3
+
+
 def test_a_long_path_works(tmp_path: Path) -> None:
     run_dir = tmp_path / ("x" * 90) / ("y" * 90)
     run_dir.mkdir(parents=True)
@@ -332,7 +424,8 @@ def test_no_daemon_and_no_folder(tmp_path: Path) -> None:
         assert caught.value.exit_code == 1
 
 
-def test_a_claim_is_for_one_and_ends_with_its_process(tmp_path: Path) -> None:
+def test_a_claim_is_for_one_and_ends_with_its_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALGATE_GROUP", "")
     run_dir = tmp_path / "new" / "dir"
     holder = subprocess.Popen(
         [
