@@ -15,7 +15,6 @@ import keyword
 import os
 import sys
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -179,11 +178,9 @@ def options(
 
 def nothing_asked(ctx: typer.Context) -> None:
     """`algate` alone: how the gateway is if one runs, else the help, as for any wrong usage."""
-    from algate.alg.admin import control
-    from algate.cli.options import DEFAULT_RUN_DIR
+    from algate.client import Client
 
-    folder = Path(os.environ.get("ALGATE_RUN_DIR", DEFAULT_RUN_DIR))
-    if control.socket_path(folder).exists():
+    if Client().there():
         app(["status"], prog_name="algate", standalone_mode=False)
     else:
         typer.echo(ctx.get_help(), err=True)

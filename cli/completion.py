@@ -50,10 +50,10 @@ def _quiet(values: Callable[[Any], Iterator[str]]) -> Callable[[Any, Any, str], 
 
 
 def _ask(ctx: Any, verb: str) -> Iterable[dict[str, Any]]:
-    from algate.alg.admin import control
+    from algate.client import Client
 
     named = ctx.params.get("run_dir") or os.environ.get("ALGATE_RUN_DIR") or RUN / "algate"
-    yield from islice(control.rows(Path(named), verb, {}, SECONDS), LOOKED_AT)
+    yield from islice(Client(Path(named), SECONDS).rows(verb), LOOKED_AT)
 
 
 def _host(end_point: str) -> str:

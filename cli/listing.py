@@ -5,14 +5,13 @@ The law of this file: the only place that declares a listing's options; a verb n
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from algate.alg.admin import control, filters
+from algate.alg.admin import filters
 from algate.alg.rows import ForwardRow, GroupRow, MappingRow, Row
 from algate.cli.options import (  # fmt: skip
     DEFAULT_RUN_DIR,
@@ -34,7 +33,8 @@ from algate.cli.options import (  # fmt: skip
     Tsv,
     Watch,
 )
-from algate.cli.output import OutputForm, say, show_rows
+from algate.cli.output import OutputForm, json_object, say, show_rows
+from algate.client import Client
 
 R = TypeVar("R", bound=Row)
 LACKING: Mapping[type[Row], tuple[str, ...]] = {
@@ -90,10 +90,14 @@ def show(verb: str, kind: type[R], run_dir: Path, args: Mapping[str, Any], voice
         if args.get(name):
             say(f"algate: {verb} have no {name.replace('_', ' ')}: --{name.replace('_', '-')} matches none of them")
     given = {name: value for name, value in args.items() if value is not None}
+    gateway = Client(run_dir)
     if given.get("count"):
-        number = control.request(run_dir, verb, given)["count"]
-        sys.stdout.write(json.dumps({"count": number}) + "\n" if voice is OutputForm.JSON else f"{number}\n")
+        number = gateway.ask(verb, given)["count"]
+        if voice is OutputForm.JSON:
+            sys.stdout.write(json_object({"count": number}) + "\n")
+        else:
+            sys.stdout.write(f"{number}\n")
     elif given.get("by"):
-        show_rows(map(GroupRow.read, control.rows(run_dir, verb, given)), GroupRow, voice)
+        show_rows(gateway.listed(verb, GroupRow, given), GroupRow, voice)
     else:
-        show_rows(map(kind.read, control.rows(run_dir, verb, given)), kind, voice)
+        show_rows(gateway.listed(verb, kind, given), kind, voice)

@@ -11,8 +11,9 @@ from typing import Annotated
 import typer
 
 from algate.cli import completion
+from algate.client import client
 
-DEFAULT_RUN_DIR = Path("/run/algate")
+DEFAULT_RUN_DIR = client.DEFAULT_RUN_DIR
 
 RunDir = Annotated[
     Path,
@@ -20,6 +21,7 @@ RunDir = Annotated[
         "--run-dir",
         envvar="ALGATE_RUN_DIR",
         metavar="DIR",
+        readable=False,  # who may not read it may still reach the socket in it
         help="Run directory of the daemon to use.",
         autocompletion=completion.run_dirs,
     ),

@@ -12,6 +12,7 @@ from enum import Enum
 from itertools import islice
 from typing import Any
 
+from algate.alg.answers import SCHEMA
 from algate.alg.errors import USAGE, AlgateError
 from algate.alg.rows import Row
 from algate.cli.text import field, printable
@@ -43,7 +44,7 @@ def say(message: str) -> None:
 def show_rows(rows: Iterable[Row], kind: type[Row], voice: OutputForm) -> None:
     """Print a listing as the rows come; a table's column widths are fitted a page at a time."""
     if voice is OutputForm.JSON:
-        _write_json(row.as_dict() for row in rows)
+        _write_json(json_object(row.as_dict()) for row in rows)
     elif voice is OutputForm.TSV:
         sys.stdout.write("\t".join(kind.names()) + "\n")
         sys.stdout.writelines(tsv_line(row) for row in rows)
@@ -59,7 +60,7 @@ def show_rows(rows: Iterable[Row], kind: type[Row], voice: OutputForm) -> None:
 def show_object(data: Mapping[str, Any], voice: OutputForm) -> None:
     """Print one object: as JSON, or one name and value per line."""
     if voice is OutputForm.JSON:
-        sys.stdout.write(json.dumps(data, indent=1) + "\n")
+        sys.stdout.write(json_object(data, indent=1) + "\n")
     elif voice is OutputForm.TSV:
         sys.stdout.write("name\tvalue\n")
         sys.stdout.writelines(f"{printable(name)}\t{_cell(value)}\n" for name, value in data.items())
@@ -79,6 +80,11 @@ def show_lines(lines: Iterable[Any]) -> None:
             console.print(line, soft_wrap=True)
         else:  # the same text; a million lines through rich take minutes
             sys.stdout.write(f"{line}\n")
+
+
+def json_object(data: Mapping[str, Any], indent: int | None = None) -> str:
+    """An object of --json, with the version of its schema."""
+    return json.dumps({"schema": SCHEMA, **data}, indent=indent)
 
 
 def tsv_line(row: Row) -> str:
@@ -102,10 +108,10 @@ def _cell(value: Any) -> str:
     return json.dumps(value) if compound else field(value)
 
 
-def _write_json(objects: Iterable[Any]) -> None:
+def _write_json(objects: Iterable[str]) -> None:
     """A JSON list with one object per line."""
     before = "[\n"
     for one in objects:
-        sys.stdout.write(before + json.dumps(one))
+        sys.stdout.write(before + one)
         before = ",\n"
     sys.stdout.write("[]\n" if before == "[\n" else "\n]\n")

@@ -121,6 +121,7 @@ link_tree() {
     local part
     mkdir -p .venv/tree/algate
     for part in bpf alg cli; do ln -sfnr "$part" ".venv/tree/algate/$part"; done
+    ln -sfnr alg/client .venv/tree/algate/client
 }
 
 # The packages of FTP servers conflict with each other, so they are unpacked in .venv/servers.

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from algate.alg.admin import answering, control, filters
+from algate.alg.answers import ExplainAnswer, StatusAnswer
 from algate.alg.errors import AlgateError
-from algate.alg.rows import EventRow, ExpectationRow, ForwardRow, MappingRow, Row, SessionRow
+from algate.alg.rows import EventRow, ExpectationRow, ForwardRow, GroupRow, MappingRow, Row, SessionRow
 
 HOSTILE = "evil\x1b]0;owned\x07\r\n[red]x[/red]\u202e"
 CONTROL = "00000000000000a1"
@@ -39,9 +40,17 @@ EVENTS = (
     EventRow(1_700_000_000.25, "command", CONTROL, "ftp", "PORT 10,0,0,2,195,81"),
     EventRow(1_700_000_001.5, "refused", CONTROL, "ftp", f"RETR {HOSTILE}", "PORT named 10.0.0.9, not the client"),
 )
-STATUS = {
-    "state": "translating", "version": "0.1.0", "pid": 4711, "uptime": 3661.0, "wan": "eth0",
-    "addresses": ["203.0.113.1"], "lan": ["eth1"], "datapath": "tc",
+STATUS: StatusAnswer = {
+    "state": "translating", "version": "0.1.0", "build": "pure", "pid": 4711, "uptime": 3661.0,
+    "run_dir": "/run/algate", "config": None, "lan": ["eth1"], "wan": "eth0", "addresses": ["203.0.113.1"],
+    "datapath": "tc", "datapath_why": {"eth0": "native XDP costs veth its GSO"}, "sessions": 5, "max_sessions": 1048576,
+    "control_sessions": 1, "control_memory": 12345,
+    "plugins": [{"name": "ftp", "enabled": True, "transport": "tcp", "ports": [21], "origin": "algate"}],
+    "fail": "closed", "headers": None, "pins": "/sys/fs/bpf/algate/1", "amiss": [], "tap": "algate0", "notes": [],
+}  # fmt: skip
+EXPLAINED: ExplainAnswer = {
+    "subject": "10.0.0.2:40001", "verdict": "working",
+    "findings": [{"verdict": "working", "topic": "idle", "text": "nothing is under way", "fix": ""}],
 }  # fmt: skip
 DROPS = {"unsolicited": 41, "punt-held": 12, "no-session": 3}
 
@@ -79,9 +88,12 @@ def handlers(requests: list[tuple[str, dict[str, Any]]], run_dir: Path) -> dict[
     """The verbs; every request is noted in `requests`."""
 
     def listing(verb: str, rows: tuple[Row, ...]) -> answering.Handler:
-        async def answer(args: dict[str, Any]) -> list[Row]:
+        async def answer(args: dict[str, Any]) -> Any:
             requests.append((verb, args))
-            return filters.parse(args).select(rows)
+            chosen = filters.parse(args).select(rows)
+            if args.get("by"):
+                return [GroupRow("10.0.0.2", len(chosen), 0, 0, 0, 0)]
+            return {"count": len(chosen)} if args.get("count") else chosen
 
         return answer
 
@@ -114,6 +126,9 @@ def handlers(requests: list[tuple[str, dict[str, Any]]], run_dir: Path) -> dict[
         "status": once("status", STATUS),
         "stats": once("stats", stats()),
         "reload": once("reload", {"changed": ["timeouts.udp"]}),
+        "kill": once("kill", [SESSIONS[0]]),
+        "down": once("down", {}),
+        "explain": once("explain", EXPLAINED),
         "follow": follow,
         "top": top,
     }  # fmt: skip

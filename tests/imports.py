@@ -23,8 +23,9 @@ def modules(root: Path = ROOT) -> dict[str, Path]:
 
 
 def package(path: Path, root: Path = ROOT) -> str:
-    """The full name of the package that a file belongs to."""
-    return ".".join(("algate", *path.relative_to(root).parent.parts))
+    """The full name of the package that a file belongs to. alg/client is a package of its own (pyproject.toml)."""
+    name = ".".join(("algate", *path.relative_to(root).parent.parts))
+    return "algate.client" if name == "algate.alg.client" else name
 
 
 def imported(source: str, package: str) -> set[tuple[str, str]]:

@@ -9,13 +9,13 @@ from __future__ import annotations
 import os
 import time
 from importlib import metadata
-from typing import Any
 
 from algate.alg.admin.build import build
+from algate.alg.answers import PluginAnswer, StatusAnswer
 from algate.alg.daemon.service import Daemon
 
 
-def status(service: Daemon) -> dict[str, Any]:
+def status(service: Daemon) -> StatusAnswer:
     """Works at any moment of the daemon's life; what isn't there yet is null."""
     config, running = service.config, service.running
     gateway, helper = (running.gateway, running.helper) if running else (None, None)
@@ -42,7 +42,7 @@ def status(service: Daemon) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _plugin(service: Daemon, name: str) -> dict[str, Any]:
+def _plugin(service: Daemon, name: str) -> PluginAnswer:
     """`origin`: the package that brought it."""
     plugin, policy = service.plugins[name], service.config.alg.protocols[name]
     return {

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from algate.alg.admin import filters, listings
+from algate.alg.answers import StatusAnswer
 from algate.alg.audit.events import Events
 from algate.alg.config import load as configuration
 from algate.alg.config.load import Config
@@ -22,7 +23,7 @@ from algate.alg.gateway import listing, reach, survey
 from algate.alg.plugin.values import port_range
 from algate.alg.rows import LOST, Row
 
-Status = Callable[[], dict[str, Any]]  # the object of `algate status`, now
+Status = Callable[[], StatusAnswer]  # the object of `algate status`, now
 TOP_INTERVAL_LEAST = 0.1
 TOP_SESSIONS = 2000  # rows that one snapshot carries
 

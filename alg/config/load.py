@@ -27,6 +27,7 @@ from algate.alg.config.sections import (
     Timeouts,
     surroundings,
 )
+from algate.alg.errors import MISSING, AlgateError
 from algate.alg.plugin.policy import Policy, kinds, read_policy
 from algate.alg.plugin.registry import carried
 from algate.alg.plugin.schema import ConfigError, Problem, keys, nearest, printable, read_table
@@ -42,11 +43,16 @@ def load(
     """The configuration of a file (None: all defaults) with `overrides` ("gateway.lan": ["eth1"]; None is no override).
 
     `plugins`: the policy classes by plug-in name; None: those of the plug-ins that algate ships.
-    Raises ConfigError with all errors at once, also if the file can't be read or isn't TOML.
+    Raises ConfigError with all errors at once, also if the file can't be read or isn't TOML; AlgateError (exit code 3)
+    without permission to read it.
     """
     source = f"{printable_path(path)}" if path else "command line"
     try:
         content = path.read_bytes().decode() if path else ""
+    except PermissionError:
+        raise AlgateError(
+            f"{source} can't be read: it is for its owner alone; run it as root (sudo)", MISSING
+        ) from None
     except OSError as error:
         raise ConfigError([Problem(source, f"can't be read: {error.strerror}")]) from None
     except UnicodeDecodeError:

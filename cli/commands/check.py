@@ -15,7 +15,9 @@ from algate.cli.output import OutputForm, say, show_rows
 
 
 def check(
-    config: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="Configuration file (TOML).")] = None,
+    config: Annotated[
+        Path | None, typer.Argument(metavar="[FILE]", readable=False, help="Configuration file (TOML).")
+    ] = None,
     lan: Annotated[
         list[str] | None, typer.Option("--lan", metavar="IF", help="Inside device, as for `run`; may be repeated.")
     ] = None,

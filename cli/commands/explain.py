@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from typing import Annotated
 
 import typer
 
-from algate.alg.admin import control
 from algate.cli import completion
 from algate.cli.options import DEFAULT_RUN_DIR, Json, RunDir
-from algate.cli.output import show_lines
+from algate.cli.output import OutputForm, show_lines, show_object
+from algate.client import Client
 
 
 def explain(
@@ -30,9 +28,9 @@ def explain(
 
     Looks at the gateway's state, its counters and the control session's latest events, even if that has ended.
     """
-    answer = control.request(run_dir, "explain", {"subject": subject})
+    answer = Client(run_dir).explain(*subject)
     if as_json:
-        sys.stdout.write(json.dumps(answer, indent=1) + "\n")
+        show_object(answer, OutputForm.JSON)
         return
     from algate.cli import view
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from datetime import datetime
 from typing import Annotated
 
 import typer
 
-from algate.alg.admin import control, filters
+from algate.alg.admin import filters
 from algate.alg.errors import FAILED
 from algate.alg.rows import LOST, EventRow
 from algate.cli.options import DEFAULT_RUN_DIR, AlgName, Inside, Json, Outside, RelatedTo, RunDir, Tsv
-from algate.cli.output import OutputForm, say, show_lines, tsv_line
+from algate.cli.output import OutputForm, json_object, say, show_lines, tsv_line
+from algate.client import Client
 
 
 def follow(
@@ -53,7 +53,7 @@ def follow(
     seen = 0
     if voice is OutputForm.TSV:
         sys.stdout.write("\t".join(EventRow.names()) + "\n")
-    for data in control.stream(run_dir, "follow", wanted):
+    for data in Client(run_dir).told("follow", wanted):
         row = EventRow.read(data)
         if row.event == LOST:
             say(f"algate: {row.detail}")
@@ -70,7 +70,7 @@ def follow(
 def show(row: EventRow, voice: OutputForm) -> None:
     """Print one event at once."""
     if voice is OutputForm.JSON:
-        sys.stdout.write(json.dumps(row.as_dict()) + "\n")
+        sys.stdout.write(json_object(row.as_dict()) + "\n")
     elif voice is OutputForm.TSV:
         sys.stdout.write(tsv_line(row))
     else:

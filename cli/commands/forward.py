@@ -11,13 +11,13 @@ from typing import Annotated
 
 import typer
 
-from algate.alg.admin import control
 from algate.alg.errors import AlgateError
 from algate.alg.rows import ForwardRow
 from algate.cli import completion
 from algate.cli.listing import lister
 from algate.cli.options import DEFAULT_RUN_DIR, Json, RunDir
 from algate.cli.output import OutputForm, say, show_rows
+from algate.client import Client, ControlError
 
 ProtoArgument = Annotated[
     str, typer.Argument(metavar="PROTO", help="tcp or udp.", autocompletion=completion.transports)
@@ -64,9 +64,10 @@ def add(
     table = {"proto": proto, "wan_port": wan_port, "to": to, "from": source or [], "alg": alg}
     file = _config_file(run_dir) if save else None
     grown = saved.with_forward(_text(file), table, str(file)) if file else ""  # fail before the forward is made
-    made = ForwardRow.read(control.request(run_dir, "forward-add", {**table, "save": True} if save else table))
+    gateway = Client(run_dir)
+    made = gateway.forward_add(proto, wan_port, to, source or [], alg, save)
     if file:
-        _write(file, grown, lambda: control.request(run_dir, "forward-del", {"proto": proto, "wan_port": wan_port}))
+        _write(file, grown, lambda: gateway.forward_del(proto, wan_port))
     if as_json:
         show_rows([made], ForwardRow, OutputForm.JSON)
     say(f"algate: {made.proto} port {made.wan_port} now leads to {made.to}" + (f"; saved in {file}" if file else ""))
@@ -87,8 +88,8 @@ def delete(
     file = _config_file(run_dir) if save else None
     shrunk = saved.without_forward(_text(file), proto, wan_port, str(file)) if file else None
     try:
-        control.request(run_dir, "forward-del", {"proto": proto, "wan_port": wan_port})
-    except control.ControlError:
+        Client(run_dir).forward_del(proto, wan_port)
+    except ControlError:
         if shrunk is None:
             raise  # neither in force nor in the file
     if file and shrunk is not None:
@@ -99,7 +100,7 @@ def delete(
 
 def _config_file(run_dir: Path) -> Path:
     """The file that the daemon was started with; AlgateError if it was started without one."""
-    return Path(control.request(run_dir, "forward-file")["path"]).resolve()
+    return Path(Client(run_dir).ask("forward-file")["path"]).resolve()
 
 
 def _text(file: Path) -> str:

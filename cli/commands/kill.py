@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from algate.alg.admin import control, filters
+from algate.alg.admin import filters
 from algate.alg.errors import FAILED
 from algate.alg.rows import SessionRow
 from algate.cli import completion
@@ -25,6 +25,7 @@ from algate.cli.options import (  # fmt: skip
     Tsv,
 )
 from algate.cli.output import OutputForm, say, show_rows
+from algate.client import Client
 
 
 def kill(
@@ -63,7 +64,7 @@ def kill(
     given |= {name: value for name, value in (("idle", idle), ("age", age)) if value is not None}
     voice = OutputForm.of(as_json, as_tsv)
     args = given | {"ids": ids or [], "reset": reset, "dry_run": dry_run}
-    rows = [SessionRow.read(one) for one in control.request(run_dir, "kill", args)]
+    rows = [SessionRow.read(one) for one in Client(run_dir).ask("kill", args)]
     show_rows(rows, SessionRow, voice)
     say(f"algate: {len(rows)} session{'' if len(rows) == 1 else 's'} {'would end' if dry_run else 'ended'}")
     return 0 if rows else FAILED

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from algate.alg.admin import control
 from algate.cli.options import DEFAULT_RUN_DIR, Json, RunDir
 from algate.cli.output import OutputForm, say, show_object
+from algate.client import Client
 
 
 def reload(as_json: Json = False, run_dir: RunDir = DEFAULT_RUN_DIR) -> None:
     """Read the configuration again and apply it. If anything in it is wrong, nothing changes."""
-    outcome = control.request(run_dir, "reload")
-    if isinstance(outcome, dict) and outcome:
-        show_object(outcome, OutputForm.of(as_json))
+    outcome = Client(run_dir).reload()
+    show_object(outcome, OutputForm.of(as_json))
     say(f"algate: configuration of {run_dir} read again")

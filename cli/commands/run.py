@@ -35,7 +35,9 @@ def run(
         list[str] | None, typer.Option("--lan", metavar="IF", help="Inside device; may be repeated.")
     ] = None,
     wan: Annotated[str | None, typer.Option("--wan", metavar="IF", help="Outside device.")] = None,
-    config: Annotated[Path | None, typer.Option("--config", metavar="FILE", help="Configuration file (TOML).")] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", metavar="FILE", readable=False, help="Configuration file (TOML).")
+    ] = None,
     datapath: Annotated[
         str | None,
         typer.Option(

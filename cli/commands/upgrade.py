@@ -6,10 +6,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from algate.alg.admin import control
 from algate.alg.errors import AlgateError
 from algate.cli.options import DEFAULT_RUN_DIR, Json, RunDir
 from algate.cli.output import OutputForm, say, show_object
+from algate.client import Client
 
 PREPARING = 310.0  # s; the daemon gives up before
 SERVING = 60.0
@@ -21,7 +21,7 @@ def upgrade(as_json: Json = False, run_dir: RunDir = DEFAULT_RUN_DIR) -> None:
 
     The new daemon compiles and loads while the old one serves. If it can't, the old one serves on, and this says why.
     """
-    pid = control.request(run_dir, "upgrade", seconds=PREPARING)["pid"]
+    pid = Client(run_dir, PREPARING).ask("upgrade")["pid"]
     told = _serving(run_dir, pid)
     show = {"pid": pid, "pause": told["pause"]}
     if as_json:
@@ -34,7 +34,7 @@ def _serving(run_dir: Path, pid: int) -> dict[str, Any]:
     end = time.monotonic() + SERVING
     while time.monotonic() < end and Path(f"/proc/{pid}").exists():
         try:
-            told: dict[str, Any] = control.request(run_dir, "handover")
+            told: dict[str, Any] = Client(run_dir).ask("handover")
         except AlgateError:
             told = {}
         if told.get("pid") == pid and told["pause"] is not None:

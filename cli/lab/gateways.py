@@ -18,10 +18,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from algate.alg.admin import control
 from algate.alg.errors import MISSING, USAGE
 from algate.cli.lab.host import PATIENCE, LabError, Spawned, call_in
 from algate.cli.lab.lab import LAN_DEVICE, WAN_DEVICE, Lab
+from algate.client import Client
 
 DOWN_SECONDS = 90  # `algate down --purge` takes one; the machine may be busy
 
@@ -191,10 +191,10 @@ class AlgateGateway(LabGateway):
         return self.process.log.read_text(errors="replace") if self.process else ""
 
     def ask(self, verb: str, args: dict[str, Any] | None = None) -> Any:
-        return control.request(self.run_dir, verb, args or {})
+        return Client(self.run_dir).ask(verb, args)
 
     def tell(self, verb: str) -> Iterator[Any]:
-        return control.stream(self.run_dir, verb)
+        return Client(self.run_dir).told(verb)
 
     def stop_daemon(self) -> int:
         """Send SIGTERM; programs and pins stay. Returns the exit status."""

@@ -11,9 +11,9 @@ import threading
 from types import TracebackType
 from typing import Any, Self
 
-from algate.alg.admin.control import ControlError
 from algate.cli.lab.gateways import AlgateGateway, LabGateway
 from algate.cli.lab.judge import TrialFinding
+from algate.client import ControlError
 
 INTERVAL = 0.02  # s between looks
 

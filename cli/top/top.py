@@ -23,12 +23,12 @@ from typing import Any
 from rich.console import Console, Group
 from rich.live import Live
 
-from algate.alg.admin import control
 from algate.alg.errors import USAGE, AlgateError
 from algate.cli.output import show_lines, width
 from algate.cli.top.flows import History, TopSnapshot
 from algate.cli.top.keys import TopChoices, decode, press
 from algate.cli.top.screen import Frame, render
+from algate.client import Client
 
 RETRY = 1.0  # seconds between attempts to reach a daemon that is away
 SILENCE = 3.0  # seconds without a snapshot until the operator is told
@@ -73,7 +73,7 @@ class Feed:
         while not self._ended.is_set():
             trouble = f"retrying: the daemon on {self.run_dir} went away"
             try:
-                for data in control.stream(self.run_dir, "top", {"interval": self.interval, "limit": ROWS}):
+                for data in Client(self.run_dir).told("top", {"interval": self.interval, "limit": ROWS}):
                     if self._ended.is_set():
                         return
                     self._news(TopSnapshot.read(data), "")
@@ -113,7 +113,7 @@ def top(run_dir: Path, interval: float) -> int:
 def once(run_dir: Path, columns: int | None, lines: int) -> int:
     """Print one frame on stdout, for scripts and screenshots. ControlError if there is no daemon."""
     history = History()
-    for data in control.stream(run_dir, "top", {"interval": 0.5, "limit": ROWS}):
+    for data in Client(run_dir).told("top", {"interval": 0.5, "limit": ROWS}):
         history.add(TopSnapshot.read(data))
         if history.seen == 2:  # the first one has no rates
             break

@@ -12,6 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("bpf", "alg", "cli")
+CLIENT = "algate/alg/client/"  # the package algate.client
 
 
 @pytest.fixture(scope="module")
@@ -50,10 +51,9 @@ def run(command: list[str | Path], cwd: Path = Path("/")) -> str:
 
 def tree_files() -> set[str]:
     """What the wheel must have: modules, stubs, C, and the marks of a typed package."""
-    kinds = ("*.py", "*.pyi", "*.c", "*.h", "*.def", "py.typed")
-    return {
-        f"algate/{path.relative_to(ROOT)}" for part in PARTS for kind in kinds for path in (ROOT / part).rglob(kind)
-    }
+    kinds = ("*.py", "*.pyi", "*.c", "*.h", "*.def", "*.json", "py.typed")
+    paths = [path.relative_to(ROOT) for part in PARTS for kind in kinds for path in (ROOT / part).rglob(kind)]
+    return {f"algate/{path}".replace(CLIENT, "algate/client/") for path in paths}
 
 
 def test_wheel_carries_the_tree_and_nothing_else(wheel: Path) -> None:
@@ -95,12 +95,14 @@ def test_installed_copy_is_its_own(installed: Path) -> None:
         "import importlib.metadata as m, importlib.util as u, algate.alg, algate.bpf, algate.cli, pathlib\n"
         "print(*(pathlib.Path(p.__file__).parent for p in (algate.alg, algate.bpf, algate.cli)), sep='\\n')\n"
         "print((pathlib.Path(algate.bpf.__file__).parent / 'gateway.bpf.c').stat().st_size > 0)\n"
+        "import algate.client as c; print(c.schema('status')['title'])\n"
         "print(*sorted(e.name for e in m.entry_points(group='algate.protocols') if e.load()))\n"
         "print([n for n in ('alg', 'bpf', 'cli') if u.find_spec(n)])\n"
     )
-    *folders, c_found, protocols, bare = run([installed / "bin/python", "-I", "-c", code]).splitlines()
+    *folders, c_found, title, protocols, bare = run([installed / "bin/python", "-I", "-c", code]).splitlines()
     assert all(Path(folder).is_relative_to(installed) for folder in folders)
     assert (c_found, protocols, bare) == ("True", "ftp irc tftp", "[]")
+    assert title == "algate status --json"
 
 
 def test_share_folder_of_the_installation(installed: Path) -> None:

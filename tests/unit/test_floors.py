@@ -12,7 +12,7 @@ from tests.imports import ROOT, Arrows, arrows, circles
 # with all that is in it, or a module outside of any; a new one needs a line, or a place in one.
 FLOORS = (
     ("bpf",),
-    ("alg.__init__", "alg.errors", "alg.rows", "cli.__init__"),
+    ("alg.__init__", "alg.errors", "alg.rows", "alg.answers", "cli.__init__"),
     ("alg.plugin",),
     ("alg.protocols",),
     ("alg.testing", "alg.config"),
@@ -22,6 +22,7 @@ FLOORS = (
     ("alg.helper",),
     ("alg.daemon",),
     ("alg.admin",),
+    ("client",),
     ("cli.text",),
     ("cli.view",),
     ("cli.completion",),
@@ -31,7 +32,7 @@ FLOORS = (
     ("cli.bench",),
     ("cli.commands",),
     ("cli.app",),
-    ("cli.manual",),
+    ("cli.manual", "cli.schemas"),
 )
 FLOOR = {f"algate.{room}": number for number, rooms in enumerate(FLOORS) for room in rooms}
 

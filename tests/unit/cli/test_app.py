@@ -56,7 +56,7 @@ def module(monkeypatch: pytest.MonkeyPatch, name: str, **content: Any) -> None:
 )
 def test_each_listing_has_three_voices(daemon: Any, argv: tuple[str, ...], kind: Any, count: int) -> None:
     objects = json.loads(run(*argv, "--json").stdout)
-    assert [list(one) for one in objects] == [list(kind.names())] * count
+    assert [list(one) for one in objects] == [["schema", *kind.names()]] * count
     tsv = [line.split("\t") for line in run(*argv, "--tsv").stdout.splitlines()]
     assert tsv[0] == list(kind.names())
     assert [len(line) for line in tsv] == [len(kind.names())] * (count + 1)
@@ -86,7 +86,7 @@ def test_a_filter_that_can_match_nothing_is_told(daemon: Any) -> None:
 @pytest.mark.parametrize("verb", ["status", "stats"])
 def test_objects(daemon: Any, verb: str) -> None:
     data = json.loads(run(verb, "--json").stdout)
-    assert isinstance(data, dict)
+    assert data.pop("schema") == 1
     assert len(run(verb).stdout.splitlines()) == len(data)
     assert len(run(verb, "--tsv").stdout.splitlines()) == len(data) + 1
 
@@ -94,7 +94,7 @@ def test_objects(daemon: Any, verb: str) -> None:
 def test_follow_writes_json_lines_where_no_terminal_reads(daemon: Any) -> None:
     made = run("follow", "--count", "2")
     assert made.exit_code == 0
-    assert [json.loads(line) for line in made.stdout.splitlines()] == [row.as_dict() for row in EVENTS]
+    assert [json.loads(line) for line in made.stdout.splitlines()] == [{"schema": 1, **one.as_dict()} for one in EVENTS]
     ended = run("follow", "--json")
     assert (ended.exit_code, "has stopped" in ended.stderr) == (1, True)
     assert run("follow", "--tsv").stdout.splitlines()[0] == "time\tevent\tcontrol\talg\tdetail\treason\tfields"
@@ -135,7 +135,7 @@ def test_forward_save(daemon: list[tuple[str, dict[str, Any]]], tmp_path: Path) 
 
 def test_reload(daemon: Any) -> None:
     made = run("reload", "--json")
-    assert json.loads(made.stdout) == {"changed": ["timeouts.udp"]}
+    assert json.loads(made.stdout) == {"schema": 1, "changed": ["timeouts.udp"]}
     assert "read again" in made.stderr
 
 
@@ -283,7 +283,7 @@ def test_doctor_fails_if_a_check_does(tmp_path: Path, monkeypatch: pytest.Monkey
     assert run("doctor", "--run-dir", str(tmp_path)).exit_code == 0
     module(monkeypatch, "algate.alg.admin.doctor", checks=lambda run_dir: [good, bad])
     made = run("doctor", "--json", "--run-dir", str(tmp_path))
-    assert (made.exit_code, json.loads(made.stdout)) == (1, [good.as_dict(), bad.as_dict()])
+    assert (made.exit_code, json.loads(made.stdout)) == (1, [{"schema": 1, **one.as_dict()} for one in (good, bad)])
     assert "bpffs: mount it" in run("doctor").stdout
 
 
@@ -345,7 +345,7 @@ def test_an_order_reaches_the_daemon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(control, "request", request)
     monkeypatch.setattr(control, "rows", rows)
     assert run("sessions", "--count", "--proto", "tcp").stdout == "153000\n"
-    assert run("sessions", "--count", "--json").stdout == '{"count": 153000}\n'
+    assert run("sessions", "--count", "--json").stdout == '{"schema": 1, "count": 153000}\n'
     grouped = run("sessions", "--by", "host", "--sort", "bytes", "--tsv").stdout.splitlines()
     assert [line.split("\t")[:2] for line in grouped] == [["key", "sessions"], ["10.0.0.2", "5"]]
     assert len(run("mappings", "--limit", "1", "--reverse", "--age", "5").stdout.splitlines()) == 2
