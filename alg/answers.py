@@ -6,7 +6,7 @@ seconds as float, sizes bytes, unless a name says otherwise. What isn't there ye
 
 from __future__ import annotations
 
-from typing import TypedDict
+from typing import Any, TypedDict
 
 SCHEMA = 1
 """In every JSON object that a verb prints: names may be added to it; if one goes or changes its meaning, this grows."""
@@ -28,6 +28,22 @@ class AmissAnswer(TypedDict):
     what: str
     detail: str
     fix: str
+
+
+class DropAnswer(TypedDict):
+    """Packets dropped since the maps were made, for one reason. `cure` "": nothing needs doing."""
+
+    reason: str
+    count: int
+    meaning: str
+    cure: str
+
+
+class UnconfirmedAnswer(TypedDict):
+    """A reload that will be undone unless it is confirmed, in `left` seconds."""
+
+    left: float
+    changed: list[str]
 
 
 class StatusAnswer(TypedDict):
@@ -54,6 +70,8 @@ class StatusAnswer(TypedDict):
     headers: str | None
     pins: str | None
     amiss: list[AmissAnswer]
+    drops: list[DropAnswer]
+    unconfirmed: UnconfirmedAnswer | None
     tap: str | None
     notes: list[str]
 
@@ -81,10 +99,35 @@ class ExplainAnswer(TypedDict):
     findings: list[FindingAnswer]
 
 
+class ChangeAnswer(TypedDict):
+    """One key that a reload changes. `was` and `now` as in the file, null: not there; `when` it takes effect."""
+
+    key: str
+    was: Any
+    now: Any
+    when: str
+
+
 class ReloadAnswer(TypedDict):
-    """`reload`. `changed`: the keys with another value than before."""
+    """`reload`. `changed`: the keys with another value than before, and `changes`, more of each. `dry_run`: nothing was
+    changed. `unconfirmed`: it is undone unless it is confirmed."""
 
     changed: list[str]
+    changes: list[ChangeAnswer]
+    dry_run: bool
+    unconfirmed: UnconfirmedAnswer | None
+
+
+class BenchAnswer(TypedDict):
+    """`bench`, as in bench.json. `figures` by their names, each with its unit and a median by gateway."""
+
+    machine: dict[str, Any]
+    plan: dict[str, Any]
+    gateways: dict[str, str]
+    configuration: str
+    took: dict[str, float]
+    figures: dict[str, Any]
+    targets: list[dict[str, Any]]
 
 
 class UpgradeAnswer(TypedDict):

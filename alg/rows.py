@@ -108,15 +108,30 @@ class ExpectationRow(Row):
 
 @dataclass(frozen=True, slots=True)
 class ForwardRow(Row):
-    """`wan_port`: a number, or "first-last"; `from`: the allowed sources, empty: all; `origin`: "config" or "live"."""
+    """`wan_port`: "21" or "50000-50100"; `from`: the allowed sources, empty: all; `origin`: "config" or "live"."""
 
     proto: str
-    wan_port: int | str
+    wan_port: str
     to: str
     from_: tuple[str, ...] = ()
     alg: str | None = None
     origin: str = "config"
     hits: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SettingRow(Row):
+    """A key of the configuration in force, of `status --settings`: its `value` as in the file, and where it comes from.
+
+    `origin`: "default", "file" (`file` and `line`, where it is known), "command line", "forward add" (lasts until
+    `down`), or "implied" (what another key says, or a plug-in for this configuration).
+    """
+
+    key: str
+    value: Any
+    origin: str
+    file: str | None = None
+    line: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

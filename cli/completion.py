@@ -81,7 +81,7 @@ def _subjects(ctx: Any) -> Iterator[str]:
 
 
 def _ports(ctx: Any) -> Iterator[str]:
-    yield from (str(row["wan_port"]) for row in _ask(ctx, "forward-list"))
+    yield from (row["wan_port"] for row in _ask(ctx, "forward-list"))
 
 
 def _run_dirs(ctx: Any) -> Iterator[str]:

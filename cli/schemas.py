@@ -23,11 +23,11 @@ LISTS: Mapping[str, type] = {
     "sessions": rows.SessionRow, "mappings": rows.MappingRow, "expectations": rows.ExpectationRow,
     "forward list": rows.ForwardRow, "forward add": rows.ForwardRow, "kill": rows.SessionRow,
     "doctor": rows.CheckRow, "check": rows.ProblemRow, "check --pins": rows.ProblemRow, "check --live": rows.BrokenRow,
-    "demo": DemoRow,
+    "status --settings": rows.SettingRow, "demo": DemoRow,
 }  # fmt: skip
 OBJECTS: Mapping[str, Any] = {
     "status": answers.StatusAnswer, "stats": dict[str, float], "explain": answers.ExplainAnswer,
-    "reload": answers.ReloadAnswer, "upgrade": answers.UpgradeAnswer, "bench": dict[str, Any],
+    "reload": answers.ReloadAnswer, "upgrade": answers.UpgradeAnswer, "bench": answers.BenchAnswer,
 }  # fmt: skip
 LINES: Mapping[str, type] = {"follow": rows.EventRow}
 OPTIONS: Mapping[str, tuple[str, Any]] = {

@@ -13,6 +13,7 @@ from typing import Any
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
+from algate.alg.config.spelling import spelled
 from algate.alg.rows import (
     BrokenRow,
     CheckRow,
@@ -24,6 +25,7 @@ from algate.alg.rows import (
     ProblemRow,
     Row,
     SessionRow,
+    SettingRow,
 )
 from algate.cli.text import NONE, duration, field, printable, scaled, size
 
@@ -46,6 +48,13 @@ class Column:
     rank: int = 0
     right: bool = False
     style: Callable[[Any], str] | str = ""
+
+
+def origin(row: SettingRow) -> str:
+    """Where a key comes from: "default", or the file with the line."""
+    if row.origin != "file":
+        return row.origin
+    return f"{row.file}:{row.line}" if row.line else f"{row.file}"
 
 
 def state_style(row: Any) -> str:
@@ -90,12 +99,17 @@ EXPECTATIONS = (
 )
 FORWARDS = (
     Column("PROTO", lambda row: row.proto),
-    Column("WAN PORT", lambda row: str(row.wan_port), right=True),
+    Column("WAN PORT", lambda row: row.wan_port, right=True),
     Column("TO", lambda row: row.to),
     Column("FROM", lambda row: field(row.from_) if row.from_ else "any"),
     Column("ALG", lambda row: row.alg or NONE),
     Column("ORIGIN", lambda row: row.origin, 1),
     Column("HITS", lambda row: scaled(row.hits), right=True),
+)
+SETTINGS = (
+    Column("KEY", lambda row: row.key),
+    Column("VALUE", lambda row: spelled(row.value)),
+    Column("FROM", lambda row: origin(row), style=lambda row: "dim" if row.origin == "default" else ""),
 )
 GROUPS = (
     Column("KEY", lambda row: row.key),
@@ -125,6 +139,7 @@ COLUMNS: Mapping[type[Row], Sequence[Column]] = {
     ExpectationRow: EXPECTATIONS,
     ForwardRow: FORWARDS,
     GroupRow: GROUPS,
+    SettingRow: SETTINGS,
     CheckRow: CHECKS,
     ProblemRow: PROBLEMS,
     BrokenRow: BROKEN,

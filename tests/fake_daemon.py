@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from algate.alg.admin import answering, control, filters
-from algate.alg.answers import ExplainAnswer, StatusAnswer
+from algate.alg.answers import ExplainAnswer, ReloadAnswer, StatusAnswer
 from algate.alg.errors import AlgateError
-from algate.alg.rows import EventRow, ExpectationRow, ForwardRow, GroupRow, MappingRow, Row, SessionRow
+from algate.alg.rows import EventRow, ExpectationRow, ForwardRow, GroupRow, MappingRow, Row, SessionRow, SettingRow
 
 HOSTILE = "evil\x1b]0;owned\x07\r\n[red]x[/red]\u202e"
 CONTROL = "00000000000000a1"
@@ -35,7 +35,7 @@ EXPECTATIONS = (
     ExpectationRow("00000000000000e2", "pending", "tcp", "10.0.0.2", None, "198.51.100.2:51235", 60.0, CONTROL, "ftp"),
 )  # fmt: skip
 MAPPINGS = (MappingRow("tcp", "10.0.0.2:40001", "203.0.113.1:40001", 1, 61.5, 7380.0, False),)
-FORWARDS = (ForwardRow("tcp", 21, "10.0.0.5:21", (), "ftp", "config", 7),)
+FORWARDS = (ForwardRow("tcp", "21", "10.0.0.5:21", (), "ftp", "config", 7),)
 EVENTS = (
     EventRow(1_700_000_000.25, "command", CONTROL, "ftp", "PORT 10,0,0,2,195,81"),
     EventRow(1_700_000_001.5, "refused", CONTROL, "ftp", f"RETR {HOSTILE}", "PORT named 10.0.0.9, not the client"),
@@ -46,12 +46,25 @@ STATUS: StatusAnswer = {
     "datapath": "tc", "datapath_why": {"eth0": "native XDP costs veth its GSO"}, "sessions": 5, "max_sessions": 1048576,
     "control_sessions": 1, "control_memory": 12345,
     "plugins": [{"name": "ftp", "enabled": True, "transport": "tcp", "ports": [21], "origin": "algate"}],
-    "fail": "closed", "headers": None, "pins": "/sys/fs/bpf/algate/1", "amiss": [], "tap": "algate0", "notes": [],
+    "fail": "closed", "headers": None, "pins": "/sys/fs/bpf/algate/1", "amiss": [],
+    "drops": [{"reason": "unsolicited", "count": 41, "meaning": "nobody inside wants it", "cure": "add a [[forward]]"}],
+    "unconfirmed": {"left": 42.0, "changed": ["timeouts.udp"]}, "tap": "algate0", "notes": [],
 }  # fmt: skip
 EXPLAINED: ExplainAnswer = {
     "subject": "10.0.0.2:40001", "verdict": "working",
     "findings": [{"verdict": "working", "topic": "idle", "text": "nothing is under way", "fix": ""}],
 }  # fmt: skip
+RELOADED: ReloadAnswer = {
+    "changed": ["timeouts.udp"],
+    "changes": [{"key": "timeouts.udp", "was": 300, "now": 60, "when": "at once"}],
+    "dry_run": False, "unconfirmed": None,
+}  # fmt: skip
+SETTINGS = (
+    SettingRow("nat.ports", "1024-65535", "default"),
+    SettingRow("timeouts.udp", 60, "file", "/etc/algate/config.toml", 12),
+    SettingRow("gateway.lan", ["eth1"], "command line"),
+    SettingRow("forward tcp/8080", {"to": "10.0.0.9:80"}, "forward add"),
+)
 DROPS = {"unsolicited": 41, "punt-held": 12, "no-session": 3}
 
 
@@ -120,12 +133,13 @@ def handlers(requests: list[tuple[str, dict[str, Any]]], run_dir: Path) -> dict[
         "mappings": listing("mappings", MAPPINGS),
         "expectations": listing("expectations", EXPECTATIONS),
         "forward-list": listing("forward-list", FORWARDS),
-        "forward-add": once("forward-add", lambda args: {**args, "wan_port": int(args["wan_port"]), "origin": "live"}),
+        "forward-add": once("forward-add", lambda args: {**args, "origin": "live"}),
         "forward-del": once("forward-del", refuse),
         "forward-file": once("forward-file", lambda _: {"path": str(run_dir / "config.toml")}),
         "status": once("status", STATUS),
+        "settings": listing("settings", SETTINGS),
         "stats": once("stats", stats()),
-        "reload": once("reload", {"changed": ["timeouts.udp"]}),
+        "reload": once("reload", RELOADED),
         "kill": once("kill", [SESSIONS[0]]),
         "down": once("down", {}),
         "explain": once("explain", EXPLAINED),

@@ -14,6 +14,7 @@ from algate.alg.admin import control
 from algate.alg.gateway.state import DeviceState, State
 from algate.alg.rows import CheckRow
 
+DROPS_MOST = 5
 TAKE_OVER = "start `algate run` again (it takes over, established sessions go on), or run `algate down`"
 
 
@@ -22,6 +23,7 @@ def checks(run_dir: Path) -> list[tuple[str, Callable[[], CheckRow]]]:
     return [
         ("daemon", lambda: daemon(run_dir)),
         ("host", lambda: host(run_dir)),
+        ("drops", lambda: drops(run_dir)),
         ("forwarding", lambda: forwarding(State.load(run_dir))),
         ("pins", lambda: pins(run_dir)),
         ("programs", lambda: programs(State.load(run_dir))),
@@ -55,6 +57,17 @@ def host(run_dir: Path) -> CheckRow:
             "host", False, "; ".join([status["state"], *(one["detail"] for one in amiss)]), fixes or "see there"
         )
     return CheckRow("host", True, "; ".join(one["detail"] for one in amiss) or "nothing is amiss", fixes)
+
+
+def drops(run_dir: Path) -> CheckRow:
+    """What the gateway dropped most, and the cure of each reason. Not a fault of the host: it never fails."""
+    try:
+        some = control.request(run_dir, "status", seconds=5.0).get("drops", [])[:DROPS_MOST]
+    except control.ControlError:
+        return CheckRow("drops", True, "no daemon to ask")
+    told = [f"{one['count']} {one['reason']} ({one['cure'] or one['meaning']})" for one in some]
+    cures = [one["cure"] for one in some if one["cure"]]
+    return CheckRow("drops", True, "; ".join(told) or "none", "; ".join(cures))
 
 
 def forwarding(state: State, conf: Path = Path("/proc/sys/net/ipv4/conf")) -> CheckRow:

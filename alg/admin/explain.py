@@ -14,7 +14,7 @@ from algate.alg.engine.effects import View
 from algate.alg.plugin.words import Words
 from algate.alg.rows import EventRow, ExpectationRow, ForwardRow, SessionRow
 
-from .reasons import LARGE, announced, bypassed, filled, known, sentence
+from .reasons import CURES, LARGE, announced, bypassed, filled, known, sentence
 
 IDLE = 5.0  # s without a packet after which a data connection counts as hanging
 RECENT = 300.0  # s for which an event is worth telling
@@ -227,7 +227,7 @@ def _no_session(now: Snapshot) -> Iterator[Finding]:
     for end in now.ends:
         port = end.rpartition(":")[2]
         for one in now.forwards:
-            if str(one.wan_port) == port:
+            if one.wan_port == port:
                 who = f", open only to {', '.join(one.from_)}" if one.from_ else ""
                 yield Finding("unknown", "forward", f"port {port} leads to {one.to}{who}: {one.hits} connections")
     services = {f"{proto}/{end.rpartition(':')[2]}" for end in now.ends for proto in ("tcp", "udp")}
@@ -236,9 +236,10 @@ def _no_session(now: Snapshot) -> Iterator[Finding]:
             "refused", "allow-out", f"[firewall] allow_out lists {', '.join(now.allow_out)}, none of these ports",
             "list it, or let an ALG open it",
         )  # fmt: skip
-    for reason, (text, fix) in DROPS.items():
+    for reason, text in DROPS.items():
         if now.reasons.get(reason):
-            yield Finding("unknown", reason, f"since the start {text} ({now.reasons[reason]} packets)", fix)
+            told = f"since the start {text} ({now.reasons[reason]} packets)"
+            yield Finding("unknown", reason, told, CURES[reason])
 
 
 def _plain(now: Snapshot) -> Iterator[Finding]:
@@ -279,22 +280,22 @@ def _ended(now: Snapshot) -> Iterator[Finding]:
                       f"{now.control.state}, no data connection is expected or under way")  # fmt: skip
 
 
-DROPS: Mapping[str, tuple[str, str]] = {
-    "unsolicited": ("unsolicited packets from outside were dropped", "a server inside needs a [[forward]]"),
-    "expect-peer": ("connections to a reserved port came from someone other than the expected peer", ""),
-    "expect-spent": ("connections met an expectation that was already used, expired or withdrawn", ""),
-    "no-port": ("no public port was free", "add [nat] addresses, or widen [nat] ports"),
-    "table-full": ("the session table was full", "raise [nat] max_sessions"),
-    "allow-out": ("packets to services that [firewall] allow_out doesn't list were dropped", ""),
-    "host-sessions": ("hosts reached max_sessions_per_host", ""),
-    "host-ports": ("hosts reached max_ports_per_host", ""),
-    "share-sessions": ("hosts had their share of the session table", "see [nat] host_share and max_sessions"),
-    "share-ports": ("hosts had their share of the public ports", "see [nat] host_share, or add [nat] addresses"),
-    "host-unanswered": ("hosts reached max_unanswered_per_host: they call many that don't answer", ""),
-    "host-rate": ("hosts reached new_sessions_per_second", ""),
-    "hairpin-off": ("inside hosts tried to reach a public address, and hairpin is off", "set [nat] hairpin = true"),
-    "forward-source": ("sources that a forward's `from` doesn't list were refused", ""),
-    "no-session": ("packets came that belong to no session and can't start one", ""),
+DROPS: Mapping[str, str] = {  # by reason; what to do is in reasons.py
+    "unsolicited": "unsolicited packets from outside were dropped",
+    "expect-peer": "connections to a reserved port came from someone other than the expected peer",
+    "expect-spent": "connections met an expectation that was already used, expired or withdrawn",
+    "no-port": "no public port was free",
+    "table-full": "the session table was full",
+    "allow-out": "packets to services that [firewall] allow_out doesn't list were dropped",
+    "host-sessions": "hosts reached max_sessions_per_host",
+    "host-ports": "hosts reached max_ports_per_host",
+    "share-sessions": "hosts had their share of the session table",
+    "share-ports": "hosts had their share of the public ports",
+    "host-unanswered": "hosts reached max_unanswered_per_host: they call many that don't answer",
+    "host-rate": "hosts reached new_sessions_per_second",
+    "hairpin-off": "inside hosts tried to reach a public address, and hairpin is off",
+    "forward-source": "sources that a forward's `from` doesn't list were refused",
+    "no-session": "packets came that belong to no session and can't start one",
 }
 
 RULES: Sequence[Callable[[Snapshot], Iterator[Finding]]] = (

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from algate.alg.answers import DropAnswer
 from algate.alg.plugin.words import Said, Words
 from algate.alg.rows import EventRow
 
@@ -47,7 +48,62 @@ LARGE: Mapping[str, Said] = {
         "packets became larger than the link takes, rewritten or as it shrank: they were sent in smaller ones"
     ),
 }
+# What to do about a drop, by its reason in bpf/include/reasons.def; "": nothing needs doing, it heals by itself or is
+# meant. `status`, `doctor` and `explain` show it.
+CURES: Mapping[str, str] = {
+    "malformed": "",
+    "unsolicited": "scans of the internet are dropped so; a server inside needs a [[forward]]",
+    "not-ours": "the WAN's link or its switch floods: look who else is on it",
+    "spoofed-inside": "find the inside host with a wrong address, or route its network to that LAN device",
+    "spoofed-outside": "",
+    "allow-out": "list the service in [firewall] allow_out, or let an ALG open it",
+    "no-port": "add [nat] addresses, widen [nat] ports, or limit hosts by max_ports_per_host",
+    "table-full": "raise [nat] max_sessions, shorten [timeouts], or limit hosts by max_sessions_per_host",
+    "no-session": "",
+    "race": "",
+    "punt-lost": "the helper is too slow or was away for a moment: `algate top`, `algate stats` (helper_turn)",
+    "punt-too-big": 'set [nat] mss_clamp = "auto"',
+    "helper-dead": "start `algate run` again, or see its log for why it hangs",
+    "no-decision": "report it: the helper and the kernel disagreed",
+    "stale-decision": "",
+    "syn-payload": "",
+    "fragment-control": 'control connections need no fragments: set [nat] mss_clamp = "auto"',
+    "fragment-unknown": "",
+    "expect-peer": "somebody else than the peer tries reserved ports: `algate follow --reason any`",
+    "expect-spent": "a client that comes late or twice: see expect_timeout of its [alg.NAME]",
+    "forward-source": "list the source in the forward's `from`",
+    "icmp-invalid": "",
+    "protocol": "only TCP, UDP and ICMP are translated: a VPN needs UDP encapsulation (NAT-T)",
+    "rewrite-failed": "report it with the device's driver and `algate doctor`",
+    "no-route": "look at the routes to both sides: `ip route get ADDRESS`",
+    "hairpin-off": "set [nat] hairpin = true",
+    "host-sessions": "raise [nat] max_sessions_per_host, or find what that host does: `algate sessions --by host`",
+    "host-ports": "raise [nat] max_ports_per_host, or find what that host does: `algate mappings --by host`",
+    "host-rate": "raise [nat] new_sessions_per_second, or find what that host does: `algate sessions --by host`",
+    "loop": "",
+    "martian-destination": "",
+    "private-source": "name the device of those hosts in [gateway] lan, or masquerade them yourself",
+    "device-unknown": "a device appeared a moment ago; if it stays so, is `algate run` alive?",
+    "too-big": 'where a sender hears no ICMP errors, set [nat] mss_clamp = "auto"',
+    "helper-too-big": "",
+    "helper-astray": "",
+    "not-its-own": "another program took a filter off the WAN for a moment: `algate status`",
+    "share-sessions": "raise [nat] host_share or max_sessions, or see what that host does: `algate sessions --by host`",
+    "share-ports": "raise [nat] host_share, add addresses, or see what that host does: `algate mappings --by host`",
+    "host-unanswered": "a host calls many that don't answer (a scan?): `algate sessions --by host --state new`",
+    "out-of-window": "",
+    "icmp-window": "",
+    "fragment-overlap": "",
+    "fragment-tiny": "",
+}
+HELD = frozenset(("punt-held", "punt-again", "expect-pending", "fragment-early"))  # held for a moment, not dropped
 PLAIN = Said("{line}: {reason}")
+
+
+def drops(counts: Mapping[str, int], words: Mapping[str, str]) -> list[DropAnswer]:
+    """What was dropped so far, most first: how often, what that means, what to do. `words`: by reason."""
+    some = sorted((one for one, count in counts.items() if count and one not in HELD), key=lambda one: -counts[one])
+    return [{"reason": one, "count": counts[one], "meaning": words[one], "cure": CURES.get(one, "")} for one in some]
 
 
 def sentence(row: EventRow, policy: Mapping[str, Any], words: Words) -> Said:

@@ -29,6 +29,7 @@ VERBS: Mapping[str, Access] = {
     "give-way": Access.CHANGES,
     "handover": Access.READS,
     "status": Access.READS,
+    "settings": Access.READS,
     "stats": Access.READS,
     "sessions": Access.READS,
     "mappings": Access.READS,

@@ -15,18 +15,19 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from algate.alg.admin import answering, control, handover, listings, live, rights, verbs
+from algate.alg.admin import answering, control, handover, listings, live, origins, rights, verbs
 from algate.alg.admin.answering import Handler
 from algate.alg.admin.inquiry import inquire
 from algate.alg.admin.kill import kill
 from algate.alg.admin.place import RunDirectory
 from algate.alg.admin.status import status
+from algate.alg.answers import ReloadAnswer
 from algate.alg.config.load import Config
 from algate.alg.daemon.service import Daemon
 from algate.alg.errors import AlgateError
 from algate.alg.gateway import listing, namespace
 from algate.alg.gateway.claim import Claim, readers
-from algate.alg.rows import Row
+from algate.alg.rows import Row, SettingRow
 
 log = logging.getLogger(__name__)
 PRIORITY = -10  # nice value: ahead of batch work on the same host, behind real-time work
@@ -75,7 +76,7 @@ async def _serve(service: Daemon, claim: Claim) -> int:
 
 def _reload_by_signal(service: Daemon) -> None:
     try:
-        service.reload()
+        service.reloading.reload()
     except AlgateError as error:
         log.error("reload: %s", error)
 
@@ -86,6 +87,13 @@ def handlers(service: Daemon, following: handover.Handover) -> dict[str, Handler
     async def down(args: dict[str, Any]) -> dict[str, Any]:
         service.stop("purge" if args.get("purge") else "detach")
         return {}
+
+    async def reload(args: dict[str, Any]) -> ReloadAnswer:
+        return verbs.reload(service.reloading, args)
+
+    async def settings(args: dict[str, Any]) -> list[SettingRow]:
+        live = service.running.forwards.live() if service.running else []
+        return await asyncio.to_thread(origins.settings, service.config, live)
 
     async def forward_add(args: dict[str, Any]) -> dict[str, Any]:
         service.config, row = verbs.forward_add(service.need_running(), service.config, args)
@@ -98,7 +106,8 @@ def handlers(service: Daemon, following: handover.Handover) -> dict[str, Handler
     need = service.need_running
     return {
         "down": down,
-        "reload": _once(service.reload),
+        "reload": reload,
+        "settings": settings,
         "upgrade": following.upgrade,
         "give-way": following.give_way,
         "handover": _once(lambda: {"pid": os.getpid(), "state": service.state, "pause": service.pause}),

@@ -10,15 +10,19 @@ import os
 import time
 from importlib import metadata
 
+from algate.alg.admin import reasons
 from algate.alg.admin.build import build
 from algate.alg.answers import PluginAnswer, StatusAnswer
 from algate.alg.daemon.service import Daemon
+from algate.bpf import abi
+from algate.bpf.loader import Gateway
 
 
 def status(service: Daemon) -> StatusAnswer:
     """Works at any moment of the daemon's life; what isn't there yet is null."""
     config, running = service.config, service.running
     gateway, helper = (running.gateway, running.helper) if running else (None, None)
+    words = dict(abi.reasons().values())
     chosen = sorted({mode for mode, _ in service.modes.values()})
     return {
         "state": service.state, "version": metadata.version("algate"), "build": build(), "pid": os.getpid(),
@@ -28,7 +32,7 @@ def status(service: Daemon) -> StatusAnswer:
         "addresses": [str(one) for one in running.devices.addresses] if running else [],
         "datapath": "+".join(chosen) or None,
         "datapath_why": {name: why for name, (_, why) in service.modes.items()},
-        "sessions": sum(running.sweeper.by_state.values()) if running else 0,
+        "sessions": _sessions(gateway) if gateway else 0,
         "max_sessions": gateway.max_sessions if gateway else config.nat.max_sessions,
         "control_sessions": len(helper.engine.sessions()) if helper else 0,
         "control_memory": sum(map(helper.engine.memory, helper.engine.sessions())) if helper else 0,
@@ -37,9 +41,21 @@ def status(service: Daemon) -> StatusAnswer:
         "headers": gateway.headers if gateway else None,
         "pins": str(gateway.pins) if gateway else None,
         "amiss": [{"what": one.kind, "detail": one.text, "fix": one.fix} for one in service.losses.amiss.values()],
+        "drops": reasons.drops(_dropped(gateway), words) if gateway else [],
+        "unconfirmed": service.reloading.unconfirmed(),
         "tap": helper.tap.name if helper else None,
         "notes": [*(gateway.notes if gateway else []), *service.plugins.left_out],
     }  # fmt: skip
+
+
+def _sessions(gateway: Gateway) -> int:
+    """The kernel's own count, of this moment. While sessions end on several CPUs it may be read below zero."""
+    used = gateway.pools[abi.POOL_SESSIONS].used
+    return used if used < 1 << 63 else 0
+
+
+def _dropped(gateway: Gateway) -> dict[str, int]:
+    return {name: gateway.drops.sum(number) for number, (name, _) in abi.reasons().items()}
 
 
 def _plugin(service: Daemon, name: str) -> PluginAnswer:

@@ -13,19 +13,35 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from algate.alg.admin import filters, listings
-from algate.alg.answers import StatusAnswer
+from algate.alg.answers import ReloadAnswer, StatusAnswer
 from algate.alg.audit.events import Events
 from algate.alg.config import load as configuration
 from algate.alg.config.load import Config
+from algate.alg.daemon.reloading import Reloading
 from algate.alg.daemon.running import Running
-from algate.alg.errors import AlgateError
+from algate.alg.errors import USAGE, AlgateError
 from algate.alg.gateway import listing, reach, survey
 from algate.alg.plugin.values import port_range
 from algate.alg.rows import LOST, Row
 
 Status = Callable[[], StatusAnswer]  # the object of `algate status`, now
+RELOAD_LEAST, RELOAD_MOST = 1.0, 86400.0  # s until a reload is undone
 TOP_INTERVAL_LEAST = 0.1
 TOP_SESSIONS = 2000  # rows that one snapshot carries
+
+
+def reload(reloading: Reloading, args: dict[str, Any]) -> ReloadAnswer:
+    """`dry_run`, `seconds` or `confirm`, see Reloading. AlgateError (exit code 2) for a time that can't be."""
+    seconds = args.get("seconds")
+    known = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+    if seconds is not None and not (known and RELOAD_LEAST <= seconds <= RELOAD_MOST):
+        raise AlgateError(f"--for: {seconds!a} is not between {RELOAD_LEAST:g} and {RELOAD_MOST:g} s", USAGE)
+    chosen = [name for name in ("dry_run", "seconds", "confirm") if args.get(name)]
+    if len(chosen) > 1:
+        raise AlgateError("--dry-run, --for and --confirm exclude each other", USAGE)
+    if args.get("confirm"):
+        return reloading.confirm()
+    return reloading.reload(args.get("dry_run") is True, seconds)
 
 
 def forward_add(running: Running, config: Config, args: dict[str, Any]) -> tuple[Config, dict[str, Any]]:
@@ -50,7 +66,7 @@ def forward_add(running: Running, config: Config, args: dict[str, Any]) -> tuple
         kept = tuple(one for one in config.forwards if one != alone)
         config = dataclasses.replace(config, forwards=(*kept, alone))
     row = next(
-        one for one in running.forwards.rows() if (one.proto, str(one.wan_port)) == (alone.proto, str(alone.wan_port))
+        one for one in running.forwards.rows() if (one.proto, one.wan_port) == (alone.proto, str(alone.wan_port))
     )
     return config, row.as_dict()
 

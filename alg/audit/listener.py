@@ -65,7 +65,7 @@ class Listener:
     def __init__(self, address: str, port: int, pages: Pages, names: Collection[str] = ()) -> None:
         """OSError if the address can't be listened on."""
         self._pages = pages
-        self._names = {"localhost", *(name.lower() for name in names)}
+        self.answer_to(names)
         self._clients: dict[_Client, None] = {}  # the longest connected first
         self._listening = socket.create_server((address, port), backlog=BACKLOG)
         self._listening.setblocking(False)
@@ -76,6 +76,10 @@ class Listener:
         self._selector.register(self._woken, selectors.EVENT_READ)
         self._thread = threading.Thread(target=self._serve, daemon=True, name="metrics")
         self._thread.start()
+
+    def answer_to(self, names: Collection[str]) -> None:
+        """Which names a request's Host may say from now on."""
+        self._names = {"localhost", *(name.lower() for name in names)}
 
     def close(self) -> None:
         """Stop listening, and drop all clients."""

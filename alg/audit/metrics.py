@@ -204,6 +204,7 @@ class Metrics:
         )
         self.gap = self._durations("algate_heartbeat_gap_seconds", "Between two heartbeats of the helper.", GAP_BUCKETS)
         self._listener: Listener | None = None
+        self._listening: tuple[EndPoint | None, tuple[str, ...]] = None, ()
         self._fresh: tuple[float, tuple[str, str], Page] = (-FRESH, ("", ""), Page(b""))
 
     def _durations(self, name: str, text: str, buckets: tuple[float, ...]) -> Durations:
@@ -212,12 +213,23 @@ class Metrics:
         return made
 
     def listen(self, where: EndPoint | None, names: Collection[str] = ()) -> None:
-        """Serve /metrics and /health, nowhere if None; `names`: see Listener. AlgateError if the port is in use."""
-        if where is None:
+        """Serve /metrics and /health, nowhere if None; `names`: see Listener. Called again, it goes on where it listens
+        already. AlgateError if the port is in use; then nothing has changed."""
+        if (where, tuple(names)) == self._listening:
             return
+        former = self._listener
+        if former is not None and self._listening[0] == where:
+            former.answer_to((*names, socket.gethostname()))
+        else:
+            self._listener = self._open(where, names) if where is not None else None
+            if former is not None:
+                former.close()
+        self._listening = where, tuple(names)
+
+    def _open(self, where: EndPoint, names: Collection[str]) -> Listener:
         try:
             pages = {"/metrics": self._metrics, "/health": self._healthy}
-            self._listener = Listener(str(where.ip), where.port, pages, (*names, socket.gethostname()))
+            return Listener(str(where.ip), where.port, pages, (*names, socket.gethostname()))
         except OSError as error:
             raise AlgateError(
                 f'can\'t serve metrics on {where}: {error.strerror}; set [metrics] listen to another port, or to ""'

@@ -10,11 +10,11 @@ from __future__ import annotations
 from algate.alg.admin.control import ControlError
 from algate.alg.answers import SCHEMA, ExplainAnswer, ReloadAnswer, StatusAnswer
 from algate.alg.errors import AlgateError
-from algate.alg.rows import EventRow, ExpectationRow, ForwardRow, GroupRow, MappingRow, SessionRow
+from algate.alg.rows import EventRow, ExpectationRow, ForwardRow, GroupRow, MappingRow, SessionRow, SettingRow
 from algate.client.client import Client
 from algate.client.shipped import schema
 
 __all__ = [
     "SCHEMA", "AlgateError", "Client", "ControlError", "EventRow", "ExpectationRow", "ExplainAnswer", "ForwardRow",
-    "GroupRow", "MappingRow", "ReloadAnswer", "SessionRow", "StatusAnswer", "schema",
+    "GroupRow", "MappingRow", "ReloadAnswer", "SessionRow", "SettingRow", "StatusAnswer", "schema",
 ]  # fmt: skip

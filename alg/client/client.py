@@ -13,7 +13,7 @@ from typing import Any, TypedDict, TypeVar, Unpack, cast
 
 from algate.alg.admin import control
 from algate.alg.answers import ExplainAnswer, ReloadAnswer, StatusAnswer
-from algate.alg.rows import EventRow, ExpectationRow, ForwardRow, GroupRow, MappingRow, Row, SessionRow
+from algate.alg.rows import EventRow, ExpectationRow, ForwardRow, GroupRow, MappingRow, Row, SessionRow, SettingRow
 
 R = TypeVar("R", bound=Row)
 DEFAULT_RUN_DIR = Path("/run/algate")
@@ -79,6 +79,10 @@ class Client:
     def status(self) -> StatusAnswer:
         """The daemon, its devices and its key figures. Works at any moment of its life."""
         return cast(StatusAnswer, self.ask("status"))
+
+    def settings(self) -> Iterator[SettingRow]:
+        """Every key of the configuration in force, its value and where it comes from."""
+        return self.listed("settings", SettingRow)
 
     def stats(self) -> dict[str, float]:
         """Every counter by its metric name, with labels as in the exposition format."""
@@ -146,9 +150,11 @@ class Client:
         args = {**chosen, "ids": list(ids), "reset": reset, "dry_run": dry_run}
         return [SessionRow.read(one) for one in self.ask("kill", args)]
 
-    def reload(self) -> ReloadAnswer:
-        """Have the daemon read its configuration again."""
-        return cast(ReloadAnswer, self.ask("reload"))
+    def reload(self, dry_run: bool = False, seconds: float | None = None, confirm: bool = False) -> ReloadAnswer:
+        """Have the daemon read its configuration again. `dry_run`: only say what would change. `seconds`: undo it after
+        that time, unless it is confirmed by another call with `confirm`."""
+        given = {"dry_run": dry_run or None, "seconds": seconds, "confirm": confirm or None}
+        return cast(ReloadAnswer, self.ask("reload", {name: one for name, one in given.items() if one is not None}))
 
     def down(self, purge: bool = False) -> None:
         """Detach the gateway from its devices and end the daemon; `purge`: forget the sessions too."""

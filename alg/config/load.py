@@ -58,7 +58,7 @@ def load(
     except UnicodeDecodeError:
         raise ConfigError([Problem(source, "is not TOML: it is not UTF-8 text")]) from None
     config = loads(content, overrides, plugins, source)
-    return replace(config, path=path, overrides=MappingProxyType(dict(overrides)))
+    return replace(config, path=path, text=content, overrides=MappingProxyType(dict(overrides)))
 
 
 def reread(config: Config, plugins: Mapping[str, type[Policy]] | None = None) -> Config:

@@ -135,7 +135,7 @@ class MetricsSection:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """Everything that `algate run` is told."""
+    """Everything that `algate run` is told. `text`: the file as it was read; `overrides`: keys of the command line."""
 
     gateway: GatewaySection = field(default_factory=GatewaySection)
     nat: Nat = field(default_factory=Nat)
@@ -145,6 +145,7 @@ class Config:
     alg: Alg = field(default_factory=Alg)
     metrics: MetricsSection = field(default_factory=MetricsSection)
     path: Path | None = field(default=None, compare=False)
+    text: str = field(default="", compare=False, repr=False)
     overrides: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}), compare=False)
 
 

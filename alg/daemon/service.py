@@ -13,7 +13,7 @@ import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from algate.alg.audit.events import Events
 from algate.alg.config import load as configuration
@@ -27,6 +27,7 @@ from algate.alg.daemon.garbage import Garbage
 from algate.alg.daemon.keeping import Keeping, Survey, survey
 from algate.alg.daemon.losses import Losses
 from algate.alg.daemon.notify import notify
+from algate.alg.daemon.reloading import Reloading
 from algate.alg.daemon.running import Running, assemble
 from algate.alg.daemon.turns import Turns
 from algate.alg.daemon.watcher import NET, Watcher
@@ -77,6 +78,7 @@ class Daemon:
         self._turns: Turns | None = None
         self._garbage: Garbage | None = None
         self._carry_over: CarryOver | None = None
+        self.reloading = Reloading(lambda: self.config, self._reread, self._apply)
         self._datapath = Datapath(State.load(run_dir), config.gateway.datapath)
         self._prepared: Prepared | None = None
         self._since: float | None = None  # when the helper stopped whose place this one takes
@@ -99,24 +101,20 @@ class Daemon:
             raise AlgateError(f"not translating yet: {self.state}")
         return self.running
 
-    def reload(self) -> dict[str, Any]:
-        """Read the configuration again and apply what can change while running. A ConfigError changes nothing."""
-        fresh = configuration.reread(self.config, policy.kinds(self.plugins))
-        if fresh.gateway != self.config.gateway:
-            raise AlgateError("[gateway] can't change while running: stop `algate run` and start it again")
-        changed = [name for name in ("nat", "timeouts", "firewall", "forwards", "alg", "metrics")
-                   if getattr(fresh, name) != getattr(self.config, name)]  # fmt: skip
-        grown = fresh.nat.max_sessions != self.config.nat.max_sessions
-        self.config = fresh
+    def _reread(self) -> Config:
+        return configuration.reread(self.config, policy.kinds(self.plugins))
+
+    def _apply(self, fresh: Config) -> None:
+        """Put a configuration in force. AlgateError if something of it can't be."""
         running = self.running
         if running is not None:
-            if grown:
-                running.gateway.notes.append("max_sessions changes with `algate down --purge` and a new start")
+            running.metrics.listen(fresh.metrics.listen, fresh.metrics.names)  # first: a port may be taken
             running.helper.apply(fresh)
             running.apply(fresh)
             running.sweeper.wanted.set()  # at once, with the new timeouts and filtering
-        log.info("configuration read again: %s", ", ".join(changed) or "nothing changed")
-        return {"changed": changed}
+        self.config = fresh
+        if self._watcher is not None:
+            self._watcher.wake()  # [nat] addresses may be others
 
     def stop(self, down: str | None = None) -> None:
         """End `serve`; `down` "detach" or "purge" also detaches the gateway from its devices."""

@@ -83,7 +83,7 @@ class Forwards:
         return [
             ForwardRow(
                 known.proto,
-                known.wan_port.first if len(known.wan_port) == 1 else str(known.wan_port),
+                str(known.wan_port),
                 str(known.to),
                 tuple(str(one) for one in known.from_),
                 known.alg or None,
@@ -96,6 +96,10 @@ class Forwards:
     def all(self) -> list[Forward]:
         """Every forward in force."""
         return [known for known, _ in self._known.values()]
+
+    def live(self) -> list[Forward]:
+        """Those that were added live."""
+        return [known for known, live in self._known.values() if live]
 
     def _free(self) -> int:
         for index in range(abi.MAX_FORWARDS):

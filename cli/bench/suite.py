@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Protocol
 
+from algate.alg.answers import SCHEMA
 from algate.cli.bench.contenders import MEANING, example_config
 from algate.cli.bench.ftp import FtpBench
 from algate.cli.bench.million import MillionBench
@@ -86,6 +87,7 @@ def machine() -> dict[str, Any]:
 def as_dict(plan: Plan, record: Record, verdicts: list[Verdict], where: dict[str, Any]) -> dict[str, Any]:
     """What goes into the JSON."""
     return {
+        "schema": SCHEMA,
         "machine": where,
         "plan": {"rounds": plan.rounds, "groups": plan.groups, "quick": plan.quick, "packets_per_second": RATE},
         "gateways": MEANING,

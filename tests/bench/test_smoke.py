@@ -11,7 +11,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
+
+from algate.client import schema
 
 pytestmark = pytest.mark.bench
 ALGATE = Path(sys.executable).with_name("algate")
@@ -35,6 +38,7 @@ def quick(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], str
 
 def test_every_gateway_and_figure_is_there(quick: tuple[dict[str, Any], str, Path]) -> None:
     record, printed, _ = quick
+    jsonschema.validate(record, schema("bench"), cls=jsonschema.Draft202012Validator)
     assert set(record["figures"]) >= FIGURES
     assert {name for figure in record["figures"].values() for name in figure["gateways"]} == GATEWAYS
     assert "Cost per packet above XDP_DROP" in printed

@@ -17,11 +17,14 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import jsonschema
+
 from algate.cli.lab.ftplib_client import FtplibClient
 from algate.cli.lab.gateways import AlgateGateway, algate
 from algate.cli.lab.host import Host, call_in
 from algate.cli.lab.judge import Mode
 from algate.cli.lab.servers import Login
+from algate.client import schema
 
 PATIENCE = 20.0  # s that a peer may take; far more than anything here needs
 CONTENT = bytes(range(256)) * 40  # of pub/file
@@ -178,10 +181,17 @@ def verb(gateway: AlgateGateway, *argv: str, host: Host | None = None) -> subpro
 
 
 def data(gateway: AlgateGateway, *argv: str) -> Any:
-    """A verb's answer as JSON, asked from this process's own namespace."""
+    """A verb's answer as JSON, asked from this process's own namespace, and as its schema says; without "schema"."""
     done = verb(gateway, *argv, "--json")
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    said = json.loads(done.stdout)
+    option = [word for word in ("--count", "--by") if word in argv]
+    name = option[0] if option else " ".join(argv[: 2 if argv[0] == "forward" else 1])
+    some = said[:100] if isinstance(said, list) else said
+    jsonschema.validate(some, schema(name), cls=jsonschema.Draft202012Validator)
+    for one in said if isinstance(said, list) else [said]:
+        del one["schema"]
+    return said
 
 
 def until(true: Callable[[], Any], seconds: float = PATIENCE) -> Any:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 from algate.cli.lab import record as lab_record
@@ -19,6 +20,7 @@ from algate.cli.lab.record import records, sweep
 from algate.cli.lab.transfers import Errand, Operation, carry_out, order
 from algate.cli.lab.trial import TrialStage
 from algate.cli.lab.wire import trace
+from algate.client import schema
 from tests.topology import gateway_lab
 
 SLEEPER = """
@@ -112,9 +114,21 @@ def test_the_demo_with_the_kernels_nat() -> None:
     done = subprocess.run([algate, "demo", "--gateway", "kernel", "--json"], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     rows = json.loads(done.stdout)
+    jsonschema.validate(rows, schema("demo"), cls=jsonschema.Draft202012Validator)
     assert [(row["side"], row["mode"]) for row in rows] == [
         (str(side), str(mode)) for side in InsideEnd for mode in Mode
     ]
     assert all(row["ok"] and row["sha256_ok"] and row["bytes"] == 2 * (32 << 20) for row in rows)
-    names = ["side", "mode", "inside_line", "outside_line", "public_port", "expectation", "data", "bytes", "rate"]
+    names = [
+        "schema",
+        "side",
+        "mode",
+        "inside_line",
+        "outside_line",
+        "public_port",
+        "expectation",
+        "data",
+        "bytes",
+        "rate",
+    ]
     assert all(list(row) == [*names, "sha256_ok", "ok"] for row in rows)

@@ -6,12 +6,14 @@ import contextlib
 import json
 from collections.abc import Iterator
 
+import jsonschema
 import pytest
 
 from algate.cli.lab.gateways import AlgateGateway, algate
 from algate.cli.lab.lab import Lab
 from algate.cli.lab.servers import start_server
 from algate.cli.lab.trial import forwards
+from algate.client import schema
 from tests.netns.talk import Echo, Line, data, talking, until, verb
 from tests.topology import no_netfilter
 
@@ -64,13 +66,13 @@ def test_forwards_come_and_go(gateway: AlgateGateway) -> None:
     inside = gateway.lab.client.address
     (configured,) = data(gateway, "forward", "list")
     assert list(configured) == ["proto", "wan_port", "to", "from", "alg", "origin", "hits"]
-    assert (configured["origin"], configured["wan_port"], configured["alg"]) == ("config", 21, "ftp")
+    assert (configured["origin"], configured["wan_port"], configured["alg"]) == ("config", "21", "ftp")
     drops = gateway.ask("stats")
     assert verb(gateway, "forward", "add", "tcp", "8007", f"{inside}:{ECHO}").returncode == 0
     assert reaches(gateway, 8007)
     live = [row for row in data(gateway, "forward", "list") if row["origin"] == "live"]
     assert [(row["proto"], row["wan_port"], row["to"], row["hits"]) for row in live] == [
-        ("tcp", 8007, f"{inside}:{ECHO}", 1)
+        ("tcp", "8007", f"{inside}:{ECHO}", 1)
     ]
     second = verb(gateway, "forward", "add", "tcp", "8009", f"{inside}:{ECHO}")
     assert second.stderr == f"algate: tcp port 8009 now leads to {inside}:{ECHO}\n"
@@ -136,7 +138,7 @@ def test_a_live_forward_outlives_the_daemon(gateway: AlgateGateway) -> None:
     assert reaches(gateway, 8008)
     gateway.start()
     assert reaches(gateway, 8008)
-    assert [row["wan_port"] for row in data(gateway, "forward", "list") if row["origin"] == "live"] == [8008]
+    assert [row["wan_port"] for row in data(gateway, "forward", "list") if row["origin"] == "live"] == ["8008"]
     assert verb(gateway, "forward", "del", "tcp", "8008").returncode == 0
 
 
@@ -151,19 +153,19 @@ def test_a_forward_that_is_saved(gateway: AlgateGateway) -> None:
     assert saved.returncode == 0 and str(config) in saved.stderr, saved.stderr
     assert config.read_text().startswith(good) and "8009" in config.read_text()
     rows = [(row["wan_port"], row["origin"]) for row in data(gateway, "forward", "list")]
-    assert rows == [(21, "config"), (8009, "config")]
-    assert gateway.ask("reload") == {"changed": []}
+    assert rows == [("21", "config"), ("8009", "config")]
+    assert gateway.ask("reload")["changed"] == []
     assert reaches(gateway, 8009)
     twice = verb(gateway, *words, "--save")
     assert twice.returncode == 2 and "8009" in twice.stderr
     assert verb(gateway, "forward", "del", "tcp", "8009").returncode == 0
-    assert gateway.ask("reload") == {"changed": ["forwards"]}, "without --save it stays in the file"
+    assert gateway.ask("reload")["changed"] == ["forward tcp/8009"], "without --save it stays in the file"
     assert reaches(gateway, 8009)
     gone = verb(gateway, "forward", "del", "tcp", "8009", "--save")
     assert gone.returncode == 0, gone.stderr
     assert config.read_text() == good
-    assert [row["wan_port"] for row in data(gateway, "forward", "list")] == [21]
-    assert gateway.ask("reload") == {"changed": []}
+    assert [row["wan_port"] for row in data(gateway, "forward", "list")] == ["21"]
+    assert gateway.ask("reload")["changed"] == []
 
 
 def test_reload(gateway: AlgateGateway) -> None:
@@ -181,10 +183,10 @@ def test_reload(gateway: AlgateGateway) -> None:
     done = verb(gateway, "reload")
     assert done.returncode == 2
     assert "nat.hairpn" in done.stderr and "hairpin" in done.stderr
-    assert [row["wan_port"] for row in data(gateway, "forward", "list")] == [21], "the old configuration stays whole"
+    assert [row["wan_port"] for row in data(gateway, "forward", "list")] == ["21"], "the old configuration stays whole"
     config.write_text('[gateway]\nlan = ["lan0"]\nwan = "wan0"\ndatapath = "xdp-generic"\n' + good)
     done = verb(gateway, "reload")
-    assert done.returncode == 1 and "[gateway]" in done.stderr
+    assert done.returncode == 1 and 'gateway.datapath: "auto" -> "xdp-generic"' in done.stderr
     config.write_text(good)
     assert verb(gateway, "reload").returncode == 0
     with Line(gateway.lab.client, gateway.lab.plan.servers[0], ECHO) as line:
@@ -210,6 +212,8 @@ def test_follow_tells_what_happens(gateway: AlgateGateway) -> None:
     commands = [row for row in rows if row["event"] == "command"]
     assert ("RETR pub/file", "pass") in {(row["detail"], row["fields"]["verdict"]) for row in commands}
     assert server.login.password not in follower.log.read_text()
-    assert all(list(row) == ["time", "event", "control", "alg", "detail", "reason", "fields"] for row in rows)
+    for row in rows:
+        jsonschema.validate(row, schema("follow"), cls=jsonschema.Draft202012Validator)
+    assert all(list(row) == ["schema", "time", "event", "control", "alg", "detail", "reason", "fields"] for row in rows)
     assert {(row["control"], row["alg"]) for row in rows} == {(control, "ftp")}
     server.stop()

@@ -25,6 +25,7 @@ FLOORS = (
     ("client",),
     ("cli.text",),
     ("cli.view",),
+    ("cli.objects",),
     ("cli.completion",),
     ("cli.options", "cli.output"),
     ("cli.listing",),

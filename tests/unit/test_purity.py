@@ -24,6 +24,8 @@ PURE = (
     "alg/admin/explain.py",
     "alg/admin/messages.py",
     "alg/admin/reasons.py",
+    "alg/admin/origins.py",
+    "cli/objects.py",
     "cli/text.py",
     "cli/view.py",
 )

@@ -37,8 +37,8 @@ def test_a_row_survives_json(row: rows.Row) -> None:
 
 
 def test_a_row_of_another_version_is_read_as_far_as_it_goes() -> None:
-    row = rows.ForwardRow.read({"proto": "tcp", "wan_port": 21, "to": "x", "from": ["a"], "new": 1})
-    assert row == rows.ForwardRow("tcp", 21, "x", ("a",), None, "config", 0)
+    row = rows.ForwardRow.read({"proto": "tcp", "wan_port": "21", "to": "x", "from": ["a"], "new": 1})
+    assert row == rows.ForwardRow("tcp", "21", "x", ("a",), None, "config", 0)
 
 
 def test_ids_are_inverse() -> None:

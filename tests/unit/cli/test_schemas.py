@@ -102,6 +102,7 @@ def validate(verb: str, said: Any) -> None:
         ("status", {**fake_daemon.STATUS, "schema": 2}),
         ("status", {**fake_daemon.STATUS, "schema": 1, "uptime": "1 h"}),
         ("forward list", [ForwardRow("tcp", "21", "10.0.0.5:21").as_dict()]),
+        ("forward list", [{"schema": 1, **ForwardRow("tcp", "21", "10.0.0.5:21").as_dict(), "wan_port": 21}]),
         ("stats", {"schema": 1, "algate_punts_total": "many"}),
     ],
 )

@@ -10,11 +10,16 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from algate.alg.rows import CheckRow, ExpectationRow, ForwardRow, MappingRow, Row, SessionRow
-from algate.cli import text, view
+from algate.alg.rows import CheckRow, ExpectationRow, ForwardRow, MappingRow, Row, SessionRow, SettingRow
+from algate.cli import objects, text, view
 from tests import golden_text
-from tests.fake_daemon import EVENTS, EXPECTATIONS, FORWARDS, HOSTILE, MAPPINGS, SESSIONS, STATUS
+from tests.fake_daemon import EVENTS, EXPECTATIONS, FORWARDS, HOSTILE, MAPPINGS, SESSIONS, SETTINGS, STATUS
 
+CHANGES = (
+    {"key": "nat.ports", "was": "1024-65535", "now": "2000-3000", "when": "at once"},
+    {"key": "forward tcp/21", "was": None, "now": {"to": "10.0.0.5:21", "from": []}, "when": "at once"},
+    {"key": f"alg.{HOSTILE}", "was": [HOSTILE], "now": None, "when": "at the next start"},
+)
 CHECKS = (
     CheckRow("kernel", True, "6.1.0"),
     CheckRow("bpffs", False, "not mounted on /sys/fs/bpf", "mount -t bpf bpf /sys/fs/bpf"),
@@ -32,6 +37,7 @@ CHECKS = (
         ("expectations-80", EXPECTATIONS, ExpectationRow, 80),
         ("expectations-wide", EXPECTATIONS, ExpectationRow, view.WIDE),
         ("forwards", FORWARDS, ForwardRow, 80),
+        ("settings", SETTINGS, SettingRow, 80),
     ],
 )
 def test_listings(name: str, rows: tuple[Row, ...], kind: type[Row], width: int) -> None:
@@ -41,8 +47,11 @@ def test_listings(name: str, rows: tuple[Row, ...], kind: type[Row], width: int)
 
 
 def test_status_events_and_checks() -> None:
-    plugins = [{"name": "ftp", "enabled": True}, {"name": "chat", "enabled": False}]
-    golden_text.check("status.txt", view.pairs({**STATUS, "plugins": plugins, "none": None, "empty": []}))
+    golden_text.check("status.txt", objects.status(STATUS))
+    golden_text.check(
+        "pairs.txt", view.pairs({"a": [{"name": "ftp", "on": True}, {"name": "chat"}], "b": None, "c": []})
+    )
+    golden_text.check("reload.txt", objects.changes(CHANGES))
     golden_text.check("events.txt", [view.event(row, "12:00:00.250") for row in EVENTS])
     golden_text.check("checks.txt", view.checks(CHECKS))
 
