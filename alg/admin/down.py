@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from algate.alg.admin import control
-from algate.alg.errors import DONE, MISSING, AlgateError
+from algate.alg.errors import DONE, FAILED, MISSING, AlgateError
 from algate.alg.gateway import namespace, ownership
 from algate.alg.gateway.claim import refuse_unsafe
 from algate.alg.gateway.datapath import Datapath
@@ -22,6 +22,7 @@ from algate.alg.gateway.ownership import Found, Owner, Owners
 from algate.alg.gateway.state import State
 from algate.bpf import pins
 
+DEFAULT = Path("/run/algate")
 LOST_SECONDS = 5.0  # in which a living daemon makes a lost run directory anew
 
 
@@ -41,8 +42,7 @@ def down(run_dir: Path, purge: bool) -> int:
             taken += _search_elsewhere(run_dir)
         if purge:
             pins.remove(run_dir)
-    _say(run_dir, was or bool(taken), others)
-    return DONE
+    return _say(run_dir, was or bool(taken), others)
 
 
 def _state(run_dir: Path) -> State:
@@ -114,11 +114,15 @@ def _namespaces() -> Iterator[int]:
                 yield inode
 
 
-def _say(run_dir: Path, was: bool, others: list[Found]) -> None:
+def _say(run_dir: Path, was: bool, others: list[Found]) -> int:
+    """Nothing up is well (a second `down`), but in a directory that isn't there, other than the usual one, which a
+    boot empties: that name was mistyped."""
     if was:
         print(f"algate: down on {run_dir}", file=sys.stderr)
-        return
-    print(f"algate: nothing was up on {run_dir}", file=sys.stderr)
+        return DONE
+    wrong = not run_dir.is_dir() and run_dir.absolute() != DEFAULT
+    print(f"algate: nothing was up on {run_dir}" + (": there is no such directory" if wrong else ""), file=sys.stderr)
     if others:
         names = ", ".join(dict.fromkeys(one.device for one in others))
         print(f"algate: another gateway is up on {names}: which --run-dir has it?", file=sys.stderr)
+    return FAILED if wrong else DONE

@@ -14,7 +14,7 @@ from algate.alg.engine.effects import View
 from algate.alg.plugin.words import Words
 from algate.alg.rows import EventRow, ExpectationRow, ForwardRow, SessionRow
 
-from .reasons import CURES, LARGE, announced, bypassed, filled, known, sentence
+from .reasons import CURES, LARGE, announced, bypassed, filled, refusal, sentence
 
 IDLE = 5.0  # s without a packet after which a data connection counts as hanging
 RECENT = 300.0  # s for which an event is worth telling
@@ -177,7 +177,7 @@ def _history(now: Snapshot) -> Iterator[Finding]:
                 f"{_announced(row)}, but its SYN didn't come in time, {when}",
                 "the connecting side never tried, or a firewall in front of it drops the SYN",
             )  # fmt: skip
-        elif row.reason and known(row, now.words):
+        elif row.reason and refusal(row):
             text, fix = sentence(row, now.policy, now.words)
             yield Finding("refused", row.reason, f"{text}, {when}", fix)
 

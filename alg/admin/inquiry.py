@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from ipaddress import ip_address
 from typing import Any
 
@@ -25,21 +25,23 @@ from algate.bpf import abi, ticks
 
 PROTOS = ("tcp", "udp", "icmp")
 PLAIN_MOST = 8
+OfHost = Callable[[Running, Config, str, "Subject"], Awaitable[Explanation]]
 FOUND_MOST = 256  # an end point's sessions that are told, at most
 
 
 @dataclasses.dataclass(frozen=True)
 class Subject:
-    """What was asked about: a session id, or one or two end points."""
+    """What was asked about: a session id, one or two end points, or a host."""
 
     text: str
     id: str | None
     proto: str | None
     ends: tuple[str, ...]
+    host: str | None = None
 
 
 def parse(words: Sequence[str]) -> Subject:
-    """An id of 16 hex digits, or [tcp|udp|icmp] IP:PORT [IP:PORT]. AlgateError (usage) if it is neither."""
+    """An id of 16 hex digits, an IP, or [tcp|udp|icmp] IP:PORT [IP:PORT]. AlgateError (usage) for anything else."""
     left = [word for word in " ".join(words).replace("->", " ").replace(",", " ").split() if word]
     text = " ".join(left)
     proto = left.pop(0).lower() if left and left[0].lower() in PROTOS else None
@@ -48,12 +50,17 @@ def parse(words: Sequence[str]) -> Subject:
             return Subject(text, f"{parse_id(left[0]):016x}", None, ())
         except ValueError:
             pass
+    if len(left) == 1 and proto is None:
+        try:
+            return Subject(text, None, None, (), str(ip_address(left[0].strip("[]"))))
+        except ValueError:
+            pass
     try:
         ends = tuple(_end(word) for word in left)
     except ValueError:
         ends = ()
     if not 1 <= len(ends) <= 2:
-        raise AlgateError(f"{text[:60]!a} is neither a session id nor [tcp|udp] IP:PORT [IP:PORT]", USAGE)
+        raise AlgateError(f"{text[:60]!a} is no session id, no IP, and not [tcp|udp] IP:PORT [IP:PORT]", USAGE)
     return Subject(text, None, proto, ends)
 
 
@@ -64,22 +71,28 @@ def _end(word: str) -> str:
     return f"{ip_address(host.strip('[]'))}:{int(port)}"
 
 
-async def inquire(running: Running, config: Config, state: str, args: dict[str, Any]) -> dict[str, Any]:
-    """The answer to the verb `explain`: look everything up and explain it."""
+async def inquire(
+    running: Running, config: Config, state: str, args: dict[str, Any], whole_host: OfHost
+) -> dict[str, Any]:
+    """The answer to the verb `explain`: look everything up and explain it. `whole_host` answers for a host."""
     words = args.get("subject")
     subject = parse([str(word) for word in words] if isinstance(words, list) else [str(words)])
-    found = await _sessions(running, lambda row: _meant(subject, row))
+    if subject.host is not None:
+        return (await whole_host(running, config, state, subject)).as_dict()
+    found = await sessions(running, lambda row: _meant(subject, row))
     parents = {row.related_to for row in found if row.related_to}
     family = {row.id for row in found} | parents
     family |= {subject.id} if subject.id else set()
-    related = await _sessions(running, lambda row: row.related_to in family or row.id in parents)
+    related = await sessions(running, lambda row: row.related_to in family or row.id in parents)
     return ask(running, config, state, subject, found, related).as_dict()
 
 
-async def _sessions(running: Running, wanted: Callable[[SessionRow], bool]) -> list[SessionRow]:
-    """The first FOUND_MOST that are wanted; other tasks get a turn meanwhile."""
+async def sessions(
+    running: Running, wanted: Callable[[SessionRow], bool], chosen: survey.Wanted | None = None
+) -> list[SessionRow]:
+    """The first FOUND_MOST of those chosen that are wanted; other tasks get a turn meanwhile."""
     found: list[SessionRow] = []
-    for some in listings.keyed(running, survey.Wanted()):
+    for some in listings.keyed(running, chosen or survey.Wanted()):
         found += [row for _, row in some if wanted(row)]
         if len(found) >= FOUND_MOST:
             break
@@ -118,7 +131,7 @@ def _meant(subject: Subject, row: SessionRow) -> bool:
     return set(subject.ends) <= {row.inside, row.outside, row.mapped} and subject.proto in (None, row.proto)
 
 
-def _watched(running: Running, row: SessionRow) -> bool:
+def watched(running: Running, row: SessionRow) -> bool:
     """Whether it is or was a control session: once bypassed, it has no plug-in in the kernel any more."""
     return bool(row.alg or running.events.history(row.id))
 
@@ -131,7 +144,7 @@ def _view(running: Running, control: SessionRow) -> View | None:
 
 def _control(running: Running, rows: Sequence[SessionRow]) -> SessionRow | None:
     """The youngest control session among those found."""
-    return min((row for row in rows if _watched(running, row)), key=lambda row: row.age, default=None)
+    return min((row for row in rows if watched(running, row)), key=lambda row: row.age, default=None)
 
 
 def _remembered(running: Running, subject: Subject) -> str | None:

@@ -12,12 +12,9 @@ from typing import Any
 
 from algate.alg.answers import DropAnswer
 from algate.alg.plugin.words import Said, Words
-from algate.alg.rows import EventRow
+from algate.alg.rows import LOST, EventRow
 
-REFUSALS = frozenset(
-    ("expectation-refused", "command-refused", "transfer-failed", "violation", "expectation-withdrawn", "control-reset",
-     "plugin-failed", "engine-failed", "session-killed")
-)  # fmt: skip
+NO_REFUSALS = frozenset(("bypass", "command", "transfer", LOST))  # whatever reason they give
 
 WORDS: Mapping[str, Said] = {
     "no-port": Said("{line}: no public port was free", "add [nat] addresses, widen [nat] ports, or limit sessions"),
@@ -114,9 +111,9 @@ def sentence(row: EventRow, policy: Mapping[str, Any], words: Words) -> Said:
     return filled(said or WORDS.get(row.reason, PLAIN), values, row.alg)
 
 
-def known(row: EventRow, words: Words) -> bool:
-    """Whether an event with a reason is a refusal, by the engine's or the plug-in's words; a bypass isn't."""
-    return row.event in REFUSALS or (row.event != "bypass" and _declared(row, words)[0] is not None)
+def refusal(row: EventRow) -> bool:
+    """Whether an event with a reason is a refusal: any is, a plug-in's own too, with words for it or without."""
+    return row.event not in NO_REFUSALS
 
 
 def filled(said: Said, values: Mapping[str, Any], alg: str | None) -> Said:

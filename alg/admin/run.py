@@ -11,12 +11,26 @@ import contextlib
 import logging
 import os
 import signal
+import time
 from collections.abc import Callable, Iterable
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from algate.alg.admin import answering, control, handover, listings, live, origins, rights, verbs
+from algate.alg.admin import (
+    answering,
+    control,
+    handover,
+    host_inquiry,
+    listings,
+    live,
+    origins,
+    rights,
+    verbs,
+    vocabulary,
+)
 from algate.alg.admin.answering import Handler
+from algate.alg.admin.build import build
 from algate.alg.admin.inquiry import inquire
 from algate.alg.admin.kill import kill
 from algate.alg.admin.place import RunDirectory
@@ -57,21 +71,40 @@ async def _replace(config: Config, run_dir: Path, wait: float | None) -> int:
 async def _serve(service: Daemon, claim: Claim) -> int:
     run_dir = claim.run_dir
     loop = asyncio.get_running_loop()
+    ended: list[str] = []
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, service.stop)
+        loop.add_signal_handler(number, _stop_by_signal, service, number, ended)
+    _say_hello(service)
     loop.add_signal_handler(signal.SIGHUP, _reload_by_signal, service)
     following = handover.Handover(service)
     known = handlers(service, following)
     server = await answering.serve(control.socket_path(run_dir), known, rights.judge, readers())
     keeping = asyncio.create_task(RunDirectory(claim, server, service.state_file, service.losses, service.judge).keep())
     try:
-        return await service.serve()
+        code = await service.serve()
+        by = f" by {ended[0]}" if ended else ""
+        log.info("stopped%s after %.1f s: %s", by, time.time() - service.started, service.ending)
+        return code
     finally:
         keeping.cancel()
         await asyncio.gather(keeping, return_exceptions=True)
         await server.close()
         following.close()
         claim.close()  # now, not when the last thread has ended: another daemon may be waiting for it
+
+
+def _say_hello(service: Daemon) -> None:
+    config = service.config
+    lan, wan, where = ", ".join(config.gateway.lan), config.gateway.wan, config.path or "none, all defaults"
+    version = metadata.version("algate")
+    log.info("algate %s (%s build, pid %d): lan %s, wan %s, datapath %s", version, build(), os.getpid(), lan, wan,
+             config.gateway.datapath)  # fmt: skip
+    log.info("configuration %s; run directory %s", where, service.run_dir)
+
+
+def _stop_by_signal(service: Daemon, number: signal.Signals, ended: list[str]) -> None:
+    ended.append(number.name)
+    service.stop()
 
 
 def _reload_by_signal(service: Daemon) -> None:
@@ -122,8 +155,8 @@ def handlers(service: Daemon, following: handover.Handover) -> dict[str, Handler
         "forward-del": forward_del,
         "helper-state": _once(lambda: live.helper_state(need().helper.engine, need().ports)),
         "kill": lambda args: kill(need(), args),
-        "explain": lambda args: inquire(need(), service.config, service.state, args),
-        "follow": lambda args: verbs.follow(service.events, args),
+        "explain": lambda args: inquire(need(), service.config, service.state, args, host_inquiry.inquire),
+        "follow": lambda args: verbs.follow(service.events, vocabulary.checked(args, service.plugins, service.events)),
         "top": lambda args: verbs.top(need(), lambda: status(service), args),
     }
 

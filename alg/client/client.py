@@ -127,7 +127,7 @@ class Client:
         return map(EventRow.read, self.told("follow", wanted))
 
     def explain(self, *subject: str) -> ExplainAnswer:
-        """Why something hangs or was refused: a session's id, or one or two end points "10.0.0.2:40001"."""
+        """Why something hangs or was refused: a session's id, a host, or one or two end points "10.0.0.2:40001"."""
         return cast(ExplainAnswer, self.ask("explain", {"subject": list(subject)}))
 
     def forward_add(

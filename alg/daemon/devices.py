@@ -34,6 +34,18 @@ class Devices:
         return next((one.ip for lan in self.lans for one in lan.addresses), None)
 
 
+def described(devices: Devices, modes: Mapping[str, tuple[str, str]]) -> str:
+    """Both sides in words, with what takes their packets and why: "lan eth1 10.0.0.1/24 by tc (...), wan ..."."""
+    sides = [("lan", one) for one in devices.lans] + [("wan", devices.wan)]
+    return ", ".join(f"{side} {_told(one, modes)}" for side, one in sides)
+
+
+def _told(device: Device, modes: Mapping[str, tuple[str, str]]) -> str:
+    way, why = modes.get(device.name, ("", ""))
+    by = f" by {way} ({why})" if way and why else f" by {way}" if way else ""
+    return " ".join([device.name, *map(str, device.addresses)]) + by
+
+
 @dataclass(frozen=True)
 class Sight:
     """What one look saw. `devices` None: one is missing. `problem`: why nothing can be translated, "" if it can.

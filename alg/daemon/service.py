@@ -20,7 +20,7 @@ from algate.alg.config import load as configuration
 from algate.alg.config.load import Config
 from algate.alg.daemon.beginning import Beginning
 from algate.alg.daemon.carrying import CarryOver
-from algate.alg.daemon.devices import Sight, look
+from algate.alg.daemon.devices import Sight, described, look
 from algate.alg.daemon.duties import Duties
 from algate.alg.daemon.following import Following
 from algate.alg.daemon.garbage import Garbage
@@ -94,6 +94,17 @@ class Daemon:
     def modes(self) -> Mapping[str, tuple[str, str]]:
         """Device -> how packets are taken from it, and why that way."""
         return self._datapath.modes
+
+    @property
+    def ending(self) -> str:
+        """What `serve` left when it ended, for the log's last line."""
+        if self._given:
+            return "another daemon has taken its place"
+        if self._down:
+            return "down: detached from its devices" + (", sessions forgotten" if self._down == "purge" else "")
+        if self.running is None:
+            return "nothing was attached yet"
+        return "programs and sessions stay; `algate run` takes over, `algate down` detaches"
 
     def need_running(self) -> Running:
         """What runs; AlgateError while nothing does."""
@@ -203,13 +214,18 @@ class Daemon:
             if seen.devices is None or seen.devices.addresses:
                 raise AlgateError(seen.problem)
             name = seen.devices.wan.name
-            self.state = f"waiting for an address on {name}"
+            self._say_waiting(f"waiting for an address on {name}")
             left = NET if self.wait is None else since + self.wait - time.monotonic()
             if left <= 0:
                 raise AlgateError(f"{name} has no IPv4 address: give it one, or leave --wait out to wait for it")
             notify(f"STATUS={self.state}")
             await watcher.change(min(left, NET))
         return None
+
+    def _say_waiting(self, state: str) -> None:
+        if state != self.state:
+            self.state = state
+            log.info("%s: nothing is translated until it has one", state)
 
     async def _load(self, seen: Sight, alone: bool) -> Gateway:
         """Maps and programs; nothing is attached or changed yet. `alone`: no other daemon holds the pins."""
@@ -220,6 +236,7 @@ class Daemon:
         folder = pins.version_folder(self.run_dir)
         if alone:
             self._hold = pins.hold(self.run_dir)
+        log.info("loading the programs; where no compiled ones are kept, clang makes them, which takes a while")
         return await asyncio.to_thread(Gateway, folder, nat.max_sessions, limit, self.run_dir)
 
     async def _bring_up(self, seen: Sight) -> tuple[Running, Following]:
@@ -266,6 +283,7 @@ class Daemon:
     def _say_ready(self, taken: int, kept: bool) -> None:
         if taken or kept:
             log.info("took over %d control sessions%s", taken, ", and all programs" if kept else "")
+        log.info("translating: %s", described(self.need_running().devices, self.modes))
         log.info("ready after %s", self._beginning)
         if self.pause is not None:
             log.info("took over from a running daemon: no helper for %.0f ms", 1e3 * self.pause)

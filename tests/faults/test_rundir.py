@@ -138,8 +138,8 @@ def test_down_with_a_typo(bed: Bed, incident: Incident) -> None:
     before = footprint(bed.lab.gw)
     incident.inject(lambda: None)
     done = verb(other, "down", "--purge", host=bed.lab.gw)
-    assert done.returncode == 0
-    assert done.stderr.splitlines()[0] == f"algate: nothing was up on {other.run_dir}"
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[0] == f"algate: nothing was up on {other.run_dir}: there is no such directory"
     assert "another gateway is up on" in done.stderr and "lan0" in done.stderr
     assert not other.run_dir.exists()
     assert footprint(bed.lab.gw) == before and bed.translating

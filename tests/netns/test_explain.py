@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from algate.alg.admin.explain import IDLE
-from algate.cli.lab.gateways import AlgateGateway
+from algate.cli.lab.gateways import AlgateGateway, algate
 from algate.cli.lab.lab import ip
 from tests.cases.bed import ADDRESSES, Bed
 from tests.cases.dialogue import PUBLIC, Dialogue, dialogue
@@ -128,8 +128,47 @@ def test_no_session(bed: Bed) -> None:
     says(bed, "refused", "allow-out", "allow_out lists tcp/21, tcp/2121", f"{ADDRESSES['default']}:8080")
     assert isinstance(bed.gateway, AlgateGateway)
     done = verb(bed.gateway, "explain", "10.77.0.2:1")
-    assert done.returncode == 0 and done.stdout.startswith("10.77.0.2:1: ")
+    assert done.returncode == 0 and "refused" in done.stdout and done.stdout.startswith("10.77.0.2:1: ")
     assert verb(bed.gateway, "explain", "rubbish").returncode == 2
+
+
+def test_a_host_is_told_of_by_its_sessions(bed: Bed) -> None:
+    """As a process: each of its control sessions with its own verdict, the worst first; who has none is unknown."""
+    assert isinstance(bed.gateway, AlgateGateway)
+    with dialogue(bed) as good, dialogue(bed) as bad, dialogue(bed, index=1) as other:
+        here = good.inner.address
+        bad.ask(b"PORT " + six("10.9.9.9", 50001) + b"\r\n", b"200 done\r\n")
+        done = verb(bed.gateway, "explain", here)
+        lines = done.stdout.splitlines()
+        assert (done.returncode, done.stderr, lines[0]) == (0, "", f"{here}: refused")
+        assert lines[1].startswith(f"- {bad.client.local} and {bad.server.local} (ftp, {bad.id}): PORT named 10.9.9.9")
+        assert any(good.id in line for line in lines) and not any(other.id in line for line in lines)
+        answer = data(bed.gateway, "explain", here)
+        assert (answer["verdict"], answer["findings"][0]["topic"]) == ("refused", "port-not-client")
+        of_server = data(bed.gateway, "explain", other.outer_ip)
+        assert other.id in str(of_server) and bad.id in str(of_server), "a server outside is a host as well"
+    done = verb(bed.gateway, "explain", "10.50.0.2")
+    assert (done.returncode, done.stdout.splitlines()[0]) == (1, "10.50.0.2: unknown")
+    assert "10.50.0.2 has no session" in done.stdout
+
+
+def test_follow_refuses_what_can_never_match(bed: Bed) -> None:
+    """In one line, at once, with the nearest word; what may match is waited for."""
+    assert isinstance(bed.gateway, AlgateGateway)
+    for words, said in (
+        (["--reason", "bogus"], "--reason: no event has the reason 'bogus'; the nearest is "),
+        (["--reason", "port-not-clinet"], "the nearest is port-not-client"),
+        (["--event", "expectaton"], "--event: no event has the event 'expectaton'; the nearest is expectation-"),
+    ):
+        done = verb(bed.gateway, "follow", *words)
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
+        assert done.stderr.startswith("algate: --") and said in done.stderr
+    for words in (["--reason", "any"], ["--reason", "reply-550,tls"], ["--event", "expectation,transfer"]):
+        argv = [*algate(), "follow", *words, "--run-dir", str(bed.gateway.run_dir)]
+        waiting = bed.lab.gw.spawn("follow", argv)
+        time.sleep(0.5)
+        assert waiting.alive(), waiting.log.read_text()
+        waiting.stop()
 
 
 def ended(talk: Dialogue) -> bool:

@@ -12,6 +12,7 @@ from algate.alg.admin.inquiry import parse
 from algate.alg.admin.reasons import WORDS, sentence
 from algate.alg.engine.effects import View
 from algate.alg.errors import AlgateError
+from algate.alg.plugin.words import Words
 from algate.alg.protocols.ftp.words import FtpWords
 from algate.alg.rows import EventRow, ExpectationRow, ForwardRow, SessionRow
 
@@ -154,6 +155,21 @@ def test_what_explains_most_comes_first_and_old_news_is_left_out() -> None:
     assert [ORDER.index(one.verdict) for one in answer.findings] == [0, 1, 2]
 
 
+def test_a_plug_ins_own_refusal_is_one_with_words_or_without() -> None:
+    """Whatever it calls the event; a bypass, a command or a transfer isn't one, whatever reason it gives."""
+    found = explain(of(events=[event("offer-refused", "too-many", "DCC SEND")], words=Words()))
+    assert (found.verdict, found.findings[0].topic) == ("refused", "too-many")
+    assert found.findings[0].text.startswith("'DCC SEND': too-many")
+    for name in ("command", "transfer"):
+        assert explain(of(events=[event(name, "bare-lf", "x")], words=Words())).verdict == "working"
+
+
+def test_a_host_is_a_subject() -> None:
+    assert parse(["10.0.0.2"]).host == "10.0.0.2"
+    assert parse(["2001:db8::1"]).host == "2001:db8::1"
+    assert parse(["10.0.0.2:21"]).host is None
+
+
 def test_a_transfer_that_worked_since_makes_refusals_old_news() -> None:
     refused = event("expectation-refused", "port-not-client", "PORT 10,0,0,9,4,5")
     assert explain(of(events=[refused])).verdict == "refused"
@@ -181,7 +197,7 @@ def test_subjects(words: list[str], id_: str | None, proto: str | None, ends: tu
     assert (found.id, found.proto, found.ends) == (id_, proto, ends)
 
 
-@pytest.mark.parametrize("words", [[], ["x"], ["10.0.0.2"], ["10.0.0.2:70000"], ["tcp"], ["1.2.3.4:5"] * 3, ["\x1b:1"]])
+@pytest.mark.parametrize("words", [[], ["x"], ["10.0.0"], ["10.0.0.2:70000"], ["tcp"], ["1.2.3.4:5"] * 3, ["\x1b:1"]])
 def test_no_subjects(words: list[str]) -> None:
-    with pytest.raises(AlgateError, match="neither a session id nor"):
+    with pytest.raises(AlgateError, match="is no session id, no IP, and not"):
         parse(words)
