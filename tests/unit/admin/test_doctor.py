@@ -199,6 +199,20 @@ def test_daemon_that_hangs_is_a_fault(tmp_path: Path, monkeypatch: pytest.Monkey
     assert not gateway.daemon(tmp_path).ok
 
 
+def test_drops_are_told_with_their_cures_and_are_no_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert gateway.drops(tmp_path) == CheckRow("drops", True, "no daemon to ask")
+    some = [
+        {"reason": f"r{number}", "count": 10 - number, "meaning": "meant", "cure": "do so" if number == 1 else ""}
+        for number in range(9)
+    ]
+    monkeypatch.setattr(control, "request", lambda *_, **__: {"drops": some})
+    row = gateway.drops(tmp_path)
+    assert (row.ok, row.fix) == (True, "do so")
+    assert row.detail == "10 r0 (meant); 9 r1 (do so); 8 r2 (meant); 7 r3 (meant); 6 r4 (meant)"
+    monkeypatch.setattr(control, "request", lambda *_, **__: {"drops": []})
+    assert gateway.drops(tmp_path) == CheckRow("drops", True, "none")
+
+
 @pytest.fixture
 def state(tmp_path: Path) -> State:
     """A gateway between lan0 and wan0."""

@@ -6,11 +6,17 @@ import contextlib
 import socket
 import time
 from collections.abc import Iterator
+from ipaddress import IPv4Address
+from typing import Any, cast
+from unittest.mock import MagicMock
 
 import pytest
 
 from algate.alg.audit import listener
 from algate.alg.audit.listener import Listener, Page, PageRequest
+from algate.alg.audit.metrics import Metrics
+from algate.alg.errors import AlgateError
+from algate.alg.plugin.model import EndPoint
 
 pytestmark = pytest.mark.unit
 
@@ -149,3 +155,41 @@ def test_time_is_bounded(served: Listener, monkeypatch: pytest.MonkeyPatch) -> N
         began = time.monotonic()
         assert silent.recv(1) == b""
         assert time.monotonic() - began < 3
+
+
+def test_other_names_count_at_once(served: Listener) -> None:
+    assert status(ask(served, get("/health", "other.example"))) == 421
+    served.answer_to(["other.example"])
+    assert status(ask(served, get("/health", "other.example"))) == 200
+    assert status(ask(served, get("/health", "gateway.example"))) == 421
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_metrics_move_to_another_port_or_stay_where_they_are() -> None:
+    """What a reload of [metrics] listen does."""
+    metrics = Metrics(cast(Any, MagicMock()))
+    first, second, taken = free_port(), free_port(), socket.create_server(("127.0.0.1", 0))
+    local = IPv4Address("127.0.0.1")
+    try:
+        metrics.listen(EndPoint(local, first))
+        metrics.listen(EndPoint(local, first), ["other.example"])
+        assert listens(first)
+        metrics.listen(EndPoint(local, second))
+        assert listens(second) and not listens(first)
+        with pytest.raises(AlgateError, match="listen to another port"):
+            metrics.listen(EndPoint(local, taken.getsockname()[1]))
+        assert listens(second)
+        metrics.listen(None)
+        assert not listens(second)
+    finally:
+        taken.close()
+        metrics.close()
