@@ -33,6 +33,7 @@ FILES = (
 )
 ENVIRONMENT = (
     ("ALGATE_RUN_DIR", "default for --run-dir"),
+    ("ALGATE_GROUP", "of `run`: the group that may read without root, algate if unset, none if empty"),
     ("ALGATE_DEBUG", "if set, errors are shown with their traceback"),
 )
 EXAMPLES = (

@@ -9,14 +9,13 @@ import contextlib
 import os
 import socket
 from collections.abc import Iterator, Mapping
-from grp import getgrgid
 from pathlib import Path
 from typing import Any
 
 from algate.alg.admin import messages
 from algate.alg.admin.messages import ControlError
 from algate.alg.errors import MISSING
-from algate.alg.gateway.claim import readers
+from algate.alg.gateway.claim import group_name, readers
 
 READ = 1 << 18  # bytes of a long answer read at a time
 SOCKET_PATH_MAX = 100  # bytes; sun_path holds 108
@@ -107,6 +106,8 @@ def _connected(run_dir: Path, verb: str) -> Iterator[socket.socket]:
 
 
 def _who_may(verb: str) -> str:
-    group = readers()
-    root = f"run it as root (sudo algate {verb.replace('-', ' ')} ...)"
-    return root if group is None else f"{root}, or to read as a member of the group {getgrgid(group).gr_name}"
+    root, group = f"run it as root (sudo algate {verb.replace('-', ' ')} ...)", group_name()
+    if not group:
+        return root
+    there = f"or to read as a member of the group {group}"
+    return f"{root}, {there}" + ("" if readers() is not None else ", which this host hasn't got")

@@ -23,10 +23,15 @@ GROUP = "algate"  # may read; ALGATE_GROUP names another, "" none
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
+def group_name() -> str:
+    """Of the group that may read without being root, whether there is one or not; "": none may."""
+    return os.environ.get("ALGATE_GROUP", GROUP)
+
+
 def readers() -> int | None:
-    """Number of the group that may read without being root; None if there is none of that name."""
+    """Its number; None if there is none of that name."""
     try:
-        return grp.getgrnam(os.environ.get("ALGATE_GROUP", GROUP)).gr_gid
+        return grp.getgrnam(group_name()).gr_gid
     except KeyError:
         return None
 

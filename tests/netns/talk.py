@@ -24,9 +24,11 @@ from algate.cli.lab.gateways import AlgateGateway, algate
 from algate.cli.lab.host import Host, call_in
 from algate.cli.lab.judge import Mode
 from algate.cli.lab.servers import Login
+from algate.cli.schemas import documents
 from algate.client import schema
 
 PATIENCE = 20.0  # s that a peer may take; far more than anything here needs
+SCHEMAS = documents()
 CONTENT = bytes(range(256)) * 40  # of pub/file
 
 
@@ -186,7 +188,8 @@ def data(gateway: AlgateGateway, *argv: str) -> Any:
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
     option = [word for word in ("--count", "--by") if word in argv]
-    name = option[0] if option else " ".join(argv[: 2 if argv[0] == "forward" else 1])
+    longer = [" ".join((argv[0], word)) for word in argv[1:] if " ".join((argv[0], word)) in SCHEMAS]
+    name = (*option, *longer, argv[0])[0]
     some = said[:100] if isinstance(said, list) else said
     jsonschema.validate(some, schema(name), cls=jsonschema.Draft202012Validator)
     for one in said if isinstance(said, list) else [said]:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import socket
 import time
 from collections.abc import Iterator
 
+import jsonschema
 import pytest
 
 from algate.cli.lab.gateways import AlgateGateway, algate
 from algate.cli.lab.host import call_in
 from algate.cli.lab.lab import Lab
+from algate.client import schema
 from tests.netns.talk import Echo, Line, data, until, verb
 
 ECHO = 7007
@@ -184,10 +187,9 @@ def test_drops_come_with_their_cure(gateway: AlgateGateway) -> None:
 
 def doctor(gateway: AlgateGateway) -> list[dict[str, object]]:
     """Its rows, whatever else it finds on this machine."""
-    import json
-
     said = verb(gateway, "doctor", "--json", host=gateway.lab.gw)
     rows: list[dict[str, object]] = json.loads(said.stdout)
+    jsonschema.validate(rows, schema("doctor"))
     return rows
 
 
@@ -196,3 +198,15 @@ def test_a_signal_is_a_reload_too(gateway: AlgateGateway) -> None:
     assert gateway.process is not None
     gateway.process.process.send_signal(signal.SIGHUP)
     until(lambda: "configuration read again: timeouts.udp: 200 -> 150 (at once)" in gateway.log)
+
+
+def test_other_verbs_are_as_their_schemas_say(gateway: AlgateGateway) -> None:
+    """Those that no other test asks for JSON; `upgrade` as the last one."""
+    inside = gateway.lab.client.address
+    for words in (["check", "--live"], ["check", "--pins"], ["check", str(gateway.lab.folder / "algate.toml")]):
+        rows = json.loads(verb(gateway, *words, "--json", "--lan", "lan0", "--wan", "wan0").stdout)
+        jsonschema.validate(rows, schema(" ".join(words) if words[1].startswith("--") else "check"))
+    assert data(gateway, "forward", "add", "tcp", "8010", f"{inside}:{ECHO}")[0]["wan_port"] == "8010"
+    assert verb(gateway, "forward", "del", "tcp", "8010").returncode == 0
+    assert data(gateway, "upgrade")["pause"] > 0
+    assert data(gateway, "status")["state"] == "translating"
