@@ -22,23 +22,18 @@ EVENTS = (
     "expectation-withdrawn", "expectation-refused", "transfer", "transfer-failed", "violation", "bypass",
     "control-reset", "plugin-failed", "engine-failed", "session-killed", LOST,
 )  # fmt: skip
-# Of the engine, the helper and the carried plug-ins, those apart that words.py or reasons.py have a sentence for.
+# Of the engine and the helper, those apart that reasons.py has a sentence for. A plug-in's are in its words.
 REASONS = (
-    "address-form", "after-quit", "ambiguous-telnet", "answered-in-place", "any-peer-off", "bare-cr", "bare-lf",
-    "client-outside", "event-rate", "expectation-range", "expectation-without-port", "expectation-without-target",
-    "gone", "line-would-overflow", "malformed-offer", "malformed-request", "no-port-free", "no-track",
-    "not-client-address", "not-irc", "nul-byte", "passive-offer", "peer-acted", "plugin", "receiver-silent",
-    "replacement-too-large", "reply", "reset", "rest-of-line", "retained-limit", "rfc1639", "starttls", "tls",
-    "tls-no-ports", "unfinished-line", "unreadable", "wrong-side",
+    "event-rate", "expectation-range", "expectation-without-port", "expectation-without-target", "gone", "no-track",
+    "plugin", "receiver-silent", "replacement-too-large", "reset", "retained-limit", "unreadable",
 )  # fmt: skip
-OPEN = ("reply",)  # a number follows: "reply-550"
 
 
 def checked(args: dict[str, Any], plugins: Plugins, events: Events) -> dict[str, Any]:
     """A request's args, if their `event` and `reason` may match. AlgateError (exit code 2) names the nearest word."""
     wanted = filters.parse(args)
     seen = events.latest
-    declared = [name for one in plugins.words.values() for name in one.refusals]
+    declared = [name for one in plugins.words.values() for name in (*one.refusals, *one.reasons)]
     known = {*REASONS, *reasons.WORDS, *declared, *(row.reason for row in seen)}
     _judge("reason", wanted.reason, known)
     if set(plugins) <= {one.name for one in CARRIED}:
@@ -47,8 +42,13 @@ def checked(args: dict[str, Any], plugins: Plugins, events: Events) -> dict[str,
 
 
 def _judge(option: str, words: Collection[str], known: Collection[str]) -> None:
+    names = [one for one in known if one]
     for word in words:
-        opened = word.partition("-")[0] in OPEN
-        if word != "any" and not opened and not any(one == word or one.startswith(f"{word}-") for one in known if one):
-            close = nearest(word, [one for one in known if one])
+        if word != "any" and not any(_may_match(word, one) for one in names):
+            close = nearest(word, names).rstrip("-")
             raise AlgateError(f"--{option}: no event has the {option} {shown(word)}; the nearest is {close}", USAGE)
+
+
+def _may_match(word: str, name: str) -> bool:
+    """A filter's word and a known name, which may stand for all that begin with it."""
+    return word == name.rstrip("-") or name.startswith(f"{word}-") or (name.endswith("-") and word.startswith(name))

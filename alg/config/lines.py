@@ -11,7 +11,7 @@ from typing import Any
 
 
 def lines(text: str) -> dict[str, int]:
-    """Path of each key and table ("nat.ports", "forward[0]", "alg.ftp.rule[1].deny") -> its line, counted from 1.
+    """Path of each key and table ("nat.ports", "forward[0]", "alg.NAME.rule[1].deny") -> its line, counted from 1.
 
     `text` is valid TOML; of what isn't, the lines before the fault."""
     found: dict[str, int] = {}

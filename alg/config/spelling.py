@@ -45,7 +45,7 @@ def forward_value(one: Forward) -> dict[str, Any]:
 
 
 def values(config: Config) -> dict[str, Any]:
-    """Path of each key ("nat.ports", "alg.ftp.rule[0].deny", "forward tcp/21") -> its plain value."""
+    """Path of each key ("nat.ports", "alg.NAME.rule[0].deny", "forward tcp/21") -> its plain value."""
     found: dict[str, Any] = {}
     for section, kind in SECTIONS.items():
         if kind is Forward:

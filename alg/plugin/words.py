@@ -27,11 +27,13 @@ class Said(NamedTuple):
 class Words:
     """Derive from this and fill in what your plug-in says.
 
-    `refusals`: by an event's reason. `phases`: by `Progress.phase`, for those in which nothing can happen yet.
+    `refusals`: by an event's reason. `reasons`: others that need no sentence, so that `follow --reason` knows them; one
+    that ends with "-" is all that begin with it. `phases`: by `Progress.phase`, where nothing can happen yet.
     `pending`: why an expectation isn't open yet; it follows who named what.
     """
 
     refusals: ClassVar[Mapping[str, Said]] = NONE
+    reasons: ClassVar[tuple[str, ...]] = ()
     phases: ClassVar[Mapping[str, str]] = NONE
     pending: ClassVar[Said] = Said("the other side has not agreed yet, so nothing is let in")
 

@@ -61,6 +61,7 @@ class TftpPolicy(Policy):
 class TftpWords(Words):
     """What `explain` says about TFTP."""
 
+    reasons = ("answered-in-place",)
     refusals = MappingProxyType({
         "malformed-request": Said("{line}: it names nothing, or is STUN, so no answer is expected"),
         "read-only": Said("{line}: [alg.{alg}] read_only refuses it"),

@@ -69,6 +69,10 @@ class FtpWords(Words):
     """See Words."""
 
     refusals = REFUSALS
+    reasons = (
+        "reply-", "no-port-free", "rfc1639", "tls-no-ports", "peer-acted", "ambiguous-telnet", "bare-cr", "bare-lf",
+        "nul-byte", "rest-of-line", "unfinished-line",
+    )  # fmt: skip
     phases = MappingProxyType({
         "greeting": "the server has not greeted yet",
         "login": "the client has not logged in yet",

@@ -13,6 +13,7 @@ from algate.alg.protocols.base import Said, Words
 class IrcWords(Words):
     """See Words."""
 
+    reasons = ("client-outside", "starttls")
     refusals = MappingProxyType({
         "malformed-offer": Said("{line}: DCC that is no offer, or not in the right place, so it opens nothing"),
         "address-form": Said("{line}: the address is no IPv4 address, so nothing opens for it"),

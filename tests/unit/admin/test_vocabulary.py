@@ -13,6 +13,7 @@ from algate.alg.audit.events import Events
 from algate.alg.errors import AlgateError
 from algate.alg.plugin import registry
 from algate.alg.plugin.registry import Plugins
+from algate.alg.protocols.lines import Flaw
 from algate.alg.rows import EventRow
 from tests.imports import ROOT
 
@@ -39,9 +40,9 @@ def said() -> Iterator[tuple[str, str]]:
 
 
 def test_every_reason_that_the_code_says_is_known(plugins: Plugins) -> None:
-    declared = {name for one in plugins.words.values() for name in one.refusals}
+    declared = {name for one in plugins.words.values() for name in (*one.refusals, *one.reasons)}
     known = {*vocabulary.REASONS, *reasons.WORDS, *declared}
-    found = list(said())
+    found = [*said(), *(("lines.py", flaw.value) for flaw in Flaw)]
     assert len(found) > 20
     assert [one for one in found if one[1] not in known] == []
 
