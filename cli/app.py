@@ -181,10 +181,9 @@ def nothing_asked(ctx: typer.Context) -> None:
     from algate.client import Client
 
     if Client().there():
-        app(["status"], prog_name="algate", standalone_mode=False)
-    else:
-        typer.echo(ctx.get_help(), err=True)
-        raise typer.Exit(USAGE)
+        raise typer.Exit(app(["status"], prog_name="algate", standalone_mode=False) or 0)
+    typer.echo(ctx.get_help(), err=True)
+    raise typer.Exit(USAGE)
 
 
 def main() -> None:

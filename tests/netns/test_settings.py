@@ -132,12 +132,12 @@ def test_a_reload_for_a_while_is_undone_though_its_client_is_dead(gateway: Algat
 
 def test_a_confirmed_one_stays(gateway: AlgateGateway) -> None:
     write(gateway, CONFIG.replace("200", "100"))
-    done = verb(gateway, "reload", "--for", "1")
-    assert done.returncode == 0 and "undone in 1 s unless you `algate reload --confirm`" in done.stderr
+    done = verb(gateway, "reload", "--for", "4")
+    assert done.returncode == 0 and "undone in 4 s unless you `algate reload --confirm`" in done.stderr
     done = verb(gateway, "reload", "--confirm")
     assert (done.returncode, done.stdout) == (0, "timeouts.udp: 200 -> 100 (at once)\n")
     assert verb(gateway, "reload", "--confirm").returncode == 1
-    time.sleep(1.2)
+    time.sleep(4.2)
     (row,) = [one for one in data(gateway, "status", "--settings") if one["key"] == "timeouts.udp"]
     assert row["value"] == 100
 

@@ -396,3 +396,12 @@ def test_an_order_reaches_the_daemon(monkeypatch: pytest.MonkeyPatch) -> None:
         {"sort": "bytes", "by": "host"},
         {"age": 5.0, "limit": 1, "reverse": True},
     ]
+
+
+def test_bare_algate_ends_as_status_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A socket that nobody answers on: the failure is the exit code, as for `algate status`."""
+    monkeypatch.setenv("ALGATE_RUN_DIR", str(tmp_path))
+    (tmp_path / "control.sock").write_text("")
+    made = run()
+    assert made.exit_code == run("status").exit_code == 1
+    assert made.stderr.startswith("algate: ")
