@@ -42,6 +42,11 @@ BITMAP_WORDS: int
 BITMAP_BLOCK: int
 PORT_REST: int
 EXEMPT_ROW: int
+BLOCK_UNIT: int
+BLOCK_ROWS: int
+BLOCK_WORDS: int
+BLOCK_USABLE: int
+BLOCKS_PER_HOST: int
 ADJUST_UNANSWERED: int
 ADJUST_REMEMBERED: int
 LINES_COMMANDS: int
@@ -222,6 +227,8 @@ class Stage(enum.IntEnum):
     WEIGH = 11
     REFUSE = 12
     JUDGE = 13
+    BLOCK = 14
+    BLOCK_CONTROL = 15
 
 STAGE_COUNT: int
 
@@ -237,6 +244,7 @@ class ControlOp(enum.IntEnum):
     PEERS = 9
     OLDEST = 10
     RECLAIM = 11
+    UNBLOCK = 12
 
 class ReserveFlag(enum.IntFlag):
     TIRED = 1
@@ -305,6 +313,38 @@ class PortSlot(Layout):
         last_host: int = ...,
         forward_id: int = ...,
         block: int = ...,
+    ) -> None: ...
+
+class PortBlock(Layout):
+    holder: int
+    assigned: int
+    stamp: int
+    size: int
+    def __init__(
+        self,
+        *,
+        holder: int = ...,
+        assigned: int = ...,
+        stamp: int = ...,
+        size: int = ...,
+    ) -> None: ...
+
+class BlockList(Layout):
+    rows: ctypes.Array[ctypes.c_uint64]
+    def __init__(
+        self,
+        *,
+        rows: ctypes.Array[ctypes.c_uint64] | tuple[int, ...] = ...,
+    ) -> None: ...
+
+class BlockNetwork(Layout):
+    first: int
+    mask: int
+    def __init__(
+        self,
+        *,
+        first: int = ...,
+        mask: int = ...,
     ) -> None: ...
 
 class ShareKey(Layout):
@@ -668,6 +708,10 @@ class Config(Layout):
     share_own: int
     share_free: int
     max_sessions: int
+    port_block: int
+    block_idle: int
+    block_first: int
+    block_count: int
     def __init__(
         self,
         *,
@@ -693,6 +737,10 @@ class Config(Layout):
         share_own: int = ...,
         share_free: int = ...,
         max_sessions: int = ...,
+        port_block: int = ...,
+        block_idle: int = ...,
+        block_first: int = ...,
+        block_count: int = ...,
     ) -> None: ...
 
 class Host(Layout):

@@ -31,6 +31,7 @@
 #include "include/session.h"
 #include "include/bitmap.h"
 #include "include/hosts.h"
+#include "include/portblock.h"
 #include "include/ports.h"
 #include "include/share.h"
 #include "include/nat.h"
@@ -59,6 +60,7 @@
 #include "include/new_port.h"
 #include "include/new_in.h"
 #include "include/control.h"
+#include "include/new_block.h"
 #include "include/xdp.h"
 
 /* The outbound path up to the point where a session is known. */
@@ -191,6 +193,16 @@ int stage_finish(struct __sk_buff *skb)
 int stage_share(struct __sk_buff *skb)
 {
     return new_shared(skb, skb->cb[0]);
+}
+
+int stage_block(struct __sk_buff *skb)
+{
+    return new_block(skb, skb->cb[0]);
+}
+
+int stage_block_control(struct __sk_buff *skb)
+{
+    return control_block(skb);
 }
 
 int stage_new_in(struct __sk_buff *skb)

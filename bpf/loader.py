@@ -71,6 +71,10 @@ class Gateway:
         self.mappings = Table(fd("mappings"), layout(abi.MappingKey), layout(abi.Mapping))
         self.hosts = Table(fd("hosts"), layout(abi.MappingKey), layout(abi.Host))
         self.pools = Table(fd("pools"), U32, layout(abi.Pool))
+        self.port_blocks = Table(fd("port_blocks"), U32, layout(abi.PortBlock))
+        self.block_bits = Table(fd("block_bits"), U32, U64)
+        self.block_lists = Table(fd("block_lists"), layout(abi.MappingKey), layout(abi.BlockList))
+        self.block_networks = Table(fd("block_networks"), layout(abi.ExemptKey), layout(abi.BlockNetwork))
         self.shares = Table(fd("shares"), layout(abi.ShareKey), layout(abi.Share))
         self.forwards = Table(fd("forwards"), U32, layout(abi.Forward))
         self.forward_sources = Table(fd("forward_sources"), layout(abi.ForwardSourceKey), U32)
@@ -264,6 +268,8 @@ def entries(spec: MapSpec, max_sessions: int, port_rows: int) -> int:
         return port_rows
     if spec.name == "port_bits":
         return port_rows // 65536 * abi.BITMAP_BLOCK
+    if spec.name == "port_blocks":
+        return port_rows // abi.PORTS_PER_ADDRESS * abi.BLOCK_ROWS
     return spec.max_entries
 
 

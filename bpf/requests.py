@@ -103,6 +103,10 @@ class ControlProgram:
                 break
         return best[1] if best else None
 
+    def withdraw(self, block: int) -> bool:
+        """Take the port block in that row of `port_blocks` back. False: it isn't held, or was in use a moment ago."""
+        return not self._call(abi.ControlOp.UNBLOCK, 0, block, 0, b"")[2]
+
     def age_ports(self, row: int) -> int:
         """Free what hold-down and idle claims kept among abi.AGED_ROWS rows from `row` on; how many were freed."""
         return self._call(abi.ControlOp.AGE_PORTS, 0, row, 0, b"")[0]

@@ -285,6 +285,7 @@ DROPS: Mapping[str, str] = {  # by reason; what to do is in reasons.py
     "expect-peer": "connections to a reserved port came from someone other than the expected peer",
     "expect-spent": "connections met an expectation that was already used, expired or withdrawn",
     "no-port": "no public port was free",
+    "no-block": "no port block was free",
     "table-full": "the session table was full",
     "allow-out": "packets to services that [firewall] allow_out doesn't list were dropped",
     "host-sessions": "hosts reached max_sessions_per_host",

@@ -55,6 +55,7 @@ CURES: Mapping[str, str] = {
     "spoofed-outside": "",
     "allow-out": "list the service in [firewall] allow_out, or let an ALG open it",
     "no-port": "add [nat] addresses, widen [nat] ports, or limit hosts by max_ports_per_host",
+    "no-block": "make [nat] port_block smaller, or add [nat] addresses",
     "table-full": "raise [nat] max_sessions, shorten [timeouts], or limit hosts by max_sessions_per_host",
     "no-session": "",
     "race": "",

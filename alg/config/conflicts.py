@@ -26,7 +26,7 @@ class HeldFor(NamedTuple):
 
 def conflicts(config: Config) -> list[Problem]:
     """All conflicts."""
-    return _devices(config) + _port_owners(config) + forward_conflicts(config)
+    return _devices(config) + _port_owners(config) + _port_blocks(config) + forward_conflicts(config)
 
 
 def _devices(config: Config) -> list[Problem]:
@@ -50,6 +50,27 @@ def _port_owners(config: Config) -> list[Problem]:
             owner = owners.setdefault((policy.transport, port), name)
             if owner != name:
                 found.append(Problem(f"alg.{name}.ports", f"{port} is already watched by alg.{owner}"))
+    return found
+
+
+def _port_blocks(config: Config) -> list[Problem]:
+    """Blocks fit into the ports, and each host that is to have a computed one gets one."""
+    nat, path = config.nat, "nat.port_block_hosts"
+    if not nat.port_block:
+        return [Problem(path, "needs blocks: set nat.port_block")] if nat.port_block_hosts else []
+    count = nat.ports.blocks(nat.port_block)
+    if not count:
+        return [Problem("nat.port_block", f"nat.ports ({nat.ports}) has no whole block of {nat.port_block} ports")]
+    found = [
+        Problem(path, f"{one} overlaps {other}")
+        for place, one in enumerate(nat.port_block_hosts)
+        for other in nat.port_block_hosts[:place]
+        if one.overlaps(other)
+    ]
+    wanted, most = sum(one.num_addresses for one in nat.port_block_hosts), count * max(1, len(nat.addresses))
+    if wanted > most:
+        reason = f"{wanted} hosts are more than the {most} blocks of {nat.port_block} ports that there are"
+        found.append(Problem(path, f"{reason}: make nat.port_block smaller, or add to nat.addresses"))
     return found
 
 

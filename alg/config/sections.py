@@ -18,6 +18,7 @@ from algate.alg.plugin.schema import option, required
 from algate.alg.plugin.values import (  # fmt: skip
     PortRange,
     Service,
+    block_size,
     boolean,
     device,
     end_point,
@@ -38,6 +39,7 @@ from algate.alg.plugin.values import (  # fmt: skip
 LANS_MAX = 16  # MAX_LANS, abi.h
 ADDRESSES_MAX = 16  # MAX_PUBLIC, abi.h
 FORWARDS_MAX = 1024  # MAX_FORWARDS, abi.h
+BLOCK_NETWORKS_MAX = 256
 COUNT_MAX = (1 << 32) - 1
 DATAPATHS = ("auto", "tc", "xdp", "xdp-generic")
 
@@ -55,6 +57,11 @@ class GatewaySection:
 class Nat:
     """How addresses are translated. A limit of 0 is no limit; `mss_clamp` is "off", "auto" or bytes.
 
+    `port_block`: an inside host gets its public ports in blocks of so many, all protocols', and more blocks as it needs
+    them; 0: single ports of the whole range. An empty block is the host's for `port_block_idle` s more, or for
+    `hold_down` if that is longer. The first block of each host of `port_block_hosts` is computed from its address, so
+    that no log is needed to tell whose a port is.
+
     `host_share`: a host may begin sessions and take ports while it has less than this part of what it has and what is
     free. 1: no such limit.
     """
@@ -67,6 +74,9 @@ class Nat:
     )
     ports: PortRange = option(PortRange(1024, 65535), port_range())
     port_parity: bool = option(False, boolean)
+    port_block: int = option(0, block_size)
+    port_block_idle: float = option(300.0, seconds(2))
+    port_block_hosts: tuple[IPv4Network, ...] = option((), list_of(network, BLOCK_NETWORKS_MAX))
     hairpin: bool = option(True, boolean)
     hold_down: float = option(120.0, seconds(0))
     exempt: tuple[IPv4Network, ...] = option((), list_of(network))

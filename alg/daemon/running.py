@@ -14,6 +14,7 @@ from algate.alg.audit.events import Events
 from algate.alg.audit.metrics import Metrics, Sources
 from algate.alg.config import conflicts
 from algate.alg.config.load import Config
+from algate.alg.daemon.blockkeeping import BlockKeeping
 from algate.alg.daemon.devices import Devices
 from algate.alg.daemon.losses import Losses
 from algate.alg.daemon.sweeper import Sweeper
@@ -49,6 +50,7 @@ class Running:
     events: Events
     plugins: Plugins
     losses: Losses
+    blocks: BlockKeeping
     beaten: float | None = None
     told: set[str] = field(default_factory=set)
 
@@ -60,11 +62,13 @@ class Running:
     def apply(self, config: Config) -> None:
         """Write configuration, watched ports and forwards into the kernel."""
         now = self.devices
+        self.blocks.pause(config.nat)
         settings.write_config(self.gateway, config, now.lans, now.wan, now.addresses)
         settings.write_services(self.gateway, config, self.plugins)
         self.forwards.sync(config.forwards, len(now.addresses))
         self.ports.addresses = list(now.addresses)
         self.hold_passive_ports(config)
+        self.look_at_blocks(config)
         self.helper.refused.gateway_address = now.own_address
         self._complain(config)
 
@@ -79,6 +83,13 @@ class Running:
         """Hold the public ports that plug-ins want for servers behind the present forwards."""
         wanted = conflicts.held_ports(config, self.forwards.all())
         self.ports.configure((PROTO[one.proto], one.ip, one.ports) for one in wanted)
+
+    def look_at_blocks(self, config: Config) -> None:
+        """What became of port blocks, and where they may be given out now."""
+        forwards = self.forwards.all()
+        held = [one.wan_port for one in forwards] + [one.ports for one in conflicts.held_ports(config, forwards)]
+        self.blocks.settle(config.nat, self.devices.addresses, held)
+        self.blocks.look()
 
     def beat(self) -> None:
         """Tell the kernel that the helper is alive."""
@@ -103,6 +114,8 @@ def assemble(
     control = ControlProgram(gateway.fds["control"])
     ports = KernelPorts(control, devices.addresses, config.nat.ports.first, config.nat.ports.last)
     forwards = Forwards(gateway, control, plugins)
+    blocks = BlockKeeping(gateway, control)
+    blocks.pause(config.nat)
     secret = settings.write_config(gateway, config, devices.lans, devices.wan, devices.addresses)
     helper = Helper(gateway, control, ports, config, plugins, events, secret, tap)
     sweeper = Sweeper(gateway, control, helper)
@@ -113,4 +126,6 @@ def assemble(
     )  # fmt: skip
     metrics = helper.metrics = Metrics(sources, health)
     helper.delays.tell(metrics.held)
-    return Running(devices, gateway, control, ports, forwards, helper, sweeper, metrics, events, plugins, losses)
+    return Running(
+        devices, gateway, control, ports, forwards, helper, sweeper, metrics, events, plugins, losses, blocks
+    )

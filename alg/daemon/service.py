@@ -41,6 +41,7 @@ from algate.bpf import pins
 from algate.bpf.loader import Gateway
 
 log = logging.getLogger(__name__)
+BLOCKS = 1.0  # s between looks at port blocks
 PINS = 0.5  # s between looks for pins that somebody removed: nobody tells of those
 
 
@@ -307,6 +308,7 @@ class Daemon:
             running.sweeper.run(lambda: self.config.timeouts),
             watcher.run(self._look, lambda found: self._follow(following, keeping, *found)),
             duties.repeat(PINS, lambda: self._look_at_pins(keeping)),
+            duties.repeat(BLOCKS, lambda: running.look_at_blocks(self.config)),
         )
 
     def _look(self) -> tuple[Sight, Survey | None]:

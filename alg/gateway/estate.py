@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from algate.alg.gateway import older, records
@@ -26,11 +26,12 @@ from algate.bpf.tables import possible_cpus
 Raw = dict[bytes, bytes]
 FdOf = Callable[[str], int]
 # In the order in which they are written: what a session needs comes before it.
-TRAVELS = ("ports", "mappings", "shares", "forwards", "forward_sources", "tracks", "adjusts", "replacements",
-           "decisions", "held", "expectations", "relations", "sessions")  # fmt: skip
+TRAVELS = ("ports", "port_blocks", "mappings", "shares", "forwards", "forward_sources", "tracks", "adjusts",
+           "replacements", "decisions", "held", "expectations", "relations", "sessions")  # fmt: skip
 CHUNK = 4096
 TCP = 6
 _K = abi.PortKind
+COUNTED = (_K.MAPPING, _K.RESERVED)  # kinds of ports that a port block counts
 OPEN = range(abi.SessionState.ESTABLISHED, abi.SessionState.TIME_WAIT)
 
 
@@ -190,6 +191,7 @@ def _settle_ports(maps: dict[str, Raw], slots: dict[int, abi.PortSlot], refs: Co
         if not slot.sessions:
             slot.last_host = slot.owner & 0xFFFFFFFF if slot.owner and kind != _K.LOCAL else slot.last_host
             slot.owner = slot.block = slot.forward_id = 0
+    maps["port_blocks"] = _settle_blocks(maps["port_blocks"], slots.values())
     mappings = {}
     for key, value in maps["mappings"].items():
         end, row = abi.MappingKey.unpack(key), abi.Mapping.unpack(value).port_index
@@ -200,6 +202,24 @@ def _settle_ports(maps: dict[str, Raw], slots: dict[int, abi.PortSlot], refs: Co
             slots.setdefault(home, abi.PortSlot()).away += 1
     maps["mappings"] = mappings
     maps["ports"] = {native(row, 4): bytes(slot) for row, slot in slots.items() if any(bytes(slot))}
+
+
+def _settle_blocks(blocks: Raw, slots: Iterable[abi.PortSlot]) -> Raw:
+    """Count the ports in use of each block; a port that isn't of its owner's block is of none."""
+    found = {from_native(key): abi.PortBlock.unpack(value) for key, value in blocks.items()}
+    holders = {row: block.holder & 0xFFFFFFFF for row, block in found.items()}
+    used = Counter[int]()
+    for slot in slots:
+        if slot.owner >> 48 & 0xFF not in COUNTED or not slot.forward_id:
+            continue
+        row = slot.forward_id - 1
+        if holders.get(row) == slot.owner & 0xFFFFFFFF:
+            used[row] += 1
+        else:
+            slot.forward_id = 0
+    for row, block in found.items():
+        block.holder = holders[row] | used[row] << 32
+    return {native(row, 4): bytes(block) for row, block in found.items() if holders[row]}
 
 
 # -- writing -----------------------------------------------------------------------------------------------------------

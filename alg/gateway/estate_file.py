@@ -28,9 +28,10 @@ FORMAT = 1
 LINE_MOST = 1 << 16  # bytes
 DAY = 86400.0
 TICKS = {("session", "last_seen"), ("port_slot", "stamp"), ("share", "stamp"), ("expectation", "expires"),
-         ("track", "punted_at")}  # fmt: skip
+         ("track", "punted_at"), ("port_block", "stamp")}  # fmt: skip
 IDS = {("session", "id"), ("session", "related"), ("expectation", "id"), ("expectation", "control_id"),
-       ("adjust", "id"), ("track", "id"), ("decision_key", "id"), ("u64", "")}  # fmt: skip  # u64: relations
+       ("adjust", "id"), ("track", "id"), ("decision_key", "id"), ("port_block", "assigned"),
+       ("u64", "")}  # fmt: skip  # u64: relations
 BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 

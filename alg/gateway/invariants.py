@@ -2,7 +2,7 @@
 
 The law of this file: pure; a picture in, what is broken in it out. A rule speaks only of what was so from the beginning
 to the end of the look, or never: races with a running gateway aren't damage. The rules for control sessions are in
-obligations.py.
+obligations.py, those for port blocks in block_rules.py.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 
-from algate.alg.gateway import obligations, records
+from algate.alg.gateway import block_rules, obligations, records
 from algate.alg.gateway.picture import Broken, Picture, Slot, end_text, row_of, session_text
 from algate.alg.gateway.records import CLASS_NAMES, OWNED, SessionValue
 from algate.bpf import abi, ticks
@@ -26,7 +26,7 @@ def judge(picture: Picture) -> list[Broken]:
     """Everything broken; nothing in a sound gateway."""
     rules: tuple[Callable[[Picture], Iterator[Broken]], ...] = (
         _sessions, _relations, _slots, _mappings, _shares, _hosts, _pools, _peers, _bitmap, _forwards,
-        _counters, *obligations.RULES,
+        _counters, *block_rules.RULES, *obligations.RULES,
     )  # fmt: skip
     return [one for rule in rules for one in rule(picture)]
 

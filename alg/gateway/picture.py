@@ -88,6 +88,15 @@ class HostCounts(NamedTuple):
     held: tuple[int, ...]
 
 
+class HeldBlock(NamedTuple):
+    """A port block that somebody holds; `size` in ports, `assigned` in ns of CLOCK_MONOTONIC."""
+
+    inside: bytes
+    used: int
+    size: int
+    assigned: int
+
+
 class ForwardRange(NamedTuple):
     """A forward in use; `sources`: it lists who may use it."""
 
@@ -108,7 +117,9 @@ class Piece(NamedTuple):
 
 @dataclass
 class Picture:
-    """Sessions, mappings and all counts but `ended` are read before and after all else: what is in both was there
+    """`blocks`: of ports, by row; `block_lists`: their rows by host; `block_marks`: rows shown as held.
+
+    Sessions, mappings and all counts but `ended` are read before and after all else: what is in both was there
     all the time, what is in neither never was, and only that is judged. `in_use` and `known`: rows that the helper has
     reserved, and control sessions that it has in mind; None: it couldn't be asked."""
 
@@ -129,6 +140,9 @@ class Picture:
     shares: dict[tuple[int, bytes, int], int] = field(default_factory=dict)
     hosts: tuple[dict[bytes, HostCounts], dict[bytes, HostCounts]] = field(default_factory=lambda: ({}, {}))
     pools: tuple[dict[int, int], dict[int, int]] = field(default_factory=lambda: ({}, {}))
+    blocks: tuple[dict[int, HeldBlock], dict[int, HeldBlock]] = field(default_factory=lambda: ({}, {}))
+    block_lists: dict[bytes, tuple[int, ...]] = field(default_factory=dict)
+    block_marks: set[int] = field(default_factory=set)
     peers: dict[tuple[bytes, bytes, int, int], int] = field(default_factory=dict)
     forwards: dict[int, ForwardRange] = field(default_factory=dict)
     sources: set[int] = field(default_factory=set)

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from ipaddress import IPv4Address
 from typing import Any
 
-from algate.alg.gateway import records
-from algate.alg.gateway.picture import Awaited, End, ForwardRange, HostCounts, Picture, Piece, Slot
+from algate.alg.gateway import portblocks, records
+from algate.alg.gateway.picture import Awaited, End, ForwardRange, HeldBlock, HostCounts, Picture, Piece, Slot
 from algate.alg.gateway.records import SessionValue
 from algate.bpf import abi, ticks
 from algate.bpf.packing import from_native, numbers
@@ -32,7 +32,7 @@ def read(maps: Pinned, ask: Callable[[], Asked | None] = lambda: None) -> Pictur
     config = _config(maps)
     made = maps.counters("counters")[abi.Counter.SESSIONS_NEW]
     pools = _pools(maps)
-    before, mapped, hosts = _sessions(maps), _mappings(maps), _hosts(maps)
+    before, mapped, hosts, blocks = _sessions(maps), _mappings(maps), _hosts(maps), _blocks(maps)
     bits = _bits(maps)  # before the ports: a bit is set after its port was taken
     rows, slots = _slots(maps)
     count = config.public_count
@@ -51,7 +51,8 @@ def read(maps: Pinned, ask: Callable[[], Asked | None] = lambda: None) -> Pictur
     if asked is not None:
         picture.in_use, picture.known = asked
     picture.hosts, picture.mappings = (hosts, _hosts(maps)), (mapped, _mappings(maps))
-    picture.pools = pools, _pools(maps)
+    picture.pools, picture.blocks = (pools, _pools(maps)), (blocks, _blocks(maps))
+    _read_block_lists(maps, picture)
     counters = maps.counters("counters")
     picture.ended = counters[abi.Counter.SESSIONS_ENDED]
     picture.after = _sessions(maps)
@@ -114,6 +115,21 @@ def _hosts(maps: Pinned) -> dict[bytes, HostCounts]:
 
 def _pools(maps: Pinned) -> dict[int, int]:
     return {from_native(key): abi.Pool.unpack(value).used for key, value in maps.items("pools")}
+
+
+def _blocks(maps: Pinned) -> dict[int, HeldBlock]:
+    found = (one for keys, values, _ in maps.chunks("port_blocks") for one in portblocks.blocks(keys, values))
+    return {one.row: HeldBlock(one.inside.packed, one.used, one.size, one.assigned) for one in found}
+
+
+def _read_block_lists(maps: Pinned, picture: Picture) -> None:
+    for key, value in maps.items("block_lists"):
+        rows = tuple(row - 1 for row in abi.BlockList.unpack(value).rows if row)
+        picture.block_lists[abi.be32_to_ip(abi.MappingKey.unpack(key).inside_ip).packed] = rows
+    for key, value in maps.items("block_bits"):
+        at, word = from_native(key), from_native(value)
+        if word and at < abi.BLOCK_USABLE:
+            picture.block_marks |= {at * 64 + bit for bit in range(64) if word >> bit & 1}
 
 
 def _peers(maps: Pinned) -> dict[tuple[bytes, bytes, int, int], int]:

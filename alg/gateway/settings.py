@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Sequence
 from ipaddress import IPv4Address, IPv4Network
 
 from algate.alg.config.load import Config
-from algate.alg.gateway import records
+from algate.alg.gateway import portblocks, records
 from algate.alg.gateway.netlink import Device
 from algate.alg.plugin.model import ProtocolPlugin
 from algate.bpf import abi, ticks
@@ -63,6 +63,7 @@ def write_config(
     """Write struct config, keeping the digest's secret if the pins have one. Returns the secret."""
     secret = gateway.configs[0].secret or secrets.randbits(63) | 1
     nat, whole = config.nat, abi.SHARE_WHOLE
+    blocks = portblocks.layout(nat.port_block, nat.ports)
     share = max(1, round(nat.host_share * whole))
     value = abi.Config(
         secret=secret, wan=wan.index, flags=_flags(config), public_count=len(addresses),
@@ -73,6 +74,8 @@ def write_config(
         max_sessions_per_host=nat.max_sessions_per_host, max_ports_per_host=nat.max_ports_per_host,
         new_sessions_per_second=nat.new_sessions_per_second, max_unanswered_per_host=nat.max_unanswered_per_host,
         share_own=whole - share if share < whole else 0, share_free=share, max_sessions=gateway.max_sessions,
+        port_block=blocks.size, block_idle=ticks.lasting(portblocks.idle_time(nat)),
+        block_first=blocks.first // abi.BLOCK_UNIT, block_count=blocks.number,
     )  # fmt: skip
     for place, address in enumerate(addresses):
         value.public_ip[place] = abi.ip_to_be32(address)

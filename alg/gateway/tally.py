@@ -1,4 +1,4 @@
-"""What can be counted from sessions and ports: hosts, peers, pools, the bitmap.
+"""What can be counted from sessions and ports: hosts, peers, pools, the bitmap; and the lists of port blocks.
 
 The law of this file: pure; raw entries in, raw entries out, the same counts that the kernel keeps (hosts.h, ports.h).
 """
@@ -21,7 +21,10 @@ def tally(maps: Mapping[str, Raw]) -> dict[str, Raw]:
     held = _held(maps)
     pools = Counter(row >> 16 for row, _ in _owned(maps, (*records.OWNED, _K.SHARED)))
     pools[abi.POOL_SESSIONS] = len(maps["sessions"])
+    blocks = {from_native(key): abi.PortBlock.unpack(value).holder for key, value in maps["port_blocks"].items()}
     return {
+        "block_lists": _lists(blocks),
+        "block_bits": {native(at, 4): native(word, 8) for at, word in _words(blocks).items()},
         "hosts": _hosts(maps, held),
         "peers": {key: native(count, 8) for key, count in _peers(maps).items()},
         "pools": {native(row, 4): bytes(abi.Pool(used=used)) for row, used in pools.items()},
@@ -84,6 +87,25 @@ def _bits(maps: Mapping[str, Raw]) -> dict[int, int]:
             summary = block * abi.BITMAP_BLOCK + abi.BITMAP_WORDS + (place >> 6)
             bits[summary] = bits.get(summary, 0) | 1 << (place & 63)
     return bits
+
+
+def _lists(blocks: Mapping[int, int]) -> Raw:
+    """Each host's port blocks, from their holders by row."""
+    found: dict[int, list[int]] = {}
+    for row, holder in blocks.items():
+        found.setdefault(holder & 0xFFFFFFFF, []).append(row + 1)
+    return {
+        bytes(abi.MappingKey(inside_ip=ip)): bytes(abi.BlockList(rows=(*rows[: abi.BLOCKS_PER_HOST],)))
+        for ip, rows in found.items()
+    }
+
+
+def _words(blocks: Mapping[int, int]) -> Counter[int]:
+    """Words that say which port blocks are held."""
+    found = Counter[int]()
+    for row in blocks:
+        found[row >> 6] += 1 << (row & 63)
+    return found
 
 
 def _ip(owner: int) -> bytes:

@@ -19,6 +19,7 @@ T = TypeVar("T")
 Reader = Callable[[object], T]
 
 HELD_MAX = 1024  # ports of one range: each is held for as long as the configuration names it
+BLOCK_SIZES = (0, 64, 128, 256, 512, 1024, 2048, 4096)  # ports of a port block
 SECONDS_MAX = 2_000_000.0  # about 23 days: a tick counter of 32 bits is compared modulo, abi.h
 
 
@@ -46,6 +47,10 @@ class PortRange:
     def overlaps(self, other: PortRange) -> bool:
         """Whether the two have a port in common."""
         return self.first <= other.last and other.first <= self.last
+
+    def blocks(self, size: int) -> int:
+        """How many blocks of `size` ports, each beginning at a multiple of that, lie in it whole."""
+        return max(0, (self.last + 1) // size - -(-self.first // size))
 
 
 class Service(NamedTuple):
@@ -104,6 +109,16 @@ def part(value: object) -> float:
     if not 0 < value <= 1:  # refuses nan too
         raise RefusedError(f"{value} is not a part of a whole: more than 0, up to 1")
     return float(value)
+
+
+def block_size(value: object) -> int:
+    """Ports of a port block: 0, or a power of two that the kernel's bitmap has whole words for."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise RefusedError(f"{shown(value)} is not a whole number")
+    if value not in BLOCK_SIZES:
+        sizes = ", ".join(str(one) for one in BLOCK_SIZES[1:])
+        raise RefusedError(f"{value} is none of {sizes}, nor 0 for no blocks")
+    return value
 
 
 def text(value: object) -> str:

@@ -28,6 +28,11 @@
 #define BITMAP_BLOCK 1040        /* those and 16 more, each bit of which says that a word is full */
 #define PORT_REST 65536          /* ticks, 69 s: a public port used since is not reserved again while others are free */
 #define EXEMPT_ROW 0xffffffff    /* session.port_index of a session that is not translated */
+#define BLOCK_UNIT 64            /* ports: a port block is so many times 2^n, and begins at a multiple of its size */
+#define BLOCK_ROWS 1024          /* rows of `port_blocks` for one public address: one for each BLOCK_UNIT ports */
+#define BLOCK_WORDS 16           /* 64-bit words of one public address in `block_bits` */
+#define BLOCK_USABLE 256         /* from this row of `block_bits` on: where a block may be given out */
+#define BLOCKS_PER_HOST 32
 
 /* Direction of a packet relative to the gateway. */
 enum direction {
@@ -132,9 +137,31 @@ struct port_slot {
     __u32 away;       /* entries of `mappings` whose inside port has this row's number; only for the first address */
     __u32 stamp;      /* tick of creation; once freed, of the release */
     __be32 last_host; /* who held it before: hold-down, RFC 6888 section 8 */
-    __u32 forward_id; /* PORT_FORWARD: index into `forwards`; PORT_SHARED: inside_ip of who had it first */
+    __u32
+        forward_id; /* PORT_FORWARD: index into `forwards`; PORT_SHARED: inside_ip of who had it first; PORT_MAPPING and
+                       * PORT_RESERVED: 1 + row of the port block that counts it, 0: none does */
     __u32 block; /* PORT_RESERVED in a block that sessions share: the port of its first; PORT_SHARED: inside_ip of the
                        * second who came for its own number; else 0 */
+};
+
+/* A block of ports of one public address, all protocols' (RFC 6888 REQ-14). Its row is address * BLOCK_ROWS + first port /
+ * BLOCK_UNIT. Only `holder` decides whose it is: it changes from 0, and back to 0, by compare-and-swap. */
+struct port_block {
+    __u64 holder;   /* inside_ip, as on the wire, in the low half; above it how many of its ports are in use */
+    __u64 assigned; /* ns, CLOCK_MONOTONIC; 0: it was given out this very moment, or isn't */
+    __u32 stamp;    /* tick of the last port taken from it or given back */
+    __u32 size;     /* ports */
+};
+
+/* The port blocks of one inside host: 1 + row of `port_blocks`, 0: none. */
+struct block_list {
+    __u64 rows[32]; /* BLOCKS_PER_HOST */
+};
+
+/* Inside hosts whose first port block is computed (RFC 7422): value of `block_networks`. */
+struct block_network {
+    __u32 first; /* number of the network's first host among all such hosts */
+    __u32 mask;  /* host bits of its addresses, host order */
 };
 
 /* Of a PORT_SHARED: towards whom it is whose. ICMP: remote_port is 0. */
@@ -433,6 +460,10 @@ struct config {
     __u32 share_own;               /* a host may go on while own * share_own < free * share_free; 0: it may always */
     __u32 share_free;              /* these two add up to SHARE_WHOLE */
     __u32 max_sessions;            /* entries that `sessions` has room for */
+    __u32 port_block;              /* ports of a port block, 0: hosts get single ports */
+    __u32 block_idle;              /* ticks that a block is kept when none of its ports is in use */
+    __u32 block_first;             /* the first block's port / BLOCK_UNIT */
+    __u32 block_count;             /* whole blocks of one public address */
 };
 
 /* Rows of the per-CPU array `counters`. */
@@ -553,7 +584,9 @@ enum stage {
     STAGE_WEIGH = 11,
     STAGE_REFUSE = 12,
     STAGE_JUDGE = 13,
-    STAGE_COUNT = 14,
+    STAGE_BLOCK = 14,
+    STAGE_BLOCK_CONTROL = 15,
+    STAGE_COUNT = 16,
 };
 
 enum control_op {
@@ -572,6 +605,7 @@ enum control_op {
     CONTROL_OLDEST =
         10, /* the port unused longest among AGED_ROWS from port_index on that owner may have; count: where to go on */
     CONTROL_RECLAIM = 11, /* keys[]: delete those that nobody has answered or that are over; answer: how many */
+    CONTROL_UNBLOCK = 12, /* take the port block in row port_index back, if it has been empty for config.block_idle */
 };
 
 enum reserve_flag {

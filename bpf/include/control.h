@@ -120,6 +120,12 @@ static __always_inline bool port_claim_static(struct port_slot *slot, u32 index,
     u64 seen = slot->owner;
     if (seen && owner_kind(seen) != PORT_FORWARD && owner_kind(seen) != PORT_LOCAL)
         return false;
+    u64 mine =
+        port_owner(0, 0, PORT_LOCAL); /* nobody else's while forward_id changes, which means another thing to others */
+    if (!seen && __sync_val_compare_and_swap(&slot->owner, 0, mine))
+        return false;
+    if (!seen)
+        seen = mine;
     slot->forward_id = forward_id;
     if (__sync_val_compare_and_swap(&slot->owner, seen, owner) != seen)
         return false;
@@ -182,7 +188,8 @@ static __always_inline void control_port(struct __sk_buff *skb, const struct con
         s64 index = port_try(skb, cfg, &search, now);
         h->error = index < 0 ? -11 : 0; /* EAGAIN: ask again with the port in `count` */
         if (index < 0 && search.none)
-            search.port = search.rested ? 0 : finish_take(cfg, h->port_index >> 16, owner_ip(h->owner));
+            search.port =
+                search.rested || cfg->port_block ? 0 : finish_take(cfg, h->port_index >> 16, owner_ip(h->owner));
         h->count = index < 0 ? search.port : 1;
         if (index < 0)
             return;
@@ -215,7 +222,8 @@ static __always_inline void control_oldest(const struct config *cfg, struct cont
     u32 zero = 0;
     struct scratch *room = scratch.lookup(&zero);
     h->error = -98; /* EADDRINUSE */
-    if (!room)
+    h->count = 0;
+    if (!room || cfg->port_block) /* which port of its block a host gets is asked for otherwise */
         return;
     volatile u64 *best = &room->words[0]; /* age + 1 and row, where the verifier doesn't follow them */
     best[0] = 0;
@@ -238,6 +246,18 @@ static __always_inline void control_oldest(const struct config *cfg, struct cont
     h->count = port + AGED_ROWS <= last ? port + AGED_ROWS : 0;
 }
 
+/* Whether another program has to answer first: what port block is meant, or has been empty. */
+static __always_inline bool about_block(const struct config *cfg, const struct control_head *h)
+{
+    if (h->op == CONTROL_UNBLOCK)
+        return true;
+    if (!cfg->port_block || h->op != CONTROL_RESERVE || h->count || owner_kind(h->owner) == PORT_FORWARD)
+        return false;
+    u32 row = portblock_row(cfg, (h->port_index >> 16) / 3, h->port_index & 0xffff);
+    struct port_block *block = port_blocks.lookup(&row);
+    return !block || (u32)block->holder != owner_ip(h->owner);
+}
+
 static __always_inline int run_control(struct __sk_buff *skb)
 {
     void *data = (void *)(long)skb->data, *data_end = (void *)(long)skb->data_end;
@@ -250,13 +270,18 @@ static __always_inline int run_control(struct __sk_buff *skb)
         c->count = control_age(cfg, c->port_index, now);
         return TC_ACT_OK;
     }
-    if (c->op != CONTROL_RESERVE && c->op != CONTROL_RELEASE && c->op != CONTROL_CLAIM && c->op != CONTROL_OLDEST) {
+    if (c->op != CONTROL_RESERVE && c->op != CONTROL_RELEASE && c->op != CONTROL_CLAIM && c->op != CONTROL_OLDEST &&
+        c->op != CONTROL_UNBLOCK) {
         control_keys(cfg, c, data_end, now);
         return TC_ACT_OK;
     }
     struct control_head head = {
         .op = c->op, .count = c->count, .port_index = c->port_index, .owner = c->owner, .flags = c->flags};
-    if (head.op == CONTROL_OLDEST)
+    if (about_block(cfg, &head)) {
+        stages.call(skb, STAGE_BLOCK_CONTROL);
+        head.error = -11; /* EAGAIN */
+        head.count = 0;
+    } else if (head.op == CONTROL_OLDEST)
         control_oldest(cfg, &head, now);
     else
         control_port(skb, cfg, &head, now);

@@ -58,27 +58,6 @@ static __always_inline void relation_drop(u64 id, u8 flags)
         relations.delete(&id);
 }
 
-/* A control session needs its record before its first segment reaches the gate, and the helper is told. */
-static __always_inline void begin_watching(struct __sk_buff *skb, const struct session_key *key,
-                                           const struct session *s, u8 dir)
-{
-    u32 zero = 0;
-    struct scratch *room = scratch.lookup(&zero);
-    struct punt *m = new_punt(PUNT_OPENED);
-    if (!room || !m)
-        return;
-    struct track *t = &room->track;
-    __builtin_memset(t, 0, sizeof(*t));
-    t->id = s->id;
-    t->window_scale[0] = t->window_scale[1] = 255;
-    t->mss[0] = t->mss[1] = 536;
-    adjusts.delete((struct session_key *)key);
-    tracks.update((struct session_key *)key, t);
-    fill_punt(m, key, s);
-    m->dir = dir;
-    punts.perf_submit(skb, m, sizeof(*m));
-}
-
 /* Begins anew on the entry of a session that is over: its port reference goes on. Whoever moves the state wins. Returns
  * 0, or the drop reason. */
 static __always_inline u32 session_revive(struct __sk_buff *skb, const struct config *cfg, struct session *s,
@@ -183,7 +162,7 @@ static __always_inline s64 home_take(struct __sk_buff *skb, const struct config 
 
 /* A new port for an inside end point, and its entry in `mappings` if the mapping is `shared`, with one reference. Returns the
  * row, or -drop reason; DROP_NO_PORT with the next port to try in skb->cb[2], the tries in skb->cb[3], and in skb->cb[4]
- * whether none seems free, and the place of the public address. */
+ * whether none seems free, and the place of the public address. WANTS_BLOCK with that place alone. */
 static __always_inline s64 mapping_make(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
                                         const struct mapping_key *key, u32 home, bool shared, s32 address, u32 now)
 {
@@ -195,12 +174,18 @@ static __always_inline s64 mapping_make(struct __sk_buff *skb, const struct conf
                                  .proto = p->proto,
                                  .tries = skb->cb[3],
                                  .address = address < 0 ? paired_address(cfg, p->source) : address};
+    if (cfg->port_block && !search.port) {
+        skb->cb[4] = (skb->cb[4] & NEW_SAID) | search.address << NEW_ADDRESS | (address < 0 ? 0 : NEW_BOUND);
+        return -WANTS_BLOCK;
+    }
+    if (cfg->port_block) /* where that port was found */
+        search.address = skb->cb[4] >> NEW_ADDRESS & (MAX_PUBLIC - 1);
     s64 index = port_try(skb, cfg, &search, now);
     if (index < 0) {
         skb->cb[2] = search.port;
         skb->cb[3] = search.tries;
-        skb->cb[4] = (skb->cb[4] & NEW_SAID) | (search.none && search.tries > ALL_SEEN ? NEW_NONE_FREE : 0) |
-                     search.address << NEW_ADDRESS;
+        skb->cb[4] = (skb->cb[4] & (NEW_SAID | NEW_BOUND)) | search.address << NEW_ADDRESS |
+                     (search.none && search.tries > ALL_SEEN && !cfg->port_block ? NEW_NONE_FREE : 0);
         return -DROP_NO_PORT;
     }
     struct mapping fresh = {.port_index = index};
@@ -237,7 +222,8 @@ static __always_inline s64 mapping_get(struct __sk_buff *skb, const struct confi
     s64 index = -1;
     if (slot && holder == at_home)
         return mapping_share(home, at_home, p->proto);
-    if (slot && !holder && cfg->public_count == 1 && !skb->cb[3] && !host_ports_refused(skb, cfg, p->source)) {
+    if (slot && !holder && cfg->public_count == 1 && !cfg->port_block && !skb->cb[3] &&
+        !host_ports_refused(skb, cfg, p->source)) {
         index = home_take(skb, cfg, p, &key, home, slot, now);
         *made = index == home;
         if (*made)

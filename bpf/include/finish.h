@@ -36,7 +36,7 @@ static __always_inline bool finish_frees(const struct config *cfg, u32 index, u3
     u8 kind = owner_kind(owner);
     if (kind != PORT_RESERVED && kind != PORT_MAPPING && kind != PORT_HOME)
         return false;
-    return !cfg->hold_down || owner_ip(owner) == host;
+    return (!cfg->hold_down && !cfg->port_block) || owner_ip(owner) == host;
 }
 
 /* Ends the session that has been over longest, if that frees a port of this block of rows for the host. The port in host order,

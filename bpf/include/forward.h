@@ -177,6 +177,8 @@ static __always_inline int public_slot(const struct config *cfg, __be32 ip)
 #define NEW_PORTS_SPENT 64 /* nor another port */
 #define NEW_SAID 0x77      /* all those bits */
 #define NEW_NONE_FREE 8    /* no port seems free */
+#define NEW_BOUND 128      /* the public address is that of its control session */
+#define WANTS_BLOCK 0x101  /* no drop reason: STAGE_BLOCK finds the port to try */
 #define NEW_ADDRESS 8      /* from this bit on: the place of the public address */
 
 /* Whose a packet is. */

@@ -27,6 +27,11 @@ PINNED_LAZY("hash", struct share_key, struct share, shares, MAX_SESSIONS);
 
 /* A hint which ports are taken, so that a search costs the same however full it is. Only `ports` decides. */
 PINNED("array", u32, u64, port_bits, PORT_ROWS / 65536 * BITMAP_BLOCK);
+/* Port blocks, direct-mapped; where one is held, and where one may be given out; each host's own; computed ones. */
+PINNED("array", u32, struct port_block, port_blocks, PORT_ROWS / 64);
+PINNED("array", u32, u64, block_bits, BLOCK_USABLE * 2);
+PINNED_LAZY("hash", struct mapping_key, struct block_list, block_lists, 262144);
+PINNED_LAZY("lpm_trie", struct exempt_key, struct block_network, block_networks, 1024);
 PINNED_LAZY("hash", struct mapping_key, struct host, hosts, 262144);
 PINNED("array", u32, struct pool, pools, POOL_ROWS);
 PINNED_LAZY("hash", struct peer_key, u64, peers, MAX_SESSIONS);

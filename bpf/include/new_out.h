@@ -153,6 +153,10 @@ static __always_inline int new_out(struct __sk_buff *skb, int at)
     u32 reason = new_out_session(skb, cfg, &p, &key, &o, who, now);
     if (reason == DROP_ALLOW_OUT && who == OF_OTHERS) /* they begin nothing here but what an ALG expects */
         return pass_on(skb, at);
+    if (reason == WANTS_BLOCK || (reason == DROP_NO_PORT && cfg->port_block && !skb->cb[2]))
+        stages.call(skb, STAGE_BLOCK); /* which comes back, or refuses */
+    if (reason == WANTS_BLOCK)
+        reason = DROP_NO_BLOCK;
     if (reason == DROP_NO_PORT && skb->cb[3] < ALLOCATE_TRIES)
         stages.call(skb, skb->cb[4] & NEW_NONE_FREE ? STAGE_FINISH : STAGE_NEW_OUT); /* the next try */
     if (reason == WANTS_SHARE)

@@ -20,7 +20,7 @@ static __always_inline int finish_for(struct __sk_buff *skb, int at)
     u32 port = finish_take(cfg, port_index(skb->cb[4] >> NEW_ADDRESS, p.proto, 0) >> 16, p.source);
     if (port)
         skb->cb[2] = port;
-    skb->cb[4] &= NEW_SAID;
+    skb->cb[4] &= ~NEW_NONE_FREE;
     stages.call(skb, STAGE_NEW_OUT);
     return drop(DROP_REWRITE_FAILED);
 }

@@ -63,8 +63,10 @@ static __always_inline void port_put(u32 index, struct port_slot *slot, u8 proto
     }
     if (owner_kind(owner) == PORT_SHARED)
         slot->block = 0;
+    u32 counted = portblock_of(slot, owner_kind(owner)), now = now_tick();
+    slot->forward_id = 0;
     slot->last_host = owner_ip(owner);
-    slot->stamp = now_tick();
+    slot->stamp = now;
     if (owner_kind(owner) != PORT_SHARED && owner_kind(owner) != PORT_FORWARD)
         host_hold(host_of(owner_ip(owner)), proto, -1, owner_kind(owner) != PORT_RESERVED);
     if (owner_kind(owner) != PORT_FORWARD)
@@ -73,6 +75,7 @@ static __always_inline void port_put(u32 index, struct port_slot *slot, u8 proto
     if (!cfg || !cfg->hold_down)
         portbits_free(index); /* before the owner goes: the next one's bit must stay */
     __sync_val_compare_and_swap(&slot->owner, owner, 0);
+    portblock_leave(counted, now);
 }
 
 /* Whether a host may have a port that nobody owns: not while hold-down keeps it for another one. */
@@ -126,9 +129,12 @@ static __always_inline bool has_socket(struct __sk_buff *skb, u8 proto, __be32 r
 static __always_inline void port_unclaim(u32 index, struct port_slot *slot, u64 owner)
 {
     pool_count(index >> 16, -1);
+    u32 counted = portblock_of(slot, owner_kind(owner));
+    slot->forward_id = 0;
     slot->last_host = 0;
     slot->sessions = 0;
     __sync_val_compare_and_swap(&slot->owner, owner, 0);
+    portblock_leave(counted, now_tick());
 }
 
 /* The owner of a row if that is an inside end point; 0 if the row is free or the gateway's own. */

@@ -73,4 +73,25 @@ static __always_inline u32 punt_frame(struct __sk_buff *skb, const struct packet
     return DROP_PUNT_HELD;
 }
 
+/* A control session needs its record before its first segment reaches the gate, and the helper is told. */
+static __always_inline void begin_watching(struct __sk_buff *skb, const struct session_key *key,
+                                           const struct session *s, u8 dir)
+{
+    u32 zero = 0;
+    struct scratch *room = scratch.lookup(&zero);
+    struct punt *m = new_punt(PUNT_OPENED);
+    if (!room || !m)
+        return;
+    struct track *t = &room->track;
+    __builtin_memset(t, 0, sizeof(*t));
+    t->id = s->id;
+    t->window_scale[0] = t->window_scale[1] = 255;
+    t->mss[0] = t->mss[1] = 536;
+    adjusts.delete((struct session_key *)key);
+    tracks.update((struct session_key *)key, t);
+    fill_punt(m, key, s);
+    m->dir = dir;
+    punts.perf_submit(skb, m, sizeof(*m));
+}
+
 #endif

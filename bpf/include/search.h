@@ -12,6 +12,11 @@
 #define LOW_TRIES \
     5 /* after so many a low port's user is given a high one: there are a thousand low ones for everybody */
 
+static __always_inline u64 parity_mask(u32 port)
+{
+    return port & 1 ? 0xaaaaaaaaaaaaaaaaULL : 0x5555555555555555ULL;
+}
+
 static __always_inline void count_tries(u32 failed)
 {
     count(failed == 0   ? COUNT_PORT_TRIES_1
@@ -32,7 +37,8 @@ struct port_search {
     u8 tries;    /* so far */
     bool rested; /* none that was in use lately, see port_rested */
     bool shared; /* towards this destination alone, see share.h */
-    bool none;   /* the bitmap shows none from where it was asked: `port` is a random one */
+    bool
+        none; /* the bitmap shows none from where it was asked: `port` is a random one, or 0 if hosts have port blocks */
     u32 address; /* place of the public address */
 };
 
@@ -94,24 +100,31 @@ static __always_inline void search_unclaim(const struct port_search *search, u32
 /* One try at a port of the class that `wanted` belongs to (RFC 4787 REQ-3a): the wanted one itself first, then what the
  * bitmap shows free behind a random place (RFC 6056). A word at an edge of the range seems to have room where only ports
  * beyond the range are free, so the second and third try ask behind the first word, and from it on. When none is shown, a
- * random one: ports in hold-down may still be their former host's, or shared. Returns the row, or -1 with the next try's
- * port in the search. */
+ * random one: ports in hold-down may still be their former host's, or shared. Where hosts have port blocks the range is
+ * the block of the port to be tried, whatever its class. Returns the row, or -1 with the next try's port in the search. */
 static __always_inline s64 port_try(struct __sk_buff *skb, const struct config *cfg, struct port_search *search,
                                     u32 now)
 {
     u32 first = cfg->port_first, last = cfg->port_last, port = search->port ? search->port : search->wanted;
     u64 parity = ~0ULL;
-    if (search->wanted && search->wanted < 1024 && search->proto != IPPROTO_ICMP && search->tries <= LOW_TRIES) {
+    u32 block = portblock_row(cfg, search->address, port);
+    if (cfg->port_block) {
+        first = portblock_first(block);
+        last = first + cfg->port_block - 1;
+    } else if (search->wanted && search->wanted < 1024 && search->proto != IPPROTO_ICMP && search->tries <= LOW_TRIES) {
         first = 1;
         last = 1023;
     }
     if (search->shared) /* the rest is left to those who need a port of their own */
         last -= (last - first) / 8;
     if (cfg->flags & CONFIG_PARITY && search->wanted) /* RFC 4787 REQ-4 */
-        parity = search->wanted & 1 ? 0xaaaaaaaaaaaaaaaaULL : 0x5555555555555555ULL;
+        parity = parity_mask(search->wanted);
     u32 index = port_index(search->address, search->proto, port);
     struct port_slot *slot = port >= first && port <= last ? ports.lookup(&index) : 0;
-    if (slot && search_claim(cfg, search, index, slot, now)) {
+    bool counted = slot && cfg->port_block && portblock_enter(block, owner_ip(search->owner), now);
+    if (slot && (counted || !cfg->port_block) && search_claim(cfg, search, index, slot, now)) {
+        if (counted)
+            slot->forward_id = block + 1;
         portbits_take(index);
         if (!has_socket(skb, search->proto, search->remote_ip, search->remote_port,
                         cfg->public_ip[search->address & (MAX_PUBLIC - 1)], bpf_htons(port))) {
@@ -119,6 +132,8 @@ static __always_inline s64 port_try(struct __sk_buff *skb, const struct config *
             return index;
         }
         search_unclaim(search, index, slot); /* the bit stays: nobody needs to ask for this port again */
+    } else if (counted) {
+        portblock_leave(block + 1, now);
     }
     u32 from = first + bpf_get_prandom_u32() % (last - first + 1);
     u32 start = search->tries & 1 ? (first | 63) + 1 : search->tries & 2 ? first : from;
@@ -126,6 +141,8 @@ static __always_inline s64 port_try(struct __sk_buff *skb, const struct config *
         portbits_find(port_index(search->address, search->proto, 0), first, last, start > last ? first : start, parity);
     search->port = found ? found : (from & ~1U) | ((parity == ~0ULL ? from : search->wanted) & 1);
     search->none = !found;
+    if (!found && cfg->port_block)
+        search->port = 0;
     search->tries++;
     return -1;
 }

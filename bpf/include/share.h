@@ -3,7 +3,8 @@
  * share.h: public ports that serve several destinations, each for an inside end point of its own (RFC 7857 section 3, RFC
  * 6888 section 2). Only where mapping and filtering both depend on address and port: there nobody but the destination itself
  * is ever let in, so the destination says whose a packet is. Any wider filtering, and every session that an ALG watches (an
- * expectation may name its port), needs a port of its own.
+ * expectation may name its port), needs a port of its own. So does every session where hosts have port blocks: a block is one
+ * host's.
  *
  * The race: (public address and port, protocol, remote address and port) is the outside key of a session, and create-if-absent
  * on `shares` is its only arbiter: of two CPUs that want one key one is told to look further, so two flows never have it at
@@ -20,7 +21,7 @@
 
 static __always_inline bool sharing_allowed(const struct config *cfg)
 {
-    return cfg->flags & CONFIG_MAPPING_APDM && !(cfg->flags & (CONFIG_FILTER_EIF | CONFIG_FILTER_ADF));
+    return cfg->flags & CONFIG_MAPPING_APDM && !cfg->port_block && !(cfg->flags & (CONFIG_FILTER_EIF | CONFIG_FILTER_ADF));
 }
 
 static __always_inline struct share_key share_key_of(u32 index, u8 proto, __be32 remote_ip, __be16 remote_port)

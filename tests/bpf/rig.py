@@ -36,7 +36,7 @@ ticks = clock.now
 SECRET = 0x0123_4567_89AB_CDEF
 HASHES = ("sessions", "relations", "mappings", "shares", "forward_sources", "alg_ports", "allow_out", "expectations",
           "adjusts", "tracks", "decisions", "passable", "replacements", "held", "exempt", "devices",
-          "wan_networks")  # fmt: skip
+          "wan_networks", "block_lists", "block_networks")  # fmt: skip
 
 
 @contextmanager
@@ -130,6 +130,12 @@ class Rig:
         for row, bits in gateway.port_bits.items():
             if bits:
                 gateway.port_bits.put(row, 0)
+        for row, held in gateway.port_blocks.items():
+            if held.holder:
+                gateway.port_blocks.put(row, abi.PortBlock())
+        for row, bits in gateway.block_bits.items():
+            if bits:
+                gateway.block_bits.put(row, 0)
         for row in range(16):
             gateway.forwards.put(row, abi.Forward())
         for row in range(abi.POOL_ROWS):
