@@ -59,7 +59,7 @@ def _near(gateway: Gateway, most: int, row: int) -> int:
     used = gateway.pools[row].used
     used = min(most, used) if used < 1 << 63 else 0  # a plain count of several CPUs can be below 0 for a moment
     whole = (most - used) * config.share_free / config.share_own
-    if row != abi.POOL_SESSIONS and _ports_serve_many(config.flags):
+    if row != abi.POOL_SESSIONS and not config.port_block and _ports_serve_many(config.flags):
         whole = (most - most // 8) * config.share_free / abi.SHARE_WHOLE
     limit = max(abi.SHARE_FLOOR, int(FULL * whole))
     return limit if used >= limit else 0

@@ -19,7 +19,7 @@ from algate.bpf.loader import Gateway
 KEPT_BACK = 64  # ICMP errors kept back while the sweep looks for unanswered sessions
 HOSTS_MOST = 256  # refused hosts remembered between two sweeps
 # The sweep can make room for these: everybody's, and a host's own.
-SCARCE = frozenset({"table-full", "no-port", "no-block"})
+SCARCE = frozenset({"table-full", "no-port"})
 OWN = frozenset({"share-sessions", "share-ports", "host-unanswered"})
 
 
