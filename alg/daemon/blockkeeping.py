@@ -22,6 +22,7 @@ from algate.bpf import abi, ticks
 from algate.bpf.loader import Gateway
 from algate.bpf.requests import ControlProgram
 
+SCARCE = 16  # blocks of which less than one is free: who has an empty one keeps it no longer than hold-down
 Tell = Callable[[Sequence[Translation]], None]
 
 
@@ -35,6 +36,7 @@ class BlockKeeping:
         self._control = control
         self._nat = Nat()
         self._addresses: list[IPv4Address] = []
+        self._room = 0
 
     def pause(self, nat: Nat) -> None:
         """Before this is written: if the size of blocks changes, have none given out until `settle`."""
@@ -53,7 +55,9 @@ class BlockKeeping:
         other = [one for one in portblocks.held(self._gateway) if one.size != nat.port_block]
         ranges = [*held, *(PortRange(one.first, one.last) for one in other)]
         portblocks.write_networks(self._gateway, () if other else nat.port_block_hosts)
-        portblocks.write_usable(self._gateway, portblocks.usable(nat, len(addresses), ranges))
+        words = portblocks.usable(nat, len(addresses), ranges)
+        self._room = sum(word.bit_count() for word in words)
+        portblocks.write_usable(self._gateway, words)
 
     def _move(self, addresses: list[IPv4Address]) -> None:
         """Another public address in the place of a former one: its blocks are given out anew, under the new one."""
@@ -88,7 +92,8 @@ class BlockKeeping:
             told += self._record(Kind.BLOCK_ASSIGNED, one, self._addresses)
         for row in self.held.keys() - found.keys():
             told += self._record(Kind.BLOCK_RELEASED, self.held[row], self._addresses)
-        now, idle = ticks.now(), ticks.lasting(portblocks.idle_time(self._nat))
+        scarce = (self._room - len(found)) * SCARCE <= self._room
+        now, idle = ticks.now(), ticks.lasting(portblocks.idle_time(self._nat, scarce))
         for row, one in list(found.items()):
             if not one.used and ticks.distance(now, one.stamp) >= idle and self._control.withdraw(row):
                 told += self._record(Kind.BLOCK_RELEASED, found.pop(row), self._addresses)

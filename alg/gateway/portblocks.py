@@ -17,6 +17,7 @@ from algate.bpf.loader import Gateway
 from algate.bpf.packing import entry, from_native, numbers
 
 WORD = 64  # bits
+LEAST_IDLE = 2.0  # s: whoever looks once a second sees every block
 
 
 class PortBlock(NamedTuple):
@@ -58,9 +59,10 @@ def layout(size: int, ports: PortRange) -> BlockLayout:
     return BlockLayout(size, -(-ports.first // size) * size, ports.blocks(size))
 
 
-def idle_time(nat: Nat) -> float:
-    """Seconds for which an empty block is kept: none of its ports goes to another host within hold-down."""
-    return max(nat.port_block_idle, nat.hold_down)
+def idle_time(nat: Nat, scarce: bool = False) -> float:
+    """Seconds for which an empty block is kept: less when there are few others, but no port goes to another host within
+    hold-down."""
+    return max(LEAST_IDLE if scarce else nat.port_block_idle, nat.hold_down)
 
 
 def row_of(place: int, port: int) -> int:

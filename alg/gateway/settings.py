@@ -74,7 +74,7 @@ def write_config(
         max_sessions_per_host=nat.max_sessions_per_host, max_ports_per_host=nat.max_ports_per_host,
         new_sessions_per_second=nat.new_sessions_per_second, max_unanswered_per_host=nat.max_unanswered_per_host,
         share_own=whole - share if share < whole else 0, share_free=share, max_sessions=gateway.max_sessions,
-        port_block=blocks.size, block_idle=ticks.lasting(portblocks.idle_time(nat)),
+        port_block=blocks.size, block_idle=ticks.lasting(portblocks.idle_time(nat, scarce=True)),
         block_first=blocks.first // abi.BLOCK_UNIT, block_count=blocks.number,
     )  # fmt: skip
     for place, address in enumerate(addresses):

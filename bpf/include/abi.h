@@ -461,7 +461,7 @@ struct config {
     __u32 share_free;              /* these two add up to SHARE_WHOLE */
     __u32 max_sessions;            /* entries that `sessions` has room for */
     __u32 port_block;              /* ports of a port block, 0: hosts get single ports */
-    __u32 block_idle;              /* ticks that a block is kept when none of its ports is in use */
+    __u32 block_idle;              /* ticks that a block is kept at least when none of its ports is in use */
     __u32 block_first;             /* the first block's port / BLOCK_UNIT */
     __u32 block_count;             /* whole blocks of one public address */
 };

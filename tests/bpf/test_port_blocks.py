@@ -63,7 +63,7 @@ def begin(rig: Rig, nat: Nat = NAT, addresses: int = 1, held: Iterable[PortRange
                 rig._touched.add(port_row(place, proto, port))
     fields = {
         "port_first": nat.ports.first, "port_last": nat.ports.last, "port_block": where.size,
-        "hold_down": int(nat.hold_down * SECOND), "block_idle": int(portblocks.idle_time(nat) * SECOND),
+        "hold_down": int(nat.hold_down * SECOND), "block_idle": int(portblocks.idle_time(nat, scarce=True) * SECOND),
         "block_first": where.first // abi.BLOCK_UNIT, "block_count": where.number, "public_count": addresses,
         "public_ip": tuple(abi.ip_to_be32(one) for one in (PUBLIC, PUBLIC_2)[:addresses]),
     }  # fmt: skip

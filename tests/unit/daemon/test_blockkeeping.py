@@ -92,6 +92,18 @@ def test_an_empty_block_goes_back_after_a_while(kernel: Kernel) -> None:
     )
 
 
+def test_sooner_when_few_are_left(kernel: Kernel) -> None:
+    made, _ = keeping(kernel, Nat(port_block=4096, port_block_idle=300.0, hold_down=10.0))  # 15 blocks
+    for n in range(13):
+        kernel.give(f"10.0.1.{n}", 4096 + 4096 * n)
+    kernel.give("10.0.0.4", 57344, used=0, idle=11.0)
+    made.look()
+    assert kernel.taken_back == []
+    kernel.give("10.0.0.5", 61440)
+    made.look()
+    assert kernel.taken_back == [portblocks.row_of(0, 57344)]
+
+
 def test_not_before_hold_down_is_over(kernel: Kernel) -> None:
     made, _ = keeping(kernel, Nat(port_block=512, port_block_idle=10.0, hold_down=120.0))
     kernel.give("10.0.0.4", 3072, used=0, idle=60.0)
