@@ -89,12 +89,14 @@ class HostCounts(NamedTuple):
 
 
 class HeldBlock(NamedTuple):
-    """A port block that somebody holds; `size` in ports, `assigned` in ns of CLOCK_MONOTONIC."""
+    """A port block that somebody holds; `size` in ports, `assigned` in ns of CLOCK_MONOTONIC, `stamp` the tick of the
+    last change of `used`."""
 
     inside: bytes
     used: int
     size: int
     assigned: int
+    stamp: int
 
 
 class ForwardRange(NamedTuple):

@@ -119,7 +119,7 @@ def _pools(maps: Pinned) -> dict[int, int]:
 
 def _blocks(maps: Pinned) -> dict[int, HeldBlock]:
     found = (one for keys, values, _ in maps.chunks("port_blocks") for one in portblocks.blocks(keys, values))
-    return {one.row: HeldBlock(one.inside.packed, one.used, one.size, one.assigned) for one in found}
+    return {one.row: HeldBlock(one.inside.packed, one.used, one.size, one.assigned, one.stamp) for one in found}
 
 
 def _read_block_lists(maps: Pinned, picture: Picture) -> None:

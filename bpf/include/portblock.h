@@ -25,18 +25,18 @@ static __always_inline u32 portblock_first(u32 row)
     return row % BLOCK_ROWS * BLOCK_UNIT;
 }
 
-/* Whether the block is this host's; if so it counts one more port. */
-static __always_inline bool portblock_enter(u32 row, __be32 host, u32 now)
+/* If the block is this host's it counts one more port: 1 + row, else 0. */
+static __always_inline u32 portblock_enter(u32 row, __be32 host, u32 now)
 {
     struct port_block *block = port_blocks.lookup(&row);
     if (!block)
-        return false;
+        return 0;
     if ((u32)__sync_fetch_and_add(&block->holder, BLOCK_PORT) == host) {
         block->stamp = now;
-        return true;
+        return row + 1;
     }
     __sync_fetch_and_add(&block->holder, -BLOCK_PORT);
-    return false;
+    return 0;
 }
 
 /* The block that counts a port in use: 1 + row, 0: none does. */

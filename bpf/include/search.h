@@ -121,10 +121,12 @@ static __always_inline s64 port_try(struct __sk_buff *skb, const struct config *
         parity = parity_mask(search->wanted);
     u32 index = port_index(search->address, search->proto, port);
     struct port_slot *slot = port >= first && port <= last ? ports.lookup(&index) : 0;
-    bool counted = slot && cfg->port_block && portblock_enter(block, owner_ip(search->owner), now);
-    if (slot && (counted || !cfg->port_block) && search_claim(cfg, search, index, slot, now)) {
-        if (counted)
-            slot->forward_id = block + 1;
+    u32 counted = slot && cfg->port_block ? portblock_enter(block, owner_ip(search->owner), now) : 0;
+    if (cfg->port_block && !counted)
+        slot = 0;
+    if (slot && search_claim(cfg, search, index, slot, now)) {
+        if (!search->shared)
+            slot->forward_id = counted;
         portbits_take(index);
         if (!has_socket(skb, search->proto, search->remote_ip, search->remote_port,
                         cfg->public_ip[search->address & (MAX_PUBLIC - 1)], bpf_htons(port))) {
@@ -132,8 +134,8 @@ static __always_inline s64 port_try(struct __sk_buff *skb, const struct config *
             return index;
         }
         search_unclaim(search, index, slot); /* the bit stays: nobody needs to ask for this port again */
-    } else if (counted) {
-        portblock_leave(block + 1, now);
+    } else {
+        portblock_leave(counted, now);
     }
     u32 from = first + bpf_get_prandom_u32() % (last - first + 1);
     u32 start = search->tries & 1 ? (first | 63) + 1 : search->tries & 2 ? first : from;

@@ -42,6 +42,8 @@ from tests.bpf.rig import (
     Rig,
     session_key,
 )
+from tests.bpf.test_finish import Data
+from tests.bpf.watched import watch
 from tests.packets import Flow
 
 SIZE = 64
@@ -276,6 +278,26 @@ def test_a_reservation_when_no_block_is_left(rig: Rig) -> None:
         open_all(rig, flows(1, f"10.0.0.{n}"))
     assert rig.reserve(TCP, 40000, "10.0.0.200", 40000) is None
     assert rig.reserve(TCP, 40000, INSIDE, 40000) is not None
+
+
+@pytest.mark.parametrize("hold_down", [0.0, 120.0])
+def test_ended_transfers_give_their_ports_up_to_their_own_host(rig: Rig, hold_down: float) -> None:
+    """With one block and no other: each further transfer ends one that is over. Nobody else's need does."""
+    watched = watch(rig)
+    begin(rig, replace(NAT, ports=PortRange(50048, 50111), hold_down=hold_down))
+    open_all(rig, flows(SIZE - 8), "tcp")
+    many = [Data(rig, watched, 40000 + n) for n in range(8)]
+    for one in many:
+        one.end("server closes")
+    assert rig.reserve(TCP, 20000, INSIDE_2, 20000) is None
+    out = rig.lan(frame_of("tcp", Flow(INSIDE_2, 20000, REMOTE, 443), flags="S"))
+    assert out.drops == {"no-block": 1} and all(one.alive() for one in many)
+    for n in range(4):
+        Data(rig, watched, 41000 + n).end("client closes")
+    assert sum(one.alive() for one in many) == 4
+    (port,) = open_all(rig, [Flow(INSIDE, 30000, REMOTE, 443)], "tcp")
+    assert 50048 <= port < 50112 and sum(one.alive() for one in many) == 3
+    assert [one.used for one in held(rig)] == [SIZE] and broken(rig) == []
 
 
 def test_a_forward_keeps_its_block_from_all(rig: Rig) -> None:
