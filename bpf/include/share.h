@@ -21,7 +21,8 @@
 
 static __always_inline bool sharing_allowed(const struct config *cfg)
 {
-    return cfg->flags & CONFIG_MAPPING_APDM && !cfg->port_block && !(cfg->flags & (CONFIG_FILTER_EIF | CONFIG_FILTER_ADF));
+    return cfg->flags & CONFIG_MAPPING_APDM && !cfg->port_block &&
+           !(cfg->flags & (CONFIG_FILTER_EIF | CONFIG_FILTER_ADF));
 }
 
 static __always_inline struct share_key share_key_of(u32 index, u8 proto, __be32 remote_ip, __be16 remote_port)
