@@ -128,7 +128,13 @@ def handlers(service: Daemon, following: handover.Handover) -> dict[str, Handler
         live = service.running.forwards.live() if service.running else []
         return await asyncio.to_thread(origins.settings, service.config, live)
 
+    async def upgrade(args: dict[str, Any]) -> dict[str, Any]:
+        service.reloading.need_settled()  # the new daemon would read the file, and undo nothing
+        return await following.upgrade(args)
+
     async def forward_add(args: dict[str, Any]) -> dict[str, Any]:
+        if args.get("save"):
+            service.reloading.need_settled()
         service.config, row = verbs.forward_add(service.need_running(), service.config, args)
         return row
 
@@ -141,7 +147,7 @@ def handlers(service: Daemon, following: handover.Handover) -> dict[str, Handler
         "down": down,
         "reload": reload,
         "settings": settings,
-        "upgrade": following.upgrade,
+        "upgrade": upgrade,
         "give-way": following.give_way,
         "handover": _once(lambda: {"pid": os.getpid(), "state": service.state, "pause": service.pause}),
         "status": _once(lambda: status(service)),

@@ -93,6 +93,12 @@ class Reloading:
         told = "not confirmed within %g s: the former configuration is in force again; %s still has the other"
         log.warning(told, seconds, now.path)
 
+    def need_settled(self) -> None:
+        """AlgateError while a reload waits to be confirmed: what is done now would outlive its undoing, or be lost."""
+        if (waiting := self.unconfirmed()) is not None:
+            left = f"it is undone in {waiting['left']:.0f} s"
+            raise AlgateError(f"a reload isn't confirmed yet: `algate reload --confirm` first, or wait: {left}")
+
     def unconfirmed(self) -> UnconfirmedAnswer | None:
         """What will be undone, and in how many seconds."""
         if self._timer is None or self._former is None:

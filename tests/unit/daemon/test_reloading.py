@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from unittest.mock import MagicMock
 
 import pytest
 
 from algate.alg.admin import verbs
+from algate.alg.admin.run import handlers
 from algate.alg.config import load as configuration
 from algate.alg.config.load import Config
 from algate.alg.daemon.reloading import Reloading
@@ -116,6 +118,25 @@ def test_what_comes_back_is_the_last_one_that_was_confirmed(place: Place) -> Non
         assert place.config.timeouts.udp == 50
         await asyncio.sleep(0.3)
         assert place.config.timeouts.udp == 300
+
+    within(work)
+
+
+def test_what_would_outlive_the_undoing_waits(place: Place) -> None:
+    """An upgrade, whose new daemon reads the file, and a forward that is saved; nothing else."""
+
+    async def work() -> None:
+        service = MagicMock(reloading=place.reloading)
+        known = handlers(service, MagicMock())
+        place.udp(60)
+        place.reloading.reload(seconds=60)
+        for verb, args in (("upgrade", {}), ("forward-add", {"save": True})):
+            answer = known[verb](args)
+            assert isinstance(answer, Awaitable)
+            with pytest.raises(AlgateError, match=r"a reload isn't confirmed yet: .* it is undone in 60 s"):
+                await answer
+        place.reloading.confirm()
+        place.reloading.need_settled()
 
     within(work)
 
