@@ -79,6 +79,7 @@ def test_the_units_capabilities_are_enough(namespace: str, tmp_path: Path) -> No
 @pytest.mark.parametrize("missing", ["bpf", "net_admin", "perfmon"])
 def test_each_capability_is_needed(namespace: str, tmp_path: Path, missing: str) -> None:
     run_dir = tmp_path / "run"
+    run_dir.mkdir(mode=0o700)  # without CAP_NET_ADMIN `run` makes none, and `down` would take its name for mistyped
     fewer = [name for name in held() if name != missing]
     command = inside(namespace, fewer, *run_command(run_dir))
     try:
