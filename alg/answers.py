@@ -46,6 +46,24 @@ class UnconfirmedAnswer(TypedDict):
     changed: list[str]
 
 
+class SilentAnswer(TypedDict):
+    """`status` of a daemon that doesn't answer, from the kernel's tables and /proc. `state` never begins with
+    "translating"; `process`: what it does, in a word; `heartbeat_age`: s since its last sign of life in the kernel;
+    `helper_alive`: whether the kernel takes that for recent; what can't be read is null."""
+
+    state: str
+    pid: int | None
+    process: str | None
+    uptime: float | None
+    run_dir: str
+    lan: list[str]
+    wan: str | None
+    heartbeat_age: float | None
+    helper_alive: bool | None
+    sessions: int | None
+    fail: str | None
+
+
 class StatusAnswer(TypedDict):
     """`status`. `sessions` is the kernel's count of the moment; `uptime` in seconds, `control_memory` in bytes."""
 

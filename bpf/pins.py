@@ -20,6 +20,12 @@ BPFFS = Path("/sys/fs/bpf")
 DEFAULT_RUN_DIR = Path("/run/algate")
 PLACES = (BPFFS, Path("/proc/1/root/sys/fs/bpf"))
 BPFFS_MAGIC = 0xCAFE4A11
+PROC = Path("/proc")
+DEEPEST = 100  # ancestors looked at
+NSENTER = (
+    "`ip netns exec` gives a command a /sys of its own that ends with it; to start in a network namespace use"
+    " `nsenter --net=/run/netns/NAME algate run ...`"
+)
 
 
 def is_bpffs(path: Path) -> bool:
@@ -35,15 +41,67 @@ def bpffs() -> Path:
     """The bpffs to pin in, mounted if necessary.
 
     `ip netns exec` gives a command a private /sys without it: then process 1's is used, through /proc, so that the
-    pins outlive the command. AlgateError (exit code 3) says how to mount it.
+    pins outlive the command. One that would end with the command is never mounted: with the last pin of `stages` the
+    kernel empties that program array, whoever is attached, and all traffic stops. AlgateError (exit code 3) says what
+    to do.
     """
     for path in PLACES:
         if is_bpffs(path):
             return path
+    if apart():
+        raise AlgateError(f"no bpffs here that outlives this command: {NSENTER}", UNSUPPORTED)
     libc = ctypes.CDLL(None, use_errno=True)
     if BPFFS.is_dir() and libc.mount(b"bpf", os.fsencode(BPFFS), b"bpf", 0, None) == 0:
         return BPFFS
     raise AlgateError(f"no bpffs: mount it with `mount -t bpf bpf {BPFFS}`", UNSUPPORTED)
+
+
+def apart(proc: Path = PROC) -> bool:
+    """Whether this process has a mount namespace of its own: not that of process 1 or, where that may not be looked
+    at, of the oldest ancestor that may. Without any, `ip netns exec` is known by the name that it gives to /sys."""
+    own = _namespace(proc, "self")
+    seen = [one for pid in ("1", *reversed(_ancestors(proc))) if (one := _namespace(proc, pid)) is not None]
+    if seen:
+        return seen[0] != own
+    names = [words[words.index("-") + 2] for words in _mounts(proc, Path("/sys"))]
+    return bool(names) and (Path("/run/netns") / names[-1]).is_file()
+
+
+def passing(proc: Path = PROC) -> bool:
+    """Whether the bpffs in use ends with the processes of this mount namespace: it is one apart, and nobody handed the
+    mount down to it."""
+    if not is_bpffs(BPFFS) or not apart(proc):
+        return False
+    tags = [words[6 : words.index("-")] for words in _mounts(proc, BPFFS)]
+    return bool(tags) and not tags[-1]
+
+
+def _mounts(proc: Path, place: Path) -> list[list[str]]:
+    """The words of each line of mountinfo (proc(5)) for what is mounted there, the topmost last."""
+    lines = (line.split() for line in (proc / "self/mountinfo").read_text().splitlines())
+    return [words for words in lines if words[4] == str(place)]
+
+
+def _namespace(proc: Path, pid: str) -> int | None:
+    try:
+        return (proc / pid / "ns/mnt").stat().st_ino
+    except OSError:
+        return None
+
+
+def _ancestors(proc: Path) -> list[str]:
+    """Their process ids, the parent first, without process 1."""
+    found: list[str] = []
+    pid = "self"
+    while len(found) < DEEPEST:
+        try:
+            pid = (proc / pid / "stat").read_text().rpartition(")")[2].split()[1]
+        except (OSError, IndexError):
+            break
+        if pid in ("0", "1"):
+            break
+        found.append(pid)
+    return found
 
 
 def folder(run_dir: Path) -> Path:

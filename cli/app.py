@@ -99,7 +99,8 @@ class Verb(typer.core.TyperCommand):
         for title, records in (("Arguments", arguments), ("Options", [one for one in options if one is not None])):
             if records:
                 with formatter.section(title):
-                    formatter.write_dl(records)
+                    # some versions of typer escape what rich would take for its markup, though nobody asked for that
+                    formatter.write_dl([(name, meaning.replace("\\[", "[")) for name, meaning in records])
 
 
 def _is_argument(parameter: Any) -> bool:

@@ -32,6 +32,7 @@ OBJECTS: Mapping[str, Any] = {
 LINES: Mapping[str, type] = {"follow": rows.EventRow}
 OPTIONS: Mapping[str, tuple[str, Any]] = {
     "--by": ("any listing with --by", rows.GroupRow), "--count": ("any listing with --count", answers.CountAnswer),
+    "--silent": ("status of a daemon that doesn't answer", answers.SilentAnswer),
 }  # fmt: skip
 PLAIN = {str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null"}
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import struct
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,15 @@ from algate.alg.admin.messages import ControlError
 from algate.alg.errors import MISSING
 from algate.alg.gateway.claim import group_name, readers
 
+SOON = 2.0  # s that a short answer may take; the loop of a healthy daemon is never busy for that long
 READ = 1 << 18  # bytes of a long answer read at a time
 SOCKET_PATH_MAX = 100  # bytes; sun_path holds 108
 
-__all__ = ["ControlError", "request", "rows", "socket_path", "stream", "sun_path"]
+__all__ = ["ControlError", "SilentError", "request", "rows", "socket_path", "stream", "sun_path"]
+
+
+class SilentError(ControlError):
+    """There is a daemon, and it doesn't answer in time: it hangs, or has too much to do."""
 
 
 def socket_path(run_dir: Path) -> Path:
@@ -75,20 +81,23 @@ def _ask(run_dir: Path, verb: str, args: Mapping[str, Any] | None, seconds: floa
 @contextlib.contextmanager
 def _asked(run_dir: Path, verb: str, args: Mapping[str, Any] | None, seconds: float | None) -> Iterator[socket.socket]:
     """A connection with the request sent; whatever goes wrong while it is read is a ControlError."""
-    with _connected(run_dir, verb) as connection:
+    with _connected(run_dir, verb, seconds) as connection:
         connection.settimeout(seconds)
         try:
             connection.sendall(messages.request(verb, args or {}))
             yield connection
         except TimeoutError:
-            raise ControlError(f"the daemon on {run_dir} didn't answer within {seconds:g} s") from None
+            raise SilentError(f"the daemon on {run_dir} didn't answer within {seconds:g} s") from None
         except ConnectionError:
             raise ControlError(f"the daemon on {run_dir} went away") from None
 
 
 @contextlib.contextmanager
-def _connected(run_dir: Path, verb: str) -> Iterator[socket.socket]:
+def _connected(run_dir: Path, verb: str, seconds: float | None) -> Iterator[socket.socket]:
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    if seconds is not None:  # connect() waits while a daemon that hangs has a full queue
+        room = struct.pack("ll", *divmod(int(seconds * 1e6), 1_000_000))
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, room)
     try:
         with sun_path(socket_path(run_dir)) as address:
             connection.connect(address)
@@ -98,6 +107,9 @@ def _connected(run_dir: Path, verb: str) -> Iterator[socket.socket]:
     except PermissionError:
         connection.close()
         raise ControlError(f"no permission for {socket_path(run_dir)}: {_who_may(verb)}", MISSING) from None
+    except BlockingIOError:
+        connection.close()
+        raise SilentError(f"the daemon on {run_dir} has more to answer than it can") from None
     except OSError as error:
         connection.close()
         raise ControlError(f"can't reach the daemon on {run_dir}: {error.strerror}") from None

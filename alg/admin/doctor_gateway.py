@@ -6,15 +6,17 @@ isn't a fault; half of one is.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from ipaddress import IPv4Address
 from pathlib import Path
 
-from algate.alg.admin import control
+from algate.alg.admin import control, silence
 from algate.alg.gateway.state import DeviceState, State
 from algate.alg.rows import CheckRow
 
 DROPS_MOST = 5
+NAMESPACE = "start it with `nsenter --net=/run/netns/NAME algate run ...`, not with `ip netns exec` (README.md)"
 TAKE_OVER = "start `algate run` again (it takes over, established sessions go on), or run `algate down`"
 
 
@@ -34,7 +36,9 @@ def checks(run_dir: Path) -> list[tuple[str, Callable[[], CheckRow]]]:
 def daemon(run_dir: Path) -> CheckRow:
     """Whether the helper answers on its control socket."""
     try:
-        status = control.request(run_dir, "status", seconds=5.0)
+        status = control.request(run_dir, "status", seconds=control.SOON)
+    except control.SilentError:
+        return CheckRow("daemon", False, silence.sentence(silence.known(run_dir)), silence.FIX)
     except control.ControlError as error:
         if "no daemon on" in str(error):
             return CheckRow("daemon", True, f"not running on {run_dir}", "start it with `algate run`")
@@ -47,7 +51,7 @@ def daemon(run_dir: Path) -> CheckRow:
 def host(run_dir: Path) -> CheckRow:
     """What the daemon finds amiss with the host around it, and whether it translates."""
     try:
-        status = control.request(run_dir, "status", seconds=5.0)
+        status = control.request(run_dir, "status", seconds=control.SOON)
     except control.ControlError:
         return CheckRow("host", True, "no daemon to ask")
     amiss = status.get("amiss", [])
@@ -86,7 +90,11 @@ def pins(run_dir: Path) -> CheckRow:
     from algate.bpf import abi, description
     from algate.bpf import pins as places
 
-    if not any(places.is_bpffs(path) for path in (places.BPFFS, Path("/proc/1/root/sys/fs/bpf"))):
+    if not places.exists(run_dir) and (whose := _translating(run_dir)):
+        return CheckRow(
+            "pins", False, f"none to be seen here, though {whose}: all traffic ends with the daemon", NAMESPACE
+        )
+    if not any(places.is_bpffs(path) for path in (places.BPFFS, *places.PLACES)):
         return CheckRow("pins", True, "none: bpffs isn't mounted")
     folder = places.folder(run_dir)
     layouts = sorted(one.name for one in folder.iterdir()) if folder.is_dir() else []
@@ -100,6 +108,15 @@ def pins(run_dir: Path) -> CheckRow:
     if not layouts:
         return CheckRow("pins", True, f"none in {folder}")
     return CheckRow("pins", True, f"{sum(1 for _ in (folder / own).iterdir())} in {folder / own}, of this version")
+
+
+def _translating(run_dir: Path) -> str:
+    """Who says that programs of this run directory are at work: its daemon, or the devices here. "": nobody."""
+    with contextlib.suppress(control.ControlError):
+        if control.request(run_dir, "status", seconds=control.SOON)["pins"]:
+            return "the daemon translates"
+    attached = [note.name for note in State.load(run_dir).devices.values() if _missing(note) == []]
+    return f"programs are on {', '.join(attached)}" if attached else ""
 
 
 def programs(state: State) -> CheckRow:
@@ -131,7 +148,7 @@ def forwards(run_dir: Path, state: State) -> CheckRow:
     if wan is None or netlink.device_indices().get(wan.index) != wan.name:
         return CheckRow("forwards", True, "no gateway in this network namespace")
     try:
-        rows = control.request(run_dir, "forward-list", seconds=5.0)
+        rows = control.request(run_dir, "forward-list", seconds=control.SOON)
     except control.ControlError:
         return CheckRow("forwards", True, "no daemon to ask")
     targets = {str(row["to"]).partition(":")[0] for row in rows}

@@ -64,9 +64,9 @@ class Handover:
         try:
             words = [one for one in sys.orig_argv[1:] if one != OPTION]
             self._said = b""
-            self._child = subprocess.Popen(
-                [sys.executable, *words, OPTION], stderr=into, pass_fds=(log,), env={**os.environ, LOG: str(log)}
-            )
+            env = {**os.environ, LOG: str(log)}
+            env.pop("WATCHDOG_PID", None)  # systemd will watch that one
+            self._child = subprocess.Popen([sys.executable, *words, OPTION], stderr=into, pass_fds=(log,), env=env)
         finally:
             os.close(log)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import faulthandler
 import logging
 import os
 import signal
@@ -53,6 +54,8 @@ def run(config: Config, run_dir: Path, wait: float | None, replace: bool = False
     namespace.require_root("algate run")
     if not config.gateway.lan or not config.gateway.wan:
         raise AlgateError("which devices? give --lan and --wan, or [gateway] lan and wan in the configuration", 2)
+    with contextlib.suppress(OSError, ValueError, RuntimeError):
+        faulthandler.enable()  # systemd's watchdog ends what hangs by SIGABRT: the log then says where it hung
     # A control connection waits for each decision; without the priority it waits a little longer.
     with contextlib.suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, 0, PRIORITY)

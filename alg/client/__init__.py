@@ -7,14 +7,29 @@ it gives (rows.py, answers.py) and its errors are a contract, as the JSON of the
 
 from __future__ import annotations
 
-from algate.alg.admin.control import ControlError
-from algate.alg.answers import SCHEMA, ExplainAnswer, ReloadAnswer, StatusAnswer
+from algate.alg.admin.control import ControlError, SilentError
+from algate.alg.answers import SCHEMA, ExplainAnswer, ReloadAnswer, SilentAnswer, StatusAnswer
 from algate.alg.errors import AlgateError
 from algate.alg.rows import EventRow, ExpectationRow, ForwardRow, GroupRow, MappingRow, SessionRow, SettingRow
 from algate.client.client import Client
 from algate.client.shipped import schema
 
 __all__ = [
-    "SCHEMA", "AlgateError", "Client", "ControlError", "EventRow", "ExpectationRow", "ExplainAnswer", "ForwardRow",
-    "GroupRow", "MappingRow", "ReloadAnswer", "SessionRow", "SettingRow", "StatusAnswer", "schema",
+    "SCHEMA",
+    "AlgateError",
+    "Client",
+    "ControlError",
+    "EventRow",
+    "ExpectationRow",
+    "ExplainAnswer",
+    "ForwardRow",
+    "GroupRow",
+    "MappingRow",
+    "ReloadAnswer",
+    "SessionRow",
+    "SettingRow",
+    "SilentAnswer",
+    "SilentError",
+    "StatusAnswer",
+    "schema",
 ]  # fmt: skip

@@ -77,8 +77,8 @@ class Client:
         return control.stream(self.run_dir, verb, args)
 
     def status(self) -> StatusAnswer:
-        """The daemon, its devices and its key figures. Works at any moment of its life."""
-        return cast(StatusAnswer, self.ask("status"))
+        """The daemon, its devices and its key figures. Works at any moment of its life. SilentError after 2 s."""
+        return cast(StatusAnswer, self.ask("status", seconds=min(self.seconds, control.SOON)))
 
     def settings(self) -> Iterator[SettingRow]:
         """Every key of the configuration in force, its value and where it comes from."""

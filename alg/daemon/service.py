@@ -276,6 +276,10 @@ class Daemon:
         following = Following(running, self._datapath, lambda: self.config)
         following.begin(seen)
         self._beginning.done("attach")
+        if pins.passing():
+            gateway.notes.append(
+                f"all traffic stops when the last process of this mount namespace ends: {pins.NSENTER}"
+            )
         for note in gateway.notes:
             log.warning("%s", note)
         self._say_ready(taken, gateway.kept)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
+from algate.alg.daemon.notify import Watchdog
 from algate.alg.daemon.running import Running
 from algate.alg.helper.helper import now
 
@@ -32,6 +33,7 @@ class Turns:
         self._alarm: asyncio.TimerHandle | None = None
         self._beat: asyncio.TimerHandle | None = None
         self._tails: asyncio.TimerHandle | None = None
+        self._watchdog = Watchdog()
 
     def start(self, fds: Sequence[int]) -> None:
         """Start. `fds` become readable when the ring has something."""
@@ -102,6 +104,7 @@ class Turns:
         self._guarded(self._running.beat)
         self.arm()  # in case somebody set a timer and didn't say so
         if not self.failed.done():
+            self._watchdog.feed(self._loop.time())
             # From when it was due, so that a late beat doesn't delay all later ones; after a standstill, from now.
             following = max(due + HEARTBEAT, self._loop.time())
             self._beat = self._loop.call_at(following, self._pulse, following)
