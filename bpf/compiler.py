@@ -27,6 +27,8 @@ from algate.bpf.errors import UNSUPPORTED, AlgateError
 
 SOURCE = Path(__file__).parent / "gateway.bpf.c"
 CACHE = Path("/var/cache/algate")
+SHIPPED = Path(sys.prefix) / "share/algate/programs"  # of a package: what its builder compiled (ship.py)
+READY = "none needed: the programs were compiled for the package"
 SECONDS = 600  # emulated machines take minutes
 # Unrolled, the loops over options and payload exceed the verifier's limit.
 FLAGS = ("-fno-unroll-loops", "-Wno-macro-redefined")
@@ -67,9 +69,13 @@ class Artifact:
 
 
 def get(names: tuple[str, ...], header_folder: Path | None, source: Path = SOURCE) -> tuple[Artifact, str]:
-    """The compiled program, from the cache if nothing that it depends on has changed, and which headers it used."""
-    found = headers.prepare(header_folder)
+    """The compiled program, the package's own, else from the cache if nothing that it depends on has changed, and which
+    headers it used."""
     text = flatten.flatten(source)
+    ready = shipped(text, names)
+    if ready is not None:
+        return ready, READY
+    found = headers.prepare(header_folder)
     # Not the path: a run directory's private tree is in a different place each time, with the same files in it.
     which = str(found.path) if found.origin == headers.VARIABLE else found.origin
     parts = (text, " ".join(FLAGS), " ".join(names), platform.release(), _bcc_version(), which)
@@ -86,6 +92,17 @@ def get(names: tuple[str, ...], header_folder: Path | None, source: Path = SOURC
                 artifact = _compile(text, names, found)
                 _keep(folder, kept, artifact)
     return artifact, found.origin
+
+
+def shipped(text: str, names: tuple[str, ...]) -> Artifact | None:
+    """What the package brought for exactly this text. It serves any kernel: the text knows no structure of the kernel
+    but those of its UAPI, so whoever compiles it, with whichever headers, gets the same."""
+    return _kept(SHIPPED / f"{package_key(text, names)}.json")
+
+
+def package_key(text: str, names: tuple[str, ...]) -> str:
+    """The name of a package's file. The byte order is in the bytecode."""
+    return hashlib.sha256("\0".join((text, " ".join(FLAGS), " ".join(names), sys.byteorder)).encode()).hexdigest()
 
 
 def _kept(path: Path) -> Artifact | None:

@@ -117,7 +117,7 @@ run_lint() {
     # mypy reads through links; name the files as in the tree
     .venv/bin/mypy --no-error-summary 2>&1 | sed 's#^\.venv/tree/algate/##' || code=1
     c_files | xargs clang-format-14 --dry-run --Werror || code=1
-    shellcheck -x deploy/*.sh vagrant/*.sh .ci/run .ci/*.sh || code=1
+    shellcheck -x deploy/*.sh deploy/debian/algate.p* vagrant/*.sh .ci/run .ci/*.sh tests/packaging/*.sh || code=1
     if [ "$code" = 0 ]; then echo "lint: all clean"; else echo "lint: see above; 'deploy/dev.sh format' repairs the format" >&2; fi
     return "$code"
 }

@@ -145,8 +145,10 @@ def perf_ring() -> CheckRow:
 
 def headers_row(root: Path) -> CheckRow:
     """Which kernel headers the programs are compiled with; any kernel's will do."""
-    from algate.bpf import headers
+    from algate.bpf import compiler, headers
 
+    if _compiled_beforehand():
+        return CheckRow("headers", True, compiler.READY)
     chosen = os.environ.get(headers.VARIABLE)
     if chosen:
         return CheckRow("headers", Path(chosen).is_dir(), f"{headers.VARIABLE}={chosen}", f"unset {headers.VARIABLE}")
@@ -154,6 +156,13 @@ def headers_row(root: Path) -> CheckRow:
         return CheckRow("headers", True, headers.find(root).origin)
     except Exception as error:
         return CheckRow("headers", False, str(error), "apt-get install linux-headers-" + _architecture())
+
+
+def _compiled_beforehand() -> bool:
+    """Whether the package brought the programs of exactly this version."""
+    from algate.bpf import compiler, flatten, loader
+
+    return compiler.shipped(flatten.flatten(compiler.SOURCE), loader.PROGRAMS) is not None
 
 
 def _architecture() -> str:
@@ -193,6 +202,8 @@ def bcc_version() -> CheckRow:
 
 def compiles(probe: str = PROBE) -> CheckRow:
     """Compile and load a one-line program in its own process: BCC writes to fd 2 and may crash on bad input."""
+    if probe is PROBE and _compiled_beforehand():
+        return CheckRow("compile", True, "not needed: the programs were compiled for the package")
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONWARNINGS"}
     command = [sys.executable, "-c", probe]
     try:

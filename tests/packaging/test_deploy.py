@@ -88,6 +88,7 @@ def test_unit_keeps_what_pins_need() -> None:
     assert "/sys/fs/bpf" in got["ReadWritePaths"]
     assert set(got["CapabilityBoundingSet"].split()) == {"CAP_BPF", "CAP_NET_ADMIN", "CAP_PERFMON"}
     assert got["CacheDirectory"] == "algate"
+    assert int(got["WatchdogSec"]) > 3 and got["Restart"] == "on-failure", "a turn of the loop may take a second"
     for breaker in ("ProtectKernelTunables", "ProtectKernelModules", "PrivateDevices", "MemoryDenyWriteExecute"):
         assert breaker not in got
 
