@@ -85,6 +85,17 @@ class Verbs(typer.core.TyperGroup):
             formatter.write_dl(list(VERBS.items()))
 
 
+class Several(typer.core.TyperGroup):
+    """A verb that has verbs of its own. Alone it is wrong usage, in every version of typer."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Help and exit code 2 if nothing is asked."""
+        if not args and not ctx.resilient_parsing:
+            typer.echo(ctx.get_help(), err=True)
+            ctx.exit(USAGE)
+        return super().parse_args(ctx, args)
+
+
 class Verb(typer.core.TyperCommand):
     """One verb. Its help shows arguments as they were declared, "[ID]...", without types and braces."""
 
@@ -111,7 +122,7 @@ def build(verb: str) -> Any:
     """The typer command of a verb."""
     module = importlib.import_module(f"algate.cli.commands.{verb}{'_' if keyword.iskeyword(verb) else ''}")
     functions: Mapping[str, Callable[..., Any]] = getattr(module, "VERBS", None) or {verb: getattr(module, verb)}
-    made = typer.Typer(help=VERBS[verb], no_args_is_help=len(functions) > 1, **SETTINGS)
+    made = typer.Typer(help=VERBS[verb], cls=Several if len(functions) > 1 else None, **SETTINGS)
     for name, function in functions.items():
         made.command(name, cls=Verb)(guarded(function))
     return typer.main.get_command(made)
