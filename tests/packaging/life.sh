@@ -47,7 +47,7 @@ own_bpffs() {
 }
 
 build() {
-    local before=/tmp/before
+    local before=/tmp/before more
     installed >$before
     apt install -y --no-install-recommends python3 python3-venv python3-bpfcc "linux-headers-$(dpkg --print-architecture)" lintian
     step "packages to build with"
@@ -57,7 +57,8 @@ build() {
     lintian --allow-root --fail-on error /tmp/one/*.deb >/tmp/lintian.log 2>&1 || { cat /tmp/lintian.log; die "lintian"; }
     cat /tmp/lintian.log
     step "lintian has no errors"
-    installed | comm -13 $before - | xargs apt-get -q -y purge >/tmp/apt.log 2>&1 </dev/null || { tail /tmp/apt.log; die "purging what it was built with"; }
+    mapfile -t more < <(installed | comm -13 $before -)
+    apt purge -y "${more[@]}"
     [ "$(installed)" = "$(cat $before)" ] || die "what it was built with is still there"
     step "nothing to build with is left"
 }
