@@ -47,7 +47,8 @@ def main_pid() -> int:
 def start() -> int:
     if main_pid():
         return 0
-    Path("/run/algate").mkdir(mode=0o700, exist_ok=True)
+    Path("/run/algate").mkdir(exist_ok=True)
+    Path("/run/algate").chmod(int(settings("RuntimeDirectoryMode")[0], 8))
     Path("/var/cache/algate").mkdir(mode=0o700, exist_ok=True)
     for line in settings("ExecStartPre"):
         subprocess.run(words(line), check=True)
