@@ -76,6 +76,6 @@ def test_a_hung_helper_is_seen(lab: Lab, systemd: socket.socket) -> None:
         os.kill(pid, signal.SIGABRT)  # as systemd does
         os.kill(pid, signal.SIGCONT)
         until(lambda: not gateway.process or not gateway.process.alive())
-        assert "Fatal Python error: Aborted" in gateway.log and "daemon/service.py" in gateway.log
+        assert "Fatal Python error: Aborted" in gateway.log and "admin/run.py" in gateway.log, gateway.log
         gateway.start()
         assert line.ask(b"after") == b"after"
