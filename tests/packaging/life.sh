@@ -78,7 +78,7 @@ tools() {
     printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
     chmod 755 /usr/sbin/policy-rc.d
     # shellcheck disable=SC2046 # one word a line
-    apt install -y --no-install-recommends vsftpd $(sed 's/[[:space:]]*#.*//' deploy/packages-demo.txt)
+    apt install -y --no-install-recommends vsftpd python3-jsonschema $(sed 's/[[:space:]]*#.*//' deploy/packages-demo.txt)
     rm /usr/sbin/policy-rc.d
 }
 

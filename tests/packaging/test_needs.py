@@ -29,6 +29,7 @@ PROGRAMS = {
     "bash": ("bash",),
     "coreutils": ("cat", "rm"),
     "curl": ("curl",),
+    "dash": ("dash",),
     "dpkg": ("dpkg",),
     "dnsmasq-base": ("dnsmasq",),
     "ethtool": ("ethtool",),
@@ -47,7 +48,7 @@ PROGRAMS = {
     "vagrant": ("vagrant",),
     "wget": ("wget",),
 }
-ESSENTIAL = {"bash", "coreutils", "dpkg", "util-linux"}
+ESSENTIAL = {"bash", "coreutils", "dash", "dpkg", "util-linux"}
 #: Only the tests need these: doctor works without nft, the demo compares with no other NAT, its only client is curl.
 SPARED = {("alg", "nft"), *(("cli", program) for program in ("nft", "lftp", "ncftp", "tnftp", "wget"))}
 #: Modules of the machine's Python, by the package that must be listed. All others are in the venv.
