@@ -140,7 +140,8 @@ class Life:
         assert told("getent", "group", "algate").startswith("algate:x:")
         assert "/etc/algate/config.toml" in told("dpkg-query", "-W", "-f", "${Conffiles}", "algate")
         inside = f"--net=/run/netns/{self.lab.gw.netns}"
-        assert told("nsenter", inside, "--", "algate", "check", str(CONFIG)).endswith("is right\n")
+        words = ("algate", "check", str(CONFIG), "--lan", LAN_DEVICE, "--wan", WAN_DEVICE)
+        assert told("nsenter", inside, "--", *words).endswith("is right\n")
         here = told("dpkg", "-L", "algate").splitlines()
         for end in ("man8/algate.8.gz", "man5/algate.toml.5.gz", "completions/algate", "vendor-completions/_algate",
                     "vendor_completions.d/algate.fish", "system/algate.service"):  # fmt: skip
