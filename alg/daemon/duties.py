@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from algate.alg.daemon.garbage import Garbage
+from algate.alg.daemon.pacing import paced
 from algate.alg.daemon.running import Running
 from algate.alg.daemon.turns import Turns
 from algate.alg.helper.helper import now
@@ -67,16 +68,12 @@ class Duties:
 
     async def _look_at_transfers(self) -> None:
         while not await self._sleep(TRANSFERS):
-            for _ in self._running.helper.look_at_transfers():
-                await asyncio.sleep(0)
+            await paced(self._running.helper.look_at_transfers())
 
     async def _look_at_controls(self) -> None:
         took = 0.0
         while not await self._sleep(max(ENDINGS, 4 * took)):
-            began = now()
-            for _ in self._running.helper.look_at_controls():
-                await asyncio.sleep(0)
-            took = now() - began
+            took = await paced(self._running.helper.look_at_controls())
 
     def _look_for_quiet(self) -> None:
         self._garbage.look(self._turns.number, now())

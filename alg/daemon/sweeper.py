@@ -13,6 +13,7 @@ from collections.abc import Callable
 from itertools import chain
 
 from algate.alg.config.sections import Timeouts
+from algate.alg.daemon.pacing import paced
 from algate.alg.gateway import shares
 from algate.alg.gateway.gc import Sweep
 from algate.alg.gateway.listing import STATE_NAMES
@@ -57,15 +58,13 @@ class Sweeper:
                 await self._sweep()
 
     async def _sweep(self) -> None:
-        began = time.monotonic()
         sweep = Sweep(self._gateway, self._control, self._helper.refused.hosts())
-        for _ in chain(sweep.run(), sweep.age_ports()):
-            await asyncio.sleep(0)
+        took = await paced(chain(sweep.run(), sweep.age_ports()))
         self.by_state = Counter({STATE_NAMES[state]: number for state, number in sweep.by_state.items()})
         self._helper.forget(sweep.control_ids)
         self._helper.refused.settle(sweep.deleted + sweep.reclaimed > 0)
         self._calm = time.monotonic() + (0 if sweep.reclaimed else CALM)
-        self._rest = time.monotonic() + REST * (time.monotonic() - began)
+        self._rest = time.monotonic() + REST * took
 
     def _nearly_full(self) -> bool:
         used = self._gateway.pools[abi.POOL_SESSIONS].used

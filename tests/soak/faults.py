@@ -108,7 +108,7 @@ def tap_removed(gateway: AlgateGateway) -> None:
 
 def run_dir_removed(gateway: AlgateGateway) -> None:
     """Socket, lock and state go."""
-    shutil.rmtree(gateway.run_dir)
+    shutil.rmtree(gateway.run_dir, ignore_errors=True)  # the daemon may be making it anew meanwhile
     time.sleep(2.0)
 
 
