@@ -129,7 +129,7 @@ def scene(rig: Rig) -> Iterator[Scene]:
     )
     watched.expect(
         key, port, ExpectationState.OPEN, inside_port=abi.be16(40077), port_index=port_row(0, TCP, port),
-        expires=ticks.now() + 60 * SECOND,
+        expires=ticks.now() + 3600 * SECOND,
     )  # fmt: skip
     yield Scene(rig, watched, port, key)
     empty(rig)
