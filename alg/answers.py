@@ -39,6 +39,19 @@ class DropAnswer(TypedDict):
     cure: str
 
 
+class RefusalAnswer(TypedDict):
+    """New sessions of an inside host that were refused in the last minutes: see RefusalRow in rows.py."""
+
+    inside: str
+    reason: str
+    times: int
+    ago: float
+    has: int | None
+    limit: int | None
+    of: str | None
+    setting: str | None
+
+
 class UnconfirmedAnswer(TypedDict):
     """A reload that will be undone unless it is confirmed, in `left` seconds."""
 
@@ -89,6 +102,7 @@ class StatusAnswer(TypedDict):
     pins: str | None
     amiss: list[AmissAnswer]
     drops: list[DropAnswer]
+    refused: list[RefusalAnswer]
     unconfirmed: UnconfirmedAnswer | None
     tap: str | None
     notes: list[str]

@@ -135,6 +135,56 @@ class SettingRow(Row):
 
 
 @dataclass(frozen=True, slots=True)
+class HostRow(Row):
+    """An inside host, or "others": all for whom the table of hosts had no room. Rates in bytes/s; `refused`: first
+    packets since the gateway's maps were made; `limit_*` null: no limit of its own; `oldest`: the age of its oldest
+    session, null: it has none."""
+
+    inside: str
+    sessions: int
+    ports: int
+    rate_out: float
+    rate_in: float
+    new_per_second: float
+    refused: int
+    limit_sessions: int | None
+    limit_ports: int | None
+    oldest: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class RefusalRow(Row):
+    """New sessions of an inside host that were refused lately for one drop reason: how often as far as the helper was
+    told, the last one `ago` seconds. It has `has` of `limit` things (`of`: "sessions", "tcp ports") now, as the key
+    `setting` of [nat] says; null where the reason isn't about what it has."""
+
+    inside: str
+    reason: str
+    times: int
+    ago: float
+    has: int | None
+    limit: int | None
+    of: str | None
+    setting: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class PortRow(Row):
+    """The ports of one public address and protocol in the range of `[nat] ports`: each is used, free, held down (freed
+    a moment ago, and kept from other hosts) or reserved. `fill`: the part that is used or reserved; `exhausted_in`:
+    seconds until that is 1 at the rate of the last day, null: it doesn't grow, or isn't known yet."""
+
+    public: str
+    proto: str
+    used: int
+    free: int
+    held_down: int
+    reserved: int
+    fill: float
+    exhausted_in: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class GroupRow(Row):
     """Sessions summed up by `--by`: `key` is the host, port, plug-in or whatever was asked for."""
 

@@ -32,6 +32,8 @@ VERBS: Mapping[str, str] = {
     "sessions": "List sessions through the gateway.",
     "mappings": "List inside end points and the public ones they map to.",
     "expectations": "List data connections that are expected.",
+    "hosts": "List inside hosts: sessions, ports, rates, limits, refusals.",
+    "ports": "Show what is left of the public ports.",
     "forward": "List, add or delete forwards to servers inside.",
     "top": "Watch rates, sessions, drops and events live.",
     "follow": "Print events as they happen.",

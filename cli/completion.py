@@ -84,6 +84,11 @@ def _ports(ctx: Any) -> Iterator[str]:
     yield from (row["wan_port"] for row in _ask(ctx, "forward-list"))
 
 
+def _forwards(ctx: Any) -> Iterator[str]:
+    yield from (f"{row['proto']}/{row['wan_port']}" for row in _ask(ctx, "forward-list"))
+    yield "any"
+
+
 def _run_dirs(ctx: Any) -> Iterator[str]:
     """Folders with a control socket in /run, which is where daemons put it."""
     for socket in sorted(RUN.glob("*/control.sock")):
@@ -116,12 +121,15 @@ insides = _quiet(_insides)
 outsides = _quiet(_outsides)
 subjects = _quiet(_subjects)
 forwarded_ports = _quiet(_ports)
+forwards = _quiet(_forwards)
 run_dirs = _quiet(_run_dirs)
 plugins = _quiet(_plugins)
 protos = _quiet(_from("algate.alg.admin.filters", "PROTOS"))
 states = _quiet(_from("algate.alg.admin.filters", "STATES"))
 datapaths = _quiet(_from("algate.alg.config.sections", "DATAPATHS"))
 sorts = _quiet(_from("algate.alg.admin.filters", "SORTS"))
+host_sorts = _quiet(_words("rate", "sessions", "ports", "new", "refused", "oldest"))
+port_sorts = _quiet(_words("fill", "used", "free", "held_down", "reserved"))
 keys = _quiet(_from("algate.alg.admin.filters", "KEYS"))
 servers = _quiet(_words("vsftpd", "proftpd", "pure-ftpd", "pyftpdlib"))
 transports = _quiet(_words("tcp", "udp"))

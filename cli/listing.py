@@ -19,6 +19,7 @@ from algate.cli.options import (  # fmt: skip
     AlgName,
     By,
     Count,
+    ForwardedBy,
     Idle,
     Inside,
     Json,
@@ -56,6 +57,7 @@ def lister(verb: str, kind: type[Row], help_text: str) -> Callable[..., None]:
         related_to: RelatedTo = None,
         idle: Idle = None,
         age: Age = None,
+        forward: ForwardedBy = None,
         limit: Limit = None,
         sort: Sort = "",
         reverse: Reverse = False,
@@ -67,20 +69,31 @@ def lister(verb: str, kind: type[Row], help_text: str) -> Callable[..., None]:
         run_dir: RunDir = DEFAULT_RUN_DIR,
     ) -> None:
         chosen = dict(zip(filters.NAMES, (proto, state, inside, outside, alg, related_to), strict=True))
-        order = {"idle": idle, "age": age, "limit": limit, "sort": sort or None, "by": by or None}
-        flags = {name: True for name, given in (("reverse", reverse), ("count", count)) if given}
+        more = {"idle": idle, "age": age, "forward": forward}
+        order = ordered(limit, sort, reverse, count, by)
         voice = OutputForm.of(as_json, as_tsv)
-        while True:
-            if watch is not None and voice is OutputForm.HUMAN and sys.stdout.isatty():
-                sys.stdout.write(CLEAR)
-            show(verb, kind, run_dir, {**chosen, **order, **flags}, voice)
-            if watch is None:
-                return
-            sys.stdout.flush()
-            time.sleep(watch)
+        again(watch, voice, lambda: show(verb, kind, run_dir, {**chosen, **more, **order}, voice))
 
     listed.__doc__ = help_text
     return listed
+
+
+def ordered(limit: int | None, sort: str, reverse: bool, count: bool, by: str = "") -> dict[str, Any]:
+    """What is wanted of the rows, as args of a request."""
+    flags = {name: True for name, given in (("reverse", reverse), ("count", count)) if given}
+    return {"limit": limit, "sort": sort or None, "by": by or None, **flags}
+
+
+def again(watch: float | None, voice: OutputForm, act: Callable[[], None]) -> None:
+    """Do it once or, with --watch, every so many seconds until interrupted, on a cleared screen if there is one."""
+    while True:
+        if watch is not None and voice is OutputForm.HUMAN and sys.stdout.isatty():
+            sys.stdout.write(CLEAR)
+        act()
+        if watch is None:
+            return
+        sys.stdout.flush()
+        time.sleep(watch)
 
 
 def show(verb: str, kind: type[R], run_dir: Path, args: Mapping[str, Any], voice: OutputForm) -> None:

@@ -53,6 +53,15 @@ By = Annotated[
 ]
 Idle = Annotated[float | None, typer.Option("--idle", metavar="SECONDS", min=0, help="Only if idle for that long.")]
 Age = Annotated[float | None, typer.Option("--age", metavar="SECONDS", min=0, help="Only if as old as that.")]
+ForwardedBy = Annotated[
+    str | None,
+    typer.Option(
+        "--forward",
+        metavar="PROTO/PORT",
+        help="Only what came by this forward, or by any.",
+        autocompletion=completion.forwards,
+    ),
+]
 Watch = Annotated[
     float | None, typer.Option("--watch", metavar="SECONDS", min=0.1, help="Again and again, until interrupted.")
 ]

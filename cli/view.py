@@ -21,13 +21,15 @@ from algate.alg.rows import (
     ExpectationRow,
     ForwardRow,
     GroupRow,
+    HostRow,
     MappingRow,
+    PortRow,
     ProblemRow,
     Row,
     SessionRow,
     SettingRow,
 )
-from algate.cli.text import NONE, duration, field, printable, scaled, size
+from algate.cli.text import NONE, bit_rate, duration, field, printable, scaled, size
 
 GAP = 2  # blanks between columns
 WIDE = 1000  # width without a terminal: nothing is cut
@@ -59,6 +61,14 @@ def origin(row: SettingRow) -> str:
 
 def state_style(row: Any) -> str:
     return STATE_STYLES.get(row.state, "dim")
+
+
+def fill_style(fill: float) -> str:
+    return "bold red" if fill >= 0.95 else "yellow" if fill >= 0.8 else ""
+
+
+def _of(number: int, limit: int | None) -> str:
+    return f"{number}/{limit}" if limit else str(number)
 
 
 SESSIONS = (
@@ -111,6 +121,26 @@ SETTINGS = (
     Column("VALUE", lambda row: spelled(row.value)),
     Column("FROM", lambda row: origin(row), style=lambda row: "dim" if row.origin == "default" else ""),
 )
+HOSTS = (
+    Column("INSIDE", lambda row: row.inside),
+    Column("SESSIONS", lambda row: _of(row.sessions, row.limit_sessions), right=True),
+    Column("PORTS", lambda row: _of(row.ports, row.limit_ports), 1, right=True),
+    Column("OUT", lambda row: bit_rate(row.rate_out), right=True),
+    Column("IN", lambda row: bit_rate(row.rate_in), right=True),
+    Column("NEW/S", lambda row: f"{row.new_per_second:.1f}", 2, right=True),
+    Column("REFUSED", lambda row: scaled(row.refused), 1, right=True, style=lambda row: "red" if row.refused else ""),
+    Column("OLDEST", lambda row: duration(row.oldest), 3, right=True),
+)
+PORTS = (
+    Column("PUBLIC", lambda row: row.public),
+    Column("PROTO", lambda row: row.proto),
+    Column("USED", lambda row: str(row.used), right=True),
+    Column("FREE", lambda row: str(row.free), right=True),
+    Column("HELD DOWN", lambda row: str(row.held_down), 2, right=True),
+    Column("RESERVED", lambda row: str(row.reserved), 2, right=True),
+    Column("FILL", lambda row: f"{row.fill:.1%}", right=True, style=lambda row: fill_style(row.fill)),
+    Column("EXHAUSTED IN", lambda row: duration(row.exhausted_in), 1, right=True),
+)
 GROUPS = (
     Column("KEY", lambda row: row.key),
     Column("SESSIONS", lambda row: scaled(row.sessions), right=True),
@@ -140,6 +170,8 @@ COLUMNS: Mapping[type[Row], Sequence[Column]] = {
     ForwardRow: FORWARDS,
     GroupRow: GROUPS,
     SettingRow: SETTINGS,
+    HostRow: HOSTS,
+    PortRow: PORTS,
     CheckRow: CHECKS,
     ProblemRow: PROBLEMS,
     BrokenRow: BROKEN,

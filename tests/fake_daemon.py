@@ -12,7 +12,18 @@ from typing import Any
 from algate.alg.admin import answering, control, filters
 from algate.alg.answers import ExplainAnswer, ReloadAnswer, StatusAnswer
 from algate.alg.errors import AlgateError
-from algate.alg.rows import EventRow, ExpectationRow, ForwardRow, GroupRow, MappingRow, Row, SessionRow, SettingRow
+from algate.alg.rows import (  # fmt: skip
+    EventRow,
+    ExpectationRow,
+    ForwardRow,
+    GroupRow,
+    HostRow,
+    MappingRow,
+    PortRow,
+    Row,
+    SessionRow,
+    SettingRow,
+)
 
 HOSTILE = "evil\x1b]0;owned\x07\r\n[red]x[/red]\u202e"
 CONTROL = "00000000000000a1"
@@ -35,6 +46,14 @@ EXPECTATIONS = (
     ExpectationRow("00000000000000e2", "pending", "tcp", "10.0.0.2", None, "198.51.100.2:51235", 60.0, CONTROL, "ftp"),
 )  # fmt: skip
 MAPPINGS = (MappingRow("tcp", "10.0.0.2:40001", "203.0.113.1:40001", 1, 61.5, 7380.0, False),)
+HOSTS = (
+    HostRow("10.0.0.2", 3, 2, 41_000.0, 1_250_000.0, 0.4, 0, 500, None, 61.5),
+    HostRow("10.0.0.3", 500, 480, 0.0, 12.5, 21.0, 1734, 500, None, 3600.0),
+)
+PORTS = (
+    PortRow("203.0.113.1", "tcp", 51_000, 12_512, 900, 100, 51_100 / 64_512, 7200.0),
+    PortRow("203.0.113.1", "udp", 10, 64_502, 0, 0, 10 / 64_512, None),
+)
 FORWARDS = (ForwardRow("tcp", "21", "10.0.0.5:21", (), "ftp", "config", 7),)
 EVENTS = (
     EventRow(1_700_000_000.25, "command", CONTROL, "ftp", "PORT 10,0,0,2,195,81"),
@@ -132,6 +151,8 @@ def handlers(requests: list[tuple[str, dict[str, Any]]], run_dir: Path) -> dict[
         "sessions": listing("sessions", SESSIONS),
         "mappings": listing("mappings", MAPPINGS),
         "expectations": listing("expectations", EXPECTATIONS),
+        "hosts": listing("hosts", HOSTS),
+        "ports": listing("ports", PORTS),
         "forward-list": listing("forward-list", FORWARDS),
         "forward-add": once("forward-add", lambda args: {**args, "origin": "live"}),
         "forward-del": once("forward-del", refuse),

@@ -12,8 +12,9 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 from algate.alg.admin import control, silence
+from algate.alg.admin.reasons import limited
 from algate.alg.gateway.state import DeviceState, State
-from algate.alg.rows import CheckRow
+from algate.alg.rows import CheckRow, RefusalRow
 
 DROPS_MOST = 5
 NAMESPACE = "start it with `nsenter --net=/run/netns/NAME algate run ...`, not with `ip netns exec` (README.md)"
@@ -30,6 +31,7 @@ def checks(run_dir: Path) -> list[tuple[str, Callable[[], CheckRow]]]:
         ("pins", lambda: pins(run_dir)),
         ("programs", lambda: programs(State.load(run_dir))),
         ("forwards", lambda: forwards(run_dir, State.load(run_dir))),
+        ("limits", lambda: limits(run_dir)),
     ]
 
 
@@ -156,6 +158,17 @@ def forwards(run_dir: Path, state: State) -> CheckRow:
     if words:
         return CheckRow("forwards", False, "; ".join(words), "route it to an inside device, or `algate forward del`")
     return CheckRow("forwards", True, f"{len(targets)} targets, each with a route")
+
+
+def limits(run_dir: Path) -> CheckRow:
+    """Which inside hosts were refused new sessions lately. That is what limits are for, so it is no fault."""
+    try:
+        status = control.request(run_dir, "status", seconds=5.0)
+    except control.ControlError:
+        return CheckRow("limits", True, "no daemon to ask")
+    told = [limited(RefusalRow.read(one)) for one in status.get("refused", [])]
+    detail = "; ".join(one.text for one in told) or "no host was refused new sessions lately"
+    return CheckRow("limits", True, detail, "; ".join(dict.fromkeys(one.cure for one in told if one.cure)))
 
 
 def _missing(note: DeviceState) -> list[str] | None:

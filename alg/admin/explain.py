@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 from algate.alg.engine.effects import View
 from algate.alg.plugin.words import Words
-from algate.alg.rows import EventRow, ExpectationRow, ForwardRow, SessionRow
+from algate.alg.rows import EventRow, ExpectationRow, ForwardRow, RefusalRow, SessionRow
 
-from .reasons import CURES, LARGE, announced, bypassed, filled, refusal, sentence
+from .reasons import CURES, LARGE, announced, bypassed, filled, limited, refusal, sentence
 
 IDLE = 5.0  # s without a packet after which a data connection counts as hanging
 RECENT = 300.0  # s for which an event is worth telling
@@ -55,6 +55,7 @@ class Snapshot:
     usual: Mapping[str, str] = field(default_factory=dict)
     reasons: Mapping[str, int] = field(default_factory=dict)
     lost: int = 0
+    refusals: Sequence[RefusalRow] = ()  # of the hosts that were asked about
 
 
 class Finding(NamedTuple):
@@ -242,6 +243,13 @@ def _no_session(now: Snapshot) -> Iterator[Finding]:
             yield Finding("unknown", reason, told, CURES[reason])
 
 
+def _refusals(now: Snapshot) -> Iterator[Finding]:
+    """Which limit a host met lately that was asked about; what it has already isn't touched by that."""
+    refused = now.control is None and not now.plain
+    for row in now.refusals:
+        yield Finding("refused" if refused else "unknown", row.reason, *limited(row))
+
+
 def _plain(now: Snapshot) -> Iterator[Finding]:
     """Sessions that no ALG watches."""
     for row in now.plain:
@@ -300,5 +308,5 @@ DROPS: Mapping[str, str] = {  # by reason; what to do is in reasons.py
 }
 
 RULES: Sequence[Callable[[Snapshot], Iterator[Finding]]] = (
-    _gateway, _connections, _expectations, _history, _dialogue, _no_session, _plain, _losses, _ended,
+    _gateway, _connections, _expectations, _history, _dialogue, _refusals, _no_session, _plain, _losses, _ended,
 )  # fmt: skip

@@ -23,7 +23,9 @@ from algate.alg.rows import (
     EventRow,
     ExpectationRow,
     ForwardRow,
+    HostRow,
     MappingRow,
+    PortRow,
     Row,
     SessionRow,
 )  # fmt: skip
@@ -149,7 +151,7 @@ def parse_text(text: str) -> tuple[Filter, tuple[str, ...]]:
 def insides(row: Row) -> tuple[str | None, ...]:
     """The inside end points of a row. An expectation with a public port comes from outside, one without from inside."""
     match row:
-        case SessionRow() | MappingRow():
+        case SessionRow() | MappingRow() | HostRow():
             return (row.inside,)
         case ExpectationRow():
             return (row.to,) if row.public else (row.from_,)
@@ -167,6 +169,8 @@ def outsides(row: Row) -> tuple[str | None, ...]:
         case SessionRow():
             return (row.outside,)
         case MappingRow():
+            return (row.public,)
+        case PortRow():
             return (row.public,)
         case ExpectationRow():
             return (row.from_,) if row.public else (row.to,)

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from ipaddress import ip_address
 from typing import Any
 
-from algate.alg.admin import listings
+from algate.alg.admin import limits, listings
 from algate.alg.admin.explain import Data, Explanation, Snapshot, explain
 from algate.alg.config.load import Config
 from algate.alg.daemon.running import Running
@@ -113,6 +113,9 @@ def ask(
     ]  # fmt: skip
     events = running.events.history(number) if number else []
     alg = _alg(control, events)
+    hosts = {end.rpartition(":")[0].strip("[]") for end in subject.ends} | {
+        row.inside.rpartition(":")[0] for row in found
+    }
     drops = {name: running.gateway.drops.sum(at) for at, (name, _) in abi.reasons().items()}
     return explain(Snapshot(
         subject.text, time.time(), state, config.alg.fail, subject.ends, control,
@@ -121,7 +124,7 @@ def ask(
         expectations, [_data(running, row) for row in related if number and row.related_to == number],
         events, running.forwards.rows(), [str(one) for one in config.firewall.allow_out],
         alg, _policy(config, control, alg), running.plugins.words.get(alg or "", Words()), _usual(running), drops,
-        running.helper.lost,
+        running.helper.lost, limits.refusals(running, hosts) if hosts else (),
     ))  # fmt: skip
 
 

@@ -42,6 +42,15 @@ async def kill(running: Running, args: dict[str, Any]) -> Rows | list[SessionRow
     return found
 
 
+async def forwarded(running: Running, rows: frozenset[int]) -> int:
+    """End the sessions that came by a forward of these rows of `ports`; how many there were."""
+    ended = 0
+    for some in _pieces(running, survey.Wanted(forwards=rows), set(), {}):
+        ended += len(some)
+        await asyncio.sleep(0)
+    return ended
+
+
 def _pieces(running: Running, wanted: survey.Wanted, ids: set[str], args: dict[str, Any]) -> Iterator[list[SessionRow]]:
     """Those that ended among each PIECE sessions."""
     reset, only_tell = bool(args.get("reset")), bool(args.get("dry_run"))

@@ -9,17 +9,19 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from algate.alg.admin import filters
 from algate.alg.admin.messages import PIECE, Rows
+from algate.alg.admin.sorting import in_order, pieces
 from algate.alg.daemon.running import Running
 from algate.alg.errors import USAGE, AlgateError
 from algate.alg.gateway import listing, records, survey
+from algate.alg.gateway.best import Best, Earlier
 from algate.alg.gateway.gc import Batch, idle_limits
 from algate.alg.plugin.schema import nearest
 from algate.alg.plugin.values import shown
@@ -44,12 +46,17 @@ class RowOrder:
     by: str = ""
 
     @classmethod
-    def parse(cls, args: Mapping[str, Any]) -> RowOrder:
-        """From a request's args. AlgateError (exit code 2) names the option and what would be right."""
+    def parse(
+        cls, args: Mapping[str, Any], sorts: Sequence[str] = filters.SORTS, keys: Sequence[str] = filters.KEYS
+    ) -> RowOrder:
+        """From a request's args; `sorts` and `keys`: what these rows can be sorted and summed up by. AlgateError (exit
+        code 2) names the option and what would be right."""
         limit, sort, by = args.get("limit"), args.get("sort") or "", args.get("by") or ""
         if limit is not None and not (isinstance(limit, int) and 0 <= limit <= LIMIT_MAX):
             raise AlgateError(f"--limit: {shown(limit)} is not a number from 0 to {LIMIT_MAX}", USAGE)
-        for name, word, words in (("sort", sort, filters.SORTS), ("by", by, filters.KEYS)):
+        for name, word, words in (("sort", sort, sorts), ("by", by, keys)):
+            if word and not words:
+                raise AlgateError(f"--{name}: these rows can't be summed up: `algate sessions` can", USAGE)
             if word and word not in words:
                 close = nearest(str(word), words)
                 raise AlgateError(
@@ -74,8 +81,15 @@ async def sessions(running: Running, args: dict[str, Any]) -> Any:
         held = survey.forward_rows(running.forwards.cells()) if order.by == "forward" else {}
         groups = survey.Groups(order.by, running.names, held)
         await walk(running, chosen, groups)
-        return Rows([groups.rows(order.sort, order.reverse)[: order.limit]])
-    return Rows([await best(running, chosen, order)])
+        return await in_order(groups.rows(), survey.group_order(order.sort), not order.reverse, order.limit)
+    return Rows(_made(running, await best(running, chosen, order)))
+
+
+def _made(running: Running, found: Iterable[tuple[bytes, bytes]]) -> Iterator[list[SessionRow]]:
+    """Rows of packed keys and values."""
+    make = listing.SessionRows(running.gateway, running.names)
+    for some in pieces(found):
+        yield [make.row(key, records.unpack_session(value)) for key, value in some]
 
 
 def _first(pieces: Iterable[list[R]], limit: int | None) -> Iterator[list[R]]:
@@ -103,29 +117,34 @@ def keyed(running: Running, chosen: survey.Wanted) -> Iterator[list[tuple[bytes,
             yield [(batch.key(at), make.row(batch.key(at), batch.value(at))) for at in part]
 
 
-async def best(running: Running, chosen: survey.Wanted, order: RowOrder) -> list[SessionRow]:
-    """The first N sessions."""
-    before = None
+async def best(running: Running, chosen: survey.Wanted, order: RowOrder) -> list[tuple[bytes, bytes]]:
+    """The first N sessions, as they are packed."""
+    earlier = None
     if order.sort == "rate":
-        before = survey.Bytes()
-        await walk(running, survey.Wanted(), before)
+        earlier = Earlier()
+        await walk(running, survey.Wanted(), earlier)
         await asyncio.sleep(RATE_SECONDS)
     limit = LIMIT_MAX if order.limit is None else order.limit
-    found = survey.Best(order.sort or "age", limit, order.reverse, before)
+    found = Best(order.sort or "age", limit, order.reverse, earlier, idle_limits(running.gateway))
     await walk(running, chosen, found)
-    make = listing.SessionRows(running.gateway, running.names)
-    return [make.row(key, records.unpack_session(value)) for key, value in found.found()]
+    return found.found()
 
 
-async def walk(
-    running: Running, chosen: survey.Wanted, taker: survey.Count | survey.Best | survey.Groups | survey.Bytes
-) -> None:
-    """Hand every session that is alive and wanted to `taker`, batch by batch."""
+class Taker(Protocol):
+    """What a walk is for."""
+
+    def take(self, batch: Batch, some: Sequence[int]) -> None:
+        """A batch of the table, and the places in it of the sessions that are wanted."""
+
+
+async def walk(running: Running, chosen: survey.Wanted, *takers: Taker) -> None:
+    """Hand every session that is alive and wanted to `takers`, batch by batch."""
     limits = idle_limits(running.gateway)
     for keys, values, _ in running.gateway.sessions.chunks(SLICE):
         batch = Batch(keys, values, ticks.now())
-        now_ns = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
-        taker.take(batch, survey.places(batch, chosen, limits, now_ns))
+        some = survey.places(batch, chosen, limits, time.clock_gettime_ns(time.CLOCK_MONOTONIC))
+        for taker in takers:
+            taker.take(batch, some)
         await asyncio.sleep(0)
 
 
@@ -145,15 +164,32 @@ def wanted(running: Running, args: Mapping[str, Any]) -> survey.Wanted:
         ids=_children(running, chosen.related_to) if chosen.related_to else None,
         insides=_places(chosen.inside),
         outsides=_places(chosen.outside),
+        forwards=_forwarded(running, args.get("forward")),
         least_idle=ticks.lasting(seconds["idle"]) if seconds["idle"] else 0,
         least_age=round(seconds["age"] * 1e9),
     )
 
 
+def _forwarded(running: Running, given: Any) -> frozenset[int] | None:
+    """Rows of `ports` of the forwards that are named, "tcp/8080", "8080" or "any"; None: no filter. AlgateError (exit
+    code 2) for one that isn't there."""
+    if given is None:
+        return None
+    cells = running.forwards.cells()
+    found: set[int] = set()
+    for word in str(given).split(","):
+        meant = [rows for name, rows in cells if word in (name, name.partition("/")[2], "any")]
+        if not meant and word != "any":
+            close = f"the nearest is {nearest(word, [name for name, _ in cells])}" if cells else "there are none"
+            raise AlgateError(f"--forward: no forward {shown(word)}: {close}; see `algate forward list`", USAGE)
+        found.update(row for rows in meant for row in rows)
+    return frozenset(found)
+
+
 def _children(running: Running, parents: Iterable[str]) -> frozenset[int]:
     """Ids of the sessions that these control sessions expected."""
     meant = {int(one, 16) for one in parents if _is_hex(one)}
-    return frozenset(child for child, parent in running.gateway.relations.items() if parent in meant)
+    return frozenset(child for child, parent in listing.parents(running.gateway).items() if parent in meant)
 
 
 def _states(words: Iterable[str]) -> tuple[int, ...]:
@@ -188,35 +224,30 @@ def _seconds(name: str, given: Any) -> float:
 async def others(rows: Iterable[Row], args: dict[str, Any]) -> Any:
     """A listing of another table."""
     order, chosen = RowOrder.parse(args), filters.parse(args)
+    if args.get("forward") is not None:
+        raise AlgateError("--forward: only sessions come by a forward", USAGE)
     if not order:
         return Rows(chosen.pieces(rows, PIECE))
     for name, word in (("by", order.by), ("sort", order.sort)):
         if word and word not in OTHERS:
             raise AlgateError(f"--{name}: these rows have no {word}: only sessions do", USAGE)
-    rest, number, kept = iter(rows), 0, []
+    rest, number, kept, counts = iter(rows), 0, list[Row](), Counter[str]()
     while some := list(islice(rest, PIECE)):
         matching = chosen.select(some)
         number += len(matching)
-        if not order.count:
+        if order.by:
+            counts.update(_key(row, order.by) for row in matching)
+        elif not order.count:
             kept += matching
         await asyncio.sleep(0)
     if order.count:
         return {"count": number}
     if order.by:
-        return Rows([_summed(kept, order)[: order.limit]])
+        summed = (GroupRow(name, number, 0, 0, 0, 0) for name, number in counts.items())
+        return await in_order(summed, survey.group_order(""), not order.reverse, order.limit)
     if order.sort:
-        kept.sort(key=lambda row: getattr(row, "age", 0.0), reverse=not order.reverse)
-    elif order.reverse:
-        kept.reverse()
-    return Rows([kept[: order.limit]])
-
-
-def _summed(rows: Iterable[Row], order: RowOrder) -> list[GroupRow]:
-    counts: Counter[str] = Counter()
-    for row in rows:
-        counts[_key(row, order.by)] += 1
-    made = sorted(counts.items(), key=lambda one: one[1], reverse=not order.reverse)
-    return [GroupRow(name, number, 0, 0, 0, 0) for name, number in made]
+        return await in_order(kept, lambda row: getattr(row, "age", 0.0), not order.reverse, order.limit)
+    return (kept[::-1] if order.reverse else kept)[: order.limit]
 
 
 def _key(row: Row, by: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 from algate.alg.answers import DropAnswer
 from algate.alg.plugin.words import Said, Words
-from algate.alg.rows import LOST, EventRow
+from algate.alg.rows import LOST, EventRow, RefusalRow
 
 NO_REFUSALS = frozenset(("bypass", "command", "transfer", LOST))  # whatever reason they give
 
@@ -115,6 +115,17 @@ def sentence(row: EventRow, policy: Mapping[str, Any], words: Words) -> Said:
 def refusal(row: EventRow) -> bool:
     """Whether an event with a reason is a refusal: any is, a plug-in's own too, with words for it or without."""
     return row.event not in NO_REFUSALS
+
+
+def limited(row: RefusalRow) -> Said:
+    """New sessions of a host that were refused, and the limit that it met."""
+    times = f"{row.times} times" if row.times > 1 else "once"
+    text = f"host {row.inside} was refused new sessions ({row.reason}) {times}, the last {row.ago:.0f} s ago"
+    if row.limit is None:
+        return Said(text)
+    has = "may begin" if row.has is None else f"has {row.has} of"
+    fix = f"[nat] {row.setting} is the limit; `algate sessions --inside {row.inside} --by remote` says what it has"
+    return Said(f"{text}: it {has} {row.limit} {row.of}", fix)
 
 
 def filled(said: Said, values: Mapping[str, Any], alg: str | None) -> Said:

@@ -34,6 +34,8 @@ VERBS: Mapping[str, Access] = {
     "sessions": Access.READS,
     "mappings": Access.READS,
     "expectations": Access.READS,
+    "hosts": Access.READS,
+    "ports": Access.READS,
     "forward-list": Access.READS,
     "forward-file": Access.READS,
     "forward-add": Access.CHANGES,

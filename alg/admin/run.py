@@ -26,6 +26,7 @@ from algate.alg.admin import (
     listings,
     live,
     origins,
+    overview,
     rights,
     verbs,
     vocabulary,
@@ -33,7 +34,7 @@ from algate.alg.admin import (
 from algate.alg.admin.answering import Handler
 from algate.alg.admin.build import build
 from algate.alg.admin.inquiry import inquire
-from algate.alg.admin.kill import kill
+from algate.alg.admin.kill import forwarded, kill
 from algate.alg.admin.place import RunDirectory
 from algate.alg.admin.status import status
 from algate.alg.answers import ReloadAnswer
@@ -142,8 +143,10 @@ def handlers(service: Daemon, following: handover.Handover) -> dict[str, Handler
         return row
 
     async def forward_del(args: dict[str, Any]) -> dict[str, Any]:
-        service.config, row = verbs.forward_del(service.need_running(), service.config, args)
-        return row
+        running = service.need_running()
+        rows = dict(running.forwards.cells()).get(f"{args.get('proto')}/{args.get('wan_port')}", ())
+        service.config, row = verbs.forward_del(running, service.config, args)
+        return row | {"ended": await forwarded(running, frozenset(rows))} if args.get("kill") is True else row
 
     need = service.need_running
     return {
@@ -158,6 +161,8 @@ def handlers(service: Daemon, following: handover.Handover) -> dict[str, Handler
         "sessions": lambda args: listings.sessions(need(), args),
         "mappings": _rows(lambda: listing.mapping_rows(need().gateway)),
         "expectations": _rows(lambda: listing.expectation_rows(need().gateway, need().names)),
+        "hosts": lambda args: overview.hosts(need(), args),
+        "ports": lambda args: overview.ports(need(), args),
         "forward-list": _rows(lambda: need().forwards.rows()),
         "forward-file": _once(lambda: verbs.forward_file(service.config)),
         "forward-add": forward_add,

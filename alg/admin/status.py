@@ -10,7 +10,7 @@ import os
 import time
 from importlib import metadata
 
-from algate.alg.admin import reasons
+from algate.alg.admin import limits, reasons
 from algate.alg.admin.build import build
 from algate.alg.answers import PluginAnswer, StatusAnswer
 from algate.alg.daemon.service import Daemon
@@ -43,6 +43,7 @@ def status(service: Daemon) -> StatusAnswer:
         "amiss": [{"what": one.kind, "detail": one.text, "fix": one.fix} for one in service.losses.amiss.values()],
         "drops": reasons.drops(_dropped(gateway), words) if gateway else [],
         "unconfirmed": service.reloading.unconfirmed(),
+        "refused": [row.as_dict() for row in limits.refusals(running, most=limits.MOST)] if running else [],
         "tap": helper.tap.name if helper else None,
         "notes": [*(gateway.notes if gateway else []), *service.plugins.left_out],
     }  # fmt: skip

@@ -10,9 +10,11 @@ import asyncio
 import dataclasses
 import time
 from collections.abc import AsyncIterator, Callable
+from itertools import islice
 from typing import Any
 
-from algate.alg.admin import filters, listings
+from algate.alg.admin import filters
+from algate.alg.admin.watching import Watching
 from algate.alg.answers import ReloadAnswer, StatusAnswer
 from algate.alg.audit.events import Events
 from algate.alg.config import load as configuration
@@ -20,14 +22,14 @@ from algate.alg.config.load import Config
 from algate.alg.daemon.reloading import Reloading
 from algate.alg.daemon.running import Running
 from algate.alg.errors import USAGE, AlgateError
-from algate.alg.gateway import listing, reach, survey
+from algate.alg.gateway import listing, reach
 from algate.alg.plugin.values import port_range
 from algate.alg.rows import LOST, Row
 
 Status = Callable[[], StatusAnswer]  # the object of `algate status`, now
 RELOAD_LEAST, RELOAD_MOST = 1.0, 86400.0  # s until a reload is undone
 TOP_INTERVAL_LEAST = 0.1
-TOP_SESSIONS = 2000  # rows that one snapshot carries
+TOP_EXPECTATIONS = 2000  # rows that one snapshot carries
 
 
 def reload(reloading: Reloading, args: dict[str, Any]) -> ReloadAnswer:
@@ -106,27 +108,25 @@ async def follow(events: Events, args: dict[str, Any]) -> AsyncIterator[Row]:
 
 
 async def top(running: Running, status: Status, args: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
-    """A snapshot at once, then one every `interval` seconds."""
+    """A snapshot at once, then one every `interval` seconds; filters, `sort`, `reverse` and `limit` choose sessions."""
     interval = max(TOP_INTERVAL_LEAST, float(args.get("interval", 0.5)))
-    wanted = listings.wanted(running, {name: value for name, value in args.items() if name in filters.NAMES})
-    while True:
-        yield await snapshot(running, status, wanted)
-        await asyncio.sleep(interval)
+    watching = Watching(running, args)
+    try:
+        while True:
+            yield await snapshot(running, status, watching)
+            await asyncio.sleep(interval)
+    finally:
+        watching.close()
 
 
-async def snapshot(running: Running, status: Status, wanted: survey.Wanted) -> dict[str, Any]:
-    """Status, sessions (the first ones found), expectations, stats and the latest events at one moment."""
-    sessions: list[Row] = []
-    for piece in listings.keyed(running, wanted):
-        sessions += [row for _, row in piece]
-        if len(sessions) >= TOP_SESSIONS:
-            break
-        await asyncio.sleep(0)
+async def snapshot(running: Running, status: Status, watching: Watching) -> dict[str, Any]:
+    """Status, the sessions that are watched, expectations, stats and the latest events at one moment."""
+    sessions = await watching.look()
     return {
         "time": time.time(),
         "status": status(),
-        "sessions": sessions[:TOP_SESSIONS],
-        "expectations": list(listing.expectation_rows(running.gateway, running.names)),
+        **sessions,
+        "expectations": list(islice(listing.expectation_rows(running.gateway, running.names), TOP_EXPECTATIONS)),
         "stats": running.metrics.stats(),
         "events": running.events.latest,
     }

@@ -10,7 +10,17 @@ from __future__ import annotations
 from algate.alg.admin.control import ControlError, SilentError
 from algate.alg.answers import SCHEMA, ExplainAnswer, ReloadAnswer, SilentAnswer, StatusAnswer
 from algate.alg.errors import AlgateError
-from algate.alg.rows import EventRow, ExpectationRow, ForwardRow, GroupRow, MappingRow, SessionRow, SettingRow
+from algate.alg.rows import (
+    EventRow,
+    ExpectationRow,
+    ForwardRow,
+    GroupRow,
+    HostRow,
+    MappingRow,
+    PortRow,
+    SessionRow,
+    SettingRow,
+)
 from algate.client.client import Client
 from algate.client.shipped import schema
 
@@ -24,7 +34,9 @@ __all__ = [
     "ExplainAnswer",
     "ForwardRow",
     "GroupRow",
+    "HostRow",
     "MappingRow",
+    "PortRow",
     "ReloadAnswer",
     "SessionRow",
     "SettingRow",

@@ -13,7 +13,18 @@ from typing import Any, TypedDict, TypeVar, Unpack, cast
 
 from algate.alg.admin import control
 from algate.alg.answers import ExplainAnswer, ReloadAnswer, StatusAnswer
-from algate.alg.rows import EventRow, ExpectationRow, ForwardRow, GroupRow, MappingRow, Row, SessionRow, SettingRow
+from algate.alg.rows import (
+    EventRow,
+    ExpectationRow,
+    ForwardRow,
+    GroupRow,
+    HostRow,
+    MappingRow,
+    PortRow,
+    Row,
+    SessionRow,
+    SettingRow,
+)
 
 R = TypeVar("R", bound=Row)
 DEFAULT_RUN_DIR = Path("/run/algate")
@@ -21,7 +32,8 @@ SECONDS = 60.0  # for an answer
 
 
 class Chosen(TypedDict, total=False):
-    """Which rows: as the command's options of the same names; "tcp,udp" is either. `idle`, `age`: seconds at least."""
+    """Which rows: as the command's options of the same names; "tcp,udp" is either. `idle`, `age`: seconds at least.
+    `forward`: "tcp/8080", what came by it, or "any"."""
 
     proto: str
     state: str
@@ -31,11 +43,31 @@ class Chosen(TypedDict, total=False):
     related_to: str
     idle: float
     age: float
+    forward: str
 
 
 class Ordered(Chosen, total=False):
     """Which rows, and the first `limit` by `sort`: rate, bytes, packets, age or idle, the largest first."""
 
+    limit: int
+    sort: str
+    reverse: bool
+
+
+class HostsOrdered(TypedDict, total=False):
+    """Which hosts, and the first `limit` by `sort`: rate, sessions, ports, new, refused or oldest."""
+
+    inside: str
+    limit: int
+    sort: str
+    reverse: bool
+
+
+class PortsOrdered(TypedDict, total=False):
+    """Which ports, and the first `limit` by `sort`: fill, used, free, held_down or reserved. `outside`: the address."""
+
+    proto: str
+    outside: str
     limit: int
     sort: str
     reverse: bool
@@ -104,6 +136,14 @@ class Client:
         """Servers inside that the outside may reach."""
         return self.listed("forward-list", ForwardRow, wanted)
 
+    def hosts(self, **wanted: Unpack[HostsOrdered]) -> Iterator[HostRow]:
+        """Inside hosts; takes a second, of which the rates are."""
+        return self.listed("hosts", HostRow, wanted)
+
+    def ports(self, **wanted: Unpack[PortsOrdered]) -> Iterator[PortRow]:
+        """What is left of the public ports, by address and protocol."""
+        return self.listed("ports", PortRow, wanted)
+
     def count(self, verb: str = "sessions", **wanted: Unpack[Chosen]) -> int:
         """How many rows of a listing there are."""
         return int(self.ask(verb, {**wanted, "count": True})["count"])
@@ -138,9 +178,12 @@ class Client:
         table = {"proto": proto, "wan_port": str(wan_port), "to": to, "from": list(sources), "alg": alg}
         return ForwardRow.read(self.ask("forward-add", {**table, "save": True} if save else table))
 
-    def forward_del(self, proto: str, wan_port: int | str) -> None:
-        """End a forward; its sessions go on."""
-        self.ask("forward-del", {"proto": proto, "wan_port": str(wan_port)})
+    def forward_del(self, proto: str, wan_port: int | str, kill: bool = False) -> int | None:
+        """End a forward; its sessions go on, unless `kill` ends them: how many there were, else None."""
+        ended: int | None = self.ask("forward-del", {"proto": proto, "wan_port": str(wan_port), "kill": kill}).get(
+            "ended"
+        )
+        return ended
 
     def kill(
         self, ids: Sequence[str] = (), reset: bool = False, dry_run: bool = False, **chosen: Unpack[Chosen]

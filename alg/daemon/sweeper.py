@@ -14,7 +14,7 @@ from itertools import chain
 
 from algate.alg.config.sections import Timeouts
 from algate.alg.daemon.pacing import paced
-from algate.alg.gateway import shares
+from algate.alg.gateway import pools, shares
 from algate.alg.gateway.gc import Sweep
 from algate.alg.gateway.listing import STATE_NAMES
 from algate.alg.gateway.shares import FULL
@@ -29,11 +29,13 @@ REST = 3  # times what a sweep took: a flood makes it wanted always, and control
 
 
 class Sweeper:
-    """`by_state`: sessions by state name, as of the last sweep. `wanted`: set it to have a sweep at once."""
+    """`by_state`: sessions by state name, as of the last sweep. `wanted`: set it to have a sweep at once. `trend`: how
+    the public ports have filled."""
 
     def __init__(self, gateway: Gateway, control: ControlProgram, helper: Helper) -> None:
         self.by_state: Counter[str] = Counter()
         self.wanted = asyncio.Event()
+        self.trend = pools.Trend()
         self._rest = 0.0  # no sweep before this moment, CLOCK_MONOTONIC
         self._calm = 0.0  # none for a host's share before this one
         self._gateway = gateway
@@ -43,6 +45,7 @@ class Sweeper:
     async def run(self, timeouts: Callable[[], Timeouts]) -> None:
         """Sweep for ever. `timeouts`: the current ones, which a reload may change."""
         last = time.monotonic()
+        self.trend.note(last, pools.in_use(self._gateway))
         while True:
             # A short wait: a reload may bring shorter timeouts, and a full table needs room at once.
             with contextlib.suppress(TimeoutError):
@@ -64,6 +67,7 @@ class Sweeper:
         self._helper.forget(sweep.control_ids)
         self._helper.refused.settle(sweep.deleted + sweep.reclaimed > 0)
         self._calm = time.monotonic() + (0 if sweep.reclaimed else CALM)
+        self.trend.note(time.monotonic(), pools.in_use(self._gateway))
         self._rest = time.monotonic() + REST * took
 
     def _nearly_full(self) -> bool:

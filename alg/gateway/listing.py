@@ -19,6 +19,7 @@ from algate.bpf.loader import Gateway
 
 STATE_NAMES = {int(state): state.name.lower().replace("_", "-") for state in abi.SessionState}
 EXPECT_NAMES = {int(state): state.name.lower() for state in abi.ExpectationState}
+ICMP = 1  # whose timeout other protocols have
 _S = abi.SessionState
 RUNNING = (_S.NEW, _S.ESTABLISHED, _S.FIN_IN, _S.FIN_OUT, _S.UNREPLIED, _S.ACTIVE)
 OCCUPIED = (abi.PortKind.MAPPING, abi.PortKind.HOME, abi.PortKind.FORWARD)
@@ -52,11 +53,11 @@ class SessionRows:
 
     def __init__(self, gateway: Gateway, names: Mapping[int, str]) -> None:
         self._names = names
-        self._parents = dict(gateway.relations.items())
+        self._parents = parents(gateway)
         timeouts = list(gateway.configs[0].timeouts)
         self._limits = {
             (proto, state): timeouts[timeout_kind(proto, state)] * ticks.SECONDS
-            for proto in range(256)
+            for proto in PROTO_NAMES
             for state in STATE_NAMES
         }
         self.look()
@@ -75,9 +76,18 @@ class SessionRows:
             f"{_ip(value.public_ip)}:{value.port_index & 0xFFFF}" if any(value.public_ip) else None,
             *value.packets, *value.octets,
             max(0.0, (self._now_ns - value.id) / 1e9),
-            self._limits[key.proto, state] - ticks.elapsed(self._now, value.last_seen),
+            self._limits[key.proto if key.proto in PROTO_NAMES else ICMP, state]
+            - ticks.elapsed(self._now, value.last_seen),
             self._names.get(value.alg), format_id(self._parents[value.id]) if value.id in self._parents else None,
         )  # fmt: skip
+
+
+def parents(gateway: Gateway) -> dict[int, int]:
+    """Id of each session that was expected -> id of the control session that expected it."""
+    found: dict[int, int] = {}
+    for keys, values, _ in gateway.relations.chunks():
+        found.update(zip(memoryview(keys).cast("Q"), memoryview(values).cast("Q"), strict=True))
+    return found
 
 
 def counters(gateway: Gateway, key: bytes) -> Counters | None:

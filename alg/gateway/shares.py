@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from ipaddress import IPv4Address
+from typing import NamedTuple
 
 from algate.bpf import abi
 from algate.bpf.loader import Gateway
@@ -71,20 +72,39 @@ def _ports_serve_many(flags: int) -> bool:
     return bool(flags & abi.ConfigFlag.MAPPING_APDM) and not flags & other
 
 
-def fact(gateway: Gateway, reason: str, source: bytes, proto: int) -> str:
-    """Why a host's new session was refused, in numbers: "" for a reason that isn't about what it has."""
-    row = gateway.hosts.get(abi.MappingKey(inside_ip=int.from_bytes(source, "little")))
-    if row is None:
-        return ""
+class Had(NamedTuple):
+    """What a host has of what it was refused: `most` is its limit, or all there is for everybody; `key`: the setting in
+    [nat] that says so. `what` is counted, "tcp ports"."""
+
+    has: int | None
+    most: int
+    what: str
+    key: str
+
+
+def had(gateway: Gateway, reason: str, source: bytes, proto: int) -> Had | None:
+    """What a host has now of what a drop reason is about; None for a reason that isn't about what hosts have."""
+    row = gateway.hosts.get(abi.MappingKey(inside_ip=int.from_bytes(source, "little"))) or abi.Host()
     config, kind = gateway.configs[0], PROTO_CLASS.get(proto, abi.ProtoClass.ICMP)
-    has = {
-        "share-sessions": (row.sessions, gateway.max_sessions, "sessions"),
-        "share-ports": (row.held[kind], range_size(gateway), f"{CLASSES[kind]} ports"),
-        "host-unanswered": (row.unanswered, config.max_unanswered_per_host, "unanswered tcp sessions"),
-        "host-sessions": (row.sessions, config.max_sessions_per_host, "sessions"),
-        "host-ports": (row.ports, config.max_ports_per_host, "ports"),
-    }.get(reason)
-    if has is None:
-        return ""
-    number, most, what = has
-    return f"host {IPv4Address(source)} has {number} of {most} {what}"
+    ports = row.held[kind], range_size(gateway), f"{CLASSES[kind]} ports"
+    unanswered = row.unanswered, config.max_unanswered_per_host, "unanswered tcp sessions"
+    known = {
+        "share-sessions": Had(row.sessions, gateway.max_sessions, "sessions", "host_share"),
+        "table-full": Had(row.sessions, gateway.max_sessions, "sessions", "max_sessions"),
+        "share-ports": Had(*ports, "host_share"),
+        "no-port": Had(*ports, "ports"),
+        "host-unanswered": Had(*unanswered, "max_unanswered_per_host"),
+        "host-sessions": Had(row.sessions, config.max_sessions_per_host, "sessions", "max_sessions_per_host"),
+        "host-ports": Had(row.ports, config.max_ports_per_host, "ports", "max_ports_per_host"),
+        "host-rate": Had(None, config.new_sessions_per_second, "new sessions a second", "new_sessions_per_second"),
+    }
+    return known.get(reason)
+
+
+def fact(gateway: Gateway, reason: str, source: bytes, proto: int) -> str:
+    """Whose new session was refused, and in numbers why."""
+    found, host = had(gateway, reason, source, proto), f"host {IPv4Address(source)}" if len(source) == 4 else ""
+    if found is None or not host:
+        return host
+    number = "may begin" if found.has is None else f"has {found.has} of"
+    return f"{host} {number} {found.most} {found.what} ({found.key})"

@@ -6,11 +6,9 @@ seconds. What was asked is a Question; whoever walks the table hands over each b
 
 from __future__ import annotations
 
-import heapq
 import socket
-from array import array
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 
 from algate.alg.gateway import records
@@ -19,13 +17,15 @@ from algate.alg.gateway.listing import STATE_NAMES
 from algate.alg.gateway.records import PROTO_NAMES
 from algate.alg.rows import GroupRow
 from algate.bpf import abi
-from algate.bpf.packing import entry, numbers
+from algate.bpf.packing import numbers
 
 ICMP, TCP, UDP = 1, 6, 17
 PROTO_NUMBERS = {name: number for number, name in PROTO_NAMES.items()}
 STATE_NUMBERS = {name: number for number, name in STATE_NAMES.items()}
 DEAD = int(abi.SessionState.DEAD)
+FORWARD = int(abi.SessionFlag.FORWARD)  # made by a connection from outside to a [[forward]]
 GROUPS_MAX = 1_000_000  # sums kept at once
+OTHERS, NONE = "others", "none"  # the keys of what is left, and of what has none
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Wanted:
     ids: frozenset[int] | None = None  # None: any
     insides: tuple[RawPlace, ...] = ()
     outsides: tuple[RawPlace, ...] = ()
-    forwards: frozenset[int] = field(default_factory=frozenset)  # rows of `ports`
+    forwards: frozenset[int] | None = None  # rows of `ports`: what came by a forward of them. None: any
     least_idle: int = 0
     least_age: int = 0
 
@@ -73,12 +73,12 @@ def places(batch: Batch, wanted: Wanted, limits: Mapping[int, Sequence[int]], no
         ids = numbers("session", "id", batch.values)
         some = [at for at in some if ids[at] in wanted.ids]
     if wanted.insides:
-        some = _in(wanted.insides, some, _inside_ips(batch), _inside_ports(batch))
+        some = _in(wanted.insides, some, inside_ips(batch), inside_ports(batch))
     if wanted.outsides:
-        some = _in(wanted.outsides, some, numbers("session_key", "remote_ip", batch.keys), _remote_ports(batch))
-    if wanted.forwards:
-        ports = numbers("session", "port_index", batch.values)
-        some = [at for at in some if ports[at] in wanted.forwards]
+        some = _in(wanted.outsides, some, numbers("session_key", "remote_ip", batch.keys), remote_ports(batch))
+    if wanted.forwards is not None:
+        ports, flags = numbers("session", "port_index", batch.values), batch.flags
+        some = [at for at in some if flags[at] & FORWARD and ports[at] in wanted.forwards]
     if wanted.least_idle:
         latest = batch.now - wanted.least_idle
         some = [at for at in some if batch.seen[at] <= latest]
@@ -95,19 +95,19 @@ def _in(meant: Sequence[RawPlace], some: list[int], addresses: Sequence[int], po
     return [at for at in some if any(place.holds(addresses[at], ports[at]) for place in meant)]
 
 
-def _inside_ips(batch: Batch) -> list[int]:
+def inside_ips(batch: Batch) -> list[int]:
     return numbers("session_key", "inside_ip", batch.keys)
 
 
-def _inside_ports(batch: Batch) -> list[int]:
+def inside_ports(batch: Batch) -> list[int]:
     return numbers("session_key", "inside_port", batch.keys)
 
 
-def _remote_ports(batch: Batch) -> list[int]:
+def remote_ports(batch: Batch) -> list[int]:
     """Of ICMP the identifier, which is the inside's."""
     remote = numbers("session_key", "remote_port", batch.keys)
     if ICMP in batch.protos:
-        inside = _inside_ports(batch)
+        inside = inside_ports(batch)
         return [inside[at] if proto == ICMP else remote[at] for at, proto in enumerate(batch.protos)]
     return remote
 
@@ -128,92 +128,20 @@ class Count:
         self.number += len(some)
 
 
-class Best:
-    """The first `limit` by a key, and how many matched. `reverse`: the last instead of the first.
-
-    The largest come first, by age and idle time the oldest and the longest idle.
-    """
-
-    def __init__(self, sort: str, limit: int, reverse: bool, before: Bytes | None = None) -> None:
-        self.number = 0
-        self._sort, self._limit, self._sign = sort, limit, -1 if reverse else 1
-        self._before = before
-        self._heap: list[tuple[int, int, bytes, bytes]] = []
-
-    def take(self, batch: Batch, some: Sequence[int]) -> None:
-        start, self.number = self.number, self.number + len(some)
-        if not self._limit:
-            return
-        column = self._column(batch)
-        heap, sign, limit = self._heap, self._sign, self._limit
-        floor = heap[0][0] if len(heap) >= limit else None
-        for rank, at in enumerate(some):
-            value = column[at] * sign
-            if floor is not None and value <= floor:
-                continue
-            one = (value, -start - rank, entry("session_key", batch.keys, at), entry("session", batch.values, at))
-            if len(heap) < limit:
-                heapq.heappush(heap, one)
-            else:
-                heapq.heapreplace(heap, one)
-            if len(heap) >= limit:
-                floor = heap[0][0]
-
-    def _column(self, batch: Batch) -> Sequence[int]:
-        match self._sort:
-            case "age":
-                return [-one for one in numbers("session", "id", batch.values)]
-            case "idle":
-                return [batch.now - one for one in batch.seen]
-            case "rate":
-                return self._before.since(batch) if self._before is not None else both("bytes", batch)
-        return both(self._sort, batch)
-
-    def found(self) -> list[tuple[bytes, bytes]]:
-        """Packed keys and values, best first."""
-        return [(key, value) for _, _, key, value in sorted(self._heap, reverse=True)]
-
-
-class Bytes:
-    """What each session had carried at one moment, 16 bytes a session, so that a second walk gives rates."""
-
-    def __init__(self) -> None:
-        self._ids: list[array[int]] = []
-        self._sums: list[array[int]] = []
-        self._at = 0
-        self._strays: dict[int, int] = {}
-
-    def take(self, batch: Batch, some: Sequence[int]) -> None:
-        del some  # of all: the second walk chooses
-        self._ids.append(array("Q", numbers("session", "id", batch.values)))
-        self._sums.append(array("Q", both("bytes", batch)))
-
-    def since(self, batch: Batch) -> list[int]:
-        """Bytes of each session since then; a session that is new had carried none.
-
-        Walks go through the table in one order, so nearly always a batch meets the same sessions as before.
-        """
-        ids, sums = numbers("session", "id", batch.values), both("bytes", batch)
-        if self._at < len(self._ids):
-            old_ids, old = self._ids[self._at], self._sums[self._at]
-            self._at += 1
-            if len(old_ids) == len(ids) and old_ids.tolist() == ids:
-                return [now - then for now, then in zip(sums, old, strict=True)]
-            self._strays.update(zip(old_ids, old, strict=True))
-        strays = self._strays
-        return [now - strays.get(one, 0) for one, now in zip(ids, sums, strict=True)]
-
-
 class Groups:
-    """Sessions, packets and bytes by a key."""
+    """Sessions, packets and bytes by a key. `forwards`: row of `ports` -> the forward that holds it."""
 
     def __init__(self, by: str, names: Mapping[int, str], forwards: Mapping[int, str]) -> None:
         self.number = 0
-        self.left_out = 0
-        self._by, self._names, self._forwards = by, names, forwards
+        self._others = [0] * 5  # of keys that there was no room for
+        self._by, self._names = by, names
+        self._forwards = [NONE, *dict.fromkeys(forwards.values())]
+        numbered = {name: at for at, name in enumerate(self._forwards)}
+        self._led = {row: numbered[name] for row, name in forwards.items()}
         self._sums: dict[int, list[int]] = {}
 
     def take(self, batch: Batch, some: Sequence[int]) -> None:
+        """A batch, and the places in it of what is wanted."""
         self.number += len(some)
         column = self._column(batch)
         amounts = [records.amounts(name, batch.values, way) for name in ("packets", "bytes") for way in (0, 1)]
@@ -223,10 +151,9 @@ class Groups:
             key = column[at]
             one = sums.get(key)
             if one is None:
-                if len(sums) >= GROUPS_MAX:
-                    self.left_out += 1
-                    continue
-                one = sums[key] = [0, 0, 0, 0, 0]
+                one = self._others
+                if len(sums) < GROUPS_MAX:
+                    one = sums[key] = [0, 0, 0, 0, 0]
             one[0] += 1
             one[1] += packets_out[at]
             one[2] += packets_in[at]
@@ -236,7 +163,7 @@ class Groups:
     def _column(self, batch: Batch) -> Sequence[int]:
         match self._by:
             case "host":
-                return _inside_ips(batch)
+                return inside_ips(batch)
             case "remote":
                 return numbers("session_key", "remote_ip", batch.keys)
             case "port":
@@ -246,22 +173,15 @@ class Groups:
                 return batch.algs
             case "state":
                 return batch.states
-        return numbers("session", "port_index", batch.values)
+        rows, led = numbers("session", "port_index", batch.values), self._led
+        return [led.get(row, 0) if flag & FORWARD else 0 for row, flag in zip(rows, batch.flags, strict=True)]
 
-    def rows(self, sort: str, reverse: bool) -> list[GroupRow]:
-        """Largest first: by bytes, by packets, or (any other) by sessions."""
-        by_name: dict[str, list[int]] = {}
+    def rows(self) -> Iterator[GroupRow]:
+        """One for each key, and one for all those that there was no room for; in no order."""
         for key, sums in self._sums.items():
-            known = by_name.setdefault(self._name(key), [0] * 5)
-            for at, amount in enumerate(sums):
-                known[at] += amount
-        made = [GroupRow(name, *sums) for name, sums in by_name.items()]
-        order: dict[str, Callable[[GroupRow], int]] = {
-            "bytes": lambda row: row.bytes_out + row.bytes_in,
-            "packets": lambda row: row.packets_out + row.packets_in,
-        }
-        made.sort(key=order.get(sort, lambda row: row.sessions), reverse=not reverse)
-        return made
+            yield GroupRow(self._name(key), *sums)
+        if self._others[0]:
+            yield GroupRow(OTHERS, *self._others)
 
     def _name(self, key: int) -> str:
         match self._by:
@@ -271,10 +191,19 @@ class Groups:
                 name = PROTO_NAMES.get(key >> 16, str(key >> 16))
                 return name if key >> 16 == ICMP else f"{name}/{socket.ntohs(key & 0xFFFF)}"
             case "alg":
-                return self._names.get(key, "none") if key else "none"
+                return self._names.get(key, str(key)) if key else NONE
             case "state":
                 return STATE_NAMES.get(key, str(key))
-        return self._forwards.get(key, "none")
+        return self._forwards[key]
+
+
+def group_order(sort: str) -> Callable[[GroupRow], int]:
+    """What groups are sorted by: bytes, packets, or (any other) the number of sessions."""
+    order: dict[str, Callable[[GroupRow], int]] = {
+        "bytes": lambda row: row.bytes_out + row.bytes_in,
+        "packets": lambda row: row.packets_out + row.packets_in,
+    }
+    return order.get(sort, lambda row: row.sessions)
 
 
 def forward_rows(cells: Iterable[tuple[str, Iterable[int]]]) -> dict[int, str]:

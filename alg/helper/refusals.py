@@ -10,7 +10,7 @@ import logging
 import struct
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address
 
 from algate.alg.engine.icmp import checksum
@@ -20,30 +20,44 @@ log = logging.getLogger(__name__)
 UNREACHABLE, PROHIBITED = 3, 13  # RFC 1812 section 5.2.7.1; RFC 5508 REQ-8
 QUOTE = 8  # bytes of the transport header, RFC 792
 LOG_SECONDS = 60.0
+HOSTS_MOST, HOSTS_TOLD = 256, 3  # of each reason, between two lines of the log: counted, and named
 ICMP, RST, ACK = 1, 4, 16
 
 
 class Refusals:
-    """Counts by reason; logs the first, then at most one line per minute."""
+    """Counts by reason and host; logs the first, then at most one line per minute."""
 
     def __init__(self) -> None:
         self._since: Counter[str] = Counter()
-        self._facts: dict[str, Callable[[], str]] = {}
+        self._hosts: dict[str, Counter[bytes]] = {}
+        self._facts: dict[tuple[str, bytes], Callable[[], str]] = {}
         self._said = 0.0
 
-    def note(self, reason: str, fact: Callable[[], str] = str) -> None:
-        """Count one more. `fact`: who has how much of what, or ""; of each reason the last is told."""
+    def note(self, reason: str, host: bytes = b"", fact: Callable[[], str] = str) -> None:
+        """Count one more. `fact`: what the host has of what, or ""; told of those refused most."""
         self._since[reason] += 1
-        self._facts[reason] = fact
+        hosts = self._hosts.setdefault(reason, Counter())
+        if host in hosts or len(hosts) < HOSTS_MOST:
+            hosts[host] += 1
+            self._facts[reason, host] = fact
         now = time.monotonic()
         if self._said and now - self._said < LOG_SECONDS:
             return
         told = ", ".join(f"{name} ({number})" for name, number in self._since.items())
-        told += "".join(f"; {said}" for said in (fact() for fact in self._facts.values()) if said)
+        told += "".join(f"; {said}" for name in self._since for said in self._told(name))
         log.warning("new sessions refused: %s; `algate stats` has the totals", told)
         self._since.clear()
+        self._hosts.clear()
         self._facts.clear()
         self._said = now
+
+    def _told(self, reason: str) -> Iterator[str]:
+        """About the hosts that were refused most, and how many more there are."""
+        hosts = self._hosts[reason]
+        yield from filter(None, (self._facts[reason, host]() for host, _ in hosts.most_common(HOSTS_TOLD)))
+        if len(hosts) > HOSTS_TOLD:
+            more = f"{'at least ' if len(hosts) == HOSTS_MOST else ''}{len(hosts) - HOSTS_TOLD}"
+            yield f"{more} more hosts for {reason}: see `algate hosts --sort refused`"
 
 
 def unreachable(frame: bytes, ip_offset: int, sender: IPv4Address) -> bytes | None:

@@ -6,9 +6,11 @@ gateway/reclaim.py.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection
 from functools import partial
 from ipaddress import IPv4Address
+from typing import NamedTuple
 
 from algate.alg.gateway import shares
 from algate.alg.gateway.records import Punt
@@ -17,10 +19,22 @@ from algate.bpf import abi
 from algate.bpf.loader import Gateway
 
 KEPT_BACK = 64  # ICMP errors kept back while the sweep looks for unanswered sessions
-HOSTS_MOST = 256  # refused hosts remembered between two sweeps
+HOSTS_MOST = 256  # refused hosts remembered between two sweeps, and for RECENT
+RECENT = 300.0  # s for which it is told who was refused something
 # The sweep can make room for these: everybody's, and a host's own.
 SCARCE = frozenset({"table-full", "no-port"})
 OWN = frozenset({"share-sessions", "share-ports", "host-unanswered"})
+
+
+class RefusedHost(NamedTuple):
+    """New sessions of one host that were refused for one reason: how many of them the helper was told of, and the last
+    one's protocol and moment (CLOCK_MONOTONIC)."""
+
+    source: bytes
+    reason: str
+    proto: int
+    number: int
+    moment: float
 
 
 class Refused:
@@ -37,6 +51,7 @@ class Refused:
         self._log = Refusals()
         self._kept: list[bytes] = []
         self._hosts: set[int] = set()
+        self._lately: dict[tuple[bytes, str], RefusedHost] = {}
 
     def tell(self, punt: Punt) -> None:
         """Tell an inside host that its new session was refused, and the log once per minute; or that its old one is
@@ -49,7 +64,8 @@ class Refused:
                 self._write(ends)
             return
         source, proto = frame[at + 12 : at + 16], frame[at + 9] if len(frame) > at + 9 else 0
-        self._log.note(reason, partial(shares.fact, self._gateway, reason, source, proto))
+        self._log.note(reason, source, partial(shares.fact, self._gateway, reason, source, proto))
+        self._remember(source, reason, proto)
         if reason in OWN and len(self._hosts) < HOSTS_MOST:
             self._hosts.add(int.from_bytes(source, "little"))
         if reason in OWN or reason in SCARCE:
@@ -61,6 +77,19 @@ class Refused:
             self._kept.append(answer)
         else:
             self._write(answer)
+
+    def _remember(self, source: bytes, reason: str, proto: int) -> None:
+        now = time.monotonic()
+        former = self._lately.pop((source, reason), None)
+        number = former.number + 1 if former is not None and now - former.moment < RECENT else 1
+        self._lately[source, reason] = RefusedHost(source, reason, proto, number, now)
+        if len(self._lately) > HOSTS_MOST:
+            del self._lately[next(iter(self._lately))]
+
+    def lately(self) -> list[RefusedHost]:
+        """Who was refused what in the last RECENT seconds, the latest first."""
+        since = time.monotonic() - RECENT
+        return [one for one in reversed(self._lately.values()) if one.moment >= since]
 
     def hosts(self) -> Collection[int]:
         """Those refused for what they have since the last call, as in struct session_key."""

@@ -77,9 +77,10 @@ def delete(
     proto: ProtoArgument,
     wan_port: PortArgument,
     save: Annotated[bool, typer.Option("--save", help="Also remove it from the configuration file.")] = False,
+    kill: Annotated[bool, typer.Option("--kill", help="Also end the sessions that came by it.")] = False,
     run_dir: RunDir = DEFAULT_RUN_DIR,
 ) -> None:
-    """Delete a forward from the running gateway. Its sessions go on until they end.
+    """Delete a forward from the running gateway. Its sessions go on until they end, unless --kill ends them.
 
     A forward in the configuration file comes back when that is read again, unless --save removes it there too.
     """
@@ -87,15 +88,17 @@ def delete(
 
     file = _config_file(run_dir) if save else None
     shrunk = saved.without_forward(_text(file), proto, wan_port, str(file)) if file else None
+    ended = ""
     try:
-        Client(run_dir).forward_del(proto, wan_port)
+        number = Client(run_dir).forward_del(proto, wan_port, kill)
+        ended = "" if number is None else f"; {number} session{'' if number == 1 else 's'} ended"
     except ControlError:
         if shrunk is None:
             raise  # neither in force nor in the file
     if file and shrunk is not None:
         _write(file, shrunk)
     told = f"; not in {file} any more" if shrunk is not None else f"; {file} didn't have it" if file else ""
-    say(f"algate: {proto} port {wan_port} now leads nowhere{told}")
+    say(f"algate: {proto} port {wan_port} now leads nowhere{ended}{told}")
 
 
 def _config_file(run_dir: Path) -> Path:

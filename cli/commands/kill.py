@@ -14,6 +14,7 @@ from algate.cli.options import (  # fmt: skip
     DEFAULT_RUN_DIR,
     Age,
     AlgName,
+    ForwardedBy,
     Idle,
     Inside,
     Json,
@@ -45,6 +46,7 @@ def kill(
     related_to: RelatedTo = None,
     idle: Idle = None,
     age: Age = None,
+    forward: ForwardedBy = None,
     reset: Annotated[bool, typer.Option("--reset", help="Send RST to both ends of control sessions.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list them.")] = False,
     as_json: Json = False,
@@ -61,7 +63,7 @@ def kill(
         name: value for name, value in zip(filters.NAMES, values, strict=True) if value is not None
     }
     filters.parse(given)
-    given |= {name: value for name, value in (("idle", idle), ("age", age)) if value is not None}
+    given |= {name: value for name, value in (("idle", idle), ("age", age), ("forward", forward)) if value is not None}
     voice = OutputForm.of(as_json, as_tsv)
     args = given | {"ids": ids or [], "reset": reset, "dry_run": dry_run}
     rows = [SessionRow.read(one) for one in Client(run_dir).ask("kill", args)]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import threading
 from collections.abc import Iterator
 
 import jsonschema
 import pytest
 
+from algate.alg.rows import HostRow
 from algate.cli.lab.gateways import AlgateGateway, algate
 from algate.cli.lab.lab import Lab
 from algate.cli.lab.servers import start_server
@@ -129,6 +131,68 @@ def test_sessions_are_counted_summed_and_cut(gateway: AlgateGateway) -> None:
     ):
         wrong = verb(gateway, "sessions", *words)
         assert (wrong.returncode, said in wrong.stderr, wrong.stderr.count("\n")) == (2, True, 1)
+
+
+def test_hosts_and_ports(gateway: AlgateGateway) -> None:
+    """Counts of the kernel, rates of a second; and what a process prints of them."""
+    inside, public = gateway.lab.client.address, gateway.lab.plan.public[0]
+    with Line(gateway.lab.client, gateway.lab.plan.servers[0], ECHO) as line:
+        assert line.ask(b"x") == b"x"
+        stop = threading.Event()
+
+        def talk() -> None:
+            while not stop.wait(0.02):
+                assert line.ask(b"y" * 1000) == b"y" * 1000
+
+        talker = threading.Thread(target=talk)
+        talker.start()
+        try:
+            (row,) = data(gateway, "hosts", "--inside", inside)
+        finally:
+            stop.set()
+            talker.join()
+        assert list(row) == list(HostRow.names())
+        assert row["sessions"] >= 1 and row["ports"] >= 1 and row["oldest"] > 0 and row["refused"] == 0
+        assert 10_000 < row["rate_out"] < 200_000 and 10_000 < row["rate_in"] < 200_000 and row["new_per_second"] > 0
+        assert data(gateway, "hosts", "--inside", "192.0.2.0/24") == []
+        tcp, udp, icmp = data(gateway, "ports")
+        assert [one["public"] for one in (tcp, udp, icmp)] == [public] * 3
+        assert tcp["used"] >= 1 and tcp["fill"] > 0
+        for one in (tcp, udp, icmp):
+            assert one["used"] + one["free"] + one["held_down"] + one["reserved"] == 64512
+    assert [row["proto"] for row in data(gateway, "ports", "--sort", "used", "--limit", "1")] == ["tcp"]
+    for words, said in (
+        (("hosts", "--sort", "sesions"), "the nearest is sessions"),
+        (("hosts", "--inside", "10.0.0.1:80"), "a host has no port"),
+        (("ports", "--sort", "fil"), "the nearest is fill"),
+        (("ports", "--outside", "x"), "is not a network"),
+    ):
+        wrong = verb(gateway, *words)
+        assert (wrong.returncode, said in wrong.stderr, wrong.stderr.count("\n"), wrong.stdout) == (2, True, 1, "")
+
+
+def test_what_came_by_a_forward_ends_by_its_name(gateway: AlgateGateway) -> None:
+    """One session of each of two forwards, and one of the inside's own: only those that are named end."""
+    inside, public = gateway.lab.client.address, gateway.lab.plan.public[0]
+    for port in ("8011", "8012"):
+        assert verb(gateway, "forward", "add", "tcp", port, f"{inside}:{ECHO}").returncode == 0
+    with contextlib.ExitStack() as stack:
+        lines = [stack.enter_context(Line(gateway.lab.server, public, port)) for port in (8011, 8012)]
+        lines.append(stack.enter_context(Line(gateway.lab.client, gateway.lab.plan.servers[0], ECHO)))
+        assert [line.ask(b"x") for line in lines] == [b"x"] * 3
+        assert [len(data(gateway, "sessions", "--forward", one)) for one in ("8011", "tcp/8012", "any")] == [1, 1, 2]
+        counts = {row["key"]: row["sessions"] for row in data(gateway, "sessions", "--by", "forward")}
+        assert (counts["tcp/8011"], counts["tcp/8012"]) == (1, 1)
+        killed = verb(gateway, "kill", "--forward", "tcp/8011", "--age", "0")
+        assert (killed.returncode, killed.stderr) == (0, "algate: 1 session ended\n")
+        assert (lines[1].ask(b"on"), lines[2].ask(b"on")) == (b"on", b"on")
+        gone = verb(gateway, "forward", "del", "tcp", "8012", "--kill")
+        assert gone.stderr == "algate: tcp port 8012 now leads nowhere; 1 session ended\n"
+        assert data(gateway, "sessions", "--outside", f":{ECHO}", "--count") == {"count": 1}
+        assert lines[2].ask(b"still") == b"still"
+    wrong = verb(gateway, "kill", "--forward", "tcp/8012")
+    assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1) and "no forward 'tcp/8012'" in wrong.stderr
+    assert verb(gateway, "forward", "del", "tcp", "8011").returncode == 0
 
 
 def test_a_live_forward_outlives_the_daemon(gateway: AlgateGateway) -> None:

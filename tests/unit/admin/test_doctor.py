@@ -12,7 +12,7 @@ from algate.alg.admin import control, doctor
 from algate.alg.admin import doctor_gateway as gateway
 from algate.alg.gateway import netlink
 from algate.alg.gateway.state import DeviceState, State
-from algate.alg.rows import CheckRow
+from algate.alg.rows import CheckRow, RefusalRow
 from algate.bpf import abi
 from algate.bpf import pins as pin_places
 
@@ -189,6 +189,17 @@ def test_no_daemon_is_no_fault(tmp_path: Path) -> None:
 def test_daemon_that_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: object, ok: bool) -> None:
     monkeypatch.setattr(control, "request", lambda *_, **__: answer)
     assert gateway.daemon(tmp_path).ok is ok
+
+
+def test_hosts_at_their_limits_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That is no fault: it is what limits are for."""
+    row = RefusalRow("10.0.0.2", "host-sessions", 3, 4.0, 5, 5, "sessions", "max_sessions_per_host")
+    monkeypatch.setattr(control, "request", lambda *_, **__: {"refused": [row.as_dict()]})
+    found = gateway.limits(tmp_path)
+    assert found.ok and found.detail.startswith("host 10.0.0.2 was refused new sessions (host-sessions) 3 times")
+    assert "it has 5 of 5 sessions" in found.detail and "max_sessions_per_host" in found.fix
+    monkeypatch.setattr(control, "request", lambda *_, **__: {})
+    assert gateway.limits(tmp_path).detail == "no host was refused new sessions lately"
 
 
 def test_daemon_that_hangs_is_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

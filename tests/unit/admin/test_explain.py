@@ -14,7 +14,7 @@ from algate.alg.engine.effects import View
 from algate.alg.errors import AlgateError
 from algate.alg.plugin.words import Words
 from algate.alg.protocols.ftp.words import FtpWords
-from algate.alg.rows import EventRow, ExpectationRow, ForwardRow, SessionRow
+from algate.alg.rows import EventRow, ExpectationRow, ForwardRow, RefusalRow, SessionRow
 
 pytestmark = pytest.mark.unit
 ID = "00000000000000a1"
@@ -115,6 +115,34 @@ CASES: list[tuple[dict[str, Any], str, str, str]] = [
     ({"control": None, "view": None, "plain": [session("established")], "usual": {"tcp/51234": "toy"}}, "blocked",
      "not-watched", "no plug-in watches it"),
 ]  # fmt: skip
+
+
+REFUSED = RefusalRow("10.0.0.2", "host-sessions", 3, 4.0, 5, 5, "sessions", "max_sessions_per_host")
+
+
+@pytest.mark.parametrize(
+    ("row", "text", "fix"),
+    [
+        (REFUSED,
+         "host 10.0.0.2 was refused new sessions (host-sessions) 3 times, the last 4 s ago: it has 5 of 5 sessions",
+         "[nat] max_sessions_per_host is the limit; `algate sessions --inside 10.0.0.2 --by remote` says what it has"),
+        (replace(REFUSED, reason="host-rate", times=1, has=None, of="of these a second"),
+         "host 10.0.0.2 was refused new sessions (host-rate) once, the last 4 s ago: it may begin 5 of these a second",
+         "[nat] max_sessions_per_host is the limit"),
+        (replace(REFUSED, reason="allow-out", has=None, limit=None, of=None, setting=None),
+         "host 10.0.0.2 was refused new sessions (allow-out) 3 times, the last 4 s ago", ""),
+    ],
+)  # fmt: skip
+def test_a_refused_flow_names_the_host_its_count_and_its_limit(row: RefusalRow, text: str, fix: str) -> None:
+    ends = ("10.0.0.2:40001", "198.51.100.2:80")
+    found = explain(Snapshot("x", 1000.0, ends=ends, refusals=[row], reasons={row.reason: 3}))
+    assert (found.verdict, found.findings[0].topic, found.findings[0].text) == ("refused", row.reason, text)
+    assert found.findings[0].fix.startswith(fix)
+
+
+def test_a_session_that_lives_is_not_refused_though_its_host_is() -> None:
+    found = explain(of(refusals=[REFUSED]))
+    assert found.verdict == "working" and "has 5 of 5 sessions" in found.findings[-1].text
 
 
 @pytest.mark.parametrize(

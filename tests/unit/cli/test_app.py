@@ -17,7 +17,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from algate.alg.errors import AlgateError
-from algate.alg.rows import CheckRow, ExpectationRow, ForwardRow, MappingRow, SessionRow
+from algate.alg.rows import CheckRow, ExpectationRow, ForwardRow, HostRow, MappingRow, PortRow, SessionRow
 from algate.cli import app as command
 from tests import fake_daemon
 from tests.fake_daemon import CONTROL, EVENTS, MAPPINGS, SESSIONS
@@ -52,6 +52,8 @@ def module(monkeypatch: pytest.MonkeyPatch, name: str, **content: Any) -> None:
         (("mappings",), MappingRow, 1),
         (("expectations",), ExpectationRow, 2),
         (("forward", "list"), ForwardRow, 1),
+        (("hosts",), HostRow, 2),
+        (("ports",), PortRow, 2),
     ],
 )
 def test_each_listing_has_three_voices(daemon: Any, argv: tuple[str, ...], kind: Any, count: int) -> None:
@@ -70,6 +72,21 @@ def test_filters_reach_the_daemon(daemon: list[tuple[str, dict[str, Any]]]) -> N
     argv = ["sessions", "--json", "--proto", "tcp", "--inside", "10.0.0.2:40002", "--related-to", CONTROL]
     assert [one["id"] for one in json.loads(run(*argv).stdout)] == [SESSIONS[1].id]
     assert daemon == [("sessions", {"proto": "tcp", "inside": "10.0.0.2:40002", "related_to": CONTROL})]
+
+
+def test_hosts_and_ports_for_people(daemon: list[tuple[str, dict[str, Any]]]) -> None:
+    hosts = run(
+        "hosts", "--inside", "10.0.0.0/24", "--sort", "refused", "--limit", "5", "--reverse"
+    ).stdout.splitlines()
+    assert hosts[0].split() == ["INSIDE", "SESSIONS", "PORTS", "OUT", "IN", "NEW/S", "REFUSED", "OLDEST"]
+    assert hosts[2].split() == ["10.0.0.3", "500/500", "480", "0bit/s", "100bit/s", "21.0", "1.7k", "1h00"]
+    ports = run("ports", "--proto", "tcp").stdout.splitlines()
+    assert ports[1].split() == ["203.0.113.1", "tcp", "51000", "12512", "900", "100", "79.2%", "2h00"]
+    assert [line.split()[-1] for line in run("ports").stdout.splitlines()[1:]] == ["2h00", "-"]
+    assert daemon[:2] == [
+        ("hosts", {"inside": "10.0.0.0/24", "limit": 5, "sort": "refused", "reverse": True}),
+        ("ports", {"proto": "tcp"}),
+    ]
 
 
 def test_an_empty_listing_is_an_empty_list(daemon: Any) -> None:
@@ -226,9 +243,9 @@ def test_every_verb_of_this_version_and_no_other() -> None:
     for verb in command.VERBS:
         assert f"  {verb} " in listed
     expected = (
-        "run down status sessions mappings expectations forward top follow stats explain reload upgrade kill doctor"
+        "run down status sessions mappings expectations hosts ports forward top follow stats explain reload upgrade"
+        " kill doctor check export import help demo bench"
     )
-    expected += " check export import help demo bench"
     assert " ".join(command.VERBS) == expected
 
 
@@ -405,3 +422,25 @@ def test_bare_algate_ends_as_status_does(tmp_path: Path, monkeypatch: pytest.Mon
     made = run()
     assert made.exit_code == run("status").exit_code == 1
     assert made.stderr.startswith("algate: ")
+
+
+def test_what_a_forward_brought_is_meant_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    from algate.alg.admin import control
+
+    asked: list[tuple[str, dict[str, Any]]] = []
+
+    def request(run_dir: Path, verb: str, args: dict[str, Any], seconds: float = 60.0) -> Any:
+        asked.append((verb, args))
+        return {"ended": 1} if verb == "forward-del" else [SESSIONS[0].as_dict()]
+
+    monkeypatch.setattr(control, "request", request)
+    monkeypatch.setattr(control, "rows", lambda *given: iter(request(*given)))
+    assert run("sessions", "--forward", "any").exit_code == 0
+    assert run("kill", "--forward", "tcp/8080", "--idle", "60").stderr == "algate: 1 session ended\n"
+    gone = run("forward", "del", "tcp", "8080", "--kill")
+    assert (gone.exit_code, gone.stderr) == (0, "algate: tcp port 8080 now leads nowhere; 1 session ended\n")
+    assert asked == [
+        ("sessions", {"forward": "any"}),
+        ("kill", {"idle": 60.0, "forward": "tcp/8080", "ids": [], "reset": False, "dry_run": False}),
+        ("forward-del", {"proto": "tcp", "wan_port": "8080", "kill": True}),
+    ]

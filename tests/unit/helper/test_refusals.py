@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import logging
 import struct
+from functools import partial
 from ipaddress import IPv4Address
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from algate.alg.engine import icmp
+from algate.alg.gateway.records import Punt
 from algate.alg.helper import refusals
+from algate.alg.helper.refused import HOSTS_MOST, RECENT, Refused
+from algate.bpf import abi
 from tests import packets
 from tests.packets import Flow
 
+TCP = 6
 FLOW = Flow("10.0.0.2", 40000, "203.0.113.2", 443)
 
 
@@ -57,6 +64,89 @@ def test_a_quiet_hour_and_then_at_once(clock: Clock, caplog: pytest.LogCaptureFi
         "new sessions refused: no-port (1)",
         "new sessions refused: host-ports (1)",
     ]
+
+
+def test_the_hosts_refused_most_are_named(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+    """Each reason for itself, and how many more there are."""
+    told = refusals.Refusals()
+    told.note("no-port")
+    for number in range(1, 6):
+        for _ in range(number):
+            told.note("host-sessions", bytes([10, 0, 0, number]), partial("host {} has 5 of 5".format, number))
+    told.note("allow-out", bytes([10, 0, 0, 9]), lambda: "host 9")
+    clock.now += 60.0
+    told.note("host-rate", bytes([10, 0, 0, 8]), lambda: "host 8 may begin 5 a second")
+    assert caplog.records[-1].getMessage() == (
+        "new sessions refused: host-sessions (15), allow-out (1), host-rate (1); host 5 has 5 of 5; host 4 has 5 of 5;"
+        " host 3 has 5 of 5; 2 more hosts for host-sessions: see `algate hosts --sort refused`; host 9;"
+        " host 8 may begin 5 a second; `algate stats` has the totals"
+    )
+    for number in range(1000):
+        told.note("host-sessions", number.to_bytes(4, "big"))
+    assert sum(map(len, told._hosts.values())) <= refusals.HOSTS_MOST and len(told._facts) <= refusals.HOSTS_MOST
+
+
+def punt(host: int, reason: str, proto: int = TCP) -> Punt:
+    """A first packet of 10.0.0.`host` that was refused."""
+    frame = packets.tcp(Flow(f"10.0.0.{host}", 40000, "203.0.113.2", 443), b"", "S")
+    frame = frame[: 14 + 9] + bytes([proto]) + frame[14 + 10 :]
+    number = next(at for at, (name, _) in abi.reasons().items() if name == reason)
+    return Punt(abi.PuntKind.REFUSED, 0, cast(Any, None), 0, 0, 14, frame, None, number)
+
+
+def gateway(config: abi.Config, **hosts: abi.Host) -> Any:
+    known = {abi.ip_to_be32(IPv4Address(f"10.0.0.{name[1:]}")): row for name, row in hosts.items()}
+    table = SimpleNamespace(get=lambda key: known.get(key.inside_ip))
+    return cast(Any, SimpleNamespace(hosts=table, configs=[config], max_sessions=1000))
+
+
+LIMITS = abi.Config(
+    port_first=1024, port_last=65535, max_sessions_per_host=5, max_ports_per_host=7, new_sessions_per_second=3,
+    max_unanswered_per_host=9,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("reason", "said"),
+    [
+        ("host-sessions", "host 10.0.0.2 has 5 of 5 sessions (max_sessions_per_host)"),
+        ("host-ports", "host 10.0.0.2 has 6 of 7 ports (max_ports_per_host)"),
+        ("host-rate", "host 10.0.0.2 may begin 3 new sessions a second (new_sessions_per_second)"),
+        ("host-unanswered", "host 10.0.0.2 has 8 of 9 unanswered tcp sessions (max_unanswered_per_host)"),
+        ("share-sessions", "host 10.0.0.2 has 5 of 1000 sessions (host_share)"),
+        ("share-ports", "host 10.0.0.2 has 4 of 64512 tcp ports (host_share)"),
+        ("table-full", "host 10.0.0.2 has 5 of 1000 sessions (max_sessions)"),
+        ("no-port", "host 10.0.0.2 has 4 of 64512 tcp ports (ports)"),
+        ("allow-out", "host 10.0.0.2"),
+    ],
+)
+def test_each_refusal_names_the_host_its_count_and_its_limit(
+    reason: str, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    host = abi.Host(sessions=5, ports=6, unanswered=8, held=(4, 3, 2, 0))
+    made = Refused(gateway(LIMITS, h2=host), lambda _: None, lambda *_: False)
+    made.tell(punt(2, reason))
+    assert caplog.messages == [f"new sessions refused: {reason} (1); {said}; `algate stats` has the totals"]
+
+
+def test_who_was_refused_is_remembered_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    made = Refused(gateway(LIMITS), lambda _: None, lambda *_: False)
+    for host, reason in ((2, "host-sessions"), (3, "host-ports"), (2, "host-sessions"), (2, "no-session")):
+        now[0] += 1
+        made.tell(punt(host, reason))
+    assert [(one.source[3], one.reason, one.number, one.moment) for one in made.lately()] == [
+        (2, "host-sessions", 2, 1003.0), (3, "host-ports", 1, 1002.0),
+    ]  # fmt: skip
+    now[0] = 1002.5 + RECENT
+    assert [one.source[3] for one in made.lately()] == [2]
+    now[0] += 100
+    made.tell(punt(2, "host-sessions"))
+    assert [(one.source[3], one.number) for one in made.lately()] == [(2, 1)], "an old story isn't added up"
+    for number in range(300):
+        made.tell(punt(number % 256, "host-rate" if number > 255 else "host-ports"))
+    assert len(made.lately()) == HOSTS_MOST
 
 
 def test_the_answer_is_code_13() -> None:

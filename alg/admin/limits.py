@@ -1,0 +1,29 @@
+"""Which inside hosts were refused new sessions lately, by which limit, and what they have of it now.
+
+The law of this file: it reads what the helper remembers and what the kernel counts, and makes rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from ipaddress import IPv4Address
+
+from algate.alg.daemon.running import Running
+from algate.alg.gateway import shares
+from algate.alg.helper.helper import now
+from algate.alg.rows import RefusalRow
+
+MOST = 8  # told in `status`
+
+
+def refusals(running: Running, hosts: Collection[str] = (), most: int | None = None) -> list[RefusalRow]:
+    """The latest first; `hosts`: of these alone."""
+    rows = []
+    for one in running.helper.refused.lately():
+        inside = str(IPv4Address(one.source)) if len(one.source) == 4 else ""
+        if not inside or (hosts and inside not in hosts):
+            continue
+        had = shares.had(running.gateway, one.reason, one.source, one.proto)
+        numbers = (had.has, had.most, had.what, had.key) if had is not None else (None, None, None, None)
+        rows.append(RefusalRow(inside, one.reason, one.number, max(0.0, now() - one.moment), *numbers))
+    return rows[:most]
