@@ -48,6 +48,14 @@ def _place(name: str, field: str) -> tuple[int, int, int]:
     return one.offset, layout.SCALARS[one.kind][0], described.size
 
 
+def spot(name: str, field: str, place: int = 0) -> tuple[int, str]:
+    """Where a field is in its struct, of an array what is at `place`, and its code as `struct` has it; ">H" for 16 bits
+    in network order. An address keeps the order that it has in memory."""
+    offset, size, _ = _place(name, field)
+    kind = next(one.kind for one in abi.HEADER.structs[name].fields if one.name == field)
+    return offset + place * size, ">H" if kind == "__be16" else _number(size, False)
+
+
 def entry(name: str, raw: bytes, number: int) -> bytes:
     """One of many structs laid end to end."""
     size = abi.HEADER.structs[name].size

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
 from algate.alg.admin import filters
-from algate.alg.rows import ForwardRow, GroupRow, MappingRow, Row
+from algate.alg.rows import ForwardRow, GroupRow, MappingRow, Row, SessionRow
 from algate.cli.options import (  # fmt: skip
     DEFAULT_RUN_DIR,
     Age,
@@ -34,7 +35,7 @@ from algate.cli.options import (  # fmt: skip
     Tsv,
     Watch,
 )
-from algate.cli.output import OutputForm, json_object, say, show_rows
+from algate.cli.output import OutputForm, json_object, say, show_json, show_rows, show_text
 from algate.client import Client
 
 R = TypeVar("R", bound=Row)
@@ -112,5 +113,29 @@ def show(verb: str, kind: type[R], run_dir: Path, args: Mapping[str, Any], voice
             sys.stdout.write(f"{number}\n")
     elif given.get("by"):
         show_rows(gateway.listed(verb, GroupRow, given), GroupRow, voice)
+    elif kind is SessionRow:
+        show_sessions(gateway.packed(verb, given), voice)
     else:
         show_rows(gateway.listed(verb, kind, given), kind, voice)
+
+
+def show_sessions(answer: Iterator[Any], voice: OutputForm) -> None:
+    """Sessions from an answer asked for as packed: lines are made of them without a row in between."""
+    from algate.alg.admin.columns import Columns, Moment
+
+    head = next(answer)
+    if head is None:  # a daemon of an older version
+        show_rows(map(SessionRow.read, answer), SessionRow, voice)
+        return
+    columns, split = Columns(head), head["key"]
+    parts = (
+        (raw[: split * about["sessions"]], raw[split * about["sessions"] :],
+         Moment(about["tick"], about["ns"], {int(child): parent for child, parent in about["parents"].items()}))
+        for about, raw in answer
+    )  # fmt: skip
+    if voice is OutputForm.TSV:
+        show_text(chain(["\t".join(SessionRow.names()) + "\n"], (columns.tsv(*part) for part in parts)))
+    elif voice is OutputForm.JSON:
+        show_json(columns.json(*part) for part in parts)
+    else:
+        show_rows((row for part in parts for row in columns.rows(*part)), SessionRow, voice)

@@ -44,7 +44,7 @@ def say(message: str) -> None:
 def show_rows(rows: Iterable[Row], kind: type[Row], voice: OutputForm) -> None:
     """Print a listing as the rows come; a table's column widths are fitted a page at a time."""
     if voice is OutputForm.JSON:
-        _write_json(json_object(row.as_dict()) for row in rows)
+        show_json(json_object(row.as_dict()) for row in rows)
     elif voice is OutputForm.TSV:
         sys.stdout.write("\t".join(kind.names()) + "\n")
         sys.stdout.writelines(tsv_line(row) for row in rows)
@@ -108,10 +108,15 @@ def _cell(value: Any) -> str:
     return json.dumps(value) if compound else field(value)
 
 
-def _write_json(objects: Iterable[str]) -> None:
-    """A JSON list with one object per line."""
+def show_text(pieces: Iterable[str]) -> None:
+    """Print text that is made of many lines at a time."""
+    sys.stdout.writelines(pieces)
+
+
+def show_json(pieces: Iterable[str]) -> None:
+    """Print a JSON list, an object a line; each piece is some objects, with commas and line ends between them."""
     before = "[\n"
-    for one in objects:
-        sys.stdout.write(before + one)
+    for piece in pieces:
+        sys.stdout.write(before + piece)
         before = ",\n"
     sys.stdout.write("[]\n" if before == "[\n" else "\n]\n")

@@ -6,15 +6,16 @@ The law of this file: the asking end only; it knows no verb. Whatever goes wrong
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import socket
 import struct
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from algate.alg.admin import messages
-from algate.alg.admin.messages import ControlError
+from algate.alg.admin.messages import PACKED_BEGINS, ControlError
 from algate.alg.errors import MISSING
 from algate.alg.gateway.claim import group_name, readers
 
@@ -58,6 +59,27 @@ def rows(run_dir: Path, verb: str, args: Mapping[str, Any] | None = None, second
     """The items of an answer that is a list, one by one as they arrive. ControlError as in `request`."""
     with _asked(run_dir, verb, args, seconds) as connection:
         yield from messages.read_items(lambda: _more(run_dir, connection))
+
+
+def packed(run_dir: Path, verb: str, args: Mapping[str, Any], seconds: float = 60.0) -> Iterator[Any]:
+    """An answer asked for as packed: first its head (a dict), then (what is said of a part, its bytes) again and again.
+    From a daemon that doesn't know that, None, then the items of a list. ControlError as in `request`."""
+    with _asked(run_dir, verb, {**args, "packed": True}, seconds) as connection:
+        answers = cast(io.BufferedReader, connection.makefile("rb", buffering=READ))
+        begins = answers.read(len(PACKED_BEGINS))
+        if begins != PACKED_BEGINS:
+            yield None
+            first = iter((begins,))
+            yield from messages.read_items(
+                lambda: next(first, b"") or answers.read1(READ) or _more(run_dir, connection)
+            )
+            return
+        yield messages.read_packed(begins + answers.readline())
+        while (about := messages.read_packed(answers.readline())).get("bytes"):
+            raw = answers.read(about["bytes"])
+            if len(raw) < about["bytes"]:
+                raise ControlError(f"the daemon on {run_dir} ended in the middle of its answer")
+            yield about, raw
 
 
 def _more(run_dir: Path, connection: socket.socket) -> bytes:

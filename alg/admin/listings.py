@@ -15,12 +15,12 @@ from ipaddress import IPv4Network
 from itertools import islice
 from typing import Any, Protocol, TypeVar
 
-from algate.alg.admin import filters
+from algate.alg.admin import filters, packed
 from algate.alg.admin.messages import PIECE, Rows
 from algate.alg.admin.sorting import in_order, pieces
 from algate.alg.daemon.running import Running
 from algate.alg.errors import USAGE, AlgateError
-from algate.alg.gateway import listing, records, survey
+from algate.alg.gateway import listing, pools, records, survey
 from algate.alg.gateway.best import Best, Earlier
 from algate.alg.gateway.gc import Batch, idle_limits
 from algate.alg.plugin.schema import nearest
@@ -69,9 +69,14 @@ class RowOrder:
 
 
 async def sessions(running: Running, args: dict[str, Any]) -> Any:
-    """The sessions that match. Without an order they are sent while the table is walked."""
+    """The sessions that match. Without an order they are sent while the table is walked. `packed`: as they are in
+    memory."""
     order, chosen = RowOrder.parse(args), wanted(running, args)
+    if order.count and chosen == survey.Wanted():
+        return {"count": pools.sessions(running.gateway)}
     if order == RowOrder(order.limit):
+        if args.get("packed") is True:
+            return packed.answer(running, _limited(matching(running, chosen), order.limit))
         return Rows(_first(([row for _, row in some] for some in keyed(running, chosen)), order.limit))
     if order.count:
         count = survey.Count()
@@ -82,7 +87,8 @@ async def sessions(running: Running, args: dict[str, Any]) -> Any:
         groups = survey.Groups(order.by, running.names, held)
         await walk(running, chosen, groups)
         return await in_order(groups.rows(), survey.group_order(order.sort), not order.reverse, order.limit)
-    return Rows(_made(running, await best(running, chosen, order)))
+    found = await best(running, chosen, order)
+    return packed.found(running, found) if args.get("packed") is True else Rows(_made(running, found))
 
 
 def _made(running: Running, found: Iterable[tuple[bytes, bytes]]) -> Iterator[list[SessionRow]]:
@@ -105,13 +111,30 @@ def _first(pieces: Iterable[list[R]], limit: int | None) -> Iterator[list[R]]:
             return
 
 
+def matching(running: Running, chosen: survey.Wanted) -> Iterator[tuple[Batch, Sequence[int]]]:
+    """Each batch of the table, and the places in it of the sessions that are alive and wanted."""
+    limits = idle_limits(running.gateway)
+    for keys, values, _ in running.gateway.sessions.chunks(SLICE):
+        batch = Batch(keys, values, ticks.now())
+        yield batch, survey.places(batch, chosen, limits, time.clock_gettime_ns(time.CLOCK_MONOTONIC))
+
+
+def _limited(parts: Iterable[tuple[Batch, Sequence[int]]], limit: int | None) -> Iterator[tuple[Batch, Sequence[int]]]:
+    """Of all batches together the first `limit` places."""
+    left = limit
+    for batch, some in parts:
+        yield batch, some[:left]
+        if left is not None:
+            left -= len(some[:left])
+            if not left:
+                return
+
+
 def keyed(running: Running, chosen: survey.Wanted) -> Iterator[list[tuple[bytes, SessionRow]]]:
     """Packed keys and rows of the sessions that are alive and wanted, some hundred at a time, during the walk."""
-    limits, make = idle_limits(running.gateway), listing.SessionRows(running.gateway, running.names)
-    for keys, values, _ in running.gateway.sessions.chunks(SLICE):
+    make = listing.SessionRows(running.gateway, running.names)
+    for batch, some in matching(running, chosen):
         make.look()
-        batch = Batch(keys, values, ticks.now())
-        some = survey.places(batch, chosen, limits, time.clock_gettime_ns(time.CLOCK_MONOTONIC))
         for start in range(0, max(1, len(some)), PIECE):
             part = some[start : start + PIECE]
             yield [(batch.key(at), make.row(batch.key(at), batch.value(at))) for at in part]
@@ -139,10 +162,7 @@ class Taker(Protocol):
 
 async def walk(running: Running, chosen: survey.Wanted, *takers: Taker) -> None:
     """Hand every session that is alive and wanted to `takers`, batch by batch."""
-    limits = idle_limits(running.gateway)
-    for keys, values, _ in running.gateway.sessions.chunks(SLICE):
-        batch = Batch(keys, values, ticks.now())
-        some = survey.places(batch, chosen, limits, time.clock_gettime_ns(time.CLOCK_MONOTONIC))
+    for batch, some in matching(running, chosen):
         for taker in takers:
             taker.take(batch, some)
         await asyncio.sleep(0)

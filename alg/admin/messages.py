@@ -3,7 +3,9 @@
 The law of this file: values into lines and back; no socket, no loop, no verb.
 
 A request is `{"verb": "...", "args": {...}}` and a newline, one per connection. Answers are `{"ok": true, "data": ...}`
-(once, or repeatedly for a streaming verb until either end closes) or `{"ok": false, "error": ..., "exit": n}`.
+(once, or repeatedly for a streaming verb until either end closes) or `{"ok": false, "error": ..., "exit": n}`. Who asks
+for sessions with `"packed": true` gets `{"ok": true, "packed": HEAD}` and a newline, then parts: a JSON line with
+`bytes`, and so many bytes; `bytes` 0 ends it.
 """
 
 from __future__ import annotations
@@ -11,12 +13,14 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from algate.alg.errors import USAGE, AlgateError
 
 PIECE = 256  # rows of a long answer encoded at a time
 LIST_BEGINS = b'{"ok": true, "data": ['
+PACKED_BEGINS = b'{"ok": true, "packed": '
 
 
 class ControlError(AlgateError):
@@ -28,6 +32,21 @@ class Rows:
 
     def __init__(self, pieces: Iterable[list[Any]]) -> None:
         self.pieces = pieces
+
+
+@dataclass(frozen=True, slots=True)
+class PackedPart:
+    """Some of a packed answer: what is said about it, and the bytes."""
+
+    about: Mapping[str, Any]
+    raw: bytes
+
+
+class Packed:
+    """An answer of bytes whose meaning its head explains, made part by part (None: nothing yet) while it is sent."""
+
+    def __init__(self, head: Mapping[str, Any], parts: Iterable[PackedPart | None]) -> None:
+        self.head, self.parts = head, parts
 
 
 def request(verb: str, args: Mapping[str, Any]) -> bytes:
@@ -53,6 +72,9 @@ def answer(data: Any) -> Iterator[bytes]:
     if isinstance(data, list):
         whole = data
         data = Rows(whole[start : start + PIECE] for start in range(0, len(whole), PIECE))
+    if isinstance(data, Packed):
+        yield from _packed(data)
+        return
     if not isinstance(data, Rows):
         yield b'{"ok": true, "data": ' + _json(data) + b"}\n"
         return
@@ -61,6 +83,14 @@ def answer(data: Any) -> Iterator[bytes]:
         yield between + _json(piece)[1:-1] if piece else b""
         between = b", " if piece else between
     yield (LIST_BEGINS if between is LIST_BEGINS else b"") + b"]}\n"
+
+
+def _packed(data: Packed) -> Iterator[bytes]:
+    """The head, and before each part's bytes a line that says how many they are; a line of 0 bytes ends it."""
+    yield PACKED_BEGINS + _json(data.head) + b"}\n"
+    for part in data.parts:
+        yield b"" if part is None else _json({**part.about, "bytes": len(part.raw)}) + b"\n" + part.raw
+    yield b'{"bytes": 0}\n'
 
 
 def refusal(message: str, exit_code: int) -> bytes:
@@ -76,6 +106,19 @@ def read_answer(line: bytes) -> Any:
             return answer["data"]
         message, code = str(answer["error"]), int(answer["exit"])
     except (ValueError, TypeError, KeyError):
+        raise ControlError("the daemon's answer can't be understood: it may be a different version") from None
+    raise ControlError(message, code)
+
+
+def read_packed(line: bytes) -> dict[str, Any]:
+    """The head of a packed answer, or a part's line; ControlError if it is a refusal."""
+    try:
+        answer = json.loads(line)
+        if answer.get("ok", True):
+            found: dict[str, Any] = answer.get("packed", answer)
+            return found
+        message, code = str(answer["error"]), int(answer["exit"])
+    except (ValueError, TypeError, KeyError, AttributeError):
         raise ControlError("the daemon's answer can't be understood: it may be a different version") from None
     raise ControlError(message, code)
 

@@ -100,6 +100,10 @@ class Client:
         """The rows of any listing as JSON objects, one by one as they arrive."""
         return control.rows(self.run_dir, verb, args, self.seconds)
 
+    def packed(self, verb: str, args: Mapping[str, Any] | None = None) -> Iterator[Any]:
+        """Sessions as they are in memory: see control.packed."""
+        return control.packed(self.run_dir, verb, args or {}, self.seconds)
+
     def listed(self, verb: str, kind: type[R], args: Mapping[str, Any] | None = None) -> Iterator[R]:
         """The rows of any listing, typed."""
         return map(kind.read, self.rows(verb, args))

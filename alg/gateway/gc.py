@@ -41,7 +41,7 @@ class Batch:
     """
 
     def __init__(self, keys: bytes, values: bytes, tick: int) -> None:
-        self.keys, self.values = keys, values
+        self.keys, self.values, self.tick = keys, values, tick
         self.now, signed = ticks.plain(tick)
         self.protos = octets("session_key", "proto", keys)
         self.states = octets("session", "state", values)

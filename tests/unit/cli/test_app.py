@@ -71,7 +71,8 @@ def test_each_listing_has_three_voices(daemon: Any, argv: tuple[str, ...], kind:
 def test_filters_reach_the_daemon(daemon: list[tuple[str, dict[str, Any]]]) -> None:
     argv = ["sessions", "--json", "--proto", "tcp", "--inside", "10.0.0.2:40002", "--related-to", CONTROL]
     assert [one["id"] for one in json.loads(run(*argv).stdout)] == [SESSIONS[1].id]
-    assert daemon == [("sessions", {"proto": "tcp", "inside": "10.0.0.2:40002", "related_to": CONTROL})]
+    asked = {"proto": "tcp", "inside": "10.0.0.2:40002", "related_to": CONTROL, "packed": True}
+    assert daemon == [("sessions", asked)]
 
 
 def test_hosts_and_ports_for_people(daemon: list[tuple[str, dict[str, Any]]]) -> None:
@@ -434,7 +435,7 @@ def test_what_a_forward_brought_is_meant_by_its_name(monkeypatch: pytest.MonkeyP
         return {"ended": 1} if verb == "forward-del" else [SESSIONS[0].as_dict()]
 
     monkeypatch.setattr(control, "request", request)
-    monkeypatch.setattr(control, "rows", lambda *given: iter(request(*given)))
+    monkeypatch.setattr(control, "packed", lambda *given: iter([None, *request(*given)]))
     assert run("sessions", "--forward", "any").exit_code == 0
     assert run("kill", "--forward", "tcp/8080", "--idle", "60").stderr == "algate: 1 session ended\n"
     gone = run("forward", "del", "tcp", "8080", "--kill")
