@@ -14,6 +14,7 @@ import pytest
 
 from algate.alg.daemon.running import Running
 from algate.alg.gateway.pools import Trend
+from algate.alg.gateway.whereabouts import Whereabouts
 from algate.bpf import abi, syscall, ticks
 
 SESSIONS_FD = 7
@@ -39,12 +40,14 @@ class ManySessions:
             chunks=self._sessions, fd=SESSIONS_FD, value=SimpleNamespace(size=len(bytes(abi.Session())))
         )
         self.gateway = SimpleNamespace(
-            sessions=table, configs=[self.config], max_sessions=1000, hosts=SimpleNamespace(chunks=self._hosts),
+            sessions=table, configs=[self.config], max_sessions=1000,
+            hosts=SimpleNamespace(chunks=self._hosts, get=self._host),
             relations=SimpleNamespace(chunks=self._relations), ports=SimpleNamespace(chunks=self._ports), pools=self,
         )  # fmt: skip
-        self.trend = Trend()
+        self.trend, self.whereabouts = Trend(), Whereabouts()
+        sweeper = SimpleNamespace(trend=self.trend, whereabouts=self.whereabouts)
         self.running = cast(Running, SimpleNamespace(
-            gateway=self.gateway, names=names or {1: "ftp"}, sweeper=SimpleNamespace(trend=self.trend),
+            gateway=self.gateway, names=names or {1: "ftp"}, sweeper=sweeper,
             forwards=SimpleNamespace(cells=lambda: self.cells),
         ))  # fmt: skip
 
@@ -87,6 +90,9 @@ class ManySessions:
     def _hosts(self) -> Iterator[tuple[bytes, bytes, int]]:
         keys = [bytes(abi.MappingKey(inside_ip=abi.ip_to_be32(IPv4Address(ip)))) for ip in self.hosts]
         yield b"".join(keys), b"".join(map(bytes, self.hosts.values())), len(keys)
+
+    def _host(self, key: abi.MappingKey) -> abi.Host | None:
+        return self.hosts.get(str(abi.be32_to_ip(key.inside_ip)))
 
     def _ports(self, size: int = 4096) -> Iterator[tuple[bytes, bytes, int]]:
         for start in range(0, 3 * 65536, size):

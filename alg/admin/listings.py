@@ -32,6 +32,7 @@ R = TypeVar("R", bound=Row)
 SLICE = 2048  # sessions judged without a pause: about 2 ms
 RATE_SECONDS = 1.0  # between the two walks that give a rate
 LIMIT_MAX = 1_000_000
+ONE_HOST = 0xFFFFFFFF  # the mask of a single address
 OTHERS = ("age", "host", "alg", "state")  # orders and keys that other rows than sessions have
 
 
@@ -75,17 +76,19 @@ async def sessions(running: Running, args: dict[str, Any]) -> Any:
     if order.count and chosen == survey.Wanted():
         return {"count": pools.sessions(running.gateway)}
     if order == RowOrder(order.limit):
+        chunks = await found_in(running, chosen)
         if args.get("packed") is True:
-            return packed.answer(running, _limited(matching(running, chosen), order.limit))
-        return Rows(_first(([row for _, row in some] for some in keyed(running, chosen)), order.limit))
+            some = matching(running, chosen, chunks)
+            return packed.answer(running, _limited(some, order.limit))
+        return Rows(_first(([row for _, row in some] for some in keyed(running, chosen, chunks)), order.limit))
     if order.count:
         count = survey.Count()
-        await walk(running, chosen, count)
+        await walk(running, chosen, count, chunks=await found_in(running, chosen))
         return {"count": count.number}
     if order.by:
         held = survey.forward_rows(running.forwards.cells()) if order.by == "forward" else {}
         groups = survey.Groups(order.by, running.names, held)
-        await walk(running, chosen, groups)
+        await walk(running, chosen, groups, chunks=await found_in(running, chosen))
         return await in_order(groups.rows(), survey.group_order(order.sort), not order.reverse, order.limit)
     found = await best(running, chosen, order)
     return packed.found(running, found) if args.get("packed") is True else Rows(_made(running, found))
@@ -111,10 +114,25 @@ def _first(pieces: Iterable[list[R]], limit: int | None) -> Iterator[list[R]]:
             return
 
 
-def matching(running: Running, chosen: survey.Wanted) -> Iterator[tuple[Batch, Sequence[int]]]:
+Chunks = Iterable[tuple[bytes, bytes, int]]
+
+
+async def found_in(running: Running, chosen: survey.Wanted) -> Chunks:
+    """Where the sessions that are wanted are to be found: one host's without a walk if they are all known."""
+    if len(chosen.insides) == 1 and chosen.insides[0].mask == ONE_HOST:
+        for found in running.sweeper.whereabouts.sessions(running.gateway, chosen.insides[0].base):
+            if found is not None:
+                return found
+            await asyncio.sleep(0)
+    return running.gateway.sessions.chunks(SLICE)
+
+
+def matching(
+    running: Running, chosen: survey.Wanted, chunks: Chunks | None = None
+) -> Iterator[tuple[Batch, Sequence[int]]]:
     """Each batch of the table, and the places in it of the sessions that are alive and wanted."""
     limits = idle_limits(running.gateway)
-    for keys, values, _ in running.gateway.sessions.chunks(SLICE):
+    for keys, values, _ in running.gateway.sessions.chunks(SLICE) if chunks is None else chunks:
         batch = Batch(keys, values, ticks.now())
         yield batch, survey.places(batch, chosen, limits, time.clock_gettime_ns(time.CLOCK_MONOTONIC))
 
@@ -130,10 +148,12 @@ def _limited(parts: Iterable[tuple[Batch, Sequence[int]]], limit: int | None) ->
                 return
 
 
-def keyed(running: Running, chosen: survey.Wanted) -> Iterator[list[tuple[bytes, SessionRow]]]:
+def keyed(
+    running: Running, chosen: survey.Wanted, chunks: Chunks | None = None
+) -> Iterator[list[tuple[bytes, SessionRow]]]:
     """Packed keys and rows of the sessions that are alive and wanted, some hundred at a time, during the walk."""
     make = listing.SessionRows(running.gateway, running.names)
-    for batch, some in matching(running, chosen):
+    for batch, some in matching(running, chosen, chunks):
         make.look()
         for start in range(0, max(1, len(some)), PIECE):
             part = some[start : start + PIECE]
@@ -149,7 +169,7 @@ async def best(running: Running, chosen: survey.Wanted, order: RowOrder) -> list
         await asyncio.sleep(RATE_SECONDS)
     limit = LIMIT_MAX if order.limit is None else order.limit
     found = Best(order.sort or "age", limit, order.reverse, earlier, idle_limits(running.gateway))
-    await walk(running, chosen, found)
+    await walk(running, chosen, found, chunks=await found_in(running, chosen) if earlier is None else None)
     return found.found()
 
 
@@ -160,9 +180,9 @@ class Taker(Protocol):
         """A batch of the table, and the places in it of the sessions that are wanted."""
 
 
-async def walk(running: Running, chosen: survey.Wanted, *takers: Taker) -> None:
+async def walk(running: Running, chosen: survey.Wanted, *takers: Taker, chunks: Chunks | None = None) -> None:
     """Hand every session that is alive and wanted to `takers`, batch by batch."""
-    for batch, some in matching(running, chosen):
+    for batch, some in matching(running, chosen, chunks):
         for taker in takers:
             taker.take(batch, some)
         await asyncio.sleep(0)

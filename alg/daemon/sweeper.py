@@ -18,6 +18,7 @@ from algate.alg.gateway import pools, shares
 from algate.alg.gateway.gc import Sweep
 from algate.alg.gateway.listing import STATE_NAMES
 from algate.alg.gateway.shares import FULL
+from algate.alg.gateway.whereabouts import Whereabouts
 from algate.alg.helper.helper import Helper
 from algate.bpf import abi
 from algate.bpf.loader import Gateway
@@ -30,12 +31,13 @@ REST = 3  # times what a sweep took: a flood makes it wanted always, and control
 
 class Sweeper:
     """`by_state`: sessions by state name, as of the last sweep. `wanted`: set it to have a sweep at once. `trend`: how
-    the public ports have filled."""
+    the public ports have filled; `whereabouts`: where sessions were."""
 
     def __init__(self, gateway: Gateway, control: ControlProgram, helper: Helper) -> None:
         self.by_state: Counter[str] = Counter()
         self.wanted = asyncio.Event()
         self.trend = pools.Trend()
+        self.whereabouts = Whereabouts()
         self._rest = 0.0  # no sweep before this moment, CLOCK_MONOTONIC
         self._calm = 0.0  # none for a host's share before this one
         self._gateway = gateway
@@ -64,6 +66,7 @@ class Sweeper:
         sweep = Sweep(self._gateway, self._control, self._helper.refused.hosts())
         took = await paced(chain(sweep.run(), sweep.age_ports()))
         self.by_state = Counter({STATE_NAMES[state]: number for state, number in sweep.by_state.items()})
+        self.whereabouts.parts = sweep.keys
         self._helper.forget(sweep.control_ids)
         self._helper.refused.settle(sweep.deleted + sweep.reclaimed > 0)
         self._calm = time.monotonic() + (0 if sweep.reclaimed else CALM)

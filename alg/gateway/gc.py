@@ -123,6 +123,7 @@ class Sweep:
         self.by_state: Counter[int] = Counter()
         self.full = False
         self.reclaimed = 0
+        self.keys: list[bytes] = []  # of all sessions that were seen
         # Filtering may have become address-dependent after a session was made, whose peer isn't recorded yet.
         self._peers = bool(gateway.configs[0].flags & abi.ConfigFlag.FILTER_ADF)
         self._began = ticks.now()  # one moment for the whole sweep, so that ages don't move between its walks
@@ -132,6 +133,7 @@ class Sweep:
         limits = idle_limits(self._gateway)  # the kernel judges again, so a shortened one does no harm
         for keys, values, _ in self._gateway.sessions.chunks():
             self._judge(Batch(keys, values, self._began), limits)
+            self.keys.append(keys)
             yield
         self._refresh_parents()
         self.full = self.seen - self.deleted > FULL * self._gateway.max_sessions

@@ -6,7 +6,6 @@ The law of this file: what only a full table shows. Packets are measured as in p
 from __future__ import annotations
 
 import os
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,23 +16,33 @@ from algate.alg.gateway.gc import Sweep
 from algate.bpf import syscall
 from algate.bpf.loader import Gateway as Programs
 from algate.bpf.requests import ControlProgram
+from algate.cli.bench import asking
 from algate.cli.bench.contenders import FLOOR, NFT, TC, XDP, XDP_FORWARD
 from algate.cli.bench.packets import PacketBench
 from algate.cli.bench.plan import MILLION, PACKETS
-from algate.cli.bench.record import Figure
-from algate.cli.lab.gateways import AlgateGateway, LabGateway, algate
+from algate.cli.bench.record import MORE, Figure
+from algate.cli.lab.gateways import AlgateGateway, LabGateway
 from algate.cli.lab.host import call_in
 
 
 def figures(many: int) -> dict[str, Figure]:
     """What is measured in addition to packets, with `many` sessions."""
-    listing = "`algate sessions --json"
+    among = f"of {many:,} sessions"
+    asked = {name: f"`algate {' '.join(words)}`" for name, words in asking.QUESTIONS.items()}
+    peers = {name: f", `conntrack {' '.join(words)}`" for name, words in asking.CONNTRACK.items()}
     return {
         "memory": Figure("memory.session", f"Kernel memory per session, all maps, {many:,} sessions", "bytes"),
         "sweep": Figure("sweep", f"Sweep over {many:,} sessions", "s"),
-        "all": Figure("listing.all", f"{listing}` of {many:,} sessions", "s", once=True),
-        "one": Figure("listing.host", f"{listing} --inside HOST` among {many:,} sessions", "s", once=True),
-    }
+        **{
+            name: Figure(f"listing.{name}", f"{title}{peers.get(name, '')} {among}", "s", once=True)
+            for name, title in asked.items()
+        },
+        "rows": Figure("listing.rows", f"{asked['tsv']}: rows a second {among}", "1/s", MORE, once=True),
+        "head": Figure("listing.head", f"{asked['tsv']} | head -1 {among}", "s", once=True),
+        "wait": Figure("listing.wait", f"Longest wait of another question during {asked['tsv']}", "ms", once=True),
+        "grown": Figure("listing.grown", f"Growth of the daemon while it lists all, twice, {among}", "MB", once=True),
+        "top": Figure("listing.top", f"The daemon's part of a core during `algate top` {among}", "%", once=True),
+    }  # fmt: skip
 
 
 class MillionBench(PacketBench):
@@ -47,16 +56,42 @@ class MillionBench(PacketBench):
         return (self.plan.most,) if PACKETS in self.plan.groups else (1, self.plan.most)
 
     def _besides(self, gateway: LabGateway, name: str, number: int) -> None:
+        if name == NFT and not number:
+            self._ask_conntrack()
         if name != TC or not isinstance(gateway, AlgateGateway):
             return
         folder, wanted = pins_of(gateway), figures(self.plan.most)
         if not self.plan.quick:  # the tables have their full size, so few sessions would say nothing
             self.record.add(wanted["memory"], name, number, memory(folder) / self.plan.most)
         self.record.add(wanted["sweep"], name, number, call_in(self.bench.lab.gw.netns, partial(sweep, folder)))
-        if number:
-            return
-        for key, words in (("all", []), ("one", ["--inside", self.bench.lab.plan.clients[0]])):
-            self.record.add(wanted[key], name, number, listing(gateway, words))
+        if not number:
+            self._ask(gateway, wanted)
+
+    def _ask(self, gateway: AlgateGateway, wanted: dict[str, Figure]) -> None:
+        """Every question once; and what others notice of the longest one."""
+        add, host = partial(self._told, TC), self.bench.lab.plan.clients[0]
+        process, most = gateway.ask("status")["pid"], self.plan.most
+        for name in asking.QUESTIONS:
+            if name != "all":
+                add(wanted[name], asking.ask(gateway, name, host))
+        before = asking.resident(process)
+        with asking.others(gateway) as waits:
+            took = asking.ask(gateway, "tsv", host)
+        add(wanted["rows"], most / took)
+        add(wanted["wait"], 1e3 * max(waits))
+        add(wanted["all"], asking.ask(gateway, "all", host))
+        add(wanted["grown"], (asking.resident(process) - before) / 1e6)
+        add(wanted["head"], asking.head(gateway))
+        if not self.plan.quick:
+            add(wanted["top"], 100 * asking.watched(gateway, process))
+
+    def _ask_conntrack(self) -> None:
+        wanted, host = figures(self.plan.most), self.bench.lab.plan.clients[0]
+        for name in asking.CONNTRACK:
+            self._told(NFT, wanted[name], asking.ask_conntrack(self.bench.lab, name, host))
+
+    def _told(self, name: str, figure: Figure, value: float) -> None:
+        self.record.add(figure, name, 0, value)
 
 
 def pins_of(gateway: AlgateGateway) -> Path:
@@ -95,11 +130,3 @@ def sweep(folder: Path) -> float:
         return time.perf_counter() - started
     finally:
         gateway.close()
-
-
-def listing(gateway: AlgateGateway, words: list[str]) -> float:
-    """Seconds that a listing takes, with its output thrown away. Raises if it fails."""
-    started = time.perf_counter()
-    argv = [*algate(), "sessions", "--json", "--run-dir", str(gateway.run_dir), *words]
-    subprocess.run(argv, stdout=subprocess.DEVNULL, check=True, timeout=120)
-    return time.perf_counter() - started

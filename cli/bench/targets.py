@@ -113,6 +113,14 @@ def _life() -> Iterable[Target]:
     yield Target("start to ready, cold, s", ("start.cold", "algate-tc"), None, 2)
     yield Target("start to ready, programs kept or compiled before, s", ("start.cached", "algate-tc"), None, 1)
     yield Target("kernel memory per session, bytes", ("memory.session", "algate-tc"), None, 256)
+    for name, what, limit in (
+        ("limit", "sessions --limit 20", 0.5), ("best", "sessions --sort bytes --limit 20", 0.5),
+        ("count", "sessions --count", 0.3), ("by", "sessions --by host", 2), ("host", "one host's sessions", 0.2),
+    ):  # fmt: skip
+        yield Target(f"a full table, {what}, s", (f"listing.{name}", "algate-tc"), None, limit)
+    yield Target("a full table, sessions --tsv, rows a second", ("listing.rows", "algate-tc"), None, 300_000, True)
+    yield Target("a full table, longest wait for another answer, ms", ("listing.wait", "algate-tc"), None, 5)
+    yield Target("a full table, the daemon during top, % of a core", ("listing.top", "algate-tc"), None, 10)
     yield Target("port allocation at 99 % fill vs empty", ("ports.full", "algate-tc"), ("ports.empty", "algate-tc"), 2)
 
 

@@ -1,0 +1,138 @@
+"""What it costs to ask about a full table: seconds of algate's verbs and of conntrack, and what others wait meanwhile.
+
+The law of this file: each question is a process, as an operator asks it, with its output thrown away. What a figure is
+compared with is in million.py.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from algate.alg.admin import control
+from algate.cli.lab.gateways import AlgateGateway, algate
+from algate.cli.lab.host import LabError
+from algate.cli.lab.lab import Lab
+
+SECONDS = 120.0  # that an answer may take
+TOP_SECONDS, TOP_INTERVAL, TOP_ROWS = 20.0, 0.4, 100  # how long a `top` is watched, and what it asks for
+CLOCK = os.sysconf("SC_CLK_TCK")
+
+# Question -> arguments of algate; HOST stands for an inside host.
+HOST = "HOST"
+QUESTIONS = {
+    "limit": ("sessions", "--limit", "20"),
+    "best": ("sessions", "--sort", "bytes", "--limit", "20"),
+    "count": ("sessions", "--count"),
+    "some": ("sessions", "--count", "--proto", "udp"),
+    "by": ("sessions", "--by", "host"),
+    "host": ("sessions", "--tsv", "--inside", HOST),
+    "tsv": ("sessions", "--tsv"),
+    "all": ("sessions", "--json"),
+    "hosts": ("hosts", "--limit", "20"),
+    "ports": ("ports",),
+}
+CONNTRACK = {"all": ("-L",), "count": ("-C",), "host": ("-L", "-s", HOST)}
+
+
+def seconds(argv: Sequence[str]) -> float:
+    """Until the process has ended. LabError if it failed."""
+    started = time.perf_counter()
+    done = subprocess.run(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, timeout=SECONDS)
+    if done.returncode:
+        raise LabError(
+            f"{' '.join(argv[:6])}: exit code {done.returncode}: {done.stderr.decode(errors='replace')[:200]}"
+        )
+    return time.perf_counter() - started
+
+
+def words(gateway: AlgateGateway, question: str, host: str) -> list[str]:
+    """The command line of a question."""
+    return [
+        *algate(), *(host if one == HOST else one for one in QUESTIONS[question]), "--run-dir", str(gateway.run_dir)
+    ]  # fmt: skip
+
+
+def ask(gateway: AlgateGateway, question: str, host: str) -> float:
+    """Seconds that a question takes."""
+    return seconds(words(gateway, question, host))
+
+
+def ask_conntrack(lab: Lab, question: str, host: str) -> float:
+    """The same question to the kernel's own conntrack, in the gateway's namespace. LabError without the tool."""
+    tool = shutil.which("conntrack")
+    if tool is None:
+        raise LabError("conntrack is missing: install Debian's conntrack (deploy/dev.sh setup test does)")
+    return seconds(lab.gw.command([tool, *(host if one == HOST else one for one in CONNTRACK[question])]))
+
+
+def head(gateway: AlgateGateway) -> float:
+    """Seconds of `algate sessions --tsv | head -1`. LabError if anything but the header is said."""
+    started = time.perf_counter()
+    with subprocess.Popen(words(gateway, "tsv", ""), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as listing:
+        assert listing.stdout is not None and listing.stderr is not None
+        first = listing.stdout.readline()
+        listing.stdout.close()
+        said = listing.stderr.read()
+    if said or not first.startswith(b"id\t"):
+        raise LabError(f"`sessions --tsv | head -1` isn't quiet: {said[:200]!r}")
+    return time.perf_counter() - started
+
+
+@contextlib.contextmanager
+def others(gateway: AlgateGateway) -> Iterator[list[float]]:
+    """Somebody else asks the daemon the least there is, again and again: how long each answer took."""
+    waits: list[float] = []
+    ended = threading.Event()
+
+    def ask_on() -> None:
+        while not ended.wait(0.002):
+            began = time.perf_counter()
+            control.request(gateway.run_dir, "handover", {})
+            waits.append(time.perf_counter() - began)
+
+    thread = threading.Thread(target=ask_on)
+    thread.start()
+    try:
+        yield waits
+    finally:
+        ended.set()
+        thread.join()
+
+
+def resident(process: int) -> int:
+    """Bytes of memory that a process has."""
+    return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def busy(process: int) -> float:
+    """Seconds of CPU that a process has used."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / CLOCK
+
+
+def watched(gateway: AlgateGateway, process: int) -> float:
+    """The part of a core that the daemon uses while somebody watches `top`, above what it uses anyway."""
+    idle = _used(process, lambda: time.sleep(TOP_SECONDS))
+
+    def watch() -> None:
+        end = time.monotonic() + TOP_SECONDS
+        args = {"interval": TOP_INTERVAL, "limit": TOP_ROWS, "sort": "rate"}
+        for _ in control.stream(gateway.run_dir, "top", args):
+            if time.monotonic() > end:
+                return
+
+    return max(0.0, _used(process, watch) - idle)
+
+
+def _used(process: int, act: Callable[[], object]) -> float:
+    """The part of a core that a process uses meanwhile."""
+    began, before = time.monotonic(), busy(process)
+    act()
+    return (busy(process) - before) / (time.monotonic() - began)
