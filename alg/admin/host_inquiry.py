@@ -28,7 +28,7 @@ async def inquire(running: Running, config: Config, state: str, subject: Subject
     found = await _of_host(running, host)
     controls = sorted((row for row in found if inquiry.watched(running, row)), key=lambda row: row.age)
     ids = {row.id for row in controls}
-    related = await inquiry.sessions(running, lambda row: row.related_to in ids) if ids else []
+    related = await inquiry.sessions(running, lambda _: True, inquiry.relatives(running, ids, ()))
     findings: list[Finding] = []
     for control in controls[:CONTROLS_MOST]:
         own = [row for row in related if row.related_to == control.id]

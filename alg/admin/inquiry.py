@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from ipaddress import ip_address
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from ipaddress import IPv4Address, ip_address
 from typing import Any
 
 from algate.alg.admin import limits, listings
@@ -79,20 +79,35 @@ async def inquire(
     subject = parse([str(word) for word in words] if isinstance(words, list) else [str(words)])
     if subject.host is not None:
         return (await whole_host(running, config, state, subject)).as_dict()
-    found = await sessions(running, lambda row: _meant(subject, row))
+    found = await sessions(running, lambda row: _meant(subject, row), _choice(subject))
     parents = {row.related_to for row in found if row.related_to}
     family = {row.id for row in found} | parents
     family |= {subject.id} if subject.id else set()
-    related = await sessions(running, lambda row: row.related_to in family or row.id in parents)
+    related = await sessions(running, lambda _: True, relatives(running, family, parents))
     return ask(running, config, state, subject, found, related).as_dict()
 
 
-async def sessions(
-    running: Running, wanted: Callable[[SessionRow], bool], chosen: survey.Wanted | None = None
-) -> list[SessionRow]:
+def _choice(subject: Subject) -> survey.Wanted:
+    """What the sessions that a subject may mean have in common, for raw sessions."""
+    if subject.id is not None:
+        return survey.Wanted(ids=frozenset({int(subject.id, 16)}))
+    ips = (ip_address(end.rpartition(":")[0].strip("[]")) for end in subject.ends)
+    return survey.Wanted(addresses=frozenset(abi.ip_to_be32(ip) for ip in ips if isinstance(ip, IPv4Address)))
+
+
+def relatives(running: Running, controls: Collection[str], parents: Collection[str]) -> survey.Wanted:
+    """What control sessions expected, and `parents`."""
+    meant = {int(one, 16) for one in controls}
+    children = {child for child, parent in listing.parents(running.gateway).items() if parent in meant}
+    return survey.Wanted(ids=frozenset(children | {int(one, 16) for one in parents}))
+
+
+async def sessions(running: Running, wanted: Callable[[SessionRow], bool], chosen: survey.Wanted) -> list[SessionRow]:
     """The first FOUND_MOST of those chosen that are wanted; other tasks get a turn meanwhile."""
     found: list[SessionRow] = []
-    for some in listings.keyed(running, chosen or survey.Wanted()):
+    if chosen.ids is not None and not chosen.ids:
+        return found
+    for some in listings.keyed(running, chosen, await listings.found_in(running, chosen)):
         found += [row for _, row in some if wanted(row)]
         if len(found) >= FOUND_MOST:
             break

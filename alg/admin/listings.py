@@ -11,11 +11,11 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Network
 from itertools import islice
 from typing import Any, Protocol, TypeVar
 
 from algate.alg.admin import filters, packed
+from algate.alg.admin.choosing import wanted as wanted
 from algate.alg.admin.messages import PIECE, Rows
 from algate.alg.admin.sorting import in_order, pieces
 from algate.alg.daemon.running import Running
@@ -186,79 +186,6 @@ async def walk(running: Running, chosen: survey.Wanted, *takers: Taker, chunks: 
         for taker in takers:
             taker.take(batch, some)
         await asyncio.sleep(0)
-
-
-def wanted(running: Running, args: Mapping[str, Any]) -> survey.Wanted:
-    """The filters of a request, for raw sessions. AlgateError (exit code 2) for a plug-in that isn't installed."""
-    chosen = filters.parse(args)
-    numbers = {name: number for number, name in running.names.items()} | {"none": 0}
-    for name in chosen.alg:
-        if name not in numbers:
-            close = nearest(name, numbers)
-            raise AlgateError(f"--alg: no plug-in {shown(name)} is installed; the nearest is {close}", USAGE)
-    seconds = {name: _seconds(name, args.get(name)) for name in ("idle", "age")}
-    return survey.Wanted(
-        protos=tuple(survey.PROTO_NUMBERS[name] for name in chosen.proto),
-        states=_states(chosen.state),
-        algs=tuple(numbers[name] for name in chosen.alg),
-        ids=_children(running, chosen.related_to) if chosen.related_to else None,
-        insides=_places(chosen.inside),
-        outsides=_places(chosen.outside),
-        forwards=_forwarded(running, args.get("forward")),
-        least_idle=ticks.lasting(seconds["idle"]) if seconds["idle"] else 0,
-        least_age=round(seconds["age"] * 1e9),
-    )
-
-
-def _forwarded(running: Running, given: Any) -> frozenset[int] | None:
-    """Rows of `ports` of the forwards that are named, "tcp/8080", "8080" or "any"; None: no filter. AlgateError (exit
-    code 2) for one that isn't there."""
-    if given is None:
-        return None
-    cells = running.forwards.cells()
-    found: set[int] = set()
-    for word in str(given).split(","):
-        meant = [rows for name, rows in cells if word in (name, name.partition("/")[2], "any")]
-        if not meant and word != "any":
-            close = f"the nearest is {nearest(word, [name for name, _ in cells])}" if cells else "there are none"
-            raise AlgateError(f"--forward: no forward {shown(word)}: {close}; see `algate forward list`", USAGE)
-        found.update(row for rows in meant for row in rows)
-    return frozenset(found)
-
-
-def _children(running: Running, parents: Iterable[str]) -> frozenset[int]:
-    """Ids of the sessions that these control sessions expected."""
-    meant = {int(one, 16) for one in parents if _is_hex(one)}
-    return frozenset(child for child, parent in listing.parents(running.gateway).items() if parent in meant)
-
-
-def _states(words: Iterable[str]) -> tuple[int, ...]:
-    """Expectations have states of their own, which no session is in."""
-    words = tuple(words)
-    return tuple(survey.STATE_NUMBERS[one] for one in words if one in survey.STATE_NUMBERS) or ((-1,) if words else ())
-
-
-def _places(given: Iterable[filters.Place]) -> tuple[survey.RawPlace, ...]:
-    """IPv4 networks; of an IPv6 one a place that holds nothing."""
-    given = tuple(given)
-    made = [
-        survey.RawPlace.of(one.network, one.port)
-        for one in given
-        if one.network is None or isinstance(one.network, IPv4Network)
-    ]
-    return tuple(made) or ((survey.RawPlace(0, 1),) if given else ())
-
-
-def _is_hex(text: str) -> bool:
-    return all(letter in "0123456789abcdef" for letter in text)
-
-
-def _seconds(name: str, given: Any) -> float:
-    if given is None:
-        return 0.0
-    if not isinstance(given, int | float) or not 0 <= given <= 1e9:
-        raise AlgateError(f"--{name}: {shown(given)} is not a number of seconds", USAGE)
-    return float(given)
 
 
 async def others(rows: Iterable[Row], args: dict[str, Any]) -> Any:

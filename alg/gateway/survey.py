@@ -7,7 +7,7 @@ seconds. What was asked is a Question; whoever walks the table hands over each b
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 
@@ -57,6 +57,7 @@ class Wanted:
     insides: tuple[RawPlace, ...] = ()
     outsides: tuple[RawPlace, ...] = ()
     forwards: frozenset[int] | None = None  # rows of `ports`: what came by a forward of them. None: any
+    addresses: frozenset[int] | None = None  # inside, outside or public, as in struct session_key. None: any
     least_idle: int = 0
     least_age: int = 0
 
@@ -76,6 +77,8 @@ def places(batch: Batch, wanted: Wanted, limits: Mapping[int, Sequence[int]], no
         some = _in(wanted.insides, some, inside_ips(batch), inside_ports(batch))
     if wanted.outsides:
         some = _in(wanted.outsides, some, numbers("session_key", "remote_ip", batch.keys), remote_ports(batch))
+    if wanted.addresses is not None:
+        some = _with(wanted.addresses, some, batch)
     if wanted.forwards is not None:
         ports, flags = numbers("session", "port_index", batch.values), batch.flags
         some = [at for at in some if flags[at] & FORWARD and ports[at] in wanted.forwards]
@@ -93,6 +96,15 @@ def _in(meant: Sequence[RawPlace], some: list[int], addresses: Sequence[int], po
         mask, base = meant[0].mask, meant[0].base
         return [at for at in some if addresses[at] & mask == base]
     return [at for at in some if any(place.holds(addresses[at], ports[at]) for place in meant)]
+
+
+def _with(meant: Collection[int], some: list[int], batch: Batch) -> list[int]:
+    ends = (
+        inside_ips(batch),
+        numbers("session_key", "remote_ip", batch.keys),
+        numbers("session", "public_ip", batch.values),
+    )
+    return [at for at in some if ends[0][at] in meant or ends[1][at] in meant or ends[2][at] in meant]
 
 
 def inside_ips(batch: Batch) -> list[int]:

@@ -20,6 +20,10 @@ LIMITS = {proto: [100_000] * (max(abi.SessionState) + 1) for proto in (TCP, UDP,
 FORWARD = int(abi.SessionFlag.FORWARD)
 
 
+def address(text: str) -> int:
+    return abi.ip_to_be32(IPv4Address(text))
+
+
 def batch(*rows: dict[str, Any]) -> Batch:
     """Sessions by field; addresses as text, ports in host order."""
     keys, values = b"", b""
@@ -43,6 +47,7 @@ def batch(*rows: dict[str, Any]) -> Batch:
                 bytes=row.get("bytes", (0, 0)),
                 port_index=row.get("port_index", 0),
                 flags=row.get("flags", 0),
+                public_ip=address(row.get("public_ip", "0.0.0.0")),
             )
         )
     return Batch(keys, values, NOW)
@@ -60,7 +65,14 @@ MANY = batch(
     {"inside": "10.0.0.1", "remote_port": 21, "alg": 1, "id": 10 * SECOND},
     {"inside": "10.0.0.2", "proto": UDP, "state": 9, "remote": "192.0.2.7", "remote_port": 53, "id": 99 * SECOND},
     {"inside": "10.0.1.1", "proto": ICMP, "state": 9, "inside_port": 77, "remote_port": 0, "idle": 50_000},
-    {"inside": "10.0.0.1", "id": 5, "remote_port": 50001, "port_index": 40, "flags": FORWARD},
+    {
+        "inside": "10.0.0.1",
+        "id": 5,
+        "remote_port": 50001,
+        "port_index": 40,
+        "flags": FORWARD,
+        "public_ip": "203.0.113.9",
+    },
     {
         "inside": "10.0.0.7",
         "proto": UDP,
@@ -90,6 +102,9 @@ MANY = batch(
         ({"outsides": (place("192.0.2.0/24", 53), place(port=21))}, [0, 1]),
         ({"forwards": frozenset({40})}, [3]),
         ({"forwards": frozenset()}, []),
+        ({"addresses": frozenset({address("10.0.1.1"), address("192.0.2.7")})}, [1, 2]),
+        ({"addresses": frozenset({address("203.0.113.9")})}, [3]),
+        ({"addresses": frozenset()}, []),
         ({"least_idle": 50_000}, [2]),
         ({"least_age": 90 * SECOND}, [0, 2, 3]),
         ({"protos": (TCP,), "algs": (0,), "insides": (place("10.0.0.1/32"),)}, [3]),
