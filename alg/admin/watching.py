@@ -17,10 +17,10 @@ from algate.alg.admin.listings import RowOrder
 from algate.alg.daemon.running import Running
 from algate.alg.gateway import listing, pools, records, survey
 from algate.alg.gateway.best import RISING, Best, Earlier
-from algate.alg.gateway.gc import Batch, idle_limits
+from algate.alg.gateway.gc import EXPECTED, Batch, idle_limits, marked
 from algate.alg.rows import SessionRow
-from algate.bpf import abi, syscall
-from algate.bpf.packing import entry, numbers
+from algate.bpf import syscall
+from algate.bpf.packing import entry
 
 SHOWN = 500  # sessions of a look if nobody says how many
 SHOWN_MOST = 2000
@@ -41,13 +41,10 @@ class Family:
     def take(self, batch: Batch, some: object) -> None:
         """A batch; all of it, since one who is wanted brings the others."""
         del some
-        marks = bytes(one or flag & abi.SessionFlag.EXPECTED for one, flag in zip(batch.algs, batch.flags, strict=True))
-        if not any(marks):
-            return
-        ids = numbers("session", "id", batch.values)
-        for at, mark in enumerate(marks):
-            if mark and len(self.keys) < FAMILY_MOST:
-                self.keys[ids[at]] = entry("session_key", batch.keys, at)
+        for column in (batch.algs, batch.flags.translate(EXPECTED)):
+            for at in marked(column) if column.strip(b"\0") else ():
+                if len(self.keys) < FAMILY_MOST:
+                    self.keys[batch.id(at)] = entry("session_key", batch.keys, at)
 
 
 class Watching:

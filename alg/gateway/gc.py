@@ -151,10 +151,10 @@ class Sweep:
         self.by_state.subtract(batch.states[place] for place in expired)
         over = set(expired)
         if self._peers:
-            unknown = [batch.key(place) for place in _marked(batch.flags.translate(UNCOUNTED)) if place not in over]
+            unknown = [batch.key(place) for place in marked(batch.flags.translate(UNCOUNTED)) if place not in over]
             self._control.keys(abi.ControlOp.PEERS, unknown)
         self._children |= batch.expected(over)
-        for place in _marked(batch.algs) if batch.algs.strip(b"\0") else ():
+        for place in marked(batch.algs) if batch.algs.strip(b"\0") else ():
             if place not in over:
                 self.control_ids[batch.id(place)] = batch.key(place)
 
@@ -215,7 +215,7 @@ class Sweep:
             self._control.keys(abi.ControlOp.REFRESH, keys)
 
 
-def _marked(column: bytes) -> Iterator[int]:
+def marked(column: bytes) -> Iterator[int]:
     """Places of the bytes that aren't 0; there are few."""
     for byte in set(column) - {0}:
         place = column.find(byte)

@@ -47,8 +47,8 @@ def test_what_is_spare(now: int) -> None:
 
 
 def test_places_of_what_is_rare() -> None:
-    assert sorted(gc._marked(b"\0\1\0\2\1\0")) == [1, 3, 4]
-    assert list(gc._marked(bytes(1000))) == []
+    assert sorted(gc.marked(b"\0\1\0\2\1\0")) == [1, 3, 4]
+    assert list(gc.marked(bytes(1000))) == []
 
 
 def test_fields() -> None:
