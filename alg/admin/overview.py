@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from algate.alg.admin import filters, listings
 from algate.alg.admin.listings import RATE_SECONDS, RowOrder
-from algate.alg.admin.messages import Rows
+from algate.alg.admin.sorting import in_order
 from algate.alg.daemon.running import Running
 from algate.alg.errors import USAGE, AlgateError
 from algate.alg.gateway import hosts as inside
@@ -32,11 +32,11 @@ async def hosts(running: Running, args: dict[str, Any]) -> Any:
     _only(args, HOST_FILTERS, "hosts", "sums up sessions")
     if any(place.port is not None for place in filters.parse(args).inside):
         raise AlgateError("--inside: a host has no port: write it like 10.0.0.5 or 10.0.0.0/24", USAGE)
-    return _answer(await host_rows(running, args), order, inside.SORTS, "rate")
+    return await _answer(await host_rows(running, args), order, inside.SORTS, "rate")
 
 
-async def host_rows(running: Running, args: Mapping[str, Any]) -> list[HostRow]:
-    """By address. `args`: filters."""
+async def host_rows(running: Running, args: Mapping[str, Any]) -> Iterator[HostRow]:
+    """In no order. `args`: filters."""
     chosen, config = listings.wanted(running, args), running.gateway.configs[0]
     earlier = Earlier()
     await listings.walk(running, survey.Wanted(), earlier)
@@ -56,7 +56,8 @@ async def ports(running: Running, args: dict[str, Any]) -> Any:
     order = RowOrder.parse(args, tuple(pools.SORTS), ())
     _only(args, PORT_FILTERS, "ports", "lists sessions")
     chosen = filters.parse(args)
-    return _answer(chosen.select(await port_rows(running)), order, pools.SORTS, "")
+    rows = chosen.select(await port_rows(running))
+    return await _answer(rows[::-1] if order.reverse and not order.sort else rows, order, pools.SORTS, "")
 
 
 async def port_rows(running: Running) -> list[PortRow]:
@@ -72,16 +73,13 @@ async def port_rows(running: Running) -> list[PortRow]:
     return pools.port_rows(use, addresses, shares.range_size(gateway), rates)
 
 
-def _answer(rows: list[R], order: RowOrder, sorts: Mapping[str, Callable[[R], float]], usual: str) -> Any:
+async def _answer(rows: Iterable[R], order: RowOrder, sorts: Mapping[str, Callable[[R], float]], usual: str) -> Any:
     """The rows in the order asked for, or in the `usual` one ("": as they are)."""
-    if order.count:
-        return {"count": len(rows)}
     name = order.sort or usual
-    if name:
-        rows.sort(key=sorts[name], reverse=not order.reverse)
-    elif order.reverse:
-        rows.reverse()
-    return Rows([rows[: order.limit]])
+    made = await in_order(rows, sorts[name] if name else None, not order.reverse, None if order.count else order.limit)
+    if order.count:
+        return {"count": sum(map(len, made.pieces))}
+    return made
 
 
 def _only(args: Mapping[str, Any], known: tuple[str, ...], verb: str, instead: str) -> None:

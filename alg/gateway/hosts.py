@@ -9,6 +9,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from ipaddress import IPv4Address
+from itertools import chain
 from typing import NamedTuple
 
 from algate.alg.gateway import survey
@@ -84,25 +85,17 @@ class HostSums:
 def host_rows(
     counts: Mapping[int, HostCount], sums: Mapping[int, Sequence[int]], config: abi.Config, seconds: float, now_ns: int,
     wanted: Collection[survey.RawPlace] = (),
-) -> list[HostRow]:  # fmt: skip
-    """A row for each host that has, does or was refused something. `seconds`: between the two walks; `now_ns`: of the
-    second one; `wanted`: only these, all if empty."""
-    rows = []
-    for host in counts.keys() | sums.keys():
+) -> Iterator[HostRow]:  # fmt: skip
+    """A row for each host that has, does or was refused something, in no order. `seconds`: between the two walks;
+    `now_ns`: of the second one; `wanted`: only these, all if empty."""
+    nothing, limits = HostCount(0, 0, 0), (config.max_sessions_per_host or None, config.max_ports_per_host or None)
+    for host in chain(counts, (one for one in sums if one not in counts)):
         if wanted and not any(place.holds(host, place.port or 0) for place in wanted):
             continue
-        has = counts.get(host) or HostCount(0, 0, 0)
+        has = counts.get(host, nothing)
         out, back, new, oldest = sums.get(host) or (0, 0, 0, now_ns)
-        rows.append(HostRow(
+        yield HostRow(
             str(IPv4Address(socket.ntohl(host))) if host != UNKNOWN else "others",
-            has.sessions, has.ports, out / seconds, back / seconds, new * 1e9 / RECENT_NS, has.refused,
-            config.max_sessions_per_host or None, config.max_ports_per_host or None,
+            has.sessions, has.ports, out / seconds, back / seconds, new * 1e9 / RECENT_NS, has.refused, *limits,
             max(0.0, (now_ns - oldest) / 1e9) if host in sums else None,
-        ))  # fmt: skip
-    rows.sort(key=lambda row: _address(row.inside))
-    return rows
-
-
-def _address(inside: str) -> int:
-    """The order of addresses; what has none comes last."""
-    return int(IPv4Address(inside)) if inside != "others" else 1 << 32
+        )  # fmt: skip

@@ -144,6 +144,8 @@ def test_ports(many: ManySessions) -> None:
     ]  # fmt: skip
     assert [row.proto for row in ports(proto="udp")] == ["udp"]
     assert ports(outside="192.0.2.0/24") == []
+    assert [row.proto for row in ports(reverse=True, limit=2)] == ["icmp", "udp"]
+    assert ports(count=True, limit=1) == {"count": 3}
     assert [row.proto for row in ports(sort="used", limit=1)] == ["tcp"]
     for args, said in (
         ({"sort": "sessions"}, "the nearest is"),

@@ -65,7 +65,7 @@ def test_a_row_for_each_host() -> None:
         host("10.0.0.9"): hosts.HostCount(0, 0, 4),
         0: hosts.HostCount(1, 0, 0),
     }
-    rows = hosts.host_rows(counts, sums.sums, CONFIG, 2.0, NOW_NS)
+    rows = sorted(hosts.host_rows(counts, sums.sums, CONFIG, 2.0, NOW_NS), key=lambda row: row.inside)
     assert rows == [
         HostRow("10.0.0.1", 2, 1, 100.0, 10.0, 0.0, 0, 10, None, 1000.0),
         HostRow("10.0.0.2", 0, 0, 30.0, 0.0, 0.1, 0, 10, None, 11.0),
