@@ -188,7 +188,7 @@ def test_what_came_by_a_forward_ends_by_its_name(gateway: AlgateGateway) -> None
         assert (lines[1].ask(b"on"), lines[2].ask(b"on")) == (b"on", b"on")
         gone = verb(gateway, "forward", "del", "tcp", "8012", "--kill")
         assert gone.stderr == "algate: tcp port 8012 now leads nowhere; 1 session ended\n"
-        assert data(gateway, "sessions", "--outside", f":{ECHO}", "--count") == {"count": 1}
+        assert data(gateway, "sessions", "--state", "established", "--inside", inside, "--count") == {"count": 1}
         assert lines[2].ask(b"still") == b"still"
     wrong = verb(gateway, "kill", "--forward", "tcp/8012")
     assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1) and "no forward 'tcp/8012'" in wrong.stderr
