@@ -72,7 +72,7 @@ class Columns:
         ])  # fmt: skip
 
     def json(self, keys: bytes, values: bytes, moment: Moment) -> str:
-        """An object for each session, one a line, with commas between them."""
+        """An object for each session, each on its line, with commas between them."""
         protos, states = ([json.dumps(one) for one in words] for words in self._words)
         ips = self._ips
         algs = [json.dumps(one) for one in self._algs]
