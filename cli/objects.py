@@ -10,11 +10,13 @@ from typing import Any
 
 from rich.text import Text
 
+from algate.alg.admin.reasons import limited
 from algate.alg.config.spelling import spelled
+from algate.alg.rows import RefusalRow
 from algate.cli.text import NONE, duration, field, printable, scaled, size
 from algate.cli.view import GAP
 
-LISTS = ("plugins", "datapath_why", "drops", "amiss", "notes")  # a line for each of theirs
+LISTS = ("plugins", "datapath_why", "drops", "refused", "amiss", "notes")  # a line for each of theirs
 
 
 def status(data: Mapping[str, Any]) -> list[Text]:
@@ -24,6 +26,7 @@ def status(data: Mapping[str, Any]) -> list[Text]:
     shown["plugins"] = [_plugin(one) for one in data["plugins"]]
     shown["datapath_why"] = [f"{name}: {why}" for name, why in data["datapath_why"].items()]
     shown["drops"] = [_drop(one) for one in data["drops"]]
+    shown["refused"] = [limited(RefusalRow.read(one)).text for one in data["refused"]]
     shown["amiss"] = [f"{one['detail']} ({one['fix']})" for one in data["amiss"]]
     if (waiting := data["unconfirmed"]) is not None:
         undone = f"undone in {duration(waiting['left'])} unless you `algate reload --confirm`"

@@ -67,6 +67,10 @@ STATUS: StatusAnswer = {
     "plugins": [{"name": "ftp", "enabled": True, "transport": "tcp", "ports": [21], "origin": "algate"}],
     "fail": "closed", "headers": None, "pins": "/sys/fs/bpf/algate/1", "amiss": [],
     "drops": [{"reason": "unsolicited", "count": 41, "meaning": "nobody inside wants it", "cure": "add a [[forward]]"}],
+    "refused": [{
+        "inside": "10.0.0.3", "reason": "host-sessions", "times": 17, "ago": 4.0, "has": 500, "limit": 500,
+        "of": "sessions", "setting": "max_sessions_per_host",
+    }],
     "unconfirmed": {"left": 42.0, "changed": ["timeouts.udp"]}, "tap": "algate0", "notes": [],
 }  # fmt: skip
 EXPLAINED: ExplainAnswer = {

@@ -78,10 +78,11 @@ class Columns:
         algs = [json.dumps(one) for one in self._algs]
         mapped, related = '"{}"'.format, '"{}"'.format
         return ",\n".join([
-            f'{{"schema": {SCHEMA}, "id": "{i:016x}", "proto": {protos[p]}, "state": {states[s]}, "inside": "{ips[a]}:{ap}", '
-            f'"outside": "{ips[r]}:{rp}", "mapped": {mapped(m) if m else "null"}, "packets_out": {po}, '
-            f'"packets_in": {pi}, "bytes_out": {bo}, "bytes_in": {bi}, "age": {age:.6f}, "expires_in": {left:.6f}, '
-            f'"alg": {algs[alg]}, "related_to": {related(parent) if parent else "null"}}}'
+            f'{{"schema": {SCHEMA}, "id": "{i:016x}", "proto": {protos[p]}, "state": {states[s]}, '
+            f'"inside": "{ips[a]}:{ap}", "outside": "{ips[r]}:{rp}", "mapped": {mapped(m) if m else "null"}, '
+            f'"packets_out": {po}, "packets_in": {pi}, "bytes_out": {bo}, "bytes_in": {bi}, "age": {age:.6f}, '
+            f'"expires_in": {left:.6f}, "alg": {algs[alg]}, '
+            f'"related_to": {related(parent) if parent else "null"}}}'
             for i, p, s, a, ap, r, rp, m, po, pi, bo, bi, age, left, alg, parent in self._all(keys, values, moment)
         ])  # fmt: skip
 

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from ipaddress import IPv4Address
+from typing import cast
 
+from algate.alg.answers import RefusalAnswer
 from algate.alg.daemon.running import Running
 from algate.alg.gateway import shares
 from algate.alg.helper.helper import now
@@ -27,3 +29,8 @@ def refusals(running: Running, hosts: Collection[str] = (), most: int | None = N
         numbers = (had.has, had.most, had.what, had.key) if had is not None else (None, None, None, None)
         rows.append(RefusalRow(inside, one.reason, one.number, max(0.0, now() - one.moment), *numbers))
     return rows[:most]
+
+
+def answers(running: Running) -> list[RefusalAnswer]:
+    """The latest, for `status`."""
+    return [cast(RefusalAnswer, row.as_dict()) for row in refusals(running, most=MOST)]

@@ -43,7 +43,7 @@ def status(service: Daemon) -> StatusAnswer:
         "amiss": [{"what": one.kind, "detail": one.text, "fix": one.fix} for one in service.losses.amiss.values()],
         "drops": reasons.drops(_dropped(gateway), words) if gateway else [],
         "unconfirmed": service.reloading.unconfirmed(),
-        "refused": [row.as_dict() for row in limits.refusals(running, most=limits.MOST)] if running else [],
+        "refused": limits.answers(running) if running else [],
         "tap": helper.tap.name if helper else None,
         "notes": [*(gateway.notes if gateway else []), *service.plugins.left_out],
     }  # fmt: skip

@@ -184,9 +184,8 @@ class Client:
 
     def forward_del(self, proto: str, wan_port: int | str, kill: bool = False) -> int | None:
         """End a forward; its sessions go on, unless `kill` ends them: how many there were, else None."""
-        ended: int | None = self.ask("forward-del", {"proto": proto, "wan_port": str(wan_port), "kill": kill}).get(
-            "ended"
-        )
+        answer = self.ask("forward-del", {"proto": proto, "wan_port": str(wan_port), "kill": kill})
+        ended: int | None = answer.get("ended")
         return ended
 
     def kill(

@@ -15,10 +15,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from algate.alg.admin import control
 from algate.cli.lab.gateways import AlgateGateway, algate
 from algate.cli.lab.host import LabError
 from algate.cli.lab.lab import Lab
+from algate.client import Client
 
 SECONDS = 120.0  # that an answer may take
 TOP_SECONDS, TOP_INTERVAL, TOP_ROWS = 20.0, 0.4, 100  # how long a `top` is watched, and what it asks for
@@ -94,7 +94,7 @@ def others(gateway: AlgateGateway) -> Iterator[list[float]]:
     def ask_on() -> None:
         while not ended.wait(0.002):
             began = time.perf_counter()
-            control.request(gateway.run_dir, "handover", {})
+            Client(gateway.run_dir).ask("handover")
             waits.append(time.perf_counter() - began)
 
     thread = threading.Thread(target=ask_on)
@@ -124,7 +124,7 @@ def watched(gateway: AlgateGateway, process: int) -> float:
     def watch() -> None:
         end = time.monotonic() + TOP_SECONDS
         args = {"interval": TOP_INTERVAL, "limit": TOP_ROWS, "sort": "rate"}
-        for _ in control.stream(gateway.run_dir, "top", args):
+        for _ in Client(gateway.run_dir).told("top", args):
             if time.monotonic() > end:
                 return
 
