@@ -10,17 +10,23 @@ import contextlib
 import os
 import shutil
 import subprocess
+import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NamedTuple, cast
 
+from algate.alg.admin import listings, messages
+from algate.alg.daemon.running import Running
+from algate.alg.gateway.whereabouts import Whereabouts
+from algate.bpf.loader import Gateway as Programs
 from algate.cli.lab.gateways import AlgateGateway, algate
 from algate.cli.lab.host import LabError
 from algate.cli.lab.lab import Lab
 from algate.client import Client
 
-SECONDS = 120.0  # that an answer may take
 TOP_SECONDS, TOP_INTERVAL, TOP_ROWS = 20.0, 0.4, 100  # how long a `top` is watched, and what it asks for
 CLOCK = os.sysconf("SC_CLK_TCK")
 
@@ -38,18 +44,35 @@ QUESTIONS = {
     "hosts": ("hosts", "--limit", "20"),
     "ports": ("ports",),
 }
+STEPS: Sequence[Mapping[str, Any]] = (  # of which the longest step is looked for
+    {"packed": True}, {"packed": True, "sort": "bytes", "limit": 20}, {"by": "host"}, {"by": "port"},
+    {"count": True, "proto": "udp"}, {"sort": "age", "limit": 5000},
+)  # fmt: skip
 CONNTRACK = {"all": ("-L",), "count": ("-C",), "host": ("-L", "-s", HOST)}
 
 
-def seconds(argv: Sequence[str]) -> float:
-    """Until the process has ended. LabError if it failed."""
+class Cost(NamedTuple):
+    """Seconds until the answer was whole, and seconds of CPU that asking and answering took together."""
+
+    wall: float
+    cpu: float
+
+
+def cost(argv: Sequence[str], daemon: int | None = None) -> Cost:
+    """Of a process that asks, and of the daemon that answers. LabError if it failed."""
+    before = busy(daemon) if daemon is not None else 0.0
     started = time.perf_counter()
-    done = subprocess.run(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, timeout=SECONDS)
-    if done.returncode:
-        raise LabError(
-            f"{' '.join(argv[:6])}: exit code {done.returncode}: {done.stderr.decode(errors='replace')[:200]}"
-        )
-    return time.perf_counter() - started
+    with tempfile.TemporaryFile() as talk:
+        asking = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=talk)
+        _, status, used = os.wait4(asking.pid, 0)
+        asking.returncode = os.waitstatus_to_exitcode(status)
+        if asking.returncode:
+            talk.seek(0)
+            said = talk.read(200).decode(errors="replace")
+            raise LabError(f"{' '.join(argv[:6])}: exit code {asking.returncode}: {said}")
+    wall = time.perf_counter() - started
+    answering = busy(daemon) - before if daemon is not None else 0.0
+    return Cost(wall, used.ru_utime + used.ru_stime + answering)
 
 
 def words(gateway: AlgateGateway, question: str, host: str) -> list[str]:
@@ -59,17 +82,47 @@ def words(gateway: AlgateGateway, question: str, host: str) -> list[str]:
     ]  # fmt: skip
 
 
-def ask(gateway: AlgateGateway, question: str, host: str) -> float:
-    """Seconds that a question takes."""
-    return seconds(words(gateway, question, host))
+def ask(gateway: AlgateGateway, question: str, host: str, daemon: int) -> Cost:
+    """What a question costs."""
+    return cost(words(gateway, question, host), daemon)
 
 
-def ask_conntrack(lab: Lab, question: str, host: str) -> float:
+def ask_conntrack(lab: Lab, question: str, host: str) -> Cost:
     """The same question to the kernel's own conntrack, in the gateway's namespace. LabError without the tool."""
     tool = shutil.which("conntrack")
     if tool is None:
         raise LabError("conntrack is missing: install Debian's conntrack (deploy/dev.sh setup test does)")
-    return seconds(lab.gw.command([tool, *(host if one == HOST else one for one in CONNTRACK[question])]))
+    return cost(lab.gw.command([tool, *(host if one == HOST else one for one in CONNTRACK[question])]))
+
+
+def longest_step(folder: Path, args: Mapping[str, Any]) -> float:
+    """Seconds of CPU of the longest step of a listing, between two turns of the daemon's loop, answer included: over
+    the maps that a gateway pinned, as the daemon goes about it. Others' load doesn't count, as it does in a wait."""
+    gateway = Programs(folder, 1, 1)  # both sizes are those of the pins
+    try:
+        running = SimpleNamespace(
+            gateway=gateway, names={}, forwards=SimpleNamespace(cells=list),
+            sweeper=SimpleNamespace(whereabouts=Whereabouts()),
+        )  # fmt: skip
+        return max(_steps(listings.sessions(cast(Running, running), dict(args))))
+    finally:
+        gateway.close()
+
+
+def _steps(question: Coroutine[Any, Any, Any]) -> Iterator[float]:
+    """CPU seconds of each step: the question's, then one for each piece of the answer."""
+    pieces: Iterator[bytes] | None = None
+    piece: bytes | None = b""
+    while piece is not None:
+        began = time.thread_time()
+        if pieces is not None:
+            piece = next(pieces, None)
+        else:
+            try:
+                question.send(None)
+            except StopIteration as done:
+                pieces = messages.answer(done.value)
+        yield time.thread_time() - began
 
 
 def head(gateway: AlgateGateway) -> float:

@@ -24,25 +24,29 @@ from algate.cli.bench.record import MORE, Figure
 from algate.cli.lab.gateways import AlgateGateway, LabGateway
 from algate.cli.lab.host import call_in
 
+SWEPT = 11.0  # s after which a sweep has seen all sessions
+
 
 def figures(many: int) -> dict[str, Figure]:
     """What is measured in addition to packets, with `many` sessions."""
     among = f"of {many:,} sessions"
     asked = {name: f"`algate {' '.join(words)}`" for name, words in asking.QUESTIONS.items()}
     peers = {name: f", `conntrack {' '.join(words)}`" for name, words in asking.CONNTRACK.items()}
-    return {
+    made = {
         "memory": Figure("memory.session", f"Kernel memory per session, all maps, {many:,} sessions", "bytes"),
         "sweep": Figure("sweep", f"Sweep over {many:,} sessions", "s"),
-        **{
-            name: Figure(f"listing.{name}", f"{title}{peers.get(name, '')} {among}", "s", once=True)
-            for name, title in asked.items()
-        },
         "rows": Figure("listing.rows", f"{asked['tsv']}: rows a second {among}", "1/s", MORE, once=True),
         "head": Figure("listing.head", f"{asked['tsv']} | head -1 {among}", "s", once=True),
         "wait": Figure("listing.wait", f"Longest wait of another question during {asked['tsv']}", "ms", once=True),
+        "step": Figure("listing.step", f"Longest step of a listing in the daemon, CPU, {among}", "ms", once=True),
         "grown": Figure("listing.grown", f"Growth of the daemon while it lists all, twice, {among}", "MB", once=True),
         "top": Figure("listing.top", f"The daemon's part of a core during `algate top` {among}", "%", once=True),
-    }  # fmt: skip
+    }
+    for name, title in asked.items():
+        both = f"{title}{peers.get(name, '')} {among}"
+        made[name] = Figure(f"listing.{name}", both, "s", once=True)
+        made[f"{name}.cpu"] = Figure(f"listing.{name}.cpu", f"{both}: CPU of both ends", "s", once=True)
+    return made
 
 
 class MillionBench(PacketBench):
@@ -70,25 +74,32 @@ class MillionBench(PacketBench):
     def _ask(self, gateway: AlgateGateway, wanted: dict[str, Figure]) -> None:
         """Every question once; and what others notice of the longest one."""
         add, host = partial(self._told, TC), self.bench.lab.plan.clients[0]
-        process, most = gateway.ask("status")["pid"], self.plan.most
+        daemon, most = gateway.ask("status")["pid"], self.plan.most
+        folder = pins_of(gateway)
+        time.sleep(SWEPT)
         for name in asking.QUESTIONS:
-            if name != "all":
-                add(wanted[name], asking.ask(gateway, name, host))
-        before = asking.resident(process)
+            self._costs(TC, name, asking.ask(gateway, name, host, daemon))
+        before = asking.resident(daemon)
         with asking.others(gateway) as waits:
-            took = asking.ask(gateway, "tsv", host)
-        add(wanted["rows"], most / took)
+            took = asking.ask(gateway, "tsv", host, daemon)
+        add(wanted["rows"], most / took.wall)
         add(wanted["wait"], 1e3 * max(waits))
-        add(wanted["all"], asking.ask(gateway, "all", host))
-        add(wanted["grown"], (asking.resident(process) - before) / 1e6)
+        asking.ask(gateway, "all", host, daemon)
+        add(wanted["grown"], (asking.resident(daemon) - before) / 1e6)
         add(wanted["head"], asking.head(gateway))
+        steps = [call_in(self.bench.lab.gw.netns, partial(asking.longest_step, folder, one)) for one in asking.STEPS]
+        add(wanted["step"], 1e3 * max(steps))
         if not self.plan.quick:
-            add(wanted["top"], 100 * asking.watched(gateway, process))
+            add(wanted["top"], 100 * asking.watched(gateway, daemon))
 
     def _ask_conntrack(self) -> None:
-        wanted, host = figures(self.plan.most), self.bench.lab.plan.clients[0]
         for name in asking.CONNTRACK:
-            self._told(NFT, wanted[name], asking.ask_conntrack(self.bench.lab, name, host))
+            self._costs(NFT, name, asking.ask_conntrack(self.bench.lab, name, self.bench.lab.plan.clients[0]))
+
+    def _costs(self, gateway: str, name: str, cost: asking.Cost) -> None:
+        wanted = figures(self.plan.most)
+        self._told(gateway, wanted[name], cost.wall)
+        self._told(gateway, wanted[f"{name}.cpu"], cost.cpu)
 
     def _told(self, name: str, figure: Figure, value: float) -> None:
         self.record.add(figure, name, 0, value)
