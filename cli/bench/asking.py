@@ -51,14 +51,14 @@ STEPS: Sequence[Mapping[str, Any]] = (  # of which the longest step is looked fo
 CONNTRACK = {"all": ("-L",), "count": ("-C",), "host": ("-L", "-s", HOST)}
 
 
-class Cost(NamedTuple):
+class AskingCost(NamedTuple):
     """Seconds until the answer was whole, and seconds of CPU that asking and answering took together."""
 
     wall: float
     cpu: float
 
 
-def cost(argv: Sequence[str], daemon: int | None = None) -> Cost:
+def cost(argv: Sequence[str], daemon: int | None = None) -> AskingCost:
     """Of a process that asks, and of the daemon that answers. LabError if it failed."""
     before = busy(daemon) if daemon is not None else 0.0
     started = time.perf_counter()
@@ -72,7 +72,7 @@ def cost(argv: Sequence[str], daemon: int | None = None) -> Cost:
             raise LabError(f"{' '.join(argv[:6])}: exit code {asking.returncode}: {said}")
     wall = time.perf_counter() - started
     answering = busy(daemon) - before if daemon is not None else 0.0
-    return Cost(wall, used.ru_utime + used.ru_stime + answering)
+    return AskingCost(wall, used.ru_utime + used.ru_stime + answering)
 
 
 def words(gateway: AlgateGateway, question: str, host: str) -> list[str]:
@@ -82,12 +82,12 @@ def words(gateway: AlgateGateway, question: str, host: str) -> list[str]:
     ]  # fmt: skip
 
 
-def ask(gateway: AlgateGateway, question: str, host: str, daemon: int) -> Cost:
+def ask(gateway: AlgateGateway, question: str, host: str, daemon: int) -> AskingCost:
     """What a question costs."""
     return cost(words(gateway, question, host), daemon)
 
 
-def ask_conntrack(lab: Lab, question: str, host: str) -> Cost:
+def ask_conntrack(lab: Lab, question: str, host: str) -> AskingCost:
     """The same question to the kernel's own conntrack, in the gateway's namespace. LabError without the tool."""
     tool = shutil.which("conntrack")
     if tool is None:

@@ -96,7 +96,7 @@ class MillionBench(PacketBench):
         for name in asking.CONNTRACK:
             self._costs(NFT, name, asking.ask_conntrack(self.bench.lab, name, self.bench.lab.plan.clients[0]))
 
-    def _costs(self, gateway: str, name: str, cost: asking.Cost) -> None:
+    def _costs(self, gateway: str, name: str, cost: asking.AskingCost) -> None:
         wanted = figures(self.plan.most)
         self._told(gateway, wanted[name], cost.wall)
         self._told(gateway, wanted[f"{name}.cpu"], cost.cpu)
