@@ -223,6 +223,43 @@ class EventRow(Row):
 
 
 @dataclass(frozen=True, slots=True)
+class SessionEventRow(Row):
+    """A session that was made or ended, as `follow --sessions` tells it: names as in SessionRow. `time`: seconds since
+    the epoch; `event`: "session-created" or "session-ended"; counters and `duration` are those of what ended."""
+
+    time: float
+    event: str
+    id: str
+    proto: str
+    state: str
+    inside: str
+    outside: str
+    mapped: str | None
+    packets_out: int
+    packets_in: int
+    bytes_out: int
+    bytes_in: int
+    duration: float
+    alg: str | None = None
+    related_to: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HolderRow(Row):
+    """Who was behind a public end point, as `whose` answers. `inside`: "ip:port", or a host where a block of ports
+    answers; `outside`: towards whom, null: all, or several; `since` and `until`: seconds since the epoch, null: not
+    known, or not over; `source`: "live", or the kind of record in the log that says so."""
+
+    public: str
+    proto: str
+    inside: str
+    outside: str | None
+    since: float | None
+    until: float | None
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
 class ProblemRow(Row):
     """One finding of `check`. `kind`: "error" (in the file) or "host", `path`: the key that it is about; of
     `check --pins` "refused" or "converted", `path`: a pin folder."""

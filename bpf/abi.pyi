@@ -165,6 +165,23 @@ class PuntKind(enum.IntEnum):
     PATH = 9
     COPY = 10
 
+class NoticeKind(enum.IntEnum):
+    NONE = 0
+    MADE = 1
+    ENDED = 2
+
+class NoticeFlag(enum.IntFlag):
+    PORT = 1
+    SHARED = 2
+
+class TellFlag(enum.IntFlag):
+    SESSIONS = 1
+    PORTS = 2
+    WATCHED = 4
+    TCP = 8
+    UDP = 16
+    ICMP = 32
+
 class InjectKind(enum.IntEnum):
     OUT = 18
     IN = 34
@@ -209,6 +226,9 @@ class Counter(enum.IntEnum):
     TOO_BIG = 24
     LINES_COPIED = 25
     IGNORED = 26
+    NOTICES = 27
+    NOTICES_LOST = 28
+    NOTICES_UNREAD = 29
 
 COUNTER_COUNT: int
 
@@ -229,6 +249,7 @@ class Stage(enum.IntEnum):
     JUDGE = 13
     BLOCK = 14
     BLOCK_CONTROL = 15
+    TELL = 16
 
 STAGE_COUNT: int
 
@@ -685,6 +706,28 @@ class Punt(Layout):
         ts_recent: ctypes.Array[ctypes.c_uint32] | tuple[int, ...] = ...,
     ) -> None: ...
 
+class Notice(Layout):
+    time: int
+    related: int
+    key: SessionKey
+    session: Session
+    since: int
+    kind: int
+    flags: int
+    pad: int
+    def __init__(
+        self,
+        *,
+        time: int = ...,
+        related: int = ...,
+        key: SessionKey = ...,
+        session: Session = ...,
+        since: int = ...,
+        kind: int = ...,
+        flags: int = ...,
+        pad: int = ...,
+    ) -> None: ...
+
 class Config(Layout):
     secret: int
     wan: int
@@ -712,6 +755,10 @@ class Config(Layout):
     block_idle: int
     block_first: int
     block_count: int
+    tell: int
+    tell_net: int
+    tell_mask: int
+    pad2: int
     def __init__(
         self,
         *,
@@ -741,6 +788,10 @@ class Config(Layout):
         block_idle: int = ...,
         block_first: int = ...,
         block_count: int = ...,
+        tell: int = ...,
+        tell_net: int = ...,
+        tell_mask: int = ...,
+        pad2: int = ...,
     ) -> None: ...
 
 class Host(Layout):

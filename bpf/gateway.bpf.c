@@ -35,10 +35,11 @@
 #include "include/ports.h"
 #include "include/share.h"
 #include "include/nat.h"
-#include "include/finish.h"
 #include "include/search.h"
 #include "include/nexthop.h"
 #include "include/forward.h"
+#include "include/tell.h"
+#include "include/finish.h"
 #include "include/options.h"
 #include "include/seqadj.h"
 #include "include/track.h"
@@ -239,6 +240,11 @@ int stage_leave(struct __sk_buff *skb)
 int stage_fresh(struct __sk_buff *skb)
 {
     return leave_fresh(skb, skb->cb[0]);
+}
+
+int stage_tell(struct __sk_buff *skb)
+{
+    return tell_made(skb, skb->cb[0], skb->cb[1], skb->cb[2]);
 }
 
 int stage_pass(struct __sk_buff *skb)

@@ -28,7 +28,7 @@ XDP_PROGRAMS = ("xdp_lan", "xdp_wan")
 STAGES = {stage: f"stage_{stage.name.lower()}" for stage in abi.Stage if stage.name != "COUNT"}
 PROGRAMS = (*TC_PROGRAMS, *STAGES.values(), *XDP_PROGRAMS)
 PORT_ROWS_LEAST = 4  # the port table always has room for this many public addresses: their number may grow
-UNPINNED = ("punts", "scratch", "hops")  # of one load: the ring's readers, a workspace, the FIB's last answers
+UNPINNED = ("punts", "notices", "scratch", "hops")  # of one load: rings' readers, a workspace, the FIB's last answers
 PER_SESSION = ("sessions", "relations", "mappings", "peers", "shares")  # MAX_SESSIONS in maps.h
 SCHED_CLS, XDP = 3, 6  # enum bpf_prog_type
 LICENCE = b"GPL"

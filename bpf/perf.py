@@ -21,13 +21,18 @@ ATTR_SIZE = 112  # PERF_ATTR_SIZE_VER5, Linux 4.1
 PARANOID = Path("/proc/sys/kernel/perf_event_paranoid")
 
 
-def open_output(cpu: int) -> int:
-    """A descriptor of one CPU's output event: each sample wakes its reader. OSError as the system call says."""
+WATERMARK = 1 << 14  # flag: wake by bytes, not by samples
+
+
+def open_output(cpu: int, watermark: int = 0) -> int:
+    """A descriptor of one CPU's output event. Each sample wakes its reader, or each `watermark` bytes of samples do: a
+    wake-up costs the kernel more than the sample. OSError as the system call says."""
     number = NUMBERS.get(platform.machine())
     if number is None:
         raise OSError(errno.ENOSYS, f"perf_event_open has no known number on {platform.machine()}")
-    # type, size, config, sample_period, sample_type, read_format, flags, wakeup_events
-    attributes = struct.pack("=IIQQQQQI", SOFTWARE, ATTR_SIZE, BPF_OUTPUT, 1, RAW, 0, 0, 1).ljust(ATTR_SIZE, b"\0")
+    # type, size, config, sample_period, sample_type, read_format, flags, wakeup_events or wakeup_watermark
+    wake = (WATERMARK, watermark) if watermark else (0, 1)
+    attributes = struct.pack("=IIQQQQQI", SOFTWARE, ATTR_SIZE, BPF_OUTPUT, 1, RAW, 0, *wake).ljust(ATTR_SIZE, b"\0")
     libc = ctypes.CDLL(None, use_errno=True)
     fd = int(libc.syscall(number, attributes, -1, cpu, -1, CLOEXEC))
     if fd < 0:

@@ -96,11 +96,13 @@ class Ring:
     """One buffer per online CPU. `fds` become readable when samples come; see `turn`."""
 
     def __init__(
-        self, map_fd: int, callback: SampleCallback, lost: Callable[[int], None], pages: int, when: When
-    ) -> None:
-        """`callback` gets a sample as the kernel wrote it, padded; `lost` how many had no room."""
+        self, map_fd: int, callback: SampleCallback, lost: Callable[[int], None], pages: int, when: When,
+        watermark: int = 0,
+    ) -> None:  # fmt: skip
+        """`callback` gets a sample as the kernel wrote it, padded; `lost` how many had no room. `watermark`: bytes that
+        make a descriptor readable; 0: each sample does."""
         perf.need()
-        self._map_fd = map_fd
+        self._map_fd, self._watermark = map_fd, watermark
         self._callback, self._lost = callback, lost
         self._cpus: list[int] = []
         self.fds: list[int] = []
@@ -115,7 +117,7 @@ class Ring:
 
     def _open(self, cpu: int, pages: int) -> None:
         try:
-            fd = perf.open_output(cpu)
+            fd = perf.open_output(cpu, self._watermark)
             self.fds.append(fd)
             self._buffers.append(Buffer(mmap(fd, (1 + pages) * PAGESIZE, MAP_SHARED), self._missed))
         except OSError as error:

@@ -38,6 +38,7 @@ VERBS: Mapping[str, str] = {
     "top": "Watch rates, sessions, drops and events live.",
     "follow": "Print events as they happen.",
     "stats": "Print all counters by metric name.",
+    "whose": "Say who was behind a public port.",
     "explain": "Explain why a transfer hangs or was refused.",
     "reload": "Reload the configuration.",
     "upgrade": "Replace the running daemon by what is installed now.",

@@ -24,13 +24,13 @@ LISTS: Mapping[str, type] = {
     "hosts": rows.HostRow, "ports": rows.PortRow,
     "forward list": rows.ForwardRow, "forward add": rows.ForwardRow, "kill": rows.SessionRow,
     "doctor": rows.CheckRow, "check": rows.ProblemRow, "check --pins": rows.ProblemRow, "check --live": rows.BrokenRow,
-    "status --settings": rows.SettingRow, "demo": DemoRow,
+    "status --settings": rows.SettingRow, "whose": rows.HolderRow, "demo": DemoRow,
 }  # fmt: skip
 OBJECTS: Mapping[str, Any] = {
     "status": answers.StatusAnswer, "stats": dict[str, float], "explain": answers.ExplainAnswer,
     "reload": answers.ReloadAnswer, "upgrade": answers.UpgradeAnswer, "bench": answers.BenchAnswer,
 }  # fmt: skip
-LINES: Mapping[str, type] = {"follow": rows.EventRow}
+LINES: Mapping[str, type] = {"follow": rows.EventRow, "follow --sessions": rows.SessionEventRow}
 OPTIONS: Mapping[str, tuple[str, Any]] = {
     "--by": ("any listing with --by", rows.GroupRow), "--count": ("any listing with --count", answers.CountAnswer),
     "--silent": ("status of a daemon that doesn't answer", answers.SilentAnswer),

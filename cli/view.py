@@ -26,6 +26,7 @@ from algate.alg.rows import (
     PortRow,
     ProblemRow,
     Row,
+    SessionEventRow,
     SessionRow,
     SettingRow,
 )
@@ -238,6 +239,21 @@ def event(row: EventRow, clock: str, control: bool = True) -> Text:
         line.append(f" {printable(row.control)}", "dim")
     line.append(f" {printable(row.detail)}" if row.detail else "")
     line.append(f" ({printable(row.reason)})" if row.reason else "", "yellow")
+    return line
+
+
+def session_event(row: SessionEventRow, clock: str) -> Text:
+    """One line of `follow --sessions`."""
+    ended = row.event.endswith("ended")
+    line = Text(no_wrap=True, end="")
+    line.append(clock, "dim")
+    line.append(f" {row.event.rpartition('-')[2]:<7}", "dim" if ended else "bold")
+    line.append(f" {row.proto} {row.inside} → {row.mapped or NONE} → {row.outside} ")
+    line.append(row.state, state_style(row))
+    if row.alg:
+        line.append(f" {printable(row.alg)}", "cyan")
+    if ended:
+        line.append(f" {size(row.bytes_out)} out, {size(row.bytes_in)} in, {duration(row.duration)}")
     return line
 
 

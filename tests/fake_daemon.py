@@ -12,15 +12,18 @@ from typing import Any
 from algate.alg.admin import answering, control, filters
 from algate.alg.answers import ExplainAnswer, ReloadAnswer, StatusAnswer
 from algate.alg.errors import AlgateError
-from algate.alg.rows import (  # fmt: skip
+from algate.alg.rows import (
+    LOST,
     EventRow,
     ExpectationRow,
     ForwardRow,
     GroupRow,
+    HolderRow,
     HostRow,
     MappingRow,
     PortRow,
     Row,
+    SessionEventRow,
     SessionRow,
     SettingRow,
 )
@@ -59,6 +62,14 @@ EVENTS = (
     EventRow(1_700_000_000.25, "command", CONTROL, "ftp", "PORT 10,0,0,2,195,81"),
     EventRow(1_700_000_001.5, "refused", CONTROL, "ftp", f"RETR {HOSTILE}", "PORT named 10.0.0.9, not the client"),
 )
+SESSION_EVENTS = (
+    SessionEventRow(1_700_000_000.25, "session-created", "00000000000000a9", "udp", "unreplied", "10.0.0.3:5353",
+                    "192.0.2.53:53", "203.0.113.1:5353", 0, 0, 0, 0, 0.0),
+    EventRow(1_700_000_001.0, LOST, None, None, "7 the kernel's ring had no room", "ring-full", {"count": 7}),
+    SessionEventRow(1_700_000_002.5, "session-ended", CONTROL, "tcp", "time-wait", "10.0.0.2:40001", "198.51.100.2:21",
+                    "203.0.113.1:40001", 20, 18, 900, 1400, 61.5, "ftp"),
+)  # fmt: skip
+HOLDER = HolderRow("203.0.113.1:40001", "tcp", "10.0.0.2:40001", None, 1_700_000_000.0, None, "live")
 STATUS: StatusAnswer = {
     "state": "translating", "version": "0.1.0", "build": "pure", "pid": 4711, "uptime": 3661.0,
     "run_dir": "/run/algate", "config": None, "lan": ["eth1"], "wan": "eth0", "addresses": ["203.0.113.1"],
@@ -144,8 +155,11 @@ def handlers(requests: list[tuple[str, dict[str, Any]]], run_dir: Path) -> dict[
 
         return answer
 
-    async def follow(args: dict[str, Any]) -> AsyncIterator[EventRow]:
+    async def follow(args: dict[str, Any]) -> AsyncIterator[Any]:
         requests.append(("follow", args))
+        if args.get("sessions"):
+            yield [one.as_dict() for one in SESSION_EVENTS]
+            return
         for row in EVENTS:
             yield row
 
@@ -173,8 +187,16 @@ def handlers(requests: list[tuple[str, dict[str, Any]]], run_dir: Path) -> dict[
         "down": once("down", {}),
         "explain": once("explain", EXPLAINED),
         "follow": follow,
+        "whose": once("whose", lambda args: whose(args, run_dir)),
         "top": top,
     }  # fmt: skip
+
+
+def whose(args: dict[str, Any], run_dir: Path) -> dict[str, Any]:
+    """One holder, and a log in the run directory."""
+    found = [HOLDER.as_dict()] if args["public"] == HOLDER.public else []
+    log = {"level": "sessions", "sinks": ["file"], "file": str(run_dir / "log")}
+    return {"public": args["public"], "ours": args["public"].startswith("203.0.113.1:"), "holders": found, "log": log}
 
 
 def refuse(args: dict[str, Any]) -> Any:

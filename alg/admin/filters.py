@@ -27,6 +27,7 @@ from algate.alg.rows import (
     MappingRow,
     PortRow,
     Row,
+    SessionEventRow,
     SessionRow,
 )  # fmt: skip
 
@@ -151,7 +152,7 @@ def parse_text(text: str) -> tuple[Filter, tuple[str, ...]]:
 def insides(row: Row) -> tuple[str | None, ...]:
     """The inside end points of a row. An expectation with a public port comes from outside, one without from inside."""
     match row:
-        case SessionRow() | MappingRow() | HostRow():
+        case SessionRow() | MappingRow() | HostRow() | SessionEventRow():
             return (row.inside,)
         case ExpectationRow():
             return (row.to,) if row.public else (row.from_,)
@@ -166,7 +167,7 @@ def insides(row: Row) -> tuple[str | None, ...]:
 def outsides(row: Row) -> tuple[str | None, ...]:
     """The outside end points of a row; for a mapping that is its public end point."""
     match row:
-        case SessionRow():
+        case SessionRow() | SessionEventRow():
             return (row.outside,)
         case MappingRow():
             return (row.public,)
@@ -185,7 +186,7 @@ def outsides(row: Row) -> tuple[str | None, ...]:
 def _parent(row: Row) -> str | None:
     """The control session that a row belongs to."""
     match row:
-        case SessionRow():
+        case SessionRow() | SessionEventRow():
             return row.related_to
         case ExpectationRow() | EventRow():
             return row.control

@@ -44,6 +44,7 @@ VERBS: Mapping[str, Access] = {
     "kill": Access.PREVIEWS,
     "explain": Access.READS,
     "follow": Access.READS,
+    "whose": Access.READS,
     "top": Access.READS,
 }
 

@@ -13,7 +13,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from typing import Any
 from algate.alg.admin import (
     answering,
     control,
+    following,
     handover,
     host_inquiry,
     listings,
@@ -37,6 +38,7 @@ from algate.alg.admin.inquiry import inquire
 from algate.alg.admin.kill import forwarded, kill
 from algate.alg.admin.place import RunDirectory
 from algate.alg.admin.status import status
+from algate.alg.admin.whose import whose
 from algate.alg.answers import ReloadAnswer
 from algate.alg.config.load import Config
 from algate.alg.daemon.service import Daemon
@@ -80,8 +82,8 @@ async def _serve(service: Daemon, claim: Claim) -> int:
         loop.add_signal_handler(number, _stop_by_signal, service, number, ended)
     _say_hello(service)
     loop.add_signal_handler(signal.SIGHUP, _reload_by_signal, service)
-    following = handover.Handover(service)
-    known = handlers(service, following)
+    handing = handover.Handover(service)
+    known = handlers(service, handing)
     server = await answering.serve(control.socket_path(run_dir), known, rights.judge, readers())
     keeping = asyncio.create_task(RunDirectory(claim, server, service.state_file, service.losses, service.judge).keep())
     try:
@@ -93,7 +95,7 @@ async def _serve(service: Daemon, claim: Claim) -> int:
         keeping.cancel()
         await asyncio.gather(keeping, return_exceptions=True)
         await server.close()
-        following.close()
+        handing.close()
         claim.close()  # now, not when the last thread has ended: another daemon may be waiting for it
 
 
@@ -118,7 +120,7 @@ def _reload_by_signal(service: Daemon) -> None:
         log.error("reload: %s", error)
 
 
-def handlers(service: Daemon, following: handover.Handover) -> dict[str, Handler]:
+def handlers(service: Daemon, handing: handover.Handover) -> dict[str, Handler]:
     """Verb -> handler. What each does to the gateway stands in rights.py."""
 
     async def down(args: dict[str, Any]) -> dict[str, Any]:
@@ -134,7 +136,7 @@ def handlers(service: Daemon, following: handover.Handover) -> dict[str, Handler
 
     async def upgrade(args: dict[str, Any]) -> dict[str, Any]:
         service.reloading.need_settled()  # the new daemon would read the file, and undo nothing
-        return await following.upgrade(args)
+        return await handing.upgrade(args)
 
     async def forward_add(args: dict[str, Any]) -> dict[str, Any]:
         if args.get("save"):
@@ -154,7 +156,7 @@ def handlers(service: Daemon, following: handover.Handover) -> dict[str, Handler
         "reload": reload,
         "settings": settings,
         "upgrade": upgrade,
-        "give-way": following.give_way,
+        "give-way": handing.give_way,
         "handover": _once(lambda: {"pid": os.getpid(), "state": service.state, "pause": service.pause}),
         "status": _once(lambda: status(service)),
         "stats": _once(lambda: need().metrics.stats()),
@@ -170,9 +172,18 @@ def handlers(service: Daemon, following: handover.Handover) -> dict[str, Handler
         "helper-state": _once(lambda: live.helper_state(need().helper.engine, need().ports)),
         "kill": lambda args: kill(need(), args),
         "explain": lambda args: inquire(need(), service.config, service.state, args, host_inquiry.inquire),
-        "follow": lambda args: verbs.follow(service.events, vocabulary.checked(args, service.plugins, service.events)),
+        "follow": lambda args: followed(service, args),
+        "whose": lambda args: whose(need(), service.config, args),
         "top": lambda args: verbs.top(need(), lambda: status(service), args),
     }
+
+
+def followed(service: Daemon, args: dict[str, Any]) -> AsyncIterator[Any]:
+    """Events of the ALGs, or sessions as they are made and ended."""
+    if args.get("sessions") is not True:
+        return verbs.follow(service.events, vocabulary.checked(args, service.plugins, service.events))
+    running = service.need_running()
+    return following.follow(running.notices.relay, running.plugins, args)
 
 
 def _once(tell: Callable[[], Any]) -> Handler:

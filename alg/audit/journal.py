@@ -10,8 +10,13 @@ import contextlib
 import os
 import re
 import socket
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
+from algate.alg.audit import record
+from algate.alg.audit.translations import Translation
+from algate.alg.errors import AlgateError
 from algate.alg.rows import EventRow
 
 SOCKET = Path("/run/systemd/journal/socket")
@@ -45,12 +50,57 @@ class Journal:
         except OSError:
             self.lost += 1
 
+    def send(self, data: bytes) -> bool:
+        """Send one datagram; False if the journal is busy, gone, or there is none."""
+        try:
+            return self._socket is not None and self._socket.sendto(data, self.path) > 0
+        except OSError:
+            return False
+
     def close(self) -> None:
         """Close the socket: nothing is sent any more."""
         if self._socket is not None:
             with contextlib.suppress(OSError):
                 self._socket.close()
             self._socket = None
+
+
+class JournalLog:
+    """A log of translations: `journalctl SYSLOG_IDENTIFIER=algate ALGATE_PUBLIC=203.0.113.7:40001`."""
+
+    def __init__(self, journal: Journal | None = None) -> None:
+        """AlgateError if there is no journal."""
+        self._journal = journal if journal is not None else Journal()
+        if not self._journal:
+            where = self._journal.path or "ALGATE_JOURNAL"
+            raise AlgateError(f"[log] sinks: no journal listens on {where}: give [log] file, or syslog")
+
+    def write(self, records: Sequence[Translation]) -> int:
+        """Those that the journal takes at once."""
+        for number, one in enumerate(records):
+            if not self._journal.send(translation_entry(one)):
+                return number
+        return len(records)
+
+    def gap(self, number: int) -> bool:
+        """One entry."""
+        told = {"MESSAGE": record.gap(number, time.time()).partition(" ")[2], "PRIORITY": str(NOTICE),
+                "SYSLOG_IDENTIFIER": IDENTIFIER, "ALGATE_EVENT": record.GAP, "ALGATE_COUNT": str(number)}  # fmt: skip
+        return self._journal.send("".join(f"{name}={value}\n" for name, value in told.items()).encode())
+
+    def close(self) -> None:
+        """Nothing is kept back."""
+        self._journal.close()
+
+
+def translation_entry(one: Translation) -> bytes:
+    """The datagram: MESSAGE is the line of a log without its moment, which is ALGATE_TIME; then a field for each
+    name."""
+    at, _, told = record.line(one).partition(" ")
+    names = {f"ALGATE_{name.upper()}": value for name, value in record.fields(one).items()}
+    found = {"MESSAGE": told, "PRIORITY": str(INFO), "SYSLOG_IDENTIFIER": IDENTIFIER, "ALGATE_EVENT": str(one.kind),
+             "ALGATE_TIME": at, "ALGATE_PROTO": one.proto_name, **names}  # fmt: skip
+    return "".join(f"{name}={value}\n" for name, value in found.items()).encode()
 
 
 def entry(row: EventRow) -> bytes:

@@ -9,7 +9,7 @@ import socket
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate
 from urllib.parse import parse_qs
 
@@ -20,6 +20,8 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from algate.alg.audit.listener import Listener, Page, PageRequest
+from algate.alg.audit.places import Logs
+from algate.alg.audit.relay import Relay
 from algate.alg.errors import AlgateError
 from algate.alg.plugin.model import EndPoint
 from algate.bpf import abi
@@ -99,6 +101,8 @@ class Sources:
     taken: Callable[[], Mapping[str, int]] = dict  # kind of what others took from the host or broke there -> how often
     mended: Callable[[], Mapping[str, int]] = dict  # kind -> how often it was put back
     amiss: Callable[[], Mapping[str, int]] = dict  # kind -> how many such things are amiss now
+    relay: Relay = field(default_factory=Relay)  # records of translations
+    logs: Logs | None = None
 
 
 class Durations(Collector):
@@ -153,12 +157,27 @@ class _Kernel(Collector):
             outcomes.add_metric([outcome], found.get(outcome, 0))
         yield outcomes
         yield from self._host()
+        yield from self._translations()
         engine = CounterMetricFamily(
             "algate_engine_events", "What the helper ignored or found unusual.", labels=["reason"]
         )
         for reason, number in dict(sources.engine()).items():
             engine.add_metric([reason], number)
         yield engine
+
+    def _translations(self) -> Iterable[Metric]:
+        """Records of sessions, mappings and blocks: made, lost, and what the logs did with them."""
+        relay, logs = self._from.relay, self._from.logs
+        yield CounterMetricFamily("algate_translation_records", "Records of translations made.", value=relay.told)
+        yield CounterMetricFamily(
+            "algate_translation_records_lost", "Records that the kernel's ring had no room for.", value=relay.missed
+        )
+        written = CounterMetricFamily("algate_log_records", "Records written, by sink.", labels=["sink"])
+        lost = CounterMetricFamily("algate_log_records_lost", "Records that a log lacks, by sink.", labels=["sink"])
+        for one in logs.open if logs is not None else ():
+            written.add_metric([one.name], one.written)
+            lost.add_metric([one.name], one.missed)
+        yield from (written, lost)
 
     def _host(self) -> Iterable[Metric]:
         """What happened to the host around the gateway."""

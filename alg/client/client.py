@@ -14,14 +14,17 @@ from typing import Any, TypedDict, TypeVar, Unpack, cast
 from algate.alg.admin import control
 from algate.alg.answers import ExplainAnswer, ReloadAnswer, StatusAnswer
 from algate.alg.rows import (
+    LOST,
     EventRow,
     ExpectationRow,
     ForwardRow,
     GroupRow,
+    HolderRow,
     HostRow,
     MappingRow,
     PortRow,
     Row,
+    SessionEventRow,
     SessionRow,
     SettingRow,
 )
@@ -169,6 +172,16 @@ class Client:
         given = {"event": event, "reason": reason, "inside": inside, "outside": outside, "alg": alg}
         wanted = {name: value for name, value in (given | {"related_to": related_to}).items() if value}
         return map(EventRow.read, self.told("follow", wanted))
+
+    def follow_sessions(self, **chosen: Unpack[Chosen]) -> Iterator[SessionEventRow | EventRow]:
+        """Sessions as they are made and ended, from now on; an event "events-lost" stands for what was missed."""
+        for some in self.told("follow", {**chosen, "sessions": True}):
+            for one in some:
+                yield (EventRow if one["event"] == LOST else SessionEventRow).read(one)
+
+    def whose(self, public: str) -> list[HolderRow]:
+        """The inside end points behind the public one "203.0.113.7:40001" at this moment."""
+        return [HolderRow.read(one) for one in self.ask("whose", {"public": public})["holders"]]
 
     def explain(self, *subject: str) -> ExplainAnswer:
         """Why something hangs or was refused: a session's id, a host, or one or two end points "10.0.0.2:40001"."""

@@ -26,7 +26,7 @@ class HeldFor(NamedTuple):
 
 def conflicts(config: Config) -> list[Problem]:
     """All conflicts."""
-    return _devices(config) + _port_owners(config) + _port_blocks(config) + forward_conflicts(config)
+    return _devices(config) + _port_owners(config) + _port_blocks(config) + _log(config) + forward_conflicts(config)
 
 
 def _devices(config: Config) -> list[Problem]:
@@ -72,6 +72,16 @@ def _port_blocks(config: Config) -> list[Problem]:
         reason = f"{wanted} hosts are more than the {most} blocks of {nat.port_block} ports that there are"
         found.append(Problem(path, f"{reason}: make nat.port_block smaller, or add to nat.addresses"))
     return found
+
+
+def _log(config: Config) -> list[Problem]:
+    """A file is written where its name says, whatever folder the daemon was started in."""
+    log = config.log
+    if log.file and not log.file.startswith("/"):
+        return [Problem("log.file", f"{shown(log.file)} is not an absolute path")]
+    if "file" in log.sinks and not log.file:
+        return [Problem("log.file", 'which file? give file = "/var/log/algate/translations.log"')]
+    return []
 
 
 def forward_conflicts(config: Config) -> list[Problem]:

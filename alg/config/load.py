@@ -22,6 +22,7 @@ from algate.alg.config.sections import (
     Firewall,
     Forward,
     GatewaySection,
+    LogSection,
     MetricsSection,
     Nat,
     Timeouts,
@@ -131,6 +132,7 @@ def _read(tables: dict[str, Any], plugins: Mapping[str, type[Policy]], problems:
         firewall=section(Firewall, "firewall"),
         forwards=_read_forwards(tables.get("forward", []), problems),
         metrics=section(MetricsSection, "metrics"),
+        log=section(LogSection, "log"),
     )
     made = replace(read, alg=_read_alg(tables.get("alg", {}), plugins, problems, read))
     problems[found:] = [_misplaced(one) for one in problems[found:]]

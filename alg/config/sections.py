@@ -144,6 +144,29 @@ class MetricsSection:
 
 
 @dataclass(frozen=True, slots=True)
+class LogSection:
+    """Which translations are logged, and where: `whose` answers from it.
+
+    `sinks`: of journal, syslog and file; empty: whichever of `file` and `syslog` is given, else the journal. `syslog`:
+    a daemon by UDP, None: the local one. `file` is put aside at `file_size` MiB, and there are at most `files` of them.
+    `per_second`: records that each sink takes, 0: 2,000 for the journal, 20,000 for syslog, all for a file."""
+
+    level: str = option("none", one_of("none", "blocks", "mappings", "sessions"))
+    sinks: tuple[str, ...] = option((), list_of(one_of("journal", "syslog", "file")))
+    file: str = option("", text)
+    file_size: int = option(64, integer(1, 1 << 20))
+    files: int = option(8, integer(1, 10_000))
+    syslog: EndPoint | None = option(None, listen_point)
+    per_second: int = option(0, integer(0, COUNT_MAX))
+
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        """The sinks in use."""
+        given = (*(("file",) if self.file else ()), *(("syslog",) if self.syslog else ()))
+        return () if self.level == "none" else self.sinks or given or ("journal",)
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """Everything that `algate run` is told. `text`: the file as it was read; `overrides`: keys of the command line."""
 
@@ -154,6 +177,7 @@ class Config:
     forwards: tuple[Forward, ...] = ()
     alg: Alg = field(default_factory=Alg)
     metrics: MetricsSection = field(default_factory=MetricsSection)
+    log: LogSection = field(default_factory=LogSection)
     path: Path | None = field(default=None, compare=False)
     text: str = field(default="", compare=False, repr=False)
     overrides: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}), compare=False)
@@ -161,7 +185,7 @@ class Config:
 
 SECTIONS: Mapping[str, type] = MappingProxyType(
     {"gateway": GatewaySection, "nat": Nat, "timeouts": Timeouts, "firewall": Firewall, "forward": Forward, "alg": Alg,
-     "metrics": MetricsSection}
+     "metrics": MetricsSection, "log": LogSection}
 )  # fmt: skip
 
 

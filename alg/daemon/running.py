@@ -12,11 +12,14 @@ from dataclasses import dataclass, field
 
 from algate.alg.audit.events import Events
 from algate.alg.audit.metrics import Metrics, Sources
+from algate.alg.audit.places import Logs
+from algate.alg.audit.relay import Relay
 from algate.alg.config import conflicts
 from algate.alg.config.load import Config
 from algate.alg.daemon.blockkeeping import BlockKeeping
 from algate.alg.daemon.devices import Devices
 from algate.alg.daemon.losses import Losses
+from algate.alg.daemon.notices import Notices
 from algate.alg.daemon.sweeper import Sweeper
 from algate.alg.gateway import reach, settings
 from algate.alg.gateway.forwards import Forwards
@@ -51,6 +54,8 @@ class Running:
     plugins: Plugins
     losses: Losses
     blocks: BlockKeeping
+    notices: Notices
+    logs: Logs
     beaten: float | None = None
     told: set[str] = field(default_factory=set)
 
@@ -63,6 +68,7 @@ class Running:
         """Write configuration, watched ports and forwards into the kernel."""
         now = self.devices
         self.blocks.pause(config.nat)
+        self.logs.apply(config.log)
         settings.write_config(self.gateway, config, now.lans, now.wan, now.addresses)
         settings.write_services(self.gateway, config, self.plugins)
         self.forwards.sync(config.forwards, len(now.addresses))
@@ -99,7 +105,10 @@ class Running:
             self.metrics.gap.observe(self.beaten - former)
 
     def close(self) -> None:
-        """Close the helper and tell the kernel at once; programs and maps stay."""
+        """Close the helper and tell the kernel at once; programs and maps stay. What a log wants goes on being told, so
+        that the next daemon knows how much is missing."""
+        self.notices.stop(quiet=self.logs.wanted)
+        self.logs.close()
         self.gateway.heartbeat.put(0, 0)
         self.helper.close()
         self.metrics.close()
@@ -119,13 +128,30 @@ def assemble(
     secret = settings.write_config(gateway, config, devices.lans, devices.wan, devices.addresses)
     helper = Helper(gateway, control, ports, config, plugins, events, secret, tap)
     sweeper = Sweeper(gateway, control, helper)
+    relay = Relay()
+    logs = Logs(relay)
+    blocks.tell = relay.take
     sources = Sources(
         gateway.counters, gateway.drops, lambda: {name: sweeper.by_state[name] for name in STATE_NAMES.values()},
         lambda: dict(helper.executor.outcomes), helper.counts, lambda: helper.lost,
-        lambda: losses.taken, lambda: losses.mended, losses.now,
+        lambda: losses.taken, lambda: losses.mended, losses.now, relay, logs,
     )  # fmt: skip
     metrics = helper.metrics = Metrics(sources, health)
     helper.delays.tell(metrics.held)
+    notices = Notices(gateway, relay, {plugin.number: name for name, plugin in plugins.items()})
     return Running(
-        devices, gateway, control, ports, forwards, helper, sweeper, metrics, events, plugins, losses, blocks
+        devices,
+        gateway,
+        control,
+        ports,
+        forwards,
+        helper,
+        sweeper,
+        metrics,
+        events,
+        plugins,
+        losses,
+        blocks,
+        notices,
+        logs,
     )

@@ -121,6 +121,7 @@ class Daemon:
         running = self.running
         if running is not None:
             running.metrics.listen(fresh.metrics.listen, fresh.metrics.names)  # first: a port may be taken
+            running.logs.apply(fresh.log)  # or a file that can't be written
             running.helper.apply(fresh)
             running.apply(fresh)
             running.sweeper.wanted.set()  # at once, with the new timeouts and filtering
@@ -172,6 +173,7 @@ class Daemon:
         self._given = True
         self._turns.catch_up()
         self._turns.stop()
+        running.notices.stop(quiet=True)
         running.beat()
         self.stop()
         return now()
@@ -268,6 +270,7 @@ class Daemon:
         taken = helper.take_over(running.control)
         self._turns = Turns(running, asyncio.get_running_loop())
         self._turns.start(fds)
+        running.notices.start(asyncio.get_running_loop())
         self._turns.catch_up()  # with what came while no helper worked, ahead of attaching
         if self._since is not None:
             self.pause = now() - self._since
@@ -368,4 +371,5 @@ class Daemon:
         """What the next daemon waits for; the rest ends with the process."""
         if self.running is not None:
             self.running.metrics.close()
+            self.running.logs.close()
         os.close(self._hold)

@@ -8,6 +8,7 @@ packed bytes in network order, ports and all other numbers ints in host order.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Collection, Iterator
 from ipaddress import ip_address
 from itertools import compress
@@ -50,6 +51,11 @@ _EXPECTATION_KEY = packing("expectation_key", "from to to_port proto dir")
 _EXPECTATION = packing(
     "expectation",
     "id control_id control_key state inside_ip inside_port alg flags port_index expires from_port first last",
+)
+_OUTER = packing("notice", "time related key session since kind flags")
+# With the key's and the session's fields in its midst: a hundred thousand of these may come in a second.
+NOTICE = struct.Struct(
+    _OUTER.format.replace(f"{_KEY.size}s", _KEY.format[1:]).replace(f"{_SESSION.size}s", _SESSION.format[1:])
 )
 PUNT_SIZE, FRAGMENT_SIZE = _PUNT.size, abi.HEADER.structs["fragment"].size
 

@@ -60,8 +60,9 @@ def _timeouts(config: Config) -> list[int]:
 def write_config(
     gateway: Gateway, config: Config, lans: Sequence[Device], wan: Device, addresses: Sequence[IPv4Address]
 ) -> int:
-    """Write struct config, keeping the digest's secret if the pins have one. Returns the secret."""
+    """Write struct config, keeping the digest's secret if the pins have one, and what is told. Returns the secret."""
     secret = gateway.configs[0].secret or secrets.randbits(63) | 1
+    former = gateway.configs[0]
     nat, whole = config.nat, abi.SHARE_WHOLE
     blocks = portblocks.layout(nat.port_block, nat.ports)
     share = max(1, round(nat.host_share * whole))
@@ -76,6 +77,7 @@ def write_config(
         share_own=whole - share if share < whole else 0, share_free=share, max_sessions=gateway.max_sessions,
         port_block=blocks.size, block_idle=ticks.lasting(portblocks.idle_time(nat, scarce=True)),
         block_first=blocks.first // abi.BLOCK_UNIT, block_count=blocks.number,
+        tell=former.tell, tell_net=former.tell_net, tell_mask=former.tell_mask,
     )  # fmt: skip
     for place, address in enumerate(addresses):
         value.public_ip[place] = abi.ip_to_be32(address)

@@ -21,7 +21,7 @@
 #define DIGEST_MAX 1536      /* largest control payload (bytes) that a decision can cover; longer is always punted */
 #define REPLACEMENT_MAX 1536 /* largest payload (bytes) that a decision can put in its place */
 #define PUNT_FRAME_MAX 65000 /* largest frame (bytes) copied to the perf ring: the sample itself ends at 65,454 */
-#define CONTROL_BATCH 32     /* session keys in one request to the control program: the verifier follows each */
+#define CONTROL_BATCH 20     /* session keys in one request to the control program: the verifier follows each */
 #define AGED_ROWS 256        /* rows of `ports` that one CONTROL_AGE_PORTS looks at; with more the verifier gives up */
 #define PORTS_PER_ADDRESS 196608 /* 3 protocol classes x 65,536 ports */
 #define BITMAP_WORDS 1024        /* 64-bit words of one block of 65,536 ports in `port_bits` */
@@ -418,6 +418,39 @@ struct punt {
     __u32 ts_recent[2]; /* track.ts_recent at this moment */
 };
 
+/* What is told of one session, in the perf ring `notices`. */
+enum notice_kind {
+    NOTICE_NONE = 0,
+    NOTICE_MADE = 1,
+    NOTICE_ENDED = 2,
+};
+
+enum notice_flag {
+    NOTICE_PORT = 1,   /* its public port was taken for its inside end point with it, or is free again */
+    NOTICE_SHARED = 2, /* that port is this end point's towards this destination alone */
+};
+
+struct notice {
+    __u64 time;    /* ns, CLOCK_MONOTONIC */
+    __u64 related; /* id of the control session that expected it, or 0 */
+    struct session_key key;
+    struct session session; /* as it was made, or at its end */
+    __u32 since;            /* NOTICE_ENDED: tick at which its public port was taken */
+    __u8 kind;              /* enum notice_kind */
+    __u8 flags;             /* enum notice_flag */
+    __u16 pad;
+};
+
+/* What of it is asked for, config.tell; 0: nothing. */
+enum tell_flag {
+    TELL_SESSIONS = 1, /* of all sessions */
+    TELL_PORTS = 2,    /* of those with NOTICE_PORT */
+    TELL_WATCHED = 4,  /* only of those that an ALG watches */
+    TELL_TCP = 8,      /* of this protocol class, and the next two */
+    TELL_UDP = 16,
+    TELL_ICMP = 32,
+};
+
 /* First byte of the destination MAC of a frame that the helper writes to its TAP device; 0x02 is "locally administered". */
 enum inject_kind {
     INJECT_OUT = 0x12,     /* as the inside host sent it: gate, translate, leave by the WAN */
@@ -464,6 +497,10 @@ struct config {
     __u32 block_idle;              /* ticks that a block is kept at least when none of its ports is in use */
     __u32 block_first;             /* the first block's port / BLOCK_UNIT */
     __u32 block_count;             /* whole blocks of one public address */
+    __u32 tell;                    /* enum tell_flag */
+    __be32 tell_net;               /* of inside hosts in this network alone */
+    __be32 tell_mask;
+    __u32 pad2;
 };
 
 /* Rows of the per-CPU array `counters`. */
@@ -491,10 +528,13 @@ enum counter {
     COUNT_PORT_TRIES_4 = 20, /* at the third or fourth */
     COUNT_PORT_TRIES_MORE = 21,
     COUNT_HAIRPINS = 22,
-    COUNT_LINES_PASSED = 23, /* control segments of one line each that the helper had no interest in */
-    COUNT_TOO_BIG = 24,      /* control packets larger than their way out takes, whose senders were to be told */
-    COUNT_LINES_COPIED = 25, /* such segments that passed at once, and were copied to the helper */
-    COUNT_IGNORED = 26,      /* RST, SYN, FIN that their receiver would not accept: passed on, no state moved */
+    COUNT_LINES_PASSED = 23,   /* control segments of one line each that the helper had no interest in */
+    COUNT_TOO_BIG = 24,        /* control packets larger than their way out takes, whose senders were to be told */
+    COUNT_LINES_COPIED = 25,   /* such segments that passed at once, and were copied to the helper */
+    COUNT_IGNORED = 26,        /* RST, SYN, FIN that their receiver would not accept: passed on, no state moved */
+    COUNT_NOTICES = 27,        /* told through `notices` */
+    COUNT_NOTICES_LOST = 28,   /* the ring had no room */
+    COUNT_NOTICES_UNREAD = 29, /* nobody reads the ring; the daemon starts it anew */
     COUNTER_COUNT = 32,
 };
 
@@ -586,7 +626,8 @@ enum stage {
     STAGE_JUDGE = 13,
     STAGE_BLOCK = 14,
     STAGE_BLOCK_CONTROL = 15,
-    STAGE_COUNT = 16,
+    STAGE_TELL = 16,
+    STAGE_COUNT = 17,
 };
 
 enum control_op {
@@ -621,7 +662,7 @@ struct control {
     __u64 owner;      /* RESERVE, RELEASE, OLDEST: see port_slot.owner */
     __u32 flags;      /* RESERVE: enum reserve_flag */
     __u32 age;        /* OLDEST: answer: ticks since the port was used; 0xffffffff: it never was */
-    struct session_key keys[32]; /* CONTROL_BATCH */
+    struct session_key keys[20]; /* CONTROL_BATCH */
 };
 
 #endif

@@ -8,7 +8,8 @@
 
 /* Ends a session, as far as `op` asks for that; marks it dead first, so that a packet that comes meanwhile finds nothing to
  * refresh. */
-static __always_inline bool session_end(const struct config *cfg, struct session_key *key, u32 op, u32 now)
+static __always_inline bool session_end(struct __sk_buff *skb, const struct config *cfg, struct session_key *key,
+                                        u32 op, u32 now)
 {
     struct session *s = sessions.lookup(key);
     if (!s)
@@ -23,8 +24,9 @@ static __always_inline bool session_end(const struct config *cfg, struct session
     u64 id = s->id;
     u32 index = s->port_index;
     u8 alg = s->alg, flags = s->flags;
+    note_ended(cfg, s, key, word, false);
     sessions.delete(key);
-    session_release(key, id, index, alg, flags, word);
+    tell_ended(skb, cfg, session_release(key, id, index, alg, flags, word));
     return true;
 }
 
@@ -40,7 +42,8 @@ static __always_inline bool session_know_peer(struct session *s, const struct se
     return false;
 }
 
-static __always_inline void control_keys(const struct config *cfg, struct control *c, void *data_end, u32 now)
+static __always_inline void control_keys(struct __sk_buff *skb, const struct config *cfg, struct control *c,
+                                         void *data_end, u32 now)
 {
     u32 acted = 0, wanted = c->count, op = c->op;
     for (u32 i = 0; i < CONTROL_BATCH; i++) {
@@ -49,7 +52,7 @@ static __always_inline void control_keys(const struct config *cfg, struct contro
             break;
         struct session_key key = *at;
         if (op == CONTROL_SWEEP || op == CONTROL_KILL || op == CONTROL_RECLAIM) {
-            acted += session_end(cfg, &key, op, now);
+            acted += session_end(skb, cfg, &key, op, now);
             continue;
         }
         struct session *s = sessions.lookup(&key);
@@ -176,7 +179,7 @@ static __always_inline void control_port(struct __sk_buff *skb, const struct con
         if (host &&
             ports_spent(cfg, host, proto, (h->port_index >> 16) / 3)) { /* unless an ended one of its own gives way */
             h->error = -11;                                             /* EAGAIN */
-            h->count = h->flags & RESERVE_TIRED ? finish_take(cfg, h->port_index >> 16, owner_ip(h->owner)) : 0;
+            h->count = h->flags & RESERVE_TIRED ? finish_take(skb, cfg, h->port_index >> 16, owner_ip(h->owner)) : 0;
             return;
         }
         struct port_search search = {.owner = h->owner,
@@ -189,7 +192,7 @@ static __always_inline void control_port(struct __sk_buff *skb, const struct con
         h->error = index < 0 ? -11 : 0; /* EAGAIN: ask again with the port in `count` */
         if (index < 0 && search.none)
             search.port =
-                search.rested || cfg->port_block ? 0 : finish_take(cfg, h->port_index >> 16, owner_ip(h->owner));
+                search.rested || cfg->port_block ? 0 : finish_take(skb, cfg, h->port_index >> 16, owner_ip(h->owner));
         h->count = index < 0 ? search.port : 1;
         if (index < 0)
             return;
@@ -272,7 +275,7 @@ static __always_inline int run_control(struct __sk_buff *skb)
     }
     if (c->op != CONTROL_RESERVE && c->op != CONTROL_RELEASE && c->op != CONTROL_CLAIM && c->op != CONTROL_OLDEST &&
         c->op != CONTROL_UNBLOCK) {
-        control_keys(cfg, c, data_end, now);
+        control_keys(skb, cfg, c, data_end, now);
         return TC_ACT_OK;
     }
     struct control_head head = {

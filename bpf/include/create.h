@@ -68,6 +68,7 @@ static __always_inline u32 session_revive(struct __sk_buff *skb, const struct co
     if (!session_mark_dead(s, word))
         return DROP_RACE;
     count(COUNT_SESSIONS_ENDED, 1);
+    note_ended(cfg, s, key, word, true); /* told by STAGE_TELL, ahead of the new one */
     u8 peer = s->flags & SESSION_PEER;
     relation_drop(s->id, s->flags);
     session_init(cfg, s, p, o, now);
@@ -81,7 +82,7 @@ static __always_inline u32 session_revive(struct __sk_buff *skb, const struct co
 }
 
 /* Makes the session. Returns 0, or the drop reason. The caller holds a reference on the port for it. What was put into
- * the table stands in scratch.session too. */
+ * the table stands in scratch.made too. */
 static __always_inline u32 session_create(struct __sk_buff *skb, const struct config *cfg,
                                           const struct session_key *key, const struct packet *p, const struct origin *o,
                                           u32 now)
@@ -93,7 +94,7 @@ static __always_inline u32 session_create(struct __sk_buff *skb, const struct co
     struct scratch *room = scratch.lookup(&zero);
     if (!room)
         return DROP_RACE;
-    struct session *fresh = &room->session;
+    struct session *fresh = &room->made.session;
     session_init(cfg, fresh, p, o, now);
     bool peer = cfg->flags & CONFIG_FILTER_ADF && peer_add(key);
     if (peer)
@@ -111,17 +112,21 @@ static __always_inline u32 session_create(struct __sk_buff *skb, const struct co
     return 0;
 }
 
-/* Gives back what a session has of its port. */
-static __always_inline void release_port(const struct session_key *key, u32 index)
+/* Gives back what a session has of its port. Returns enum notice_flag. */
+static __always_inline u32 release_port(const struct session_key *key, u32 index)
 {
     struct port_slot *slot = index == EXEMPT_ROW ? 0 : ports.lookup(&index);
     if (!slot)
-        return;
-    if (owner_kind(slot->owner) == PORT_SHARED) {
+        return 0;
+    u8 kind = owner_kind(slot->owner);
+    if (kind == PORT_SHARED) {
         share_drop(index, key->proto, key->remote_ip, key->remote_port);
         host_port(key->inside_ip, key->proto, -1);
     }
-    port_put(index, slot, key->proto);
+    bool freed = port_put(index, slot, key->proto);
+    if (kind == PORT_SHARED)
+        return NOTICE_PORT | NOTICE_SHARED;
+    return freed || kind == PORT_RESERVED ? NOTICE_PORT : 0;
 }
 
 /* One more reference on a mapping's port: the row, or -drop reason. */
@@ -246,9 +251,8 @@ static __always_inline s64 mapping_get(struct __sk_buff *skb, const struct confi
     return index;
 }
 
-/* Gives back what a session held, after it left `sessions`. `word`: as it was before it was marked dead. */
-static __always_inline void session_release(const struct session_key *key, u64 id, u32 index, u8 alg, u8 flags,
-                                            u16 word)
+/* Gives back what a session held, once it left `sessions`; `word`: see note_ended. Returns enum notice_flag. */
+static __always_inline u32 session_release(const struct session_key *key, u64 id, u32 index, u8 alg, u8 flags, u16 word)
 {
     relation_drop(id, flags);
     if (alg) {
@@ -259,14 +263,13 @@ static __always_inline void session_release(const struct session_key *key, u64 i
     host_session_ended(key->inside_ip, word);
     if (flags & SESSION_PEER)
         peer_drop(key);
-    release_port(key, index);
     count(COUNT_SESSIONS_ENDED, 1);
+    return release_port(key, index);
 }
 
-/* Ends a session that is over or ending, whose 5-tuple comes again through another public port (a data connection from
- * the same two ports). Whoever moves the state wins. */
-static __always_inline bool session_discard(const struct config *cfg, struct session *s, const struct session_key *key,
-                                            const struct packet *p, u32 now)
+/* Ends a session that is over, whose 5-tuple comes again through another public port. Whoever moves the state wins. */
+static __always_inline bool session_discard(struct __sk_buff *skb, const struct config *cfg, struct session *s,
+                                            const struct session_key *key, const struct packet *p, u32 now)
 {
     u64 word = session_word(s);
     u64 id = s->id;
@@ -274,8 +277,9 @@ static __always_inline bool session_discard(const struct config *cfg, struct ses
     u8 alg = s->alg, flags = s->flags;
     if (session_carries(cfg, s, p, DIR_IN, now) || !session_mark_dead(s, word))
         return false;
+    note_ended(cfg, s, key, word, false);
     sessions.delete((struct session_key *)key);
-    session_release(key, id, index, alg, flags, word);
+    tell_ended(skb, cfg, session_release(key, id, index, alg, flags, word));
     return true;
 }
 

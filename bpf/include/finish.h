@@ -42,7 +42,7 @@ static __always_inline bool finish_frees(const struct config *cfg, u32 index, u3
 /* Ends the session that has been over longest, if that frees a port of this block of rows for the host. The port in host order,
  * or 0: of others the queue has perhaps one. What is over but frees nothing now goes to the end of the queue; what is
  * gone, or goes on, leaves it. */
-static __always_inline u32 finish_take(const struct config *cfg, u32 block, __be32 host)
+static __always_inline u32 finish_take(struct __sk_buff *skb, const struct config *cfg, u32 block, __be32 host)
 {
     struct finished f = {};
     if (finished.pop(&f))
@@ -62,6 +62,7 @@ static __always_inline u32 finish_take(const struct config *cfg, u32 block, __be
     struct port_slot *slot = ports.lookup(&index);
     if (!slot || !session_mark_dead(s, word))
         return 0;
+    note_ended(cfg, s, &f.key, word, false);
     sessions.delete(&f.key);
     host_session_ended(f.key.inside_ip, word);
     relations.delete(&f.id);
@@ -69,6 +70,7 @@ static __always_inline u32 finish_take(const struct config *cfg, u32 block, __be
         peer_drop(&f.key);
     port_put(index, slot, f.key.proto);
     count(COUNT_SESSIONS_ENDED, 1);
+    tell_ended(skb, cfg, NOTICE_PORT);
     return index & 0xffff;
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * maps.h: every map, with the reason for its kind and size. The loader pins all but the last three, so that a new program
+ * maps.h: every map, with the reason for its kind and size. The loader pins all but the last four, so that a new program
  * finds the entries of the old one, and gives those sized by MAX_SESSIONS and PORT_ROWS their real size.
  */
 #ifndef ALGATE_MAPS_H
@@ -72,6 +72,7 @@ PINNED("lru_hash", struct fragment_id_key, u64, fragment_ids, 8192);
 PINNED("prog", u32, u32, stages, STAGE_COUNT);
 
 BPF_PERF_OUTPUT(punts);
+BPF_PERF_OUTPUT(notices);
 BPF_PERCPU_ARRAY(scratch, struct scratch, 1);
 BPF_PERCPU_ARRAY(hops, struct hop, HOP_ROWS);
 

@@ -278,7 +278,7 @@ static __always_inline int control_block(struct __sk_buff *skb)
                                   .proto = block_proto(h.port_index)};
         h.count = block_port(cfg, &wish, now);
         if (wish.spent && h.flags & RESERVE_TIRED) {
-            u32 port = finish_take(cfg, h.port_index >> 16, host);
+            u32 port = finish_take(skb, cfg, h.port_index >> 16, host);
             h.count = port ? port : h.count;
         }
         h.error = -11; /* EAGAIN: ask again with the port in `count` */

@@ -49,7 +49,7 @@ static __always_inline u32 begin_in(struct __sk_buff *skb, const struct config *
         return session_revive(skb, cfg, old, key, p, o, now);
     if (owner_kind(slot->owner) == PORT_SHARED) /* its share goes, or went, with the session that made it */
         return DROP_RACE;
-    if (old && !session_discard(cfg, old, key, p, now))
+    if (old && !session_discard(skb, cfg, old, key, p, now))
         return DROP_RACE;
     struct host *h = cfg->share_own ? host_made(key->inside_ip) : 0;
     if (h && sessions_spent(cfg, h))
@@ -84,9 +84,10 @@ static __always_inline u32 admit_in(struct __sk_buff *skb, const struct config *
 }
 
 static __always_inline u32 new_in_session(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
-                                          const struct session_key *key, struct port_slot *slot, u32 index, u32 now)
+                                          const struct session_key *key, struct port_slot *slot, struct origin *o,
+                                          u32 now)
 {
-    struct origin o = {.dir = DIR_IN, .index = index};
+    u32 index = o->index;
     struct claim c = claim_of(p, DIR_IN);
     u8 kind = owner_kind(slot->owner);
     struct session *old = sessions.lookup((struct session_key *)key);
@@ -98,21 +99,21 @@ static __always_inline u32 new_in_session(struct __sk_buff *skb, const struct co
         if (!forward_admits(id, p->source))
             return DROP_FORWARD_SOURCE;
         struct forward *f = forwards.lookup(&id);
-        o.alg = f ? f->alg : 0;
-        o.flags |= SESSION_FORWARD;
+        o->alg = f ? f->alg : 0;
+        o->flags |= SESSION_FORWARD;
     } else if (reopens && kind != PORT_RESERVED) {
-        o.flags = old->flags;
-        o.alg = old->alg;
+        o->flags = old->flags;
+        o->alg = old->alg;
     } else {
         u32 refused = admit_in(skb, cfg, p, key, slot, &c, now);
         if (refused)
             return refused;
         if (c.id) {
-            o.flags |= SESSION_EXPECTED;
-            o.related = c.control_id;
+            o->flags |= SESSION_EXPECTED;
+            o->related = c.control_id;
         }
     }
-    u32 reason = begin_in(skb, cfg, p, key, slot, &o, now);
+    u32 reason = begin_in(skb, cfg, p, key, slot, o, now);
     expectation_settle(skb, key, &c, reason);
     return reason;
 }
@@ -145,7 +146,8 @@ static __always_inline int new_in(struct __sk_buff *skb, int at)
         return drop(DROP_SPOOFED_OUTSIDE);
     struct session_key key;
     key_in(&key, &p, owner_ip(owner), owner_port(owner));
-    u32 reason = new_in_session(skb, cfg, &p, &key, slot, index, now);
+    struct origin o = {.dir = DIR_IN, .index = index};
+    u32 reason = new_in_session(skb, cfg, &p, &key, slot, &o, now);
     if (reason == DROP_UNSOLICITED)
         return for_gateway(skb, &p, PORT_FREE);
     if (reason)
@@ -153,7 +155,7 @@ static __always_inline int new_in(struct __sk_buff *skb, int at)
     struct session *s = sessions.lookup(&key);
     if (!s)
         return drop(DROP_RACE);
-    return next_stage(skb, s->alg ? STAGE_WEIGH : STAGE_JUDGE, at, DIR_IN);
+    return next_made(skb, cfg, &key, o.related, kind == PORT_RESERVED, at, DIR_IN, s->alg ? STAGE_WEIGH : STAGE_JUDGE);
 }
 
 #endif

@@ -163,7 +163,10 @@ static __always_inline int new_out(struct __sk_buff *skb, int at)
         return next_stage(skb, STAGE_SHARE, at, DIR_OUT);
     if (reason)
         return refuse_new(skb, reason, at);
-    return next_stage(skb, o.leaves ? STAGE_FRESH : o.alg ? STAGE_WEIGH : STAGE_JUDGE, at, DIR_OUT);
+    return next_made(skb, cfg, &key, o.related, o.made, at, DIR_OUT,
+                     o.leaves ? STAGE_FRESH
+                     : o.alg  ? STAGE_WEIGH
+                              : STAGE_JUDGE);
 }
 
 #endif

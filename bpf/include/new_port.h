@@ -8,7 +8,7 @@
 #ifndef ALGATE_NEW_PORT_H
 #define ALGATE_NEW_PORT_H
 
-#define SHARE_TRIES 28 /* tail calls end at 33 */
+#define SHARE_TRIES 26 /* tail calls end at 33 */
 
 /* Between two tries, where none is free: has the data session that has been over longest give its port up. */
 static __always_inline int finish_for(struct __sk_buff *skb, int at)
@@ -17,7 +17,7 @@ static __always_inline int finish_for(struct __sk_buff *skb, int at)
     struct config *cfg = parse_flow(skb, at, &p, true);
     if (!cfg)
         return drop(DROP_MALFORMED);
-    u32 port = finish_take(cfg, port_index(skb->cb[4] >> NEW_ADDRESS, p.proto, 0) >> 16, p.source);
+    u32 port = finish_take(skb, cfg, port_index(skb->cb[4] >> NEW_ADDRESS, p.proto, 0) >> 16, p.source);
     if (port)
         skb->cb[2] = port;
     skb->cb[4] &= ~NEW_NONE_FREE;
@@ -58,7 +58,7 @@ static __always_inline int new_shared(struct __sk_buff *skb, int at)
     struct origin o = {.dir = DIR_OUT, .index = index, .made = true, .leaves = true};
     u32 reason = session_create(skb, cfg, &key, &p, &o, now);
     if (!reason)
-        return next_stage(skb, STAGE_FRESH, at, DIR_OUT);
+        return next_made(skb, cfg, &key, 0, true, at, DIR_OUT, STAGE_FRESH);
     host_port(p.source, p.proto, 1);
     release_port(&key, index);
     return refuse_new(skb, reason, at);

@@ -43,8 +43,8 @@ static __always_inline void mapping_away(__be16 inside_port, u8 proto, s32 chang
         __sync_fetch_and_add(&slot->away, change);
 }
 
-/* Gives a reference back; the last one frees the port and its mapping. */
-static __always_inline void port_put(u32 index, struct port_slot *slot, u8 proto)
+/* Gives a reference back; the last one frees the port and its mapping: then true. */
+static __always_inline bool port_put(u32 index, struct port_slot *slot, u8 proto)
 {
     u64 seen = 0;
     for (int i = 0; i < REFERENCE_TRIES; i++) {
@@ -53,7 +53,7 @@ static __always_inline void port_put(u32 index, struct port_slot *slot, u8 proto
             break;
     }
     if ((u32)seen != 1)
-        return;
+        return false;
     u64 owner = slot->owner;
     struct mapping_key key = {.inside_ip = owner_ip(owner), .inside_port = owner_port(owner), .proto = proto};
     struct mapping *m = owner_kind(owner) == PORT_HOME ? 0 : mappings.lookup(&key);
@@ -76,6 +76,7 @@ static __always_inline void port_put(u32 index, struct port_slot *slot, u8 proto
         portbits_free(index); /* before the owner goes: the next one's bit must stay */
     __sync_val_compare_and_swap(&slot->owner, owner, 0);
     portblock_leave(counted, now);
+    return true;
 }
 
 /* Whether a host may have a port that nobody owns: not while hold-down keeps it for another one. */

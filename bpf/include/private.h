@@ -15,9 +15,10 @@ struct scratch {
     u64 words[2048 / 8]; /* a payload to be digested: DIGEST_MAX, up to a power of two for length_within */
     u8 options[64];      /* OPTIONS_MAX, up to a power of two so that an index can be masked */
     u8 changed[64];
-    struct punt punt;   /* being sent to the helper */
-    struct track track; /* being made */
-    struct session session;
+    struct punt punt;    /* being sent to the helper */
+    struct track track;  /* being made */
+    struct notice made;  /* the session that was just made stands in it, whether it is told of or not */
+    struct notice ended; /* of a session that is over; `kind` is 0 once it was told */
     struct host host;
     u32 tails_since; /* tick at which the count of punted tails began */
     u32 tails;

@@ -190,7 +190,7 @@ static __always_inline int leave_fresh(struct __sk_buff *skb, int at)
     if (!cfg || !room)
         return drop(DROP_MALFORMED);
     clamp_mss(skb, &p, cfg->mss_clamp);
-    return leave_out(skb, cfg, &p, &room->session, at, now_tick());
+    return leave_out(skb, cfg, &p, &room->made.session, at, now_tick());
 }
 
 /* What a segment with more news than numbers does to its session, before it leaves: a program of its own, for the

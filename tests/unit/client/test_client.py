@@ -54,6 +54,12 @@ def test_events_as_they_happen(asked: list[tuple[str, dict[str, Any]]]) -> None:
     assert asked[-1] == ("follow", {"reason": "any", "inside": "10.0.0.0/8"})
 
 
+def test_sessions_are_followed_and_ports_asked_for(asked: list[tuple[str, dict[str, Any]]]) -> None:
+    told = [one.event for one in Client().follow_sessions(proto="udp,tcp")]
+    assert told == ["session-created", "events-lost", "session-ended"]
+    assert [one.inside for one in Client().whose("203.0.113.1:40001")] == ["10.0.0.2:40001"]
+
+
 def test_changes(asked: list[tuple[str, dict[str, Any]]]) -> None:
     gateway = Client()
     made = gateway.forward_add("tcp", 2121, "10.0.0.9:21", ["192.0.2.0/24"], alg="ftp")

@@ -95,6 +95,21 @@ def test_the_whole_of_design_section_6() -> None:
     assert made.metrics.listen is None
 
 
+@pytest.mark.parametrize(
+    ("text", "chosen"),
+    [
+        ("", ()),
+        ('level = "mappings"', ("journal",)),
+        ('level = "none"\nfile = "/x"', ()),
+        ('level = "sessions"\nfile = "/x"', ("file",)),
+        ('level = "blocks"\nfile = "/x"\nsyslog = "192.0.2.1:514"', ("file", "syslog")),
+        ('level = "blocks"\nfile = "/x"\nsinks = ["syslog"]', ("syslog",)),
+    ],
+)
+def test_where_translations_are_logged(text: str, chosen: tuple[str, ...]) -> None:
+    assert loads(f"[log]\n{text}", DEVICES).log.chosen == chosen
+
+
 def test_it_is_frozen() -> None:
     made = loads("", DEVICES)
     with pytest.raises(FrozenInstanceError):
@@ -185,6 +200,9 @@ def test_it_is_frozen() -> None:
         ("[[alg.ftp.rule]]\nclient = '10.0.0.0/8'\nlang = 1", "alg.ftp.rule[0].lang", "unknown key; the nearest is"),
         ("[[alg.ftp.rule]]\nclient = '10/8'", "alg.ftp.rule[0].client", "'10/8' is not a network"),
         ("[metrics]\nlisten = ':1025'", "metrics.listen", "':1025' is not an address with a port"),
+        ("[log]\nlevel = 'session'", "log.level", "'session' is not one of none, blocks, mappings, sessions"),
+        ("[log]\nfile = 'x.log'", "log.file", "'x.log' is not an absolute path"),
+        ("[log]\nsinks = ['file']", "log.file", "which file? give file = "),
         ("[metrics]\nlisten = 'localhost:1'", "metrics.listen", "is not an address with a port"),
         ("nat = 3", "nat", "3 is not a table: write [nat]"),
         ("[nat", "configuration", "is not TOML: Expected"),

@@ -1,0 +1,76 @@
+"""`whose`: the inside end points behind a public one, now, from the kernel's tables; and where the log is that knows
+more.
+
+The law of this file: the live tables. The log is read by the command that asks, not in the daemon's loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from ipaddress import IPv4Address
+from typing import Any
+
+from algate.alg.config.load import Config
+from algate.alg.config.sections import LogSection
+from algate.alg.daemon.running import Running
+from algate.alg.errors import USAGE, AlgateError
+from algate.alg.gateway.records import PROTO_NAMES
+from algate.alg.plugin.values import RefusedError, end_point
+from algate.alg.rows import HolderRow
+from algate.bpf import abi, ticks
+from algate.bpf.requests import CLASS_OF, port_row
+
+LOOK = 512  # shares looked at without a pause
+_K = abi.PortKind
+
+
+def log_of(section: LogSection) -> dict[str, Any]:
+    """Where the configuration has it written."""
+    return {"level": section.level, "sinks": list(section.chosen), "file": section.file or None}
+
+
+async def whose(running: Running, config: Config, args: dict[str, Any]) -> dict[str, Any]:
+    """`holders` of the public end point "ip:port" at this moment, and the `log`. AlgateError (exit code 2) for what is
+    no such end point."""
+    try:
+        public = end_point(args.get("public"))
+    except RefusedError as error:
+        raise AlgateError(str(error), USAGE) from None
+    addresses = list(running.devices.addresses)
+    found: list[HolderRow] = []
+    if public.ip in addresses:
+        place = addresses.index(IPv4Address(str(public.ip)))
+        for proto in CLASS_OF:
+            found += await _at(running, str(public), proto, port_row(place, proto, public.port))
+    return {
+        "public": str(public), "ours": public.ip in addresses, "time": time.time(),
+        "holders": [one.as_dict() for one in found], "log": log_of(config.log),
+    }  # fmt: skip
+
+
+async def _at(running: Running, public: str, proto: int, row: int) -> list[HolderRow]:
+    """Who has a row of `ports`."""
+    slot = running.gateway.ports[row]
+    kind = slot.owner >> 48 & 0xFF
+    if kind in (_K.FREE, _K.LOCAL):
+        return [_row(public, proto, "the gateway itself", None, slot.stamp)] if kind == _K.LOCAL else []
+    if kind != _K.SHARED:
+        return [_row(public, proto, _inside(slot.owner), None, slot.stamp)]
+    found = []
+    for number, (key, share) in enumerate(running.gateway.shares.items()):
+        if number % LOOK == 0:
+            await asyncio.sleep(0)
+        if key.port_index == row:
+            outside = f"{abi.be32_to_ip(key.remote_ip)}:{abi.be16(key.remote_port)}"
+            found.append(_row(public, proto, _inside(share.owner), outside, share.stamp))
+    return found
+
+
+def _inside(owner: int) -> str:
+    return f"{abi.be32_to_ip(owner & 0xFFFFFFFF)}:{abi.be16(owner >> 32 & 0xFFFF)}"
+
+
+def _row(public: str, proto: int, inside: str, outside: str | None, stamp: int) -> HolderRow:
+    since = time.time() - ticks.elapsed(ticks.now(), stamp)
+    return HolderRow(public, PROTO_NAMES[proto], inside, outside, since, None, "live")

@@ -1,0 +1,192 @@
+"""`algate whose`: who was behind a public port."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from algate.alg.admin import filters
+from algate.alg.audit import logbook, record
+from algate.alg.audit.translations import PROTOS, PackedEnd, text_of
+from algate.alg.errors import FAILED, USAGE, AlgateError
+from algate.alg.plugin.values import RefusedError, end_point, shown
+from algate.alg.rows import HolderRow
+from algate.cli.options import DEFAULT_RUN_DIR, Json, Proto, RunDir
+from algate.cli.output import OutputForm, say, show_rows
+from algate.client import Client, ControlError
+
+NOW = 5.0  # s: --at within so long of now means now
+JOURNAL = ("journalctl", "--no-pager", "--quiet", "--output=json", "SYSLOG_IDENTIFIER=algate")
+
+
+def whose(
+    public: Annotated[str, typer.Argument(metavar="IP:PORT", help="The public end point, as a complaint names it.")],
+    at: Annotated[
+        str,
+        typer.Option(
+            "--at",
+            metavar="TIME",
+            help="At that time: 2026-11-28T04:00:00Z, without a zone the host's own; or seconds since 1970.",
+        ),
+    ] = "",
+    proto: Proto = None,
+    log: Annotated[
+        Path | None, typer.Option("--log", metavar="FILE", help="The log to read, instead of the one that [log] names.")
+    ] = None,
+    as_json: Json = False,
+    run_dir: RunDir = DEFAULT_RUN_DIR,
+) -> int:
+    """Say which inside end point was behind a public one: now, by the gateway's tables; at a time, by the log too.
+
+    The log must have been kept then: see [log] level. What was logged in blocks of ports names the host alone.
+    """
+    try:
+        wanted = end_point(public)
+    except RefusedError as error:
+        raise AlgateError(str(error), USAGE) from None
+    protos = filters.parse({"proto": proto}).proto if proto else ()
+    now = time.time()
+    moment = now if not at else when(at)
+    live = _live(run_dir, str(wanted), bool(at))
+    past = None
+    if (at and moment <= now - NOW) or log is not None:
+        past = _past(log, live, PackedEnd(wanted.ip.packed, wanted.port), moment)
+    rows = [HolderRow.read(one) for one in live.get("holders", ())]
+    rows = [one for one in rows if not at or (one.since or 0.0) <= moment + NOW]
+    rows = merged([*rows, *(past.rows(str(wanted), moment) if past else ())], protos)
+    if as_json:
+        show_rows(rows, HolderRow, OutputForm.JSON)
+    else:
+        sys.stdout.writelines(f"{told(one)}\n" for one in rows)
+    if past is not None and past.found.gaps:
+        say(f"algate: the log lacks {past.found.gaps} records: others may have had it too")
+    if not rows:
+        say(f"algate: {nobody(str(wanted), moment if at else None, past, live)}")
+    return 0 if rows else FAILED
+
+
+class Past:
+    """What the log says."""
+
+    def __init__(self, found: logbook.Findings) -> None:
+        self.found = found
+
+    def rows(self, public: str, at: float) -> list[HolderRow]:
+        """Of those who held it at that moment."""
+        return [_row(public, one) for one in self.found.held if one.covers(at)]
+
+    def nearest(self, at: float) -> logbook.Holding | None:
+        """Who held it at the nearest time."""
+        return min(self.found.held, key=lambda one: one.away(at), default=None)
+
+
+def when(text: str) -> float:
+    """Seconds since the epoch. AlgateError (usage) for what is no time."""
+    if text == "now":
+        return time.time()
+    try:
+        return float(text) if text.replace(".", "", 1).isdigit() else datetime.fromisoformat(text).timestamp()
+    except (ValueError, OverflowError):
+        raise AlgateError(f"--at: {shown(text)} is not a time: write it like 2026-11-28T04:00:00Z", USAGE) from None
+
+
+def _live(run_dir: Path, public: str, optional: bool) -> dict[str, Any]:
+    """The daemon's answer; without one, what a log says may be enough."""
+    try:
+        answer: dict[str, Any] = Client(run_dir).ask("whose", {"public": public})
+        return answer
+    except ControlError:
+        if not optional:
+            raise
+        return {}
+
+
+def _past(log: Path | None, live: dict[str, Any], public: PackedEnd, at: float) -> Past | None:
+    known = live.get("log") or {}
+    path = log or (Path(known["file"]) if known.get("file") else None)
+    if path is not None:
+        return Past(logbook.search(path, public))
+    if "journal" in known.get("sinks", ()):
+        return Past(logbook.Findings(logbook.held(_journal(public, at), public)))
+    if not live:
+        raise AlgateError("no daemon tells where the log is: give --log FILE")
+    return None
+
+
+def _journal(public: PackedEnd, at: float) -> Iterable[Any]:
+    """Records of the journal about this end point. AlgateError if journalctl can't be asked."""
+    try:
+        # One field twice: either of them. Of a block of ports the field is the address alone.
+        fields = [f"ALGATE_PUBLIC={public}", f"ALGATE_PUBLIC={text_of(public.ip)}"]
+        done = subprocess.run([*JOURNAL, *fields], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise AlgateError(f"the journal can't be read: {error}") from None
+    for line in done.stdout.splitlines():
+        entry = json.loads(line)
+        found = record.parse(f"{entry.get('ALGATE_TIME', '')} {entry.get('MESSAGE', '')}")
+        if found is not None:
+            yield found
+
+
+def _row(public: str, one: logbook.Holding) -> HolderRow:
+    block = one.kind in logbook.BLOCKS
+    inside = str(one.inside).rpartition(":")[0] if block else str(one.inside)
+    proto = PROTOS.get(one.proto) or (str(one.proto) if one.proto else "any")
+    remote = str(one.remote) if one.remote else None
+    return HolderRow(public, proto, inside, remote, one.since, one.until, str(one.kind))
+
+
+def merged(rows: Iterable[HolderRow], protos: tuple[str, ...]) -> list[HolderRow]:
+    """One row for each protocol and inside end point, over the whole time that any of its rows names."""
+    found: dict[tuple[str, str], HolderRow] = {}
+    for one in rows:
+        if protos and one.proto not in (*protos, "any"):
+            continue
+        key = one.proto, one.inside
+        other = found.get(key)
+        if other is None:
+            found[key] = one
+            continue
+        outside = one.outside if one.outside == other.outside else None
+        since = None if None in (one.since, other.since) else min(one.since or 0.0, other.since or 0.0)
+        until = None if None in (one.until, other.until) else max(one.until or 0.0, other.until or 0.0)
+        source = "live" if "live" in (one.source, other.source) else other.source
+        found[key] = HolderRow(one.public, one.proto, one.inside, outside, since, until, source)
+    return list(found.values())
+
+
+def told(row: HolderRow) -> str:
+    """The answer as one line."""
+    since = _moment(row.since) if row.since is not None else "a time that the log doesn't know"
+    until = _moment(row.until) if row.until is not None else "now" if row.source == "live" else "an end not logged"
+    towards = f" towards {row.outside}" if row.outside else ""
+    return f"{row.public} {row.proto}: {row.inside}{towards}, from {since} until {until} ({row.source})"
+
+
+def nobody(public: str, at: float | None, past: Past | None, live: dict[str, Any]) -> str:
+    """Why there is no answer, and what comes nearest."""
+    if live and not live.get("ours") and past is None:
+        return f"{public} is no public address of this gateway"
+    if at is None:
+        return f"nobody inside has {public} now: ask for a time by --at"
+    if past is None and "syslog" in (live.get("log") or {}).get("sinks", ()):
+        return f"nobody has {public} now; who had it was told to the syslog daemon: search there for this end point"
+    if past is None:
+        return f"nobody has {public} now, and nothing is logged that says who had it: see [log] level"
+    nearest = past.nearest(at)
+    if nearest is not None:
+        return f"nobody had {public} then; nearest: {told(_row(public, nearest))}"
+    begins = f"the log begins at {_moment(past.found.first)}" if past.found.first is not None else "no record names it"
+    return f"nobody had {public} at {_moment(at)}: {begins}"
+
+
+def _moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
