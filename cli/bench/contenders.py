@@ -22,10 +22,12 @@ from algate.cli.lab.host import LabError, call_in
 from algate.cli.lab.lab import LAN_DEVICE, WAN_DEVICE, Lab
 
 TC, XDP, NFT, ROUTE, XDP_FORWARD, FLOOR = "algate-tc", "algate-xdp", "nft", "route", "xdp-forward", "xdp-drop"
+TOLD = "algate-told"
 NAT = (TC, XDP, NFT)
 MEANING = {
     TC: "algate, TC programs",
     XDP: "algate, XDP and TC programs",
+    TOLD: "algate, TC programs, each session logged in a file as it is made and as it ends",
     NFT: "nft masquerade with the kernel's FTP helper",
     ROUTE: "the stack's routing, no NAT",
     XDP_FORWARD: "XDP FIB forwarding, no NAT",
@@ -96,6 +98,10 @@ def contender(
     name: str, lab: Lab, programs: BenchPrograms | None, forwards: tuple[PortForward, ...] = ()
 ) -> LabGateway:
     """The gateway of that name in this lab."""
+    if name == TOLD:
+        config = example_config().replace('level = "none"', 'level = "sessions"')
+        config = config.replace('file = ""', f'file = "{lab.folder / "translations.log"}"')
+        return AlgateGateway(lab, forwards, config=config, datapath="tc", wait=120)
     if name in (TC, XDP):
         datapath = name.rpartition("-")[2]
         return AlgateGateway(lab, forwards, config=example_config(), datapath=datapath, wait=120)

@@ -4,27 +4,32 @@ The law of this file: which flows are sent, so that every one is new to the gate
 
 A gateway has one pool of ports and keeps a freed port for its former host, so one start gives ENDPOINTS new sessions
 of each protocol: part of them at a fixed rate, for the cost, the rest in short tries at several rates.
+
+What telling of sessions costs is shown by a second algate that logs each of them; the two take turns like all others.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
 
 from algate.cli.bench import capacity, conntrack
 from algate.cli.bench.benchmark import shared
-from algate.cli.bench.contenders import NFT, ROUTE, TC, XDP, contender, leftovers
+from algate.cli.bench.contenders import NFT, ROUTE, TC, TOLD, XDP, contender, leftovers
 from algate.cli.bench.packet_lab import ENDPOINTS, OUT, SYN, PacketLab, Passage, Traffic
 from algate.cli.bench.plan import NEW, Plan
 from algate.cli.bench.record import MORE, Figure, Record
+from algate.cli.lab.gateways import AlgateGateway
 from algate.cli.lab.host import LabError
 
-GATEWAYS = (XDP, TC, NFT, ROUTE)
+GATEWAYS = (XDP, TC, TOLD, NFT, ROUTE)
 KINDS = {"udp": OUT, "tcp": SYN}
 TITLES = {"udp": "UDP, one session per packet", "tcp": "TCP, connect and close"}
 RATES = {"udp": 100_000, "tcp": 30_000}  # sessions/s for the cost
 GUESSES = {"udp": 2.2, "tcp": 1.2}  # the capacity on a CPU of its own is about this many times what the cost suggests
+SETTLE = 1.0  # s for the log to have what was told
 COSTED, PROBE, STEPS = 10_000, 2_000, 4  # sessions for the cost, for one try; halvings of the span
 
 
@@ -34,6 +39,12 @@ def cost_figure(proto: str) -> Figure:
 
 def rate_figure(proto: str) -> Figure:
     return Figure(f"new.{proto}", f"New sessions/s without a loss, {TITLES[proto]}", "sessions/s", MORE)
+
+
+# At RATES, which for UDP is 100,000 records a second.
+LOST = Figure(
+    "told.lost", "Records of new sessions lost on their way to the log, all rates", "%", info=True, loose=True
+)
 
 
 class NewBench:
@@ -55,11 +66,13 @@ class NewBench:
             yield f"new sessions: {name}", partial(self._gateway, name, number)
 
     def _gateway(self, name: str, number: int) -> None:
-        with contender(name, self.bench.lab, self.programs):
+        with contender(name, self.bench.lab, self.programs) as gateway:
             self.bench.find_threads()
             for proto in KINDS:
                 self._used = 0
                 self._protocol(name, proto, number)
+            if name == TOLD and isinstance(gateway, AlgateGateway):
+                self.record.add(LOST, name, number, lost(gateway))
         left = leftovers(self.bench.lab)
         if left:
             raise LabError(f"{name} left {', '.join(left)}: the next gateway's figures would be wrong")
@@ -91,6 +104,14 @@ class NewBench:
         passed = self.bench.send(Traffic(KINDS[proto], ENDPOINTS, rate), count, self._used)
         self._used += passed.sent
         return passed
+
+
+def lost(gateway: AlgateGateway) -> float:
+    """How many of all records are not in the log, in percent."""
+    time.sleep(SETTLE)
+    stats = gateway.ask("stats")
+    missing = stats['algate_log_records_lost_total{sink="file"}']
+    return float(100 * missing / max(1, missing + stats['algate_log_records_total{sink="file"}']))
 
 
 def undone(proto: str, passed: Passage) -> int:

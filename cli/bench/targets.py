@@ -81,6 +81,10 @@ def _rest() -> Iterable[Target]:
             )  # fmt: skip
     yield Target("new TCP sessions/s: TC vs nft", ("new.tcp", "algate-tc"), ("new.tcp", "nft"), 1.2, True)
     yield Target("new UDP sessions/s: TC vs nft", ("new.udp", "algate-tc"), ("new.udp", "nft"), 1.4, True)
+    for proto in ("udp", "tcp"):
+        key = f"new.{proto}"
+        name = f"new {proto.upper()} sessions/s: each one logged vs none"
+        yield Target(name, (key, "algate-told"), (key, "algate-tc"), 0.9, True)
 
 
 def _ftp() -> Iterable[Target]:
