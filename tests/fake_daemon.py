@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from algate.alg.admin import answering, control, filters
-from algate.alg.answers import ExplainAnswer, ReloadAnswer, StatusAnswer
+from algate.alg.answers import ExplainAnswer, FindingAnswer, ReloadAnswer, StatusAnswer
 from algate.alg.errors import AlgateError
 from algate.alg.rows import (
     LOST,
@@ -105,7 +105,9 @@ DROPS = {"unsolicited": 41, "punt-held": 12, "no-session": 3}
 def stats(step: int = 0) -> dict[str, float]:
     """The counters at snapshot number `step`."""
     made: dict[str, float] = {
-        "algate_sessions": len(SESSIONS),
+        'algate_sessions{state="established"}': 2,
+        'algate_sessions{state="active"}': len(SESSIONS) - 2,
+        'algate_engine_events_total{reason="broken-sample"}': 2,
         "algate_sessions_created_total": 100 + step,
         "algate_punts_total": 50 + 2 * step,
         "algate_punts_lost_total": 1,
@@ -117,22 +119,25 @@ def stats(step: int = 0) -> dict[str, float]:
     return made | {f'algate_drops_total{{reason="{name}"}}': total + step for name, total in DROPS.items()}
 
 
-def snapshot(step: int, seconds: float = 1_700_000_000.0) -> dict[str, Any]:
+def snapshot(step: int, seconds: float = 1_700_000_000.0, **args: Any) -> dict[str, Any]:
     """What the verb `top` sends as number `step`; the data connection moves 1 MB a step inward."""
-    sessions = [row.as_dict() for row in SESSIONS]
-    sessions[1]["bytes_in"] += 1_000_000 * step
-    return {
-        "time": seconds + step,
-        "status": STATUS,
-        "sessions": sessions,
-        "shown": len(SESSIONS),
-        "matched": len(SESSIONS),
-        "total": 153_000,
-        "walked": 0.2,
-        "expectations": [row.as_dict() for row in EXPECTATIONS],
-        "stats": stats(step),
+    view = args.get("view", "sessions")
+    made: dict[str, Any] = {
+        "time": seconds + step, "view": view, "status": STATUS, "stats": stats(step),
         "events": [row.as_dict() for row in EVENTS],
-    }
+    }  # fmt: skip
+    if view == "sessions":
+        sessions = [row.as_dict() for row in SESSIONS]
+        sessions[1]["bytes_in"] += 1_000_000 * step
+        sessions[1]["bytes_out"] += 1_000 * step
+        made |= {"sessions": sessions, "expectations": [row.as_dict() for row in EXPECTATIONS]}
+    rows = {"sessions": SESSIONS, "hosts": HOSTS, "ports": PORTS}.get(view, ())
+    if view in ("hosts", "ports"):
+        made[view] = [row.as_dict() for row in rows]
+    if rows:
+        number = len(filters.parse(args).select(rows)) if view == "sessions" else len(rows)
+        made["look"] = {"matching": number, "total": len(rows), "took": 0.001, "every": 1.0, "rated": step > 0}
+    return made
 
 
 def handlers(requests: list[tuple[str, dict[str, Any]]], run_dir: Path) -> dict[str, answering.Handler]:
@@ -147,6 +152,11 @@ def handlers(requests: list[tuple[str, dict[str, Any]]], run_dir: Path) -> dict[
             return {"count": len(chosen)} if args.get("count") else chosen
 
         return answer
+
+    async def kill(args: dict[str, Any]) -> list[SessionRow]:
+        requests.append(("kill", args))
+        wanted, ids = filters.parse(args), args.get("ids")
+        return [row for row in wanted.select(SESSIONS) if row.id in ids] if ids else wanted.select(SESSIONS)
 
     def once(verb: str, data: Any) -> answering.Handler:
         async def answer(args: dict[str, Any]) -> Any:
@@ -166,7 +176,7 @@ def handlers(requests: list[tuple[str, dict[str, Any]]], run_dir: Path) -> dict[
     async def top(args: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
         requests.append(("top", args))
         for step in range(100_000):
-            yield snapshot(step)
+            yield snapshot(step, **args)
             await asyncio.sleep(float(args["interval"]) if step else 0)
 
     return {
@@ -183,9 +193,9 @@ def handlers(requests: list[tuple[str, dict[str, Any]]], run_dir: Path) -> dict[
         "settings": listing("settings", SETTINGS),
         "stats": once("stats", stats()),
         "reload": once("reload", RELOADED),
-        "kill": once("kill", [SESSIONS[0]]),
+        "kill": kill,
         "down": once("down", {}),
-        "explain": once("explain", EXPLAINED),
+        "explain": once("explain", explanation),
         "follow": follow,
         "whose": once("whose", lambda args: whose(args, run_dir)),
         "top": top,
@@ -197,6 +207,16 @@ def whose(args: dict[str, Any], run_dir: Path) -> dict[str, Any]:
     found = [HOLDER.as_dict()] if args["public"] == HOLDER.public else []
     log = {"level": "sessions", "sinks": ["file"], "file": str(run_dir / "log")}
     return {"public": args["public"], "ours": args["public"].startswith("203.0.113.1:"), "holders": found, "log": log}
+
+
+def explanation(args: dict[str, Any]) -> ExplainAnswer:
+    """What `explain` answers: of an id, more than of anything else."""
+    subject = args["subject"][0]
+    if len(subject) != len(CONTROL):
+        return EXPLAINED
+    text = f"a SYN is missing {HOSTILE}"
+    finding: FindingAnswer = {"verdict": "waiting", "topic": "syn-missing", "text": text, "fix": "wait"}
+    return {"subject": subject, "verdict": "waiting", "findings": [finding]}
 
 
 def refuse(args: dict[str, Any]) -> Any:

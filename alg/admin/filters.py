@@ -7,10 +7,10 @@ alternatives ("tcp,udp"); different filters must all hold. A filter on something
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_network
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -38,6 +38,7 @@ SORTS = ("rate", "bytes", "packets", "age", "idle")
 KEYS = ("host", "remote", "port", "alg", "state", "forward")  # what sessions can be summed up by
 EVENT_NAMES = ("event", "reason")  # for `follow` only
 NAMES = ("proto", "state", "inside", "outside", "alg", "related_to")
+SECONDS = ("idle", "age")  # for sessions only; the daemon judges them
 PROTOS = ("tcp", "udp", "icmp")
 STATES = (*SESSION_STATES, *EXPECTATION_STATES)
 
@@ -133,20 +134,67 @@ def parse(args: Mapping[str, Any]) -> Filter:
     )
 
 
-def parse_text(text: str) -> tuple[Filter, tuple[str, ...]]:
+def parse_text(text: str, names: Sequence[str] = NAMES) -> tuple[Filter, tuple[str, ...]]:
     """A filter typed as one line, "proto=tcp inside=10.0.0.0/24 foo": the Filter, and words to find in any field."""
-    args: dict[str, str] = {}
+    args, words = read_text(text, names)
+    return parse(args), words
+
+
+def read_text(text: str, names: Sequence[str] = NAMES) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The args of a request that a typed line stands for, of these `names`, and words to find in any field.
+
+    Raises AlgateError (exit code 2) for another name and for a value that isn't right.
+    """
+    args: dict[str, Any] = {}
     free: list[str] = []
     for term in text.split():
         name, equals, value = term.partition("=")
-        name = name.replace("-", "_")
+        name = name.lstrip("-").replace("-", "_")
         if not equals:
             free.append(term.lower())
-        elif name in NAMES:
-            args[name] = f"{args[name]},{value}" if name in args else value
+        elif name not in names:
+            raise AlgateError(f"no filter {shown(name)}: {_choices(name, names)}", USAGE)
+        elif name in SECONDS:
+            args[name] = _seconds(name, value)
         else:
-            raise AlgateError(f"no filter {shown(name)}: the nearest is {nearest(name, NAMES)}", USAGE)
-    return parse(args), tuple(free)
+            args[name] = f"{args[name]},{value}" if name in args else value
+    parse(args)
+    return args, tuple(free)
+
+
+def _choices(name: str, names: Sequence[str]) -> str:
+    return f"the nearest is {nearest(name, names)}" if names else "here only words are looked for"
+
+
+def _seconds(name: str, text: str) -> float:
+    if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,3})?", text):
+        raise AlgateError(f"--{name}: {shown(text)} is not a number of seconds", USAGE)
+    return float(text)
+
+
+def spoken(row: Row, words: Iterable[str]) -> bool:
+    """Whether every word occurs in some field of the row. A whole address means that host, on either side."""
+    text = None
+    for word in words:
+        if address(word) is not None:
+            ends = (*insides(row), *outsides(row))
+            if not any(end and word in (end, end.rpartition(":")[0]) for end in ends):
+                return False
+            continue
+        if text is None:
+            text = " ".join(str(value).lower() for value in row.as_dict().values() if value is not None)
+        if word not in text:
+            return False
+    return True
+
+
+@lru_cache(maxsize=64)
+def address(word: str) -> IPv4Address | None:
+    """The address that a word is; None if it isn't a whole one."""
+    try:
+        return IPv4Address(word)
+    except ValueError:
+        return None
 
 
 def insides(row: Row) -> tuple[str | None, ...]:

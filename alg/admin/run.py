@@ -28,7 +28,9 @@ from algate.alg.admin import (
     live,
     origins,
     overview,
+    pace,
     rights,
+    snapshots,
     verbs,
     vocabulary,
 )
@@ -150,7 +152,7 @@ def handlers(service: Daemon, handing: handover.Handover) -> dict[str, Handler]:
         service.config, row = verbs.forward_del(running, service.config, args)
         return row | {"ended": await forwarded(running, frozenset(rows))} if args.get("kill") is True else row
 
-    need = service.need_running
+    need, memory = service.need_running, pace.Memory()
     return {
         "down": down,
         "reload": reload,
@@ -174,7 +176,7 @@ def handlers(service: Daemon, handing: handover.Handover) -> dict[str, Handler]:
         "explain": lambda args: inquire(need(), service.config, service.state, args, host_inquiry.inquire),
         "follow": lambda args: followed(service, args),
         "whose": lambda args: whose(need(), service.config, args),
-        "top": lambda args: verbs.top(need(), lambda: status(service), args),
+        "top": lambda args: snapshots.top(need(), lambda: status(service), memory, args),
     }
 
 

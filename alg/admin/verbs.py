@@ -1,4 +1,4 @@
-"""The short verbs: forwards, events as they happen, the live view.
+"""The short verbs: forwards, events as they happen.
 
 The law of this file: it formats nothing for people. A verb takes only what it needs; one that changes the configuration
 returns the new one.
@@ -6,30 +6,23 @@ returns the new one.
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
-import time
-from collections.abc import AsyncIterator, Callable
-from itertools import islice
+from collections.abc import AsyncIterator
 from typing import Any
 
 from algate.alg.admin import filters
-from algate.alg.admin.watching import Watching
-from algate.alg.answers import ReloadAnswer, StatusAnswer
+from algate.alg.answers import ReloadAnswer
 from algate.alg.audit.events import Events
 from algate.alg.config import load as configuration
 from algate.alg.config.load import Config
 from algate.alg.daemon.reloading import Reloading
 from algate.alg.daemon.running import Running
 from algate.alg.errors import USAGE, AlgateError
-from algate.alg.gateway import listing, reach
+from algate.alg.gateway import reach
 from algate.alg.plugin.values import port_range
 from algate.alg.rows import LOST, Row
 
-Status = Callable[[], StatusAnswer]  # the object of `algate status`, now
 RELOAD_LEAST, RELOAD_MOST = 1.0, 86400.0  # s until a reload is undone
-TOP_INTERVAL_LEAST = 0.1
-TOP_EXPECTATIONS = 2000  # rows that one snapshot carries
 
 
 def reload(reloading: Reloading, args: dict[str, Any]) -> ReloadAnswer:
@@ -105,28 +98,3 @@ async def follow(events: Events, args: dict[str, Any]) -> AsyncIterator[Row]:
             row = await follower.get()
             if row.event == LOST or wanted.matches(row):
                 yield row
-
-
-async def top(running: Running, status: Status, args: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
-    """A snapshot at once, then one every `interval` seconds; filters, `sort`, `reverse` and `limit` choose sessions."""
-    interval = max(TOP_INTERVAL_LEAST, float(args.get("interval", 0.5)))
-    watching = Watching(running, args)
-    try:
-        while True:
-            yield await snapshot(running, status, watching)
-            await asyncio.sleep(interval)
-    finally:
-        watching.close()
-
-
-async def snapshot(running: Running, status: Status, watching: Watching) -> dict[str, Any]:
-    """Status, the sessions that are watched, expectations, stats and the latest events at one moment."""
-    sessions = await watching.look()
-    return {
-        "time": time.time(),
-        "status": status(),
-        **sessions,
-        "expectations": list(islice(listing.expectation_rows(running.gateway, running.names), TOP_EXPECTATIONS)),
-        "stats": running.metrics.stats(),
-        "events": running.events.latest,
-    }

@@ -5,55 +5,34 @@ The law of this file: pure. A terminal's bytes in, names of keys out; a name and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
-from algate.alg.admin.filters import Filter, parse_text
+from algate.alg.admin.filters import parse, read_text
 from algate.alg.errors import AlgateError
-from algate.cli.top.flows import SORTS
+from algate.cli.top import details
+from algate.cli.top.all import BY_KEY
+from algate.cli.top.choices import TopChoices
+from algate.cli.top.views import EVERYTHING, place, window
 
 ENTRY_MAX = 120
-EVERYTHING = Filter()
 
 SEQUENCES: Mapping[bytes, str] = {
     b"\x1b[A": "up", b"\x1bOA": "up", b"\x1b[B": "down", b"\x1bOB": "down",
     b"\x1b[5~": "page-up", b"\x1b[6~": "page-down",
     b"\x1b[H": "home", b"\x1bOH": "home", b"\x1b[1~": "home", b"\x1b[F": "end", b"\x1bOF": "end", b"\x1b[4~": "end",
     b"\r": "enter", b"\n": "enter", b"\x7f": "backspace", b"\x08": "backspace", b"\x15": "kill", b"\x1b": "escape",
-    b"\x03": "quit", b"\x04": "quit",
+    b"\x03": "quit", b"\x04": "quit", b"\x0c": "redraw",
 }  # fmt: skip
-
-HELP = (
-    ("q", "quit"),
-    ("s", "sort by " + ", ".join(SORTS)),
-    ("r", "reverse the order"),
-    ("/", "filter: any words, or proto= state= inside= outside= alg="),
-    ("", "such as: proto=tcp inside=10.0.0.0/24 outside=:21"),
-    ("Esc", "show all again"),
-    ("p, Space", "pause and resume"),
-    ("arrows", "scroll, as do PgUp, PgDn, Home and End"),
-    ("?", "this help"),
-    ("", ""),
-    ("exp", "an expectation, under its control session"),
-    ("LEFT", "time until it expires if nothing comes"),
-)
 
 
 @dataclass(frozen=True, slots=True)
-class TopChoices:
-    """What the operator chose. `entry`: the filter line being typed, or None; `fault`: what is wrong with it."""
+class Seen:
+    """What is on the screen: the rows of the view, and how many lines they have."""
 
-    sort: str = "rate"
-    reverse: bool = False
-    text: str = ""
-    chosen: Filter = EVERYTHING
-    words: tuple[str, ...] = ()
-    entry: str | None = None
-    fault: str = ""
-    paused: bool = False
-    help: bool = False
-    offset: int = 0
-    done: bool = False
+    rows: Sequence[Any] = ()
+    page: int = 1
 
 
 def decode(data: bytes) -> list[str]:
@@ -81,21 +60,25 @@ def _other(data: bytes, keys: list[str]) -> bytes:
     return data[1:]
 
 
-def press(state: TopChoices, key: str, page: int, total: int) -> TopChoices:
-    """The state after a key. `page`: lines that the table shows; `total`: lines that it has."""
+def press(state: TopChoices, key: str, seen: Seen) -> TopChoices:
+    """The state after a key."""
     if key == "quit":
         return replace(state, done=True)
     if state.entry is not None:
         return _typed(state, state.entry, key)
+    if state.question is not None:
+        return _answered(state, key)
+    state = replace(state, note="")
     if state.help:
         return replace(state, help=False, done=key == "q")
+    if state.detail is not None:
+        return _in_detail(state, key, seen)
+    if key in BY_KEY:
+        return replace(state, name=BY_KEY[key])
+    if key in MOVES:
+        return _moved(state, key, seen)
     change = ACTIONS.get(key)
-    if change is not None:
-        return change(state)
-    steps = {"up": -1, "down": 1, "page-up": -page, "page-down": page, "home": -total, "end": total}
-    if key in steps:
-        return replace(state, offset=max(0, min(state.offset + steps[key], total - page)))
-    return state
+    return change(state, seen) if change is not None else state
 
 
 def _typed(state: TopChoices, entry: str, key: str) -> TopChoices:
@@ -115,24 +98,98 @@ def _typed(state: TopChoices, entry: str, key: str) -> TopChoices:
 
 def _accept(state: TopChoices, entry: str) -> TopChoices:
     try:
-        chosen, words = parse_text(entry)
+        return filtered(replace(state, entry=None, fault=""), entry)
     except AlgateError as error:
         return replace(state, fault=str(error))
-    return replace(state, entry=None, fault="", text=entry.strip(), chosen=chosen, words=words, offset=0)
 
 
-def _next_sort(state: TopChoices) -> TopChoices:
-    names = list(SORTS)
-    return replace(state, sort=names[(names.index(state.sort) + 1) % len(names)], offset=0)
+def filtered(state: TopChoices, text: str) -> TopChoices:
+    """With another filter in the view that is shown. AlgateError (usage) says what is wrong with it."""
+    args, words = read_text(text, state.view.names)
+    chosen = parse(args)
+    return state.with_here(text=text.strip(), args=args, chosen=chosen, words=words, mark="", at=0, offset=0)
 
 
-ACTIONS: Mapping[str, Callable[[TopChoices], TopChoices]] = {
-    "q": lambda state: replace(state, done=True),
-    "s": _next_sort,
-    "r": lambda state: replace(state, reverse=not state.reverse, offset=0),
-    "/": lambda state: replace(state, entry=state.text),
-    "p": lambda state: replace(state, paused=not state.paused),
-    " ": lambda state: replace(state, paused=not state.paused),
-    "?": lambda state: replace(state, help=True),
-    "escape": lambda state: replace(state, text="", chosen=EVERYTHING, words=(), offset=0),
+def _answered(state: TopChoices, key: str) -> TopChoices:
+    """A key while a question is asked: anything but one of its answers is no."""
+    assert state.question is not None
+    errand = state.question.answers.get(key)
+    return replace(state, question=None, errand=errand, note="" if errand else "nothing was ended")
+
+
+def _in_detail(state: TopChoices, key: str, seen: Seen) -> TopChoices:
+    detail = state.detail
+    assert detail is not None
+    if key in ("escape", "enter", "backspace", "q"):
+        return replace(state, detail=None)
+    if key in MOVES:
+        offset = max(0, detail.offset + MOVES[key](seen.page, 1000))
+        return replace(state, detail=replace(detail, offset=offset))
+    if key == "k":
+        return details.asks_to_end(state, detail.row)
+    if key == "e":
+        return details.opened(state, detail.row)
+    return replace(state, help=True) if key == "?" else state
+
+
+MOVES: Mapping[str, Callable[[int, int], int]] = {
+    "up": lambda page, total: -1,
+    "down": lambda page, total: 1,
+    "page-up": lambda page, total: -page,
+    "page-down": lambda page, total: page,
+    "home": lambda page, total: -total,
+    "end": lambda page, total: total,
+}
+
+
+def _moved(state: TopChoices, key: str, seen: Seen) -> TopChoices:
+    """Select another row, and scroll so that it is seen."""
+    here, total = state.here, len(seen.rows)
+    if not total:
+        return state
+    at = max(0, min(place(state.view, here, seen.rows) + MOVES[key](seen.page, total), total - 1))
+    mark = state.view.name_of(seen.rows[at]) if at else ""
+    return state.with_here(at=at, mark=mark, offset=window(here, at, seen.page, total))
+
+
+def _sorted(state: TopChoices, step: int) -> TopChoices:
+    names = list(state.view.sorts)
+    sort = names[(names.index(state.here.sort) + step) % len(names)]
+    return state.with_here(sort=sort, mark="", at=0, offset=0)
+
+
+def _opened(state: TopChoices, seen: Seen) -> TopChoices:
+    """Enter: the selected row in full, or the sessions of a host."""
+    if not seen.rows:
+        return state
+    row = seen.rows[place(state.view, state.here, seen.rows)]
+    if state.name == "hosts" and row.inside != "others":
+        return filtered(replace(state, name="sessions"), f"inside={row.inside}")
+    return details.opened(state, getattr(row, "row", row))
+
+
+def _ended(state: TopChoices, seen: Seen) -> TopChoices:
+    """k: ask whether to end the selected session, or those of a host."""
+    if not seen.rows:
+        return state
+    row = seen.rows[place(state.view, state.here, seen.rows)]
+    return details.asks_to_end(state, getattr(row, "row", row))
+
+
+def _everything(state: TopChoices, _: Seen) -> TopChoices:
+    return state.with_here(text="", args={}, chosen=EVERYTHING, words=(), mark="", at=0, offset=0)
+
+
+ACTIONS: Mapping[str, Callable[[TopChoices, Seen], TopChoices]] = {
+    "q": lambda state, _: replace(state, done=True),
+    "s": lambda state, _: _sorted(state, 1),
+    "S": lambda state, _: _sorted(state, -1),
+    "r": lambda state, _: state.with_here(reverse=not state.here.reverse, mark="", at=0, offset=0),
+    "/": lambda state, _: replace(state, entry=state.here.text),
+    "p": lambda state, _: replace(state, paused=not state.paused),
+    " ": lambda state, _: replace(state, paused=not state.paused),
+    "?": lambda state, _: replace(state, help=True),
+    "enter": _opened,
+    "k": _ended,
+    "escape": _everything,
 }
