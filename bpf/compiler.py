@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import struct
 import subprocess
 import sys
@@ -34,6 +35,7 @@ SECONDS = 600  # emulated machines take minutes
 FLAGS = ("-fno-unroll-loops", "-Wno-macro-redefined")
 LOAD_MAP = 0x18  # opcode of a 64-bit immediate load; source register 1: a map's descriptor
 KEPT = 16  # artifacts in the cache
+_PLACE = re.compile(r'^#line (\d+) ".*/', re.MULTILINE)  # the folder in what flatten says of a line
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,8 @@ def shipped(text: str, names: tuple[str, ...]) -> Artifact | None:
 
 
 def package_key(text: str, names: tuple[str, ...]) -> str:
-    """The name of a package's file. The byte order is in the bytecode."""
+    """The name of a package's file: by the text, wherever it lies, and the byte order, which is in the bytecode."""
+    text = _PLACE.sub('#line \\1 "', text)
     return hashlib.sha256("\0".join((text, " ".join(FLAGS), " ".join(names), sys.byteorder)).encode()).hexdigest()
 
 

@@ -44,6 +44,18 @@ def test_they_are_taken_for_their_own_text_alone(package: Path) -> None:
         compiler.get(names, None, source(package, "int program; /* changed */\n"))
 
 
+def test_where_the_text_lies_makes_no_difference(tmp_path: Path) -> None:
+    """A builder's folder isn't where the package is installed."""
+    texts = []
+    for name in ("build", "usr/lib"):
+        folder = tmp_path / name
+        folder.mkdir(parents=True)
+        (folder / "part.h").write_text("int part;\n")
+        texts.append(flatten.flatten(source(folder, '#include "part.h"\nint program;\n')))
+    assert texts[0] != texts[1]
+    assert len({compiler.package_key(text, ("program",)) for text in texts}) == 1
+
+
 def test_doctor_asks_for_no_headers_then(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not doctor.headers_row(package).ok
     name = compiler.package_key(flatten.flatten(compiler.SOURCE), loader.PROGRAMS)
