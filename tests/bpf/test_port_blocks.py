@@ -272,6 +272,20 @@ def test_a_reservation_takes_a_first_and_a_further_block(rig: Rig) -> None:
     assert len(held(rig)) == 2 and sum(one.used for one in held(rig)) == SIZE + 10 and broken(rig) == []
 
 
+def test_a_port_of_anothers_block_is_given_to_nobody(rig: Rig) -> None:
+    """Even if it was proposed, as a block may have changed hands between proposal and claim."""
+    begin(rig)
+    open_all(rig, flows(1))
+    open_all(rig, flows(1, INSIDE_2))
+    (mine,), (other,) = of_host(rig, INSIDE), of_host(rig, INSIDE_2)
+    for host, first, got in ((INSIDE, other.first, 0), (INSIDE, mine.first, 1), ("10.0.0.9", mine.first, 0)):
+        who = owner(IPv4Address(host), 999, PortKind.RESERVED)
+        asked = abi.Control(op=ControlOp.RESERVE, count=first + 50, port_index=port_row(0, TCP, first + 50), owner=who)
+        answer = rig.control(asked)
+        assert (answer.error == 0) == bool(got), (host, answer.error)
+    assert (of_host(rig, INSIDE)[0].used, of_host(rig, INSIDE_2)[0].used) == (2, 1) and broken(rig) == []
+
+
 def test_a_reservation_when_no_block_is_left(rig: Rig) -> None:
     begin(rig)
     for n in range(2, 2 + COUNT):
