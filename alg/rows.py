@@ -248,7 +248,8 @@ class SessionEventRow(Row):
 class HolderRow(Row):
     """Who was behind a public end point, as `whose` answers. `inside`: "ip:port", or a host where a block of ports
     answers; `outside`: towards whom, null: all, or several; `since` and `until`: seconds since the epoch, null: not
-    known, or not over; `source`: "live", or the kind of record in the log that says so."""
+    known, or not over; `source`: "live", the kind of record in the log that says so, or "computed": the port is in a
+    block that the configuration gives that host."""
 
     public: str
     proto: str

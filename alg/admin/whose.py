@@ -15,12 +15,14 @@ from algate.alg.config.load import Config
 from algate.alg.config.sections import LogSection
 from algate.alg.daemon.running import Running
 from algate.alg.errors import USAGE, AlgateError
+from algate.alg.gateway import portblocks
 from algate.alg.gateway.records import PROTO_NAMES
 from algate.alg.plugin.values import RefusedError, end_point
 from algate.alg.rows import HolderRow
 from algate.bpf import abi, ticks
 from algate.bpf.requests import CLASS_OF, port_row
 
+COMPUTED = "computed"  # a source: the port is in a block that [nat] port_block_hosts gives that host
 LOOK = 512  # shares looked at without a pause
 _K = abi.PortKind
 
@@ -43,6 +45,9 @@ async def whose(running: Running, config: Config, args: dict[str, Any]) -> dict[
         place = addresses.index(IPv4Address(str(public.ip)))
         for proto in CLASS_OF:
             found += await _at(running, str(public), proto, port_row(place, proto, public.port))
+        computed = portblocks.host_of(config.nat, place, public.port)
+        if computed is not None:
+            found.append(HolderRow(str(public), "any", str(computed), None, None, None, COMPUTED))
     return {
         "public": str(public), "ours": public.ip in addresses, "time": time.time(),
         "holders": [one.as_dict() for one in found], "log": log_of(config.log),

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from algate.alg.audit.ipfix_place import IpfixPlace
 from algate.alg.audit.journal import JournalLog
 from algate.alg.audit.logfile import LogFile
 from algate.alg.audit.logs import Log, LogPlace
@@ -20,6 +21,7 @@ MIB = 1 << 20
 MAKERS: Mapping[str, tuple[Callable[[LogSection], LogPlace], float]] = {
     "journal": (lambda _: JournalLog(), 2000),
     "syslog": (lambda section: Syslog(section.syslog), 20_000),
+    "ipfix": (lambda section: IpfixPlace(section.collector), 0),
     "file": (lambda section: LogFile(Path(section.file), section.file_size * MIB, section.files), 0),
 }
 

@@ -79,6 +79,8 @@ def _log(config: Config) -> list[Problem]:
     log = config.log
     if log.file and not log.file.startswith("/"):
         return [Problem("log.file", f"{shown(log.file)} is not an absolute path")]
+    if "ipfix" in log.sinks and not log.ipfix:
+        return [Problem("log.ipfix", 'which collector? give ipfix = "192.0.2.9:4739"')]
     if "file" in log.sinks and not log.file:
         return [Problem("log.file", 'which file? give file = "/var/log/algate/translations.log"')]
     return []

@@ -147,23 +147,32 @@ class MetricsSection:
 class LogSection:
     """Which translations are logged, and where: `whose` answers from it.
 
-    `sinks`: of journal, syslog and file; empty: whichever of `file` and `syslog` is given, else the journal. `syslog`:
-    a daemon by UDP, None: the local one. `file` is put aside at `file_size` MiB, and there are at most `files` of them.
-    `per_second`: records that each sink takes, 0: 2,000 for the journal, 20,000 for syslog, all for a file."""
+    `sinks`: of journal, syslog, file and ipfix; empty: whichever of `file`, `syslog` and `ipfix` is given, else the
+    journal. `syslog`: a daemon by UDP, None: the local one. `ipfix`: a collector. `file` is put aside at `file_size`
+    MiB, and there are at most `files` of them. `per_second`: records that each sink takes, 0: 2,000 for the journal,
+    20,000 for syslog, all for a file and for a collector."""
 
     level: str = option("none", one_of("none", "blocks", "mappings", "sessions"))
-    sinks: tuple[str, ...] = option((), list_of(one_of("journal", "syslog", "file")))
+    sinks: tuple[str, ...] = option((), list_of(one_of("journal", "syslog", "file", "ipfix")))
     file: str = option("", text)
     file_size: int = option(64, integer(1, 1 << 20))
     files: int = option(8, integer(1, 10_000))
     syslog: EndPoint | None = option(None, listen_point)
+    ipfix: EndPoint | None = option(None, listen_point)
     per_second: int = option(0, integer(0, COUNT_MAX))
 
     @property
     def chosen(self) -> tuple[str, ...]:
         """The sinks in use."""
-        given = (*(("file",) if self.file else ()), *(("syslog",) if self.syslog else ()))
+        given = tuple(name for name in ("file", "syslog", "ipfix") if getattr(self, name))
         return () if self.level == "none" else self.sinks or given or ("journal",)
+
+    @property
+    def collector(self) -> EndPoint:
+        """Of IPFIX; only where one is given."""
+        if self.ipfix is None:
+            raise ValueError("no ipfix")
+        return self.ipfix
 
 
 @dataclass(frozen=True, slots=True)

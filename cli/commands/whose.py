@@ -165,6 +165,8 @@ def merged(rows: Iterable[HolderRow], protos: tuple[str, ...]) -> list[HolderRow
 
 def told(row: HolderRow) -> str:
     """The answer as one line."""
+    if row.source == "computed":
+        return f"{row.public} {row.proto}: {row.inside}, as long as [nat] port_block_hosts says so (computed)"
     since = _moment(row.since) if row.since is not None else "a time that the log doesn't know"
     until = _moment(row.until) if row.until is not None else "now" if row.source == "live" else "an end not logged"
     towards = f" towards {row.outside}" if row.outside else ""

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from ipaddress import IPv4Address
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Network
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from algate.alg.admin.whose import whose
-from algate.alg.config.sections import Config, LogSection
+from algate.alg.config.sections import Config, LogSection, Nat
 from algate.alg.errors import AlgateError
 from algate.bpf import abi, ticks
 from algate.bpf.abi import PortKind
@@ -48,6 +49,15 @@ def test_whoever_has_the_port(kind: PortKind) -> None:
     assert (row["public"], row["proto"], row["inside"]) == ("203.0.113.2:4001", "udp", "10.0.0.2:4000")
     assert answer["time"] - row["since"] == pytest.approx(10, abs=0.5) and row["until"] is None
     assert answer["ours"]
+
+
+def test_a_computed_block_answers_without_a_log() -> None:
+    nat = Nat(port_block=512, port_block_hosts=(IPv4Network("10.0.0.0/24"),))
+    config = replace(Config(), nat=nat)
+    (row,) = asked("203.0.113.2:1600", {}, config=config)["holders"]  # block 1 of the second address
+    assert (row["proto"], row["inside"], row["source"]) == ("any", "10.0.0.127", "computed")
+    assert row["since"] is row["until"] is None
+    assert asked("203.0.113.2:80", {}, config=config)["holders"] == []
 
 
 def test_each_protocol_has_its_own() -> None:
