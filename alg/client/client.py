@@ -95,6 +95,13 @@ class Client:
         except PermissionError:
             return True
 
+    def may_change(self) -> bool:
+        """Whether the daemon would let this process change anything, as far as can be known beforehand."""
+        try:
+            return os.geteuid() in (0, control.socket_path(self.run_dir).stat().st_uid)
+        except OSError:
+            return True
+
     def ask(self, verb: str, args: Mapping[str, Any] | None = None, seconds: float | None = None) -> Any:
         """The answer to any verb, as it is."""
         return control.request(self.run_dir, verb, args, seconds or self.seconds)

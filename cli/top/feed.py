@@ -17,7 +17,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from algate.alg.admin import control
 from algate.alg.errors import AlgateError
 from algate.alg.rows import SessionRow
 from algate.cli.top.choices import TopErrand
@@ -109,11 +108,7 @@ class Feed:
 
     def barred(self) -> str:
         """Why this user may not end sessions; "": nothing is known against it."""
-        try:
-            owner = os.stat(control.socket_path(self.run_dir)).st_uid
-        except OSError:
-            return ""
-        if os.geteuid() in (0, owner):
+        if Client(self.run_dir).may_change():
             return ""
         return "you may only read: ending sessions changes the gateway, run `sudo algate top`"
 
