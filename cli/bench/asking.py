@@ -13,7 +13,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple, cast
@@ -22,12 +22,13 @@ from algate.alg.admin import listings, messages
 from algate.alg.daemon.running import Running
 from algate.alg.gateway.whereabouts import Whereabouts
 from algate.bpf.loader import Gateway as Programs
+from algate.cli.bench.onlooker import onlooking
 from algate.cli.lab.gateways import AlgateGateway, algate
 from algate.cli.lab.host import LabError
 from algate.cli.lab.lab import Lab
 from algate.client import Client
 
-TOP_SECONDS, TOP_INTERVAL, TOP_ROWS = 20.0, 0.4, 100  # how long a `top` is watched, and what it asks for
+TOP_SECONDS, TOP_BEGINS = 40.0, 5.0  # how long a `top` is watched, once it has begun
 CLOCK = os.sysconf("SC_CLK_TCK")
 
 # Question -> arguments of algate; HOST stands for an inside host.
@@ -170,22 +171,19 @@ def busy(process: int) -> float:
     return (int(fields[11]) + int(fields[12])) / CLOCK
 
 
-def watched(gateway: AlgateGateway, process: int) -> float:
-    """The part of a core that the daemon uses while somebody watches `top`, above what it uses anyway."""
-    idle = _used(process, lambda: time.sleep(TOP_SECONDS))
-
-    def watch() -> None:
-        end = time.monotonic() + TOP_SECONDS
-        args = {"interval": TOP_INTERVAL, "limit": TOP_ROWS, "sort": "rate"}
-        for _ in Client(gateway.run_dir).told("top", args):
-            if time.monotonic() > end:
-                return
-
-    return max(0.0, _used(process, watch) - idle)
+def watched(gateway: AlgateGateway, daemon: int) -> tuple[float, float]:
+    """The part of a core that the daemon and an `algate top` use together, above what the daemon uses anyway, and bytes
+    a second that top's screen gets."""
+    idle = _used((daemon,), TOP_SECONDS)
+    with onlooking(gateway) as top:
+        time.sleep(TOP_BEGINS)
+        before = top.sent
+        used = _used((daemon, top.process), TOP_SECONDS)
+        return max(0.0, used - idle), (top.sent - before) / TOP_SECONDS
 
 
-def _used(process: int, act: Callable[[], object]) -> float:
-    """The part of a core that a process uses meanwhile."""
-    began, before = time.monotonic(), busy(process)
-    act()
-    return (busy(process) - before) / (time.monotonic() - began)
+def _used(processes: Sequence[int], seconds: float) -> float:
+    """The part of a core that they use together in the next seconds."""
+    began, before = time.monotonic(), sum(map(busy, processes))
+    time.sleep(seconds)
+    return (sum(map(busy, processes)) - before) / (time.monotonic() - began)

@@ -40,7 +40,8 @@ def figures(many: int) -> dict[str, Figure]:
         "wait": Figure("listing.wait", f"Longest wait of another question during {asked['tsv']}", "ms", once=True),
         "step": Figure("listing.step", f"Longest step of a listing in the daemon, CPU, {among}", "ms", once=True),
         "grown": Figure("listing.grown", f"Growth of the daemon while it lists all, twice, {among}", "MB", once=True),
-        "top": Figure("listing.top", f"The daemon's part of a core during `algate top` {among}", "%", once=True),
+        "top": Figure("listing.top", f"`algate top` {among}: part of a core, both ends together", "%", once=True),
+        "screen": Figure("listing.screen", "Bytes a second to its screen of 200x60", "B/s", once=True),
     }
     for name, title in asked.items():
         both = f"{title}{peers.get(name, '')} {among}"
@@ -90,7 +91,9 @@ class MillionBench(PacketBench):
         steps = [call_in(self.bench.lab.gw.netns, partial(asking.longest_step, folder, one)) for one in asking.STEPS]
         add(wanted["step"], 1e3 * max(steps))
         if not self.plan.quick:
-            add(wanted["top"], 100 * asking.watched(gateway, daemon))
+            share, octets = asking.watched(gateway, daemon)
+            add(wanted["top"], 100 * share)
+            add(wanted["screen"], octets)
 
     def _ask_conntrack(self) -> None:
         for name in asking.CONNTRACK:
