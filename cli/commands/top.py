@@ -7,12 +7,19 @@ from typing import Annotated
 
 import typer
 
+from algate.cli import completion
 from algate.cli.options import DEFAULT_RUN_DIR, RunDir
 
 
 def top(
     view: Annotated[
-        str, typer.Option("--view", metavar="VIEW", help="Begin with sessions, hosts, ports, drops or events.")
+        str,
+        typer.Option(
+            "--view",
+            metavar="VIEW",
+            help="Begin with sessions, hosts, ports, drops or events.",
+            autocompletion=completion.views,
+        ),
     ] = "sessions",
     sort: Annotated[str, typer.Option("--sort", metavar="COLUMN", help="Begin with this order of the view.")] = "",
     reverse: Annotated[bool, typer.Option("--reverse", help="Begin with the order reversed.")] = False,

@@ -1,5 +1,6 @@
-"""The live view: rates, sessions, drops and events, as the daemon's snapshots come in.
+"""The live view: sessions, hosts, ports, drops and events, as the daemon's snapshots come in.
 
-flows.py computes, keys.py handles keys, screen.py draws; only top.py has the terminal and the socket. It must
-ask the daemon for nothing but its stream of snapshots.
+history.py keeps snapshots; flows, hosts, ports, drops and happenings are a view each, listed in all.py; keys.py and
+details.py make the next choices, screen.py a frame, painter.py its bytes. Only terminal.py has the terminal, only
+feed.py the daemon; top.py joins them.
 """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from algate.alg.admin.filters import Filter
+from algate.cli import completion
 from algate.cli.top import flows, keys
 from algate.cli.top.all import VIEWS
 from algate.cli.top.choices import ROWS_MOST, TopChoices, request
@@ -118,3 +119,7 @@ def test_what_is_asked_of_the_daemon() -> None:
 
 def test_an_empty_filter_is_everything() -> None:
     assert filtered(TopChoices(), "  ").here.chosen == Filter()
+
+
+def test_the_views_that_are_completed_are_those_there_are() -> None:
+    assert completion.views(None, None, "") == list(VIEWS)
