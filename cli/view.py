@@ -13,6 +13,7 @@ from typing import Any
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
+from algate.alg.audit.told import told
 from algate.alg.config.spelling import spelled
 from algate.alg.rows import (
     BrokenRow,
@@ -230,15 +231,13 @@ def cells_line(
 
 def event(row: EventRow, clock: str, control: bool = True) -> Text:
     """One line of `follow`. `clock`: the event's time of day as text; `control`: whether there is room for the id."""
-    line = Text(no_wrap=True, end="")
+    line, said = Text(no_wrap=True, end=""), told(row)
     line.append(clock, "dim")
-    line.append(f" {printable(row.event)}", "bold yellow" if row.reason else "bold")
-    if row.alg:
-        line.append(f" {printable(row.alg)}", "cyan")
-    if control and row.control:
-        line.append(f" {printable(row.control)}", "dim")
-    line.append(f" {printable(row.detail)}" if row.detail else "")
+    line.append(f" {printable(said.who)}:" if said.who else "", "cyan")
+    line.append(f" {printable(said.what)}", "bold yellow" if row.reason else "bold")
     line.append(f" ({printable(row.reason)})" if row.reason else "", "yellow")
+    if control and row.control:
+        line.append(f" {printable(row.alg or '')} {printable(row.control)}", "dim")
     return line
 
 

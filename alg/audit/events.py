@@ -19,6 +19,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 
 from algate.alg.audit.journal import Journal, escaped
+from algate.alg.audit.told import told
 from algate.alg.audit.transfers import Transfer
 from algate.alg.engine.effects import Announce
 from algate.alg.plugin.model import Audience, Control, Side
@@ -248,15 +249,16 @@ def transfer_row(one: Transfer, alg: str | None, at: float) -> EventRow:
     fields = one.fields
     detail = one.purpose.detail if one.purpose else "data connection"
     ended = one.last.ended if one.last else ""
-    told = f"{detail}: {fields['bytes']} bytes {fields['direction']} in {fields['duration']} s"
+    what = "bytes" if fields["counted"] == "payload" else "bytes of IP packets"
+    told = f"{detail}: {fields['bytes']} {what} {fields['direction']}ward in {fields['duration']} s"
     reason = "" if ended == "closed" else ended
     return EventRow(at, TRANSFER, format_id(one.session), alg, told, reason, {**whose(one.control), **fields})
 
 
 def line(row: EventRow) -> str:
-    """A row as one harmless log line."""
-    parts = (row.alg, row.event, row.control, row.detail, row.reason)
-    return escaped(" ".join(one for one in parts if one))
+    """A row as one harmless log line; the control session, by which `explain` and `follow` find it, stands last."""
+    where = " ".join(one for one in (row.alg, row.control) if one)
+    return escaped(f"{told(row)} [{where}]" if where else str(told(row)))
 
 
 def _stderr_is_journal() -> bool:

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from algate.alg.audit import record
+from algate.alg.audit.told import told
 from algate.alg.audit.translations import Translation
 from algate.alg.errors import AlgateError
 from algate.alg.rows import EventRow
@@ -105,11 +106,8 @@ def translation_entry(one: Translation) -> bytes:
 
 def entry(row: EventRow) -> bytes:
     """The datagram: MESSAGE for people, ALGATE_EVENT, ALGATE_CONTROL, ... and ALGATE_<FIELD> for each field."""
-    told = " ".join(
-        filter(None, (row.event, row.alg, row.control, row.detail, f"({row.reason})" if row.reason else ""))
-    )
     fields = {
-        "MESSAGE": told, "PRIORITY": str(NOTICE if row.reason else INFO), "SYSLOG_IDENTIFIER": IDENTIFIER,
+        "MESSAGE": str(told(row)), "PRIORITY": str(NOTICE if row.reason else INFO), "SYSLOG_IDENTIFIER": IDENTIFIER,
         "ALGATE_EVENT": row.event, "ALGATE_CONTROL": row.control or "", "ALGATE_ALG": row.alg or "",
         "ALGATE_DETAIL": row.detail, "ALGATE_REASON": row.reason,
     }  # fmt: skip

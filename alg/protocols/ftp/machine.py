@@ -18,6 +18,7 @@ from algate.alg.protocols.base import (
     Action,
     Control,
     EndPoint,
+    Event,
     Pass,
     Progress,
     Reset,
@@ -80,7 +81,7 @@ class FtpConversation:
             return (Reset("not-ftp"),) if session.reset else (Pass(len(data)),) if data else ()
         out = Script()
         self._run(side, data, 0, now, end, out)
-        return out.done() if out.run else out
+        return self._told(out)
 
     def reserved(self, tag: int, public: EndPoint | None, now: float) -> Sequence[Action]:
         """See `model.Conversation`."""
@@ -99,13 +100,13 @@ class FtpConversation:
             if side is Side.CLIENT:
                 session.held_since = None
             self._run(side, data, start + len(asked.line.raw), now, end, out)
-        return out.done() if out.run else out
+        return self._told(out)
 
     def outcome(self, tag: int, outcome: str, now: float) -> Sequence[Action]:
         """See `model.Conversation`."""
         out = Script()
         self._session.ended(tag, outcome, out)
-        return out.done()
+        return self._told(out)
 
     def unattended(self) -> Unattended | None:
         """See `model.Terse`. None if lines may have to be refused, or can't be read one by one. While anything that
@@ -147,6 +148,14 @@ class FtpConversation:
             waiting.overtaken()
         waiting.skip(commands, replies)
 
+    def _told(self, out: Script) -> Script:
+        """The finished script, each event of which says the user, once the client has given a name."""
+        if out.run:
+            out.done()
+        if self._session.audit.user and (len(out) > 1 or (out and type(out[0]) is Event)):
+            _sign(out, self._session.audit.user)
+        return out
+
     def _run(self, side: Side, data: bytes, start: int, now: float, end: bool, out: Script) -> None:
         reader, speaker = self._speakers[side]
         if side is Side.CLIENT and self._session.phase is Phase.GREETING and self._foreign_client(data[start:], out):
@@ -180,3 +189,10 @@ class FtpConversation:
         if not data or data[0] == IAC or self._session.waiting:
             return False
         return self._speakers[1][1].glimpse(data[0], out)
+
+
+def _sign(out: Script, user: str) -> None:
+    """Have every event say whose it is."""
+    for place, one in enumerate(out):
+        if isinstance(one, Event) and not any(name == "user" for name, _ in one.fields):
+            out[place] = Event(one.event, one.detail, one.reason, (*one.fields, ("user", user)))

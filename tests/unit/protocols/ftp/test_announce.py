@@ -189,7 +189,7 @@ def test_events_tell_what_was_announced() -> None:
     made = stage(CLIENT)
     made.say(CLIENT, b"PORT 10,0,0,5,19,137\r\n")
     made.say(SERVER, b"200 ok\r\n")
-    ends = (("from", "198.51.100.2"), ("to", "10.0.0.5:5001"), ("announced", "192.0.2.9:50001"))
+    ends = (("from", "198.51.100.2"), ("to", "10.0.0.5:5001"), ("announced", "192.0.2.9:50001"), ("user", "u"))
     detail = "PORT 10.0.0.5:5001 as 192.0.2.9:50001"
     assert made.events == [
         Event("expectation-made", detail, fields=(("state", "pending"), *ends)),

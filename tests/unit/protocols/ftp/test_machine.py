@@ -289,7 +289,7 @@ def test_events_tell_what_was_made_opened_and_withdrawn() -> None:
     assert made.events[0] == Event(
         "expectation-made",
         "PORT 10.0.0.5:5001 as 203.0.113.1:50001",
-        fields=(("state", "pending"), ("from", "198.51.100.2"), ("to", "10.0.0.5:5001")),
+        fields=(("state", "pending"), ("from", "198.51.100.2"), ("to", "10.0.0.5:5001"), ("user", "u")),
     )
     assert made.events[2].reason == "superseded"
 
@@ -307,5 +307,5 @@ def test_used_and_expired_expectations_are_forgotten() -> None:
     made.client << b"PASV\r\n" >> Pass(6)
     made.done()
     assert not made.expectations
-    ends = (("from", "198.51.100.2"), ("to", "10.0.0.5:5001"))
+    ends = (("from", "198.51.100.2"), ("to", "10.0.0.5:5001"), ("user", "u"))
     assert made.events[1] == Event("expectation-expired", "PORT 10.0.0.5:5001 as 203.0.113.1:50001", fields=ends)
