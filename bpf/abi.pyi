@@ -250,6 +250,7 @@ class Stage(enum.IntEnum):
     BLOCK = 14
     BLOCK_CONTROL = 15
     TELL = 16
+    BEGIN = 17
 
 STAGE_COUNT: int
 
@@ -392,6 +393,14 @@ class Share(Layout):
         owner: int = ...,
         stamp: int = ...,
         pad: int = ...,
+    ) -> None: ...
+
+class Beginning(Layout):
+    seq: ctypes.Array[ctypes.c_uint32]
+    def __init__(
+        self,
+        *,
+        seq: ctypes.Array[ctypes.c_uint32] | tuple[int, ...] = ...,
     ) -> None: ...
 
 class Finished(Layout):

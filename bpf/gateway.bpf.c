@@ -29,6 +29,7 @@
 #include "include/stats.h"
 #include "include/window.h"
 #include "include/session.h"
+#include "include/begin.h"
 #include "include/bitmap.h"
 #include "include/hosts.h"
 #include "include/portblock.h"
@@ -230,6 +231,11 @@ int stage_refuse(struct __sk_buff *skb)
 int stage_judge(struct __sk_buff *skb)
 {
     return judge(skb, skb->cb[0], skb->cb[1]);
+}
+
+int stage_begin(struct __sk_buff *skb)
+{
+    return begin(skb, skb->cb[0], skb->cb[1]);
 }
 
 int stage_leave(struct __sk_buff *skb)

@@ -67,6 +67,7 @@ class Gateway:
         fd = self._map_fd
         self.sessions = Table(fd("sessions"), layout(abi.SessionKey), layout(abi.Session))
         self.relations = Table(fd("relations"), U64, U64)
+        self.beginnings = Table(fd("beginnings"), U64, layout(abi.Beginning))
         self.ports = Table(fd("ports"), U32, layout(abi.PortSlot))
         self.mappings = Table(fd("mappings"), layout(abi.MappingKey), layout(abi.Mapping))
         self.hosts = Table(fd("hosts"), layout(abi.MappingKey), layout(abi.Host))

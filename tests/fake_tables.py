@@ -30,6 +30,7 @@ class Tables:
         self.tracks = self._table(abi.SessionKey, abi.Track)
         self.adjusts = self._table(abi.SessionKey, abi.Adjust)
         self.relations = self._table(U64, U64)
+        self.beginnings = self._table(U64, abi.Beginning)
 
     def _table(self, *types: Any) -> Table[Any, Any]:
         codecs = [one if one is U64 else layout(one) for one in types]

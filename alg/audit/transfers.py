@@ -1,4 +1,4 @@
-"""The data connections in progress: what each carries and, when it ends, what the kernel counted.
+"""The data connections in progress: what each carries and, when it ends, how much that was.
 
 The law of this file: a bounded record of connections by control session and tag. It reads counters through a function
 and knows neither maps nor clocks; it returns what it finds.
@@ -7,7 +7,7 @@ and knows neither maps nor clocks; it returns what it finds.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from algate.alg.engine.effects import IN, OUT
@@ -17,16 +17,63 @@ MOST = 8192  # connections watched at a time; more are used but not told
 AT_ONCE = 64  # looked at between two looks at the ring
 DESCRIBED_MOST = 16384  # purposes that wait for their connection
 UPLOADS = ("STOR", "STOU", "APPE")
+TCP, UDP = 6, 17
+UDP_HEADERS = 28  # bytes of IP and UDP, without options
+WRAP = 1 << 32
 
 
 class Counters(NamedTuple):
-    """A session's counters by direction. `seconds`: from its first packet to its last; `ended`: "" while it goes on."""
+    """A session's counters by direction. `seconds`: from its first packet to its last; `ended`: "" while it goes on.
+
+    Of TCP: `next`, what the receiver of the data expects next; `fins`, whether that counts a FIN; `begins`, the number
+    of the first byte, None if nobody knows or nobody asked.
+    """
 
     id: int
     packets: tuple[int, int]
     octets: tuple[int, int]
     seconds: float
     ended: str
+    proto: int = TCP
+    next: tuple[int, int] = (0, 0)
+    fins: tuple[bool, bool] = (False, False)
+    begins: tuple[int, int] | None = None
+
+
+class Payload:
+    """How many bytes came to their receivers, by direction, from sequence numbers: repetitions count once. It is told
+    of often enough that less than 4 GiB lie between."""
+
+    def __init__(self) -> None:
+        self._at: tuple[int, int] | None = None  # how far it has counted
+        self._octets = (0, 0)
+        self._bytes = (0, 0)
+
+    @property
+    def known(self) -> bool:
+        """Whether it has something to count from."""
+        return self._at is not None
+
+    def follow(self, now: Counters) -> None:
+        """Count up to here."""
+        at = now.begins if self._at is None else self._at
+        if at is None or now.proto != TCP:
+            return
+        fresh = [_step(at[way], now.next[way], now.octets[way] - self._octets[way]) for way in (OUT, IN)]
+        self._at, self._octets = now.next, now.octets
+        self._bytes = (self._bytes[OUT] + fresh[OUT], self._bytes[IN] + fresh[IN])
+
+    def of(self, last: Counters, way: int) -> int | None:
+        """In that direction; None: only the packets are known."""
+        if last.proto == UDP:
+            return last.octets[way] - UDP_HEADERS * last.packets[way]
+        return max(0, self._bytes[way] - last.fins[way]) if self.known else None
+
+
+def _step(before: int, after: int, octets: int) -> int:
+    """From one number to the other, backwards if there weren't as many bytes: a number in doubt is taken back."""
+    step = (after - before) % WRAP
+    return step - WRAP if step >= WRAP // 2 and octets < WRAP // 2 else step
 
 
 @dataclass(slots=True)
@@ -40,17 +87,21 @@ class Transfer:
     key: bytes
     purpose: Purpose | None = None
     last: Counters | None = None
+    payload: Payload = field(default_factory=Payload)
 
     @property
     def fields(self) -> dict[str, str | int | float]:
-        """The fields for machines: bytes of IP packets in the direction of the data, headers included."""
+        """The fields for machines, in the direction of the data: `bytes` of payload, `ip_bytes` of IP packets, headers
+        and repetitions included. Where payload isn't known `counted` says so, and `bytes` is of packets too."""
         given = dict(self.purpose.fields) if self.purpose else {}
         last = self.last or Counters(self.data, (0, 0), (0, 0), 0.0, "")
         way = self._way(str(given.get("verb", "")), last)
-        octets, seconds = last.octets[way], last.seconds
+        known, seconds = self.payload.of(last, way), last.seconds
+        size = last.octets[way] if known is None else known
         return {
-            **given, "direction": ("out", "in")[way], "bytes": octets, "packets": last.packets[way],
-            "duration": round(seconds, 3), "rate": round(octets / seconds) if seconds else 0,
+            **given, "direction": ("out", "in")[way], "bytes": size, "ip_bytes": last.octets[way],
+            "counted": "packets" if known is None else "payload", "packets": last.packets[way],
+            "duration": round(seconds, 3), "rate": round(size / seconds) if seconds else 0,
             "data_session": f"{self.data:016x}",
         }  # fmt: skip
 
@@ -62,7 +113,7 @@ class Transfer:
         return IN if last.octets[IN] > last.octets[OUT] else OUT
 
 
-Read = Callable[[bytes], Counters | None]
+Read = Callable[[bytes, bool], Counters | None]  # by packed key; whether it is to say where the data begins
 
 
 class Transfers:
@@ -118,13 +169,14 @@ class Transfers:
         for one in some:
             if self._under_way.get(one.data) is not one:
                 continue  # told of by another walk that began meanwhile
-            now = read(one.key)
+            now = read(one.key, not one.payload.known)
             if now is None or now.id != one.data:
                 last = one.last or Counters(one.data, (0, 0), (0, 0), 0.0, "")
                 one.last = last._replace(ended="gone")
                 over.append(one)
                 continue
             one.last = now
+            one.payload.follow(now)
             if now.ended:
                 over.append(one)
         for one in over:

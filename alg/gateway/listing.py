@@ -90,8 +90,8 @@ def parents(gateway: Gateway) -> dict[int, int]:
     return found
 
 
-def counters(gateway: Gateway, key: bytes) -> Counters | None:
-    """What the kernel has counted for one session, by its packed key."""
+def counters(gateway: Gateway, key: bytes, begins: bool = False) -> Counters | None:
+    """What the kernel has counted for one session, by its packed key; `begins`: and where its data begins."""
     raw = syscall.lookup(gateway.sessions.fd, key, gateway.sessions.value.size)
     if raw is None:
         return None
@@ -99,7 +99,21 @@ def counters(gateway: Gateway, key: bytes) -> Counters | None:
     state = value.state
     ended = "" if state in RUNNING else "reset" if state == abi.SessionState.RESET else "closed"
     lasted = ticks.whole(value.last_seen, ticks.count()) - ticks.of(value.id)  # it may be older than a wrap
-    return Counters(value.id, value.packets, value.octets, max(0, lasted) * ticks.SECONDS, ended)
+    first = gateway.beginnings.get(value.id) if begins else None
+    return Counters(
+        value.id, value.packets, value.octets, max(0, lasted) * ticks.SECONDS, ended, records.unpack_key(key).proto,
+        (value.next_out, value.next_in), fins(value), None if first is None else (first.seq[0], first.seq[1]),
+    )  # fmt: skip
+
+
+def fins(value: records.SessionValue) -> tuple[bool, bool]:
+    """By direction, whether the number that its receiver expects next counts a FIN. Of a session that was reset nobody
+    knows."""
+    states, state, both = abi.SessionState, value.state, value.state in (_S.CLOSING, _S.TIME_WAIT)
+    return (
+        both or state == states.FIN_OUT or bool(value.word & abi.StateBit.LATE_OUT),
+        both or state == states.FIN_IN or bool(value.word & abi.StateBit.LATE_IN),
+    )
 
 
 def mapping_rows(gateway: Gateway) -> Iterator[MappingRow]:

@@ -178,6 +178,11 @@ struct share {
     __u32 pad;
 };
 
+/* Where the data of an expected TCP session begins: the number of the first payload byte, by direction of the data. */
+struct beginning {
+    __u32 seq[2];
+};
+
 /* A data session that is over, see finish.h. */
 struct finished {
     struct session_key key;
@@ -627,7 +632,8 @@ enum stage {
     STAGE_BLOCK = 14,
     STAGE_BLOCK_CONTROL = 15,
     STAGE_TELL = 16,
-    STAGE_COUNT = 17,
+    STAGE_BEGIN = 17,
+    STAGE_COUNT = 18,
 };
 
 enum control_op {

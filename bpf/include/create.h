@@ -55,7 +55,7 @@ static __always_inline void relation_add(const struct session *s, const struct o
 static __always_inline void relation_drop(u64 id, u8 flags)
 {
     if (flags & SESSION_EXPECTED)
-        relations.delete(&id);
+        begin_forget(id);
 }
 
 /* Begins anew on the entry of a session that is over: its port reference goes on. Whoever moves the state wins. Returns

@@ -65,7 +65,7 @@ static __always_inline u32 finish_take(struct __sk_buff *skb, const struct confi
     note_ended(cfg, s, &f.key, word, false);
     sessions.delete(&f.key);
     host_session_ended(f.key.inside_ip, word);
-    relations.delete(&f.id);
+    begin_forget(f.id);
     if (flags & SESSION_PEER)
         peer_drop(&f.key);
     port_put(index, slot, f.key.proto);

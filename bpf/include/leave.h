@@ -168,4 +168,27 @@ static __always_inline int leave_raw(struct __sk_buff *skb, const struct config 
     return redirect_to(skb, cfg, &p, &next);
 }
 
+/* Continues with two words for the next program. */
+static __always_inline int next_with(struct __sk_buff *skb, u32 stage, int at, u8 dir, u32 first, u32 second)
+{
+    skb->cb[0] = at;
+    skb->cb[1] = dir;
+    skb->cb[2] = first;
+    skb->cb[3] = second;
+    stages.call(skb, stage);
+    return drop(DROP_REWRITE_FAILED);
+}
+
+/* Of a data session, when the SYN that answers was judged. */
+static __always_inline int begin(struct __sk_buff *skb, int at, bool in)
+{
+    struct packet p = {};
+    struct session_key key;
+    struct config *cfg = parse_flow(skb, at, &p, true);
+    struct session *s = !cfg ? 0 : in ? find_in(cfg, &p, &key) : find_out(&p, &key);
+    if (s)
+        begin_note(s, p.seq, in);
+    return next_with(skb, STAGE_LEAVE, at, in, skb->cb[2], 0);
+}
+
 #endif

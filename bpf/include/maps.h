@@ -18,6 +18,8 @@
 PINNED("hash", struct session_key, struct session, sessions, MAX_SESSIONS);
 /* Id of a session that was expected -> id of the control session that expected it: in the session itself it has no room. */
 PINNED_LAZY("hash", u64, u64, relations, MAX_SESSIONS);
+/* Id of such a session -> where its data begins. Only to be told of, so it has no room for all of them. */
+PINNED_LAZY("hash", u64, struct beginning, beginnings, 65536);
 /* Direct-mapped: the row number is the public port, so an inbound packet finds its owner without hashing. */
 PINNED("array", u32, struct port_slot, ports, PORT_ROWS);
 PINNED_LAZY("hash", struct mapping_key, struct mapping, mappings, MAX_SESSIONS);

@@ -119,17 +119,6 @@ static __always_inline int weigh(struct __sk_buff *skb, int at, bool in)
     return next_weighed(skb, at, in);
 }
 
-/* Continues with two words for the next program. */
-static __always_inline int next_with(struct __sk_buff *skb, u32 stage, int at, u8 dir, u32 first, u32 second)
-{
-    skb->cb[0] = at;
-    skb->cb[1] = dir;
-    skb->cb[2] = first;
-    skb->cb[3] = second;
-    stages.call(skb, stage);
-    return drop(DROP_REWRITE_FAILED);
-}
-
 /* From the gate to the way out. What moves the state is judged by the numbers that it had before the gate. */
 static __always_inline int leave_gate(struct __sk_buff *skb, const struct packet *p, int at, u8 dir)
 {
@@ -223,7 +212,7 @@ static __always_inline int judge(struct __sk_buff *skb, int at, bool in)
     if (touched & TOUCH_ANSWERED)
         host_unanswered(key.inside_ip, -1);
     if (address >= 0)
-        return next_with(skb, STAGE_LEAVE, at, in, sound, 0);
+        return next_with(skb, begin_wanted(s, n.flags) ? STAGE_BEGIN : STAGE_LEAVE, at, in, sound, 0);
     p.sound = sound;
     session_touch(s, &p, DIR_IN, now);
     return TC_ACT_OK;

@@ -34,8 +34,8 @@ SECOND = clock.lasting(1)
 HELPER_TIMEOUT = round(3 * PATIENCE) * SECOND  # the helper is alive for the length of a test, where it is emulated too
 ticks = clock.now
 SECRET = 0x0123_4567_89AB_CDEF
-HASHES = ("sessions", "relations", "mappings", "shares", "forward_sources", "alg_ports", "allow_out", "expectations",
-          "adjusts", "tracks", "decisions", "passable", "replacements", "held", "exempt", "devices",
+HASHES = ("sessions", "relations", "beginnings", "mappings", "shares", "forward_sources", "alg_ports", "allow_out",
+          "expectations", "adjusts", "tracks", "decisions", "passable", "replacements", "held", "exempt", "devices",
           "wan_networks", "block_lists", "block_networks")  # fmt: skip
 
 

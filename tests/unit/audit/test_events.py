@@ -14,9 +14,17 @@ import pytest
 
 from algate.alg.admin.filters import parse
 from algate.alg.audit import events
-from algate.alg.audit.events import COMMANDS_PER_SECOND, HISTORY_EVENTS, HISTORY_SESSIONS, QUEUE, Events, Follower
+from algate.alg.audit.events import (
+    COMMANDS_PER_SECOND,
+    HISTORY_EVENTS,
+    HISTORY_SESSIONS,
+    QUEUE,
+    Events,
+    Follower,
+    transfer_row,
+)
 from algate.alg.audit.journal import VALUE_MAX, Journal
-from algate.alg.audit.transfers import AT_ONCE, Counters, Transfer, Transfers
+from algate.alg.audit.transfers import AT_ONCE, Counters, Payload, Transfer, Transfers
 from algate.alg.plugin.model import Control, EndPoint, Purpose, Side
 from algate.alg.rows import EventRow
 
@@ -50,7 +58,7 @@ def test_the_journal_gets_fields_and_no_hostile_byte(journal: tuple[Journal, soc
     assert pairs["ALGATE_EVENT"] == "command-refused" and pairs["ALGATE_CONTROL"] == "a1"
     assert pairs["ALGATE_REASON"] == "denied-command" and pairs["ALGATE_ALG"] == "ftp"
     assert (pairs["PRIORITY"], pairs["SYSLOG_IDENTIFIER"]) == ("5", "algate")
-    assert pairs["ALGATE_USER"].startswith("evil\\x1b]0;x") and pairs["MESSAGE"].startswith("command-refused ftp a1")
+    assert pairs["ALGATE_USER"].startswith("evil\\x1b]0;x") and pairs["MESSAGE"].startswith("DELE evil\\x1b]0;x")
     assert len(pairs["ALGATE_LONG"]) == VALUE_MAX
     assert len(sent.splitlines()) == len(pairs)
 
@@ -161,7 +169,7 @@ CONTROL = Control(
 
 def looked(book: Transfers, found: Counters | None) -> list[Transfer]:
     """What a whole poll finds ended, if every key finds the same."""
-    return [one for step in book.poll(lambda _: found) for one in step]
+    return [one for step in book.poll(lambda _key, _begins: found) for one in step]
 
 
 def test_a_poll_of_many_is_done_in_steps_and_bears_what_comes_and_goes_between() -> None:
@@ -170,7 +178,7 @@ def test_a_poll_of_many_is_done_in_steps_and_bears_what_comes_and_goes_between()
         book.admit(7, CONTROL, 0, number, bytes([number]))
     read: list[bytes] = []
 
-    def ended(key: bytes) -> Counters | None:
+    def ended(key: bytes, _begins: bool) -> Counters | None:
         read.append(key)
         return None
 
@@ -187,7 +195,7 @@ def test_two_polls_at_once_tell_of_each_end_once() -> None:
     for number in range(2 * AT_ONCE):
         book.admit(1, None, 0, number, b"%d" % number)
 
-    def ended(key: bytes) -> Counters:
+    def ended(key: bytes, _begins: bool) -> Counters:
         return Counters(int(key), (1, 1), (1, 1), 1.0, "closed")
 
     slow = book.poll(ended)
@@ -235,13 +243,16 @@ def test_a_transfer_is_told_when_it_ends(first: str, verb: str, side: Side, way:
     book.admit(7, control, 3, 99, b"key")
     if first == "admitted":
         book.describe(7, purpose)
-    assert looked(book, Counters(99, (5, 5), (100, 100), 0.5, "")) == []
-    (done,) = looked(book, Counters(99, (10, 20), (1000, 4000), 2.0, "closed"))
-    octets = 4000 if way == "in" else 1000
+    begins = ((1 << 32) - 50, 7)
+    assert looked(book, Counters(99, (5, 5), (400, 500), 0.5, "", next=(150, 107), begins=begins)) == []
+    fins = (True, True)
+    (done,) = looked(book, Counters(99, (10, 20), (1000, 4000), 2.0, "closed", next=(451, 3008), fins=fins))
+    size, octets, packets = (3000, 4000, 20) if way == "in" else (500, 1000, 10)
     assert done.fields == {
-        "verb": verb, "name": "file", "direction": way, "bytes": octets, "packets": octets // 200 or 10,
-        "duration": 2.0, "rate": octets // 2, "data_session": f"{99:016x}",
-    } | {"packets": 20 if way == "in" else 10}  # fmt: skip
+        "verb": verb, "name": "file", "direction": way, "bytes": size, "ip_bytes": octets, "counted": "payload",
+        "packets": packets, "duration": 2.0, "rate": size // 2, "data_session": f"{99:016x}",
+    }  # fmt: skip
+    assert transfer_row(done, "ftp", 0.0).detail == f"{verb} file: {size} bytes {way}ward in 2.0 s"
     assert len(book) == 0 and looked(book, None) == []
 
 
@@ -251,3 +262,21 @@ def test_a_connection_that_vanished_is_told_with_what_was_counted_last() -> None
     looked(book, Counters(99, (1, 9), (40, 900), 1.0, ""))
     (gone,) = looked(book, Counters(100, (0, 0), (0, 0), 0.0, ""))
     assert gone.last is not None and (gone.last.ended, gone.fields["bytes"]) == ("gone", 900)
+    assert gone.fields["counted"] == "packets"
+    assert transfer_row(gone, None, 0.0).detail == "data connection: 900 bytes of IP packets inward in 1.0 s"
+
+
+def test_payload_is_counted_beyond_what_a_number_holds_and_doubts_are_taken_back() -> None:
+    step, begins = 3 << 30, (1000, 2000)
+    made, octets, at = Payload(), 0, 2000
+    for _ in range(5):
+        octets, at = octets + step + 4096, (at + step) % (1 << 32)
+        now = Counters(1, (0, 9), (0, octets), 1.0, "", next=(1000, at), begins=begins)
+        made.follow(now)
+    assert made.of(now, 1) == 5 * step and made.of(now, 0) == 0
+    made.follow(now._replace(next=(1000, (at - 500) % (1 << 32))))
+    assert made.of(now, 1) == 5 * step - 500, "the inside said that it had less"
+
+
+def test_a_datagrams_payload_is_what_its_headers_leave() -> None:
+    assert Payload().of(Counters(1, (0, 3), (0, 300), 1.0, "", proto=17), 1) == 300 - 3 * 28
