@@ -38,6 +38,7 @@ VERBS: Mapping[str, str] = {
     "top": "Watch rates, sessions, drops and events live.",
     "follow": "Print events as they happen.",
     "stats": "Print all counters by metric name.",
+    "capture": "Record a control session as a pcapng file.",
     "whose": "Say who was behind a public port.",
     "explain": "Explain why a transfer hangs or was refused.",
     "reload": "Reload the configuration.",

@@ -45,6 +45,7 @@ VERBS: Mapping[str, Access] = {
     "explain": Access.READS,
     "follow": Access.READS,
     "whose": Access.READS,
+    "capture": Access.CHANGES,  # nothing; but packets are root's to see, and so is what is said in them
     "top": Access.READS,
 }
 
@@ -59,4 +60,5 @@ def judge(uid: int, verb: str, args: Mapping[str, Any]) -> None:
     """Refuse, by AlgateError (exit code 3), what the user `uid` may not ask. The daemon's own user may do all."""
     if uid not in (0, os.geteuid()) and changes(verb, args):
         words = verb.replace("-", " ")
-        raise AlgateError(f"{words} changes the gateway: run it as root (sudo algate {words} ...)", MISSING)
+        what = "shows what others say" if verb == "capture" else "changes the gateway"
+        raise AlgateError(f"{words} {what}: run it as root (sudo algate {words} ...)", MISSING)

@@ -36,6 +36,7 @@ from algate.alg.admin import (
 )
 from algate.alg.admin.answering import Handler
 from algate.alg.admin.build import build
+from algate.alg.admin.capture import capture
 from algate.alg.admin.inquiry import inquire
 from algate.alg.admin.kill import forwarded, kill
 from algate.alg.admin.place import RunDirectory
@@ -175,6 +176,7 @@ def handlers(service: Daemon, handing: handover.Handover) -> dict[str, Handler]:
         "kill": lambda args: kill(need(), args),
         "explain": lambda args: inquire(need(), service.config, service.state, args, host_inquiry.inquire),
         "follow": lambda args: followed(service, args),
+        "capture": lambda args: capture(need(), args),
         "whose": lambda args: whose(need(), service.config, args),
         "top": lambda args: snapshots.top(need(), lambda: status(service), memory, args),
     }

@@ -69,6 +69,31 @@ def entered(inode: int) -> Iterator[None]:
         os.close(own)
 
 
+@contextlib.contextmanager
+def joined(pid: int, inode: int) -> Iterator[None]:
+    """Work inside the network namespace of a process. AlgateError if that isn't the one with that inode: then the
+    process is another one, as seen from here."""
+    if inode == current():
+        yield
+        return
+    try:
+        there = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise AlgateError(f"can't reach the gateway's network namespace: {error.strerror}", MISSING) from None
+    own = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if os.fstat(there).st_ino != inode:
+            raise AlgateError("the gateway runs in a network namespace that can't be found from here: start this there")
+        _setns(there)
+        try:
+            yield
+        finally:
+            _setns(own)
+    finally:
+        os.close(there)
+        os.close(own)
+
+
 def _setns(fd: int) -> None:
     import ctypes
 

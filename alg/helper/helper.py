@@ -14,6 +14,7 @@ from ipaddress import IPv4Address, ip_address
 
 from algate.alg.audit.events import Events
 from algate.alg.audit.metrics import Metrics
+from algate.alg.audit.witness import Witness
 from algate.alg.config.load import Config
 from algate.alg.engine.effects import Effect, SessionInfo, View
 from algate.alg.engine.engine import Engine
@@ -59,6 +60,7 @@ class Helper:
         self.lost = 0
         self.broken = 0
         self.metrics: Metrics | None = None
+        self.witness = Witness()
         self._gateway = gateway
         self._plugins = {plugin.number: plugin for plugin in plugins.values()}
         self._events = events
@@ -120,7 +122,7 @@ class Helper:
 
     def look_at_transfers(self) -> Iterator[None]:
         """Tell the audit of data connections that ended, a few per step. The kernel keeps ended ones for a while."""
-        return self._telling.look_at_transfers(lambda key: listing.counters(self._gateway, key))
+        return self._telling.look_at_transfers(lambda key, begins: listing.counters(self._gateway, key, begins))
 
     def open_ring(self, pages: int = PAGES) -> list[int]:
         """Open the perf ring; descriptors that become readable when `self.turn` has something to do."""
@@ -166,6 +168,8 @@ class Helper:
 
     def _carry_out(self, effects: list[Effect]) -> None:
         """Carry out the engine's effects. It may have set a timer; the turn reports that at its end in any case."""
+        if self.witness.watched:
+            self.witness.see(effects)
         self.executor.carry_out(effects)
         if not self._turning:
             self.due_changed()
@@ -230,6 +234,7 @@ class Helper:
         return self._endings.look(self.executor.keys)
 
     def _over(self, number: int) -> None:
+        self.witness.over(number)
         effects = self.engine.over(number, now())
         if effects:
             self._carry_out(effects)
@@ -239,6 +244,7 @@ class Helper:
             self.metrics.session.observe(seconds)
 
     def _gone(self, number: int) -> None:
+        self.witness.over(number)
         self.delays.forget(number)
         self._carry_out(self.engine.ended(number, now()))
         self.transfers.forget(number)

@@ -6,11 +6,14 @@ its attribute `words`; what it doesn't declare is said in general terms.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple
 
 NONE: Mapping[str, Any] = MappingProxyType({})
+# Behind these words, wherever they stand, text protocols carry passwords.
+_SECRET = re.compile(rb"(?i)\b(PASS|ACCT|ADAT|SITE|OPER|IDENTIFY|REGISTER|GHOST|AUTH|AUTHENTICATE|LOGIN)\b")
 
 
 class Said(NamedTuple):
@@ -51,3 +54,9 @@ class Words:
         `policy`: the keys for this session. None: there is nothing to add.
         """
         return None
+
+    def secret(self, line: bytes) -> int:
+        """From which byte on a line of the client, or its beginning, may hold a secret; its length: nowhere. What it
+        once let pass of a line it lets pass as the line grows. `capture` blanks the rest."""
+        found = _SECRET.search(line)
+        return found.end() if found else len(line)

@@ -44,6 +44,7 @@ PROGRAMS = {
     "stun-client": ("stun",),
     "systemd": ("systemd-analyze",),
     "tnftp": ("tnftp",),
+    "tshark": ("tshark",),
     "util-linux": ("nsenter", "setpriv", "unshare"),
     "vagrant": ("vagrant",),
     "wget": ("wget",),

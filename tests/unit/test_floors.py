@@ -29,7 +29,7 @@ FLOORS = (
     ("cli.completion",),
     ("cli.options", "cli.output"),
     ("cli.listing",),
-    ("cli.lab", "cli.top"),
+    ("cli.capture", "cli.lab", "cli.top"),
     ("cli.bench",),
     ("cli.commands",),
     ("cli.app",),

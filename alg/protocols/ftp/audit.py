@@ -61,6 +61,24 @@ def shown(verb: bytes, argument: bytes) -> str:
     return f"{name} {said(argument)}" if verb in _PLAIN or _NUMBER.fullmatch(verb) else f"{name} {MASK}"
 
 
+def secret_from(line: bytes) -> int:
+    """From which byte on a command line, or its beginning, may hold a secret: what `shown` masks."""
+    match = _VERB.match(line)
+    verb, start = (match[1].upper(), match.end()) if match else (b"", 0)
+    argument = line[start:]
+    if not argument:
+        return len(line)
+    if verb == b"USER":
+        end = _NAME_END.search(argument)
+        return start + end.end() if end else len(line)
+    if verb == b"SITE":
+        words = argument.split(None, 1)
+        plain = len(words) < 2 or _site(argument) == said(argument)
+        return len(line) if plain else len(line) - len(words[1])
+    masked = shown(verb, b"x") != f"{said(verb)} x"
+    return start if masked else len(line)
+
+
 def user_name(argument: bytes) -> str:
     """The name alone: some clients and proxies add a password behind a colon or a blank."""
     name = _NAME_END.split(argument, maxsplit=1)[0]

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from algate.alg.protocols.base import Said, Words
+from algate.alg.protocols.ftp.audit import secret_from
 
 # The address in PORT, 227 (four numbers of six), EPRT or 229.
 _NAMED = re.compile(r"(\d{1,3}(?:,\d{1,3}){3}),\d{1,3},\d{1,3}|\|[12]?\|([0-9A-Fa-f.:]+)\|")
@@ -102,3 +103,7 @@ class FtpWords(Words):
             "active transfers and servers inside get no data connection",
             'set tls_passive_ports for this server, use passive mode, or tls = "refuse"',
         )
+
+    def secret(self, line: bytes) -> int:
+        """See Words."""
+        return secret_from(line)

@@ -244,8 +244,8 @@ def test_every_verb_of_this_version_and_no_other() -> None:
     for verb in command.VERBS:
         assert f"  {verb} " in listed
     expected = (
-        "run down status sessions mappings expectations hosts ports forward top follow stats whose explain reload"
-        " upgrade kill doctor check export import help demo bench"
+        "run down status sessions mappings expectations hosts ports forward top follow stats capture whose explain"
+        " reload upgrade kill doctor check export import help demo bench"
     )
     assert " ".join(command.VERBS) == expected
 
