@@ -30,6 +30,10 @@ class AmissAnswer(TypedDict):
     fix: str
 
 
+# Reasons of the kernel's for packets that are kept or come again by themselves, on a healthy gateway too: no drops.
+HELD = frozenset(("punt-held", "punt-again", "expect-pending", "fragment-early"))
+
+
 class DropAnswer(TypedDict):
     """Packets dropped since the maps were made, for one reason. `cure` "": nothing needs doing."""
 

@@ -99,7 +99,7 @@ SETTINGS = (
     SettingRow("gateway.lan", ["eth1"], "command line"),
     SettingRow("forward tcp/8080", {"to": "10.0.0.9:80"}, "forward add"),
 )
-DROPS = {"unsolicited": 41, "punt-held": 12, "no-session": 3}
+DROPS = {"unsolicited": 41, "no-session": 3}
 
 
 def stats(step: int = 0) -> dict[str, float]:
@@ -111,6 +111,7 @@ def stats(step: int = 0) -> dict[str, float]:
         "algate_sessions_created_total": 100 + step,
         "algate_punts_total": 50 + 2 * step,
         "algate_punts_lost_total": 1,
+        'algate_held_total{reason="punt-held"}': 12 + step,
         'algate_packets_total{direction="out"}': 1000.0 + 100 * step,
         'algate_packets_total{direction="in"}': 2000.0 + 200 * step,
         'algate_bytes_total{direction="out"}': 100_000.0 + 10_000 * step,

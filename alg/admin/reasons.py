@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from algate.alg.answers import DropAnswer
+from algate.alg.answers import HELD, DropAnswer
 from algate.alg.plugin.words import Said, Words
 from algate.alg.rows import LOST, EventRow, RefusalRow
 
@@ -94,7 +94,6 @@ CURES: Mapping[str, str] = {
     "fragment-overlap": "",
     "fragment-tiny": "",
 }
-HELD = frozenset(("punt-held", "punt-again", "expect-pending", "fragment-early"))  # held for a moment, not dropped
 PLAIN = Said("{line}: {reason}")
 
 

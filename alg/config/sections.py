@@ -41,6 +41,7 @@ ADDRESSES_MAX = 16  # MAX_PUBLIC, abi.h
 FORWARDS_MAX = 1024  # MAX_FORWARDS, abi.h
 BLOCK_NETWORKS_MAX = 256
 COUNT_MAX = (1 << 32) - 1
+HOSTS_MOST = 1000  # series for each metric with a label `host`
 DATAPATHS = ("auto", "tc", "xdp", "xdp-generic")
 
 
@@ -136,11 +137,13 @@ class Alg:
 
 @dataclass(frozen=True, slots=True)
 class MetricsSection:
-    """Where /metrics and /health are served; None: nowhere. `names`: by which names they may be asked for, other than
-    addresses, localhost and the host's own name."""
+    """Where /metrics, /healthz, /readyz and /health are served; None: nowhere. `names`: by which names they may be
+    asked for, other than addresses, localhost and the host's own name. `top_hosts`: how many inside hosts, those with
+    most sessions, have series of their own (host_sessions, host_ports, host_refused); 0: none."""
 
     listen: EndPoint | None = option(EndPoint(IPv4Address("127.0.0.1"), 1025), listen_point)
     names: tuple[str, ...] = option((), list_of(text))
+    top_hosts: int = option(0, integer(0, HOSTS_MOST))
 
 
 @dataclass(frozen=True, slots=True)

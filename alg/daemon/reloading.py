@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Callable, Sequence
 
 from algate.alg.answers import ReloadAnswer, UnconfirmedAnswer
+from algate.alg.audit.fills import Reloaded
 from algate.alg.config.changes import NEVER, Change, changes
 from algate.alg.config.load import Config
 from algate.alg.errors import AlgateError
@@ -20,7 +22,8 @@ log = logging.getLogger(__name__)
 
 
 class Reloading:
-    """For one daemon. `read`: what the file says now; `apply`: puts a configuration in force, or raises AlgateError."""
+    """For one daemon. `read`: what the file says now; `apply`: puts a configuration in force, or raises AlgateError.
+    `last`: when that last went well, and whether the last try did."""
 
     def __init__(
         self, current: Callable[[], Config], read: Callable[[], Config], apply: Callable[[Config], None]
@@ -28,12 +31,15 @@ class Reloading:
         self._current, self._read, self._apply = current, read, apply
         self._former: Config | None = None  # comes back unless somebody confirms
         self._timer: asyncio.TimerHandle | None = None
+        self.last = Reloaded(time.time(), True)
 
     def reload(self, dry_run: bool = False, seconds: float | None = None) -> ReloadAnswer:
         """Read the configuration again and apply what can change while running; if that fails, nothing has changed.
 
         `dry_run`: only say what would change. `seconds`: undo it after that time, unless it is confirmed.
         """
+        if not dry_run:
+            self.last = self.last._replace(well=False)  # unless it gets to the end
         former, fresh = self._current(), self._read()
         found = changes(former, fresh)
         if dry_run:
@@ -47,6 +53,7 @@ class Reloading:
                 f"the reload before isn't confirmed: `algate reload --confirm`, or it is undone in {left:.0f} s"
             )
         self._put(fresh, former)
+        self.last = Reloaded(time.time(), True)
         if seconds is not None:
             self._undo_in(seconds, former)
         log.info("configuration read again: %s", "; ".join(map(str, found)) or "nothing changed")

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from algate.alg.audit.events import Events
-from algate.alg.audit.metrics import Metrics, Sources
+from algate.alg.audit.families import Sources
+from algate.alg.audit.metrics import Metrics
 from algate.alg.audit.places import Logs
 from algate.alg.audit.relay import Relay
 from algate.alg.config import conflicts
@@ -20,6 +21,7 @@ from algate.alg.daemon.blockkeeping import BlockKeeping
 from algate.alg.daemon.devices import Devices
 from algate.alg.daemon.losses import Losses
 from algate.alg.daemon.notices import Notices
+from algate.alg.daemon.standing import ServiceFacts, alive, standing
 from algate.alg.daemon.sweeper import Sweeper
 from algate.alg.gateway import reach, settings
 from algate.alg.gateway.forwards import Forwards
@@ -116,10 +118,10 @@ class Running:
 
 def assemble(
     gateway: Gateway, config: Config, devices: Devices, plugins: Plugins, events: Events,
-    health: Callable[[], tuple[bool, str]], losses: Losses, tap: Tap | None = None,
+    health: Callable[[], tuple[bool, str]], losses: Losses, told: ServiceFacts, tap: Tap | None = None,
 ) -> Running:  # fmt: skip
-    """Join the parts around a loaded gateway; nothing is attached or started yet. `health`: for Metrics; `tap`: one
-    made earlier."""
+    """Join the parts around a loaded gateway; nothing is attached or started yet. `health`, `told`: for Metrics; `tap`:
+    one made earlier."""
     control = ControlProgram(gateway.fds["control"])
     ports = KernelPorts(control, devices.addresses, config.nat.ports.first, config.nat.ports.last)
     forwards = Forwards(gateway, control, plugins)
@@ -136,7 +138,7 @@ def assemble(
         lambda: dict(helper.executor.outcomes), helper.counts, lambda: helper.lost,
         lambda: losses.taken, lambda: losses.mended, losses.now, relay, logs,
     )  # fmt: skip
-    metrics = helper.metrics = Metrics(sources, health)
+    metrics = helper.metrics = Metrics(sources, health, standing(told, gateway, helper), lambda: alive(gateway))
     helper.delays.tell(metrics.held)
     notices = Notices(gateway, relay, {plugin.number: name for name, plugin in plugins.items()})
     return Running(

@@ -29,6 +29,7 @@ from algate.alg.daemon.losses import Losses
 from algate.alg.daemon.notify import notify
 from algate.alg.daemon.reloading import Reloading
 from algate.alg.daemon.running import Running, assemble
+from algate.alg.daemon.standing import ServiceFacts
 from algate.alg.daemon.turns import Turns
 from algate.alg.daemon.watcher import NET, Watcher
 from algate.alg.errors import DONE, AlgateError
@@ -254,7 +255,12 @@ class Daemon:
         if self._carry_over.found:
             self._carry_over.carry(gateway)
         tap = ready.tap if ready is not None else None
-        running = assemble(gateway, self.config, devices, self.plugins, self.events, self._health, self.losses, tap)
+        told = ServiceFacts(
+            self.started, lambda: self.state, lambda: self.reloading.last, lambda: self.config.metrics.top_hosts
+        )  # fmt: skip
+        running = assemble(
+            gateway, self.config, devices, self.plugins, self.events, self._health, self.losses, told, tap
+        )  # fmt: skip
         self.running = running
         helper = running.helper
         running.ports.look = lambda: next(helper.look_at_transfers(), None)  # the oldest: one step is bounded

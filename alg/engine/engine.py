@@ -266,6 +266,10 @@ class Engine:
         """The sessions known."""
         return list(self._sessions)
 
+    def expected(self) -> int:
+        """How many connections may come for all sessions together."""
+        return len(self._expectations)
+
     def reservations(self) -> list[Reservation]:
         """The public ports that sessions have reserved."""
         return [one for session in self._sessions.values() for one in session.book.reservations.values()]

@@ -35,7 +35,7 @@ AGAIN = Figure("helper.again", f"Repetitions among punts, {CROWDS[-1]:,} clients
 # What the gate did with a session's segments, and the metric that counts it: held until the helper had judged them, or
 # sent on at once and copied to the helper.
 MODES = ("pasv", "port")
-GATE = {"held": 'algate_drops_total{reason="punt-held"}', "copied": 'algate_lines_passed_total{copied="yes"}'}
+GATE = {"held": 'algate_held_total{reason="punt-held"}', "copied": 'algate_lines_passed_total{copied="yes"}'}
 SHARES = {
     (part, mode): Figure(
         f"gate.{part}.{mode}", f"Segments of a session {part}, {mode.upper()}", "per session", loose=True

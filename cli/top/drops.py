@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from algate.alg.admin import reasons
+from algate.alg.answers import HELD
 from algate.cli.text import scaled
 from algate.cli.top.history import History
 from algate.cli.top.views import Lane, TopView, ViewChoices
@@ -41,7 +42,7 @@ def drops(history: History) -> Iterator[DropRow]:
         for reason, name in history.labelled(metric, "reason"):
             total = history.now.stats[name]
             if total:
-                shown = "held" if kind == "drop" and reason in reasons.HELD else kind
+                shown = "held" if kind == "drop" and reason in HELD else kind
                 yield DropRow(shown, reason, history.rate(name), total, *said(reason, shown))
     yield from _refusals(history)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -37,6 +38,16 @@ NEEDED = {
     "algate_sessions_created_total",
     "algate_port_tries_bucket",
     "algate_alg_segments_total",
+    "algate_held_total",
+    "algate_build_info",
+    "algate_translating",
+    "algate_sessions_limit",
+    "algate_mappings_limit",
+    "algate_control_sessions_limit",
+    "algate_live_expectations",
+    "algate_ports_used",
+    "algate_ports_free",
+    "algate_ports_limit",
 }
 
 
@@ -124,9 +135,33 @@ def test_the_rules_that_we_ship_evaluate(gateway: AlgateGateway) -> None:
         assert {word for word in words if word.startswith("algate_")} <= known, rule["query"]
 
 
+def test_promtool_likes_the_page_and_probes_are_answered(gateway: AlgateGateway) -> None:
+    base = "http://127.0.0.1:1025"
+    page = get(gateway.lab.gw, f"{base}/metrics")
+    done = subprocess.run(["promtool", "check", "metrics"], input=page, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+    assert get(gateway.lab.gw, f"{base}/healthz") == "alive\n"
+    assert get(gateway.lab.gw, f"{base}/readyz") == get(gateway.lab.gw, f"{base}/health") == "translating\n"
+
+
+def test_fills_are_what_there_is(gateway: AlgateGateway) -> None:
+    server = start_server("vsftpd", gateway.lab.server)
+    with talking(gateway.lab.client, gateway.lab.plan.servers[0], server.login):
+        stats = data(gateway, "stats")
+        labels = f'{{address="{gateway.lab.plan.public[0]}",proto="tcp"}}'
+        assert stats["algate_control_sessions"] == data(gateway, "status")["control_sessions"] >= 1
+        assert stats["algate_mappings"] >= 1
+        assert stats["algate_sessions_limit"] == data(gateway, "status")["max_sessions"]
+        used, free, most = (stats[f"algate_ports_{what}{labels}"] for what in ("used", "free", "limit"))
+        assert 1 <= used <= 10 and most - 100 <= used + free <= most
+        assert not [name for name in stats if "host=" in name], "no series for hosts unless asked for"
+    server.stop()
+
+
 def test_metrics_can_be_elsewhere_or_off() -> None:
     with Lab() as lab:
         with AlgateGateway(lab, config='[metrics]\nlisten = "127.0.0.1:2025"\n'):
-            assert "algate_packets_total" in get(lab.gw, "http://127.0.0.1:2025/metrics")
+            page = get(lab.gw, "http://127.0.0.1:2025/metrics")
+            assert "algate_packets_total" in page
         with AlgateGateway(lab, config='[metrics]\nlisten = ""\n'), pytest.raises(urllib.error.URLError):
             get(lab.gw, "http://127.0.0.1:1025/metrics")

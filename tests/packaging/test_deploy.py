@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from algate.alg.audit.fills import FILLS
 from algate.alg.config import load as config
 from algate.alg.plugin import policy, registry
 
@@ -109,12 +110,16 @@ def test_rules_fire_on_their_trouble_and_not_without(tmp_path: Path) -> None:
     run("promtool", "test", "rules", "prometheus.test.yml", cwd=tmp_path)
 
 
+SOURCES = ("metrics", "families", "fills", "durations")
+
+
 def metric_names(text: str) -> set[str]:
     return {re.sub(r"_(bucket|count|sum|total)$", "", name) for name in re.findall(r"\balgate_[a-z_]+\b", text)}
 
 
 def test_rules_and_dashboard_use_metrics_that_exist() -> None:
-    known = metric_names((DEPLOY.parent / "alg/audit/metrics.py").read_text())
+    known = metric_names("".join((DEPLOY.parent / f"alg/audit/{name}.py").read_text() for name in SOURCES))
+    known |= {f"{name}_limit" for name in FILLS} | {"algate_build_info"}
     used = metric_names((DEPLOY / "prometheus.rules.yml").read_text() + (DEPLOY / "grafana-dashboard.json").read_text())
     assert used <= known
 

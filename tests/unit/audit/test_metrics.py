@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from algate.alg.audit.metrics import Durations
+from algate.alg.audit.durations import Durations
 
 pytestmark = pytest.mark.unit
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from algate.alg.audit.metrics import HOST
+from algate.alg.audit.families import HOST
 from algate.alg.daemon.losses import KINDS, Losses
 from algate.alg.gateway.host import Trouble, Weight
 
