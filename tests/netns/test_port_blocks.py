@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import time
 from collections import defaultdict
 from collections.abc import Iterator
 
@@ -13,6 +14,7 @@ from algate.alg.gateway import portblocks
 from algate.alg.gateway.portblocks import PortBlock
 from algate.bpf import abi, pins
 from algate.bpf.pinned import Pinned
+from algate.cli.commands.whose import NOW
 from algate.cli.lab.gateways import AlgateGateway
 from algate.cli.lab.judge import Mode
 from algate.cli.lab.lab import Lab, LabPlan
@@ -89,6 +91,28 @@ def test_sessions_transfers_and_a_restart(lab: Lab, gateway: AlgateGateway, serv
     assert verb(gateway, "kill", "--proto", "tcp").returncode == 0
     until(lambda: not held(gateway), 15)
     sound(gateway)
+
+
+def test_two_lines_answer_an_abuse_letter(lab: Lab) -> None:
+    """Of many sessions the log has a line for their block and one for its end; `whose` finds the host by them."""
+    log = lab.folder / "translations.log"
+    config = CONFIG + f'[log]\nlevel = "blocks"\nfile = "{log}"\n'
+    address, public = lab.plan.servers[0], lab.plan.public[0]
+    with AlgateGateway(lab, config=config) as gateway, Echo(lab.server, ECHO):
+        for _ in range(30):
+            with Line(lab.clients[1], address, ECHO) as line:
+                assert line.ask(b"once") == b"once"
+        port = int(data(gateway, "sessions")[0]["mapped"].rpartition(":")[2])
+        moment = time.time()
+        assert verb(gateway, "kill", "--proto", "tcp").returncode == 0
+        until(lambda: not held(gateway), 15)
+        until(lambda: log.exists() and b"block-released" in log.read_bytes())
+        until(lambda: time.time() > moment + NOW + 1)  # what is younger the tables answer
+        (row,) = data(gateway, "whose", f"{public}:{port}", "--at", str(moment))
+        assert (row["inside"], row["proto"], row["source"]) == (lab.clients[1].address, "any", "block-released")
+        assert row["since"] <= moment <= row["until"]
+        assert verb(gateway, "whose", f"{public}:{port}", "--at", str(moment - 600)).returncode == 1
+        assert [line.split()[1] for line in log.read_text().splitlines()] == ["block-assigned", "block-released"]
 
 
 def test_a_server_inside(lab: Lab) -> None:
