@@ -41,6 +41,8 @@ EXAMPLES = (
     ("algate forward add tcp 21 10.0.0.5:21 --alg ftp --save", "an FTP server inside, reachable from outside"),
     ("algate explain 10.0.0.7:40112", "why does this client's transfer hang?"),
     ("algate sessions --inside 10.0.0.7", "what one host is doing"),
+    ("algate hosts --limit 10 --watch 2", "who hogs the line"),
+    ("algate ports", "what is left of the public ports, and for how long"),
 )
 
 
