@@ -13,7 +13,8 @@
  * Doubt: segments may have passed elsewhere (another route, no program attached, lost before they came here), or the session
  * was loaded without numbers. What the inside host says then replaces the numbers, and until the outside agrees
  * (BIT_DOUBT) no SYN or FIN counts, and a RST only from outside at the very number that the inside acknowledged. So nobody
- * outside can bring doubt, nobody alone can end it, and any exchange of both ends does.
+ * outside can bring doubt, nobody alone can end it, and any exchange of both ends does. A FIN from outside that answers what
+ * passed elsewhere doesn't count, or one guessed number would do: unless it comes again, the session ends by its timeout.
  *
  * All numbers are serial (RFC 1982), and the sender's own: those of a control session before any shift. Plain stores: what a
  * race loses the next segment brings.

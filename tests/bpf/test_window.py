@@ -328,6 +328,7 @@ class Talk:
 
     def __init__(self, rig: Rig, isns: tuple[int, int]) -> None:
         self.rig, self.ends = rig, {side: End(isns[side]) for side in SIDES}
+        self.seen = 1  # up to where the outbound stream has come by
         for side, flags in ((OUT, "S"), (IN, "SA")):
             one, peer = self.ends[side], self.ends[other(side)]
             assert send(rig, side, flags, one.isn, peer.isn + 1).action == REDIRECT
@@ -335,9 +336,10 @@ class Talk:
 
     def segment(self, side: Direction, start: int, size: int, fate: str = "through", fin: bool = False) -> None:
         one, peer = self.ends[side], self.ends[other(side)]
-        if fin and fate == "elsewhere":  # of an end that passed elsewhere nobody here can know
-            fate = "lost before"
+        if fin and (fate == "elsewhere" or (side == IN and one.got > self.seen)):
+            fate = "lost before"  # of an end that passed elsewhere, or answers what did, nobody here can know
         if fate in ("through", "lost behind"):
+            self.seen = max(self.seen, start + size + fin) if side == OUT else self.seen
             flags = "FA" if fin else "A"
             out = send(self.rig, side, flags, one.isn + start, peer.isn + one.got, bytes(size))
             assert out.action == REDIRECT and out.drops == {}
@@ -393,6 +395,7 @@ UNSEEN = ("data", OUT, 1, "elsewhere", "R", 0)
 
 
 @example(steps=[UNSEEN, ("data", OUT, 1, "through", "R", 0), ("fin", OUT, 1, "through", "R", 0)], isns=(7, 7))
+@example(steps=[UNSEEN, ("data", IN, 1, "through", "R", 0), ("fin", IN, 1, "through", "R", 0)], isns=(7, 7))
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=STEPS, isns=st.tuples(*[st.sampled_from([7, 1 << 31, WRAP - 900])] * 2))
 def test_no_stranger_ends_a_conversation_and_its_own_end_is_seen(
