@@ -102,6 +102,25 @@ def test_a_full_word_of_the_bitmap_is_said_to_be_full() -> None:
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("holder", ["10.0.0.2", "10.0.0.3", ""])
+def test_a_port_block_counts_its_own_hosts_ports_alone(holder: str) -> None:
+    """Where an older version left another number in the slot, or the block is another host's, the port is in none."""
+    maps, block = holding(), 40000 // 64
+    mapping = abi.PortSlot(
+        owner=owner(INSIDE, 40000, abi.PortKind.MAPPING), sessions=9, stamp=NOW, forward_id=block + 1
+    )
+    maps["ports"][row(ROW)] = bytes(mapping)
+    maps["port_blocks"] = {}
+    if holder:
+        held = abi.PortBlock(holder=abi.ip_to_be32(IPv4Address(holder)) | 7 << 32, size=64, stamp=NOW, assigned=ID)
+        maps["port_blocks"][row(block)] = bytes(held)
+    found = taken(maps)
+    own_block = holder == str(INSIDE)
+    assert abi.PortSlot.unpack(found.maps["ports"][row(ROW)]).forward_id == (block + 1 if own_block else 0)
+    used = [abi.PortBlock.unpack(value).holder >> 32 for value in found.maps["port_blocks"].values()]
+    assert used == ([int(own_block)] if holder else [])
+
+
 def test_what_lost_its_other_half_is_left_behind() -> None:
     maps = holding()
     del maps["ports"][row(ROW)]
