@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import socket
 import subprocess
 import threading
 import time
@@ -14,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from algate.cli.lab.gateways import AlgateGateway, algate
+from algate.cli.lab.host import call_in
 from algate.cli.lab.lab import Lab, LabPlan
 from algate.cli.lab.servers import start_server
 from tests.netns.talk import Echo, Line, Talker
@@ -54,9 +56,14 @@ def traffic(lab: Lab, gateway: AlgateGateway) -> Iterator[None]:
     address, login = lab.plan.servers[0], server.login
     ended = threading.Event()
 
-    def slowly(mode: str, client: int) -> None:
-        argv = ["curl", "-s", "-u", f"{login.user}:{login.password}", "--limit-rate", "900K", *mode.split()]
-        lab.clients[client].run([*argv, "-o", "/dev/null", f"ftp://{address}/pub/disk.iso"])
+    def slowly(client: int, passive: bool) -> None:
+        with Talker(lab.clients[client], address, login) as talker, contextlib.suppress(OSError):
+            talker.ftp.set_pasv(passive)
+            connection = call_in(talker.host.netns, lambda: talker.ftp.transfercmd("RETR pub/disk.iso"))
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+            while not ended.wait(0.04) and connection.recv(1 << 15):
+                pass
+            connection.close()
 
     def talk(line: Line) -> None:
         with contextlib.suppress(OSError):
@@ -70,11 +77,11 @@ def traffic(lab: Lab, gateway: AlgateGateway) -> Iterator[None]:
             talker.say("DELE disk.iso")
         lines = [stack.enter_context(Line(lab.clients[number], address, ECHO)) for number in (0, 2)]
         threads = [threading.Thread(target=talk, args=(line,)) for line in lines]
-        threads += [threading.Thread(target=slowly, args=args) for args in (("", 0), ("--ftp-port -", 1))]
-        wanting = stack.enter_context(lab.clients[2].socket(kind=2))
+        threads += [threading.Thread(target=slowly, args=args) for args in ((0, True), (1, False))]
+        wanting = stack.enter_context(lab.clients[2].socket(kind=socket.SOCK_DGRAM))
         for port in range(20_000, 20_060):
             wanting.sendto(b"x", (address, port))
-        scan = stack.enter_context(lab.server.socket(kind=2))
+        scan = stack.enter_context(lab.server.socket(kind=socket.SOCK_DGRAM))
         for port in range(5000, 5040):
             scan.sendto(b"x", (lab.plan.public[0], port))
         for one in threads:
