@@ -9,6 +9,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from algate.alg.admin.filters import EVENT_NAMES
+from algate.alg.audit.told import told
 from algate.alg.rows import EventRow
 from algate.cli.text import NONE
 from algate.cli.top.history import History
@@ -27,17 +28,6 @@ def _rows(history: History, choices: ViewChoices) -> list[EventRow]:
     return flat(history.now.events, choices, VIEW.sorts)
 
 
-def who(row: EventRow) -> str:
-    """The inside and the outside host of the session that it is about, and the user's name if that is known."""
-    ends = [str(row.fields.get(name, "")).rpartition(":")[0] for name in ("inside", "outside")]
-    return " ".join((*filter(None, ends), str(row.fields.get("user", "")))).strip()
-
-
-def what(row: EventRow) -> str:
-    """What happened."""
-    return f"{row.event} {row.detail}".strip()
-
-
 def _end(row: EventRow) -> tuple[int, int]:
     return address(str(row.fields.get("inside", "")))
 
@@ -48,9 +38,9 @@ FIELDS = (
     Lane(Column("TIME", lambda row: clock(row.time), style="dim"), 8, "time", lambda row: -row.time),
     Lane(Column("ALG", lambda row: row.alg or NONE, 2, style="cyan"), 6, "alg", lambda row: row.alg or "~"),
     Lane(Column("EVENT", lambda row: row.event, 3, style=_style), 20, "event", lambda row: row.event),
-    Lane(Column("WHO", lambda row: who(row) or row.control or NONE, 1), 28, "inside", _end),
+    Lane(Column("WHO", lambda row: told(row).who or row.control or NONE, 1), 28, "inside", _end),
     Lane(Column("REASON", lambda row: row.reason, style="yellow"), 15, "reason", lambda row: row.reason or "~"),
-    Lane(Column("WHAT", what), 20, "detail", lambda row: row.detail),
+    Lane(Column("WHAT", lambda row: told(row).what), 20, "detail", lambda row: row.detail),
 )
 # fmt: on
 VIEW = TopView(

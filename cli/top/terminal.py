@@ -92,14 +92,16 @@ class TopTerminal:
         self._suspended = False
         self._give_back()
         ours = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
-        os.kill(os.getpid(), signal.SIGTSTP)  # returns at SIGCONT, or at once where nobody could resume it
+        signal.raise_signal(
+            signal.SIGTSTP
+        )  # to this thread, so that it stops here; returns at SIGCONT, or at once where nobody could resume it
         signal.signal(signal.SIGTSTP, ours)
         self._former = termios.tcgetattr(self._keys)
         self._take()
         self.stale = True
 
     def _take(self) -> None:
-        tty.setcbreak(self._keys)
+        tty.setcbreak(self._keys, termios.TCSANOW)  # no key is lost
         self.send(ENTER)
 
     def _give_back(self) -> None:
@@ -119,6 +121,6 @@ class TopTerminal:
         """Resized, or resumed after a stop that nobody asked us about."""
         if number == signal.SIGCONT:
             with contextlib.suppress(termios.error):
-                tty.setcbreak(self._keys)
+                tty.setcbreak(self._keys, termios.TCSANOW)  # no key is lost
         self.stale = True
         self._wake()
