@@ -84,7 +84,8 @@ class MillionBench(PacketBench):
         before = asking.resident(daemon)
         with asking.others(gateway) as waits:
             took = asking.ask(gateway, "tsv", host, daemon)
-        add(wanted["rows"], most / took.wall)
+        if not self.plan.quick:  # of few sessions the start of a process would be the answer
+            add(wanted["rows"], most / took.wall)
         add(wanted["wait"], 1e3 * max(waits))
         asking.ask(gateway, "all", host, daemon)
         add(wanted["grown"], (asking.resident(daemon) - before) / 1e6)
