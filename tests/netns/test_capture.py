@@ -105,7 +105,7 @@ def test_a_session_from_log_in_to_its_end(gateway: AlgateGateway, server: FtpSer
     assert told[wan, "PORT"]["payload"].startswith("PORT " + plan.public[0].replace(".", ","))
     assert "decision: refused" in told[lan, "DELE"]["said"] and "(denied-command)" in told[lan, "DELE"]["said"]
     assert (wan, "DELE") not in told
-    assert "made by the gateway" in told[lan, "550"]["said"] and (wan, "550") not in told
+    assert "made by the gateway" in told[lan, "502"]["said"] and (wan, "502") not in told
     assert "passed in the kernel" in told[lan, "RETR"]["said"] or "decision: pass" in told[lan, "RETR"]["said"]
     assert path.stat().st_mode & 0o777 == 0o600
 
