@@ -92,9 +92,8 @@ class TopTerminal:
         self._suspended = False
         self._give_back()
         ours = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
-        signal.raise_signal(
-            signal.SIGTSTP
-        )  # to this thread, so that it stops here; returns at SIGCONT, or at once where nobody could resume it
+        # To this thread, so that it stops here. It returns at SIGCONT, or at once where nobody could resume it.
+        signal.raise_signal(signal.SIGTSTP)
         signal.signal(signal.SIGTSTP, ours)
         self._former = termios.tcgetattr(self._keys)
         self._take()
