@@ -33,7 +33,17 @@ PARANOID = Path("/proc/sys/kernel/perf_event_paranoid")
 ONE, TWO = Path("/tmp/one"), Path("/tmp/two")
 ECHO, PAUSE = 7007, 0.05
 LARGE = os.urandom(1 << 20) * 8
-SPARED = ("/proc", "/sys", "/dev", "/root", "/tmp", "/var/cache/apt", "/var/log", "/usr/local/bin/systemctl")
+SPARED = (
+    "/proc",
+    "/sys",
+    "/dev",
+    "/root",
+    "/tmp",
+    "/run/algate-lab",
+    "/var/cache/apt",
+    "/var/log",
+    "/usr/local/bin/systemctl",
+)
 
 
 def told(*argv: str, code: int = 0) -> str:
