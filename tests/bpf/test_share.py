@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import IPv4Address
+from typing import Any
 
 import pytest
 
@@ -44,11 +45,12 @@ def control(rig: Rig) -> ControlProgram:
     return ControlProgram(rig.gateway.fds["control"])
 
 
-def pool(rig: Rig, flags: int = APDM, **changes: int) -> None:
+def pool(rig: Rig, flags: int = APDM, **changes: Any) -> None:
     for proto in PROTOS.values():
         for port in range(FIRST, LAST + 1):
             rig.slot(proto, port)
-    rig.configure(flags=flags, port_first=FIRST, port_last=LAST, hold_down=120 * SECOND, **changes)
+    long = dict.fromkeys(abi.TimeoutKind, 3600)  # an emulated kernel takes minutes for hundreds of packets
+    rig.configure(flags=flags, port_first=FIRST, port_last=LAST, hold_down=120 * SECOND, timeouts=long, **changes)
 
 
 def flows(number: int, hosts: int, destinations: int) -> list[Flow]:

@@ -19,8 +19,8 @@ from algate.cli.lab.host import Host, call_in
 from algate.cli.lab.judge import Mode
 from algate.cli.lab.lab import Lab
 from algate.cli.lab.servers import start_server
+from algate.cli.lab.trial import forwards
 from tests.netns.talk import data, talking, until
-from tests.topology import gateway_lab
 
 RULES = Path(__file__).parents[2] / "deploy" / "prometheus.rules.yml"
 API = "http://127.0.0.1:9090/api/v1/"
@@ -72,17 +72,23 @@ def ask(host: Host, what: str, **parameters: str) -> Any:
     return answer["data"]
 
 
+def logging(lab: Lab) -> AlgateGateway:
+    """One with a log: what a log lacks has a series for each sink."""
+    log = lab.folder / "translations.log"
+    return AlgateGateway(lab, forwards(lab), config=f'[log]\nlevel = "blocks"\nfile = "{log}"\n')
+
+
 @pytest.fixture(scope="module")
 def gateway() -> Iterator[AlgateGateway]:
     """A gateway that has done some work, scraped by a Prometheus next to it."""
     assert shutil.which("prometheus"), "prometheus is missing: `deploy/dev.sh setup test` installs it"
-    with gateway_lab("algate") as (lab, made):
-        assert isinstance(made, AlgateGateway)
+    with Lab() as lab, logging(lab) as made:
         server = start_server("vsftpd", lab.server)
         (server.pub / "file").write_bytes(b"content")
         with talking(lab.client, lab.plan.servers[0], server.login) as talker:
             for mode in Mode:
                 assert talker.fetch("pub/file", mode) == b"content"
+        server.stop()
         config = lab.folder / "prometheus.yml"
         config.write_text(f"""
 global: {{ scrape_interval: 1s, evaluation_interval: 1s }}
