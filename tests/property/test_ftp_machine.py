@@ -7,7 +7,7 @@ from enum import Enum
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from algate.alg.plugin.model import Action, EndPoint, Expect, Open, Refuse, Replace, Side
@@ -65,6 +65,7 @@ def play(stage: Stage, spoken: list[tuple[Side, bytes]], cuts: list[int] | None)
     return actions
 
 
+@example([(Side.CLIENT, b"x\0y\r\nUSER u\r\n")], [1], Side.CLIENT, FtpPolicy())  # the first line is nobody's
 @given(turns, st.lists(st.integers(1, 9), min_size=1, max_size=5), placements, policies)
 def test_any_chunking_gives_equal_actions(
     spoken: list[tuple[Side, bytes]], cuts: list[int], inside: Side, policy: FtpPolicy

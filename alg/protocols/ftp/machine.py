@@ -42,7 +42,7 @@ _Rest = tuple[Side, bytes, int, bool]
 class FtpConversation:
     """One control session. `resumed`: it began before the machine saw it."""
 
-    __slots__ = ("_rest", "_session", "_speakers")
+    __slots__ = ("_rest", "_session", "_signed", "_speakers")
 
     def __init__(self, control: Control, policy: FtpPolicy, *, resumed: bool = False) -> None:
         session = FtpSession(control, policy, resumed)
@@ -52,6 +52,7 @@ class FtpConversation:
             (LineReader(policy.max_line), ServerSide(session)),
         )
         self._rest: _Rest | None = None
+        self._signed = 0  # actions of the script under way whose events say their user
 
     @property
     def phase(self) -> Phase:
@@ -153,7 +154,8 @@ class FtpConversation:
         if out.run:
             out.done()
         if self._session.audit.user and (len(out) > 1 or (out and type(out[0]) is Event)):
-            _sign(out, self._session.audit.user)
+            _sign(out, self._session.audit.user, self._signed, len(out))
+        self._signed = 0
         return out
 
     def _run(self, side: Side, data: bytes, start: int, now: float, end: bool, out: Script) -> None:
@@ -161,7 +163,12 @@ class FtpConversation:
         if side is Side.CLIENT and self._session.phase is Phase.GREETING and self._foreign_client(data[start:], out):
             return
         while start < len(data) and (line := reader.next(data, start, end)) is not None:
-            if not speaker.judge(line, now, out):
+            before, user = len(out), self._session.audit.user
+            judged = speaker.judge(line, now, out)
+            if self._session.audit.user != user:  # what was said before is the former user's
+                _sign(out, user, self._signed, before)
+                self._signed = before
+            if not judged:
                 if self._session.asked is not None:
                     self._rest = (side, data, start, end)
                 elif side is Side.CLIENT:
@@ -191,8 +198,9 @@ class FtpConversation:
         return self._speakers[1][1].glimpse(data[0], out)
 
 
-def _sign(out: Script, user: str) -> None:
-    """Have every event say whose it is."""
-    for place, one in enumerate(out):
+def _sign(out: Script, user: str, first: int, last: int) -> None:
+    """Have the events of these places say whose they are, if anybody's."""
+    for place in range(first, last if user else first):
+        one = out[place]
         if isinstance(one, Event) and not any(name == "user" for name, _ in one.fields):
             out[place] = Event(one.event, one.detail, one.reason, (*one.fields, ("user", user)))
