@@ -4,7 +4,8 @@ The law of this file: it looks at the kernel's table and says which are over and
 engine's. The kernel gives no word of an end: a lost one would leave ports held for minutes, so each is looked at, in
 turn. One that is idle for too long is put before the kernel, which judges again and deletes it. Decisions may outlive
 their session, since the kernel notes lines that pass by themselves: what bears an id that nobody watches, at two looks,
-goes.
+goes. A helper that was killed may have written a replacement and not its decision: the first look of its follower
+deletes it.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ class Endings:
         self._doubted: set[int] = set()
         self._lasted = lasted
         self._timed: set[int] = set()
+        self._inherits = True  # until the first look: from a helper before this one
 
     def look(self, keys: Mapping[int, bytes]) -> Iterator[None]:
         """One look at all of these (id -> packed key), STEP of them per step."""
@@ -52,6 +54,9 @@ class Endings:
             if place % STEP == 0:
                 yield
         yield from self._reap(keys)
+        if self._inherits:
+            self._inherits = False
+            yield from self._disown()
 
     def _reap(self, keys: Mapping[int, bytes]) -> Iterator[None]:
         """Delete the decisions of sessions that are in nobody's mind, now and at the last look; a batch per step."""
@@ -70,6 +75,17 @@ class Endings:
             syscall.delete(table.fd, key)
             syscall.delete(bodies.fd, key)
         self._doubted = doubted
+
+    def _disown(self) -> Iterator[None]:
+        """Delete replacements without a decision: listed a batch per step, judged in one, as the helper writes."""
+        table, bodies = self._gateway.decisions, self._gateway.replacements
+        found: list[bytes] = []
+        for packed, _, count in bodies.chunks():
+            found += [entry("decision_key", packed, place) for place in range(count)]
+            yield
+        for key in found:
+            if syscall.lookup(table.fd, key, table.value.size) is None:
+                syscall.delete(bodies.fd, key)
 
     def _judge(self, number: int, key: bytes, timeouts: list[int]) -> None:
         found = self._find(number, key)

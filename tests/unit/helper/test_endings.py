@@ -102,3 +102,17 @@ def test_decisions_that_nobody_minds_go_at_the_second_look(scene: Scene) -> None
     scene.look()
     assert [key.id for key, _ in scene.tables.decisions.items()] == [ONE]
     assert [key.id for key, _ in scene.tables.replacements.items()] == [ONE]
+
+
+def test_a_replacement_whose_writer_was_killed_goes_at_the_first_look(scene: Scene) -> None:
+    """Before its decision was written; later ones are the helper's own business."""
+    scene.session(ONE, SessionState.ESTABLISHED)
+    whole, half = (abi.DecisionKey(id=ONE, seq=seq, size=2) for seq in (1, 9))
+    scene.tables.decisions.put(whole, abi.Decision(verdict=abi.Verdict.REPLACE))
+    for key in (whole, half):
+        scene.tables.replacements.put(key, abi.Replacement())
+    scene.look()
+    assert [key.seq for key, _ in scene.tables.replacements.items()] == [1]
+    scene.tables.replacements.put(half, abi.Replacement())
+    scene.look()
+    assert len(scene.tables.replacements) == 2
