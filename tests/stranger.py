@@ -1,37 +1,46 @@
 """`algate` as another user: `python -m tests.stranger UID GID VERB ...`, or `-- PROGRAM ...` for any other program.
 
-All that may be imported later is imported before the user changes, since the tree may lie where only root may read.
+The tree may lie where only root may go, as in /root: in a mount namespace of its own the way to it is open.
 """
 
 from __future__ import annotations
 
-import importlib
 import os
 import subprocess
 import sys
+import tempfile
 
 from tests.imports import ROOT
 
 STRANGER = 65534
-READY = ("rich.console", "rich.text", "rich.cells", "jsonschema", "algate.cli.view", "algate.cli.top.top")
 
 
 def algate(gid: int, *argv: str) -> subprocess.CompletedProcess[str]:
     """`algate ARGV` as user STRANGER of that group alone."""
-    command = [sys.executable, "-m", "tests.stranger", str(STRANGER), str(gid), *argv]
+    apart = ["unshare", "--mount", "--propagation", "private"]
+    command = [*apart, sys.executable, "-m", "tests.stranger", str(STRANGER), str(gid), *argv]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+
+
+def open_way() -> None:
+    """In place of the outermost folder that others may not enter, one with nothing but the tree in it."""
+    closed = [folder for folder in ROOT.parents if not folder.stat().st_mode & 0o001]
+    if not closed:
+        return
+    aside = tempfile.mkdtemp(dir="/run")
+    run = lambda *argv: subprocess.run(["mount", *map(str, argv)], check=True)  # noqa: E731
+    run("--bind", ROOT, aside)
+    run("-t", "tmpfs", "-o", "mode=755", "none", closed[-1])
+    ROOT.mkdir(parents=True)
+    run("--move", aside, ROOT)
+    os.rmdir(aside)
 
 
 def main() -> None:
     from algate.cli import app
 
     uid, gid, *argv = sys.argv[1:]
-    for name in READY:
-        importlib.import_module(name)
-    if argv[:1] != ["--"]:
-        for verb in app.VERBS:
-            app.build(verb)
-        from algate.alg.admin import check, doctor, down, live, moving, run  # noqa: F401  # verbs import these late
+    open_way()
     os.chdir("/")
     os.setgroups([])
     os.setgid(int(gid))
