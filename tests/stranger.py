@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 
 from tests.imports import ROOT
 
@@ -22,17 +23,20 @@ def algate(gid: int, *argv: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
 
 
+def mount(*words: str | Path) -> None:
+    subprocess.run(["mount", *map(str, words)], check=True)
+
+
 def open_way() -> None:
     """In place of the outermost folder that others may not enter, one with nothing but the tree in it."""
     closed = [folder for folder in ROOT.parents if not folder.stat().st_mode & 0o001]
     if not closed:
         return
     aside = tempfile.mkdtemp(dir="/run")
-    run = lambda *argv: subprocess.run(["mount", *map(str, argv)], check=True)  # noqa: E731
-    run("--bind", ROOT, aside)
-    run("-t", "tmpfs", "-o", "mode=755", "none", closed[-1])
+    mount("--bind", ROOT, aside)
+    mount("-t", "tmpfs", "-o", "mode=755", "none", closed[-1])
     ROOT.mkdir(parents=True)
-    run("--move", aside, ROOT)
+    mount("--move", aside, ROOT)
     os.rmdir(aside)
 
 
