@@ -24,11 +24,11 @@ def tree(tmp_path: Path) -> Path:
         source, target = ROOT / name, tmp_path / name
         target.parent.mkdir(parents=True, exist_ok=True)
         (shutil.copytree if source.is_dir() else shutil.copy)(source, target)
-    for folder in ("bpf", "alg", "cli", "tests/unit", "vagrant", ".ci"):
+    for folder in ("bpf", "alg", "cli", "tests/unit", "tests/packaging", "vagrant", ".ci"):
         (tmp_path / folder).mkdir(parents=True, exist_ok=True)
         (tmp_path / folder / "clean.py").write_text('"""Clean."""\n')
     (tmp_path / "bpf/clean.h").write_text("static int one = 1;\n")
-    for script in ("vagrant/clean.sh", ".ci/run", ".ci/clean.sh"):
+    for script in ("tests/packaging/clean.sh", "vagrant/clean.sh", ".ci/run", ".ci/clean.sh"):
         (tmp_path / script).write_text("#!/bin/bash\nexit 0\n")
     (tmp_path / ".venv").mkdir()
     for name in ("bin", "lib", "pyvenv.cfg"):

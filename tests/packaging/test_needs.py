@@ -27,6 +27,7 @@ PARTS = {"alg": "run", "bpf": "run", "cli": "demo", "cli/bench": "test", "tests"
 #: Programs, by the Debian package that contains them.
 PROGRAMS = {
     "bash": ("bash",),
+    "conntrack": ("conntrack",),
     "coreutils": ("cat", "rm"),
     "curl": ("curl",),
     "dash": ("dash",),
@@ -38,11 +39,14 @@ PROGRAMS = {
     "lftp": ("lftp",),
     "mount": ("mount", "umount"),
     "ncftp": ("ncftp",),
+    "nfdump": ("nfcapd", "nfdump"),
     "nftables": ("nft",),
     "openssl": ("openssl",),
+    "pmacct": ("nfacctd",),
     "prometheus": ("prometheus", "promtool"),
     "stun-client": ("stun",),
-    "systemd": ("systemd-analyze",),
+    "systemd": ("journalctl", "systemd-analyze"),
+    "tmux": ("tmux",),
     "tnftp": ("tnftp",),
     "tshark": ("tshark",),
     "util-linux": ("nsenter", "setpriv", "unshare"),
@@ -50,8 +54,13 @@ PROGRAMS = {
     "wget": ("wget",),
 }
 ESSENTIAL = {"bash", "coreutils", "dash", "dpkg", "util-linux"}
-#: Only the tests need these: doctor works without nft, the demo compares with no other NAT, its only client is curl.
-SPARED = {("alg", "nft"), *(("cli", program) for program in ("nft", "lftp", "ncftp", "tnftp", "wget"))}
+#: Only the tests need these: doctor works without nft, `whose` without a journal, the demo compares with no other NAT
+#: and has curl for its only client.
+SPARED = {
+    ("alg", "nft"),
+    ("cli", "journalctl"),
+    *(("cli", program) for program in ("nft", "lftp", "ncftp", "tnftp", "wget")),
+}
 #: Modules of the machine's Python, by the package that must be listed. All others are in the venv.
 DEBIAN_MODULES = {"bcc": "python3-bpfcc", "pyftpdlib": "python3-pyftpdlib"}
 #: First words of what looks like a command line and isn't: algate's own verbs, the kernel's programs, a fuzz target.

@@ -25,7 +25,7 @@ def test_verbs_exist(page: Path) -> None:
     known = set(re.findall(r"^  ([a-z]+) {2,}", said, re.MULTILINE))
     code = "\n".join(re.findall(r"```.*?```|`[^`\n]+`", page.read_text(), re.DOTALL))
     named = set(re.findall(r"(?:`|^|sudo |bin/)algate ([a-z]+)\b", code, re.MULTILINE))
-    assert named <= known
+    assert named - {"translating"} <= known, "that is what top's pictures begin with"
 
 
 @by_page
