@@ -18,7 +18,7 @@ from algate.client import schema
 
 pytestmark = pytest.mark.bench
 ALGATE = Path(sys.executable).with_name("algate")
-GATEWAYS = {"algate-tc", "algate-xdp", "nft", "xdp-forward", "xdp-drop", "route"}
+GATEWAYS = {"algate-tc", "algate-xdp", "algate-told", "nft", "xdp-forward", "xdp-drop", "route"}
 FIGURES = {
     "total.out.1000", "net.in.1000", "newcost.udp", "newcost.tcp", "bulk.up.1", "plain.down.1", "latency.udp.p99",
     "start.cached", "testrun.udp.out", "testrun.new.tcp", "testrun.seqadj.sack", "testrun.expected", "ports.full",
