@@ -12,7 +12,8 @@ import struct
 import subprocess
 import termios
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 
 import pyte
 
@@ -95,3 +96,15 @@ class TestScreen:
         self.process.wait(10)
         os.close(self.ours)
         os.close(self.theirs)
+
+
+@contextlib.contextmanager
+def own_tmux() -> Iterator[list[str]]:
+    """The words that begin a tmux of one's own; its server ends with all that runs in it."""
+    path = Path(f"/tmp/top-{os.getpid()}")  # a socket's path is short
+    words = ["tmux", "-S", str(path), "-f", "/dev/null"]
+    try:
+        yield words
+    finally:
+        subprocess.run([*words, "kill-server"], check=False, capture_output=True)
+        path.unlink(missing_ok=True)

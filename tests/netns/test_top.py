@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import ftplib
-import os
 import re
 import shlex
 import socket
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -17,7 +15,7 @@ from algate.cli.lab.gateways import AlgateGateway, algate
 from algate.cli.lab.lab import Lab, LabPlan
 from algate.cli.lab.servers import FtpServer, start_server
 from tests.netns.talk import Talker, data, until, verb
-from tests.screen import TestScreen
+from tests.screen import TestScreen, own_tmux
 from tests.topology import no_netfilter
 
 FLOWS = 3000
@@ -56,14 +54,13 @@ def gateway(lab: Lab, server: FtpServer) -> Iterator[AlgateGateway]:
 @pytest.fixture
 def screen(gateway: AlgateGateway) -> Iterator[TestScreen]:
     """top in a tmux of its own."""
-    path = Path(f"/tmp/top-{os.getpid()}")
     command = shlex.join([*algate(), "top", "--run-dir", str(gateway.run_dir)])
-    made = TestScreen(["tmux", "-S", str(path), "-f", "/dev/null", "new-session", command], 120, 31, {})
-    yield made
-    made.type(b"\x03")
-    made.read(0.5)
-    made.close()
-    path.unlink(missing_ok=True)
+    with own_tmux() as tmux:
+        made = TestScreen([*tmux, "new-session", command], 120, 31, {})
+        yield made
+        made.type(b"\x03")
+        made.read(0.5)
+        made.close()
 
 
 def test_the_counts_are_true_and_nothing_is_missed(gateway: AlgateGateway, lab: Lab, server: FtpServer) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests import fake_daemon
-from tests.screen import TestScreen
+from tests.screen import TestScreen, own_tmux
 
 COMMAND = f"{sys.executable} -c 'from algate.cli.app import main; main()' top --interval 0.2"
 
@@ -19,21 +18,19 @@ COMMAND = f"{sys.executable} -c 'from algate.cli.app import main; main()' top --
 def shell(tmp_path: Path) -> Iterator[Callable[..., TestScreen]]:
     """A shell in a tmux of its own, which ends with it."""
     made: list[TestScreen] = []
-    short = Path(f"/tmp/top-{os.getpid()}")  # a socket's path is short
-    argv = ["tmux", "-S", str(short), "-f", "/dev/null", "new-session", "bash", "--norc", "-i"]
 
     def make(columns: int = 80, lines: int = 25) -> TestScreen:
         env = {"ALGATE_RUN_DIR": str(tmp_path), "PS1": "ready> ", "SHELL": "/bin/bash"}
-        made.append(TestScreen(argv, columns, lines, env))
+        made.append(TestScreen([*tmux, "new-session", "bash", "--norc", "-i"], columns, lines, env))
         made[-1].shows("ready>")
         return made[-1]
 
-    yield make
-    for one in made:
-        one.type(b"\x03\x15exit\r\x03\x15exit\r")
-        one.read(0.5)
-        one.close()
-        short.unlink(missing_ok=True)
+    with own_tmux() as tmux:
+        yield make
+        for one in made:
+            one.type(b"\x03\x15exit\r\x03\x15exit\r")
+            one.read(0.5)
+            one.close()
 
 
 def test_every_view_in_tmux(tmp_path: Path, shell: Callable[..., TestScreen]) -> None:
