@@ -42,7 +42,7 @@ _Rest = tuple[Side, bytes, int, bool]
 class FtpConversation:
     """One control session. `resumed`: it began before the machine saw it."""
 
-    __slots__ = ("_rest", "_session", "_signed", "_speakers")
+    __slots__ = ("_rest", "_session", "_speakers", "_unsigned_yet")
 
     def __init__(self, control: Control, policy: FtpPolicy, *, resumed: bool = False) -> None:
         session = FtpSession(control, policy, resumed)
@@ -52,7 +52,7 @@ class FtpConversation:
             (LineReader(policy.max_line), ServerSide(session)),
         )
         self._rest: _Rest | None = None
-        self._signed = 0  # actions of the script under way whose events say their user
+        self._unsigned_yet = 0  # actions of the script under way whose events say their user
 
     @property
     def phase(self) -> Phase:
@@ -154,8 +154,8 @@ class FtpConversation:
         if out.run:
             out.done()
         if self._session.audit.user and (len(out) > 1 or (out and type(out[0]) is Event)):
-            _sign(out, self._session.audit.user, self._signed, len(out))
-        self._signed = 0
+            _sign(out, self._session.audit.user, self._unsigned_yet, len(out))
+        self._unsigned_yet = 0
         return out
 
     def _run(self, side: Side, data: bytes, start: int, now: float, end: bool, out: Script) -> None:
@@ -166,8 +166,8 @@ class FtpConversation:
             before, user = len(out), self._session.audit.user
             judged = speaker.judge(line, now, out)
             if self._session.audit.user != user:  # what was said before is the former user's
-                _sign(out, user, self._signed, before)
-                self._signed = before
+                _sign(out, user, self._unsigned_yet, before)
+                self._unsigned_yet = before
             if not judged:
                 if self._session.asked is not None:
                     self._rest = (side, data, start, end)
