@@ -184,9 +184,9 @@ class Life:
     def change(self, load: Load, lines: dict[str, str], folder: Path, version: str) -> None:
         """Another version takes over under load; every session is the one that it was."""
         before, asked, transfers = status(), load.asked, load.transfers
-        apt("install", "--allow-downgrades", package(folder))
+        said = apt("install", "--allow-downgrades", package(folder))
         after = status()
-        assert after["pid"] != before["pid"] and after["version"] == version, after
+        assert after["pid"] != before["pid"] and after["version"] == version, f"{after}\n{said}"
         until_more(lambda: load.transfers, transfers + 2, load)
         load.check()
         now = mapped()
