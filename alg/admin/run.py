@@ -14,7 +14,6 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +48,7 @@ from algate.alg.errors import AlgateError
 from algate.alg.gateway import listing, namespace
 from algate.alg.gateway.claim import Claim, readers
 from algate.alg.rows import Row, SettingRow
+from algate.alg.version import VERSION
 
 log = logging.getLogger(__name__)
 PRIORITY = -10  # nice value: ahead of batch work on the same host, behind real-time work
@@ -105,8 +105,7 @@ async def _serve(service: Daemon, claim: Claim) -> int:
 def _say_hello(service: Daemon) -> None:
     config = service.config
     lan, wan, where = ", ".join(config.gateway.lan), config.gateway.wan, config.path or "none, all defaults"
-    version = metadata.version("algate")
-    log.info("algate %s (%s build, pid %d): lan %s, wan %s, datapath %s", version, build(), os.getpid(), lan, wan,
+    log.info("algate %s (%s build, pid %d): lan %s, wan %s, datapath %s", VERSION, build(), os.getpid(), lan, wan,
              config.gateway.datapath)  # fmt: skip
     log.info("configuration %s; run directory %s", where, service.run_dir)
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 import time
-from importlib import metadata
 
 from algate.alg.admin import limits, reasons
 from algate.alg.admin.build import build
 from algate.alg.answers import PluginAnswer, StatusAnswer
 from algate.alg.daemon.service import Daemon
+from algate.alg.version import VERSION
 from algate.bpf import abi
 from algate.bpf.loader import Gateway
 
@@ -25,7 +25,7 @@ def status(service: Daemon) -> StatusAnswer:
     words = dict(abi.reasons().values())
     chosen = sorted({mode for mode, _ in service.modes.values()})
     return {
-        "state": service.state, "version": metadata.version("algate"), "build": build(), "pid": os.getpid(),
+        "state": service.state, "version": VERSION, "build": build(), "pid": os.getpid(),
         "uptime": time.time() - service.started, "run_dir": str(service.run_dir),
         "config": str(config.path) if config.path else None,
         "lan": list(config.gateway.lan), "wan": config.gateway.wan,

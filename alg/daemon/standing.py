@@ -9,13 +9,13 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Callable, Mapping
-from importlib import metadata
 from typing import NamedTuple
 
 from algate.alg.audit.fills import Fill, Reloaded, Standing
 from algate.alg.audit.transfers import MOST
 from algate.alg.gateway import fullness
 from algate.alg.helper.helper import Helper
+from algate.alg.version import VERSION
 from algate.bpf import abi, ticks
 from algate.bpf.loader import Gateway
 
@@ -45,7 +45,7 @@ def translates(state: str) -> bool:
 def build() -> Mapping[str, str]:
     """What runs here. `layout`: of the kernel's tables; versions with the same one take over from each other."""
     return {
-        "version": metadata.version("algate"), "layout": abi.layout_hash(), "kernel": os.uname().release,
+        "version": VERSION, "layout": abi.layout_hash(), "kernel": os.uname().release,
         "python": platform.python_version(),
     }  # fmt: skip
 

@@ -42,7 +42,7 @@ SPARED = (
     "/run/algate-lab",
     "/var/cache/apt",
     "/var/log",
-    "/usr/local/bin/systemctl",
+    "/usr/bin/systemctl",
 )
 
 
@@ -195,13 +195,14 @@ class Life:
         self.step(f"now {version}: {load.transfers} transfers, slowest echo {load.slowest:.2f} s")
 
     def refuse(self, load: Load) -> None:
-        """An upgrade whose configuration is wrong leaves the running helper alone."""
-        before, text = status()["pid"], CONFIG.read_text()
+        """An upgrade whose configuration is wrong leaves the running helper alone, and that one says what it is."""
+        before, text = status(), CONFIG.read_text()
         CONFIG.write_text(text + "\n[nonsense]\n")
-        said = apt("install", "--reinstall", package(ONE))
+        said = apt("install", package(TWO))
         CONFIG.write_text(text)
         assert "the former version's helper runs on" in said, said
-        assert status()["pid"] == before
+        after = status()
+        assert (after["pid"], after["version"]) == (before["pid"], "0.1.0"), after
         load.check()
         self.step("a wrong configuration stops no running helper")
 

@@ -85,7 +85,7 @@ tools() {
 
 stand_in() {
     mkdir -p /run/systemd/system
-    install -m 755 "$here/fake_systemctl.py" /usr/local/bin/systemctl
+    install -m 755 "$here/fake_systemctl.py" /usr/bin/systemctl
 }
 
 life() {

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from importlib import metadata
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from algate.alg import version
 from algate.alg.daemon.standing import alive, build, translates
 from algate.bpf import ticks
 
@@ -36,3 +38,9 @@ def test_a_gateway_with_something_amiss_may_still_translate(state: str, wanted: 
 
 def test_the_build_has_what_a_dashboard_asks_for() -> None:
     assert set(build()) == {"version", "layout", "kernel", "python"} and all(build().values())
+
+
+def test_a_package_upgraded_under_a_daemon_does_not_change_what_it_says_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = build()["version"]
+    monkeypatch.setattr(metadata, "version", lambda name: "9.9.9")
+    assert build()["version"] == before == version.VERSION
