@@ -238,9 +238,9 @@ class Life:
 
     def again(self) -> None:
         """Installed again over what stayed: it starts by itself, since the configuration names its devices."""
-        apt("install", "--no-install-recommends", package(ONE))
+        said = apt("install", "--no-install-recommends", package(ONE))
         told("systemctl", "is-enabled", "algate.service")
-        assert status()["state"] == "translating"
+        assert RUN.exists() and status()["state"] == "translating", said
         self.step("installed again: it starts, the configuration is there")
 
     def purge(self, before: dict[str, Any]) -> None:
