@@ -102,6 +102,7 @@ def answer(verb: str, now: bool) -> int:
         case "is-active":
             return 0 if main_pid() else 3
         case "is-enabled":
+            print("enabled" if WANTS.is_symlink() else "disabled")
             return 0 if WANTS.is_symlink() else 1
         case "enable":
             WANTS.parent.mkdir(parents=True, exist_ok=True)
