@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 DEBIAN = ROOT / "deploy/debian"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-SCRIPTS = ("algate.postinst", "algate.prerm", "algate.postrm")
+SCRIPTS = ("algate.preinst", "algate.postinst", "algate.prerm", "algate.postrm")
 
 
 def numbers(version: str) -> list[int]:
