@@ -33,6 +33,8 @@ make_compiled() {
     local venv=.venv/compiled hash log site options=()
     hash=$(find alg bpf cli pyproject.toml setup.py deploy/constraints.txt -type f -not -name '*.pyc' -print0 | sort -z |
         xargs -0 sha256sum | sha256sum | cut -d' ' -f1)-$PWD
+    mkdir -p "$venv"
+    ln -sfn ../servers "$venv/servers" # the lab looks for them in the venv that runs it
     if [ -x "$venv/bin/algate" ] && grep -qsxF "$hash" "$venv/.algate-stamp"; then return 0; fi
     echo "dev.sh: compiling (one or two minutes)" >&2
     rm -f "$venv/.algate-stamp"
