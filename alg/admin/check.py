@@ -13,7 +13,7 @@ from pathlib import Path
 from algate.alg.config import load as configuration
 from algate.alg.config.load import Config
 from algate.alg.errors import AlgateError
-from algate.alg.gateway import datapath, namespace, reach, settings
+from algate.alg.gateway import datapath, namespace, prefixes, reach, settings
 from algate.alg.gateway.netlink import Device
 from algate.alg.plugin import policy, registry
 from algate.alg.plugin.schema import ConfigError
@@ -47,7 +47,25 @@ def _host(config: Config) -> Iterator[ProblemRow]:
             yield ProblemRow("host", "gateway.lan", str(error))
         for one, word in reach.obstacles(config.forwards, wan.name):
             yield ProblemRow("host", f"forward[{one.number}].to", word)
+    yield from _ipv6(config, wan)
     yield from _metrics_port(config)
+
+
+def _ipv6(config: Config, wan: Device | None) -> Iterator[ProblemRow]:
+    """What a filter or NAT64 needs of the routes and addresses of this host, and what stands against it."""
+    inside = prefixes.behind(config.gateway.lan)
+    if config.ipv6.filter and not inside:
+        names = ", ".join(config.gateway.lan)
+        yield ProblemRow("host", "ipv6.filter", f"no IPv6 route leads to an inside device ({names}): nothing to filter")
+    translated = config.nat64.prefix
+    if translated is None:
+        return
+    for device, prefix in inside:
+        if prefix.overlaps(translated):
+            yield ProblemRow("host", "nat64.prefix", f"{translated} overlaps {prefix}, which is behind {device}")
+    if wan is not None and not settings.public_addresses(config, wan):
+        reason = f"needs a public IPv4 address: {wan.name} has none, and nat.addresses names none"
+        yield ProblemRow("host", "nat64.prefix", reason)
 
 
 def _device(path: str, name: str) -> Generator[ProblemRow, None, Device | None]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from algate.alg.config.lines import lines
 from algate.alg.config.sections import Config, Forward
-from algate.alg.config.spelling import defaults, forward_key, forward_value, values
+from algate.alg.config.spelling import allowed_key, defaults, forward_key, forward_value, values
 from algate.alg.rows import SettingRow
 
 
@@ -19,6 +19,7 @@ def settings(config: Config, live: Sequence[Forward]) -> list[SettingRow]:
     file = str(config.path) if config.path else None
     given = {key for key, value in config.overrides.items() if value is not None}
     places = {forward_key(one): f"forward[{one.number}]" for one in config.forwards}
+    places |= {allowed_key(one): f"allow_in[{one.number}]" for one in config.allow_in}
     found = []
     for key, value in values(config).items():
         line = where.get(places.get(key, key))

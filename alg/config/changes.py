@@ -16,6 +16,9 @@ AT_ONCE = "at once"
 NEVER = "not while running: stop `algate run` and start it again"
 LATER: Mapping[str, str] = {
     "gateway": NEVER,
+    "ipv6.filter": NEVER,
+    "ipv6.host_prefix": NEVER,
+    "nat64": NEVER,
     "nat.max_sessions": "after `algate down --purge` and a new start",
 }
 """By section or key: what a reload can't apply."""

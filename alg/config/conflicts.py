@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from algate.alg.config import ipv6
 from algate.alg.config.sections import Config, Forward, surroundings
 from algate.alg.plugin.model import Address
 from algate.alg.plugin.policy import failed
@@ -26,7 +27,8 @@ class HeldFor(NamedTuple):
 
 def conflicts(config: Config) -> list[Problem]:
     """All conflicts."""
-    return _devices(config) + _port_owners(config) + _port_blocks(config) + _log(config) + forward_conflicts(config)
+    found = _devices(config) + _port_owners(config) + _port_blocks(config) + _log(config)
+    return found + ipv6.conflicts(config) + forward_conflicts(config)
 
 
 def _devices(config: Config) -> list[Problem]:
@@ -109,7 +111,7 @@ def forward_conflicts(config: Config) -> list[Problem]:
         if one.wan_port.first <= config.nat.ports.first and one.wan_port.last >= config.nat.ports.last:
             reason = f"leaves no {one.proto} port of nat.ports ({config.nat.ports}) free"
             found.append(Problem(f"{path}.wan_port", reason))
-    return found + _held_conflicts(config) + _declared(config)
+    return found + ipv6.targets(config) + _held_conflicts(config) + _declared(config)
 
 
 def _declared(config: Config) -> list[Problem]:

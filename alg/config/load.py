@@ -11,20 +11,24 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 from algate.alg.config.conflicts import conflicts, forward_conflicts
 from algate.alg.config.sections import (
+    ALLOWED_MAX,
     FORWARDS_MAX,
     SECTIONS,
     Alg,
+    AllowIn,
     Config,
     Firewall,
     Forward,
     GatewaySection,
+    Ipv6,
     LogSection,
     MetricsSection,
     Nat,
+    Nat64,
     Timeouts,
     surroundings,
 )
@@ -32,6 +36,8 @@ from algate.alg.errors import MISSING, AlgateError
 from algate.alg.plugin.policy import Policy, kinds, read_policy
 from algate.alg.plugin.registry import carried
 from algate.alg.plugin.schema import ConfigError, Problem, keys, nearest, printable, read_table
+
+T = TypeVar("T", Forward, AllowIn)
 
 __all__ = ["Config", "ConfigError", "Forward", "Problem", "load", "loads", "reread", "with_forward"]
 
@@ -130,7 +136,10 @@ def _read(tables: dict[str, Any], plugins: Mapping[str, type[Policy]], problems:
         nat=section(Nat, "nat"),
         timeouts=_with_transitory(section(Timeouts, "timeouts"), tables.get("timeouts", {})),
         firewall=section(Firewall, "firewall"),
-        forwards=_read_forwards(tables.get("forward", []), problems),
+        forwards=_read_list(Forward, "forward", FORWARDS_MAX, tables, problems),
+        ipv6=section(Ipv6, "ipv6"),
+        allow_in=_read_list(AllowIn, "allow_in", ALLOWED_MAX, tables, problems),
+        nat64=section(Nat64, "nat64"),
         metrics=section(MetricsSection, "metrics"),
         log=section(LogSection, "log"),
     )
@@ -146,16 +155,18 @@ def _with_transitory(timeouts: Timeouts, table: object) -> Timeouts:
     return replace(timeouts, **dict.fromkeys(follow, timeouts.tcp_transitory))
 
 
-def _read_forwards(given: object, problems: list[Problem]) -> tuple[Forward, ...]:
-    """All complete [[forward]] entries; an incomplete one is skipped, but keeps its number."""
+def _read_list(
+    kind: type[T], name: str, most: int, tables: Mapping[str, Any], problems: list[Problem]
+) -> tuple[T, ...]:
+    """All complete [[NAME]] entries; an incomplete one is skipped, but keeps its number."""
+    given = tables.get(name, [])
     if not isinstance(given, list):
-        problems.append(Problem("forward", "is not a list of tables: write [[forward]]"))
+        problems.append(Problem(name, f"is not a list of tables: write [[{name}]]"))
         return ()
-    if len(given) > FORWARDS_MAX:
-        problems.append(Problem("forward", f"{len(given)} entries are more than {FORWARDS_MAX}: a range counts as one"))
+    if len(given) > most:
+        problems.append(Problem(name, f"{len(given)} entries are more than {most}: a range counts as one"))
     read = [
-        read_table(Forward, one, f"forward[{number}]", problems, number=number)
-        for number, one in enumerate(given[:FORWARDS_MAX])
+        read_table(kind, one, f"{name}[{number}]", problems, number=number) for number, one in enumerate(given[:most])
     ]
     return tuple(one for one in read if one is not None)
 
@@ -187,7 +198,8 @@ def _unknown_section(name: str) -> Problem:
 def _misplaced(problem: Problem) -> Problem:
     """An unknown key; the message says so if it is right in another section."""
     section, _, name = problem.path.rpartition(".")
-    homes = [f"[{home}]" for home, kind in SECTIONS.items() if home != section and name in keys(kind)]
-    if not problem.reason.startswith("unknown key") or not homes or section.startswith("forward"):
+    others = [home for home in SECTIONS if home not in (section, "allow_in")]  # no `port` but its own is meant for it
+    homes = [f"[{home}]" for home in others if name in keys(SECTIONS[home])]
+    if not problem.reason.startswith("unknown key") or not homes or section.startswith(("forward", "allow_in")):
         return problem
     return Problem(problem.path, f"unknown key; it belongs in {homes[0]}")

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
 from types import MappingProxyType
 
+from algate.alg.plugin.families import any_end_point, host6, network6, translation_prefix
 from algate.alg.plugin.model import EndPoint
 from algate.alg.plugin.policy import Policy, Surroundings
 from algate.alg.plugin.schema import option, required
@@ -21,7 +22,7 @@ from algate.alg.plugin.values import (  # fmt: skip
     block_size,
     boolean,
     device,
-    end_point,
+    host_prefix,
     integer,
     list_of,
     listen_point,
@@ -39,6 +40,8 @@ from algate.alg.plugin.values import (  # fmt: skip
 LANS_MAX = 16  # MAX_LANS, abi.h
 ADDRESSES_MAX = 16  # MAX_PUBLIC, abi.h
 FORWARDS_MAX = 1024  # MAX_FORWARDS, abi.h
+ALLOWED_MAX = 1024
+SOURCES_MAX = 256  # of one [[allow_in]]
 BLOCK_NETWORKS_MAX = 256
 COUNT_MAX = (1 << 32) - 1
 HOSTS_MOST = 1000  # series for each metric with a label `host`
@@ -114,15 +117,48 @@ class Firewall:
 class Forward:
     """One [[forward]]: `wan_port` of the public address leads to `to`; a range maps port by port from `to.port` up.
 
-    `from_` lists who may use it; empty: everybody. `alg` names a plug-in; "": none.
+    `from_` lists who may use it; empty: everybody. `alg` names a plug-in; "": none. An IPv6 host in `to` is reached by
+    NAT64.
     """
 
     proto: str = required(one_of("tcp", "udp"))
     wan_port: PortRange = required(port_range())
-    to: EndPoint = required(end_point)
+    to: EndPoint = required(any_end_point)
     from_: tuple[IPv4Network, ...] = option((), list_of(network))
     alg: str = option("", text)
     number: int = field(default=0, compare=False)  # its place in the file, for messages
+
+
+@dataclass(frozen=True, slots=True)
+class Ipv6:
+    """IPv6 without translation. `filter`: what comes from outside must belong to what an inside host began, or to an
+    [[allow_in]]; false: IPv6 is let alone. `ipsec`: from whom ESP and IKE come in: "spoken", from a peer that the
+    inside host spoke to.
+
+    `host_prefix`: what counts as one host for the limits of [nat], here and under NAT64: an address, or all of a /64.
+    """
+
+    filter: bool = option(False, boolean)
+    ipsec: str = option("spoken", one_of("spoken", "any", "none"))
+    host_prefix: int = option(128, host_prefix)
+
+
+@dataclass(frozen=True, slots=True)
+class AllowIn:
+    """One [[allow_in]]: a service of an inside IPv6 host that the outside may open. `from_` empty: everybody."""
+
+    proto: str = required(one_of("tcp", "udp"))
+    port: PortRange = required(port_range())
+    to: IPv6Address = required(host6)
+    from_: tuple[IPv6Network, ...] = option((), list_of(network6, SOURCES_MAX))
+    number: int = field(default=0, compare=False)  # its place in the file, for messages
+
+
+@dataclass(frozen=True, slots=True)
+class Nat64:
+    """Inside IPv6 hosts reach IPv4 hosts behind this prefix (RFC 6146, 6052); None: no such translation."""
+
+    prefix: IPv6Network | None = option(None, translation_prefix)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +223,9 @@ class Config:
     timeouts: Timeouts = field(default_factory=Timeouts)
     firewall: Firewall = field(default_factory=Firewall)
     forwards: tuple[Forward, ...] = ()
+    ipv6: Ipv6 = field(default_factory=Ipv6)
+    allow_in: tuple[AllowIn, ...] = ()
+    nat64: Nat64 = field(default_factory=Nat64)
     alg: Alg = field(default_factory=Alg)
     metrics: MetricsSection = field(default_factory=MetricsSection)
     log: LogSection = field(default_factory=LogSection)
@@ -196,8 +235,8 @@ class Config:
 
 
 SECTIONS: Mapping[str, type] = MappingProxyType(
-    {"gateway": GatewaySection, "nat": Nat, "timeouts": Timeouts, "firewall": Firewall, "forward": Forward, "alg": Alg,
-     "metrics": MetricsSection, "log": LogSection}
+    {"gateway": GatewaySection, "nat": Nat, "timeouts": Timeouts, "firewall": Firewall, "forward": Forward,
+     "ipv6": Ipv6, "allow_in": AllowIn, "nat64": Nat64, "alg": Alg, "metrics": MetricsSection, "log": LogSection}
 )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from algate.alg.config.sections import SECTIONS, Config, Forward
+from algate.alg.config.sections import SECTIONS, AllowIn, Config, Forward
 from algate.alg.plugin.policy import Policy
 from algate.alg.plugin.schema import keys
 
@@ -40,8 +40,22 @@ def forward_key(one: Forward) -> str:
 
 def forward_value(one: Forward) -> dict[str, Any]:
     """Its other keys, those at their default apart."""
-    found = {name: plain(getattr(one, key.name)) for name, key in keys(Forward).items()}
-    return {name: value for name, value in found.items() if name not in ("proto", "wan_port") and value not in ("", [])}
+    return _others(one, ("proto", "wan_port"))
+
+
+def allowed_key(one: AllowIn) -> str:
+    """What an [[allow_in]] is called, for the same reason."""
+    return f"allow_in {one.proto}/{one.port} [{one.to}]"
+
+
+def allowed_value(one: AllowIn) -> dict[str, Any]:
+    """Its other keys, those at their default apart."""
+    return _others(one, ("proto", "port", "to"))
+
+
+def _others(one: Forward | AllowIn, named: tuple[str, ...]) -> dict[str, Any]:
+    found = {name: plain(getattr(one, key.name)) for name, key in keys(type(one)).items()}
+    return {name: value for name, value in found.items() if name not in named and value not in ("", [])}
 
 
 def values(config: Config) -> dict[str, Any]:
@@ -50,6 +64,8 @@ def values(config: Config) -> dict[str, Any]:
     for section, kind in SECTIONS.items():
         if kind is Forward:
             found |= {forward_key(one): forward_value(one) for one in config.forwards}
+        elif kind is AllowIn:
+            found |= {allowed_key(one): allowed_value(one) for one in config.allow_in}
         else:
             found |= _table(section, getattr(config, section))
     for name, policy in config.alg.protocols.items():
@@ -71,10 +87,10 @@ def _policy(path: str, policy: Policy) -> Iterator[tuple[str, Any]]:
 
 
 def defaults(config: Config) -> dict[str, Any]:
-    """The same for a file that says nothing; what has no default (forwards, rules) isn't in it."""
+    """The same for a file that says nothing; what has no default (forwards, services let in, rules) isn't in it."""
     found: dict[str, Any] = {}
     for section, kind in SECTIONS.items():
-        if kind is not Forward:
+        if kind not in (Forward, AllowIn):
             found |= _table(section, kind())
     for name, policy in config.alg.protocols.items():
         found |= _table(f"alg.{name}", type(policy)())

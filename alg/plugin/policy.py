@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address
 from typing import Any, ClassVar, NamedTuple, Self
 from typing import Protocol as Interface
 
+from algate.alg.plugin.families import Network, any_network
 from algate.alg.plugin.model import Address, EndPoint
 from algate.alg.plugin.schema import Problem, keys, option, read_table
-from algate.alg.plugin.values import PortRange, RefusedError, Service, boolean, integer, list_of, network
+from algate.alg.plugin.values import PortRange, RefusedError, Service, boolean, integer, list_of
 
 read_ports = list_of(integer(1, 65535), 1024)
 OPERATORS = ("enabled", "any_peer")
@@ -66,8 +67,8 @@ class Held(NamedTuple):
 class Rule:
     """Keys that apply to some clients or servers only; if both networks are given, both must match."""
 
-    client: IPv4Network | None = None
-    server: IPv4Network | None = None
+    client: Network | None = None
+    server: Network | None = None
     changes: tuple[tuple[str, Any], ...] = ()
 
     def matches(self, client: Address, server: Address) -> bool:
@@ -194,11 +195,11 @@ def failed(path: str, hook: str, error: Exception) -> Problem:
 
 def _read_rule(kind: type[Policy], table: object, path: str, problems: list[Problem]) -> Rule:
     """One [[alg.NAME.rule]]: the policy's keys that it names, read like the policy's own."""
-    whom: dict[str, IPv4Network] = {}
+    whom: dict[str, Network] = {}
     for key in ("client", "server"):
         if isinstance(table, Mapping) and key in table:
             try:
-                whom[key] = network(table[key])
+                whom[key] = any_network(table[key])
             except RefusedError as refused:
                 problems.append(Problem(f"{path}.{key}", str(refused)))
     known = keys(kind)

@@ -121,6 +121,13 @@ def block_size(value: object) -> int:
     return value
 
 
+def host_prefix(value: object) -> int:
+    """How much of an IPv6 address makes a host: 64 or 128 bits."""
+    if isinstance(value, bool) or value not in (64, 128):
+        raise RefusedError(f"{shown(value)} is neither 64 nor 128")
+    return 64 if value == 64 else 128
+
+
 def text(value: object) -> str:
     """Any text."""
     if isinstance(value, str):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from algate.alg.plugin.families import Network, any_network
 from algate.alg.plugin.model import (
     READ_MOST,
     Action,
@@ -78,6 +79,7 @@ __all__ = [
     "Held",
     "Impatient",
     "Lines",
+    "Network",
     "Open",
     "Pass",
     "Policy",
@@ -103,6 +105,7 @@ __all__ = [
     "Verdict",
     "Withdraw",
     "Words",
+    "any_network",
     "boolean",
     "integer",
     "list_of",

@@ -10,21 +10,22 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address
 from typing import ClassVar
 
 from algate.alg.protocols.base import (
     Address,
     Conflict,
     Held,
+    Network,
     Policy,
     PortRange,
     RefusedError,
     Surroundings,
+    any_network,
     boolean,
     integer,
     list_of,
-    network,
     one_of,
     option,
     optional_port_range,
@@ -50,6 +51,7 @@ class FtpPolicy(Policy):
     `before_login`: data connections may be agreed on before the server has accepted a log-in.
     `low_ports` may be named although they are below `min_port`. `strict_source_port`: active data must come from the
     port below the server's control port (RFC 959 section 5.2). `strict_lines`: a line without CR LF opens nothing.
+    `nat64`: where client and server are of two families, whether commands are translated (RFC 6384).
     """
 
     usual_ports: ClassVar[tuple[int, ...]] = (21,)
@@ -57,7 +59,7 @@ class FtpPolicy(Policy):
     enabled: bool = option(True, boolean)
     ports: tuple[int, ...] = option((21,), read_ports)
     announce: IPv4Address | None = option(None, optional_public_address)
-    third_party: tuple[IPv4Network, ...] = option((), list_of(network))
+    third_party: tuple[Network, ...] = option((), list_of(any_network))
     min_port: int = option(1024, integer(1, 65535))
     expect_timeout: float = option(120.0, seconds(0.01, 3600))
     tls: str = option("pass", one_of("pass", "refuse"))
@@ -72,6 +74,7 @@ class FtpPolicy(Policy):
     strict_lines: bool = option(False, boolean)
     lprt: str = option("pass", one_of("pass", "refuse"))
     max_line: int = option(4096, integer(64, 65536))
+    nat64: str = option("translate", one_of("translate", "pass"))
     commands_per_second: float = option(0.0, seconds(0, 1_000_000))
 
     def holds(self, server: Address) -> list[Held]:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import socket
+from ipaddress import IPv6Network
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
 
+from algate.alg.config import ipv6
+from algate.alg.gateway import datapath, prefixes
+from algate.alg.gateway.netlink import Device
 from algate.cli import app as command
 
 pytestmark = pytest.mark.unit
@@ -57,3 +61,27 @@ def test_a_metrics_port_in_use(file: Path) -> None:
 def test_no_file(file: Path) -> None:
     made = check(file)
     assert (made.exit_code, "algate.toml" in made.stdout) == (2, True)
+
+
+def test_what_ipv6_needs_of_the_host(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A filter without a route inside; a prefix that is inside already; NAT64 without a public address."""
+    wan = Device("wan0", 3, b"", 1500, True, "", ())
+    lan = Device("lan0", 2, b"", 1500, True, "", ())
+    inside = [("lan0", IPv6Network("fd00:64::/48"))]
+    monkeypatch.setattr(ipv6, "UNBUILT", [])
+    monkeypatch.setattr(datapath, "need_device", lambda name: lan if name == "lan0" else wan)
+    file.write_text('[metrics]\nlisten = ""\n[ipv6]\nfilter = true\n[nat64]\nprefix = "fd00:64::/96"\n')
+
+    def found() -> dict[str, list[str]]:
+        rows = json.loads(check(file, "--json", "--lan", "lan0", "--wan", "wan0").stdout)
+        return {
+            path: [row["reason"] for row in rows if row["path"] == path] for path in ("ipv6.filter", "nat64.prefix")
+        }
+
+    monkeypatch.setattr(prefixes, "behind", lambda _: [])
+    bare = found()
+    assert bare["ipv6.filter"] == ["no IPv6 route leads to an inside device (lan0): nothing to filter"]
+    assert bare["nat64.prefix"] == ["needs a public IPv4 address: wan0 has none, and nat.addresses names none"]
+    monkeypatch.setattr(prefixes, "behind", lambda _: inside)
+    assert found()["ipv6.filter"] == []
+    assert found()["nat64.prefix"][0] == "fd00:64::/96 overlaps fd00:64::/48, which is behind lan0"

@@ -1,0 +1,33 @@
+"""IPv6 prefixes behind devices, as the host's routes have them.
+
+The law of this file: it reads /proc and changes nothing. /proc/thread-self/net follows the network namespace of the
+thread that opens it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from ipaddress import IPv6Network
+from pathlib import Path
+
+ROUTES = Path("/proc/thread-self/net/ipv6_route")
+_UP, _LOCAL = 0x0001, 0x80000000  # RTF_UP, RTF_LOCAL: the second is one of the host's own addresses
+_APART = tuple(map(IPv6Network, ("fe80::/10", "ff00::/8")))
+
+
+def behind(devices: Collection[str], routes: str | None = None) -> list[tuple[str, IPv6Network]]:
+    """(device, prefix) of each route that leads to one of these devices; links' own prefixes and default routes apart.
+    `routes`: the text of ROUTES; None: it is read."""
+    if routes is None:
+        try:
+            routes = ROUTES.read_text()
+        except OSError:
+            return []
+    found = []
+    for words in map(str.split, routes.splitlines()):
+        flags, device, length = int(words[8], 16), words[9], int(words[1], 16)
+        prefix = IPv6Network((bytes.fromhex(words[0]), length))
+        unwanted = not length or not flags & _UP or flags & _LOCAL or any(prefix.subnet_of(one) for one in _APART)
+        if device in devices and not unwanted and (device, prefix) not in found:
+            found.append((device, prefix))
+    return found
