@@ -1,14 +1,14 @@
 """Addresses, networks and end points that may be IPv6's, as spelled in a configuration file or an option.
 
-The law of this file: readers, as in `values`, which has those for IPv4 alone.
+The law of this file: readers, as in `values`, which has those for IPv4 alone; and one family's address in the other's.
 """
 
 from __future__ import annotations
 
 import re
-from ipaddress import IPv4Network, IPv6Address, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
-from algate.alg.plugin.model import EndPoint
+from algate.alg.plugin.model import Address, EndPoint
 from algate.alg.plugin.values import RefusedError, end_point, network, shown
 
 Network = IPv4Network | IPv6Network
@@ -78,3 +78,15 @@ def translation_prefix(value: object) -> IPv6Network | None:
     if prefix != WELL_KNOWN and not local and any(prefix.overlaps(one) for one in _NO_HOSTS):
         raise RefusedError(f"{prefix} isn't a prefix of unicast addresses")
     return prefix
+
+
+def embedded(prefix: IPv6Network | None, address: Address) -> IPv6Address | None:
+    """The IPv6 address by which an IPv4 host is known behind a prefix (RFC 6052 section 2.2). None without a prefix, or
+    of what is no IPv4 address."""
+    if prefix is None or not isinstance(address, IPv4Address):
+        return None
+    size = prefix.prefixlen // 8
+    whole = prefix.network_address.packed[:size] + address.packed
+    if size < 12:
+        whole = whole[:8] + b"\0" + whole[8:]  # the bits 64 to 71
+    return IPv6Address(whole.ljust(16, b"\0"))

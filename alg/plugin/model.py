@@ -20,7 +20,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network
 from typing import NamedTuple
 from typing import Protocol as Interface
 
@@ -99,10 +99,15 @@ class Control:
     audience: Audience | None = field(default=None, compare=False, repr=False)
     left: tuple[Left, ...] = ()
     remembered: int = 0  # what an earlier helper's conversation handed on (Remembers); 0: nothing
+    prefix: IPv6Network | None = None  # behind which an inside IPv6 host sees IPv4 ones (NAT64)
 
     def ip(self, side: Side) -> Address:
         """That side's own address (the private one for the inside)."""
         return self.inside.ip if side == self.inside_side else self.remote.ip
+
+    def family(self, side: Side) -> int:
+        """The IP version that side speaks, 4 or 6. The two differ under NAT64."""
+        return self.ip(side).version
 
 
 @dataclass(frozen=True, slots=True)

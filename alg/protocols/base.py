@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from algate.alg.plugin.families import Network, any_network
+from algate.alg.plugin.families import Network, any_network, embedded
 from algate.alg.plugin.model import (
     READ_MOST,
     Action,
@@ -107,6 +107,7 @@ __all__ = [
     "Words",
     "any_network",
     "boolean",
+    "embedded",
     "integer",
     "list_of",
     "merged",

@@ -28,8 +28,8 @@ _SITE_PLAIN = frozenset(
 # Commands whose argument is no secret: RFC 959 with its extensions, and what servers have. A word that isn't known may
 # be somebody's own way to say a password.
 _PLAIN = frozenset((*UNATTENDED.commands, *COMMANDS)) | frozenset(
-    b"ABOR AUTH PBSZ PROT CCC HOST SMNT MFF AVBL CSID DSIZ HASH RANG COMB THMB XCRC XMD5 XSHA XSHA1 XSHA256 XSHA512 "
-    b"MD5 MMD5 XRCP XRSQ ESTA ESTP MSND MSOM MSAM MAIL MLFL RMDA".split()
+    b"ABOR AUTH PBSZ PROT CCC HOST SMNT MFF ALGS AVBL CSID DSIZ HASH RANG COMB THMB XCRC XMD5 XSHA XSHA1 XSHA256 "
+    b"XSHA512 MD5 MMD5 XRCP XRSQ ESTA ESTP MSND MSOM MSAM MAIL MLFL RMDA".split()
 )
 _KNOWN_ALIKE = frozenset((b"ENCODING", b"CONFIG"))  # begin like those of SECRET
 

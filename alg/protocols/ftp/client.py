@@ -13,6 +13,7 @@ from algate.alg.protocols.base import EndPoint, Event, Refuse, Replace, Reserve,
 from algate.alg.protocols.ftp import grammar
 from algate.alg.protocols.ftp.audit import parsed, shown
 from algate.alg.protocols.ftp.dialogue import COMMANDS, Kind, Phase, Turn
+from algate.alg.protocols.ftp.families import NOOP, REASONS
 from algate.alg.protocols.ftp.grammar import Fault, Form
 from algate.alg.protocols.ftp.policy import BEFORE_LOGIN, NO_PORT, NOT_FTP, TOO_FAST, TOO_MANY, UNREADABLE, Refusal
 from algate.alg.protocols.ftp.rules import Inward, Nothing, Outward, plan, told
@@ -48,6 +49,10 @@ class ClientSide:
                 return False  # FTP-35: the next byte may be TLS already
             session.waiting.securing = False
             out.say(Event("violation", "AUTH", "answer-overdue"))
+        if session.families is not None and session.families.answers and not session.ending:
+            if not session.overdue:
+                return False  # the answer to the former comes first, and a restart has no more than one to remember
+            session.forgo(out)
         if session.unclosed is not None and not session.waiting:
             session.unclosed = None
         verb, argument = parsed(line.text)
@@ -70,6 +75,10 @@ class ClientSide:
                 refusal = TOO_FAST
             if refusal:
                 return self._refuse(line, refusal, shown(verb, argument), out)
+        if session.families is not None and (verb == b"EPSV" or verb == b"ALGS"):
+            answer = session.families.instead(verb, argument)
+            if answer:
+                return self._instead(line, verb, argument, answer, out)
         if _CR_NUL in line.raw:  # some servers take it for the end of a line
             session.waiting.add(OTHER, may=True, count=min(line.raw.count(_CR_NUL), _ANSWERS_MOST))
         if kind is OTHER:
@@ -84,8 +93,11 @@ class ClientSide:
             session.dry = True
             return self._refuse(line, NO_PORT, f"{named.form.value} {asked.inside}", out)
         mapped, public = public, told(session.control, session.policy, named.form, public)
-        replaced = line.replaced(named.start, named.stop, grammar.write(named, public))
-        if replaced is None:
+        if session.families is not None:
+            replaced: bytes | None = session.families.names(public)
+        else:
+            replaced = line.replaced(named.start, named.stop, grammar.write(named, public))
+        if not replaced:
             out.say(Withdraw(asked.tag, Fault.BAD_SYNTAX.value))
             return self._unnamed(line, Fault.BAD_SYNTAX.value, out)
         seen = f"{named.form.value} {asked.inside} as {public}"
@@ -106,7 +118,14 @@ class ClientSide:
             kind = Kind.EPSV_ALL
         elif kind in (Kind.PASV, Kind.EPSV):
             session.supersede(out)
+        number = session.waiting.said
         session.waiting.add(kind)
+        if session.families is not None and kind in (Kind.PASV, Kind.EPSV):
+            asks = session.families.asks(kind, argument, number)
+            if asks:
+                session.audit.command(line.text, "rewrite", "", out)
+                out.say(Replace(len(line.raw), asks))
+                return True
         session.audit.command(line.text, "pass", "", out)
         if kind is Kind.IDENTITY:
             session.audit.identified(verb, argument)
@@ -118,12 +137,14 @@ class ClientSide:
     def _name(self, line: Line, form: Form, out: Script) -> bool:
         """PORT or EPRT: what it names, and what the gateway must do for it."""
         session = self._session
-        named = grammar.read(form, line.text, session.control.remote.ip.version)
+        named = grammar.read(form, line.text, session.client_version)
         if isinstance(named, Fault) or line.replaced(named.start, named.stop, b"") is None:
             return self._unnamed(line, (named if isinstance(named, Fault) else Fault.BAD_SYNTAX).value, out)
         what = plan(session.control, session.policy, Side.CLIENT, named)
         if isinstance(what, Nothing):
             return self._unnamed(line, what.reason, out)
+        if session.mixed and not (session.families is not None and session.families.on):
+            return self._unnamed(line, "untranslated", out)
         if session.barred:
             return self._refuse(line, NOT_FTP, form.value, out)
         if session.phase is Phase.CLOSING:
@@ -142,10 +163,18 @@ class ClientSide:
 
     def _outward(self, line: Line, form: Form, tag: int, what: Outward, out: Script) -> bool:
         session = self._session
+        names = b""
+        if session.families is not None:
+            names = session.families.names(what.to)
+            if not names:
+                return self._unnamed(line, "untranslated", out)
         session.expect(tag, what, False, out, f"{form.value} {what.to}")
         session.waiting.add(Kind.NAME, tag)
-        session.audit.command(line.text, "pass", "", out)
-        out.let(len(line.raw))
+        session.audit.command(line.text, "rewrite" if names else "pass", "", out)
+        if names:
+            out.say(Replace(len(line.raw), names))
+        else:
+            out.let(len(line.raw))
         return True
 
     def _unnamed(self, line: Line, reason: str, out: Script) -> bool:
@@ -154,6 +183,24 @@ class ClientSide:
         out.say(Event("expectation-refused", said(line.text), reason))
         self._session.waiting.add(Kind.NAME)
         out.let(len(line.raw))
+        return True
+
+    def _instead(self, line: Line, verb: bytes, argument: bytes, answer: int, out: Script) -> bool:
+        """A command that the gateway answers: the server gets a NOOP, whose answer will be replaced. In turn, so that
+        it can be no other's."""
+        session = self._session
+        assert session.families is not None
+        if self._too_soon() and not session.overdue:
+            return False
+        reason = REASONS.get(answer, "")
+        if reason:
+            fields = session.audit.fields(verb, "refuse")
+            out.say(Event("command-refused", shown(verb, argument), reason, fields))
+        else:
+            session.audit.command(line.text, "rewrite", "", out)
+        session.waiting.add(Kind.INSTEAD)
+        session.families.answers.append(answer)
+        out.say(Replace(len(line.raw), NOOP))
         return True
 
     def _other(self, line: Line, verb: bytes, out: Script) -> bool:

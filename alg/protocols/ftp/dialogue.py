@@ -40,6 +40,7 @@ class Kind(IntEnum):
     UNSEEN = auto()  # may have been said before the machine began to listen
     LEFT = auto()  # a PORT that an earlier helper left pending
     SKIPPED = auto()  # passed unattended: one of UNATTENDED, nobody knows which
+    INSTEAD = auto()  # a NOOP of the gateway's, in place of a command that it answers itself
 
 
 COMMANDS: dict[bytes, Kind] = {
@@ -74,6 +75,9 @@ UNATTENDED = Lines(
     ),
     copied=frozenset(b"USER PASV EPSV 220 221 230 232 421".split()),
 )
+# The same between two IP families, where PASV or EPSV is rewritten.
+_EITHER = frozenset((b"PASV", b"EPSV"))
+UNATTENDED_64 = Lines(UNATTENDED.commands - _EITHER, UNATTENDED.replies, copied=UNATTENDED.copied - _EITHER)
 
 NAMING = frozenset((Kind.NAME, Kind.PASV, Kind.EPSV))
 
@@ -163,6 +167,7 @@ USUAL: dict[Kind, frozenset[Reply]] = {
     Kind.UNSEEN: _FINALS,
     Kind.LEFT: _NO | _ADDRESSED | {Reply.OK, Reply.SECURED},
     Kind.SKIPPED: _FINALS - _ADDRESSED - {Reply.SECURED, Reply.GREETING},
+    Kind.INSTEAD: _YES | {Reply.FAILED, Reply.MORE, Reply.PROTECTED},
 }
 ODD: dict[Kind, frozenset[Reply]] = {
     Kind.OTHER: frozenset(),
@@ -179,6 +184,7 @@ ODD: dict[Kind, frozenset[Reply]] = {
     Kind.UNSEEN: frozenset(),
     Kind.LEFT: frozenset(),
     Kind.SKIPPED: frozenset(),
+    Kind.INSTEAD: frozenset(),
 }
 
 REPLIES: dict[tuple[Kind, Reply], Effect] = {

@@ -21,17 +21,20 @@ from algate.alg.protocols.base import (
     Event,
     Pass,
     Progress,
+    Refuse,
+    Replace,
     Reset,
     Script,
     Side,
     Unattended,
 )
 from algate.alg.protocols.ftp.client import ClientSide
-from algate.alg.protocols.ftp.dialogue import UNATTENDED, Phase
+from algate.alg.protocols.ftp.dialogue import UNATTENDED, UNATTENDED_64, Phase
+from algate.alg.protocols.ftp.families import negotiation, without_negotiation
 from algate.alg.protocols.ftp.policy import FtpPolicy
 from algate.alg.protocols.ftp.server import ServerSide
 from algate.alg.protocols.ftp.session import FtpSession
-from algate.alg.protocols.lines import IAC, LineReader
+from algate.alg.protocols.lines import IAC, Line, LineReader
 
 UNANSWERED_MOST = 200  # the kernel counts in 8 bits
 LINE_MAX = 256  # bytes of a line that may pass unattended (abi.h)
@@ -96,6 +99,8 @@ class FtpConversation:
         reader, speaker = self._speakers[side]
         out = Script()
         if speaker.settle(asked, public, out):
+            if asked.line.origin is not None:
+                self._clear(asked.line, out)
             if asked.line.flaw is not None:
                 reader.accept(asked.line)
             if side is Side.CLIENT:
@@ -115,6 +120,9 @@ class FtpConversation:
         session = self._session
         if session.many or session.asked or session.barred or session.phase not in _READS:
             return None
+        families = session.families
+        if families is not None and not families.steady:
+            return None
         if session.gate.refusing or session.policy.max_line < LINE_MAX or session.held_since is not None:
             return None
         if not self._speakers[0][0].plain or not self._speakers[1][0].plain:
@@ -123,13 +131,15 @@ class FtpConversation:
         if not room:
             return None
         settled = unanswered is not None and unanswered < UNANSWERED_MOST and all(session.live.values())
+        lines = UNATTENDED if families is None else UNATTENDED_64
         if unanswered is None or not settled or session.premature or session.phase is Phase.GREETING:
-            return Unattended(UNATTENDED, read=True)
-        return Unattended(UNATTENDED, unanswered)
+            return Unattended(lines, read=True)
+        return Unattended(lines, unanswered)
 
     def remember(self) -> int:
-        """See `model.Remembers`. 1: the server has accepted no log-in."""
-        return int(self._session.premature)
+        """See `model.Remembers`. 1: the server has accepted no log-in; the other bits are of `families`."""
+        families = self._session.families
+        return int(self._session.premature) | (families.remember() << 1 if families is not None else 0)
 
     def missed(self) -> None:
         """See `model.Forgiving`. As after a restart: anything may have been said."""
@@ -162,7 +172,12 @@ class FtpConversation:
         reader, speaker = self._speakers[side]
         if side is Side.CLIENT and self._session.phase is Phase.GREETING and self._foreign_client(data[start:], out):
             return
-        while start < len(data) and (line := reader.next(data, start, end)) is not None:
+        while start < len(data):
+            if data[start] == IAC:
+                start = self._negotiate(reader, data, start, out)
+            line = reader.next(data, start, end)
+            if line is None:
+                break
             before, user = len(out), self._session.audit.user
             judged = speaker.judge(line, now, out)
             if self._session.audit.user != user:  # what was said before is the former user's
@@ -176,11 +191,46 @@ class FtpConversation:
                 return
             if side is Side.CLIENT:
                 self._session.held_since = None
+            if line.origin is not None:
+                self._clear(line, out)
             if line.flaw is not None:
                 reader.accept(line)
             start += len(line.raw)
         if side is Side.SERVER and self._session.phase is Phase.GREETING and start < len(data):
+            if data[start] == IAC and self._session.families is not None:
+                return  # the rest of an option negotiation
             self._speakers[1][1].glimpse(data[start], out)
+
+    def _negotiate(self, reader: LineReader, data: bytes, start: int, out: Script) -> int:
+        """Between two IP families the gateway refuses Telnet options by itself (RFC 6384 section 10). Where a line
+        begins; a negotiation within one is left to `_clear`. Returns where it goes on."""
+        families = self._session.families
+        if families is None or families.plain or not reader.plain:
+            return start
+        while (answer := negotiation(data, start)) is not None:
+            out.say(Refuse(3, answer))
+            start += 3
+        return start
+
+    def _clear(self, line: Line, out: Script) -> None:
+        """Leave option negotiation out of a line that has just got its verdict, and answer it."""
+        families = self._session.families
+        if families is None or families.plain:
+            return
+        kept, cut, answers = without_negotiation(line.raw)
+        size = len(line.raw)
+        if not cut:
+            return
+        if out.run:
+            out.run -= size
+            out.say(Refuse(cut, answers), Replace(size - cut, kept))
+            return
+        last = out[-1]
+        if isinstance(last, Replace):
+            out[-1] = Refuse(cut, answers)
+            out.say(Replace(size - cut, last.data))
+        elif isinstance(last, Refuse):
+            out[-1] = Refuse(size, answers + last.answer)
 
     def _hold(self, now: float) -> None:
         """Start the clock for a client's line that waits for the server; once nothing is read any more, none waits."""

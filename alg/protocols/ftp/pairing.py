@@ -138,6 +138,12 @@ class Waiting:
         room = not self.securing and len(self._runs) + lines < self.CAP and naming + lines <= self.NAMING_CAP
         return room, self.plain
 
+    def replacing(self) -> None:
+        """Before the restart a NOOP of the gateway's went on; nothing else was unanswered."""
+        self.unseen = False
+        self._runs = [run for run in self._runs if run.kind is not Kind.UNSEEN]
+        self._append(Kind.INSTEAD, 0, False, 1)
+
     def miss(self) -> None:
         """Commands and replies passed that nobody has read."""
         self.unseen = True
@@ -179,17 +185,17 @@ class Waiting:
                 self._code, self.securing = code, False
                 self._readings = [Reading(0, self._next)]
                 self._runs.clear()
-            return Heard(only)
+            return Heard(only, (), self._next - 1)
         coming = Next()
         alone = stray(reply, code == self._code)
         for reading in self._readings:
             if not self._answers(reading, reply, quoted, coming) or alone <= MARGIN:
                 coming.put(reading.cost + (0 if quoted else alone), reading.at, reading.fates, None)
-        kept, kind_answered = coming.cheapest()
+        kept, kind_answered, number = coming.cheapest()
         if not keep:
-            return Heard(kind_answered)
+            return Heard(kind_answered, (), number)
         self._code = code
-        return self._take(kept, kind_answered)
+        return self._take(kept, kind_answered, number)
 
     def began(self) -> Heard:
         """1yz: the oldest transfer has begun, all before it are dealt with (an intermediate mark changes nothing)."""
@@ -211,7 +217,7 @@ class Waiting:
                 fates += passed(run)
             if not found:
                 coming.put(reading.cost + STRAY[Reply.PRELIMINARY], reading.at, reading.fates, None)
-        kept, kind = coming.cheapest()
+        kept, kind, _ = coming.cheapest()
         if kind is Kind.TRANSFER:
             self._begun = max(self._begun, kept[0].at)
         return self._take(kept, kind, transfer=kind is Kind.TRANSFER)
@@ -256,7 +262,7 @@ class Waiting:
             return None
         return self._runs[0].kind if self._next - self._readings[0].at == 1 else None
 
-    def _take(self, kept: list[Reading], kind: Kind | None, transfer: bool = False) -> Heard:
+    def _take(self, kept: list[Reading], kind: Kind | None, number: int = -1, transfer: bool = False) -> Heard:
         self._readings = kept
         news = []
         views = [(reading.cost, dict(reading.fates)) for reading in kept]
@@ -272,7 +278,7 @@ class Waiting:
         self._trim()
         if self.securing:
             self.securing = self.has(Kind.AUTH)
-        return Heard(kind, tuple(news))
+        return Heard(kind, tuple(news), number)
 
     def _settle(self) -> None:
         """The client goes on: if the likeliest readings wait for nothing, they are taken as true."""

@@ -145,6 +145,8 @@ TOO_MANY = Refusal("too-many-commands", b"500 algate: too many commands ahead of
 UNREADABLE = Refusal("unreadable-line", b"500 algate: the gateway can't read this line.")
 NO_PORT = Refusal("no-port-free", b"425 algate: the gateway has no public port free for the data connection.")
 LOW_PORT = Refusal("port-too-low", b"425 algate: the server named a port that the gateway's policy does not open.")
+ELSEWHERE = Refusal("third-party", b"425 algate: the server named another address for the data connection.")
+UNTOLD = Refusal("no-address", b"425 algate: the server's answer names no data connection.")
 NOT_FTP = Refusal("not-ftp", b"500 algate: this session does not speak FTP, no data connection for it.")
 
 

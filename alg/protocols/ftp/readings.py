@@ -38,10 +38,12 @@ class Fate(IntEnum):
 
 
 class Heard(NamedTuple):
-    """What a reply means. `kind`: that of the command it answers; None if it answers none. `fates`: news, by tag."""
+    """What a reply means. `kind`: that of the command it answers; None if it answers none. `fates`: news, by tag.
+    `number`: the command's; -1: none."""
 
     kind: Kind | None
     fates: tuple[tuple[int, Fate], ...] = ()
+    number: int = -1
 
 
 class Run:
@@ -88,13 +90,14 @@ class Next:
         if known is None or cost < known[0]:
             self.found[at, fates] = cost, kind
 
-    def cheapest(self) -> tuple[list[Reading], Kind | None]:
-        """At most READINGS, likeliest first, and the kind that the likeliest answered; of several, the oldest's."""
+    def cheapest(self) -> tuple[list[Reading], Kind | None, int]:
+        """At most READINGS, likeliest first, and kind and number of what the likeliest answered, -1 if nothing; of
+        several, the oldest's."""
         least = min(cost for cost, _ in self.found.values())
         rows = sorted((cost - least, at, fates, kind) for (at, fates), (cost, kind) in self._ordered())
         kept = [Reading(cost, at, fates) for cost, at, fates, _ in rows if cost <= MARGIN][:READINGS]
-        kinds = [kind for cost, _, _, kind in rows if cost == 0 and kind]
-        return kept, Kind(kinds[0]) if kinds else None
+        answers = [(kind, at - 1) for cost, at, _, kind in rows if cost == 0 and kind]
+        return (kept, Kind(answers[0][0]), answers[0][1]) if answers else (kept, None, -1)
 
     def _ordered(self) -> Iterator[tuple[tuple[int, tuple[tuple[int, Fate], ...]], tuple[int, int]]]:
         for place, (cost, kind) in self.found.items():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from algate.alg.protocols.base import EndPoint, Event, Replace, Reserve, Script, Side, Withdraw
+from algate.alg.protocols.base import EndPoint, Event, Refuse, Replace, Reserve, Script, Side, Withdraw
 from algate.alg.protocols.ftp import grammar
 from algate.alg.protocols.ftp.dialogue import (
     COMMANDS,
@@ -24,8 +24,8 @@ from algate.alg.protocols.ftp.dialogue import (
 )
 from algate.alg.protocols.ftp.grammar import Fault, Form
 from algate.alg.protocols.ftp.pairing import Heard
-from algate.alg.protocols.ftp.policy import BEFORE_LOGIN, LOW_PORT, NO_PORT, NOT_FTP, Refusal
-from algate.alg.protocols.ftp.rules import Inward, Nothing, plan, told
+from algate.alg.protocols.ftp.policy import BEFORE_LOGIN, ELSEWHERE, LOW_PORT, NO_PORT, NOT_FTP, UNTOLD, Refusal
+from algate.alg.protocols.ftp.rules import Inward, Nothing, Outward, plan, told
 from algate.alg.protocols.ftp.session import Asked, FtpSession, said
 from algate.alg.protocols.lines import Flaw, Line
 
@@ -40,10 +40,11 @@ _STRANGE_LINES = 100  # lines that a server may send before its 220: legal texts
 class ServerSide:
     """Judges what the server says."""
 
-    __slots__ = ("_session",)
+    __slots__ = ("_answer", "_session")
 
     def __init__(self, session: FtpSession) -> None:
         self._session = session
+        self._answer = b""  # what is told instead of the reply just heard, if anything
 
     def judge(self, line: Line, now: float, out: Script) -> bool:
         """Give the verdict on one line of a reply; False if it waits, or nothing more is read."""
@@ -55,9 +56,12 @@ class ServerSide:
         if session.many is None and reply is None and not self._starts(line, head, out):
             return False
         if reply is None or line.flaw is Flaw.REST or line.flaw is Flaw.UNFINISHED or self._is_text(line, reply, out):
-            out.let(len(line.raw))
+            if session.muted:
+                out.say(Refuse(len(line.raw), b""))
+            else:
+                out.let(len(line.raw))
             return True
-        session.many = None
+        session.many, session.muted = None, False
         return self._final(line, reply, out)
 
     def _is_text(self, line: Line, reply: Reply, out: Script) -> bool:
@@ -91,10 +95,13 @@ class ServerSide:
             session.dry = True
             return self._instead(line, NO_PORT, out)
         mapped, public = public, told(session.control, session.policy, named.form, public)
-        replaced = line.replaced(named.start, named.stop, grammar.write(named, public))
+        if asked.translated and session.families is not None:
+            replaced: bytes | None = session.families.tells(public)
+        else:
+            replaced = line.replaced(named.start, named.stop, grammar.write(named, public))
         if replaced is None:
             out.say(Withdraw(asked.tag, Fault.BAD_SYNTAX.value))
-            return self._unannounced(line, Fault.BAD_SYNTAX.value, out)
+            return self._unannounced(line, Fault.BAD_SYNTAX.value, False, None, out)
         seen = f"{named.form.value} {asked.inside} as {public}"
         session.expect(asked.tag, Inward(asked.inside, None if public == mapped else public), True, out, seen)
         self._answered(line, out)
@@ -118,6 +125,8 @@ class ServerSide:
             return True
         if head in FIRST_OF_MANY:
             session.many, session.many_since = head[:3], session.waiting.said
+            if session.families is not None:
+                session.muted = session.families.mutes(session.waiting.next, head[:3])
         elif session.phase is Phase.GREETING:
             if session.lines_heard >= _STRANGE_LINES or line.flaw is Flaw.NUL or line.text.startswith(_FOREIGN):
                 session.leave(Turn.FOREIGN, "not-ftp", out)
@@ -143,9 +152,11 @@ class ServerSide:
                 out.let(len(line.raw))
                 return True
         if reply in _ADDRESSED or reply is Reply.SECURED:
-            kind = waiting.hear(reply, line.text[:3], keep=False).kind
-            if kind is not None and REPLIES.get((kind, reply)) is Effect.ANNOUNCE:
-                return self._announce(line, _ADDRESSED[reply], out)
+            heard = waiting.hear(reply, line.text[:3], keep=False)
+            if heard.kind is not None and REPLIES.get((heard.kind, reply)) is Effect.ANNOUNCE:
+                form, families = _ADDRESSED[reply], session.families
+                translated = families is not None and families.was_asked(form, heard.kind, heard.number)
+                return self._announce(line, form, translated, out)
             if reply in _ADDRESSED:
                 out.say(Event("violation", said(line.text), "unasked-reply"))
         heard = self._answered(line, out)
@@ -163,13 +174,21 @@ class ServerSide:
             return self._secure(line, out)
         if effect in TURNS:
             session.turn(TURNS[effect])
-        out.let(len(line.raw))
+        if self._answer:
+            out.say(Replace(len(line.raw), self._answer))
+        else:
+            out.let(len(line.raw))
         return True
 
     def _answered(self, line: Line, out: Script) -> Heard:
         """Pair the reply with a command, and apply what that means for the connections that were named."""
-        heard = self._session.waiting.hear(FINAL[line.text[:4]], line.text[:3])
-        self._session.settle(heard.fates, line.flaw.value if line.flaw else "", out)
+        session, reply = self._session, FINAL[line.text[:4]]
+        heard = session.waiting.hear(reply, line.text[:3])
+        session.settle(heard.fates, line.flaw.value if line.flaw else "", out)
+        if session.families is not None:
+            self._answer = session.families.answered(heard.kind, heard.number)
+            if heard.kind is Kind.AUTH and reply is not Reply.FAILED and reply is not Reply.CLOSING:
+                session.families.plain = True  # RFC 6384 section 5: whatever follows isn't touched
         return heard
 
     def _secure(self, line: Line, out: Script) -> bool:
@@ -197,45 +216,64 @@ class ServerSide:
         session.leave(Turn.SECURED, "tls", out)
         return False
 
-    def _announce(self, line: Line, form: Form, out: Script) -> bool:
-        """A 227 or 229 that was asked for: what it names, and what the gateway must do for it."""
+    def _announce(self, line: Line, form: Form, translated: bool, out: Script) -> bool:
+        """A 227 or 229 that was asked for: what it names, and what the gateway must do for it. `translated`: it was
+        asked for in the other family's form, so the client is told in its own."""
         session = self._session
         session.supersede_open(out)
         if line.flaw is not None:
-            return self._unannounced(line, line.flaw.value, out)
-        named = grammar.read(form, line.text, session.control.remote.ip.version)
+            return self._unannounced(line, line.flaw.value, translated, None, out)
+        named = grammar.read(form, line.text, session.server_version)
         if isinstance(named, Fault) or line.replaced(named.start, named.stop, b"") is None:
-            return self._unannounced(line, (named if isinstance(named, Fault) else Fault.BAD_SYNTAX).value, out)
+            fault = named if isinstance(named, Fault) else Fault.BAD_SYNTAX
+            return self._unannounced(line, fault.value, translated, None, out)
         what = plan(session.control, session.policy, Side.SERVER, named)
+        to = EndPoint(session.control.ip(Side.SERVER), named.port)
         if isinstance(what, Nothing):
+            if translated and what.reason == ELSEWHERE.reason:
+                return self._instead(line, ELSEWHERE, out)
             if form is Form.EXTENDED and session.control.inside_side is Side.SERVER:
                 return self._instead(line, LOW_PORT, out)  # the client would try a public port that isn't this one's
-            return self._unannounced(line, what.reason, out)
+            return self._unannounced(line, what.reason, translated, to, out)
         if session.phase is Phase.CLOSING:
-            return self._unannounced(line, "after-quit", out)
+            return self._unannounced(line, "after-quit", translated, to, out)
         if session.barred:
             return self._instead(line, NOT_FTP, out)
         if session.premature:
             if isinstance(what, Inward):
                 return self._instead(line, BEFORE_LOGIN, out)
-            return self._unannounced(line, BEFORE_LOGIN.reason, out)
+            return self._unannounced(line, BEFORE_LOGIN.reason, translated, to, out)
         if session.dry and isinstance(what, Inward):
             return self._instead(line, NO_PORT, out)
         tag = session.new_tag()
         if isinstance(what, Inward):
-            session.asked = Asked(tag, line, named, what.inside)
+            session.asked = Asked(tag, line, named, what.inside, translated)
             out.say(Reserve(tag, what.inside))
             return False
+        if translated:
+            what = Outward(to)  # 229 names no address, whatever the 227 named: the client connects to its control peer
         session.expect(tag, what, True, out, f"{form.value} {what.to}")
         self._answered(line, out)
-        out.let(len(line.raw))
+        self._tell(line, translated, to, out)
         return True
 
-    def _unannounced(self, line: Line, reason: str, out: Script) -> bool:
-        """Let a reply pass that opens nothing, whatever the client makes of it."""
+    def _tell(self, line: Line, translated: bool, to: EndPoint, out: Script) -> None:
+        """Let a 227 or 229 pass, or say the same in the client's form."""
+        if translated and self._session.families is not None:
+            out.say(Replace(len(line.raw), self._session.families.tells(to)))
+        else:
+            out.let(len(line.raw))
+
+    def _unannounced(self, line: Line, reason: str, translated: bool, to: EndPoint | None, out: Script) -> bool:
+        """Let a reply pass that opens nothing, whatever the client makes of it. `to`: what it names, if it does."""
+        if translated and (to is None or self._session.control.inside_side is Side.SERVER):
+            return self._instead(line, UNTOLD, out)
         out.say(Event("expectation-refused", said(line.text), reason))
         self._answered(line, out)
-        out.let(len(line.raw))
+        if to is None:
+            out.let(len(line.raw))
+        else:
+            self._tell(line, translated, to, out)
         return True
 
     def _instead(self, line: Line, refusal: Refusal, out: Script) -> bool:

@@ -25,6 +25,7 @@ from algate.alg.protocols.base import (
 )
 from algate.alg.protocols.ftp.audit import Audit, said
 from algate.alg.protocols.ftp.dialogue import Phase, Turn, after
+from algate.alg.protocols.ftp.families import Translation
 from algate.alg.protocols.ftp.grammar import Named
 from algate.alg.protocols.ftp.pairing import Fate, Waiting
 from algate.alg.protocols.ftp.policy import FtpPolicy, Gate
@@ -50,6 +51,7 @@ class Asked(NamedTuple):
     line: Line
     named: Named | None
     inside: EndPoint
+    translated: bool = False  # a 227 or 229 that was asked for in the other family's form
 
 
 class _Live(NamedTuple):
@@ -68,14 +70,16 @@ class FtpSession:
     `unclosed`: the code of one that was ended by a reply with another code. `barred`: the client isn't an FTP client.
     `held_since`: when the client's next line began to wait for the server. For the present feed: `now`; `ending`:
     nothing comes after it, so nothing may wait; `dry`: no public port was free, so none is asked for again.
+    `mixed`: client and server are of two IP families; `families`: how commands are translated then; `muted`: the lines
+    before the last one of the reply in progress don't go on, because it becomes another one.
     `premature`: no data connection may be agreed on, because the server has accepted no log-in. Once it has, only REIN
     takes that away, not another USER (RFC 959 section 4.1.1: transfer parameters are unchanged).
     """
 
     __slots__ = (
-        "_early", "_live", "_tag", "asked", "audit", "barred", "control", "dry", "ending", "gate", "held_since",
-        "lines_heard", "many", "many_since", "now", "phase", "policy", "premature", "reset", "unclosed",
-        "waiting",
+        "_early", "_live", "_tag", "asked", "audit", "barred", "client_version", "control", "dry", "ending", "families",
+        "gate", "held_since", "lines_heard", "many", "many_since", "mixed", "muted", "now", "phase", "policy",
+        "premature", "reset", "server_version", "unclosed", "waiting",
     )  # fmt: skip
 
     def __init__(self, control: Control, policy: FtpPolicy, resumed: bool) -> None:
@@ -85,9 +89,17 @@ class FtpSession:
         self.audit = Audit(control.audience)
         self.phase = Phase.GREETING
         if resumed:  # unknown counts as logged in: a session that was at work goes on
-            self.phase = Phase.LOGIN if control.remembered else Phase.READY
+            self.phase = Phase.LOGIN if control.remembered & 1 else Phase.READY
         self.premature = self.phase < Phase.READY and not policy.before_login
         self.waiting = Waiting(resumed, [one.tag for one in control.left if not one.open])
+        self.client_version, self.server_version = control.family(Side.CLIENT), control.family(Side.SERVER)
+        self.mixed = self.client_version != self.server_version
+        self.families: Translation | None = None
+        if self.mixed and policy.nat64 == "translate":
+            self.families = Translation(control, control.remembered >> 1 if resumed else 0)
+            if self.families.answers:
+                self.waiting.replacing()
+        self.muted = False
         self.ending = False
         self.dry = False
         self.many: bytes | None = None
@@ -163,6 +175,12 @@ class FtpSession:
         if self.held_since is None:
             return None
         return self.held_since + (BARRED_MOST if self.barred else HELD_MOST)
+
+    def forgo(self, out: Script) -> None:
+        """The server doesn't answer the gateway's NOOP: the client gets no answer for the command that it stood for."""
+        if self.families is not None:
+            self.families.answers.clear()
+        out.say(Event("violation", "NOOP", "answer-overdue"))
 
     def settle(self, fates: tuple[tuple[int, Fate], ...], flaw: str, out: Script) -> None:
         """Apply a reply's effect on named connections; a reply that can't be trusted (`flaw`) agrees to nothing."""

@@ -35,6 +35,12 @@ REFUSALS: Mapping[str, Said] = MappingProxyType({
     "bad-number": Said("{line}: a number in it is out of range, so it opens nothing"),
     "port-zero": Said("{line}: it names port 0"),
     "wrong-family": Said("{line}: it names an address of a different family than the control session's"),
+    "network-protocol": Said("{line}: the server's side of NAT64 has IPv4 alone, and the gateway answers for it"),
+    "epsv-all": Said("{line}: under NAT64 the gateway sends the server PASV for EPSV, which EPSV ALL would forbid"),
+    "untranslated": Said(
+        "{line}: client and server are of two IP families, and the gateway does not translate it",
+        '[alg.{alg}] nat64 = "translate" does, unless the client said ALGS DISABLE64',
+    ),
     "no-address": Said("{line}: the reply names no address"),
     "before-login": Said(
         "{line}: the server had accepted no log-in yet",

@@ -121,7 +121,7 @@ ANSWERED: dict[Reply, bytes] = {
     Reply.SECURED: b"234 go\r\n",
     Reply.CLOSING: b"421 too long\r\n",
 }
-SPEAKABLE = set(Kind) - {Kind.UNSEEN, Kind.LEFT, Kind.SKIPPED}
+SPEAKABLE = set(Kind) - {Kind.UNSEEN, Kind.LEFT, Kind.SKIPPED, Kind.INSTEAD}
 SPOKEN = [Phase.LOGIN, Phase.READY, Phase.CLOSING]
 
 

@@ -38,10 +38,10 @@ def said(*kinds: Kind, tag: int = 0) -> Waiting:
 
 def test_in_the_usual_order_each_reply_answers_its_own_command() -> None:
     waiting = said(Kind.OTHER, Kind.NAME, Kind.TRANSFER, Kind.QUIT)
-    assert hear(waiting, b"200") == Heard(Kind.OTHER)
-    assert hear(waiting, b"200") == Heard(Kind.NAME, ((1, Fate.AGREED),))
-    assert hear(waiting, b"150", b"226") == Heard(Kind.TRANSFER)
-    assert hear(waiting, b"221") == Heard(Kind.QUIT)
+    assert hear(waiting, b"200") == Heard(Kind.OTHER, (), 0)
+    assert hear(waiting, b"200") == Heard(Kind.NAME, ((1, Fate.AGREED),), 1)
+    assert hear(waiting, b"150", b"226") == Heard(Kind.TRANSFER, (), 2)
+    assert hear(waiting, b"221") == Heard(Kind.QUIT, (), 3)
     assert not waiting
 
 
@@ -105,7 +105,7 @@ def test_a_refusal_that_may_be_anothers_is_a_doubt() -> None:
 
 def test_farewell_passes_over_a_port_without_a_yes() -> None:
     waiting = said(Kind.NAME, Kind.QUIT)
-    assert hear(waiting, b"221") == Heard(Kind.QUIT, ((1, Fate.PASSED),))
+    assert hear(waiting, b"221") == Heard(Kind.QUIT, ((1, Fate.PASSED),), 1)
 
 
 def test_readings_are_bounded_and_one_in_plain_dialogues() -> None:
