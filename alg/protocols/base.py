@@ -140,6 +140,10 @@ class Script(list[Action]):
         """The next `size` bytes leave unchanged."""
         self.run += size
 
+    def keep(self, size: int) -> None:
+        """The last `size` bytes let pass don't leave unchanged after all: the caller says what becomes of them."""
+        self.run -= size
+
     def say(self, *actions: Action) -> None:
         """Add anything but a `Pass`: it takes effect after everything passed before it."""
         if self.run:

@@ -21,7 +21,9 @@ from tests.imports import ROOT
 
 #: Loops of the plug-ins that end by themselves soon, or whose every round calls Script, which is interpreted code.
 LOOPS = {
-    "ftp/machine.py: start < len(data) and (line := reader.next(data, start, end)) is not None": "judge says",
+    "ftp/families.py: at < len(raw)": "a line at most, max_line",
+    "ftp/machine.py: start < len(data)": "judge says",
+    "ftp/machine.py: (answer := negotiation(data, start)) is not None": "each one says",
     "irc/session.py: at < len(data)": "each line says",
     "irc/session.py: len(self._live) + wanted > self._policy.max_offers": "max_offers at most",
     "lines.py: at < len(body)": "a line at most, max_line",

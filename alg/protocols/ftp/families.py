@@ -33,7 +33,7 @@ _DISABLED, _PLAIN, _ASKED, _ANSWER = 1, 2, 4, 3  # `remember`: flags, and where 
 _WONT, _DO, _DONT = 252, 253, 254
 
 
-class Translation:
+class FtpTranslation:
     """One session's. `answers`: those owed for each NOOP sent, oldest first; nearly always none or one. `plain`: an
     AUTH was accepted, so nothing is translated or answered any more."""
 

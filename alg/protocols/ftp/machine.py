@@ -222,7 +222,7 @@ class FtpConversation:
         if not cut:
             return
         if out.run:
-            out.run -= size
+            out.keep(size)
             out.say(Refuse(cut, answers), Replace(size - cut, kept))
             return
         last = out[-1]

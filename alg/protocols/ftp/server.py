@@ -56,10 +56,10 @@ class ServerSide:
         if session.many is None and reply is None and not self._starts(line, head, out):
             return False
         if reply is None or line.flaw is Flaw.REST or line.flaw is Flaw.UNFINISHED or self._is_text(line, reply, out):
+            out.let(len(line.raw))
             if session.muted:
+                out.keep(len(line.raw))
                 out.say(Refuse(len(line.raw), b""))
-            else:
-                out.let(len(line.raw))
             return True
         session.many, session.muted = None, False
         return self._final(line, reply, out)
@@ -153,9 +153,10 @@ class ServerSide:
                 return True
         if reply in _ADDRESSED or reply is Reply.SECURED:
             heard = waiting.hear(reply, line.text[:3], keep=False)
-            if heard.kind is not None and REPLIES.get((heard.kind, reply)) is Effect.ANNOUNCE:
+            kind = heard.kind
+            if kind is not None and REPLIES.get((kind, reply)) is Effect.ANNOUNCE:
                 form, families = _ADDRESSED[reply], session.families
-                translated = families is not None and families.was_asked(form, heard.kind, heard.number)
+                translated = families is not None and families.was_asked(form, kind, heard.number)
                 return self._announce(line, form, translated, out)
             if reply in _ADDRESSED:
                 out.say(Event("violation", said(line.text), "unasked-reply"))
@@ -254,15 +255,16 @@ class ServerSide:
             what = Outward(to)  # 229 names no address, whatever the 227 named: the client connects to its control peer
         session.expect(tag, what, True, out, f"{form.value} {what.to}")
         self._answered(line, out)
-        self._tell(line, translated, to, out)
+        out.let(len(line.raw))
+        if translated:
+            self._retell(line, to, out)
         return True
 
-    def _tell(self, line: Line, translated: bool, to: EndPoint, out: Script) -> None:
-        """Let a 227 or 229 pass, or say the same in the client's form."""
-        if translated and self._session.families is not None:
+    def _retell(self, line: Line, to: EndPoint, out: Script) -> None:
+        """A 227 or 229 that was let pass: say the same in the client's form."""
+        if self._session.families is not None:
+            out.keep(len(line.raw))
             out.say(Replace(len(line.raw), self._session.families.tells(to)))
-        else:
-            out.let(len(line.raw))
 
     def _unannounced(self, line: Line, reason: str, translated: bool, to: EndPoint | None, out: Script) -> bool:
         """Let a reply pass that opens nothing, whatever the client makes of it. `to`: what it names, if it does."""
@@ -270,10 +272,9 @@ class ServerSide:
             return self._instead(line, UNTOLD, out)
         out.say(Event("expectation-refused", said(line.text), reason))
         self._answered(line, out)
-        if to is None:
-            out.let(len(line.raw))
-        else:
-            self._tell(line, translated, to, out)
+        out.let(len(line.raw))
+        if translated and to is not None:
+            self._retell(line, to, out)
         return True
 
     def _instead(self, line: Line, refusal: Refusal, out: Script) -> bool:

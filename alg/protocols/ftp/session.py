@@ -25,7 +25,7 @@ from algate.alg.protocols.base import (
 )
 from algate.alg.protocols.ftp.audit import Audit, said
 from algate.alg.protocols.ftp.dialogue import Phase, Turn, after
-from algate.alg.protocols.ftp.families import Translation
+from algate.alg.protocols.ftp.families import FtpTranslation
 from algate.alg.protocols.ftp.grammar import Named
 from algate.alg.protocols.ftp.pairing import Fate, Waiting
 from algate.alg.protocols.ftp.policy import FtpPolicy, Gate
@@ -94,9 +94,9 @@ class FtpSession:
         self.waiting = Waiting(resumed, [one.tag for one in control.left if not one.open])
         self.client_version, self.server_version = control.family(Side.CLIENT), control.family(Side.SERVER)
         self.mixed = self.client_version != self.server_version
-        self.families: Translation | None = None
+        self.families: FtpTranslation | None = None
         if self.mixed and policy.nat64 == "translate":
-            self.families = Translation(control, control.remembered >> 1 if resumed else 0)
+            self.families = FtpTranslation(control, control.remembered >> 1 if resumed else 0)
             if self.families.answers:
                 self.waiting.replacing()
         self.muted = False
