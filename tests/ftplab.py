@@ -8,14 +8,14 @@ the textbook, never from the engine.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 
 from algate.alg.engine import effects as fx
 from algate.alg.engine.limits import Limits
 from algate.alg.plugin.model import Control, Conversation, EndPoint
 from algate.alg.protocols.ftp import PLUGIN
 from algate.alg.protocols.ftp.policy import FtpPolicy
-from tests.textbook import Exchange, Textbook
+from tests.textbook import Exchange, SixTextbook, Textbook
 from tests.wire import INFO, INSIDE, KEY, PUBLIC, REMOTE, End, Lab
 
 CLIENT_INSIDE, SERVER_INSIDE = INFO, fx.SessionInfo(77, KEY, PUBLIC, 4000, fx.SESSION_FORWARD)
@@ -52,15 +52,21 @@ class FtpLab(Lab):
         stamps: bool = False,
         deny: Iterable[str] = (),
         limits: Limits | None = None,
+        info: fx.SessionInfo | None = None,
     ) -> None:
+        """`info`: a session of IPv6, with the client inside."""
         self.policy = FtpPolicy(deny=tuple(deny), expect_timeout=1e6)
         self.client_inside = client_inside
         broker: object = SamePorts()
-        super().__init__(isn, mss, stamps, limits, broker, CLIENT_INSIDE if client_inside else SERVER_INSIDE)  # type: ignore[arg-type]
+        info = info or (CLIENT_INSIDE if client_inside else SERVER_INSIDE)
+        super().__init__(isn, mss, stamps, limits, broker, info)  # type: ignore[arg-type]
         self.client, self.server = self.ends if client_inside else self.ends[::-1]
-        self.textbook = Textbook(
+        self.textbook: Textbook | SixTextbook = Textbook(
             client_inside, dotted(INSIDE), dotted(PUBLIC), dotted(REMOTE), deny=[word.encode() for word in deny]
         )
+        if info.inside6:
+            public = dotted(info.public_ip) if info.public_ip else ""
+            self.textbook = SixTextbook(str(IPv6Address(info.inside6)), public)
         self.to_server = self.to_client = b""
         self._client_may: list[tuple[int, int]] = [(0, 0)]  # of its stream, once this much has come to it
         self._server_may: list[tuple[int, int]] = [(0, 0)]

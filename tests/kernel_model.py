@@ -13,7 +13,19 @@ from typing import NamedTuple
 from algate.alg.engine import effects as fx
 from algate.alg.engine.corrections import MASK, distance, shift_seq, unshift_ack
 from algate.alg.engine.digest import digest
-from algate.alg.engine.frames import ACK, FIN, GOOD, PSH, RST, SYN, Header, build, checksum_state, timestamps
+from algate.alg.engine.frames import (
+    ACK,
+    FIN,
+    GOOD,
+    PSH,
+    RST,
+    SYN,
+    Header,
+    build,
+    checksum_state,
+    tcp_offset,
+    timestamps,
+)
 from algate.alg.gateway import records
 from tests.account_model import COPIED, HELD, LINE_MAX, SYNS, AccountModel
 
@@ -39,16 +51,29 @@ class Packet(NamedTuple):
 
 
 def parse(frame: bytes) -> Packet:
-    """Parse an IPv4 frame without IP options; asserts that lengths and checksums are right."""
+    """Parse a frame without IP options or extension headers; asserts that lengths and checksums are right."""
+    if frame[ETHERNET] >> 4 == 6:
+        return _parse6(frame)
     assert frame[ETHERNET] == 0x45
     (length,) = struct.unpack_from("!H", frame, ETHERNET + 2)
     assert ETHERNET + length == len(frame)
     assert int.from_bytes(frame[ETHERNET : ETHERNET + 20], "big") % 0xFFFF == 0
-    tcp = ETHERNET + 20
+    ends = frame[ETHERNET + 12 : ETHERNET + 16], frame[ETHERNET + 16 : ETHERNET + 20]
+    return _parse_tcp(frame, ETHERNET + 20, ends)
+
+
+def _parse6(frame: bytes) -> Packet:
+    assert frame[ETHERNET - 2 : ETHERNET] == b"\x86\xdd" and frame[ETHERNET + 6] == 6
+    (length,) = struct.unpack_from("!H", frame, ETHERNET + 4)
+    assert ETHERNET + 40 + length == len(frame)
+    ends = frame[ETHERNET + 8 : ETHERNET + 24], frame[ETHERNET + 24 : ETHERNET + 40]
+    return _parse_tcp(frame, ETHERNET + 40, ends)
+
+
+def _parse_tcp(frame: bytes, tcp: int, ends: tuple[bytes, bytes]) -> Packet:
     assert checksum_state(frame, ETHERNET, tcp, len(frame)) == GOOD
     sport, dport, seq, ack, offset, flags, window = struct.unpack_from("!HHIIBBH", frame, tcp)
     payload = frame[tcp + (offset >> 4) * 4 :]
-    ends = frame[ETHERNET + 12 : ETHERNET + 16], frame[ETHERNET + 16 : ETHERNET + 20]
     return Packet(*ends, sport, dport, seq, ack, flags, window, payload, timestamps(frame, tcp))
 
 
@@ -282,7 +307,7 @@ class KernelModel:
     ) -> None:  # fmt: skip
         start = len(frame) - len(packet.payload)
         if unfinished:
-            tcp = ETHERNET + 20
+            tcp = tcp_offset(frame, ETHERNET)
             pseudo = (int.from_bytes(packet.src + packet.dst, "big") + 6 + len(frame) - tcp) % 0xFFFF
             frame = frame[: tcp + 16] + pseudo.to_bytes(2, "big") + frame[tcp + 18 :]
         acked = (self.tracked.acked[0], self.tracked.acked[1])
@@ -302,10 +327,11 @@ class KernelModel:
             seq=self._shift(direction, packet.seq),
             ack=self._unshift(1 - direction, packet.ack) if packet.flags & ACK else packet.ack,
         )
-        if direction == fx.OUT:
-            packet = packet._replace(src=self.info.public_ip, sport=self.info.public_port)
-        else:
-            packet = packet._replace(dst=self.info.key.inside_ip, dport=self.info.key.inside_port)
+        info = self.info
+        if direction == fx.OUT and info.public_ip:
+            packet = packet._replace(src=info.public_ip, sport=info.public_port, dst=info.remote_ip)
+        elif direction == fx.IN:
+            packet = packet._replace(dst=info.inside_ip, dport=info.key.inside_port, src=info.seen_ip)
         self._onto(direction, packet)
 
     def _onto(self, direction: int, packet: Packet) -> None:
@@ -371,11 +397,17 @@ class KernelModel:
 
     def _inject(self, kind: int, frame: bytes) -> None:
         assert frame[0] == kind
-        if frame[ETHERNET + 9] == 1 and frame[ETHERNET + 21] == 1:
-            self.hurried(fx.IN if kind == fx.INJECT_RAW_OUT else fx.OUT, unreachable_at(frame))
+        way = fx.IN if kind == fx.INJECT_RAW_OUT else fx.OUT
+        if frame[ETHERNET] >> 4 == 6 and frame[ETHERNET + 6] == 58:
+            meant, word = icmp6(frame)
+            (self.hurried if meant == 1 else self.told)(way, word)
             return
-        if frame[ETHERNET + 9] == 1:
-            self.told(fx.IN if kind == fx.INJECT_RAW_OUT else fx.OUT, frag_needed(frame))
+        four = frame[ETHERNET] >> 4 == 4
+        if four and frame[ETHERNET + 9] == 1 and frame[ETHERNET + 21] == 1:
+            self.hurried(way, unreachable_at(frame))
+            return
+        if four and frame[ETHERNET + 9] == 1:
+            self.told(way, frag_needed(frame))
             return
         packet = parse(frame)
         if kind in (fx.INJECT_RAW_OUT, fx.INJECT_RAW_IN):
@@ -387,7 +419,7 @@ class KernelModel:
 
 def size_of(packet: Packet) -> int:
     """Bytes of the IP packet."""
-    return 40 + (12 if packet.stamps else 0) + len(packet.payload)
+    return (40 if len(packet.src) == 4 else 60) + (12 if packet.stamps else 0) + len(packet.payload)
 
 
 def unreachable_at(frame: bytes) -> int:
@@ -407,6 +439,18 @@ def frag_needed(frame: bytes) -> int:
         assert int.from_bytes(part, "big") % 0xFFFF == 0
     assert ip[20:22] == b"\3\4" and len(ip) >= 20 + 8 + 28
     return int.from_bytes(ip[26:28], "big")
+
+
+def icmp6(frame: bytes) -> tuple[int, int]:
+    """The type of an ICMPv6 error, and the MTU that it tells or the sequence number that it quotes; asserts as above.
+    It goes to who sent what it quotes."""
+    ip = frame[ETHERNET:]
+    size = int.from_bytes(ip[4:6], "big")
+    assert ip[0] >> 4 == 6 and size + 40 == len(ip) <= 1280
+    total = int.from_bytes(ip[8:40], "big") + size + 58 + int.from_bytes(ip[40:] + b"\0" * (len(ip) & 1), "big")
+    assert total % 0xFFFF == 0 and ip[24:40] == ip[56:72] and ip[41] == 0
+    word = ip[44:48] if ip[40] == 2 else ip[92:96]
+    return ip[40], int.from_bytes(word, "big")
 
 
 def _said(packet: Packet) -> Said:

@@ -122,6 +122,54 @@ class Textbook:
         return line, 0
 
 
+class SixTextbook:
+    """The same for an IPv6 client inside: through NAT64 (`public`: the IPv4 address of its session; RFC 6384), or
+    through a filter (`public` empty), which changes nothing. A 227 or a 229 of the server is its own."""
+
+    NO_ALL = b"504 algate: the gateway translates EPSV, but can't keep to it for good.\r\n"
+    NO_NETWORK = b"522 algate: the server has no other network protocol, use (2)\r\n"
+
+    def __init__(self, inside: str, public: str) -> None:
+        self.inside, self.public = inside.encode(), public.encode()
+        self.agreed: list[tuple[bool, int]] = []
+        self.opaque = False
+
+    def exchange(self, one: Exchange) -> Told:
+        """A command and its replies; `reply` is what the server says to what it gets."""
+        verb, _, argument = one.command.strip().upper().partition(b" ")
+        if self.opaque or verb not in (b"EPSV", b"EPRT", b"ALGS", b"AUTH"):
+            return Told(one.command, one.reply)
+        if verb == b"AUTH":
+            self.opaque = one.reply.startswith(b"234")
+        if verb == b"EPRT":
+            return self._names(one, argument)
+        if verb == b"EPSV" and argument in (b"", b"2"):
+            return self._asks(one)
+        if not self.public or verb == b"AUTH":
+            return Told(one.command, one.reply)
+        answers = {b"ALL": self.NO_ALL} if verb == b"EPSV" else {b"STATUS64": b"216 EPSV EPRT\r\n"}
+        return Told(b"NOOP\r\n", answers.get(argument, self.NO_NETWORK))
+
+    def _names(self, one: Exchange, argument: bytes) -> Told:
+        found = re.fullmatch(rb"\|2\|%s\|(\d+)\|" % re.escape(self.inside.upper()), argument)
+        if not found or not 1024 <= int(found[1]) <= 65535:
+            return Told(one.command, one.reply)
+        if one.reply.startswith(b"200"):
+            self.agreed.append((True, int(found[1])))
+        number = int(found[1])
+        line = b"PORT %s\r\n" % _six(self.public, number) if self.public else one.command
+        return Told(line, one.reply)
+
+    def _asks(self, one: Exchange) -> Told:
+        six = re.search(rb"^227 .*\(\d+,\d+,\d+,\d+,(\d+),(\d+)\)", one.reply, re.M)
+        bare = re.search(rb"^229 .*\(\|\|\|(\d+)\|\)", one.reply, re.M)
+        number = int(six[1]) * 256 + int(six[2]) if six else int(bare[1]) if bare else 0
+        if number:
+            self.agreed.append((False, number))
+        told = b"229 Entering Extended Passive Mode (|||%d|)\r\n" % number if six else one.reply
+        return Told(b"PASV\r\n", told) if self.public else Told(one.command, one.reply)
+
+
 def _pair(line: bytes, at: int) -> int:
     found = re.match(rb"(\d+),(\d+)(?!,)", line[at:])
     return int(found[1]) * 256 + int(found[2]) if found else 0

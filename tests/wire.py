@@ -6,6 +6,8 @@ suffer from: an acknowledgement of bytes never sent, two versions of one byte, a
 
 from __future__ import annotations
 
+from ipaddress import IPv6Address, IPv6Network
+
 from algate.alg.engine import effects as fx
 from algate.alg.engine.corrections import MASK, distance
 from algate.alg.engine.engine import Engine
@@ -18,13 +20,28 @@ from tests.toy import Ports, Toy
 INSIDE, REMOTE, PUBLIC = bytes([10, 0, 0, 5]), bytes([198, 51, 100, 2]), bytes([203, 0, 113, 1])
 KEY = fx.SessionKey(INSIDE, 3000, REMOTE, 21)
 INFO = fx.SessionInfo(77, KEY, PUBLIC, 4000)
+INSIDE6, REMOTE6 = (IPv6Address(f"2001:db8:{one}").packed for one in ("1::5", "9::2"))
+PREFIX = IPv6Network("64:ff9b::/96")
+# The key has handles out of 0.0.0.0/8 for IPv6 addresses.
+NAT64 = fx.SessionInfo(77, KEY._replace(inside_ip=bytes((0, 1, 2, 3))), PUBLIC, 4000, 0, 1, INSIDE6, b"", PREFIX)
+SIX = fx.SessionInfo(
+    77, fx.SessionKey(bytes((0, 1, 2, 3)), 3000, bytes((0, 9, 9, 9)), 21), b"", 0, 0, 1, INSIDE6, REMOTE6
+)
 
 
 class End:
     """One end: what it sends and what it got. Offsets count payload bytes from the start of the stream."""
 
-    def __init__(self, direction: int, isn: int, peer_isn: int, mss: int, stamps: bool) -> None:
+    def __init__(
+        self, direction: int, isn: int, peer_isn: int, mss: int, stamps: bool, info: fx.SessionInfo
+    ) -> None:  # fmt: skip
         self.direction = direction  # of what it sends
+        key = info.key
+        public = (info.public_ip, info.public_port) if info.public_ip else (info.inside_ip, key.inside_port)
+        inside, remote = (info.inside_ip, key.inside_port), (info.seen_ip, key.remote_port)
+        outside = info.remote_ip, key.remote_port
+        near, far = (inside, remote) if direction == fx.OUT else (outside, public)
+        self.names = near[0], far[0], near[1], far[1]  # its own and the other's address and ports, as it knows them
         self.isn, self.peer_isn, self.mss = isn, peer_isn, mss
         self.stamps = stamps
         self.stream = b""
@@ -55,16 +72,16 @@ class End:
     @property
     def most(self) -> int:
         """Payload of its next segment at most."""
-        return min(self.mss - 40, self.pmtu - 40 - (12 if self.stamps else 0))
+        headers = 40 if len(self.names[0]) == 4 else 60
+        return min(self.mss - 40, self.pmtu - headers - (12 if self.stamps else 0))
 
     def packet(self, flags: int, offset: int = 0, size: int = 0, seq: int | None = None) -> Packet:
         """A segment of this end's stream, as the end writes it."""
-        ends = (INSIDE, REMOTE, 3000, 21) if self.direction == fx.OUT else (REMOTE, PUBLIC, 21, 4000)
         seq = (self.isn + 1 + offset) & MASK if seq is None else seq
         ack = (self.peer_isn + 1 + len(self.got) + self.fin_got) & MASK
         self.clock += 1
         stamps = (self.clock, 1) if self.stamps else None
-        return Packet(*ends, seq, ack, flags, 8192, self.stream[offset : offset + size], stamps)
+        return Packet(*self.names, seq, ack, flags, 8192, self.stream[offset : offset + size], stamps)
 
     def send(self, offset: int, size: int) -> Packet:
         """Send bytes of the stream, new or again, with the FIN if it is closed and they reach its end."""
@@ -80,8 +97,7 @@ class End:
 
     def receive(self, packet: Packet) -> Packet | None:
         """Take a segment; returns the acknowledgement that it calls for."""
-        own = (INSIDE, 3000, REMOTE, 21) if self.direction == fx.OUT else (REMOTE, 21, PUBLIC, 4000)
-        assert (packet.dst, packet.dport, packet.src, packet.sport) == own
+        assert (packet.dst, packet.src, packet.dport, packet.sport) == self.names
         at = distance(packet.seq, (self.peer_isn + 1) & MASK)
         if packet.flags & RST:
             if at == len(self.got):
@@ -135,7 +151,7 @@ class Lab:
         self.toys: list[Toy] = []
         self.engine = self._engine()
         self.effects: list[fx.Effect] = []
-        self.ends = tuple(End(d, isn[d], isn[1 - d], mss[d], stamps) for d in (0, 1))
+        self.ends = tuple(End(d, isn[d], isn[1 - d], mss[d], stamps, info) for d in (0, 1))
         self.inside, self.outside = self.ends
         for end in self.ends:
             self.kernel.tracked.mss[end.direction] = end.mss
@@ -167,7 +183,7 @@ class Lab:
 
     def submit(self, packet: Packet, unfinished: bool = False) -> None:
         """A segment reaches the gateway at once."""
-        direction = fx.OUT if packet.src == INSIDE else fx.IN
+        direction = fx.OUT if packet.src == self.kernel.info.inside_ip else fx.IN
         self.kernel.segment(direction, packet, unfinished=unfinished)
         self.think()
 

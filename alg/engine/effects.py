@@ -9,8 +9,10 @@ Addresses are packed (4 or 16 bytes, network order), ports, sequence numbers and
 
 from __future__ import annotations
 
+from ipaddress import IPv6Network, ip_address
 from typing import NamedTuple
 
+from algate.alg.plugin.families import embedded
 from algate.alg.plugin.model import Control, EndPoint, Event, Lines, Purpose
 
 from .corrections import Correction
@@ -31,7 +33,8 @@ HELD_MAX = 65536  # bytes that KeepHeld may carry
 
 
 class SessionKey(NamedTuple):
-    """`struct session_key`: the 5-tuple as the inside end point sees it."""
+    """`struct session_key`: the 5-tuple as the inside end point sees it, an IPv6 address as the handle that the kernel
+    has for it. What the address is, SessionInfo says."""
 
     inside_ip: bytes
     inside_port: int
@@ -41,7 +44,9 @@ class SessionKey(NamedTuple):
 
 
 class SessionInfo(NamedTuple):
-    """A control session as the kernel has it. `public_ip` all zero or empty: not translated."""
+    """A control session as the kernel has it. `public_ip` all zero or empty: not translated. `inside6`, `remote6`: the
+    address of which the key has a handle, empty: the key's is one of IPv4's; `prefix`: behind which an inside IPv6 host
+    sees an IPv4 one (NAT64)."""
 
     session: int
     key: SessionKey
@@ -49,6 +54,25 @@ class SessionInfo(NamedTuple):
     public_port: int
     session_flags: int = 0
     alg: int = 1
+    inside6: bytes = b""
+    remote6: bytes = b""
+    prefix: IPv6Network | None = None
+
+    @property
+    def inside_ip(self) -> bytes:
+        """The inside end's own address."""
+        return self.inside6 or self.key.inside_ip
+
+    @property
+    def remote_ip(self) -> bytes:
+        """The outside end's own address."""
+        return self.remote6 or self.key.remote_ip
+
+    @property
+    def seen_ip(self) -> bytes:
+        """The outside end's address as the inside end knows it."""
+        shown = embedded(self.prefix, ip_address(self.remote_ip)) if self.inside6 and not self.remote6 else None
+        return self.remote_ip if shown is None else shown.packed
 
 
 class Segment(NamedTuple):

@@ -101,8 +101,11 @@ class Expectations:
         proto = PROTOCOLS[action.proto]
         if action.tag not in book.reservations and len(book.reservations) >= self._per_session:
             return None
-        public_ip = ip_address(info.public_ip) if any(info.public_ip) else ip_address(info.key.inside_ip)
-        if action.shared:
+        public_ip = ip_address(info.public_ip) if any(info.public_ip) else ip_address(info.inside_ip)
+        public: EndPoint | None
+        if public_ip.version == 6:  # every port is the inside host's own
+            public = action.inside
+        elif action.shared:
             public = self._ports.share(proto, public_ip, action.inside, action.count)
         else:
             public = self._ports.reserve(proto, public_ip, action.inside, action.count, action.even)
@@ -165,7 +168,7 @@ class Expectations:
                 inside, reserved = held.inside, held.public
                 to = self._within(held, to)
             elif held is None and to == _public(info) and info.key.proto == proto:
-                inside = EndPoint(ip_address(info.key.inside_ip), info.key.inside_port)
+                inside = EndPoint(ip_address(info.inside_ip), info.key.inside_port)
             else:
                 raise NoExpectationError("expectation-without-port")
             if action.ports and not (held is not None and held.shared and action.ports == held.ports):

@@ -256,9 +256,14 @@ def fragments(frame: bytes, mtu: int) -> list[bytes]:
 
 
 def with_payload(frame: bytes, ip: int, payload: bytes) -> bytes:
-    """An IPv4 datagram's frame with another payload: lengths and checksums follow, all else stays."""
+    """A datagram's frame with another payload: lengths and checksums follow, all else stays."""
     start = tcp_offset(frame, ip)
     size = UDP_HEADER + len(payload)
+    if frame[ip] >> 4 == 6:
+        ends = frame[start : start + 4]
+        head = frame[: ip + 4] + size.to_bytes(2, "big") + frame[ip + 6 : start]
+        made = head + ends + size.to_bytes(2, "big") + b"\xff\xff" + payload  # any checksum but "none"
+        return finish_checksum(made, ip, len(made))
     head = frame[ip : ip + 2] + (start - ip + size).to_bytes(2, "big") + frame[ip + 4 : ip + 10] + b"\0\0"
     head += frame[ip + 12 : start]
     value = 0xFFFF - int.from_bytes(head, "big") % 0xFFFF

@@ -73,24 +73,27 @@ class Session:
         "poll",
         "remembered",
         "reset",
+        "seen_ip",
         "sides",
         "timestamps",
     )
 
     def __init__(self, info: SessionInfo, audience: Audience | None = None) -> None:
         self.info = info
-        inside = EndPoint(ip_address(info.key.inside_ip), info.key.inside_port)
-        remote = EndPoint(ip_address(info.key.remote_ip), info.key.remote_port)
+        inside = EndPoint(ip_address(info.inside_ip), info.key.inside_port)
+        remote = EndPoint(ip_address(info.remote_ip), info.key.remote_port)
+        self.seen_ip = info.seen_ip
         public = EndPoint(ip_address(info.public_ip), info.public_port) if any(info.public_ip) else inside
         inside_side = Side.SERVER if info.session_flags & SESSION_FORWARD else Side.CLIENT
         self.sides = (inside_side, inside_side.other)
         self.datagrams = info.key.proto == UDP
         proto = "udp" if self.datagrams else "tcp"
-        self.control = Control(info.session, inside, public, remote, inside_side, proto=proto, audience=audience)
+        self.control = Control(
+            info.session, inside, public, remote, inside_side, proto=proto, audience=audience, prefix=info.prefix
+        )
         self.conversation: WholeConversation | None = None
         self.flows = (Flow(OUT), Flow(IN))
-        header = 20 if len(info.key.inside_ip) == 4 else 40
-        self.paths = (PathMtu(header), PathMtu(header))
+        self.paths = (PathMtu(20 if remote.ip.version == 4 else 40), PathMtu(20 if inside.ip.version == 4 else 40))
         self.book = Book()
         self.begun = False
         self.passing = False

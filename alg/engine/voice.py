@@ -133,11 +133,12 @@ class Voice:
         acked = track.acked[direction]  # not the ledger's, which may be older: lines passed without the helper
         if distance(flow.ledger.promised & MASK, acked) > 0:
             acked = flow.ledger.promised & MASK
-        if distance(track.next[direction], acked) <= 0 or len(session.info.key.inside_ip) != 4:
+        if distance(track.next[direction], acked) <= 0:
             return
-        lost = build(KIND[direction], _sent_header(session, direction, track), acked, ACK | PSH)
-        kind, receiver = RAW_KIND[1 - direction], lost[ETHERNET + 16 : ETHERNET + 20]
-        told = unreachable(kind, lost, ETHERNET, receiver, HOST_UNREACHABLE)
+        header = _sent_header(session, direction, track)
+        lost = build(KIND[direction], header, acked, ACK | PSH)
+        kind = RAW_KIND[1 - direction]
+        told = unreachable(kind, lost, ETHERNET, header.dst, HOST_UNREACHABLE)
         if told is not None:
             self._counts["hurried"] += 1
             out += [Inject(kind, told)] * BACKED_OFF
@@ -158,10 +159,10 @@ def final_ends(session: Session, direction: int) -> tuple[bytes, bytes, int, int
     """Source and destination, addresses before ports, as the receiver of a direction sees them."""
     key, info = session.info.key, session.info
     if direction != OUT:
-        return key.remote_ip, key.inside_ip, key.remote_port, key.inside_port
+        return session.seen_ip, info.inside_ip, key.remote_port, key.inside_port
     if any(info.public_ip):
-        return info.public_ip, key.remote_ip, info.public_port, key.remote_port
-    return key.inside_ip, key.remote_ip, key.inside_port, key.remote_port
+        return info.public_ip, info.remote_ip, info.public_port, key.remote_port
+    return info.inside_ip, info.remote_ip, key.inside_port, key.remote_port
 
 
 def _sent_header(session: Session, direction: int, track: TrackView) -> Header:
@@ -170,11 +171,11 @@ def _sent_header(session: Session, direction: int, track: TrackView) -> Header:
     back = 1 - direction
     ack = session.flows[back].ledger.corrections.shift(track.acked[back])
     if direction == OUT:
-        ends = (key.inside_ip, key.remote_ip, key.inside_port, key.remote_port)
+        ends = (info.inside_ip, session.seen_ip, key.inside_port, key.remote_port)
     elif any(info.public_ip):
-        ends = (key.remote_ip, info.public_ip, key.remote_port, info.public_port)
+        ends = (info.remote_ip, info.public_ip, key.remote_port, info.public_port)
     else:
-        ends = (key.remote_ip, key.inside_ip, key.remote_port, key.inside_port)
+        ends = (info.remote_ip, info.inside_ip, key.remote_port, key.inside_port)
     return Header(*ends, ack, track.window[direction], _stamps(direction, track))
 
 

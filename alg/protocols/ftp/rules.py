@@ -78,6 +78,8 @@ def told(control: Control, policy: FtpPolicy, form: Form, public: EndPoint) -> E
     """
     if policy.announce is None or form is Form.EXTENDED or control.remote.ip == control.public.ip:
         return public  # 229 carries no address
+    if public.ip.version == 6:
+        return public  # `announce` is of a NAT, and IPv6 has none
     return EndPoint(policy.announce, public.port)
 
 

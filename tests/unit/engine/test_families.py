@@ -1,0 +1,131 @@
+"""What the engine makes for IPv6 and NAT64: frames of the right family to each end, errors, unkept ports."""
+
+from __future__ import annotations
+
+import struct
+from ipaddress import IPv6Address
+
+import pytest
+
+from algate.alg.engine import effects as fx
+from algate.alg.engine import frames
+from algate.alg.engine.expectations import Book, Expectations
+from algate.alg.engine.frames import ACK
+from algate.alg.engine.icmp import FRAG_NEEDED, HOST_UNREACHABLE, unreachable
+from algate.alg.engine.sink import Sink
+from algate.alg.plugin.model import EndPoint, Reserve
+from tests.dialogues import GREETING, LOGIN, QUIT
+from tests.ftplab import FtpLab
+from tests.kernel_model import Packet, frame_of
+from tests.textbook import Exchange
+from tests.toy import Ports
+from tests.wire import INFO, INSIDE6, NAT64, PUBLIC, REMOTE, REMOTE6, SIX, Lab
+
+pytestmark = pytest.mark.unit
+SEEN = IPv6Address("64:ff9b::198.51.100.2").packed
+EPRT = Exchange(b"EPRT |2|2001:db8:1::5|5001|\r\n", b"200 fine\r\n")
+
+
+@pytest.mark.parametrize(
+    ("info", "inside", "remote", "seen"),
+    [
+        (INFO, INFO.key.inside_ip, REMOTE, REMOTE),
+        (NAT64, INSIDE6, REMOTE, SEEN),
+        (SIX, INSIDE6, REMOTE6, REMOTE6),
+        (NAT64._replace(prefix=None), INSIDE6, REMOTE, REMOTE),
+    ],
+)
+def test_addresses_of_a_session(info: fx.SessionInfo, inside: bytes, remote: bytes, seen: bytes) -> None:
+    assert (info.inside_ip, info.remote_ip, info.seen_ip) == (inside, remote, seen)
+
+
+@pytest.mark.parametrize("info", [NAT64, SIX])
+def test_a_dialogue_whole(info: fx.SessionInfo) -> None:
+    passive = b"227 ok (198,51,100,2,19,138)\r\n" if info.public_ip else b"229 ok (|||5002|)\r\n"
+    lab = FtpLab([GREETING, *LOGIN, EPRT, Exchange(b"EPSV\r\n", passive), QUIT], True, info=info)
+    lab.finish()
+    lab.check()
+    assert lab.opened == lab.agreed == [(True, 5001), (False, 5002)]
+    inward = lab.kernel.opened[0]
+    assert inward.inside == EndPoint(IPv6Address(INSIDE6), 5001)
+    assert inward.from_ip == info.remote_ip
+    assert inward.to.ip.packed == (PUBLIC if info.public_ip else INSIDE6)
+
+
+@pytest.mark.parametrize("info", [NAT64, SIX])
+@pytest.mark.parametrize("side", [0, 1])
+def test_after_an_outage_who_was_not_taken_is_told_which_byte(info: fx.SessionInfo, side: int) -> None:
+    lab = Lab(stamps=True, info=info)
+    end = lab.ends[side]
+    end.stream = b"noop\n"
+    lab.outage(0, known=True)
+    lab.launch(side, end.send(0, 5))
+    lab.arrive(0)
+    lab.restart()
+    assert end.hurried and not lab.ends[1 - side].hurried
+
+
+def test_what_is_cut_fits_the_way_of_its_family() -> None:
+    """NAT64: 1300 bytes outside leave room for 1260 of TCP, inside for 1240."""
+    lab = Lab(info=NAT64)
+    paths = lab.engine._sessions[77].paths
+    for path in paths:
+        path.learn(1300, lab.now)
+    assert [path.room for path in paths] == [1260, 1240]
+
+
+def checked6(error: bytes) -> bytes:
+    """The IPv6 packet of a frame, its checksum and lengths right."""
+    ip = error[14:]
+    (size,) = struct.unpack_from("!H", ip, 4)
+    assert error[12:14] == b"\x86\xdd" and len(ip) == size + 40 and ip[6] == 58
+    total = int.from_bytes(ip[8:40], "big") + size + 58 + int.from_bytes(ip[40:] + b"\0" * (len(ip) & 1), "big")
+    assert total % 0xFFFF == 0
+    return ip
+
+
+def test_packet_too_big_quotes_what_was_sent() -> None:
+    frame = frame_of(Packet(REMOTE6, INSIDE6, 21, 4000, 7, 8, ACK, 9, b"x" * 1400))
+    error = unreachable(fx.INJECT_RAW_OUT, frame, 14, INSIDE6, FRAG_NEEDED, 1380)
+    assert error is not None and error[0] == fx.INJECT_RAW_OUT
+    ip = checked6(error)
+    assert (ip[8:24], ip[24:40], len(ip)) == (INSIDE6, REMOTE6, 1280)
+    assert ip[40:48] == b"\2\0" + ip[42:44] + (1380).to_bytes(4, "big")
+    assert ip[48:] == frame[14 : 14 + 1232]
+    assert unreachable(fx.INJECT_RAW_OUT, error, 14, REMOTE6, FRAG_NEEDED) is None, "about an error"
+    assert unreachable(fx.INJECT_RAW_OUT, frame[:60], 14, INSIDE6, FRAG_NEEDED) is None
+    assert unreachable(fx.INJECT_RAW_OUT, frame, 14, PUBLIC, FRAG_NEEDED) is None, "of another family"
+
+
+def test_several_segments_in_one_are_quoted_by_their_header() -> None:
+    frame = bytearray(frame_of(Packet(REMOTE6, INSIDE6, 21, 4000, 7, 8, ACK, 9, b"x" * 1400)))
+    frame[18:20] = (6000).to_bytes(2, "big")
+    error = unreachable(fx.INJECT_RAW_OUT, bytes(frame), 14, INSIDE6, HOST_UNREACHABLE)
+    assert error is not None
+    ip = checked6(error)
+    assert ip[40:42] == b"\1\0" and ip[48:] == bytes(frame[14 : 14 + 48])
+
+
+def test_an_echo_may_be_answered() -> None:
+    echo = bytes(14) + struct.pack("!IHBB", 6 << 28, 16, 58, 64) + REMOTE6 + INSIDE6 + b"\x80\0" + bytes(14)
+    assert unreachable(0x32, echo, 14, INSIDE6, HOST_UNREACHABLE) is not None
+
+
+def test_without_translation_a_port_is_the_hosts_own() -> None:
+    book = Expectations(Ports(), 8, 8)
+    own = EndPoint(IPv6Address(INSIDE6), 5001)
+    assert book.reserve(Book(), SIX, Reserve(1, own), Sink()) == own
+    assert book.reserve(Book(), SIX, Reserve(1, own, count=9, shared=True), Sink()) == own
+
+
+def test_a_datagram_with_another_payload() -> None:
+    from scapy.layers.inet import UDP
+    from scapy.layers.inet6 import IPv6
+    from scapy.layers.l2 import Ether
+    from scapy.packet import Raw
+
+    def packet(data: bytes) -> bytes:
+        ends = IPv6(src=str(IPv6Address(REMOTE6)), dst=str(IPv6Address(INSIDE6)), tc=4, hlim=9)
+        return bytes(Ether() / ends / UDP(sport=69, dport=4000) / Raw(data))
+
+    assert frames.with_payload(packet(b"short"), 14, b"quite long") == packet(b"quite long")
