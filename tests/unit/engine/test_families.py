@@ -53,6 +53,16 @@ def test_a_dialogue_whole(info: fx.SessionInfo) -> None:
 
 
 @pytest.mark.parametrize("info", [NAT64, SIX])
+def test_an_answer_of_the_gateways_comes_from_whom_the_client_knows(info: fx.SessionInfo) -> None:
+    lab = FtpLab([GREETING, EPRT], True, info=info)  # nobody has logged in
+    for _ in range(4):
+        lab.speak(1, 0, 400)
+        lab.speak(0, 0, 400)
+        lab.run()
+    assert bytes(lab.client.got).endswith(b"530 algate: log in first, with USER and PASS.\r\n")
+
+
+@pytest.mark.parametrize("info", [NAT64, SIX])
 @pytest.mark.parametrize("side", [0, 1])
 def test_after_an_outage_who_was_not_taken_is_told_which_byte(info: fx.SessionInfo, side: int) -> None:
     lab = Lab(stamps=True, info=info)

@@ -377,6 +377,48 @@ def test_within_one_family_nothing_of_it_happens(inside: str) -> None:
     assert made.heard[SERVER] == b"ALGS STATUS64\r\nEPSV ALL\r\nEPSV 1\r\n" + IAC_DO + b"PWD\r\n"
 
 
+def test_within_ipv6_nothing_is_announced_but_the_clients_own() -> None:
+    """6-A9: the line stays as it is, and the port opens for the server alone, after its 200."""
+    inside, remote = "[2001:db8:1::5]:40000", "[2001:db8:9::2]:21"
+    made = stage(FtpPolicy(announce=IPv4Address("192.0.2.77")), control(inside=inside, public=inside, remote=remote))
+    made.say(CLIENT, EPRT)
+    assert made.heard[SERVER] == EPRT
+    first = made.expectations[1]
+    assert (first.expect.direction, first.expect.peer, first.open) == (
+        Direction.IN,
+        IPv6Address("2001:db8:9::2"),
+        False,
+    )
+    assert made.reserved[1][0].inside == at("[2001:db8:1::5]:5001")
+    made.say(SERVER, b"200 ok\r\n")
+    assert first.open
+    made.say(CLIENT, b"EPSV\r\n")
+    made.say(SERVER, OUT_229)
+    assert made.heard[CLIENT] == b"200 ok\r\n" + OUT_229
+    assert made.expectations[2].expect.to == at("[2001:db8:9::2]:5001")
+    made.say(CLIENT, b"EPRT |2|2001:db8:1::6|5001|\r\n")
+    assert made.reasons("expectation-refused") == ["port-not-client"]
+
+
+@pytest.mark.parametrize("said", [b"PORT 10,0,0,5,19,137\r\n", b"EPRT |1|10.0.0.5|5001|\r\n", b"PASV\r\n"])
+def test_words_of_ipv4_open_nothing_within_ipv6(said: bytes) -> None:
+    inside, remote = "[2001:db8:1::5]:40000", "[2001:db8:9::2]:21"
+    made = stage(on=control(inside=inside, public=inside, remote=remote))
+    made.client << said >> Pass(len(said))
+    made.say(SERVER, b"200 ok\r\n" if said[:4] != b"PASV" else OUT_227)
+    assert (made.expectations, made.reserved) == ({}, {})
+
+
+def test_a_server_inside_within_ipv6() -> None:
+    """EPSV opens for the control peer alone, and nothing is rewritten."""
+    server, remote = "[2001:db8:1::5]:21", "[2001:db8:9::2]:40000"
+    made = stage(on=control(SERVER, inside=server, public=server, remote=remote))
+    made.client << b"EPSV\r\n" >> Pass(6)
+    made.say(SERVER, OUT_229)
+    (one,) = made.expectations.values()
+    assert (one.expect.direction, one.expect.peer, one.open) == (Direction.IN, IPv6Address("2001:db8:9::2"), True)
+
+
 # -- F64-8: Telnet -----------------------------------------------------------------------------------------------------
 
 
@@ -412,7 +454,7 @@ def test_options_before_the_greeting_are_no_binary_protocol() -> None:
         (b"PW" + IAC_DO + b"D\r\n", b"PWD\r\n"),
         (b"EP" + IAC_DO + b"SV\r\n", b"PASV\r\n"),
         (b"PWD" + IAC_DO + b"\r\n", b"PWD\r\n"),
-        (b"A" + IAC_DO + b"B\xff\xff\r\n", b"AB\xff\xff\r\n"),
+        (b"A" + IAC_DO + b"B\xff\xff\xfd\x01\r\n", b"AB\xff\xff\xfd\x01\r\n"),
         (b"EPRT |2|2001:db8:1::5|5001|" + IAC_DO + b"\r\n", b"PORT 203,0,113,1,195,81\r\n"),
     ],
 )
@@ -518,6 +560,10 @@ def test_a_restart_between_epsv_and_its_227() -> None:
     after.say(CLIENT, b"PASV\r\n")
     after.say(SERVER, OUT_227)
     assert after.heard[CLIENT] == OUT_229 + OUT_227
+    made.say(SERVER, OUT_227)
+    for one in (made, after):
+        assert isinstance(one.conversation, FtpConversation)
+        assert one.conversation.remember() == 0, "nothing is left of it"
 
 
 @pytest.mark.parametrize(("said", "answer"), INSTEAD)
@@ -536,6 +582,8 @@ def test_what_the_client_turned_off_stays_off() -> None:
     made.say(CLIENT, b"ALGS DISABLE64\r\n")
     made.say(SERVER, b"200 ok\r\n")
     after = again(made)
+    assert isinstance(after.conversation, FtpConversation)
+    assert after.conversation.progress().phase == "ready"
     after.say(CLIENT, b"EPSV\r\n")
     assert after.heard[SERVER] == b"EPSV\r\n"
 
