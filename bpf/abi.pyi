@@ -588,7 +588,7 @@ class Track(Layout):
     punted: ctypes.Array[ctypes.c_uint64]
     punted_at: ctypes.Array[ctypes.c_uint32]
     punted_count: ctypes.Array[ctypes.c_uint16]
-    pad2: ctypes.Array[ctypes.c_uint8]
+    syn: int
     def __init__(
         self,
         *,
@@ -610,7 +610,7 @@ class Track(Layout):
         punted: ctypes.Array[ctypes.c_uint64] | tuple[int, ...] = ...,
         punted_at: ctypes.Array[ctypes.c_uint32] | tuple[int, ...] = ...,
         punted_count: ctypes.Array[ctypes.c_uint16] | tuple[int, ...] = ...,
-        pad2: ctypes.Array[ctypes.c_uint8] | tuple[int, ...] = ...,
+        syn: int = ...,
     ) -> None: ...
 
 class PassableKey(Layout):

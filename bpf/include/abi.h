@@ -323,7 +323,7 @@ struct track {
     __u64 punted[2];       /* what the latest segment copied to the helper said, see segment_said(); 0: none */
     __u32 punted_at[2];    /* tick */
     __u16 punted_count[2]; /* the low bits of `lines` that its copy carries */
-    __u8 pad2[4];
+    __u32 syn;             /* the number behind the last SYN from inside that began nothing, 0: there was none */
 };
 
 /* Bits of track.lines, all counted modulo: segments punted (the low 16 bits), commands and final replies that passed without

@@ -220,6 +220,12 @@ static __always_inline bool syn_is_late(const struct packet *p, const struct ses
     return p->tcp_flags & TCP_SYN && (s->state & STATE_MASK) != STATE_NEW;
 }
 
+static __always_inline void note_late_syn(const struct packet *p, struct track *t, u8 dir)
+{
+    if (dir == DIR_OUT && !(p->tcp_flags & TCP_ACK))
+        t->syn = p->seq + 1;
+}
+
 /* The whole gate for one segment of a control session. Returns 0 (goes on), the drop reason of a held segment, or
  * WEIGH_FIRST: it is to come again when it is. */
 static __always_inline u32 alg_gate(struct __sk_buff *skb, const struct config *cfg, struct packet *p,
@@ -234,7 +240,9 @@ static __always_inline u32 alg_gate(struct __sk_buff *skb, const struct config *
     if (load_segment(skb, p, dir, &g))
         return DROP_STALE_DECISION;
     struct adjust *adj = adjust_of(key, s);
-    if (at != AT_TAP && !(p->tcp_flags & TCP_RST) && !syn_is_late(p, s))
+    if (syn_is_late(p, s))
+        note_late_syn(p, t, dir);
+    else if (at != AT_TAP && !(p->tcp_flags & TCP_RST))
         track_segment(skb, p, t, &g, adj, cfg->mss_clamp);
     bool bypass = (adj && adj->flags & ADJUST_BYPASS) || t->flags & TRACK_UNTOUCHABLE;
     bool undecided = false;

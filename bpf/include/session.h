@@ -63,16 +63,16 @@ static __always_inline bool session_alive(const struct config *cfg, const struct
 }
 
 /* A SYN that begins a new connection on the 5-tuple of one that is over (RFC 7857 section 2.1 via RFC 6146), or that both
- * ends have closed, but for the last acknowledgement: then only with a number above the old ones (RFC 9293 section 3.6.1). On a
- * connection that one end has closed, or none, its receiver answers by a challenge, and if that shows that the other end
- * is gone, a RST ends the session first. */
+ * ends have closed, but for the last acknowledgement: then from outside only with a number above the old ones (RFC 9293 section
+ * 3.6.1), while the inside host knows itself whether its port is free. On a connection that one end has closed, or none, its
+ * receiver answers by a challenge, and if that shows that the other end is gone, a RST ends the session first. */
 static __always_inline bool tcp_reopens(const struct session *s, const struct packet *p, u8 dir)
 {
     u8 state = s->state & STATE_MASK;
     if ((p->tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN)) != TCP_SYN)
         return false;
     bool over = state == STATE_TIME_WAIT || state == STATE_RESET;
-    return over || (state == STATE_CLOSING && seq_after(p->seq, s->next[dir & 1]));
+    return over || (state == STATE_CLOSING && (dir == DIR_OUT || seq_after(p->seq, s->next[DIR_IN])));
 }
 
 /* Whether a packet of this 5-tuple belongs to the session as it is: alive, and no SYN that begins another. */

@@ -62,6 +62,15 @@ static __always_inline int too_big(struct __sk_buff *skb, const struct config *c
     return next_weighed(skb, at, in);
 }
 
+/* Both ends have forgotten the connection, as after a power cut, if the outside takes a SYN of the inside for a new one's: only
+ * who saw that SYN knows its number. The session is over then, and the SYN that comes again begins the next. */
+static __always_inline void forget_if_both_did(const struct session_key *key, struct session *s, const struct numbers *n)
+{
+    struct track *t = tracks.lookup((struct session_key *)key);
+    if (t && t->id == s->id && t->syn && (n->flags & (TCP_SYN | TCP_ACK)) == (TCP_SYN | TCP_ACK) && n->ack == t->syn)
+        session_move(s, session_word(s), STATE_RESET);
+}
+
 /* Follows the numbers of both streams before the gate, for what it holds is as good as sent: the receiver acknowledges it.
  * What a SYN, FIN or RST does is seen when it leaves. False: not to be let in. */
 static __always_inline bool admit_segment(const struct session_key *key, struct session *s, const struct packet *p,
@@ -72,8 +81,10 @@ static __always_inline bool admit_segment(const struct session_key *key, struct 
     bool sound;
     if (adj)
         n.ack = unshift_ack(adj, !n.dir, p->ack);
-    if (!welcome(s, &n))
+    if (!welcome(s, &n)) {
+        forget_if_both_did(key, s, &n);
         return false;
+    }
     if (n.flags & (TCP_RST | TCP_SYN))
         return true;
     n.flags &= ~TCP_FIN;

@@ -51,7 +51,7 @@ class Drive:
             return (done.stderr.strip().splitlines() or [f"exit {done.returncode}"])[-1]
         driven = read_driven(done.stdout)
         if driven.failures:
-            return f"{driven.failures} sessions failed, {driven.count} didn't"
+            return f"{driven.failures} sessions failed, {driven.count} didn't; the first {done.stderr.strip()}"
         if not driven.times:
             return "no exchange finished"
         return driven if driven.count else f"no session finished in {seconds} s"

@@ -7,7 +7,7 @@
  * to their end, which no longer counts for the rate. Three lines: sessions, seconds, failures, own CPU time (s); the times
  * (ns) from the command of MODE to its reply; the times of whole sessions, from connect to the reply to QUIT.
  * With noop and site a client stays logged in, and what is counted are commands. A session that takes longer than 10 s has
- * failed.
+ * failed. On stderr: of the first session that failed, after which command, and what happened.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -56,6 +56,7 @@ static char user[128], password[128];
 static uint64_t sessions, failures;
 static uint64_t times[MAX_TIMES], lasted[MAX_TIMES];
 static uint32_t count, whole;
+static char first_failure[256];
 
 static uint64_t now(void)
 {
@@ -93,6 +94,15 @@ static int begin(int number)
     setsockopt(c->control, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
     watch(c->control, number, 0, EPOLLIN);
     return 0;
+}
+
+static void failed(const struct client *c, const char *what)
+{
+    static const char *const after[] = {"connect", "USER", "PASS", "NOOP", "the transfer's command", "LIST", "QUIT"};
+    if (!*first_failure)
+        snprintf(first_failure, sizeof(first_failure), "after %s, %.1f s from its begin%s%s: %s", after[c->state],
+                 (now() - c->began) / 1e9, c->data_done ? ", data at its end" : c->data >= 0 ? ", data connection there" : "",
+                 c->control_done ? ", final reply there" : "", what);
 }
 
 static void end(int number, int good)
@@ -173,8 +183,10 @@ static void note(const struct client *c)
 static int reply(struct client *c, int number, const char *line)
 {
     int code = atoi(line);
-    if (code >= 400)
+    if (code >= 400) {
+        failed(c, line);
         return -1;
+    }
     switch (c->state) {
     case GREETING:
         say(c, user, USER);
@@ -282,8 +294,11 @@ static int expire(int number_of)
 {
     uint64_t t = now();
     for (int i = 0; i < number_of; i++)
-        if (clients[i].control >= 0 && t - clients[i].began > LONGEST && again(i, 0))
-            return -1;
+        if (clients[i].control >= 0 && t - clients[i].began > LONGEST) {
+            failed(&clients[i], "nothing more came");
+            if (again(i, 0))
+                return -1;
+        }
     return 0;
 }
 
@@ -303,6 +318,8 @@ static int turn(int number_of)
     for (int i = 0; i < n; i++) {
         int number = (uint32_t)ready[i].data.u64;
         int result = clients[number].control < 0 ? 0 : handle(number, ready[i].data.u64 >> 32);
+        if (result < 0)
+            failed(&clients[number], strerror(errno));
         if (result && again(number, result > 0))
             return -1;
     }
@@ -353,5 +370,7 @@ int main(int words, char **word)
            used.ru_utime.tv_sec + used.ru_stime.tv_sec + (used.ru_utime.tv_usec + used.ru_stime.tv_usec) / 1e6);
     print(times, count);
     print(lasted, whole);
+    if (*first_failure)
+        fprintf(stderr, "%s\n", first_failure);
     return 0;
 }

@@ -8,6 +8,7 @@ import pytest
 
 from algate.bpf import abi
 from algate.bpf.abi import ConfigFlag, Direction, PuntKind, Verdict
+from algate.bpf.abi import SessionState as State
 from tests import packets
 from tests.bpf.rig import HELPER_TIMEOUT, INSIDE, OK, PUBLIC, REDIRECT, SECOND, SHOT, Rig, ticks
 from tests.bpf.watched import CONTROL, FIRST, FTP, IN, OUT, Watched, watch
@@ -325,3 +326,35 @@ def test_other_sessions_never_wait(watched: Watched) -> None:
     assert watched.rig.lan(packets.tcp(other, b"", "S")).action == REDIRECT
     assert watched.rig.lan(packets.tcp(other, b"GET", "PA")).action == REDIRECT
     assert str(abi.be32_to_ip(watched.key.inside_ip)) == INSIDE
+
+
+@pytest.mark.parametrize("shifted", [False, True])
+def test_both_ends_forgot_the_connection(watched: Watched, shifted: bool) -> None:
+    """The outside answers a SYN of the inside that began nothing here: the session is over, and the SYN that comes again begins
+    the next. Who answers without having seen it ends nothing."""
+    if shifted:
+        watched.adjust(out=[(FIRST[OUT], FIRST[OUT] + 20, 0, 4)], decided=(FIRST[OUT] + 20, FIRST[IN]))
+    syn = watched.frame(OUT, b"", "S", at=10**9, ack=0)
+    out = watched.send(OUT, syn)
+    assert out.action == REDIRECT and state_of(watched) == State.ESTABLISHED
+    number = packets.field(out.data, "TCP_seq") + 1
+    for guess in (number - 1, number + 1, FIRST[OUT]):
+        assert watched.send(IN, watched.frame(IN, b"", "SA", at=7 * 10**8, ack=guess)).action in (SHOT, REDIRECT)
+        assert state_of(watched) == State.ESTABLISHED
+    answer = watched.frame(IN, b"", "SA", at=7 * 10**8, ack=number)
+    assert watched.send(IN, answer).drops == {"out-of-window": 1}
+    assert state_of(watched) == State.RESET
+    assert watched.send(OUT, syn).action == REDIRECT
+    session = watched.rig.gateway.sessions[watched.key]
+    assert session.state & 0xFF == State.NEW and session.id != watched.id
+    assert watched.send(IN, watched.frame(IN, b"", "SA", at=7 * 10**8, ack=FIRST[OUT] + 10**9 + 1)).action == REDIRECT
+
+
+def test_a_syn_ack_that_answers_no_syn_ends_nothing(watched: Watched) -> None:
+    for number in (0, 1, FIRST[OUT]):
+        watched.send(IN, watched.frame(IN, b"", "SA", at=7 * 10**8, ack=number))
+        assert state_of(watched) == State.ESTABLISHED
+
+
+def state_of(watched: Watched) -> State:
+    return State(watched.rig.gateway.sessions[watched.key].state & 0xFF)

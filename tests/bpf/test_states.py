@@ -73,7 +73,8 @@ class Model:
 
     def _syn(self, side: abi.Direction, other: abi.Direction, flags: str) -> tuple[int, int]:
         numbers = self.at[side] - (side in self.syns), self.at[other]
-        if flags == "S" and self.state in (State.TIME_WAIT, State.RESET):
+        reopens = self.state in (State.TIME_WAIT, State.RESET) or (self.state == State.CLOSING and side == OUT)
+        if flags == "S" and reopens:
             numbers = (self.at[side] + 70_000, 0)
             self.state, self.syns, self.fins, self.acked = State.NEW, {side}, set(), set()
             self.at[side] = numbers[0] + 1

@@ -228,6 +228,17 @@ def test_simultaneous_close_and_reopening(rig: Rig) -> None:
     assert state(rig) == State.NEW
 
 
+@pytest.mark.parametrize("at", [-70_000, 1000, 2**31])
+def test_the_inside_uses_its_port_again_though_the_last_acknowledgement_was_not_seen(rig: Rig, at: int) -> None:
+    """Its own system knows that the port is free. The new numbers come from a clock, so 137 s later they look like older ones."""
+    opened(rig)
+    say(rig, OUT, "FA")
+    say(rig, IN, "FA")
+    assert state(rig) == State.CLOSING
+    say(rig, OUT, "S", at)
+    assert state(rig) == State.NEW
+
+
 def test_a_session_without_numbers(rig: Rig) -> None:
     """As one that was loaded: safe until both ends have spoken, and not stuck then."""
     opened(rig)
