@@ -40,7 +40,7 @@ _PUNT = packing(
 _TRACK = packing(
     "track",
     "id isn next acked ack_sent window ts_value mss window_scale flags lines line_seq line_size ts_recent punted"
-    " punted_at punted_count",
+    " punted_at punted_count syn",
 )
 _ADJUST = packing("adjust", "id decided base count flags interest lines at")
 _CORRECTION = packing("correction", "start end before after")
@@ -283,7 +283,7 @@ def unpack_track(raw: bytes) -> tuple[int, fx.TrackView]:
 def unpack_lines(raw: bytes) -> list[bytes]:
     """From struct track: the keys of the decisions left by lines that passed without the helper."""
     session, *fields = _TRACK.unpack(raw)
-    kept = enumerate(zip(fields[-16:-12], fields[-12:-8], strict=True))
+    kept = enumerate(zip(fields[-17:-13], fields[-13:-9], strict=True))
     return [pack_decision_key(session, seq, size, place >> 1) for place, (seq, size) in kept if size]
 
 

@@ -64,7 +64,8 @@ static __always_inline int too_big(struct __sk_buff *skb, const struct config *c
 
 /* Both ends have forgotten the connection, as after a power cut, if the outside takes a SYN of the inside for a new one's: only
  * who saw that SYN knows its number. The session is over then, and the SYN that comes again begins the next. */
-static __always_inline void forget_if_both_did(const struct session_key *key, struct session *s, const struct numbers *n)
+static __always_inline void forget_if_both_did(const struct session_key *key, struct session *s,
+                                               const struct numbers *n)
 {
     struct track *t = tracks.lookup((struct session_key *)key);
     if (t && t->id == s->id && t->syn && (n->flags & (TCP_SYN | TCP_ACK)) == (TCP_SYN | TCP_ACK) && n->ack == t->syn)

@@ -330,8 +330,8 @@ def test_other_sessions_never_wait(watched: Watched) -> None:
 
 @pytest.mark.parametrize("shifted", [False, True])
 def test_both_ends_forgot_the_connection(watched: Watched, shifted: bool) -> None:
-    """The outside answers a SYN of the inside that began nothing here: the session is over, and the SYN that comes again begins
-    the next. Who answers without having seen it ends nothing."""
+    """The outside answers a SYN of the inside that began nothing here: the session is over, and the SYN that comes
+    again begins the next. Who answers without having seen it ends nothing."""
     if shifted:
         watched.adjust(out=[(FIRST[OUT], FIRST[OUT] + 20, 0, 4)], decided=(FIRST[OUT] + 20, FIRST[IN]))
     syn = watched.frame(OUT, b"", "S", at=10**9, ack=0)

@@ -230,7 +230,7 @@ def test_simultaneous_close_and_reopening(rig: Rig) -> None:
 
 @pytest.mark.parametrize("at", [-70_000, 1000, 2**31])
 def test_the_inside_uses_its_port_again_though_the_last_acknowledgement_was_not_seen(rig: Rig, at: int) -> None:
-    """Its own system knows that the port is free. The new numbers come from a clock, so 137 s later they look like older ones."""
+    """Its own system knows that the port is free. New numbers come from a clock: 137 s later they look older."""
     opened(rig)
     say(rig, OUT, "FA")
     say(rig, IN, "FA")

@@ -128,6 +128,7 @@ def test_tracks() -> None:
         id=1, isn=(2, 3), next=(4, 5), acked=(6, 7), ack_sent=(8, 9), window=(10, 11), ts_value=(12, 13), mss=(14, 15),
         window_scale=(16, 17), flags=18, lines=1 << 60, line_seq=(20, 21, 22, 23), line_size=(24, 0, 25, 26),
         ts_recent=(27, 28), punted=(29, 30), punted_at=(31, 32), punted_count=(33, 34),
+        syn=35,
     ))  # fmt: skip
     view = fx.TrackView((2, 3), (4, 5), (6, 7), (10, 11), (12, 13), (14, 15), 18, (8, 9), 1 << 60, (27, 28))
     assert records.unpack_track(raw) == (1, view)
