@@ -1,7 +1,9 @@
-"""Each transfer leaves one event that tells its payload: every mode, client inside or outside, fetched or stored."""
+"""Each transfer leaves one event that tells its file and payload, though nobody follows: every mode, client inside or
+outside, fetched or stored; and one that the server refuses says so."""
 
 from __future__ import annotations
 
+import ftplib
 from collections.abc import Iterator
 from typing import Any
 
@@ -45,10 +47,15 @@ def _served(host: Host) -> FtpServer:
     return server
 
 
-def transfers(gateway: AlgateGateway) -> list[dict[str, Any]]:
-    """The events of all transfers so far: nobody follows, so that lines pass as they usually do."""
+def told(gateway: AlgateGateway, event: str) -> list[dict[str, Any]]:
+    """The fields of all such events so far: nobody follows, so that lines pass as they usually do."""
     (now,) = (one for one, _ in zip(gateway.tell("top"), range(1), strict=False))
-    return [one["fields"] for one in now["events"] if one["event"] == "transfer"]
+    return [one["fields"] for one in now["events"] if one["event"] == event]
+
+
+def transfers(gateway: AlgateGateway) -> list[dict[str, Any]]:
+    """Without those of a connection that was made for a file that isn't there."""
+    return [one for one in told(gateway, "transfer") if one["reply"] != "550"]
 
 
 @pytest.mark.parametrize("mode", list(Mode))
@@ -62,12 +69,25 @@ def test_each_transfer_leaves_one_event_with_its_payload(
         client.store(f"pub/{mode}{size}", b"y" * size, mode)
     until(lambda: len(transfers(gateway)) >= before + 2 * len(SIZES))
     found = transfers(gateway)[before:]
-    assert sorted(one["bytes"] for one in found) == sorted(2 * SIZES)
+    said = [(one["verb"], one["name"], one["bytes"]) for one in found]
+    fetched = [("RETR", f"pub/file{size}", size) for size in SIZES]
+    assert sorted(said) == sorted([*fetched, *(("STOR", f"pub/{mode}{size}", size) for size in SIZES)])
     assert {(one["client"], one["counted"]) for one in found} == {(side, "payload")}
     inward, outward = ("in", "out") if side == "inside" else ("out", "in")
     assert [one["bytes"] for one in found if one["direction"] == inward] == list(SIZES)
     assert [one["bytes"] for one in found if one["direction"] == outward] == list(SIZES)
     assert all(one["ip_bytes"] >= one["bytes"] + 40 for one in found)
+
+
+@pytest.mark.parametrize("mode", [Mode.PORT, Mode.PASV])
+def test_a_refused_transfer_is_told(gateway: AlgateGateway, talker: tuple[str, Talker], mode: Mode) -> None:
+    _, client = talker
+    before, name = len(told(gateway, "transfer-failed")), f"pub/none-{mode}"
+    with pytest.raises(ftplib.error_perm):
+        client.fetch(name, mode)
+    until(lambda: len(told(gateway, "transfer-failed")) > before)
+    (found,) = told(gateway, "transfer-failed")[before:]
+    assert (found["verb"], found["name"], found["answer"][:3]) == ("RETR", name, "550")
 
 
 def test_nothing_is_left_of_them(gateway: AlgateGateway) -> None:

@@ -145,6 +145,11 @@ class Audit:
             fields = (*self.fields(transfer[0], "pass"), ("name", said(transfer[1])), ("answer", said(text)))
             out.say(Event("transfer-failed", shown(*transfer), f"reply-{code}", fields))
 
+    def over(self) -> None:
+        """The server's reply to a transfer passed unread, so it was a good one: the connection is spent."""
+        if self._transfer is not None:
+            self._transfer, self._carrier = None, 0
+
     def _purpose(self, verb: bytes, argument: bytes, code: str = "") -> Purpose:
         fields: tuple[tuple[str, str | int | float], ...] = (
             ("verb", said(verb)), ("name", said(argument)), ("user", self.user), ("reply", code),

@@ -61,8 +61,9 @@ COMMANDS: dict[bytes, Kind] = {
 
 
 # Commands that neither name a data connection nor change how the next line is read, with their replies. Read
-# afterwards: what has an answer of its own (PASV), who logs in, and replies that change the phase. Not in the list, so
-# held: PORT and EPRT, AUTH, and the replies that are rewritten or answered by the gateway (227, 229, 234).
+# afterwards: what has an answer of its own (PASV), who logs in, what a data connection carries and why it didn't, and
+# replies that change the phase. Not in the list, so held: PORT and EPRT, AUTH, and the replies that are rewritten or
+# answered by the gateway (227, 229, 234).
 UNATTENDED = Lines(
     frozenset(
         b"USER PASV EPSV PASS ACCT QUIT RETR STOR STOU APPE LIST NLST MLSD MLST STAT "
@@ -73,7 +74,10 @@ UNATTENDED = Lines(
         b"110 125 150 200 202 211 212 213 214 215 220 221 225 226 230 232 250 257 331 332 350 "
         b"421 425 426 450 451 452 500 501 502 503 504 530 532 550 551 552 553".split()
     ),
-    copied=frozenset(b"USER PASV EPSV 220 221 230 232 421".split()),
+    copied=frozenset(
+        b"USER PASV EPSV RETR STOR STOU APPE LIST NLST MLSD "
+        b"220 221 230 232 421 425 426 450 451 452 550 551 552 553".split()
+    ),
 )
 # The same between two IP families, where PASV or EPSV is rewritten.
 _EITHER = frozenset((b"PASV", b"EPSV"))

@@ -158,6 +158,8 @@ class FtpConversation:
         if commands and waiting.unseen:
             waiting.overtaken()
         waiting.skip(commands, replies)
+        if replies and not waiting.transferring:
+            self._session.audit.over()
 
     def _told(self, out: Script) -> Script:
         """The finished script, each event of which says the user, once the client has given a name."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import cast
 
 import pytest
 
-from algate.alg.plugin.model import Audience, Event, Purpose, Side
+from algate.alg.plugin.model import Audience, Event, Purpose, Side, Terse
 from algate.alg.protocols.ftp import PLUGIN
 from algate.alg.protocols.ftp.audit import parsed, shown
+from algate.alg.protocols.ftp.dialogue import COMMANDS, UNATTENDED, Kind
 from algate.alg.protocols.ftp.policy import FtpPolicy
 from algate.alg.testing import Stage, control
 
@@ -158,3 +160,23 @@ def test_a_refused_transfer_says_so_and_the_connection_serves_the_next() -> None
         "550 no such file",
     )
     assert [one.tag for one in purposes(stage, Side.CLIENT, b"STOR some\r\n")] == [tag]
+
+
+def test_a_good_reply_that_passed_unread_spends_the_connection() -> None:
+    stage, _ = audited()
+    stage.say(Side.CLIENT, b"PASV\r\n")
+    stage.say(Side.SERVER, b"227 (198,51,100,2,200,0)\r\n")
+    (tag,) = stage.expectations
+    stage.outcome(tag, "used")
+    assert [one.tag for one in purposes(stage, Side.CLIENT, b"RETR one\r\n")] == [tag]
+    cast(Terse, stage.conversation).skipped(0, 1)
+    assert purposes(stage, Side.CLIENT, b"RETR other\r\n") == [], "that connection carried the first"
+
+
+def test_what_names_a_transfer_is_read_though_nobody_waits_for_it() -> None:
+    """And so is each reply that says why there was none; a good one isn't."""
+    verbs = {verb for verb, kind in COMMANDS.items() if kind is Kind.TRANSFER}
+    assert verbs <= UNATTENDED.copied
+    failed = {one for one in UNATTENDED.replies if one[:1] in b"45" and not one.startswith(b"50")}
+    assert failed - UNATTENDED.copied == {b"530", b"532"}, "these two are about the log-in"
+    assert not {b"150", b"226"} & UNATTENDED.copied
