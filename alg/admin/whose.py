@@ -28,8 +28,11 @@ _K = abi.PortKind
 
 
 def log_of(section: LogSection) -> dict[str, Any]:
-    """Where the configuration has it written."""
-    return {"level": section.level, "sinks": list(section.chosen), "file": section.file or None}
+    """Where the configuration has it written; `syslog` None: to the local daemon, if to one at all."""
+    return {
+        "level": section.level, "sinks": list(section.chosen), "file": section.file or None,
+        "syslog": str(section.syslog) if section.syslog else None,
+    }  # fmt: skip
 
 
 async def whose(running: Running, config: Config, args: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,5 @@
-"""Who held a public port at some time, as a log of translations tells it.
+"""Who held a public port at some time, as a log of translations tells it: a file of algate's own, or one in which a syslog
+daemon has put its header before each record. Files that were rotated and compressed (gzip) are read too.
 
 The law of this file: lines in, answers out; it reads files and asks nobody. A record of an end carries its beginning,
 so each answers by itself; a beginning without an end lasts until somebody else has the port, or to this day."""
@@ -6,11 +7,16 @@ so each answers by itself; a beginning without an end lasts until somebody else 
 from __future__ import annotations
 
 import contextlib
+import gzip
 import mmap
 import re
+import shutil
+import tempfile
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 from algate.alg.audit import record
 from algate.alg.audit.logfile import family
@@ -20,6 +26,7 @@ from algate.alg.errors import AlgateError
 ENDS = (TranslationKind.SESSION_ENDED, TranslationKind.MAPPING_ENDED, TranslationKind.BLOCK_RELEASED)
 BLOCKS = (TranslationKind.BLOCK_ASSIGNED, TranslationKind.BLOCK_RELEASED)
 Key = tuple[object, ...]
+_BEGINS = re.compile(rb"[0-9]{4}-[0-9T:.-]+Z (?:session|mapping|block|events)-")  # a record, whatever stands before it
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +69,25 @@ def search(path: Path, public: PackedEnd) -> Findings:
     found, lines = Findings(), list[str]()
     for one in files:
         try:
-            with open(one, "rb") as file:
+            with _opened(one) as file:
                 _look(file.fileno(), public, found, lines)
-        except OSError as error:
-            raise AlgateError(f"can't read {one}: {error.strerror}") from None
+        except (OSError, EOFError, zlib.error) as error:
+            raise AlgateError(f"can't read {one}: {getattr(error, 'strerror', None) or error}") from None
     found.held = held(filter(None, map(record.parse, lines)), public)
     return found
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[IO[bytes]]:
+    """The file; of a compressed one, what is in it, in a file without a name."""
+    if path.suffix != ".gz":
+        with open(path, "rb") as file:
+            yield file
+        return
+    with tempfile.TemporaryFile() as whole, gzip.open(path, "rb") as packed:
+        shutil.copyfileobj(packed, whole, 1 << 20)
+        whole.flush()
+        yield whole
 
 
 def _look(fd: int, public: PackedEnd, found: Findings, lines: list[str]) -> None:
@@ -77,17 +97,23 @@ def _look(fd: int, public: PackedEnd, found: Findings, lines: list[str]) -> None
     except ValueError:  # empty
         return
     with contextlib.closing(room):
-        if found.first is None:
+        if found.first is None and (first := _BEGINS.search(room)):
             with contextlib.suppress(ValueError):
-                found.first = record.seconds(room[: max(0, room.find(b" "))].decode("ascii", "replace"))
+                found.first = record.seconds(first[0].partition(b" ")[0].decode("ascii"))
         address = re.escape(text_of(public.ip)).encode()
         named = re.escape(str(public)).encode()
         starts = {*_starts(room, rb"public=%b(?![0-9])" % named), *_starts(room, rb"public=%b ports=" % address)}
-        lines += [room[start : _end(room, start)].decode("ascii", "replace") for start in sorted(starts)]
+        lines += [bare(room[start : _end(room, start)]) for start in sorted(starts)]
         for start in _starts(room, rb" events-lost count="):
             words = room[start : _end(room, start)].decode("ascii", "replace").split()
             number = words[-1].partition("=")[2]
             found.gaps += int(number) if number.isdigit() else 0
+
+
+def bare(line: bytes) -> str:
+    """The record in a line: what a syslog daemon put before it is left out."""
+    begins = [one.start() for one in _BEGINS.finditer(line)]
+    return line[begins[-1] if begins else 0 :].decode("ascii", "replace")
 
 
 def _starts(room: mmap.mmap, pattern: bytes) -> Iterator[int]:

@@ -133,7 +133,11 @@ def _open(path: Path) -> int:
 
 
 def family(path: Path) -> list[Path]:
-    """The files of a log that are there, the oldest first. `path`: the one being written."""
-    aside = [one for one in path.parent.glob(f"{path.name}.*") if one.name.rpartition(".")[2].isdigit()]
-    aside.sort(key=lambda one: -int(one.name.rpartition(".")[2]))
+    """The files of a log that are there, the oldest first. `path`: the one being written; others may be compressed."""
+    aside = [one for one in path.parent.glob(f"{path.name}.*") if _number(one).isdigit()]
+    aside.sort(key=lambda one: -int(_number(one)))
     return [*aside, *([path] if path.exists() else [])]
+
+
+def _number(path: Path) -> str:
+    return path.name.removesuffix(".gz").rpartition(".")[2]

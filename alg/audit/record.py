@@ -45,7 +45,12 @@ def line(one: Translation) -> str:
 
 def fields(one: Translation) -> dict[str, str]:
     """Names and values, in the order of the line."""
-    return dict(word.split("=", 1) for word in line(one).split()[3:])
+    return named(line(one))
+
+
+def named(text: str) -> dict[str, str]:
+    """The same of a line."""
+    return dict(word.split("=", 1) for word in text.split()[3:])
 
 
 def gap(number: int, at: float) -> str:

@@ -1,4 +1,6 @@
-"""Translations for a syslog daemon, as RFC 5424 messages with structured data: one datagram each.
+"""Translations for a syslog daemon, as RFC 5424 messages with structured data: one datagram each. The message's own
+text is the record as a file has it: most daemons leave the structured data out of what they write, and `algate whose`
+reads what is left.
 
 The law of this file: it sends and never waits; what a socket doesn't take at once is lost and counted. Over UDP (RFC
 5426) a message may be lost on the way too, and nobody hears of that: a file or a local syslog daemon is for those who
@@ -44,7 +46,7 @@ class Syslog:
     def gap(self, number: int) -> bool:
         """One message."""
         head = _head(NOTICE, time.time(), self._host, record.GAP)
-        return self._send(f'{head} [{SD_ID} count="{number}"] {number} records lost'.encode())
+        return self._send(f'{head} [{SD_ID} count="{number}"] {record.gap(number, time.time())}'.encode())
 
     def close(self) -> None:
         """Nothing is kept back."""
@@ -60,9 +62,9 @@ class Syslog:
 
 def message(one: Translation, host: str) -> bytes:
     """A datagram. Values are addresses, numbers and names of algate's own: none needs escaping."""
-    data = " ".join(f'{name}="{value}"' for name, value in record.fields(one).items())
-    told = f'{_head(INFO, one.time, host, one.kind)} [{SD_ID} proto="{one.proto_name}" {data}]'
-    return f"{told} {one.kind} {one.proto_name} {one.inside} as {one.public or 'itself'}".encode()
+    text = record.line(one)
+    data = " ".join(f'{name}="{value}"' for name, value in record.named(text).items())
+    return f'{_head(INFO, one.time, host, one.kind)} [{SD_ID} proto="{one.proto_name}" {data}] {text}'.encode()
 
 
 def _head(severity: int, at: float, host: str, kind: str) -> str:

@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,7 +15,7 @@ import typer
 
 from algate.alg.admin import filters
 from algate.alg.audit import logbook, record
-from algate.alg.audit.translations import PROTOS, PackedEnd, text_of
+from algate.alg.audit.translations import PROTOS, PackedEnd, Translation, text_of
 from algate.alg.errors import FAILED, USAGE, AlgateError
 from algate.alg.plugin.values import RefusedError, end_point, shown
 from algate.alg.rows import HolderRow
@@ -24,7 +24,8 @@ from algate.cli.output import OutputForm, say, show_rows
 from algate.client import Client, ControlError
 
 NOW = 5.0  # s: --at within so long of now means now
-JOURNAL = ("journalctl", "--no-pager", "--quiet", "--output=json", "SYSLOG_IDENTIFIER=algate")
+JOURNAL = ("journalctl", "--no-pager", "--quiet", "--output=json")
+SYSLOG_FILES = ("/var/log/syslog", "/var/log/daemon.log", "/var/log/messages")  # of syslog daemons, by their defaults
 
 
 def whose(
@@ -39,7 +40,12 @@ def whose(
     ] = "",
     proto: Proto = None,
     log: Annotated[
-        Path | None, typer.Option("--log", metavar="FILE", help="The log to read, instead of the one that [log] names.")
+        Path | None,
+        typer.Option(
+            "--log",
+            metavar="FILE",
+            help="The log to read, instead of the one that [log] names; a syslog daemon's, too.",
+        ),
     ] = None,
     as_json: Json = False,
     run_dir: RunDir = DEFAULT_RUN_DIR,
@@ -58,7 +64,7 @@ def whose(
     live = _live(run_dir, str(wanted), bool(at))
     past = None
     if (at and moment <= now - NOW) or log is not None:
-        past = _past(log, live, PackedEnd(wanted.ip.packed, wanted.port), moment)
+        past = _past(log, live, PackedEnd(wanted.ip.packed, wanted.port))
     rows = [HolderRow.read(one) for one in live.get("holders", ())]
     rows = [one for one in rows if not at or (one.since or 0.0) <= moment + NOW]
     rows = merged([*rows, *(past.rows(str(wanted), moment) if past else ())], protos)
@@ -109,31 +115,58 @@ def _live(run_dir: Path, public: str, optional: bool) -> dict[str, Any]:
         return {}
 
 
-def _past(log: Path | None, live: dict[str, Any], public: PackedEnd, at: float) -> Past | None:
+def _past(log: Path | None, live: dict[str, Any], public: PackedEnd) -> Past | None:
+    """What was logged of an end point: in the file that is named, else wherever the configuration has it written."""
     known = live.get("log") or {}
-    path = log or (Path(known["file"]) if known.get("file") else None)
+    sinks = known.get("sinks", ())
+    path = log or (Path(known["file"]) if "file" in sinks and known.get("file") else None)
     if path is not None:
         return Past(logbook.search(path, public))
-    if "journal" in known.get("sinks", ()):
-        return Past(logbook.Findings(logbook.held(_journal(public, at), public)))
+    if "journal" in sinks:
+        return Past(logbook.Findings(logbook.held(_journal(public), public)))
+    if "syslog" in sinks and not known.get("syslog"):
+        return _syslog(public)
     if not live:
         raise AlgateError("no daemon tells where the log is: give --log FILE")
     return None
 
 
-def _journal(public: PackedEnd, at: float) -> Iterable[Any]:
-    """Records of the journal about this end point. AlgateError if journalctl can't be asked."""
-    try:
-        # One field twice: either of them. Of a block of ports the field is the address alone.
-        fields = [f"ALGATE_PUBLIC={public}", f"ALGATE_PUBLIC={text_of(public.ip)}"]
-        done = subprocess.run([*JOURNAL, *fields], capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError) as error:
-        raise AlgateError(f"the journal can't be read: {error}") from None
-    for line in done.stdout.splitlines():
-        entry = json.loads(line)
-        found = record.parse(f"{entry.get('ALGATE_TIME', '')} {entry.get('MESSAGE', '')}")
+def _syslog(public: PackedEnd) -> Past:
+    """What the local syslog daemon wrote: into the files that such daemons have or, if journald is it, the journal."""
+    found = [logbook.search(path, public) for path in map(Path, SYSLOG_FILES) if path.exists()]
+    if any(one.first is not None for one in found):
+        return Past(
+            logbook.Findings(
+                [holding for one in found for holding in one.held],
+                sum(one.gaps for one in found),
+                min((one.first for one in found if one.first is not None), default=None),
+            )
+        )
+    named = rf"public={text_of(public.ip)}(:{public.port}(?![0-9])| ports=)".replace(".", r"\.")
+    entries = _entries(f"--grep={named}", "--case-sensitive=true", "_TRANSPORT=syslog")
+    records = (record.parse(logbook.bare(str(one.get("MESSAGE", "")).encode())) for one in entries)
+    return Past(logbook.Findings(logbook.held(filter(None, records), public)))
+
+
+def _journal(public: PackedEnd) -> Iterator[Translation]:
+    """Records of the journal about this end point."""
+    # One field twice: either of them. Of a block of ports the field is the address alone.
+    fields = [f"ALGATE_PUBLIC={public}", f"ALGATE_PUBLIC={text_of(public.ip)}"]
+    for one in _entries("SYSLOG_IDENTIFIER=algate", *fields):
+        found = record.parse(f"{one.get('ALGATE_TIME', '')} {one.get('MESSAGE', '')}")
         if found is not None:
             yield found
+
+
+def _entries(*wanted: str) -> Iterator[dict[str, Any]]:
+    """Entries of the journal. AlgateError if journalctl can't be asked; that it finds nothing is no error."""
+    try:
+        done = subprocess.run([*JOURNAL, *wanted], capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise AlgateError(f"the journal can't be read: {error}") from None
+    if done.returncode and done.stderr.strip():
+        raise AlgateError(f"the journal can't be read: {done.stderr.strip().splitlines()[-1]}")
+    yield from map(json.loads, done.stdout.splitlines())
 
 
 def _row(public: str, one: logbook.Holding) -> HolderRow:
@@ -179,8 +212,12 @@ def nobody(public: str, at: float | None, past: Past | None, live: dict[str, Any
         return f"{public} is no public address of this gateway"
     if at is None:
         return f"nobody inside has {public} now: ask for a time by --at"
-    if past is None and "syslog" in (live.get("log") or {}).get("sinks", ()):
-        return f"nobody has {public} now; who had it was told to the syslog daemon: search there for this end point"
+    known = live.get("log") or {}
+    if past is None and "syslog" in known.get("sinks", ()):
+        there = "`algate whose --log FILE` there, with the file that it writes, finds it"
+        return f"nobody has {public} now; who had it was told to the syslog daemon at {known.get('syslog')}: {there}"
+    if past is None and "ipfix" in known.get("sinks", ()):
+        return f"nobody has {public} now; who had it was told to a collector of IPFIX: ask it"
     if past is None:
         return f"nobody has {public} now, and nothing is logged that says who had it: see [log] level"
     nearest = past.nearest(at)

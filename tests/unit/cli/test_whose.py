@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from algate.alg.audit import record
+from algate.alg.audit.syslog import message
 from algate.alg.audit.translations import PackedEnd, Translation, TranslationKind
 from algate.alg.rows import SessionEventRow
 from tests import fake_daemon
@@ -115,14 +118,72 @@ def test_the_journal_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(fake_daemon, "whose", lambda _args, _run_dir: answer)
     at, _, told = record.line(held()).partition(" ")
     entry = json.dumps({"ALGATE_TIME": at, "MESSAGE": told})
-    (tmp_path / "journalctl").write_text(
-        f"#!/bin/sh\n[ \"$5\" = ALGATE_PUBLIC=203.0.113.1:40001 ] || exit 3\necho '{entry}'\n"
-    )
-    (tmp_path / "journalctl").chmod(0o755)
+    path = journalctl(tmp_path, "ALGATE_PUBLIC=203.0.113.1:40001", entry)
     with fake_daemon.running(tmp_path):
-        path = f"{tmp_path}:{os.environ['PATH']}"
         code, out, err = algate(tmp_path, "whose", "203.0.113.1:40001", "--at", str(AT), PATH=path)
     assert (code, err) == (0, "") and "10.0.0.9:4000" in out
+
+
+def journalctl(folder: Path, wanted: str, entry: str) -> str:
+    """A stand-in that prints the entry if it is asked for that; the PATH by which it is found."""
+    script = folder / "journalctl"
+    script.write_text(f"#!/bin/sh\ncase \"$*\" in *'{wanted}'*) ;; *) exit 3 ;; esac\necho '{entry}'\n")
+    script.chmod(0o755)
+    return f"{folder}:{os.environ['PATH']}"
+
+
+def syslog_lines(*records: Translation) -> list[str]:
+    """As Debian's rsyslog writes them: its own header, no structured data; and as RSYSLOG_SyslogProtocol23Format does.
+    The one before is about another port."""
+    other = message(replace(records[0], public=PUBLIC._replace(port=4000)), "gate").decode()
+    plain = [f"2020-09-13T12:28:00.1+00:00 gate algate[7]: {record.line(one)}" for one in records]
+    return [other, *plain, *(message(one, "gate").decode() for one in records)]
+
+
+@pytest.mark.parametrize("which", [1, 2])
+@pytest.mark.parametrize("name", ["syslog", "syslog.1", "syslog.2.gz"])
+def test_a_file_of_a_syslog_daemon_answers(tmp_path: Path, which: int, name: str) -> None:
+    other, *lines = syslog_lines(held())
+    text = f"<6>1 nothing of ours\n{other}\n{lines[which - 1]}\n".encode()
+    (tmp_path / "syslog").touch()
+    (tmp_path / name).write_bytes(gzip.compress(text) if name.endswith(".gz") else text)
+    asked = ("whose", "203.0.113.1:40001", "--log", str(tmp_path / "syslog"), "--at")
+    code, out, err = algate(tmp_path, *asked, str(AT), "--json")
+    (row,) = json.loads(out)
+    assert (code, err, row["inside"], row["since"], row["until"]) == (0, "", "10.0.0.9:4000", AT - 60, AT + 60)
+    assert algate(tmp_path, *asked, str(AT + 500))[0] == 1
+
+
+def test_a_damaged_file_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "log").touch()
+    for damaged in (b"no gzip", gzip.compress(b"much " * 1000)[:40]):
+        (tmp_path / "log.1.gz").write_bytes(damaged)
+        code, out, err = algate(tmp_path, "whose", "203.0.113.1:1", "--at", str(AT), "--log", str(tmp_path / "log"))
+        assert (code, out, err.count("\n")) == (1, "", 1) and err.startswith("algate: can't read ")
+
+
+def to_syslog(monkeypatch: pytest.MonkeyPatch, folder: Path, where: str | None = None) -> None:
+    """From here on the daemon says that it logs to syslog."""
+    answer = fake_daemon.whose({"public": "203.0.113.1:40001"}, folder)
+    answer |= {"holders": [], "log": {"level": "mappings", "sinks": ["syslog"], "file": None, "syslog": where}}
+    monkeypatch.setattr(fake_daemon, "whose", lambda _args, _run_dir: answer)
+
+
+def test_journald_as_the_syslog_daemon_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It doesn't know RFC 5424, so that all but the priority is the message."""
+    to_syslog(monkeypatch, tmp_path)
+    entry = json.dumps({"MESSAGE": message(held(), "gate").decode().partition(">")[2]})
+    path = journalctl(tmp_path, r"--grep=public=203\.0\.113\.1(:40001(?![0-9])| ports=)", entry)
+    with fake_daemon.running(tmp_path):
+        code, out, err = algate(tmp_path, "whose", "203.0.113.1:40001", "--at", str(AT), PATH=path)
+    assert (code, err) == (0, "") and "10.0.0.9:4000" in out
+
+
+def test_where_another_host_has_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    to_syslog(monkeypatch, tmp_path, "192.0.2.1:514")
+    with fake_daemon.running(tmp_path):
+        code, out, err = algate(tmp_path, "whose", "203.0.113.1:40001", "--at", str(AT))
+    assert (code, out) == (1, "") and "the syslog daemon at 192.0.2.1:514: `algate whose --log FILE` there" in err
 
 
 @pytest.mark.parametrize(
