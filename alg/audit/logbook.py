@@ -1,5 +1,5 @@
-"""Who held a public port at some time, as a log of translations tells it: a file of algate's own, or one in which a syslog
-daemon has put its header before each record. Files that were rotated and compressed (gzip) are read too.
+"""Who held a public port at some time, as a log of translations tells it: a file of algate's own, or one in which
+a syslog daemon has put its header before each record. Files that were rotated and compressed (gzip) are read too.
 
 The law of this file: lines in, answers out; it reads files and asks nobody. A record of an end carries its beginning,
 so each answers by itself; a beginning without an end lasts until somebody else has the port, or to this day."""

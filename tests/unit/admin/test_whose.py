@@ -90,7 +90,7 @@ def test_the_gateway_itself_nobody_and_somewhere_else() -> None:
 def test_where_the_log_is() -> None:
     config = Config(log=LogSection(level="mappings", file="/var/log/x"))
     assert asked("203.0.113.1:5", {}, config=config)["log"] == {
-        "level": "mappings", "sinks": ["file"], "file": "/var/log/x",
+        "level": "mappings", "sinks": ["file"], "file": "/var/log/x", "syslog": None,
     }  # fmt: skip
 
 
