@@ -171,15 +171,23 @@ def busy(process: int) -> float:
     return (int(fields[11]) + int(fields[12])) / CLOCK
 
 
-def watched(gateway: AlgateGateway, daemon: int) -> tuple[float, float]:
-    """The part of a core that the daemon and an `algate top` use together, above what the daemon uses anyway, and bytes
-    a second that top's screen gets."""
+class Watched(NamedTuple):
+    """`idle`: the part of a core that the daemon uses while nobody asks; `share`: what it and an `algate top` use
+    together above that; `octets`: a second, that top's screen gets."""
+
+    idle: float
+    share: float
+    octets: float
+
+
+def watched(gateway: AlgateGateway, daemon: int) -> Watched:
+    """A daemon without and with a `top`."""
     idle = _used((daemon,), TOP_SECONDS)
     with onlooking(gateway) as top:
         time.sleep(TOP_BEGINS)
         before = top.sent
         used = _used((daemon, top.process), TOP_SECONDS)
-        return max(0.0, used - idle), (top.sent - before) / TOP_SECONDS
+        return Watched(idle, max(0.0, used - idle), (top.sent - before) / TOP_SECONDS)
 
 
 def _used(processes: Sequence[int], seconds: float) -> float:

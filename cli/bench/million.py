@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from algate.alg.gateway.gc import Sweep
 from algate.bpf import syscall
@@ -35,6 +36,11 @@ def figures(many: int) -> dict[str, Figure]:
     made = {
         "memory": Figure("memory.session", f"Kernel memory per session, all maps, {many:,} sessions", "bytes"),
         "sweep": Figure("sweep", f"Sweep over {many:,} sessions", "s"),
+        "sweep.cpu": Figure("sweep.cpu", f"Sweep over {many:,} sessions: CPU", "s"),
+        "sweep.step": Figure("sweep.step", f"Longest step of a sweep over {many:,} sessions, CPU", "ms"),
+        "idle": Figure(
+            "idle", f"The daemon with {many:,} sessions and nobody asking (it sweeps): part of a core", "%", once=True
+        ),
         "rows": Figure("listing.rows", f"{asked['tsv']}: rows a second {among}", "1/s", MORE, once=True),
         "head": Figure("listing.head", f"{asked['tsv']} | head -1 {among}", "s", once=True),
         "wait": Figure("listing.wait", f"Longest wait of another question during {asked['tsv']}", "ms", once=True),
@@ -66,9 +72,13 @@ class MillionBench(PacketBench):
         if name != TC or not isinstance(gateway, AlgateGateway):
             return
         folder, wanted = pins_of(gateway), figures(self.plan.most)
+        taken = memory(folder)
         if not self.plan.quick:  # the tables have their full size, so few sessions would say nothing
-            self.record.add(wanted["memory"], name, number, memory(folder) / self.plan.most)
-        self.record.add(wanted["sweep"], name, number, call_in(self.bench.lab.gw.netns, partial(sweep, folder)))
+            self.record.add(wanted["memory"], name, number, taken / self.plan.most)
+        swept = call_in(self.bench.lab.gw.netns, partial(sweep, folder))
+        self.record.add(wanted["sweep"], name, number, swept.wall)
+        self.record.add(wanted["sweep.cpu"], name, number, swept.cpu)
+        self.record.add(wanted["sweep.step"], name, number, 1e3 * swept.step)
         if not number:
             self._ask(gateway, wanted)
 
@@ -93,9 +103,10 @@ class MillionBench(PacketBench):
         steps = [call_in(self.bench.lab.gw.netns, partial(asking.longest_step, folder, one)) for one in asking.STEPS]
         add(wanted["step"], 1e3 * max(steps))
         if not self.plan.quick:
-            share, octets = asking.watched(gateway, daemon)
-            add(wanted["top"], 100 * share)
-            add(wanted["screen"], octets)
+            seen = asking.watched(gateway, daemon)
+            add(wanted["idle"], 100 * seen.idle)
+            add(wanted["top"], 100 * seen.share)
+            add(wanted["screen"], seen.octets)
 
     def _ask_conntrack(self) -> None:
         for name in asking.CONNTRACK:
@@ -126,23 +137,33 @@ def pinned(path: Path) -> Iterator[int]:
 
 
 def memory(folder: Path) -> int:
-    """Bytes that all maps of a gateway take now, as the kernel says."""
+    """Bytes that all maps of a gateway take now, as the kernel says: those in the folder of its programs too."""
     total = 0
-    for path in folder.iterdir():
+    for path in (one for one in folder.rglob("*") if not one.is_dir()):
         with pinned(path) as fd:
-            text = Path(f"/proc/self/fdinfo/{fd}").read_text()
-        total += sum(int(line.split()[1]) for line in text.splitlines() if line.startswith("memlock:"))
+            told = Path(f"/proc/self/fdinfo/{fd}").read_text().splitlines()
+        if any(line.startswith("map_type:") for line in told):
+            total += sum(int(line.split()[1]) for line in told if line.startswith("memlock:"))
     return total
 
 
-def sweep(folder: Path) -> float:
-    """Seconds of one sweep, done as the daemon does it, over the maps that it pinned."""
+class SweepCost(NamedTuple):
+    """Of one sweep: seconds, seconds of CPU, and those of its longest step, which the daemon's loop waits for."""
+
+    wall: float
+    cpu: float
+    step: float
+
+
+def sweep(folder: Path) -> SweepCost:
+    """What one sweep costs, done as the daemon does it, over the maps that it pinned."""
     gateway = Programs(folder, 1, 1)  # both sizes are those of the pins
     try:
-        started = time.perf_counter()
-        done = Sweep(gateway, ControlProgram(gateway.fds["control"]))
-        for _ in done.run():
-            pass
-        return time.perf_counter() - started
+        started, step = time.perf_counter(), 0.0
+        began = before = time.thread_time()
+        for _ in Sweep(gateway, ControlProgram(gateway.fds["control"])).run():
+            now = time.thread_time()
+            step, before = max(step, now - before), now
+        return SweepCost(time.perf_counter() - started, time.thread_time() - began, step)
     finally:
         gateway.close()

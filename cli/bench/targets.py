@@ -125,6 +125,8 @@ def _life() -> Iterable[Target]:
     yield Target("a full table, sessions --tsv, rows a second", ("listing.rows", "algate-tc"), None, 300_000, True)
     yield Target("a full table, longest step of a listing, ms", ("listing.step", "algate-tc"), None, 5)
     yield Target("a full table, top at both ends, % of a core", ("listing.top", "algate-tc"), None, 10)
+    yield Target("a full table, longest step of a sweep, ms", ("sweep.step", "algate-tc"), None, 5)
+    yield Target("a full table, the daemon while nobody asks, % of a core", ("idle", "algate-tc"), None, 10)
     yield Target("port allocation at 99 % fill vs empty", ("ports.full", "algate-tc"), ("ports.empty", "algate-tc"), 2)
 
 
