@@ -7,55 +7,15 @@ it says follows from the snapshot. The words for a reason are in `reasons.py` an
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from algate.alg.engine.effects import View
-from algate.alg.plugin.words import Words
-from algate.alg.rows import EventRow, ExpectationRow, ForwardRow, RefusalRow, SessionRow
+from algate.alg.rows import EventRow, SessionRow
 
+from .known import Data, Snapshot
 from .reasons import CURES, LARGE, announced, bypassed, filled, limited, refusal, sentence
 
 IDLE = 5.0  # s without a packet after which a data connection counts as hanging
 RECENT = 300.0  # s for which an event is worth telling
-
-
-class Data(NamedTuple):
-    """A data connection; `idle` in seconds, `purpose` like "RETR file" or empty."""
-
-    row: SessionRow
-    idle: float
-    purpose: str
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """One moment. `control` None: no such session (any more); `ends`: the end points asked about, "ip:port".
-
-    `alg`: the plug-in that watches or watched it; `policy`: its table's keys, resolved for the session; `words`: its
-    own sentences. `usual`: service ("tcp/21") -> the plug-in that usually watches it. `reasons`: drop counters.
-    """
-
-    subject: str
-    now: float
-    state: str = "translating"
-    fail: str = "closed"
-    ends: tuple[str, ...] = ()
-    control: SessionRow | None = None
-    view: View | None = None
-    plain: Sequence[SessionRow] = ()  # sessions asked about that no plug-in watches
-    expectations: Sequence[ExpectationRow] = ()
-    data: Sequence[Data] = ()
-    events: Sequence[EventRow] = ()
-    forwards: Sequence[ForwardRow] = ()
-    allow_out: Sequence[str] = ()
-    alg: str | None = None
-    policy: Mapping[str, Any] = field(default_factory=dict)
-    words: Words = field(default_factory=Words)
-    usual: Mapping[str, str] = field(default_factory=dict)
-    reasons: Mapping[str, int] = field(default_factory=dict)
-    lost: int = 0
-    refusals: Sequence[RefusalRow] = ()  # of the hosts that were asked about
 
 
 class Finding(NamedTuple):

@@ -13,7 +13,8 @@ from ipaddress import IPv4Address, ip_address
 from typing import Any
 
 from algate.alg.admin import limits, listings
-from algate.alg.admin.explain import Data, Explanation, Snapshot, explain
+from algate.alg.admin.explain import Explanation, explain
+from algate.alg.admin.known import Data, Snapshot
 from algate.alg.config.load import Config
 from algate.alg.daemon.running import Running
 from algate.alg.engine.effects import View

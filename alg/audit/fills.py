@@ -21,6 +21,10 @@ FILLS: Mapping[str, tuple[str, str]] = {
     "algate_hosts": ("Inside hosts that ever began something.", "rows for them in the kernel"),
     "algate_control_sessions": ("Control sessions that the helper watches.", "rows for them in the kernel"),
     "algate_live_expectations": ("Data connections that are expected now.", "those of all control sessions together"),
+    "algate_port_blocks": (
+        "Port blocks that inside hosts hold.",
+        "those that lie in [nat] ports",
+    ),  # where there are any
     "algate_forwards": ("Forwards in force, a range being one.", "rows for them in the kernel"),
     "algate_watched_transfers": ("Data connections whose end will be told.", "those watched at a time"),
 }

@@ -1,13 +1,16 @@
 """Where a start's time goes: a word and a time for each part, from the process's first moment to `ready`.
 
-The law of this file: it reads clocks.
+The law of this file: it reads clocks, and tells the log of the start when that is over.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from pathlib import Path
+
+log = logging.getLogger(__name__)
 
 
 class Beginning:
@@ -20,6 +23,16 @@ class Beginning:
     def done(self, part: str) -> None:
         """This part ends now, and the next begins."""
         self._parts.append((part, _clock()))
+
+    def tell(self, taken: int, kept: bool, way: str, pause: float | None) -> None:
+        """Log what became of it. `taken`: control sessions that go on, `kept`: whether programs of an earlier run do;
+        `way`: how packets are taken; `pause`: s without a helper, if a running daemon gave way."""
+        if taken or kept:
+            log.info("took over %d control sessions%s", taken, ", and all programs" if kept else "")
+        log.info("translating: %s", way)
+        log.info("ready after %s", self)
+        if pause is not None:
+            log.info("took over from a running daemon: no helper for %.0f ms", 1e3 * pause)
 
     def __str__(self) -> str:
         at, words = self._began, []

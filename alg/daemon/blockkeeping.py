@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from ipaddress import IPv4Address
 
+from algate.alg.audit.fills import Fill
 from algate.alg.audit.translations import PackedEnd, Translation
 from algate.alg.audit.translations import TranslationKind as Kind
 from algate.alg.config.sections import Nat
@@ -37,6 +38,12 @@ class BlockKeeping:
         self._nat = Nat()
         self._addresses: list[IPv4Address] = []
         self._room = 0
+
+    @property
+    def fill(self) -> Fill | None:
+        """How many blocks are held, as of the last look, of how many there are; None where there are none."""
+        most = portblocks.capacity(self._nat, len(self._addresses))
+        return Fill(len(self.held), most) if most else None
 
     def pause(self, nat: Nat) -> None:
         """Before this is written: if the size of blocks changes, have none given out until `settle`."""

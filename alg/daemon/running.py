@@ -66,6 +66,14 @@ class Running:
         """Plug-in's number in the kernel -> its name."""
         return {plugin.number: name for name, plugin in self.plugins.items()}
 
+    def adopt(self, fresh: Config) -> None:
+        """Put another configuration in force. AlgateError if something of it can't be."""
+        self.metrics.listen(fresh.metrics.listen, fresh.metrics.names)  # first: a port may be taken
+        self.logs.apply(fresh.log)  # or a file that can't be written
+        self.helper.apply(fresh)
+        self.apply(fresh)
+        self.sweeper.wanted.set()  # at once, with the new timeouts and filtering
+
     def apply(self, config: Config) -> None:
         """Write configuration, watched ports and forwards into the kernel."""
         now = self.devices
@@ -138,7 +146,8 @@ def assemble(
         lambda: dict(helper.executor.outcomes), helper.counts, lambda: helper.lost,
         lambda: losses.taken, lambda: losses.mended, losses.now, relay, logs,
     )  # fmt: skip
-    metrics = helper.metrics = Metrics(sources, health, standing(told, gateway, helper), lambda: alive(gateway))
+    stands = standing(told, gateway, helper, lambda: blocks.fill)
+    metrics = helper.metrics = Metrics(sources, health, stands, lambda: alive(gateway))
     helper.delays.tell(metrics.held)
     notices = Notices(gateway, relay, {plugin.number: name for name, plugin in plugins.items()})
     return Running(

@@ -9,54 +9,38 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 from algate.alg.audit.events import Events
 from algate.alg.config import load as configuration
 from algate.alg.config.load import Config
 from algate.alg.daemon.beginning import Beginning
-from algate.alg.daemon.carrying import CarryOver
 from algate.alg.daemon.devices import Sight, described, look
 from algate.alg.daemon.duties import Duties
 from algate.alg.daemon.following import Following
 from algate.alg.daemon.garbage import Garbage
 from algate.alg.daemon.keeping import Keeping, Survey, survey
+from algate.alg.daemon.loading import Loading, pages
 from algate.alg.daemon.losses import Losses
 from algate.alg.daemon.notify import notify
 from algate.alg.daemon.reloading import Reloading
 from algate.alg.daemon.running import Running, assemble
 from algate.alg.daemon.standing import ServiceFacts
 from algate.alg.daemon.turns import Turns
-from algate.alg.daemon.watcher import NET, Watcher
+from algate.alg.daemon.waiting import for_address
+from algate.alg.daemon.watcher import Watcher
 from algate.alg.errors import DONE, AlgateError
 from algate.alg.gateway.datapath import Datapath
 from algate.alg.gateway.state import State
-from algate.alg.helper.helper import PAGES, now
-from algate.alg.helper.tap import Tap
+from algate.alg.helper.helper import now
 from algate.alg.plugin import policy, registry
 from algate.bpf import pins
-from algate.bpf.loader import Gateway
 
 log = logging.getLogger(__name__)
 BLOCKS = 1.0  # s between looks at port blocks
 PINS = 0.5  # s between looks for pins that somebody removed: nobody tells of those
-
-
-def pages() -> int:
-    """Of the ring, per CPU; tests make it tiny."""
-    return int(os.environ.get("ALGATE_RING_PAGES", PAGES))
-
-
-class Prepared(NamedTuple):
-    """What a daemon has made before it takes another's place."""
-
-    seen: Sight
-    gateway: Gateway
-    tap: Tap
 
 
 class Daemon:
@@ -76,13 +60,11 @@ class Daemon:
         self._stopping = asyncio.Event()
         self._watcher: Watcher | None = None
         self._down: str | None = None
-        self._hold = -1  # on the pin folder
         self._turns: Turns | None = None
         self._garbage: Garbage | None = None
-        self._carry_over: CarryOver | None = None
         self.reloading = Reloading(lambda: self.config, self._reread, self._apply)
         self._datapath = Datapath(State.load(run_dir), config.gateway.datapath)
-        self._prepared: Prepared | None = None
+        self._loading = Loading(run_dir)
         self._since: float | None = None  # when the helper stopped whose place this one takes
         self._given = False
         self.pause: float | None = None  # s between that helper's last turn and this one's first
@@ -119,13 +101,8 @@ class Daemon:
 
     def _apply(self, fresh: Config) -> None:
         """Put a configuration in force. AlgateError if something of it can't be."""
-        running = self.running
-        if running is not None:
-            running.metrics.listen(fresh.metrics.listen, fresh.metrics.names)  # first: a port may be taken
-            running.logs.apply(fresh.log)  # or a file that can't be written
-            running.helper.apply(fresh)
-            running.apply(fresh)
-            running.sweeper.wanted.set()  # at once, with the new timeouts and filtering
+        if self.running is not None:
+            self.running.adopt(fresh)
         self.config = fresh
         if self._watcher is not None:
             self._watcher.wake()  # [nat] addresses may be others
@@ -138,22 +115,11 @@ class Daemon:
             self._watcher.wake()
 
     async def prepare(self) -> None:
-        """Do what a start can do while another daemon serves on the same run directory: look, read, load. At the end
-        what the kernel sends comes into this daemon's ring, and waits there. AlgateError if that fails."""
+        """Do what a start can do while another daemon serves on the same run directory. AlgateError if that fails."""
         seen = await asyncio.to_thread(look, self.config)
         if seen.problem:
             raise AlgateError(seen.problem)
-        try:
-            gateway = await self._load(seen, alone=False)
-            self._prepared = Prepared(seen, gateway, Tap())
-            self._datapath.attach_tap(self._prepared.tap.name, self._prepared.tap.index, gateway.fds)
-            if self._carry_over is not None and not self._carry_over.found:
-                gateway.open_ring(lambda _cpu, _sample: None, lambda _number: None, pages())
-                gateway.lead_here()
-        except BaseException:
-            if self._carry_over is not None:
-                self._carry_over.give_up()
-            raise
+        await self._loading.prepare(self.config, seen, self._datapath)
 
     def resume(self) -> None:
         """Another daemon prepared, and failed: what the kernel sends comes here again."""
@@ -183,7 +149,10 @@ class Daemon:
         """Run until stopped. Whatever happens, nothing is left half attached."""
         watcher = self._watcher = Watcher()
         try:
-            seen = await self._find_devices(watcher)
+            ready = self._loading.prepared
+            seen = ready.seen if ready is not None else None
+            if seen is None:
+                seen = await for_address(lambda: self.config, watcher, self._stopping, self.wait, self._wait_for)
             if seen is not None:
                 await self._keep(watcher, *await self._bring_up_or_undo(seen))
         finally:
@@ -202,58 +171,19 @@ class Daemon:
                 self._datapath.detach()
             if unpinned:
                 pins.remove(self.run_dir)
-            elif self._carry_over is not None:
-                self._carry_over.give_up()
+            else:
+                self._loading.give_up()
             raise
 
-    async def _find_devices(self, watcher: Watcher) -> Sight | None:
-        """Wait until the WAN has an address. None: stopped meanwhile."""
-        if self._prepared is not None:
-            return self._prepared.seen
-        since = time.monotonic()
-        while not self._stopping.is_set():
-            seen = await asyncio.to_thread(look, self.config)
-            if not seen.problem:
-                return seen
-            if seen.devices is None or seen.devices.addresses:
-                raise AlgateError(seen.problem)
-            name = seen.devices.wan.name
-            self._say_waiting(f"waiting for an address on {name}")
-            left = NET if self.wait is None else since + self.wait - time.monotonic()
-            if left <= 0:
-                raise AlgateError(f"{name} has no IPv4 address: give it one, or leave --wait out to wait for it")
-            notify(f"STATUS={self.state}")
-            await watcher.change(min(left, NET))
-        return None
-
-    def _say_waiting(self, state: str) -> None:
-        if state != self.state:
-            self.state = state
-            log.info("%s: nothing is translated until it has one", state)
-
-    async def _load(self, seen: Sight, alone: bool) -> Gateway:
-        """Maps and programs; nothing is attached or changed yet. `alone`: no other daemon holds the pins."""
-        devices, nat = seen.devices, self.config.nat
-        assert devices is not None
-        limit = max(len(devices.addresses), len(nat.addresses))
-        self._carry_over = CarryOver(self.run_dir)
-        folder = pins.version_folder(self.run_dir)
-        if alone:
-            self._hold = pins.hold(self.run_dir)
-        log.info("loading the programs; where no compiled ones are kept, clang makes them, which takes a while")
-        return await asyncio.to_thread(Gateway, folder, nat.max_sessions, limit, self.run_dir)
+    def _wait_for(self, state: str) -> None:
+        self.state = state
 
     async def _bring_up(self, seen: Sight) -> tuple[Running, Following]:
-        devices = seen.devices
+        devices, ready = seen.devices, self._loading.prepared
         assert devices is not None
-        ready = self._prepared
-        gateway = ready.gateway if ready is not None else await self._load(seen, alone=True)
+        gateway = await self._loading.gateway(self.config, seen)
         self._beginning.done("load")
-        if self._hold < 0:
-            self._hold = pins.hold(self.run_dir)
-        assert self._carry_over is not None
-        if self._carry_over.found:
-            self._carry_over.carry(gateway)
+        self._loading.carry_over(gateway)
         tap = ready.tap if ready is not None else None
         told = ServiceFacts(
             self.started, lambda: self.state, lambda: self.reloading.last, lambda: self.config.metrics.top_hosts
@@ -281,26 +211,17 @@ class Daemon:
         if self._since is not None:
             self.pause = now() - self._since
         self._beginning.done("take-over")
-        self._carry_over.finish()
+        self._loading.finish()
         following = Following(running, self._datapath, lambda: self.config)
         following.begin(seen)
         self._beginning.done("attach")
-        if pins.passing():
-            gateway.notes.append(
-                f"all traffic stops when the last process of this mount namespace ends: {pins.NSENTER}"
-            )
         for note in gateway.notes:
             log.warning("%s", note)
         self._say_ready(taken, gateway.kept)
         return running, following
 
     def _say_ready(self, taken: int, kept: bool) -> None:
-        if taken or kept:
-            log.info("took over %d control sessions%s", taken, ", and all programs" if kept else "")
-        log.info("translating: %s", described(self.need_running().devices, self.modes))
-        log.info("ready after %s", self._beginning)
-        if self.pause is not None:
-            log.info("took over from a running daemon: no helper for %.0f ms", 1e3 * self.pause)
+        self._beginning.tell(taken, kept, described(self.need_running().devices, self.modes), self.pause)
         self._garbage = Garbage()
         self._garbage.settle(now())
         self.state = "translating"
@@ -344,8 +265,7 @@ class Daemon:
 
     def _look_at_pins(self, keeping: Keeping) -> None:
         if keeping.keep_pins():
-            os.close(self._hold)
-            self._hold = pins.hold(self.run_dir)
+            self._loading.hold_again()
         self.judge()
 
     def _say_state(self, state: str) -> None:
@@ -366,8 +286,7 @@ class Daemon:
             self._garbage.unsettle()
         if self.running is not None:
             self.running.close()
-        if self._hold >= 0:
-            os.close(self._hold)
+        self._loading.let_go()
         if self._down:
             self._datapath.detach()
         if self._down == "purge":
@@ -378,4 +297,4 @@ class Daemon:
         if self.running is not None:
             self.running.metrics.close()
             self.running.logs.close()
-        os.close(self._hold)
+        self._loading.let_go()

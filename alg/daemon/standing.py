@@ -29,10 +29,11 @@ class ServiceFacts(NamedTuple):
     top_hosts: Callable[[], int]
 
 
-def standing(facts: ServiceFacts, gateway: Gateway, helper: Helper) -> Standing:
-    """For Metrics."""
+def standing(facts: ServiceFacts, gateway: Gateway, helper: Helper, blocks: Callable[[], Fill | None]) -> Standing:
+    """For Metrics. `blocks`: how many port blocks are held, None where there are none."""
     return Standing(
-        lambda: translates(facts.state()), build(), facts.started, facts.reloaded, lambda: _fills(gateway, helper),
+        lambda: translates(facts.state()), build(), facts.started, facts.reloaded,
+        lambda: _fills(gateway, helper, blocks()),
         lambda: fullness.ports(gateway), lambda: fullness.busiest(gateway, facts.top_hosts()),
     )  # fmt: skip
 
@@ -58,9 +59,10 @@ def alive(gateway: Gateway) -> tuple[bool, str]:
     return False, f"no sign of life of the helper for {silent:.1f} s"
 
 
-def _fills(gateway: Gateway, helper: Helper) -> dict[str, Fill]:
+def _fills(gateway: Gateway, helper: Helper, blocks: Fill | None) -> dict[str, Fill]:
     tracks, expected = gateway.tracks.info.max_entries, gateway.expectations.info.max_entries
-    return fullness.fills(gateway) | {
+    found = fullness.fills(gateway) | ({"algate_port_blocks": blocks} if blocks else {})
+    return found | {
         "algate_control_sessions": Fill(len(helper.engine.sessions()), tracks),
         "algate_live_expectations": Fill(helper.engine.expected(), expected),
         "algate_watched_transfers": Fill(len(helper.transfers), MOST),

@@ -24,6 +24,7 @@ from algate.bpf import abi, syscall, testrun, ticks
 from algate.bpf.abi import ConfigFlag, ControlOp, PortKind
 from algate.bpf.pinned import Pinned
 from algate.bpf.requests import ControlProgram, owner, port_row
+from tests import packets
 from tests.bpf.flows import FLOW, answer, echo_answer, frame_of
 from tests.bpf.rig import (
     INSIDE,
@@ -44,7 +45,7 @@ from tests.bpf.rig import (
 )
 from tests.bpf.test_finish import Data
 from tests.bpf.watched import watch
-from tests.packets import Flow
+from tests.packets import GATEWAY_LAN_MAC, LAN_MAC, Flow
 
 SIZE = 64
 NAT = Nat(ports=PortRange(50000, 51023), port_block=SIZE, port_block_idle=2.0, hold_down=0.0)
@@ -236,6 +237,37 @@ def test_parity(rig: Rig) -> None:
     even = [Flow(INSIDE, 30000 + 2 * n, REMOTE, 443) for n in range(40)]
     assert all(port % 2 == 0 for port in open_all(rig, even))
     assert len(held(rig)) == 3 and broken(rig) == []  # 32 even ones in each block
+
+
+@pytest.mark.parametrize("proto", PROTOS)
+def test_an_own_port_outside_of_the_block_is_not_kept(rig: Rig, proto: str) -> None:
+    """Though it is free and within [nat] ports: it may lie in the block that another host is about to get."""
+    begin(rig)
+    own = [Flow(INSIDE, port, REMOTE, 443) for port in range(NAT.ports.first + 1, NAT.ports.last, 17)]
+    assert blocks_of(open_all(rig, own, proto)) == {of_host(rig, INSIDE)[0].first}
+    assert len(held(rig)) == 1 and broken(rig) == []
+
+
+def test_hairpin(rig: Rig) -> None:
+    """Inside hosts meet at their public ends (RFC 4787 REQ-9), each of which is in its own host's block."""
+    begin(rig, flags=ConfigFlag.HAIRPIN | ConfigFlag.FILTER_EIF)
+    server = FLOW.to(source=INSIDE_2, source_port=7000)
+    (port,) = open_all(rig, [server])
+    frame = packets.udp(Flow(INSIDE, 40000, PUBLIC, port), b"hello")
+    out = rig.lan(frame)
+    assert out.action == REDIRECT and out.drops == {}
+    mine, ttl = packets.field(out.data, "UDP_sport"), packets.field(out.data, "IP_ttl")
+    wanted = packets.changed(frame, IP_src=PUBLIC, UDP_sport=mine, IP_dst=INSIDE_2, UDP_dport=7000, IP_ttl=ttl)
+    packets.same(out.data, wanted)
+    (first,), (second,) = of_host(rig, INSIDE), of_host(rig, INSIDE_2)
+    assert first.first <= mine <= first.last and second.first <= port <= second.last
+    reply = packets.udp(Flow(INSIDE_2, 7000, PUBLIC, mine, LAN_MAC, GATEWAY_LAN_MAC), b"back")
+    back = rig.lan(reply)
+    assert back.action == REDIRECT
+    ttl = packets.field(back.data, "IP_ttl")
+    wanted = packets.changed(reply, IP_src=PUBLIC, UDP_sport=port, IP_dst=INSIDE, UDP_dport=40000, IP_ttl=ttl)
+    packets.same(back.data, wanted)
+    assert broken(rig) == []
 
 
 def test_a_low_port_gets_one_of_the_block(rig: Rig) -> None:

@@ -22,6 +22,7 @@ PURE = (
     "alg/testing.py",
     "alg/audit/transfers.py",
     "alg/admin/explain.py",
+    "alg/admin/known.py",
     "alg/admin/messages.py",
     "alg/admin/reasons.py",
     "alg/admin/origins.py",

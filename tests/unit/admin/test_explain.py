@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from algate.alg.admin.explain import DROPS, ORDER, Data, Snapshot, explain
+from algate.alg.admin.explain import DROPS, ORDER, explain
 from algate.alg.admin.inquiry import parse
+from algate.alg.admin.known import Data, Snapshot
 from algate.alg.admin.reasons import WORDS, sentence
 from algate.alg.engine.effects import View
 from algate.alg.errors import AlgateError

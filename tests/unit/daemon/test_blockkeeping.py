@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 from types import SimpleNamespace
 from typing import Any
@@ -64,6 +65,15 @@ def keeping(kernel: Kernel, nat: Nat = NAT) -> tuple[BlockKeeping, list[Translat
 
 def kinds(told: Sequence[Translation]) -> list[tuple[Kind, str, int]]:
     return [(one.kind, str(IPv4Address(one.inside.ip)), one.ports[0]) for one in told]
+
+
+def test_how_full_it_is(kernel: Kernel) -> None:
+    made, _ = keeping(kernel)
+    fills = [made.fill]
+    kernel.give("10.0.0.2", 1024)
+    made.look()
+    fills += [made.fill, keeping(kernel, replace(NAT, port_block=0))[0].fill]
+    assert fills == [(0, 126), (1, 126), None]  # 64,512 ports of 512
 
 
 def test_each_block_is_told_once_with_its_time(kernel: Kernel) -> None:

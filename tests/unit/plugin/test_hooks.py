@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from algate.alg.admin.explain import Snapshot, explain
+from algate.alg.admin.explain import explain
+from algate.alg.admin.known import Snapshot
 from algate.alg.config import load as config
 from algate.alg.config.conflicts import held_ports
 from algate.alg.config.load import Config, ConfigError, loads
