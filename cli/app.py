@@ -8,13 +8,14 @@ None. Operators see no traceback unless ALGATE_DEBUG asks for one.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import functools
 import importlib
 import keyword
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any
 
 import typer
@@ -53,6 +54,8 @@ VERBS: Mapping[str, str] = {
     "bench": "Measure the gateway next to the kernel's NAT and bare forwarding.",
 }
 
+UsageError: Any = typer.BadParameter.__mro__[1]  # click's, wherever this version of typer has it
+
 SETTINGS: dict[str, Any] = {
     "add_completion": False,
     "rich_markup_mode": None,
@@ -61,8 +64,35 @@ SETTINGS: dict[str, Any] = {
 }
 
 
+@contextlib.contextmanager
+def in_one_line(verb: str = "algate") -> Iterator[None]:
+    """What typer would say of wrong usage in four lines."""
+    try:
+        yield
+    except UsageError as error:
+        where = getattr(error.ctx, "command_path", verb)
+        told = error.format_message().rstrip(".")
+        name = getattr(error, "option_name", None)
+        known = [word for one in getattr(getattr(error.ctx, "command", None), "params", ()) for word in one.opts]
+        near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.6) if name and "such option" in told else []
+        if near:
+            told = f"no such option: {name}; the nearest is {near[0]}"
+        say(f"{where}: {told[:1].lower()}{told[1:]} (`{where} -h` shows all)")
+        raise typer.Exit(USAGE) from None
+
+
 class Verbs(typer.core.TyperGroup):
     """The group of all verbs; each is built when it is asked for."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        """As ever, but what is wrong is one line."""
+        with in_one_line():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: Any) -> Any:
+        """The same of a verb's name."""
+        with in_one_line():
+            return super().invoke(ctx)
 
     def list_commands(self, ctx: Any) -> list[str]:
         """In the order of the table."""
@@ -93,15 +123,19 @@ class Several(typer.core.TyperGroup):
     """A verb that has verbs of its own. Alone it is wrong usage, in every version of typer."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Help and exit code 2 if nothing is asked."""
+        """Wrong usage if nothing is asked."""
         if not args and not ctx.resilient_parsing:
-            typer.echo(ctx.get_help(), err=True)
-            ctx.exit(USAGE)
+            ctx.fail(f"{ctx.info_name} what? {', '.join(self.list_commands(ctx))}")
         return super().parse_args(ctx, args)
 
 
 class Verb(typer.core.TyperCommand):
     """One verb. Its help shows arguments as they were declared, "[ID]...", without types and braces."""
+
+    def make_context(self, info_name: Any, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        """As ever, but what is wrong is one line."""
+        with in_one_line(f"{parent.command_path} {info_name}" if parent else str(info_name)):
+            return super().make_context(info_name, args, parent, **extra)
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """What stands behind the verb in its usage line."""

@@ -12,7 +12,7 @@ def help(
     verb: Annotated[
         list[str] | None, typer.Argument(metavar="[VERB]...", help="Such as `sessions` or `forward add`.")
     ] = None,
-) -> None:
+) -> int:
     """Show what algate can do, or the options of one verb."""
     root = ctx.find_root()
-    root.command.main([*(verb or ()), "--help"], prog_name=root.info_name, standalone_mode=False)
+    return int(root.command.main([*(verb or ()), "--help"], prog_name=root.info_name, standalone_mode=False) or 0)

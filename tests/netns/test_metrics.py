@@ -48,6 +48,8 @@ NEEDED = {
     "algate_ports_used",
     "algate_ports_free",
     "algate_ports_limit",
+    "algate_port_blocks",
+    "algate_port_blocks_limit",
 }
 
 
@@ -73,9 +75,11 @@ def ask(host: Host, what: str, **parameters: str) -> Any:
 
 
 def logging(lab: Lab) -> AlgateGateway:
-    """One with a log: what a log lacks has a series for each sink."""
+    """One with port blocks, and with a log: what a log lacks has a series for each sink."""
     log = lab.folder / "translations.log"
-    return AlgateGateway(lab, forwards(lab), config=f'[log]\nlevel = "blocks"\nfile = "{log}"\n')
+    return AlgateGateway(
+        lab, forwards(lab), config=f'[nat]\nport_block = 512\n[log]\nlevel = "blocks"\nfile = "{log}"\n'
+    )
 
 
 @pytest.fixture(scope="module")
