@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
 
 from algate.alg.engine import effects as fx
@@ -14,7 +15,8 @@ from algate.alg.engine import held
 from algate.alg.engine.flow import Flow
 from algate.alg.engine.limits import Limits
 from algate.alg.engine.stream import AHEAD_MAX, LATER_SEGMENTS, Stream
-from algate.alg.plugin.model import EndPoint, Expect, Side
+from algate.alg.plugin.families import WELL_KNOWN
+from algate.alg.plugin.model import Control, EndPoint, Expect, Side
 from algate.alg.protocols.ftp import PLUGIN
 from algate.alg.protocols.ftp.grammar import Form, Named, numbers, read
 from algate.alg.protocols.ftp.policy import FtpPolicy
@@ -107,12 +109,24 @@ def _triples(data: bytes) -> Iterator[tuple[int, int, int]]:
         yield data[at], data[at + 1], data[at + 2]
 
 
+def _session(inside: Side, families: int) -> Control:
+    """A control session; `families`: IPv6 alone, NAT64, or (any other) IPv4 alone."""
+    own, far = (40000, 21) if inside is Side.CLIENT else (21, 40000)
+    outside = f"[2001:db8:9::2]:{far}" if families == 1 else f"198.51.100.2:{far}"
+    if families == 1:
+        return control(inside, f"[2001:db8:1::5]:{own}", f"[2001:db8:1::5]:{own}", outside)
+    if families == 2:
+        made = control(inside, f"[2001:db8:1::5]:{own}", f"203.0.113.1:{own}", outside)
+        return replace(made, prefix=WELL_KNOWN)
+    return control(inside)
+
+
 def machine(data: bytes) -> None:
     """Any dialogue: nothing raises, no foreign peer is expected, no careless server obeys what is denied."""
     if not data:
         return
     policy = POLICIES[data[0] % len(POLICIES)]
-    stage = Stage(PLUGIN, policy, control(Side(data[0] >> 7)))
+    stage = Stage(PLUGIN, policy, _session(Side(data[0] >> 7), data[0] >> 5 & 3))
     for turn in data[1:].split(b"\x01"):
         if not turn or stage.reset:
             continue
