@@ -130,7 +130,8 @@ def show_sessions(answer: Iterator[Any], voice: OutputForm) -> None:
     columns, split = Columns(head), head["key"]
     parts = (
         (raw[: split * about["sessions"]], raw[split * about["sessions"] :],
-         Moment(about["tick"], about["ns"], {int(child): parent for child, parent in about["parents"].items()}))
+         Moment(about["tick"], about["ns"], {int(child): parent for child, parent in about["parents"].items()},
+                {int(number): text for number, text in about.get("addresses", {}).items()}))
         for about, raw in answer
     )  # fmt: skip
     if voice is OutputForm.TSV:

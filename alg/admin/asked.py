@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address
+from ipaddress import ip_address
 from typing import Any
 
 from algate.alg.admin import filters, listings
@@ -15,6 +15,7 @@ from algate.alg.daemon.running import Running
 from algate.alg.engine import effects as fx
 from algate.alg.errors import USAGE, AlgateError
 from algate.alg.gateway import ranking, records, survey
+from algate.alg.gateway.addresses import Addresses
 from algate.alg.plugin.schema import nearest
 from algate.alg.plugin.values import shown
 
@@ -59,7 +60,7 @@ class TopRequest:
             wanted=listings.wanted(running, args) if view in ("sessions", "hosts") else survey.Wanted(),
             chosen=filters.parse(args),
             words=tuple(str(word).lower() for word in words) if isinstance(words, list) else (),
-            keep=_keys(args.get("keep")),
+            keep=_keys(args.get("keep"), Addresses(running.gateway)),
         )
 
 
@@ -67,7 +68,7 @@ def _number(given: Any, default: float) -> float:
     return float(given) if isinstance(given, int | float) and 0 <= given < 1e6 else default
 
 
-def _keys(given: Any) -> tuple[bytes, ...]:
+def _keys(given: Any, addresses: Addresses) -> tuple[bytes, ...]:
     """Packed keys of [proto, inside, outside]; what isn't that is left out."""
     made = []
     for one in given if isinstance(given, list) else ():
@@ -76,8 +77,9 @@ def _keys(given: Any) -> tuple[bytes, ...]:
             (inside, _, port), (outside, _, remote) = (str(end).rpartition(":") for end in ends)
             proto = survey.PROTO_NUMBERS[name]
             far = 0 if proto == survey.ICMP else int(remote)
-            key = fx.SessionKey(IPv4Address(inside).packed, int(port), IPv4Address(outside).packed, far, proto)
-            made.append(records.pack_key(key))
+            near, away = (addresses.known(ip_address(one.strip("[]"))) for one in (inside, outside))
+            if near and away:
+                made.append(records.pack_key(fx.SessionKey(near, int(port), away, far, proto)))
         except (ValueError, KeyError, TypeError, OverflowError):
             continue
     return tuple(made)

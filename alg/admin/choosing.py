@@ -6,13 +6,15 @@ The law of this file: args in, a survey.Wanted out; what can't be meant is an er
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from ipaddress import IPv4Network
+from dataclasses import replace
+from ipaddress import IPv6Network
 from typing import Any
 
 from algate.alg.admin import filters
 from algate.alg.daemon.running import Running
 from algate.alg.errors import USAGE, AlgateError
 from algate.alg.gateway import listing, survey
+from algate.alg.gateway.addresses import Addresses
 from algate.alg.plugin.schema import nearest
 from algate.alg.plugin.values import shown
 from algate.bpf import ticks
@@ -32,8 +34,8 @@ def wanted(running: Running, args: Mapping[str, Any]) -> survey.Wanted:
         states=_states(chosen.state),
         algs=tuple(numbers[name] for name in chosen.alg),
         ids=_children(running, chosen.related_to) if chosen.related_to else None,
-        insides=_places(chosen.inside),
-        outsides=_places(chosen.outside),
+        insides=places(chosen.inside, running),
+        outsides=places(chosen.outside, running),
         forwards=_forwarded(running, args.get("forward")),
         least_idle=ticks.lasting(seconds["idle"]) if seconds["idle"] else 0,
         least_age=round(seconds["age"] * 1e9),
@@ -68,15 +70,14 @@ def _states(words: Iterable[str]) -> tuple[int, ...]:
     return tuple(survey.STATE_NUMBERS[one] for one in words if one in survey.STATE_NUMBERS) or ((-1,) if words else ())
 
 
-def _places(given: Iterable[filters.Place]) -> tuple[survey.RawPlace, ...]:
-    """IPv4 networks; of an IPv6 one a place that holds nothing."""
-    given = tuple(given)
-    made = [
-        survey.RawPlace.of(one.network, one.port)
+def places(given: Iterable[filters.Place], running: Running) -> tuple[survey.RawPlace, ...]:
+    """End points in the terms of a table; of an IPv6 network the handles of its addresses."""
+    return tuple(
+        replace(survey.RawPlace.of(None, one.port), among=Addresses(running.gateway).within(one.network))
+        if isinstance(one.network, IPv6Network)
+        else survey.RawPlace.of(one.network, one.port)
         for one in given
-        if one.network is None or isinstance(one.network, IPv4Network)
-    ]
-    return tuple(made) or ((survey.RawPlace(0, 1),) if given else ())
+    )
 
 
 def _is_hex(text: str) -> bool:

@@ -11,6 +11,7 @@ import json
 import sys
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from algate.alg.answers import SCHEMA
@@ -27,14 +28,16 @@ FIELDS = (
 
 
 class Moment(NamedTuple):
-    """When a part was read, as tick and in ns, and who expected which of its sessions: id -> id."""
+    """When a part was read, as tick and in ns, who expected which of its sessions: id -> id, and what stands in front
+    of a port for the numbers that are handles of IPv6 addresses."""
 
     tick: int
     ns: int
     parents: Mapping[int, int]
+    addresses: Mapping[int, str] = MappingProxyType({})
 
 
-class Addresses(dict[int, str]):
+class AddressTexts(dict[int, str]):
     """Addresses as text, by the number that they are in memory."""
 
     def __missing__(self, number: int) -> str:
@@ -58,7 +61,7 @@ class Columns:
         self._tick = float(head["tick"])
         limits, other = head["limits"], head["limits"][str(ICMP)]
         self._limits = [limits.get(str(proto), other) for proto in range(256)]
-        self._ips = Addresses()
+        self._ips = AddressTexts()
 
     def tsv(self, keys: bytes, values: bytes, moment: Moment) -> str:
         """A line of --tsv for each session."""
@@ -99,6 +102,7 @@ class Columns:
     def _all(self, keys: bytes, values: bytes, moment: Moment) -> Iterator[tuple[Any, ...]]:
         """Of each session, what a line has."""
         column = {name: self._column(name, keys, values) for name in FIELDS}
+        self._ips.update(moment.addresses)
         ids, protos, states, ips = column["id"], column["proto"], column["state"], self._ips
         if ICMP in protos:
             ports = zip(protos, column["inside_port"], column["remote_port"], strict=True)

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -178,7 +178,7 @@ def spoken(row: Row, words: Iterable[str]) -> bool:
     for word in words:
         if address(word) is not None:
             ends = (*insides(row), *outsides(row))
-            if not any(end and word in (end, end.rpartition(":")[0]) for end in ends):
+            if not any(end and word in (end, end.rpartition(":")[0].strip("[]")) for end in ends):
                 return False
             continue
         if text is None:
@@ -189,10 +189,10 @@ def spoken(row: Row, words: Iterable[str]) -> bool:
 
 
 @lru_cache(maxsize=64)
-def address(word: str) -> IPv4Address | None:
+def address(word: str) -> IPv4Address | IPv6Address | None:
     """The address that a word is; None if it isn't a whole one."""
     try:
-        return IPv4Address(word)
+        return ip_address(word)
     except ValueError:
         return None
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from ipaddress import IPv4Network, ip_network
+from ipaddress import ip_network
 
-from algate.alg.admin import inquiry
+from algate.alg.admin import choosing, inquiry
 from algate.alg.admin.explain import ORDER, Explanation, Finding
+from algate.alg.admin.filters import Place
 from algate.alg.admin.inquiry import Subject
 from algate.alg.config.load import Config
 from algate.alg.daemon.running import Running
@@ -51,10 +52,7 @@ async def inquire(running: Running, config: Config, state: str, subject: Subject
 
 async def _of_host(running: Running, host: str) -> list[SessionRow]:
     """Its sessions, whichever side it is on."""
-    network = ip_network(host)
-    if not isinstance(network, IPv4Network):
-        return []
-    places = (survey.RawPlace.of(network, None),)
+    places = choosing.places((Place(ip_network(host)),), running)
     inside = await inquiry.sessions(running, lambda _: True, survey.Wanted(insides=places))
     return inside or await inquiry.sessions(running, lambda _: True, survey.Wanted(outsides=places))
 
@@ -77,7 +75,7 @@ def _ended(running: Running, host: str, alive: set[str]) -> list[str]:
 
 
 def _ips(ends: Iterable[object]) -> set[str]:
-    return {str(one).rpartition(":")[0] for one in ends}
+    return {str(one).rpartition(":")[0].strip("[]") for one in ends}
 
 
 def _none(host: str) -> Finding:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import sys
 import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from ipaddress import IPv4Address, ip_address
+from ipaddress import ip_address
 from typing import Any
 
 from algate.alg.admin import limits, listings
@@ -20,6 +21,8 @@ from algate.alg.daemon.running import Running
 from algate.alg.engine.effects import View
 from algate.alg.errors import USAGE, AlgateError
 from algate.alg.gateway import listing, survey
+from algate.alg.gateway.addresses import Addresses
+from algate.alg.plugin.model import EndPoint
 from algate.alg.plugin.words import Words
 from algate.alg.rows import EventRow, SessionRow, parse_id
 from algate.bpf import abi, ticks
@@ -69,7 +72,7 @@ def _end(word: str) -> str:
     host, _, port = word.rpartition(":")
     if not 0 <= int(port) < 65536:
         raise ValueError(word)
-    return f"{ip_address(host.strip('[]'))}:{int(port)}"
+    return str(EndPoint(ip_address(host.strip("[]")), int(port)))
 
 
 async def inquire(
@@ -80,7 +83,7 @@ async def inquire(
     subject = parse([str(word) for word in words] if isinstance(words, list) else [str(words)])
     if subject.host is not None:
         return (await whole_host(running, config, state, subject)).as_dict()
-    found = await sessions(running, lambda row: _meant(subject, row), _choice(subject))
+    found = await sessions(running, lambda row: _meant(subject, row), _choice(subject, Addresses(running.gateway)))
     parents = {row.related_to for row in found if row.related_to}
     family = {row.id for row in found} | parents
     family |= {subject.id} if subject.id else set()
@@ -88,12 +91,13 @@ async def inquire(
     return ask(running, config, state, subject, found, related).as_dict()
 
 
-def _choice(subject: Subject) -> survey.Wanted:
+def _choice(subject: Subject, addresses: Addresses) -> survey.Wanted:
     """What the sessions that a subject may mean have in common, for raw sessions."""
     if subject.id is not None:
         return survey.Wanted(ids=frozenset({int(subject.id, 16)}))
     ips = (ip_address(end.rpartition(":")[0].strip("[]")) for end in subject.ends)
-    return survey.Wanted(addresses=frozenset(abi.ip_to_be32(ip) for ip in ips if isinstance(ip, IPv4Address)))
+    known = filter(None, map(addresses.known, ips))
+    return survey.Wanted(addresses=frozenset(int.from_bytes(raw, sys.byteorder) for raw in known))
 
 
 def relatives(running: Running, controls: Collection[str], parents: Collection[str]) -> survey.Wanted:
@@ -130,7 +134,7 @@ def ask(
     events = running.events.history(number) if number else []
     alg = _alg(control, events)
     hosts = {end.rpartition(":")[0].strip("[]") for end in subject.ends} | {
-        row.inside.rpartition(":")[0] for row in found
+        row.inside.rpartition(":")[0].strip("[]") for row in found
     }
     drops = {name: running.gateway.drops.sum(at) for at, (name, _) in abi.reasons().items()}
     return explain(Snapshot(
@@ -203,6 +207,6 @@ def _policy(config: Config, control: SessionRow | None, alg: str | None) -> dict
     if policy is None:
         return {}
     if control is not None:
-        ips = [ip_address(end.rpartition(":")[0]) for end in (control.inside, control.outside)]
+        ips = [ip_address(end.rpartition(":")[0].strip("[]")) for end in (control.inside, control.outside)]
         policy = policy.resolve(ips[0], ips[1])
     return {one.name: getattr(policy, one.name) for one in dataclasses.fields(policy)}

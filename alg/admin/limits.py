@@ -6,7 +6,7 @@ The law of this file: it reads what the helper remembers and what the kernel cou
 from __future__ import annotations
 
 from collections.abc import Collection
-from ipaddress import IPv4Address
+from ipaddress import ip_address
 from typing import cast
 
 from algate.alg.answers import RefusalAnswer
@@ -22,10 +22,11 @@ def refusals(running: Running, hosts: Collection[str] = (), most: int | None = N
     """The latest first; `hosts`: of these alone."""
     rows = []
     for one in running.helper.refused.lately():
-        inside = str(IPv4Address(one.source)) if len(one.source) == 4 else ""
+        inside = str(ip_address(one.source)) if len(one.source) in (4, 16) else ""
         if not inside or (hosts and inside not in hosts):
             continue
-        had = shares.had(running.gateway, one.reason, one.source, one.proto)
+        known = len(one.source) == 4
+        had = shares.had(running.gateway, one.reason, one.source, one.proto) if known else None
         numbers = (had.has, had.most, had.what, had.key) if had is not None else (None, None, None, None)
         rows.append(RefusalRow(inside, one.reason, one.number, max(0.0, now() - one.moment), *numbers))
     return rows[:most]

@@ -21,6 +21,7 @@ from algate.alg.admin.sorting import in_order, pieces
 from algate.alg.daemon.running import Running
 from algate.alg.errors import USAGE, AlgateError
 from algate.alg.gateway import listing, pools, records, survey
+from algate.alg.gateway.addresses import Addresses
 from algate.alg.gateway.best import Best, Earlier
 from algate.alg.gateway.gc import Batch, idle_limits
 from algate.alg.plugin.schema import nearest
@@ -87,7 +88,7 @@ async def sessions(running: Running, args: dict[str, Any]) -> Any:
         return {"count": count.number}
     if order.by:
         held = survey.forward_rows(running.forwards.cells()) if order.by == "forward" else {}
-        groups = survey.Groups(order.by, running.names, held)
+        groups = survey.Groups(order.by, running.names, held, Addresses(running.gateway).text)
         await walk(running, chosen, groups, chunks=await found_in(running, chosen))
         return await in_order(groups.rows(), survey.group_order(order.sort), not order.reverse, order.limit)
     found = await best(running, chosen, order)
@@ -119,7 +120,7 @@ Chunks = Iterable[tuple[bytes, bytes, int]]
 
 async def found_in(running: Running, chosen: survey.Wanted) -> Chunks:
     """Where the sessions that are wanted are to be found: one host's without a walk if they are all known."""
-    if len(chosen.insides) == 1 and chosen.insides[0].mask == ONE_HOST:
+    if len(chosen.insides) == 1 and chosen.insides[0].mask == ONE_HOST and chosen.insides[0].among is None:
         for found in running.sweeper.whereabouts.sessions(running.gateway, chosen.insides[0].base):
             if found is not None:
                 return found
@@ -219,5 +220,5 @@ async def others(rows: Iterable[Row], args: dict[str, Any]) -> Any:
 
 def _key(row: Row, by: str) -> str:
     if by == "host":
-        return (filters.insides(row)[0] or "").rpartition(":")[0] or "none"
+        return (filters.insides(row)[0] or "").rpartition(":")[0].strip("[]") or "none"
     return str(getattr(row, by, None) or "none")

@@ -18,6 +18,7 @@ from algate.alg.daemon.running import Running
 from algate.alg.errors import USAGE, AlgateError
 from algate.alg.gateway import hosts as inside
 from algate.alg.gateway import pools, shares, survey
+from algate.alg.gateway.addresses import Addresses
 from algate.alg.gateway.best import Earlier
 from algate.alg.rows import HostRow, PortRow, Row
 from algate.bpf import abi, ticks
@@ -48,7 +49,8 @@ async def host_rows(running: Running, args: Mapping[str, Any]) -> Iterator[HostR
     now_ns = _now_ns()
     sums = inside.HostSums(earlier, now_ns)
     await listings.walk(running, chosen, sums)
-    return inside.host_rows(counts, sums.sums, config, (now_ns - earlier.began) / 1e9, now_ns, chosen.insides)
+    text = Addresses(running.gateway).text
+    return inside.host_rows(counts, sums.sums, config, (now_ns - earlier.began) / 1e9, now_ns, text, chosen.insides)
 
 
 async def ports(running: Running, args: dict[str, Any]) -> Any:

@@ -12,6 +12,7 @@ from typing import Any
 from algate.alg.admin.messages import Packed, PackedPart
 from algate.alg.daemon.running import Running
 from algate.alg.gateway import listing
+from algate.alg.gateway.addresses import Addresses
 from algate.alg.gateway.gc import Batch, idle_limits
 from algate.alg.gateway.records import PROTO_NAMES
 from algate.bpf import abi, ticks
@@ -40,11 +41,13 @@ def head(running: Running) -> dict[str, Any]:
 
 def answer(running: Running, parts: Iterable[tuple[Batch, Sequence[int]]]) -> Packed:
     """Of each batch the sessions at these places."""
-    parents = listing.parents(running.gateway)
-    return Packed(head(running), (part(batch, some, parents) for batch, some in parts))
+    parents, known = listing.parents(running.gateway), Addresses(running.gateway)
+    return Packed(head(running), (part(batch, some, parents, known) for batch, some in parts))
 
 
-def part(batch: Batch, some: Sequence[int], parents: Mapping[int, int]) -> PackedPart | None:
+def part(
+    batch: Batch, some: Sequence[int], parents: Mapping[int, int], addresses: Addresses
+) -> PackedPart | None:  # fmt: skip
     """What is sent of one batch; None: nothing."""
     if not some:
         return None
@@ -52,22 +55,29 @@ def part(batch: Batch, some: Sequence[int], parents: Mapping[int, int]) -> Packe
     if len(some) < len(batch.states):
         keys = b"".join([entry("session_key", keys, at) for at in some])
         values = b"".join([entry("session", values, at) for at in some])
-    return _part(keys, values, len(some), batch.tick, parents)
+    return _part(keys, values, len(some), batch.tick, parents, addresses)
 
 
 def found(running: Running, pairs: Sequence[tuple[bytes, bytes]]) -> Packed:
     """Packed keys and values, in their order."""
-    return Packed(head(running), _parts(pairs, listing.parents(running.gateway)))
+    return Packed(head(running), _parts(pairs, listing.parents(running.gateway), Addresses(running.gateway)))
 
 
-def _parts(pairs: Sequence[tuple[bytes, bytes]], parents: Mapping[int, int]) -> Iterator[PackedPart]:
+def _parts(
+    pairs: Sequence[tuple[bytes, bytes]], parents: Mapping[int, int], addresses: Addresses
+) -> Iterator[PackedPart]:  # fmt: skip
     for start in range(0, len(pairs), PART):
         some = pairs[start : start + PART]
         keys, values = b"".join([key for key, _ in some]), b"".join([value for _, value in some])
-        yield _part(keys, values, len(some), ticks.now(), parents)
+        yield _part(keys, values, len(some), ticks.now(), parents, addresses)
 
 
-def _part(keys: bytes, values: bytes, number: int, tick: int, parents: Mapping[int, int]) -> PackedPart:
+def _part(
+    keys: bytes, values: bytes, number: int, tick: int, parents: Mapping[int, int], addresses: Addresses
+) -> PackedPart:  # fmt: skip
     known = {one: parents[one] for one in numbers("session", "id", values) if one in parents} if parents else {}
     ns = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
-    return PackedPart({"sessions": number, "tick": tick, "ns": ns, "parents": known}, keys + values)
+    about = {"sessions": number, "tick": tick, "ns": ns, "parents": known}
+    ends = [*numbers("session_key", "inside_ip", keys), *numbers("session_key", "remote_ip", keys)]
+    about |= {"addresses": shown} if (shown := addresses.shown(ends)) else {}
+    return PackedPart(about, keys + values)

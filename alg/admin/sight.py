@@ -18,6 +18,7 @@ from algate.alg.admin.pace import Memory, Pace
 from algate.alg.daemon.running import Running
 from algate.alg.gateway import hosts as inside
 from algate.alg.gateway import listing, pools, ranking, records, survey
+from algate.alg.gateway.addresses import Addresses
 from algate.alg.gateway.best import Earlier
 from algate.alg.gateway.gc import Batch, idle_limits
 from algate.alg.rows import ExpectationRow, HostRow, PortRow, SessionRow
@@ -119,7 +120,8 @@ class SessionSight(TableSight):
             if (ip := filters.address(word)) is None:
                 words.append(word)
                 continue
-            number = from_native(ip.packed)
+            raw = Addresses(self._running.gateway).known(ip)
+            number = from_native(raw) if raw else 0
             near, far = (numbers("session_key", name, batch.keys) for name in ("inside_ip", "remote_ip"))
             some = [at for at in some if number in (near[at], far[at])]
         if not words:
@@ -204,7 +206,9 @@ class HostSight(TableSight):
         self.rated = before is not None
         since = (now_ns - before.began) / 1e9 if before is not None else float("inf")
         chosen = self._asked.wanted.insides
-        made = inside.host_rows(counts, sums.sums, gateway.configs[0], since, now_ns, chosen)
+        made = inside.host_rows(
+            counts, sums.sums, gateway.configs[0], since, now_ns, Addresses(gateway).text, chosen
+        )  # fmt: skip
         rows = [row for row in made if filters.spoken(row, self._asked.words)]
         if (key := inside.SORTS.get(self._asked.sort)) is not None:
             rows.sort(key=key, reverse=not self._asked.reverse)

@@ -16,6 +16,7 @@ from algate.alg.config.sections import LogSection
 from algate.alg.daemon.running import Running
 from algate.alg.errors import USAGE, AlgateError
 from algate.alg.gateway import portblocks
+from algate.alg.gateway.addresses import Addresses
 from algate.alg.gateway.records import PROTO_NAMES
 from algate.alg.plugin.values import RefusedError, end_point
 from algate.alg.rows import HolderRow
@@ -64,19 +65,20 @@ async def _at(running: Running, public: str, proto: int, row: int) -> list[Holde
     if kind in (_K.FREE, _K.LOCAL):
         return [_row(public, proto, "the gateway itself", None, slot.stamp)] if kind == _K.LOCAL else []
     if kind != _K.SHARED:
-        return [_row(public, proto, _inside(slot.owner), None, slot.stamp)]
+        return [_row(public, proto, _inside(running, slot.owner), None, slot.stamp)]
     found = []
     for number, (key, share) in enumerate(running.gateway.shares.items()):
         if number % LOOK == 0:
             await asyncio.sleep(0)
         if key.port_index == row:
             outside = f"{abi.be32_to_ip(key.remote_ip)}:{abi.be16(key.remote_port)}"
-            found.append(_row(public, proto, _inside(share.owner), outside, share.stamp))
+            found.append(_row(public, proto, _inside(running, share.owner), outside, share.stamp))
     return found
 
 
-def _inside(owner: int) -> str:
-    return f"{abi.be32_to_ip(owner & 0xFFFFFFFF)}:{abi.be16(owner >> 32 & 0xFFFF)}"
+def _inside(running: Running, owner: int) -> str:
+    raw = abi.be32_to_ip(owner & 0xFFFFFFFF).packed
+    return f"{Addresses(running.gateway).host(raw)}:{abi.be16(owner >> 32 & 0xFFFF)}"
 
 
 def _row(public: str, proto: int, inside: str, outside: str | None, stamp: int) -> HolderRow:

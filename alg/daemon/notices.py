@@ -11,6 +11,7 @@ from mmap import PAGESIZE
 
 from algate.alg.audit.relay import Relay
 from algate.alg.gateway import notices
+from algate.alg.gateway.addresses import Addresses
 from algate.bpf import abi, syscall
 from algate.bpf.loader import Gateway
 from algate.bpf.packing import picker
@@ -79,7 +80,8 @@ class Notices:
         samples, self._samples = self._samples, []
         wish = self.relay.wish
         if samples and wish:
-            self.relay.take(notices.records(samples, self._names, wish.sessions, wish.mappings))
+            packed = Addresses(self._gateway).packed
+            self.relay.take(notices.records(samples, self._names, wish.sessions, wish.mappings, packed))
         return left
 
     def _open(self) -> None:

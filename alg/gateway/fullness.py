@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator
-from ipaddress import IPv4Address
 
 from algate.alg.audit.fills import Fill, HostFill, PortFill
+from algate.alg.gateway.addresses import Addresses
 from algate.alg.gateway.shares import CLASSES, range_size
 from algate.bpf import abi
 from algate.bpf.loader import Gateway
@@ -63,8 +63,9 @@ def busiest(gateway: Gateway, number: int) -> list[HostFill]:
     """The hosts that have most sessions, then ports."""
     if not number:
         return []
+    known = Addresses(gateway)
     rows = (
-        HostFill(str(IPv4Address(key.inside_ip.to_bytes(4, "little"))), one.sessions, one.ports, one.refused)
+        HostFill(known.text(key.inside_ip), one.sessions, one.ports, one.refused)
         for key, one in gateway.hosts.items()
         if key.inside_ip
     )

@@ -6,9 +6,7 @@ struct session_key until a row is made.
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from ipaddress import IPv4Address
 from itertools import chain
 from typing import NamedTuple
 
@@ -84,10 +82,10 @@ class HostSums:
 
 def host_rows(
     counts: Mapping[int, HostCount], sums: Mapping[int, Sequence[int]], config: abi.Config, seconds: float, now_ns: int,
-    wanted: Collection[survey.RawPlace] = (),
+    text: Callable[[int], str], wanted: Collection[survey.RawPlace] = (),
 ) -> Iterator[HostRow]:  # fmt: skip
     """A row for each host that has, does or was refused something, in no order. `seconds`: between the two walks;
-    `now_ns`: of the second one; `wanted`: only these, all if empty."""
+    `now_ns`: of the second one; `text`: of an address; `wanted`: only these, all if empty."""
     nothing, limits = HostCount(0, 0, 0), (config.max_sessions_per_host or None, config.max_ports_per_host or None)
     for host in chain(counts, (one for one in sums if one not in counts)):
         if wanted and not any(place.holds(host, place.port or 0) for place in wanted):
@@ -95,7 +93,7 @@ def host_rows(
         has = counts.get(host, nothing)
         out, back, new, oldest = sums.get(host) or (0, 0, 0, now_ns)
         yield HostRow(
-            str(IPv4Address(socket.ntohl(host))) if host != UNKNOWN else "others",
+            text(host) if host != UNKNOWN else "others",
             has.sessions, has.ports, out / seconds, back / seconds, new * 1e9 / RECENT_NS, has.refused, *limits,
             max(0.0, (now_ns - oldest) / 1e9) if host in sums else None,
         )  # fmt: skip

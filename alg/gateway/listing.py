@@ -8,10 +8,11 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, ip_address
 
 from algate.alg.audit.transfers import Counters
 from algate.alg.gateway import records
+from algate.alg.gateway.addresses import Addresses
 from algate.alg.gateway.records import CLASS_NAMES, PROTO_NAMES
 from algate.alg.rows import ExpectationRow, MappingRow, SessionRow, format_id
 from algate.bpf import abi, syscall, ticks
@@ -30,8 +31,8 @@ def _ip(packed: bytes) -> str:
     return str(IPv4Address(packed))
 
 
-def _end(ip: bytes, port: int) -> str:
-    return f"{_ip(ip)}:{port}"
+def _end(addresses: Addresses, ip: bytes, port: int) -> str:
+    return f"{_ip(ip) if ip[0] else addresses.host(ip)}:{port}"
 
 
 def timeout_kind(proto: int, state: int) -> int:
@@ -53,6 +54,7 @@ class SessionRows:
 
     def __init__(self, gateway: Gateway, names: Mapping[int, str]) -> None:
         self._names = names
+        self._addresses = Addresses(gateway)
         self._parents = parents(gateway)
         timeouts = list(gateway.configs[0].timeouts)
         self._limits = {
@@ -71,8 +73,8 @@ class SessionRows:
         key, state = records.unpack_key(packed), value.state
         return SessionRow(
             format_id(value.id), PROTO_NAMES.get(key.proto) or str(key.proto), STATE_NAMES[state],
-            _end(key.inside_ip, key.inside_port),
-            _end(key.remote_ip, key.inside_port if key.proto == 1 else key.remote_port),
+            _end(self._addresses, key.inside_ip, key.inside_port),
+            _end(self._addresses, key.remote_ip, key.inside_port if key.proto == 1 else key.remote_port),
             f"{_ip(value.public_ip)}:{value.port_index & 0xFFFF}" if any(value.public_ip) else None,
             *value.packets, *value.octets,
             max(0.0, (self._now_ns - value.id) / 1e9),
@@ -119,7 +121,7 @@ def fins(value: records.SessionValue) -> tuple[bool, bool]:
 def mapping_rows(gateway: Gateway) -> Iterator[MappingRow]:
     """Every mapping and every forward's port, from the rows of `ports` that have an owner; a shared port once for each
     destination."""
-    now = ticks.now()
+    now, known = ticks.now(), Addresses(gateway)
     config = gateway.configs[0]
     addresses = [str(abi.be32_to_ip(config.public_ip[place])) for place in range(config.public_count)]
     for keys, values, _ in gateway.ports.chunks():
@@ -130,7 +132,7 @@ def mapping_rows(gateway: Gateway) -> Iterator[MappingRow]:
                 continue
             static = slot.kind == abi.PortKind.FORWARD
             yield MappingRow(
-                CLASS_NAMES[block % 3], _end(slot.inside_ip, slot.inside_port), f"{addresses[address]}:{port}",
+                CLASS_NAMES[block % 3], _end(known, slot.inside_ip, slot.inside_port), f"{addresses[address]}:{port}",
                 slot.sessions - (1 if static else 0), ticks.elapsed(now, slot.stamp), None, static,
             )  # fmt: skip
     for key, share in gateway.shares.items():
@@ -138,19 +140,19 @@ def mapping_rows(gateway: Gateway) -> Iterator[MappingRow]:
         if block // 3 < len(addresses):
             yield MappingRow(
                 CLASS_NAMES[block % 3],
-                f"{abi.be32_to_ip(share.owner & 0xFFFFFFFF)}:{abi.be16(share.owner >> 32 & 0xFFFF)}",
+                _end(known, abi.be32_to_ip(share.owner & 0xFFFFFFFF).packed, abi.be16(share.owner >> 32 & 0xFFFF)),
                 f"{addresses[block // 3]}:{port}", 1, ticks.elapsed(now, share.stamp), None, False,
             )  # fmt: skip
 
 
 def expectation_rows(gateway: Gateway, names: Mapping[int, str]) -> Iterator[ExpectationRow]:
     """Every expectation in the kernel; used ones stay until the helper removes them."""
-    now = time.clock_gettime(time.CLOCK_MONOTONIC)
+    now, addresses = time.clock_gettime(time.CLOCK_MONOTONIC), Addresses(gateway)
     for key, value in gateway.expectations.items():
-        one = records.unpack_expectation(bytes(key), bytes(value), now)
+        one = addresses.expected(records.unpack_expectation(bytes(key), bytes(value), now))
         more = f"-{one.to.port + one.ports - 1}" if one.ports > 1 else ""
         yield ExpectationRow(
             format_id(one.id), EXPECT_NAMES.get(one.state, "?"), PROTO_NAMES.get(one.proto, "?"),
-            _ip(one.from_ip) if one.from_ip else "any", f"{one.to}{more}" if one.inside else None,
+            str(ip_address(one.from_ip)) if one.from_ip else "any", f"{one.to}{more}" if one.inside else None,
             f"{one.inside or one.to}{more}", max(0.0, one.expires - now), format_id(one.session), names.get(one.alg),
         )  # fmt: skip

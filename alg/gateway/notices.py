@@ -6,7 +6,7 @@ who gets the records, is the daemon's."""
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from algate.alg.audit.relay import Wish
 from algate.alg.audit.translations import PackedEnd, Translation, TranslationKind
@@ -26,10 +26,11 @@ _PROTOS = {6: abi.TellFlag.TCP, 17: abi.TellFlag.UDP, 1: abi.TellFlag.ICMP}
 
 
 def records(
-    samples: Sequence[bytes], names: Mapping[int, str], sessions: bool = True, mappings: bool = True
-) -> list[Translation]:
+    samples: Sequence[bytes], names: Mapping[int, str], sessions: bool = True, mappings: bool = True,
+    packed: Callable[[bytes], bytes] = lambda raw: raw,
+) -> list[Translation]:  # fmt: skip
     """The records in these samples, in their order; what is too short for one is passed over. `names`: plug-in number
-    -> name; `sessions`, `mappings`: which kinds are wanted."""
+    -> name; `sessions`, `mappings`: which kinds are wanted; `packed`: the address that four bytes stand for."""
     offset = time.time() - time.clock_gettime(time.CLOCK_MONOTONIC)
     made: list[Translation] = []
     for sample in samples:
@@ -39,6 +40,8 @@ def records(
             at, related, inside_ip, remote_ip, inside_port, remote_port, proto, number, counted_out, counted_in,
             low_out, low_in, _, _, _, _, word, alg, _, last_seen, row, public_ip, since, kind, flags,
         ) = NOTICE.unpack_from(sample)  # fmt: skip
+        if not (inside_ip[0] and remote_ip[0]):
+            inside_ip, remote_ip = packed(inside_ip), packed(remote_ip)
         inside = PackedEnd(inside_ip, int.from_bytes(inside_port, "big"))
         remote = PackedEnd(remote_ip, inside.port if proto == 1 else int.from_bytes(remote_port, "big"))
         public = None if public_ip == _NO_IP else PackedEnd(public_ip, row & 0xFFFF)

@@ -6,7 +6,7 @@ The law of this file: it reads counts and changes nothing. What a host is refuse
 from __future__ import annotations
 
 from collections.abc import Iterator
-from ipaddress import IPv4Address
+from ipaddress import ip_address
 from typing import NamedTuple
 
 from algate.bpf import abi
@@ -103,7 +103,8 @@ def had(gateway: Gateway, reason: str, source: bytes, proto: int) -> Had | None:
 
 def fact(gateway: Gateway, reason: str, source: bytes, proto: int) -> str:
     """Whose new session was refused, and in numbers why."""
-    found, host = had(gateway, reason, source, proto), f"host {IPv4Address(source)}" if len(source) == 4 else ""
+    host = f"host {ip_address(source)}" if len(source) in (4, 16) else ""
+    found = had(gateway, reason, source, proto) if len(source) == 4 else None
     if found is None or not host:
         return host
     number = "may begin" if found.has is None else f"has {found.has} of"

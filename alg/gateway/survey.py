@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Network
 
 from algate.alg.gateway import records
 from algate.alg.gateway.gc import Batch
@@ -35,6 +35,7 @@ class RawPlace:
     mask: int = 0
     base: int = 0
     port: int | None = None
+    among: frozenset[int] | None = None  # of IPv6: the handles of these addresses
 
     @classmethod
     def of(cls, network: IPv4Network | None, port: int | None) -> RawPlace:
@@ -43,7 +44,8 @@ class RawPlace:
         return cls(socket.htonl(mask), socket.htonl(base), None if port is None else socket.htons(port))
 
     def holds(self, address: int, port: int) -> bool:
-        return address & self.mask == self.base and self.port in (None, port)
+        inside = address & self.mask == self.base if self.among is None else address in self.among
+        return inside and self.port in (None, port)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,7 @@ def places(batch: Batch, wanted: Wanted, limits: Mapping[int, Sequence[int]], no
 
 
 def _in(meant: Sequence[RawPlace], some: list[int], addresses: Sequence[int], ports: Sequence[int]) -> list[int]:
-    if len(meant) == 1 and meant[0].port is None:  # one host or network: what is asked for most
+    if len(meant) == 1 and meant[0].port is None and meant[0].among is None:  # what is asked for most
         mask, base = meant[0].mask, meant[0].base
         return [at for at in some if addresses[at] & mask == base]
     return [at for at in some if any(place.holds(addresses[at], ports[at]) for place in meant)]
@@ -141,12 +143,15 @@ class Count:
 
 
 class Groups:
-    """Sessions, packets and bytes by a key. `forwards`: row of `ports` -> the forward that holds it."""
+    """Sessions, packets and bytes by a key. `forwards`: row of `ports` -> the forward that holds it; `text`: of an
+    address as the number that it is in memory."""
 
-    def __init__(self, by: str, names: Mapping[int, str], forwards: Mapping[int, str]) -> None:
+    def __init__(
+        self, by: str, names: Mapping[int, str], forwards: Mapping[int, str], text: Callable[[int], str]
+    ) -> None:  # fmt: skip
         self.number = 0
         self._others = [0] * 5  # of keys that there was no room for
-        self._by, self._names = by, names
+        self._by, self._names, self._text = by, names, text
         self._forwards = [NONE, *dict.fromkeys(forwards.values())]
         numbered = {name: at for at, name in enumerate(self._forwards)}
         self._led = {row: numbered[name] for row, name in forwards.items()}
@@ -198,7 +203,7 @@ class Groups:
     def _name(self, key: int) -> str:
         match self._by:
             case "host" | "remote":
-                return str(IPv4Address(socket.ntohl(key)))
+                return self._text(key)
             case "port":
                 name = PROTO_NAMES.get(key >> 16, str(key >> 16))
                 return name if key >> 16 == ICMP else f"{name}/{socket.ntohs(key & 0xFFFF)}"

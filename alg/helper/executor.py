@@ -25,17 +25,20 @@ log = logging.getLogger(__name__)
 
 
 class Executor:
-    """Bound to one loaded gateway. `announce` gets what the audit is told; `outcomes` counts ends of expectations."""
+    """Bound to one loaded gateway. `announce` gets what the audit is told; `packable`: an expectation as the kernel's
+    tables can have it; `outcomes` counts ends of expectations."""
 
     def __init__(
         self, gateway: Gateway, control: ControlProgram, ports: KernelPorts, inject: Callable[[bytes], bool],
         announce: Callable[[fx.Announce | fx.Describe | fx.Admitted], None],
+        packable: Callable[[fx.Expectation], fx.Expectation] = lambda one: one,
     ) -> None:  # fmt: skip
         self._gateway = gateway
         self._control = control
         self._ports = ports
         self._inject = inject
         self._announce = announce
+        self._packable = packable
         self.keys: dict[int, bytes] = {}  # session id -> packed session key
         self.publics: dict[int, Address] = {}  # session id -> its public address
         self.outcomes: Counter[str] = Counter()
@@ -108,7 +111,7 @@ class Executor:
         public = one.to.ip if inbound else self.publics.get(one.session)
         place = self._ports.place(public) if public is not None else 0
         row = port_row(place or 0, one.proto, one.to.port if inbound else 0)
-        return records.pack_expectation(one, state, row)
+        return records.pack_expectation(self._packable(one), state, row)
 
     def _put_expectation(self, effect: fx.PutExpectation) -> None:
         syscall.update(self._gateway.expectations.fd, *self._expectation(effect.expectation, effect.expectation.state))

@@ -20,6 +20,7 @@ from algate.alg.engine.effects import Effect, SessionInfo, View
 from algate.alg.engine.engine import Engine
 from algate.alg.engine.limits import Limits
 from algate.alg.gateway import listing, records
+from algate.alg.gateway.addresses import Addresses
 from algate.alg.gateway.records import Punt
 from algate.alg.helper import takeover
 from algate.alg.helper.delays import Delays
@@ -74,7 +75,10 @@ class Helper:
         self.tails_waiting: Callable[[], None] = lambda: None
         self.due_changed: Callable[[], None] = lambda: None
         self._turning = False
-        self.executor = Executor(gateway, control, ports, self.tap.write, self._telling.announce)
+        self._addresses = Addresses(gateway)
+        ports.raw = self._addresses.raw
+        told = self._telling.announce, self._addresses.packable
+        self.executor = Executor(gateway, control, ports, self.tap.write, *told)
         self._endings = Endings(gateway, control, self._over, self._gone, self._lasted)
         kept = takeover.Kept(gateway, self.executor.keys)
         self._guard = Guard()
@@ -146,6 +150,7 @@ class Helper:
             if punt is None:
                 self.broken += 1
                 return
+            punt = self._addresses.of_punt(punt, self.config.nat64.prefix)
             if punt.kind == abi.PuntKind.REFUSED:
                 self.refused.tell(punt)
                 return
@@ -181,7 +186,8 @@ class Helper:
         if info.session not in self._infos:
             self._infos[info.session] = info
             self.executor.keys[info.session] = records.pack_key(info.key)
-            self.executor.publics[info.session] = ip_address(info.public_ip)
+            if any(info.public_ip):
+                self.executor.publics[info.session] = ip_address(info.public_ip)
 
     def _judged(self, punt: Punt) -> list[Effect]:
         """What the engine makes of a punt; a fault in it costs only that session."""
@@ -218,7 +224,7 @@ class Helper:
 
     def take_over(self, control: ControlProgram) -> int:
         """Watch the control sessions that an earlier helper left, with what it owed their receivers; how many."""
-        left = takeover.read(self._gateway, now())
+        left = takeover.read(self._gateway, now(), self._addresses, self.config.nat64.prefix)
         for one in left.data:
             self.transfers.admit(one.control, None, 0, one.session, one.key)
         for info in left.controls:
@@ -254,6 +260,7 @@ class Helper:
 
     def forget(self, live: Mapping[int, bytes]) -> None:
         """Tell the engine which control sessions the kernel no longer has. `live`: id -> key, as the sweep saw them."""
+        self._addresses.forget()
         for number in [one for one in self._infos if one not in live]:
             key = self.executor.keys.get(number)
             value = self._gateway.sessions.get(abi.SessionKey.unpack(key)) if key else None

@@ -36,7 +36,7 @@ class Lost:
         """Packed keys of sessions that were ended; those that aren't TCP have no end to be told."""
         for packed in keys:
             key = records.unpack_key(packed)
-            if key.proto != TCP:
+            if key.proto != TCP or not (key.inside_ip[0] and key.remote_ip[0]):  # IPv6 loses prefixes, not a mapping
                 continue
             self._waiting.append(packed)
             self._gone[key.inside_ip, key.inside_port, key.remote_ip, key.remote_port] = None

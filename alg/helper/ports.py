@@ -30,6 +30,8 @@ class KernelPorts:
         self.blocks = Blocks(control)
         self.look: Callable[[], None] = lambda: None
         """Called sometimes before an ended data session is deleted for its port, so that its bytes get counted."""
+        self.raw: Callable[[bytes], bytes] = lambda packed: packed
+        """What the kernel's tables have for an inside address: of IPv6 its handle."""
         self._looked = -LOOK_EVERY
 
     def _before_ending(self) -> None:
@@ -57,7 +59,7 @@ class KernelPorts:
 
     def _block(self, place: int, proto: int, wanted: int, inside: EndPoint, count: int, even: bool) -> int | None:
         """`count` adjacent ports, starting where the kernel finds one free."""
-        ip = IPv4Address(int(inside.ip))
+        ip = self._owner(inside.ip)
         first = self._control.reserve(place, proto, wanted, ip, inside.port, self._before_ending)
         if first is None:
             return None
@@ -80,13 +82,13 @@ class KernelPorts:
         if place is None:
             return
         for step in range(count):
-            who = owner(IPv4Address(int(inside.ip)), inside.port + step, abi.PortKind.RESERVED)
+            who = owner(self._owner(inside.ip), inside.port + step, abi.PortKind.RESERVED)
             self._control.release(port_row(place, proto, public.port + step), who)
 
     def configure(self, ranges: Iterable[tuple[int, Address, PortRange]]) -> None:
         """Hold the blocks that the configuration names (protocol number, server, ports), on every public address."""
         wanted = [
-            Block(place, proto, IPv4Address(int(ip)), ports.first, len(ports))
+            Block(place, proto, self._owner(ip), ports.first, len(ports))
             for proto, ip, ports in ranges
             for place in range(len(self.addresses))
         ]
@@ -105,4 +107,8 @@ class KernelPorts:
 
     def _shared(self, proto: int, public_ip: Address, inside: EndPoint, count: int) -> Block | None:
         place = self.place(public_ip)
-        return None if place is None else Block(place, proto, IPv4Address(int(inside.ip)), inside.port, count)
+        return None if place is None else Block(place, proto, self._owner(inside.ip), inside.port, count)
+
+    def _owner(self, inside: Address) -> IPv4Address:
+        """The inside host as the owner of a port."""
+        return IPv4Address(self.raw(inside.packed))

@@ -58,6 +58,9 @@ class Refused:
         gone."""
         reason = abi.reasons()[punt.reason][0]
         frame, at = punt.frame, punt.ip_offset
+        if len(frame) > at and frame[at] >> 4 == 6:
+            self._tell6(reason, frame, at)
+            return
         if reason == "no-session":
             ends = reset(frame, at, self._gone)
             if ends is not None:
@@ -77,6 +80,16 @@ class Refused:
             self._kept.append(answer)
         else:
             self._write(answer)
+
+    def _tell6(self, reason: str, frame: bytes, at: int) -> None:
+        """The same of an IPv6 packet, but for the answer: the kernel's programs send it themselves, or nobody does."""
+        if reason == "no-session" or len(frame) < at + 40:
+            return
+        source, proto = frame[at + 8 : at + 24], frame[at + 6]
+        self._log.note(reason, source, partial(shares.fact, self._gateway, reason, source, proto))
+        self._remember(source, reason, proto)
+        if reason in OWN or reason in SCARCE:
+            self.room_wanted()
 
     def _remember(self, source: bytes, reason: str, proto: int) -> None:
         now = time.monotonic()

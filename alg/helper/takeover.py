@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import IPv6Network
 from typing import Any, NamedTuple
 
 from algate.alg.engine import effects as fx
 from algate.alg.engine.engine import Engine
 from algate.alg.gateway import records
+from algate.alg.gateway.addresses import Addresses
 from algate.alg.gateway.reserved import reserved
 from algate.alg.helper.executor import Executor
 from algate.bpf import abi, syscall
@@ -76,8 +78,8 @@ class LeftBehind:
     decisions: set[bytes] = field(default_factory=set)  # keys, except those of lines that passed without the helper
 
 
-def read(gateway: Gateway, now: float) -> LeftBehind:
-    """Read what is there; change nothing."""
+def read(gateway: Gateway, now: float, addresses: Addresses, prefix: IPv6Network | None = None) -> LeftBehind:
+    """Read what is there; change nothing. `prefix`: of NAT64."""
     left = LeftBehind()
     # Before the lines: one that passes meanwhile leaves a decision that must not be in this set.
     left.decisions = {bytes(key) for key, _ in gateway.decisions.items()}
@@ -87,10 +89,10 @@ def read(gateway: Gateway, now: float) -> LeftBehind:
             if value.id in parents and not value.alg:
                 left.data.append(DataSession(parents[value.id], value.id, packed))
             if value.alg and value.state != abi.SessionState.DEAD:
-                left.controls.append(records.session_info(records.unpack_key(packed), value))
+                left.controls.append(addresses.told(records.session_info(records.unpack_key(packed), value), prefix))
                 left.decisions.difference_update(_lines(gateway, packed, value.id))
     _read_held(gateway, left)
-    _read_expectations(gateway, left, now)
+    _read_expectations(gateway, left, now, addresses)
     return left
 
 
@@ -110,10 +112,10 @@ def _read_held(gateway: Gateway, left: LeftBehind) -> None:
         left.held.setdefault(session, {})[direction] = b"".join(some[number] for number in sorted(some))
 
 
-def _read_expectations(gateway: Gateway, left: LeftBehind, now: float) -> None:
+def _read_expectations(gateway: Gateway, left: LeftBehind, now: float, addresses: Addresses) -> None:
     known = {info.session for info in left.controls}
     for key, value in gateway.expectations.items():
-        one = records.unpack_expectation(bytes(key), bytes(value), now)
+        one = addresses.expected(records.unpack_expectation(bytes(key), bytes(value), now))
         if one.ports:
             left.ranges.append(one)
         elif one.state in LIVE and one.session in known:

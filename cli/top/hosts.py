@@ -32,7 +32,7 @@ def _near(number: float, limit: int | None) -> str:
 
 # fmt: off
 FIELDS = (
-    Lane(Column("HOST", lambda row: row.inside), 15, "inside", lambda row: address(f"{row.inside}:0")),
+    Lane(Column("HOST", lambda row: row.inside), 15, "inside", lambda row: address(row.inside)),
     Lane(Column("SESSIONS", lambda row: _of(row.sessions, row.limit_sessions), right=True,
                  style=lambda row: _near(row.sessions, row.limit_sessions)), 9, "sessions", lambda row: -row.sessions),
     Lane(Column("PORTS", lambda row: _of(row.ports, row.limit_ports), 2, right=True,

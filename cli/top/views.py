@@ -103,7 +103,8 @@ def wanted(row: Row, choices: ViewChoices) -> bool:
 
 def address(text: str | None) -> tuple[int, int]:
     """An end point as something to sort by."""
-    host, _, port = (text or "").rpartition(":") if (text or "").count(":") == 1 else (text or "", "", "0")
+    ported = (text or "").count(":") == 1 or "]:" in (text or "")
+    host, _, port = (text or "").rpartition(":") if ported else (text or "", "", "0")
     try:
         return int(ip_address(host.strip("[]"))), int(port)
     except ValueError:

@@ -223,9 +223,10 @@ class FtpConversation:
         size = len(line.raw)
         if not cut:
             return
+        cut = min(cut, size - 1)  # an option that is a LF ends this line, and belongs to the next for who knows Telnet
         if out.run:
             out.keep(size)
-            out.say(Refuse(cut, answers), Replace(size - cut, kept))
+            out.say(*((Refuse(cut, answers), Replace(size - cut, kept)) if kept else (Refuse(size, answers),)))
             return
         last = out[-1]
         if isinstance(last, Replace):

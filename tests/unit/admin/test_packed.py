@@ -122,6 +122,6 @@ def test_over_the_socket_in_any_pieces(many: ManySessions) -> None:
 
 
 def test_addresses_are_kept_in_bounds() -> None:
-    ips = columns.Addresses()
+    ips = columns.AddressTexts()
     ips.update(dict.fromkeys(range((1 << 20) + 1), ""))
     assert ips[abi.ip_to_be32(IPv4Address("10.1.2.3"))] == "10.1.2.3" and len(ips) == 1

@@ -10,7 +10,7 @@ from algate.alg.gateway import hosts, survey
 from algate.alg.gateway.best import Earlier
 from algate.alg.rows import HostRow
 from algate.bpf import abi
-from tests.unit.gateway.test_survey import SECOND, batch
+from tests.unit.gateway.test_survey import SECOND, TEXT, batch
 
 NOW_NS = 5000 * SECOND
 CONFIG = abi.Config(max_sessions_per_host=10)
@@ -65,7 +65,7 @@ def test_a_row_for_each_host() -> None:
         host("10.0.0.9"): hosts.HostCount(0, 0, 4),
         0: hosts.HostCount(1, 0, 0),
     }
-    rows = sorted(hosts.host_rows(counts, sums.sums, CONFIG, 2.0, NOW_NS), key=lambda row: row.inside)
+    rows = sorted(hosts.host_rows(counts, sums.sums, CONFIG, 2.0, NOW_NS, TEXT), key=lambda row: row.inside)
     assert rows == [
         HostRow("10.0.0.1", 2, 1, 100.0, 10.0, 0.0, 0, 10, None, 1000.0),
         HostRow("10.0.0.2", 0, 0, 30.0, 0.0, 0.1, 0, 10, None, 11.0),
@@ -73,7 +73,7 @@ def test_a_row_for_each_host() -> None:
         HostRow("others", 1, 0, 0.0, 0.0, 0.0, 0, 10, None, None),
     ]
     some = (survey.RawPlace.of(IPv4Network("10.0.0.8/29"), None),)
-    assert [row.inside for row in hosts.host_rows(counts, sums.sums, CONFIG, 2.0, NOW_NS, some)] == ["10.0.0.9"]
+    assert [row.inside for row in hosts.host_rows(counts, sums.sums, CONFIG, 2.0, NOW_NS, TEXT, some)] == ["10.0.0.9"]
 
 
 def test_every_order_is_one_of_numbers() -> None:

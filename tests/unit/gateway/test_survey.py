@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv4Network
 from random import Random
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from algate.alg.gateway import survey
+from algate.alg.gateway.addresses import Addresses
 from algate.alg.gateway.gc import Batch
 from algate.alg.rows import GroupRow
 from algate.bpf import abi
 
 TCP, UDP, ICMP = 6, 17, 1
 NOW, SECOND = 1_000_000, 1_000_000_000
+TEXT = Addresses(cast(Any, None)).text  # without IPv6
 LIMITS = {proto: [100_000] * (max(abi.SessionState) + 1) for proto in (TCP, UDP, ICMP)}
 FORWARD = int(abi.SessionFlag.FORWARD)
 
@@ -136,7 +138,7 @@ def some_sessions(seed: int, number: int = 300) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("by", ["host", "port", "alg", "state", "remote", "forward"])
 def test_sums_by_each_key(by: str) -> None:
     rows = some_sessions(2)
-    groups = survey.Groups(by, {1: "ftp"}, {0: "tcp/8080"})
+    groups = survey.Groups(by, {1: "ftp"}, {0: "tcp/8080"}, TEXT)
     for start in range(0, len(rows), 64):
         made = batch(*rows[start : start + 64])
         groups.take(made, chosen(made))
@@ -165,7 +167,7 @@ def test_sums_by_each_key(by: str) -> None:
 
 def test_keys_that_there_is_no_room_for_are_summed_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(survey, "GROUPS_MAX", 2)
-    groups = survey.Groups("host", {}, {})
+    groups = survey.Groups("host", {}, {}, TEXT)
     made = batch(*({"inside": f"10.0.0.{number}", "bytes": (number, 0)} for number in (1, 2, 3, 4, 1)))
     groups.take(made, chosen(made))
     assert [(row.key, row.sessions, row.bytes_out) for row in groups.rows()] == [
@@ -178,7 +180,6 @@ def test_keys_that_there_is_no_room_for_are_summed_up(monkeypatch: pytest.Monkey
 def test_no_filter_asks_for_nothing() -> None:
     """A session that was seen in this very tick is listed, too."""
     from types import SimpleNamespace
-    from typing import cast
 
     from algate.alg.admin import listings
 

@@ -9,6 +9,7 @@ import pytest
 
 from algate.alg.engine import effects as fx
 from algate.alg.engine.engine import Engine
+from algate.alg.gateway.addresses import Addresses
 from algate.alg.helper import takeover
 from algate.alg.helper.executor import Executor
 from algate.alg.plugin.model import EndPoint
@@ -83,7 +84,7 @@ class Bench:
     def left(self, *effects: fx.Effect) -> takeover.LeftBehind:
         """What is read after a helper wrote this."""
         self.executor().carry_out(list(effects))
-        return takeover.read(self.tables, NOW)
+        return takeover.read(self.tables, NOW, Addresses(self.tables))
 
     def hand_over(self, left: takeover.LeftBehind, engine: Beginner) -> Executor:
         made = self.executor()
@@ -186,7 +187,7 @@ def test_data_sessions_are_found_by_their_parent(bench: Bench) -> None:
     key = abi.SessionKey(inside_port=abi.be16(1), proto=6)
     bench.tables.sessions.put(key, abi.Session(id=OTHER, state=abi.SessionState.ESTABLISHED))
     bench.tables.relations.put(OTHER, SESSION)
-    assert takeover.read(bench.tables, NOW).data == [(SESSION, OTHER, bytes(key))]
+    assert takeover.read(bench.tables, NOW, Addresses(bench.tables)).data == [(SESSION, OTHER, bytes(key))]
 
 
 def test_lines_of_another_generation_are_nobodys(bench: Bench) -> None:

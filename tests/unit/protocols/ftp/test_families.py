@@ -464,6 +464,13 @@ def test_options_within_a_line_are_left_out_of_it(said: bytes, to_server: bytes)
     assert (made.heard[SERVER], made.heard[CLIENT]) == (b"NOOP\r\n" + to_server, b"\xff\xfc\x01")
 
 
+def test_an_option_that_is_a_line_feed() -> None:
+    """A reader that knows no Telnet sees the end of a line there."""
+    made = stage()
+    made.say(CLIENT, b"PW\xff\xfd\nD\r\n")
+    assert (made.heard[SERVER], made.heard[CLIENT]) == (b"PWD\r\n", b"\xff\xfc\n")
+
+
 def test_options_within_a_refused_line() -> None:
     made = stage(FtpPolicy(deny=("DELE",)))
     made.say(CLIENT, b"DE" + IAC_DO + b"LE x\r\n")

@@ -1,0 +1,158 @@
+"""IPv6 addresses by the handles that the kernel has for them (handles.h), and back.
+
+The law of this file: the only one that knows what a handle looks like: an address out of 0.0.0.0/8, where no IPv4 host
+is. It reads two tables and remembers what it read for as long as whoever made it wants; a handle keeps its address
+while anything in the kernel holds it. Addresses are packed bytes in network order, numbers those of a table's columns.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+
+from algate.alg.engine import effects as fx
+from algate.alg.gateway.records import Punt
+from algate.alg.plugin.model import Address, EndPoint
+from algate.bpf import syscall
+from algate.bpf.loader import Gateway
+
+NOBODY = bytes(4)
+_SIX = 16  # bytes; where the address is in a row of `addresses6`, which begins with it
+
+
+def is_handle(packed: bytes) -> bool:
+    """Whether 4 bytes of a table stand for an IPv6 address."""
+    return len(packed) == 4 and packed[0] == 0 and packed != NOBODY
+
+
+def number_is_handle(number: int) -> bool:
+    """The same of a column's number."""
+    return is_handle(number.to_bytes(4, sys.byteorder))
+
+
+class Addresses:
+    """Of one gateway. `intern` makes a handle for an address that has none, None: there is no room. Without IPv6 there
+    are no tables, and every address is IPv4's."""
+
+    def __init__(self, gateway: Gateway, intern: Callable[[bytes], bytes | None] = lambda _: None) -> None:
+        self._rows = getattr(gateway, "addresses6", None)
+        self._handles = getattr(gateway, "handles", None)
+        self._intern = intern
+        self._known: dict[bytes, bytes] = {}
+        self._texts: dict[int, str] = {}
+
+    # -- from handles to addresses -------------------------------------------------------------------------------------
+
+    def packed(self, raw: bytes) -> bytes:
+        """The address that 4 bytes of a table stand for, of 4 or 16 bytes. A handle that is gone stays as it is."""
+        if raw[0] or self._rows is None or raw == NOBODY:
+            return raw
+        known = self._known.get(raw)
+        if known is None:
+            row = syscall.lookup(self._rows.fd, raw, self._rows.value.size)
+            if row is None:
+                return raw
+            known = self._known[raw] = row[:_SIX]
+        return known
+
+    def address(self, raw: bytes) -> Address:
+        """The same as a value."""
+        return ip_address(self.packed(raw))
+
+    def text(self, number: int) -> str:
+        """The text of an address by its number in a column."""
+        found = self._texts.get(number)
+        if found is None:
+            found = self._texts[number] = str(self.address(number.to_bytes(4, sys.byteorder)))
+        return found
+
+    def host(self, raw: bytes) -> str:
+        """As it stands in front of a port: IPv6 in brackets."""
+        packed = self.packed(raw)
+        return str(IPv4Address(packed)) if len(packed) == 4 else f"[{IPv6Address(packed)}]"
+
+    def forget(self) -> None:
+        """What was read may have changed: handles were freed."""
+        self._known.clear()
+        self._texts.clear()
+
+    def entries(self) -> Iterator[tuple[bytes, IPv6Address]]:
+        """Every handle with its address."""
+        if self._rows is None:
+            return
+        size, width = self._rows.key.size, self._rows.value.size
+        for keys, values, count in self._rows.chunks():
+            for at in range(count):
+                yield keys[at * size : (at + 1) * size], IPv6Address(values[at * width : at * width + _SIX])
+
+    def within(self, network: IPv6Network) -> frozenset[int]:
+        """The numbers, as in a column, of the handles whose addresses are in a network."""
+        return frozenset(int.from_bytes(raw, sys.byteorder) for raw, address in self.entries() if address in network)
+
+    def shown(self, numbers: Iterable[int]) -> dict[int, str]:
+        """Those of a column's numbers that are handles, as they stand in front of a port."""
+        if self._rows is None:
+            return {}
+        some = {one for one in numbers if one and number_is_handle(one)}
+        return {one: self.host(one.to_bytes(4, sys.byteorder)) for one in some}
+
+    # -- from addresses to handles -------------------------------------------------------------------------------------
+
+    def known(self, address: Address) -> bytes | None:
+        """The 4 bytes that stand for an address, None: it has no handle, so nothing in the kernel is about it."""
+        if address.version == 4:
+            return address.packed
+        return None if self._handles is None else syscall.lookup(self._handles.fd, address.packed, 4)
+
+    def raw(self, address: bytes) -> bytes:
+        """The 4 bytes for an address that goes into a table. OSError (ENOSPC) if there is no room for a handle."""
+        if len(address) != _SIX:
+            return address
+        found = self.known(IPv6Address(address)) or self._intern(address)
+        if found is None:
+            raise OSError(28, "no handle is left for an IPv6 address")
+        return found
+
+    # -- values of the engine ------------------------------------------------------------------------------------------
+
+    def told(self, info: fx.SessionInfo, prefix: IPv6Network | None) -> fx.SessionInfo:
+        """A session with its addresses beside the handles. `prefix`: of NAT64."""
+        key = info.key
+        if key.inside_ip[0] and key.remote_ip[0]:
+            return info
+        inside, remote = self.packed(key.inside_ip), self.packed(key.remote_ip)
+        return info._replace(
+            inside6=inside if len(inside) == _SIX else b"", remote6=remote if len(remote) == _SIX else b"",
+            prefix=prefix,
+        )  # fmt: skip
+
+    def of_punt(self, punt: Punt, prefix: IPv6Network | None) -> Punt:
+        """A punt with its session's addresses beside the handles."""
+        info = self.told(punt.info, prefix)
+        if info is punt.info:
+            return punt
+        return punt._replace(info=info, segment=None if punt.segment is None else punt.segment._replace(info=info))
+
+    def expected(self, one: fx.Expectation) -> fx.Expectation:
+        """An expectation as read from the kernel, with addresses for handles."""
+        return _changed(one, self.packed)
+
+    def packable(self, one: fx.Expectation) -> fx.Expectation:
+        """An expectation for the kernel, with handles for addresses. OSError as `raw`."""
+        return _changed(one, self.raw)
+
+
+def _changed(one: fx.Expectation, other: Callable[[bytes], bytes]) -> fx.Expectation:
+    def moved(end: EndPoint | None) -> EndPoint | None:
+        if end is None:
+            return None
+        packed = end.ip.packed
+        found = other(packed)
+        return end if found == packed else EndPoint(ip_address(found), end.port)
+
+    from_ip, to = other(one.from_ip) if one.from_ip else b"", moved(one.to)
+    inside, reserved = moved(one.inside), moved(one.reserved)
+    if to is None or (from_ip, to, inside) == (one.from_ip, one.to, one.inside):
+        return one
+    return one._replace(from_ip=from_ip, to=to, inside=inside, reserved=reserved)
