@@ -120,6 +120,19 @@ class ForwardRow(Row):
 
 
 @dataclass(frozen=True, slots=True)
+class AllowRow(Row):
+    """A service of an inside IPv6 host that the outside may open. `port`: "8443" or "6000-6009"; `to`: the host's
+    address; `from`: the allowed sources, empty: all; `origin`: "config" or "live"."""
+
+    proto: str
+    port: str
+    to: str
+    from_: tuple[str, ...] = ()
+    origin: str = "config"
+    hits: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class SettingRow(Row):
     """A key of the configuration in force, of `status --settings`: its `value` as in the file, and where it comes from.
 

@@ -36,6 +36,7 @@ VERBS: Mapping[str, str] = {
     "hosts": "List inside hosts: sessions, ports, rates, limits, refusals.",
     "ports": "Show what is left of the public ports.",
     "forward": "List, add or delete forwards to servers inside.",
+    "allow": "List, add or delete services of inside IPv6 hosts that the outside may open.",
     "top": "Watch rates, sessions, drops and events live.",
     "follow": "Print events as they happen.",
     "stats": "Print all counters by metric name.",

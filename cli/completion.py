@@ -84,6 +84,14 @@ def _ports(ctx: Any) -> Iterator[str]:
     yield from (row["wan_port"] for row in _ask(ctx, "forward-list"))
 
 
+def _allowed_ports(ctx: Any) -> Iterator[str]:
+    yield from (row["port"] for row in _ask(ctx, "allow-list"))
+
+
+def _allowed_hosts(ctx: Any) -> Iterator[str]:
+    yield from (row["to"] for row in _ask(ctx, "allow-list"))
+
+
 def _forwards(ctx: Any) -> Iterator[str]:
     yield from (f"{row['proto']}/{row['wan_port']}" for row in _ask(ctx, "forward-list"))
     yield "any"
@@ -122,6 +130,8 @@ outsides = _quiet(_outsides)
 subjects = _quiet(_subjects)
 forwarded_ports = _quiet(_ports)
 forwards = _quiet(_forwards)
+allowed_ports = _quiet(_allowed_ports)
+allowed_hosts = _quiet(_allowed_hosts)
 run_dirs = _quiet(_run_dirs)
 plugins = _quiet(_plugins)
 protos = _quiet(_from("algate.alg.admin.filters", "PROTOS"))

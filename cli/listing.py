@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from algate.alg.admin import filters
-from algate.alg.rows import ForwardRow, GroupRow, MappingRow, Row, SessionRow
+from algate.alg.rows import AllowRow, ForwardRow, GroupRow, MappingRow, Row, SessionRow
 from algate.cli.options import (  # fmt: skip
     DEFAULT_RUN_DIR,
     Age,
@@ -42,6 +42,7 @@ R = TypeVar("R", bound=Row)
 LACKING: Mapping[type[Row], tuple[str, ...]] = {
     MappingRow: ("state", "alg", "related_to"),
     ForwardRow: ("state", "related_to"),
+    AllowRow: ("state", "alg", "related_to"),
 }
 CLEAR = "\x1b[H\x1b[2J"
 

@@ -22,7 +22,8 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 LISTS: Mapping[str, type] = {
     "sessions": rows.SessionRow, "mappings": rows.MappingRow, "expectations": rows.ExpectationRow,
     "hosts": rows.HostRow, "ports": rows.PortRow,
-    "forward list": rows.ForwardRow, "forward add": rows.ForwardRow, "kill": rows.SessionRow,
+    "forward list": rows.ForwardRow, "forward add": rows.ForwardRow,
+    "allow list": rows.AllowRow, "allow add": rows.AllowRow, "kill": rows.SessionRow,
     "doctor": rows.CheckRow, "check": rows.ProblemRow, "check --pins": rows.ProblemRow, "check --live": rows.BrokenRow,
     "status --settings": rows.SettingRow, "whose": rows.HolderRow, "demo": DemoRow,
 }  # fmt: skip

@@ -16,6 +16,7 @@ from rich.text import Text
 from algate.alg.audit.told import told
 from algate.alg.config.spelling import spelled
 from algate.alg.rows import (
+    AllowRow,
     BrokenRow,
     CheckRow,
     EventRow,
@@ -118,6 +119,15 @@ FORWARDS = (
     Column("ORIGIN", lambda row: row.origin, 1),
     Column("HITS", lambda row: scaled(row.hits), right=True),
 )
+
+ALLOWED = (
+    Column("PROTO", lambda row: row.proto),
+    Column("PORT", lambda row: row.port, right=True),
+    Column("TO", lambda row: row.to),
+    Column("FROM", lambda row: field(row.from_) if row.from_ else "any"),
+    Column("ORIGIN", lambda row: row.origin, 1),
+    Column("HITS", lambda row: scaled(row.hits), right=True),
+)
 SETTINGS = (
     Column("KEY", lambda row: row.key),
     Column("VALUE", lambda row: spelled(row.value)),
@@ -170,6 +180,7 @@ COLUMNS: Mapping[type[Row], Sequence[Column]] = {
     MappingRow: MAPPINGS,
     ExpectationRow: EXPECTATIONS,
     ForwardRow: FORWARDS,
+    AllowRow: ALLOWED,
     GroupRow: GROUPS,
     SettingRow: SETTINGS,
     HostRow: HOSTS,

@@ -14,6 +14,7 @@ from algate.alg.answers import ExplainAnswer, FindingAnswer, ReloadAnswer, Statu
 from algate.alg.errors import AlgateError
 from algate.alg.rows import (
     LOST,
+    AllowRow,
     EventRow,
     ExpectationRow,
     ForwardRow,
@@ -57,6 +58,7 @@ PORTS = (
     PortRow("203.0.113.1", "tcp", 51_000, 12_512, 900, 100, 51_100 / 64_512, 7200.0),
     PortRow("203.0.113.1", "udp", 10, 64_502, 0, 0, 10 / 64_512, None),
 )
+ALLOWED = (AllowRow("tcp", "8443", "2001:db8:1::5", ("2001:db8:9::/48",), hits=3),)
 FORWARDS = (ForwardRow("tcp", "21", "10.0.0.5:21", (), "ftp", "config", 7),)
 EVENTS = (
     EventRow(1_700_000_000.25, "command", CONTROL, "ftp", "PORT 10,0,0,2,195,81"),
@@ -189,6 +191,9 @@ def handlers(requests: list[tuple[str, dict[str, Any]]], run_dir: Path) -> dict[
         "forward-list": listing("forward-list", FORWARDS),
         "forward-add": once("forward-add", lambda args: {**args, "origin": "live"}),
         "forward-del": once("forward-del", refuse),
+        "allow-list": listing("allow-list", ALLOWED),
+        "allow-add": once("allow-add", lambda args: {**args, "origin": "live"}),
+        "allow-del": once("allow-del", refuse_allowed),
         "forward-file": once("forward-file", lambda _: {"path": str(run_dir / "config.toml")}),
         "status": once("status", STATUS),
         "settings": listing("settings", SETTINGS),
@@ -223,6 +228,10 @@ def explanation(args: dict[str, Any]) -> ExplainAnswer:
 def refuse(args: dict[str, Any]) -> Any:
     """A daemon's answer when what it is to delete isn't there."""
     raise AlgateError(f"no forward of {args['proto']} port {args['wan_port']}: see `algate forward list`")
+
+
+def refuse_allowed(args: dict[str, Any]) -> Any:
+    raise AlgateError(f"{args['proto']} port {args['port']} of {args['to']} isn't let in: see `algate allow list`")
 
 
 @contextlib.contextmanager

@@ -20,6 +20,7 @@ from algate.alg.plugin.values import shown
 from algate.alg.rows import (
     EXPECTATION_STATES,
     SESSION_STATES,
+    AllowRow,
     EventRow,
     ExpectationRow,
     ForwardRow,
@@ -204,7 +205,7 @@ def insides(row: Row) -> tuple[str | None, ...]:
             return (row.inside,)
         case ExpectationRow():
             return (row.to,) if row.public else (row.from_,)
-        case ForwardRow():
+        case ForwardRow() | AllowRow():
             return (row.to,)
         case EventRow():
             return (str(row.fields.get("inside", "")),)
@@ -223,7 +224,7 @@ def outsides(row: Row) -> tuple[str | None, ...]:
             return (row.public,)
         case ExpectationRow():
             return (row.from_,) if row.public else (row.to,)
-        case ForwardRow():
+        case ForwardRow() | AllowRow():
             return row.from_ or ("any",)
         case EventRow():
             return (str(row.fields.get("outside", "")),)

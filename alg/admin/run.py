@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from algate.alg.admin import (
+    allowing,
     answering,
     control,
     following,
@@ -152,6 +153,16 @@ def handlers(service: Daemon, handing: handover.Handover) -> dict[str, Handler]:
         service.config, row = verbs.forward_del(running, service.config, args)
         return row | {"ended": await forwarded(running, frozenset(rows))} if args.get("kill") is True else row
 
+    async def allow_add(args: dict[str, Any]) -> dict[str, Any]:
+        if args.get("save"):
+            service.reloading.need_settled()
+        service.config, row = allowing.add(service.need_running(), service.config, args)
+        return row
+
+    async def allow_del(args: dict[str, Any]) -> dict[str, Any]:
+        service.config, row = allowing.delete(service.need_running(), service.config, args)
+        return row
+
     need, memory = service.need_running, pace.Memory()
     return {
         "down": down,
@@ -171,6 +182,9 @@ def handlers(service: Daemon, handing: handover.Handover) -> dict[str, Handler]:
         "forward-file": _once(lambda: verbs.forward_file(service.config)),
         "forward-add": forward_add,
         "forward-del": forward_del,
+        "allow-list": _rows(lambda: allowing.rows(need())),
+        "allow-add": allow_add,
+        "allow-del": allow_del,
         "helper-state": _once(lambda: live.helper_state(need().helper.engine, need().ports)),
         "kill": lambda args: kill(need(), args),
         "explain": lambda args: inquire(need(), service.config, service.state, args, host_inquiry.inquire),

@@ -126,9 +126,9 @@ def _set(number: int, data: bytes) -> bytes:
 
 
 def _runs(records: Sequence[Translation]) -> Iterator[tuple[int, list[bytes]]]:
-    """Records of one template that follow one another."""
+    """Records of one template that follow one another. The templates are those of NAT44: IPv6 has no place in them."""
     last, packed = 0, list[bytes]()
-    for one in records:
+    for one in (record for record in records if len(record.inside.ip) == 4):
         template = TEMPLATE_OF[one.kind]
         if template != last:
             if packed:

@@ -15,6 +15,7 @@ from algate.alg.admin import control
 from algate.alg.answers import ExplainAnswer, ReloadAnswer, StatusAnswer
 from algate.alg.rows import (
     LOST,
+    AllowRow,
     EventRow,
     ExpectationRow,
     ForwardRow,
@@ -207,6 +208,22 @@ class Client:
         answer = self.ask("forward-del", {"proto": proto, "wan_port": str(wan_port), "kill": kill})
         ended: int | None = answer.get("ended")
         return ended
+
+    def allowed(self, **wanted: Unpack[Ordered]) -> Iterator[AllowRow]:
+        """Services of inside IPv6 hosts that the outside may open."""
+        return self.listed("allow-list", AllowRow, wanted)
+
+    def allow_add(
+        self, proto: str, port: int | str, to: str, sources: Sequence[str] = (), save: bool = False
+    ) -> AllowRow:
+        """Let the outside open a service of an inside IPv6 host, until it is deleted or `algate down`. `save`: it is in
+        the configuration file too (the asker has written it there)."""
+        table = {"proto": proto, "port": str(port), "to": to, "from": list(sources)}
+        return AllowRow.read(self.ask("allow-add", {**table, "save": True} if save else table))
+
+    def allow_del(self, proto: str, port: int | str, to: str) -> None:
+        """Let it in no more; its sessions go on."""
+        self.ask("allow-del", {"proto": proto, "port": str(port), "to": to})
 
     def kill(
         self, ids: Sequence[str] = (), reset: bool = False, dry_run: bool = False, **chosen: Unpack[Chosen]

@@ -18,10 +18,10 @@ def conflicts(config: Config) -> list[Problem]:
     """All of them, those of forwards apart."""
     wanted = {"ipv6.filter": config.ipv6.filter, "nat64.prefix": config.nat64.prefix is not None}
     found = [Problem(key, "can't be set in this version: it isn't built yet") for key in UNBUILT if wanted[key]]
-    return found + _allowed(config)
+    return found + allowed(config)
 
 
-def _allowed(config: Config) -> list[Problem]:
+def allowed(config: Config) -> list[Problem]:
     """Services are let in through a filter, each by one entry."""
     found = []
     for position, one in enumerate(config.allow_in):

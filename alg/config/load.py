@@ -13,6 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
+from algate.alg.config import ipv6
 from algate.alg.config.conflicts import conflicts, forward_conflicts
 from algate.alg.config.sections import (
     ALLOWED_MAX,
@@ -39,7 +40,8 @@ from algate.alg.plugin.schema import ConfigError, Problem, keys, nearest, printa
 
 T = TypeVar("T", Forward, AllowIn)
 
-__all__ = ["Config", "ConfigError", "Forward", "Problem", "load", "loads", "reread", "with_forward"]
+__all__ = ["AllowIn", "Config", "ConfigError", "Forward", "Problem", "load", "loads", "reread", "with_allowed",
+           "with_forward"]  # fmt: skip
 
 
 def load(
@@ -114,6 +116,23 @@ def with_forward(config: Config, table: object) -> Config:
         problems.append(Problem("forward", f"there are already {FORWARDS_MAX}"))
     if problems:
         raise ConfigError(problems, "forward")
+    return grown
+
+
+def with_allowed(config: Config, table: object) -> Config:
+    """`config` with one more [[allow_in]], given like its table; ConfigError if it is wrong or conflicts."""
+    problems: list[Problem] = []
+    number = len(config.allow_in)
+    made = read_table(AllowIn, table, "allow_in", problems, number=number)
+    if made is None or problems:
+        raise ConfigError(problems, "allow_in")
+    grown = replace(config, allow_in=(*config.allow_in, made))
+    mine = f"allow_in[{number}]"
+    found = [Problem(one.path.removeprefix(mine).lstrip(".") or "allow_in", one.reason) for one in ipv6.allowed(grown)]
+    if len(grown.allow_in) > ALLOWED_MAX:
+        found.append(Problem("allow_in", f"there are already {ALLOWED_MAX}"))
+    if found:
+        raise ConfigError(found, "allow_in")
     return grown
 
 

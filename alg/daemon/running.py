@@ -24,6 +24,7 @@ from algate.alg.daemon.notices import Notices
 from algate.alg.daemon.standing import ServiceFacts, alive, standing
 from algate.alg.daemon.sweeper import Sweeper
 from algate.alg.gateway import reach, settings
+from algate.alg.gateway.admissions import Admissions
 from algate.alg.gateway.forwards import Forwards
 from algate.alg.gateway.listing import STATE_NAMES
 from algate.alg.gateway.settings import PROTO
@@ -40,7 +41,8 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Running:
-    """Only `devices` and `told` change. `control` is the kernel's control program.
+    """Only `devices` and `told` change. `control` is the kernel's control program; `admissions`: None where IPv6 isn't
+    filtered.
 
     `told`: what was logged about forwards that lead nowhere."""
 
@@ -58,6 +60,7 @@ class Running:
     blocks: BlockKeeping
     notices: Notices
     logs: Logs
+    admissions: Admissions | None = None
     beaten: float | None = None
     told: set[str] = field(default_factory=set)
 
@@ -82,6 +85,8 @@ class Running:
         settings.write_config(self.gateway, config, now.lans, now.wan, now.addresses)
         settings.write_services(self.gateway, config, self.plugins)
         self.forwards.sync(config.forwards, len(now.addresses))
+        if self.admissions is not None:
+            self.admissions.sync(config.allow_in)
         self.ports.addresses = list(now.addresses)
         self.hold_passive_ports(config)
         self.look_at_blocks(config)

@@ -62,12 +62,12 @@ def add(
     from algate.alg.config import saved
 
     table = {"proto": proto, "wan_port": wan_port, "to": to, "from": source or [], "alg": alg}
-    file = _config_file(run_dir) if save else None
-    grown = saved.with_forward(_text(file), table, str(file)) if file else ""  # fail before the forward is made
+    file = config_file(run_dir) if save else None
+    grown = saved.with_forward(text_of(file), table, str(file)) if file else ""  # fail before the forward is made
     gateway = Client(run_dir)
     made = gateway.forward_add(proto, wan_port, to, source or [], alg, save)
     if file:
-        _write(file, grown, lambda: gateway.forward_del(proto, wan_port))
+        write(file, grown, lambda: gateway.forward_del(proto, wan_port))
     if as_json:
         show_rows([made], ForwardRow, OutputForm.JSON)
     say(f"algate: {made.proto} port {made.wan_port} now leads to {made.to}" + (f"; saved in {file}" if file else ""))
@@ -86,8 +86,8 @@ def delete(
     """
     from algate.alg.config import saved
 
-    file = _config_file(run_dir) if save else None
-    shrunk = saved.without_forward(_text(file), proto, wan_port, str(file)) if file else None
+    file = config_file(run_dir) if save else None
+    shrunk = saved.without_forward(text_of(file), proto, wan_port, str(file)) if file else None
     ended = ""
     try:
         number = Client(run_dir).forward_del(proto, wan_port, kill)
@@ -96,24 +96,24 @@ def delete(
         if shrunk is None:
             raise  # neither in force nor in the file
     if file and shrunk is not None:
-        _write(file, shrunk)
+        write(file, shrunk)
     told = f"; not in {file} any more" if shrunk is not None else f"; {file} didn't have it" if file else ""
     say(f"algate: {proto} port {wan_port} now leads nowhere{ended}{told}")
 
 
-def _config_file(run_dir: Path) -> Path:
+def config_file(run_dir: Path) -> Path:
     """The file that the daemon was started with; AlgateError if it was started without one."""
     return Path(Client(run_dir).ask("forward-file")["path"]).resolve()
 
 
-def _text(file: Path) -> str:
+def text_of(file: Path) -> str:
     try:
         return file.read_bytes().decode()
     except (OSError, UnicodeDecodeError) as error:
         raise AlgateError(f"can't read {file}: {getattr(error, 'strerror', None) or 'it is not UTF-8 text'}") from None
 
 
-def _write(file: Path, text: str, undo: Callable[[], object] | None = None) -> None:
+def write(file: Path, text: str, undo: Callable[[], object] | None = None) -> None:
     """Replace the whole file, keeping owner and mode, so that a crash leaves either the old or the new one."""
     fresh = file.with_name(f".{file.name}.{os.getpid()}")
     try:

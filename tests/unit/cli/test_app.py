@@ -17,7 +17,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from algate.alg.errors import AlgateError
-from algate.alg.rows import CheckRow, ExpectationRow, ForwardRow, HostRow, MappingRow, PortRow, SessionRow
+from algate.alg.rows import AllowRow, CheckRow, ExpectationRow, ForwardRow, HostRow, MappingRow, PortRow, SessionRow
 from algate.cli import app as command
 from tests import fake_daemon
 from tests.fake_daemon import CONTROL, EVENTS, MAPPINGS, SESSIONS
@@ -52,6 +52,7 @@ def module(monkeypatch: pytest.MonkeyPatch, name: str, **content: Any) -> None:
         (("mappings",), MappingRow, 1),
         (("expectations",), ExpectationRow, 2),
         (("forward", "list"), ForwardRow, 1),
+        (("allow", "list"), AllowRow, 1),
         (("hosts",), HostRow, 2),
         (("ports",), PortRow, 2),
     ],
@@ -154,6 +155,34 @@ def test_forward_add_and_del(daemon: list[tuple[str, dict[str, Any]]]) -> None:
     assert gone.stderr == "algate: no forward of tcp port 7: see `algate forward list`\n"
 
 
+def test_allow_add_and_del(daemon: list[tuple[str, dict[str, Any]]]) -> None:
+    made = run("allow", "add", "tcp", "9000", "[2001:db8:1::5]", "--from", "2001:db8:9::/48", "--json")
+    assert made.exit_code == 0
+    sent = {"proto": "tcp", "port": "9000", "to": "2001:db8:1::5", "from": ["2001:db8:9::/48"]}
+    assert daemon[-1] == ("allow-add", sent)
+    assert json.loads(made.stdout)[0]["to"] == "2001:db8:1::5"
+    assert made.stderr == "algate: tcp port 9000 of 2001:db8:1::5 may be opened from 2001:db8:9::/48 now\n"
+    gone = run("allow", "del", "tcp", "7", "2001:db8:1::5")
+    assert (gone.exit_code, daemon[-1][1]) == (1, {"proto": "tcp", "port": "7", "to": "2001:db8:1::5"})
+    assert gone.stderr == "algate: tcp port 7 of 2001:db8:1::5 isn't let in: see `algate allow list`\n"
+
+
+def test_allow_save(daemon: list[tuple[str, dict[str, Any]]], tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text("# mine\n")
+    words = ("allow", "add", "tcp", "6000-6009", "2001:db8:1::5", "--save")
+    assert "saved in" in run(*words).stderr
+    assert daemon[-1][1]["save"] is True
+    assert file.read_text() == ('# mine\n\n[[allow_in]]\nproto = "tcp"\nport = "6000-6009"\nto = "2001:db8:1::5"\n')
+    asked = len(daemon)
+    other = run("allow", "add", "tcp", "6009", "2001:db8:1::5", "--save")
+    assert other.exit_code == 1 and "has an entry of tcp port 6000-6009 of 2001:db8:1::5" in other.stderr
+    assert [verb for verb, _ in daemon[asked:]] == ["forward-file"], "told before anything is let in"
+    gone = run("allow", "del", "tcp", "6000-6009", "[2001:db8:1::5]", "--save")  # this daemon doesn't have it
+    assert gone.exit_code == 0 and file.read_text() == "# mine\n"
+    assert run("allow", "del", "tcp", "6000-6009", "2001:db8:1::5", "--save").exit_code == 1
+
+
 def test_forward_save(daemon: list[tuple[str, dict[str, Any]]], tmp_path: Path) -> None:
     """Written only after the daemon has accepted it; the file keeps its mode, and no other file is left."""
     file = tmp_path / "config.toml"
@@ -244,8 +273,8 @@ def test_every_verb_of_this_version_and_no_other() -> None:
     for verb in command.VERBS:
         assert f"  {verb} " in listed
     expected = (
-        "run down status sessions mappings expectations hosts ports forward top follow stats capture whose explain"
-        " reload upgrade kill doctor check export import help demo bench"
+        "run down status sessions mappings expectations hosts ports forward allow top follow stats capture whose"
+        " explain reload upgrade kill doctor check export import help demo bench"
     )
     assert " ".join(command.VERBS) == expected
 
@@ -254,7 +283,7 @@ def test_every_verb_of_this_version_and_no_other() -> None:
 def test_each_verb_has_help_with_its_run_dir(verb: str) -> None:
     made = run(verb, "--help")
     assert made.exit_code == 0
-    assert "--run-dir" in made.stdout or verb in ("forward", "bench", "check")
+    assert "--run-dir" in made.stdout or verb in ("forward", "allow", "bench", "check")
     assert len(made.stdout.splitlines()) > 5
 
 

@@ -93,3 +93,21 @@ def test_what_cannot_be_edited_is_left_to_the_operator() -> None:
         saved.without_forward(HIDDEN, "tcp", "25", "f")
     with pytest.raises(AlgateError, match="not TOML, nothing saved"):
         saved.with_forward("[", ONE, "f")
+
+
+ALLOW = {"proto": "tcp", "port": "6000-6009", "to": "2001:db8:1::5", "from": ["2001:db8:9::/48"]}
+
+
+@pytest.mark.parametrize("text", ["", FILE, FILE.rstrip("\n")])
+def test_what_is_let_in_is_kept_the_same_way(text: str) -> None:
+    grown = saved.with_allowed(text, ALLOW, "f")
+    assert grown.startswith(text) and tomllib.loads(grown)["allow_in"] == [ALLOW]
+    assert saved.with_allowed(grown, ALLOW, "f") == grown
+    more = saved.with_allowed(grown, {**ALLOW, "to": "2001:db8:1::6"}, "f")
+    with pytest.raises(AlgateError, match="f has an entry of tcp port 6000-6009 of 2001:db8:1::5: delete it"):
+        saved.with_allowed(more, {**ALLOW, "port": 6009}, "f")
+    assert saved.without_allowed(more, "tcp", "6000-6009", "2001:db8:1::7", "f") is None
+    fewer = saved.without_allowed(more, "tcp", "6000-6009", "2001:0db8:1::6", "f")
+    assert fewer == grown, "however the address is spelled"
+    back = saved.without_allowed(grown, "tcp", "6000-6009", "[2001:db8:1::5]", "f")
+    assert back is not None and back.rstrip("\n") == text.rstrip("\n")
