@@ -81,6 +81,17 @@ class SilentAnswer(TypedDict):
     fail: str | None
 
 
+class Ipv6Answer(TypedDict):
+    """How IPv6 stands. `forwarded`: the host does, on one of the gateway's devices; `filtered`: by [ipv6] filter;
+    `prefixes`: those behind inside devices; `nat64`: the prefix of [nat64]; `told`: all of it in a sentence."""
+
+    forwarded: bool
+    filtered: bool
+    prefixes: list[str]
+    nat64: str | None
+    told: str
+
+
 class StatusAnswer(TypedDict):
     """`status`. `sessions` is the kernel's count of the moment; `uptime` in seconds, `control_memory` in bytes."""
 
@@ -94,6 +105,7 @@ class StatusAnswer(TypedDict):
     lan: list[str]
     wan: str
     addresses: list[str]
+    ipv6: Ipv6Answer
     datapath: str | None
     datapath_why: dict[str, str]
     sessions: int

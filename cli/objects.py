@@ -23,6 +23,8 @@ def status(data: Mapping[str, Any]) -> list[Text]:
     """`status`: times and sizes with their units, a sentence for each plug-in and each reason of drops."""
     shown = dict(data) | {"uptime": duration(data["uptime"]), "control_memory": size(data["control_memory"])}
     shown["sessions"] = f"{data['sessions']} of {shown.pop('max_sessions')}"
+    if "ipv6" in shown:  # not of an older daemon
+        shown["ipv6"] = data["ipv6"]["told"]
     shown["plugins"] = [_plugin(one) for one in data["plugins"]]
     shown["datapath_why"] = [f"{name}: {why}" for name, why in data["datapath_why"].items()]
     shown["drops"] = [_drop(one) for one in data["drops"]]

@@ -75,6 +75,7 @@ HOLDER = HolderRow("203.0.113.1:40001", "tcp", "10.0.0.2:40001", None, 1_700_000
 STATUS: StatusAnswer = {
     "state": "translating", "version": "0.1.0", "build": "pure", "pid": 4711, "uptime": 3661.0,
     "run_dir": "/run/algate", "config": None, "lan": ["eth1"], "wan": "eth0", "addresses": ["203.0.113.1"],
+    "ipv6": {"forwarded": True, "filtered": False, "prefixes": ["2001:db8:1::/64"], "nat64": None, "told": "passes"},
     "datapath": "tc", "datapath_why": {"eth0": "native XDP costs veth its GSO"}, "sessions": 5, "max_sessions": 1048576,
     "control_sessions": 1, "control_memory": 12345,
     "plugins": [{"name": "ftp", "enabled": True, "transport": "tcp", "ports": [21], "origin": "algate"}],

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from ipaddress import IPv4Address
 from pathlib import Path
 
-from algate.alg.admin import control, silence
+from algate.alg.admin import control, ipv6, silence
 from algate.alg.admin.reasons import limited
 from algate.alg.gateway.state import DeviceState, State
 from algate.alg.rows import CheckRow, RefusalRow
@@ -28,6 +28,7 @@ def checks(run_dir: Path) -> list[tuple[str, Callable[[], CheckRow]]]:
         ("host", lambda: host(run_dir)),
         ("drops", lambda: drops(run_dir)),
         ("forwarding", lambda: forwarding(State.load(run_dir))),
+        ("ipv6", lambda: ipv6.check(run_dir, State.load(run_dir))),
         ("pins", lambda: pins(run_dir)),
         ("programs", lambda: programs(State.load(run_dir))),
         ("forwards", lambda: forwards(run_dir, State.load(run_dir))),

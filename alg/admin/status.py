@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 
-from algate.alg.admin import limits, reasons
+from algate.alg.admin import ipv6, limits, reasons
 from algate.alg.admin.build import build
 from algate.alg.answers import PluginAnswer, StatusAnswer
 from algate.alg.daemon.service import Daemon
@@ -30,6 +30,7 @@ def status(service: Daemon) -> StatusAnswer:
         "config": str(config.path) if config.path else None,
         "lan": list(config.gateway.lan), "wan": config.gateway.wan,
         "addresses": [str(one) for one in running.devices.addresses] if running else [],
+        "ipv6": ipv6.standing(config),
         "datapath": "+".join(chosen) or None,
         "datapath_why": {name: why for name, (_, why) in service.modes.items()},
         "sessions": _sessions(gateway) if gateway else 0,

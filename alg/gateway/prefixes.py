@@ -1,4 +1,4 @@
-"""IPv6 prefixes behind devices, as the host's routes have them.
+"""IPv6 on this host as far as a gateway depends on it: prefixes behind devices by the host's routes, and switches.
 
 The law of this file: it reads /proc and changes nothing. /proc/thread-self/net follows the network namespace of the
 thread that opens it.
@@ -10,6 +10,7 @@ from collections.abc import Collection
 from ipaddress import IPv6Network
 from pathlib import Path
 
+SWITCHES = Path("/proc/sys/net/ipv6/conf")
 ROUTES = Path("/proc/thread-self/net/ipv6_route")
 _UP, _LOCAL = 0x0001, 0x80000000  # RTF_UP, RTF_LOCAL: the second is one of the host's own addresses
 _APART = tuple(map(IPv6Network, ("fe80::/10", "ff00::/8")))
@@ -31,3 +32,11 @@ def behind(devices: Collection[str], routes: str | None = None) -> list[tuple[st
         if device in devices and not unwanted and (device, prefix) not in found:
             found.append((device, prefix))
     return found
+
+
+def switch(device: str, key: str, folder: Path | None = None) -> str | None:
+    """A switch of a device, "forwarding" or "accept_ra"; None: there is none, or no IPv6."""
+    try:
+        return ((folder or SWITCHES) / device / key).read_text().strip()
+    except OSError:
+        return None

@@ -114,6 +114,7 @@ def test_status_has_units_and_says_what_to_do(daemon: Any) -> None:
     """Times and sizes for people, plain numbers for programs."""
     lines = {line.split()[0]: line.split(maxsplit=1)[1] for line in run("status").stdout.splitlines()}
     assert (lines["uptime"], lines["control_memory"], lines["sessions"]) == ("1h01", "12KiB", "5 of 1048576")
+    assert lines["ipv6"] == "passes"
     assert lines["plugins"] == "ftp: watches tcp/21 (algate)"
     assert lines["drops"] == "41 unsolicited: nobody inside wants it -> add a [[forward]]"
     assert lines["unconfirmed"] == "timeouts.udp: undone in 42s unless you `algate reload --confirm`"
