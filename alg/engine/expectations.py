@@ -46,8 +46,10 @@ class PortBroker(Protocol):
 
 
 def _public(info: SessionInfo) -> EndPoint | None:
-    """The public end point of a control session's own mapping, None if it isn't translated."""
-    return EndPoint(ip_address(info.public_ip), info.public_port) if any(info.public_ip) else None
+    """The end point of a control session's own mapping: of IPv6 the inside one, None of IPv4 that isn't translated."""
+    if any(info.public_ip):
+        return EndPoint(ip_address(info.public_ip), info.public_port)
+    return EndPoint(ip_address(info.inside_ip), info.key.inside_port) if info.inside6 else None
 
 
 class NoExpectationError(ValueError):

@@ -10,7 +10,8 @@ then its own words come before that. Message tags (IRCv3) and a prefix may come 
 Spelling: `DCC kind argument address port` and whatever follows. All kinds have that form (SEND, CHAT, MOVE, TSEND,
 SCHAT, SSEND, XMIT, VOICE, ...) and mean "I listen there", except RESUME and ACCEPT, which name no address and are read
 by `agreed`, and REJECT. The argument is a word, something in quotes, or a file name with blanks and no quotes. An
-address is a 32-bit number, decimal (with or without leading zeros) or hexadecimal, or dotted, or an IPv4-mapped one.
+address is a 32-bit number, decimal (with or without leading zeros) or hexadecimal, or dotted, or an IPv4-mapped one; or
+an IPv6 one as text.
 The last \x01 may be missing.
 """
 
@@ -39,10 +40,10 @@ _NO_OFFER = (*_AGREEING, b"REJECT")
 
 
 class Offer(NamedTuple):
-    """DCC SEND, CHAT and the like. `ip` None: not an IPv4 address. `start`, `stop`: place of address and port."""
+    """DCC SEND, CHAT and the like. `ip` None: not an address. `start`, `stop`: place of address and port."""
 
     kind: str
-    ip: IPv4Address | None
+    ip: IPv4Address | IPv6Address | None
     port: int
     start: int
     stop: int
@@ -99,15 +100,16 @@ def agreed(text: bytes, known: Collection[int]) -> Agreed | None:
     return first
 
 
-def address(word: bytes) -> IPv4Address | None:
-    """An IPv4 address in any spelling that clients use."""
+def address(word: bytes) -> IPv4Address | IPv6Address | None:
+    """An address in any spelling that clients use; an IPv4-mapped one is the IPv4 one."""
     try:
         if _NUMBER.fullmatch(word):
             return IPv4Address(int(word))
         if word[:2].lower() == b"0x":
             return IPv4Address(int(word, 16))
         if b":" in word:
-            return IPv6Address(word.decode()).ipv4_mapped
+            six = IPv6Address(word.decode())
+            return six if six.ipv4_mapped is None else six.ipv4_mapped
         return IPv4Address(word.decode())
     except (AddressValueError, ValueError):
         return None

@@ -75,7 +75,7 @@ class IrcConversation:
     def __init__(self, control: Control, policy: IrcKeys) -> None:
         self._control = control
         ends = (control.inside.ip, control.public.ip)
-        self._own = (*ends, NOWHERE) if all(isinstance(one, IPv4Address) for one in ends) else ()
+        self._own = (*ends, NOWHERE)
         self._policy = policy
         self._readers = {side: LineReader(LINE_LIMIT, strict=True) for side in Side}
         self._irc: bool | None = True if control.resumed else None
@@ -173,7 +173,7 @@ class IrcConversation:
             return "passive-offer"  # the other side will listen: just a connection from inside
         if not self._irc:
             return "not-irc"
-        if offer.ip is None:
+        if offer.ip is None or (offer.ip.version == 6 and self._control.inside.ip.version == 4):
             return "address-form"
         if offer.ip not in self._own:
             return "not-client-address"
@@ -207,9 +207,7 @@ class IrcConversation:
     def _grant(self, asked: AskedOffers, out: Script) -> None:
         """Open for the offers that have ports, and let the line pass with those ports in it."""
         line = asked.line
-        changes = [
-            (offer.start, offer.stop, b"%d %d" % (int(public.ip), public.port)) for _, offer, public in asked.granted
-        ]
+        changes = [(offer.start, offer.stop, _written(public)) for _, offer, public in asked.granted]
         grown = sum(len(new) - (stop - start) for start, stop, new in changes)
         if grown > 0 and len(line.raw) - dcc.tags(line.raw) + grown > dcc.LINE_MAX:
             for tag, _, _ in asked.granted:
@@ -223,7 +221,7 @@ class IrcConversation:
 
     def _open(self, tag: int, offer: dcc.Offer, public: EndPoint, line: Line, out: Script) -> None:
         self._live[tag] = Live(offer.port, public.port)
-        fields = (("state", "open"), ("from", "any"), ("to", f"{self._control.inside.ip}:{offer.port}"))
+        fields = (("state", "open"), ("from", "any"), ("to", str(EndPoint(self._control.inside.ip, offer.port))))
         out.say(
             Expect(tag, Direction.IN, None, None, self._policy.expect_timeout, open=True),
             Event("expectation-made", _said(line), fields=fields),
@@ -258,6 +256,12 @@ def _readable(line: Line) -> bytes | None:
     text = line.raw[:-2]
     sure = line.flaw in (None, Flaw.TELNET) and line.raw[-2:] == b"\r\n" and b"\r" not in text and b"\0" not in text
     return text if sure else None
+
+
+def _written(public: EndPoint) -> bytes:
+    """An end point as every reader of its family knows it."""
+    host = str(int(public.ip)) if public.ip.version == 4 else str(public.ip)
+    return f"{host} {public.port}".encode()
 
 
 def _refuse(line: Line, reason: str, out: Script) -> None:

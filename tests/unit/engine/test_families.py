@@ -13,7 +13,7 @@ from algate.alg.engine.expectations import Book, Expectations
 from algate.alg.engine.frames import ACK
 from algate.alg.engine.icmp import FRAG_NEEDED, HOST_UNREACHABLE, unreachable
 from algate.alg.engine.sink import Sink
-from algate.alg.plugin.model import EndPoint, Reserve
+from algate.alg.plugin.model import Direction, EndPoint, Expect, Reserve
 from tests.dialogues import GREETING, LOGIN, QUIT
 from tests.ftplab import FtpLab
 from tests.kernel_model import Packet, frame_of
@@ -139,3 +139,14 @@ def test_a_datagram_with_another_payload() -> None:
         return bytes(Ether() / ends / UDP(sport=69, dport=4000) / Raw(data))
 
     assert frames.with_payload(packet(b"short"), 14, b"quite long") == packet(b"quite long")
+
+
+def test_a_datagram_may_answer_to_the_asking_port_of_ipv6_too() -> None:
+    """TFTP: without translation that is the inside end point itself."""
+    book = Expectations(Ports(), 8, 8)
+    info = SIX._replace(key=SIX.key._replace(proto=17))
+    out, own = Sink(), EndPoint(IPv6Address(INSIDE6), 3000)
+    out.now = 1.0
+    book.expect(Book(), info, Expect(1, Direction.IN, IPv6Address(REMOTE6), own, 30.0, "udp", open=True), out)
+    (made,) = out
+    assert isinstance(made, fx.PutExpectation) and made.expectation.inside == made.expectation.to == own

@@ -424,3 +424,23 @@ def test_every_reason_has_words_for_the_operator() -> None:
 def test_the_operator_reads_which_key_opens_an_offer() -> None:
     row = EventRow(0.0, "expectation-refused", "1", "irc", "PRIVMSG bob", "any-peer-off")
     assert sentence(row, {}, IrcWords())[1].startswith("[alg.irc] any_peer = true")
+
+
+@pytest.mark.parametrize(
+    ("remote", "public", "leaves"),
+    [
+        ("[2001:db8:9::2]:6667", "[2001:db8:1::5]:40000", "2001:db8:1::5"),
+        ("198.51.100.2:6667", "203.0.113.1:40000", PUBLIC),
+    ],
+    ids=["ipv6", "nat64"],
+)
+def test_a_client_of_ipv6_offers_its_own_address(remote: str, public: str, leaves: object) -> None:
+    """Without translation the line stays as it is; through NAT64 it names the public IPv4 address."""
+    made = Stage(PLUGIN, ON, control(inside="[2001:db8:1::5]:40000", public=public, remote=remote), None)
+    made.say(Side.CLIENT, HELLO)
+    said = offer("2001:0DB8:1::5")
+    made.say(Side.CLIENT, said)
+    assert made.heard[Side.SERVER] == HELLO + said.replace(b"2001:0DB8:1::5", str(leaves).encode())
+    assert made.expectations[1].open and made.reserved[1][0].inside == at("[2001:db8:1::5]:5000")
+    made.say(Side.CLIENT, offer("2001:db8:1::6"), offer(ME))
+    assert made.reasons("expectation-refused") == ["not-client-address"] * 2
