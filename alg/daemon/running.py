@@ -23,7 +23,7 @@ from algate.alg.daemon.losses import Losses
 from algate.alg.daemon.notices import Notices
 from algate.alg.daemon.standing import ServiceFacts, alive, standing
 from algate.alg.daemon.sweeper import Sweeper
-from algate.alg.gateway import reach, settings
+from algate.alg.gateway import prefixes, reach, settings
 from algate.alg.gateway.admissions import Admissions
 from algate.alg.gateway.forwards import Forwards
 from algate.alg.gateway.listing import STATE_NAMES
@@ -91,6 +91,7 @@ class Running:
         self.hold_passive_ports(config)
         self.look_at_blocks(config)
         self.helper.refused.gateway_address = now.own_address
+        self.helper.refused.gateway_address6 = prefixes.own_address(config.gateway.lan)
         self._complain(config)
 
     def _complain(self, config: Config) -> None:

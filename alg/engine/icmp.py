@@ -8,7 +8,8 @@ from __future__ import annotations
 import struct
 from typing import Final
 
-UNREACHABLE, HOST_UNREACHABLE, FRAG_NEEDED = 3, 1, 4
+UNREACHABLE, HOST_UNREACHABLE, FRAG_NEEDED, PROHIBITED = 3, 1, 4, 13
+NO_ROOM = 256  # in ICMPv6 alone: RFC 6146 section 3.5.1.1
 QUOTE: Final = 8  # bytes of the transport header at least, RFC 792
 LONGEST: Final = 576 - 28  # bytes quoted at most, RFC 1812 section 4.3.2.3
 LONGEST6: Final = 1280 - 48  # RFC 4443 section 2.4 (c)
@@ -19,7 +20,7 @@ _MAC_REST: Final = bytes((0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2))
 ICMP6: Final = 58
 _ECHOES: Final = (128, 129)
 # What the errors above are in ICMPv6: type and code. Linux repeats at once only for "no route" (RFC 6069).
-_SIX: Final = {HOST_UNREACHABLE: (1, 0), FRAG_NEEDED: (2, 0)}
+_SIX: Final = {HOST_UNREACHABLE: (1, 0), FRAG_NEEDED: (2, 0), PROHIBITED: (1, 1), NO_ROOM: (1, 3)}
 
 
 def checksum(data: bytes) -> int:
@@ -53,7 +54,8 @@ def unreachable(kind: int, frame: bytes, ip: int, sender: bytes, code: int, mtu:
 
 
 def _unreachable6(kind: int, frame: bytes, ip: int, sender: bytes, code: int, mtu: int) -> bytes | None:
-    """The same of an IPv6 packet (RFC 4443): "packet too big" of FRAG_NEEDED, "no route" of HOST_UNREACHABLE."""
+    """The same of an IPv6 packet (RFC 4443): "packet too big" of FRAG_NEEDED, "no route" of HOST_UNREACHABLE,
+    "address unreachable" of NO_ROOM."""
     if len(frame) < ip + 40 + QUOTE or len(sender) != 16:
         return None
     if frame[ip + 6] == ICMP6 and frame[ip + 40] not in _ECHOES:

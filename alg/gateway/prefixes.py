@@ -7,11 +7,12 @@ thread that opens it.
 from __future__ import annotations
 
 from collections.abc import Collection
-from ipaddress import IPv6Network
+from ipaddress import IPv6Address, IPv6Network
 from pathlib import Path
 
 SWITCHES = Path("/proc/sys/net/ipv6/conf")
 ROUTES = Path("/proc/thread-self/net/ipv6_route")
+ADDRESSES = Path("/proc/thread-self/net/if_inet6")
 _UP, _LOCAL = 0x0001, 0x80000000  # RTF_UP, RTF_LOCAL: the second is one of the host's own addresses
 _APART = tuple(map(IPv6Network, ("fe80::/10", "ff00::/8")))
 
@@ -40,3 +41,16 @@ def switch(device: str, key: str, folder: Path | None = None) -> str | None:
         return ((folder or SWITCHES) / device / key).read_text().strip()
     except OSError:
         return None
+
+
+def own_address(devices: Collection[str], addresses: str | None = None) -> IPv6Address | None:
+    """An address of the gateway's own on one of these devices, a global one if there is any; None: there is none.
+    `addresses`: the text of ADDRESSES."""
+    if addresses is None:
+        try:
+            addresses = ADDRESSES.read_text()
+        except OSError:
+            return None
+    rows = [words for words in map(str.split, addresses.splitlines()) if words[5] in devices]
+    found = min(rows, key=lambda words: int(words[3], 16), default=None)  # its scope: 0 is global, 20 the link's
+    return None if found is None else IPv6Address(bytes.fromhex(found[0]))

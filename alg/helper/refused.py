@@ -9,9 +9,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection
 from functools import partial
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
 
+from algate.alg.engine import icmp
+from algate.alg.engine.effects import INJECT_RAW_IN
+from algate.alg.engine.icmp import NO_ROOM, PROHIBITED
 from algate.alg.gateway import shares
 from algate.alg.gateway.records import Punt
 from algate.alg.helper.refusals import Refusals, reset, unreachable
@@ -38,12 +41,14 @@ class RefusedHost(NamedTuple):
 
 
 class Refused:
-    """`gateway_address`: whom the errors come from, None: nobody sends them. `room_wanted` is called for a sweep."""
+    """`gateway_address`, `gateway_address6`: whom the errors come from, None: nobody sends them. `room_wanted` is
+    called for a sweep."""
 
     def __init__(
         self, gateway: Gateway, write: Callable[[bytes], object], gone: Callable[[bytes, int, bytes, int], bool]
     ) -> None:
         self.gateway_address: IPv4Address | None = None
+        self.gateway_address6: IPv6Address | None = None
         self.room_wanted: Callable[[], None] = lambda: None
         self._gateway = gateway
         self._write = write
@@ -74,22 +79,30 @@ class Refused:
         if reason in OWN or reason in SCARCE:
             self.room_wanted()
         answer = unreachable(frame, at, self.gateway_address) if self.gateway_address is not None else None
-        if answer is None:
-            return
-        if (reason in OWN or reason in SCARCE) and len(self._kept) < KEPT_BACK:
-            self._kept.append(answer)
-        else:
-            self._write(answer)
+        self._answer(answer, reason in OWN or reason in SCARCE)
 
     def _tell6(self, reason: str, frame: bytes, at: int) -> None:
-        """The same of an IPv6 packet, but for the answer: the kernel's programs send it themselves, or nobody does."""
+        """The same of an IPv6 packet."""
         if reason == "no-session" or len(frame) < at + 40:
             return
         source, proto = frame[at + 8 : at + 24], frame[at + 6]
         self._log.note(reason, source, partial(shares.fact, self._gateway, reason, source, proto))
         self._remember(source, reason, proto)
-        if reason in OWN or reason in SCARCE:
+        scarce = reason in OWN or reason in SCARCE
+        if scarce:
             self.room_wanted()
+        if self.gateway_address6 is not None:
+            code = NO_ROOM if scarce else PROHIBITED
+            self._answer(icmp.unreachable(INJECT_RAW_IN, frame, at, self.gateway_address6.packed, code), scarce)
+
+    def _answer(self, answer: bytes | None, scarce: bool) -> None:
+        """Send an error, or keep it back until the sweep has looked for room."""
+        if answer is None:
+            return
+        if scarce and len(self._kept) < KEPT_BACK:
+            self._kept.append(answer)
+        else:
+            self._write(answer)
 
     def _remember(self, source: bytes, reason: str, proto: int) -> None:
         now = time.monotonic()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ipaddress import IPv6Network
+from pathlib import Path
 
 import pytest
 
@@ -56,3 +57,21 @@ def test_of_this_host() -> None:
 def test_without_ipv6(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prefixes, "ROUTES", prefixes.ROUTES / "no such")
     assert prefixes.behind(["lan0"]) == []
+
+
+def test_the_gateways_own_address() -> None:
+    """As net/ipv6/addrconf.c prints them: address, index, prefix length, scope, flags, name."""
+    text = (
+        "fe800000000000000000000000000001 02 40 20 80     lan0\n20010db8000100000000000000000001 02 40 00 80     lan0\n"
+        "20010db8000900000000000000000001 03 40 00 80     wan0\nfe800000000000000000000000000002 04 40 20 80     lan1\n"
+    )
+    assert str(prefixes.own_address(["lan0", "lan1"], text)) == "2001:db8:1::1"
+    assert str(prefixes.own_address(["lan1"], text)) == "fe80::2"
+    assert prefixes.own_address(["lan2"], text) is None and prefixes.own_address(["no such"]) is None
+
+
+def test_switches(tmp_path: Path) -> None:
+    (tmp_path / "lan0").mkdir()
+    (tmp_path / "lan0/forwarding").write_text("1\n")
+    assert prefixes.switch("lan0", "forwarding", tmp_path) == "1"
+    assert prefixes.switch("lan1", "forwarding", tmp_path) is None
