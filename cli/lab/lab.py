@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from types import FrameType, TracebackType
 
@@ -41,6 +41,10 @@ class LabPlan:
     servers: tuple[str, ...] = ("203.0.113.10", "203.0.113.11")  # all on one host
     router: bool = False
     mtu: int = 1500
+    six: bool = False  # IPv6 beside it, of RFC 3849's prefix
+    inside6: str = "2001:db8:77::/64"  # the gateway has ::1, the clients ::2 and up
+    wan6: str = "2001:db8:51::/64"  # the next hop has ::1, the gateway ::2
+    servers6: tuple[str, ...] = ("2001:db8:113::10",)
 
     @property
     def gateway(self) -> str:
@@ -49,6 +53,11 @@ class LabPlan:
     @property
     def inside_length(self) -> int:
         return IPv4Network(self.inside).prefixlen
+
+    @property
+    def clients6(self) -> list[str]:
+        """The clients' IPv6 addresses."""
+        return [str(IPv6Network(self.inside6)[2 + index]) for index in range(len(self.clients))]
 
     @property
     def wan_length(self) -> int:
@@ -164,6 +173,8 @@ class Lab:
         self.record.save()
         self._wire_inside(several)
         self._wire_outside()
+        if plan.six:
+            self._wire_six()
         self._cut_off_names()
 
     def _cut_off_names(self) -> None:
@@ -182,7 +193,7 @@ class Lab:
         host = Host(name, netns, address, device, self.folder)
         self.hosts[name] = host
         for key, value in (("all", "1"), ("default", "1")):
-            host.sysctl(f"ipv6/conf/{key}/disable_ipv6", value)
+            host.sysctl(f"ipv6/conf/{key}/disable_ipv6", "0" if self.plan.six else value)
         host.sysctl("ipv4/ip_forward", "1" if name == "router" else "0")
         ip("link set lo up", netns)
 
@@ -227,6 +238,28 @@ class Lab:
         # The server host uses its own address, not the link's.
         via = f"via {hop} " if plan.router else ""
         ip(f"route replace {plan.wan} {via}dev eth0 src {plan.servers[0]}", self.server.netns)
+
+    def _wire_six(self) -> None:
+        """IPv6 on the same links; nothing is translated, so the outside has a route to the inside."""
+        plan = self.plan
+        inside, wan = IPv6Network(plan.inside6), IPv6Network(plan.wan6)
+        for address, client in zip(plan.clients6, self.clients, strict=True):
+            ip(f"addr add {address}/{inside.prefixlen} dev eth0 nodad", client.netns)
+            ip(f"route add default via {inside[1]}", client.netns)
+        ip(f"addr add {inside[1]}/{inside.prefixlen} dev {LAN_DEVICE} nodad", self.gw.netns)
+        ip(f"addr add {wan[2]}/{wan.prefixlen} dev {WAN_DEVICE} nodad", self.gw.netns)
+        ip(f"route add default via {wan[1]}", self.gw.netns)
+        first = self.hosts["router" if plan.router else "server"]
+        ip(f"addr add {wan[1]}/{wan.prefixlen} dev eth0 nodad", first.netns)
+        ip(f"route add {inside} via {wan[2]}", first.netns)
+        hop = IPv6Network(f"{plan.servers6[0]}/64", strict=False)[1]
+        for address in plan.servers6:
+            ip(f"addr add {address}/{64 if plan.router else 128} dev eth0 nodad", self.server.netns)
+        if plan.router:
+            ip(f"addr add {hop}/64 dev eth1 nodad", first.netns)
+            ip(f"route add default via {hop}", self.server.netns)
+        for host in (self.gw, *([first] if plan.router else ())):
+            host.sysctl("ipv6/conf/all/forwarding", "1")
 
 
 def _resolver_lines() -> list[str]:

@@ -45,7 +45,8 @@ class Errand:
     @property
     def url(self) -> str:
         slash = "/" if self.operation is Operation.LIST else ""
-        return f"ftp://{self.address}:{self.port}/{self.remote}{slash}"
+        host = f"[{self.address}]" if ":" in self.address else self.address
+        return f"ftp://{host}:{self.port}/{self.remote}{slash}"
 
 
 @dataclass(frozen=True)
