@@ -75,9 +75,9 @@ def in_one_line(verb: str = "algate") -> Iterator[None]:
         told = error.format_message().rstrip(".")
         name = getattr(error, "option_name", None)
         known = [word for one in getattr(getattr(error.ctx, "command", None), "params", ()) for word in one.opts]
-        near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.6) if name and "such option" in told else []
-        if near:
-            told = f"no such option: {name}; the nearest is {near[0]}"
+        if name and "such option" in told:
+            near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.6)
+            told = "; the nearest is ".join((f"no such option: {name}", *near))
         say(f"{where}: {told[:1].lower()}{told[1:]} (`{where} -h` shows all)")
         raise typer.Exit(USAGE) from None
 
