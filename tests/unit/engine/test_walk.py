@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests import walk
+from tests.imports import ROOT
+from tests.unit.test_build import listed
 
 pytestmark = pytest.mark.pure
 PAGE = Path(__file__).parents[3] / "alg/engine/README.md"
@@ -36,6 +38,13 @@ def test_a_port_line_walks_less_than_120_moves() -> None:
     """It was once 178; eight are for the question what passes behind it. A line that passes must be far below that."""
     port, passing = (walk.Dialogue().watched(line) for line in walk.LINES.values())
     assert port.moves < 120 and passing.moves < 70
+
+
+def test_every_room_on_the_way_is_compiled_in_the_compiled_build() -> None:
+    """But for what third parties derive from: setup.py says why."""
+    entered = {name for line in walk.LINES.values() for name in walk.Dialogue().watched(line).names()}
+    compiled = {walk.room_of(str(ROOT / path)) for path in listed()}
+    assert entered - compiled == {"base", "model"}
 
 
 def test_the_page_names_every_module() -> None:
