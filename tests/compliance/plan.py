@@ -93,6 +93,16 @@ iifname {WAN} udp dport 4000 dnat to {FORWARD_TO}
 iifname {WAN} ip saddr 192.0.2.0/28 tcp dport 2222 dnat to {FORWARD_TO}:22
 """
 
+LOG = "@log@"  # stands for a file of the lab's own
+BLOCKS = f"""
+[nat]
+port_block = 64
+filtering = "endpoint-independent"
+[log]
+level = "blocks"
+file = "{LOG}"
+"""
+
 PROFILES = {
     one.name: one
     for one in (
@@ -124,6 +134,7 @@ PROFILES = {
             "pool-small", f'[nat]\naddresses = {_LIST}\nports = "{SMALL[0]}-{SMALL[1]}"\nhold_down = 0\n',
             empty=True, masquerade=f"meta l4proto {{ tcp, udp }} masquerade to :{SMALL[0]}-{SMALL[1]}",
         ),
+        Profile("blocks", BLOCKS, empty=True),
         Profile("full", '[nat]\nmax_sessions = 64\n[timeouts]\ntcp_opening = 30\n', fresh=True),
         Profile("flooded", '[nat]\nmax_sessions = 64\n[timeouts]\ntcp_opening = 30\n', fresh=True),
     )

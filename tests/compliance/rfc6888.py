@@ -8,7 +8,7 @@ from tests.compliance import packet as pk
 from tests.compliance.bed import SILENCE, Ghost, Row
 from tests.compliance.packet import ICMP, PROHIBITED, TCP, UDP, UNREACHABLE
 from tests.compliance.plan import POOL, SMALL
-from tests.compliance.rfc4787 import MUST_NOT, RECOMMENDED, restored
+from tests.compliance.rfc4787 import MUST_NOT, RECOMMENDED, hairpin_udp, restored
 from tests.compliance.talk import Connection, connect, kept_udp, map_udp, reaches, refused
 from tests.compliance.verdict import MUST, SHOULD, No, need, requirement
 
@@ -254,6 +254,30 @@ async def log_volume(row: Row) -> None:
     for _ in range(50):
         await map_udp(row, row.lan1, row.port(), row.a1, 53)
     need(len(row.bed.station.gateway.log) - before < 200, "each flow writes to the log")
+
+
+@requirement("6888-14-blocks", SHOULD, "with port blocks, all flows of a host cost one line of a log", config="blocks")
+async def log_of_blocks(row: Row) -> None:
+    need(not row.kernel, "it has no port blocks")
+    lan = row.bed.host_inside()
+    ports = {(await map_udp(row, lan, row.port(), row.a1, 53))[1] for _ in range(30)}
+    ports.add((await connect(row, lan, row.a1)).public[1])
+    await asyncio.sleep(1.5)  # blocks are looked at once a second
+    lines = [one for one in row.bed.station.translations.read_text().splitlines() if f"inside={lan.ip} " in one]
+    need(len(lines) == 1 and " block-assigned " in lines[0], f"{len(lines)} lines")
+    first, last = (int(one) for one in lines[0].rpartition("ports=")[2].split("-"))
+    need(last - first == 63 and all(first <= port <= last for port in ports), "a flow's port lies outside of the block")
+
+
+@requirement("4787-9-blocks", MUST, "hairpin: inside hosts meet at ports of their own blocks", config="blocks")
+async def hairpin_blocks(row: Row) -> None:
+    await hairpin_udp(row, punch=False)
+
+
+@requirement("6888-2-blocks", MUST, "with port blocks, too, a host keeps one public address", config="blocks")
+async def paired_blocks(row: Row) -> str | None:
+    need(len(await addresses(row, row.lan1)) == 1, "a host shows several addresses")
+    return "it has one address only, and no blocks" if row.kernel else None
 
 
 # -- few ports: rows that need the whole pool ----------------------------------------------------------------

@@ -149,9 +149,10 @@ class AlgateStation(Station):
         super().__init__(lab)
         self.gateway: AlgateGateway | None = None
         self.text = ""
+        self.translations = lab.folder / "translations.log"
 
     def take(self, profile: Profile) -> None:
-        text = profile.config + '\n[metrics]\nlisten = ""\n'
+        text = profile.config.replace(plan.LOG, str(self.translations)) + '\n[metrics]\nlisten = ""\n'
         if self.gateway is not None and not profile.fresh:
             if profile.empty:
                 self.flush()
