@@ -26,6 +26,7 @@ from algate.bpf.requests import ControlProgram
 
 LEAST, MOST = 0.25, 10.0  # s between sweeps
 CALM = 2.0  # s, where a host has its share and the last sweep found nothing of it to reclaim
+LEFT = 4  # part of what a table has left, which may go before a sweep that found nothing to reclaim is repeated
 REST = 3  # times what a sweep took: a flood makes it wanted always, and control sessions wait for nothing
 
 
@@ -40,6 +41,7 @@ class Sweeper:
         self.whereabouts = Whereabouts()
         self._rest = 0.0  # no sweep before this moment, CLOCK_MONOTONIC
         self._calm = 0.0  # none for a host's share before this one
+        self._nothing_at = -1  # sessions when the last sweep found nothing to reclaim, -1: it found something
         self._gateway = gateway
         self._control = control
         self._helper = helper
@@ -71,10 +73,16 @@ class Sweeper:
         self._helper.refused.settle(sweep.deleted + sweep.reclaimed > 0)
         self._calm = time.monotonic() + (0 if sweep.reclaimed else CALM)
         self.trend.note(time.monotonic(), pools.in_use(self._gateway))
+        self._nothing_at = -1 if sweep.deleted + sweep.reclaimed else self._used()
         self._rest = time.monotonic() + REST * took
 
+    def _used(self) -> int:
+        used = int(self._gateway.pools[abi.POOL_SESSIONS].used)
+        return used if used < 1 << 63 else 0
+
     def _nearly_full(self) -> bool:
-        used = self._gateway.pools[abi.POOL_SESSIONS].used
-        if FULL * self._gateway.max_sessions < used < 1 << 63 or any(shares.scarce_blocks(self._gateway)):
+        used, most = self._used(), self._gateway.max_sessions
+        news = self._nothing_at < 0 or used - self._nothing_at > (most - self._nothing_at) / LEFT
+        if (used > FULL * most and news) or any(shares.scarce_blocks(self._gateway)):
             return True
         return time.monotonic() >= self._calm and bool(shares.crowding_hosts(self._gateway))
