@@ -113,6 +113,7 @@ def test_the_demo_with_the_kernels_nat() -> None:
     algate = Path(sys.executable).with_name("algate")
     done = subprocess.run([algate, "demo", "--gateway", "kernel", "--json"], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
+    assert done.stderr.endswith("8 of 8 transfers right\n")
     rows = json.loads(done.stdout)
     jsonschema.validate(rows, schema("demo"), cls=jsonschema.Draft202012Validator)
     assert [(row["side"], row["mode"]) for row in rows] == [
