@@ -26,6 +26,7 @@ from algate.bpf.requests import ControlProgram
 
 LEAST, MOST = 0.25, 10.0  # s between sweeps
 CALM = 2.0  # s, where a host has its share and the last sweep found nothing of it to reclaim
+CALM_REST = 10  # times what that sweep took, if that is more
 LEFT = 4  # part of what a table has left, which may go before a sweep that found nothing to reclaim is repeated
 REST = 3  # times what a sweep took: a flood makes it wanted always, and control sessions wait for nothing
 
@@ -71,7 +72,7 @@ class Sweeper:
         self.whereabouts.parts = sweep.keys
         self._helper.forget(sweep.control_ids)
         self._helper.refused.settle(sweep.deleted + sweep.reclaimed > 0)
-        self._calm = time.monotonic() + (0 if sweep.reclaimed else CALM)
+        self._calm = time.monotonic() + (0 if sweep.reclaimed else max(CALM, CALM_REST * took))
         self.trend.note(time.monotonic(), pools.in_use(self._gateway))
         self._nothing_at = -1 if sweep.deleted + sweep.reclaimed else self._used()
         self._rest = time.monotonic() + REST * took

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Iterable
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,8 +25,9 @@ class Sessions:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.used, self.idle = 0, 0
+        self.crowding: tuple[int, ...] = ()
         monkeypatch.setattr(shares, "scarce_blocks", lambda _: ())
-        monkeypatch.setattr(shares, "crowding_hosts", lambda _: ())
+        monkeypatch.setattr(shares, "crowding_hosts", lambda _: self.crowding)
         monkeypatch.setattr(pools, "in_use", lambda _: {})
         monkeypatch.setattr(sweeper, "Sweep", lambda *_: self)
         monkeypatch.setattr(pools.Trend, "note", lambda *_: None)
@@ -74,3 +77,29 @@ def test_a_nearly_full_table_is_not_swept_again_for_nothing(monkeypatch: pytest.
 
     asyncio.run(story())
     assert MOST <= 10, "and every ten seconds in any case"
+
+
+@pytest.mark.parametrize(("took", "calm"), [(0.001, 2.0), (0.9, 9.0)])
+def test_a_host_that_has_its_share_is_no_reason_for_a_sweep_after_the_other(
+    monkeypatch: pytest.MonkeyPatch, took: float, calm: float
+) -> None:
+    """One that found nothing costs a tenth of a core at most."""
+
+    async def costs(steps: Iterable[None]) -> float:
+        list(steps)
+        return took
+
+    async def story() -> None:
+        clock = [1000.0]
+        monkeypatch.setattr(sweeper, "paced", costs)
+        monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+        table = Sessions(monkeypatch)
+        made = table.sweeper()
+        table.crowding = (1,)
+        assert await swept(made)
+        clock[0] += calm - 0.01
+        assert not await swept(made)
+        clock[0] += 0.02
+        assert await swept(made)
+
+    asyncio.run(story())
