@@ -52,7 +52,15 @@ def _session(running: Running, number: int) -> tuple[SessionRow, str]:
     if key is None or value is None or value.id != number:
         raise AlgateError(f"{number:016x} is no control session that the helper watches: see `algate sessions`")
     client = "outside" if value.flags & abi.SessionFlag.FORWARD else "inside"
-    return listing.SessionRows(gateway, running.names).row(key, value), client
+    row = listing.SessionRows(gateway, running.names).row(key, value)
+    need_ipv4(row)
+    return row, client
+
+
+def need_ipv4(row: SessionRow) -> None:
+    """AlgateError for a session of IPv6: packets are chosen by their IPv4 header."""
+    if row.inside.startswith("[") or row.outside.startswith("["):
+        raise AlgateError(f"{row.id} is a session of IPv6, and capture records those of IPv4 alone")
 
 
 def _begins(running: Running, number: int, client: str) -> list[int] | None:
