@@ -76,7 +76,8 @@ def test_the_configuration_is_read_checked_and_declared_in_this_order() -> None:
         for name in ("load", "conflicts", "ipv6", "sections")
     }
     assert within == {
-        "load": {"conflicts", "ipv6", "sections"}, "conflicts": {"ipv6", "sections"}, "ipv6": {"sections"}, "sections": set(),
+        "load": {"conflicts", "ipv6", "sections"}, "conflicts": {"ipv6", "sections"},
+        "ipv6": {"sections"}, "sections": set(),
     }  # fmt: skip
 
 
