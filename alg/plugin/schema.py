@@ -29,12 +29,13 @@ class Problem(NamedTuple):
 
 
 class ConfigError(AlgateError):
-    """A configuration that can't be used; `problems` holds all that is wrong with it, a line of the message each."""
+    """A configuration that can't be used; `problems` holds all that is wrong with it. One thing is told in one line,
+    several with a line of their own each."""
 
     def __init__(self, problems: Iterable[Problem], source: str = "configuration") -> None:
         self.problems = list(problems)
-        count = f"{len(self.problems)} error{'s' if len(self.problems) != 1 else ''}"
-        super().__init__("\n".join([f"{source}: {count}", *(f"  {one}" for one in self.problems)]), USAGE)
+        lines = [f"{source}: {len(self.problems)} errors", *(f"  {one}" for one in self.problems)]
+        super().__init__("\n".join(lines) if len(lines) != 2 else f"{source}: {self.problems[0]}", USAGE)
 
 
 def option(default: object, reader: Reader[T]) -> T:

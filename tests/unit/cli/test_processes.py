@@ -53,7 +53,7 @@ ELSEWHERE = {
     "doctor": "tests/netns/test_settings.py", "demo": "tests/netns/test_lab.py", "bench": "tests/bench/test_smoke.py",
 }  # fmt: skip
 WRONG = {
-    "run": ("--wait -1", "'--wait'"), "down": ("--purgee", "the nearest is --purge"),
+    "run": ("--lan a", "gateway.wan: no outside device: give --wan"), "down": ("--purgee", "the nearest is --purge"),
     "status": ("--setings", "the nearest is --settings"), "sessions": ("--proto tpc", "the nearest is tcp"),
     "mappings": ("--inside 10.0.0", "'10.0.0' is not a network"), "expectations": ("--state opn", "nearest is open"),
     "hosts": ("--limit -1", "'--limit'"), "ports": ("tcp", "extra argument"), "forward": ("", "list, add, del"),
