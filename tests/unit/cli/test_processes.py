@@ -40,6 +40,9 @@ RIGHT = {
     "forward list": Way(),
     "forward add": Way("tcp 2121 10.0.0.9:21", talk="algate: tcp port 2121 now leads to 10.0.0.9:21", data=False),
     "forward del": Way("tcp 7", 1, "algate: no forward of tcp port 7: see `algate forward list`", data=False),
+    "allow list": Way(),
+    "allow add": Way("tcp 9000 2001:db8:1::5", talk="algate: tcp port 9000 of 2001:db8:1::5 ", data=False),
+    "allow del": Way("tcp 7 2001:db8:1::5", 1, "algate: tcp port 7 of 2001:db8:1::5 isn't let in", data=False),
     "top": Way("--once"), "follow": Way("--count 2"), "stats": Way(), "whose": Way(HOLDS),
     "explain": Way("10.0.0.2:40001"), "reload": Way(talk="algate: "),
     "kill": Way("--inside 10.0.0.2", talk="algate: 2 sessions ended"),
@@ -59,6 +62,8 @@ WRONG = {
     "hosts": ("--limit -1", "'--limit'"), "ports": ("tcp", "extra argument"), "forward": ("", "list, add, del"),
     "forward list": ("--proto x", "is not one of tcp, udp, icmp"),
     "forward add": ("tcp 21", "missing argument 'IP:PORT'"), "forward del": ("", "missing argument 'PROTO'"),
+    "allow": ("", "list, add, del"), "allow list": ("--jsn", "the nearest is --json"),
+    "allow add": ("tcp", "missing argument 'PORT'"), "allow del": ("", "missing argument 'PROTO'"),
     "top": ("--once --view nope", "sessions, hosts, ports, drops, events"),
     "follow": ("--proto tcp", "add --sessions"), "stats": ("--jsn", "the nearest is --json"),
     "capture": (fake_daemon.CONTROL, "missing option '--write'"), "whose": ("203.0.113.1", "with a port"),
@@ -100,7 +105,7 @@ def parts() -> Iterator[tuple[str, Any]]:
 def test_every_verb_is_tried() -> None:
     declared = {name for name, _ in parts()}
     assert declared == {*RIGHT, *ELSEWHERE} and not RIGHT.keys() & ELSEWHERE.keys()
-    assert {*declared, "forward"} == set(WRONG)
+    assert {*declared, "forward", "allow"} == set(WRONG)
 
 
 @pytest.mark.parametrize("verb", ELSEWHERE)
