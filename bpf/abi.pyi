@@ -47,6 +47,9 @@ BLOCK_ROWS: int
 BLOCK_WORDS: int
 BLOCK_USABLE: int
 BLOCKS_PER_HOST: int
+STAGES_SIX: int
+HANDLE_IDLE: int
+PIECE_WORDS: int
 ADJUST_UNANSWERED: int
 ADJUST_REMEMBERED: int
 LINES_COMMANDS: int
@@ -55,6 +58,7 @@ LINES_COPIES: int
 LINES_BYTES: int
 LINE_MAX: int
 POOL_SESSIONS: int
+POOL_HANDLES: int
 POOL_ROWS: int
 SHARE_WHOLE: int
 SHARE_RANGE: int
@@ -229,8 +233,23 @@ class Counter(enum.IntEnum):
     NOTICES = 27
     NOTICES_LOST = 28
     NOTICES_UNREAD = 29
+    OTHER_PROTOCOLS = 30
 
 COUNTER_COUNT: int
+
+class HandleState(enum.IntEnum):
+    LIVE = 1
+    GONE = 2
+
+class SixFlag(enum.IntFlag):
+    FILTER = 1
+    IPSEC_ANY = 2
+    IPSEC_SPOKEN = 4
+    HOST_64 = 8
+
+class AdmissionFlag(enum.IntFlag):
+    SOURCES = 1
+    LIVE = 2
 
 class Stage(enum.IntEnum):
     NEW_OUT = 0
@@ -251,6 +270,9 @@ class Stage(enum.IntEnum):
     BLOCK_CONTROL = 15
     TELL = 16
     BEGIN = 17
+    ENTER_OUT = 18
+    ENTER_IN = 19
+    RAW = 20
 
 STAGE_COUNT: int
 
@@ -267,6 +289,10 @@ class ControlOp(enum.IntEnum):
     OLDEST = 10
     RECLAIM = 11
     UNBLOCK = 12
+
+class HandleOp(enum.IntEnum):
+    INTERN = 32
+    FREE = 33
 
 class ReserveFlag(enum.IntFlag):
     TIRED = 1
@@ -907,6 +933,126 @@ class FragmentIdKey(Layout):
         ip_id: int = ...,
         proto: int = ...,
         pad: int = ...,
+    ) -> None: ...
+
+class Address6(Layout):
+    bytes: ctypes.Array[ctypes.c_uint8]
+    def __init__(
+        self,
+        *,
+        bytes: ctypes.Array[ctypes.c_uint8] | tuple[int, ...] = ...,
+    ) -> None: ...
+
+class Interned(Layout):
+    bytes: ctypes.Array[ctypes.c_uint8]
+    word: int
+    host: int
+    pad: int
+    def __init__(
+        self,
+        *,
+        bytes: ctypes.Array[ctypes.c_uint8] | tuple[int, ...] = ...,
+        word: int = ...,
+        host: int = ...,
+        pad: int = ...,
+    ) -> None: ...
+
+class Config6(Layout):
+    flags: int
+    mss_clamp: int
+    pad: int
+    rest: ctypes.Array[ctypes.c_uint32]
+    def __init__(
+        self,
+        *,
+        flags: int = ...,
+        mss_clamp: int = ...,
+        pad: int = ...,
+        rest: ctypes.Array[ctypes.c_uint32] | tuple[int, ...] = ...,
+    ) -> None: ...
+
+class AdmissionKey(Layout):
+    to: ctypes.Array[ctypes.c_uint8]
+    port: int
+    proto: int
+    pad: int
+    def __init__(
+        self,
+        *,
+        to: ctypes.Array[ctypes.c_uint8] | tuple[int, ...] = ...,
+        port: int = ...,
+        proto: int = ...,
+        pad: int = ...,
+    ) -> None: ...
+
+class Admission(Layout):
+    id: int
+    flags: int
+    hits: int
+    def __init__(
+        self,
+        *,
+        id: int = ...,
+        flags: int = ...,
+        hits: int = ...,
+    ) -> None: ...
+
+class AdmissionSourceKey(Layout):
+    prefix_len: int
+    id: int
+    address: ctypes.Array[ctypes.c_uint8]
+    def __init__(
+        self,
+        *,
+        prefix_len: int = ...,
+        id: int = ...,
+        address: ctypes.Array[ctypes.c_uint8] | tuple[int, ...] = ...,
+    ) -> None: ...
+
+class PieceKey(Layout):
+    source: int
+    destination: int
+    id: int
+    dir: int
+    def __init__(
+        self,
+        *,
+        source: int = ...,
+        destination: int = ...,
+        id: int = ...,
+        dir: int = ...,
+    ) -> None: ...
+
+class Pieces(Layout):
+    seen: ctypes.Array[ctypes.c_uint64]
+    expires: int
+    pad: int
+    def __init__(
+        self,
+        *,
+        seen: ctypes.Array[ctypes.c_uint64] | tuple[int, ...] = ...,
+        expires: int = ...,
+        pad: int = ...,
+    ) -> None: ...
+
+class HandleRequest(Layout):
+    op: int
+    count: int
+    handle: int
+    error: int
+    idle: int
+    pad: int
+    bytes: ctypes.Array[ctypes.c_uint8]
+    def __init__(
+        self,
+        *,
+        op: int = ...,
+        count: int = ...,
+        handle: int = ...,
+        error: int = ...,
+        idle: int = ...,
+        pad: int = ...,
+        bytes: ctypes.Array[ctypes.c_uint8] | tuple[int, ...] = ...,
     ) -> None: ...
 
 class Control(Layout):

@@ -19,7 +19,7 @@ import struct
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from algate.bpf import flatten, headers, syscall
 from algate.bpf.errors import UNSUPPORTED, AlgateError
 
 SOURCE = Path(__file__).parent / "gateway.bpf.c"
+SOURCE6 = Path(__file__).parent / "gateway6.bpf.c"
 CACHE = Path("/var/cache/algate")
 SHIPPED = Path(sys.prefix) / "share/algate/programs"  # of a package: what its builder compiled (ship.py)
 READY = "none needed: the programs were compiled for the package"
@@ -61,6 +62,18 @@ class Artifact:
         """JSON text."""
         programs = {name: base64.b64encode(code).decode() for name, code in self.programs.items()}
         return json.dumps({"maps": [asdict(one) for one in self.maps], "programs": programs})
+
+    def join(self, other: Artifact) -> Artifact:
+        """The programs of both over the maps of both. AlgateError if a map of one name differs."""
+        places = {one.name: place for place, one in enumerate(self.maps)}
+        fresh = tuple(one for one in other.maps if one.name not in places)
+        places |= {one.name: len(self.maps) + place for place, one in enumerate(fresh)}
+        maps = (*self.maps, *fresh)
+        odd = next((one.name for one in other.maps if maps[places[one.name]] != one), None)
+        if odd is not None:
+            raise AlgateError(f"the map {odd} of one program text is not that of another", UNSUPPORTED)
+        moved = {number: places[one.name] for number, one in enumerate(other.maps)}
+        return Artifact(maps, self.programs | {name: _relocate(code, moved) for name, code in other.programs.items()})
 
     @classmethod
     def load(cls, text: str) -> Artifact:
@@ -205,7 +218,7 @@ def main(source: str, result: str, names: list[str]) -> None:
     Path(result).write_text(Artifact(tuple(maps), programs).dump())
 
 
-def _relocate(code: bytes, places: dict[int, int]) -> bytes:
+def _relocate(code: bytes, places: Mapping[int, int]) -> bytes:
     """Bytecode with every map descriptor replaced."""
     changed = bytearray(code)
     for at in range(0, len(code), 8):

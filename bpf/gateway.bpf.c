@@ -32,12 +32,14 @@
 #include "include/begin.h"
 #include "include/bitmap.h"
 #include "include/hosts.h"
+#include "include/peers.h"
 #include "include/portblock.h"
 #include "include/ports.h"
 #include "include/share.h"
 #include "include/nat.h"
 #include "include/search.h"
 #include "include/nexthop.h"
+#include "include/place.h"
 #include "include/forward.h"
 #include "include/tell.h"
 #include "include/finish.h"
@@ -49,13 +51,18 @@
 #include "include/lines.h"
 #include "include/alg.h"
 #include "include/ingress.h"
+#include "include/find.h"
+#include "include/quote.h"
 #include "include/icmp.h"
 #include "include/frag.h"
+#include "include/ways.h"
 #include "include/leave.h"
 #include "include/pass.h"
 #include "include/fair.h"
 #include "include/refuse.h"
 #include "include/stages.h"
+#include "include/heads.h"
+#include "include/made.h"
 #include "include/create.h"
 #include "include/expect.h"
 #include "include/new_out.h"
@@ -65,13 +72,25 @@
 #include "include/new_block.h"
 #include "include/xdp.h"
 
+/* What is not IPv4. Where the programs for IPv6 are loaded, they have it; else it goes on as it came. */
+static __always_inline int other_family(struct __sk_buff *skb, int at, u32 stage)
+{
+    if (skb->protocol == bpf_htons(ETH_P_IPV6) && !skb->vlan_present) {
+        skb->cb[0] = at;
+        stages.call(skb, STAGES_SIX + stage);
+    }
+    return TC_ACT_OK;
+}
+
 /* The outbound path up to the point where a session is known. */
 static __always_inline int outbound(struct __sk_buff *skb, int at)
 {
     struct config *cfg = get_config();
     struct packet p = {};
-    if (!cfg || !is_plain_ip(skb) || (at == AT_LAN && skb->pkt_type != PACKET_HOST_TYPE))
+    if (!cfg || (at == AT_LAN && skb->pkt_type != PACKET_HOST_TYPE))
         return TC_ACT_OK;
+    if (!is_plain_ip(skb))
+        return other_family(skb, at, STAGE_ENTER_OUT);
     int parsed = parse_skb(skb, cfg, at, &p);
     if (parsed == PARSED_MALFORMED)
         return drop(DROP_MALFORMED);
@@ -111,8 +130,10 @@ static __always_inline int inbound(struct __sk_buff *skb, int at)
 {
     struct config *cfg = get_config();
     struct packet p = {};
-    if (!cfg || !is_plain_ip(skb) || (at == AT_WAN_IN && skb->pkt_type != PACKET_HOST_TYPE))
+    if (!cfg || (at == AT_WAN_IN && skb->pkt_type != PACKET_HOST_TYPE))
         return TC_ACT_OK;
+    if (!is_plain_ip(skb))
+        return at == AT_HAIRPIN ? TC_ACT_OK : other_family(skb, at, STAGE_ENTER_IN);
     int parsed = parse_skb(skb, cfg, at, &p);
     if (parsed == PARSED_MALFORMED)
         return drop(DROP_MALFORMED);
@@ -177,8 +198,11 @@ int tc_tap(struct __sk_buff *skb)
         rc = outbound(skb, AT_TAP);
     else if (kind == INJECT_IN)
         rc = inbound(skb, AT_TAP);
-    else if (kind == INJECT_RAW_OUT || kind == INJECT_RAW_IN)
+    else if (kind == INJECT_RAW_OUT || kind == INJECT_RAW_IN) {
+        if (!is_plain_ip(skb))
+            other_family(skb, kind == INJECT_RAW_OUT, STAGE_RAW);
         return leave_raw(skb, cfg, kind == INJECT_RAW_OUT);
+    }
     return rc == TC_ACT_OK ? drop(DROP_HELPER_ASTRAY) : rc;
 }
 

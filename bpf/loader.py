@@ -25,11 +25,31 @@ from algate.bpf.tables import U32, U64, PerCpuCounters, Table, layout
 
 TC_PROGRAMS = ("tc_lan", "tc_wan_in", "tc_wan_out", "tc_tap", "control")
 XDP_PROGRAMS = ("xdp_lan", "xdp_wan")
-STAGES = {stage: f"stage_{stage.name.lower()}" for stage in abi.Stage if stage.name != "COUNT"}
+STAGES = {stage: f"stage_{stage.name.lower()}" for stage in abi.Stage if stage < abi.Stage.ENTER_OUT}
 PROGRAMS = (*TC_PROGRAMS, *STAGES.values(), *XDP_PROGRAMS)
+FAMILY4 = ("HAIRPIN", "FRESH", "FINISH", "SHARE", "BLOCK", "BLOCK_CONTROL")  # what only translation needs
+STAGES6 = {
+    stage + abi.STAGES_SIX: f"stage6_{stage.name.lower()}" for stage in abi.Stage if stage.name not in FAMILY4
+}  # row of `stages` -> program for IPv6
+PROGRAMS6 = (*STAGES6.values(), "control6")
 PORT_ROWS_LEAST = 4  # the port table always has room for this many public addresses: their number may grow
-UNPINNED = ("punts", "notices", "scratch", "hops")  # of one load: rings' readers, a workspace, the FIB's last answers
-PER_SESSION = ("sessions", "relations", "mappings", "peers", "shares")  # MAX_SESSIONS in maps.h
+UNPINNED = (
+    "punts",
+    "notices",
+    "scratch",
+    "hops",
+    "hops6",
+    "scratch6",
+)  # of one load: rings' readers, a workspace, the FIB's last answers
+PER_SESSION = (
+    "sessions",
+    "relations",
+    "mappings",
+    "peers",
+    "shares",
+    "handles",
+    "addresses6",
+)  # MAX_SESSIONS in maps.h
 SCHED_CLS, XDP = 3, 6  # enum bpf_prog_type
 LICENCE = b"GPL"
 LOG_SIZE = 1 << 20
@@ -38,8 +58,11 @@ LOG_SIZE = 1 << 20
 class Gateway:
     """The loaded programs (`fds` by name) and the pinned tables. Attached programs live on; pins keep the maps."""
 
-    def __init__(self, pin_folder: Path, max_sessions: int, addresses: int, header_folder: Path | None = None) -> None:
-        """In a run directory's own pin folder programs are kept for the next start; `kept`: they were."""
+    def __init__(
+        self, pin_folder: Path, max_sessions: int, addresses: int, header_folder: Path | None = None, six: bool = False
+    ) -> None:
+        """In a run directory's own pin folder programs are kept for the next start; `kept`: they were. `six`: with what
+        IPv6 needs."""
         self.pins = pin_folder
         self.kept = False
         own = header_folder is not None and pin_folder.parent == gateway_folder(header_folder)
@@ -49,7 +72,9 @@ class Gateway:
         self.max_sessions = self._kept("sessions", max_sessions)
         rows = max(addresses, PORT_ROWS_LEAST) * abi.PORTS_PER_ADDRESS
         self.port_rows = self._kept("ports", rows, least=addresses * abi.PORTS_PER_ADDRESS)
-        self.artifact, self.headers = compiler.get(PROGRAMS, header_folder)
+        self.six = six
+        self.artifact, self.headers = programs(header_folder, six)
+        self._own = tuple(spec.name for spec in self.artifact.maps if spec.name in UNPINNED)
         self._map_fds: dict[str, int] = {}
         self.fds: dict[str, int] = {}
         self._ring: Ring | None = None
@@ -95,6 +120,13 @@ class Gateway:
         self.port_bits = Table(fd("port_bits"), U32, U64)
         self.configs = Table(fd("configs"), U32, layout(abi.Config))
         self.heartbeat = Table(fd("heartbeat"), U32, U64)
+        if self.six:
+            self.handles = Table(fd("handles"), layout(abi.Address6), U32)
+            self.addresses6 = Table(fd("addresses6"), U32, layout(abi.Interned))
+            self.configs6 = Table(fd("configs6"), U32, layout(abi.Config6))
+            self.allow_in = Table(fd("allow_in"), layout(abi.AdmissionKey), layout(abi.Admission))
+            self.allow_in_sources = Table(fd("allow_in_sources"), layout(abi.AdmissionSourceKey), U32)
+            self.pieces = Table(fd("pieces"), layout(abi.PieceKey), layout(abi.Pieces))
         self.counters = PerCpuCounters(fd("counters"))
         self.drops = PerCpuCounters(fd("drops"))
 
@@ -174,10 +206,10 @@ class Gateway:
 
     def _take_kept(self) -> bool:
         """Take the programs of an earlier start, with the maps of that load, if they are those to be loaded."""
-        found = Keep(self._keep, self.artifact, UNPINNED).take(self._map_fds) if self._keep is not None else None
+        found = Keep(self._keep, self.artifact, self._own).take(self._map_fds) if self._keep is not None else None
         if found is None:
             return False
-        for name in UNPINNED:
+        for name in self._own:
             os.close(self._map_fds[name])
             self._map_fds[name] = found.pop(name)
         self.fds, self.kept, self._programs_pinned = found, True, True
@@ -188,8 +220,8 @@ class Gateway:
         if self._keep is None:
             return
         try:
-            fds = {**self.fds, **{name: self._map_fds[name] for name in UNPINNED}}
-            Keep(self._keep, self.artifact, UNPINNED).put(fds)
+            fds = {**self.fds, **{name: self._map_fds[name] for name in self._own}}
+            Keep(self._keep, self.artifact, self._own).put(fds)
             self._programs_pinned = True
         except OSError as error:
             self.notes.append(f"the next start must load all programs anew: {error}")
@@ -206,6 +238,11 @@ class Gateway:
         stages = self._map_fd("stages")
         for stage, name in STAGES.items():
             syscall.update(stages, U32.pack(int(stage)), U32.pack(self.fds[name]))
+        for row, name in STAGES6.items():
+            if self.six:
+                syscall.update(stages, U32.pack(row), U32.pack(self.fds[name]))
+            else:  # an earlier start's
+                syscall.delete(stages, U32.pack(row))
 
     def unpinned(self) -> list[str]:
         """The maps that should be pinned and aren't, and the folder of programs if one of those isn't."""
@@ -215,7 +252,7 @@ class Gateway:
 
     def _programs_there(self) -> bool:
         there = set(os.listdir(self._keep)) if self._keep is not None and self._keep.is_dir() else set()
-        return there >= {*UNPINNED, *self.artifact.programs}
+        return there >= {*self._own, *self.artifact.programs}
 
     def pin_again(self) -> None:
         """Pin what was unpinned. OSError: what the bpffs says."""
@@ -259,6 +296,12 @@ class Gateway:
             os.close(fd)
         self.fds.clear()
         self._map_fds.clear()
+
+
+def programs(header_folder: Path | None, six: bool) -> tuple[compiler.Artifact, str]:
+    """What is to be loaded, and which headers it was compiled with."""
+    found, headers = compiler.get(PROGRAMS, header_folder)
+    return (found.join(compiler.get(PROGRAMS6, header_folder, compiler.SOURCE6)[0]) if six else found), headers
 
 
 def entries(spec: MapSpec, max_sessions: int, port_rows: int) -> int:

@@ -6,6 +6,7 @@ The law of this file: struct control in, struct control out, by test-run. It dec
 from __future__ import annotations
 
 import random
+import sys
 from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address
 
@@ -13,6 +14,8 @@ from algate.bpf import abi, testrun
 from algate.bpf.packing import packing
 
 _CONTROL = packing("control", "op count port_index error owner flags age keys")
+_HANDLE = packing("handle_request", "op count handle error idle bytes")
+_HANDLES = bytes(abi.CONTROL_BATCH * 24)  # so that the request is as long as one with keys
 _ETHERNET = bytes(14)
 TRIES = 32  # tries for a public port; each finds one if the bitmap shows any
 CLASS_OF = {6: abi.ProtoClass.TCP, 17: abi.ProtoClass.UDP, 1: abi.ProtoClass.ICMP}
@@ -29,10 +32,10 @@ def owner(ip: IPv4Address, port: int, kind: abi.PortKind) -> int:
 
 
 class ControlProgram:
-    """The control program of a loaded gateway."""
+    """The control program of a loaded gateway, and the one for IPv6, -1: that isn't loaded."""
 
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
+    def __init__(self, fd: int, six: int = -1) -> None:
+        self._fd, self._six = fd, six
 
     def _call(self, op: abi.ControlOp, count: int, index: int, who: int, keys: bytes) -> tuple[int, int, int]:
         return self._ask(op, count, index, who, keys)[:3]
@@ -47,11 +50,39 @@ class ControlProgram:
 
     def keys(self, op: abi.ControlOp, keys: Sequence[bytes]) -> int:
         """SWEEP, KILL, REFRESH or BYPASS for packed session keys; how many were acted on."""
+        if self._six < 0:
+            return self._some_keys(self._fd, op, keys)
+        handles = [key for key in keys if not key[0]]
+        others = [key for key in keys if key[0]] if handles else keys
+        return self._some_keys(self._fd, op, others) + self._some_keys(self._six, op, handles)
+
+    def _some_keys(self, fd: int, op: abi.ControlOp, keys: Sequence[bytes]) -> int:
         acted = 0
         for start in range(0, len(keys), abi.CONTROL_BATCH):
             some = keys[start : start + abi.CONTROL_BATCH]
-            acted += self._call(op, len(some), 0, 0, b"".join(some))[0]
+            request = _ETHERNET + _CONTROL.pack(op, len(some), 0, 0, 0, 0, 0, b"".join(some))
+            answer = testrun.run(fd, request, room=len(request)).data
+            acted += _CONTROL.unpack_from(answer, len(_ETHERNET))[1]
         return acted
+
+    def _ask_handle(self, op: abi.HandleOp, handle: bytes, idle: int, address: bytes) -> tuple[int, bytes, int]:
+        number = int.from_bytes(handle, sys.byteorder)
+        request = _ETHERNET + _HANDLE.pack(op, 0, number, 0, idle, address) + _HANDLES
+        answer = testrun.run(self._six, request, room=len(request)).data
+        _, count, number, error, _, _ = _HANDLE.unpack_from(answer, len(_ETHERNET))
+        return count, number.to_bytes(4, sys.byteorder), error
+
+    def intern(self, address: bytes) -> bytes | None:
+        """The handle of an IPv6 address, made if it has none; it stays at least as long as anything in the tables has
+        it. None: there is no room, or no IPv6."""
+        if self._six < 0:
+            return None
+        _, handle, error = self._ask_handle(abi.HandleOp.INTERN, bytes(4), 0, address)
+        return None if error else handle
+
+    def free(self, handle: bytes, idle: int) -> bool:
+        """Free a handle that no table has, unless somebody asked for it within `idle` ticks."""
+        return bool(self._ask_handle(abi.HandleOp.FREE, handle, idle, bytes(16))[0])
 
     def reserve(
         self,

@@ -11,15 +11,16 @@ from pathlib import Path
 
 from algate.bpf import compiler, flatten
 from algate.bpf.errors import AlgateError
-from algate.bpf.loader import PROGRAMS
+from algate.bpf.loader import PROGRAMS, PROGRAMS6
 
 
 def main(folder: Path) -> None:
-    """Write the file that compiler.shipped looks for. AlgateError if this host can't compile (BCC makes maps)."""
-    artifact, _ = compiler.get(PROGRAMS, None)
+    """Write the files that compiler.shipped looks for. AlgateError if this host can't compile (BCC makes maps)."""
     folder.mkdir(parents=True, exist_ok=True)
-    name = compiler.package_key(flatten.flatten(compiler.SOURCE), PROGRAMS)
-    (folder / f"{name}.json").write_text(artifact.dump())
+    for source, programs in ((compiler.SOURCE, PROGRAMS), (compiler.SOURCE6, PROGRAMS6)):
+        artifact, _ = compiler.get(programs, None, source)
+        name = compiler.package_key(flatten.flatten(source), programs)
+        (folder / f"{name}.json").write_text(artifact.dump())
 
 
 if __name__ == "__main__":

@@ -93,6 +93,11 @@ CURES: Mapping[str, str] = {
     "icmp-window": "",
     "fragment-overlap": "",
     "fragment-tiny": "",
+    "extension": "",
+    "routing-header": "",
+    "fragment-repeated": "",
+    "addresses-full": "raise [nat] max_sessions, or limit hosts by max_sessions_per_host",
+    "link-scope": "",
 }
 PLAIN = Said("{line}: {reason}")
 

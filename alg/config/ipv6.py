@@ -10,7 +10,7 @@ from ipaddress import IPv6Address
 from algate.alg.config.sections import Config
 from algate.alg.plugin.schema import Problem
 
-UNBUILT = ["ipv6.filter", "nat64.prefix"]
+UNBUILT = ["nat64.prefix"]
 """Keys that the programs in the kernel don't carry out in this version: they can't be set."""
 
 

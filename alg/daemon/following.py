@@ -14,6 +14,7 @@ from ipaddress import IPv4Address
 
 from algate.alg.config.load import Config
 from algate.alg.daemon.devices import Devices, Sight
+from algate.alg.daemon.prefixkeeping import PrefixKeeping
 from algate.alg.daemon.running import Running
 from algate.alg.errors import AlgateError
 from algate.alg.gateway import namespace, rtnetlink, settings
@@ -33,6 +34,7 @@ class Following:
         self._config = config
         self._written: tuple[object, object] | None = None
         self._ending: asyncio.Task[None] | None = None
+        self._prefixes = PrefixKeeping(running.gateway, running.control) if running.gateway.six else None
 
     def follow(self, seen: Sight) -> str:
         """Why nothing can be translated, "" if it can. Raises what stopped the ending of sessions."""
@@ -46,6 +48,8 @@ class Following:
             return str(error)
         finally:
             self.know(seen)
+        if self._prefixes is not None:
+            self._prefixes.look([one.name for one in self._running.devices.lans])
         return seen.problem
 
     def begin(self, seen: Sight) -> None:

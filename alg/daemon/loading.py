@@ -85,7 +85,8 @@ class Loading:
         if alone:
             self._hold = pins.hold(self._run_dir)
         log.info("loading the programs; where no compiled ones are kept, clang makes them, which takes a while")
-        return await asyncio.to_thread(Gateway, folder, nat.max_sessions, limit, self._run_dir)
+        six = config.ipv6.filter
+        return await asyncio.to_thread(Gateway, folder, nat.max_sessions, limit, self._run_dir, six)
 
     def finish(self) -> None:
         """The new maps are in use: the other version's go."""

@@ -24,6 +24,7 @@ from algate.alg.daemon.notices import Notices
 from algate.alg.daemon.standing import ServiceFacts, alive, standing
 from algate.alg.daemon.sweeper import Sweeper
 from algate.alg.gateway import prefixes, reach, settings
+from algate.alg.gateway.admission_table import AllowInTable
 from algate.alg.gateway.admissions import Admissions
 from algate.alg.gateway.forwards import Forwards
 from algate.alg.gateway.listing import STATE_NAMES
@@ -83,6 +84,7 @@ class Running:
         self.blocks.pause(config.nat)
         self.logs.apply(config.log)
         settings.write_config(self.gateway, config, now.lans, now.wan, now.addresses)
+        settings.write_config6(self.gateway, config, now.wan)
         settings.write_services(self.gateway, config, self.plugins)
         self.forwards.sync(config.forwards, len(now.addresses))
         if self.admissions is not None:
@@ -136,7 +138,7 @@ def assemble(
 ) -> Running:  # fmt: skip
     """Join the parts around a loaded gateway; nothing is attached or started yet. `health`, `told`: for Metrics; `tap`:
     one made earlier."""
-    control = ControlProgram(gateway.fds["control"])
+    control = ControlProgram(gateway.fds["control"], gateway.fds.get("control6", -1))
     ports = KernelPorts(control, devices.addresses, config.nat.ports.first, config.nat.ports.last)
     forwards = Forwards(gateway, control, plugins)
     blocks = BlockKeeping(gateway, control)
@@ -171,4 +173,5 @@ def assemble(
         blocks,
         notices,
         logs,
+        Admissions(AllowInTable(gateway)) if gateway.six else None,
     )

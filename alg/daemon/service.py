@@ -63,7 +63,7 @@ class Daemon:
         self._turns: Turns | None = None
         self._garbage: Garbage | None = None
         self.reloading = Reloading(lambda: self.config, self._reread, self._apply)
-        self._datapath = Datapath(State.load(run_dir), config.gateway.datapath)
+        self._datapath = Datapath(State.load(run_dir), config.gateway.datapath, config.ipv6.filter)
         self._loading = Loading(run_dir)
         self._since: float | None = None  # when the helper stopped whose place this one takes
         self._given = False

@@ -16,6 +16,7 @@ from algate.alg.config.sections import Timeouts
 from algate.alg.daemon.pacing import paced
 from algate.alg.gateway import pools, shares
 from algate.alg.gateway.gc import Sweep
+from algate.alg.gateway.handles import HandleSweep
 from algate.alg.gateway.listing import STATE_NAMES
 from algate.alg.gateway.shares import FULL
 from algate.alg.gateway.whereabouts import Whereabouts
@@ -45,6 +46,7 @@ class Sweeper:
         self._nothing_at = -1  # sessions when the last sweep found nothing to reclaim, -1: it found something
         self._gateway = gateway
         self._control = control
+        self._handles = HandleSweep(gateway, control) if gateway.six else None
         self._helper = helper
 
     async def run(self, timeouts: Callable[[], Timeouts]) -> None:
@@ -68,6 +70,8 @@ class Sweeper:
     async def _sweep(self) -> None:
         sweep = Sweep(self._gateway, self._control, self._helper.refused.hosts())
         took = await paced(chain(sweep.run(), sweep.age_ports()))
+        if self._handles is not None:
+            took += await paced(self._handles.run(sweep.keys))
         self.by_state = Counter({STATE_NAMES[state]: number for state, number in sweep.by_state.items()})
         self.whereabouts.parts = sweep.keys
         self._helper.forget(sweep.control_ids)

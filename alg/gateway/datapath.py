@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from algate.alg.errors import AlgateError
-from algate.alg.gateway import hooks, netlink, ownership, rtnetlink
+from algate.alg.gateway import forwarding6, hooks, netlink, ownership, rtnetlink
 from algate.alg.gateway.hooks import Placed
 from algate.alg.gateway.netlink import EGRESS, INGRESS, Device
 from algate.alg.gateway.ownership import Owner, Owners
@@ -49,9 +49,10 @@ def choose_mode(wanted: str, device: Device) -> tuple[str, str]:
 class Datapath:
     """The programs attached for one gateway. `placed`: where each is, as (device, hook) -> program."""
 
-    def __init__(self, state: State, wanted: str) -> None:
+    def __init__(self, state: State, wanted: str, six: bool = False) -> None:
         self.state = state
         self.wanted = wanted
+        self.six = six
         self.modes: dict[str, tuple[str, str]] = {}
         self.placed: dict[tuple[str, str], Placed] = {}
 
@@ -68,6 +69,8 @@ class Datapath:
             guarded()
             for device in lans:
                 self._attach_one(device, "lan", fds)
+            if self.six:
+                forwarding6.switch_on(self.state, wan)
         except AlgateError:
             for name in fresh:
                 self._detach_one(self.state.devices.pop(name, None))
@@ -100,6 +103,7 @@ class Datapath:
         """Detach everything that the state names."""
         for one in self.state.devices.values():
             self._detach_one(one)
+        forwarding6.put_back(self.state)
         self.state.devices.clear()
         self.placed.clear()
         self.state.forget()

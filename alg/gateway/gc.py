@@ -102,7 +102,10 @@ def idle_limits(gateway: Gateway) -> dict[int, list[int]]:
     """Idle limits in ticks by protocol and state."""
     timeouts: Sequence[int] = [min(limit, ticks.WINDOW) for limit in gateway.configs[0].timeouts]
     states = range(max(abi.SessionState) + 1)
-    return {proto: [timeouts[timeout_kind(proto, state)] for state in states] for proto in (1, 6, 17)}
+    return {
+        proto: [timeouts[timeout_kind(proto, state)] for state in states]
+        for proto in (range(256) if gateway.six else (1, 6, 17))
+    }
 
 
 class Sweep:

@@ -20,7 +20,7 @@ from algate.bpf.loader import Gateway
 
 STATE_NAMES = {int(state): state.name.lower().replace("_", "-") for state in abi.SessionState}
 EXPECT_NAMES = {int(state): state.name.lower() for state in abi.ExpectationState}
-ICMP = 1  # whose timeout other protocols have
+UDP = 17  # whose timeout other protocols have
 _S = abi.SessionState
 RUNNING = (_S.NEW, _S.ESTABLISHED, _S.FIN_IN, _S.FIN_OUT, _S.UNREPLIED, _S.ACTIVE)
 OCCUPIED = (abi.PortKind.MAPPING, abi.PortKind.HOME, abi.PortKind.FORWARD)
@@ -38,10 +38,10 @@ def _end(addresses: Addresses, ip: bytes, port: int) -> str:
 def timeout_kind(proto: int, state: int) -> int:
     """Index into config.timeouts, the same choice as state_timeout in session.h."""
     states, kinds = abi.SessionState, abi.TimeoutKind
-    if proto == 17:
-        return int(kinds.UDP)
-    if proto != 6:
+    if proto == 1:
         return int(kinds.ICMP)
+    if proto != 6:  # others too, which only IPv6 has
+        return int(kinds.UDP)
     if state == states.NEW:
         return int(kinds.TCP_OPENING)
     if state in (states.ESTABLISHED, states.FIN_IN, states.FIN_OUT):
@@ -78,7 +78,7 @@ class SessionRows:
             f"{_ip(value.public_ip)}:{value.port_index & 0xFFFF}" if any(value.public_ip) else None,
             *value.packets, *value.octets,
             max(0.0, (self._now_ns - value.id) / 1e9),
-            self._limits[key.proto if key.proto in PROTO_NAMES else ICMP, state]
+            self._limits[key.proto if key.proto in PROTO_NAMES else UDP, state]
             - ticks.elapsed(self._now, value.last_seen),
             self._names.get(value.alg), format_id(self._parents[value.id]) if value.id in self._parents else None,
         )  # fmt: skip

@@ -93,6 +93,21 @@ def write_config(
     return secret
 
 
+def write_config6(gateway: Gateway, config: Config, wan: Device) -> None:
+    """Write what is for IPv6 alone, where its programs are loaded. With an MSS of "auto" 60 bytes are for headers."""
+    if not gateway.six:
+        return
+    flag, wanted, clamp = abi.SixFlag, config.ipv6, config.nat.mss_clamp
+    chosen = {
+        flag.FILTER: wanted.filter,
+        flag.IPSEC_ANY: wanted.ipsec == "any",
+        flag.IPSEC_SPOKEN: wanted.ipsec == "spoken",
+        flag.HOST_64: wanted.host_prefix == 64,
+    }
+    most = clamp if isinstance(clamp, int) else wan.mtu - 60 if clamp == "auto" else 0
+    gateway.configs6.put(0, abi.Config6(flags=sum(int(bit) for bit, on in chosen.items() if on), mss_clamp=most))
+
+
 def write_surroundings(gateway: Gateway, wan: Device, known: Collection[int]) -> None:
     """Write what an untranslated packet is judged by: the networks on the WAN's own link, and the devices that inside
     hosts may be routed to, by index. The WAN is one of them once its programs are attached, not before."""

@@ -31,11 +31,13 @@ class DeviceState:
 
 @dataclass
 class State:
-    """`devices` by name; `netns`: the inode of their network namespace. Call `save` after each change."""
+    """`devices` by name; `netns`: the inode of their network namespace; `switches`: what others of the host were
+    before, by path. Call `save` after each change."""
 
     path: Path
     netns: int = 0
     devices: dict[str, DeviceState] = field(default_factory=dict)
+    switches: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def load(cls, run_dir: Path) -> State:
@@ -43,7 +45,8 @@ class State:
         path = run_dir / "state.json"
         try:
             data: dict[str, Any] = json.loads(path.read_text())
-            return cls(path, data["netns"], {name: DeviceState(**one) for name, one in data["devices"].items()})
+            devices = {name: DeviceState(**one) for name, one in data["devices"].items()}
+            return cls(path, data["netns"], devices, dict(data.get("switches", {})))
         except FileNotFoundError:
             return cls(path)
         except (ValueError, KeyError, TypeError):
@@ -53,7 +56,8 @@ class State:
         """Replace the whole file, so that a crash or a full disk leaves either the old or the new one. AlgateError if
         it can't be written."""
         self.netns = os.stat("/proc/self/ns/net").st_ino
-        data = {"netns": self.netns, "devices": {name: asdict(one) for name, one in self.devices.items()}}
+        devices = {name: asdict(one) for name, one in self.devices.items()}
+        data = {"netns": self.netns, "devices": devices} | ({"switches": self.switches} if self.switches else {})
         fresh = self.path.with_suffix(".new")
         try:
             with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "w") as file:

@@ -75,7 +75,7 @@ class Helper:
         self.tails_waiting: Callable[[], None] = lambda: None
         self.due_changed: Callable[[], None] = lambda: None
         self._turning = False
-        self._addresses = Addresses(gateway)
+        self._addresses = Addresses(gateway, control.intern)
         ports.raw = self._addresses.raw
         told = self._telling.announce, self._addresses.packable
         self.executor = Executor(gateway, control, ports, self.tap.write, *told)

@@ -33,6 +33,9 @@
 #define BLOCK_WORDS 16           /* 64-bit words of one public address in `block_bits` */
 #define BLOCK_USABLE 256         /* from this row of `block_bits` on: where a block may be given out */
 #define BLOCKS_PER_HOST 32
+#define STAGES_SIX 32     /* rows of `stages`: from here on the programs for IPv6, in the order of enum stage */
+#define HANDLE_IDLE 65536 /* ticks, 69 s: a handle that nobody asked for since may be freed, see handles.h */
+#define PIECE_WORDS 128   /* 64-bit words of a datagram's bitmap: a bit for each 8 bytes of 65,536 */
 
 /* Direction of a packet relative to the gateway. */
 enum direction {
@@ -533,13 +536,14 @@ enum counter {
     COUNT_PORT_TRIES_4 = 20, /* at the third or fourth */
     COUNT_PORT_TRIES_MORE = 21,
     COUNT_HAIRPINS = 22,
-    COUNT_LINES_PASSED = 23,   /* control segments of one line each that the helper had no interest in */
-    COUNT_TOO_BIG = 24,        /* control packets larger than their way out takes, whose senders were to be told */
-    COUNT_LINES_COPIED = 25,   /* such segments that passed at once, and were copied to the helper */
-    COUNT_IGNORED = 26,        /* RST, SYN, FIN that their receiver would not accept: passed on, no state moved */
-    COUNT_NOTICES = 27,        /* told through `notices` */
-    COUNT_NOTICES_LOST = 28,   /* the ring had no room */
-    COUNT_NOTICES_UNREAD = 29, /* nobody reads the ring; the daemon starts it anew */
+    COUNT_LINES_PASSED = 23,    /* control segments of one line each that the helper had no interest in */
+    COUNT_TOO_BIG = 24,         /* control packets larger than their way out takes, whose senders were to be told */
+    COUNT_LINES_COPIED = 25,    /* such segments that passed at once, and were copied to the helper */
+    COUNT_IGNORED = 26,         /* RST, SYN, FIN that their receiver would not accept: passed on, no state moved */
+    COUNT_NOTICES = 27,         /* told through `notices` */
+    COUNT_NOTICES_LOST = 28,    /* the ring had no room */
+    COUNT_NOTICES_UNREAD = 29,  /* nobody reads the ring; the daemon starts it anew */
+    COUNT_OTHER_PROTOCOLS = 30, /* sessions made of packets that are neither TCP, UDP nor ICMP */
     COUNTER_COUNT = 32,
 };
 
@@ -563,7 +567,8 @@ struct pool {
     __u64 pad[7];
 };
 #define POOL_SESSIONS 48 /* behind 3 protocol classes of MAX_PUBLIC addresses */
-#define POOL_ROWS 49
+#define POOL_HANDLES 49  /* IPv6 addresses that have one */
+#define POOL_ROWS 50
 #define SHARE_WHOLE 1024
 /* Of so few ports half is no more than what one host's transfers of four minutes hold (tcp_closing), which is given up as soon as
  * somebody needs it (finish.h): a share would refuse the next transfer and leave nothing to anybody. */
@@ -613,6 +618,80 @@ struct fragment_id_key {
     __u8 pad;
 };
 
+/* An IPv6 address as on the wire: key of `handles`, whose value is the handle. A handle is a __be32 out of 0.0.0.0/8, where no
+ * IPv4 host is, and stands for the address wherever there is room for 32 bits. */
+struct address6 {
+    __u8 bytes[16];
+};
+
+/* A handle's row in `addresses6`, key: the handle. */
+struct interned {
+    __u8 bytes[16]; /* the address: never another one while the row lives */
+    __u64 word;     /* enum handle_state in the upper half, in the lower the tick at which somebody asked for it last */
+    __be32 host;    /* the handle under which it is counted in `hosts`: its own, or that of its /64 */
+    __u32 pad;
+};
+
+enum handle_state {
+    HANDLE_LIVE = 1,
+    HANDLE_GONE = 2, /* being freed */
+};
+
+enum six_flag {
+    SIX_FILTER = 1,
+    SIX_IPSEC_ANY = 2,    /* ESP, AH and IKE from any peer; */
+    SIX_IPSEC_SPOKEN = 4, /* or from one that the inside host speaks one of them to; neither: like all else */
+    SIX_HOST_64 = 8,      /* an inside host, for its limits, is a /64 */
+};
+
+/* What is for IPv6 alone; all else is in struct config and means the same. */
+struct config6 {
+    __u32 flags;     /* enum six_flag */
+    __u16 mss_clamp; /* 0: off */
+    __u16 pad;
+    __u32 rest[30];
+};
+
+/* A service of an inside host that the outside may use: key of `allow_in`. */
+struct admission_key {
+    __u8 to[16];
+    __be16 port;
+    __u8 proto;
+    __u8 pad;
+};
+
+enum admission_flag {
+    ADMISSION_SOURCES = 1, /* `allow_in_sources` lists who may use it */
+    ADMISSION_LIVE = 2,    /* added by the CLI, not by the configuration */
+};
+
+struct admission {
+    __u32 id;    /* of its [[allow_in]] entry, which may have more ports */
+    __u32 flags; /* enum admission_flag */
+    __u64 hits;
+};
+
+/* Longest-prefix key of `allow_in_sources`: the entry's id in front of the address. */
+struct admission_source_key {
+    __u32 prefix_len; /* 32 + prefix length */
+    __u32 id;
+    __u8 address[16];
+};
+
+/* A datagram in fragments whose head was let through: what of it has passed. */
+struct piece_key {
+    __be32 source; /* handles */
+    __be32 destination;
+    __be32 id;
+    __u32 dir;
+};
+
+struct pieces {
+    __u64 seen[128]; /* PIECE_WORDS; a bit changes by compare-and-swap of its word */
+    __u32 expires;   /* tick */
+    __u32 pad;
+};
+
 /* Rows of the program array `stages`. */
 enum stage {
     STAGE_NEW_OUT = 0,
@@ -633,7 +712,11 @@ enum stage {
     STAGE_BLOCK_CONTROL = 15,
     STAGE_TELL = 16,
     STAGE_BEGIN = 17,
-    STAGE_COUNT = 18,
+    STAGE_ENTER_OUT =
+        18, /* these three for IPv6 alone: where a packet of another family goes from the entry programs */
+    STAGE_ENTER_IN = 19,
+    STAGE_RAW = 20,
+    STAGE_COUNT = 64,
 };
 
 enum control_op {
@@ -653,6 +736,23 @@ enum control_op {
         10, /* the port unused longest among AGED_ROWS from port_index on that owner may have; count: where to go on */
     CONTROL_RECLAIM = 11, /* keys[]: delete those that nobody has answered or that are over; answer: how many */
     CONTROL_UNBLOCK = 12, /* take the port block in row port_index back, if it has been empty for config.block_idle */
+};
+
+/* Requests to the control program for IPv6, with SWEEP, KILL, REFRESH, BYPASS, PEERS and RECLAIM of handles' sessions. */
+enum handle_op {
+    HANDLE_INTERN = 32, /* bytes: of the address; answer: its handle in `handle`, made if it had none; error */
+    HANDLE_FREE = 33,   /* `handle`, if nobody asked for it within `idle`; answer: count */
+};
+
+/* Behind 14 bytes of Ethernet header, like struct control. */
+struct handle_request {
+    __u32 op;    /* enum handle_op */
+    __u32 count; /* answer */
+    __be32 handle;
+    __s32 error; /* answer: 0 or a negative errno */
+    __u32 idle;  /* ticks */
+    __u32 pad;
+    __u8 bytes[16];
 };
 
 enum reserve_flag {

@@ -48,8 +48,7 @@ static __always_inline int replace_payload(struct __sk_buff *skb, struct packet 
     if (bpf_l4_csum_replace(skb, sum_at, bpf_htons(old_ip - p->header_size), bpf_htons(new_ip - p->header_size),
                             BPF_F_PSEUDO_HDR | 2))
         return -1;
-    __be16 from = bpf_htons(old_ip), to = bpf_htons(new_ip);
-    if (bpf_l3_csum_replace(skb, ip_at(p) + 10, from, to, 2) || bpf_skb_store_bytes(skb, ip_at(p) + 2, &to, 2, 0))
+    if (put_size(skb, p, old_ip, new_ip))
         return -1;
     p->ip_size = new_ip;
     return 0;
@@ -243,7 +242,7 @@ static __always_inline u32 alg_gate(struct __sk_buff *skb, const struct config *
     if (syn_is_late(p, s))
         note_late_syn(p, t, dir);
     else if (at != AT_TAP && !(p->tcp_flags & TCP_RST))
-        track_segment(skb, p, t, &g, adj, cfg->mss_clamp);
+        track_segment(skb, p, t, &g, adj, mss_most(cfg));
     bool bypass = (adj && adj->flags & ADJUST_BYPASS) || t->flags & TRACK_UNTOUCHABLE;
     bool undecided = false;
     if (bypass && adj && seq_after(front(adj, t, g.dir), g.seq)) /* repeats what was rewritten earlier */

@@ -20,6 +20,10 @@
 /* A session has just ended. */
 static __always_inline void finish_note(const struct session *s, const struct session_key *key)
 {
+#ifdef SIX /* there are sessions without a port there */
+    if (!s->public_ip)
+        return;
+#endif
     if (!(s->flags & SESSION_EXPECTED) || s->alg)
         return;
     struct finished f = {.id = s->id, .key = *key};

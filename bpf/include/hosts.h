@@ -9,10 +9,18 @@
 
 #define CREDIT 1024 /* of one session */
 
+#ifndef SIX
+/* Under which address a host is counted. */
+static __always_inline __be32 counted_as(__be32 ip)
+{
+    return ip;
+}
+#endif
+
 /* A host's row, if it ever began anything. Rows are never removed, so nobody's counts change their place. */
 static __always_inline struct host *host_of(__be32 ip)
 {
-    struct mapping_key key = {.inside_ip = ip};
+    struct mapping_key key = {.inside_ip = counted_as(ip)};
     struct host *h = hosts.lookup(&key);
     if (h)
         return h;
@@ -23,7 +31,7 @@ static __always_inline struct host *host_of(__be32 ip)
 /* A host's row, made if it has none. */
 static __always_inline struct host *host_made(__be32 ip)
 {
-    struct mapping_key key = {.inside_ip = ip};
+    struct mapping_key key = {.inside_ip = counted_as(ip)};
     u32 zero = 0;
     struct host *h = hosts.lookup(&key);
     struct scratch *room = scratch.lookup(&zero);
@@ -120,59 +128,6 @@ static __always_inline void host_session_made(__be32 ip, u16 word, bool made, u8
         __sync_fetch_and_add(&h->unanswered, 1);
     if (made)
         host_hold(h, proto, 1, true);
-}
-
-#define PEER_TRIES 8
-
-static __always_inline void peer_key_of(struct peer_key *peer, const struct session_key *key)
-{
-    peer->inside_ip = key->inside_ip;
-    peer->remote_ip = key->remote_ip;
-    peer->inside_port = key->inside_port;
-    peer->proto = key->proto;
-    peer->pad = 0;
-}
-
-/* Counts a session with this peer; false if it couldn't. An entry that fell to 0 belongs to whoever brought it there,
- * who is about to delete it: nobody counts in it again. */
-static __always_inline bool peer_add(const struct session_key *key)
-{
-    struct peer_key peer;
-    u64 one = 1;
-    peer_key_of(&peer, key);
-    for (int i = 0; i < PEER_TRIES; i++) {
-        u64 *known = peers.lookup(&peer);
-        u64 seen = known ? *(volatile u64 *)known : 0;
-        if (!known && !peers.insert(&peer, &one))
-            return true;
-        if (known && seen && __sync_val_compare_and_swap(known, seen, seen + 1) == seen)
-            return true;
-    }
-    return false;
-}
-
-static __always_inline void peer_drop(const struct session_key *key)
-{
-    struct peer_key peer;
-    peer_key_of(&peer, key);
-    u64 *known = peers.lookup(&peer);
-    for (int i = 0; known && i < PEER_TRIES; i++) {
-        u64 seen = *(volatile u64 *)known;
-        if (!seen)
-            return;
-        if (__sync_val_compare_and_swap(known, seen, seen - 1) != seen)
-            continue;
-        if (seen == 1)
-            peers.delete(&peer);
-        return;
-    }
-}
-
-static __always_inline bool peer_known(const struct session_key *key)
-{
-    struct peer_key peer;
-    peer_key_of(&peer, key);
-    return peers.lookup(&peer) != 0;
 }
 
 #endif

@@ -36,26 +36,6 @@ static __always_inline int parse_head(struct __sk_buff *skb, struct packet *p)
     return parse_transport(p, data + p->l4, data_end, p->ip_size - p->header_size);
 }
 
-/* Parses for a stage that takes only what has ports; with `heads` also the head of a fragmented packet. Returns the
- * configuration, 0 if the packet is something else. */
-static __always_inline struct config *parse_flow(struct __sk_buff *skb, int at, struct packet *p, bool heads)
-{
-    struct config *cfg = get_config();
-    if (!cfg)
-        return 0;
-    int parsed = parse_skb(skb, cfg, at, p);
-    if (heads && parsed == PARSED_FRAGMENT)
-        parsed = parse_head(skb, p);
-    return parsed == PARSED_FLOW ? cfg : 0;
-}
-
-/* The session of a packet from inside. */
-static __always_inline struct session *find_out(const struct packet *p, struct session_key *key)
-{
-    key_out(key, p);
-    return sessions.lookup(key);
-}
-
 /* The session of a packet from outside to the public address at this place, through the owner of its port. */
 static __always_inline struct session *find_in_at(const struct packet *p, u32 address, struct session_key *key)
 {
@@ -83,6 +63,21 @@ static __always_inline struct session *find_exempt(const struct config *cfg, con
     key_in(key, p, p->destination, p->destination_port);
     struct session *s = cfg->flags & CONFIG_EXEMPT ? sessions.lookup(key) : 0;
     return s && s->flags & SESSION_EXEMPT && session_alive(cfg, s, p->proto, now) ? s : 0;
+}
+
+/* The session of a packet from outside, where `address` is the place of its public address, -1: it has none. */
+static __always_inline struct session *find_judged(const struct config *cfg, const struct packet *p, int address,
+                                                   struct session_key *key, u32 now)
+{
+    return address < 0 ? find_exempt(cfg, p, key, now) : find_in_at(p, address, key);
+}
+
+/* Whether its sender alone may cut it. */
+static __always_inline bool cut_by_sender(struct __sk_buff *skb, const struct packet *p)
+{
+    __be16 fragment = 0;
+    bpf_skb_load_bytes(skb, ip_at(p) + 6, &fragment, sizeof(fragment));
+    return bpf_ntohs(fragment) & IP_DONT_FRAGMENT;
 }
 
 /* Addressed to a host that isn't us: multicast and other local addresses are the stack's; routed on, it would reach

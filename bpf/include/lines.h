@@ -80,7 +80,7 @@ static __always_inline bool line_is_recent(const struct packet *p, const struct 
 static __always_inline bool line_sum_ok(struct __sk_buff *skb, const struct packet *p, struct scratch *room)
 {
     u32 size = p->ip_size - p->header_size;
-    u16 pseudo = pseudo_sum(p->source, p->destination, p->proto, size);
+    u16 pseudo = packet_pseudo_sum(skb, p, size);
     if (p->sum == pseudo)
         return true;
     if (size < 20 || size > TCP_SUMMED)

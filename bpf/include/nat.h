@@ -55,6 +55,27 @@ static __always_inline int put_ttl(struct __sk_buff *skb, const struct packet *p
     return bpf_skb_store_bytes(skb, ip_at(p) + 8, &to, 2, 0);
 }
 
+/* The length in the IP header. Returns 0, or -1 if the kernel refused. */
+static __always_inline int put_size(struct __sk_buff *skb, const struct packet *p, u16 old, u16 size)
+{
+    __be16 from = bpf_htons(old), to = bpf_htons(size);
+    return bpf_l3_csum_replace(skb, ip_at(p) + 10, from, to, 2) || bpf_skb_store_bytes(skb, ip_at(p) + 2, &to, 2, 0)
+               ? -1
+               : 0;
+}
+
+/* What a packet's transport checksum starts from, its addresses included. */
+static __always_inline u16 packet_pseudo_sum(struct __sk_buff *skb, const struct packet *p, u16 size)
+{
+    return pseudo_sum(p->source, p->destination, p->proto, size);
+}
+
+/* What the MSS of a SYN is lowered to, 0: it isn't. */
+static __always_inline u16 mss_most(const struct config *cfg)
+{
+    return cfg->mss_clamp;
+}
+
 /* Returns 0, or -1 if the kernel refused. Pointers into the packet are stale afterwards. */
 static __always_inline int rewrite_skb(struct __sk_buff *skb, const struct packet *p, const struct rewrite *to)
 {

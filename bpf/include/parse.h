@@ -49,6 +49,13 @@ struct packet {
     u32 end;    /* the number behind its payload */
     u8 control; /* 1: of a control session, and its way is to be asked for anew */
     u8 sound;   /* 1: TCP that its receiver would accept */
+#ifdef SIX
+    u8 options; /* 1: it has headers that routers read */
+    u8 refused; /* drop reason of what is PARSED_MALFORMED */
+    u8 to;      /* enum scope of its destination, in a first stage */
+    u8 head;    /* 1: a fragment header precedes */
+    __be32 id6; /* of a fragment */
+#endif
 };
 
 static __always_inline bool icmp_is_query(u8 type)

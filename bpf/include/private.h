@@ -44,4 +44,32 @@ struct hop {
     u8 from_mac[6];
 };
 
+#ifdef SIX
+struct hop6 {
+    __be32 source; /* handles */
+    __be32 destination;
+    u32 from;
+    u32 since;
+    u32 ifindex;
+    u32 gateway[4];
+    u16 mtu;
+    u8 proto;
+    u8 pad;
+};
+
+/* What is too large for the stack of the programs for IPv6. */
+struct scratch6 {
+    __be32 id6; /* these six: what the walk over extension headers found, for the stages behind it */
+    u16 fragment;
+    u8 header_size;
+    u8 proto;
+    u8 options;
+    u8 head;
+    u8 pad[2];
+    u32 cursor;          /* see UNKNOWN */
+    struct interned row; /* being made */
+    struct pieces pieces;
+};
+#endif
+
 #endif

@@ -52,7 +52,11 @@ static __always_inline u32 state_timeout(const struct config *cfg, u8 state, u8 
             return cfg->timeouts[TIMEOUT_TCP_CLOSING];
         }
     }
+#ifdef SIX /* there other protocols have sessions too */
+    return proto == IPPROTO_ICMP ? cfg->timeouts[TIMEOUT_ICMP] : cfg->timeouts[TIMEOUT_UDP];
+#else
     return proto == IPPROTO_UDP ? cfg->timeouts[TIMEOUT_UDP] : cfg->timeouts[TIMEOUT_ICMP];
+#endif
 }
 
 static __always_inline bool session_alive(const struct config *cfg, const struct session *s, u8 proto, u32 now)

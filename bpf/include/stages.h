@@ -10,16 +10,6 @@
 
 #define LIGHT_MOST 576 /* bytes of a packet */
 
-/* To the stage that makes sessions, with word whose the packet is, what its host may not have any more, and whether the table has
- * an entry under this key. */
-static __always_inline int next_new_out(struct __sk_buff *skb, const struct config *cfg, const struct packet *p, int at,
-                                        const struct session *old, enum speaker who)
-{
-    u32 spent = who == OF_INSIDE && begins_session(p) ? host_spent(cfg, p) : 0;
-    skb->cb[4] = (u32)who << NEW_WHO | (old ? NEW_OLD : 0) | spent;
-    return next_stage(skb, STAGE_NEW_OUT, at, DIR_OUT);
-}
-
 /* Whether a control packet surely fits its way out, and may meet the gate at once. The FIB's kept answers do for it. Of
  * datagrams each goes to the helper, who must know the way. Where a way takes less than any host must accept (RFC 791 section 3.2), leave.h finds out. */
 static __always_inline bool is_light(struct __sk_buff *skb, const struct config *cfg, const struct packet *p, int at)
@@ -49,10 +39,8 @@ static __always_inline int next_weighed(struct __sk_buff *skb, int at, u8 dir)
 static __always_inline int too_big(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
                                    const struct session_key *key, const struct session *s, int at, bool in, u32 now)
 {
-    __be16 fragment = 0;
     u32 held = 0;
-    bpf_skb_load_bytes(skb, ip_at(p) + 6, &fragment, sizeof(fragment));
-    bool told = bpf_ntohs(fragment) & IP_DONT_FRAGMENT && at != AT_HAIRPIN;
+    bool told = cut_by_sender(skb, p) && at != AT_HAIRPIN;
     if (told)
         count(COUNT_TOO_BIG, 1);
     if (told && !in)
@@ -190,7 +178,7 @@ static __always_inline int leave_fresh(struct __sk_buff *skb, int at)
     struct config *cfg = parse_flow(skb, at, &p, true);
     if (!cfg || !room)
         return drop(DROP_MALFORMED);
-    clamp_mss(skb, &p, cfg->mss_clamp);
+    clamp_mss(skb, &p, mss_most(cfg));
     return leave_out(skb, cfg, &p, &room->made.session, at, now_tick());
 }
 
@@ -207,9 +195,7 @@ static __always_inline int judge(struct __sk_buff *skb, int at, bool in)
     if (!cfg)
         return drop(DROP_MALFORMED);
     int address = in ? public_slot(cfg, p.destination) : 0;
-    struct session *s = !in           ? find_out(&p, &key)
-                        : address < 0 ? find_exempt(cfg, &p, &key, now)
-                                      : find_in_at(&p, address, &key);
+    struct session *s = !in ? find_out(&p, &key) : find_judged(cfg, &p, address, &key, now);
     if (!s)
         return drop(DROP_RACE);
     struct numbers n = numbers_of(&p, in);
@@ -245,48 +231,8 @@ static __always_inline int leave(struct __sk_buff *skb, int at, bool in)
     p.sound = skb->cb[2] != 0;
     p.control = s->alg && p.ip_size > LIGHT_MOST;
     if (!(s->flags & SESSION_EXEMPT))
-        clamp_mss(skb, &p, cfg->mss_clamp);
+        clamp_mss(skb, &p, mss_most(cfg));
     return in ? leave_in(skb, cfg, &p, s, &key, at, now) : leave_out(skb, cfg, &p, s, at, now);
-}
-
-static __always_inline int fragment_out(struct __sk_buff *skb, const struct config *cfg, struct packet *p, int at)
-{
-    u32 now = now_tick();
-    enum speaker who = speaker_of(skb, cfg, p, at);
-    if (!has_ports(p->proto))
-        return at == AT_LAN || who != OF_INSIDE ? pass_on(skb, at) : drop(DROP_PROTOCOL);
-    if (!is_first_fragment(p))
-        return who == OF_GATEWAY && public_slot(cfg, p->source) >= 0 ? TC_ACT_OK
-                                                                     : fragment_tail(skb, cfg, p, DIR_OUT, at, now);
-    if (parse_head(skb, p) != PARSED_FLOW)
-        return drop(head_is_tiny(p) ? DROP_FRAGMENT_TINY : DROP_MALFORMED);
-    if (at == AT_LAN && !hairpin_wanted(cfg, p)) /* for the gateway itself */
-        return TC_ACT_OK;
-    struct session_key key;
-    struct session *s = find_out(p, &key);
-    if (!s || !session_alive(cfg, s, p->proto, now))
-        return next_new_out(skb, cfg, p, at, s, who);
-    return s->alg ? drop(DROP_FRAGMENT_CONTROL) : next_stage(skb, STAGE_JUDGE, at, DIR_OUT);
-}
-
-static __always_inline int fragment_in(struct __sk_buff *skb, const struct config *cfg, struct packet *p, int at)
-{
-    u32 now = now_tick();
-    if (!has_ports(p->proto))
-        return TC_ACT_OK;
-    if (!is_first_fragment(p))
-        return fragment_tail(skb, cfg, p, DIR_IN, at, now);
-    if (parse_head(skb, p) != PARSED_FLOW)
-        return drop(head_is_tiny(p) ? DROP_FRAGMENT_TINY : DROP_MALFORMED);
-    if (p->proto == IPPROTO_ICMP && p->icmp_type == 8) { /* a long ping of the gateway */
-        fragment_remember(p, DIR_IN, p->source, p->destination, now);
-        return TC_ACT_OK;
-    }
-    struct session_key key;
-    struct session *s = find_in(cfg, p, &key);
-    if (!s || !session_alive(cfg, s, p->proto, now))
-        return next_stage(skb, STAGE_NEW_IN, at, DIR_IN);
-    return s->alg ? drop(DROP_FRAGMENT_CONTROL) : next_stage(skb, STAGE_JUDGE, at, DIR_IN);
 }
 
 #endif

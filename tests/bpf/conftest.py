@@ -27,7 +27,7 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[bench.Rig]:
     pins.mkdir()
     with bench.namespace():
         devices = bench.build_devices()
-        gateway = Gateway(pins, MAX_SESSIONS, 2, tmp_path_factory.mktemp("headers"))
+        gateway = Gateway(pins, MAX_SESSIONS, 2, tmp_path_factory.mktemp("headers"), six=True)
         try:
             yield bench.Rig(gateway, devices)
         finally:

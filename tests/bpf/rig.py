@@ -36,7 +36,10 @@ ticks = clock.now
 SECRET = 0x0123_4567_89AB_CDEF
 HASHES = ("sessions", "relations", "beginnings", "mappings", "shares", "forward_sources", "alg_ports", "allow_out",
           "expectations", "adjusts", "tracks", "decisions", "passable", "replacements", "held", "exempt", "devices",
-          "wan_networks", "block_lists", "block_networks")  # fmt: skip
+          "wan_networks", "block_lists", "block_networks", "handles", "addresses6", "allow_in",
+          "allow_in_sources")  # fmt: skip
+LAN_NETWORK6, LAN6, WAN6, ROUTER6 = "2001:db8:1::/64", "2001:db8:1::1", "2001:db8:ffff::1", "2001:db8:ffff::fe"
+INSIDE6, INSIDE6_2, REMOTE6, REMOTE6_2 = "2001:db8:1::2", "2001:db8:1::3", "2001:db8:9::7", "2001:db8:9::8"
 
 
 @contextmanager
@@ -74,11 +77,21 @@ def build_devices() -> dict[str, int]:
         f"neigh add {INSIDE_2} lladdr {LAN_MAC} dev {LAN} nud permanent",
         f"neigh add {ROUTER} lladdr {WAN_MAC} dev {WAN} nud permanent",
     ]
+    commands += [
+        f"addr add {LAN6}/64 dev {LAN} nodad",
+        f"addr add {WAN6}/64 dev {WAN} nodad",
+        f"route add ::/0 via {ROUTER6} dev {WAN}",
+        f"neigh add {INSIDE6} lladdr {LAN_MAC} dev {LAN} nud permanent",
+        f"neigh add {INSIDE6_2} lladdr {LAN_MAC} dev {LAN} nud permanent",
+        f"neigh add {ROUTER6} lladdr {WAN_MAC} dev {WAN} nud permanent",
+    ]
     batch = "\n".join(commands)
     subprocess.run(["ip", "-batch", "-"], input=batch, text=True, check=True)
     for name in ("all", LAN, WAN):
         with open(f"/proc/sys/net/ipv4/conf/{name}/forwarding", "w") as switch:
             switch.write("1")
+    with open("/proc/sys/net/ipv6/conf/all/forwarding", "w") as switch:
+        switch.write("1")
     return {name: ifindex(name) for name in (LAN, WAN)}
 
 
@@ -125,7 +138,7 @@ class Rig:
         self._touched.clear()
         for name in HASHES:
             getattr(gateway, name).clear()
-        for name in ("hosts", "peers", "fragments", "fragment_ids"):
+        for name in ("hosts", "peers", "fragments", "fragment_ids", "pieces"):
             clear(gateway._map_fd(name))
         for row, bits in gateway.port_bits.items():
             if bits:
@@ -146,6 +159,7 @@ class Rig:
         for index in self.devices.values():
             gateway.devices.put(index, 1)
         gateway.wan_networks.put(abi.ExemptKey(prefix_len=24, address=abi.ip_to_be32(NETWORK)), 1)
+        gateway.configs6.put(0, abi.Config6(flags=abi.SixFlag.FILTER | abi.SixFlag.IPSEC_SPOKEN))
         self.configure()
 
     def taken(self) -> list[tuple[abi.Punt, bytes]]:

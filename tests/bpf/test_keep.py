@@ -55,8 +55,10 @@ def test_the_second_start_takes_what_the_first_left(folder: Path, tmp_path: Path
     (folder / "adjusts").unlink()  # other maps: the same text would write where nobody reads
     fifth = start()
     assert not fifth.kept
-    own = {name: syscall.map_info(fifth._map_fds[name]).id for name in UNPINNED}
+    own = {name: syscall.map_info(fifth._map_fds[name]).id for name in UNPINNED if "6" not in name}
     fifth.close()
     sixth = start()
-    assert sixth.kept and {name: syscall.map_info(sixth._map_fds[name]).id for name in UNPINNED} == own
+    assert (
+        sixth.kept and {name: syscall.map_info(sixth._map_fds[name]).id for name in UNPINNED if "6" not in name} == own
+    )
     sixth.close()

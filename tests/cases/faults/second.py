@@ -52,7 +52,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         (55,),
         "an ICMP error quotes the receiver's numbers",
-        "bpf/include/icmp.h",
+        "bpf/include/quote.h",
         "    if (!adj || adj->id != s->id || q->inner.proto != IPPROTO_TCP)\n        return 0;",
         "    if (!adj || adj->id != s->id || q->inner.proto == IPPROTO_TCP)\n        return 0;",
     ),
@@ -66,7 +66,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         (57,),
         "fragments of a control session go on uninspected",
-        "bpf/include/stages.h",
+        "bpf/include/heads.h",
         "    return s->alg ? drop(DROP_FRAGMENT_CONTROL) : next_stage(skb, STAGE_JUDGE, at, DIR_OUT);",
         "    return next_stage(skb, STAGE_JUDGE, at, DIR_OUT);",
     ),

@@ -32,6 +32,7 @@ class Stub:
 
     def __init__(self) -> None:
         self.done: list[str] = []
+        self.six, self.control = False, None
         self.devices = devices()
         self.gateway = self
         self.fds: dict[str, int] = {}

@@ -45,7 +45,7 @@ class Sessions:
         yield
 
     def sweeper(self) -> Sweeper:
-        gateway: Any = SimpleNamespace(max_sessions=SIZE, pools={abi.POOL_SESSIONS: self})
+        gateway: Any = SimpleNamespace(max_sessions=SIZE, six=False, pools={abi.POOL_SESSIONS: self})
         refused = SimpleNamespace(hosts=tuple, settle=lambda _: None)
         helper: Any = SimpleNamespace(refused=refused, forget=lambda _: None)
         control: Any = None

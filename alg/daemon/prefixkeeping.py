@@ -1,0 +1,53 @@
+"""Inside IPv6 prefixes that go while the gateway runs: their sessions end.
+
+The law of this file: when a prefix has gone, and whose sessions end. What still comes from such an address the kernel
+refuses by the routes.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from ipaddress import IPv6Address, IPv6Network
+
+from algate.alg.gateway import prefixes
+from algate.alg.gateway.addresses import Addresses, number_is_handle
+from algate.bpf import abi
+from algate.bpf.loader import Gateway
+from algate.bpf.packing import entry, numbers
+from algate.bpf.requests import ControlProgram
+
+log = logging.getLogger(__name__)
+
+
+class PrefixKeeping:
+    """Of one gateway with IPv6. `ended`: sessions whose prefix went."""
+
+    def __init__(self, gateway: Gateway, control: ControlProgram) -> None:
+        self._gateway, self._control = gateway, control
+        self._known: frozenset[IPv6Network] = frozenset()
+        self.ended = 0
+
+    def look(self, lans: list[str]) -> None:
+        """By the routes of this moment."""
+        now = frozenset(prefix for _, prefix in prefixes.behind(lans))
+        gone, self._known = self._known - now, now
+        if not gone:
+            return
+        ended = self._end(now)
+        self.ended += ended
+        log.warning("%s went: %d sessions ended", ", ".join(sorted(map(str, gone))), ended)
+
+    def _end(self, now: frozenset[IPv6Network]) -> int:
+        addresses, ended = Addresses(self._gateway), 0
+        for keys, _, _ in list(self._gateway.sessions.chunks()):
+            inside = numbers("session_key", "inside_ip", keys)
+            lost = {one for one in set(inside) if number_is_handle(one) and not _within(addresses, one, now)}
+            some = [entry("session_key", keys, place) for place, one in enumerate(inside) if one in lost]
+            ended += self._control.keys(abi.ControlOp.KILL, some) if some else 0
+        return ended
+
+
+def _within(addresses: Addresses, number: int, networks: frozenset[IPv6Network]) -> bool:
+    address = addresses.address(number.to_bytes(4, sys.byteorder))
+    return isinstance(address, IPv6Address) and any(address in one for one in networks)

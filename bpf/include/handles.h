@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * handles.h: a 32-bit handle for an IPv6 address, so that keys, owners and counts are those of IPv4.
+ *
+ * The law of this file: the established path looks handles up and makes none. Whoever makes a session, or anything else
+ * that outlives its packet, asks for the handle (handle_want) and has it for at least HANDLE_IDLE from then on; only what
+ * stands in a table after that keeps it. Handles are freed by the sweep alone (control6.h), when it found none in any
+ * table and nobody asked for HANDLE_IDLE.
+ *
+ * The race: a handle never changes its address while anything holds it, so the arbiter (port_slot.owner, create-if-absent
+ * on `sessions`) may compare handles as it compares addresses. Who interns: create-if-absent on `handles` decides between
+ * two CPUs; the loser takes its row back, which nobody has seen, and uses the winner's handle. Who frees: one
+ * compare-and-swap of the row's word from LIVE and the tick at which somebody asked last to GONE. Asking is a
+ * compare-and-swap of the same word to LIVE and now, and then a second look at `handles`: had the row been freed before,
+ * and its memory been given to another address, the entry would be gone. So either the freeing fails, or the asker does,
+ * whose packet is dropped (reason `race`) and comes again. Rows are at random numbers, not the lowest free one, so that a
+ * number doesn't come back soon.
+ */
+#ifndef ALGATE_HANDLES_H
+#define ALGATE_HANDLES_H
+
+#define HANDLE_TRIES 4
+#define HANDLE_MOST 0xffffff
+
+static __always_inline u64 handle_word(u32 state, u32 tick)
+{
+    return (u64)state << 32 | tick;
+}
+
+static __always_inline void handle_count(s64 change)
+{
+    u32 row = POOL_HANDLES;
+    struct pool *pool = pools.lookup(&row);
+    if (pool)
+        __sync_fetch_and_add(&pool->used, change);
+}
+
+/* The handle of an address, 0: it has none. */
+static __always_inline __be32 handle_of(void *address)
+{
+    u32 *known = handles.lookup((struct address6 *)address);
+    return known ? *known : 0;
+}
+
+static __always_inline bool is_handle(__be32 ip)
+{
+    return !(u8)ip && ip;
+}
+
+/* Takes note that somebody wants this handle, which `address` had a moment ago. False: it is being freed. */
+static __always_inline bool handle_touch(const struct address6 *address, __be32 handle, u32 now)
+{
+    struct interned *row = addresses6.lookup(&handle);
+    if (!row)
+        return false;
+    for (int i = 0; i < HANDLE_TRIES; i++) {
+        u64 seen = *(volatile u64 *)&row->word;
+        if (seen >> 32 != HANDLE_LIVE)
+            return false;
+        if (seen == handle_word(HANDLE_LIVE, now) ||
+            __sync_val_compare_and_swap(&row->word, seen, handle_word(HANDLE_LIVE, now)) == seen)
+            return handle_of((void *)address) == handle;
+    }
+    return false;
+}
+
+/* A handle for an address that had none, 0: there is no room. `host`: 0, or the handle under which it is counted. */
+static __always_inline __be32 handle_make(const struct address6 *address, __be32 host, u32 now)
+{
+    u32 zero = 0;
+    struct scratch6 *room = scratch6.lookup(&zero);
+    if (!room)
+        return 0;
+    __builtin_memcpy(room->row.bytes, address->bytes, 16);
+    room->row.word = handle_word(HANDLE_LIVE, now);
+    for (int i = 0; i < HANDLE_TRIES; i++) {
+        u32 handle = bpf_htonl(bpf_get_prandom_u32() & HANDLE_MOST);
+        if (!handle)
+            continue;
+        room->row.host = host ? host : handle;
+        if (addresses6.insert(&handle, &room->row))
+            continue;
+        if (!handles.insert((struct address6 *)address, &handle)) {
+            handle_count(1);
+            return handle;
+        }
+        addresses6.delete(&handle);
+        handle = handle_of((void *)address);
+        if (handle)
+            return handle_touch(address, handle, now) ? handle : 0;
+    }
+    return 0;
+}
+
+/* The handle of an address, for whoever will put it into a table; 0: there is no room. */
+static __always_inline __be32 handle_want(const struct address6 *address, __be32 host, u32 now)
+{
+    __be32 known = handle_of((void *)address);
+    if (known)
+        return handle_touch(address, known, now) ? known : 0;
+    return handle_make(address, host, now);
+}
+
+/* The same of an inside host, which is counted as itself, or as its /64. */
+static __always_inline __be32 handle_want_host(const struct address6 *address, bool network, u32 now)
+{
+    __be32 host = 0;
+    if (network) {
+        struct address6 first = {};
+        __builtin_memcpy(first.bytes, address->bytes, 8);
+        host = handle_want(&first, 0, now);
+        if (!host)
+            return 0;
+    }
+    return handle_want(address, host, now);
+}
+
+/* Under which handle a host is counted. */
+static __always_inline __be32 counted_as(__be32 ip)
+{
+    struct interned *row = is_handle(ip) ? addresses6.lookup(&ip) : 0;
+    return row ? row->host : ip;
+}
+
+#endif

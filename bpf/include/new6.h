@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * new6.h: the first packet of an IPv6 session, from inside and from outside: who may begin one (RFC 6092). As new_out.h and
+ * new_in.h, but that nobody needs a public port.
+ *
+ * The law of this file: an address gets a handle only once it is known that its packet may begin a session. From outside an
+ * expectation comes before allow_in, and that before the filtering profile and IPsec.
+ */
+#ifndef ALGATE_NEW6_H
+#define ALGATE_NEW6_H
+
+static __always_inline u8 watched_by(u8 proto, __be16 port)
+{
+    struct service_key service = {.port = port, .proto = proto};
+    u32 *alg = alg_ports.lookup(&service);
+    return alg ? *alg : 0;
+}
+
+static __always_inline struct config6 *get_config6(void)
+{
+    u32 zero = 0;
+    return configs6.lookup(&zero);
+}
+
+/* Handles for both ends: 0, or the drop reason. */
+static __always_inline u32 intern_ends(struct __sk_buff *skb, struct packet *p, u8 dir, u32 now)
+{
+    struct address6 ends[2];
+    struct config6 *six = get_config6();
+    if (!six || bpf_skb_load_bytes(skb, ip_at(p) + 8, ends, sizeof(ends)))
+        return DROP_MALFORMED;
+    bool network = six->flags & SIX_HOST_64;
+    __be32 inside = handle_want_host(dir == DIR_OUT ? &ends[0] : &ends[1], network, now);
+    __be32 remote = inside ? handle_want(dir == DIR_OUT ? &ends[1] : &ends[0], 0, now) : 0;
+    if (!remote)
+        return DROP_ADDRESSES_FULL;
+    p->source = dir == DIR_OUT ? inside : remote;
+    p->destination = dir == DIR_OUT ? remote : inside;
+    return 0;
+}
+
+/* Makes the session, known to be allowed: on the entry of a former one, or a new one. 0, or the drop reason. */
+static __always_inline u32 begin_six(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
+                                     const struct session_key *key, struct origin *o, u32 now)
+{
+    struct session *old = sessions.lookup((struct session_key *)key);
+    o->index = EXEMPT_ROW;
+    if (old)
+        return session_revive(skb, cfg, old, key, p, o, now);
+    struct host *h = cfg->share_own || cfg->max_unanswered_per_host ? host_made(key->inside_ip) : 0;
+    if (h && o->dir == DIR_OUT && p->proto == IPPROTO_TCP && cfg->max_unanswered_per_host &&
+        (s32)h->unanswered >= (s32)cfg->max_unanswered_per_host)
+        return DROP_HOST_UNANSWERED;
+    if (h && sessions_spent(cfg, h))
+        return DROP_SHARE_SESSIONS;
+    if (p->proto != IPPROTO_TCP && p->proto != IPPROTO_UDP && p->proto != IPPROTO_ICMP)
+        count(COUNT_OTHER_PROTOCOLS, 1);
+    return session_create(skb, cfg, key, p, o, now);
+}
+
+/* On with the packet that began a session. */
+static __always_inline int next_begun(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
+                                      const struct session_key *key, const struct origin *o, int at)
+{
+    u32 stage = p->fragment ? STAGE_FRAGMENT : o->alg ? STAGE_WEIGH : STAGE_JUDGE;
+    return next_made(skb, cfg, key, o->related, false, at, o->dir, stage);
+}
+
+static __always_inline int new_out(struct __sk_buff *skb, int at)
+{
+    struct packet p = {};
+    struct session_key key;
+    struct next_hop next = {};
+    struct config *cfg = parse_flow(skb, at, &p, true);
+    if (!cfg)
+        return drop(DROP_MALFORMED);
+    u32 now = now_tick();
+    bool outward = at != AT_LAN || way_of(skb, &p, skb->ingress_ifindex, false) == cfg->wan;
+    if (at != AT_TAP && outward && !source_is_routed(skb, &p, cfg->wan, skb->ingress_ifindex))
+        return drop(source_scope(skb, &p) == SCOPE_GLOBAL ? DROP_SPOOFED_INSIDE : DROP_LINK_SCOPE);
+    if (at == AT_LAN && (!can_skip_stack(skb, &p) || !goes_to_wan(skb, cfg, &p, skb->ingress_ifindex, &next)))
+        return pass_on(skb, at);
+    if (!begins_session(&p))
+        return refuse_new(skb, DROP_NO_SESSION, at);
+    struct origin o = {.dir = DIR_OUT};
+    struct claim c = claim_of(&p, DIR_OUT);
+    u32 reason = p.source && p.destination ? expectation_take(skb, cfg, &p, &c, now) : DROP_EXPECT_PEER;
+    if (reason == DROP_EXPECT_PENDING)
+        return drop(reason);
+    struct service_key service = {.port = p.destination_port, .proto = p.proto};
+    if (reason && cfg->flags & CONFIG_ALLOW_LIST && !allow_out.lookup(&service)) {
+        c.key.to_port = 0; /* a range counts only for what may not leave otherwise */
+        if (!p.source || expectation_take(skb, cfg, &p, &c, now))
+            return refuse_new(skb, DROP_ALLOW_OUT, at);
+    }
+    if (c.id) {
+        o.flags = SESSION_EXPECTED;
+        o.related = c.control_id;
+    } else {
+        o.alg = watched_by(p.proto, p.destination_port);
+    }
+    reason = intern_ends(skb, &p, DIR_OUT, now);
+    key_out(&key, &p);
+    if (!reason)
+        reason = begin_six(skb, cfg, &p, &key, &o, now);
+    expectation_settle(skb, &key, &c, reason);
+    if (reason)
+        return refuse_new(skb, reason, at);
+    return next_begun(skb, cfg, &p, &key, &o, at);
+}
+
+/* Whether [[allow_in]] admits it. */
+static __always_inline bool allowed_in(struct __sk_buff *skb, const struct packet *p)
+{
+    struct admission_key key = {.port = p->destination_port, .proto = p->proto};
+    struct admission_source_key from = {.prefix_len = 160};
+    if (bpf_skb_load_bytes(skb, ip_at(p) + 24, key.to, sizeof(key.to)))
+        return false;
+    struct admission *a = allow_in.lookup(&key);
+    if (!a)
+        return false;
+    if (a->flags & ADMISSION_SOURCES) {
+        from.id = a->id;
+        if (bpf_skb_load_bytes(skb, ip_at(p) + 8, from.address, sizeof(from.address)) ||
+            !allow_in_sources.lookup(&from))
+            return false;
+    }
+    a->hits += 1;
+    return true;
+}
+
+static __always_inline bool speaks(const struct config *cfg, const struct packet *p, u8 proto, u16 port, u32 now)
+{
+    struct session_key key = {.inside_ip = p->destination,
+                              .remote_ip = p->source,
+                              .inside_port = bpf_htons(port),
+                              .remote_port = bpf_htons(port),
+                              .proto = proto};
+    struct session *s = sessions.lookup(&key);
+    return s && session_alive(cfg, s, proto, now);
+}
+
+/* Whether it is IPsec, and [ipv6] ipsec admits it: ESP, AH and IKE (RFC 6092 REC-21 to REC-24). */
+static __always_inline bool ipsec_admits(const struct config *cfg, const struct packet *p, u32 now)
+{
+    struct config6 *six = get_config6();
+    u16 port = bpf_ntohs(p->destination_port);
+    bool ike = p->proto == IPPROTO_UDP && (port == 500 || port == 4500);
+    if (!six || (!ike && p->proto != IPPROTO_ESP && p->proto != IPPROTO_AH))
+        return false;
+    if (six->flags & SIX_IPSEC_ANY)
+        return true;
+    if (!(six->flags & SIX_IPSEC_SPOKEN) || !p->source || !p->destination)
+        return false;
+    return speaks(cfg, p, IPPROTO_UDP, 500, now) || speaks(cfg, p, IPPROTO_UDP, 4500, now) ||
+           speaks(cfg, p, IPPROTO_ESP, 0, now) || speaks(cfg, p, IPPROTO_AH, 0, now);
+}
+
+/* Whether it may begin a session: 0 with what kind of one in `o`, or the drop reason. */
+static __always_inline u32 admit_in(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
+                                    const struct session_key *key, struct claim *c, struct origin *o, u32 now)
+{
+    bool known = p->source && p->destination;
+    struct session *old = known ? sessions.lookup((struct session_key *)key) : 0;
+    u32 reason = p->destination ? expectation_take(skb, cfg, p, c, now) : DROP_EXPECT_PEER;
+    if (reason == DROP_EXPECT_PEER && p->destination) {
+        c->key.from = 0;
+        reason = expectation_take(skb, cfg, p, c, now);
+    }
+    if (!reason) {
+        o->flags = SESSION_EXPECTED;
+        o->related = c->control_id;
+        return 0;
+    }
+    if (reason == DROP_EXPECT_PENDING)
+        return reason;
+    /* What an expectation admitted once can't begin again without another one. */
+    if (old && session_alive(cfg, old, p->proto, now) && !(old->flags & SESSION_EXPECTED)) {
+        o->flags = old->flags & ~SESSION_PEER;
+        o->alg = old->alg;
+        return 0;
+    }
+    if (allowed_in(skb, p)) {
+        o->flags = SESSION_FORWARD;
+        o->alg = watched_by(p->proto, p->destination_port);
+        return 0;
+    }
+    if (p->proto != IPPROTO_ICMP && p->destination && peer_admits(cfg, key))
+        return 0;
+    if (ipsec_admits(cfg, p, now))
+        return 0;
+    return reason == DROP_EXPECT_SPENT ? reason : DROP_UNSOLICITED;
+}
+
+static __always_inline int new_in(struct __sk_buff *skb, int at)
+{
+    struct packet p = {};
+    struct session_key key;
+    struct config *cfg = parse_flow(skb, at, &p, true);
+    if (!cfg)
+        return drop(DROP_MALFORMED);
+    u32 now = now_tick();
+    if (!to_inside(skb, cfg, &p)) /* the gateway's own, or another network's that is routed through this host */
+        return TC_ACT_OK;
+    if (at != AT_TAP && !source_is_routed(skb, &p, cfg->lan[0], cfg->wan))
+        return drop(source_scope(skb, &p) == SCOPE_GLOBAL ? DROP_SPOOFED_OUTSIDE : DROP_LINK_SCOPE);
+    if (!begins_session(&p))
+        return drop(DROP_NO_SESSION);
+    struct origin o = {.dir = DIR_IN};
+    struct claim c = claim_of(&p, DIR_IN);
+    key_in(&key, &p, p.destination, p.destination_port);
+    u32 reason = admit_in(skb, cfg, &p, &key, &c, &o, now);
+    if (reason)
+        return drop(reason);
+    reason = intern_ends(skb, &p, DIR_IN, now);
+    key_in(&key, &p, p.destination, p.destination_port);
+    if (!reason)
+        reason = begin_six(skb, cfg, &p, &key, &o, now);
+    expectation_settle(skb, &key, &c, reason);
+    return reason ? drop(reason) : next_begun(skb, cfg, &p, &key, &o, at);
+}
+
+#endif
