@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * xlat_skb.h: a whole TCP segment, UDP datagram or echo in an skb, from one family to the other, in place.
+ * xlat_skb.h: a TCP segment, UDP datagram, fragment of one, or echo in an skb, from one family to the other, in place.
  *
  * The law of this file: the caller has read the headers, chosen the addresses, and knows that the packet may go on. What
- * becomes of ports is its own business (nat.h), as are fragments and errors. TC alone: XDP knows no partial sums.
+ * becomes of ports is its own business (nat.h), as are errors. TC alone: XDP knows no partial sums.
  */
 #ifndef ALGATE_XLAT_SKB_H
 #define ALGATE_XLAT_SKB_H
 
+#define XLAT_PLACE 0x1fff /* of frag_off: where a fragment's bytes belong */
 #define XLAT_MANGLED 0x20 /* BPF_F_MARK_MANGLED_0 */
 #define XLAT_PSEUDO 0x10  /* BPF_F_PSEUDO_HDR: a partial sum is of the pseudo header alone */
 
@@ -72,50 +73,89 @@ static __always_inline int xlat_make_sum(struct __sk_buff *skb, u32 l4, const st
     return bpf_skb_store_bytes(skb, l4 + 6, &made, 2, BPF_F_RECOMPUTE_CSUM) ? -1 : 0;
 }
 
-/* To IPv6. `ip` has no options and is no fragment; `to` has its addresses; `size`: bytes after the header. Returns 0,
- * or -1 if it can't: the TTL has run out, or the kernel refused and the packet must be dropped. */
-static __always_inline int xlat_turn6(struct __sk_buff *skb, const struct iphdr *ip, u32 size, struct ipv6hdr *to)
+/* The transport header's sum, or an echo's type, in IPv6 at l4. */
+static __always_inline int xlat_finish6(struct __sk_buff *skb, const struct iphdr *ip, u32 size, u32 l4,
+                                        const struct ipv6hdr *to)
 {
-    struct xlat_fragment none;
-    __be16 ether = bpf_htons(ETH_P_IPV6);
-    u32 l4 = ETH_HLEN + sizeof(*to);
     u16 told = 0;
     u8 type = 0;
-    if (!xlat_head6(ip, size, 1, to, &none) || bpf_skb_change_proto(skb, ether, 0))
-        return -1;
-    if (bpf_skb_store_bytes(skb, ETH_HLEN, to, sizeof(*to), 0) || bpf_skb_store_bytes(skb, 12, &ether, 2, 0))
-        return -1;
+    if (ip->protocol == IPPROTO_ICMP) {
+        if (xlat_is_fragment(ip) || bpf_skb_load_bytes(skb, l4, &type, 1) || (type != 8 && type != 0))
+            return -1;
+        return xlat_store_echo(skb, l4, type, type == 8 ? 128 : 129, xlat_icmp_pseudo(to, size)) ? -1 : 0;
+    }
+    if (ip->frag_off & bpf_htons(XLAT_PLACE))
+        return 0;
     if (ip->protocol == IPPROTO_UDP && bpf_skb_load_bytes(skb, l4 + 6, &told, 2))
         return -1;
     if (ip->protocol == IPPROTO_UDP && !told)
-        return xlat_make_sum(skb, l4, to, size);
-    if (ip->protocol != IPPROTO_ICMP)
-        return xlat_store_sum(skb, l4, ip->protocol, xlat_pair_change(ip, to)) ? -1 : 0;
-    if (bpf_skb_load_bytes(skb, l4, &type, 1) || (type != 8 && type != 0))
-        return -1;
-    return xlat_store_echo(skb, l4, type, type == 8 ? 128 : 129, xlat_icmp_pseudo(to, size)) ? -1 : 0;
+        return xlat_is_fragment(ip) ? -1 : xlat_make_sum(skb, l4, to, size);
+    return xlat_store_sum(skb, l4, ip->protocol, xlat_pair_change(ip, to)) ? -1 : 0;
 }
 
-/* To IPv4, the same way: `ip` is followed by the transport header at once. A UDP datagram without a checksum, which IPv6
- * doesn't allow, isn't made a right one: -1. */
-static __always_inline int xlat_turn4(struct __sk_buff *skb, const struct ipv6hdr *ip, u32 size, u16 id,
-                                      struct iphdr *to)
+/* To IPv6. `ip` has no options; `to` has its addresses; `size`: bytes after the header. Returns 0, or -1 if it can't:
+ * the TTL has run out, it is a fragment of what is summed as a whole (ICMP, UDP without a checksum), or the kernel
+ * refused. The packet must be dropped then. */
+static __always_inline int xlat_turn6(struct __sk_buff *skb, const struct iphdr *ip, u32 size, struct ipv6hdr *to)
 {
-    __be16 ether = bpf_htons(ETH_P_IP);
-    u32 l4 = ETH_HLEN + sizeof(*to);
-    u16 told = 0;
-    u8 type = 0;
-    if (!xlat_head4(ip, 0, ip->nexthdr, size, 1, id, to) || bpf_skb_change_proto(skb, ether, 0))
+    struct xlat_fragment fragment = {};
+    __be16 ether = bpf_htons(ETH_P_IPV6);
+    u32 heads = xlat_head6(ip, size, 1, to, &fragment);
+    if (!heads || bpf_skb_change_proto(skb, ether, 0))
         return -1;
     if (bpf_skb_store_bytes(skb, ETH_HLEN, to, sizeof(*to), 0) || bpf_skb_store_bytes(skb, 12, &ether, 2, 0))
         return -1;
-    if (ip->nexthdr == IPPROTO_UDP && (bpf_skb_load_bytes(skb, l4 + 6, &told, 2) || !told))
+    if (heads > sizeof(*to)) {
+        if (bpf_skb_adjust_room(skb, sizeof(fragment), BPF_ADJ_ROOM_NET, 0))
+            return -1;
+        if (bpf_skb_store_bytes(skb, ETH_HLEN + sizeof(*to), &fragment, sizeof(fragment), 0))
+            return -1;
+    }
+    return xlat_finish6(skb, ip, size, ETH_HLEN + heads, to);
+}
+
+/* An IPv6 packet, as its reader found it. */
+struct xlat_six {
+    struct ipv6hdr ip;
+    struct xlat_fragment fragment; /* if `fragmented` */
+    u32 extra;                     /* bytes of extension headers, the fragment header among them */
+    u32 size;                      /* bytes after those */
+    u8 proto;                      /* what those are */
+    bool fragmented;
+};
+
+/* The same, in IPv4. A UDP datagram without a checksum, which IPv6 doesn't allow, isn't made a right one. */
+static __always_inline int xlat_finish4(struct __sk_buff *skb, const struct xlat_six *from, const struct iphdr *to)
+{
+    u32 l4 = ETH_HLEN + sizeof(*to);
+    bool part = from->fragmented && (from->fragment.place & bpf_htons(0xfff9));
+    u16 told = 0;
+    u8 type = 0;
+    if (from->proto == IPPROTO_ICMPV6) {
+        u32 pseudo = (u16)~csum_fold(xlat_icmp_pseudo(&from->ip, from->size));
+        if (part || bpf_skb_load_bytes(skb, l4, &type, 1) || (type != 128 && type != 129))
+            return -1;
+        return xlat_store_echo(skb, l4, type, type == 128 ? 8 : 0, pseudo) ? -1 : 0;
+    }
+    if (part && (from->fragment.place & bpf_htons(0xfff8)))
+        return 0;
+    if (from->proto == IPPROTO_UDP && (bpf_skb_load_bytes(skb, l4 + 6, &told, 2) || !told))
         return -1;
-    if (ip->nexthdr != IPPROTO_ICMPV6)
-        return xlat_store_sum(skb, l4, ip->nexthdr, xlat_pair_change_back(ip, to)) ? -1 : 0;
-    if (bpf_skb_load_bytes(skb, l4, &type, 1) || (type != 128 && type != 129))
+    return xlat_store_sum(skb, l4, from->proto, xlat_pair_change_back(&from->ip, to)) ? -1 : 0;
+}
+
+/* To IPv4, the same way; extension headers go. `id`: for a packet that has no fragment header and may be fragmented. */
+static __always_inline int xlat_turn4(struct __sk_buff *skb, const struct xlat_six *from, u16 id, struct iphdr *to)
+{
+    __be16 ether = bpf_htons(ETH_P_IP);
+    const struct xlat_fragment *fragment = from->fragmented ? &from->fragment : 0;
+    if (!xlat_head4(&from->ip, fragment, from->proto, from->size, 1, id, to) || bpf_skb_change_proto(skb, ether, 0))
         return -1;
-    return xlat_store_echo(skb, l4, type, type == 128 ? 8 : 0, (u16)~csum_fold(xlat_icmp_pseudo(ip, size))) ? -1 : 0;
+    if (bpf_skb_store_bytes(skb, ETH_HLEN, to, sizeof(*to), 0) || bpf_skb_store_bytes(skb, 12, &ether, 2, 0))
+        return -1;
+    if (from->extra && bpf_skb_adjust_room(skb, -(int)from->extra, BPF_ADJ_ROOM_NET, 0))
+        return -1;
+    return xlat_finish4(skb, from, to);
 }
 
 #endif

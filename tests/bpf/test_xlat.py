@@ -19,7 +19,7 @@ pytestmark = pytest.mark.bpf
 
 SOURCE = Path(__file__).parent.parent / "xlat.bpf.c"
 FOUR = {"src": "203.0.113.9", "dst": "198.51.100.200"}
-SIX = {"src": "64:ff9b::cb00:7109", "dst": "64:ff9b::c633:64c8"}
+SIX = {"src": "2001:db8:64::cb00:7109", "dst": "2001:db8:64::c633:64c8"}
 
 PASSED = (0, 2**32 - 1)  # TC_ACT_OK, TC_ACT_UNSPEC
 
@@ -134,3 +134,52 @@ def test_a_sum_that_becomes_zero_is_sent_as_its_other_form(programs: dict[str, i
 
 def test_ipv6_knows_no_datagram_without_a_checksum(programs: dict[str, int]) -> None:
     assert turned(programs, "to4", inet6.IPv6(**SIX) / inet.UDP(chksum=0) / b"data") is None
+
+
+def pieces(proto: str, chksum: int | None = None) -> list[tuple[Packet, Packet]]:
+    """The fragments of a datagram of 3,000 bytes in both families, with one id."""
+    data = bytes(number % 251 for number in range(3000))
+    over: dict[str, Any] = {"sport": 5, "dport": 6} | ({} if chksum is None else {"chksum": chksum})
+    whole4 = bytes(inet.IP(**FOUR) / getattr(inet, proto)(**over) / data)[20:]
+    whole6 = bytes(inet6.IPv6(**SIX) / getattr(inet, proto)(**over) / data)[40:]
+    number = {"TCP": 6, "UDP": 17}[proto]
+    found = []
+    for at in range(0, len(whole4), 1200):
+        more = at + 1200 < len(whole4)
+        head4 = inet.IP(proto=number, id=0x5678, frag=at // 8, flags="MF" if more else 0, **FOUR)
+        head6 = inet6.IPv6(**SIX) / inet6.IPv6ExtHdrFragment(nh=number, offset=at // 8, m=int(more), id=0x5678)
+        found.append((head4 / whole4[at : at + 1200], head6 / whole6[at : at + 1200]))
+    return found
+
+
+@pytest.mark.parametrize("proto", ["TCP", "UDP"])
+def test_fragments_keep_their_place_and_id(programs: dict[str, int], proto: str) -> None:
+    for four, six in reversed(pieces(proto)):
+        four.ttl, six.hlim = 64, 63
+        assert turned(programs, "to6", four) == bytes(six)
+        four.ttl, six.hlim = 63, 64
+        assert turned(programs, "to4", six) == bytes(four)
+
+
+def test_fragments_of_what_is_summed_as_a_whole_stay(programs: dict[str, int]) -> None:
+    """A datagram without a checksum at its head, ICMP in every part: its sum needs what the other parts have."""
+    assert turned(programs, "to6", pieces("UDP", chksum=0)[0][0]) is None
+    for frag, flags in ((0, "MF"), (100, 0)):
+        assert turned(programs, "to6", inet.IP(flags=flags, frag=frag, **FOUR) / inet.ICMP() / bytes(32)) is None
+        part = inet6.IPv6ExtHdrFragment(offset=frag, m=int(bool(flags)))
+        assert turned(programs, "to4", inet6.IPv6(**SIX) / part / inet6.ICMPv6EchoRequest() / bytes(32)) is None
+
+
+def test_an_atomic_fragment_is_a_whole_packet(programs: dict[str, int]) -> None:
+    """RFC 6946; what has a fragment header may be fragmented on (RFC 7915 section 5.1.1)."""
+    for four, six in bodies(100):
+        packet = inet6.IPv6(hlim=64, **SIX) / inet6.IPv6ExtHdrFragment(id=0x12345678) / six
+        assert turned(programs, "to4", packet) == bytes(inet.IP(ttl=63, id=0x5678, flags=0, **FOUR) / four)
+
+
+@pytest.mark.parametrize("size", [0, 8, 64])
+def test_extension_headers_go(programs: dict[str, int], size: int) -> None:
+    for four, six in bodies(100):
+        options = inet6.IPv6ExtHdrDestOpt(options=[inet6.PadN(optdata=bytes(size + 4))])
+        packet = inet6.IPv6(hlim=64, **SIX) / options / six
+        assert turned(programs, "to4", packet) == bytes(inet.IP(ttl=63, id=7, **FOUR) / four)

@@ -21,6 +21,7 @@ pytestmark = pytest.mark.property
 
 HERE = Path(__file__).parent.parent
 LENGTHS = [32, 40, 48, 56, 64, 96]
+OWN = IPv6Network("2001:db8:64::/96")  # the sum of the well-known prefix is zero: it changes no checksum
 
 
 @pytest.fixture(scope="module")
@@ -223,7 +224,7 @@ def test_shape_of_errors(c: ctypes.CDLL, quoted: int, extension: int, unit: int,
 def test_the_model_says_what_scapy_does(proto: int, data: bytes, a: IPv4Address, b: IPv4Address, ttl: int) -> None:
     from scapy.layers import inet, inet6
 
-    a6, b6 = rfc7915.embed(WELL_KNOWN, a), rfc7915.embed(WELL_KNOWN, b)
+    a6, b6 = rfc7915.embed(OWN, a), rfc7915.embed(OWN, b)
     four, six = {
         TCP: (inet.TCP(sport=5, dport=6), inet.TCP(sport=5, dport=6)),
         UDP: (inet.UDP(sport=5, dport=6), inet.UDP(sport=5, dport=6)),
