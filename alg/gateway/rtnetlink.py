@@ -32,6 +32,7 @@ TCA_OPTIONS, TCA_BPF_NAME, TCA_BPF_ID = 2, 7, 11
 IFLA_XDP, IFLA_XDP_ATTACHED, IFLA_XDP_PROG_ID, XDP_GENERIC = 43, 2, 4, 2
 REQUEST, DUMP = 1, 0x300
 GROUP_LINK, GROUP_TC, GROUP_ADDRESS, GROUP_ROUTE, GROUP_SWITCHES = 0x1, 0x8, 0x10, 0x40, 0x800000
+GROUP_SIX = 0x100 | 0x400  # IPv6 addresses and routes
 SOL_NETLINK, STRICT_CHECK = 270, 12
 NAME_LONGEST = 15  # IFNAMSIZ without the final NUL
 TYPE_MASK = 0x3FFF  # an attribute's type without the flags "nested" and "network order"
@@ -166,13 +167,13 @@ def _told(what: str) -> Iterator[None]:
 
 
 class Changes:
-    """Word of the kernel that a device, an IPv4 address or route, a qdisc or filter, or a switch of a device came, went
+    """Word of the kernel that a device, an address or route, a qdisc or filter, or a switch of a device came, went
     or changed. Readable when there is any."""
 
     def __init__(self) -> None:
         kind = socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
         self._socket = socket.socket(socket.AF_NETLINK, kind, socket.NETLINK_ROUTE)
-        self._socket.bind((0, GROUP_LINK | GROUP_TC | GROUP_ADDRESS | GROUP_ROUTE | GROUP_SWITCHES))
+        self._socket.bind((0, GROUP_LINK | GROUP_TC | GROUP_ADDRESS | GROUP_ROUTE | GROUP_SWITCHES | GROUP_SIX))
 
     def fileno(self) -> int:
         return self._socket.fileno()
