@@ -6,6 +6,7 @@ operators' sockets belong to the service.
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import time
 from collections import Counter
@@ -46,6 +47,9 @@ PAGES = 1024  # of 4 KiB per CPU: room for 60 of the largest samples, or thousan
 def now() -> float:
     """The engine's clock: CLOCK_MONOTONIC in seconds, the one that the kernel's ticks count."""
     return time.clock_gettime(time.CLOCK_MONOTONIC)
+
+
+PIECE_KEY, PIECES = ctypes.sizeof(abi.PieceKey), ctypes.sizeof(abi.Pieces)  # bytes
 
 
 class Helper:
@@ -155,7 +159,10 @@ class Helper:
                 self.refused.tell(punt)
                 return
             if punt.kind == abi.PuntKind.TAIL:
-                self.tails.hold(punt.frame, punt.ip_offset, punt.direction, now())
+                key = punt.info.key
+                self.tails.hold(
+                    punt.frame, punt.ip_offset, punt.direction, now(), key.inside_ip + key.remote_ip
+                )  # fmt: skip
                 self.tails_waiting()
                 return
             if punt.kind == abi.PuntKind.UNSENT:
@@ -180,6 +187,8 @@ class Helper:
             self.due_changed()
 
     def _head_known(self, key: bytes) -> bool:
+        if len(key) == PIECE_KEY:  # IPv6
+            return self._gateway.six and syscall.lookup(self._gateway.pieces.fd, key, PIECES) is not None
         return syscall.lookup(self._gateway.fragments_fd, key, records.FRAGMENT_SIZE) is not None
 
     def _know(self, info: SessionInfo) -> None:

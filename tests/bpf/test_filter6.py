@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from ipaddress import IPv6Address, IPv6Network
 from typing import Any
 
 import pytest
 
+from algate.alg.helper.tails import fragment_key
 from algate.bpf import abi
 from tests.bpf import six
 from tests.bpf.rig import ICMP, INSIDE6, INSIDE6_2, LAN6, OK, REDIRECT, REMOTE6, REMOTE6_2, SHOT, TCP, UDP, WAN6, Rig
@@ -238,6 +240,13 @@ def test_a_tail_without_head_waits(rig: Rig) -> None:
     refused(rig.wan_in(some[1]), "fragment-early")
     [(punt, held)] = rig.taken()
     assert (punt.kind, held) == (abi.PuntKind.TAIL, some[1])
+    ends = b"".join(number.to_bytes(4, sys.byteorder) for number in (punt.key.inside_ip, punt.key.remote_ip))
+    key = fragment_key(held, punt.ip_offset, punt.dir, ends)
+    assert key is not None
+    assert rig.wan_in(some[0]).action == OK
+    assert [bytes(one) for one, _ in rig.gateway.pieces.items()] == [key]
+    frame_back = rig.tap(held, abi.InjectKind.IN)
+    assert (frame_back.action, frame_back.drops) == (REDIRECT, {})
 
 
 def test_tiny_heads_are_dropped(rig: Rig) -> None:
