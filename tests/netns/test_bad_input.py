@@ -59,7 +59,7 @@ def test_an_unknown_device_is_told_the_nearest(gateway: AlgateGateway) -> None:
 def test_a_device_twice(gateway: AlgateGateway, argv: tuple[str, ...]) -> None:
     code, lines = refused(gateway, *argv)
     assert code == 2
-    assert any(argv[1] in line and "gateway." in line for line in lines[1:]), lines
+    assert len(lines) == 1 and argv[1] in lines[0] and "gateway." in lines[0], lines
 
 
 def test_no_device_at_all(gateway: AlgateGateway) -> None:
