@@ -40,7 +40,7 @@ class ManySessions:
             chunks=self._sessions, fd=SESSIONS_FD, value=SimpleNamespace(size=len(bytes(abi.Session())))
         )
         self.gateway = SimpleNamespace(
-            sessions=table, configs=[self.config], max_sessions=1000,
+            sessions=table, configs=[self.config], six=False, max_sessions=1000,
             hosts=SimpleNamespace(chunks=self._hosts, get=self._host),
             relations=SimpleNamespace(chunks=self._relations), ports=SimpleNamespace(chunks=self._ports), pools=self,
         )  # fmt: skip
