@@ -34,6 +34,7 @@ PROGRAMS = {
     "dpkg": ("dpkg",),
     "dnsmasq-base": ("dnsmasq",),
     "ethtool": ("ethtool",),
+    "gcc": ("gcc",),
     "iproute2": ("ip", "ss", "tc"),
     "iputils-ping": ("ping",),
     "lftp": ("lftp",),
