@@ -9,13 +9,13 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
+from algate.alg.admin.verbs import wanted_ports
 from algate.alg.config import load as configuration
 from algate.alg.config.load import Config
 from algate.alg.daemon.running import Running
 from algate.alg.errors import USAGE, AlgateError
 from algate.alg.gateway.admissions import Admissions
 from algate.alg.plugin.families import host6
-from algate.alg.plugin.values import port_range
 from algate.alg.rows import AllowRow
 
 
@@ -57,7 +57,7 @@ def delete(running: Running, config: Config, args: dict[str, Any]) -> tuple[Conf
     """
     proto, wanted = str(args.get("proto")), args.get("port")
     try:
-        ports = port_range()(int(wanted) if isinstance(wanted, str) and wanted.isdigit() else wanted)
+        ports = wanted_ports(wanted)
         to = host6(args.get("to"))
     except ValueError as error:
         raise AlgateError(str(error), USAGE) from None

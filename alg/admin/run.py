@@ -44,6 +44,7 @@ from algate.alg.admin.status import status
 from algate.alg.admin.whose import whose
 from algate.alg.answers import ReloadAnswer
 from algate.alg.config.load import Config
+from algate.alg.daemon.running import Running
 from algate.alg.daemon.service import Daemon
 from algate.alg.errors import AlgateError
 from algate.alg.gateway import listing, namespace
@@ -141,23 +142,20 @@ def handlers(service: Daemon, handing: handover.Handover) -> dict[str, Handler]:
         service.reloading.need_settled()  # the new daemon would read the file, and undo nothing
         return await handing.upgrade(args)
 
-    async def forward_add(args: dict[str, Any]) -> dict[str, Any]:
-        if args.get("save"):
-            service.reloading.need_settled()
-        service.config, row = verbs.forward_add(service.need_running(), service.config, args)
-        return row
+    def adding(add: Callable[[Running, Config, dict[str, Any]], tuple[Config, dict[str, Any]]]) -> Handler:
+        async def answer(args: dict[str, Any]) -> dict[str, Any]:
+            if args.get("save"):
+                service.reloading.need_settled()
+            service.config, row = add(service.need_running(), service.config, args)
+            return row
+
+        return answer
 
     async def forward_del(args: dict[str, Any]) -> dict[str, Any]:
         running = service.need_running()
         rows = dict(running.forwards.cells()).get(f"{args.get('proto')}/{args.get('wan_port')}", ())
         service.config, row = verbs.forward_del(running, service.config, args)
         return row | {"ended": await forwarded(running, frozenset(rows))} if args.get("kill") is True else row
-
-    async def allow_add(args: dict[str, Any]) -> dict[str, Any]:
-        if args.get("save"):
-            service.reloading.need_settled()
-        service.config, row = allowing.add(service.need_running(), service.config, args)
-        return row
 
     async def allow_del(args: dict[str, Any]) -> dict[str, Any]:
         service.config, row = allowing.delete(service.need_running(), service.config, args)
@@ -180,10 +178,10 @@ def handlers(service: Daemon, handing: handover.Handover) -> dict[str, Handler]:
         "ports": lambda args: overview.ports(need(), args),
         "forward-list": _rows(lambda: need().forwards.rows()),
         "forward-file": _once(lambda: verbs.forward_file(service.config)),
-        "forward-add": forward_add,
+        "forward-add": adding(verbs.forward_add),
         "forward-del": forward_del,
         "allow-list": _rows(lambda: allowing.rows(need())),
-        "allow-add": allow_add,
+        "allow-add": adding(allowing.add),
         "allow-del": allow_del,
         "helper-state": _once(lambda: live.helper_state(need().helper.engine, need().ports)),
         "kill": lambda args: kill(need(), args),

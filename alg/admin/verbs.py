@@ -19,7 +19,7 @@ from algate.alg.daemon.reloading import Reloading
 from algate.alg.daemon.running import Running
 from algate.alg.errors import USAGE, AlgateError
 from algate.alg.gateway import reach
-from algate.alg.plugin.values import port_range
+from algate.alg.plugin.values import PortRange, port_range
 from algate.alg.rows import LOST, Row
 
 RELOAD_LEAST, RELOAD_MOST = 1.0, 86400.0  # s until a reload is undone
@@ -66,6 +66,11 @@ def forward_add(running: Running, config: Config, args: dict[str, Any]) -> tuple
     return config, row.as_dict()
 
 
+def wanted_ports(wanted: object) -> PortRange:
+    """A port or a range as a command line has it. ValueError says what is wrong."""
+    return port_range()(int(wanted) if isinstance(wanted, str) and wanted.isdigit() else wanted)
+
+
 def forward_del(running: Running, config: Config, args: dict[str, Any]) -> tuple[Config, dict[str, Any]]:
     """End a forward; its sessions go on. A forward in the file comes back when the file is read again.
 
@@ -73,7 +78,7 @@ def forward_del(running: Running, config: Config, args: dict[str, Any]) -> tuple
     """
     proto, wanted = str(args.get("proto")), args.get("wan_port")
     try:
-        ports = port_range()(int(wanted) if isinstance(wanted, str) and wanted.isdigit() else wanted)
+        ports = wanted_ports(wanted)
     except ValueError as error:
         raise AlgateError(f"wan_port: {error}", 2) from None
     if not running.forwards.delete(proto, ports):

@@ -7,7 +7,7 @@ checks). `load` returns a Config or raises ConfigError with everything that is w
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -104,35 +104,32 @@ def loads(
 
 def with_forward(config: Config, table: object) -> Config:
     """`config` with one more forward, given like a [[forward]] table; ConfigError if it is wrong or conflicts."""
-    problems: list[Problem] = []
-    number = len(config.forwards)
-    made = read_table(Forward, table, "forward", problems, number=number)
-    if made is None or problems:
-        raise ConfigError(problems, "forward")
-    grown = replace(config, forwards=(*config.forwards, made))
-    mine = f"forward[{number}]."
-    problems = [Problem(one.path.removeprefix(mine), one.reason) for one in forward_conflicts(grown)]
-    if len(grown.forwards) > FORWARDS_MAX:
-        problems.append(Problem("forward", f"there are already {FORWARDS_MAX}"))
-    if problems:
-        raise ConfigError(problems, "forward")
-    return grown
+    return _grown(config, "forwards", Forward, "forward", table, forward_conflicts, FORWARDS_MAX)
 
 
 def with_allowed(config: Config, table: object) -> Config:
     """`config` with one more [[allow_in]], given like its table; ConfigError if it is wrong or conflicts."""
+    return _grown(config, "allow_in", AllowIn, "allow_in", table, ipv6.allowed, ALLOWED_MAX)
+
+
+def _grown(
+    config: Config, field: str, kind: type[T], name: str, table: object, judge: Callable[[Config], list[Problem]],
+    most: int,
+) -> Config:  # fmt: skip
+    """One more table of that name, by its own keys in what is wrong with it."""
     problems: list[Problem] = []
-    number = len(config.allow_in)
-    made = read_table(AllowIn, table, "allow_in", problems, number=number)
+    had: tuple[T, ...] = getattr(config, field)
+    made = read_table(kind, table, name, problems, number=len(had))
     if made is None or problems:
-        raise ConfigError(problems, "allow_in")
-    grown = replace(config, allow_in=(*config.allow_in, made))
-    mine = f"allow_in[{number}]"
-    found = [Problem(one.path.removeprefix(mine).lstrip(".") or "allow_in", one.reason) for one in ipv6.allowed(grown)]
-    if len(grown.allow_in) > ALLOWED_MAX:
-        found.append(Problem("allow_in", f"there are already {ALLOWED_MAX}"))
+        raise ConfigError(problems, name)
+    more: dict[str, Any] = {field: (*had, made)}
+    grown = replace(config, **more)
+    mine = f"{name}[{len(had)}]"
+    found = [Problem(one.path.removeprefix(mine).lstrip(".") or name, one.reason) for one in judge(grown)]
+    if len(had) >= most:
+        found.append(Problem(name, f"there are already {most}"))
     if found:
-        raise ConfigError(found, "allow_in")
+        raise ConfigError(found, name)
     return grown
 
 

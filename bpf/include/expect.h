@@ -11,8 +11,7 @@
 /* A control session that both ends have closed, or one has reset, is over for its expectations; its entry stays a while. */
 static __always_inline bool control_over(const struct config *cfg, const struct session *s, u8 proto, u32 now)
 {
-    u8 state = s->state & STATE_MASK;
-    return state == STATE_TIME_WAIT || state == STATE_RESET || !session_alive(cfg, s, proto, now);
+    return session_over(s->state) || !session_alive(cfg, s, proto, now);
 }
 
 /* An expectation as a first packet looks for it, and its contents when taken. */

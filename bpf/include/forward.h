@@ -44,13 +44,6 @@ static __always_inline int route_packet(struct __sk_buff *skb, const struct pack
     return rc == BPF_FIB_LKUP_RET_SUCCESS || rc == BPF_FIB_LKUP_RET_NO_NEIGH ? ROUTE_FORWARD : ROUTE_STACK;
 }
 
-/* Whether such a packet from inside would be redirected to the WAN, and to which next hop. */
-static __always_inline bool goes_to_wan(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
-                                        u32 from, struct next_hop *next)
-{
-    return route_packet(skb, p, p->source, p->destination, from, next) == ROUTE_FORWARD && next->ifindex == cfg->wan;
-}
-
 /* The route to an address must leave by the device that the packet came in by (RFC 3704, strict). */
 static __always_inline bool source_is_routed(struct __sk_buff *skb, const struct packet *p, u32 from, u32 expected)
 {
@@ -62,21 +55,13 @@ static __always_inline bool source_is_routed(struct __sk_buff *skb, const struct
            back.ifindex == expected;
 }
 
-/* Out by the next hop's device. One without Ethernet headers has no neighbours either, and a packet from one gets its
- * header before it can go to a neighbour. */
 static __always_inline int redirect_to(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
                                        const struct next_hop *next)
 {
-    count(COUNT_TC_REDIRECTED, 1);
-    skb->tc_index = TRANSLATED;
-    if (is_bare(cfg, next->ifindex))
-        return bpf_redirect(next->ifindex, 0);
-    if (!ip_at(p) && bpf_skb_change_head(skb, ETH_HEADER, 0))
-        return drop(DROP_REWRITE_FAILED);
     struct bpf_redir_neigh params = {};
     params.nh_family = 2;
     params.ipv4_nh = next->gateway;
-    return redirect_neigh(next->ifindex, &params, sizeof(params), 0);
+    return redirect_by(skb, cfg, p, next->ifindex, &params);
 }
 
 /* Row block of a public address, or -1. */

@@ -102,16 +102,7 @@ static __always_inline bool icmp_sums_ok(struct __sk_buff *skb, const struct pac
         bpf_skb_load_bytes(skb, p->l4, room->words, length_within(size, sizeof(room->words))))
         return room &&
                size > DIGEST_MAX; /* too long to sum up here: RFC 1812 section 4.3.2.3 ends errors at 576 bytes */
-    u64 sum = 0;
-    for (u32 i = 0; i < DIGEST_MAX / 8; i++) {
-        if (i * 8 >= size)
-            break;
-        u64 word = room->words[i];
-        u32 left = size - i * 8;
-        if (left < 8)
-            word &= (1ULL << (left * 8)) - 1;
-        sum += (word & 0xffffffff) + (word >> 32);
-    }
+    u64 sum = sum_words(room, size, 0);
     sum = (sum & 0xffffffff) + (sum >> 32);
     if (csum_fold((u32)sum + (u32)(sum >> 32)) != 0xffff)
         return false;

@@ -89,16 +89,7 @@ static __always_inline bool icmp_sum_ok(struct __sk_buff *skb, const struct pack
         return true;
     if (bpf_skb_load_bytes(skb, p->l4, room->words, length_within(size, sizeof(room->words))))
         return false;
-    u64 sum = pseudo;
-    for (u32 i = 0; i < DIGEST_MAX / 8; i++) {
-        if (i * 8 >= size)
-            break;
-        u64 word = room->words[i];
-        u32 left = size - i * 8;
-        if (left < 8)
-            word &= (1ULL << (left * 8)) - 1;
-        sum += (word & 0xffffffff) + (word >> 32);
-    }
+    u64 sum = sum_words(room, size, pseudo);
     sum = (sum & 0xffffffff) + (sum >> 32);
     sum = (sum & 0xffffffff) + (sum >> 32);
     return csum_fold((u32)sum) == 0xffff;

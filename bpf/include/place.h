@@ -61,6 +61,20 @@ static __always_inline bool is_bare(const struct config *cfg, u32 ifindex)
     return false;
 }
 
+/* Out by the next hop's device. One without Ethernet headers has no neighbours either, and a packet from one gets its
+ * header before it can go to a neighbour. */
+static __always_inline int redirect_by(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
+                                       u32 ifindex, struct bpf_redir_neigh *hop)
+{
+    count(COUNT_TC_REDIRECTED, 1);
+    skb->tc_index = TRANSLATED;
+    if (is_bare(cfg, ifindex))
+        return bpf_redirect(ifindex, 0);
+    if (!ip_at(p) && bpf_skb_change_head(skb, ETH_HEADER, 0))
+        return drop(DROP_REWRITE_FAILED);
+    return redirect_neigh(ifindex, hop, sizeof(*hop), 0);
+}
+
 /* Bytes before the IP header of a packet that is at `at`. */
 static __always_inline u32 link_header(struct __sk_buff *skb, const struct config *cfg, int at)
 {

@@ -13,6 +13,21 @@ struct quote {
     struct packet inner;
 };
 
+/* `sum` and `size` bytes of a message that was loaded to room->words, not folded. */
+static __always_inline u64 sum_words(const struct scratch *room, u32 size, u64 sum)
+{
+    for (u32 i = 0; i < DIGEST_MAX / 8; i++) {
+        if (i * 8 >= size)
+            break;
+        u64 word = room->words[i];
+        u32 left = size - i * 8;
+        if (left < 8)
+            word &= (1ULL << (left * 8)) - 1;
+        sum += (word & 0xffffffff) + (word >> 32);
+    }
+    return sum;
+}
+
 /* A changed field inside the quote: the ICMP checksum covers it. */
 static __always_inline int put_quoted(struct __sk_buff *skb, u32 icmp_sum_at, u32 at, u32 from, u32 to, u32 size)
 {

@@ -111,27 +111,13 @@ static __always_inline int route_packet(struct __sk_buff *skb, const struct pack
     return route;
 }
 
-/* Whether such a packet from inside would be redirected to the WAN, and to which next hop. */
-static __always_inline bool goes_to_wan(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
-                                        u32 from, struct next_hop *next)
-{
-    return route_packet(skb, p, p->source, p->destination, from, next) == ROUTE_FORWARD && next->ifindex == cfg->wan;
-}
-
-/* Out by the next hop's device, as redirect_to of forward.h. */
 static __always_inline int redirect_to(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
                                        const struct next_hop *next)
 {
-    count(COUNT_TC_REDIRECTED, 1);
-    skb->tc_index = TRANSLATED;
-    if (is_bare(cfg, next->ifindex))
-        return bpf_redirect(next->ifindex, 0);
-    if (!ip_at(p) && bpf_skb_change_head(skb, ETH_HEADER, 0))
-        return drop(DROP_REWRITE_FAILED);
     struct bpf_redir_neigh params = {};
     params.nh_family = FAMILY_SIX;
     __builtin_memcpy(params.ipv6_nh, next->gateway, 16);
-    return redirect_neigh(next->ifindex, &params, sizeof(params), 0);
+    return redirect_by(skb, cfg, p, next->ifindex, &params);
 }
 
 static __always_inline enum speaker speaker_of(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,

@@ -66,6 +66,13 @@ static __always_inline bool session_alive(const struct config *cfg, const struct
     return state != STATE_DEAD && (s32)(now - s->last_seen) < (s32)state_timeout(cfg, state, proto);
 }
 
+/* Whether both ends have closed it, or one has reset it. */
+static __always_inline bool session_over(u16 word)
+{
+    u8 state = word & STATE_MASK;
+    return state == STATE_TIME_WAIT || state == STATE_RESET;
+}
+
 /* A SYN that begins a new connection on the 5-tuple of one that is over (RFC 7857 section 2.1 via RFC 6146), or that both
  * ends have closed, but for the last acknowledgement: then from outside only with a number above the old ones (RFC 9293 section
  * 3.6.1), while the inside host knows itself whether its port is free. On a connection that one end has closed, or none, its
@@ -75,8 +82,7 @@ static __always_inline bool tcp_reopens(const struct session *s, const struct pa
     u8 state = s->state & STATE_MASK;
     if ((p->tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN)) != TCP_SYN)
         return false;
-    bool over = state == STATE_TIME_WAIT || state == STATE_RESET;
-    return over || (state == STATE_CLOSING && (dir == DIR_OUT || seq_after(p->seq, s->next[DIR_IN])));
+    return session_over(state) || (state == STATE_CLOSING && (dir == DIR_OUT || seq_after(p->seq, s->next[DIR_IN])));
 }
 
 /* Whether a packet of this 5-tuple belongs to the session as it is: alive, and no SYN that begins another. */
@@ -84,13 +90,6 @@ static __always_inline bool session_carries(const struct config *cfg, const stru
                                             u8 dir, u32 now)
 {
     return session_alive(cfg, s, p->proto, now) && !(p->proto == IPPROTO_TCP && tcp_reopens(s, p, dir));
-}
-
-/* Whether both ends have closed it, or one has reset it. */
-static __always_inline bool session_over(u16 word)
-{
-    u8 state = word & STATE_MASK;
-    return state == STATE_TIME_WAIT || state == STATE_RESET;
 }
 
 /* What became of a session by one segment. */

@@ -12,6 +12,13 @@
 #define UNSENT_SAMPLE (ETH_HEADER + 20) /* no frame is shorter: who sent it to whom */
 #endif
 
+/* Whether such a packet from inside would be redirected to the WAN, and to which next hop. */
+static __always_inline bool goes_to_wan(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
+                                        u32 from, struct next_hop *next)
+{
+    return route_packet(skb, p, p->source, p->destination, from, next) == ROUTE_FORWARD && next->ifindex == cfg->wan;
+}
+
 /* What the stack has to do. It can't take a frame of the helper or of a hairpin, whose source is our own. */
 static __always_inline int to_stack(struct __sk_buff *skb, int at)
 {

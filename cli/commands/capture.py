@@ -36,11 +36,10 @@ def capture(
     The file has an interface for each device, inside and outside, and in the packets' comments what was decided and
     why. Passwords are blanked by asterisks. Wireshark and tshark open it: `tshark -r FILE -T fields -e frame.comment`.
     """
-    from importlib import metadata
-
     from algate.alg.gateway import namespace
     from algate.alg.plugin import registry
     from algate.alg.plugin.words import Words
+    from algate.alg.version import VERSION
     from algate.cli.capture.recorder import CaptureLimits, Recorder, Records, opened
 
     namespace.require_root("algate capture")
@@ -49,7 +48,7 @@ def capture(
     sockets = opened(records.head)
     with _opened(file) as target:
         recorder = Recorder(
-            records, sockets, target.write, secret, CaptureLimits(seconds, packets), metadata.version("algate")
+            records, sockets, target.write, secret, CaptureLimits(seconds, packets), VERSION
         )  # fmt: skip
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: recorder.stop())

@@ -102,8 +102,8 @@ FAULTS: tuple[Fault, ...] = (
         (63,),
         "a new SYN goes on with the session that is over",
         "bpf/include/session.h",
-        "    bool over = state == STATE_TIME_WAIT || state == STATE_RESET;",
-        "    bool over = false;",
+        "    return session_over(state) || (state",
+        "    return (state",
     ),
     Fault(
         (64,),
