@@ -83,7 +83,7 @@ run_ladder() {
     tests bpf 200 2 "${all[@]}"
     tests netns "$([ "${1:-}" = --all ] && echo 3600 || echo 420)" 3 "${all[@]}"
     if compgen -G 'tests/compliance/test_*.py' >/dev/null; then tests compliance 200 0 "${all[@]}"; fi
-    tests cases 360 0 # the kernel's column is a second process
+    tests cases 240 2 # and the kernel's column, a third process: all of them mostly wait
     tests faults "$([ "${1:-}" = --all ] && echo 900 || echo 120)" 0 "${all[@]}" # one at a time: they measure
     tests packaging 120 2
     rung soak 180 .venv/bin/python -m tests.soak --minutes 2

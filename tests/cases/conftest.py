@@ -1,19 +1,24 @@
-"""The rung's fixtures, and its record: the result of every case, for the table that the run writes."""
+"""The rung's fixtures, and its record: the result of every case, for the tables that a whole run writes.
+
+Workers of xdist (`-n`) each keep their own record; their controller, or a run without workers, puts them together.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.cases.bed import Bed
-from tests.cases.case import declared
-from tests.cases.report import Book, KernelRun
+from tests.cases.case import CASES, FIELD, declared
+from tests.cases.report import Book, KernelRun, write_tables
 from tests.cases.scripted import Stage, staged
 from tests.topology import no_netfilter
 
 BOOK = Book()
+KERNEL = Book()
 LAST = 1 << 30
 
 
@@ -41,15 +46,18 @@ def stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def kernel_run(request: pytest.FixtureRequest) -> Iterator[KernelRun | None]:
-    """The kernel's column, made by a separate run next to algate's; None if only some cases were chosen."""
-    cases = {case.number for item in request.session.items if (case := declared(item))}
-    whole = "test_the_table" in {item.name for item in request.session.items}
-    if request.config.getoption("gateway") != "algate" or not whole or len(cases) < 2:
-        yield None
+def kernel_run(request: pytest.FixtureRequest) -> Iterator[None]:
+    """The kernel's column, made by a separate run beside algate's, once; not if only some cases were chosen."""
+    hard = {case.number for item in request.session.items if (case := declared(item)) and case.number < FIELD}
+    first = getattr(request.config, "workerinput", {"workerid": "gw0"})["workerid"] == "gw0"
+    if request.config.getoption("gateway") != "algate" or len(hard) < CASES or not first:
+        yield
         return
     with KernelRun() as run:
-        yield run
+        yield
+        KERNEL.answers += run.finish().answers
+    broken = [one.name for one in KERNEL.answers if one.broken]
+    assert not broken, f"no verdict on the kernel by {', '.join(broken)}"
 
 
 def _number(item: pytest.Item) -> int:
@@ -81,13 +89,20 @@ def pytest_runtest_makereport(
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """For whoever started this run to read: the answers as JSON."""
-    path = session.config.getoption("cases_json")
-    if path:
+    """For whoever started this run to read: the answers to the controller, as JSON, or as the tables."""
+    config = session.config
+    if hasattr(config, "workeroutput"):
+        config.workeroutput["cases"] = (BOOK.plain(), KERNEL.plain())
+        return
+    if path := config.getoption("cases_json"):
         BOOK.save(Path(path))
+    if KERNEL.answers:
+        write_tables(BOOK, KERNEL)
 
 
-@pytest.fixture
-def book() -> Book:
-    """What was recorded so far."""
-    return BOOK
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """A worker of xdist has ended, `error`: by a crash, and then it left no record."""
+    if error is None:
+        for whole, part in zip((BOOK, KERNEL), node.workeroutput.get("cases", ((), ())), strict=True):
+            whole.add(part)

@@ -10,10 +10,11 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import pytest
 
@@ -83,13 +84,21 @@ class Book:
         broken = not passed and (error is None or not isinstance(error.value, AssertionError | OSError))
         self.answers.append(Answer(case.number, name, passed, why, broken, case.looks_for, case.level, case.kernel))
 
+    def plain(self) -> list[dict[str, Any]]:
+        """The answers as what JSON and xdist carry."""
+        return [asdict(one) for one in self.answers]
+
+    def add(self, plain: Iterable[Mapping[str, Any]]) -> None:
+        """Take over what `plain` of another book gave."""
+        self.answers += [Answer(**one) for one in plain]
+
     def save(self, path: Path) -> None:
-        path.write_text(json.dumps([asdict(one) for one in self.answers]))
+        path.write_text(json.dumps(self.plain()))
 
     @classmethod
     def load(cls, path: Path) -> Book:
         made = cls()
-        made.answers = [Answer(**one) for one in json.loads(path.read_text())]
+        made.add(json.loads(path.read_text()))
         return made
 
     def of(self, number: int) -> list[Answer]:
@@ -135,6 +144,12 @@ class KernelRun:
             self._process.wait(30)
         self._log.close()
         self._folder.cleanup()
+
+
+def write_tables(algate: Book, kernel: Book) -> None:
+    """Both documents, from the answers of a whole run."""
+    DOCUMENT.write_text(table(algate, kernel))
+    FIELD_DOCUMENT.write_text(table(algate, kernel, FIELD_HEAD, field=True))
 
 
 def table(algate: Book, kernel: Book, head: str = HEAD, field: bool = False) -> str:
