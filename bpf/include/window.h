@@ -15,6 +15,7 @@
  * (BIT_DOUBT) no SYN or FIN counts, and a RST only from outside at the very number that the inside acknowledged. So nobody
  * outside can bring doubt, nobody alone can end it, and any exchange of both ends does. A FIN from outside that answers what
  * passed elsewhere doesn't count, or one guessed number would do: unless it comes again, the session ends by its timeout.
+ * One that waited for what stands before it when doubt came is kept.
  *
  * All numbers are serial (RFC 1982), and the sender's own: those of a control session before any shift. Plain stores: what a
  * race loses the next segment brings.
@@ -129,6 +130,8 @@ static __always_inline u16 ends_next(const struct session *s, u16 word, const st
     u32 base = order_base(s, word, dir), after = s->next[dir];
     if (word & (BIT_LATE_OUT << other) && n->ack == s->next[other])
         word = fin_next(word, other);
+    if (dir == DIR_IN && word & BIT_LATE_IN && s->acked[DIR_IN] == s->next[DIR_IN]) /* acknowledged while in doubt */
+        word = fin_next(word, DIR_IN);
     if (n->flags & TCP_FIN) {
         if (reaches(n, base) || (reaches(n, s->acked[dir]) && !seq_after(after, n->end + 1))) {
             word = fin_next(word, dir);
@@ -143,6 +146,14 @@ static __always_inline u16 ends_next(const struct session *s, u16 word, const st
     return word;
 }
 
+/* Whether what the inside host says in doubt is news of where it stands: an acknowledgement alone tells what it sends next,
+ * data may be a repetition. */
+static __always_inline bool says_anew(const struct session *s, const struct numbers *n)
+{
+    u32 next = s->next[DIR_OUT];
+    return n->seq - s->acked[DIR_OUT] > NEAR || (n->seq == n->end ? n->end != next : seq_after(n->end, next));
+}
+
 /* The next word for a segment that doesn't just slide the window, after RFC 6146 section 3.5.2.2 and RFC 7857 section 2. */
 static __always_inline u16 tcp_next(const struct session *s, u16 word, const struct numbers *n)
 {
@@ -154,11 +165,12 @@ static __always_inline u16 tcp_next(const struct session *s, u16 word, const str
         return state == STATE_NEW && !(word & BIT_DOUBT) ? syn_next(s, word, n) : word;
     bool fits = ack_fits(s, n) && (state != STATE_NEW || word & BIT_DOUBT || (word & BITS_SYN) == BITS_SYN);
     bool skips = seq_after(n->seq, s->next[n->dir & 1]) && !(n->flags & TCP_FIN);
-    if (out && (word & BIT_DOUBT || !fits || skips)) { /* what stands behind a FIN says again that there was one */
+    if (out && (word & BIT_DOUBT || !fits || skips)) { /* a FIN stands until more comes behind it */
         if (!(n->flags & TCP_ACK))
             return word;
-        bool behind = (word & (BIT_DOUBT | BIT_LATE_OUT)) == (BIT_DOUBT | BIT_LATE_OUT) && n->end == s->next[DIR_OUT];
-        return (word & ~BITS_LATE) | BIT_DOUBT | (n->flags & TCP_FIN || behind ? BIT_LATE_OUT : 0);
+        bool behind = (word & (BIT_DOUBT | BIT_LATE_OUT)) == (BIT_DOUBT | BIT_LATE_OUT) && !says_anew(s, n);
+        u16 known = word & ~(fits ? BIT_LATE_OUT : BITS_LATE); /* what fits says nothing new of the outside's numbers */
+        return known | BIT_DOUBT | (n->flags & TCP_FIN || behind ? BIT_LATE_OUT : 0);
     }
     if (!fits)
         return word;
@@ -189,10 +201,13 @@ static __always_inline void window_follow(struct session *s, u16 was, u16 is, co
     if (is & BIT_DOUBT) {
         if (dir == DIR_IN || !(n->flags & TCP_ACK))
             return;
+        if (says_anew(s, n) || n->flags & TCP_FIN)
+            s->next[DIR_OUT] = end;
         if (n->seq - s->acked[DIR_OUT] > NEAR)
             s->acked[DIR_OUT] = n->seq;
-        s->next[DIR_OUT] = end;
-        s->acked[DIR_IN] = s->next[DIR_IN] = n->ack;
+        s->acked[DIR_IN] = n->ack;
+        if (!(is & BIT_LATE_IN))
+            s->next[DIR_IN] = n->ack;
         return;
     }
     if (!ack_fits(s, n) || (is & STATE_MASK) == STATE_NEW)

@@ -403,10 +403,28 @@ STEPS = st.lists(
 
 
 UNSEEN = ("data", OUT, 1, "elsewhere", "R", 0)
+FIN_THEN_DOUBT = [
+    *[("data", OUT, 1, "through", "R", 0)] * 11,
+    ("data", OUT, 914, "lost before", "R", 0), ("data", OUT, 443, "through", "R", 0),
+    ("data", IN, 466, "lost before", "R", 0), ("data", IN, 734, "through", "R", 0),
+    ("data", OUT, 1, "lost before", "R", 0), ("again", OUT, 1, "through", "R", 0),
+    ("fin", IN, 1, "through", "R", 0), ("data", OUT, 1, "through", "R", 0),
+]  # fmt: skip
+"""The outside's FIN waits for what stands before it while the inside's data brings doubt."""
+AGAIN_IN_DOUBT = [
+    *[("data", OUT, 1, "through", "R", 0)] * 5,
+    ("data", OUT, 1043, "lost before", "R", 0), ("data", OUT, 726, "through", "R", 0),
+    ("again", OUT, 1, "through", "R", 0),
+    *[("data", OUT, 1, "lost before", "R", 0)] * 2,
+    ("data", IN, 1, "through", "R", 0), ("fin", IN, 1, "through", "R", 0),
+]  # fmt: skip
+"""A repetition doesn't reach as far as what brought doubt, and the outside has acknowledged all of that."""
 
 
 @example(steps=[UNSEEN, ("data", OUT, 1, "through", "R", 0), ("fin", OUT, 1, "through", "R", 0)], isns=(7, 7))
 @example(steps=[UNSEEN, ("data", IN, 1, "through", "R", 0), ("fin", IN, 1, "through", "R", 0)], isns=(7, 7))
+@example(steps=FIN_THEN_DOUBT, isns=(7, 7))
+@example(steps=AGAIN_IN_DOUBT, isns=(7, 7))
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=STEPS, isns=st.tuples(*[st.sampled_from([7, 1 << 31, WRAP - 900])] * 2))
 def test_no_stranger_ends_a_conversation_and_its_own_end_is_seen(
