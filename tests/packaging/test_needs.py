@@ -45,6 +45,7 @@ PROGRAMS = {
     "openssl": ("openssl",),
     "pmacct": ("nfacctd",),
     "prometheus": ("prometheus", "promtool"),
+    "redis-server": ("redis-server",),
     "stun-client": ("stun",),
     "systemd": ("journalctl", "systemd-analyze"),
     "tmux": ("tmux",),

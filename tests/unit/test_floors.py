@@ -19,6 +19,7 @@ FLOORS = (
     ("alg.engine",),
     ("alg.audit",),
     ("alg.gateway",),
+    ("alg.ha",),
     ("alg.helper",),
     ("alg.daemon",),
     ("alg.admin",),

@@ -1,0 +1,220 @@
+"""The words of Redis and Valkey (RESP2) over one connection: commands out, replies in, in the same order.
+
+The law of this file: it knows no command. A command is sent at once and answered by a future, so that many may be under
+way; a reply that is an error is an exception of its own future. Bytes that are no RESP end the connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections import deque
+from typing import NamedTuple
+
+from .store import StoreError
+
+Reply = int | bytes | list["Reply"]
+MOST = 512 << 20  # bytes of one string: the engine's own limit
+ITEMS = 1 << 20  # of one list
+DEEP = 8  # lists in lists
+LINE = 4096  # bytes of a line
+
+
+class CommandError(StoreError):
+    """The engine answered a command with an error."""
+
+
+class StoreAddress(NamedTuple):
+    """Where an engine is, and who asks. `user` and `password` empty: nobody in particular."""
+
+    host: str
+    port: int
+    user: str = ""
+    password: str = ""
+    tls: ssl.SSLContext | None = None
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+
+def pack(*words: bytes | str | int) -> bytes:
+    """A command as bytes."""
+    parts = [b"*%d\r\n" % len(words)]
+    for word in words:
+        raw = word if isinstance(word, bytes) else str(word).encode()
+        parts += (b"$%d\r\n" % len(raw), raw, b"\r\n")
+    return b"".join(parts)
+
+
+class BrokenError(ValueError):
+    """What came is no RESP."""
+
+
+class RespReader:
+    """Bytes in, whole replies out."""
+
+    def __init__(self) -> None:
+        self._data = bytearray()
+        self._least = 0  # no reply can be whole with fewer bytes
+
+    def feed(self, data: bytes) -> list[Reply | CommandError]:
+        """Take more bytes; the replies that are whole by now. BrokenError if they are no RESP."""
+        self._data += data
+        found: list[Reply | CommandError] = []
+        at = 0
+        while len(self._data) >= max(self._least, at + 1) and (one := self._reply(at, 0)) is not None:
+            found.append(one[0])
+            at = one[1]
+            self._least = 0
+        del self._data[:at]
+        self._least = max(0, self._least - at)
+        return found
+
+    def _reply(self, at: int, deep: int) -> tuple[Reply | CommandError, int] | None:
+        """The reply that begins there, and its end; None: it isn't whole."""
+        end = self._data.find(b"\r\n", at, at + LINE)
+        if end < 0:
+            if len(self._data) - at >= LINE:
+                raise BrokenError("a line is too long")
+            return None
+        kind, rest = bytes(self._data[at : at + 1]), bytes(self._data[at + 1 : end])
+        if kind == b"+":
+            return rest, end + 2
+        if kind == b"-":
+            return CommandError(rest.decode("ascii", "replace")), end + 2
+        number = _number(rest)
+        if kind == b":":
+            return number, end + 2
+        if number == -1 and kind in (b"$", b"*"):  # the engine's word for "none"
+            return b"" if kind == b"$" else [], end + 2
+        if kind == b"$" and 0 <= number <= MOST:
+            return self._string(end + 2, number)
+        if kind == b"*" and 0 <= number <= ITEMS and deep < DEEP:
+            return self._list(end + 2, number, deep)
+        raise BrokenError(f"{kind + rest[:20]!a} begins no reply")
+
+    def _string(self, at: int, size: int) -> tuple[bytes, int] | None:
+        end = at + size
+        if len(self._data) < end + 2:
+            self._least = end + 2
+            return None
+        if self._data[end : end + 2] != b"\r\n":
+            raise BrokenError("a string has another length")
+        return bytes(self._data[at:end]), end + 2
+
+    def _list(self, at: int, number: int, deep: int) -> tuple[list[Reply], int] | None:
+        items: list[Reply] = []
+        for _ in range(number):
+            one = self._reply(at, deep + 1)
+            if one is None:
+                return None
+            item, at = one
+            items.append(str(item).encode() if isinstance(item, CommandError) else item)
+        return items, at
+
+
+def _number(raw: bytes) -> int:
+    if not raw.lstrip(b"-").isdigit() or len(raw) > 20:
+        raise BrokenError(f"{raw[:20]!a} is no number")
+    return int(raw)
+
+
+class RespConnection(asyncio.Protocol):
+    """One connection. `send` never waits; a future's exception is CommandError, or StoreError once it is lost."""
+
+    def __init__(self) -> None:
+        self._reader = RespReader()
+        self._waiting: deque[asyncio.Future[Reply]] = deque()
+        self._transport: asyncio.Transport | None = None
+        self._over: StoreError | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """As asyncio says."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """As asyncio says."""
+        try:
+            replies = self._reader.feed(data)
+        except BrokenError as error:
+            self.end(f"it doesn't speak the protocol of Redis: {error}")
+            return
+        for reply in replies:
+            if not self._waiting:
+                self.end("it said something that nobody asked for")
+                return
+            future = self._waiting.popleft()
+            if future.done():
+                continue
+            if isinstance(reply, CommandError):
+                future.set_exception(reply)
+                future.exception()  # nobody has to ask for it
+            else:
+                future.set_result(reply)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """As asyncio says."""
+        self.end(str(error) if error else "it closed the connection")
+
+    @property
+    def lost(self) -> bool:
+        """Nothing can be sent any more."""
+        return self._over is not None
+
+    def end(self, why: str) -> None:
+        """Close at once; whatever waits hears why."""
+        if self._over is None:
+            self._over = StoreError(why)
+        if self._transport is not None:
+            self._transport.abort()
+        while self._waiting:
+            future = self._waiting.popleft()
+            if not future.done():
+                future.set_exception(StoreError(str(self._over)))
+                future.exception()
+
+    def send(self, *words: bytes | str | int) -> asyncio.Future[Reply]:
+        """Send a command; its reply is to come."""
+        future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        if self._over is not None or self._transport is None:
+            future.set_exception(StoreError(str(self._over or "it isn't connected")))
+            future.exception()
+            return future
+        self._waiting.append(future)
+        self._transport.write(pack(*words))
+        return future
+
+    async def ask(self, *words: bytes | str | int, seconds: float) -> Reply:
+        """Send a command and wait for its reply. StoreError if that takes longer: the connection is then at an end,
+        since a late reply would be taken for another's."""
+        future = self.send(*words)
+        try:
+            async with asyncio.timeout(seconds):
+                return await future
+        except TimeoutError:
+            self.end(f"it didn't answer within {seconds:g} s")
+            raise StoreError(str(self._over)) from None
+
+
+async def connect(where: StoreAddress, seconds: float) -> RespConnection:
+    """A connection that knows who asks. StoreError, with the engine's place, if there is none in that time."""
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(seconds):
+            name = where.host if where.tls else None
+            _, made = await loop.create_connection(
+                RespConnection, where.host, where.port, ssl=where.tls, server_hostname=name
+            )
+    except TimeoutError:
+        raise StoreError(f"{where}: it can't be reached within {seconds:g} s") from None
+    except OSError as error:  # ssl.SSLError is one
+        raise StoreError(f"{where}: {error.strerror or error}") from None
+    try:
+        if where.password:
+            await made.ask("AUTH", where.user or "default", where.password, seconds=seconds)
+    except StoreError as error:
+        made.end("it was refused")
+        raise StoreError(f"{where}: {error}") from None
+    return made

@@ -1,0 +1,55 @@
+"""Engines of its own for a test: redis-server on a free port of the loopback, told everything by its command line."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from algate.alg.ha.resp import StoreAddress
+
+USER, PASSWORD = "gw-a", "sesame open"
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as made:
+        port: int = made.getsockname()[1]
+        return port
+
+
+@contextlib.contextmanager
+def redis(folder: Path, *more: str) -> Iterator[tuple[StoreAddress, subprocess.Popen[bytes]]]:
+    """A server that only USER may use, until the end of the block, however it was treated."""
+    program = shutil.which("redis-server")
+    assert program, "redis-server is missing: deploy/dev.sh setup test"
+    port = free_port()
+    folder.mkdir(exist_ok=True)
+    (folder / "users.acl").write_text(f"user default off\nuser {USER} on #{_sha(PASSWORD)} ~algate:* +@all\n")
+    listens = ["--tls-port", str(port), "--port", "0"] if "--tls-cert-file" in more else ["--port", str(port)]
+    command = [program, *listens, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", str(folder),
+               "--aclfile", str(folder / "users.acl"), "--daemonize", "no", *more]  # fmt: skip
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT)
+    try:
+        _wait(server, port)
+        yield StoreAddress("127.0.0.1", port, USER, PASSWORD), server
+    finally:
+        server.kill()
+        server.wait()
+
+
+def _sha(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _wait(server: subprocess.Popen[bytes], port: int) -> None:
+    for _ in range(400):
+        assert server.poll() is None, "redis-server ended at once"
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return
+        time.sleep(0.01)
+    raise AssertionError("redis-server doesn't listen")
