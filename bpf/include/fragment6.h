@@ -16,6 +16,7 @@
 #define FRAGMENT_SECONDS 60 /* reassembly gives up by then: RFC 8200 section 4.5 */
 #define FRAGMENT_TICKS ((u32)((FRAGMENT_SECONDS * 1000000000ULL) >> TICK_SHIFT))
 #define TAILS_A_WINDOW 64 /* punted per CPU and 16 ticks, as for IPv4 */
+#define TAILS_OF_UNKNOWN 8 /* of them, those whose ends need handles: what a flood costs for HANDLE_IDLE */
 
 static __always_inline void piece_key_of(struct piece_key *key, const struct packet *p, u8 dir)
 {
@@ -59,21 +60,33 @@ static __always_inline struct pieces *pieces_of(const struct piece_key *key, str
     return pieces.lookup((struct piece_key *)key);
 }
 
+/* Whether both ends of a tail have handles. From inside they get some, for a session may begin with its tail; from outside
+ * nobody knows yet whether one may. */
+static __always_inline bool tail_known(struct __sk_buff *skb, const struct config *cfg, struct packet *p, u8 dir,
+                                       u32 tails, u32 now)
+{
+    if (p->source && p->destination)
+        return true;
+    return dir == DIR_OUT && tails < TAILS_OF_UNKNOWN &&
+           source_is_routed(skb, p, cfg->wan, skb->ingress_ifindex) && !intern_ends(skb, p, dir, now);
+}
+
 /* A tail before its head: BPF can't queue a packet, the helper can. */
-static __always_inline int fragment_early(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
-                                          u8 dir, int at, u32 now)
+static __always_inline int fragment_early(struct __sk_buff *skb, const struct config *cfg, struct packet *p, u8 dir,
+                                          int at, u32 now)
 {
     u32 zero = 0;
     struct scratch *room = scratch.lookup(&zero);
     struct punt *m = new_punt(PUNT_TAIL);
-    if (!room || !m || at == AT_TAP || !p->source || !p->destination || !helper_alive(cfg, now))
+    if (!room || !m || at == AT_TAP || !helper_alive(cfg, now))
         return drop(DROP_FRAGMENT_UNKNOWN);
     if (now - room->tails_since > 16) {
         room->tails_since = now;
         room->tails = 0;
     }
-    if (room->tails++ >= TAILS_A_WINDOW)
+    if (room->tails >= TAILS_A_WINDOW || !tail_known(skb, cfg, p, dir, room->tails, now))
         return drop(DROP_FRAGMENT_UNKNOWN);
+    room->tails++;
     m->dir = dir;
     m->key.inside_ip = p->source; /* struct piece_key: the helper asks for it */
     m->key.remote_ip = p->destination;

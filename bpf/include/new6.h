@@ -16,29 +16,6 @@ static __always_inline u8 watched_by(u8 proto, __be16 port)
     return alg ? *alg : 0;
 }
 
-static __always_inline struct config6 *get_config6(void)
-{
-    u32 zero = 0;
-    return configs6.lookup(&zero);
-}
-
-/* Handles for both ends: 0, or the drop reason. */
-static __always_inline u32 intern_ends(struct __sk_buff *skb, struct packet *p, u8 dir, u32 now)
-{
-    struct address6 ends[2];
-    struct config6 *six = get_config6();
-    if (!six || bpf_skb_load_bytes(skb, ip_at(p) + 8, ends, sizeof(ends)))
-        return DROP_MALFORMED;
-    bool network = six->flags & SIX_HOST_64;
-    __be32 inside = handle_want_host(dir == DIR_OUT ? &ends[0] : &ends[1], network, now);
-    __be32 remote = inside ? handle_want(dir == DIR_OUT ? &ends[1] : &ends[0], 0, now) : 0;
-    if (!remote)
-        return DROP_ADDRESSES_FULL;
-    p->source = dir == DIR_OUT ? inside : remote;
-    p->destination = dir == DIR_OUT ? remote : inside;
-    return 0;
-}
-
 /* Makes the session, known to be allowed: on the entry of a former one, or a new one. 0, or the drop reason. */
 static __always_inline u32 begin_six(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
                                      const struct session_key *key, struct origin *o, u32 now)

@@ -46,6 +46,14 @@ static __always_inline struct config *get_config(void)
     return configs.lookup(&zero);
 }
 
+#ifdef SIX
+static __always_inline struct config6 *get_config6(void)
+{
+    u32 zero = 0;
+    return configs6.lookup(&zero);
+}
+#endif
+
 /* CLOCK_MONOTONIC ns with the CPU in the low byte: no two sessions share it, as none is made within 256 ns on one CPU. */
 static __always_inline u64 new_id(void)
 {

@@ -194,6 +194,7 @@ class Lab:
         self.hosts[name] = host
         for key, value in (("all", "1"), ("default", "1")):
             host.sysctl(f"ipv6/conf/{key}/disable_ipv6", "0" if self.plan.six else value)
+            host.sysctl(f"ipv6/conf/{key}/accept_dad", "0")  # nobody speaks while it looks for doubles
         host.sysctl("ipv4/ip_forward", "1" if name == "router" else "0")
         ip("link set lo up", netns)
 

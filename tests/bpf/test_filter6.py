@@ -249,6 +249,16 @@ def test_a_tail_without_head_waits(rig: Rig) -> None:
     assert (frame_back.action, frame_back.drops) == (REDIRECT, {})
 
 
+def test_a_session_may_begin_with_its_tail(rig: Rig) -> None:
+    """From inside its ends get handles for that."""
+    rig.beat()
+    for ident in range(8):
+        refused(rig.wan_out(pieces(udp(load=b"a" * 300), 160, ident=ident)[1]), "fragment-early")
+    assert six.handle(rig, INSIDE6) is not None and six.session(rig, UDP, remote=53) is None
+    assert rig.wan_out(pieces(udp(load=b"a" * 300), 160, ident=0)[0]).action == OK
+    assert len(rig.taken()) == 8
+
+
 def test_tiny_heads_are_dropped(rig: Rig) -> None:
     from scapy.layers.inet6 import IPv6ExtHdrFragment
 

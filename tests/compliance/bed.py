@@ -9,130 +9,23 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import os
 import secrets
 import socket
-import struct
 import time
 from collections import Counter
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 from algate.cli.lab.host import Host, call_in
 from algate.cli.lab.lab import Lab
 from tests.compliance import packet as pk
+from tests.compliance import packet6 as p6
 from tests.compliance.packet import Ip, Packet
+from tests.compliance.wires import Tunnel, Wire
 
-ETH_P_ALL = 0x0003
-ETH_IP, ETH_ARP = 0x0800, 0x0806
-BUFFER = 16 << 20
-SOL_PACKET, PACKET_AUXDATA = 263, 8  # linux/if_packet.h
-CSUM_NOT_READY = 8  # TP_STATUS_CSUMNOTREADY
 ARRIVE = 1.0  # s within which an expected packet comes, on a busy machine
 SILENCE = 0.25  # s after which a packet counts as not coming
 INSIDE = (bytes([10, 77]), bytes([10, 78]), bytes([10, 79]))  # the inside prefixes of the lab
-
-
-class Wire:
-    """A packet socket on a device of a lab host; it answers ARP for the ghosts there."""
-
-    def __init__(self, host: Host, device: str | None = None) -> None:
-        self.device = device or host.device
-        self.socket = call_in(host.netns, self._open)
-        self.mac = self.socket.getsockname()[4]
-        self.ghosts: dict[str, Ghost] = {}
-        self.spy: Callable[[bytes], None] | None = None
-        self._watch()
-
-    def _watch(self) -> None:
-        asyncio.get_running_loop().add_reader(self.socket, self._read)
-
-    def _unwatch(self) -> None:
-        asyncio.get_running_loop().remove_reader(self.socket)
-
-    def _open(self) -> socket.socket:
-        sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
-        sock.setsockopt(socket.SOL_SOCKET, 33, BUFFER)  # SO_RCVBUFFORCE
-        sock.setsockopt(SOL_PACKET, PACKET_AUXDATA, 1)
-        sock.setblocking(False)
-        sock.bind((self.device, ETH_P_ALL))
-        return sock
-
-    def send(self, frame: bytes) -> None:
-        for _ in range(1000):
-            try:
-                self.socket.send(frame)
-                return
-            except (BlockingIOError, OSError) as error:
-                if getattr(error, "errno", 0) not in (11, 105):  # EAGAIN, ENOBUFS: the queue drains
-                    raise
-                time.sleep(0.0005)
-
-    def _read(self) -> None:
-        for _ in range(256):
-            try:
-                frame, notes, _, where = self.socket.recvmsg(1 << 17, 64)
-            except (BlockingIOError, OSError):
-                return
-            if len(frame) < 34:
-                continue
-            kind = frame[12:14]
-            outgoing = where[2] == socket.PACKET_OUTGOING
-            if kind == b"\x08\x06" and not outgoing:
-                self._resolve(frame)
-            elif kind == b"\x08\x00":
-                status = struct.unpack("I", notes[0][2][:4])[0] if notes else 0
-                self._deliver(frame, outgoing, unfinished=bool(status & CSUM_NOT_READY))
-
-    def _resolve(self, frame: bytes) -> None:
-        if frame[20:22] != b"\0\1":
-            return
-        ghost = self.ghosts.get(socket.inet_ntoa(frame[38:42]))
-        if ghost is not None and frame[28:32] != frame[38:42]:
-            answer = frame[6:12] + ghost.mac + struct.pack("!HHHBBH", ETH_ARP, 1, ETH_IP, 6, 4, 2)
-            self.send(answer + ghost.mac + frame[38:42] + frame[22:28] + frame[28:32])
-
-    def _deliver(self, frame: bytes, outgoing: bool, unfinished: bool) -> None:
-        if self.spy is not None:
-            self.spy(frame)
-        ghost = None if outgoing else self.ghosts.get(socket.inet_ntoa(frame[30:34]))
-        if ghost is not None and frame[:6] == ghost.mac:
-            with suppress(struct.error, IndexError):
-                packet = pk.parse(frame[14:])
-                if unfinished:  # left to the device to compute
-                    packet.wrong = [one for one in packet.wrong if one == "IP header"]
-                ghost.deliver(packet)
-
-    def close(self) -> None:
-        self._unwatch()
-        self.socket.close()
-
-
-class Tunnel(Wire):
-    """The far end of the gateway's tun device: bare IP packets, no ARP, no MAC."""
-
-    mac = bytes(6)
-
-    def __init__(self, fd: int) -> None:
-        self.fd = fd
-        self.ghosts = {}
-        self.spy = None
-        asyncio.get_running_loop().add_reader(fd, self._read)
-
-    def send(self, frame: bytes) -> None:
-        os.write(self.fd, frame[14:])
-
-    def _read(self) -> None:
-        with suppress(BlockingIOError):
-            while packet := os.read(self.fd, 1 << 17):
-                ghost = self.ghosts.get(socket.inet_ntoa(packet[16:20])) if packet[0] >> 4 == 4 else None
-                if ghost is not None:
-                    with suppress(struct.error, IndexError):
-                        ghost.deliver(pk.parse(packet))
-
-    def close(self) -> None:
-        asyncio.get_running_loop().remove_reader(self.fd)
 
 
 class Ghost:
@@ -142,7 +35,7 @@ class Ghost:
         self.wire = wire
         self.ip = ip
         self.hop = hop
-        self.mac = b"\x02\xa9" + socket.inet_aton(ip)
+        self.mac = b"\x02\xa6" + p6.address6(ip)[-4:] if ":" in ip else b"\x02\xa9" + socket.inet_aton(ip)
         self.inbox: list[Packet] = []
         self.wrong: list[str] = []
         self._news = asyncio.Event()
@@ -235,7 +128,7 @@ class Bed:
         self.outside = Wire(lab.server)
         self.link = Wire(lab.hosts["router"])  # between gateway and router
         self.link.spy = self._spy
-        self.leaks: Counter[str] = Counter()  # inside sources seen there
+        self.leaks: Counter[str] = Counter()  # inside sources seen there, and all of IPv6
         self.lan_mac, self.second_mac = (self._mac(lab.gw, device) for device in ("lan0", "lan1"))
         self.wan_mac = self._mac(lab.gw, "wan0")
         self.router_mac = self._mac(lab.hosts["router"], "eth1")
@@ -254,7 +147,11 @@ class Bed:
         return call_in(host.netns, look)
 
     def _spy(self, frame: bytes) -> None:
-        if frame[26:28] in INSIDE and frame[6:12] == self.wan_mac:
+        if frame[6:12] != self.wan_mac:
+            return
+        if frame[12:14] == b"\x86\xdd":
+            self.leaks[socket.inet_ntop(socket.AF_INET6, frame[22:38])] += 1
+        elif frame[26:28] in INSIDE:
             self.leaks[socket.inet_ntoa(frame[26:30])] += 1
 
     def leaks_of(self, inside: str) -> int:
@@ -301,6 +198,7 @@ class Row:
         self.bed = bed
         self.lan1, self.lan2 = bed.host_inside(0), bed.host_inside(1)
         self.a1, self.a2 = bed.host_outside(), bed.host_outside()
+        self.ghosts = [self.lan1, self.lan2, self.a1, self.a2]
         self.public = bed.public
 
     @property
@@ -312,7 +210,7 @@ class Row:
 
     def wrong(self) -> list[str]:
         """Wrong checksums at any host of this row."""
-        return [line for ghost in (self.lan1, self.lan2, self.a1, self.a2) for line in ghost.wrong]
+        return [line for ghost in self.ghosts for line in ghost.wrong]
 
     @staticmethod
     def tag() -> bytes:

@@ -195,7 +195,7 @@ def parse(raw: bytes, *, quoted: bool = False) -> Packet:
 
 
 def _transport(p: Packet, load: bytes, *, check: bool) -> None:
-    pseudo = _pseudo(p.source, p.destination, p.proto, len(load))
+    pseudo = _pseudo(p.source, p.destination, p.proto, len(load)) if check else b""
     if p.proto in (TCP, UDP):
         p.sport, p.dport = struct.unpack("!HH", load[:4])
     if p.proto == UDP:

@@ -47,7 +47,8 @@ def scaled(kind: str, seconds: int) -> int:
 
 @dataclass(frozen=True)
 class Profile:
-    """One configuration. `masquerade`: the kernel's statement. `dnat`, `guard`: its rules for DNAT and in forward.
+    """One configuration. `masquerade`: the kernel's statement. `dnat`, `guard`: its rules for DNAT and in forward; `six`: in
+    forward of IPv6, "" if that isn't filtered.
 
     `fresh`: needs a new start, not a reload. `empty`: needs a gateway without sessions.
     """
@@ -55,6 +56,7 @@ class Profile:
     name: str
     config: str = ""
     masquerade: str = "masquerade"
+    six: str = ""
     dnat: str = ""
     guard: str = ""
     timers: bool = False
@@ -103,6 +105,29 @@ level = "blocks"
 file = "{LOG}"
 """
 
+SERVICE, FRIENDS_SERVICE, SERVICE_TO, FRIEND = 8443, 8444, "2001:db8:77::50", "2001:db8:113::f:1"
+LATE_PREFIX = "2001:db8:78::"
+LATE_HOST = f"{LATE_PREFIX}5"
+SIX = f"""
+[[allow_in]]
+proto = "tcp"
+port = {SERVICE}
+to = "{SERVICE_TO}"
+[[allow_in]]
+proto = "tcp"
+port = {FRIENDS_SERVICE}
+to = "{SERVICE_TO}"
+from = ["{FRIEND}/128"]
+[ipv6]
+filter = true
+"""
+SIX_RULES = f"""ct state established,related accept
+ip6 daddr {SERVICE_TO} tcp dport {SERVICE} accept
+ip6 daddr {SERVICE_TO} ip6 saddr {FRIEND} tcp dport {FRIENDS_SERVICE} accept
+iifname {WAN} icmpv6 type packet-too-big accept
+iifname {WAN} drop
+"""
+
 PROFILES = {
     one.name: one
     for one in (
@@ -135,6 +160,11 @@ PROFILES = {
             empty=True, masquerade=f"meta l4proto {{ tcp, udp }} masquerade to :{SMALL[0]}-{SMALL[1]}",
         ),
         Profile("blocks", BLOCKS, empty=True),
+        Profile("six", SIX + TIMERS, six=SIX_RULES, timers=True, fresh=True),
+        Profile("six-any", f'{SIX}ipsec = "any"\n', six=SIX_RULES),
+        Profile("six-none", f'{SIX}ipsec = "none"\n', six=SIX_RULES),
+        Profile("six-adf", f'{SIX}[nat]\nfiltering = "address-dependent"\n', six=SIX_RULES),
+        Profile("six-eif", f'{SIX}[nat]\nfiltering = "endpoint-independent"\n', six=SIX_RULES),
         Profile("full", '[nat]\nmax_sessions = 64\n[timeouts]\ntcp_opening = 30\n', fresh=True),
         Profile("flooded", '[nat]\nmax_sessions = 64\n[timeouts]\ntcp_opening = 30\n', fresh=True),
     )

@@ -22,7 +22,7 @@ from tests.compliance.plan import PROFILES, Profile
 from tests.compliance.verdict import Answer, No, Requirement
 from tests.netns.tunnel import open_tun
 
-LAB = LabPlan(inside="10.77.0.0/16", clients=("10.77.0.2", "10.77.0.3"), public=plan.POOL, router=True)
+LAB = LabPlan(inside="10.77.0.0/16", clients=("10.77.0.2", "10.77.0.3"), public=plan.POOL, router=True, six=True)
 PATIENCE = 180.0  # s for a gateway to start, or to end its sessions, on a busy machine
 AT_ONCE = 12  # rows side by side: the machine has two processors
 
@@ -109,6 +109,8 @@ def _prepare(lab: Lab) -> None:
     lab._link("far", "eth0", "gw", "lan1")
     ip("addr add 10.78.0.1/16 dev lan1", lab.gw.netns)
     ip("route add 10.78.0.0/15 via " + LAB.public[0], lab.hosts["router"].netns)
+    gateway6 = LAB.wan6.replace("/64", "2")
+    ip(f"route add {plan.LATE_PREFIX}/64 via {gateway6}", lab.hosts["router"].netns)
     for host in ("gw", "router"):
         lab.hosts[host].sysctl("ipv4/icmp_ratelimit", "0")  # rows run side by side
 
@@ -208,6 +210,9 @@ class KernelStation(Station):
         rules = rules.replace("ct status dnat accept", f"{profile.guard}\n    ct status dnat accept")
         if profile.empty:
             self.flush()
+        if profile.six:
+            rules += "table ip6 guard { chain forward { type filter hook forward priority filter; policy accept;\n"
+            rules += f"{profile.six}\n}}\n}}\n"
         self.lab.gw.run(["nft", "-f", "-"], text=f"flush ruleset\n{rules}", check=True)
         self.profile = profile
 
@@ -215,6 +220,8 @@ class KernelStation(Station):
         """When a device goes down, its masqueraded connections go too."""
         ip(f"link set {plan.WAN} down\nlink set {plan.WAN} up", self.lab.gw.netns)
         ip(f"route add default via {self.lab.plan.next_hop}", self.lab.gw.netns)
+        link = LAB.wan6.split("/")[0]  # the device lost its addresses of IPv6
+        ip(f"addr add {link}2/64 dev {plan.WAN} nodad\nroute add default via {link}1", self.lab.gw.netns)
         time.sleep(0.3)
 
     def close(self) -> None:
