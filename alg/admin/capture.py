@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator
+from ipaddress import ip_address
 from typing import Any
 
 from algate.alg.daemon.running import Running
@@ -17,6 +18,7 @@ from algate.alg.engine.effects import ADJUST_BEGINS, ADJUST_LINES, IN, OUT
 from algate.alg.errors import USAGE, AlgateError
 from algate.alg.gateway import listing, namespace, records
 from algate.alg.helper import takeover
+from algate.alg.plugin.model import EndPoint
 from algate.alg.rows import SessionRow, parse_id
 from algate.bpf import abi, syscall
 
@@ -24,10 +26,10 @@ from algate.bpf import abi, syscall
 async def capture(running: Running, args: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
     """First where the session's packets pass, then a record for each judgement, at last that it is over."""
     number = _number(args)
-    row, client = _session(running, number)
+    row, client, seen = _session(running, number)
     watching = running.helper.witness.watch(number)
     try:
-        yield _place(running, row, client) | {"begins": _begins(running, number, client)}
+        yield _place(running, row, client) | {"seen": seen, "begins": _begins(running, number, client)}
         while (record := await watching.get()) is not None:
             yield record
         yield {"over": True}
@@ -43,8 +45,8 @@ def _number(args: dict[str, Any]) -> int:
         raise AlgateError(f"{said[:60]!a} is not a session id: see `algate sessions`", USAGE) from None
 
 
-def _session(running: Running, number: int) -> tuple[SessionRow, str]:
-    """Its row, and the side that began it."""
+def _session(running: Running, number: int) -> tuple[SessionRow, str, str]:
+    """Its row, the side that began it, and the outside end as the inside knows it."""
     key = running.helper.executor.keys.get(number)
     gateway = running.gateway
     raw = syscall.lookup(gateway.sessions.fd, key, gateway.sessions.value.size) if key is not None else None
@@ -53,14 +55,14 @@ def _session(running: Running, number: int) -> tuple[SessionRow, str]:
         raise AlgateError(f"{number:016x} is no control session that the helper watches: see `algate sessions`")
     client = "outside" if value.flags & abi.SessionFlag.FORWARD else "inside"
     row = listing.SessionRows(gateway, running.names).row(key, value)
-    need_ipv4(row)
-    return row, client
+    return row, client, _seen(running, key, value)
 
 
-def need_ipv4(row: SessionRow) -> None:
-    """AlgateError for a session of IPv6: packets are chosen by their IPv4 header."""
-    if row.inside.startswith("[") or row.outside.startswith("["):
-        raise AlgateError(f"{row.id} is a session of IPv6, and capture records those of IPv4 alone")
+def _seen(running: Running, key: bytes, value: records.SessionValue) -> str:
+    """The outside end as the inside knows it: under NAT64 behind the prefix."""
+    told = records.session_info(records.unpack_key(key), value)
+    info = running.names.told(told, running.helper.config.nat64.prefix)
+    return str(EndPoint(ip_address(info.seen_ip), info.key.remote_port))
 
 
 def _begins(running: Running, number: int, client: str) -> list[int] | None:

@@ -90,12 +90,12 @@ class Records:
 
 def opened(head: Mapping[str, Any]) -> list[PacketSocket]:
     """A socket for each device of the gateway, the WAN last, in the gateway's own namespace. AlgateError."""
-    proto, outside = PROTOS[head["proto"]], end(head["outside"])
+    proto, outside, seen = PROTOS[head["proto"]], end(head["outside"]), end(head["seen"])
     made: list[PacketSocket] = []
     try:
         with namespace.joined(int(head["pid"]), int(head["netns"])):
             for device in head["lan"]:
-                made.append(PacketSocket(device, proto, end(head["inside"]), outside))
+                made.append(PacketSocket(device, proto, end(head["inside"]), seen))
             made.append(PacketSocket(head["wan"], proto, end(head["mapped"]), outside))
     except OSError as error:
         for one in made:
@@ -107,7 +107,7 @@ def opened(head: Mapping[str, Any]) -> list[PacketSocket]:
 def end(text: str) -> End:
     """An end point of a row."""
     host, _, port = text.rpartition(":")
-    return ip_address(host.strip("[]")), int(port)  # type: ignore[return-value]
+    return ip_address(host.strip("[]")), int(port)
 
 
 class Recorder:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import socket
 import struct
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
 
 SO_ATTACH_FILTER, SO_RCVBUFFORCE, SO_TIMESTAMPNS = 26, 33, 35  # asm-generic/socket.h
@@ -23,8 +23,9 @@ KEEP, DROP = 0x40000, 0
 ARPHRD_ETHER, ARPHRD_LOOPBACK = 1, 772
 AT_ONCE = 64  # frames read between two looks at other sockets
 
-End = tuple[IPv4Address, int]
+End = tuple[IPv4Address | IPv6Address, int]
 Instruction = tuple[int, int, int, int]  # code, jump if true, jump if false, k (linux/filter.h)
+LabelledInstruction = tuple[int, int | str, int | str, int]
 
 
 class SeenFrame(NamedTuple):
@@ -38,44 +39,35 @@ class SeenFrame(NamedTuple):
 
 
 def filter_program(proto: int, one: End, other: End, ip: int = ETHERNET) -> list[Instruction]:
-    """Classic BPF: both directions between two end points, first fragments alone."""
-    code: list[tuple[int, int | str, int | str, int]] = []
+    """Classic BPF: both directions between two end points of one family, first fragments alone. Behind extension headers
+    of IPv6 no control session's segment passes the gateway."""
+    six = one[0].version == 6
+    source = ip + (8 if six else 12)
+    code: list[LabelledInstruction] = []
     if ip:
-        code = [(0x28, 0, 0, 12), (0x15, 0, "drop", 0x0800)]  # ldh ethertype
-    code += [
-        (0x30, 0, 0, ip + 9),  # ldb protocol
-        (0x15, 0, "drop", proto),
-        (0x28, 0, 0, ip + 6),  # ldh fragment offset
-        (0x45, "drop", 0, 0x1FFF),
-        (0xB1, 0, 0, ip),  # x = length of the IP header
-        (0x20, 0, 0, ip + 12),  # ld source
-        (0x15, 0, "back", int(one[0])),
-        (0x20, 0, 0, ip + 16),
-        (0x15, 0, "back", int(other[0])),
-        (0x48, 0, 0, ip),  # ldh source port
-        (0x15, 0, "back", one[1]),
-        (0x48, 0, 0, ip + 2),
-        (0x15, "keep", "back", other[1]),
-    ]
+        code = [(0x28, 0, 0, 12), (0x15, 0, "drop", 0x86DD if six else 0x0800)]  # ldh ethertype
+    code += [(0x30, 0, 0, ip + (6 if six else 9)), (0x15, 0, "drop", proto)]  # ldb protocol
+    if not six:
+        code += [(0x28, 0, 0, ip + 6), (0x45, "drop", 0, 0x1FFF)]  # ldh fragment offset
+    code += [(0x01, 0, 0, 40) if six else (0xB1, 0, 0, ip)]  # x = length of the IP header
+    code += _from_to(source, ip, one, other, "back")
     back = len(code)
-    code += [
-        (0x20, 0, 0, ip + 12),
-        (0x15, 0, "drop", int(other[0])),
-        (0x20, 0, 0, ip + 16),
-        (0x15, 0, "drop", int(one[0])),
-        (0x48, 0, 0, ip),
-        (0x15, 0, "drop", other[1]),
-        (0x48, 0, 0, ip + 2),
-        (0x15, "keep", "drop", one[1]),
-        (0x06, 0, 0, DROP),
-        (0x06, 0, 0, KEEP),
-    ]
+    code += [*_from_to(source, ip, other, one, "drop"), (0x06, 0, 0, DROP), (0x06, 0, 0, KEEP)]
     places = {"back": back, "drop": len(code) - 2, "keep": len(code) - 1}
 
     def jump(target: int | str, at: int) -> int:
         return places[target] - at - 1 if isinstance(target, str) else target
 
     return [(op, jump(yes, at), jump(no, at), k) for at, (op, yes, no, k) in enumerate(code)]
+
+
+def _from_to(source: int, ip: int, one: End, other: End, no: str) -> list[LabelledInstruction]:
+    """To "keep" from one end point to the other, else to `no`. `source`: where the addresses begin; x as above."""
+    code: list[LabelledInstruction] = []
+    packed = one[0].packed + other[0].packed
+    for at in range(0, len(packed), 4):
+        code += [(0x20, 0, 0, source + at), (0x15, 0, no, int.from_bytes(packed[at : at + 4], "big"))]  # ld word
+    return [*code, (0x48, 0, 0, ip), (0x15, 0, no, one[1]), (0x48, 0, 0, ip + 2), (0x15, "keep", no, other[1])]
 
 
 class PacketSocket:

@@ -19,6 +19,7 @@ WAITING = 4096
 PATIENCE = 500_000_000  # ns that a frame waits for its judgement
 REMEMBERED = 512  # judgements that may still explain a repetition
 TCP = 6
+SIX = 40  # bytes of an IPv6 header
 FIN, SYN, RST, ACK = 1, 2, 4, 16
 OUT, IN = 0, 1  # enum direction
 NAMES = ("out", "in")
@@ -198,10 +199,15 @@ class Story:
 def parse(frame: SeenFrame) -> Parsed | None:
     """The TCP segment of a frame; None: it isn't one, or not all of it is there."""
     data, ip = frame.data, frame.ip
-    if len(data) < ip + 20 or data[ip] >> 4 != 4 or data[ip + 9] != TCP:
+    if len(data) < ip + 20 or not is_tcp(frame):
         return None
-    tcp, end = ip + (data[ip] & 15) * 4, ip + int.from_bytes(data[ip + 2 : ip + 4], "big")
-    if len(data) < tcp + 20 or end > len(data) or data[ip + 6] & 0x3F or data[ip + 7]:
+    if data[ip] >> 4 == 6:
+        tcp, end = ip + SIX, ip + SIX + int.from_bytes(data[ip + 4 : ip + 6], "big")
+    else:
+        tcp, end = ip + (data[ip] & 15) * 4, ip + int.from_bytes(data[ip + 2 : ip + 4], "big")
+        if data[ip + 6] & 0x3F or data[ip + 7]:
+            return None
+    if len(data) < tcp + 20 or end > len(data):
         return None
     start = tcp + (data[tcp + 12] >> 4) * 4
     if not tcp + 20 <= start <= end:
@@ -211,7 +217,9 @@ def parse(frame: SeenFrame) -> Parsed | None:
 
 def is_tcp(frame: SeenFrame) -> bool:
     """Whether its IP header says so."""
-    return len(frame.data) < frame.ip + 20 or frame.data[frame.ip + 9] == TCP
+    if len(frame.data) < frame.ip + 20:
+        return True
+    return frame.data[frame.ip + (6 if frame.data[frame.ip] >> 4 == 6 else 9)] == TCP
 
 
 def frame_payload(held: HeldFrame) -> bytes:

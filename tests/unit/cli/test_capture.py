@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
 import pytest
 from scapy.layers.inet import IP, TCP, UDP
+from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Ether
 
 from algate.alg.protocols.ftp.words import FtpWords
@@ -174,6 +175,8 @@ def run(program: list[tuple[int, int, int, int]], data: bytes) -> bool:
             acc = int.from_bytes(data[place : place + size], "big")
         elif op == 0xB1:
             index = (data[k] & 15) * 4
+        elif op == 0x01:
+            index = k
         elif op in (0x15, 0x45):
             at += yes if (acc == k if op == 0x15 else acc & k) else no
         else:
@@ -197,3 +200,35 @@ def test_the_filter_keeps_one_session_both_ways() -> None:
     assert run(program, bytes(there)) and run(program, bytes(back))
     assert not any(run(program, bytes(packet)) for packet in others)
     assert run(filter_program(6, one, other, 0), bytes(there)[14:]), "a device without Ethernet"
+
+
+def test_the_filter_keeps_one_session_of_ipv6() -> None:
+    inside, server = "2001:db8:1::5", "2001:db8:9::7"
+    one, other = (IPv6Address(inside), 40001), (IPv6Address(server), 21)
+    there = Ether() / IPv6(src=inside, dst=server) / TCP(sport=40001, dport=21)
+    back = Ether() / IPv6(src=server, dst=inside) / TCP(sport=21, dport=40001)
+    others = [
+        Ether() / IPv6(src=inside, dst=server) / TCP(sport=40002, dport=21),
+        Ether() / IPv6(src=inside, dst=server) / TCP(sport=40001, dport=20),
+        Ether() / IPv6(src=inside, dst="2001:db8:9::8") / TCP(sport=40001, dport=21),
+        Ether() / IPv6(src="2001:db9:1::5", dst=server) / TCP(sport=40001, dport=21),
+        Ether() / IPv6(src=server, dst=inside) / TCP(sport=40001, dport=21),
+        Ether() / IPv6(src=inside, dst=server) / UDP(sport=40001, dport=21),
+        Ether(type=0x0800) / IPv6(src=inside, dst=server) / TCP(sport=40001, dport=21),
+    ]
+    program = filter_program(6, one, other)
+    assert run(program, bytes(there)) and run(program, bytes(back))
+    assert not any(run(program, bytes(packet)) for packet in others)
+    assert run(filter_program(6, one, other, 0), bytes(there)[14:]), "a device without Ethernet"
+
+
+def test_a_password_over_ipv6_is_blanked_and_the_checksum_right() -> None:
+    made, line = story(), b"PASS hunter2\r\n"
+    tcp = TCP(sport=40001, dport=21, seq=1000, ack=1, flags="PA")
+    frame = Ether() / IPv6(src="2001:db8:1::5", dst="2001:db8:9::7") / tcp / line
+    made.frame(LAN, SeenFrame(SECOND, bytes(frame), 14, False, True))
+    [one] = told(made)
+    assert one.comments[-1] == "7 bytes of a password are blanked by asterisks"
+    frame[TCP].payload = type(frame[TCP].payload)(b"PASS *******\r\n")
+    del frame[TCP].chksum
+    assert one.data == bytes(frame)
