@@ -17,6 +17,7 @@ from algate.alg.engine.corrections import shift_seq
 from algate.alg.engine.effects import ADJUST_BEGINS, ADJUST_LINES, IN, OUT
 from algate.alg.errors import USAGE, AlgateError
 from algate.alg.gateway import listing, namespace, records
+from algate.alg.gateway.addresses import Addresses
 from algate.alg.helper import takeover
 from algate.alg.plugin.model import EndPoint
 from algate.alg.rows import SessionRow, parse_id
@@ -61,7 +62,7 @@ def _session(running: Running, number: int) -> tuple[SessionRow, str, str]:
 def _seen(running: Running, key: bytes, value: records.SessionValue) -> str:
     """The outside end as the inside knows it: under NAT64 behind the prefix."""
     told = records.session_info(records.unpack_key(key), value)
-    info = running.names.told(told, running.helper.config.nat64.prefix)
+    info = Addresses(running.gateway).told(told, running.helper.config.nat64.prefix)
     return str(EndPoint(ip_address(info.seen_ip), info.key.remote_port))
 
 

@@ -19,9 +19,9 @@ from algate.alg.errors import FAILED, AlgateError
 from algate.alg.gateway import estate, estate_file, namespace
 from algate.alg.gateway.claim import Claim
 from algate.alg.rows import ProblemRow
-from algate.bpf import abi, compiler, description, pins, syscall
+from algate.bpf import abi, description, pins, syscall
 from algate.bpf.description import PART
-from algate.bpf.loader import PORT_ROWS_LEAST, PROGRAMS, UNPINNED, entries
+from algate.bpf.loader import PORT_ROWS_LEAST, UNPINNED, entries, programs
 from algate.bpf.packing import from_native
 from algate.bpf.pinned import Pinned
 
@@ -105,7 +105,7 @@ def _fill(base: Path, found: estate.Estate, max_sessions: int, run_dir: Path) ->
     try:
         rows = max((from_native(row) for row in found.maps["ports"]), default=0)
         blocks = max(PORT_ROWS_LEAST, 1 + rows // abi.PORTS_PER_ADDRESS)
-        for spec in compiler.get(PROGRAMS, run_dir)[0].maps:
+        for spec in programs(run_dir, bool(found.maps["addresses6"] or found.maps["allow_in"]))[0].maps:
             if spec.name not in UNPINNED:
                 size = entries(spec, max_sessions, blocks * abi.PORTS_PER_ADDRESS)
                 fds[spec.name] = syscall.create(spec.kind, spec.name, spec.key_size, spec.value_size, size, spec.flags)

@@ -39,6 +39,9 @@ def log_of(section: LogSection) -> dict[str, Any]:
 async def whose(running: Running, config: Config, args: dict[str, Any]) -> dict[str, Any]:
     """`holders` of the public end point "ip:port" at this moment, and the `log`. AlgateError (exit code 2) for what is
     no such end point."""
+    said = str(args.get("public", ""))
+    if said.startswith("["):
+        raise AlgateError(f"{said[:60]!a} is a host's own address: IPv6 isn't translated to IPv6", USAGE)
     try:
         public = end_point(args.get("public"))
     except RefusedError as error:

@@ -1,4 +1,5 @@
-"""Translations as IPFIX messages (RFC 7011) with the information elements for NAT events (RFC 8158).
+"""Translations as IPFIX messages (RFC 7011) with the information elements for NAT events (RFC 8158). A session of IPv6
+that is filtered, not translated, is told by the elements for firewalls.
 
 The law of this file: pure; records in, datagrams out, and the sequence number that joins them. When a template is sent
 again and where messages go is the place's (ipfix_place.py). One message is one datagram that no link has to fragment.
@@ -36,6 +37,8 @@ REMOTE_AFTER, REMOTE_PORT_AFTER = Element(226, 4), Element(228, 2)  # what isn't
 EVENT, AT = Element(230, 1), Element(323, 8)  # natEvent, observationTimeMilliseconds
 FIRST, LAST = Element(361, 2), Element(362, 2)  # portRangeStart, portRangeEnd
 STEP, COUNT = Element(363, 2), Element(364, 2)  # portRangeStepSize, portRangeNumPorts
+ADDRESS6, REMOTE6 = Element(27, 16), Element(28, 16)  # sourceIPv6Address, destinationIPv6Address
+FILTERED = Element(233, 1)  # firewallEvent: 1 created, 2 deleted
 EXPORTER, NOT_SENT = Element(144, 4), Element(166, 8)  # exportingProcessId, notSentFlowTotalCount
 
 # natEvent, RFC 8158 section 4.3.
@@ -43,27 +46,48 @@ EVENTS = {
     Kind.SESSION_CREATED: 4, Kind.SESSION_ENDED: 5, Kind.MAPPING_CREATED: 8, Kind.MAPPING_ENDED: 9,
     Kind.BLOCK_ASSIGNED: 16, Kind.BLOCK_RELEASED: 17,
 }  # fmt: skip
+EVENTS64 = EVENTS | {
+    Kind.SESSION_CREATED: 6, Kind.SESSION_ENDED: 7, Kind.MAPPING_CREATED: 10, Kind.MAPPING_ENDED: 11,
+}  # fmt: skip
+FILTER_EVENTS = {Kind.SESSION_CREATED: 1, Kind.SESSION_ENDED: 2}
 _ENDS = (AT, EVENT, PROTO, ADDRESS, PORT, PUBLIC, PUBLIC_PORT)
 _SESSION = (*_ENDS, REMOTE, REMOTE_PORT, REMOTE_AFTER, REMOTE_PORT_AFTER)
+_COUNTED = (BEGAN, ENDED, OCTETS_OUT, OCTETS_IN, PACKETS_OUT, PACKETS_IN)
+_ENDS64 = tuple(ADDRESS6 if one is ADDRESS else one for one in _ENDS)
+_SESSION64 = (*_ENDS64, REMOTE_AFTER, REMOTE_PORT_AFTER)
+_SESSION6 = (AT, FILTERED, PROTO, ADDRESS6, PORT, REMOTE6, REMOTE_PORT)
 SESSION, SESSION_END, MAPPING, BLOCK, LOSS = range(256, 261)  # ids of our templates
+SESSION6, SESSION6_END, SESSION64, SESSION64_END, MAPPING64, BLOCK64 = range(261, 267)
 FIELDS: dict[int, tuple[Element, ...]] = {
     SESSION: _SESSION,
-    SESSION_END: (*_SESSION, BEGAN, ENDED, OCTETS_OUT, OCTETS_IN, PACKETS_OUT, PACKETS_IN),
+    SESSION_END: (*_SESSION, *_COUNTED),
     MAPPING: _ENDS,
     BLOCK: (AT, EVENT, ADDRESS, PUBLIC, FIRST, LAST, STEP, COUNT),
     LOSS: (EXPORTER, NOT_SENT, AT),
+    SESSION6: _SESSION6,
+    SESSION6_END: (*_SESSION6, *_COUNTED),
+    SESSION64: _SESSION64,
+    SESSION64_END: (*_SESSION64, *_COUNTED),
+    MAPPING64: _ENDS64,
+    BLOCK64: (AT, EVENT, ADDRESS6, PUBLIC, FIRST, LAST, STEP, COUNT),
 }
 TEMPLATE_OF = {
     Kind.SESSION_CREATED: SESSION, Kind.SESSION_ENDED: SESSION_END, Kind.MAPPING_CREATED: MAPPING,
     Kind.MAPPING_ENDED: MAPPING, Kind.BLOCK_ASSIGNED: BLOCK, Kind.BLOCK_RELEASED: BLOCK,
 }  # fmt: skip
+TEMPLATE64_OF = {
+    Kind.SESSION_CREATED: SESSION64, Kind.SESSION_ENDED: SESSION64_END, Kind.MAPPING_CREATED: MAPPING64,
+    Kind.MAPPING_ENDED: MAPPING64, Kind.BLOCK_ASSIGNED: BLOCK64, Kind.BLOCK_RELEASED: BLOCK64,
+}  # fmt: skip
+TEMPLATE6_OF = {Kind.SESSION_CREATED: SESSION6, Kind.SESSION_ENDED: SESSION6_END}
 _CODES = {1: "B", 2: "H", 8: "Q"}
 
 
 def _record_of(template: int) -> struct.Struct:
     elements = FIELDS[template]
     wide = {ADDRESS, PUBLIC, REMOTE, REMOTE_AFTER}
-    return struct.Struct("!" + "".join("4s" if one in wide else _CODES.get(one.size, "I") for one in elements))
+    codes = ("4s" if one in wide else "16s" if one.size == 16 else _CODES.get(one.size, "I") for one in elements)
+    return struct.Struct("!" + "".join(codes))
 
 
 _PACKED = {template: _record_of(template) for template in FIELDS}
@@ -126,10 +150,11 @@ def _set(number: int, data: bytes) -> bytes:
 
 
 def _runs(records: Sequence[Translation]) -> Iterator[tuple[int, list[bytes]]]:
-    """Records of one template that follow one another. The templates are those of NAT44: IPv6 has no place in them."""
+    """Records of one template that follow one another."""
     last, packed = 0, list[bytes]()
-    for one in (record for record in records if len(record.inside.ip) == 4):
-        template = TEMPLATE_OF[one.kind]
+    for one in records:
+        of = TEMPLATE_OF if len(one.inside.ip) == 4 else TEMPLATE64_OF if one.public else TEMPLATE6_OF
+        template = of[one.kind]
         if template != last:
             if packed:
                 yield last, packed
@@ -140,11 +165,12 @@ def _runs(records: Sequence[Translation]) -> Iterator[tuple[int, list[bytes]]]:
 
 
 def _record(template: int, one: Translation) -> bytes:
+    if template > LOSS:
+        return _record6(template, one)
     head = round(one.time * 1e3), EVENTS[one.kind]
     public = one.public or one.inside  # not translated: the same address, as RFC 8158 has it
     if template == BLOCK:
-        first, last = one.ports
-        return _PACKED[BLOCK].pack(*head, one.inside.ip, public.ip, first, last, 1, last - first + 1)
+        return _PACKED[BLOCK].pack(*head, one.inside.ip, public.ip, *_block(one))
     ends = (*head, one.proto, one.inside.ip, one.inside.port, public.ip, public.port)
     if template == MAPPING:
         return _PACKED[MAPPING].pack(*ends)
@@ -152,6 +178,28 @@ def _record(template: int, one: Translation) -> bytes:
     far = (remote.ip, remote.port, remote.ip, remote.port)
     if template == SESSION:
         return _PACKED[SESSION].pack(*ends, *far)
+    return _PACKED[SESSION_END].pack(*ends, *far, *_counted(one))
+
+
+def _record6(template: int, one: Translation) -> bytes:
+    """Of an inside IPv6 host: filtered, or translated to IPv4."""
+    public, remote = one.public, one.remote
+    head = round(one.time * 1e3), (EVENTS64 if public else FILTER_EVENTS)[one.kind]
+    if public is not None and template == BLOCK64:
+        return _PACKED[BLOCK64].pack(*head, one.inside.ip, public.ip, *_block(one))
+    ends: tuple[bytes | int, ...] = (*head, one.proto, one.inside.ip, one.inside.port)
+    if public is not None:
+        ends = (*ends, public.ip, public.port)
+    if template != MAPPING64 and remote is not None:
+        ends = (*ends, remote.ip, remote.port)
+    return _PACKED[template].pack(*ends, *(_counted(one) if template in (SESSION6_END, SESSION64_END) else ()))
+
+
+def _block(one: Translation) -> tuple[int, ...]:
+    first, last = one.ports
+    return first, last, 1, last - first + 1
+
+
+def _counted(one: Translation) -> tuple[int, ...]:
     began = one.since or one.time - one.duration
-    lasted = round(began * 1e3), round((began + one.duration) * 1e3)
-    return _PACKED[SESSION_END].pack(*ends, *far, *lasted, *one.octets, *one.packets)
+    return round(began * 1e3), round((began + one.duration) * 1e3), *one.octets, *one.packets

@@ -12,7 +12,7 @@ import shutil
 from pathlib import Path
 
 from algate.alg.errors import AlgateError
-from algate.alg.gateway import estate
+from algate.alg.gateway import estate, estate6
 from algate.bpf import abi, description, pins
 from algate.bpf.loader import Gateway
 from algate.bpf.packing import from_native
@@ -55,6 +55,9 @@ class CarryOver:
             with Pinned(folder, described) as maps:
                 found = estate.take(described, maps.items)
                 found.made = sum(maps.counters("counters")[abi.Counter.SESSIONS_NEW : abi.Counter.SESSIONS_NEW + 1])
+            behind = 0 if gateway.six else estate6.leave_out(found.maps)
+            if behind:
+                log.warning("%d sessions of IPv6 stay behind: it isn't filtered any more", behind)
             estate.settle(found)
             try:
                 estate.write(found, gateway.map_fd)

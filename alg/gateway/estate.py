@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
-from algate.alg.gateway import older, records
+from algate.alg.gateway import estate6, older, records
 from algate.alg.gateway.records import SessionValue
 from algate.alg.gateway.tally import tally
 from algate.bpf import abi, layout, syscall
@@ -26,8 +26,8 @@ from algate.bpf.tables import possible_cpus
 Raw = dict[bytes, bytes]
 FdOf = Callable[[str], int]
 # In the order in which they are written: what a session needs comes before it.
-TRAVELS = ("ports", "port_blocks", "mappings", "shares", "forwards", "forward_sources", "tracks", "adjusts",
-           "replacements", "decisions", "held", "expectations", "relations", "sessions")  # fmt: skip
+TRAVELS = (*estate6.ROWS, "ports", "port_blocks", "mappings", "shares", "forwards", "forward_sources", "tracks",
+           "adjusts", "replacements", "decisions", "held", "expectations", "relations", "sessions")  # fmt: skip
 CHUNK = 4096
 TCP = 6
 _K = abi.PortKind
@@ -118,7 +118,7 @@ def settle(estate: Estate) -> None:
     for key, value in list(maps["sessions"].items()):
         one = records.unpack_session(value)
         share = _share_key(key, one)
-        if not _stands(key, one, slots, maps["shares"], share):
+        if not (_stands(key, one, slots, maps["shares"], share) and estate6.stands(key, maps["addresses6"])):
             del maps["sessions"][key]
             estate.left += 1
             continue
@@ -129,6 +129,7 @@ def settle(estate: Estate) -> None:
         maps["sessions"][key] = _renewed(key, value, one, maps["relations"])
     maps["shares"] = shares
     _settle_controls(maps, kept)
+    estate6.settle(maps)
     _settle_ports(maps, slots, refs)
 
 
@@ -228,6 +229,8 @@ def _settle_blocks(blocks: Raw, slots: Iterable[abi.PortSlot]) -> Raw:
 def fits(estate: Estate, fd: FdOf) -> None:
     """AlgateError if the maps have no room for it; nothing is written."""
     for name, entries in estate.maps.items():
+        if not entries and name in estate6.ROWS:  # a gateway without IPv6 has no such map
+            continue
         room = syscall.map_info(fd(name)).max_entries
         wanted = 1 + max(map(from_native, entries), default=-1) if contents()[name].kind == "array" else len(entries)
         if wanted > room:
@@ -237,10 +240,9 @@ def fits(estate: Estate, fd: FdOf) -> None:
 def write(estate: Estate, fd: FdOf) -> None:
     """Write a settled estate into empty maps. OSError if the kernel refuses."""
     fits(estate, fd)
-    for name in TRAVELS:
-        _put(fd(name), estate.maps[name])
-    for name, entries in tally(estate.maps).items():
-        _put(fd(name), entries)
+    for name, entries in (*estate.maps.items(), *tally(estate.maps).items()):
+        if entries:
+            _put(fd(name), entries)
     live = len(estate.maps["sessions"])
     made = max(estate.made, live)
     for row, amount in ((abi.Counter.SESSIONS_NEW, made), (abi.Counter.SESSIONS_ENDED, made - live)):

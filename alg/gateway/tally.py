@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
-from algate.alg.gateway import records
+from algate.alg.gateway import estate6, records
+from algate.alg.gateway.addresses import is_handle
 from algate.bpf import abi
 from algate.bpf.packing import from_native, native
 
@@ -21,10 +22,13 @@ def tally(maps: Mapping[str, Raw]) -> dict[str, Raw]:
     held = _held(maps)
     pools = Counter(row >> 16 for row, _ in _owned(maps, (*records.OWNED, _K.SHARED)))
     pools[abi.POOL_SESSIONS] = len(maps["sessions"])
+    if maps["addresses6"]:
+        pools[abi.POOL_HANDLES] = len(maps["addresses6"])
     blocks = {from_native(key): abi.PortBlock.unpack(value).holder for key, value in maps["port_blocks"].items()}
     return {
         "block_lists": _lists(blocks),
         "block_bits": {native(at, 4): native(word, 8) for at, word in _words(blocks).items()},
+        "handles": estate6.handles(maps["addresses6"]),
         "hosts": _hosts(maps, held),
         "peers": {key: native(count, 8) for key, count in _peers(maps).items()},
         "pools": {native(row, 4): bytes(abi.Pool(used=used)) for row, used in pools.items()},
@@ -40,19 +44,19 @@ def _owned(maps: Mapping[str, Raw], kinds: tuple[abi.PortKind, ...]) -> list[tup
 
 def _held(maps: Mapping[str, Raw]) -> Counter[tuple[bytes, int, bool]]:
     """Ports by host, protocol class, and whether they count for max_ports_per_host."""
-    found = Counter[tuple[bytes, int, bool]]()
+    found, rows = Counter[tuple[bytes, int, bool]](), maps["addresses6"]
     for row, owner in _owned(maps, records.OWNED):
-        found[_ip(owner), (row >> 16) % 3, owner >> 48 & 0xFF != _K.RESERVED] += 1
+        found[estate6.counted_as(_ip(owner), rows), (row >> 16) % 3, owner >> 48 & 0xFF != _K.RESERVED] += 1
     for key, value in maps["shares"].items():
         row = abi.ShareKey.unpack(key).port_index
-        found[_ip(abi.Share.unpack(value).owner), (row >> 16) % 3, True] += 1
+        found[estate6.counted_as(_ip(abi.Share.unpack(value).owner), rows), (row >> 16) % 3, True] += 1
     return found
 
 
 def _hosts(maps: Mapping[str, Raw], held: Counter[tuple[bytes, int, bool]]) -> Raw:
     sessions, unanswered = Counter[bytes](), Counter[bytes]()
     for key, value in maps["sessions"].items():
-        ip = records.unpack_key(key).inside_ip
+        ip = estate6.counted_as(records.unpack_key(key).inside_ip, maps["addresses6"])
         sessions[ip] += 1
         unanswered[ip] += bool(records.unpack_session(value).word & abi.StateBit.UNANSWERED)
     made = {}
@@ -71,7 +75,8 @@ def _peers(maps: Mapping[str, Raw]) -> Counter[bytes]:
             flow = records.unpack_key(key)
             inside, remote = (from_native(ip) for ip in (flow.inside_ip, flow.remote_ip))
             port = abi.be16(flow.inside_port)
-            found[bytes(abi.PeerKey(inside_ip=inside, remote_ip=remote, inside_port=port, proto=flow.proto))] += 1
+            for peer in (remote, 0) if is_handle(flow.remote_ip) else (remote,):  # peers6.h counts whether there is one
+                found[bytes(abi.PeerKey(inside_ip=inside, remote_ip=peer, inside_port=port, proto=flow.proto))] += 1
     return found
 
 

@@ -15,7 +15,7 @@
 
 #define FRAGMENT_SECONDS 60 /* reassembly gives up by then: RFC 8200 section 4.5 */
 #define FRAGMENT_TICKS ((u32)((FRAGMENT_SECONDS * 1000000000ULL) >> TICK_SHIFT))
-#define TAILS_A_WINDOW 64 /* punted per CPU and 16 ticks, as for IPv4 */
+#define TAILS_A_WINDOW 64  /* punted per CPU and 16 ticks, as for IPv4 */
 #define TAILS_OF_UNKNOWN 8 /* of them, those whose ends need handles: what a flood costs for HANDLE_IDLE */
 
 static __always_inline void piece_key_of(struct piece_key *key, const struct packet *p, u8 dir)
@@ -67,8 +67,8 @@ static __always_inline bool tail_known(struct __sk_buff *skb, const struct confi
 {
     if (p->source && p->destination)
         return true;
-    return dir == DIR_OUT && tails < TAILS_OF_UNKNOWN &&
-           source_is_routed(skb, p, cfg->wan, skb->ingress_ifindex) && !intern_ends(skb, p, dir, now);
+    return dir == DIR_OUT && tails < TAILS_OF_UNKNOWN && source_is_routed(skb, p, cfg->wan, skb->ingress_ifindex) &&
+           !intern_ends(skb, p, dir, now);
 }
 
 /* A tail before its head: BPF can't queue a packet, the helper can. */

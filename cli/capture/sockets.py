@@ -39,8 +39,8 @@ class SeenFrame(NamedTuple):
 
 
 def filter_program(proto: int, one: End, other: End, ip: int = ETHERNET) -> list[Instruction]:
-    """Classic BPF: both directions between two end points of one family, first fragments alone. Behind extension headers
-    of IPv6 no control session's segment passes the gateway."""
+    """Classic BPF: both directions between two end points of one family, first fragments alone. Behind extension
+    headers of IPv6 no control session's segment passes the gateway."""
     six = one[0].version == 6
     source = ip + (8 if six else 12)
     code: list[LabelledInstruction] = []

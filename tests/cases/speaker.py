@@ -22,8 +22,8 @@ from collections.abc import Callable, Sequence
 from algate.cli.lab.host import Host
 from tests.compliance import packet as pk
 from tests.compliance.bed import Ghost
-from tests.compliance.wires import BUFFER, Wire
 from tests.compliance.packet import TCP, Ip, Packet
+from tests.compliance.wires import BUFFER, Wire
 
 VNET_HDR = struct.Struct(
     "=BBHHHH"

@@ -1,6 +1,6 @@
 """IPv6 packets to bytes and back, as packet.py for IPv4; what was seen has the same fields (`ttl`: the hop limit).
 
-The law of this file: as packet.py's. An extension header is given as its kind and its bytes, whose first is left to fill in.
+The law of this file: as packet.py's. An extension header is given as its kind and its bytes; the first is filled in.
 """
 
 from __future__ import annotations

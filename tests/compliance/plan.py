@@ -47,8 +47,8 @@ def scaled(kind: str, seconds: int) -> int:
 
 @dataclass(frozen=True)
 class Profile:
-    """One configuration. `masquerade`: the kernel's statement. `dnat`, `guard`: its rules for DNAT and in forward; `six`: in
-    forward of IPv6, "" if that isn't filtered.
+    """One configuration. `masquerade`: the kernel's statement. `dnat`, `guard`: its rules for DNAT and in forward;
+    `six`: in forward of IPv6, "" if that isn't filtered.
 
     `fresh`: needs a new start, not a reload. `empty`: needs a gateway without sessions.
     """

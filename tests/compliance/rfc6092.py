@@ -198,7 +198,8 @@ async def errors_about_nothing(row: Row) -> None:
     other = six.datagram(six.lan1, sport + 1, six.a1, 53)
     theirs = six.datagram(six.lan2, sport, six.a1, 53)
     far = p6.tcp6(six.lan1.ip, c.sport, six.a1.ip, 80, "A", c.seq[0] + 9_000_000, c.seq[1])
-    for quoted, what in ((other, "one about no session"), (theirs, "one about another's packet"), (b"", "an empty one")):
+    nothing = ((other, "one about no session"), (theirs, "one about another's packet"), (b"", "an empty one"))
+    for quoted, what in nothing:
         await six.stays(p6.error6(six.near.ip, six.lan1.ip, quoted), six.near, six.lan1, what)
     await six.passes(p6.error6(six.near.ip, six.lan1.ip, other, p6.TOO_BIG, 0, 1300), six.near, six.lan1, "too big")
     if not row.kernel:

@@ -14,9 +14,10 @@ import pytest
 from algate.alg.admin import live
 from algate.bpf import pins
 from algate.cli.lab.gateways import AlgateGateway, algate
-from algate.cli.lab.lab import Lab
-from algate.cli.lab.servers import FtpServer
-from tests.netns.talk import CONTENT, Echo, Line, talking
+from algate.cli.lab.lab import Lab, LabPlan
+from algate.cli.lab.servers import FtpServer, start_server
+from tests.netns.talk import CONTENT, Echo, Line, talking, until
+from tests.netns.test_filter6 import connects
 
 ECHO = 7007
 GAP = 3.0  # s; an established session waits for nothing but a busy machine
@@ -41,10 +42,27 @@ def other_version(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Lab]:
+    with Lab(LabPlan(six=True)) as made:
+        yield made
+
+
 @pytest.fixture
 def gateway(lab: Lab) -> Iterator[AlgateGateway]:
-    with AlgateGateway(lab) as made:
+    with AlgateGateway(lab, config="[ipv6]\nfilter = true\n") as made:
         yield made
+
+
+@pytest.fixture
+def server6(lab: Lab, server: FtpServer) -> Iterator[FtpServer]:
+    """The same over IPv6, beside it."""
+    more = {"listen": "NO", "listen_ipv6": "YES", "listen_address6": lab.plan.servers6[0]}
+    made = start_server("vsftpd", lab.server, more=more)
+    (made.pub / "file").write_bytes(CONTENT)
+    until(lambda: connects(lab.server, lab.plan.servers6[0], made.port), 10)
+    yield made
+    made.stop()
 
 
 class Pinger:
@@ -76,12 +94,16 @@ def verb(gateway: AlgateGateway, *words: str) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
-def test_another_layout_and_back(lab: Lab, gateway: AlgateGateway, server: FtpServer, other_version: Path) -> None:
+def test_another_layout_and_back(
+    lab: Lab, gateway: AlgateGateway, server: FtpServer, server6: FtpServer, other_version: Path
+) -> None:
+    """With a control session of each family."""
     address = lab.plan.servers[0]
     with (
         Echo(lab.server, ECHO),
         Line(lab.client, address, ECHO) as line,
         talking(lab.client, address, server.login) as talker,
+        talking(lab.client, lab.plan.servers6[0], server6.login) as talker6,
     ):
         assert talker.fetch("pub/file") == CONTENT
         mapped = {row["inside"]: row["mapped"] for row in gateway.ask("sessions")}
@@ -96,7 +118,7 @@ def test_another_layout_and_back(lab: Lab, gateway: AlgateGateway, server: FtpSe
             assert worst < GAP
             assert "sessions over from another version's maps" in gateway.log
             assert talker.say("NOOP").startswith("200")
-            assert talker.fetch("pub/file") == CONTENT
+            assert talker.fetch("pub/file") == talker6.fetch("pub/file") == CONTENT
             now = {row["inside"]: row["mapped"] for row in gateway.ask("sessions")}
             assert now[line.local] == mapped[line.local]
             assert verb(gateway, "check", "--live") == (0, "algate: the tables agree\n")
@@ -119,12 +141,16 @@ def test_a_layout_that_nobody_describes_is_refused_untouched(lab: Lab, gateway: 
         assert line.ask(b"still") == b"still"
 
 
-def test_export_and_import(lab: Lab, gateway: AlgateGateway, server: FtpServer, tmp_path: Path) -> None:
+def test_export_and_import(
+    lab: Lab, gateway: AlgateGateway, server: FtpServer, server6: FtpServer, tmp_path: Path
+) -> None:
+    """With a control session of each family; active mode over IPv6, which needs its expectation."""
     address = lab.plan.servers[0]
     with (
         Echo(lab.server, ECHO),
         Line(lab.client, address, ECHO) as line,
         talking(lab.client, address, server.login) as talker,
+        talking(lab.client, lab.plan.servers6[0], server6.login) as talker6,
     ):
         assert line.ask(b"x") == b"x"
         file = tmp_path / "state"
@@ -143,4 +169,6 @@ def test_export_and_import(lab: Lab, gateway: AlgateGateway, server: FtpServer, 
         gateway.start()
         assert line.ask(b"y") == b"y"
         assert talker.fetch("pub/file") == CONTENT
+        talker6.ftp.set_pasv(False)
+        assert talker6.fetch("pub/file") == CONTENT
         assert live.check(gateway.run_dir) == []

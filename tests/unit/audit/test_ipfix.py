@@ -8,7 +8,7 @@ import struct
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
-from ipaddress import IPv4Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +78,8 @@ def _gather(layer: Any, fields: dict[str, list[Any]]) -> None:
 
 def test_tshark_reads_what_was_written(tmp_path: Path) -> None:
     templates, data, loss = decoded(stream(RECORDS), tmp_path)
-    assert templates["template_id"] == ["256", "257", "258", "259", "260"] and templates["od_id"] == ["7"]
+    assert templates["template_id"] == [*map(str, (*range(256, 260), *range(261, 267), 260))]
+    assert templates["od_id"] == ["7"]
     assert data["nat_event"] == ["4", "5", "4", "8", "9", "16", "17"]
     assert data["srcaddr"] == ["10.0.0.2"] * 7 and data["srcport"] == ["40000"] * 5
     assert data["post_natsource_ipv4_address"] == ["203.0.113.1"] * 2 + ["10.0.0.2"] + ["203.0.113.1"] * 4
@@ -95,6 +96,35 @@ def test_tshark_reads_what_was_written(tmp_path: Path) -> None:
                      "22:13:29.500"]  # fmt: skip
     assert [text[13:25] for text in (*data["abstimestart"], *data["abstimeend"])] == ["22:13:20.500", "22:13:23.000"]
     assert (templates["sequence"], data["sequence"], loss["sequence"]) == (["0"], ["0"], ["7"])
+
+
+INSIDE6 = PackedEnd(IPv6Address("2001:db8:1::5").packed, 40000)
+REMOTE6 = PackedEnd(IPv6Address("2001:db8:9::7").packed, 21)
+ENDED6 = {"since": NOW, "octets": (1000, 5_000_000_000), "packets": (10, 20), "duration": 2.5}
+
+
+def test_tshark_reads_sessions_of_ipv6(tmp_path: Path) -> None:
+    """Filtered ones by the event of firewalls, those of NAT64 by RFC 8158's."""
+    records = [
+        Translation(Kind.SESSION_CREATED, NOW, 6, INSIDE6, None, REMOTE6),
+        Translation(Kind.SESSION_ENDED, NOW + 3, 6, INSIDE6, None, REMOTE6, **ENDED6),  # type: ignore[arg-type]
+        Translation(Kind.SESSION_CREATED, NOW, 6, INSIDE6, PUBLIC, REMOTE),
+        Translation(Kind.SESSION_ENDED, NOW + 3, 6, INSIDE6, PUBLIC, REMOTE, **ENDED6),  # type: ignore[arg-type]
+        Translation(Kind.MAPPING_CREATED, NOW, 17, INSIDE6, PUBLIC),
+        Translation(Kind.MAPPING_ENDED, NOW + 1, 17, INSIDE6, PUBLIC),
+        Translation(Kind.BLOCK_ASSIGNED, NOW, 0, INSIDE6, ADDRESS, ports=(65024, 65535)),
+        Translation(Kind.BLOCK_RELEASED, NOW, 0, INSIDE6, ADDRESS, ports=(65024, 65535)),
+    ]
+    _, data, _ = decoded(stream(records), tmp_path)
+    assert data["srcaddrv6"] == ["2001:db8:1::5"] * 8 and data["srcport"] == ["40000"] * 6
+    assert data["firewall_event"] == ["1", "2"] and data["nat_event"] == ["6", "7", "10", "11", "16", "17"]
+    assert data["dstaddrv6"] == ["2001:db8:9::7"] * 2 and data["dstport"] == ["21"] * 2
+    assert data["post_natsource_ipv4_address"] == ["203.0.113.1"] * 6
+    assert data["post_naptsource_transport_port"] == ["50001"] * 4
+    assert data["post_natdestination_ipv4_address"] == ["198.51.100.7"] * 2
+    assert data["post_naptdestination_transport_port"] == ["443"] * 2
+    assert data["responder_octets"] == ["5000000000"] * 2 and data["initiator_packets"] == ["10"] * 2
+    assert data["port_range_start"] == ["65024"] * 2
 
 
 def test_messages_are_short_and_numbered(tmp_path: Path) -> None:

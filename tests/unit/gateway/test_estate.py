@@ -96,7 +96,7 @@ def test_what_can_be_counted_is() -> None:
 
 def test_a_full_word_of_the_bitmap_is_said_to_be_full() -> None:
     slots = {row(port_row(0, TCP, port)): bytes(SLOT) for port in range(64, 128)}
-    bits = tally({"ports": slots, "port_blocks": {}, "sessions": {}, "shares": {}})["port_bits"]
+    bits = tally({"addresses6": {}, "ports": slots, "port_blocks": {}, "sessions": {}, "shares": {}})["port_bits"]
     assert {int.from_bytes(key, "little"): int.from_bytes(value, "little") for key, value in bits.items()} == {
         1: (1 << 64) - 1, abi.BITMAP_WORDS: 2,
     }  # fmt: skip
