@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 
 from algate.alg.gateway import block_rules, obligations, records
+from algate.alg.gateway.addresses import NOBODY, is_handle
 from algate.alg.gateway.picture import Broken, Picture, Slot, end_text, row_of, session_text
 from algate.alg.gateway.records import CLASS_NAMES, OWNED, SessionValue
 from algate.bpf import abi, ticks
@@ -25,7 +26,7 @@ SLOW = 30.0  # s: the sweep, which tidies the bitmap, comes every ten
 def judge(picture: Picture) -> list[Broken]:
     """Everything broken; nothing in a sound gateway."""
     rules: tuple[Callable[[Picture], Iterator[Broken]], ...] = (
-        _sessions, _relations, _slots, _mappings, _shares, _hosts, _pools, _peers, _bitmap, _forwards,
+        _sessions, _relations, _slots, _mappings, _shares, _hosts, _pools, _peers, _handles, _bitmap, _forwards,
         _counters, *block_rules.RULES, *obligations.RULES,
     )  # fmt: skip
     return [one for rule in rules for one in rule(picture)]
@@ -48,7 +49,8 @@ def _session(p: Picture, key: bytes, one: SessionValue) -> Iterator[tuple[str, s
         yield "session-related", "was expected, by no control session"
     exempt = one.port_index == abi.EXEMPT_ROW
     if exempt or one.flags & _F.EXEMPT:
-        if not (exempt and one.flags & _F.EXEMPT) or any(one.public_ip):
+        told = one.flags & _F.EXEMPT or is_handle(flow.remote_ip)  # IPv6 to IPv6 needs no flag
+        if not (exempt and told) or any(one.public_ip):
             yield "session-exempt", "is half translated, half exempt"
         return
     if one.port_index >= p.rows or (one.port_index >> 16) % 3 != row_of(0, flow.proto, 0) >> 16:
@@ -150,10 +152,11 @@ def _shares(p: Picture) -> Iterator[Broken]:
 def _hosts(p: Picture) -> Iterator[Broken]:
     """A host is counted what it has."""
     before, after = p.hosts
-    least = Counter(records.unpack_key(key).inside_ip for key in p.stable)
-    most = Counter(records.unpack_key(key).inside_ip for key, _ in p.either())
+    least = Counter(_host(p, key) for key in p.stable)
+    most = Counter(_host(p, key) for key, _ in p.either())
     waiting, ports, held = _waiting(p), Counter[bytes](), Counter[tuple[bytes, int]]()
-    for ip, proto, counted in _held(p):
+    for owner, proto, counted in _held(p):
+        ip = p.host(owner)
         ports[ip] += counted
         held[ip, proto] += 1
     for ip, counts in after.items():
@@ -179,10 +182,14 @@ def _hosts(p: Picture) -> Iterator[Broken]:
 def _waiting(p: Picture) -> tuple[Counter[bytes], Counter[bytes]]:
     """Unanswered sessions by host: at least, at most."""
     bit = abi.StateBit.UNANSWERED
-    some = {one.id: records.unpack_key(key).inside_ip for key, one in p.either() if one.word & bit}
-    some |= {one.id: records.unpack_key(key).inside_ip for key, one in p.before.items() if one.word & bit}
-    least = Counter(records.unpack_key(key).inside_ip for key, one in p.stable.items() if one.word & bit)
+    some = {one.id: _host(p, key) for key, one in p.either() if one.word & bit}
+    some |= {one.id: _host(p, key) for key, one in p.before.items() if one.word & bit}
+    least = Counter(_host(p, key) for key, one in p.stable.items() if one.word & bit)
     return least, Counter(some.values())
+
+
+def _host(p: Picture, key: bytes) -> bytes:
+    return p.host(records.unpack_key(key).inside_ip)
 
 
 def _held(p: Picture) -> Iterator[tuple[bytes, int, bool]]:
@@ -204,17 +211,19 @@ def _pools(p: Picture) -> Iterator[Broken]:
     if p.made[0] != p.made[1] or before.get(abi.POOL_SESSIONS) != after.get(abi.POOL_SESSIONS):
         return
     has = Counter(row >> 16 for row, slot in p.slots.items() if slot.kind in (*OWNED, _K.SHARED))
-    has[abi.POOL_SESSIONS] = len(p.after)
+    has |= {abi.POOL_SESSIONS: len(p.after), abi.POOL_HANDLES: len(p.interned)}
+    names = {abi.POOL_SESSIONS: "sessions", abi.POOL_HANDLES: "IPv6 addresses"}
     for row, used in after.items():
         if used == before.get(row) and used != has[row]:
-            what = "sessions" if row == abi.POOL_SESSIONS else f"{CLASS_NAMES[row % 3]} ports of address {row // 3 + 1}"
+            what = names.get(row) or f"{CLASS_NAMES[row % 3]} ports of address {row // 3 + 1}"
             yield Broken("pool", what, f"{_signed(used)} {what} are counted, and there are {has[row]}")
 
 
 def _peers(p: Picture) -> Iterator[Broken]:
     """A peer is counted by its sessions."""
     least, most = (
-        Counter(_peer(key) for key, one in some if one.flags & _F.PEER) for some in (p.stable.items(), p.either())
+        Counter(peer for key, one in some if one.flags & _F.PEER for peer in _peers_of(key))
+        for some in (p.stable.items(), p.either())
     )
     for peer in {*p.peers, *least}:
         ip, remote, port, proto = peer
@@ -223,9 +232,22 @@ def _peers(p: Picture) -> Iterator[Broken]:
             yield Broken("peer-count", name, f"{name} count {p.peers.get(peer, 0)} sessions of {most[peer]}")
 
 
-def _peer(key: bytes) -> tuple[bytes, bytes, int, int]:
+def _peers_of(key: bytes) -> Iterator[tuple[bytes, bytes, int, int]]:
+    """Under which rows a session counts; over IPv6 also as one of any peer's (peers6.h)."""
     flow = records.unpack_key(key)
-    return flow.inside_ip, flow.remote_ip, flow.inside_port, flow.proto
+    yield flow.inside_ip, flow.remote_ip, flow.inside_port, flow.proto
+    if is_handle(flow.remote_ip):
+        yield flow.inside_ip, NOBODY, flow.inside_port, flow.proto
+
+
+def _handles(p: Picture) -> Iterator[Broken]:
+    """What stands for an IPv6 address has one, as long as a session needs it."""
+    for key, one in p.stable.items():
+        flow = records.unpack_key(key)
+        for ip in (flow.inside_ip, flow.remote_ip):
+            if is_handle(ip) and ip not in p.interned:
+                name = f"{one.id:016x}"
+                yield Broken("session-address", name, f"session {name} has an IPv6 address that nobody knows any more")
 
 
 def _bitmap(p: Picture) -> Iterator[Broken]:

@@ -146,6 +146,7 @@ class Picture:
     block_lists: dict[bytes, tuple[int, ...]] = field(default_factory=dict)
     block_marks: set[int] = field(default_factory=set)
     peers: dict[tuple[bytes, bytes, int, int], int] = field(default_factory=dict)
+    interned: dict[bytes, bytes] = field(default_factory=dict)  # handle -> that under which its host is counted
     forwards: dict[int, ForwardRange] = field(default_factory=dict)
     sources: set[int] = field(default_factory=set)
     tracks: dict[bytes, int] = field(default_factory=dict)
@@ -163,6 +164,10 @@ class Picture:
         """The sessions that were there all the time, as they were last seen."""
         old = self.before
         return {key: now for key, now in self.after.items() if key in old and old[key].id == now.id}
+
+    def host(self, ip: bytes) -> bytes:
+        """Under which address or handle an inside host is counted."""
+        return self.interned.get(ip, ip)
 
     def either(self) -> Iterator[tuple[bytes, SessionValue]]:
         """Every session seen; one that was made anew on the same key twice, as different ones."""

@@ -44,6 +44,9 @@ def read(maps: Pinned, ask: Callable[[], Asked | None] = lambda: None) -> Pictur
     picture.relations = {from_native(key): from_native(value) for key, value in maps.items("relations")}
     picture.shares = _shares(maps)
     picture.peers = _peers(maps)
+    picture.interned = {
+        key: abi.be32_to_ip(abi.Interned.unpack(value).host).packed for key, value in maps.items("addresses6")
+    }
     _read_forwards(maps, picture)
     _read_controls(maps, picture)
     picture.stages = {from_native(key) for key, value in maps.items("stages") if any(value)}

@@ -16,7 +16,7 @@ from algate.cli.output import OutputForm, say, show_rows
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from algate.cli.lab.demonstration import Act, DemoRow
+    from algate.cli.lab.demonstration import Act, DemoRow, Steps
     from algate.cli.lab.gateways import LabGateway
     from algate.cli.lab.lab import Lab
 
@@ -39,6 +39,7 @@ def demo(
     gateway: Annotated[
         str, typer.Option("--gateway", hidden=True, help="What translates: algate, kernel or route.")
     ] = "algate",
+    ipv6: Annotated[bool, typer.Option("--ipv6", help="Over IPv6 instead: through the filter.")] = False,
     remove: Annotated[str | None, typer.Option("--remove", metavar="LAB", help="Remove a lab kept earlier.")] = None,
 ) -> int:
     """Transfer files through the gateway in all four FTP modes, with the client and then the server inside.
@@ -47,19 +48,21 @@ def demo(
     """
     if remove is not None:
         return take_away(remove)
-    from algate.cli.lab.demonstration import DemoRow
-    from algate.cli.lab.gateways import make_gateway
-    from algate.cli.lab.lab import Lab
+    from algate.cli.lab.demonstration import CONFIG6, STEPS, STEPS6, DemoRow
+    from algate.cli.lab.gateways import AlgateGateway, make_gateway
+    from algate.cli.lab.lab import Lab, LabPlan
     from algate.cli.lab.trial import forwards
 
-    with Lab(keep=keep) as lab:
+    with Lab(LabPlan(six=ipv6), keep=keep) as lab:
         middle = make_gateway(gateway, lab, forwards(lab))
+        if ipv6 and isinstance(middle, AlgateGateway):
+            middle.config = CONFIG6.format(client=lab.plan.clients6[0])
         with contextlib.ExitStack() as stack:
             if keep:
                 middle.start()
             else:
                 stack.enter_context(middle)
-            acts = perform(lab, middle, server)
+            acts = perform(lab, middle, server, STEPS6 if ipv6 else STEPS)
             if keep:
                 explain(lab, middle, server)
     if as_json:
@@ -73,23 +76,22 @@ def demo(
     return 0 if acts and all(act.row.ok for act in acts) else FAILED
 
 
-def perform(lab: Lab, gateway: LabGateway, server: str) -> list[Act]:
+def perform(lab: Lab, gateway: LabGateway, server: str, steps: Steps) -> list[Act]:
     """Run all acts, with a progress display on stderr."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     from algate.cli.lab import demonstration
-    from algate.cli.lab.judge import InsideEnd, Mode
 
     columns = (SpinnerColumn(), TextColumn("{task.description:<32}"), BarColumn(), TimeElapsedColumn())
     acts = []
     with Progress(*columns, console=Console(stderr=True), transient=True) as display:
-        task = display.add_task("starting", total=len(demonstration.STEPS))
+        task = display.add_task("starting", total=sum(len(modes) for *_, modes in steps))
 
-        def progress(side: InsideEnd, mode: Mode, word: str) -> None:
+        def progress(side: str, mode: str, word: str) -> None:
             display.update(task, description=f"{side} inside  {mode}  {word}")
 
-        for act in demonstration.run(lab, gateway, server, progress):
+        for act in demonstration.run(lab, gateway, server, progress, steps):
             acts.append(act)
             display.advance(task)
     return acts

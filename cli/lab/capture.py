@@ -37,6 +37,7 @@ def filter_program(control_ports: tuple[int, ...], forbidden: tuple[IPv4Network,
     """Classic BPF over an Ethernet frame; jumps are written as labels and resolved here."""
     code: list[tuple[int, int | str, int | str, int]] = [
         (0x28, 0, 0, 12),  # ldh ethertype
+        (0x15, "six", 0, 0x86DD),
         (0x15, 0, "keep", 0x0800),
         (0x30, 0, 0, 23),  # ldb protocol
         (0x15, 0, "keep", 6),
@@ -51,12 +52,19 @@ def filter_program(control_ports: tuple[int, ...], forbidden: tuple[IPv4Network,
     for offset in (14, 16):
         code.append((0x48, 0, 0, offset))
         code += [(0x15, "keep", 0, port) for port in control_ports]
+    code += [(0x06, 0, 0, DROP)]
+    places = {"six": len(code)}
+    code += [(0x30, 0, 0, 20), (0x15, 0, "keep", 6), (0x30, 0, 0, 67), (0x45, "keep", 0, 0x07)]
+    for offset in (54, 56):
+        code.append((0x28, 0, 0, offset))
+        code += [(0x15, "keep", 0, port) for port in control_ports]
     code += [(0x06, 0, 0, DROP), (0x06, 0, 0, KEEP)]
-    keep = len(code) - 1
-    return [
-        (op, keep - at - 1 if t == "keep" else int(t), keep - at - 1 if f == "keep" else int(f), k)
-        for at, (op, t, f, k) in enumerate(code)
-    ]
+    places["keep"] = len(code) - 1
+
+    def jump(target: int | str, at: int) -> int:
+        return places[target] - at - 1 if isinstance(target, str) else target
+
+    return [(op, jump(t, at), jump(f, at), k) for at, (op, t, f, k) in enumerate(code)]
 
 
 class Capture:

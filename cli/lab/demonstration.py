@@ -17,7 +17,7 @@ from algate.cli.lab.judge import InsideEnd, Mode, TrialFinding
 from algate.cli.lab.lab import Lab
 from algate.cli.lab.observer import Observer
 from algate.cli.lab.transfers import Operation
-from algate.cli.lab.trial import Result, TrialStage
+from algate.cli.lab.trial import FtpWay, Result, TrialStage
 
 SIZE = 32 << 20  # bytes of each file
 SECONDS = 6.0 * PATIENCE  # s that a client waits
@@ -49,29 +49,43 @@ class Act:
     problems: tuple[str, ...]
 
 
-STEPS = [(side, mode) for side in InsideEnd for mode in Mode]
+Steps = tuple[tuple[FtpWay, InsideEnd, tuple[Mode, ...]], ...]
+Progress = Callable[[str, str, str], None]
+STEPS: Steps = tuple((FtpWay.FOUR, side, tuple(Mode)) for side in InsideEnd)
+STEPS6: Steps = tuple((FtpWay.SIX, side, (Mode.EPRT, Mode.EPSV)) for side in InsideEnd)
+CONFIG6 = """
+[ipv6]
+filter = true
+[[allow_in]]
+proto = "tcp"
+port = 21
+to = "{client}"
+"""
 
 
-def run(lab: Lab, gateway: LabGateway, server: str, progress: Callable[[InsideEnd, Mode, str], None]) -> Iterator[Act]:
+def run(lab: Lab, gateway: LabGateway, server: str, progress: Progress, steps: Steps = STEPS) -> Iterator[Act]:
     """One act per side and mode, in order."""
     content = os.urandom(SIZE)
     end = time.monotonic() + DEADLINE
     with Observer(gateway) as observer:
-        for side in InsideEnd:
-            with TrialStage(lab, side, server) as stage:
-                for mode in Mode:
+        for way, side, modes in steps:
+            with TrialStage(lab, side, server, way) as stage:
+                for mode in modes:
                     in_time = time.monotonic() < end
-                    yield act(stage, observer, mode, content, progress) if in_time else late(side, mode)
+                    yield act(stage, observer, mode, content, progress) if in_time else late(stage, mode)
 
 
-def act(
-    stage: TrialStage, observer: Observer, mode: Mode, content: bytes, progress: Callable[[InsideEnd, Mode, str], None]
-) -> Act:
+def named(way: FtpWay, mode: Mode) -> str:
+    """The mode as the table has it."""
+    return str(mode) if way is FtpWay.FOUR else f"{mode} {way}"
+
+
+def act(stage: TrialStage, observer: Observer, mode: Mode, content: bytes, progress: Progress) -> Act:
     """Down and up in one mode."""
     results: list[Result] = []
     problems: list[str] = []
     for operation, word in ((Operation.GET, "down"), (Operation.PUT, "up")):
-        progress(stage.side, mode, word)
+        progress(stage.side, named(stage.way, mode), word)
         result = stage.trial("curl", mode, operation, content, SECONDS)
         results.append(result)
         problems += [f"{word}: {problem}" for problem in result.problems]
@@ -83,7 +97,7 @@ def act(
     size, seconds = sum(f.size for f in findings), sum(f.seconds for f in findings)
     row = DemoRow(
         side=stage.side,
-        mode=mode,
+        mode=named(stage.way, mode),
         inside_line=first.inside_line if first else "",
         outside_line=first.outside_line if first else "",
         public_port=first.public_port if first else None,
@@ -97,9 +111,9 @@ def act(
     return Act(row, tuple(problems))
 
 
-def late(side: InsideEnd, mode: Mode) -> Act:
+def late(stage: TrialStage, mode: Mode) -> Act:
     """The row of an act that wasn't started in time."""
-    row = DemoRow(side, mode, "", "", None, "", "", 0, 0.0, False, False)
+    row = DemoRow(stage.side, named(stage.way, mode), "", "", None, "", "", 0, 0.0, False, False)
     return Act(row, (f"not started: {DEADLINE:g} s had passed",))
 
 

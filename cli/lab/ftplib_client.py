@@ -24,10 +24,11 @@ class FtplibClient(ftplib.FTP):
         return ftplib.parse227(self.sendcmd("PASV"))
 
     def makeport(self) -> socket.socket:
-        listener = socket.create_server(("", 0), family=socket.AF_INET, backlog=1)
-        host, port = self.sock.getsockname()[0], listener.getsockname()[1]  # type: ignore[union-attr]
+        assert self.sock is not None
+        listener = socket.create_server(("", 0), family=self.sock.family, backlog=1)
+        host, port = self.sock.getsockname()[0], listener.getsockname()[1]
         if self.mode == "EPRT":
-            self.sendcmd(f"EPRT |1|{host}|{port}|")
+            self.sendcmd(f"EPRT |{2 if ':' in host else 1}|{host}|{port}|")
         else:
             self.sendport(host, port)
         listener.settimeout(self.timeout)

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_address, ip_network
 
 from algate.cli.lab.wire import Connection, Peer, Trace
 
@@ -38,7 +38,8 @@ class Mode(StrEnum):
 
 @dataclass(frozen=True)
 class Scene:
-    """Who is where. `inside`: the private host, `public`: what the outside must see, `outside`: the peer."""
+    """Who is where. `inside`: the private host, `public`: what the outside must see, `outside`: the peer. Between two
+    families (NAT64) the inside knows the peer as `seen`. `private`: what mustn't be seen outside, "" if nothing is."""
 
     side: InsideEnd
     inside: str
@@ -47,6 +48,17 @@ class Scene:
     private: str = "10.77.0.0/24"
     port: int = 21
     min_port: int = 1024
+    seen: str = ""
+
+    @property
+    def peer(self) -> str:
+        """The peer as the inside knows it."""
+        return self.seen or self.outside
+
+    @property
+    def hidden(self) -> IPv4Network | IPv6Network:
+        """What is `private`; with nothing that is, a network of no lab."""
+        return ip_network(self.private or "192.0.2.255/32")
 
 
 @dataclass(frozen=True)
@@ -86,7 +98,9 @@ class WireVerdict:
         return bool(self.findings) and not self.problems
 
 
-_COMMAND = re.compile(rb"(?i)^(PORT) +(\d+),(\d+),(\d+),(\d+),(\d+),(\d+)\s*$|^(EPRT) +\|1\|([\d.]+)\|(\d+)\|\s*$")
+_COMMAND = re.compile(
+    rb"(?i)^(PORT) +(\d+),(\d+),(\d+),(\d+),(\d+),(\d+)\s*$|^(EPRT) +\|[12]\|([\da-fA-F.:]+)\|(\d+)\|\s*$"
+)
 _REPLY = re.compile(rb"^227[ -].*?(\d+),(\d+),(\d+),(\d+),(\d+),(\d+)|^229[ -].*\(\|\|\|(\d+)\|\)")
 _ADDRESS = re.compile(rb"(?<![\d.,])(\d{1,3})([.,])(\d{1,3})\2(\d{1,3})\2(\d{1,3})(?!\d)")
 
@@ -99,7 +113,7 @@ def announcement(line: bytes, from_client: bool) -> Announcement | None:
     parts = [part.decode() for part in match.groups(default=b"")]
     text = line.decode("ascii", "replace")
     if from_client and parts[7]:
-        return Announcement(Mode.EPRT, parts[8], int(parts[9]), text)
+        return Announcement(Mode.EPRT, str(ip_address(parts[8])), int(parts[9]), text)
     if from_client:
         return Announcement(Mode.PORT, ".".join(parts[1:5]), int(parts[5]) * 256 + int(parts[6]), text)
     if parts[6]:
@@ -114,7 +128,7 @@ def split(stream: bytes, from_client: bool) -> tuple[list[Announcement], list[by
     return [a for a in found if a], [line for line, a in zip(lines, found, strict=True) if a is None]
 
 
-def private_text(stream: bytes, private: IPv4Network) -> list[str]:
+def private_text(stream: bytes, private: IPv4Network | IPv6Network) -> list[str]:
     """Addresses of the private network written out in a stream, with dots or commas."""
     found = []
     for match in _ADDRESS.finditer(stream):
@@ -128,18 +142,17 @@ def judge(scene: Scene, inside: Trace, outside: Trace, wanted: Mode | None = Non
     """Compare both links. `wanted`: every announcement must be of that mode, which shows a client that fell back."""
     verdict = WireVerdict()
     complain = verdict.problems.append
-    private = IPv4Network(scene.private)
-    leaks = sorted(ip for ip in outside.addresses() if IPv4Address(ip) in private)
+    leaks = sorted(ip for ip in outside.addresses() if ip_address(ip) in scene.hidden)
     if leaks:
         complain(f"private address in an IP header outside: {', '.join(leaks)}")
     pairs = _control_pairs(scene, inside, outside, complain)
     unclaimed = outside.data(scene.port)
     unclaimed_inside = inside.data(scene.port)
     for within, without in pairs:
-        announced = _compare_streams(within, without, private, complain)
+        announced = _compare_streams(scene, within, without, complain)
         for a, b in announced:
-            if wanted is not None and b.mode != wanted:
-                complain(f"{b.mode} was used, not {wanted}: {b.line}")
+            if wanted is not None and a.mode != wanted:
+                complain(f"{a.mode} was used, not {wanted}: {a.line}")
             finding = _data_connection(scene, a, b, unclaimed_inside, unclaimed, complain)
             if finding is not None:
                 verdict.findings.append(finding)
@@ -164,7 +177,7 @@ def _control_pairs(
 
 
 def _compare_streams(
-    within: Connection, without: Connection, private: IPv4Network, complain: Callable[[str], None]
+    scene: Scene, within: Connection, without: Connection, complain: Callable[[str], None]
 ) -> list[tuple[Announcement, Announcement]]:
     """Everything but the announcements must be equal; returns these as pairs (inside, outside)."""
     pairs: list[tuple[Announcement, Announcement]] = []
@@ -172,11 +185,13 @@ def _compare_streams(
         a, b = (c.up.bytes() if from_client else c.down.bytes() if c.down else b"" for c in (within, without))
         (said, rest), (seen, other) = split(a, from_client), split(b, from_client)
         who = "client" if from_client else "server"
+        if scene.seen:
+            other = [b"EPSV" if line == b"PASV" else line for line in other]
         if rest != other:
             complain(f"what the {who} says differs between the links, not only in its announcements")
         if len(said) != len(seen):
             complain(f"the {who} made {len(said)} announcements inside, {len(seen)} outside")
-        for leak in private_text(b, private):
+        for leak in private_text(b, scene.hidden):
             complain(f"private address in the {who}'s text outside: {leak}")
         pairs += zip(said, seen, strict=False)
     return pairs
@@ -192,15 +207,15 @@ def _data_connection(
 ) -> TrialFinding | None:
     """The connection that an announcement led to, checked on both links and removed from the lists."""
     inward = seen.mode.active == (scene.side is InsideEnd.CLIENT)  # the inside host announces and accepts
-    owner, private_owner = (scene.public, scene.inside) if inward else (scene.outside, scene.outside)
+    owner, private_owner = (scene.public, scene.inside) if inward else (scene.outside, scene.peer)
     if seen.ip not in (None, owner) or said.ip not in (None, private_owner):
         complain(f"wrong address: inside {said.line!r}, outside {seen.line!r}")
-    if not inward and said.line != seen.line:
+    if said.line != seen.line and not scene.seen and (not inward or scene.public == scene.inside):
         complain(f"changed needlessly: inside {said.line!r}, outside {seen.line!r}")
     if inward and seen.port < scene.min_port:
         complain(f"public port {seen.port} is below {scene.min_port}: {seen.line}")
     caller = scene.outside if inward else scene.public
-    private_caller = scene.outside if inward else scene.inside
+    private_caller = scene.peer if inward else scene.inside
     found = _strike(outside, Peer(owner, seen.port), caller)
     twin = _strike(inside, Peer(private_owner, said.port), private_caller)
     if found is None or twin is None:

@@ -256,6 +256,8 @@ class Lab:
         hop = IPv6Network(f"{plan.servers6[0]}/64", strict=False)[1]
         for address in plan.servers6:
             ip(f"addr add {address}/{64 if plan.router else 128} dev eth0 nodad", self.server.netns)
+        if not plan.router:  # the server host uses its own address, not the link's
+            ip(f"route replace {inside} via {wan[2]} dev eth0 src {plan.servers6[0]}", self.server.netns)
         if plan.router:
             ip(f"addr add {hop}/64 dev eth1 nodad", first.netns)
             ip(f"route add default via {hop}", self.server.netns)

@@ -78,12 +78,14 @@ def start_server(
     more: Mapping[str, object] | None = None,
     threads: bool = False,
     env: Mapping[str, str] | None = None,
+    address: str = "",
 ) -> FtpServer:
-    """Start a server of that kind on every address of the host. Raises LabError if it doesn't listen within 10 s."""
+    """Start a server of that kind on every address of the host, or of IPv6 for an `address` of that. Raises
+    LabError if it doesn't listen within 10 s."""
     if kind not in KINDS:
         raise LabError(f"no FTP server called {kind}: one of {', '.join(KINDS)}", USAGE)
     base = host.folder / f"{host.name}-{kind}-{len(host.spawned)}"
-    setting = Setting(base, base / "files", host.address, port, more or {}, threads)
+    setting = Setting(base, base / "files", address or host.address, port, more or {}, threads)
     (setting.root / "pub").mkdir(parents=True)
     (setting.root / "pub").chmod(0o777)  # the servers write as different accounts
     argv = KINDS[kind].configure(setting, find_program(KINDS[kind]))
@@ -136,6 +138,7 @@ def _vsftpd(s: Setting, program: str) -> list[str]:
         "use_localtime": "NO",
         "max_clients": 0,
         "max_per_ip": 0,
+        **({"listen": "NO", "listen_ipv6": "YES"} if ":" in s.address else {}),
         **s.more,
     }
     config = s.folder / "vsftpd.conf"
@@ -158,7 +161,7 @@ ServerType standalone
 DefaultServer on
 DefaultAddress {s.address}
 Port {s.port}
-UseIPv6 off
+UseIPv6 {"on" if ":" in s.address else "off"}
 UseReverseDNS off
 WtmpLog off
 TransferLog none
@@ -195,7 +198,22 @@ def _pure_ftpd(s: Setting, program: str) -> list[str]:
     done = subprocess.run([str(maker), "mkdb", str(database), "-f", str(users)], capture_output=True, text=True)
     if done.returncode != 0:
         raise LabError(f"pure-pw made no user database: {done.stderr.strip() or done.stdout.strip()}")
-    options = ["-4", "-H", "-E", "-A", "-u", "1", "-c", "500", "-C", "500", "-U", "022:022", "-g", f"{s.folder}/pid"]
+    options = [
+        *([] if ":" in s.address else ["-4"]),
+        "-H",
+        "-E",
+        "-A",
+        "-u",
+        "1",
+        "-c",
+        "500",
+        "-C",
+        "500",
+        "-U",
+        "022:022",
+        "-g",
+        f"{s.folder}/pid",
+    ]
     return [program, *options, "-S", str(s.port), "-l", f"puredb:{database}"]
 
 
@@ -211,9 +229,10 @@ ThreadedFTPServer(("0.0.0.0", int(sys.argv[1])), FTPHandler).serve_forever()
 
 
 def _pyftpdlib(s: Setting, program: str) -> list[str]:
+    every = "::" if ":" in s.address else "0.0.0.0"
     if s.threads:
         return [program, "-W", "ignore", "-c", _THREADED, str(s.port), str(s.root)]
-    return [program, "-W", "ignore", "-m", "pyftpdlib", "-i", "0.0.0.0", "-p", str(s.port), "-w", "-d", str(s.root)]
+    return [program, "-W", "ignore", "-m", "pyftpdlib", "-i", every, "-p", str(s.port), "-w", "-d", str(s.root)]
 
 
 ANONYMOUS = Login("anonymous", "lab@example.org")

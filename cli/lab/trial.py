@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from enum import StrEnum
+from ipaddress import IPv4Address, IPv6Network
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -16,10 +18,21 @@ from algate.cli.lab.capture import Capture
 from algate.cli.lab.gateways import PortForward
 from algate.cli.lab.host import Host
 from algate.cli.lab.judge import InsideEnd, Mode, Scene, TrialFinding, judge
-from algate.cli.lab.lab import Lab
+from algate.cli.lab.lab import Lab, LabPlan
 from algate.cli.lab.servers import FtpServer, start_server
 from algate.cli.lab.transfers import ClientRefusal, Errand, Operation, carry_out, order
 from algate.cli.lab.wire import trace
+
+
+class FtpWay(StrEnum):
+    """How client and server meet: over IPv4, over IPv6 through the filter, or a client with IPv6 by NAT64."""
+
+    FOUR = "IPv4"
+    SIX = "IPv6"
+    NAT64 = "NAT64"
+
+
+NAT64_PREFIX = "64:ff9b::/96"
 
 
 @dataclass(frozen=True)
@@ -50,20 +63,32 @@ def digest(path: Path) -> str:
         return ""
 
 
+def scene_of(plan: LabPlan, side: InsideEnd, way: FtpWay) -> Scene:
+    """Who is where."""
+    if way is FtpWay.FOUR:
+        return Scene(side, plan.clients[0], plan.public[0], plan.servers[0], plan.inside)
+    inside = plan.clients6[0]
+    if way is FtpWay.SIX:
+        return Scene(side, inside, inside, plan.servers6[0], "")
+    seen = str(IPv6Network(NAT64_PREFIX)[int(IPv4Address(plan.servers[0]))])
+    return Scene(side, inside, plan.public[0], plan.servers[0], plan.inside6, seen=seen)
+
+
 class TrialStage:
     """A server on one side and captures on both links, for any number of trials."""
 
-    def __init__(self, lab: Lab, side: InsideEnd, server: str) -> None:
+    def __init__(self, lab: Lab, side: InsideEnd, server: str, way: FtpWay = FtpWay.FOUR) -> None:
         self.lab = lab
         self.side = side
-        plan = lab.plan
-        self.scene = Scene(side, plan.clients[0], plan.public[0], plan.servers[0], plan.inside)
+        self.way = way
+        self.scene = scene_of(lab.plan, side, way)
         self.server_host: Host = lab.server if side is InsideEnd.CLIENT else lab.client
         self.client_host: Host = lab.client if side is InsideEnd.CLIENT else lab.server
-        self.target = plan.servers[0] if side is InsideEnd.CLIENT else plan.public[0]
-        self.server: FtpServer = start_server(server, self.server_host)
+        self.target = self.scene.peer if side is InsideEnd.CLIENT else self.scene.public
+        address = self.target if way is FtpWay.SIX else ""
+        self.server: FtpServer = start_server(server, self.server_host, address=address)
         self.inside = Capture(lab.client)
-        self.outside = Capture(lab.server, forbidden=(plan.inside,))
+        self.outside = Capture(lab.server, forbidden=(lab.plan.inside,))
         self._count = 0
 
     def close(self) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
 
 FIN, SYN, RST, ACK = 0x01, 0x02, 0x04, 0x10
@@ -23,12 +23,12 @@ class Peer(NamedTuple):
     port: int
 
     def __str__(self) -> str:
-        return f"{self.ip}:{self.port}"
+        return f"[{self.ip}]:{self.port}" if ":" in self.ip else f"{self.ip}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
 class SeenSegment:
-    """One IPv4 packet on a link. The TCP fields are 0 for other protocols and for later fragments."""
+    """One packet on a link. The TCP fields are 0 for other protocols and for later fragments."""
 
     time: float  # s since the epoch, kernel's receive stamp
     outgoing: bool  # sent by the host that captured it
@@ -43,7 +43,12 @@ class SeenSegment:
 
 
 def parse_frame(frame: bytes, time: float, outgoing: bool) -> SeenSegment | None:
-    """The record of an Ethernet frame; None if it isn't a complete IPv4 packet."""
+    """The record of an Ethernet frame; None if it isn't a complete packet of either family. Of IPv6 what stands behind
+    an extension header isn't read."""
+    if len(frame) >= 54 and frame[12:14] == b"\x86\xdd":
+        src, dst = (str(IPv6Address(frame[at : at + 16])) for at in (22, 38))
+        length = int.from_bytes(frame[18:20], "big") + 40
+        return _record(time, outgoing, frame[20], src, dst, frame[54 : 14 + length], length)
     if len(frame) < 34 or frame[12:14] != b"\x08\x00":
         return None
     packet = frame[14:]
@@ -51,12 +56,15 @@ def parse_frame(frame: bytes, time: float, outgoing: bool) -> SeenSegment | None
     length, _, fragment = struct.unpack_from("!HHH", packet, 2)
     length = length or len(packet)  # a GSO packet above 64 KiB has no length (BIG TCP)
     src, dst = (str(IPv4Address(packet[at : at + 4])) for at in (12, 16))
-    body = packet[header:length]
-    if packet[9] != 6 or fragment & 0x1FFF or len(body) < 20:
-        ports = (
-            struct.unpack_from("!HH", body) if packet[9] == 17 and len(body) >= 8 and not fragment & 0x1FFF else (0, 0)
-        )
-        return SeenSegment(time, outgoing, packet[9], Peer(src, ports[0]), Peer(dst, ports[1]), 0, 0, 0, b"", length)
+    body = b"" if fragment & 0x1FFF else packet[header:length]
+    return _record(time, outgoing, packet[9], src, dst, body, length)
+
+
+def _record(time: float, outgoing: bool, proto: int, src: str, dst: str, body: bytes, length: int) -> SeenSegment:
+    """`body`: from the transport header on, empty where there is none."""
+    if proto != 6 or len(body) < 20:
+        ports = struct.unpack_from("!HH", body) if proto == 17 and len(body) >= 8 else (0, 0)
+        return SeenSegment(time, outgoing, proto, Peer(src, ports[0]), Peer(dst, ports[1]), 0, 0, 0, b"", length)
     sport, dport, seq, ack, offset, flags = struct.unpack_from("!HHIIBB", body)
     payload = body[(offset >> 4) * 4 :]
     return SeenSegment(time, outgoing, 6, Peer(src, sport), Peer(dst, dport), seq, ack, flags, payload, length)

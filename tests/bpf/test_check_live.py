@@ -23,6 +23,7 @@ from algate.bpf.pinned import Pinned
 from algate.bpf.requests import ControlProgram, owner, port_row
 from algate.bpf.tables import possible_cpus
 from tests import packets
+from tests.bpf import six
 from tests.bpf.flows import answer, open_session
 from tests.bpf.rig import (
     ICMP,
@@ -31,6 +32,7 @@ from tests.bpf.rig import (
     PUBLIC,
     REDIRECT,
     REMOTE,
+    REMOTE6,
     REMOTE_2,
     SECOND,
     SECRET,
@@ -185,6 +187,32 @@ def test_shared_ports_are_sound_until_a_share_is_gone(rig: Rig) -> None:
         assert {one.rule for one in judge(reading.read(maps))} == {"session-share", "share-session"}
         rig.gateway.shares.put(abi.ShareKey(port_index=port_row(0, UDP, 9), remote_ip=1, remote_port=1), share)
         assert "share-port" in {one.rule for one in judge(reading.read(maps))}
+    empty(rig)
+
+
+def test_sessions_of_ipv6_are_sound_until_an_address_is_gone(rig: Rig, tmp_path: Path) -> None:
+    """Counted by /64 and with every peer; after an export into fresh maps too."""
+    empty(rig)
+    rig.configure(flags=ConfigFlag.FILTER_ADF)
+    rig.gateway.configs6.put(0, abi.Config6(flags=abi.SixFlag.FILTER | abi.SixFlag.HOST_64))
+    six.open_tcp(rig)
+    assert rig.lan(six.frame(six.udp())).action == REDIRECT
+    base = rig.gateway.pins.with_name(f"{rig.gateway.pins.name}-copy")
+    with Pinned(rig.gateway.pins) as maps:
+        assert judge(reading.read(maps)) == []
+        found = estate_file.read(one.encode() for one in estate_file.write(own(), maps.items, SECRET))
+        estate.settle(found)
+        try:
+            moving._fill(base, found, 4096, tmp_path)
+            (folder,) = base.iterdir()
+            with Pinned(folder) as copy:
+                assert {one.rule for one in judge(reading.read(copy))} == {"stage"}
+                for name in ("sessions", "addresses6", "handles", "hosts", "peers"):
+                    assert {key for key, _ in copy.items(name)} == {key for key, _ in maps.items(name)}, name
+        finally:
+            shutil.rmtree(base, ignore_errors=True)
+        rig.gateway.addresses6.delete(six.handle(rig, REMOTE6) or 0)
+        assert {one.rule for one in judge(reading.read(maps))} == {"session-address", "pool"}
     empty(rig)
 
 
