@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -157,6 +157,17 @@ def lookup(fd: int, key: bytes, value_size: int) -> bytes | None:
         return None
     check(result, "bpf_map_lookup_elem")
     return value.raw
+
+
+def lookups(fd: int, keys: Iterable[bytes], value_size: int) -> Iterator[tuple[bytes, bytes]]:
+    """Key and value of those that are there, one call each: with a buffer for all, half of what `lookup` takes."""
+    value, call = ctypes.create_string_buffer(value_size), library().bpf_map_lookup_elem
+    for key in keys:
+        result = call(fd, key, value)
+        if not result:
+            yield key, value.raw
+        elif ctypes.get_errno() != ENOENT:
+            check(result, "bpf_map_lookup_elem")
 
 
 def update(fd: int, key: bytes, value: bytes, flags: Update = Update.ANY) -> None:

@@ -9,7 +9,6 @@ None. Operators see no traceback unless ALGATE_DEBUG asks for one.
 from __future__ import annotations
 
 import contextlib
-import difflib
 import functools
 import importlib
 import keyword
@@ -23,8 +22,10 @@ import typer.core
 import typer.main
 
 from algate.alg.errors import FAILED, USAGE, AlgateError
+from algate.alg.wording import nearest
 from algate.cli import completion
 from algate.cli.output import say
+from algate.cli.typed import PlainParameters
 
 VERBS: Mapping[str, str] = {
     "run": "Run the gateway in the foreground.",
@@ -76,13 +77,15 @@ def in_one_line(verb: str = "algate") -> Iterator[None]:
         name = getattr(error, "option_name", None)
         known = [word for one in getattr(getattr(error.ctx, "command", None), "params", ()) for word in one.opts]
         if name and "such option" in told:
+            import difflib
+
             near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.6)
             told = "; the nearest is ".join((f"no such option: {name}", *near))
         say(f"{where}: {told[:1].lower()}{told[1:]} (`{where} -h` shows all)")
         raise typer.Exit(USAGE) from None
 
 
-class Verbs(typer.core.TyperGroup):
+class Verbs(PlainParameters, typer.core.TyperGroup):
     """The group of all verbs; each is built when it is asked for."""
 
     def make_context(self, *args: Any, **kwargs: Any) -> Any:
@@ -110,8 +113,7 @@ class Verbs(typer.core.TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """The verb; for an unknown one, an error that names the nearest."""
         if args and args[0] not in VERBS and not args[0].startswith("-"):
-            near = difflib.get_close_matches(args[0], VERBS, n=1, cutoff=0.0)[0]
-            ctx.fail(f"no verb {args[0]!a}; the nearest is `{near}`")
+            ctx.fail(f"no verb {args[0]!a}; the nearest is `{nearest(args[0], VERBS)}`")
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
@@ -120,7 +122,7 @@ class Verbs(typer.core.TyperGroup):
             formatter.write_dl(list(VERBS.items()))
 
 
-class Several(typer.core.TyperGroup):
+class Several(PlainParameters, typer.core.TyperGroup):
     """A verb that has verbs of its own. Alone it is wrong usage, in every version of typer."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -130,7 +132,7 @@ class Several(typer.core.TyperGroup):
         return super().parse_args(ctx, args)
 
 
-class Verb(typer.core.TyperCommand):
+class Verb(PlainParameters, typer.core.TyperCommand):
     """One verb. Its help shows arguments as they were declared, "[ID]...", without types and braces."""
 
     def make_context(self, info_name: Any, args: list[str], parent: Any = None, **extra: Any) -> Any:

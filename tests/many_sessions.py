@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Address
 from types import SimpleNamespace
 from typing import Any, cast
@@ -36,6 +36,7 @@ class ManySessions:
         self.config.public_ip[0] = abi.ip_to_be32(IPv4Address("203.0.113.1"))
         self.config.timeouts[:] = [ticks.lasting(1000.0)] * 6
         monkeypatch.setattr(syscall, "lookup", self._lookup)
+        monkeypatch.setattr(syscall, "lookups", self._lookups)
         table = SimpleNamespace(
             chunks=self._sessions, fd=SESSIONS_FD, value=SimpleNamespace(size=len(bytes(abi.Session())))
         )
@@ -101,7 +102,9 @@ class ManySessions:
             values = b"".join(bytes(self.slots[row]) if row in self.slots else empty for row in rows)
             yield struct.pack(f"={size}I", *rows), values, size
 
-    def _lookup(self, fd: int, key: bytes, _size: int) -> bytes | None:
+    def _lookup(self, fd: int, key: bytes, size: int) -> bytes | None:
+        return next((value for _, value in self._lookups(fd, [key], size)), None)
+
+    def _lookups(self, fd: int, keys: Iterable[bytes], _size: int) -> Iterator[tuple[bytes, bytes]]:
         assert fd == SESSIONS_FD
-        found = self.rows.get(key)
-        return None if found is None else bytes(found)
+        return ((key, bytes(self.rows[key])) for key in keys if key in self.rows)

@@ -16,8 +16,7 @@ from algate.alg.engine import effects as fx
 from algate.alg.errors import USAGE, AlgateError
 from algate.alg.gateway import ranking, records, survey
 from algate.alg.gateway.addresses import Addresses
-from algate.alg.plugin.schema import nearest
-from algate.alg.plugin.values import shown
+from algate.alg.wording import nearest, shown
 
 INTERVAL_LEAST = 0.1
 ROWS_MOST = 2000

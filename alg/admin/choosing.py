@@ -15,8 +15,7 @@ from algate.alg.daemon.running import Running
 from algate.alg.errors import USAGE, AlgateError
 from algate.alg.gateway import listing, survey
 from algate.alg.gateway.addresses import Addresses
-from algate.alg.plugin.schema import nearest
-from algate.alg.plugin.values import shown
+from algate.alg.wording import nearest, shown
 from algate.bpf import ticks
 
 

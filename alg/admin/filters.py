@@ -15,8 +15,6 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from algate.alg.errors import USAGE, AlgateError
-from algate.alg.plugin.schema import nearest
-from algate.alg.plugin.values import shown
 from algate.alg.rows import (
     EXPECTATION_STATES,
     SESSION_STATES,
@@ -31,6 +29,7 @@ from algate.alg.rows import (
     SessionEventRow,
     SessionRow,
 )  # fmt: skip
+from algate.alg.wording import nearest, shown
 
 Network = IPv4Network | IPv6Network
 R = TypeVar("R", bound=Row)

@@ -17,9 +17,8 @@ from algate.alg.audit.events import lost_row
 from algate.alg.audit.relay import EVERYWHERE, Relay, Wish
 from algate.alg.audit.translations import PROTOS, Translation, TranslationKind
 from algate.alg.errors import USAGE, AlgateError
-from algate.alg.plugin.schema import nearest
-from algate.alg.plugin.values import shown
 from algate.alg.rows import Row, SessionEventRow, format_id
+from algate.alg.wording import nearest, shown
 
 KINDS = (TranslationKind.SESSION_CREATED, TranslationKind.SESSION_ENDED)
 QUEUE = 20_000  # rows that wait for their reader

@@ -24,9 +24,8 @@ from algate.alg.gateway import listing, pools, records, survey
 from algate.alg.gateway.addresses import Addresses
 from algate.alg.gateway.best import Best, Earlier
 from algate.alg.gateway.gc import Batch, idle_limits
-from algate.alg.plugin.schema import nearest
-from algate.alg.plugin.values import shown
 from algate.alg.rows import GroupRow, Row, SessionRow
+from algate.alg.wording import nearest, shown
 from algate.bpf import ticks
 
 R = TypeVar("R", bound=Row)

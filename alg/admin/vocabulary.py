@@ -13,9 +13,8 @@ from algate.alg.admin import filters, reasons
 from algate.alg.audit.events import Events
 from algate.alg.errors import USAGE, AlgateError
 from algate.alg.plugin.registry import CARRIED, Plugins
-from algate.alg.plugin.schema import nearest
-from algate.alg.plugin.values import shown
 from algate.alg.rows import LOST
+from algate.alg.wording import nearest, shown
 
 EVENTS = (
     "command", "command-refused", "expectation-made", "expectation-opened", "expectation-used", "expectation-expired",

@@ -12,8 +12,9 @@ from algate.alg.config import ipv6
 from algate.alg.config.sections import Config, Forward, surroundings
 from algate.alg.plugin.model import Address
 from algate.alg.plugin.policy import failed
-from algate.alg.plugin.schema import Problem, nearest
-from algate.alg.plugin.values import PortRange, shown
+from algate.alg.plugin.schema import Problem
+from algate.alg.plugin.values import PortRange
+from algate.alg.wording import nearest, shown
 
 
 class HeldFor(NamedTuple):

@@ -36,7 +36,8 @@ from algate.alg.config.sections import (
 from algate.alg.errors import MISSING, AlgateError
 from algate.alg.plugin.policy import Policy, kinds, read_policy
 from algate.alg.plugin.registry import carried
-from algate.alg.plugin.schema import ConfigError, Problem, keys, nearest, printable, read_table
+from algate.alg.plugin.schema import ConfigError, Problem, keys, printable, read_table
+from algate.alg.wording import nearest
 
 T = TypeVar("T", Forward, AllowIn)
 

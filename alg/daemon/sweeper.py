@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import chain
 
 from algate.alg.config.sections import Timeouts
@@ -28,7 +28,7 @@ from algate.bpf.requests import ControlProgram
 LEAST, MOST = 0.25, 10.0  # s between sweeps
 CALM = 2.0  # s, where a host has its share and the last sweep found nothing of it to reclaim
 CALM_REST = 10  # times what that sweep took, if that is more
-LEFT = 4  # part of what a table has left, which may go before a sweep that found nothing to reclaim is repeated
+LEFT = 4  # part of what a pool has left, which may go before a sweep that found little is repeated
 REST = 3  # times what a sweep took: a flood makes it wanted always, and control sessions wait for nothing
 
 
@@ -43,7 +43,7 @@ class Sweeper:
         self.whereabouts = Whereabouts()
         self._rest = 0.0  # no sweep before this moment, CLOCK_MONOTONIC
         self._calm = 0.0  # none for a host's share before this one
-        self._nothing_at = -1  # sessions when the last sweep found nothing to reclaim, -1: it found something
+        self._little_at: dict[int, int] = {}  # scarce rows of `pools` -> in use when the last sweep found little
         self._gateway = gateway
         self._control = control
         self._handles = HandleSweep(gateway, control) if gateway.six else None
@@ -78,16 +78,29 @@ class Sweeper:
         self._helper.refused.settle(sweep.deleted + sweep.reclaimed > 0)
         self._calm = time.monotonic() + (0 if sweep.reclaimed else max(CALM, CALM_REST * took))
         self.trend.note(time.monotonic(), pools.in_use(self._gateway))
-        self._nothing_at = -1 if sweep.deleted + sweep.reclaimed else self._used()
+        left = self._gateway.max_sessions - self._used(abi.POOL_SESSIONS)
+        little = (sweep.deleted + sweep.reclaimed) * LEFT <= left
+        self._little_at = {row: self._used(row) for row, _ in self._scarce()} if little else {}
         self._rest = time.monotonic() + REST * took
 
-    def _used(self) -> int:
-        used = int(self._gateway.pools[abi.POOL_SESSIONS].used)
+    def _used(self, row: int) -> int:
+        used = int(self._gateway.pools[row].used)
         return used if used < 1 << 63 else 0
 
+    def _scarce(self) -> Iterator[tuple[int, int]]:
+        """Rows of `pools` that are nearly used up, and how much each has: sessions, and blocks of public ports."""
+        if self._used(abi.POOL_SESSIONS) > FULL * self._gateway.max_sessions:
+            yield abi.POOL_SESSIONS, self._gateway.max_sessions
+        size = shares.range_size(self._gateway)
+        yield from ((block, size) for block in shares.scarce_blocks(self._gateway))
+
     def _nearly_full(self) -> bool:
-        used, most = self._used(), self._gateway.max_sessions
-        news = self._nothing_at < 0 or used - self._nothing_at > (most - self._nothing_at) / LEFT
-        if (used > FULL * most and news) or any(shares.scarce_blocks(self._gateway)):
+        if any(self._news(row, most) for row, most in self._scarce()):
             return True
         return time.monotonic() >= self._calm and bool(shares.crowding_hosts(self._gateway))
+
+    def _news(self, row: int, most: int) -> bool:
+        """Whether a sweep may find more of a scarce pool than the last one did. Time alone brings little: that is for
+        the usual ten seconds, and a packet that is refused has one at once."""
+        before = self._little_at.get(row)
+        return before is None or (self._used(row) - before) * LEFT > most - before

@@ -10,7 +10,7 @@ import heapq
 import socket
 import time
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from algate.alg.gateway import records, survey
 from algate.alg.gateway.gc import Batch
@@ -101,7 +101,10 @@ class Best:
             return
         heap, sign, limit = self._heap, self._sign, self._limit
         floor = heap[0][0] if len(heap) >= limit else None
-        for rank, at in enumerate(some):
+        ranked: Iterable[tuple[int, int]] = enumerate(some)
+        if floor is not None:  # few of a million come this far
+            ranked = [(rank, at) for rank, at in ranked if column[at] * sign > floor]
+        for rank, at in ranked:
             value = column[at] * sign
             if floor is not None and value <= floor:
                 continue

@@ -68,6 +68,8 @@ class Batch:
             latest[proto] = [*(self.now - age for age in ages), *[NEVER] * (256 - len(ages))]
         shortest = min((age for ages in limits.values() for age in ages), default=-NEVER)
         top = self.now - shortest  # the shortest limit: nothing seen after this is over
+        if not self.seen or min(self.seen) > top:
+            return []
         old = [place for place, seen in enumerate(self.seen) if seen <= top]
         return [place for place in old if self.seen[place] <= latest[self.protos[place]][self.states[place]]]
 

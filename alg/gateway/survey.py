@@ -6,6 +6,7 @@ seconds. What was asked is a Question; whoever walks the table hands over each b
 
 from __future__ import annotations
 
+import operator
 import socket
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -68,7 +69,9 @@ def places(batch: Batch, wanted: Wanted, limits: Mapping[int, Sequence[int]], no
     """Places in the batch of the sessions that are alive and wanted, in the table's order."""
     over = set(batch.expired(limits))
     states = batch.states
-    some = [at for at in range(len(states)) if states[at] != DEAD and at not in over]
+    some = list(range(len(states)))
+    if over or DEAD in states:
+        some = [at for at in some if states[at] != DEAD and at not in over]
     for column, meant in ((batch.protos, wanted.protos), (states, wanted.states), (batch.algs, wanted.algs)):
         if meant:
             some = [at for at in some if column[at] in meant]
@@ -128,8 +131,7 @@ def remote_ports(batch: Batch) -> list[int]:
 
 def both(name: str, batch: Batch) -> list[int]:
     """`packets` or `bytes` of each session, both directions together."""
-    out, back = (records.amounts(name, batch.values, direction) for direction in (0, 1))
-    return [a + b for a, b in zip(out, back, strict=True)]
+    return list(map(operator.add, *(records.amounts(name, batch.values, direction) for direction in (0, 1))))
 
 
 class Count:

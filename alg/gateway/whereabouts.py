@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from algate.alg.gateway import records
 from algate.bpf import abi, syscall
 from algate.bpf.loader import Gateway
 from algate.bpf.packing import native, spot
@@ -17,6 +16,7 @@ MOST = 65536  # sessions of a host that are looked up one by one: more are found
 TURN = 512  # lookups without a pause: a millisecond
 KEY = abi.HEADER.structs["session_key"].size
 HOST, _ = spot("session_key", "inside_ip")
+STATE, _ = spot("session", "state")  # its low byte: above it are bits
 DEAD = int(abi.SessionState.DEAD)
 
 
@@ -55,9 +55,9 @@ class Whereabouts:
 
 def _alive(gateway: Gateway, keys: Iterable[bytes]) -> Iterator[tuple[bytes, bytes]]:
     """Keys and values of those that are still there."""
-    for key in keys:
-        value = syscall.lookup(gateway.sessions.fd, key, gateway.sessions.value.size)
-        if value is not None and records.unpack_session(value).state != DEAD:
+    state = STATE
+    for key, value in syscall.lookups(gateway.sessions.fd, keys, gateway.sessions.value.size):
+        if value[state] != DEAD:
             yield key, value
 
 

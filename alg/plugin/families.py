@@ -9,7 +9,8 @@ import re
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from algate.alg.plugin.model import Address, EndPoint
-from algate.alg.plugin.values import RefusedError, end_point, network, shown
+from algate.alg.plugin.values import RefusedError, end_point, network
+from algate.alg.wording import shown
 
 Network = IPv4Network | IPv6Network
 

@@ -7,13 +7,13 @@ wrong is collected; nothing stops at the first error.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import MISSING, field, fields
 from typing import Any, NamedTuple, TypeVar, cast
 
 from algate.alg.errors import USAGE, AlgateError
-from algate.alg.plugin.values import Reader, RefusedError, shown
+from algate.alg.plugin.values import Reader, RefusedError
+from algate.alg.wording import nearest, shown
 
 T = TypeVar("T")
 
@@ -96,12 +96,6 @@ def unknown_keys(table: Mapping[str, object], known: Collection[str], path: str)
             where = f"{path}.{printable(key)}" if path else printable(key)
             made.append(Problem(where, f"unknown key; the nearest is `{nearest(key, known)}`"))
     return made
-
-
-def nearest(word: str, known: Collection[str]) -> str:
-    """The known word that looks most like `word`."""
-    close = difflib.get_close_matches(word.lower().replace("-", "_"), known, n=1, cutoff=0.0)
-    return close[0] if close else ""
 
 
 def printable(key: str) -> str:

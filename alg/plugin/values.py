@@ -14,6 +14,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address
 from typing import NamedTuple, TypeVar
 
 from algate.alg.plugin.model import EndPoint
+from algate.alg.wording import shown
 
 T = TypeVar("T")
 Reader = Callable[[object], T]
@@ -61,12 +62,6 @@ class Service(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.proto}/{self.port}"
-
-
-def shown(value: object) -> str:
-    """A refused value for a message: quoted, escaped, short."""
-    text = ascii(value)
-    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def boolean(value: object) -> bool:

@@ -56,10 +56,10 @@ from algate.alg.plugin.values import (  # fmt: skip
     optional_public_address,
     port_range,
     seconds,
-    shown,
     text,
 )
 from algate.alg.plugin.words import Said, Words
+from algate.alg.wording import shown
 
 __all__ = [
     "READ_MOST",

@@ -17,8 +17,9 @@ from algate.alg.admin import filters
 from algate.alg.audit import logbook, record
 from algate.alg.audit.translations import PROTOS, PackedEnd, Translation, text_of
 from algate.alg.errors import FAILED, USAGE, AlgateError
-from algate.alg.plugin.values import RefusedError, end_point, shown
+from algate.alg.plugin.values import RefusedError, end_point
 from algate.alg.rows import HolderRow
+from algate.alg.wording import shown
 from algate.cli.options import DEFAULT_RUN_DIR, Json, Proto, RunDir
 from algate.cli.output import OutputForm, say, show_rows
 from algate.client import Client, ControlError

@@ -15,7 +15,7 @@ from pathlib import Path
 from rich.console import Console
 
 from algate.alg.errors import USAGE, AlgateError
-from algate.alg.plugin.schema import nearest
+from algate.alg.wording import nearest
 from algate.cli.output import show_lines, width
 from algate.cli.top import details, plain
 from algate.cli.top.all import BY_KEY, VIEWS
