@@ -127,6 +127,7 @@ class Sweep:
         self.control_ids: dict[int, bytes] = {}
         self.by_state: Counter[int] = Counter()
         self.full = False
+        self._spare = False  # whether any session is in a state that may be reclaimed, perhaps later
         self.reclaimed = 0
         self.keys: list[bytes] = []  # of all sessions that were seen
         # Filtering may have become address-dependent after a session was made, whose peer isn't recorded yet.
@@ -142,8 +143,7 @@ class Sweep:
             yield
         self._refresh_parents()
         self.full = self.seen - self.deleted > FULL * self._gateway.max_sessions
-        needs = self._needs()
-        if needs:
+        if self._spare and (needs := self._needs()):
             yield from self._reclaim(needs)
 
     def _judge(self, batch: Batch, limits: Mapping[int, Sequence[int]]) -> None:
@@ -151,6 +151,7 @@ class Sweep:
         if expired:
             self.deleted += self._control.keys(abi.ControlOp.SWEEP, [batch.key(place) for place in expired])
         self.seen += len(batch.states)
+        self._spare = self._spare or any(state in batch.states for state in SPARE)
         for state in abi.SessionState:
             self.by_state[int(state)] += batch.states.count(state)
         self.by_state.subtract(batch.states[place] for place in expired)
@@ -181,6 +182,8 @@ class Sweep:
             for need in needs if found else ():
                 need.tally(found)
             yield
+        if not any(need.ages for need in needs):
+            return  # a walk more would find nothing to take
         for need in needs:
             need.choose()
         for batch in self._batches():

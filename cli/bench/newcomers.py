@@ -30,7 +30,7 @@ TITLES = {"udp": "UDP, one session per packet", "tcp": "TCP, connect and close"}
 RATES = {"udp": 100_000, "tcp": 30_000}  # sessions/s for the cost
 GUESSES = {"udp": 2.2, "tcp": 1.2}  # the capacity on a CPU of its own is about this many times what the cost suggests
 SETTLE = 1.0  # s for the log to have what was told
-COSTED, PROBE, STEPS = 10_000, 2_000, 4  # sessions for the cost, for one try; halvings of the span
+COSTED, PROBE, STEPS = 10_000, 2_000, 6  # sessions for the cost, for one try; halvings of the span: to 2 %
 
 
 def cost_figure(proto: str) -> Figure:

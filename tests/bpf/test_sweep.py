@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
 from algate.alg.gateway.gc import Sweep
 from algate.alg.gateway.shares import crowding_hosts
 from algate.bpf import abi
 from algate.bpf.requests import ControlProgram
+from algate.bpf.tables import Table
 from tests.bpf.rig import SECOND, TCP, UDP, Rig, ticks
 
 NEW, ESTABLISHED, ACTIVE = abi.SessionState.NEW, abi.SessionState.ESTABLISHED, abi.SessionState.ACTIVE
@@ -134,6 +140,24 @@ def test_a_full_table_of_live_sessions_keeps_them(rig: Rig) -> None:
         put(rig, number, UDP, ACTIVE, 10)
     done = sweep(rig)
     assert done.full and done.reclaimed == 0 and done.seen == 4000
+
+
+@pytest.mark.parametrize(("state", "seen", "walks"), [(ACTIVE, 10, 1), (UNREPLIED, 0, 2), (UNREPLIED, 100, 3)])
+def test_a_full_table_is_walked_as_often_as_it_may_bring_something(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, state: int, seen: int, walks: int
+) -> None:
+    """A daemon with a million answered sessions spent two thirds of its sweeps on looking for others."""
+    rig.configure()
+    for number in range(4000):
+        put(rig, number, UDP, state, seen)
+    chunks, began = Table.chunks, []
+
+    def counted(table: Table[Any, Any], *size: int) -> Iterator[tuple[bytes, bytes, int]]:
+        began.extend([1] if table is rig.gateway.sessions else [])
+        return chunks(table, *size)
+
+    monkeypatch.setattr(Table, "chunks", counted)
+    assert sweep(rig).full and len(began) == walks
 
 
 def test_the_flooding_host_pays(rig: Rig) -> None:

@@ -71,8 +71,8 @@ print(json.dumps([name for name in heavy if name in sys.modules]))
 
 
 @pytest.mark.parametrize(
-    "words", [["status"], ["sessions", "--tsv", "--limit", "5"], ["hosts", "--json"], ["kill", "a1"], ["mappings", "--tsv"],
-              ["forward", "list", "--json"], ["explain", "10.0.0.2"]]
+    "words", [["status"], ["sessions", "--tsv", "--limit", "5"], ["hosts", "--json"], ["kill", "a1"],
+              ["mappings", "--tsv"], ["forward", "list", "--json"], ["explain", "10.0.0.2"]]
 )  # fmt: skip
 def test_a_verb_that_only_asks_starts_light(words: list[str], tmp_path: Path) -> None:
     """A tenth of a second before the question is asked; each of these libraries takes 20 to 60 ms of it."""
