@@ -154,6 +154,7 @@ class Expectations:
         if found.reserved is not None and found.inside is not None:
             book.reservations[tag] = Reservation(found.proto, found.reserved, found.inside, 1)
         heapq.heappush(self._expiry, (found.expires, found.id))
+        self._next_id = max(self._next_id, found.id)  # it may be from a clock ahead of this one
         return tag
 
     def unheard(self, book: Book) -> None:

@@ -93,6 +93,8 @@ class Ledger:
         position = self.decided + distance(acked, self.decided & MASK)
         if self.decided - RESUME_MAX < position < self.decided:
             self.acked = self.heard = position
+            if not self.stored:  # nothing was promised: who would say so now, for an answer, might lose what passed
+                self.promised = position
             self._skip_refused()
 
     def recall(self, start: int, data: bytes, limit: int) -> None:
