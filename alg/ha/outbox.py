@@ -1,0 +1,101 @@
+"""Output commit: lists of effects wait until what they change is written down at the other gateway.
+
+The law of this file: lists leave in the order in which they came, each whole, and never before its message was
+acknowledged, unless nobody is there to acknowledge and the configuration says to go on. It sends nothing itself.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import NamedTuple
+
+from algate.alg.engine.effects import Effect
+
+from .entries import Entry
+
+MOST = 4096  # lists that wait
+Then = Callable[[], None]
+
+
+class _Waiting(NamedTuple):
+    ticket: int
+    effects: list[Effect] | None
+    then: Then | None = None
+
+
+class Outbox:
+    """Of one helper. `write` sends a message and waits for nothing; `carry_out` is the executor's. Alone at first."""
+
+    def __init__(
+        self, entries: Callable[[list[Effect]], list[Entry]], write: Callable[[int, list[Entry]], None],
+        carry_out: Callable[[list[Effect]], None], go_on: bool,
+    ) -> None:  # fmt: skip
+        """`go_on`: with nobody at the other end effects are carried out at once; else those that change something
+        wait."""
+        self.dropped = 0  # lists for which there was no room
+        self.sent = 0  # the latest ticket
+        self._entries = entries
+        self._write = write
+        self._carry_out = carry_out
+        self._go_on = go_on
+        self._alone = True
+        self._queue: deque[_Waiting] = deque()
+
+    @property
+    def waiting(self) -> int:
+        """Lists that wait."""
+        return len(self._queue)
+
+    def offer(self, effects: list[Effect]) -> None:
+        """Carry them out, in time."""
+        if self._alone and self._go_on:
+            self._carry_out(effects)
+            return
+        made = self._entries(effects)
+        if made and not self._alone:
+            self.sent += 1
+            self._write(self.sent, made)
+        if not made and not self._queue:
+            self._carry_out(effects)
+        elif len(self._queue) >= MOST:
+            self.dropped += 1  # as if the first write had failed: what wasn't decided is repeated by its sender
+        else:
+            # While nobody is there no ticket will come: what waits leaves with together().
+            self._queue.append(_Waiting(self.sent + self._alone, effects))
+
+    def after(self, then: Then) -> None:
+        """Do it when all that was offered before has been carried out."""
+        if self._queue:
+            self._queue.append(_Waiting(self._queue[-1].ticket, None, then))
+        else:
+            then()
+
+    def acknowledged(self, ticket: int) -> None:
+        """The other gateway has all messages up to this one."""
+        while self._queue and self._queue[0].ticket <= ticket:
+            self._leave(self._queue.popleft())
+
+    def together(self) -> None:
+        """Somebody acknowledges, and has all that was held so far: what waited for that may go."""
+        self._alone = False
+        self._flush()
+
+    def alone(self) -> None:
+        """Nobody acknowledges any more."""
+        if not self._alone:
+            self._alone = True
+            # Tickets that were sent may never be acknowledged: their lists wait for together(), like later ones.
+            self._queue = deque(one._replace(ticket=self.sent + 1) for one in self._queue)
+        if self._go_on:
+            self._flush()
+
+    def _flush(self) -> None:
+        while self._queue:
+            self._leave(self._queue.popleft())
+
+    def _leave(self, one: _Waiting) -> None:
+        if one.effects is not None:
+            self._carry_out(one.effects)
+        if one.then is not None:
+            one.then()

@@ -1,0 +1,81 @@
+"""What a standby holds of the other gateway's control sessions, as its log tells it.
+
+The law of this file: it takes messages in their order and says what stands; it judges nothing. From BEGIN to END a log
+tells everything anew, while what was known before stands until the END.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from .entries import Authorship, Entry, EntryKind, begun, numbered
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+@dataclass
+class KeptState:
+    """By session id; `held` by session and direction, `expectations` by their id: control session, then raw."""
+
+    beginning: Authorship
+    sessions: dict[int, bytes] = field(default_factory=dict)
+    tracks: dict[int, bytes] = field(default_factory=dict)
+    adjusts: dict[int, bytes] = field(default_factory=dict)
+    held: dict[tuple[int, int], bytes] = field(default_factory=dict)
+    expectations: dict[int, tuple[int, bytes]] = field(default_factory=dict)
+    parents: dict[int, int] = field(default_factory=dict)
+
+    def take(self, entry: Entry) -> None:
+        """One change."""
+        kind, key, value = entry
+        one = numbered(key)
+        if kind is EntryKind.SESSION:
+            if value is None:
+                self._forget(one)
+            else:
+                self.sessions[one] = value
+        elif kind is EntryKind.HELD:
+            _put(self.held, (one, key[8]), value)
+        elif kind is EntryKind.EXPECTATION:
+            _put(self.expectations, one, None if value is None else (numbered(value), value[8:]))
+        elif kind is EntryKind.PARENT:
+            _put(self.parents, one, None if value is None else numbered(value))
+        elif kind in (EntryKind.TRACK, EntryKind.ADJUST):
+            _put(self.tracks if kind is EntryKind.TRACK else self.adjusts, one, value)
+
+    def _forget(self, session: int) -> None:
+        for table in (self.sessions, self.tracks, self.adjusts, self.parents):
+            table.pop(session, None)
+        for direction in (0, 1):
+            self.held.pop((session, direction), None)
+        for one in [number for number, (owner, _) in self.expectations.items() if owner == session]:
+            del self.expectations[one]
+
+
+def _put(table: dict[K, V], key: K, value: V | None) -> None:
+    if value is None:
+        table.pop(key, None)
+    else:
+        table[key] = value
+
+
+class Standby:
+    """`kept`: None until a log was read to the end of its beginning."""
+
+    def __init__(self) -> None:
+        self.kept: KeptState | None = None
+        self._fresh: KeptState | None = None
+
+    def take(self, entries: list[Entry]) -> None:
+        """One message. EntryError if it begins in another version's words; what stands, stands."""
+        for entry in entries:
+            if entry.kind is EntryKind.BEGIN:
+                self._fresh = KeptState(begun(entry))
+            elif entry.kind is EntryKind.END:
+                self.kept, self._fresh = self._fresh or self.kept, None
+            else:
+                for one in (self.kept, self._fresh):
+                    if one is not None:
+                        one.take(entry)

@@ -1,0 +1,113 @@
+"""Which of the engine's effects have to be written down elsewhere before they are carried out, and as what.
+
+The law of this file: what a restart finds in the kernel's maps, another gateway finds in the log. Decisions aren't
+written: what the adjust record calls decided and the log of held bytes doesn't mention passes, there as here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Protocol
+
+from algate.alg.engine import effects as fx
+
+from .entries import Entry, EntryKind, number
+
+
+class Tables(Protocol):
+    """What the kernel has at this moment, raw."""
+
+    def session(self, session: int) -> bytes | None:
+        """Its packed key and value; None: it is gone."""
+
+    def track(self, session: int) -> bytes | None:
+        """Its struct track."""
+
+    def adjust(self, record: fx.AdjustRecord) -> bytes:
+        """A record as the kernel has it."""
+
+    def expectation(self, one: fx.Expectation, state: int) -> bytes:
+        """An expectation's packed key and value."""
+
+
+def entries(effects: Iterable[fx.Effect], tables: Tables) -> list[Entry]:
+    """What of them is to be written, in their order. Empty: nobody else needs to know.
+
+    What a log of held bytes no longer has its receiver has acknowledged, and a record folds what it has acknowledged:
+    so both come with the track that says so, else the other gateway would take it for what passes as it is."""
+    made: list[Entry] = []
+    known: set[int] = set()  # whose session and track are in it
+    for effect in effects:
+        match effect:
+            case fx.PutAdjust(record):
+                if _know(record.session, known, made, tables):
+                    made.append(Entry(EntryKind.ADJUST, number(record.session), tables.adjust(record)))
+            case fx.KeepHeld(session, direction, data):
+                if _know(session, known, made, tables):
+                    made.append(Entry(EntryKind.HELD, number(session) + bytes([direction]), data))
+            case fx.DropHeld(session, direction):
+                if _know(session, known, made, tables):
+                    made.append(Entry(EntryKind.HELD, number(session) + bytes([direction]), None))
+            case fx.PutExpectation(one):
+                made.append(_expectation(one, one.state, tables))
+            case fx.OpenExpectation(one):
+                made.append(_expectation(one, fx.EXPECT_OPEN, tables))
+            case fx.DeleteExpectation(one, _, _, heir):
+                made.append(Entry(EntryKind.EXPECTATION, number(one.id), None))
+                if heir is not None:
+                    made.append(_expectation(heir, heir.state, tables))
+            case fx.Admitted(session, _, _, data):
+                if _know(data.session, known, made, tables):
+                    made.append(Entry(EntryKind.PARENT, number(data.session), number(session)))
+            case fx.ResetSession():
+                made.append(over(effect.session))
+            case _:
+                pass
+    return made
+
+
+def _know(session: int, known: set[int], made: list[Entry], tables: Tables) -> bool:
+    """Write a session down as it is now. False: it is gone, and so is all that belongs to it."""
+    if session in known:
+        return True
+    told = session_entries(session, tables)
+    made += told
+    if told:
+        known.add(session)
+    return bool(told)
+
+
+def over(session: int) -> Entry:
+    """A session has ended, and all that belongs to it with it."""
+    return Entry(EntryKind.SESSION, number(session), None)
+
+
+def session_entries(session: int, tables: Tables) -> list[Entry]:
+    """A session as it is now, with what the kernel tracks of it. Empty: it is gone."""
+    raw, track = tables.session(session), tables.track(session)
+    if raw is None:
+        return []
+    made = [Entry(EntryKind.SESSION, number(session), raw)]
+    return made if track is None else [*made, Entry(EntryKind.TRACK, number(session), track)]
+
+
+def _expectation(one: fx.Expectation, state: int, tables: Tables) -> Entry:
+    return Entry(EntryKind.EXPECTATION, number(one.id), number(one.session) + tables.expectation(one, state))
+
+
+def everything(
+    sessions: Iterable[int], parents: Mapping[int, int], adjusts: Mapping[int, bytes],
+    held: Mapping[tuple[int, int], bytes], expectations: Mapping[int, tuple[int, bytes]], tables: Tables,
+) -> Iterable[Entry]:  # fmt: skip
+    """All that is held at this moment, for a log that begins anew."""
+    for session in sessions:
+        made = session_entries(session, tables)
+        yield from made
+        if made and session in adjusts:
+            yield Entry(EntryKind.ADJUST, number(session), adjusts[session])
+        if made and session in parents:
+            yield Entry(EntryKind.PARENT, number(session), number(parents[session]))
+    for (session, direction), data in held.items():
+        yield Entry(EntryKind.HELD, number(session) + bytes([direction]), data)
+    for key, (session, raw) in expectations.items():
+        yield Entry(EntryKind.EXPECTATION, number(key), number(session) + raw)
