@@ -273,6 +273,13 @@ class Stage(enum.IntEnum):
     ENTER_OUT = 18
     ENTER_IN = 19
     RAW = 20
+    FROM6 = 21
+    TURN_OUT = 22
+    TURN_IN = 23
+    TURN_ERROR_OUT = 24
+    TURN_ERROR_IN = 25
+    TELL6 = 26
+    TELL4 = 27
 
 STAGE_COUNT: int
 
@@ -960,14 +967,20 @@ class Interned(Layout):
 class Config6(Layout):
     flags: int
     mss_clamp: int
-    pad: int
+    mss_turned: int
+    prefix: ctypes.Array[ctypes.c_uint8]
+    prefix_bits: int
+    address: ctypes.Array[ctypes.c_uint8]
     rest: ctypes.Array[ctypes.c_uint32]
     def __init__(
         self,
         *,
         flags: int = ...,
         mss_clamp: int = ...,
-        pad: int = ...,
+        mss_turned: int = ...,
+        prefix: ctypes.Array[ctypes.c_uint8] | tuple[int, ...] = ...,
+        prefix_bits: int = ...,
+        address: ctypes.Array[ctypes.c_uint8] | tuple[int, ...] = ...,
         rest: ctypes.Array[ctypes.c_uint32] | tuple[int, ...] = ...,
     ) -> None: ...
 

@@ -28,6 +28,8 @@ from algate.bpf.errors import UNSUPPORTED, AlgateError
 
 SOURCE = Path(__file__).parent / "gateway.bpf.c"
 SOURCE6 = Path(__file__).parent / "gateway6.bpf.c"
+SOURCE64 = Path(__file__).parent / "gateway64.bpf.c"
+TURNING = Path(__file__).parent / "nat64.bpf.c"
 CACHE = Path("/var/cache/algate")
 SHIPPED = Path(sys.prefix) / "share/algate/programs"  # of a package: what its builder compiled (ship.py)
 READY = "none needed: the programs were compiled for the package"

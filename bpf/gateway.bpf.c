@@ -41,6 +41,7 @@
 #include "include/nexthop.h"
 #include "include/place.h"
 #include "include/forward.h"
+#include "include/turned.h"
 #include "include/tell.h"
 #include "include/finish.h"
 #include "include/options.h"
@@ -77,6 +78,10 @@ static __always_inline int other_family(struct __sk_buff *skb, int at, u32 stage
 {
     if (skb->protocol == bpf_htons(ETH_P_IPV6) && !skb->vlan_present) {
         skb->cb[0] = at;
+#ifdef NAT64
+        if (at == AT_LAN)
+            stages.call(skb, STAGE_TURN_OUT);
+#endif
         stages.call(skb, STAGES_SIX + stage);
     }
     return TC_ACT_OK;
@@ -106,7 +111,9 @@ static __always_inline int outbound(struct __sk_buff *skb, int at)
     case PARSED_OTHER:
         return at == AT_LAN || !inside ? pass_on(skb, at) : drop(DROP_PROTOCOL);
     }
-    p.fragment = 0; /* said above; here the compiler hears of it */
+    p.fragment = 0;                                           /* said above; here the compiler hears of it */
+    if (turned_source(&p) && at != AT_TURNED && at != AT_TAP) /* on no wire: it stands for somebody else */
+        return drop(DROP_SPOOFED_INSIDE);
     if (is_group(p.destination))
         return at == AT_LAN ? TC_ACT_OK : pass_on(skb, at);
     if (p.source == p.destination && inside)
@@ -312,6 +319,13 @@ int stage_fragment(struct __sk_buff *skb)
         return fragment_out(skb, cfg, &p, at);
     return fragment_in(skb, cfg, &p, at);
 }
+
+#ifdef NAT64
+int stage_from6(struct __sk_buff *skb)
+{
+    return outbound(skb, AT_TURNED);
+}
+#endif
 
 int control(struct __sk_buff *skb)
 {

@@ -47,6 +47,7 @@
 #include "include/parse6.h"
 #include "include/field6.h"
 #include "include/route6.h"
+#include "include/turned.h"
 #include "include/tell.h"
 #include "include/finish.h"
 #include "include/options.h"

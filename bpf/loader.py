@@ -29,9 +29,20 @@ STAGES = {stage: f"stage_{stage.name.lower()}" for stage in abi.Stage if stage <
 PROGRAMS = (*TC_PROGRAMS, *STAGES.values(), *XDP_PROGRAMS)
 FAMILY4 = ("HAIRPIN", "FRESH", "FINISH", "SHARE", "BLOCK", "BLOCK_CONTROL")  # what only translation needs
 STAGES6 = {
-    stage + abi.STAGES_SIX: f"stage6_{stage.name.lower()}" for stage in abi.Stage if stage.name not in FAMILY4
+    stage + abi.STAGES_SIX: f"stage6_{stage.name.lower()}"
+    for stage in abi.Stage
+    if stage.name not in FAMILY4 and stage < abi.Stage.FROM6
 }  # row of `stages` -> program for IPv6
+FROM6 = "stage_from6"  # of IPv4's programs where NAT64 is on
+TURNS = tuple(f"stage_{stage.name.lower()}" for stage in abi.Stage if stage > abi.Stage.FROM6)
+STAGES64 = {int(stage): f"stage_{stage.name.lower()}" for stage in abi.Stage if stage >= abi.Stage.FROM6}
 PROGRAMS6 = (*STAGES6.values(), "control6")
+TEXTS = {
+    compiler.SOURCE: PROGRAMS,
+    compiler.SOURCE6: PROGRAMS6,
+    compiler.SOURCE64: (*PROGRAMS, FROM6),
+    compiler.TURNING: TURNS,
+}  # main file -> its programs
 PORT_ROWS_LEAST = 4  # the port table always has room for this many public addresses: their number may grow
 UNPINNED = (
     "punts",
@@ -59,10 +70,16 @@ class Gateway:
     """The loaded programs (`fds` by name) and the pinned tables. Attached programs live on; pins keep the maps."""
 
     def __init__(
-        self, pin_folder: Path, max_sessions: int, addresses: int, header_folder: Path | None = None, six: bool = False
+        self,
+        pin_folder: Path,
+        max_sessions: int,
+        addresses: int,
+        header_folder: Path | None = None,
+        six: bool = False,
+        nat64: bool = False,
     ) -> None:
         """In a run directory's own pin folder programs are kept for the next start; `kept`: they were. `six`: with what
-        IPv6 needs."""
+        IPv6 needs; `nat64`: with that too."""
         self.pins = pin_folder
         self.kept = False
         own = header_folder is not None and pin_folder.parent == gateway_folder(header_folder)
@@ -72,8 +89,8 @@ class Gateway:
         self.max_sessions = self._kept("sessions", max_sessions)
         rows = max(addresses, PORT_ROWS_LEAST) * abi.PORTS_PER_ADDRESS
         self.port_rows = self._kept("ports", rows, least=addresses * abi.PORTS_PER_ADDRESS)
-        self.six = six
-        self.artifact, self.headers = programs(header_folder, six)
+        self.six, self.nat64 = six or nat64, nat64
+        self.artifact, self.headers = programs(header_folder, self.six, nat64)
         self._own = tuple(spec.name for spec in self.artifact.maps if spec.name in UNPINNED)
         self._map_fds: dict[str, int] = {}
         self.fds: dict[str, int] = {}
@@ -243,6 +260,11 @@ class Gateway:
                 syscall.update(stages, U32.pack(row), U32.pack(self.fds[name]))
             else:  # an earlier start's
                 syscall.delete(stages, U32.pack(row))
+        for row, name in STAGES64.items():
+            if self.nat64:
+                syscall.update(stages, U32.pack(row), U32.pack(self.fds[name]))
+            else:
+                syscall.delete(stages, U32.pack(row))
 
     def unpinned(self) -> list[str]:
         """The maps that should be pinned and aren't, and the folder of programs if one of those isn't."""
@@ -298,10 +320,14 @@ class Gateway:
         self._map_fds.clear()
 
 
-def programs(header_folder: Path | None, six: bool) -> tuple[compiler.Artifact, str]:
+def programs(header_folder: Path | None, six: bool, nat64: bool = False) -> tuple[compiler.Artifact, str]:
     """What is to be loaded, and which headers it was compiled with."""
-    found, headers = compiler.get(PROGRAMS, header_folder)
-    return (found.join(compiler.get(PROGRAMS6, header_folder, compiler.SOURCE6)[0]) if six else found), headers
+    first = compiler.SOURCE64 if nat64 else compiler.SOURCE
+    found, headers = compiler.get(TEXTS[first], header_folder, first)
+    for more, wanted in ((compiler.TURNING, nat64), (compiler.SOURCE6, six)):
+        if wanted:
+            found = found.join(compiler.get(TEXTS[more], header_folder, more)[0])
+    return found, headers
 
 
 def entries(spec: MapSpec, max_sessions: int, port_rows: int) -> int:

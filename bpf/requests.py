@@ -6,7 +6,6 @@ The law of this file: struct control in, struct control out, by test-run. It dec
 from __future__ import annotations
 
 import random
-import sys
 from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address
 
@@ -17,6 +16,7 @@ _CONTROL = packing("control", "op count port_index error owner flags age keys")
 _HANDLE = packing("handle_request", "op count handle error idle bytes")
 _HANDLES = bytes(abi.CONTROL_BATCH * 24)  # so that the request is as long as one with keys
 _ETHERNET = bytes(14)
+_REMOTE = 4  # where the other end's address begins in struct session_key
 TRIES = 32  # tries for a public port; each finds one if the bitmap shows any
 CLASS_OF = {6: abi.ProtoClass.TCP, 17: abi.ProtoClass.UDP, 1: abi.ProtoClass.ICMP}
 
@@ -52,8 +52,8 @@ class ControlProgram:
         """SWEEP, KILL, REFRESH or BYPASS for packed session keys; how many were acted on."""
         if self._six < 0:
             return self._some_keys(self._fd, op, keys)
-        handles = [key for key in keys if not key[0]]
-        others = [key for key in keys if key[0]] if handles else keys
+        handles = [key for key in keys if not key[0] and not key[_REMOTE]]  # both ends: NAT64's are as IPv4's
+        others = [key for key in keys if key[0] or key[_REMOTE]] if handles else keys
         return self._some_keys(self._fd, op, others) + self._some_keys(self._six, op, handles)
 
     def _some_keys(self, fd: int, op: abi.ControlOp, keys: Sequence[bytes]) -> int:
@@ -66,11 +66,10 @@ class ControlProgram:
         return acted
 
     def _ask_handle(self, op: abi.HandleOp, handle: bytes, idle: int, address: bytes) -> tuple[int, bytes, int]:
-        number = int.from_bytes(handle, sys.byteorder)
-        request = _ETHERNET + _HANDLE.pack(op, 0, number, 0, idle, address) + _HANDLES
+        request = _ETHERNET + _HANDLE.pack(op, 0, handle, 0, idle, address) + _HANDLES
         answer = testrun.run(self._six, request, room=len(request)).data
-        _, count, number, error, _, _ = _HANDLE.unpack_from(answer, len(_ETHERNET))
-        return count, number.to_bytes(4, sys.byteorder), error
+        _, count, handle, error, _, _ = _HANDLE.unpack_from(answer, len(_ETHERNET))
+        return count, handle, error
 
     def intern(self, address: bytes) -> bytes | None:
         """The handle of an IPv6 address, made if it has none; it stays at least as long as anything in the tables has

@@ -11,13 +11,13 @@ from pathlib import Path
 
 from algate.bpf import compiler, flatten
 from algate.bpf.errors import AlgateError
-from algate.bpf.loader import PROGRAMS, PROGRAMS6
+from algate.bpf.loader import TEXTS
 
 
 def main(folder: Path) -> None:
     """Write the files that compiler.shipped looks for. AlgateError if this host can't compile (BCC makes maps)."""
     folder.mkdir(parents=True, exist_ok=True)
-    for source, programs in ((compiler.SOURCE, PROGRAMS), (compiler.SOURCE6, PROGRAMS6)):
+    for source, programs in TEXTS.items():
         artifact, _ = compiler.get(programs, None, source)
         name = compiler.package_key(flatten.flatten(source), programs)
         (folder / f"{name}.json").write_text(artifact.dump())

@@ -71,5 +71,5 @@ int to4(struct __sk_buff *skb)
         return TC_ACT_SHOT;
     if (!xlat_extract(&six.ip.saddr, &prefix, &to.saddr) || !xlat_extract(&six.ip.daddr, &prefix, &to.daddr))
         return TC_ACT_SHOT;
-    return xlat_turn4(skb, &six, 7, &to) ? TC_ACT_SHOT : TC_ACT_OK;
+    return xlat_turn4(skb, &six, 1, 7, &to) ? TC_ACT_SHOT : TC_ACT_OK;
 }

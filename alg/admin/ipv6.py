@@ -12,7 +12,6 @@ from typing import Any
 
 from algate.alg.admin import control
 from algate.alg.answers import Ipv6Answer
-from algate.alg.config.ipv6 import UNBUILT
 from algate.alg.config.load import Config
 from algate.alg.gateway import prefixes
 from algate.alg.gateway.state import State
@@ -54,7 +53,7 @@ def judged(known: dict[str, Any], devices: Sequence[str], folder: Path | None = 
     """The same of what `status` says; the last of the devices is the WAN."""
     told = str(known["told"])
     if not known["filtered"] and known["nat64"] is None:
-        curable = OPEN in told and "ipv6.filter" not in UNBUILT
+        curable = OPEN in told
         return CheckRow(
             "ipv6", True, told, "[ipv6] filter = true lets in what inside hosts asked for" if curable else ""
         )

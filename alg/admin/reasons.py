@@ -98,6 +98,15 @@ CURES: Mapping[str, str] = {
     "fragment-repeated": "",
     "addresses-full": "raise [nat] max_sessions, or limit hosts by max_sessions_per_host",
     "link-scope": "",
+    "nat64-loop": "",
+    "nat64-address": "behind 64:ff9b::/96 only global addresses can be reached: take a prefix of your own",
+    "nat64-sum": "",
+    "nat64-route": "look at the routes to both sides: `ip route get ADDRESS`",
+    "nat64-too-big": 'where a sender hears no ICMP errors, set [nat] mss_clamp = "auto"',
+    "nat64-hops": "",
+    "nat64-protocol": "only TCP, UDP and ICMP are translated: a VPN needs UDP encapsulation (NAT-T)",
+    "nat64-icmp": "",
+    "nat64-source-route": "",
 }
 PLAIN = Said("{line}: {reason}")
 

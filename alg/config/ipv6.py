@@ -10,15 +10,10 @@ from ipaddress import IPv6Address
 from algate.alg.config.sections import Config
 from algate.alg.plugin.schema import Problem
 
-UNBUILT = ["nat64.prefix"]
-"""Keys that the programs in the kernel don't carry out in this version: they can't be set."""
-
 
 def conflicts(config: Config) -> list[Problem]:
     """All of them, those of forwards apart."""
-    wanted = {"ipv6.filter": config.ipv6.filter, "nat64.prefix": config.nat64.prefix is not None}
-    found = [Problem(key, "can't be set in this version: it isn't built yet") for key in UNBUILT if wanted[key]]
-    return found + allowed(config)
+    return allowed(config)
 
 
 def allowed(config: Config) -> list[Problem]:

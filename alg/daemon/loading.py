@@ -85,8 +85,8 @@ class Loading:
         if alone:
             self._hold = pins.hold(self._run_dir)
         log.info("loading the programs; where no compiled ones are kept, clang makes them, which takes a while")
-        six = config.ipv6.filter
-        return await asyncio.to_thread(Gateway, folder, nat.max_sessions, limit, self._run_dir, six)
+        six, nat64 = config.ipv6.filter, config.nat64.prefix is not None
+        return await asyncio.to_thread(Gateway, folder, nat.max_sessions, limit, self._run_dir, six, nat64)
 
     def finish(self) -> None:
         """The new maps are in use: the other version's go."""

@@ -84,7 +84,7 @@ class Running:
         self.blocks.pause(config.nat)
         self.logs.apply(config.log)
         settings.write_config(self.gateway, config, now.lans, now.wan, now.addresses)
-        settings.write_config6(self.gateway, config, now.wan)
+        settings.write_config6(self.gateway, config, now.lans, now.wan)
         settings.write_services(self.gateway, config, self.plugins)
         self.forwards.sync(config.forwards, len(now.addresses))
         if self.admissions is not None:

@@ -63,7 +63,8 @@ class Daemon:
         self._turns: Turns | None = None
         self._garbage: Garbage | None = None
         self.reloading = Reloading(lambda: self.config, self._reread, self._apply)
-        self._datapath = Datapath(State.load(run_dir), config.gateway.datapath, config.ipv6.filter)
+        six = config.ipv6.filter or config.nat64.prefix is not None
+        self._datapath = Datapath(State.load(run_dir), config.gateway.datapath, six)
         self._loading = Loading(run_dir)
         self._since: float | None = None  # when the helper stopped whose place this one takes
         self._given = False

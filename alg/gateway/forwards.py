@@ -11,6 +11,7 @@ from ipaddress import IPv4Address, IPv4Network
 
 from algate.alg.config.load import Forward
 from algate.alg.errors import AlgateError
+from algate.alg.gateway.addresses import Addresses
 from algate.alg.gateway.settings import PROTO
 from algate.alg.plugin.model import EndPoint, ProtocolPlugin
 from algate.alg.plugin.values import PortRange
@@ -24,12 +25,14 @@ ORIGIN = {False: "config", True: "live"}
 
 
 class Forwards:
-    """The forwards of one gateway. `sync` for the configured ones, `add` and `delete` for live ones."""
+    """The forwards of one gateway. `sync` for the configured ones, `add` and `delete` for live ones. An IPv6 host has a
+    handle for its address there, which stays as long as the forward does (handles.py)."""
 
     def __init__(self, gateway: Gateway, control: ControlProgram, plugins: dict[str, ProtocolPlugin]) -> None:
         self._gateway = gateway
         self._control = control
         self._plugins = plugins
+        self._hosts = Addresses(gateway, control.intern)
         self._addresses = 1
         self._known: dict[int, tuple[Forward, bool]] = {}
         self._sources: dict[int, list[IPv4Network]] = {}
@@ -42,7 +45,7 @@ class Forwards:
 
     def _read(self, index: int, value: abi.Forward) -> Forward:
         alg = next((plugin.name for plugin in self._plugins.values() if plugin.number == value.alg), "")
-        to = EndPoint(abi.be32_to_ip(value.to_ip), value.to_port)
+        to = EndPoint(self._hosts.address(abi.be32_to_ip(value.to_ip).packed), value.to_port)
         sources = tuple(self._sources.get(index, ()))
         return Forward(NAMES[value.proto], PortRange(value.wan_first, value.wan_last), to, sources, alg)
 
@@ -117,12 +120,19 @@ class Forwards:
     def _cells(self, one: Forward) -> list[tuple[int, int]]:
         """(row of `ports`, owner word) of each port on each public address."""
         kind = abi.PortKind.FORWARD
-        ip = IPv4Address(int(one.to.ip))
+        ip = self._host(one)
         return [
             (port_row(address, PROTO[one.proto], port), owner(ip, one.to.port + port - one.wan_port.first, kind))
             for address in range(self._addresses)
             for port in range(one.wan_port.first, one.wan_port.last + 1)
         ]
+
+    def _host(self, one: Forward) -> IPv4Address:
+        """What the tables have for its host: of an IPv6 one the handle. AlgateError if there is no room for one."""
+        try:
+            return IPv4Address(self._hosts.raw(one.to.ip.packed))
+        except OSError as error:
+            raise AlgateError(f"forward to {one.to}: {error.strerror}") from None
 
     def _write(self, index: int, one: Forward, live: bool) -> None:
         flag = abi.ForwardFlag
@@ -130,7 +140,7 @@ class Forwards:
         number = self._plugins[one.alg].number if one.alg in self._plugins else 0
         old = self._gateway.forwards[index]
         value = abi.Forward(
-            to_ip=abi.ip_to_be32(IPv4Address(int(one.to.ip))), to_port=one.to.port, wan_first=one.wan_port.first,
+            to_ip=abi.ip_to_be32(self._host(one)), to_port=one.to.port, wan_first=one.wan_port.first,
             wan_last=one.wan_port.last, proto=PROTO[one.proto], alg=number, flags=int(flags), hits=old.hits,
         )  # fmt: skip
         for network in one.from_:

@@ -31,7 +31,7 @@ class HandleSweep:
         for some in keys:
             held.update(numbers("session_key", "inside_ip", some), numbers("session_key", "remote_ip", some))
             yield
-        held |= self._expected()
+        held |= self._expected() | self._set_up()
         idle = max(abi.HANDLE_IDLE, self._gateway.configs[0].hold_down)
         now, spare, hosts = ticks.now(), [], set()
         for found, values, _ in self._gateway.addresses6.chunks():
@@ -47,6 +47,14 @@ class HandleSweep:
             self.freed += self._control.free(handle.to_bytes(4, sys.byteorder), idle)
             if number % ROWS_A_TURN == ROWS_A_TURN - 1:
                 yield
+
+    def _set_up(self) -> set[int]:
+        """What stands without a session: the hosts of forwards, and those that have port blocks. Any other owner in
+        `ports` is that of a session, or of what reserved the port for a session's host."""
+        found = {one.to_ip for _, one in self._gateway.forwards.items() if one.flags & abi.ForwardFlag.USED}
+        if self._gateway.configs[0].port_block:
+            found |= {row.holder & 0xFFFFFFFF for _, row in self._gateway.port_blocks.items() if row.holder}
+        return found
 
     def _expected(self) -> set[int]:
         found: set[int] = set()

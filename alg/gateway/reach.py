@@ -7,13 +7,13 @@ what is said here.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from ipaddress import IPv4Address
 
 from algate.alg.config.load import Forward
 from algate.alg.gateway import netlink, rtnetlink
+from algate.alg.plugin.model import Address
 
 
-def obstacle(target: IPv4Address, wan: str) -> str:
+def obstacle(target: Address, wan: str) -> str:
     """Why packets from outside can't be sent on to it, "" if they can: it is behind a LAN device or any other but the
     WAN, or is the gateway's own."""
     way = rtnetlink.route(target.packed)
@@ -31,6 +31,6 @@ def obstacle(target: IPv4Address, wan: str) -> str:
 def obstacles(forwards: Iterable[Forward], wan: str) -> Iterator[tuple[Forward, str]]:
     """Of those that have one."""
     for one in forwards:
-        word = obstacle(IPv4Address(int(one.to.ip)), wan)
+        word = obstacle(one.to.ip, wan)
         if word:
             yield one, word

@@ -140,8 +140,9 @@ def xdp(name: str) -> tuple[int, bool]:
 
 def route(destination: bytes) -> tuple[int, int] | None:
     """(UNICAST, LOCAL or another type, ifindex) of the route that the gateway itself would take, None without one."""
-    body = _ROUTE.pack(socket.AF_INET, 32, 0, 0, 0, 0, 0, 0, 0) + _pack(RTA_DST, destination)
-    with _told(f"can't look up the route to {socket.inet_ntoa(destination)}"):
+    family = socket.AF_INET if len(destination) == 4 else socket.AF_INET6
+    body = _ROUTE.pack(family, len(destination) * 8, 0, 0, 0, 0, 0, 0, 0) + _pack(RTA_DST, destination)
+    with _told(f"can't look up the route to {socket.inet_ntop(family, destination)}"):
         try:
             for kind, content in _ask(GET_ROUTE, 0, body):
                 if kind == NEW_ROUTE:

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Sequence
 from ipaddress import IPv4Address, IPv4Network
 
 from algate.alg.config.load import Config
-from algate.alg.gateway import portblocks, records
+from algate.alg.gateway import portblocks, prefixes, records
 from algate.alg.gateway.netlink import Device
 from algate.alg.plugin.model import ProtocolPlugin
 from algate.bpf import abi, ticks
@@ -93,8 +93,9 @@ def write_config(
     return secret
 
 
-def write_config6(gateway: Gateway, config: Config, wan: Device) -> None:
-    """Write what is for IPv6 alone, where its programs are loaded. With an MSS of "auto" 60 bytes are for headers."""
+def write_config6(gateway: Gateway, config: Config, lans: Sequence[Device], wan: Device) -> None:
+    """Write what is for IPv6 alone, where its programs are loaded. With an MSS of "auto" 60 bytes are for headers;
+    behind NAT64 the smaller link counts, on whichever side."""
     if not gateway.six:
         return
     flag, wanted, clamp = abi.SixFlag, config.ipv6, config.nat.mss_clamp
@@ -105,7 +106,15 @@ def write_config6(gateway: Gateway, config: Config, wan: Device) -> None:
         flag.HOST_64: wanted.host_prefix == 64,
     }
     most = clamp if isinstance(clamp, int) else wan.mtu - 60 if clamp == "auto" else 0
-    gateway.configs6.put(0, abi.Config6(flags=sum(int(bit) for bit, on in chosen.items() if on), mss_clamp=most))
+    turned = min([most, *(one.mtu - 60 for one in lans)]) if clamp == "auto" else most
+    value = abi.Config6(flags=sum(int(bit) for bit, on in chosen.items() if on), mss_clamp=most, mss_turned=turned)
+    prefix, own = config.nat64.prefix, prefixes.own_address([one.name for one in lans])
+    if prefix is not None:
+        value.prefix_bits = prefix.prefixlen
+        value.prefix[:] = [*prefix.network_address.packed]
+    if own is not None:
+        value.address[:] = [*own.packed]
+    gateway.configs6.put(0, value)
 
 
 def write_surroundings(gateway: Gateway, wan: Device, known: Collection[int]) -> None:

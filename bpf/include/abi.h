@@ -646,10 +646,13 @@ enum six_flag {
 
 /* What is for IPv6 alone; all else is in struct config and means the same. */
 struct config6 {
-    __u32 flags;     /* enum six_flag */
-    __u16 mss_clamp; /* 0: off */
-    __u16 pad;
-    __u32 rest[30];
+    __u32 flags;       /* enum six_flag */
+    __u16 mss_clamp;   /* 0: off */
+    __u16 mss_turned;  /* the same of NAT64 */
+    __u8 prefix[16];   /* of NAT64; what follows its bits is zero */
+    __u32 prefix_bits; /* 32, 40, 48, 56, 64 or 96; 0: there is no NAT64 */
+    __u8 address[16];  /* the gateway's own, inside: of its ICMPv6 errors; zeros: it has none */
+    __u32 rest[21];
 };
 
 /* A service of an inside host that the outside may use: key of `allow_in`. */
@@ -716,6 +719,13 @@ enum stage {
         18, /* these three for IPv6 alone: where a packet of another family goes from the entry programs */
     STAGE_ENTER_IN = 19,
     STAGE_RAW = 20,
+    STAGE_FROM6 = 21,    /* these for NAT64 alone: IPv4's programs take over what has just become IPv4 */
+    STAGE_TURN_OUT = 22, /* IPv6 to IPv4, from the entry programs */
+    STAGE_TURN_IN = 23,
+    STAGE_TURN_ERROR_OUT = 24, /* ICMP errors */
+    STAGE_TURN_ERROR_IN = 25,
+    STAGE_TELL6 = 26, /* the gateway's own errors, to an inside host */
+    STAGE_TELL4 = 27, /* to an outside one */
     STAGE_COUNT = 64,
 };
 

@@ -242,7 +242,7 @@ static __always_inline u32 alg_gate(struct __sk_buff *skb, const struct config *
     if (syn_is_late(p, s))
         note_late_syn(p, t, dir);
     else if (at != AT_TAP && !(p->tcp_flags & TCP_RST))
-        track_segment(skb, p, t, &g, adj, mss_most(cfg));
+        track_segment(skb, p, t, &g, adj, mss_towards(cfg, key->inside_ip));
     bool bypass = (adj && adj->flags & ADJUST_BYPASS) || t->flags & TRACK_UNTOUCHABLE;
     bool undecided = false;
     if (bypass && adj && seq_after(front(adj, t, g.dir), g.seq)) /* repeats what was rewritten earlier */

@@ -172,6 +172,10 @@ static __always_inline void control_port(struct __sk_buff *skb, const struct con
         bool got = wanted && port_claim_static(wanted, h->port_index, h->owner, h->count, now);
         h->error = got ? 0 : -98; /* EADDRINUSE */
         h->count = got;
+#ifdef NAT64
+        if (got)
+            forward_binds(h->port_index, h->owner, proto);
+#endif
         return;
     }
     if (h->op == CONTROL_RESERVE) {

@@ -31,6 +31,10 @@ static __always_inline s64 mapping_share(u32 index, u64 owner, u8 proto)
     struct port_slot *slot = ports.lookup(&index);
     if (!slot || !port_get(slot))
         return -DROP_RACE;
+#ifdef NAT64 /* a forward's port is its host's too: forward_binds */
+    if (!((slot->owner ^ owner) << 16))
+        return index;
+#endif
     if (slot->owner == owner)
         return index;
     port_put(index, slot, proto);
@@ -146,6 +150,24 @@ static __always_inline s64 mapping_get(struct __sk_buff *skb, const struct confi
     *made = index >= 0;
     return index;
 }
+
+#ifdef NAT64
+/* A forward to an IPv6 host binds outward too: the sessions of that end point leave through this port, of the first public
+ * address. Whoever frees the port takes the entry out (port_put). */
+static __always_inline void forward_binds(u32 index, u64 owner, u8 proto)
+{
+    struct mapping_key key = {.inside_ip = owner_ip(owner), .inside_port = owner_port(owner), .proto = proto};
+    struct mapping fresh = {.port_index = index};
+    struct mapping *m = is_handle(key.inside_ip) ? mappings.lookup(&key) : &fresh;
+    u32 row = m ? m->port_index : index;
+    struct port_slot *slot = m ? ports.lookup(&row) : 0;
+    if (m == &fresh || (slot && owner_kind(slot->owner) == PORT_FORWARD))
+        return;
+    if (!m)
+        mapping_away(key.inside_port, proto, 1);
+    mappings.update(&key, &fresh);
+}
+#endif
 
 /* Gives back what a session held, once it left `sessions`; `word`: see note_ended. Returns enum notice_flag. */
 static __always_inline u32 session_release(const struct session_key *key, u64 id, u32 index, u8 alg, u8 flags, u16 word)

@@ -28,8 +28,8 @@ static __always_inline u16 packet_pseudo_sum(struct __sk_buff *skb, const struct
     return csum_fold(sum_diff(0, 0, words, sizeof(words), bpf_htons(proto) + bpf_htons(size)));
 }
 
-/* What the MSS of a SYN is lowered to, 0: it isn't. */
-static __always_inline u16 mss_most(const struct config *cfg)
+/* What the MSS of a SYN of this inside host's is lowered to, 0: it isn't. */
+static __always_inline u16 mss_towards(const struct config *cfg, __be32 inside)
 {
     u32 zero = 0;
     struct config6 *six = configs6.lookup(&zero);

@@ -126,9 +126,11 @@ static __always_inline int fragment_tail(struct __sk_buff *skb, const struct con
     if (put_id(skb, p, f->ip_id) || put_outer(skb, p, true, source) || put_outer(skb, p, false, destination))
         return drop(DROP_REWRITE_FAILED);
     account(dir, p->ip_size);
-    if (dir == DIR_OUT && (at == AT_LAN || (at == AT_TAP && public_slot(cfg, destination) >= 0)))
+    if (dir == DIR_IN && is_turned(destination))
+        return next_turn(skb, STAGE_TURN_IN, at, destination, 0);
+    if (dir == DIR_OUT && (at == AT_LAN || ((at == AT_TAP || at_turned(at)) && public_slot(cfg, destination) >= 0)))
         return next_stage(skb, STAGE_FRAGMENT, AT_HAIRPIN, DIR_IN);
-    if (at != AT_TAP && at != AT_HAIRPIN)
+    if (at != AT_TAP && at != AT_HAIRPIN && !at_turned(at))
         return TC_ACT_OK;
     if (dir == DIR_IN && at == AT_TAP && destination == p->destination) /* for the gateway itself */
         return receive_at_wan(skb, cfg);

@@ -42,11 +42,6 @@ static __always_inline __be32 handle_of(void *address)
     return known ? *known : 0;
 }
 
-static __always_inline bool is_handle(__be32 ip)
-{
-    return !(u8)ip && ip;
-}
-
 /* Takes note that somebody wants this handle, which `address` had a moment ago. False: it is being freed. */
 static __always_inline bool handle_touch(const struct address6 *address, __be32 handle, u32 now)
 {
@@ -113,13 +108,6 @@ static __always_inline __be32 handle_want_host(const struct address6 *address, b
             return 0;
     }
     return handle_want(address, host, now);
-}
-
-/* Under which handle a host is counted. */
-static __always_inline __be32 counted_as(__be32 ip)
-{
-    struct interned *row = is_handle(ip) ? addresses6.lookup(&ip) : 0;
-    return row ? row->host : ip;
 }
 
 #endif

@@ -9,13 +9,16 @@
 
 #define CREDIT 1024 /* of one session */
 
-#ifndef SIX
-/* Under which address a host is counted. */
+/* Under which address a host is counted: of an IPv6 one that of its row says. */
 static __always_inline __be32 counted_as(__be32 ip)
 {
+#if defined(SIX)
+    struct interned *row = is_handle(ip) ? addresses6.lookup(&ip) : 0;
+    return row ? row->host : ip;
+#else
     return ip;
-}
 #endif
+}
 
 /* A host's row, if it ever began anything. Rows are never removed, so nobody's counts change their place. */
 static __always_inline struct host *host_of(__be32 ip)

@@ -111,6 +111,23 @@ static __always_inline bool icmp_sums_ok(struct __sk_buff *skb, const struct pac
     return ip.ihl != 5 || ip_sum_ok(&ip);
 }
 
+#ifdef NAT64
+/* An error of an IPv6 host's, finished, which can't go by the stack. */
+static __always_inline int leave_turned_error(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
+                                              __be32 public_ip)
+{
+    struct next_hop next = {};
+    if (public_slot(cfg, p->destination) >= 0)
+        return next_stage(skb, STAGE_ICMP, AT_HAIRPIN, DIR_IN);
+    if (route_packet(skb, p, public_ip, p->destination, skb->ingress_ifindex, &next) != ROUTE_FORWARD ||
+        next.ifindex != cfg->wan || p->ttl <= 1)
+        return drop(DROP_NAT64_ROUTE);
+    if (put_ttl(skb, p, p->ttl - 1))
+        return drop(DROP_REWRITE_FAILED);
+    return redirect_to(skb, cfg, p, &next);
+}
+#endif
+
 /* From outside, about a packet that an inside host sent. */
 static __always_inline int icmp_error_in(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
                                          int at, u32 now)
@@ -138,6 +155,10 @@ static __always_inline int icmp_error_in(struct __sk_buff *skb, const struct con
     if (!quote_under_way(skb, &q, s, DIR_OUT))
         return drop(DROP_ICMP_WINDOW);
     tell_path(skb, p, &q, &key, s, DIR_OUT);
+    if (is_turned(key.inside_ip)) {
+        count(COUNT_ICMP_ERRORS, 1);
+        return next_turn(skb, STAGE_TURN_ERROR_IN, at, key.inside_ip, TURN_PORT | key.inside_port);
+    }
     if (restore_quote(skb, p, &q, true, key.inside_ip, key.inside_port) || put_outer(skb, p, false, key.inside_ip))
         return drop(DROP_REWRITE_FAILED);
     count(COUNT_ICMP_ERRORS, 1);
@@ -175,6 +196,10 @@ static __always_inline int icmp_error_out(struct __sk_buff *skb, const struct co
         (public_slot(cfg, p->source) < 0 && put_outer(skb, p, true, s->public_ip)))
         return drop(DROP_REWRITE_FAILED);
     count(COUNT_ICMP_ERRORS, 1);
+#ifdef NAT64
+    if (at_turned(at))
+        return leave_turned_error(skb, cfg, p, s->public_ip);
+#endif
     return hairpin ? next_stage(skb, STAGE_ICMP, AT_HAIRPIN, DIR_IN) : TC_ACT_OK;
 }
 

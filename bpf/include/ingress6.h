@@ -23,12 +23,12 @@ static __always_inline int parse_head(struct __sk_buff *skb, struct packet *p)
 }
 
 static __always_inline int parse_six(struct __sk_buff *skb, const struct config *cfg, int at, struct packet *p,
-                                     bool again)
+                                     bool again, bool named)
 {
     void *data = (void *)(long)skb->data, *data_end = (void *)(long)skb->data_end;
     if (data + PULL_SIZE > data_end && data_end - data < skb->len)
         bpf_skb_pull_data(skb, skb->len < PULL_SIZE ? skb->len : PULL_SIZE);
-    int parsed = parse_ip6(skb, p, link_header(skb, cfg, at), again);
+    int parsed = parse_ip6(skb, p, link_header(skb, cfg, at), again, named);
     if (parsed != PARSED_FLOW)
         return parsed;
     return p->fragment ? PARSED_FRAGMENT : parse_head(skb, p);
@@ -36,13 +36,19 @@ static __always_inline int parse_six(struct __sk_buff *skb, const struct config 
 
 static __always_inline int parse_skb(struct __sk_buff *skb, const struct config *cfg, int at, struct packet *p)
 {
-    return parse_six(skb, cfg, at, p, false);
+    return parse_six(skb, cfg, at, p, false, true);
+}
+
+/* Without the handles of its ends. */
+static __always_inline int parse_nameless(struct __sk_buff *skb, const struct config *cfg, int at, struct packet *p)
+{
+    return parse_six(skb, cfg, at, p, false, false);
 }
 
 /* In a stage behind the first. */
 static __always_inline int parse_again(struct __sk_buff *skb, const struct config *cfg, int at, struct packet *p)
 {
-    return parse_six(skb, cfg, at, p, true);
+    return parse_six(skb, cfg, at, p, true, true);
 }
 
 /* Handles for both ends: 0, or the drop reason. */

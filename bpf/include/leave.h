@@ -47,7 +47,7 @@ static __always_inline int leave_out(struct __sk_buff *skb, const struct config 
         OPAQUE(from);
         if (at == AT_TAP)
             from = cfg->lan[0];
-        if (at != AT_TAP && !can_skip_stack(skb, p))
+        if (at != AT_TAP && !at_turned(at) && !can_skip_stack(skb, p))
             return s->alg ? drop(DROP_NO_ROUTE) : to_stack(skb, at); /* behind the gate it may be another segment */
         int route = route_packet(skb, p, p->source, p->destination, from, &next);
         if (route != ROUTE_FORWARD || next.ifindex != cfg->wan) {
@@ -68,6 +68,20 @@ static __always_inline int leave_out(struct __sk_buff *skb, const struct config 
     return redirect ? redirect_to(skb, cfg, p, &next) : TC_ACT_OK;
 }
 
+#ifdef NAT64
+/* To an IPv6 host: accounted here, changed and sent where it is turned. */
+static __always_inline int leave_turned(struct __sk_buff *skb, const struct packet *p, struct session *s,
+                                        const struct session_key *key, int at, u32 now)
+{
+    session_touch(s, p, DIR_IN, now);
+    if (p->fragment)
+        fragment_remember(p, DIR_IN, p->source, key->inside_ip, now);
+    account(DIR_IN, p->ip_size);
+    return next_turn(skb, STAGE_TURN_IN, at, key->inside_ip,
+                     (u32)key->inside_port | TURN_PORT | (s->alg ? TURN_CONTROL : 0));
+}
+#endif
+
 /* Translates and sends in what came for a session. What needs the stack goes on translated: its destination is routable.
  * So does all that is for a host behind another device than the LAN's (a container): its answers come through the stack,
  * whose conntrack must see both directions or neither. */
@@ -76,6 +90,10 @@ static __always_inline int leave_in(struct __sk_buff *skb, const struct config *
 {
     struct next_hop next = {};
     int route = ROUTE_STACK;
+#ifdef NAT64
+    if (is_turned(key->inside_ip))
+        return leave_turned(skb, p, s, key, at, now);
+#endif
     if (at == AT_TAP || at == AT_HAIRPIN || can_skip_stack(skb, p))
         route = route_packet(skb, p, p->source, key->inside_ip, cfg->wan, &next);
     bool direct = route == ROUTE_FORWARD;
@@ -121,6 +139,9 @@ static __always_inline int leave_raw(struct __sk_buff *skb, const struct config 
     if (parsed == PARSED_MALFORMED)
         return drop(DROP_MALFORMED);
     u32 from = out ? cfg->lan[0] : cfg->wan;
+    if (!out && is_turned(p.destination))
+        return next_turn(skb, parsed == PARSED_ICMP_ERROR ? STAGE_TURN_ERROR_IN : STAGE_TURN_IN, AT_TAP, p.destination,
+                         TURN_CONTROL);
     p.control = 1;
     int route = route_packet(skb, &p, out ? 0 : p.source, p.destination, from, &next);
     if (route != ROUTE_FORWARD)

@@ -73,11 +73,13 @@ PINNED("lru_hash", struct fragment_id_key, u64, fragment_ids, 8192);
 
 PINNED("prog", u32, u32, stages, STAGE_COUNT);
 
-#ifdef SIX
+#if defined(SIX) || defined(NAT64)
 /* IPv6, made only where its programs are loaded. Address -> handle, and back; entries come and go with the hosts. */
-PINNED_LAZY("hash", struct address6, u32, handles, MAX_SESSIONS);
 PINNED_LAZY("hash", u32, struct interned, addresses6, MAX_SESSIONS);
 PINNED("array", u32, struct config6, configs6, 1);
+#endif
+#ifdef SIX
+PINNED_LAZY("hash", struct address6, u32, handles, MAX_SESSIONS);
 PINNED_LAZY("hash", struct admission_key, struct admission, allow_in, 65536);
 PINNED_LAZY("lpm_trie", struct admission_source_key, u32, allow_in_sources, 8192);
 /* LRU: a lost entry costs the rest of one fragmented packet. */

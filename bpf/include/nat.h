@@ -70,9 +70,14 @@ static __always_inline u16 packet_pseudo_sum(struct __sk_buff *skb, const struct
     return pseudo_sum(p->source, p->destination, p->proto, size);
 }
 
-/* What the MSS of a SYN is lowered to, 0: it isn't. */
-static __always_inline u16 mss_most(const struct config *cfg)
+/* What the MSS of a SYN of this inside host's is lowered to, 0: it isn't. */
+static __always_inline u16 mss_towards(const struct config *cfg, __be32 inside)
 {
+#ifdef NAT64
+    struct config6 *six = is_handle(inside) ? get_config6() : 0;
+    if (six)
+        return six->mss_turned;
+#endif
     return cfg->mss_clamp;
 }
 

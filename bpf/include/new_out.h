@@ -143,7 +143,7 @@ static __always_inline int new_out(struct __sk_buff *skb, int at)
         if (!can_skip_stack(skb, &p) || !goes_to_wan(skb, cfg, &p, skb->ingress_ifindex, &next))
             return pass_on(skb, at);
     }
-    if (who == OF_INSIDE && at != AT_TAP && !source_is_routed(skb, &p, cfg->wan, skb->ingress_ifindex))
+    if (who == OF_INSIDE && !at_judged(at) && !source_is_routed(skb, &p, cfg->wan, skb->ingress_ifindex))
         return drop(DROP_SPOOFED_INSIDE);
     if (!begins_session(&p))
         return refuse_new(skb, DROP_NO_SESSION, at);

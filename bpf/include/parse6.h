@@ -180,8 +180,9 @@ static __always_inline int walk_recall(struct packet *p)
     return p->header_size < IP6_HEADER || p->header_size > p->ip_size ? PARSED_MALFORMED : PARSED_FLOW;
 }
 
-/* The IPv6 header at offset l3, and what stands between it and the transport header; `again`: by a stage behind the first. */
-static __always_inline int parse_ip6(struct __sk_buff *skb, struct packet *p, u32 l3, bool again)
+/* The IPv6 header at offset l3, and what stands between it and the transport header; `again`: by a stage behind the first.
+ * `named`: with the handles of both ends. */
+static __always_inline int parse_ip6(struct __sk_buff *skb, struct packet *p, u32 l3, bool again, bool named)
 {
     void *data = (void *)(long)skb->data, *data_end = (void *)(long)skb->data_end;
     struct ipv6hdr *ip = data + l3;
@@ -195,8 +196,10 @@ static __always_inline int parse_ip6(struct __sk_buff *skb, struct packet *p, u3
     p->ip_size = size;
     if (!again)
         p->to = scope_of(&ip->daddr);
-    p->source = handle_of(&ip->saddr);
-    p->destination = handle_of(&ip->daddr);
+    if (named) {
+        p->source = handle_of(&ip->saddr);
+        p->destination = handle_of(&ip->daddr);
+    }
     if (size > 65535 || size + l3 > skb->len)
         return PARSED_MALFORMED;
     int parsed = PARSED_FLOW;

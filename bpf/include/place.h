@@ -19,7 +19,38 @@ enum place {
     AT_WAN_OUT,
     AT_TAP,
     AT_HAIRPIN, /* an inside host's packet, its source translated, on the way to another inside host */
+    AT_TURNED,  /* an IPv6 host's packet that has become IPv4, its source a handle: NAT64 */
 };
+
+/* Where packets of inside hosts come in. */
+static __always_inline bool at_lan(int at)
+{
+#ifdef NAT64
+    return at == AT_LAN || at == AT_TURNED;
+#else
+    return at == AT_LAN;
+#endif
+}
+
+/* Whether the source of an outbound packet was judged before it came here. */
+static __always_inline bool at_judged(int at)
+{
+#ifdef NAT64
+    return at >= AT_TAP; /* and no hairpin: one comparison, for the verifier's sake */
+#else
+    return at == AT_TAP;
+#endif
+}
+
+/* Whether a packet can't go to the stack, which would refuse its source: it must be redirected or dropped. */
+static __always_inline bool at_turned(int at)
+{
+#ifdef NAT64
+    return at == AT_TURNED;
+#else
+    return false;
+#endif
+}
 
 /* skb->tc_index of a packet that a shortcut has translated: WAN egress runs again after the redirect. */
 #define TRANSLATED 0xa17e
@@ -80,6 +111,8 @@ static __always_inline u32 link_header(struct __sk_buff *skb, const struct confi
 {
     if (at == AT_WAN_IN || at == AT_WAN_OUT)
         return cfg->wan_mac[6] ? 0 : ETH_HEADER;
+    if (at_turned(at))
+        return ETH_HEADER;
     return is_bare(cfg, skb->ingress_ifindex) ? 0 : ETH_HEADER;
 }
 
@@ -126,6 +159,8 @@ enum speaker {
 /* Leaves a packet to the stack, or at WAN egress to the device, as it is, after a last look (pass.h). */
 static __always_inline int pass_on(struct __sk_buff *skb, int at)
 {
+    if (at_turned(at))
+        return drop(DROP_NAT64_ROUTE);
     if (at != AT_LAN && at != AT_WAN_OUT)
         return TC_ACT_OK;
     OPAQUE(skb); /* else the compiler keeps the address of a member, which the verifier refuses */

@@ -43,7 +43,7 @@ static __always_inline int refuse(struct __sk_buff *skb, int at)
                 reason == DROP_ALLOW_OUT ||
                 (reason == DROP_NO_SESSION && p.proto == IPPROTO_TCP &&
                  (p.tcp_flags & (TCP_ACK | TCP_SYN | TCP_RST)) == TCP_ACK);
-    if (told && at == AT_LAN && now - room->refused > 8) {
+    if (told && at_lan(at) && now - room->refused > 8) {
         room->refused = now;
         struct punt *m = new_punt(PUNT_REFUSED);
         if (!m)

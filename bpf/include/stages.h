@@ -104,7 +104,7 @@ static __always_inline int weigh(struct __sk_buff *skb, int at, bool in)
         return drop(DROP_OUT_OF_WINDOW);
     if (in && at != AT_TAP) {
         if (p.proto != IPPROTO_TCP || tcp_payload_size(&p))
-            route = route_packet(skb, &p, p.source, key.inside_ip, cfg->wan, &next);
+            route = route_inside(skb, cfg, &p, key.inside_ip, &next);
     }
     if (at == AT_LAN && !hairpin_wanted(cfg, &p)) { /* what needs the stack meets the gate at WAN egress instead */
         if (!can_skip_stack(skb, &p))
@@ -113,6 +113,10 @@ static __always_inline int weigh(struct __sk_buff *skb, int at, bool in)
         if (route != ROUTE_TOO_BIG && (route != ROUTE_FORWARD || next.ifindex != cfg->wan))
             return pass_on(skb, at);
     }
+#ifdef NAT64
+    if (at == AT_TURNED && !hairpin_wanted(cfg, &p)) /* that it has a way is known */
+        route = route_packet(skb, &p, p.source, p.destination, skb->ingress_ifindex, &next);
+#endif
     room->mtu = next.mtu;
     if (route == ROUTE_TOO_BIG)
         return too_big(skb, cfg, &p, &key, s, at, in, now);
@@ -178,7 +182,7 @@ static __always_inline int leave_fresh(struct __sk_buff *skb, int at)
     struct config *cfg = parse_flow(skb, at, &p, true);
     if (!cfg || !room)
         return drop(DROP_MALFORMED);
-    clamp_mss(skb, &p, mss_most(cfg));
+    clamp_mss(skb, &p, mss_towards(cfg, p.source));
     return leave_out(skb, cfg, &p, &room->made.session, at, now_tick());
 }
 
@@ -231,7 +235,7 @@ static __always_inline int leave(struct __sk_buff *skb, int at, bool in)
     p.sound = skb->cb[2] != 0;
     p.control = s->alg && p.ip_size > LIGHT_MOST;
     if (!(s->flags & SESSION_EXEMPT))
-        clamp_mss(skb, &p, mss_most(cfg));
+        clamp_mss(skb, &p, mss_towards(cfg, key.inside_ip));
     return in ? leave_in(skb, cfg, &p, s, &key, at, now) : leave_out(skb, cfg, &p, s, at, now);
 }
 

@@ -46,7 +46,7 @@ static __always_inline struct config *get_config(void)
     return configs.lookup(&zero);
 }
 
-#ifdef SIX
+#if defined(SIX) || defined(NAT64)
 static __always_inline struct config6 *get_config6(void)
 {
     u32 zero = 0;

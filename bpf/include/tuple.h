@@ -74,6 +74,12 @@ static __always_inline bool is_martian(__be32 ip)
     return first == 0 || first == 127 || first >= 224;
 }
 
+/* Whether it stands for an IPv6 address (handles.h). */
+static __always_inline bool is_handle(__be32 ip)
+{
+    return !(u8)ip && ip;
+}
+
 /* Multicast and the limited broadcast: the stack's, never translated. */
 static __always_inline bool is_group(__be32 ip)
 {

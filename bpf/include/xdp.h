@@ -86,7 +86,7 @@ static __always_inline int xdp_outbound(struct xdp_md *ctx)
     u32 now = now_tick();
     struct session_key key;
     struct session *s = find_out(&p, &key);
-    if (!s || !xdp_eligible(cfg, s, &p, DIR_OUT, now))
+    if (!s || is_turned(key.inside_ip) || !xdp_eligible(cfg, s, &p, DIR_OUT, now))
         return XDP_PASS;
     struct rewrite to = {.ip = s->public_ip, .port = session_port(s), .source = true, .hop = true};
     return xdp_leave(ctx, cfg, &p, s, DIR_OUT, &to, now);
@@ -107,7 +107,7 @@ static __always_inline int xdp_inbound(struct xdp_md *ctx)
     u32 now = now_tick();
     struct session_key key;
     struct session *s = find_in_at(&p, address, &key);
-    if (!s || !xdp_eligible(cfg, s, &p, DIR_IN, now))
+    if (!s || is_turned(key.inside_ip) || !xdp_eligible(cfg, s, &p, DIR_IN, now))
         return XDP_PASS;
     struct rewrite to = {.ip = key.inside_ip, .port = key.inside_port, .source = false, .hop = true};
     return xdp_leave(ctx, cfg, &p, s, DIR_IN, &to, now);

@@ -144,12 +144,14 @@ static __always_inline int xlat_finish4(struct __sk_buff *skb, const struct xlat
     return xlat_store_sum(skb, l4, from->proto, xlat_pair_change_back(&from->ip, to)) ? -1 : 0;
 }
 
-/* To IPv4, the same way; extension headers go. `id`: for a packet that has no fragment header and may be fragmented. */
-static __always_inline int xlat_turn4(struct __sk_buff *skb, const struct xlat_six *from, u16 id, struct iphdr *to)
+/* To IPv4, the same way; extension headers go. `hop`: what is taken from the hop
+ * limit; `id`: for a packet that has no fragment header and may be fragmented. */
+static __always_inline int xlat_turn4(struct __sk_buff *skb, const struct xlat_six *from, u8 hop, u16 id,
+                                      struct iphdr *to)
 {
     __be16 ether = bpf_htons(ETH_P_IP);
     const struct xlat_fragment *fragment = from->fragmented ? &from->fragment : 0;
-    if (!xlat_head4(&from->ip, fragment, from->proto, from->size, 1, id, to) || bpf_skb_change_proto(skb, ether, 0))
+    if (!xlat_head4(&from->ip, fragment, from->proto, from->size, hop, id, to) || bpf_skb_change_proto(skb, ether, 0))
         return -1;
     if (bpf_skb_store_bytes(skb, ETH_HLEN, to, sizeof(*to), 0) || bpf_skb_store_bytes(skb, 12, &ether, 2, 0))
         return -1;

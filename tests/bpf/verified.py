@@ -1,7 +1,7 @@
 """`python -m tests.bpf.verified`: each program's size and cost to the verifier, which gives up at a million steps.
 
 The law of this file: it loads the programs with its own pins, reads what the kernel says about them, and removes the
-pins. Run it as root in two trees to compare them.
+pins. Run it as root in two trees to compare them; with the word `six` or `nat64` those for IPv6 and NAT64 are loaded.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ from pathlib import Path
 
 from algate.bpf import syscall
 from algate.bpf.errors import AlgateError
-from algate.bpf.loader import PROGRAMS, Gateway
+from algate.bpf.loader import Gateway
 
 BPFFS = Path("/sys/fs/bpf")
 MOST = 1_000_000  # instructions; BPF_COMPLEXITY_LIMIT_INSNS
 
 
-def measure() -> dict[str, syscall.ProgInfo]:
-    """What the kernel says about each program, by name, in the loader's order."""
+def measure(six: bool = False, nat64: bool = False) -> dict[str, syscall.ProgInfo]:
+    """What the kernel says about each program, by name, in the loader's order; with those for IPv6, or NAT64's too."""
     pins = BPFFS / f"ag-{secrets.token_hex(4)}"
     pins.mkdir()
     try:
         with tempfile.TemporaryDirectory(prefix="ag-headers-") as headers:
-            gateway = Gateway(pins, 64, 1, Path(headers))
+            gateway = Gateway(pins, 64, 1, Path(headers), six, nat64)
         try:
-            return {name: syscall.prog_info(gateway.fds[name]) for name in PROGRAMS}
+            return {name: syscall.prog_info(gateway.fds[name]) for name in gateway.artifact.programs}
         finally:
             gateway.close()
     finally:
@@ -39,7 +39,7 @@ def measure() -> dict[str, syscall.ProgInfo]:
 def main() -> int:
     """Print a table."""
     try:
-        measured = measure()
+        measured = measure("six" in sys.argv, "nat64" in sys.argv)
     except AlgateError as error:
         print(f"algate: {error}")
         return error.exit_code

@@ -8,7 +8,6 @@ from typing import Any, cast
 import pytest
 
 from algate.alg.admin import allowing, rights
-from algate.alg.config import ipv6
 from algate.alg.config.load import Config, loads
 from algate.alg.daemon.running import Running
 from algate.alg.errors import AlgateError
@@ -22,8 +21,7 @@ ONE = {"proto": "tcp", "port": "9000", "to": "2001:db8:1::5", "from": []}
 
 
 @pytest.fixture
-def config(monkeypatch: pytest.MonkeyPatch) -> Config:
-    monkeypatch.setattr(ipv6, "UNBUILT", [])
+def config() -> Config:
     return loads(FILE + FILED)
 
 

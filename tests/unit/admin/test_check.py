@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from algate.alg.config import ipv6
 from algate.alg.gateway import datapath, prefixes
 from algate.alg.gateway.netlink import Device
 from algate.cli import app as command
@@ -68,7 +67,6 @@ def test_what_ipv6_needs_of_the_host(file: Path, monkeypatch: pytest.MonkeyPatch
     wan = Device("wan0", 3, b"", 1500, True, "", ())
     lan = Device("lan0", 2, b"", 1500, True, "", ())
     inside = [("lan0", IPv6Network("fd00:64::/48"))]
-    monkeypatch.setattr(ipv6, "UNBUILT", [])
     monkeypatch.setattr(datapath, "need_device", lambda name: lan if name == "lan0" else wan)
     file.write_text('[metrics]\nlisten = ""\n[ipv6]\nfilter = true\n[nat64]\nprefix = "fd00:64::/96"\n')
 

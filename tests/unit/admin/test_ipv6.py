@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from algate.alg.admin import ipv6
-from algate.alg.config import ipv6 as keys
 from algate.alg.config.load import Config, loads
 from algate.alg.gateway.state import State
 from tests.unit.gateway.test_prefixes import line
@@ -16,12 +15,6 @@ from tests.unit.gateway.test_prefixes import line
 pytestmark = pytest.mark.unit
 DEVICES = '[gateway]\nlan = ["lan0"]\nwan = "wan0"\n'
 ROUTE = line("2001:db8:1::/64", "lan0")
-
-
-@pytest.fixture(autouse=True)
-def _built(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (keys, ipv6):
-        monkeypatch.setattr(module, "UNBUILT", [])
 
 
 def config(more: str = "") -> Config:

@@ -6,7 +6,6 @@ from ipaddress import IPv4Network, IPv6Address, IPv6Network
 
 import pytest
 
-from algate.alg.config import ipv6
 from algate.alg.config.changes import AT_ONCE, NEVER, changes
 from algate.alg.config.load import Config, ConfigError, loads, with_forward
 from algate.alg.plugin.model import EndPoint
@@ -14,18 +13,11 @@ from algate.alg.plugin.values import PortRange
 from algate.alg.protocols.ftp import FtpPolicy
 
 pytestmark = pytest.mark.unit
-UNBUILT = list(ipv6.UNBUILT)
 DEVICES: dict[str, object] = {"gateway.lan": ["eth1"], "gateway.wan": "eth0"}
 FILTER = "[ipv6]\nfilter = true\n"
 NAT64 = '[nat64]\nprefix = "64:ff9b::/96"\n'
 ALLOW = '[[allow_in]]\nproto = "tcp"\nport = 8443\nto = "2001:db8:1::5"\n'
 FORWARD = '[[forward]]\nproto = "tcp"\nwan_port = 21\nto = "[2001:db8:1::5]:21"\n'
-
-
-@pytest.fixture(autouse=True)
-def _built(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if the kernel's programs could do all of it."""
-    monkeypatch.setattr(ipv6, "UNBUILT", [])
 
 
 def errors(text: str) -> list[tuple[str, str]]:
@@ -159,14 +151,6 @@ def test_what_changes_and_when() -> None:
     assert told(FILTER + ALLOW + 'from = ["2001:db8:9::/48"]', FILTER) == [
         f'allow_in tcp/8443 [2001:db8:1::5]: gone, was {{ from = ["2001:db8:9::/48"] }} ({AT_ONCE})'
     ]
-
-
-@pytest.mark.parametrize("key", UNBUILT)
-def test_what_the_kernel_cant_do_yet_cant_be_set(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ipv6, "UNBUILT", UNBUILT)
-    text = {"ipv6.filter": FILTER, "nat64.prefix": NAT64}[key]
-    ((path, reason),) = errors(text)
-    assert (path, reason) == (key, "can't be set in this version: it isn't built yet")
 
 
 def test_the_default_configuration_is_a_whole_one() -> None:

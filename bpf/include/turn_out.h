@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * turn_out.h: NAT64 from inside: an IPv6 host's packet to an address within the prefix becomes IPv4, with the host's handle for
+ * its source, and goes on to IPv4's programs (RFC 6146 section 3.5, RFC 7915 section 5).
+ *
+ * The law of this file: nothing of a packet is changed before its way is known, for what has become IPv4 can't go back; whom
+ * it is refused to is told by the packet as it came (tell64.h). The source must be one that the LAN's routes lead to, which
+ * is asked for with every answer of the FIB. Whoever may begin a session has its handle asked for.
+ */
+#ifndef ALGATE_TURN_OUT_H
+#define ALGATE_TURN_OUT_H
+
+#define HANDLE_FRESH \
+    (HANDLE_IDLE / 4) /* ticks: asked for since, a handle isn't freed before the session is in its table */
+
+static __always_inline const struct xlat_prefix *prefix_of(const struct config6 *six)
+{
+    return (const void *)six->prefix; /* prefix_bits follows */
+}
+
+/* To the filter of IPv6, if there is one. */
+static __always_inline int not_turned(struct __sk_buff *skb, int at)
+{
+    skb->cb[0] = at;
+    stages.call(skb, STAGES_SIX + STAGE_ENTER_OUT);
+    return TC_ACT_OK;
+}
+
+/* The handle of a host, 0: it has none, and may not have one. `first`: its packet may begin a session. */
+static __always_inline __be32 handle_turned(const struct config6 *six, const struct in6_addr *ip, __be32 known,
+                                            bool first, u32 now)
+{
+    if (!first)
+        return known;
+    struct interned *row = known ? addresses6.lookup(&known) : 0;
+    u64 word = row ? *(volatile u64 *)&row->word : 0;
+    if (word >> 32 == HANDLE_LIVE && (s32)(now - (u32)word) < HANDLE_FRESH)
+        return known;
+    return handle_want_host((const struct address6 *)ip, six->flags & SIX_HOST_64, now);
+}
+
+/* Whether the LAN's routes lead to its source; asked anew every HOP_TICKS. */
+static __always_inline bool source_stands(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
+                                          u32 now)
+{
+    u32 row = hop_row(p->source, 0), from = skb->ingress_ifindex;
+    OPAQUE(from);
+    struct hop6 *h = p->source ? hops6.lookup(&row) : 0;
+    if (h && h->source == p->source && !h->destination && h->from == from && now - h->since < HOP_TICKS)
+        return true;
+    if (!source_is_routed(skb, p, cfg->wan, from))
+        return false;
+    if (h) {
+        h->source = p->source;
+        h->destination = 0;
+        h->from = from;
+        h->since = now;
+    }
+    return true;
+}
+
+/* The way of the IPv4 packet that it will be: 0, or the drop reason; `mtu`: of IPv4. To another inside host it is found there. */
+static __always_inline u32 way_turned(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
+                                      __be32 remote, u32 *mtu, u32 now)
+{
+    u32 size = size_on_link(skb, p) - p->header_size + 20, from = skb->ingress_ifindex;
+    OPAQUE(from);
+    for (int i = 0; i < MAX_PUBLIC; i++) {
+        if (i >= cfg->public_count)
+            break;
+        if (cfg->public_ip[i] == remote)
+            return 0;
+    }
+    const struct hop *hop = next_hop_of4(skb, p, p->source, remote, from, size, now);
+    if (hop)
+        return hop->ifindex == cfg->wan ? 0 : DROP_NAT64_ROUTE;
+    struct bpf_fib_lookup fib = {};
+    long rc = ask_fib4(skb, p, p->source, remote, from, size, &fib);
+    *mtu = fib.tot_len;
+    if (rc == BPF_FIB_LKUP_RET_FRAG_NEEDED)
+        return DROP_NAT64_TOO_BIG;
+    return (rc == BPF_FIB_LKUP_RET_SUCCESS || rc == BPF_FIB_LKUP_RET_NO_NEIGH) && fib.ifindex == cfg->wan
+               ? 0
+               : DROP_NAT64_ROUTE;
+}
+
+/* The packet as xlat_turn4 wants it. */
+static __always_inline void describe(const struct packet *p, struct xlat_six *from)
+{
+    from->extra = p->header_size - IP6_HEADER;
+    from->size = p->ip_size - p->header_size;
+    from->proto = p->proto == IPPROTO_ICMP ? IPPROTO_ICMPV6 : p->proto;
+    from->fragmented = p->head; /* an atomic one too (RFC 7915 section 5.1) */
+    from->fragment.place = bpf_htons((p->fragment & IP_OFFSET_MASK) << 3 | !!(p->fragment & IP_MORE_FRAGMENTS));
+    from->fragment.id = p->id6;
+}
+
+static __always_inline int turn_out(struct __sk_buff *skb, int at)
+{
+    struct xlat_six from = {};
+    struct iphdr to = {};
+    struct packet p = {};
+    struct config *cfg = get_config();
+    struct config6 *six = get_config6();
+    u32 now = now_tick(), mtu = 0;
+    if (!cfg || !six || !six->prefix_bits || at != AT_LAN)
+        return not_turned(skb, at);
+    if (bpf_skb_load_bytes(skb, link_header(skb, cfg, at), &from.ip, sizeof(from.ip)))
+        return drop(DROP_MALFORMED);
+    if (xlat_within(&from.ip.saddr, prefix_of(six)))
+        return drop(DROP_NAT64_LOOP);
+    if (!xlat_within(&from.ip.daddr, prefix_of(six)))
+        return not_turned(skb, at);
+    if (!xlat_extract(&from.ip.daddr, prefix_of(six), &to.daddr) || is_martian(to.daddr) ||
+        (xlat_well_known(prefix_of(six)) && !xlat_global(to.daddr)))
+        return drop(DROP_NAT64_ADDRESS);
+    int parsed = parse_nameless(skb, cfg, at, &p);
+    if (parsed == PARSED_MALFORMED)
+        return drop(p.refused ? p.refused : DROP_MALFORMED);
+    p.source = handle_of(&from.ip.saddr);
+    if (!source_stands(skb, cfg, &p, now))
+        return drop(scope_of(&from.ip.saddr) == SCOPE_GLOBAL ? DROP_SPOOFED_INSIDE : DROP_LINK_SCOPE);
+    if (p.ttl <= 1)
+        return tell6(skb, at, DROP_NAT64_HOPS, 0);
+    if (parsed == PARSED_ICMP_ERROR)
+        return next_with(skb, STAGE_TURN_ERROR_OUT - FAMILY_STAGES, at, DIR_OUT, to.daddr, 0);
+    if (!has_ports(p.proto))
+        return tell6(skb, at, DROP_NAT64_PROTOCOL, 0);
+    if (parsed != PARSED_FLOW && parsed != PARSED_FRAGMENT)
+        return drop(DROP_NAT64_ICMP);
+    if (p.proto == IPPROTO_ICMP ? p.fragment : p.proto == IPPROTO_UDP && parsed == PARSED_FLOW && !p.sum)
+        return drop(DROP_NAT64_SUM);
+    p.source =
+        handle_turned(six, &from.ip.saddr, p.source, p.fragment ? is_first_fragment(&p) : begins_session(&p), now);
+    if (!p.source)
+        return drop(p.fragment || !begins_session(&p) ? DROP_NO_SESSION : DROP_ADDRESSES_FULL);
+    u32 refused = way_turned(skb, cfg, &p, to.daddr, &mtu, now);
+    if (refused)
+        return tell6(skb, at, refused, mtu + 20);
+    describe(&p, &from);
+    to.saddr = p.source;
+    if (!ip_at(&p) && bpf_skb_change_head(skb, ETH_HEADER, 0))
+        return drop(DROP_REWRITE_FAILED);
+    if (xlat_turn4(skb, &from, 0, bpf_get_prandom_u32(), &to))
+        return drop(p.fragment ? DROP_NAT64_SUM : DROP_REWRITE_FAILED);
+    skb->cb[0] = AT_TURNED;
+    stages.call(skb, STAGE_FROM6);
+    return drop(DROP_REWRITE_FAILED);
+}
+
+#endif

@@ -1,0 +1,72 @@
+"""NAT64 on the wire: an IPv6 host inside, IPv4 hosts outside, real programs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from ipaddress import IPv4Address, IPv6Network
+
+import pytest
+
+from algate.cli.lab.gateways import AlgateGateway
+from algate.cli.lab.host import Host
+from algate.cli.lab.lab import Lab, LabPlan
+from algate.client import Client
+from tests.rfc7915 import embed
+
+pytestmark = pytest.mark.netns
+PREFIX = IPv6Network("2001:db8:64::/96")
+SIZE = 10_240_000
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Lab]:
+    with Lab(LabPlan(six=True)) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def gateway(lab: Lab) -> Iterator[AlgateGateway]:
+    with AlgateGateway(lab, config=f'[nat64]\nprefix = "{PREFIX}"\n') as made:
+        yield made
+
+
+def shown(v4: str) -> str:
+    return str(embed(PREFIX, IPv4Address(v4)))
+
+
+def fetched(server: Host, client: Host, address: str, port: int, own: int = 8000) -> None:
+    """A file over HTTP, whole."""
+    (server.folder / "big").write_bytes(bytes(range(256)) * (SIZE // 256))
+    folder = ["--directory", str(server.folder)]
+    web = server.spawn("web", [sys.executable, "-m", "http.server", str(own), "--bind", "::", *folder])
+    try:
+        assert server.wait_port(own, alive=web.alive)
+        url = f"http://{address}:{port}/big"
+        done = client.run(["curl", "-sS", "-g", "--max-time", "10", "-o", "/dev/null", "-w", "%{size_download}", url])
+        assert (done.returncode, done.stdout.strip()) == (0, str(SIZE)), done.stderr
+    finally:
+        web.stop()
+
+
+def test_ping(gateway: AlgateGateway, lab: Lab) -> None:
+    done = lab.client.run(["ping", "-6", "-c", "2", "-i", "0.2", "-s", "1300", "-W", "2", shown(lab.plan.servers[0])])
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_client_inside(gateway: AlgateGateway, lab: Lab) -> None:
+    """64-1; the listing says who they are."""
+    fetched(lab.server, lab.client, f"[{shown(lab.plan.servers[0])}]", 8000)
+    (row,) = [row for row in gateway.ask("sessions") if row["proto"] == "tcp"]
+    assert row["inside"].startswith(f"[{lab.plan.clients6[0]}]:") and row["outside"] == f"{lab.plan.servers[0]}:8000"
+    assert row["mapped"].startswith(f"{lab.plan.public[0]}:")
+    assert gateway.ask("status")["ipv6"]["nat64"] == str(PREFIX)
+
+
+def test_a_server_inside(gateway: AlgateGateway, lab: Lab) -> None:
+    """64-7, by a live forward."""
+    to = f"[{lab.plan.clients6[0]}]:9000"
+    client = Client(gateway.run_dir)
+    client.forward_add("tcp", 8080, to)
+    assert [row.to for row in client.forwards()] == [to]
+    fetched(lab.client, lab.server, lab.plan.public[0], 8080, own=9000)
