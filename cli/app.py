@@ -241,6 +241,9 @@ def nothing_asked(ctx: typer.Context) -> None:
 
 def main() -> None:
     """The entry point: runs `app`, and reports an error while a verb loads like any other."""
+    for name in ("stdout", "stderr"):  # a caller that closed them wants to hear nothing
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115  # for as long as the process lives
     try:
         if completion.asked():
             completion.prepare()

@@ -118,6 +118,25 @@ def _from(module: str, name: str) -> Callable[[Any], Iterator[str]]:
     return words
 
 
+def sorts(verb: str) -> Callable[[Any, Any, str], list[str]]:
+    """The completer of --sort of a listing."""
+    return _quiet(_orders(verb, "sorts"))
+
+
+def keys(verb: str) -> Callable[[Any, Any, str], list[str]]:
+    """The completer of --by of a listing."""
+    return _quiet(_orders(verb, "keys"))
+
+
+def _orders(verb: str, which: str) -> Callable[[Any], Iterator[str]]:
+    def words(ctx: Any) -> Iterator[str]:
+        from algate.alg.admin.orders import LISTINGS
+
+        yield from getattr(LISTINGS[verb], which)
+
+    return words
+
+
 def _plugins(ctx: Any) -> Iterator[str]:
     from importlib.metadata import entry_points
 
@@ -137,10 +156,8 @@ plugins = _quiet(_plugins)
 protos = _quiet(_from("algate.alg.admin.filters", "PROTOS"))
 states = _quiet(_from("algate.alg.admin.filters", "STATES"))
 datapaths = _quiet(_from("algate.alg.config.sections", "DATAPATHS"))
-sorts = _quiet(_from("algate.alg.admin.filters", "SORTS"))
 host_sorts = _quiet(_words("rate", "sessions", "ports", "new", "refused", "oldest"))
 port_sorts = _quiet(_words("fill", "used", "free", "held_down", "reserved"))
 views = _quiet(_words("sessions", "hosts", "ports", "drops", "events"))
-keys = _quiet(_from("algate.alg.admin.filters", "KEYS"))
 servers = _quiet(_words("vsftpd", "proftpd", "pure-ftpd", "pyftpdlib"))
 transports = _quiet(_words("tcp", "udp"))

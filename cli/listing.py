@@ -5,6 +5,7 @@ The law of this file: the only place that declares a listing's options; a verb n
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -13,12 +14,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from algate.alg.admin import filters
-from algate.alg.rows import AllowRow, ForwardRow, GroupRow, MappingRow, Row, SessionRow
+from algate.alg.rows import AllowRow, ExpectationRow, ForwardRow, GroupRow, MappingRow, Row, SessionRow
 from algate.cli.options import (  # fmt: skip
     DEFAULT_RUN_DIR,
     Age,
     AlgName,
-    By,
     Count,
     ForwardedBy,
     Idle,
@@ -30,12 +30,13 @@ from algate.cli.options import (  # fmt: skip
     RelatedTo,
     Reverse,
     RunDir,
-    Sort,
     State,
     Tsv,
     Watch,
+    by_of,
+    sort_of,
 )
-from algate.cli.output import OutputForm, json_object, say, show_json, show_rows, show_text
+from algate.cli.output import OutputForm, json_object, say, show_json, show_lines, show_rows, show_text, width
 from algate.client import Client
 
 R = TypeVar("R", bound=Row)
@@ -44,7 +45,14 @@ LACKING: Mapping[type[Row], tuple[str, ...]] = {
     ForwardRow: ("state", "related_to"),
     AllowRow: ("state", "alg", "related_to"),
 }
+TITLES: Mapping[type[Row], str] = {
+    MappingRow: "MAPPINGS",
+    ExpectationRow: "EXPECTATIONS",
+    ForwardRow: "FORWARDS",
+    AllowRow: "ALLOWED",
+}
 CLEAR = "\x1b[H\x1b[2J"
+PLAIN = ("", "dumb", "unknown")  # kinds of terminal that would show it
 
 
 def lister(verb: str, kind: type[Row], help_text: str) -> Callable[..., None]:
@@ -61,10 +69,10 @@ def lister(verb: str, kind: type[Row], help_text: str) -> Callable[..., None]:
         age: Age = None,
         forward: ForwardedBy = None,
         limit: Limit = None,
-        sort: Sort = "",
+        sort: str = "",
         reverse: Reverse = False,
         count: Count = False,
-        by: By = "",
+        by: str = "",
         watch: Watch = None,
         as_json: Json = False,
         as_tsv: Tsv = False,
@@ -77,6 +85,7 @@ def lister(verb: str, kind: type[Row], help_text: str) -> Callable[..., None]:
         again(watch, voice, lambda: show(verb, kind, run_dir, {**chosen, **more, **order}, voice))
 
     listed.__doc__ = help_text
+    listed.__annotations__ |= {"sort": sort_of(verb), "by": by_of(verb)}
     return listed
 
 
@@ -90,7 +99,7 @@ def again(watch: float | None, voice: OutputForm, act: Callable[[], None]) -> No
     """Do it once or, with --watch, every so many seconds until interrupted, on a cleared screen if there is one."""
     while True:
         if watch is not None and voice is OutputForm.HUMAN and sys.stdout.isatty():
-            sys.stdout.write(CLEAR)
+            sys.stdout.write(CLEAR if os.environ.get("TERM", "dumb") not in PLAIN else "\n")
         act()
         if watch is None:
             return
@@ -113,7 +122,13 @@ def show(verb: str, kind: type[R], run_dir: Path, args: Mapping[str, Any], voice
         else:
             sys.stdout.write(f"{number}\n")
     elif given.get("by"):
-        show_rows(gateway.listed(verb, GroupRow, given), GroupRow, voice)
+        groups = gateway.listed(verb, GroupRow, given)
+        if voice is OutputForm.HUMAN and kind is not SessionRow:
+            from algate.cli import view
+
+            show_lines(view.counted(list(groups), TITLES[kind], width()))
+        else:
+            show_rows(groups, GroupRow, voice)
     elif kind is SessionRow:
         show_sessions(gateway.packed(verb, given), voice)
     else:

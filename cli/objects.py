@@ -13,8 +13,9 @@ from rich.text import Text
 from algate.alg.admin.reasons import limited
 from algate.alg.config.spelling import spelled
 from algate.alg.rows import RefusalRow
+from algate.cli.grid import GAP
 from algate.cli.text import NONE, duration, field, printable, scaled, size
-from algate.cli.view import GAP
+from algate.cli.view import pairs
 
 LISTS = ("plugins", "datapath_why", "drops", "refused", "amiss", "notes")  # a line for each of theirs
 
@@ -40,6 +41,14 @@ def status(data: Mapping[str, Any]) -> list[Text]:
             title = f"{'' if number else printable(name):<{room}}"
             lines.append(Text.assemble((title, "bold"), " " * GAP, printable(str(part)), no_wrap=True, end=""))
     return lines
+
+
+def silent(data: Mapping[str, Any]) -> list[Text]:
+    """`status` of a daemon that doesn't answer, with units."""
+    shown = dict(data)
+    for name, suffix in (("uptime", ""), ("heartbeat_age", " ago")):
+        shown[name] = NONE if data[name] is None else f"{duration(data[name])}{suffix}"
+    return pairs(shown)
 
 
 def _plugin(one: Mapping[str, Any]) -> str:

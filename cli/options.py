@@ -5,11 +5,13 @@ The law of this file: declarations for typer, no behaviour.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from algate.alg.admin.orders import LISTINGS
 from algate.cli import completion
 from algate.client import client
 
@@ -30,27 +32,30 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Tsv = Annotated[bool, typer.Option("--tsv", help="Print tab-separated lines with a header.")]
 
 
+def sort_of(verb: str) -> Any:
+    """--sort of a listing."""
+    words = either(LISTINGS[verb].sorts)
+    option = typer.Option(
+        "--sort", metavar="KEY", help=f"Largest first by {words}.", autocompletion=completion.sorts(verb)
+    )
+    return Annotated[str, option]
+
+
+def by_of(verb: str) -> Any:
+    """--by of a listing."""
+    words, told = either(LISTINGS[verb].keys), "Sum up" if verb == "sessions" else "Count"
+    option = typer.Option("--by", metavar="KEY", help=f"{told} by {words}.", autocompletion=completion.keys(verb))
+    return Annotated[str, option]
+
+
+def either(words: Sequence[str]) -> str:
+    """Words as a sentence has them: "rate, bytes or idle"."""
+    return " or ".join((", ".join(words[:-1]), words[-1]) if len(words) > 1 else words)
+
+
 Limit = Annotated[int | None, typer.Option("--limit", metavar="N", min=0, help="Only the first N.")]
-Sort = Annotated[
-    str,
-    typer.Option(
-        "--sort",
-        metavar="KEY",
-        help="Largest first by rate, bytes, packets, age or idle.",
-        autocompletion=completion.sorts,
-    ),
-]
 Reverse = Annotated[bool, typer.Option("--reverse", help="The other way round: smallest first.")]
 Count = Annotated[bool, typer.Option("--count", help="Only say how many.")]
-By = Annotated[
-    str,
-    typer.Option(
-        "--by",
-        metavar="KEY",
-        help="Sum up by host, remote, port, alg, state or forward.",
-        autocompletion=completion.keys,
-    ),
-]
 Idle = Annotated[float | None, typer.Option("--idle", metavar="SECONDS", min=0, help="Only if idle for that long.")]
 Age = Annotated[float | None, typer.Option("--age", metavar="SECONDS", min=0, help="Only if as old as that.")]
 ForwardedBy = Annotated[

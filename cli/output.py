@@ -95,7 +95,7 @@ def tsv_line(row: Row) -> str:
 def width() -> int:
     """Columns of the terminal; wide enough for anything if stdout isn't one."""
     if not sys.stdout.isatty():
-        from algate.cli.view import WIDE
+        from algate.cli.grid import WIDE
 
         return WIDE
     from shutil import get_terminal_size

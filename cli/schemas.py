@@ -15,7 +15,7 @@ from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints, is_typeddict
 
-from algate.alg import answers, rows
+from algate.alg import answers, findings, rows
 from algate.cli.lab.demonstration import DemoRow
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -24,7 +24,8 @@ LISTS: Mapping[str, type] = {
     "hosts": rows.HostRow, "ports": rows.PortRow,
     "forward list": rows.ForwardRow, "forward add": rows.ForwardRow,
     "allow list": rows.AllowRow, "allow add": rows.AllowRow, "kill": rows.SessionRow,
-    "doctor": rows.CheckRow, "check": rows.ProblemRow, "check --pins": rows.ProblemRow, "check --live": rows.BrokenRow,
+    "doctor": findings.CheckRow, "check": findings.ProblemRow, "check --pins": findings.ProblemRow,
+    "check --live": findings.BrokenRow,
     "status --settings": rows.SettingRow, "whose": rows.HolderRow, "demo": DemoRow,
 }  # fmt: skip
 OBJECTS: Mapping[str, Any] = {

@@ -6,19 +6,16 @@ are plain text made harmless by `printable`: rich markup in a row is never inter
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
 from algate.alg.audit.told import told
 from algate.alg.config.spelling import spelled
+from algate.alg.findings import BrokenRow, CheckRow, ProblemRow
 from algate.alg.rows import (
     AllowRow,
-    BrokenRow,
-    CheckRow,
     EventRow,
     ExpectationRow,
     ForwardRow,
@@ -26,33 +23,19 @@ from algate.alg.rows import (
     HostRow,
     MappingRow,
     PortRow,
-    ProblemRow,
     Row,
     SessionEventRow,
     SessionRow,
     SettingRow,
 )
+from algate.cli.grid import GAP, WIDE, Column, grid
 from algate.cli.text import NONE, bit_rate, duration, field, printable, scaled, size
-
-GAP = 2  # blanks between columns
-WIDE = 1000  # width without a terminal: nothing is cut
 
 STATE_STYLES = {
     "established": "green", "active": "green", "open": "green", "used": "green",
     "new": "yellow", "unreplied": "yellow", "pending": "yellow",
     "reset": "red",
 }  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """A column of a listing. If room is short, those of the highest `rank` go first; rank 0 stays, cut if need be."""
-
-    title: str
-    cell: Callable[[Any], str]
-    rank: int = 0
-    right: bool = False
-    style: Callable[[Any], str] | str = ""
 
 
 def origin(row: SettingRow) -> str:
@@ -196,48 +179,11 @@ def listing(rows: Sequence[Row], kind: type[Row], width: int = WIDE) -> list[Tex
     return grid(COLUMNS[kind], rows, width)
 
 
-def grid(columns: Sequence[Column], rows: Sequence[Any], width: int) -> list[Text]:
-    """Rows under a header, in the columns that fit into `width`."""
-    cells = [[printable(column.cell(row)) for column in columns] for row in rows]
-    wanted = [max(map(cell_len, stack)) for stack in zip([column.title for column in columns], *cells, strict=True)]
-    shown = fit(columns, wanted, width)
-    header = [(column.title, "bold") for column in columns]
-    lines = [cells_line(columns, header, shown)]
-    for row, line in zip(rows, cells, strict=True):
-        styles = [column.style if isinstance(column.style, str) else column.style(row) for column in columns]
-        lines.append(cells_line(columns, list(zip(line, styles, strict=True)), shown))
-    return lines
-
-
-def fit(columns: Sequence[Column], wanted: Sequence[int], width: int, gap: int = GAP) -> dict[int, int]:
-    """Column -> its width, for those that fit. If even those of rank 0 don't fit, the widest of them is cut."""
-    shown = dict(enumerate(wanted))
-    while sum(shown.values()) + gap * (len(shown) - 1) > width:
-        last = max(shown, key=lambda at: (columns[at].rank, at))
-        if columns[last].rank == 0:
-            widest = max(shown, key=lambda at: shown[at])
-            excess = sum(shown.values()) + gap * (len(shown) - 1) - width
-            shown[widest] = max(4, shown[widest] - excess)
-            break
-        del shown[last]
-    return shown
-
-
-def cells_line(
-    columns: Sequence[Column], cells: Sequence[tuple[str, str]], shown: Mapping[int, int], gap: int = GAP
-) -> Text:
-    """One line of (text, style) cells, each padded or cut to its column."""
-    line = Text(no_wrap=True, overflow="ellipsis", end="")
-    final = max(shown)
-    for at, room in shown.items():
-        text, style = cells[at]
-        if cell_len(text) > room:
-            text = set_cell_size(text, room - 1) + "…"
-        blanks = " " * (room - cell_len(text))
-        line.append(blanks + text if columns[at].right else text, style)
-        if at != final:
-            line.append(" " * gap if columns[at].right else blanks + " " * gap)
-    return line
+def counted(rows: Sequence[GroupRow], title: str, width: int = WIDE) -> list[Text]:
+    """Rows of another table than that of sessions, counted by a key."""
+    return grid(
+        (Column("KEY", lambda row: row.key), Column(title, lambda row: str(row.sessions), right=True)), rows, width
+    )
 
 
 def event(row: EventRow, clock: str, control: bool = True) -> Text:

@@ -13,11 +13,11 @@ from pathlib import Path
 from algate.alg.config import load as configuration
 from algate.alg.config.load import Config
 from algate.alg.errors import AlgateError
+from algate.alg.findings import ProblemRow
 from algate.alg.gateway import datapath, namespace, prefixes, reach, settings
 from algate.alg.gateway.netlink import Device
 from algate.alg.plugin import policy, registry
 from algate.alg.plugin.schema import ConfigError
-from algate.alg.rows import ProblemRow
 
 
 def check(path: Path | None, overrides: Mapping[str, object], host: bool) -> list[ProblemRow]:

@@ -27,7 +27,7 @@ def wanted(running: Running, args: Mapping[str, Any]) -> survey.Wanted:
         if name not in numbers:
             close = nearest(name, numbers)
             raise AlgateError(f"--alg: no plug-in {shown(name)} is installed; the nearest is {close}", USAGE)
-    seconds = {name: _seconds(name, args.get(name)) for name in ("idle", "age")}
+    least = {name: seconds(name, args.get(name)) for name in ("idle", "age")}
     return survey.Wanted(
         protos=tuple(survey.PROTO_NUMBERS[name] for name in chosen.proto),
         states=_states(chosen.state),
@@ -36,8 +36,8 @@ def wanted(running: Running, args: Mapping[str, Any]) -> survey.Wanted:
         insides=places(chosen.inside, running),
         outsides=places(chosen.outside, running),
         forwards=_forwarded(running, args.get("forward")),
-        least_idle=ticks.lasting(seconds["idle"]) if seconds["idle"] else 0,
-        least_age=round(seconds["age"] * 1e9),
+        least_idle=ticks.lasting(least["idle"]) if least["idle"] else 0,
+        least_age=round(least["age"] * 1e9),
     )
 
 
@@ -83,7 +83,8 @@ def _is_hex(text: str) -> bool:
     return all(letter in "0123456789abcdef" for letter in text)
 
 
-def _seconds(name: str, given: Any) -> float:
+def seconds(name: str, given: Any) -> float:
+    """Of --idle or --age, 0 if it isn't given. AlgateError (exit code 2) if it can't be one."""
     if given is None:
         return 0.0
     if not isinstance(given, int | float) or not 0 <= given <= 1e9:

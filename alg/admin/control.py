@@ -8,9 +8,11 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import select
 import socket
 import struct
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,8 +22,12 @@ from algate.alg.errors import MISSING
 from algate.alg.gateway.claim import group_name, readers
 
 SOON = 2.0  # s that a short answer may take; the loop of a healthy daemon is never busy for that long
+LOOK = 0.5  # s between two looks at a daemon that hasn't answered by then
 READ = 1 << 18  # bytes of a long answer read at a time
 SOCKET_PATH_MAX = 100  # bytes; sun_path holds 108
+
+Hung = Callable[[], str]
+"""Why the daemon won't answer, as far as can be known from outside; "": it may yet."""
 
 __all__ = ["ControlError", "SilentError", "request", "rows", "socket_path", "stream", "sun_path"]
 
@@ -48,23 +54,29 @@ def sun_path(path: Path) -> Iterator[str]:
         os.close(folder)
 
 
-def request(run_dir: Path, verb: str, args: Mapping[str, Any] | None = None, seconds: float = 60.0) -> Any:
+def request(
+    run_dir: Path, verb: str, args: Mapping[str, Any] | None = None, seconds: float = 60.0, hung: Hung | None = None
+) -> Any:
     """Ask the daemon of a run directory and return its data. ControlError if it refuses, isn't there or is too slow."""
-    for data in _ask(run_dir, verb, args, seconds):
+    for data in _ask(run_dir, verb, args, seconds, hung):
         return data
     raise ControlError(f"the daemon on {run_dir} ended without an answer")
 
 
-def rows(run_dir: Path, verb: str, args: Mapping[str, Any] | None = None, seconds: float = 60.0) -> Iterator[Any]:
+def rows(
+    run_dir: Path, verb: str, args: Mapping[str, Any] | None = None, seconds: float = 60.0, hung: Hung | None = None
+) -> Iterator[Any]:
     """The items of an answer that is a list, one by one as they arrive. ControlError as in `request`."""
-    with _asked(run_dir, verb, args, seconds) as connection:
+    with _asked(run_dir, verb, args, seconds, hung) as connection:
         yield from messages.read_items(lambda: _more(run_dir, connection))
 
 
-def packed(run_dir: Path, verb: str, args: Mapping[str, Any], seconds: float = 60.0) -> Iterator[Any]:
+def packed(
+    run_dir: Path, verb: str, args: Mapping[str, Any], seconds: float = 60.0, hung: Hung | None = None
+) -> Iterator[Any]:
     """An answer asked for as packed: first its head (a dict), then (what is said of a part, its bytes) again and again.
     From a daemon that doesn't know that, None, then the items of a list. ControlError as in `request`."""
-    with _asked(run_dir, verb, {**args, "packed": True}, seconds) as connection:
+    with _asked(run_dir, verb, {**args, "packed": True}, seconds, hung) as connection:
         answers = cast(io.BufferedReader, connection.makefile("rb", buffering=READ))
         begins = answers.read(len(PACKED_BEGINS))
         if begins != PACKED_BEGINS:
@@ -94,24 +106,42 @@ def stream(run_dir: Path, verb: str, args: Mapping[str, Any] | None = None) -> I
     yield from _ask(run_dir, verb, args, None)
 
 
-def _ask(run_dir: Path, verb: str, args: Mapping[str, Any] | None, seconds: float | None) -> Iterator[Any]:
-    with _asked(run_dir, verb, args, seconds) as connection, connection.makefile("rb") as answers:
+def _ask(
+    run_dir: Path, verb: str, args: Mapping[str, Any] | None, seconds: float | None, hung: Hung | None = None
+) -> Iterator[Any]:
+    with _asked(run_dir, verb, args, seconds, hung) as connection, connection.makefile("rb") as answers:
         for line in answers:
             yield messages.read_answer(line)
 
 
 @contextlib.contextmanager
-def _asked(run_dir: Path, verb: str, args: Mapping[str, Any] | None, seconds: float | None) -> Iterator[socket.socket]:
+def _asked(
+    run_dir: Path, verb: str, args: Mapping[str, Any] | None, seconds: float | None, hung: Hung | None = None
+) -> Iterator[socket.socket]:
     """A connection with the request sent; whatever goes wrong while it is read is a ControlError."""
     with _connected(run_dir, verb, seconds) as connection:
         connection.settimeout(seconds)
         try:
             connection.sendall(messages.request(verb, args or {}))
+            if hung is not None and seconds is not None:
+                _begins(connection, seconds, hung)
             yield connection
         except TimeoutError:
             raise SilentError(f"the daemon on {run_dir} didn't answer within {seconds:g} s") from None
         except ConnectionError:
             raise ControlError(f"the daemon on {run_dir} went away") from None
+
+
+def _begins(connection: socket.socket, seconds: float, hung: Hung) -> None:
+    """Return once an answer begins to come. SilentError as soon as nobody will answer; TimeoutError after `seconds`."""
+    waiting, end, turn = select.poll(), time.monotonic() + seconds, min(SOON, seconds)
+    waiting.register(connection, select.POLLIN)
+    while not waiting.poll(turn * 1000):
+        if time.monotonic() >= end:
+            raise TimeoutError
+        if why := hung():
+            raise SilentError(why)
+        turn = LOOK
 
 
 @contextlib.contextmanager

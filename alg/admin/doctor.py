@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from algate.alg.admin import doctor_gateway as gateway
-from algate.alg.rows import CheckRow
+from algate.alg.findings import CheckRow
 
 KERNEL_MIN = (6, 1)  # the oldest of vagrant/matrix.md that loads every program; 5.10 knows no compare-and-swap
 CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_PERFMON": 38, "CAP_BPF": 39}

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from algate.alg.admin import control, ipv6, silence
 from algate.alg.admin.reasons import limited
+from algate.alg.findings import CheckRow
 from algate.alg.gateway.state import DeviceState, State
-from algate.alg.rows import CheckRow, RefusalRow
+from algate.alg.rows import RefusalRow
 
 DROPS_MOST = 5
 NAMESPACE = "start it with `nsenter --net=/run/netns/NAME algate run ...`, not with `ip netns exec` (README.md)"

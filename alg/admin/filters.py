@@ -34,8 +34,6 @@ from algate.alg.wording import nearest, shown
 Network = IPv4Network | IPv6Network
 R = TypeVar("R", bound=Row)
 
-SORTS = ("rate", "bytes", "packets", "age", "idle")
-KEYS = ("host", "remote", "port", "alg", "state", "forward")  # what sessions can be summed up by
 EVENT_NAMES = ("event", "reason")  # for `follow` only
 NAMES = ("proto", "state", "inside", "outside", "alg", "related_to")
 SECONDS = ("idle", "age")  # for sessions only; the daemon judges them

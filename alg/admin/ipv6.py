@@ -13,9 +13,9 @@ from typing import Any
 from algate.alg.admin import control
 from algate.alg.answers import Ipv6Answer
 from algate.alg.config.load import Config
+from algate.alg.findings import CheckRow
 from algate.alg.gateway import prefixes
 from algate.alg.gateway.state import State
-from algate.alg.rows import CheckRow
 
 OPEN = "passes unfiltered: what comes from outside reaches inside hosts"
 

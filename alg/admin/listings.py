@@ -1,22 +1,21 @@
 """A listing as it was asked for: filtered, the first N by some order, counted, or summed up by a key.
 
 The law of this file: args in, rows out; the daemon's loop gets a turn after each batch. Sessions, of which there may be
-a million, are judged by columns (`gateway.survey`); the other tables are small and are judged row by row.
+a million, are judged by columns (`gateway.survey`); the other tables are small (tables.py).
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any, Protocol, TypeVar
 
-from algate.alg.admin import filters, packed
+from algate.alg.admin import packed
 from algate.alg.admin.choosing import wanted as wanted
 from algate.alg.admin.messages import PIECE, Rows
+from algate.alg.admin.orders import SESSIONS
 from algate.alg.admin.sorting import in_order, pieces
 from algate.alg.daemon.running import Running
 from algate.alg.errors import USAGE, AlgateError
@@ -24,7 +23,7 @@ from algate.alg.gateway import listing, pools, records, survey
 from algate.alg.gateway.addresses import Addresses
 from algate.alg.gateway.best import Best, Earlier
 from algate.alg.gateway.gc import Batch, idle_limits
-from algate.alg.rows import GroupRow, Row, SessionRow
+from algate.alg.rows import Row, SessionRow
 from algate.alg.wording import nearest, shown
 from algate.bpf import ticks
 
@@ -33,7 +32,6 @@ SLICE = 2048  # sessions judged without a pause: about 2 ms
 RATE_SECONDS = 1.0  # between the two walks that give a rate
 LIMIT_MAX = 1_000_000
 ONE_HOST = 0xFFFFFFFF  # the mask of a single address
-OTHERS = ("age", "host", "alg", "state")  # orders and keys that other rows than sessions have
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +46,7 @@ class RowOrder:
 
     @classmethod
     def parse(
-        cls, args: Mapping[str, Any], sorts: Sequence[str] = filters.SORTS, keys: Sequence[str] = filters.KEYS
+        cls, args: Mapping[str, Any], sorts: Sequence[str] = SESSIONS.sorts, keys: Sequence[str] = SESSIONS.keys
     ) -> RowOrder:
         """From a request's args; `sorts` and `keys`: what these rows can be sorted and summed up by. AlgateError (exit
         code 2) names the option and what would be right."""
@@ -186,38 +184,3 @@ async def walk(running: Running, chosen: survey.Wanted, *takers: Taker, chunks: 
         for taker in takers:
             taker.take(batch, some)
         await asyncio.sleep(0)
-
-
-async def others(rows: Iterable[Row], args: dict[str, Any]) -> Any:
-    """A listing of another table."""
-    order, chosen = RowOrder.parse(args), filters.parse(args)
-    if args.get("forward") is not None:
-        raise AlgateError("--forward: only sessions come by a forward", USAGE)
-    if not order:
-        return Rows(chosen.pieces(rows, PIECE))
-    for name, word in (("by", order.by), ("sort", order.sort)):
-        if word and word not in OTHERS:
-            raise AlgateError(f"--{name}: these rows have no {word}: only sessions do", USAGE)
-    rest, number, kept, counts = iter(rows), 0, list[Row](), Counter[str]()
-    while some := list(islice(rest, PIECE)):
-        matching = chosen.select(some)
-        number += len(matching)
-        if order.by:
-            counts.update(_key(row, order.by) for row in matching)
-        elif not order.count:
-            kept += matching
-        await asyncio.sleep(0)
-    if order.count:
-        return {"count": number}
-    if order.by:
-        summed = (GroupRow(name, number, 0, 0, 0, 0) for name, number in counts.items())
-        return await in_order(summed, survey.group_order(""), not order.reverse, order.limit)
-    if order.sort:
-        return await in_order(kept, lambda row: getattr(row, "age", 0.0), not order.reverse, order.limit)
-    return (kept[::-1] if order.reverse else kept)[: order.limit]
-
-
-def _key(row: Row, by: str) -> str:
-    if by == "host":
-        return (filters.insides(row)[0] or "").rpartition(":")[0].strip("[]") or "none"
-    return str(getattr(row, by, None) or "none")

@@ -13,11 +13,12 @@ from typing import Any
 
 from algate.alg.admin import control
 from algate.alg.engine.engine import Engine
+from algate.alg.findings import BrokenRow
 from algate.alg.gateway import namespace, reading
 from algate.alg.gateway.invariants import judge
 from algate.alg.gateway.picture import Broken
 from algate.alg.helper.ports import KernelPorts
-from algate.alg.rows import BrokenRow, format_id
+from algate.alg.rows import format_id
 from algate.bpf import abi, pins
 from algate.bpf.errors import AlgateError
 from algate.bpf.pinned import Pinned

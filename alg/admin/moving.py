@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from algate.alg.errors import FAILED, AlgateError
+from algate.alg.findings import ProblemRow
 from algate.alg.gateway import estate, estate_file, namespace
 from algate.alg.gateway.claim import Claim
-from algate.alg.rows import ProblemRow
 from algate.bpf import abi, description, pins, syscall
 from algate.bpf.description import PART
 from algate.bpf.loader import PORT_ROWS_LEAST, UNPINNED, entries, programs

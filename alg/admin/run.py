@@ -31,6 +31,7 @@ from algate.alg.admin import (
     pace,
     rights,
     snapshots,
+    tables,
     verbs,
     vocabulary,
 )
@@ -172,15 +173,15 @@ def handlers(service: Daemon, handing: handover.Handover) -> dict[str, Handler]:
         "status": _once(lambda: status(service)),
         "stats": _once(lambda: need().metrics.stats()),
         "sessions": lambda args: listings.sessions(need(), args),
-        "mappings": _rows(lambda: listing.mapping_rows(need().gateway)),
-        "expectations": _rows(lambda: listing.expectation_rows(need().gateway, need().names)),
+        "mappings": _rows("mappings", lambda: listing.mapping_rows(need().gateway)),
+        "expectations": _rows("expectations", lambda: listing.expectation_rows(need().gateway, need().names)),
         "hosts": lambda args: overview.hosts(need(), args),
         "ports": lambda args: overview.ports(need(), args),
-        "forward-list": _rows(lambda: need().forwards.rows()),
+        "forward-list": _rows("forward-list", lambda: need().forwards.rows()),
         "forward-file": _once(lambda: verbs.forward_file(service.config)),
         "forward-add": adding(verbs.forward_add),
         "forward-del": forward_del,
-        "allow-list": _rows(lambda: allowing.rows(need())),
+        "allow-list": _rows("allow-list", lambda: allowing.rows(need())),
         "allow-add": adding(allowing.add),
         "allow-del": allow_del,
         "helper-state": _once(lambda: live.helper_state(need().helper.engine, need().ports)),
@@ -208,5 +209,5 @@ def _once(tell: Callable[[], Any]) -> Handler:
     return answer
 
 
-def _rows(make: Callable[[], Iterable[Row]]) -> Handler:
-    return lambda args: listings.others(make(), args)
+def _rows(verb: str, make: Callable[[], Iterable[Row]]) -> Handler:
+    return lambda args: tables.listed(verb, make(), args)

@@ -102,6 +102,14 @@ def _uptime(pid: int | None) -> float | None:
     return None
 
 
+def hung(run_dir: Path) -> str:
+    """Why a daemon that hasn't answered for some seconds won't; "": it is alive and may yet, or nothing is known."""
+    found = known(run_dir)
+    if found["helper_alive"] is False or str(found["process"]).startswith(STATES["T"]):
+        return f"{sentence(found)} ({FIX})"
+    return ""
+
+
 def sentence(found: SilentAnswer) -> str:
     """`known` as a line for people."""
     who = f"the daemon on {found['run_dir']}" + (f" (pid {found['pid']})" if found["pid"] else "")

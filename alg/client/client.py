@@ -81,7 +81,8 @@ class Client:
     """The daemon of a run directory: ALGATE_RUN_DIR, or /run/algate.
 
     Each call is a connection of its own, and nothing is kept open. Lists come row by row while the daemon walks its
-    tables. Raises ControlError: no daemon, no permission (exit code 3), wrong arguments (2), or refused (1).
+    tables. Raises ControlError: no daemon, no permission (exit code 3), wrong arguments (2), or refused (1);
+    SilentError as soon as it is known that the daemon hangs, after 2 to 4 s, or if nothing comes in time.
     """
 
     def __init__(self, run_dir: Path | str | None = None, seconds: float = SECONDS) -> None:
@@ -103,17 +104,22 @@ class Client:
         except OSError:
             return True
 
+    def _hung(self) -> str:
+        from algate.alg.admin import silence
+
+        return silence.hung(self.run_dir)
+
     def ask(self, verb: str, args: Mapping[str, Any] | None = None, seconds: float | None = None) -> Any:
         """The answer to any verb, as it is."""
-        return control.request(self.run_dir, verb, args, seconds or self.seconds)
+        return control.request(self.run_dir, verb, args, seconds or self.seconds, self._hung)
 
     def rows(self, verb: str, args: Mapping[str, Any] | None = None) -> Iterator[dict[str, Any]]:
         """The rows of any listing as JSON objects, one by one as they arrive."""
-        return control.rows(self.run_dir, verb, args, self.seconds)
+        return control.rows(self.run_dir, verb, args, self.seconds, self._hung)
 
     def packed(self, verb: str, args: Mapping[str, Any] | None = None) -> Iterator[Any]:
         """Sessions as they are in memory: see control.packed."""
-        return control.packed(self.run_dir, verb, args or {}, self.seconds)
+        return control.packed(self.run_dir, verb, args or {}, self.seconds, self._hung)
 
     def listed(self, verb: str, kind: type[R], args: Mapping[str, Any] | None = None) -> Iterator[R]:
         """The rows of any listing, typed."""

@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from algate.alg.errors import DONE, FAILED, USAGE, AlgateError
-from algate.alg.rows import BrokenRow, ProblemRow, Row
+from algate.alg.findings import BrokenRow, ProblemRow
+from algate.alg.rows import Row
 from algate.cli.options import DEFAULT_RUN_DIR, Json, RunDir, Tsv
 from algate.cli.output import OutputForm, say, show_rows
 

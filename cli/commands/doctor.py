@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from algate.alg.errors import FAILED
-from algate.alg.rows import CheckRow
+from algate.alg.findings import CheckRow
 from algate.cli.options import DEFAULT_RUN_DIR, Json, RunDir, Tsv
 from algate.cli.output import OutputForm, show_lines, show_rows
 

@@ -49,6 +49,11 @@ def _silent(run_dir: Path, voice: OutputForm) -> int:
     from algate.alg.admin import silence
 
     found = silence.known(run_dir)
-    show_object(found, voice)
+    if voice is OutputForm.HUMAN:
+        from algate.cli import objects
+
+        show_lines(objects.silent(found))
+    else:
+        show_object(found, voice)
     say(f"algate: {silence.sentence(found)} ({silence.FIX})")
     return FAILED

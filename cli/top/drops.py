@@ -11,10 +11,10 @@ from functools import cache
 
 from algate.alg.admin import reasons
 from algate.alg.answers import HELD
+from algate.cli.grid import Column
 from algate.cli.text import scaled
 from algate.cli.top.history import History
 from algate.cli.top.views import Lane, TopView, ViewChoices
-from algate.cli.view import Column
 
 METRICS: Mapping[str, str] = {
     "algate_drops_total": "drop",

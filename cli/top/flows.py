@@ -11,10 +11,11 @@ from dataclasses import dataclass, replace
 
 from algate.alg.admin.filters import NAMES, SECONDS, insides, outsides
 from algate.alg.rows import SESSION_STATES, ExpectationRow, SessionRow
+from algate.cli.grid import Column
 from algate.cli.text import NONE, bit_rate, duration, scaled, size
 from algate.cli.top.history import NO_RATE, History, Rate
 from algate.cli.top.views import Lane, TopView, ViewChoices, address, wanted
-from algate.cli.view import Column, state_style
+from algate.cli.view import state_style
 
 FlowRow = SessionRow | ExpectationRow
 END = 21  # "255.255.255.255:65535"

@@ -11,10 +11,10 @@ from datetime import datetime
 from algate.alg.admin.filters import EVENT_NAMES
 from algate.alg.audit.told import told
 from algate.alg.rows import EventRow
+from algate.cli.grid import Column
 from algate.cli.text import NONE
 from algate.cli.top.history import History
 from algate.cli.top.views import Lane, TopView, ViewChoices, address, flat
-from algate.cli.view import Column
 
 ALL_NAMES = (*EVENT_NAMES, "alg", "inside", "outside", "related_to")
 

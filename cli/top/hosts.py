@@ -6,10 +6,10 @@ The law of this file: pure; rows of `algate hosts` in, columns out.
 from __future__ import annotations
 
 from algate.alg.rows import HostRow
+from algate.cli.grid import Column
 from algate.cli.text import NONE, bit_rate, duration, scaled
 from algate.cli.top.history import History
 from algate.cli.top.views import Lane, TopView, ViewChoices, address, flat
-from algate.cli.view import Column
 
 NEAR = 0.8  # of a limit, from which a host is marked
 

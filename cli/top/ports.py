@@ -6,10 +6,10 @@ The law of this file: pure; rows of `algate ports` in, columns out.
 from __future__ import annotations
 
 from algate.alg.rows import PortRow
+from algate.cli.grid import Column
 from algate.cli.text import NONE, duration
 from algate.cli.top.history import History
 from algate.cli.top.views import Lane, TopView, ViewChoices, address, flat
-from algate.cli.view import Column
 
 HIGH, FULL = 0.8, 0.95
 BAR = 10  # cells

@@ -13,6 +13,7 @@ from typing import Any
 from rich.cells import cell_len
 from rich.text import Text
 
+from algate.cli.grid import cells_line, fit
 from algate.cli.text import bit_rate, duration, field, printable, scaled
 from algate.cli.top import details, drops
 from algate.cli.top.all import VIEWS
@@ -21,7 +22,7 @@ from algate.cli.top.happenings import clock
 from algate.cli.top.help import help_lines
 from algate.cli.top.history import History
 from algate.cli.top.views import ViewChoices, place, window
-from algate.cli.view import cells_line, event, fit
+from algate.cli.view import event
 
 LEAST_WIDTH, LEAST_HEIGHT = 40, 8
 FOOT_MOST = 3  # lines of a question or an answer

@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 from algate.alg.admin import filters
 from algate.alg.admin.filters import Filter
 from algate.alg.rows import Row
+from algate.cli.grid import Column
 from algate.cli.top.history import History
-from algate.cli.view import Column
 
 R = TypeVar("R")
 Key = Callable[[Any], Any]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 from algate.alg.admin import live
-from algate.alg.rows import BrokenRow
+from algate.alg.findings import BrokenRow
 from algate.cli.lab.gateways import AlgateGateway
 from algate.cli.lab.lab import Lab
 from tests.netns.talk import Line

@@ -13,7 +13,7 @@ from tests.imports import ROOT, Arrows, arrows, circles
 FLOORS = (
     ("bpf",),
     ("alg.__init__", "alg.errors", "alg.wording", "alg.rows", "alg.answers", "alg.version", "cli.__init__"),
-    ("alg.plugin",),
+    ("alg.plugin", "alg.findings"),
     ("alg.protocols",),
     ("alg.testing", "alg.config"),
     ("alg.engine",),
@@ -25,6 +25,7 @@ FLOORS = (
     ("alg.admin",),
     ("client",),
     ("cli.text", "cli.typed"),
+    ("cli.grid",),
     ("cli.view",),
     ("cli.objects",),
     ("cli.completion",),

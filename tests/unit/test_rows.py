@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from algate.alg import rows
+from algate.alg import findings, rows
 from tests.fake_daemon import EVENTS, EXPECTATIONS, FORWARDS, MAPPINGS, SESSIONS
 
 
@@ -22,7 +22,7 @@ from tests.fake_daemon import EVENTS, EXPECTATIONS, FORWARDS, MAPPINGS, SESSIONS
         (rows.ExpectationRow, "id state proto from public to expires_in control alg"),
         (rows.ForwardRow, "proto wan_port to from alg origin hits"),
         (rows.EventRow, "time event control alg detail reason fields"),
-        (rows.CheckRow, "check ok detail fix"),
+        (findings.CheckRow, "check ok detail fix"),
     ],
 )
 def test_names_and_their_order(kind: type[rows.Row], names: str) -> None:

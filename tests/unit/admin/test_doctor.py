@@ -10,9 +10,10 @@ import pytest
 
 from algate.alg.admin import control, doctor
 from algate.alg.admin import doctor_gateway as gateway
+from algate.alg.findings import CheckRow
 from algate.alg.gateway import netlink
 from algate.alg.gateway.state import DeviceState, State
-from algate.alg.rows import CheckRow, RefusalRow
+from algate.alg.rows import RefusalRow
 from algate.bpf import abi
 from algate.bpf import pins as pin_places
 

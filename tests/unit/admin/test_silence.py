@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 from algate.alg.admin import control, doctor_gateway, silence
 from algate.alg.admin.silence import Pulse
 from algate.alg.gateway.state import DeviceState, State
+from algate.client import Client
 from tests.imports import ROOT
 
 pytestmark = pytest.mark.unit
@@ -63,6 +65,54 @@ def test_status_says_so_in_time(hung: tuple[Path, int], tmp_path: Path) -> None:
     assert (found["state"], found["pid"], found["process"]) == ("the daemon doesn't answer", pid, "stopped")
     assert (found["lan"], found["wan"], found["helper_alive"]) == (["lan0"], "wan0", None)
     assert f"(pid {pid}) doesn't answer and is stopped" in done.stderr and "restart" in done.stderr
+
+
+@pytest.mark.parametrize("words", ["sessions --tsv", "kill a1"])
+def test_no_verb_waits_for_a_daemon_that_is_stopped(hung: tuple[Path, int], words: str) -> None:
+    """Each was silent for 60 s."""
+    argv = [sys.executable, "-m", "algate.cli.app", *words.split(), "--run-dir", str(hung[0])]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert f"(pid {hung[1]}) doesn't answer and is stopped" in done.stderr and "systemctl restart" in done.stderr
+
+
+@pytest.mark.parametrize(("why", "told"), [("", "didn't answer within 0.6 s"), ("it hangs", "it hangs")])
+def test_who_is_alive_is_waited_for(
+    hung: tuple[Path, int], monkeypatch: pytest.MonkeyPatch, why: str, told: str
+) -> None:
+    monkeypatch.setattr(control, "SOON", 0.1)
+    looks: list[Path] = []
+
+    def look(run_dir: Path) -> str:
+        looks.append(run_dir)
+        return why if len(looks) == 2 else ""
+
+    monkeypatch.setattr(silence, "hung", look)
+    monkeypatch.setattr(control, "LOOK", 0.1)
+    with pytest.raises(control.SilentError, match=told):
+        Client(hung[0], 0.6).ask("status2")
+    assert (len(looks) > 2) == (not why)
+
+
+@pytest.mark.parametrize(
+    ("alive", "process", "hangs"),
+    [(True, "stopped", True), (True, "busy", False), (False, "busy", True), (None, "waiting", False),
+     (None, "stopped", True)],
+)  # fmt: skip
+def test_what_counts_as_hung(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, alive: bool | None, process: str, hangs: bool
+) -> None:
+    found = None if alive is None else Pulse(1.0, alive, 3, "closed")
+    monkeypatch.setattr(silence, "pulse", lambda run_dir: found)
+    monkeypatch.setattr(silence, "doing", lambda pid: process)
+    assert bool(silence.hung(tmp_path)) == hangs
+
+
+def test_people_get_units(hung: tuple[Path, int]) -> None:
+    argv = [sys.executable, "-m", "algate.cli.app", "status", "--run-dir", str(hung[0])]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
+    lines = dict(line.split(maxsplit=1) for line in done.stdout.splitlines())
+    assert re.fullmatch(r"[0-9.]+s", lines["uptime"]) and lines["heartbeat_age"] == "-", lines
 
 
 def test_doctor_says_so(hung: tuple[Path, int]) -> None:

@@ -17,7 +17,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from algate.alg.errors import AlgateError
-from algate.alg.rows import AllowRow, CheckRow, ExpectationRow, ForwardRow, HostRow, MappingRow, PortRow, SessionRow
+from algate.alg.findings import CheckRow
+from algate.alg.rows import AllowRow, ExpectationRow, ForwardRow, HostRow, MappingRow, PortRow, SessionRow
 from algate.cli import app as command
 from tests import fake_daemon
 from tests.fake_daemon import CONTROL, EVENTS, MAPPINGS, SESSIONS
@@ -423,11 +424,11 @@ def test_an_order_reaches_the_daemon(monkeypatch: pytest.MonkeyPatch) -> None:
 
     asked: list[dict[str, Any]] = []
 
-    def request(run_dir: Path, verb: str, args: dict[str, Any], seconds: float = 60.0) -> dict[str, int]:
+    def request(run_dir: Path, verb: str, args: dict[str, Any], *_: object) -> dict[str, int]:
         asked.append(args)
         return {"count": 153_000}
 
-    def rows(run_dir: Path, verb: str, args: dict[str, Any], seconds: float = 60.0) -> list[dict[str, Any]]:
+    def rows(run_dir: Path, verb: str, args: dict[str, Any], *_: object) -> list[dict[str, Any]]:
         asked.append(args)
         return [GroupRow("10.0.0.2", 5, 1, 2, 3, 4).as_dict()] if args.get("by") else [MAPPINGS[0].as_dict()]
 
@@ -437,11 +438,15 @@ def test_an_order_reaches_the_daemon(monkeypatch: pytest.MonkeyPatch) -> None:
     assert run("sessions", "--count", "--json").stdout == '{"schema": 1, "count": 153000}\n'
     grouped = run("sessions", "--by", "host", "--sort", "bytes", "--tsv").stdout.splitlines()
     assert [line.split("\t")[:2] for line in grouped] == [["key", "sessions"], ["10.0.0.2", "5"]]
+    assert [line.split() for line in run("mappings", "--by", "host").stdout.splitlines()] == [
+        ["KEY", "MAPPINGS"], ["10.0.0.2", "5"]
+    ]  # fmt: skip
     assert len(run("mappings", "--limit", "1", "--reverse", "--age", "5").stdout.splitlines()) == 2
     assert asked == [
         {"proto": "tcp", "count": True},
         {"count": True},
         {"sort": "bytes", "by": "host"},
+        {"by": "host"},
         {"age": 5.0, "limit": 1, "reverse": True},
     ]
 
@@ -460,7 +465,7 @@ def test_what_a_forward_brought_is_meant_by_its_name(monkeypatch: pytest.MonkeyP
 
     asked: list[tuple[str, dict[str, Any]]] = []
 
-    def request(run_dir: Path, verb: str, args: dict[str, Any], seconds: float = 60.0) -> Any:
+    def request(run_dir: Path, verb: str, args: dict[str, Any], *_: object) -> Any:
         asked.append((verb, args))
         return {"ended": 1} if verb == "forward-del" else [SESSIONS[0].as_dict()]
 

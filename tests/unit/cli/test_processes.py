@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -148,6 +149,32 @@ def test_wrong_usage_is_one_line_that_helps(place: Path, verb: str) -> None:
     code, out, err = algate(place, *verb.split(), *argv.split())
     assert (code, out, err.count("\n")) == (2, "", 1), err
     assert err.startswith("algate") and hint in err
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_closed_outputs_are_nothing_to_fail_of(place: Path, closed: str) -> None:
+    """It was "a bug in algate: AttributeError"."""
+    line = f"exec {sys.executable} -m algate.cli.app sessions {closed}"
+    done = subprocess.run(
+        ["sh", "-c", line], capture_output=True, text=True, timeout=60, cwd=place,
+        env={**os.environ, "ALGATE_RUN_DIR": str(place)}, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(("term", "cleared"), [("xterm", True), ("dumb", False), (None, False)])
+def test_watch_clears_only_a_screen_that_can(place: Path, term: str | None, cleared: bool) -> None:
+    head, tail = pty.openpty()
+    env = {name: value for name, value in os.environ.items() if name != "TERM"} | {"ALGATE_RUN_DIR": str(place)}
+    argv = [sys.executable, "-m", "algate.cli.app", "mappings", "--watch", "0.1"]
+    with subprocess.Popen(argv, stdout=tail, cwd=place, env=env | ({"TERM": term} if term else {})) as process:
+        said = b""
+        while said.count(b"STATIC") < 2:
+            said += os.read(head, 4096)
+        process.terminate()
+    os.close(head)
+    os.close(tail)
+    assert said.count(b"\x1b[2J") == (said.count(b"STATIC") if cleared else 0)
 
 
 @pytest.mark.parametrize("verb", sorted({name for name, _ in parts()}))

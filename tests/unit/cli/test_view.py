@@ -10,8 +10,9 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from algate.alg.rows import CheckRow, ExpectationRow, ForwardRow, MappingRow, Row, SessionRow, SettingRow
-from algate.cli import objects, text, view
+from algate.alg.findings import CheckRow
+from algate.alg.rows import ExpectationRow, ForwardRow, MappingRow, Row, SessionRow, SettingRow
+from algate.cli import grid, objects, text, view
 from tests import golden_text
 from tests.fake_daemon import EVENTS, EXPECTATIONS, FORWARDS, HOSTILE, MAPPINGS, SESSIONS, SETTINGS, STATUS
 
@@ -31,11 +32,11 @@ CHECKS = (
     [
         ("sessions-80", SESSIONS, SessionRow, 80),
         ("sessions-120", SESSIONS, SessionRow, 120),
-        ("sessions-wide", SESSIONS, SessionRow, view.WIDE),
+        ("sessions-wide", SESSIONS, SessionRow, grid.WIDE),
         ("sessions-none", (), SessionRow, 80),
         ("mappings", MAPPINGS, MappingRow, 80),
         ("expectations-80", EXPECTATIONS, ExpectationRow, 80),
-        ("expectations-wide", EXPECTATIONS, ExpectationRow, view.WIDE),
+        ("expectations-wide", EXPECTATIONS, ExpectationRow, grid.WIDE),
         ("forwards", FORWARDS, ForwardRow, 80),
         ("settings", SETTINGS, SettingRow, 80),
     ],
