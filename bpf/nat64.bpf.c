@@ -69,9 +69,13 @@
 #include "include/xlat.h"
 #include "include/xlat_icmp.h"
 #include "include/xlat_skb.h"
+#include "include/quote.h"
+#include "include/icmp6.h"
+#include "include/way64.h"
 #include "include/tell64.h"
 #include "include/turn_out.h"
 #include "include/turn_in.h"
+#include "include/turn_error.h"
 
 int stage_turn_out(struct __sk_buff *skb)
 {
@@ -85,20 +89,20 @@ int stage_turn_in(struct __sk_buff *skb)
 
 int stage_turn_error_out(struct __sk_buff *skb)
 {
-    return drop(DROP_NAT64_ICMP);
+    return turn_error_out(skb, skb->cb[0]);
 }
 
 int stage_turn_error_in(struct __sk_buff *skb)
 {
-    return drop(DROP_NAT64_ICMP);
+    return turn_error_in(skb, skb->cb[0]);
 }
 
 int stage_tell6(struct __sk_buff *skb)
 {
-    return drop(DROP_NAT64_ICMP);
+    return told6(skb, skb->cb[0]);
 }
 
 int stage_tell4(struct __sk_buff *skb)
 {
-    return drop(DROP_NAT64_ICMP);
+    return told4(skb, skb->cb[0]);
 }

@@ -69,6 +69,32 @@ struct scratch6 {
     u32 cursor;          /* see UNKNOWN */
     struct interned row; /* being made */
     struct pieces pieces;
+    u32 told_since; /* tick at which the count of NAT64's own ICMP errors began */
+    u32 told;
+    u64 heads[12]; /* headers being made for one of these, or of a turned error */
+};
+
+/* What stands in `heads`. */
+struct told6 {
+    struct ipv6hdr ip;
+    u8 type;
+    u8 code;
+    u16 check;
+    __be32 rest;
+};
+
+struct told4 {
+    struct iphdr ip;
+    u8 type;
+    u8 code;
+    u16 check;
+    __be32 rest;
+};
+
+struct turned4 {
+    struct iphdr ip;
+    __be32 message[2];
+    struct iphdr inner;
 };
 #endif
 

@@ -10,71 +10,6 @@
 #ifndef ALGATE_TURN_IN_H
 #define ALGATE_TURN_IN_H
 
-/* From an IPv4 host to a handle: the addresses. False: the handle is gone. */
-static __always_inline bool ends_turned(const struct config6 *six, __be32 remote, __be32 handle, struct ipv6hdr *to)
-{
-    struct interned *row = addresses6.lookup(&handle);
-    if (!row)
-        return false;
-    __builtin_memcpy(&to->daddr, row->bytes, 16);
-    xlat_embed(&to->saddr, prefix_of(six), remote);
-    return true;
-}
-
-/* Where it goes, of `size` bytes of IPv6; `kept`: the FIB's last answer will do. */
-static __always_inline int route_six(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
-                                     const struct ipv6hdr *to, u32 size, bool kept, struct next_hop *next)
-{
-    u32 row = hop_row(p->source, p->destination), now = now_tick();
-    struct hop6 *h = kept ? hops6.lookup(&row) : 0;
-    struct bpf_fib_lookup fib = {};
-    if (h && h->source == p->source && h->destination == p->destination && h->from == cfg->wan &&
-        h->proto == p->proto && now - h->since < HOP_TICKS && size <= h->mtu) {
-        next->ifindex = h->ifindex;
-        __builtin_memcpy(next->gateway, h->gateway, 16);
-        return ROUTE_FORWARD;
-    }
-    fib.family = FAMILY_SIX;
-    fib.ifindex = cfg->wan;
-    fib.l4_protocol = p->proto == IPPROTO_ICMP ? IPPROTO_ICMPV6 : p->proto;
-    fib.tot_len = size;
-    __builtin_memcpy(fib.ipv6_src, &to->saddr, 16);
-    __builtin_memcpy(fib.ipv6_dst, &to->daddr, 16);
-    long rc = bpf_fib_lookup(skb, &fib, sizeof(fib), 0);
-    next->ifindex = fib.ifindex;
-    __builtin_memcpy(next->gateway, fib.ipv6_dst, 16);
-    next->mtu = rc == BPF_FIB_LKUP_RET_SUCCESS || rc == BPF_FIB_LKUP_RET_FRAG_NEEDED ? fib.tot_len : 0;
-    if (rc == BPF_FIB_LKUP_RET_FRAG_NEEDED)
-        return ROUTE_TOO_BIG;
-    if ((rc != BPF_FIB_LKUP_RET_SUCCESS && rc != BPF_FIB_LKUP_RET_NO_NEIGH) || !is_lan(cfg, fib.ifindex))
-        return ROUTE_STACK;
-    if (!h || !next->mtu)
-        return ROUTE_FORWARD;
-    h->source = p->source;
-    h->destination = p->destination;
-    h->from = cfg->wan;
-    h->since = now;
-    h->ifindex = next->ifindex;
-    __builtin_memcpy(h->gateway, next->gateway, 16);
-    h->mtu = next->mtu;
-    h->proto = p->proto;
-    return ROUTE_FORWARD;
-}
-
-/* The IPv4 packet that `ip` begins, to a handle. */
-static __always_inline void describe4(const struct iphdr *ip, u32 l3, __be32 handle, struct packet *p)
-{
-    p->l3 = l3;
-    p->header_size = ip->ihl * 4;
-    p->l4 = l3 + p->header_size;
-    p->ip_size = bpf_ntohs(ip->tot_len);
-    p->proto = ip->protocol;
-    p->ttl = ip->ttl;
-    p->source = ip->saddr;
-    p->destination = handle;
-    p->fragment = bpf_ntohs(ip->frag_off) & (IP_MORE_FRAGMENTS | IP_OFFSET_MASK);
-}
-
 /* Of IPv6 on its link: of a super-packet each segment. */
 static __always_inline u32 size_turned(struct __sk_buff *skb, const struct packet *p)
 {
@@ -101,6 +36,20 @@ static __always_inline int put_inside_port(struct __sk_buff *skb, const struct p
     if (summed && bpf_l4_csum_replace(skb, sum_at, was, port, 2 | (p->proto == IPPROTO_UDP ? XLAT_MANGLED : 0)))
         return -1;
     return bpf_skb_store_bytes(skb, at, &port, 2, 0) ? -1 : 0;
+}
+
+/* Whether its options, `size` bytes, have a source route that isn't at its end. */
+static __always_inline bool source_routed(struct __sk_buff *skb, u32 l3, u32 size)
+{
+    u32 zero = 0;
+    struct scratch *room = scratch.lookup(&zero);
+    if (!room || size > OPTIONS_MAX || size < 4 ||
+        bpf_skb_load_bytes(skb, l3 + 20, room->options, length_within(size, sizeof(room->options))))
+        return true;
+    u32 at = find_option(room, size, 131); /* loose */
+    if (!at)
+        at = find_option(room, size, 137); /* strict */
+    return at && room->options[at & 63] <= room->options[(at - 1) & 63];
 }
 
 /* The id of the session that a packet of the helper, or behind its gate, is of. */
@@ -145,6 +94,8 @@ static __always_inline int turn_in(struct __sk_buff *skb, int at)
         return drop(DROP_RACE);
     describe4(&ip, l3, handle, &p);
     u32 extra = p.header_size - sizeof(ip), size = p.ip_size - p.header_size;
+    if (extra && source_routed(skb, l3, extra))
+        return tell4(skb, at, DROP_NAT64_SOURCE_ROUTE, 0);
     int route = route_six(skb, cfg, &p, &to, size_turned(skb, &p), !(told & TURN_CONTROL), &next);
     if (route != ROUTE_FORWARD)
         return astray(skb, &p, at, told, route, next.mtu);

@@ -13,11 +13,6 @@
 #define HANDLE_FRESH \
     (HANDLE_IDLE / 4) /* ticks: asked for since, a handle isn't freed before the session is in its table */
 
-static __always_inline const struct xlat_prefix *prefix_of(const struct config6 *six)
-{
-    return (const void *)six->prefix; /* prefix_bits follows */
-}
-
 /* To the filter of IPv6, if there is one. */
 static __always_inline int not_turned(struct __sk_buff *skb, int at)
 {

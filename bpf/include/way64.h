@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * way64.h: where a packet goes that becomes IPv6: its addresses, its route, what the programs that turn it know of it.
+ *
+ * The law of this file: it looks, and writes nothing into a packet.
+ */
+#ifndef ALGATE_WAY64_H
+#define ALGATE_WAY64_H
+
+static __always_inline const struct xlat_prefix *prefix_of(const struct config6 *six)
+{
+    return (const void *)six->prefix; /* prefix_bits follows */
+}
+
+/* From an IPv4 host to a handle: the addresses. False: the handle is gone. */
+static __always_inline bool ends_turned(const struct config6 *six, __be32 remote, __be32 handle, struct ipv6hdr *to)
+{
+    struct interned *row = addresses6.lookup(&handle);
+    if (!row)
+        return false;
+    __builtin_memcpy(&to->daddr, row->bytes, 16);
+    xlat_embed(&to->saddr, prefix_of(six), remote);
+    return true;
+}
+
+/* Where it goes, of `size` bytes of IPv6; `kept`: the FIB's last answer will do. */
+static __always_inline int route_six(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
+                                     const struct ipv6hdr *to, u32 size, bool kept, struct next_hop *next)
+{
+    u32 row = hop_row(p->source, p->destination), now = now_tick();
+    struct hop6 *h = kept ? hops6.lookup(&row) : 0;
+    struct bpf_fib_lookup fib = {};
+    if (h && h->source == p->source && h->destination == p->destination && h->from == cfg->wan &&
+        h->proto == p->proto && now - h->since < HOP_TICKS && size <= h->mtu) {
+        next->ifindex = h->ifindex;
+        next->mtu = h->mtu;
+        __builtin_memcpy(next->gateway, h->gateway, 16);
+        return ROUTE_FORWARD;
+    }
+    fib.family = FAMILY_SIX;
+    fib.ifindex = cfg->wan;
+    fib.l4_protocol = p->proto == IPPROTO_ICMP ? IPPROTO_ICMPV6 : p->proto;
+    fib.tot_len = size;
+    __builtin_memcpy(fib.ipv6_src, &to->saddr, 16);
+    __builtin_memcpy(fib.ipv6_dst, &to->daddr, 16);
+    long rc = bpf_fib_lookup(skb, &fib, sizeof(fib), 0);
+    next->ifindex = fib.ifindex;
+    __builtin_memcpy(next->gateway, fib.ipv6_dst, 16);
+    next->mtu = rc == BPF_FIB_LKUP_RET_SUCCESS || rc == BPF_FIB_LKUP_RET_FRAG_NEEDED ? fib.tot_len : 0;
+    if (rc == BPF_FIB_LKUP_RET_FRAG_NEEDED)
+        return ROUTE_TOO_BIG;
+    if ((rc != BPF_FIB_LKUP_RET_SUCCESS && rc != BPF_FIB_LKUP_RET_NO_NEIGH) || !is_lan(cfg, fib.ifindex))
+        return ROUTE_STACK;
+    if (!h || !next->mtu)
+        return ROUTE_FORWARD;
+    h->source = p->source;
+    h->destination = p->destination;
+    h->from = cfg->wan;
+    h->since = now;
+    h->ifindex = next->ifindex;
+    __builtin_memcpy(h->gateway, next->gateway, 16);
+    h->mtu = next->mtu;
+    h->proto = p->proto;
+    return ROUTE_FORWARD;
+}
+
+/* The IPv4 packet that `ip` begins, to a handle. */
+static __always_inline void describe4(const struct iphdr *ip, u32 l3, __be32 handle, struct packet *p)
+{
+    p->l3 = l3;
+    p->header_size = ip->ihl * 4;
+    p->l4 = l3 + p->header_size;
+    p->ip_size = bpf_ntohs(ip->tot_len);
+    p->proto = ip->protocol;
+    p->ttl = ip->ttl;
+    p->source = ip->saddr;
+    p->destination = handle;
+    p->fragment = bpf_ntohs(ip->frag_off) & (IP_MORE_FRAGMENTS | IP_OFFSET_MASK);
+}
+
+#endif
