@@ -19,8 +19,8 @@
 #ifndef ALGATE_HANDLES_H
 #define ALGATE_HANDLES_H
 
-#define HANDLE_TRIES 4
-#define HANDLE_MOST 0xffffff
+#define HANDLE_TRIES 8
+#define A_NETWORK 1 /* instead of a host's handle: it is to be that of a /64, see counted_as */
 
 static __always_inline u64 handle_word(u32 state, u32 tick)
 {
@@ -59,7 +59,20 @@ static __always_inline bool handle_touch(const struct address6 *address, __be32 
     return false;
 }
 
-/* A handle for an address that had none, 0: there is no room. `host`: 0, or the handle under which it is counted. */
+/* A number for a handle: any below NETWORK_BIT; of a /64 one above it whose last byte is 0; of a host of that one which differs
+ * from it in that byte. */
+static __always_inline u32 handle_number(__be32 host)
+{
+    u32 random = bpf_get_prandom_u32();
+    if (host == A_NETWORK)
+        return NETWORK_BIT | (random & (NETWORK_BIT - 1) & ~HOSTS_A_NETWORK);
+    if (host)
+        return bpf_ntohl(host) | (random & HOSTS_A_NETWORK ? random & HOSTS_A_NETWORK : 1);
+    return random & (NETWORK_BIT - 1);
+}
+
+/* A handle for an address that had none, 0: there is no room. `host`: 0, A_NETWORK, or the handle under which it is counted:
+ * of one /64 HOSTS_A_NETWORK addresses have one at a time. */
 static __always_inline __be32 handle_make(const struct address6 *address, __be32 host, u32 now)
 {
     u32 zero = 0;
@@ -69,10 +82,10 @@ static __always_inline __be32 handle_make(const struct address6 *address, __be32
     __builtin_memcpy(room->row.bytes, address->bytes, 16);
     room->row.word = handle_word(HANDLE_LIVE, now);
     for (int i = 0; i < HANDLE_TRIES; i++) {
-        u32 handle = bpf_htonl(bpf_get_prandom_u32() & HANDLE_MOST);
+        u32 handle = bpf_htonl(handle_number(host));
         if (!handle)
             continue;
-        room->row.host = host ? host : handle;
+        room->row.host = host && host != A_NETWORK ? host : handle;
         if (addresses6.insert(&handle, &room->row))
             continue;
         if (!handles.insert((struct address6 *)address, &handle)) {
@@ -103,7 +116,7 @@ static __always_inline __be32 handle_want_host(const struct address6 *address, b
     if (network) {
         struct address6 first = {};
         __builtin_memcpy(first.bytes, address->bytes, 8);
-        host = handle_want(&first, 0, now);
+        host = handle_want(&first, A_NETWORK, now);
         if (!host)
             return 0;
     }

@@ -74,6 +74,9 @@ static __always_inline bool is_martian(__be32 ip)
     return first == 0 || first == 127 || first >= 224;
 }
 
+#define NETWORK_BIT 0x800000 /* of the number of a handle whose host counts as its /64 */
+#define HOSTS_A_NETWORK 0xff /* addresses of one /64 that have a handle at once; bits of its number that say which */
+
 /* Whether it stands for an IPv6 address (handles.h). */
 static __always_inline bool is_handle(__be32 ip)
 {

@@ -14,7 +14,7 @@ from algate.bpf.requests import ControlProgram, owner, port_row
 from tests.bpf import rig as bench
 from tests.bpf.rig import INSIDE6, INSIDE6_2, PUBLIC, REDIRECT, REMOTE, SHOT, TCP, UDP, Rig
 from tests.bpf.six import OUT, frame, handle, tcp
-from tests.bpf.turned import PREFIXES, fed, four, opened, prefix_is, session, shown, six
+from tests.bpf.turned import PREFIX, PREFIXES, fed, four, opened, prefix_is, session, shown, six
 
 pytestmark = pytest.mark.bpf
 LOAD = bytes(range(250)) * 6
@@ -201,3 +201,27 @@ def test_fragments_both_ways(rig64: Rig, proto: int) -> None:
         assert got.action == REDIRECT, got
         piece = inet6.IPv6ExtHdrFragment(nh=proto, offset=at, m=more, id=77) / made[at * 8 :][:size]
         assert got.data[14:] == six(piece, nh=44)
+
+
+@pytest.mark.parametrize("flags", [0, abi.SixFlag.HOST_64], ids=["/128", "/64"])
+def test_hosts_of_one_network(rig64: Rig, flags: int) -> None:
+    """64-14: limits are an address's, or a /64's."""
+    prefix_is(rig64, PREFIX, flags=flags)
+    rig64.configure(max_sessions_per_host=2, flags=abi.ConfigFlag.HAIRPIN)
+    sent = [(INSIDE6, 5000), (INSIDE6_2, 5001), (INSIDE6, 5002), (INSIDE6_2, 5003)]
+    got = [rig64.lan(frame(tcp("S", port), source=source, destination=shown(REMOTE))).action for source, port in sent]
+    assert got == [REDIRECT, REDIRECT, *([SHOT] * 2 if flags else [REDIRECT] * 2)]
+    rows = {key.inside_ip: host.sessions for key, host in rig64.gateway.hosts.items() if host.sessions}
+    assert sorted(rows.values()) == ([2] if flags else [2, 2])
+    control = ControlProgram(rig64.gateway.fds["control"], rig64.gateway.fds["control6"])
+    control.keys(abi.ControlOp.KILL, [bytes(key) for key, _ in rig64.gateway.sessions.items()])
+    assert not any(host.sessions or host.ports for _, host in rig64.gateway.hosts.items())
+
+
+def test_a_network_has_so_many_addresses(rig64: Rig) -> None:
+    prefix_is(rig64, PREFIX, flags=abi.SixFlag.HOST_64)
+    refused = 0
+    for number in range(300):
+        got = rig64.lan(frame(tcp("S"), source=f"2001:db8:1::1:{number:x}", destination=shown(REMOTE)))
+        refused += got.drops.get("addresses-full", 0)
+    assert refused >= 300 - 255

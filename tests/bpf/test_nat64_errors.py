@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -13,6 +10,7 @@ from scapy.packet import Packet, Raw
 
 from tests.bpf.rig import INSIDE6, LAN6, PUBLIC, REDIRECT, REMOTE, REMOTE_2, SHOT, WAN, Rig
 from tests.bpf.six import frame, tcp
+from tests.bpf.test_small_links import mtu
 from tests.bpf.turned import fed, opened, shown
 from tests.rfc7915 import Links, Message, message4, message6
 
@@ -121,20 +119,10 @@ def test_the_gateway_tells_inside(rig64: Rig, upper: Packet, hops: int, kind: in
     assert got.data[14:] == want[:7] + b"\x40" + want[8:]
 
 
-@contextmanager
-def small(device: str, mtu: int) -> Iterator[None]:
-    """A link that carries less."""
-    try:
-        subprocess.run(["ip", "link", "set", device, "mtu", str(mtu)], check=True)
-        yield
-    finally:
-        subprocess.run(["ip", "link", "set", device, "mtu", "1500"], check=True)
-
-
 def test_the_gateway_tells_inside_of_a_small_link(rig64: Rig) -> None:
     """64-10: what IPv4 takes, and 20 bytes."""
     sent = frame(tcp("S", load=bytes(1400)), destination=shown(REMOTE_2))
-    with small(WAN, 1400):
+    with mtu(WAN, 1400):
         got = rig64.lan(sent)
     assert (got.action, got.drops) == (REDIRECT, {"nat64-too-big": 1})
     want = error6(2, 0, 1420, sent[14:1246], LAN6, INSIDE6)
