@@ -46,7 +46,7 @@ class Addresses:
 
     def packed(self, raw: bytes) -> bytes:
         """The address that 4 bytes of a table stand for, of 4 or 16 bytes. A handle that is gone stays as it is."""
-        if raw[0] or self._rows is None or raw == NOBODY:
+        if len(raw) != 4 or raw[0] or self._rows is None or raw == NOBODY:
             return raw
         known = self._known.get(raw)
         if known is None:

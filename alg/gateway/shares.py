@@ -6,9 +6,9 @@ The law of this file: it reads counts and changes nothing. What a host is refuse
 from __future__ import annotations
 
 from collections.abc import Iterator
-from ipaddress import ip_address
 from typing import NamedTuple
 
+from algate.alg.gateway.addresses import Addresses
 from algate.bpf import abi
 from algate.bpf.loader import Gateway
 from algate.bpf.packing import numbers
@@ -103,7 +103,7 @@ def had(gateway: Gateway, reason: str, source: bytes, proto: int) -> Had | None:
 
 def fact(gateway: Gateway, reason: str, source: bytes, proto: int) -> str:
     """Whose new session was refused, and in numbers why."""
-    host = f"host {ip_address(source)}" if len(source) in (4, 16) else ""
+    host = f"host {Addresses(gateway).address(source)}" if len(source) in (4, 16) else ""
     found = had(gateway, reason, source, proto) if len(source) == 4 else None
     if found is None or not host:
         return host

@@ -60,8 +60,9 @@ class Refusals:
             yield f"{more} more hosts for {reason}: see `algate hosts --sort refused`"
 
 
-def unreachable(frame: bytes, ip_offset: int, sender: IPv4Address) -> bytes | None:
-    """The frame for the TAP that answers a refused packet: ICMP unreachable, communication administratively prohibited.
+def unreachable(frame: bytes, ip_offset: int, sender: IPv4Address, code: int = PROHIBITED) -> bytes | None:
+    """The frame for the TAP that answers a refused packet: ICMP unreachable, communication administratively prohibited
+    by default.
 
     None if it must not be answered: it is itself an ICMP error, or the packet is too short (RFC 1122 3.2.2).
     """
@@ -69,7 +70,7 @@ def unreachable(frame: bytes, ip_offset: int, sender: IPv4Address) -> bytes | No
     quote = frame[ip_offset : ip_offset + header + QUOTE]
     if header < 20 or len(quote) < header + QUOTE or (quote[9] == 1 and quote[header] not in (0, 8)):
         return None
-    body = struct.pack("!BBHI", UNREACHABLE, PROHIBITED, 0, 0) + quote
+    body = struct.pack("!BBHI", UNREACHABLE, code, 0, 0) + quote
     body = body[:2] + struct.pack("!H", checksum(body)) + body[4:]
     return packet(ICMP, 0xC0, 0, sender.packed, quote[12:16], body)
 

@@ -14,8 +14,9 @@ from typing import NamedTuple
 
 from algate.alg.engine import icmp
 from algate.alg.engine.effects import INJECT_RAW_IN
-from algate.alg.engine.icmp import NO_ROOM, PROHIBITED
+from algate.alg.engine.icmp import HOST_UNREACHABLE, NO_ROOM, PROHIBITED
 from algate.alg.gateway import shares
+from algate.alg.gateway.addresses import is_handle
 from algate.alg.gateway.records import Punt
 from algate.alg.helper.refusals import Refusals, reset, unreachable
 from algate.bpf import abi
@@ -24,6 +25,7 @@ from algate.bpf.loader import Gateway
 KEPT_BACK = 64  # ICMP errors kept back while the sweep looks for unanswered sessions
 HOSTS_MOST = 256  # refused hosts remembered between two sweeps, and for RECENT
 RECENT = 300.0  # s for which it is told who was refused something
+NOBODY4 = IPv4Address("192.0.0.8")  # RFC 7600: of errors whose sender has no IPv4 address
 # The sweep can make room for these: everybody's, and a host's own.
 SCARCE = frozenset({"table-full", "no-port"})
 OWN = frozenset({"share-sessions", "share-ports", "host-unanswered"})
@@ -78,8 +80,11 @@ class Refused:
             self._hosts.add(int.from_bytes(source, "little"))
         if reason in OWN or reason in SCARCE:
             self.room_wanted()
-        answer = unreachable(frame, at, self.gateway_address) if self.gateway_address is not None else None
-        self._answer(answer, reason in OWN or reason in SCARCE)
+        scarce = reason in OWN or reason in SCARCE
+        if is_handle(source):  # of NAT64: the kernel makes it the gateway's ICMPv6 "address unreachable"
+            self._answer(unreachable(frame, at, NOBODY4, HOST_UNREACHABLE if scarce else PROHIBITED), scarce)
+        elif self.gateway_address is not None:
+            self._answer(unreachable(frame, at, self.gateway_address), scarce)
 
     def _tell6(self, reason: str, frame: bytes, at: int) -> None:
         """The same of an IPv6 packet."""

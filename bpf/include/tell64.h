@@ -10,9 +10,9 @@
 #define ALGATE_TELL64_H
 
 #define TOLD_MOST 64
-#define TOLD_WINDOW 16                       /* ticks */
+#define TOLD_WINDOW 16                            /* ticks */
 #define TOLD_BYTES6 (XLAT_FLOOR - IP6_HEADER - 8) /* quoted: RFC 4443 section 2.4 (c) */
-#define TOLD_BYTES4 (576 - 20 - 8)           /* RFC 1812 section 4.3.2.3 */
+#define TOLD_BYTES4 (576 - 20 - 8)                /* RFC 1812 section 4.3.2.3 */
 
 /* To an inside host; `mtu`: of IPv6. */
 static __always_inline int tell6(struct __sk_buff *skb, int at, u32 reason, u32 mtu)
@@ -165,7 +165,10 @@ static __always_inline int told4(struct __sk_buff *skb, int at)
         all = csum_change4(all, 0, ((u32 *)&head->ip)[i]);
     head->ip.check = ~csum_fold(all);
     head->type = reason == DROP_NAT64_HOPS ? 11 : 3;
-    head->code = reason == DROP_NAT64_HOPS ? 0 : reason == DROP_NAT64_TOO_BIG ? 4 : reason == DROP_NAT64_SOURCE_ROUTE ? 5 : 1;
+    head->code = reason == DROP_NAT64_HOPS           ? 0
+                 : reason == DROP_NAT64_TOO_BIG      ? 4
+                 : reason == DROP_NAT64_SOURCE_ROUTE ? 5
+                                                     : 1;
     head->rest = reason == DROP_NAT64_TOO_BIG ? bpf_htonl(mtu & 0xffff) : 0;
     all = csum_change4(csum_change4((u32)sum, 0, *(u32 *)&head->type), 0, head->rest);
     head->check = ~csum_fold(all);

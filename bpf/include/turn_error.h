@@ -88,7 +88,8 @@ static __always_inline int turn_error_in(struct __sk_buff *skb, int at)
         return drop(DROP_MALFORMED);
     describe4(&ip, l3, handle, &p);
     u32 quote = p.l4 + 8;
-    if (bpf_skb_load_bytes(skb, p.l4, message, sizeof(message)) || bpf_skb_load_bytes(skb, quote, &inner, sizeof(inner)))
+    if (bpf_skb_load_bytes(skb, p.l4, message, sizeof(message)) ||
+        bpf_skb_load_bytes(skb, quote, &inner, sizeof(inner)))
         return drop(DROP_ICMP_INVALID);
     u32 l4 = quote + inner.ihl * 4, end = l3 + p.ip_size;
     if (inner.ihl < 5 || l4 + 8 > end || p.ttl <= 1)
@@ -113,7 +114,8 @@ static __always_inline int turn_error_in(struct __sk_buff *skb, int at)
     if (bpf_skb_load_bytes(skb, l4, room->words, length_within(size, sizeof(room->words))))
         return drop(DROP_ICMP_INVALID);
     u16 *words = (void *)room->words;
-    u32 length = bpf_ntohs(inner.tot_len) - inner.ihl * 4, heads = xlat_head6(&inner, length, 0, &head->inner, &head->fragment);
+    u32 length = bpf_ntohs(inner.tot_len) - inner.ihl * 4,
+        heads = xlat_head6(&inner, length, 0, &head->inner, &head->fragment);
     bool port = told & TURN_PORT;
     if (inner.protocol == IPPROTO_ICMP)
         turn_quoted_echo(words, (u8)words[0] == 8 ? 128 : 129, xlat_icmp_pseudo(&head->inner, length), port, told);
@@ -184,9 +186,9 @@ static __always_inline int turn_error_out(struct __sk_buff *skb, int at)
     u32 size = end - q.l4 < TOLD_BYTES4 - 20 ? end - q.l4 : TOLD_BYTES4 - 20;
     if (bpf_skb_load_bytes(skb, q.l4, room->words, length_within(size, sizeof(room->words))))
         return drop(DROP_ICMP_INVALID);
-    struct xlat_fragment fragment = {.place = bpf_htons((q.inner.fragment & IP_OFFSET_MASK) << 3 |
-                                                        !!(q.inner.fragment & IP_MORE_FRAGMENTS)),
-                                     .id = q.inner.id6};
+    struct xlat_fragment fragment = {
+        .place = bpf_htons((q.inner.fragment & IP_OFFSET_MASK) << 3 | !!(q.inner.fragment & IP_MORE_FRAGMENTS)),
+        .id = q.inner.id6};
     u32 length = bpf_ntohs(inner->payload_len) + IP6_HEADER - q.inner.header_size;
     head->inner.saddr = remote;
     head->inner.daddr = q.inner.destination;

@@ -10,7 +10,7 @@ import pytest
 
 from algate.cli.lab.gateways import AlgateGateway
 from algate.cli.lab.host import Host
-from algate.cli.lab.lab import Lab, LabPlan
+from algate.cli.lab.lab import Lab, LabPlan, ip
 from algate.client import Client
 from tests.rfc7915 import embed
 
@@ -21,7 +21,7 @@ SIZE = 10_240_000
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
-    with Lab(LabPlan(six=True)) as made:
+    with Lab(LabPlan(six=True, router=True)) as made:
         yield made
 
 
@@ -70,3 +70,20 @@ def test_a_server_inside(gateway: AlgateGateway, lab: Lab) -> None:
     client.forward_add("tcp", 8080, to)
     assert [row.to for row in client.forwards()] == [to]
     fetched(lab.client, lab.server, lab.plan.public[0], 8080, own=9000)
+
+
+def test_the_way_shows(gateway: AlgateGateway, lab: Lab) -> None:
+    """64-13: where a packet of few hops ends, as traceroute asks: the gateway's own address, then the router's."""
+    remote, own = shown(lab.plan.servers[0]), str(IPv6Network(lab.plan.inside6)[1])
+    for hops, whom in ((1, own), (2, shown(lab.plan.next_hop))):
+        said = lab.client.run(["ping", "-6", "-n", "-c", "1", "-t", str(hops), "-W", "2", remote]).stdout
+        assert f"From {whom} icmp_seq=1 Time exceeded" in said, said
+
+
+def test_a_path_is_found(gateway: AlgateGateway, lab: Lab) -> None:
+    """64-10: a router outside tells of a link of 1400 bytes, and a server inside comes to know of 1420."""
+    router, remote = lab.hosts["router"], shown(lab.plan.servers[0])
+    ip("link set eth1 mtu 1400", router.netns)
+    fetched(lab.client, lab.server, lab.plan.public[0], 8080, own=9000)
+    said = lab.client.run(["ip", "-6", "route", "get", remote]).stdout
+    assert " mtu 1420 " in said, said
