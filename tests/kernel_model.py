@@ -331,7 +331,7 @@ class KernelModel:
         if direction == fx.OUT and info.public_ip:
             packet = packet._replace(src=info.public_ip, sport=info.public_port, dst=info.remote_ip)
         elif direction == fx.IN:
-            packet = packet._replace(dst=info.inside_ip, dport=info.key.inside_port, src=info.seen_ip)
+            packet = packet._replace(dst=info.inner_ip, dport=info.key.inside_port, src=info.remote_ip)
         self._onto(direction, packet)
 
     def _onto(self, direction: int, packet: Packet) -> None:

@@ -38,7 +38,7 @@ class End:
         self.direction = direction  # of what it sends
         key = info.key
         public = (info.public_ip, info.public_port) if info.public_ip else (info.inside_ip, key.inside_port)
-        inside, remote = (info.inside_ip, key.inside_port), (info.seen_ip, key.remote_port)
+        inside, remote = (info.inner_ip, key.inside_port), (info.remote_ip, key.remote_port)
         outside = info.remote_ip, key.remote_port
         near, far = (inside, remote) if direction == fx.OUT else (outside, public)
         self.names = near[0], far[0], near[1], far[1]  # its own and the other's address and ports, as it knows them

@@ -69,6 +69,12 @@ class SessionInfo(NamedTuple):
         return self.remote6 or self.key.remote_ip
 
     @property
+    def inner_ip(self) -> bytes:
+        """The inside end's address in the packets that the helper gets and writes: under NAT64, where they are of IPv4
+        and the kernel turns them, its handle."""
+        return self.key.inside_ip if self.inside6 and not self.remote6 else self.inside_ip
+
+    @property
     def seen_ip(self) -> bytes:
         """The outside end's address as the inside end knows it."""
         shown = embedded(self.prefix, ip_address(self.remote_ip)) if self.inside6 and not self.remote6 else None

@@ -73,7 +73,6 @@ class Session:
         "poll",
         "remembered",
         "reset",
-        "seen_ip",
         "sides",
         "timestamps",
     )
@@ -82,7 +81,6 @@ class Session:
         self.info = info
         inside = EndPoint(ip_address(info.inside_ip), info.key.inside_port)
         remote = EndPoint(ip_address(info.remote_ip), info.key.remote_port)
-        self.seen_ip = info.seen_ip
         public = EndPoint(ip_address(info.public_ip), info.public_port) if any(info.public_ip) else inside
         inside_side = Side.SERVER if info.session_flags & SESSION_FORWARD else Side.CLIENT
         self.sides = (inside_side, inside_side.other)
@@ -93,7 +91,8 @@ class Session:
         )
         self.conversation: WholeConversation | None = None
         self.flows = (Flow(OUT), Flow(IN))
-        self.paths = (PathMtu(20 if remote.ip.version == 4 else 40), PathMtu(20 if inside.ip.version == 4 else 40))
+        header = 20 if remote.ip.version == 4 else 40  # of NAT64's packets as the helper has them, too
+        self.paths = (PathMtu(header), PathMtu(header))
         self.book = Book()
         self.begun = False
         self.passing = False

@@ -159,7 +159,7 @@ def final_ends(session: Session, direction: int) -> tuple[bytes, bytes, int, int
     """Source and destination, addresses before ports, as the receiver of a direction sees them."""
     key, info = session.info.key, session.info
     if direction != OUT:
-        return session.seen_ip, info.inside_ip, key.remote_port, key.inside_port
+        return info.remote_ip, info.inner_ip, key.remote_port, key.inside_port
     if any(info.public_ip):
         return info.public_ip, info.remote_ip, info.public_port, key.remote_port
     return info.inside_ip, info.remote_ip, key.inside_port, key.remote_port
@@ -171,7 +171,7 @@ def _sent_header(session: Session, direction: int, track: TrackView) -> Header:
     back = 1 - direction
     ack = session.flows[back].ledger.corrections.shift(track.acked[back])
     if direction == OUT:
-        ends = (info.inside_ip, session.seen_ip, key.inside_port, key.remote_port)
+        ends = (info.inner_ip, info.remote_ip, key.inside_port, key.remote_port)
     elif any(info.public_ip):
         ends = (info.remote_ip, info.public_ip, key.remote_port, info.public_port)
     else:
