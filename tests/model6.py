@@ -1,6 +1,6 @@
 """What a stateful IPv6 filter may let through, read from the RFCs and not from the program: for random packets.
 
-The law of this file: pure. It may allow a little more than the filter does (windows, ages, rates), never less than the RFCs
+The law of this file: pure. It may allow a little more than the filter does (windows, ages, rates), never what the RFCs
 forbid: what the filter lets through and this doesn't is a hole. Sessions are those of packets that it saw pass.
 """
 
@@ -42,7 +42,8 @@ def read(packet: bytes) -> Reading | None:
     return _walk(packet[8:24], packet[24:40], packet[6], packet[40:size])
 
 
-def _walk(source: bytes, destination: bytes, kind: int, body: bytes) -> Reading | None:
+def _walk(source: bytes, destination: bytes, kind: int, body: bytes, cut: bool = False) -> Reading | None:
+    """`cut`: of a quote, whose last extension header may be there in part."""
     offset, more, ident = None, False, b""
     for number in range(MOST + 1):
         if kind not in (HOPOPTS, ROUTING, FRAGMENT, DSTOPTS):
@@ -50,7 +51,7 @@ def _walk(source: bytes, destination: bytes, kind: int, body: bytes) -> Reading 
         if number == MOST or len(body) < 8 or (kind == HOPOPTS and number):
             return None
         size = 8 if kind == FRAGMENT else 8 + body[1] * 8
-        if size > len(body) or (kind == ROUTING and (body[2] == 0 or (body[3] and body[2] != 2))):
+        if (size > len(body) and not cut) or (kind == ROUTING and (body[2] == 0 or (body[3] and body[2] != 2))):
             return None
         following, head, body = body[0], body, body[size:]
         if kind == FRAGMENT:
@@ -101,8 +102,9 @@ class Filter:
         self._known: set[tuple[bytes, bytes, int, int, int]] = set()
         self._heads: set[tuple[bytes, bytes, bytes, int]] = set()
 
-    def may(self, packet: bytes, way: int) -> bool:
-        """Whether it may pass; if so, it has passed."""
+    def may(self, packet: bytes, way: int, *, lost: bool = False) -> bool:
+        """Whether it may pass; if so, it has passed. `lost`: but for bytes of its datagram that were there already, so
+        it may have begun a session."""
         one = read(packet)
         if one is None or not (is_global(one.source) and is_global(one.destination)):
             return False
@@ -113,7 +115,7 @@ class Filter:
             return head in self._heads
         if not (self._error(one, way) if self._is_error(one) else self._flow(one, way)):
             return False
-        if one.offset is not None:
+        if one.offset is not None and not lost:
             self._heads.add(head)
         return True
 
@@ -142,7 +144,9 @@ class Filter:
         return True
 
     @staticmethod
-    def _key(source: bytes, destination: bytes, proto: int, found: tuple[int, int], way: int) -> tuple[bytes, bytes, int, int, int]:
+    def _key(
+        source: bytes, destination: bytes, proto: int, found: tuple[int, int], way: int
+    ) -> tuple[bytes, bytes, int, int, int]:
         return (source, destination, proto, *found) if way == OUT else (destination, source, proto, found[1], found[0])
 
     def _admits(self, one: Reading, found: tuple[int, int], key: tuple[bytes, bytes, int, int, int]) -> bool:
@@ -163,7 +167,7 @@ class Filter:
             return False
         if one.upper[0] == TOO_BIG:
             return True
-        inner = _walk(quoted[8:24], quoted[24:40], quoted[6], quoted[40:])
+        inner = _walk(quoted[8:24], quoted[24:40], quoted[6], quoted[40:], cut=True)
         if inner is None or inner.offset:
             return False
         found = ports(inner._replace(upper=inner.upper.ljust(20, b"\x50"))) if len(inner.upper) >= 8 else None

@@ -15,12 +15,13 @@ static __always_inline bool on_wan_link(__be32 ip)
     return wan_networks.lookup(&key) != 0;
 }
 
-/* The device by which a packet with these addresses would leave, 0 if the stack would not forward it. */
+/* The device by which a packet with these addresses would leave, 0 if the stack would not forward it. Asked for the smallest
+ * packet: with no size the kernel holds the skb's own against the device, and one that is too large for it had no way. */
 static __always_inline u32 way_out(struct __sk_buff *skb, const struct packet *p, __be32 source, __be32 destination,
                                    u32 from)
 {
     struct bpf_fib_lookup fib = {};
-    long rc = ask_fib(skb, p, source, destination, from, 0, &fib);
+    long rc = ask_fib(skb, p, source, destination, from, sizeof(struct iphdr), &fib);
     return rc == BPF_FIB_LKUP_RET_SUCCESS || rc == BPF_FIB_LKUP_RET_NO_NEIGH ? fib.ifindex : 0;
 }
 

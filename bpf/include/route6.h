@@ -42,11 +42,12 @@ static __always_inline long ask_fib(struct __sk_buff *skb, const struct packet *
     return bpf_fib_lookup(skb, fib, sizeof(*fib), 0);
 }
 
-/* The device by which a packet, or an answer to it, would leave; 0 if the stack would not forward it. */
+/* The device by which a packet, or an answer to it, would leave; 0 if the stack would not forward it. Asked for the smallest
+ * packet: with no size the kernel holds the skb's own against the device, and one that is too large for it had no way. */
 static __always_inline u32 way_of(struct __sk_buff *skb, const struct packet *p, u32 from, bool back)
 {
     struct bpf_fib_lookup fib = {};
-    long rc = ask_fib(skb, p, from, 0, back, &fib);
+    long rc = ask_fib(skb, p, from, IP6_HEADER, back, &fib);
     return rc == BPF_FIB_LKUP_RET_SUCCESS || rc == BPF_FIB_LKUP_RET_NO_NEIGH ? fib.ifindex : 0;
 }
 

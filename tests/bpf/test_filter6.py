@@ -321,3 +321,12 @@ def test_a_control_segment_is_punted(rig: Rig) -> None:
     refused(rig.lan(line), "punt-held")
     [(punt, data)] = rig.taken()
     assert (punt.kind, data, punt.payload_size) == (abi.PuntKind.SEGMENT, line, 6)
+
+
+def test_what_is_too_large_for_a_link_is_judged_as_well(rig: Rig) -> None:
+    """The kernel's FIB has no way for it; whose it is, and for whom, it still is."""
+    large = udp(back=True, load=b"?" * 3000)
+    refused(rig.wan_in(back(large)), "unsolicited")
+    refused(rig.wan_in(back(large, source=INSIDE6_2)), "spoofed-outside")
+    refused(rig.run("tc_wan_out", frame(udp(load=b"?" * 3000)), ifindex=rig.devices["wan0"], ingress_ifindex=1),
+            "private-source")  # fmt: skip

@@ -141,11 +141,13 @@ def test_a_routed_network_s_public_source_goes_on(rig: Rig, third: int, kind: st
 
 
 def test_an_inside_host_s_public_source_does_not(rig: Rig, third: int) -> None:
-    """A LAN with public addresses: its source from another device is a forgery, or a hole beside the gateway."""
+    """A LAN with public addresses: its source from another device is a forgery, or a hole beside the gateway. Also of a
+    packet that the LAN's device would be too small for."""
     subprocess.run(["ip", "route", "add", "192.0.2.64/26", "via", INSIDE], check=True)
     try:
-        out = from_third(rig, packets.udp(Flow("192.0.2.65", 4, REMOTE, 44), b"x"), third)
-        assert (out.action, out.drops) == (SHOT, {"private-source": 1})
+        for size in (1, 3000):
+            out = from_third(rig, packets.udp(Flow("192.0.2.65", 4, REMOTE, 44), b"x" * size), third)
+            assert (out.action, out.drops) == (SHOT, {"private-source": 1}), size
     finally:
         subprocess.run(["ip", "route", "del", "192.0.2.64/26"], check=True)
 
