@@ -39,7 +39,9 @@ def demo(
     gateway: Annotated[
         str, typer.Option("--gateway", hidden=True, help="What translates: algate, kernel or route.")
     ] = "algate",
-    ipv6: Annotated[bool, typer.Option("--ipv6", help="Over IPv6 instead: through the filter.")] = False,
+    ipv6: Annotated[
+        bool, typer.Option("--ipv6", help="Over IPv6 instead: through the filter, and to an IPv4 server by NAT64.")
+    ] = False,
     remove: Annotated[str | None, typer.Option("--remove", metavar="LAB", help="Remove a lab kept earlier.")] = None,
 ) -> int:
     """Transfer files through the gateway in all four FTP modes, with the client and then the server inside.
@@ -51,12 +53,12 @@ def demo(
     from algate.cli.lab.demonstration import CONFIG6, STEPS, STEPS6, DemoRow
     from algate.cli.lab.gateways import AlgateGateway, make_gateway
     from algate.cli.lab.lab import Lab, LabPlan
-    from algate.cli.lab.trial import forwards
+    from algate.cli.lab.trial import NAT64_PREFIX, forwards
 
     with Lab(LabPlan(six=ipv6), keep=keep) as lab:
         middle = make_gateway(gateway, lab, forwards(lab))
         if ipv6 and isinstance(middle, AlgateGateway):
-            middle.config = CONFIG6.format(client=lab.plan.clients6[0])
+            middle.config = CONFIG6.format(client=lab.plan.clients6[0], prefix=NAT64_PREFIX)
         with contextlib.ExitStack() as stack:
             if keep:
                 middle.start()

@@ -52,7 +52,10 @@ class Act:
 Steps = tuple[tuple[FtpWay, InsideEnd, tuple[Mode, ...]], ...]
 Progress = Callable[[str, str, str], None]
 STEPS: Steps = tuple((FtpWay.FOUR, side, tuple(Mode)) for side in InsideEnd)
-STEPS6: Steps = tuple((FtpWay.SIX, side, (Mode.EPRT, Mode.EPSV)) for side in InsideEnd)
+STEPS6: Steps = (
+    *((FtpWay.SIX, side, (Mode.EPRT, Mode.EPSV)) for side in InsideEnd),
+    (FtpWay.NAT64, InsideEnd.CLIENT, (Mode.EPRT, Mode.EPSV)),
+)  # fmt: skip
 CONFIG6 = """
 [ipv6]
 filter = true
@@ -60,6 +63,8 @@ filter = true
 proto = "tcp"
 port = 21
 to = "{client}"
+[nat64]
+prefix = "{prefix}"
 """
 
 

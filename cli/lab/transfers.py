@@ -93,7 +93,8 @@ def _curl(e: Errand) -> ClientOrder | ClientRefusal:
 
 
 def _lftp(e: Errand) -> ClientOrder | ClientRefusal:
-    if e.mode is Mode.EPRT:
+    six = ":" in e.address  # where it has nothing but EPRT
+    if e.mode is Mode.EPRT and not six:
         return ClientRefusal(["lftp", "-c", "set ftp:prefer-eprt yes"])
     settings = {
         "cmd:fail-exit": "yes",
@@ -112,7 +113,7 @@ def _lftp(e: Errand) -> ClientOrder | ClientRefusal:
         Operation.PUT: f"put {e.local} -o {e.remote}",
         Operation.LIST: f"cls -1 {e.remote}/",
     }[e.operation]
-    opening = f"open -u {e.login.user},{e.login.password} -p {e.port} {e.address}"
+    opening = f"open -u {e.login.user},{e.login.password} -p {e.port} {f'ftp://[{e.address}]' if six else e.address}"
     script = "; ".join([*(f"set {key} {value}" for key, value in settings.items()), opening, doing])
     return ClientOrder(["lftp", "--norc", "-c", script], listing=e.operation is Operation.LIST)
 

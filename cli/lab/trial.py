@@ -32,7 +32,7 @@ class FtpWay(StrEnum):
     NAT64 = "NAT64"
 
 
-NAT64_PREFIX = "64:ff9b::/96"
+NAT64_PREFIX = "2001:db8:64::/96"  # the well-known one is for global addresses alone
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ The law of this file: the texts, and one session's state of the translation. Ver
 
 Of client and server one has IPv6 alone, the other IPv4. EPSV and PASV ask for the same thing in the two families, as do
 EPRT and PORT. What the gateway answers by itself goes to the server as NOOP, whose answer is replaced: so each command
-still has one reply, and no segment is inserted (RFC 6384 section 6.1).
+still has one reply, and no segment is inserted (RFC 6384 section 12).
 """
 
 from __future__ import annotations

@@ -204,7 +204,7 @@ class FtpConversation:
             self._speakers[1][1].glimpse(data[start], out)
 
     def _negotiate(self, reader: LineReader, data: bytes, start: int, out: Script) -> int:
-        """Between two IP families the gateway refuses Telnet options by itself (RFC 6384 section 10). Where a line
+        """Between two IP families the gateway refuses Telnet options by itself (RFC 6384 section 5). Where a line
         begins; a negotiation within one is left to `_clear`. Returns where it goes on."""
         families = self._session.families
         if families is None or families.plain or not reader.plain:

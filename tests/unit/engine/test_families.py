@@ -35,9 +35,7 @@ EPRT = Exchange(b"EPRT |2|2001:db8:1::5|5001|\r\n", b"200 fine\r\n")
         (NAT64._replace(prefix=None), INSIDE6, REMOTE, REMOTE, NAT64.key.inside_ip),
     ],
 )
-def test_addresses_of_a_session(
-    info: fx.SessionInfo, inside: bytes, remote: bytes, seen: bytes, inner: bytes
-) -> None:
+def test_addresses_of_a_session(info: fx.SessionInfo, inside: bytes, remote: bytes, seen: bytes, inner: bytes) -> None:
     assert (info.inside_ip, info.remote_ip, info.seen_ip, info.inner_ip) == (inside, remote, seen, inner)
 
 
