@@ -143,6 +143,7 @@ class Line(enum.IntEnum):
     HELD = 0
     PASSES = 1
     COPIED = 2
+    TOLD = 3
 
 class TrackFlag(enum.IntFlag):
     TIMESTAMPS = 1
@@ -613,7 +614,7 @@ class Track(Layout):
     mss: ctypes.Array[ctypes.c_uint16]
     window_scale: ctypes.Array[ctypes.c_uint8]
     flags: int
-    pad: int
+    opening: int
     lines: int
     line_seq: ctypes.Array[ctypes.c_uint32]
     line_size: ctypes.Array[ctypes.c_uint16]
@@ -635,7 +636,7 @@ class Track(Layout):
         mss: ctypes.Array[ctypes.c_uint16] | tuple[int, ...] = ...,
         window_scale: ctypes.Array[ctypes.c_uint8] | tuple[int, ...] = ...,
         flags: int = ...,
-        pad: int = ...,
+        opening: int = ...,
         lines: int = ...,
         line_seq: ctypes.Array[ctypes.c_uint32] | tuple[int, ...] = ...,
         line_size: ctypes.Array[ctypes.c_uint16] | tuple[int, ...] = ...,

@@ -18,7 +18,7 @@ _COMMAND = re.compile(rb"([A-Za-z]{3,4})(?:[ ][ -~]*)?\r\n")
 _REPLY = re.compile(rb"([0-9]{3})[ ][ -~]*\r\n")
 LINE_MAX = 256
 SYNS = fx.TRACK_SYN_OUT | fx.TRACK_SYN_IN
-HELD, PASSES, COPIED = range(3)  # enum line
+HELD, PASSES, COPIED, TOLD = range(4)  # enum line
 
 
 class AccountModel:
@@ -30,6 +30,7 @@ class AccountModel:
         self.word = 0
         self.number = 0  # lines that passed
         self.copied = 0  # of these, of how many the helper got a copy
+        self.opening = 0  # the count of copies with the last one after which all lines are copied
         self.start = [0, 0]  # what follows the SYNs
         self.syns = 0
         self.refused = 0  # of how many of the next copies the ring has no room
@@ -72,19 +73,25 @@ class AccountModel:
         if flags & (SYN | FIN | RST | URG) or not flags & ACK:
             return HELD
         unasked = reply and told.replies >= told.commands + (record.flags >> fx.ADJUST_UNANSWERED & 0xFF)
-        kind = PASSES
-        if word in lines.copied or read or unasked or record.flags & fx.ADJUST_COPIES:
-            kind = COPIED if read < 7 else HELD
+        opened = 0 < ((self.opening - (record.lines >> COPIES)) & 0x3F) <= read
+        quiet = not (opened or unasked or record.flags & fx.ADJUST_COPIES)
+        kind = PASSES if quiet else COPIED
+        if word in lines.copied:
+            kind = TOLD if quiet and word in lines.told else COPIED
+        if kind != PASSES and read >= 7:
+            kind = HELD
         if kind == HELD or not self._room(direction, acked, decisions):
             return HELD
-        if kind == COPIED and self.refused:
+        if kind != PASSES and self.refused:
             self.refused -= 1
             return HELD
         mine = fx.PutDecision(0, direction, seq, size, fx.VERDICT_PASS, digest(self.secret, payload), None, 0)
         decisions[direction, seq, size] = mine
         self.kept[direction].append((seq, size))
-        self._count(direction, reply, size, payload[:1] != b"1", kind == COPIED)
-        return kind
+        self._count(direction, reply, size, payload[:1] != b"1", kind != PASSES)
+        if kind == COPIED:
+            self.opening = self.word >> COPIES & 0x3F
+        return min(kind, COPIED)
 
     def _room(self, direction: int, acked: int, decisions: dict[tuple[int, int, int], fx.PutDecision]) -> bool:
         kept = self.kept[direction]

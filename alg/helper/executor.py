@@ -82,7 +82,7 @@ class Executor:
         for reply, words in enumerate((effect.lines.commands, effect.lines.replies)):
             for word in words:
                 key = records.pack_passable(effect.interest, reply, word)
-                syscall.update(self._gateway.passable.fd, key, records.pack_line(word in effect.lines.copied))
+                syscall.update(self._gateway.passable.fd, key, records.pack_line(effect.lines, word))
 
     def _put_decision(self, effect: fx.PutDecision) -> None:
         key = records.pack_decision_key(effect.session, effect.seq, effect.size, effect.direction)

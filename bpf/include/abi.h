@@ -317,8 +317,8 @@ struct track {
     __u16 mss[2];      /* of the SYN in this direction, 536 if it had none, RFC 9293 section 3.7.1 */
     __u8 window_scale[2]; /* 255: not offered */
     __u8 flags;           /* enum track_flag */
-    __u8 pad;
-    __u64 lines; /* what passed without the helper, see LINES_COMMANDS; changes by compare-and-swap */
+    __u8 opening;         /* what LINES_COPIES counted up to and with the last copy after which all lines are copied */
+    __u64 lines;          /* what passed without the helper, see LINES_COMMANDS; changes by compare-and-swap */
     __u32
         line_seq[4]; /* the last lines that did, two for each direction: each has a decision until it is acknowledged */
     __u16 line_size[4];    /* 0: none */
@@ -342,7 +342,8 @@ struct track {
 enum line {
     LINE_HELD = 0,   /* there is no such row */
     LINE_PASSES = 1, /* of no interest: only counted */
-    LINE_COPIED = 2, /* passes, and the helper gets a copy */
+    LINE_COPIED = 2, /* passes, and the helper gets a copy; until that is judged, of what follows as well */
+    LINE_TOLD = 3,   /* passes, and the helper gets a copy, by which nothing else begins to matter */
 };
 
 /* A first word that nobody waits for: a command's verb in upper case, or a reply's three digits, zero-padded. */

@@ -4,8 +4,8 @@
  *
  * The law of this file: a segment passes only if the helper said so of the present moment (ADJUST_LINES), nothing was
  * punted since, it continues its stream, and it is exactly one whole line, in plain characters, with a right checksum,
- * that begins with a word in `passable`. What is of no interest is only counted; of all else, and of whatever follows a copy,
- * the helper gets a copy, or the line is held. All is counted in one word (track.lines), which the next copy or punt carries:
+ * that begins with a word in `passable`. What is of no interest is only counted; of all else the helper gets a copy, or the
+ * line is held. So it does of whatever follows a copy, unless that was of a line after which nothing else matters (LINE_TOLD). All is counted in one word (track.lines), which the next copy or punt carries:
  * the helper's pairing of commands and replies stays right.
  */
 #ifndef ALGATE_LINES_H
@@ -173,6 +173,14 @@ static __always_inline void line_stamps(struct track *t, const struct segment *g
         t->ts_recent[g->dir & 1] = t->ts_value[g->dir & 1]; /* its own: line_is_recent() */
 }
 
+/* Whether one of the latest `copies` copies was of a line that may make others matter. `opening` is set before the copy is
+ * counted, so it may be one ahead: of a line that was held after all. */
+static __always_inline bool copies_open(const struct adjust *adj, const struct track *t, u32 copies)
+{
+    u32 since = (*(volatile u8 *)&t->opening - (u32)(adj->lines >> LINES_COPIES)) & 63;
+    return since && since <= copies;
+}
+
 /* What is to become of an undecided segment, by the helper's statement and its own first word, which is in room->words. */
 static __always_inline enum line line_kind(const struct packet *p, const struct segment *g, const struct track *t,
                                            const struct adjust *adj, struct scratch *room, u64 word, bool reply,
@@ -195,9 +203,10 @@ static __always_inline enum line line_kind(const struct packet *p, const struct 
         return LINE_HELD;
     *counts = !reply || key.word[0] != '1'; /* 1yz: the final reply is still to come, RFC 959 section 4.2 */
     bool unasked = reply && replies >= commands + (u8)(adj->flags >> ADJUST_UNANSWERED);
-    if (*kind == LINE_PASSES && !copies && !unasked && !(adj->flags & ADJUST_COPIES))
+    bool quiet = !unasked && !(adj->flags & ADJUST_COPIES) && !copies_open(adj, t, copies);
+    if (*kind == LINE_PASSES && quiet)
         return LINE_PASSES;
-    return copies < COPIES_MOST ? LINE_COPIED : LINE_HELD;
+    return copies >= COPIES_MOST ? LINE_HELD : *kind == LINE_TOLD && quiet ? LINE_TOLD : LINE_COPIED;
 }
 
 /* Gives the helper a copy of a line that passes; false if the ring has no room. */
@@ -227,7 +236,7 @@ static __always_inline bool line_passes(struct __sk_buff *skb, const struct pack
     enum line kind = room ? line_kind(p, g, t, adj, room, word, reply, &counts) : LINE_HELD;
     if (kind == LINE_HELD || !line_room(t, g->dir, &place))
         return false;
-    bool copied = kind == LINE_COPIED;
+    bool copied = kind != LINE_PASSES;
     u64 next = counted_more(word, LINES_BYTES + 14 * (g->dir & 1), LINES_BYTES_MASK, g->payload);
     next = counted_more(next, reply ? LINES_REPLIES : LINES_COMMANDS, 127, counts);
     next = counted_more(next, LINES_COPIES, 63, copied);
@@ -236,6 +245,8 @@ static __always_inline bool line_passes(struct __sk_buff *skb, const struct pack
     decision_key_of(&at, s->id, g);
     if (decisions.update(&at, &d)) /* a full table: nobody could tell its repetition from something else */
         return false;
+    if (kind == LINE_COPIED) /* before the count tells others of it */
+        *(volatile u8 *)&t->opening = (next >> LINES_COPIES) & 63;
     bool passed = __sync_val_compare_and_swap(&t->lines, word, next) == word;
     if (passed)
         line_stamps(t, g);

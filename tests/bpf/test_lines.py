@@ -16,7 +16,8 @@ NOOP, REPLY = b"NOOP\r\n", b"200 fine.\r\n"
 
 @pytest.fixture
 def told(rig: Rig) -> Watched:
-    """A session for which the helper said: NOOP, CWD and 200 don't matter, EPSV and 220 are read afterwards."""
+    """A session for which the helper said: NOOP, CWD and 200 don't matter, EPSV, LIST and 220 are read afterwards, and
+    by LIST nothing begins to matter."""
     session = tell(watch(rig))
     rig.taken()
     return session
@@ -25,6 +26,7 @@ def told(rig: Rig) -> Watched:
 def tell(session: Watched) -> Watched:
     passing, copied = abi.Line.PASSES, abi.Line.COPIED
     words = {b"NOOP": passing, b"CWD\0": passing, b"200\0": passing, b"EPSV": copied, b"220\0": copied}
+    words[b"LIST"] = abi.Line.TOLD
     for word, kind in words.items():
         key = abi.PassableKey(interest=INTEREST, reply=word[:1].isdigit())
         key.word[:4] = list(word)
@@ -208,6 +210,49 @@ def test_a_copy_of_an_adjusted_stream_is_shifted_on_its_way(told: Watched) -> No
     packets.same(out.data[12:], told.expected(OUT, frame, TCP_seq=FIRST[OUT] + 7)[12:])
     ((punt, _),) = told.rig.taken()
     assert punt.seq == FIRST[OUT]
+
+
+LIST = b"LIST\r\n"
+
+
+def acknowledge(session: Watched, upto: int) -> None:
+    """The outside has so much of what the inside said, so there is room for more."""
+    frame = session.frame(IN, b"", "A", ack=FIRST[OUT] + upto)
+    assert session.send(IN, frame).action == REDIRECT
+
+
+def test_behind_what_is_only_told_others_pass_uncopied(told: Watched) -> None:
+    copied(told, LIST)
+    assert say(told, REPLY, IN) and say(told, NOOP, at=6) and told.rig.taken() == []
+    word = told.track().lines
+    assert part(word, abi.LINES_COPIES, 6) == 1 and part(word, abi.LINES_COMMANDS, 7) == 2
+    for number, line in enumerate((LIST, b"EPSV\r\n", NOOP, LIST), 2):
+        acknowledge(told, 6 * number)
+        copied(told, line, at=6 * number)
+    copied(told, REPLY, IN, at=len(REPLY))
+
+
+def test_what_is_told_while_all_is_read_ends_nothing(told: Watched) -> None:
+    state(told, more=abi.AdjustFlag.COPIES)
+    copied(told, LIST)
+    copied(told, REPLY, IN)
+
+
+def test_what_is_told_is_copied_as_often_as_anything(told: Watched) -> None:
+    for number in range(7):
+        copied(told, LIST, at=6 * number)
+        acknowledge(told, 6 * (number + 1))
+    assert not say(told, LIST, at=42)
+
+
+def test_a_copy_of_long_ago_opens_nothing(told: Watched) -> None:
+    """The helper has judged it: its record counts it."""
+    copied(told, b"EPSV\r\n")
+    state(told, at=(6, 0))
+    assert say(told, NOOP, at=6)
+    acknowledge(told, 12)
+    copied(told, LIST, at=12)
+    assert say(told, NOOP, at=18)
 
 
 def test_no_number_of_punts_brings_a_statement_back(told: Watched) -> None:

@@ -62,7 +62,8 @@ COMMANDS: dict[bytes, Kind] = {
 
 # Commands that neither name a data connection nor change how the next line is read, with their replies. Read
 # afterwards: what has an answer of its own (PASV), who logs in, what a data connection carries and why it didn't, and
-# replies that change the phase. Not in the list, so held: PORT and EPRT, AUTH, and the replies that are rewritten or
+# replies that change the phase. What a data connection carries is for the audit alone, so replies needn't be read
+# because of it. Not in the list, so held: PORT and EPRT, AUTH, and the replies that are rewritten or
 # answered by the gateway (227, 229, 234).
 UNATTENDED = Lines(
     frozenset(
@@ -78,6 +79,7 @@ UNATTENDED = Lines(
         b"USER PASV EPSV RETR STOR STOU APPE LIST NLST MLSD "
         b"220 221 230 232 421 425 426 450 451 452 550 551 552 553".split()
     ),
+    told=frozenset(b"RETR STOR STOU APPE LIST NLST MLSD".split()),
 )
 # The same between two IP families, where PASV or EPSV is rewritten.
 _EITHER = frozenset((b"PASV", b"EPSV"))

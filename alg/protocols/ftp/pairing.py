@@ -130,12 +130,12 @@ class Waiting:
         return len(runs) < self.CAP or runs[-1].kind is kind is Kind.OTHER
 
     def prospect(self, lines: int) -> tuple[bool, int | None]:
-        """Whether there is room for so many commands more, of any kind, and `plain`. An AUTH leaves no room, since what
-        follows it may be no line."""
+        """Whether there is room for so many commands more, of any kind, and for what is only counted between them; and
+        `plain`. An AUTH leaves no room, since what follows it may be no line."""
         if not self._runs:
             return True, None if self.unseen or self._told or len(self._readings) > 1 else 0
         naming = sum([run.count for run in self._runs if run.kind in NAMING])
-        room = not self.securing and len(self._runs) + lines < self.CAP and naming + lines <= self.NAMING_CAP
+        room = not self.securing and len(self._runs) + 2 * lines < self.CAP and naming + lines <= self.NAMING_CAP
         return room, self.plain
 
     def replacing(self) -> None:

@@ -7,10 +7,11 @@ from typing import cast
 
 import pytest
 
-from algate.alg.plugin.model import Audience, Event, Purpose, Side, Terse
+from algate.alg.plugin.model import Audience, Event, Pass, Purpose, Side, Terse
+from algate.alg.protocols.base import READ_MOST
 from algate.alg.protocols.ftp import PLUGIN
 from algate.alg.protocols.ftp.audit import parsed, shown
-from algate.alg.protocols.ftp.dialogue import COMMANDS, UNATTENDED, Kind
+from algate.alg.protocols.ftp.dialogue import COMMANDS, UNATTENDED, UNATTENDED_64, Kind
 from algate.alg.protocols.ftp.policy import FtpPolicy
 from algate.alg.testing import Stage, control
 
@@ -180,3 +181,34 @@ def test_what_names_a_transfer_is_read_though_nobody_waits_for_it() -> None:
     failed = {one for one in UNATTENDED.replies if one[:1] in b"45" and not one.startswith(b"50")}
     assert failed - UNATTENDED.copied == {b"530", b"532"}, "these two are about the log-in"
     assert not {b"150", b"226"} & UNATTENDED.copied
+
+
+def test_what_is_told_is_what_names_a_transfer_and_nothing_else() -> None:
+    """What follows it in a session at rest needn't be read: `unattended` says the same before and behind it."""
+    verbs = {verb for verb, kind in COMMANDS.items() if kind is Kind.TRANSFER}
+    assert verbs == UNATTENDED.told and not UNATTENDED_64.told
+    for verb in sorted(verbs):
+        stage, _ = audited()
+        terse = cast(Terse, stage.conversation)
+        before = terse.unattended()
+        assert before is not None and not before.read
+        stage.say(Side.CLIENT, verb + b" x\r\n")
+        after = terse.unattended()
+        assert after is not None and (after.lines, after.read) == (before.lines, False)
+        assert after.unanswered == before.unanswered + 1
+
+
+@pytest.mark.parametrize("before", range(14))
+def test_room_for_what_is_told_and_what_passes_between(before: int) -> None:
+    """Seven transfers whose copies nobody has judged yet, each with a command behind it that was only counted."""
+    stage, _ = audited()
+    terse = cast(Terse, stage.conversation)
+
+    def transfers(number: int) -> None:
+        for _ in range(number):
+            assert list(stage.conversation.feed(Side.CLIENT, b"RETR x\r\n", 0.0))[-1:] == [Pass(8)]
+            terse.skipped(1, 0)
+
+    transfers(before)
+    while (said := terse.unattended()) is not None and not said.read:
+        transfers(READ_MOST)
