@@ -48,11 +48,16 @@ def copies(before: int, after: int) -> int:
 
 def counted(word: int, direction: int, size: int, command: bool, reply: bool, more: int = 1) -> int:
     """`word` with one line more, of which there is a copy; `more` -1: with that line less."""
-    at = BYTES + _BYTE_BITS * direction
-    fields = (COMMANDS, _COUNT, command), (REPLIES, _COUNT, reply), (COPIES, _COPIES, 1), (at, _BYTES, size)
-    for shift, mask, by in fields:
-        word = word & ~(mask << shift) | ((word >> shift) + more * by & mask) << shift
-    return word
+    if command:
+        word = _more(word, COMMANDS, _COUNT, more)
+    if reply:
+        word = _more(word, REPLIES, _COUNT, more)
+    return _more(_more(word, COPIES, _COPIES, more), BYTES + _BYTE_BITS * direction, _BYTES, more * size)
+
+
+def _more(word: int, at: int, mask: int, by: int) -> int:
+    """`word` with one of its counts changed."""
+    return word & ~(mask << at) | ((word >> at) + by & mask) << at
 
 
 def is_older(word: int, than: int) -> bool:

@@ -10,7 +10,7 @@ from collections import Counter
 
 from algate.alg.plugin.model import Side
 
-from .account import PUNTS, counted
+from .account import PUNT_BITS, PUNTS, counted
 from .corrections import MASK
 from .delivery import Delivery
 from .effects import PutAdjust, Segment
@@ -67,7 +67,9 @@ class Copies:
         if account.lacks(one.lines) != 1:
             self._counts["copy-late"] += 1
             return
-        self._judgement.account(session, _without(session, one), one.ts_recent, out)
+        before = _without(session, one)
+        if (before ^ account.word) >> PUNT_BITS:
+            self._judgement.account(session, before, one.ts_recent, out)
         if one.seq != flow.ledger.decided & MASK:
             self._counts["copy-misplaced"] += 1
             self.miss(session, one.lines, out)
@@ -85,11 +87,12 @@ class Copies:
     @staticmethod
     def _hear(session: Session, one: Segment) -> None:
         """What both receivers have, and the timestamps that they keep."""
-        for flow, acked, latest in zip(session.flows, one.acked, one.ts_recent, strict=True):
-            if flow.ledger.acknowledge(acked):
+        acked, latest = one.acked, one.ts_recent
+        for flow in session.flows:
+            if flow.ledger.acknowledge(acked[flow.direction]):
                 flow.finished()
-            if latest and session.timestamps:
-                flow.stamp(latest)
+            if session.timestamps and latest[flow.direction]:
+                flow.stamp(latest[flow.direction])
 
     def _restate(self, session: Session, out: Sink) -> None:
         """After a copy the kernel copies all that passes; say so if nothing that matters is unanswered any more.

@@ -144,6 +144,8 @@ class Session:
 
     def inherit(self, expectations: Expectations, left: Sequence[Expectation]) -> None:
         """Go on with what another helper left expected."""
+        if not left:
+            return
         kept = []
         for one in sorted(left, key=lambda one: one.id):
             peer = ip_address(one.from_ip) if one.from_ip else None

@@ -5,11 +5,13 @@ engine's. The kernel gives no word of an end: a lost one would leave ports held 
 turn. One that is idle for too long is put before the kernel, which judges again and deletes it. Decisions may outlive
 their session, since the kernel notes lines that pass by themselves: what bears an id that nobody watches, at two looks,
 goes. A helper that was killed may have written a replacement and not its decision: the first look of its follower
-deletes it.
+deletes it. One that is over idles until its timeout, and thousands do: it rests until then, at most for REST, or until
+something of it is heard (`stir`).
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 
 from algate.alg.gateway import records
@@ -21,6 +23,8 @@ from algate.bpf.packing import entry, numbers
 from algate.bpf.requests import ControlProgram
 
 STEP = 64  # sessions: 0.2 ms
+PASSED = 4096  # sessions that rest: as much
+REST = 30.0  # s
 OVER = (abi.SessionState.CLOSING, abi.SessionState.TIME_WAIT, abi.SessionState.RESET)
 
 
@@ -43,20 +47,30 @@ class Endings:
         self._doubted: set[int] = set()
         self._lasted = lasted
         self._timed: set[int] = set()
+        self._rests: dict[int, float] = {}  # of those that are over: until when, on the clock of time.monotonic()
         self._inherits = True  # until the first look: from a helper before this one
 
     def look(self, keys: Mapping[int, bytes]) -> Iterator[None]:
         """One look at all of these (id -> packed key), STEP of them per step."""
         timeouts = list(self._gateway.configs[0].timeouts)
-        self._timed &= keys.keys()
-        for place, (number, key) in enumerate(list(keys.items()), 1):
-            self._judge(number, key, timeouts)
-            if place % STEP == 0:
+        moment, rests, work = time.monotonic(), self._rests, 0
+        for number, key in list(keys.items()):
+            if rests.get(number, 0.0) > moment:
+                work += 1
+            else:
+                work += PASSED // STEP
+                self._judge(number, key, timeouts)
+            if work >= PASSED:
+                work = 0
                 yield
         yield from self._reap(keys)
         if self._inherits:
             self._inherits = False
             yield from self._disown()
+
+    def stir(self, number: int) -> None:
+        """Something was heard of a session: look at it at the next look."""
+        self._rests.pop(number, None)
 
     def _reap(self, keys: Mapping[int, bytes]) -> Iterator[None]:
         """Delete the decisions of sessions that are in nobody's mind, now and at the last look; a batch per step."""
@@ -89,16 +103,19 @@ class Endings:
 
     def _judge(self, number: int, key: bytes, timeouts: list[int]) -> None:
         found = self._find(number, key)
-        if found is not None and _idle(found, key, timeouts):
+        if found is not None and _left(found, key, timeouts) <= 0:
             self._control.keys(abi.ControlOp.SWEEP, [key])
             found = self._find(number, key)
         if found is None:
+            self._timed.discard(number)
+            self._rests.pop(number, None)
             self._gone(number)
         elif found.state in OVER:  # not once alone: a reset one may be revived (RFC 7857 section 2.2) and end again
             if number not in self._timed:
                 self._timed.add(number)
                 ticked = ticks.whole(found.last_seen, ticks.count()) - ticks.of(number)
                 self._lasted(max(0, ticked) * ticks.SECONDS)
+            self._rests[number] = time.monotonic() + min(REST, _left(found, key, timeouts) * ticks.SECONDS)
             self._over(number)
 
     def _find(self, number: int, key: bytes) -> SessionValue | None:
@@ -109,6 +126,7 @@ class Endings:
         return value if value is not None and value.id == number and value.state and value.alg else None
 
 
-def _idle(value: SessionValue, key: bytes, timeouts: list[int]) -> bool:
+def _left(value: SessionValue, key: bytes, timeouts: list[int]) -> int:
+    """Ticks until its timeout; 0 or less: that is reached."""
     limit = timeouts[timeout_kind(records.unpack_key(key).proto, value.state)]
-    return ticks.distance(ticks.now(), value.last_seen) >= limit
+    return limit - ticks.distance(ticks.now(), value.last_seen)

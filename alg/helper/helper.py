@@ -70,6 +70,8 @@ class Helper:
         self._plugins = {plugin.number: plugin for plugin in plugins.values()}
         self._events = events
         self._infos: dict[int, SessionInfo] = {}
+        self._known: dict[int, tuple[bytes, SessionInfo]] = {}  # the same with their packed keys
+        self._latest: dict[bytes, int] = {}  # by packed key, the session that has it
         self._telling = Telling(events, self._name)
         self.faults, self.transfers = self._telling.faults, self._telling.transfers
         self.tap = tap or Tap()
@@ -150,11 +152,14 @@ class Helper:
     def _sample(self, _cpu: int, sample: bytes) -> None:
         # A fault in this sample must not lose those that follow in the same turn.
         try:
-            punt = records.unpack_punt(sample)
+            punt = records.unpack_punt(sample, self._known)
             if punt is None:
                 self.broken += 1
                 return
-            punt = self._addresses.of_punt(punt, self.config.nat64.prefix)
+            if self._infos.get(punt.info.session) is punt.info:
+                self._endings.stir(punt.info.session)
+            else:
+                punt = self._addresses.of_punt(punt, self.config.nat64.prefix)
             if punt.kind == abi.PuntKind.REFUSED:
                 self.refused.tell(punt)
                 return
@@ -194,7 +199,11 @@ class Helper:
     def _know(self, info: SessionInfo) -> None:
         if info.session not in self._infos:
             self._infos[info.session] = info
-            self.executor.keys[info.session] = records.pack_key(info.key)
+            key = self.executor.keys[info.session] = records.pack_key(info.key)
+            self._known[info.session] = key, info
+            before = self._latest.get(key, 0)
+            self._endings.stir(before)
+            self._latest[key] = max(before, info.session)
             if any(info.public_ip):
                 self.executor.publics[info.session] = ip_address(info.public_ip)
 
@@ -264,7 +273,10 @@ class Helper:
         self._carry_out(self.engine.ended(number, now()))
         self.transfers.forget(number)
         self._infos.pop(number, None)
-        self.executor.keys.pop(number, None)
+        self._known.pop(number, None)
+        key = self.executor.keys.pop(number, None)
+        if key is not None and self._latest.get(key) == number:
+            del self._latest[key]
         self.executor.publics.pop(number, None)
 
     def forget(self, live: Mapping[int, bytes]) -> None:

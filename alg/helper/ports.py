@@ -42,7 +42,8 @@ class KernelPorts:
 
     def place(self, public: Address) -> int | None:
         """The position of a public address in struct config."""
-        return next((place for place, one in enumerate(self.addresses) if one == public), None)
+        addresses = self.addresses  # without a generator: this is asked several times for a data connection
+        return addresses.index(public) if public in addresses else None  # type: ignore[arg-type]
 
     def reserve(self, proto: int, public_ip: Address, inside: EndPoint, count: int, even: bool) -> EndPoint | None:
         """The inside port's own number if it is free, else another; None if none (or no such block) was found."""

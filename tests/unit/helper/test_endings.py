@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from algate.alg.helper import endings
 from algate.alg.helper.endings import Endings
 from algate.bpf import abi, ticks
 from algate.bpf.abi import SessionState
@@ -116,3 +118,27 @@ def test_a_replacement_whose_writer_was_killed_goes_at_the_first_look(scene: Sce
     scene.tables.replacements.put(half, abi.Replacement())
     scene.look()
     assert len(scene.tables.replacements) == 2
+
+
+def test_one_that_is_over_rests_until_its_timeout_or_until_it_is_heard_of(scene: Scene) -> None:
+    """A gateway keeps thousands of these for minutes: each look at all of them took a seventh of the helper's time."""
+    scene.session(ONE, SessionState.TIME_WAIT)
+    assert scene.look() == [("over", ONE)]
+    assert scene.look() == []
+    scene.endings.stir(ONE)
+    assert scene.look() == [("over", ONE)]
+    scene.tables.sessions.delete(abi.SessionKey.unpack(scene.watched[ONE]))
+    assert scene.look() == []
+    scene.endings.stir(ONE)
+    assert scene.look() == [("gone", ONE)]
+
+
+def test_one_that_rests_is_looked_at_when_its_timeout_is_reached(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene.session(ONE, SessionState.TIME_WAIT, idle=58)
+    scene.session(TWO, SessionState.TIME_WAIT, idle=1)
+    scene.look()
+    later = time.monotonic() + 5
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    assert scene.look() == [("over", ONE)]
+    later += endings.REST
+    assert scene.look() == [("over", ONE), ("over", TWO)]
