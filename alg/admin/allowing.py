@@ -14,6 +14,7 @@ from algate.alg.config import load as configuration
 from algate.alg.config.load import Config
 from algate.alg.daemon.running import Running
 from algate.alg.errors import USAGE, AlgateError
+from algate.alg.gateway import reach
 from algate.alg.gateway.admissions import Admissions
 from algate.alg.plugin.families import host6
 from algate.alg.rows import AllowRow
@@ -40,6 +41,8 @@ def add(running: Running, config: Config, args: dict[str, Any]) -> tuple[Config,
     table = {key: value for key, value in args.items() if value not in ("", []) and key != "save"}
     known = dataclasses.replace(config, allow_in=tuple(admissions.all()))
     alone = configuration.with_allowed(dataclasses.replace(known, allow_in=()), table).allow_in[0]
+    if word := reach.obstacle(alone.to, config.gateway.wan or ""):
+        raise AlgateError(word)
     if not (save and admissions.settle(alone)):
         admissions.add(configuration.with_allowed(known, table).allow_in[-1], live=not save)
     if save:

@@ -47,6 +47,9 @@ def _host(config: Config) -> Iterator[ProblemRow]:
             yield ProblemRow("host", "gateway.lan", str(error))
         for one, word in reach.obstacles(config.forwards, wan.name):
             yield ProblemRow("host", f"forward[{one.number}].to", word)
+        for number, let_in in enumerate(config.allow_in):
+            if word := reach.obstacle(let_in.to, wan.name):
+                yield ProblemRow("host", f"allow_in[{number}].to", word)
     yield from _ipv6(config, wan)
     yield from _metrics_port(config)
 

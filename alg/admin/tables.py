@@ -76,5 +76,5 @@ def _key(row: Row, by: str) -> str:
 
 
 def _host(end: str) -> str:
-    """Without the port, of "ip:port" and "[ip]:port"."""
-    return end.rpartition(":")[0].strip("[]")
+    """Without the port, of "ip:port", "[ip]:port" and an address alone."""
+    return end if filters.address(end) else end.rpartition(":")[0].strip("[]")

@@ -97,10 +97,13 @@ class Running:
         self._complain(config)
 
     def _complain(self, config: Config) -> None:
-        """Log forwards that lead nowhere, once each."""
-        words = {word for _, word in reach.obstacles(self.forwards.all(), config.gateway.wan)}
+        """Log forwards, and what is let in, that lead nowhere, once each."""
+        wan = config.gateway.wan
+        words = {f"forward: {word}" for _, word in reach.obstacles(self.forwards.all(), wan)}
+        for one in self.admissions.all() if self.admissions is not None else ():
+            words |= {f"allow: {word}" for word in (reach.obstacle(one.to, wan),) if word}
         for word in words - self.told:
-            log.warning("forward: %s", word)
+            log.warning("%s", word)
         self.told = words
 
     def hold_passive_ports(self, config: Config) -> None:

@@ -34,8 +34,8 @@ from algate.alg.helper.refused import Refused
 from algate.alg.helper.tails import Tails
 from algate.alg.helper.tap import Tap
 from algate.alg.helper.telling import Telling
-from algate.alg.plugin.model import Control, Conversation, ProtocolPlugin, Side
-from algate.alg.plugin.policy import Policy
+from algate.alg.helper.watchers import Watchers
+from algate.alg.plugin.model import ProtocolPlugin
 from algate.bpf import abi, syscall
 from algate.bpf.loader import Gateway
 from algate.bpf.requests import ControlProgram
@@ -67,12 +67,13 @@ class Helper:
         self.metrics: Metrics | None = None
         self.witness = Witness()
         self._gateway = gateway
-        self._plugins = {plugin.number: plugin for plugin in plugins.values()}
         self._events = events
-        self._infos: dict[int, SessionInfo] = {}
+        self._guard = Guard()
+        self._watchers = Watchers(plugins, config, self._guard)
+        self._infos = self._watchers.infos
         self._known: dict[int, tuple[bytes, SessionInfo]] = {}  # the same with their packed keys
         self._latest: dict[bytes, int] = {}  # by packed key, the session that has it
-        self._telling = Telling(events, self._name)
+        self._telling = Telling(events, self._watchers.name)
         self.faults, self.transfers = self._telling.faults, self._telling.transfers
         self.tap = tap or Tap()
         self.lost_ends = Lost(self.tap.write)
@@ -87,9 +88,9 @@ class Helper:
         self.executor = Executor(gateway, control, ports, self.tap.write, *told)
         self._endings = Endings(gateway, control, self._over, self._gone, self._lasted)
         kept = takeover.Kept(gateway, self.executor.keys)
-        self._guard = Guard()
         self.engine = Engine(
-            self._open, ports, kept.track, kept.adjust, secret, Limits(), events.audience, self._may_expect_anybody,
+            self._watchers.open, ports, kept.track, kept.adjust, secret, Limits(), events.audience,
+            self._watchers.may_expect_anybody,
             kept.decided, self._guard.call,
         )  # fmt: skip
         self.delays = Delays(self.engine.waits)
@@ -98,37 +99,9 @@ class Helper:
 
     def apply(self, config: Config) -> None:
         """Judge by this configuration from now on. A plug-in that fails ends its session, unless fail is "open"."""
-        self.config = config
+        self.config = self._watchers.config = config
         self.engine.fail_by("bypass" if config.alg.fail == "open" else "reset")
         self.attend()
-
-    def _policy(self, control: Control) -> tuple[ProtocolPlugin, Policy] | None:
-        """The plug-in of a session and its policy for the session's two ends; None if no plug-in watches it."""
-        info = self._infos.get(control.id)
-        plugin = self._plugins.get(info.alg) if info else None
-        policy = self.config.alg.protocols.get(plugin.name) if plugin else None
-        if plugin is None or policy is None:
-            return None
-        resolved = policy.resolve(control.ip(Side.CLIENT), control.ip(Side.SERVER))
-        return (plugin, resolved) if policy.enabled and resolved.enabled else None
-
-    def _may_expect_anybody(self, control: Control) -> bool:
-        found = self._policy(control)
-        return found is not None and found[1].for_anybody
-
-    def _open(self, control: Control) -> Conversation | None:
-        """A conversation of the session's plug-in; None if no plug-in watches it."""
-        found = self._policy(control)
-        if found is None:
-            return None
-        plugin, policy = found
-        return self._guard.call(plugin.open, control, policy)
-
-    def _name(self, session: int) -> str | None:
-        """The plug-in that watches a control session."""
-        info = self._infos.get(session)
-        plugin = self._plugins.get(info.alg) if info else None
-        return plugin.name if plugin else None
 
     def look_at_transfers(self) -> Iterator[None]:
         """Tell the audit of data connections that ended, a few per step. The kernel keeps ended ones for a while."""

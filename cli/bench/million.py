@@ -41,6 +41,9 @@ def figures(many: int) -> dict[str, Figure]:
         "idle": Figure(
             "idle", f"The daemon with {many:,} sessions and nobody asking (it sweeps): part of a core", "%", once=True
         ),
+        "there": Figure(
+            "listing.there", "Sessions in the table while it is asked", "sessions", MORE, info=True, once=True
+        ),
         "rows": Figure("listing.rows", f"{asked['tsv']}: rows a second {among}", "1/s", MORE, once=True),
         "head": Figure("listing.head", f"{asked['tsv']} | head -1 {among}", "s", once=True),
         "wait": Figure("listing.wait", f"Longest wait of another question during {asked['tsv']}", "ms", once=True),
@@ -85,17 +88,18 @@ class MillionBench(PacketBench):
     def _ask(self, gateway: AlgateGateway, wanted: dict[str, Figure]) -> None:
         """Every question once; and what others notice of the longest one."""
         add, host = partial(self._told, TC), self.bench.lab.plan.clients[0]
-        daemon, most = gateway.ask("status")["pid"], self.plan.most
+        daemon, there = gateway.ask("status")["pid"], gateway.ask("sessions", {"count": True})["count"]
         folder = pins_of(gateway)
         if not self.plan.quick:
             time.sleep(SWEPT)
+        add(wanted["there"], there)
         for name in asking.QUESTIONS:
             self._costs(TC, name, asking.ask(gateway, name, host, daemon))
         before = asking.resident(daemon)
         with asking.others(gateway) as waits:
             took = asking.ask(gateway, "tsv", host, daemon)
         if not self.plan.quick:  # of few sessions the start of a process would be the answer
-            add(wanted["rows"], most / took.wall)
+            add(wanted["rows"], there / took.wall)
         add(wanted["wait"], 1e3 * max(waits))
         asking.ask(gateway, "all", host, daemon)
         add(wanted["grown"], (asking.resident(daemon) - before) / 1e6)

@@ -29,6 +29,7 @@ from algate.cli.lab.lab import LAN_DEVICE, WAN_DEVICE, Lab, ip
 BURST_MOST = 64  # frames; the receiver's ring has 256 entries
 BURST_TIME = 250e-6  # s between bursts: the shortest wait of the generator
 HOSTS = 50  # inside hosts that the end points are spread over
+PART = 100_000  # sessions that are begun and answered together: a second
 ENDPOINTS = 62_500  # inside end points that share one public address; more sessions go to more remote hosts
 FIRST_PORT = 1024
 REMOTE_PORT = 7777
@@ -203,13 +204,19 @@ class PacketLab:
         return self._once(Traffic(OUT, sessions, rate, learn=True))
 
     def answer(self, sessions: int, rate: int) -> str:
-        """Answer each. Returns why that failed, or ""."""
-        return self._once(Traffic(IN, sessions, rate, learn=True))
+        """Answer each. Returns why that failed, or "". What nobody has answered for 2 s goes where a table is nearly
+        full, so each part is begun anew, and answered at once."""
+        troubles = [
+            self._once(Traffic(kind, sessions, rate, learn=True), min(PART, sessions - first), first)
+            for first in range(0, sessions, PART)
+            for kind in (OUT, IN)
+        ]
+        return next(filter(None, troubles), "")
 
-    def _once(self, traffic: Traffic) -> str:
-        """A frame of each session."""
+    def _once(self, traffic: Traffic, some: int = 0, first: int = 0) -> str:
+        """A frame of each session, or of `some` from the `first` one on."""
         for part in (1, 1, 2):  # the kernel stops real-time threads for 50 ms if they leave nothing to others
-            passed = self.send(replace(traffic, rate=traffic.rate // part), traffic.sessions)
+            passed = self.send(replace(traffic, rate=traffic.rate // part), some or traffic.sessions, first)
             if not passed.lost:
                 break
         return f"{passed.lost} of {passed.sent} frames lost while sessions were made" if passed.lost else ""

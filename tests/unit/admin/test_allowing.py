@@ -11,7 +11,9 @@ from algate.alg.admin import allowing, rights
 from algate.alg.config.load import Config, loads
 from algate.alg.daemon.running import Running
 from algate.alg.errors import AlgateError
+from algate.alg.gateway import reach
 from algate.alg.gateway.admissions import Admissions
+from algate.alg.plugin.model import Address
 from tests.unit.gateway.test_admissions import FakeTable
 
 pytestmark = pytest.mark.unit
@@ -23,6 +25,19 @@ ONE = {"proto": "tcp", "port": "9000", "to": "2001:db8:1::5", "from": []}
 @pytest.fixture
 def config() -> Config:
     return loads(FILE + FILED)
+
+
+@pytest.fixture(autouse=True)
+def ways(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """What speaks against an address; against others nothing."""
+    made: dict[str, str] = {}
+
+    def obstacle(target: Address, wan: str) -> str:
+        word = made.get(str(target), "")
+        return word and f"{word} {wan}"
+
+    monkeypatch.setattr(reach, "obstacle", obstacle)
+    return made
 
 
 @pytest.fixture
@@ -68,6 +83,13 @@ def test_what_is_wrong_is_told_and_changes_nothing(
 ) -> None:
     with pytest.raises(AlgateError, match=said):
         allowing.add(running, config, {**ONE, **more})
+    assert [one.port for one in allowing.rows(running)] == ["443"]
+
+
+def test_what_no_inside_device_leads_to_is_refused(running: Running, config: Config, ways: dict[str, str]) -> None:
+    ways["2001:db8:dead::1"] = "it is behind"
+    with pytest.raises(AlgateError, match="it is behind eth0"):
+        allowing.add(running, config, {**ONE, "to": "2001:db8:dead::1"})
     assert [one.port for one in allowing.rows(running)] == ["443"]
 
 

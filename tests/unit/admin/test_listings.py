@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from algate.alg.admin import listings, overview
+from algate.alg.admin.kill import kill
 from algate.alg.admin.messages import Rows
 from algate.alg.errors import AlgateError
 from algate.bpf import abi
@@ -38,6 +39,20 @@ def ask(many: ManySessions, **args: Any) -> Any:
 
 def inside_ports(found: list[Any]) -> list[int]:
     return [int(row.inside.rpartition(":")[2]) for row in found]
+
+
+def test_a_plug_in_that_is_not_installed_is_refused(many: ManySessions) -> None:
+    with pytest.raises(AlgateError, match="--alg: no plug-in 'ftpp' is installed; the nearest is ftp") as refused:
+        ask(many, alg="ftpp")
+    assert refused.value.exit_code == 2
+
+
+@pytest.mark.parametrize("args", [{}, {"ids": []}, {"reset": True}, {"dry_run": True}])
+def test_kill_without_ids_and_filter_ends_nothing(many: ManySessions, args: dict[str, Any]) -> None:
+    """It would have ended all sessions, once."""
+    with pytest.raises(AlgateError, match="which sessions") as refused:
+        asyncio.run(kill(many.running, args))
+    assert refused.value.exit_code == 2
 
 
 def test_orders_and_limits(many: ManySessions) -> None:

@@ -20,7 +20,8 @@ def test_the_table_has_every_verb_and_no_other() -> None:
     assert set(handlers(cast(Any, MagicMock()), cast(Any, MagicMock()))) == set(rights.VERBS)
 
 
-@pytest.mark.parametrize("verb", ["down", "reload", "kill", "forward-add", "forward-del", "upgrade", "give-way", "new"])
+@pytest.mark.parametrize("verb", ["down", "reload", "kill", "forward-add", "forward-del", "allow-add", "allow-del",
+                                  "upgrade", "give-way", "new"])  # fmt: skip
 def test_what_changes_is_for_root(verb: str) -> None:
     words = verb.replace("-", " ")
     with pytest.raises(AlgateError) as refused:
@@ -34,6 +35,12 @@ def test_what_changes_is_for_root(verb: str) -> None:
 @pytest.mark.parametrize("verb", ["status", "stats", "sessions", "forward-list", "explain", "follow", "top"])
 def test_what_reads_is_for_whoever_gets_as_far_as_the_socket(verb: str) -> None:
     rights.judge(STRANGER, verb, {})
+
+
+def test_what_others_say_is_for_root() -> None:
+    with pytest.raises(AlgateError, match="capture shows what others say: run it as root") as refused:
+        rights.judge(STRANGER, "capture", {})
+    assert refused.value.exit_code == MISSING
 
 
 @pytest.mark.parametrize("verb", ["kill", "reload"])

