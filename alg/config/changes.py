@@ -22,6 +22,8 @@ LATER: Mapping[str, str] = {
     "nat.max_sessions": "after `algate down --purge` and a new start",
 }
 """By section or key: what a reload can't apply."""
+MOVES = ("nat64.prefix",)
+"""Keys that take effect at once if they have a value before and after; setting or clearing them is in LATER."""
 SESSIONS = "for control sessions that begin from now on"
 
 
@@ -45,7 +47,9 @@ def changes(before: Config, after: Config) -> list[Change]:
     """Every key with another value, in the file's order."""
     was, now = values(before), values(after)
     return [
-        Change(key, was.get(key), now.get(key), when(key))
+        Change(
+            key, was.get(key), now.get(key), AT_ONCE if key in MOVES and was.get(key) and now.get(key) else when(key)
+        )
         for key in dict.fromkeys([*now, *was])
         if was.get(key) != now.get(key)
     ]

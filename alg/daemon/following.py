@@ -49,7 +49,9 @@ class Following:
         finally:
             self.know(seen)
         if self._prefixes is not None:
-            self._prefixes.look([one.name for one in self._running.devices.lans])
+            lans = [one.name for one in self._running.devices.lans]
+            self._prefixes.look(lans)
+            settings.write_own_address6(self._running.gateway, lans)
         return seen.problem
 
     def begin(self, seen: Sight) -> None:

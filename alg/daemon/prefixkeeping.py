@@ -1,4 +1,4 @@
-"""Inside IPv6 prefixes that go while the gateway runs: their sessions end.
+"""IPv6 prefixes that go while the gateway runs, inside ones and that of NAT64: their sessions end.
 
 The law of this file: when a prefix has gone, and whose sessions end. What still comes from such an address the kernel
 refuses by the routes.
@@ -46,6 +46,33 @@ class PrefixKeeping:
             some = [entry("session_key", keys, place) for place, one in enumerate(inside) if one in lost]
             ended += self._control.keys(abi.ControlOp.KILL, some) if some else 0
         return ended
+
+
+class TranslatedPrefix:
+    """The prefix of NAT64 in force; where another comes in its place, what was begun under the former ends: both
+    ends would see each other under other addresses. `ended`: such sessions."""
+
+    def __init__(self, gateway: Gateway, control: ControlProgram) -> None:
+        self._gateway, self._control = gateway, control
+        self.ended = 0
+
+    def look(self, former: bytes) -> None:
+        """After the configuration was written; `former`: the prefix in force before, of 16 bytes, empty: none was."""
+        if not former or former == bytes(self._gateway.configs6[0].prefix):
+            return
+        ended = 0
+        for keys, _, _ in list(self._gateway.sessions.chunks()):
+            ends = zip(
+                numbers("session_key", "inside_ip", keys), numbers("session_key", "remote_ip", keys), strict=True
+            )
+            some = [
+                entry("session_key", keys, place)
+                for place, (inside, remote) in enumerate(ends)
+                if number_is_handle(inside) and not number_is_handle(remote)
+            ]
+            ended += self._control.keys(abi.ControlOp.KILL, some) if some else 0
+        self.ended += ended
+        log.warning("nat64.prefix is another one: %d sessions ended", ended)
 
 
 def _within(addresses: Addresses, number: int, networks: frozenset[IPv6Network]) -> bool:

@@ -117,6 +117,15 @@ def write_config6(gateway: Gateway, config: Config, lans: Sequence[Device], wan:
     gateway.configs6.put(0, value)
 
 
+def write_own_address6(gateway: Gateway, lans: Iterable[str]) -> None:
+    """Write the address that NAT64's own errors come from, if it is another than a moment ago: it may come late."""
+    own, value = prefixes.own_address(list(lans)), gateway.configs6[0]
+    wanted = bytes(16) if own is None else own.packed
+    if bytes(value.address) != wanted:
+        value.address[:] = [*wanted]
+        gateway.configs6.put(0, value)
+
+
 def write_surroundings(gateway: Gateway, wan: Device, known: Collection[int]) -> None:
     """Write what an untranslated packet is judged by: the networks on the WAN's own link, and the devices that inside
     hosts may be routed to, by index. The WAN is one of them once its programs are attached, not before."""

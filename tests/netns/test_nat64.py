@@ -87,3 +87,16 @@ def test_a_path_is_found(gateway: AlgateGateway, lab: Lab) -> None:
     fetched(lab.client, lab.server, lab.plan.public[0], 8080, own=9000)
     said = lab.client.run(["ip", "-6", "route", "get", remote]).stdout
     assert " mtu 1420 " in said, said
+
+
+def test_another_prefix(gateway: AlgateGateway, lab: Lab) -> None:
+    """It takes effect at once; what was begun under the former ends."""
+    other = IPv6Network("2001:db8:6464::/48")
+    lab.client.run(["ping", "-6", "-c", "1", "-W", "2", shown(lab.plan.servers[0])])
+    assert gateway.ask("sessions", {"count": True})["count"]
+    (lab.folder / "algate.toml").write_text(f'[nat64]\nprefix = "{other}"\n')
+    gateway.ask("reload")
+    assert gateway.ask("sessions", {"count": True})["count"] == 0
+    remote = str(embed(other, IPv4Address(lab.plan.servers[0])))
+    assert lab.client.run(["ping", "-6", "-c", "1", "-W", "2", remote]).returncode == 0
+    assert lab.client.run(["ping", "-6", "-c", "1", "-W", "1", shown(lab.plan.servers[0])]).returncode != 0

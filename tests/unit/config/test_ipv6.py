@@ -146,6 +146,9 @@ def test_what_changes_and_when() -> None:
         return list(map(str, changes(loads(before, DEVICES), loads(after, DEVICES))))
 
     assert told("", FILTER) == [f"ipv6.filter: false -> true ({NEVER})"]
+    moved = NAT64.replace("64:ff9b::", "fd00:64::")
+    assert told(NAT64, moved) == [f'nat64.prefix: "64:ff9b::/96" -> "fd00:64::/96" ({AT_ONCE})']
+    assert told(NAT64, "") == [f'nat64.prefix: "64:ff9b::/96" -> "" ({NEVER})']
     assert told("", NAT64) == [f'nat64.prefix: "" -> "64:ff9b::/96" ({NEVER})']
     assert told(FILTER, FILTER + ALLOW) == [f"allow_in tcp/8443 [2001:db8:1::5]: new: {{  }} ({AT_ONCE})"]
     assert told(FILTER + ALLOW + 'from = ["2001:db8:9::/48"]', FILTER) == [
