@@ -74,6 +74,7 @@
 #include "include/way64.h"
 #include "include/tell64.h"
 #include "include/turn_out.h"
+#include "include/turn_cut.h"
 #include "include/turn_in.h"
 #include "include/turn_error.h"
 

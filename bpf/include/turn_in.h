@@ -10,17 +10,6 @@
 #ifndef ALGATE_TURN_IN_H
 #define ALGATE_TURN_IN_H
 
-/* Of IPv6 on its link: of a super-packet each segment. */
-static __always_inline u32 size_turned(struct __sk_buff *skb, const struct packet *p)
-{
-    u8 words = 0;
-    if (!skb->gso_size)
-        return p->ip_size - p->header_size + IP6_HEADER + (p->fragment ? sizeof(struct xlat_fragment) : 0);
-    if (p->proto != IPPROTO_TCP || bpf_skb_load_bytes(skb, p->l4 + 12, &words, 1))
-        return IP6_HEADER + 8 + skb->gso_size;
-    return IP6_HEADER + (words >> 4) * 4 + skb->gso_size;
-}
-
 /* The inside port, or an echo's identifier, in place of the public one: 0, or -1. */
 static __always_inline int put_inside_port(struct __sk_buff *skb, const struct packet *p, __be16 port)
 {
@@ -96,7 +85,8 @@ static __always_inline int turn_in(struct __sk_buff *skb, int at)
     u32 extra = p.header_size - sizeof(ip), size = p.ip_size - p.header_size;
     if (extra && source_routed(skb, l3, extra))
         return tell4(skb, at, DROP_NAT64_SOURCE_ROUTE, 0);
-    int route = route_six(skb, cfg, &p, &to, size_turned(skb, &p), !(told & TURN_CONTROL), &next);
+    bool cut = cut_wanted(skb, &ip, &p, size);
+    int route = route_six(skb, cfg, &p, &to, cut ? XLAT_FLOOR : size_turned(skb, &p), !(told & TURN_CONTROL), &next);
     if (route != ROUTE_FORWARD)
         return astray(skb, &p, at, told, route, next.mtu);
     if (p.ttl <= 1)
@@ -110,7 +100,7 @@ static __always_inline int turn_in(struct __sk_buff *skb, int at)
     if (xlat_turn6(skb, &ip, size, &to))
         return drop(p.fragment ? DROP_NAT64_SUM : DROP_REWRITE_FAILED);
     p.l3 = ETH_HEADER;
-    return redirect_to(skb, cfg, &p, &next);
+    return cut ? leave_cut(skb, cfg, &p, &ip, &to, size, &next) : redirect_to(skb, cfg, &p, &next);
 }
 
 #endif

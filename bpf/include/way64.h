@@ -78,4 +78,15 @@ static __always_inline void describe4(const struct iphdr *ip, u32 l3, __be32 han
     p->fragment = bpf_ntohs(ip->frag_off) & (IP_MORE_FRAGMENTS | IP_OFFSET_MASK);
 }
 
+/* Of IPv6 on its link: of a super-packet each segment. */
+static __always_inline u32 size_turned(struct __sk_buff *skb, const struct packet *p)
+{
+    u8 words = 0;
+    if (!skb->gso_size)
+        return p->ip_size - p->header_size + IP6_HEADER + (p->fragment ? sizeof(struct xlat_fragment) : 0);
+    if (p->proto != IPPROTO_TCP || bpf_skb_load_bytes(skb, p->l4 + 12, &words, 1))
+        return IP6_HEADER + 8 + skb->gso_size;
+    return IP6_HEADER + (words >> 4) * 4 + skb->gso_size;
+}
+
 #endif

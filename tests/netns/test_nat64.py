@@ -50,8 +50,20 @@ def fetched(server: Host, client: Host, address: str, port: int, own: int = 8000
 
 
 def test_ping(gateway: AlgateGateway, lab: Lab) -> None:
-    done = lab.client.run(["ping", "-6", "-c", "2", "-i", "0.2", "-s", "1300", "-W", "2", shown(lab.plan.servers[0])])
-    assert done.returncode == 0, done.stdout + done.stderr
+    """64-9: an answer without DF comes in fragments, each of which the client gets."""
+    remote = shown(lab.plan.servers[0])
+    lab.server.sysctl("ipv4/ip_no_pmtu_disc", "1")
+    before = joined(lab.client)
+    done = lab.client.run(["ping", "-6", "-c", "3", "-i", "0.2", "-s", "1400", "-W", "2", remote])
+    lab.server.sysctl("ipv4/ip_no_pmtu_disc", "0")
+    assert " 0% packet loss" in done.stdout, done.stdout + done.stderr
+    assert joined(lab.client) - before == 3
+
+
+def joined(host: Host) -> int:
+    """Datagrams that it has put together from fragments."""
+    rows = host.run(["cat", "/proc/net/snmp6"]).stdout.splitlines()
+    return next(int(row.split()[1]) for row in rows if row.startswith("Ip6ReasmOKs"))
 
 
 def test_a_client_inside(gateway: AlgateGateway, lab: Lab) -> None:
