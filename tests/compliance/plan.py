@@ -64,6 +64,16 @@ class Profile:
     empty: bool = False
 
 
+NAT64 = "2001:db8:64::/96"
+NAT64_TO, NAT64_PORT = "2001:db8:77::f:64", 6464  # a ghost of the rows of NAT64, and its public port
+TURNED = f"""
+[nat64]
+prefix = "{NAT64}"
+[[forward]]
+proto = "udp"
+wan_port = {NAT64_PORT}
+to = "[{NAT64_TO}]:53"
+"""
 LANS = ("lan0", "lan1", "tun0")  # the last one carries bare IP packets, as ppp does
 SMALL = (40000, 40019)
 POOL = ("198.51.100.2", "198.51.100.77", "198.51.100.200")
@@ -165,6 +175,7 @@ PROFILES = {
         Profile("six-none", f'{SIX}ipsec = "none"\n', six=SIX_RULES),
         Profile("six-adf", f'{SIX}[nat]\nfiltering = "address-dependent"\n', six=SIX_RULES),
         Profile("six-eif", f'{SIX}[nat]\nfiltering = "endpoint-independent"\n', six=SIX_RULES),
+        Profile("nat64", TURNED, fresh=True),
         Profile("full", '[nat]\nmax_sessions = 64\n[timeouts]\ntcp_opening = 30\n', fresh=True),
         Profile("flooded", '[nat]\nmax_sessions = 64\n[timeouts]\ntcp_opening = 30\n', fresh=True),
     )
