@@ -38,7 +38,7 @@ try() {
 
 report() {
     echo "MATRIX kernel $(uname -r)"
-    if try load .venv/bin/python -m tests.bpf.verified; then
+    if try load sh -c '.venv/bin/python -m tests.bpf.verified && .venv/bin/python -m tests.bpf.verified nat64'; then
         awk '$2 ~ /^[0-9]+$/ { n++; all += $2; if ($2 > most) { most = $2; which = $1 } }
             END { print "MATRIX load all " n; print "MATRIX steps " all ", " most " (" which ")" }' /tmp/load
     else

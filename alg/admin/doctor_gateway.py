@@ -11,7 +11,7 @@ from collections.abc import Callable
 from ipaddress import IPv4Address
 from pathlib import Path
 
-from algate.alg.admin import control, ipv6, silence
+from algate.alg.admin import control, dns64, ipv6, silence
 from algate.alg.admin.reasons import limited
 from algate.alg.findings import CheckRow
 from algate.alg.gateway.state import DeviceState, State
@@ -30,6 +30,7 @@ def checks(run_dir: Path) -> list[tuple[str, Callable[[], CheckRow]]]:
         ("drops", lambda: drops(run_dir)),
         ("forwarding", lambda: forwarding(State.load(run_dir))),
         ("ipv6", lambda: ipv6.check(run_dir, State.load(run_dir))),
+        ("dns64", lambda: dns64.check(run_dir)),
         ("pins", lambda: pins(run_dir)),
         ("programs", lambda: programs(State.load(run_dir))),
         ("forwards", lambda: forwards(run_dir, State.load(run_dir))),

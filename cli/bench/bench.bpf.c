@@ -370,14 +370,32 @@ static __always_inline bool put_back(void *data, void *data_end)
     return true;
 }
 
+/* Makes it of that family again, if it has become one of the other. */
+static __always_inline void turn_back(struct __sk_buff *skb)
+{
+    u32 row = 0;
+    struct replay *r = replays.lookup(&row);
+    __be16 ether = r ? (u16)(r->words[1] >> 32) : 0; /* bytes 12 and 13 of the frame */
+    if (ether && skb->protocol != ether)
+        bpf_skb_change_proto(skb, ether, 0);
+}
+
 int replay_tc(struct __sk_buff *skb)
 {
+    turn_back(skb);
     if (!put_back((void *)(long)skb->data, (void *)(long)skb->data_end))
         return 2;
     skb->tc_index = 0;
     skb->mark = 0;
     tc_under_test.call(skb, 0);
     return 2;
+}
+
+/* What restoring costs of a packet that becomes one of the other family is half of what this does. */
+int turn_tc(struct __sk_buff *skb)
+{
+    bpf_skb_change_proto(skb, skb->protocol == bpf_htons(ETH_P_IP) ? bpf_htons(ETH_P_IPV6) : bpf_htons(ETH_P_IP), 0);
+    return 0;
 }
 
 int replay_xdp(struct xdp_md *ctx)

@@ -23,7 +23,7 @@ from algate.bpf.testrun import ProgramRun, RunResult, SkBuff, XdpMd, run
 SOURCE = Path(__file__).parent / "bench.bpf.c"
 CFLAGS = ["-fno-unroll-loops", "-Wno-macro-redefined"]
 XDP_PROGRAMS = ("generate", "sink_outside", "sink_inside", "refuse", "forward", "replay_xdp", "nothing_xdp")
-TC_PROGRAMS = ("replay_tc", "nothing_tc")
+TC_PROGRAMS = ("replay_tc", "nothing_tc", "turn_tc")
 MAX_FLOWS = 1 << 20
 FRAME = 60
 REPLAYED = 80  # bytes that are restored before each run

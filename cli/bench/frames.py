@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 
 TCP, UDP, ICMP = 6, 17, 1
 SYN, ACK, PSH_ACK, SYN_ACK = 0x02, 0x10, 0x18, 0x12
@@ -54,6 +54,17 @@ def _summed(way: Way, proto: int, load: bytes, at: int) -> bytes:
     ends = IPv4Address(way.source).packed + IPv4Address(way.destination).packed
     total = checksum(ends + struct.pack("!HH", proto, len(load)) + load)
     return load[:at] + total.to_bytes(2, "big") + load[at + 2 :]
+
+
+def over6(way: Way, frame: bytes) -> bytes:
+    """A frame of UDP or TCP between these IPv6 ends, with the payload and the ports of one over IPv4."""
+    load, proto = frame[ETHERNET + 20 :], frame[ETHERNET + 9]
+    at = 6 if proto == UDP else 16
+    ends = IPv6Address(way.source).packed + IPv6Address(way.destination).packed
+    bare = load[:at] + bytes(2) + load[at + 2 :]
+    total = checksum(ends + struct.pack("!II", len(load), proto) + bare)
+    head = way.destination_mac + way.source_mac + b"\x86\xdd" + struct.pack("!IHBB", 6 << 28, len(load), proto, 64)
+    return head + ends + bare[:at] + total.to_bytes(2, "big") + bare[at + 2 :]
 
 
 def udp(way: Way, load: bytes) -> bytes:

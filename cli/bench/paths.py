@@ -20,13 +20,14 @@ from algate.cli.bench.plan import TESTRUN, Plan
 from algate.cli.bench.record import Figure, Record
 from algate.cli.bench.rig import ISN, OK, REDIRECT, BenchRig, name_neighbours
 from algate.cli.lab.host import LabError
-from algate.cli.lab.lab import Lab
+from algate.cli.lab.lab import Lab, LabPlan
 
 OUT, IN = abi.Direction.OUT, abi.Direction.IN
 FTP, DATA = 21, 20_000  # ports: control connection, first expected one
 TRIES = 5  # the best counts: disturbances only add to a run
 ONCE, SOME, MANY = 400, 2000, 50_000  # runs: where the port pool limits them, where each makes a session, elsewhere
 POOL = 64_512  # ports of the example configuration's range
+NAT64 = "2001:db8:64::/96"
 LINE = b"RETR some-file-with-a-name\r\n"
 XDP_REDIRECTS = 4
 LOAD = 40  # bytes of payload: a replayed frame has at least 80
@@ -48,6 +49,7 @@ class Path:
     repeat: int = MANY
     vary: int = VARY_NOTHING
     wanted: int = REDIRECT
+    turns: bool = False  # it becomes a packet of the other family
 
 
 class PathBench:
@@ -58,12 +60,13 @@ class PathBench:
     def __init__(self, plan: Plan, record: Record, stack: ExitStack) -> None:
         self.plan, self.record = plan, record
         self.programs = shared()
-        self.lab = stack.enter_context(Lab())
+        self.lab = stack.enter_context(Lab(LabPlan(six=True)))
         name_neighbours(self.lab, 4)
 
     def steps(self, number: int) -> Iterator[tuple[str, Callable[[], None]]]:
         """What a round does: (what it is called, how it is done)."""
         yield "test-run: paths", partial(self._round, number)
+        yield "test-run: NAT64", partial(self._turned, number)
 
     def _round(self, number: int) -> None:
         with BenchRig(self.lab, self.programs) as rig:
@@ -77,6 +80,17 @@ class PathBench:
             for name, info in rig.sizes().items():
                 size = Figure(f"code.{name}", f"Machine code of {name}", "bytes", info=True)
                 self.record.add(size, TC if name.startswith(("tc", "stage", "control")) else XDP, number, info.jited)
+
+    def _turned(self, number: int) -> None:
+        """The same packets of an IPv6 host, by NAT64."""
+        with BenchRig(self.lab, self.programs, NAT64) as rig:
+            rig.open6(5000, 443)
+            out, into = rig.outward(5000, 443), rig.inward(443, 5000)
+            for proto, word in ((frames.UDP, "udp"), (frames.TCP, "tcp")):
+                there = frames.over6(rig.turned(out), payload(proto, out))
+                for way, program, frame in (("out", "tc_lan", there), ("in", "tc_wan_in", payload(proto, into))):
+                    title = f"established {word.upper()} {way}, NAT64"
+                    self._measure(rig, Path(f"nat64.{word}.{way}", title, TC, program, frame, turns=True), number)
 
     def _measure(self, rig: BenchRig, path: Path, number: int) -> None:
         self.record.add(figure(path.key, path.title), path.gateway, number, cost(rig, path, self.plan.quick))
@@ -106,7 +120,11 @@ def cost(rig: BenchRig, path: Path, quick: bool = False) -> float:
         done = rig.repeated(program, path.frame, context, repeat, path.vary)
         if done.value != path.wanted:
             raise LabError(f"path {path.key}: {path.program} gave {done.value}, expected {path.wanted}")
-        times.append(done.duration - rig.repeated(nothing, path.frame, context, MANY, path.vary).duration)
+        restoring = float(rig.repeated(nothing, path.frame, context, MANY, path.vary).duration)
+        if path.turns:
+            both = rig.repeated(rig.programs.fds["turn_tc"], path.frame, context, MANY, path.vary).duration
+            restoring += (both - restoring) / 2
+        times.append(done.duration - restoring)
     return min(times)
 
 

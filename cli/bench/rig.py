@@ -7,8 +7,9 @@ measured, and what it is called, is decided elsewhere.
 from __future__ import annotations
 
 import secrets
+from dataclasses import replace
 from functools import partial
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Network
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -16,7 +17,13 @@ from typing import Self
 from algate.alg.config import load as config
 from algate.alg.engine.digest import digest
 from algate.alg.gateway import netlink
-from algate.alg.gateway.settings import public_addresses, write_config, write_services, write_surroundings
+from algate.alg.gateway.settings import (
+    public_addresses,
+    write_config,
+    write_config6,
+    write_services,
+    write_surroundings,
+)
 from algate.alg.plugin import policy, registry
 from algate.bpf import abi, testrun, ticks
 from algate.bpf.loader import XDP_PROGRAMS, Gateway
@@ -40,8 +47,9 @@ WANTED = {True: 4, False: REDIRECT}  # XDP_REDIRECT, TC_ACT_REDIRECT
 class BenchRig:
     """`with BenchRig(lab, programs) as rig:` a gateway with empty maps, whose pins vanish with it."""
 
-    def __init__(self, lab: Lab, programs: BenchPrograms) -> None:
-        self.lab, self.programs = lab, programs
+    def __init__(self, lab: Lab, programs: BenchPrograms, nat64: str = "") -> None:
+        """`nat64`: the prefix of a gateway with NAT64."""
+        self.lab, self.programs, self.nat64 = lab, programs, nat64
         self.pins = Path("/sys/fs/bpf") / f"ag-{secrets.token_hex(4)}"
 
     def __enter__(self) -> Self:
@@ -70,17 +78,19 @@ class BenchRig:
         path.write_text(example_config())
         plugins = registry.discover()
         # one host is to fill the pool
-        configured = config.load(path, {"nat.host_share": 1.0}, policy.kinds(plugins))
+        own = {"nat.host_share": 1.0} | ({"nat64.prefix": self.nat64} if self.nat64 else {})
+        configured = config.load(path, own, policy.kinds(plugins))
         lan, wan = netlink.find_device(LAN_DEVICE), netlink.find_device(WAN_DEVICE)
         if lan is None or wan is None:
             raise LabError("the lab's gateway has lost a device")
         self.lan, self.wan = lan, wan
         addresses = public_addresses(configured, wan)
         self.public = str(addresses[0])
-        self.gateway = Gateway(self.pins, MAX_SESSIONS, len(addresses))
+        self.gateway = Gateway(self.pins, MAX_SESSIONS, len(addresses), nat64=bool(self.nat64))
         self.gateway.install_stages()
         self.gateway.open_ring(lambda cpu, sample: None, lambda count: None, RING_PAGES)
         self.secret = write_config(self.gateway, configured, [lan], wan, addresses)
+        write_config6(self.gateway, configured, [lan], wan)
         write_services(self.gateway, configured, plugins)
         write_surroundings(self.gateway, wan, {lan.index, wan.index})
         self.beat()
@@ -102,6 +112,23 @@ class BenchRig:
         """What `inward` would be without NAT: a frame to the inside host."""
         server, client = self.lab.plan.servers[0], self.lab.plan.clients[0]
         return Way(server, remote_port, client, port, ROUTER_MAC, self.wan.mac)
+
+    def turned(self, way: Way) -> Way:
+        """`outward` of the IPv6 inside host, by NAT64."""
+        prefix = IPv6Network(self.nat64)[int(IPv4Address(way.destination))]
+        return replace(way, source=self.lab.plan.clients6[0], destination=str(prefix))
+
+    def open6(self, port: int, remote_port: int) -> None:
+        """Established sessions of the IPv6 inside host, of UDP and TCP."""
+        out, into = self.outward(port, remote_port), self.inward(remote_port, port)
+        a, b = ISN[abi.Direction.OUT], ISN[abi.Direction.IN]
+        for frame, answer in (
+            (frames.udp(out, bytes(22)), frames.udp(into, bytes(22))),
+            (frames.tcp(out, b"", frames.SYN, a - 1, 0), frames.tcp(into, b"", frames.SYN_ACK, b - 1, a)),
+        ):
+            self.once("tc_lan", frames.over6(self.turned(out), frame))
+            self.once("tc_wan_in", answer)
+        self.once("tc_lan", frames.over6(self.turned(out), frames.tcp(out, b"", frames.ACK, a, b)))
 
     def context(self, program: str, frame: bytes) -> SkBuff | XdpMd:
         """The context of a frame that came in on the device of `program`."""
@@ -190,6 +217,8 @@ def name_neighbours(lab: Lab, hosts: int) -> None:
         f"neigh replace {first + number} lladdr {HOST_MAC.hex(':')} dev {LAN_DEVICE} nud permanent"
         for number in range(hosts)
     ]
+    if lab.plan.six:
+        lines.append(f"neigh replace {lab.plan.clients6[0]} lladdr {HOST_MAC.hex(':')} dev {LAN_DEVICE} nud permanent")
     lines.append(f"neigh replace {lab.plan.next_hop} lladdr {ROUTER_MAC.hex(':')} dev {WAN_DEVICE} nud permanent")
     ip("\n".join(lines), lab.gw.netns)
     lab.gw.sysctl("ipv4/ip_forward", "1")

@@ -1,0 +1,44 @@
+"""Whether a name server makes addresses for NAT64."""
+
+from __future__ import annotations
+
+import struct
+from ipaddress import IPv6Address, IPv6Network
+
+import pytest
+
+from algate.alg.admin import dns64
+
+pytestmark = pytest.mark.unit
+PREFIX = IPv6Network("64:ff9b::/96")
+MADE = IPv6Address("64:ff9b::c000:aa")
+HEAD = bytes(2) + struct.pack("!HHHHH", 0x8180, 1, 2, 0, 0) + dns64.NAME + struct.pack("!HH", 28, 1)
+
+
+def record(name: bytes, kind: int, body: bytes) -> bytes:
+    return name + struct.pack("!HHIH", kind, 1, 60, len(body)) + body
+
+
+@pytest.mark.parametrize("name", [b"\xc0\x0c", dns64.NAME, b"\x01a\xc0\x0c"])
+def test_an_answer_is_read(name: bytes) -> None:
+    whole = HEAD + record(name, 5, b"\xc0\x0c") + record(name, 28, MADE.packed)
+    assert list(dns64.read(whole)) == [MADE]
+    for size in range(len(whole)):
+        assert list(dns64.read(whole[:size])) == []
+
+
+def test_what_it_means() -> None:
+    def ask(server: str) -> list[IPv6Address]:
+        return {"a": [MADE], "b": [IPv6Address("2001:db8::1")]}.get(server, [])
+
+    assert dns64.judged(None, ["a"]).ok
+    assert dns64.judged(PREFIX, ["c", "a"], ask).detail == f"a makes addresses of {PREFIX}"
+    odd = dns64.judged(PREFIX, ["b"], ask)
+    assert not odd.ok and str(PREFIX) in odd.fix
+    none = dns64.judged(PREFIX, ["c"], ask)
+    assert none.ok and none.detail.startswith("no DNS64 among c") and none.fix
+
+
+def test_name_servers_of_the_file() -> None:
+    text = "# x\nnameserver 192.0.2.1\noptions a\nnameserver 2001:db8::1\nnameserver\n"
+    assert dns64.servers(text) == ["192.0.2.1", "2001:db8::1"]
