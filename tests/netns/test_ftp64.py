@@ -5,30 +5,66 @@ Every transfer is judged by what both links show (cli/lab/judge.py). One cell in
 
 from __future__ import annotations
 
+import socket
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from algate.cli.lab.ftplib_client import FtplibClient
 from algate.cli.lab.gateways import AlgateGateway, PortForward
-from algate.cli.lab.host import Spawned
+from algate.cli.lab.host import call_in
 from algate.cli.lab.judge import InsideEnd, Mode
 from algate.cli.lab.lab import Lab, LabPlan, ip
 from algate.cli.lab.servers import FtpServer, start_server
 from algate.cli.lab.transfers import Operation
 from algate.cli.lab.trial import NAT64_PREFIX, FtpWay, TrialStage, digest
+from tests.netns.scripted64 import WAYS, Exchange64, ScriptedServer, talk, whole
 from tests.netns.talk import until
+from tests.netns.test_capture import ended, read, started
 from tests.netns.test_ftp6 import PATIENT
+from tests.netns.translators import gateway_address, tayga, unbound
 
 pytestmark = pytest.mark.netns
 CONTENT = bytes(range(256)) * 150
 SERVERS, CLIENTS, MODES = ("vsftpd", "proftpd"), ("curl", "lftp", "tnftp", "ftplib"), (Mode.EPRT, Mode.EPSV)
 PLACES = ((FtpWay.SIX, InsideEnd.CLIENT), (FtpWay.SIX, InsideEnd.SERVER), (FtpWay.NAT64, InsideEnd.CLIENT))
 ONE_IN = 4  # cells
-UNPACKED = Path(sys.prefix) / "servers"
 NAME = "files.example"
+
+
+PASSIVE = b"227 Entering Passive Mode (203,0,113,10,200,1).\r\n"
+ANSWERS = {b"USER": b"331 who\r\n", b"PASS": b"230 in\r\n", b"PASV": PASSIVE, b"EPSV": b"500 not here\r\n",
+           b"AUTH": b"534 no\r\n", b"NOOP": b"200 noop\r\n"}  # fmt: skip
+LOGIN = [Exchange64(b"USER a", b"USER a", b"331"), Exchange64(b"PASS b", b"PASS b", b"230")]
+EPSV = Exchange64(b"EPSV", b"PASV", b"229 ")
+DIALOGUES = {
+    "F64-1-F64-11": [*LOGIN, EPSV, Exchange64(b"epsv 2", b"PASV", b"229 "), EPSV],
+    "F64-3-F64-5": [
+        *LOGIN, Exchange64(b"EPSV 1", b"NOOP", b"522 "), EPSV, Exchange64(b"EPSV ALL", b"NOOP", b"504 "), EPSV,
+        Exchange64(b"NOOP", b"NOOP", b"200 noop"),
+    ],
+    "F64-4": [
+        *LOGIN, Exchange64(b"EPRT |2|OWN|50000|", b"PORT 198,51,100,2,", b"200"),
+        Exchange64(b"EPRT |2|2001:db8:9::1|50000|", b"EPRT |2|2001:db8:9::1|50000|", b"200"),
+        Exchange64(b"EPRT |1|10.0.0.1|50000|", b"EPRT |1|10.0.0.1|50000|", b"200"),
+    ],
+    "F64-6": [*LOGIN, Exchange64(b"AUTH TLS", b"AUTH TLS", b"534"), EPSV],
+    "F64-7": [
+        *LOGIN, Exchange64(b"ALGS STATUS64", b"NOOP", b"216 EPSV EPRT"),
+        Exchange64(b"ALGS DISABLE64", b"NOOP", b"216 NONE"), Exchange64(b"EPSV", b"EPSV", b"500 not here"),
+        Exchange64(b"EPRT |2|OWN|50000|", b"EPRT |2|OWN|50000|", b"200"),
+        Exchange64(b"ALGS ENABLE64", b"NOOP", b"216 EPSV EPRT"), EPSV, Exchange64(b"ALGS", b"NOOP", b"501 "),
+        Exchange64(b"ALGS FOO", b"NOOP", b"504 "),
+    ],
+    "F64-9": [
+        *LOGIN, Exchange64(b"LANG de", b"LANG de", b"200"),
+        Exchange64("CWD /ä".encode(), "CWD /ä".encode(), b"200"),
+    ],
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -84,8 +120,7 @@ def test_a_session_goes_on_with_the_next_helper(gateway: AlgateGateway, server: 
         "pathlib.Path(sys.argv[4]).touch()", "ftp.nlst('pub'); pathlib.Path(sys.argv[4]).touch()"
     )  # fmt: skip
     assert script != PATIENT
-    target = NAT64_PREFIX.replace("::/96", f"::{lab.plan.servers[0]}")
-    client = lab.client.spawn(f"patient64-{way}", [sys.executable, "-c", script, target, str(go), way, str(ready)])
+    client = lab.client.spawn(f"patient64-{way}", [sys.executable, "-c", script, target(lab), str(go), way, str(ready)])
     try:
         until(ready.exists, 20)
         assert gateway.process is not None
@@ -121,7 +156,6 @@ def test_an_ipv4_client_reaches_a_server_with_ipv6(gateway: AlgateGateway, mode:
 def test_a_client_that_knows_only_names(gateway: AlgateGateway, server: FtpServer) -> None:
     """64-15: unbound makes the address by its dns64 module; dnsmasq knows the name's IPv4 address alone."""
     lab = gateway.lab
-    address = f"{NAT64_PREFIX.split('/')[0]}{lab.plan.servers[0]}"
     names = lab.server.spawn(
         "names", ["dnsmasq", "-k", "-C", "/dev/null", "-R", "-h", "--local=/example/", "--user=root", "--pid-file=",
                   f"--listen-address={lab.plan.servers[0]}", "--bind-interfaces",
@@ -137,39 +171,15 @@ def test_a_client_that_knows_only_names(gateway: AlgateGateway, server: FtpServe
         done = lab.client.run(["unshare", "-m", "sh", "-c", script], timeout=30)
         assert done.returncode == 0, (done.stderr[-600:], resolver.tail(5), names.tail(5))
         assert digest(local) == digest(server.pub / "f.bin") != ""
-        assert address in done.stderr or "2001:db8:64::" in done.stderr
+        assert "2001:db8:64::" in done.stderr
     finally:
         resolver.kill()
         names.kill()
 
 
-def gateway_address(lab: Lab) -> str:
-    return lab.plan.inside6.replace("::/64", "::1")
-
-
-def unbound(lab: Lab) -> Spawned:
-    """On the gateway's host, as many have it."""
-    config = lab.folder / "unbound.conf"
-    config.write_text(f"""
-server:
-  directory: "{lab.folder}"
-  username: ""
-  chroot: ""
-  pidfile: ""
-  use-syslog: no
-  do-daemonize: no
-  interface: {gateway_address(lab)}
-  access-control: ::/0 allow
-  module-config: "dns64 iterator"
-  dns64-prefix: {NAT64_PREFIX}
-forward-zone:
-  name: "."
-  forward-addr: {lab.plan.servers[0]}
-remote-control:
-  control-enable: no
-""")
-    program = UNPACKED / "unbound/usr/sbin/unbound"
-    return lab.gw.spawn("unbound", [str(program), "-d", "-c", str(config)])
+def target(lab: Lab) -> str:
+    """The IPv4 server as an IPv6 client knows it."""
+    return NAT64_PREFIX.replace("::/96", f"::{lab.plan.servers[0]}")
 
 
 def test_an_ipv4_program_behind_a_clat(gateway: AlgateGateway, server: FtpServer) -> None:
@@ -191,27 +201,75 @@ def test_an_ipv4_program_behind_a_clat(gateway: AlgateGateway, server: FtpServer
         ip(f"route replace default via {lab.plan.gateway}", lab.client.netns)
 
 
-def tayga(lab: Lab, own: str, mapped: str) -> Spawned:
-    """A CLAT: the host's IPv4 leads into it, and out of it comes IPv6 from an address of its own (RFC 6877)."""
-    config, program = lab.folder / "tayga.conf", str(UNPACKED / "tayga/usr/sbin/tayga")
-    config.write_text(f"""
-tun-device clat
-ipv4-addr 192.0.0.1
-ipv6-addr {mapped}:1
-prefix {NAT64_PREFIX}
-map {own} {mapped}
-data-dir {lab.folder}
-""")
-    host = lab.client
-    host.run([program, "--mktun", "-c", str(config)], check=True)
-    for key in ("ipv6/conf/all/forwarding", "ipv6/conf/all/proxy_ndp", "ipv4/ip_forward"):
-        host.sysctl(key, "1")
-    ip(
-        f"link set clat up\naddr add {own}/32 dev clat\nroute replace default dev clat src {own} mtu 1480 advmss 1440\n"
-        f"route add {mapped}/128 dev clat\nneigh add proxy {mapped} dev eth0",
-        host.netns,
-    )
-    return host.spawn("tayga", [program, "-d", "-c", str(config)])
+@pytest.fixture
+def scripted(gateway: AlgateGateway) -> Iterator[ScriptedServer]:
+    made = ScriptedServer(gateway.lab.server, dict(ANSWERS))
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
+@pytest.mark.parametrize("name", DIALOGUES)
+def test_each_line_becomes_what_rfc_6384_says(
+    gateway: AlgateGateway, scripted: ScriptedServer, name: str, way: Any
+) -> None:
+    talk(gateway.lab.client, target(gateway.lab), scripted, DIALOGUES[name], way)
+
+
+def test_another_host_in_a_227(gateway: AlgateGateway, scripted: ScriptedServer) -> None:
+    """F64-2."""
+    scripted._answers[b"PASV"] = b"227 Entering Passive Mode (203,0,113,99,200,1).\r\n"
+    exchanges = [*LOGIN, Exchange64(b"EPSV", b"PASV", b"425 ")]
+    talk(gateway.lab.client, target(gateway.lab), scripted, exchanges, whole)
+
+
+def test_after_an_accepted_auth_nothing_is_touched(gateway: AlgateGateway, scripted: ScriptedServer) -> None:
+    """F64-6."""
+    scripted._answers[b"AUTH"] = b"234 go on\r\n"
+    same = [Exchange64(line, line, b"") for line in (b"EPSV", b"ALGS STATUS64", b"EPRT |2|OWN|50000|")]
+    exchanges = [*LOGIN, Exchange64(b"AUTH TLS", b"AUTH TLS", b"234"), *same]
+    talk(gateway.lab.client, target(gateway.lab), scripted, exchanges, whole)
+
+
+def test_telnet_options_are_refused(gateway: AlgateGateway, scripted: ScriptedServer) -> None:
+    """F64-8: the server sees nothing of it, the client gets its answer."""
+    host = gateway.lab.client
+    with host.socket(socket.AF_INET6) as one:
+        one.settimeout(5)
+        one.connect((target(gateway.lab), 21))
+        one.sendall(b"\xff\xfb\x01USER a\r\n")
+        got = b""
+        while b"331 who\r\n" not in got:
+            got += one.recv(4096)
+    assert b"\xff\xfe\x01" in got and scripted.lines == [b"USER a"]
+
+
+@pytest.mark.parametrize("way", [FtpWay.NAT64, FtpWay.SIX])
+def test_a_session_is_recorded_on_both_sides(gateway: AlgateGateway, way: FtpWay, tmp_path: Path) -> None:
+    """By `algate capture`: each link in its own family, without passwords."""
+    lab, path = gateway.lab, tmp_path / "made.pcapng"
+    made = start_server("vsftpd", lab.server, address=lab.plan.servers6[0] if way is FtpWay.SIX else "")
+    client = FtplibClient(timeout=20)
+    client.mode = "EPSV"
+    known = {row["id"] for row in gateway.ask("sessions", {"alg": "ftp"})}
+    address = target(lab) if way is FtpWay.NAT64 else lab.plan.servers6[0]
+    try:
+        call_in(lab.client.netns, lambda: client.connect(address, 21))
+        (number,) = {row["id"] for row in gateway.ask("sessions", {"alg": "ftp"})} - known
+        recording = started(gateway, number, path)
+        client.login(made.login.user, made.login.password)
+        client.sendcmd("PASS hunter22")
+        assert call_in(lab.client.netns, lambda: client.nlst("pub")) == []
+        client.quit()
+        assert "the session is over" in ended(recording)
+    finally:
+        client.close()
+        made.stop()
+    rows = [row for row in read(path) if row["payload"]]
+    said = {(row["on"], row["payload"].split()[0]) for row in rows}
+    asked, told = ("PASV", "227") if way is FtpWay.NAT64 else ("EPSV", "229")
+    assert {("lan0", "EPSV"), ("wan0", asked), ("wan0", told), ("lan0", "229")} <= said
+    assert b"hunter22" not in path.read_bytes() and any("PASS ****" in row["payload"] for row in rows)
 
 
 @pytest.fixture(scope="module")
