@@ -7,6 +7,7 @@ called in.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from ipaddress import IPv6Network
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,15 @@ def judged(known: dict[str, Any], devices: Sequence[str], folder: Path | None = 
     if prefixes.switch(wan, "accept_ra", folder) == "1":
         detail = f"{told}; {wan} takes no router advertisements while it forwards (accept_ra = 1)"
         return CheckRow("ipv6", False, detail, f"sysctl net.ipv6.conf.{wan}.accept_ra=2, or set its route by hand")
-    if known["filtered"] and not known["prefixes"]:
+    inside = [one for one in known["prefixes"] if known["nat64"] and _overlap(one, known["nat64"])]
+    if inside:
+        detail = f"{told}; NAT64's prefix overlaps {', '.join(inside)}, which is inside"
+        return CheckRow("ipv6", False, detail, "give [nat64] another prefix")
+    if not known["prefixes"]:
         detail = f"{told}; no IPv6 route leads to an inside device"
         return CheckRow("ipv6", False, detail, "give the LAN an IPv6 prefix")
     return CheckRow("ipv6", True, told)
+
+
+def _overlap(one: str, other: str) -> bool:
+    return IPv6Network(one).overlaps(IPv6Network(other))

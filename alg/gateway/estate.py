@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from algate.alg.gateway import estate6, older, records
+from algate.alg.gateway.addresses import number_is_handle
 from algate.alg.gateway.records import SessionValue
 from algate.alg.gateway.tally import tally
 from algate.bpf import abi, layout, syscall
@@ -196,8 +197,9 @@ def _settle_ports(maps: dict[str, Raw], slots: dict[int, abi.PortSlot], refs: Co
     mappings = {}
     for key, value in maps["mappings"].items():
         end, row = abi.MappingKey.unpack(key), abi.Mapping.unpack(value).port_index
-        owned = end.inside_ip | end.inside_port << 32 | int(_K.MAPPING) << 48
-        if row in slots and slots[row].owner & (1 << 56) - 1 == owned:
+        own = end.inside_ip | end.inside_port << 32
+        kinds = (_K.MAPPING, *([_K.FORWARD] if number_is_handle(end.inside_ip) else []))  # forward_binds
+        if row in slots and slots[row].owner & (1 << 56) - 1 in [own | int(kind) << 48 for kind in kinds]:
             mappings[key] = value
             home = int(CLASS_OF.get(end.proto, abi.ProtoClass.ICMP)) << 16 | abi.be16(end.inside_port)
             slots.setdefault(home, abi.PortSlot()).away += 1

@@ -45,6 +45,10 @@ def _needed(maps: dict[str, Raw]) -> Iterator[bytes]:
         one, to = abi.Expectation.unpack(value), abi.ExpectationKey.unpack(raw)
         for ip in (to.from_, to.to, one.inside_ip, one.control_key.inside_ip, one.control_key.remote_ip):
             yield native(ip, 4)
+    for value in maps["forwards"].values():
+        yield native(abi.Forward.unpack(value).to_ip, 4)
+    for value in maps["port_blocks"].values():
+        yield native(abi.PortBlock.unpack(value).holder & 0xFFFFFFFF, 4)
 
 
 def counted_as(ip: bytes, rows: Raw) -> bytes:

@@ -116,7 +116,8 @@ def _mappings(p: Picture) -> Iterator[Broken]:
     always = {end: row for end, row in last.items() if first.get(end) == row}
     for end, row in always.items():
         slot, name = p.slots.get(row), end_text(end.ip, end.port)
-        if slot is None or slot.kind != _K.MAPPING or (slot.ip, slot.port) != (end.ip, end.port):
+        bound = slot is not None and slot.kind == _K.FORWARD and is_handle(end.ip)  # a forward to an IPv6 host binds it
+        if not bound and (slot is None or slot.kind != _K.MAPPING or (slot.ip, slot.port) != (end.ip, end.port)):
             yield Broken(
                 "mapping-port", f"{end.proto} {name}", f"the mapping of {name} leads to {p.public(row)}, another's"
             )

@@ -27,6 +27,37 @@ class Exchange64(NamedTuple):
     told: bytes
 
 
+PASSIVE = b"227 Entering Passive Mode (203,0,113,10,200,1).\r\n"
+ANSWERS = {b"USER": b"331 who\r\n", b"PASS": b"230 in\r\n", b"PASV": PASSIVE, b"EPSV": b"500 not here\r\n",
+           b"AUTH": b"534 no\r\n", b"NOOP": b"200 noop\r\n"}  # fmt: skip
+LOGIN = [Exchange64(b"USER a", b"USER a", b"331"), Exchange64(b"PASS b", b"PASS b", b"230")]
+EPSV = Exchange64(b"EPSV", b"PASV", b"229 ")
+DIALOGUES = {
+    "F64-1-F64-11": [*LOGIN, EPSV, Exchange64(b"epsv 2", b"PASV", b"229 "), EPSV],
+    "F64-3-F64-5": [
+        *LOGIN, Exchange64(b"EPSV 1", b"NOOP", b"522 "), EPSV, Exchange64(b"EPSV ALL", b"NOOP", b"504 "), EPSV,
+        Exchange64(b"NOOP", b"NOOP", b"200 noop"),
+    ],
+    "F64-4": [
+        *LOGIN, Exchange64(b"EPRT |2|OWN|50000|", b"PORT 198,51,100,2,", b"200"),
+        Exchange64(b"EPRT |2|2001:db8:9::1|50000|", b"EPRT |2|2001:db8:9::1|50000|", b"200"),
+        Exchange64(b"EPRT |1|10.0.0.1|50000|", b"EPRT |1|10.0.0.1|50000|", b"200"),
+    ],
+    "F64-6": [*LOGIN, Exchange64(b"AUTH TLS", b"AUTH TLS", b"534"), EPSV],
+    "F64-7": [
+        *LOGIN, Exchange64(b"ALGS STATUS64", b"NOOP", b"216 EPSV EPRT"),
+        Exchange64(b"ALGS DISABLE64", b"NOOP", b"216 NONE"), Exchange64(b"EPSV", b"EPSV", b"500 not here"),
+        Exchange64(b"EPRT |2|OWN|50000|", b"EPRT |2|OWN|50000|", b"200"),
+        Exchange64(b"ALGS ENABLE64", b"NOOP", b"216 EPSV EPRT"), EPSV, Exchange64(b"ALGS", b"NOOP", b"501 "),
+        Exchange64(b"ALGS FOO", b"NOOP", b"504 "),
+    ],
+    "F64-9": [
+        *LOGIN, Exchange64(b"LANG de", b"LANG de", b"200"),
+        Exchange64("CWD /ä".encode(), "CWD /ä".encode(), b"200"),
+    ],
+}  # fmt: skip
+
+
 class ScriptedServer:
     """Answers each line by its verb; `lines`: what it heard."""
 

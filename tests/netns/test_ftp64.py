@@ -22,8 +22,8 @@ from algate.cli.lab.lab import Lab, LabPlan, ip
 from algate.cli.lab.servers import FtpServer, start_server
 from algate.cli.lab.transfers import Operation
 from algate.cli.lab.trial import NAT64_PREFIX, FtpWay, TrialStage, digest
-from tests.netns.scripted64 import WAYS, Exchange64, ScriptedServer, talk, whole
-from tests.netns.talk import until
+from tests.netns.scripted64 import ANSWERS, DIALOGUES, LOGIN, WAYS, Exchange64, ScriptedServer, talk, whole
+from tests.netns.talk import until, verb
 from tests.netns.test_capture import ended, read, started
 from tests.netns.test_ftp6 import PATIENT
 from tests.netns.translators import gateway_address, tayga, unbound
@@ -34,37 +34,6 @@ SERVERS, CLIENTS, MODES = ("vsftpd", "proftpd"), ("curl", "lftp", "tnftp", "ftpl
 PLACES = ((FtpWay.SIX, InsideEnd.CLIENT), (FtpWay.SIX, InsideEnd.SERVER), (FtpWay.NAT64, InsideEnd.CLIENT))
 ONE_IN = 4  # cells
 NAME = "files.example"
-
-
-PASSIVE = b"227 Entering Passive Mode (203,0,113,10,200,1).\r\n"
-ANSWERS = {b"USER": b"331 who\r\n", b"PASS": b"230 in\r\n", b"PASV": PASSIVE, b"EPSV": b"500 not here\r\n",
-           b"AUTH": b"534 no\r\n", b"NOOP": b"200 noop\r\n"}  # fmt: skip
-LOGIN = [Exchange64(b"USER a", b"USER a", b"331"), Exchange64(b"PASS b", b"PASS b", b"230")]
-EPSV = Exchange64(b"EPSV", b"PASV", b"229 ")
-DIALOGUES = {
-    "F64-1-F64-11": [*LOGIN, EPSV, Exchange64(b"epsv 2", b"PASV", b"229 "), EPSV],
-    "F64-3-F64-5": [
-        *LOGIN, Exchange64(b"EPSV 1", b"NOOP", b"522 "), EPSV, Exchange64(b"EPSV ALL", b"NOOP", b"504 "), EPSV,
-        Exchange64(b"NOOP", b"NOOP", b"200 noop"),
-    ],
-    "F64-4": [
-        *LOGIN, Exchange64(b"EPRT |2|OWN|50000|", b"PORT 198,51,100,2,", b"200"),
-        Exchange64(b"EPRT |2|2001:db8:9::1|50000|", b"EPRT |2|2001:db8:9::1|50000|", b"200"),
-        Exchange64(b"EPRT |1|10.0.0.1|50000|", b"EPRT |1|10.0.0.1|50000|", b"200"),
-    ],
-    "F64-6": [*LOGIN, Exchange64(b"AUTH TLS", b"AUTH TLS", b"534"), EPSV],
-    "F64-7": [
-        *LOGIN, Exchange64(b"ALGS STATUS64", b"NOOP", b"216 EPSV EPRT"),
-        Exchange64(b"ALGS DISABLE64", b"NOOP", b"216 NONE"), Exchange64(b"EPSV", b"EPSV", b"500 not here"),
-        Exchange64(b"EPRT |2|OWN|50000|", b"EPRT |2|OWN|50000|", b"200"),
-        Exchange64(b"ALGS ENABLE64", b"NOOP", b"216 EPSV EPRT"), EPSV, Exchange64(b"ALGS", b"NOOP", b"501 "),
-        Exchange64(b"ALGS FOO", b"NOOP", b"504 "),
-    ],
-    "F64-9": [
-        *LOGIN, Exchange64(b"LANG de", b"LANG de", b"200"),
-        Exchange64("CWD /ä".encode(), "CWD /ä".encode(), b"200"),
-    ],
-}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -182,6 +151,12 @@ def target(lab: Lab) -> str:
     return NAT64_PREFIX.replace("::/96", f"::{lab.plan.servers[0]}")
 
 
+def test_the_tables_agree(gateway: AlgateGateway) -> None:
+    """With sessions of both families and between them, and a forward to an IPv6 host."""
+    done = verb(gateway, "check", "--live")
+    assert (done.returncode, done.stderr) == (0, "algate: the tables agree\n"), done
+
+
 def test_an_ipv4_program_behind_a_clat(gateway: AlgateGateway, server: FtpServer) -> None:
     """64-15: 464XLAT, Tayga in the client's namespace; passive FTP, whose PASV and 227 pass as they are."""
     lab = gateway.lab
@@ -214,6 +189,20 @@ def test_each_line_becomes_what_rfc_6384_says(
     gateway: AlgateGateway, scripted: ScriptedServer, name: str, way: Any
 ) -> None:
     talk(gateway.lab.client, target(gateway.lab), scripted, DIALOGUES[name], way)
+
+
+def test_where_it_is_switched_off_lines_pass(gateway: AlgateGateway, scripted: ScriptedServer) -> None:
+    """[alg.ftp] nat64 = "pass", by a reload."""
+    file = gateway.lab.folder / "algate.toml"
+    before = file.read_text()
+    file.write_text(f'{before}\n[alg.ftp]\nnat64 = "pass"\n')
+    gateway.ask("reload")
+    try:
+        same = [Exchange64(b"EPSV", b"EPSV", b"500"), Exchange64(b"ALGS STATUS64", b"ALGS STATUS64", b"200")]
+        talk(gateway.lab.client, target(gateway.lab), scripted, [*LOGIN, *same], whole)
+    finally:
+        file.write_text(before)
+        gateway.ask("reload")
 
 
 def test_another_host_in_a_227(gateway: AlgateGateway, scripted: ScriptedServer) -> None:

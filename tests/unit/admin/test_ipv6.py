@@ -70,3 +70,9 @@ def test_nat64_is_told(tmp_path: Path) -> None:
 
 def test_without_a_daemon_there_is_nobody_to_ask(tmp_path: Path) -> None:
     assert ipv6.check(tmp_path, State.load(tmp_path)).ok
+
+
+def test_a_prefix_that_is_inside_too(tmp_path: Path) -> None:
+    known = {"told": "x", "filtered": False, "nat64": "2001:db8:1::/96", "prefixes": ["2001:db8:1::/64"]}
+    row = ipv6.judged(known, ["lan0", "wan0"], tmp_path)
+    assert not row.ok and "overlaps 2001:db8:1::/64" in row.detail

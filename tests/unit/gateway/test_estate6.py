@@ -11,6 +11,7 @@ from algate.alg.gateway.estate import Raw
 from algate.alg.gateway.tally import tally
 from algate.bpf import abi, ticks
 from algate.bpf.description import own
+from algate.bpf.requests import port_row
 from tests.unit.gateway.test_estate import NOW, entries, exported, taken
 
 pytestmark = pytest.mark.unit
@@ -102,3 +103,21 @@ def test_a_gateway_without_ipv6_takes_none_of_it() -> None:
     assert estate6.leave_out(found.maps) == 1
     estate.settle(found)
     assert not any(found.maps.values())
+
+
+@pytest.mark.parametrize("host", [NUMBERS[0], abi.ip_to_be32(IPv4Address("10.0.0.5"))])
+def test_a_forward_to_an_ipv6_host_keeps_binding_it_outward(host: int) -> None:
+    """And its host's handle; to an IPv4 host there is no such entry."""
+    row = port_row(0, 6, 21)
+    owner = host | abi.be16(21) << 32 | int(abi.PortKind.FORWARD) << 48
+    mapping = abi.MappingKey(inside_ip=host, inside_port=abi.be16(21), proto=6)
+    maps = holding() | {
+        "sessions": {}, "expectations": {}, "tracks": {},
+        "ports": {row.to_bytes(4, "little"): bytes(abi.PortSlot(owner=owner, sessions=1))},
+        "forwards": {bytes(4): bytes(abi.Forward(to_ip=host, flags=int(abi.ForwardFlag.USED)))},
+        "mappings": {bytes(mapping): bytes(abi.Mapping(port_index=row))},
+    }  # fmt: skip
+    found = taken(maps).maps
+    six = host == NUMBERS[0]
+    assert len(found["mappings"]) == six
+    assert set(found["addresses6"]) == ({one.packed for one in list(HANDLES)[:4:3]} if six else set())
