@@ -124,6 +124,21 @@ class StatusAnswer(TypedDict):
     notes: list[str]
 
 
+class HaAnswer(TypedDict):
+    """`ha status`. `role`: "leads" or "stands by"; `sessions`: of the leading node, that the other one knows; those of
+    control sessions apart. `commit_ms`: what the last commit took; `problem`: why the other node isn't in step."""
+
+    node: str
+    role: str
+    state: str
+    epoch: int | None
+    sessions: int
+    commit_ms: float | None
+    peer: str
+    witness: str
+    problem: str
+
+
 class CountAnswer(TypedDict):
     """A listing with `--count`."""
 

@@ -52,6 +52,7 @@ VERBS: Mapping[str, str] = {
     "export": "Write a gateway's sessions to a file.",
     "import": "Make a gateway's state from an export.",
     "help": "Show what algate can do, or the options of one verb.",
+    "ha": "Say how two gateways stand, or have the other one lead.",
     "demo": "Run real FTP through the gateway in network namespaces.",
     "bench": "Measure the gateway next to the kernel's NAT and bare forwarding.",
 }

@@ -29,7 +29,8 @@ LISTS: Mapping[str, type] = {
     "status --settings": rows.SettingRow, "whose": rows.HolderRow, "demo": DemoRow,
 }  # fmt: skip
 OBJECTS: Mapping[str, Any] = {
-    "status": answers.StatusAnswer, "stats": dict[str, float], "explain": answers.ExplainAnswer,
+    "status": answers.StatusAnswer, "ha status": answers.HaAnswer,
+    "stats": dict[str, float], "explain": answers.ExplainAnswer,
     "reload": answers.ReloadAnswer, "upgrade": answers.UpgradeAnswer, "bench": answers.BenchAnswer,
 }  # fmt: skip
 LINES: Mapping[str, type] = {"follow": rows.EventRow, "follow --sessions": rows.SessionEventRow}

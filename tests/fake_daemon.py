@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from algate.alg.admin import answering, control, filters
-from algate.alg.answers import ExplainAnswer, FindingAnswer, ReloadAnswer, StatusAnswer
+from algate.alg.answers import ExplainAnswer, FindingAnswer, HaAnswer, ReloadAnswer, StatusAnswer
 from algate.alg.errors import AlgateError
 from algate.alg.rows import (
     LOST,
@@ -49,6 +49,10 @@ EXPECTATIONS = (
                    CONTROL, "ftp"),
     ExpectationRow("00000000000000e2", "pending", "tcp", "10.0.0.2", None, "198.51.100.2:51235", 60.0, CONTROL, "ftp"),
 )  # fmt: skip
+HA: HaAnswer = {
+    "node": "a", "role": "leads", "state": "in step", "epoch": 3, "sessions": 12, "commit_ms": 0.4,
+    "peer": "10.9.0.2:6379", "witness": "10.9.0.3:6379", "problem": "",
+}  # fmt: skip
 MAPPINGS = (MappingRow("tcp", "10.0.0.2:40001", "203.0.113.1:40001", 1, 61.5, 7380.0, False),)
 HOSTS = (
     HostRow("10.0.0.2", 3, 2, 41_000.0, 1_250_000.0, 0.4, 0, 500, None, 61.5),
@@ -200,6 +204,9 @@ def handlers(requests: list[tuple[str, dict[str, Any]]], run_dir: Path) -> dict[
         "settings": listing("settings", SETTINGS),
         "stats": once("stats", stats()),
         "reload": once("reload", RELOADED),
+        "ha-status": once("ha-status", HA),
+        "ha-yield": once("ha-yield", {}),
+        "ha-resync": once("ha-resync", {}),
         "kill": kill,
         "down": once("down", {}),
         "explain": once("explain", explanation),

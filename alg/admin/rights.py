@@ -50,6 +50,9 @@ VERBS: Mapping[str, Access] = {
     "whose": Access.READS,
     "capture": Access.CHANGES,  # nothing; but packets are root's to see, and so is what is said in them
     "top": Access.READS,
+    "ha-status": Access.READS,
+    "ha-yield": Access.CHANGES,
+    "ha-resync": Access.CHANGES,
 }
 
 

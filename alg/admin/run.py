@@ -45,6 +45,7 @@ from algate.alg.admin.status import status
 from algate.alg.admin.whose import whose
 from algate.alg.answers import ReloadAnswer
 from algate.alg.config.load import Config
+from algate.alg.daemon.pairing import AGAIN, Pairing
 from algate.alg.daemon.running import Running
 from algate.alg.daemon.service import Daemon
 from algate.alg.errors import AlgateError
@@ -70,8 +71,11 @@ def run(config: Config, run_dir: Path, wait: float | None, replace: bool = False
         os.setpriority(os.PRIO_PROCESS, 0, PRIORITY)
     if replace and control.socket_path(run_dir).exists():
         return asyncio.run(_replace(config, run_dir, wait))
-    with Claim(run_dir) as claim:
-        return asyncio.run(_serve(Daemon(config, run_dir, wait), claim))
+    code = AGAIN
+    while code == AGAIN:  # a node that lost the address to the other one stands by for it
+        with Claim(run_dir) as claim:
+            code = asyncio.run(_serve(Daemon(config, run_dir, wait), claim))
+    return code
 
 
 async def _replace(config: Config, run_dir: Path, wait: float | None) -> int:
@@ -163,6 +167,12 @@ def handlers(service: Daemon, handing: handover.Handover) -> dict[str, Handler]:
         return row
 
     need, memory = service.need_running, pace.Memory()
+
+    def paired() -> Pairing:
+        if service.pairing is None:
+            raise AlgateError("there is no second gateway: [ha] node isn't set")
+        return service.pairing
+
     return {
         "down": down,
         "reload": reload,
@@ -190,6 +200,9 @@ def handlers(service: Daemon, handing: handover.Handover) -> dict[str, Handler]:
         "follow": lambda args: followed(service, args),
         "capture": lambda args: capture(need(), args),
         "whose": lambda args: whose(need(), service.config, args),
+        "ha-status": _once(lambda: paired().status()),
+        "ha-yield": _once(lambda: paired().give_way()),
+        "ha-resync": _once(lambda: paired().resync()),
         "top": lambda args: snapshots.top(need(), lambda: status(service), memory, args),
     }
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypedDict, TypeVar, Unpack, cast
 
 from algate.alg.admin import control
-from algate.alg.answers import ExplainAnswer, ReloadAnswer, StatusAnswer
+from algate.alg.answers import ExplainAnswer, HaAnswer, ReloadAnswer, StatusAnswer
 from algate.alg.rows import (
     LOST,
     AllowRow,
@@ -244,6 +244,10 @@ class Client:
         that time, unless it is confirmed by another call with `confirm`."""
         given = {"dry_run": dry_run or None, "seconds": seconds, "confirm": confirm or None}
         return cast(ReloadAnswer, self.ask("reload", {name: one for name, one in given.items() if one is not None}))
+
+    def ha_status(self) -> HaAnswer:
+        """Whether this gateway leads or stands by; AlgateError if it has no second one."""
+        return cast(HaAnswer, self.ask("ha-status", seconds=min(self.seconds, control.SOON)))
 
     def down(self, purge: bool = False) -> None:
         """Detach the gateway from its devices and end the daemon; `purge`: forget the sessions too."""

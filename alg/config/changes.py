@@ -16,6 +16,7 @@ AT_ONCE = "at once"
 NEVER = "not while running: stop `algate run` and start it again"
 LATER: Mapping[str, str] = {
     "gateway": NEVER,
+    "ha": NEVER,
     "ipv6.filter": NEVER,
     "ipv6.host_prefix": NEVER,
     "nat64": NEVER,

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from algate.alg.config import ipv6
+from algate.alg.config import ha, ipv6
 from algate.alg.config.conflicts import conflicts, forward_conflicts
 from algate.alg.config.sections import (
     ALLOWED_MAX,
@@ -25,6 +25,7 @@ from algate.alg.config.sections import (
     Firewall,
     Forward,
     GatewaySection,
+    Ha,
     Ipv6,
     LogSection,
     MetricsSection,
@@ -100,7 +101,7 @@ def loads(
     problems += [one for one in conflicts(config) if one.path not in told]
     if problems:
         raise ConfigError(list(dict.fromkeys(problems)), source)
-    return config
+    return ha.halved(config)
 
 
 def with_forward(config: Config, table: object) -> Config:
@@ -159,6 +160,7 @@ def _read(tables: dict[str, Any], plugins: Mapping[str, type[Policy]], problems:
         nat64=section(Nat64, "nat64"),
         metrics=section(MetricsSection, "metrics"),
         log=section(LogSection, "log"),
+        ha=section(Ha, "ha"),
     )
     made = replace(read, alg=_read_alg(tables.get("alg", {}), plugins, problems, read))
     problems[found:] = [_misplaced(one) for one in problems[found:]]

@@ -215,6 +215,27 @@ class LogSection:
 
 
 @dataclass(frozen=True, slots=True)
+class Ha:
+    """A second gateway that goes on with this one's sessions. `node`: which of the two this is, "" is neither.
+
+    `engine`: the Redis or Valkey beside this node, to which the other one writes; `peer`: the one beside the other;
+    `witness`: the one that keeps the epoch. `when_alone`: with nobody to write to, control sessions "go-on", or what
+    would change one of them is put on "hold". `user` and `password_file`: by which this node is known to all three.
+    """
+
+    node: str = option("", one_of("", "a", "b"))
+    engine: EndPoint | None = option(EndPoint(IPv4Address("127.0.0.1"), 6379), listen_point)
+    peer: EndPoint | None = option(None, listen_point)
+    witness: EndPoint | None = option(None, listen_point)
+    when_alone: str = option("go-on", one_of("go-on", "hold"))
+    user: str = option("", text)
+    password_file: str = option("", text)
+    tls_ca: str = option("", text)
+    tls_cert: str = option("", text)
+    tls_key: str = option("", text)
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """Everything that `algate run` is told. `text`: the file as it was read; `overrides`: keys of the command line."""
 
@@ -229,6 +250,7 @@ class Config:
     alg: Alg = field(default_factory=Alg)
     metrics: MetricsSection = field(default_factory=MetricsSection)
     log: LogSection = field(default_factory=LogSection)
+    ha: Ha = field(default_factory=Ha)
     path: Path | None = field(default=None, compare=False)
     text: str = field(default="", compare=False, repr=False)
     overrides: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}), compare=False)
@@ -236,7 +258,8 @@ class Config:
 
 SECTIONS: Mapping[str, type] = MappingProxyType(
     {"gateway": GatewaySection, "nat": Nat, "timeouts": Timeouts, "firewall": Firewall, "forward": Forward,
-     "ipv6": Ipv6, "allow_in": AllowIn, "nat64": Nat64, "alg": Alg, "metrics": MetricsSection, "log": LogSection}
+     "ipv6": Ipv6, "allow_in": AllowIn, "nat64": Nat64, "alg": Alg, "metrics": MetricsSection, "log": LogSection,
+     "ha": Ha}
 )  # fmt: skip
 
 

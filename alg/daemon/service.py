@@ -25,6 +25,7 @@ from algate.alg.daemon.keeping import Keeping, Survey, survey
 from algate.alg.daemon.loading import Loading, pages
 from algate.alg.daemon.losses import Losses
 from algate.alg.daemon.notify import notify
+from algate.alg.daemon.pairing import AGAIN, Pairing
 from algate.alg.daemon.reloading import Reloading
 from algate.alg.daemon.running import Running, assemble
 from algate.alg.daemon.standing import ServiceFacts
@@ -68,6 +69,7 @@ class Daemon:
         self._loading = Loading(run_dir)
         self._since: float | None = None  # when the helper stopped whose place this one takes
         self._given = False
+        self.pairing = Pairing(config, run_dir) if config.ha.node else None
         self.pause: float | None = None  # s between that helper's last turn and this one's first
 
     @property
@@ -150,8 +152,10 @@ class Daemon:
         """Run until stopped. Whatever happens, nothing is left half attached."""
         watcher = self._watcher = Watcher()
         try:
+            if self.pairing is not None and self._loading.prepared is None:
+                await self.pairing.stand_by(watcher, self._stopping, self._datapath, self._loading, self._wait_for)
             ready = self._loading.prepared
-            seen = ready.seen if ready is not None else None
+            seen = ready.seen if ready is not None and not self._stopping.is_set() else None
             if seen is None:
                 seen = await for_address(lambda: self.config, watcher, self._stopping, self.wait, self._wait_for)
             if seen is not None:
@@ -159,7 +163,7 @@ class Daemon:
         finally:
             watcher.close()
             self._take_down()
-        return DONE
+        return AGAIN if self.pairing is not None and self.pairing.yielded else DONE
 
     async def _bring_up_or_undo(self, seen: Sight) -> tuple[Running, Following]:
         """Start; if that fails, leave what an earlier run left, and nothing else."""
@@ -185,6 +189,8 @@ class Daemon:
         gateway = await self._loading.gateway(self.config, seen)
         self._beginning.done("load")
         self._loading.carry_over(gateway)
+        if self.pairing is not None:
+            self.pairing.enter(gateway)
         tap = ready.tap if ready is not None else None
         told = ServiceFacts(
             self.started, lambda: self.state, lambda: self.reloading.last, lambda: self.config.metrics.top_hosts
@@ -239,12 +245,17 @@ class Daemon:
         duties = Duties(running, self._turns, self._garbage, self._stopping)
         keeping = Keeping(running, self._datapath, self.losses)
         watcher.wake()  # something may have changed during the start
+        others = [] if self.pairing is None else [self.pairing.lead(running.gateway, running.helper, self._reapply)]
         await duties.run(
             running.sweeper.run(lambda: self.config.timeouts),
             watcher.run(self._look, lambda found: self._follow(following, keeping, *found)),
             duties.repeat(PINS, lambda: self._look_at_pins(keeping)),
             duties.repeat(BLOCKS, lambda: running.look_at_blocks(self.config)),
+            *others,
         )
+
+    def _reapply(self) -> None:
+        self.need_running().apply(self.config)
 
     def _look(self) -> tuple[Sight, Survey | None]:
         """What there is, and what of ours isn't any more. In a thread."""
@@ -254,6 +265,8 @@ class Daemon:
     def _follow(self, following: Following, keeping: Keeping, seen: Sight, found: Survey | None) -> bool:
         """Devices that vanish or come back, a WAN address that changes, programs that others took off. Whether all is
         well."""
+        if self.pairing is not None and not self.pairing.see(seen):
+            self.stop("purge")
         self.losses.problem = following.follow(seen)
         well = keeping.keep(seen, found)
         self.judge()

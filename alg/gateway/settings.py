@@ -150,6 +150,14 @@ def write_services(gateway: Gateway, config: Config, plugins: dict[str, Protocol
     _replace(gateway.allow_out, {(PROTO[one.proto], one.port): 1 for one in config.firewall.allow_out})
 
 
+def refuse_new(gateway: Gateway) -> None:
+    """Let nobody open anything from inside until the configuration is written again; what there is goes on."""
+    value = gateway.configs[0]
+    value.flags |= abi.ConfigFlag.ALLOW_LIST
+    gateway.configs.put(0, value)
+    _replace(gateway.allow_out, {})
+
+
 def _replace_networks(table: Table[abi.ExemptKey, int], wanted: Iterable[IPv4Network]) -> None:
     """Make a table of networks equal to `wanted`, as _replace does."""
     networks = {(one.prefixlen, abi.ip_to_be32(one.network_address)) for one in wanted}

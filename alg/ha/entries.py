@@ -31,6 +31,8 @@ class EntryKind(IntEnum):
     HELD = 6  # session id and direction: what KeepHeld stores
     EXPECTATION = 7  # its id: packed key and value, and before them the id of its control session
     PARENT = 8  # id of a data session: that of its control session
+    PORT = 9  # a row of `ports`: struct port_slot
+    ROW = 10  # a map's name, 0 and a raw key: the raw value
 
 
 class Entry(NamedTuple):
@@ -116,6 +118,11 @@ def begun(entry: Entry) -> Authorship:
 def number(session: int) -> bytes:
     """The key of what belongs to a session."""
     return session.to_bytes(8, "little")
+
+
+def port(row: int, slot: bytes) -> Entry:
+    """A row of `ports` as it is now."""
+    return Entry(EntryKind.PORT, row.to_bytes(8, "little"), slot)
 
 
 def numbered(key: bytes) -> int:

@@ -52,17 +52,13 @@ class Outbox:
         if self._alone and self._go_on:
             self._carry_out(effects)
             return
-        made = self._entries(effects)
-        if made and not self._alone:
-            self.sent += 1
-            self._write(self.sent, made)
+        made = bool(self._entries(effects)) if self._alone else self._send(effects)
         if not made and not self._queue:
             self._carry_out(effects)
         elif len(self._queue) >= MOST:
             self.dropped += 1  # as if the first write had failed: what wasn't decided is repeated by its sender
         else:
-            # While nobody is there no ticket will come: what waits leaves with together().
-            self._queue.append(_Waiting(self.sent + self._alone, effects))
+            self._queue.append(_Waiting(self.sent, effects))
 
     def after(self, then: Then) -> None:
         """Do it when all that was offered before has been carried out."""
@@ -71,22 +67,40 @@ class Outbox:
         else:
             then()
 
+    def tell(self, entries: list[Entry]) -> None:
+        """Write something down that nothing waits for."""
+        if not self._alone:
+            self.sent += 1
+            self._write(self.sent, entries)
+
     def acknowledged(self, ticket: int) -> None:
         """The other gateway has all messages up to this one."""
         while self._queue and self._queue[0].ticket <= ticket:
             self._leave(self._queue.popleft())
 
     def together(self) -> None:
-        """Somebody acknowledges, and has all that was held so far: what waited for that may go."""
+        """Somebody acknowledges from now on, and all that the kernel holds at this moment was just sent: behind that
+        goes what waited, which isn't in the kernel yet."""
         self._alone = False
-        self._flush()
+        waiting, self._queue = self._queue, deque()
+        for one in waiting:
+            if one.effects is not None:
+                self._send(one.effects)
+            self._queue.append(one._replace(ticket=self.sent))
+
+    def _send(self, effects: list[Effect]) -> bool:
+        made = self._entries(effects)
+        if made:
+            self.sent += 1
+            self._write(self.sent, made)
+        return bool(made)
 
     def alone(self) -> None:
         """Nobody acknowledges any more."""
         if not self._alone:
             self._alone = True
-            # Tickets that were sent may never be acknowledged: their lists wait for together(), like later ones.
-            self._queue = deque(one._replace(ticket=self.sent + 1) for one in self._queue)
+            self.sent += 1  # what was sent may never be acknowledged: it waits for together(), like what comes now
+            self._queue = deque(one._replace(ticket=self.sent) for one in self._queue)
         if self._go_on:
             self._flush()
 

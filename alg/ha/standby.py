@@ -17,7 +17,8 @@ V = TypeVar("V")
 
 @dataclass
 class KeptState:
-    """By session id; `held` by session and direction, `expectations` by their id: control session, then raw."""
+    """By session id; `held` by session and direction, `expectations` by their id: control session, then raw; `ports` by
+    row, `rows` by name of a map and key."""
 
     beginning: Authorship
     sessions: dict[int, bytes] = field(default_factory=dict)
@@ -26,6 +27,8 @@ class KeptState:
     held: dict[tuple[int, int], bytes] = field(default_factory=dict)
     expectations: dict[int, tuple[int, bytes]] = field(default_factory=dict)
     parents: dict[int, int] = field(default_factory=dict)
+    ports: dict[int, bytes] = field(default_factory=dict)
+    rows: dict[tuple[str, bytes], bytes] = field(default_factory=dict)
 
     def take(self, entry: Entry) -> None:
         """One change."""
@@ -42,8 +45,12 @@ class KeptState:
             _put(self.expectations, one, None if value is None else (numbered(value), value[8:]))
         elif kind is EntryKind.PARENT:
             _put(self.parents, one, None if value is None else numbered(value))
-        elif kind in (EntryKind.TRACK, EntryKind.ADJUST):
-            _put(self.tracks if kind is EntryKind.TRACK else self.adjusts, one, value)
+        elif kind is EntryKind.ROW:
+            name, _, rest = key.partition(b"\0")
+            _put(self.rows, (name.decode("ascii", "replace"), rest), value)
+        else:
+            tables = {EntryKind.TRACK: self.tracks, EntryKind.ADJUST: self.adjusts, EntryKind.PORT: self.ports}
+            _put(tables[kind], one, value)
 
     def _forget(self, session: int) -> None:
         for table in (self.sessions, self.tracks, self.adjusts, self.parents):

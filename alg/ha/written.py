@@ -29,6 +29,12 @@ class Tables(Protocol):
     def expectation(self, one: fx.Expectation, state: int) -> bytes:
         """An expectation's packed key and value."""
 
+    def port(self, session: bytes) -> Entry | None:
+        """The row of `ports` that a session, as packed above, stands on."""
+
+    def reserved(self, expectation: bytes) -> Entry | None:
+        """The row of `ports` that is held for an expectation, as packed above."""
+
 
 def entries(effects: Iterable[fx.Effect], tables: Tables) -> list[Entry]:
     """What of them is to be written, in their order. Empty: nobody else needs to know.
@@ -49,13 +55,13 @@ def entries(effects: Iterable[fx.Effect], tables: Tables) -> list[Entry]:
                 if _know(session, known, made, tables):
                     made.append(Entry(EntryKind.HELD, number(session) + bytes([direction]), None))
             case fx.PutExpectation(one):
-                made.append(_expectation(one, one.state, tables))
+                made += _expectation(one, one.state, tables)
             case fx.OpenExpectation(one):
-                made.append(_expectation(one, fx.EXPECT_OPEN, tables))
+                made += _expectation(one, fx.EXPECT_OPEN, tables)
             case fx.DeleteExpectation(one, _, _, heir):
                 made.append(Entry(EntryKind.EXPECTATION, number(one.id), None))
                 if heir is not None:
-                    made.append(_expectation(heir, heir.state, tables))
+                    made += _expectation(heir, heir.state, tables)
             case fx.Admitted(session, _, _, data):
                 if _know(data.session, known, made, tables):
                     made.append(Entry(EntryKind.PARENT, number(data.session), number(session)))
@@ -84,22 +90,30 @@ def over(session: int) -> Entry:
 
 def session_entries(session: int, tables: Tables) -> list[Entry]:
     """A session as it is now, with what the kernel tracks of it. Empty: it is gone."""
-    raw, track = tables.session(session), tables.track(session)
+    raw = tables.session(session)
     if raw is None:
         return []
+    track, slot = tables.track(session), tables.port(raw)
     made = [Entry(EntryKind.SESSION, number(session), raw)]
-    return made if track is None else [*made, Entry(EntryKind.TRACK, number(session), track)]
+    made += [] if track is None else [Entry(EntryKind.TRACK, number(session), track)]
+    return made if slot is None else [*made, slot]
 
 
-def _expectation(one: fx.Expectation, state: int, tables: Tables) -> Entry:
-    return Entry(EntryKind.EXPECTATION, number(one.id), number(one.session) + tables.expectation(one, state))
+def _expectation(one: fx.Expectation, state: int, tables: Tables) -> list[Entry]:
+    return expectation_entries(one.id, one.session, tables.expectation(one, state), tables)
+
+
+def expectation_entries(key: int, session: int, raw: bytes, tables: Tables) -> list[Entry]:
+    """An expectation of a control session, with the port that is held for it."""
+    made, slot = Entry(EntryKind.EXPECTATION, number(key), number(session) + raw), tables.reserved(raw)
+    return [made] if slot is None else [slot, made]
 
 
 def everything(
     sessions: Iterable[int], parents: Mapping[int, int], adjusts: Mapping[int, bytes],
-    held: Mapping[tuple[int, int], bytes], expectations: Mapping[int, tuple[int, bytes]], tables: Tables,
+    held: Mapping[tuple[int, int], bytes], expectations: Iterable[tuple[int, int, bytes]], tables: Tables,
 ) -> Iterable[Entry]:  # fmt: skip
-    """All that is held at this moment, for a log that begins anew."""
+    """All that is held at this moment, for a log that begins anew. `expectations`: id, control session, and raw."""
     for session in sessions:
         made = session_entries(session, tables)
         yield from made
@@ -109,5 +123,5 @@ def everything(
             yield Entry(EntryKind.PARENT, number(session), number(parents[session]))
     for (session, direction), data in held.items():
         yield Entry(EntryKind.HELD, number(session) + bytes([direction]), data)
-    for key, (session, raw) in expectations.items():
-        yield Entry(EntryKind.EXPECTATION, number(key), number(session) + raw)
+    for key, owner, raw in expectations:
+        yield from expectation_entries(key, owner, raw, tables)

@@ -113,6 +113,10 @@ class Executor:
         row = port_row(place or 0, one.proto, one.to.port if inbound else 0)
         return records.pack_expectation(self._packable(one), state, row)
 
+    def row(self, one: fx.Expectation, state: int) -> tuple[bytes, bytes]:
+        """An expectation as the kernel has it: packed key and value."""
+        return self._expectation(one, state)
+
     def _put_expectation(self, effect: fx.PutExpectation) -> None:
         syscall.update(self._gateway.expectations.fd, *self._expectation(effect.expectation, effect.expectation.state))
         self.outcomes["made"] += 1

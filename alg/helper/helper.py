@@ -60,7 +60,8 @@ class Helper:
         plugins: Mapping[str, ProtocolPlugin], events: Events, secret: int,
         tap: Tap | None = None,
     ) -> None:  # fmt: skip
-        """`tap`: one made earlier."""
+        """`tap`: one made earlier. `carry_out`, `gone`: what becomes of effects, and of a session behind its last ones;
+        with a second gateway both wait for it."""
         self.config = config
         self.lost = 0
         self.broken = 0
@@ -86,6 +87,8 @@ class Helper:
         ports.raw = self._addresses.raw
         told = self._telling.announce, self._addresses.packable
         self.executor = Executor(gateway, control, ports, self.tap.write, *told)
+        self.carry_out: Callable[[list[Effect]], None] = self.executor.carry_out
+        self.gone: Callable[[int, Callable[[], None]], None] = lambda _, forget: forget()
         self._endings = Endings(gateway, control, self._over, self._gone, self._lasted)
         kept = takeover.Kept(gateway, self.executor.keys)
         self.engine = Engine(
@@ -144,7 +147,7 @@ class Helper:
                 self.tails_waiting()
                 return
             if punt.kind == abi.PuntKind.UNSENT:
-                self.executor.carry_out(self.engine.narrowed(punt.info.session, punt.direction, punt.mtu, now()))
+                self.carry_out(self.engine.narrowed(punt.info.session, punt.direction, punt.mtu, now()))
                 return
             self._know(punt.info)
             self._carry_out(self._judged(punt))
@@ -160,7 +163,7 @@ class Helper:
         """Carry out the engine's effects. It may have set a timer; the turn reports that at its end in any case."""
         if self.witness.watched:
             self.witness.see(effects)
-        self.executor.carry_out(effects)
+        self.carry_out(effects)
         if not self._turning:
             self.due_changed()
 
@@ -204,7 +207,8 @@ class Helper:
     def attend(self) -> None:
         """Have every line come here while anybody listens to commands, or if the configuration says so."""
         wanted = self.config.alg.classify
-        everything = wanted == "off" or (wanted == "auto" and self._events.heard())
+        # With a second gateway each line is held, so that what passed is written down at the other one.
+        everything = wanted == "off" or bool(self.config.ha.node) or (wanted == "auto" and self._events.heard())
         self._carry_out(self.engine.attend(everything))
 
     def tick(self) -> None:
@@ -245,6 +249,10 @@ class Helper:
         self.delays.forget(number)
         self._carry_out(self.engine.ended(number, now()))
         self.transfers.forget(number)
+        self.gone(number, lambda: self._drop(number))
+
+    def _drop(self, number: int) -> None:
+        """Of a session whose effects have all been carried out."""
         self._infos.pop(number, None)
         self._known.pop(number, None)
         key = self.executor.keys.pop(number, None)

@@ -37,6 +37,7 @@ PROGRAMS = {
     "gcc": ("gcc",),
     "iproute2": ("ip", "ss", "tc"),
     "iputils-ping": ("ping",),
+    "keepalived": ("keepalived",),
     "lftp": ("lftp",),
     "mount": ("mount", "umount"),
     "ncftp": ("ncftp",),
@@ -61,7 +62,7 @@ ESSENTIAL = {"bash", "coreutils", "dash", "dpkg", "util-linux"}
 SPARED = {
     ("alg", "nft"),
     ("cli", "journalctl"),
-    *(("cli", program) for program in ("nft", "lftp", "ncftp", "tnftp", "wget")),
+    *(("cli", program) for program in ("nft", "redis-server", "keepalived", "lftp", "ncftp", "tnftp", "wget")),
 }
 #: Modules of the machine's Python, by the package that must be listed. All others are in the venv.
 DEBIAN_MODULES = {"bcc": "python3-bpfcc", "pyftpdlib": "python3-pyftpdlib"}

@@ -276,7 +276,7 @@ def test_every_verb_of_this_version_and_no_other() -> None:
         assert f"  {verb} " in listed
     expected = (
         "run down status sessions mappings expectations hosts ports forward allow top follow stats capture whose"
-        " explain reload upgrade kill doctor check export import help demo bench"
+        " explain reload upgrade kill doctor check export import help ha demo bench"
     )
     assert " ".join(command.VERBS) == expected
 
@@ -285,7 +285,7 @@ def test_every_verb_of_this_version_and_no_other() -> None:
 def test_each_verb_has_help_with_its_run_dir(verb: str) -> None:
     made = run(verb, "--help")
     assert made.exit_code == 0
-    assert "--run-dir" in made.stdout or verb in ("forward", "allow", "bench", "check")
+    assert "--run-dir" in made.stdout or verb in ("forward", "allow", "bench", "check", "ha")
     assert len(made.stdout.splitlines()) > 5
 
 

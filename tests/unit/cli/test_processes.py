@@ -49,7 +49,10 @@ RIGHT = {
     "kill": Way("--inside 10.0.0.2", talk="algate: 2 sessions ended"),
     "check": Way("bad.toml", 2), "export": Way("none.json", 1, "algate: no tables are pinned for ", data=False),
     "import": Way("none.json", 1, "algate: can't read none.json: No such file or directory", data=False),
-    "help": Way("kill"),
+    "help": Way("kill"), "ha status": Way(),
+    "ha yield": Way(talk="algate: the other node leads as soon as", data=False),
+    "ha resync": Way(talk="algate: the other node is told everything anew", data=False),
+    "ha keepalived": Way("--config no.toml --inside 10.0.0.1/24", 2, "algate: configuration: no", data=False),
 }  # fmt: skip
 # These need a kernel, a daemon of flesh and blood or half a minute; what calls them as processes is in these files.
 ELSEWHERE = {
@@ -73,6 +76,9 @@ WRONG = {
     "doctor": ("--jsno", "nearest is --json"),
     "check": ("", "give one configuration file, --live or --pins"), "export": ("", "missing argument 'FILE|-'"),
     "import": ("", "missing argument 'FILE|-'"), "help": ("sesions", "the nearest is `sessions`"),
+    "ha": ("", "status, yield, resync, keepalived"), "ha status": ("--jsn", "the nearest is --json"),
+    "ha yield": ("now", "extra argument"), "ha resync": ("now", "extra argument"),
+    "ha keepalived": ("--config x.toml", "missing option '--inside'"),
     "demo": ("--keepp", "the nearest is --keep"), "bench": ("--only pakets", "the groups are "),
 }  # fmt: skip
 
@@ -106,7 +112,7 @@ def parts() -> Iterator[tuple[str, Any]]:
 def test_every_verb_is_tried() -> None:
     declared = {name for name, _ in parts()}
     assert declared == {*RIGHT, *ELSEWHERE} and not RIGHT.keys() & ELSEWHERE.keys()
-    assert {*declared, "forward", "allow"} == set(WRONG)
+    assert {*declared, "forward", "allow", "ha"} == set(WRONG)
 
 
 @pytest.mark.parametrize("verb", ELSEWHERE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import re
 import shutil
 import socket
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from algate.alg.ha.resp import StoreAddress
 
+CONF = Path(__file__).resolve().parents[3] / "deploy/ha/redis.conf"
 USER, PASSWORD = "gw-a", "sesame open"
 
 
@@ -24,12 +26,14 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def redis(folder: Path, *more: str) -> Iterator[tuple[StoreAddress, subprocess.Popen[bytes]]]:
-    """A server that only USER may use, until the end of the block, however it was treated."""
+    """A server that only USER may use, with the rights of deploy/ha/redis.conf, until the end of the block."""
     program = shutil.which("redis-server")
     assert program, "redis-server is missing: deploy/dev.sh setup test"
     port = free_port()
     folder.mkdir(exist_ok=True)
-    (folder / "users.acl").write_text(f"user default off\nuser {USER} on #{_sha(PASSWORD)} ~algate:* +@all\n")
+    shipped = re.search(r"(?m)^user algate on >\S+ (.*)$", CONF.read_text())
+    assert shipped, f"{CONF} has no user for algate"
+    (folder / "users.acl").write_text(f"user default off\nuser {USER} on #{_sha(PASSWORD)} {shipped[1]}\n")
     listens = ["--tls-port", str(port), "--port", "0"] if "--tls-cert-file" in more else ["--port", str(port)]
     command = [program, *listens, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", str(folder),
                "--aclfile", str(folder / "users.acl"), "--daemonize", "no", *more]  # fmt: skip

@@ -1,0 +1,323 @@
+"""A gateway of two: it stands by until the public address is this host's, goes on with what the other node held, and
+tells that one what it holds itself.
+
+The law of this file: when; the address alone says which node works, and keepalived moves it. What is told and read is
+the room `ha`'s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+
+from algate.alg.answers import HaAnswer
+from algate.alg.config.load import Config
+from algate.alg.config.sections import Ha
+from algate.alg.daemon.devices import Sight, look
+from algate.alg.daemon.loading import Loading
+from algate.alg.daemon.notify import notify
+from algate.alg.daemon.watcher import Watcher
+from algate.alg.errors import AlgateError
+from algate.alg.gateway import estate, settings
+from algate.alg.gateway.datapath import Datapath
+from algate.alg.ha import epoch as epochs
+from algate.alg.ha import written
+from algate.alg.ha.bulk import BulkWalk
+from algate.alg.ha.entries import Authorship
+from algate.alg.ha.epoch import Epoch
+from algate.alg.ha.following import LogFollower
+from algate.alg.ha.inheriting import authorship, inherit
+from algate.alg.ha.keepalived import PRIORITY
+from algate.alg.ha.leading import Leader
+from algate.alg.ha.outbox import Outbox
+from algate.alg.ha.redis import RedisKeys, RedisLog
+from algate.alg.ha.resp import StoreAddress
+from algate.alg.ha.store import StoreError, StoreLog
+from algate.alg.helper.helper import Helper
+from algate.alg.helper.raw_tables import RawTables
+from algate.alg.plugin.model import EndPoint
+from algate.bpf import pins
+from algate.bpf.loader import Gateway
+
+log = logging.getLogger(__name__)
+AGAIN = 64  # exit code of a daemon that has to begin anew, as a standby
+MARK = "ha-stands-by"  # in the run directory: what is pinned is empty
+PATIENCE = {"control": 1.0, "bulk": 30.0}  # s that a commit may take
+HASTE = 0.3  # s that a take-over waits for the witness and the engine beside it
+
+IN_STEP, BEHIND, YIELDS, UNFIT = 0, -20, -100, -254  # the last: never, whoever else is there
+
+
+class Pairing:
+    """Of one daemon with [ha]. `yielded`: the address went while it led."""
+
+    def __init__(self, config: Config, run_dir: Path) -> None:
+        self.yielded = False
+        self.leader: Leader | None = None
+        self._config = config
+        self._run_dir = run_dir
+        self._estate: estate.Estate | None = None
+        self._epoch: Epoch | None = None
+        self._bulk: BulkWalk | None = None
+        self._priority: int | None = None
+        self._free = False
+        self._tls = _tls(config.ha)
+        self._password = _password(config.ha)
+        self._keys = RedisKeys(self._where(config.ha.witness), HASTE)
+        self._followers: list[LogFollower] = []
+
+    def _where(self, point: EndPoint | None) -> StoreAddress:
+        if point is None:
+            raise AlgateError("[ha] is incomplete: `algate check` says what is missing", 2)
+        return StoreAddress(str(point.ip), point.port, self._config.ha.user, self._password, self._tls)
+
+    # -- standing by ---------------------------------------------------------------------------------------------------
+
+    def here(self, seen: Sight) -> bool:
+        """Whether the first public address is on the WAN device."""
+        devices, wanted = seen.devices, self._config.nat.addresses[0]
+        return devices is not None and any(one.ip == wanted for one in devices.wan.addresses)
+
+    async def stand_by(
+        self, watcher: Watcher, stopping: asyncio.Event, datapath: Datapath, loading: Loading,
+        say: Callable[[str], None],
+    ) -> None:  # fmt: skip
+        """Return once the address is here, or when `stopping`; what the other node held is known then, and all is
+        loaded."""
+        self._announce(UNFIT)
+        own, mark = self._where(self._config.ha.engine), self._run_dir / MARK
+        self._followers = [LogFollower(name, RedisLog(own, name)) for name in ("control", "bulk")]
+        seen = await asyncio.to_thread(look, self._config)
+        if self.here(seen) and pins.exists(self._run_dir) and not mark.exists():
+            return  # a restart: the kernel has it all
+        datapath.detach()
+        pins.remove(self._run_dir)
+        mark.touch()
+        tasks = [asyncio.create_task(one.run()) for one in self._followers]
+        try:
+            if not self.here(seen):
+                seen = await self._wait(watcher, stopping, datapath, loading, say)
+        finally:
+            for one in tasks:
+                one.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            for follower in self._followers:
+                await follower.close()  # it waits for a record, and whatever is asked behind that waits too
+        if stopping.is_set():
+            datapath.detach()
+            loading.let_go()
+            pins.remove(self._run_dir)
+        else:
+            await self._take_over()
+            if loading.prepared is not None:
+                loading.prepared = loading.prepared._replace(seen=seen)
+        for follower in self._followers:
+            await follower.close()
+
+    async def _wait(
+        self, watcher: Watcher, stopping: asyncio.Event, datapath: Datapath, loading: Loading,
+        say: Callable[[str], None],
+    ) -> Sight:  # fmt: skip
+        """For the address; meanwhile the programs are loaded into empty maps."""
+        address = self._config.nat.addresses[0]
+        seen, told = await asyncio.to_thread(look, self._config), ""
+        while not stopping.is_set() and not self.here(seen):
+            if loading.prepared is None and not seen.problem:
+                say(f"standing by: {address} isn't here; loading the programs")
+                await self._load(seen, datapath, loading)
+            told_all = self._followers[0].kept is not None and not self._followers[0].problem
+            self._announce(UNFIT if loading.prepared is None else IN_STEP if told_all else BEHIND)
+            word = f"standing by: {address} isn't here" + (f"; {seen.problem}" if seen.problem else "")
+            if word != told:
+                told = word
+                say(word)
+                log.info("%s", word)
+                notify(f"READY=1\nSTATUS={word}")
+            await self._give_back()
+            await watcher.change(1.0)
+            seen = await asyncio.to_thread(look, self._config)
+        return seen
+
+    async def _load(self, seen: Sight, datapath: Datapath, loading: Loading) -> None:
+        await loading.prepare(self._config, seen, datapath)
+        loading.hold_again()
+        if loading.prepared is not None:
+            self._shield(seen, datapath, loading.prepared.gateway)
+
+    def _shield(self, seen: Sight, datapath: Datapath, gateway: Gateway) -> None:
+        """Attach, with empty tables that nothing can be opened in: whatever comes between the address and the sessions
+        is dropped, so that no end hears from this host's stack that there is no such connection."""
+        devices = seen.devices
+        assert devices is not None
+        settings.write_config(gateway, self._config, devices.lans, devices.wan, devices.addresses)
+        settings.refuse_new(gateway)
+        settings.write_surroundings(gateway, devices.wan, seen.known(self._config, devices.indices))
+        gateway.install_stages()
+        datapath.attach(devices.lans, devices.wan, gateway.fds)
+
+    async def _give_back(self) -> None:
+        """Who stands by leads no more: say so at the witness, once it can be asked."""
+        if not self._free:
+            with contextlib.suppress(StoreError):
+                stood = await epochs.stands(self._keys)
+                if stood.node == self._config.ha.node:
+                    await epochs.give_back(self._keys, stood)
+                self._free = True
+
+    async def _take_over(self) -> None:
+        """Lead from now on, if the witness can be asked, and shut the log to the other node."""
+        control, bulk = self._followers
+        last, stood = control.position.epoch, None
+        try:
+            stood = await epochs.stands(self._keys)
+            self._epoch = await epochs.take(self._keys, self._config.ha.node, last)
+        except StoreError as error:
+            log.warning("ha: no new epoch: %s", error)
+        shut = self._epoch.number if self._epoch is not None else last + 1
+        for one in self._followers:
+            await one.shut(shut)
+        kept = control.kept
+        if kept is None or kept.beginning.node == self._config.ha.node:
+            log.warning("ha: nothing is known of the other node's sessions")
+        elif stood is not None and stood.number > last:
+            log.warning("ha: what is known of the other node's sessions is of epoch %d, and the last was %d: it is let"
+                        " go", last, stood.number)  # fmt: skip
+        else:
+            mine = authorship(self._config.ha.node)
+            if kept.beginning.layout != mine.layout:
+                log.warning("ha: the other node runs another version, whose tables can't be taken over")
+                return
+            self._estate = await asyncio.to_thread(inherit, kept, bulk.kept, mine)
+
+    def enter(self, gateway: Gateway) -> None:
+        """Write what the other node held into the maps of this one, which are empty."""
+        found, self._estate = self._estate, None
+        (self._run_dir / MARK).unlink(missing_ok=True)
+        if found is None:
+            return
+        try:
+            estate.write(found, gateway.map_fd)
+        except OSError as error:
+            raise AlgateError(f"can't go on with the other node's sessions: {error.strerror or error}") from None
+        log.info("ha: goes on with %d sessions of the other node, %d were left without their port",
+                 len(found.maps["sessions"]), found.left)  # fmt: skip
+
+    # -- leading -------------------------------------------------------------------------------------------------------
+
+    async def lead(self, gateway: Gateway, helper: Helper, restore: Callable[[], None]) -> None:
+        """Tell the other node, for ever. `restore`: let new mappings be made again, as the configuration says."""
+        tables = RawTables(gateway, helper.executor)
+        go_on = self._config.ha.when_alone == "go-on"
+        outbox = Outbox(
+            tables.expect, lambda ticket, made: leader.write(ticket, made), helper.executor.carry_out, go_on
+        )
+        self._bulk = BulkWalk(lambda: gateway.sessions.chunks(), tables.slot, tables.there)
+
+        def fence(shut: bool) -> None:
+            if shut:
+                settings.refuse_new(gateway)
+            else:
+                restore()
+
+        leader = self.leader = Leader(
+            self._config.ha.node, outbox, self._bulk, self._keys, self._connect, tables.everything, self._who, fence
+        )
+
+        def gone(number: int, forget: Callable[[], None]) -> None:
+            outbox.tell([written.over(number)])
+            outbox.after(forget)
+
+        helper.carry_out, helper.gone = outbox.offer, gone
+        self._announce(IN_STEP)
+        await leader.run(self._epoch)
+
+    def _who(self) -> Authorship:
+        return authorship(self._config.ha.node)
+
+    async def _connect(self, name: str) -> StoreLog:
+        made = RedisLog(self._where(self._config.ha.peer), name, PATIENCE[name])
+        await made.opened()
+        return made
+
+    def see(self, seen: Sight) -> bool:
+        """Whether this node still has the address. Once it hasn't, it doesn't lead."""
+        if seen.devices is not None and not self.here(seen):
+            self.yielded = True
+        return not self.yielded
+
+    def give_way(self) -> None:
+        """Have keepalived move the address, and tell of the youngest sessions too until then."""
+        if self.leader is None:
+            raise AlgateError("this node stands by: there is nothing to yield")
+        if self._bulk is not None:
+            self._bulk.young = 0
+        self._announce(YIELDS)
+
+    def resync(self) -> None:
+        """Tell the other node everything anew."""
+        if self.leader is None:
+            raise AlgateError("this node stands by: `algate ha resync` is for the one that leads")
+        self.leader.resync()
+
+    def _announce(self, priority: int) -> None:
+        """Say to keepalived how fit this node is."""
+        if priority != self._priority:
+            self._priority = priority
+            try:
+                (self._run_dir / PRIORITY).write_text(f"{priority}\n")
+            except OSError as error:
+                log.warning("%s can't be written: %s", self._run_dir / PRIORITY, error.strerror)
+
+    def status(self) -> HaAnswer:
+        """For `algate ha status`."""
+        leader, ha = self.leader, self._config.ha
+        told: HaAnswer = {
+            "node": ha.node, "role": "stands by", "state": "in step", "epoch": None, "sessions": 0, "commit_ms": None,
+            "peer": shown(ha.peer), "witness": shown(ha.witness), "problem": "",
+        }  # fmt: skip
+        if leader is not None:
+            told["role"], told["state"], told["problem"] = "leads", leader.state, leader.problem
+            told["epoch"] = leader.epoch.number if leader.epoch is not None else None
+            told["sessions"], told["commit_ms"] = leader.told, round(leader.lag * 1e3, 3)
+            return told
+        kept = [one.kept for one in self._followers]
+        told["problem"] = next((one.problem for one in self._followers if one.problem), "")
+        if self._priority == UNFIT:
+            told["state"] = "loading the programs"
+        elif not kept or not all(kept) or told["problem"]:
+            told["state"] = "the other node hasn't told everything"
+        if self._followers:
+            told["epoch"] = self._followers[0].position.epoch
+        told["sessions"] = sum(len(one.sessions) for one in kept if one is not None)
+        return told
+
+
+def shown(point: EndPoint | None) -> str:
+    """An engine's place."""
+    return "" if point is None else str(point)
+
+
+def _tls(ha: Ha) -> ssl.SSLContext | None:
+    if not ha.tls_ca:
+        return None
+    try:
+        made = ssl.create_default_context(cafile=ha.tls_ca)
+        if ha.tls_cert:
+            made.load_cert_chain(ha.tls_cert, ha.tls_key)
+    except OSError as error:  # ssl.SSLError is one
+        raise AlgateError(f"[ha] TLS: {error.strerror or error}", 2) from None
+    return made
+
+
+def _password(ha: Ha) -> str:
+    if not ha.password_file:
+        return ""
+    try:
+        lines = Path(ha.password_file).read_text().splitlines()
+    except OSError as error:
+        raise AlgateError(f"ha.password_file: {ha.password_file} can't be read: {error.strerror}", 2) from None
+    return lines[0] if lines else ""

@@ -1,0 +1,73 @@
+"""The standby's side: reads what the other gateway writes at this node's engine, as it comes.
+
+The law of this file: it reads, and keeps; whatever is wrong is said once and tried again. At a take-over it shuts the
+log to its writer first, and reads the rest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from .entries import unpack
+from .standby import KeptState, Standby
+from .store import START, Position, StoreError, StoreLog
+
+log = logging.getLogger(__name__)
+WAIT = 1.0  # s that a look waits for a record
+AGAIN = 0.5  # s until the next try
+MOST = 16  # records at a time: of the bulk they have 64 KiB each
+
+
+class LogFollower:
+    """Of one log. `position`: of the last record read; `problem`: why nothing is read, "" if all is."""
+
+    def __init__(self, name: str, store: StoreLog) -> None:
+        self.name = name
+        self.position = START
+        self.problem = ""
+        self.records = 0
+        self._standby = Standby()
+        self._log = store
+
+    @property
+    def kept(self) -> KeptState | None:
+        """What the other gateway holds, None if it never told all of it."""
+        return self._standby.kept
+
+    async def run(self) -> None:
+        """Read for ever."""
+        while True:
+            if await self._look(WAIT) is None:
+                await asyncio.sleep(AGAIN)
+
+    async def _look(self, wait: float) -> int | None:
+        """Read some of what there is; how many records, None if that failed."""
+        try:
+            found = await self._log.tail(self.position, wait, MOST)
+            for one in found:
+                self.position = one.position
+                self._standby.take(unpack(one.data))
+        except StoreError as error:
+            if self.problem != str(error):
+                log.warning("log %s of this node's engine: %s", self.name, error)
+            self.problem = str(error)
+            return None
+        self.problem = ""
+        self.records += len(found)
+        return len(found)
+
+    async def shut(self, epoch: int) -> None:
+        """Refuse whatever a writer of an earlier epoch appends from now on, and read the rest."""
+        try:
+            await self._log.last()  # connects
+            self._log.append(Position(epoch, 0), b"")
+            await self._log.commit()
+        except StoreError as error:
+            log.warning("log %s of this node's engine can't be shut to the other node: %s", self.name, error)
+        while await self._look(0):
+            pass
+
+    async def close(self) -> None:
+        """Give the connection back."""
+        await self._log.close()

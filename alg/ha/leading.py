@@ -1,0 +1,218 @@
+"""The active gateway's side: what it holds goes to the engine beside the other node, and the rest waits for that.
+
+The law of this file: it sends and hears; what is sent is written.py's and bulk.py's, when effects leave is outbox.py's.
+Whatever fails, the gateway is alone from then on, says so, and begins anew from the start a moment later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterable
+
+from . import epoch as epochs
+from .bulk import BulkWalk
+from .entries import Authorship, Entry, EntryKind, begin, pack, pages
+from .epoch import Epoch
+from .outbox import Outbox
+from .store import FencedError, Position, StoreError, StoreKeys, StoreLog
+
+log = logging.getLogger(__name__)
+AGAIN = 1.0  # s until the next try
+WALK = 0.25  # s between two walks of the sessions, or four times what one works
+ANEW = 20_000  # records after which a log begins anew
+FENCED = "the other node leads"
+
+
+class LogWriter:
+    """One log of this node's epoch."""
+
+    def __init__(self, store: StoreLog, epoch: int) -> None:
+        self.store = store
+        self.begun = 0  # the record with which it began
+        self._epoch = epoch
+        self.seq = 0
+
+    def write(self, entries: Iterable[Entry]) -> None:
+        """Append a message."""
+        self.seq += 1
+        self.store.append(Position(self._epoch, self.seq), pack(entries))
+
+    def begin(self, who: Authorship, everything: Iterable[Entry]) -> None:
+        """Tell all anew."""
+        self.begun = self.seq + 1
+        for page in pages([begin(who), *everything, Entry(EntryKind.END, b"")]):
+            self.write(page)
+
+    async def trim(self) -> None:
+        """What was told before that may go, once it is there."""
+        await self.store.commit()
+        await self.store.snapshot(Position(self._epoch, self.begun))
+
+
+class Leader:
+    """Of one active gateway. `state`: how it stands, in words; `epoch`: None until it leads."""
+
+    def __init__(
+        self, node: str, outbox: Outbox, bulk: BulkWalk, keys: StoreKeys,
+        connect: Callable[[str], Awaitable[StoreLog]], everything: Callable[[], Iterable[Entry]],
+        who: Callable[[], Authorship], fence: Callable[[bool], None],
+    ) -> None:  # fmt: skip
+        self.state = "starting"
+        self.epoch: Epoch | None = None
+        self.problem = ""
+        self.lag = 0.0  # s that the last commit of control sessions took
+        self.told = 0
+        self._node, self._outbox, self._bulk, self._keys = node, outbox, bulk, keys
+        self._connect, self._everything, self._who, self._fence = connect, everything, who, fence
+        self._log: LogWriter | None = None
+        self._wanted = asyncio.Event()
+        self._anew = False
+        self._seen = 0  # the highest epoch that was seen
+
+    def resync(self) -> None:
+        """Begin anew, with a new epoch."""
+        self._anew = True
+
+    def write(self, _: int, entries: list[Entry]) -> None:
+        """What Outbox calls."""
+        if self._log is not None:
+            self._log.write(entries)
+        self._wanted.set()
+
+    async def run(self, taken: Epoch | None = None) -> None:
+        """Lead for ever, or try to. `taken`: an epoch that this node has just taken."""
+        while True:
+            try:
+                self.epoch = taken or await self._take()
+                taken = None
+                self._say("telling the other node everything")
+                await self._lead(self.epoch)
+            except FencedError as error:
+                self._part(FENCED, error)
+                self._fence(True)
+                await self._until_free()
+                self._fence(False)
+            except StoreError as error:
+                self._part("the other node isn't in step", error)
+                await asyncio.sleep(AGAIN)
+
+    async def _take(self) -> Epoch:
+        stood = await epochs.stands(self._keys)
+        if self.epoch is not None and stood.number > self.epoch.number and stood.node not in (self._node, "-"):
+            raise FencedError(f"epoch {stood.number} is {stood.node}'s")
+        return await epochs.take(self._keys, self._node, self._seen)
+
+    async def _until_free(self) -> None:
+        while True:
+            await asyncio.sleep(AGAIN)
+            with contextlib.suppress(StoreError):
+                if (await epochs.stands(self._keys)).node in (self._node, epochs.NOBODY):
+                    self.epoch = None
+                    return
+
+    async def _lead(self, mine: Epoch) -> None:
+        control, bulk = await self._connect("control"), await self._connect("bulk")
+        try:
+            self._seen = max(self._seen, mine.number, (await control.last()).epoch, (await bulk.last()).epoch)
+            if self._seen > mine.number:
+                mine = self.epoch = await epochs.take(self._keys, self._node, self._seen)
+            writer = LogWriter(control, mine.number)
+            writer.begin(self._who(), self._everything())
+            self._log = writer
+            self._outbox.together()  # in the same breath: nothing may change in between
+            self._wanted.set()
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._pump(writer))
+                group.create_task(self._walk(LogWriter(bulk, mine.number)))
+                group.create_task(self._watch(mine))
+        except BaseExceptionGroup as several:
+            found = several.subgroup(FencedError) or several.subgroup(StoreError)
+            if found is None:
+                raise
+            raise _first(found) from None
+        finally:
+            self._log = None
+            self._outbox.alone()
+            await control.close()
+            await bulk.close()
+
+    async def _pump(self, writer: LogWriter) -> None:
+        """Have effects leave as their messages are acknowledged."""
+        first = True
+        while True:
+            await self._wanted.wait()
+            self._wanted.clear()
+            ticket, began = self._outbox.sent, time.monotonic()
+            await writer.store.commit()
+            self._outbox.acknowledged(ticket)
+            self.lag = time.monotonic() - began
+            if first or writer.seq - writer.begun > ANEW:
+                if not first:
+                    writer.begin(self._who(), self._everything())
+                    self._outbox.together()
+                await writer.trim()
+                first = False
+
+    async def _walk(self, writer: LogWriter) -> None:
+        """Tell of sessions that no ALG watches."""
+        self._bulk.forget()
+        fresh = True
+        while True:
+            busy = 0.0
+            told: list[Entry] = []
+            steps = self._bulk.walk(time.clock_gettime_ns(time.CLOCK_MONOTONIC), told.append)
+            while True:
+                at = time.monotonic()
+                if next(steps, False) is False:
+                    break
+                busy += time.monotonic() - at
+                await asyncio.sleep(0)
+            if fresh or writer.seq - writer.begun > ANEW:
+                if not fresh:
+                    self._bulk.forget()
+                    writer.begun, fresh = writer.seq, True
+                    continue
+                writer.begin(self._who(), told)
+                await writer.trim()
+                self._say("in step")
+            else:
+                for page in pages(told):
+                    writer.write(page)
+                await writer.store.commit()
+            fresh = False
+            self.told = len(self._bulk.known)
+            await asyncio.sleep(max(WALK, 4 * busy))
+
+    async def _watch(self, mine: Epoch) -> None:
+        """See whether somebody else has taken the lead."""
+        while True:
+            await asyncio.sleep(AGAIN)
+            stood = mine
+            with contextlib.suppress(StoreError):  # a witness that is away changes nothing for who leads already
+                stood = await epochs.stands(self._keys)
+            if stood.number > mine.number:
+                raise FencedError(f"epoch {stood.number} is {stood.node}'s")
+            if self._anew:
+                self._anew = False
+                raise StoreError("it is told everything anew, as was asked for")
+
+    def _say(self, state: str) -> None:
+        if state != self.state:
+            self.state, self.problem = state, ""
+            log.info("ha: %s", state)
+
+    def _part(self, state: str, error: StoreError) -> None:
+        if state != self.state:
+            log.warning("ha: %s: %s", state, error)
+        self.state, self.problem = state, str(error)
+
+
+def _first(group: BaseExceptionGroup[StoreError]) -> StoreError:
+    one: BaseException = group
+    while isinstance(one, BaseExceptionGroup):
+        one = one.exceptions[0]
+    assert isinstance(one, StoreError)
+    return one

@@ -1,0 +1,100 @@
+"""Two gateways, an engine beside each, keepalived: what goes on when the one that leads yields, and when it dies."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+
+import pytest
+
+from algate.cli.lab.judge import Mode
+from algate.cli.lab.lab import LabPlan
+from algate.cli.lab.pair import Node, PairLab, engine
+from algate.cli.lab.servers import FtpServer, start_server
+from algate.client import Client
+from tests.netns.talk import CONTENT, Echo, Line, Talker
+
+ECHO = 7007
+MODES = (Mode.PORT, Mode.EPRT, Mode.PASV, Mode.EPSV)
+GAP = 5.0  # s; a fifth of a second where nobody else is at work: TCP's first repetition
+
+
+@pytest.fixture
+def lab() -> Iterator[PairLab]:
+    made = PairLab(LabPlan(public=("198.51.100.200",)))  # longer in a PORT than the client's own
+    with made:
+        yield made
+
+
+@pytest.fixture
+def server(lab: PairLab) -> FtpServer:
+    made = start_server("vsftpd", lab.server)
+    (made.pub / "file").write_bytes(CONTENT)
+    return made
+
+
+@pytest.fixture
+def pair(lab: PairLab) -> Iterator[tuple[Node, Node]]:
+    """The first leads, the second is in step."""
+    for name in ("gw", "gw2", "witness"):
+        engine(lab.hosts[name])
+    a, b = Node(lab, "gw"), Node(lab, "gw2")
+    try:
+        a.begin()
+        b.begin()
+        a.until(a.able)
+        a.keep()
+        a.until(lambda: a.status()["role"] == "leads" and a.status()["state"] == "in step")
+        b.until(b.able)
+        b.keep()
+        b.until(lambda: b.status()["state"] == "in step")
+        yield a, b
+    finally:
+        a.stop()
+        b.stop()
+        lab.hosts["witness"].stop_all()
+
+
+def wait_for(other: Node, line: Line) -> float:
+    """Until the other node leads; the longest that an echo was waited for."""
+    worst, began, led = 0.0, time.monotonic(), False
+    while not led:
+        led = other.status()["role"] == "leads"
+        asked = time.monotonic()
+        assert line.ask(b"go on") == b"go on"
+        worst = max(worst, time.monotonic() - asked)
+        assert asked - began < 60
+    return worst
+
+
+def check(lines: Sequence[Line], talkers: Sequence[Talker], turn: int) -> None:
+    """All go on: the connections, the control connections, transfers in all modes."""
+    assert all(line.ask(b"ping") == b"ping" for line in lines)
+    for place, talker in enumerate(talkers):
+        assert talker.fetch("pub/file", MODES[(place + turn) % 4]) == CONTENT
+        assert talker.say("NOOP").startswith("200")
+
+
+def test_connections_go_on_when_their_gateway_yields_or_dies(
+    lab: PairLab, server: FtpServer, pair: tuple[Node, Node], pytestconfig: pytest.Config
+) -> None:
+    address, (one, other) = lab.plan.servers[0], pair
+    with ExitStack() as stack:
+        stack.enter_context(Echo(lab.server, ECHO))
+        lines = [stack.enter_context(Line(lab.client, address, ECHO)) for _ in range(100)]
+        talkers = [stack.enter_context(Talker(lab.client, address, server.login)) for _ in range(4)]
+        check(lines, talkers, 0)
+        for turn in range(2 if pytestconfig.getoption("run_all") else 0):
+            other.until(lambda node=other: node.status()["state"] == "in step")
+            Client(one.run_dir).ask("ha-yield")
+            assert wait_for(other, lines[0]) < GAP
+            check(lines, talkers, turn)
+            one, other = other, one
+        other.until(lambda: other.status()["sessions"] >= 104 and other.status()["state"] == "in step")
+        one.die()
+        gap = wait_for(other, lines[0])
+        check(lines, talkers, 3)
+        assert "0 were left without their port" in other.log
+        assert gap < GAP
+        print(f"longest wait for an echo {gap:.3f} s")

@@ -1,0 +1,183 @@
+"""A leader and a follower over one store in memory: what one says the other has, and what a failure brings."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, cast
+
+import pytest
+
+from algate.alg.engine.effects import Effect
+from algate.alg.gateway import records
+from algate.alg.ha import epoch as epochs
+from algate.alg.ha import leading
+from algate.alg.ha.bulk import BulkWalk
+from algate.alg.ha.entries import Authorship, Entry, EntryKind, number
+from algate.alg.ha.epoch import Epoch
+from algate.alg.ha.following import LogFollower
+from algate.alg.ha.leading import Leader
+from algate.alg.ha.memory import MemoryKeys, MemoryLog, MemoryStore
+from algate.alg.ha.outbox import Outbox
+from algate.alg.ha.store import StoreLog
+from algate.bpf import abi
+
+WHO = Authorship("a", "layout", "boot", 0, 0.0)
+
+
+def session(one: int) -> tuple[bytes, bytes]:
+    key = records.pack_key(records.unpack_key(one.to_bytes(abi.HEADER.structs["session_key"].size, "little")))
+    return key, bytes(abi.Session(id=one, state=abi.SessionState.ESTABLISHED))
+
+
+class Place:
+    """A leader whose effects are numbers; `done`: those carried out; `table`: its sessions."""
+
+    def __init__(self, store: MemoryStore, witness: MemoryStore, node: str = "a", go_on: bool = True) -> None:
+        self.store, self.done, self.fences = store, list[int](), list[bool]()
+        self.table: dict[int, tuple[bytes, bytes]] = {}
+        self.outbox = Outbox(
+            lambda effects: [Entry(EntryKind.SESSION, number(cast(Any, one)), b"raw") for one in effects],
+            lambda ticket, made: self.leader.write(ticket, made), self._carry, go_on,
+        )  # fmt: skip
+        bulk = BulkWalk(self._chunks, lambda row: None, self._there)
+        self.leader = Leader(node, self.outbox, bulk, MemoryKeys(witness), self._connect, self._everything,
+                             lambda: WHO._replace(node=node), self.fences.append)  # fmt: skip
+        self.followers = {name: LogFollower(name, MemoryLog(store, name)) for name in ("control", "bulk")}
+
+    def _carry(self, effects: list[Effect]) -> None:
+        self.done += cast(Any, effects)
+
+    async def _connect(self, name: str) -> StoreLog:
+        self.store.reach()
+        return MemoryLog(self.store, name)
+
+    def _everything(self) -> Iterable[Entry]:
+        return [Entry(EntryKind.SESSION, number(one), b"raw") for one in self.done]
+
+    def _chunks(self) -> Iterable[tuple[bytes, bytes, int]]:
+        rows = list(self.table.values())
+        return [(b"".join(k for k, _ in rows), b"".join(v for _, v in rows), len(rows))] if rows else []
+
+    def _there(self, key: bytes) -> int:
+        return next((one for one, (k, _) in self.table.items() if k == key), 0)
+
+    def offer(self, one: int) -> None:
+        self.outbox.offer(cast(Any, [one]))
+
+    def known(self, log: str = "control") -> set[int]:
+        kept = self.followers[log].kept
+        return set() if kept is None else set(kept.sessions)
+
+
+def play(body: Callable[[], Awaitable[None]], *places: Place) -> None:
+    async def run() -> None:
+        tasks = [asyncio.ensure_future(one.leader.run()) for one in places]
+        tasks += [asyncio.ensure_future(follower.run()) for one in places for follower in one.followers.values()]
+        try:
+            async with asyncio.timeout(15):
+                await body()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    asyncio.run(run())
+
+
+async def until(true: Callable[[], object]) -> None:
+    while not true():
+        await asyncio.sleep(0.005)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leading, "AGAIN", 0.02)
+    monkeypatch.setattr(leading, "WALK", 0.01)
+
+
+def test_the_follower_has_what_the_leader_carried_out() -> None:
+    place = Place(MemoryStore(), MemoryStore())
+    place.offer(1)  # alone
+
+    async def body() -> None:
+        await until(lambda: place.leader.state == "in step")
+        place.offer(2)
+        assert place.done == [1]
+        await until(lambda: place.done == [1, 2])
+        await until(lambda: place.known() == {1, 2})
+        place.table = {7: session(7), 8: session(8)}
+        await until(lambda: place.known("bulk") == {7, 8})
+        del place.table[8]
+        await until(lambda: place.known("bulk") == {7})
+
+    play(body, place)
+
+
+def test_many_records_begin_the_log_anew_and_nothing_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leading, "ANEW", 20)
+    place = Place(MemoryStore(), MemoryStore())
+
+    async def body() -> None:
+        await until(lambda: place.leader.state == "in step")
+        for one in range(1, 200):
+            place.offer(one)
+            if one % 7 == 0:
+                await asyncio.sleep(0)
+        await until(lambda: len(place.done) == 199)
+        await until(lambda: place.known() == set(range(1, 200)))
+        assert len(place.store.logs["control"]) < 150
+
+    play(body, place)
+
+
+@pytest.mark.parametrize("go_on", [True, False])
+def test_an_engine_that_goes_and_comes_back_is_told_everything(go_on: bool) -> None:
+    place = Place(MemoryStore(), MemoryStore(), go_on=go_on)
+
+    async def body() -> None:
+        await until(lambda: place.leader.state == "in step")
+        place.store.broken = True
+        place.offer(1)
+        await until(lambda: place.leader.problem)
+        place.offer(2)
+        assert place.done == ([1, 2] if go_on else [])
+        place.store.broken = False
+        await until(lambda: place.done == [1, 2])
+        await until(lambda: place.known() == {1, 2})
+        assert not place.fences
+
+    play(body, place)
+
+
+def test_who_is_overtaken_makes_nothing_new_until_the_lead_is_free() -> None:
+    store, witness = MemoryStore(), MemoryStore()
+    place = Place(store, witness)
+
+    async def body() -> None:
+        await until(lambda: place.leader.state == "in step")
+        keys = MemoryKeys(witness)
+        other = await epochs.take(keys, "b")
+        await place.followers["control"].shut(other.number)
+        place.offer(5)
+        await until(lambda: place.fences == [True])
+        assert place.leader.state == leading.FENCED and place.done == [5]
+        await asyncio.sleep(0.1)
+        assert place.fences == [True] and await epochs.stands(keys) == Epoch(2, "b")
+        assert await epochs.give_back(keys, other)
+        await until(lambda: place.fences == [True, False] and place.leader.state == "in step")
+        await until(lambda: place.known() == {5})
+
+    play(body, place)
+
+
+def test_an_epoch_is_given_out_once() -> None:
+    witness = MemoryStore()
+
+    async def body() -> None:
+        won = await asyncio.gather(*(epochs.take(MemoryKeys(witness), node) for node in "ababab"))
+        assert len({one.number for one in won}) == 6
+        assert (await epochs.take(MemoryKeys(MemoryStore()), "a", beyond=9)).number == 10
+        assert not await epochs.give_back(MemoryKeys(witness), won[0]) or won[0].number == 6
+
+    play(body)
