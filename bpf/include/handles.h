@@ -19,7 +19,7 @@
 #ifndef ALGATE_HANDLES_H
 #define ALGATE_HANDLES_H
 
-#define HANDLE_TRIES 8
+#define HANDLE_TRIES 4
 #define A_NETWORK 1 /* instead of a host's handle: it is to be that of a /64, see counted_as */
 
 static __always_inline u64 handle_word(u32 state, u32 tick)

@@ -54,7 +54,7 @@ struct hop6 {
     u32 gateway[4];
     u16 mtu;
     u8 proto;
-    u8 pad;
+    u8 asked; /* of a source: its handle was asked for since */
 };
 
 /* What is too large for the stack of the programs for IPv6. */

@@ -10,9 +10,6 @@
 #ifndef ALGATE_TURN_OUT_H
 #define ALGATE_TURN_OUT_H
 
-#define HANDLE_FRESH \
-    (HANDLE_IDLE / 4) /* ticks: asked for since, a handle isn't freed before the session is in its table */
-
 /* To the filter of IPv6, if there is one. */
 static __always_inline int not_turned(struct __sk_buff *skb, int at)
 {
@@ -21,26 +18,14 @@ static __always_inline int not_turned(struct __sk_buff *skb, int at)
     return TC_ACT_OK;
 }
 
-/* The handle of a host, 0: it has none, and may not have one. `first`: its packet may begin a session. */
-static __always_inline __be32 handle_turned(const struct config6 *six, const struct in6_addr *ip, __be32 known,
-                                            bool first, u32 now)
-{
-    if (!first)
-        return known;
-    struct interned *row = known ? addresses6.lookup(&known) : 0;
-    u64 word = row ? *(volatile u64 *)&row->word : 0;
-    if (word >> 32 == HANDLE_LIVE && (s32)(now - (u32)word) < HANDLE_FRESH)
-        return known;
-    return handle_want_host((const struct address6 *)ip, six->flags & SIX_HOST_64, now);
-}
-
-/* Whether the LAN's routes lead to its source; asked anew every HOP_TICKS. */
+/* Whether the LAN's routes lead to its source, by the FIB's last answer or anew: the row where that is kept in `kept`. */
 static __always_inline bool source_stands(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
-                                          u32 now)
+                                          u32 now, struct hop6 **kept)
 {
     u32 row = hop_row(p->source, 0), from = skb->ingress_ifindex;
     OPAQUE(from);
     struct hop6 *h = p->source ? hops6.lookup(&row) : 0;
+    *kept = h;
     if (h && h->source == p->source && !h->destination && h->from == from && now - h->since < HOP_TICKS)
         return true;
     if (!source_is_routed(skb, p, cfg->wan, from))
@@ -50,8 +35,22 @@ static __always_inline bool source_stands(struct __sk_buff *skb, const struct co
         h->destination = 0;
         h->from = from;
         h->since = now;
+        h->asked = 0;
     }
     return true;
+}
+
+/* The handle of a host, 0: it has none, and may not have one. `first`: its packet may begin a session; then the handle is asked
+ * for, unless it was a moment ago. */
+static __always_inline __be32 handle_turned(const struct config6 *six, const struct in6_addr *ip, __be32 known,
+                                            bool first, struct hop6 *kept, u32 now)
+{
+    if (!first || (known && kept && kept->asked))
+        return known;
+    __be32 handle = handle_want_host((const struct address6 *)ip, six->flags & SIX_HOST_64, now);
+    if (handle && handle == known && kept)
+        kept->asked = 1;
+    return handle;
 }
 
 /* The way of the IPv4 packet that it will be: 0, or the drop reason; `mtu`: of IPv4. To another inside host it is found there. */
@@ -113,7 +112,8 @@ static __always_inline int turn_out(struct __sk_buff *skb, int at)
     if (parsed == PARSED_MALFORMED)
         return drop(p.refused ? p.refused : DROP_MALFORMED);
     p.source = handle_of(&from.ip.saddr);
-    if (!source_stands(skb, cfg, &p, now))
+    struct hop6 *kept = 0;
+    if (!source_stands(skb, cfg, &p, now, &kept))
         return drop(scope_of(&from.ip.saddr) == SCOPE_GLOBAL ? DROP_SPOOFED_INSIDE : DROP_LINK_SCOPE);
     if (p.ttl <= 1)
         return tell6(skb, at, DROP_NAT64_HOPS, 0);
@@ -125,8 +125,8 @@ static __always_inline int turn_out(struct __sk_buff *skb, int at)
         return drop(DROP_NAT64_ICMP);
     if (p.proto == IPPROTO_ICMP ? p.fragment : p.proto == IPPROTO_UDP && parsed == PARSED_FLOW && !p.sum)
         return drop(DROP_NAT64_SUM);
-    p.source =
-        handle_turned(six, &from.ip.saddr, p.source, p.fragment ? is_first_fragment(&p) : begins_session(&p), now);
+    bool first = p.fragment ? is_first_fragment(&p) : begins_session(&p);
+    p.source = handle_turned(six, &from.ip.saddr, p.source, first, kept, now);
     if (!p.source)
         return drop(p.fragment || !begins_session(&p) ? DROP_NO_SESSION : DROP_ADDRESSES_FULL);
     u32 refused = way_turned(skb, cfg, &p, to.daddr, &mtu, now);
