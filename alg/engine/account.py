@@ -66,8 +66,11 @@ def is_older(word: int, than: int) -> bool:
     punts = (word - than) & PUNTS
     if punts:
         return punts > PUNTS // 2
-    told = passed(than, word)
-    return told.commands > _COMMANDS_MOST or max(told.size) > _BYTES_MOST
+    return (
+        ((word >> COMMANDS) - (than >> COMMANDS)) & _COUNT > _COMMANDS_MOST
+        or ((word >> BYTES) - (than >> BYTES)) & _BYTES > _BYTES_MOST
+        or ((word >> BYTES + _BYTE_BITS) - (than >> BYTES + _BYTE_BITS)) & _BYTES > _BYTES_MOST
+    )
 
 
 class Account:

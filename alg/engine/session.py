@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from ipaddress import ip_address
 
-from algate.alg.plugin.model import Audience, Control, EndPoint, Left, Progress, Side, WholeConversation
+from algate.alg.plugin.model import Address, Audience, Control, EndPoint, Left, Progress, Side, WholeConversation
 
 from . import held
 from .account import Account, Passed
@@ -51,6 +52,12 @@ UDP = 17
 Track = Callable[[int], TrackView | None]
 
 
+@lru_cache(4096)
+def address(packed: bytes) -> Address:
+    """A packed address as a value: a session has four, and hosts have many sessions."""
+    return ip_address(packed)
+
+
 class Session:
     """`sides`: who speaks, by direction. `passing`: no plug-in any more, everything passes; `bypassed`: the kernel
     knows and punts no more; `paths`: what the way of each direction takes."""
@@ -79,9 +86,9 @@ class Session:
 
     def __init__(self, info: SessionInfo, audience: Audience | None = None) -> None:
         self.info = info
-        inside = EndPoint(ip_address(info.inside_ip), info.key.inside_port)
-        remote = EndPoint(ip_address(info.remote_ip), info.key.remote_port)
-        public = EndPoint(ip_address(info.public_ip), info.public_port) if any(info.public_ip) else inside
+        inside = EndPoint(address(info.inside_ip), info.key.inside_port)
+        remote = EndPoint(address(info.remote_ip), info.key.remote_port)
+        public = EndPoint(address(info.public_ip), info.public_port) if any(info.public_ip) else inside
         inside_side = Side.SERVER if info.session_flags & SESSION_FORWARD else Side.CLIENT
         self.sides = (inside_side, inside_side.other)
         self.datagrams = info.key.proto == UDP
@@ -140,7 +147,9 @@ class Session:
         changes = (out.corrections, back.corrections)
         base = (changes[0].base, changes[1].base)
         both = (changes[0].items, changes[1].items)
-        return AdjustRecord(self.info.session, decided, base, both, flags, interest, self.account.word)
+        return tuple.__new__(
+            AdjustRecord, (self.info.session, decided, base, both, flags, interest, self.account.word)
+        )  # as in records.unpack_punt
 
     def inherit(self, expectations: Expectations, left: Sequence[Expectation]) -> None:
         """Go on with what another helper left expected."""

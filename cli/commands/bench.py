@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -30,6 +31,9 @@ def bench(
         Path, typer.Option("--output", metavar="DIR", help="Folder for bench.json and bench.svg.")
     ] = Path(),
     as_json: Json = False,
+    as_markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print the targets as a table for a page, and nothing else.")
+    ] = False,
 ) -> int:
     """Measure algate (tc, xdp), nft masquerade and bare forwarding in turn, in separate network namespaces.
 
@@ -57,6 +61,9 @@ def bench(
             write(output, data, record)
     if as_json:
         print(json.dumps(data, indent=1))
+    elif as_markdown:
+        for line in table(record, verdicts):
+            print(line)
     else:
         show(record, verdicts)
     usable = any(record.summary(key, name).usable for key in record.figures for name in record.gateways(key))
@@ -90,14 +97,33 @@ def write(folder: Path, data: dict[str, Any], record: Record) -> None:
     say(f"written: {folder / 'bench.json'}, {folder / 'bench.svg'}")
 
 
+def measured(record: Record, verdicts: list[Verdict]) -> list[Verdict]:
+    """Those that this run has figures for."""
+    from algate.cli.bench.targets import NOT_MEASURED
+
+    return [one for one in verdicts if one.word != NOT_MEASURED or one.target.mine[0] in record.figures]
+
+
+def table(record: Record, verdicts: list[Verdict]) -> Iterator[str]:
+    """The lines of a Markdown table: each target, what was reached in the median, least and most, and the verdict."""
+    from algate.cli.bench.chart import number
+
+    yield "| target | wanted | reached | |"
+    yield "| --- | --- | --- | --- |"
+    for one in measured(record, verdicts):
+        reached = one.reached.refusal
+        if one.reached.usable:
+            reached = f"{number(one.reached.median)} ({number(one.reached.least)}–{number(one.reached.most)})"
+        yield f"| {one.target.title} | {one.wanted} | {reached} | {one.word} |"
+
+
 def show(record: Record, verdicts: list[Verdict]) -> None:
     """Print bars, then the targets that this run has figures for."""
     from algate.cli.bench.chart import number, text_chart
-    from algate.cli.bench.targets import NOT_MEASURED
 
     for line in text_chart(record):
         print(line)
-    told = [one for one in verdicts if one.word != NOT_MEASURED or one.target.mine[0] in record.figures]
+    told = measured(record, verdicts)
     width = max((len(one.target.title) for one in told), default=0)
     for one in told:
         reached = number(one.reached.median) if one.reached.usable else one.reached.refusal

@@ -18,6 +18,7 @@ from algate.cli.bench.plan import GROUPS, Plan, make_plan
 from algate.cli.bench.record import MORE, Figure, Record
 from algate.cli.bench.spread import percentile, ratio, scatter, summarise
 from algate.cli.bench.targets import NOT_MEASURED, PASS, SHORT, TARGETS, Target, judge
+from algate.cli.commands.bench import table
 
 pytestmark = pytest.mark.unit
 COST = Figure("net.out.1", "Cost", "ns")
@@ -100,6 +101,20 @@ def test_an_absolute_target() -> None:
     made = record(mine=[1.5, 1.5])
     (verdict,) = judge(made, [Target("start", ("net.out.1", "mine"), None, 2)])
     assert (verdict.word, verdict.wanted) == (PASS, "≤ 2")
+
+
+def test_targets_as_a_table_for_a_page() -> None:
+    made = Record(2)
+    key = "pasv.p99"
+    made.figures[key] = Figure(key, "PASV exchange, p99", "µs")
+    for number_, (mine, theirs) in enumerate(((31.0, 20.0), (34.0, 20.0), (36.0, 20.0))):
+        made.add(made.figures[key], "algate-tc", number_, mine)
+        made.add(made.figures[key], "nft", number_, theirs)
+    assert list(table(made, judge(made))) == [
+        "| target | wanted | reached | |",
+        "| --- | --- | --- | --- |",
+        "| p99 of a PASV exchange: TC vs kernel helper | ≤ 2× | 1.70 (1.55–1.80) | pass |",
+    ]
 
 
 def test_bars_are_exact_to_an_eighth() -> None:
