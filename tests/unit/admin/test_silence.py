@@ -67,7 +67,7 @@ def test_status_says_so_in_time(hung: tuple[Path, int], tmp_path: Path) -> None:
     assert f"(pid {pid}) doesn't answer and is stopped" in done.stderr and "restart" in done.stderr
 
 
-@pytest.mark.parametrize("words", ["sessions --tsv", "kill a1"])
+@pytest.mark.parametrize("words", ["sessions --tsv", "mappings --json", "kill a1"])
 def test_no_verb_waits_for_a_daemon_that_is_stopped(hung: tuple[Path, int], words: str) -> None:
     """Each was silent for 60 s."""
     argv = [sys.executable, "-m", "algate.cli.app", *words.split(), "--run-dir", str(hung[0])]

@@ -312,6 +312,8 @@ def test_usage_shows_arguments_as_they_were_declared() -> None:
         built = command.build(verb)
         for one in getattr(built, "commands", {verb: built}).values():
             assert not re.search(r"[{<]|\[\[", " ".join(one.collect_usage_pieces(None)))
+    assert run("kill", "-h").stdout.splitlines()[0].endswith(" [OPTIONS] [ID]...")
+    assert run("forward", "add", "-h").stdout.splitlines()[0].endswith(" [OPTIONS] PROTO WAN_PORT IP:PORT")
 
 
 def test_help_needs_no_bcc_and_imports_no_verb() -> None:
