@@ -17,6 +17,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints, is_typeddic
 
 from algate.alg import answers, findings, rows
 from algate.cli.lab.demonstration import DemoRow
+from algate.cli.lab.pair_trial import PairRow
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 LISTS: Mapping[str, type] = {
@@ -27,6 +28,7 @@ LISTS: Mapping[str, type] = {
     "doctor": findings.CheckRow, "check": findings.ProblemRow, "check --pins": findings.ProblemRow,
     "check --live": findings.BrokenRow,
     "status --settings": rows.SettingRow, "whose": rows.HolderRow, "demo": DemoRow,
+    "demo --ha": PairRow,
 }  # fmt: skip
 OBJECTS: Mapping[str, Any] = {
     "status": answers.StatusAnswer, "ha status": answers.HaAnswer,

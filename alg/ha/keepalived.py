@@ -36,6 +36,7 @@ def text(config: Config, device: str, inside: tuple[str, ...], run_dir: Path, ad
         "track_file algate_fit {",
         f"    file {run_dir / PRIORITY}",
         "    weight 1",
+        "    init_file -254",  # until algate says otherwise this node isn't fit
         "}",
         "vrrp_instance algate {",
         "    state BACKUP",

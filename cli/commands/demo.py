@@ -42,6 +42,7 @@ def demo(
     ipv6: Annotated[
         bool, typer.Option("--ipv6", help="Over IPv6 instead: through the filter, and to an IPv4 server by NAT64.")
     ] = False,
+    ha: Annotated[bool, typer.Option("--ha", help="Two gateways instead: one is cut off, the other goes on.")] = False,
     remove: Annotated[str | None, typer.Option("--remove", metavar="LAB", help="Remove a lab kept earlier.")] = None,
 ) -> int:
     """Transfer files through the gateway in all four FTP modes, with the client and then the server inside.
@@ -50,6 +51,8 @@ def demo(
     """
     if remove is not None:
         return take_away(remove)
+    if ha:
+        return cut_off(server, as_json)
     from algate.cli.lab.demonstration import CONFIG6, STEPS, STEPS6, DemoRow
     from algate.cli.lab.gateways import AlgateGateway, make_gateway
     from algate.cli.lab.lab import Lab, LabPlan
@@ -76,6 +79,28 @@ def demo(
             say(f"{act.row.side} inside, {act.row.mode}: {problem}")
     typer.echo(f"{sum(act.row.ok for act in acts)} of {len(acts)} transfers right", err=as_json)
     return 0 if acts and all(act.row.ok for act in acts) else FAILED
+
+
+def cut_off(server: str, as_json: bool) -> int:
+    """The demo of two gateways: a row for each kind of what was there when one was cut off."""
+    from algate.cli.lab.lab import LabPlan
+    from algate.cli.lab.pair import PairLab
+    from algate.cli.lab.pair_trial import PairRow
+    from algate.cli.lab.pair_trial import cut_off as trial
+
+    lab = PairLab(LabPlan(public=("198.51.100.200",)))
+    with lab:
+        say("two gateways are started; then one is cut off")
+        rows = list(trial(lab, server))
+    if as_json:
+        show_rows(rows, PairRow, OutputForm.JSON)
+    else:
+        for row in rows:
+            gap = "" if row.gap_ms is None else f", {row.gap_ms:g} ms"
+            went = f"{row.went_on} of {row.number} went on{gap}"
+            typer.echo(f"{'ok' if row.ok else 'FAILED':<8}{row.what:<48}{went}")
+    typer.echo(f"{sum(row.ok for row in rows)} of {len(rows)} right", err=as_json)
+    return 0 if rows and all(row.ok for row in rows) else FAILED
 
 
 def perform(lab: Lab, gateway: LabGateway, server: str, steps: Steps) -> list[Act]:

@@ -146,8 +146,8 @@ class Node:
 
     def die(self) -> None:
         """Power cut: nothing of it sends or answers any more."""
-        for device in (LAN_DEVICE, WAN_DEVICE, "ha0"):
-            ip(f"link set {device} down", self.host.netns)
+        # The nodes' own link first: else keepalived, which sees the others go, would still say goodbye.
+        ip("\n".join(f"link set {one} down" for one in ("ha0", LAN_DEVICE, WAN_DEVICE)), self.host.netns)
         self.host.stop_all()
 
     def stop(self) -> None:
