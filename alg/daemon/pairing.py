@@ -222,6 +222,8 @@ class Pairing:
                 settings.refuse_new(gateway)
             else:
                 restore()
+            # Who was overtaken has older sessions, so the other one is to keep the addresses.
+            self._announce(YIELDS if shut else IN_STEP)
 
         leader = self.leader = Leader(
             self._config.ha.node, outbox, self._bulk, self._keys, self._connect, tables.everything, self._who, fence
