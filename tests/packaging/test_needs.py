@@ -30,7 +30,7 @@ PROGRAMS = {
     "conntrack": ("conntrack",),
     "coreutils": ("cat", "rm"),
     "curl": ("curl",),
-    "dash": ("dash",),
+    "dash": ("dash", "sh"),
     "dpkg": ("dpkg",),
     "dnsmasq-base": ("dnsmasq",),
     "ethtool": ("ethtool",),
@@ -67,7 +67,7 @@ SPARED = {
 #: Modules of the machine's Python, by the package that must be listed. All others are in the venv.
 DEBIAN_MODULES = {"bcc": "python3-bpfcc", "pyftpdlib": "python3-pyftpdlib"}
 #: First words of what looks like a command line and isn't: algate's own verbs, the kernel's programs, a fuzz target.
-OTHERS = {"algate", "filter", "grammar", "tc_lan", "tc_tap", "tc_wan_in", "tc_wan_out"}
+OTHERS = {"algate", "allow-list", "filter", "forward-list", "grammar", "tc_lan", "tc_tap", "tc_wan_in", "tc_wan_out"}
 CALLS = {"run", "Popen", "which", "order", "trial"}
 WITH_LISTS = {"spawn", "ClientOrder", "ClientRefusal"}
 NAMES = {"argv", "command", "words", "enter"}
