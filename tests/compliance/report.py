@@ -14,7 +14,8 @@ HEAD = """# NAT behaviour: what algate does, and what the kernel's NAT does
 Written by `pytest -m compliance`: each row went through algate and through nft masquerade (nf_conntrack) in the same
 network namespaces, judged by the packets on the wire. Timers are scaled, algate's by `[timeouts]` alone. Rows carry the
 number of their requirement: 4787 UDP, 5382 TCP, 5508 ICMP, 7857 updates, 6888 large NATs; S: scenarios, F: firewall and
-forwards; the text says what a row looks for. `eif`, `adf`, `apdm` behind a number name the profile that it selects.
+forwards; 6-A: IPv6 without translation (RFC 6092, 4890), beside nft's ip6 filter; 64: NAT64 (RFC 6146, 7915), which the
+kernel hasn't; the text says what a row looks for. `eif`, `adf`, `apdm` behind a number name the profile it selects.
 
 """
 
