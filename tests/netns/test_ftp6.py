@@ -107,14 +107,14 @@ def test_who_asks_by_network_finds_them(filtered: AlgateGateway, lab: Lab) -> No
 
 
 def test_a_service_is_let_in_and_kept_out_live(filtered: AlgateGateway, lab: Lab) -> None:
-    host, client = lab.plan.clients6[0], Client(filtered.run_dir)
+    host, source, client = lab.plan.clients6[0], f"{lab.plan.servers6[0]}/128", Client(filtered.run_dir)
     web = lab.client.spawn("web", [sys.executable, "-m", "http.server", "9000", "--bind", "::"])
     fetch = ["curl", "-sS", "-g", "--max-time", "2", "-o", "/dev/null", f"http://[{host}]:9000/"]
     try:
         assert lab.client.wait_port(9000, alive=web.alive)
         assert lab.server.run(fetch).returncode != 0
-        made = client.allow_add("tcp", 9000, f"[{host}]", [lab.plan.wan6])
-        assert (made.to, made.from_, made.origin) == (host, (lab.plan.wan6,), "live")
+        made = client.allow_add("tcp", 9000, f"[{host}]", [source])
+        assert (made.to, made.from_, made.origin) == (host, (source,), "live")
         assert lab.server.run(fetch).returncode == 0
         rows = {row.port: row for row in client.allowed()}
         assert rows["9000"].hits == 1 and rows["21"].origin == "config"
