@@ -57,6 +57,7 @@
 #include "include/punt.h"
 #include "include/lines.h"
 #include "include/alg.h"
+#include "include/xlat.h"
 #include "include/ingress6.h"
 #include "include/find.h"
 #include "include/ways.h"
@@ -117,11 +118,26 @@ static __always_inline int outbound(struct __sk_buff *skb, int at)
 }
 
 /* The inbound path up to the point where a session is known. */
+/* Whether it says to come from within nat64.prefix. Nobody outside has such an address, and what an inside host answered
+ * would begin a session of IPv4 under the gateway's own (RFC 6146 section 3.5, RFC 6052 section 5). */
+static __always_inline bool stands_for_ipv4(struct __sk_buff *skb, const struct config *cfg, int at)
+{
+    struct config6 *six = get_config6();
+    struct in6_addr source;
+    return six && six->prefix_bits &&
+           !bpf_skb_load_bytes(skb, link_header(skb, cfg, at) + 8, &source, sizeof(source)) &&
+           xlat_within(&source, (const void *)six->prefix); /* prefix_bits follows */
+}
+
 static __always_inline int inbound(struct __sk_buff *skb, int at)
 {
     struct config *cfg = get_config();
     struct packet p = {};
-    if (!cfg || !filtering())
+    if (!cfg)
+        return TC_ACT_OK;
+    if (stands_for_ipv4(skb, cfg, at))
+        return drop(DROP_NAT64_LOOP);
+    if (!filtering())
         return TC_ACT_OK;
     int parsed = parse_skb(skb, cfg, at, &p);
     if (p.to != SCOPE_GLOBAL)

@@ -48,6 +48,12 @@ class PrefixKeeping:
         return ended
 
 
+def prefix_in_force(gateway: Gateway) -> bytes:
+    """The prefix of NAT64 that the kernel has: 16 bytes and one of its length. Empty: none."""
+    known = gateway.configs6[0] if gateway.nat64 else None
+    return bytes(known.prefix) + bytes([known.prefix_bits]) if known is not None and known.prefix_bits else b""
+
+
 class TranslatedPrefix:
     """The prefix of NAT64 in force; where another comes in its place, what was begun under the former ends: both
     ends would see each other under other addresses. `ended`: such sessions."""
@@ -57,8 +63,8 @@ class TranslatedPrefix:
         self.ended = 0
 
     def look(self, former: bytes) -> None:
-        """After the configuration was written; `former`: the prefix in force before, of 16 bytes, empty: none was."""
-        if not former or former == bytes(self._gateway.configs6[0].prefix):
+        """After the configuration was written; `former`: what `prefix_in_force` said before."""
+        if not former or former == prefix_in_force(self._gateway):
             return
         ended = 0
         for keys, _, _ in list(self._gateway.sessions.chunks()):

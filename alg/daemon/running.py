@@ -21,7 +21,7 @@ from algate.alg.daemon.blockkeeping import BlockKeeping
 from algate.alg.daemon.devices import Devices
 from algate.alg.daemon.losses import Losses
 from algate.alg.daemon.notices import Notices
-from algate.alg.daemon.prefixkeeping import TranslatedPrefix
+from algate.alg.daemon.prefixkeeping import TranslatedPrefix, prefix_in_force
 from algate.alg.daemon.standing import ServiceFacts, alive, standing
 from algate.alg.daemon.sweeper import Sweeper
 from algate.alg.gateway import prefixes, reach, settings
@@ -85,7 +85,7 @@ class Running:
         self.blocks.pause(config.nat)
         self.logs.apply(config.log)
         settings.write_config(self.gateway, config, now.lans, now.wan, now.addresses)
-        former = self._translated()
+        former = prefix_in_force(self.gateway)
         settings.write_config6(self.gateway, config, now.lans, now.wan)
         if former:
             TranslatedPrefix(self.gateway, self.control).look(former)
@@ -99,11 +99,6 @@ class Running:
         self.helper.refused.gateway_address = now.own_address
         self.helper.refused.gateway_address6 = prefixes.own_address(config.gateway.lan)
         self._complain(config)
-
-    def _translated(self) -> bytes:
-        """The prefix of NAT64 that the kernel has, empty: none."""
-        known = self.gateway.configs6[0] if self.gateway.nat64 else None
-        return bytes(known.prefix) if known is not None and known.prefix_bits else b""
 
     def _complain(self, config: Config) -> None:
         """Log forwards, and what is let in, that lead nowhere, once each."""

@@ -86,6 +86,17 @@ def test_refused(rig64: Rig, source: str, destination: str, reason: str) -> None
     assert not list(rig64.gateway.sessions.items())
 
 
+@pytest.mark.parametrize("prefix", [PREFIX, PREFIXES[0]], ids=str)
+@pytest.mark.parametrize("filtered", [False, True])
+def test_nobody_outside_is_within_the_prefix(rig64: Rig, prefix: Any, filtered: bool) -> None:
+    """64-2: what an inside host answered would begin a session of IPv4 under the gateway's address."""
+    prefix_is(rig64, prefix, flags=abi.SixFlag.FILTER if filtered else 0)
+    got = rig64.wan_in(frame(tcp("S", back=True), source=shown(REMOTE, prefix), destination=INSIDE6))
+    assert (got.action, got.drops) == (SHOT, {"nat64-loop": 1})
+    got = rig64.wan_in(frame(tcp("S", back=True), source="2001:db8:65::1", destination=INSIDE6))
+    assert got.drops == ({"unsolicited": 1} if filtered else {})
+
+
 @pytest.mark.parametrize(("address", "passes"), [("10.0.0.9", False), ("192.0.2.1", False), ("8.8.8.8", True)])
 def test_the_well_known_prefix_is_for_global_addresses(rig64: Rig, address: str, passes: bool) -> None:
     """64-1, RFC 6052 section 3.1."""
