@@ -86,7 +86,7 @@ run_ladder() {
     tests cases 240 2 # and the kernel's column, a third process: all of them mostly wait
     tests faults "$([ "${1:-}" = --all ] && echo 900 || echo 120)" 0 "${all[@]}" # one at a time: they measure
     tests packaging 120 2
-    rung soak 180 .venv/bin/python -m tests.soak --minutes 2
+    rung soak 120 .venv/bin/python -m tests.soak --minutes 1
     if has_bench; then tests bench 90 0; fi
     summary $((SECONDS - start))
 }
