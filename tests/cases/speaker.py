@@ -134,7 +134,7 @@ class Links:
         """A new host; side 0 is inside, 1 outside."""
         number = next(self._numbers)
         return Place(
-            self.taps[side], ip or f"{self._prefixes[side]}{10 + number // 250}.{1 + number % 250}", self._hops[side]
+            self.taps[side], ip or f"{self._prefixes[side]}{1 + number // 90}.{10 + number % 90}", self._hops[side]
         )
 
     def port(self) -> int:
