@@ -100,7 +100,7 @@ def contender(
     """The gateway of that name in this lab."""
     if name == TOLD:
         config = example_config().replace('level = "none"', 'level = "sessions"')
-        config = config.replace('file = ""', f'file = "{lab.folder / "translations.log"}"')
+        config = config.replace('\nfile = ""', f'\nfile = "{lab.folder / "translations.log"}"')
         return AlgateGateway(lab, forwards, config=config, datapath="tc", wait=120)
     if name in (TC, XDP):
         datapath = name.rpartition("-")[2]
