@@ -6,40 +6,25 @@ error, which the unit rung notices. `shown.txt` has the rows with the change tha
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-import shutil
 import subprocess
 import sys
-import tempfile
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
-ROOT = Path(__file__).parents[2]
+from tests.planted import LONGEST, Planted, tree_with
+
 SHOWN = Path(__file__).with_name("shown.txt")
-PARTS = ("alg", "bpf", "cli", "tests", "deploy", "pyproject.toml")
-LONGEST = 170  # s for one fault
 
 
-class RowFault(NamedTuple):
-    """Replace `old`, which is in `file` exactly once, by `new`: each of `rows` must then say no."""
+@dataclass(frozen=True)
+class RowFault(Planted):
+    """Each of `rows` must then say no."""
 
     rows: tuple[str, ...]
     file: str
     old: str
     new: str
-
-    @property
-    def digest(self) -> str:
-        return hashlib.sha256("\0".join((self.old, self.new)).encode()).hexdigest()[:12]
-
-    def apply(self, root: Path) -> None:
-        """Change the tree at `root`. ValueError if the text isn't there exactly once."""
-        text = (root / self.file).read_text()
-        if text.count(self.old) != 1:
-            raise ValueError(f"{self.file}: {self.old!r} stands there {text.count(self.old)} times, wanted once")
-        (root / self.file).write_text(text.replace(self.old, self.new))
 
 
 H = "bpf/include/"
@@ -111,19 +96,9 @@ def main(words: list[str]) -> int:
 
 def answers(fault: RowFault, rows: list[str]) -> dict[str, dict[str, object]]:
     """What these rows say in a copy of the tree with that fault."""
-    with tempfile.TemporaryDirectory(prefix="ag-fault-") as name:
-        tree = Path(name)
-        for part in PARTS:
-            source = ROOT / part
-            (shutil.copytree if source.is_dir() else shutil.copy)(source, tree / part)
-        fault.apply(tree)
-        packages = tree / "packages" / "algate"
-        packages.mkdir(parents=True)
-        for part in ("alg", "bpf", "cli"):
-            (packages / part).symlink_to(tree / part)
+    with tree_with(fault) as (tree, env):
         done = subprocess.run(
-            [sys.executable, "-m", "tests.compliance", "--json", "algate", *rows], cwd=tree, text=True,
-            env=os.environ | {"PYTHONPATH": str(packages.parent), "PYTHONDONTWRITEBYTECODE": "1"},
+            [sys.executable, "-m", "tests.compliance", "--json", "algate", *rows], cwd=tree, text=True, env=env,
             capture_output=True, timeout=LONGEST,
         )  # fmt: skip
         lines = [line for line in done.stdout.splitlines() if line.startswith("{")]

@@ -12,8 +12,9 @@ import pytest
 
 from algate.cli.lab.judge import Mode
 from algate.cli.lab.lab import LabPlan
-from algate.cli.lab.pair import Node, PairLab, engine
-from algate.cli.lab.servers import FtpServer, start_server
+from algate.cli.lab.pair import Node, PairLab
+from algate.cli.lab.pair_trial import start
+from algate.cli.lab.servers import FtpServer
 from algate.client import Client
 from tests.netns.talk import CONTENT, Echo, Line, Talker
 
@@ -30,32 +31,13 @@ def lab() -> Iterator[PairLab]:
 
 
 @pytest.fixture
-def server(lab: PairLab) -> FtpServer:
-    made = start_server("vsftpd", lab.server)
-    (made.pub / "file").write_bytes(CONTENT)
-    return made
-
-
-@pytest.fixture
 def pair(lab: PairLab) -> Iterator[tuple[Node, Node]]:
     """The first leads, the second is in step."""
-    for name in ("gw", "gw2", "witness"):
-        engine(lab.hosts[name])
-    a, b = Node(lab, "gw"), Node(lab, "gw2")
-    try:
-        a.begin()
-        b.begin()
-        a.until(a.able)
-        a.keep()
-        a.until(lambda: a.status()["role"] == "leads" and a.status()["state"] == "in step")
-        b.until(b.able)
-        b.keep()
-        b.until(lambda: b.status()["state"] == "in step")
-        yield a, b
-    finally:
-        a.stop()
-        b.stop()
-        lab.hosts["witness"].stop_all()
+    nodes = start(lab)
+    yield nodes
+    for one in nodes:
+        one.stop()
+    lab.hosts["witness"].stop_all()
 
 
 def wait_for(other: Node, line: Line) -> float:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cases.faults import ROOT, Fault, faults, shown
+from tests.cases.faults import Fault, faults, shown
+from tests.planted import ROOT
 
 
 @pytest.mark.parametrize("fault", faults(), ids=lambda fault: f"{fault.cases[0]}-{fault.digest}")

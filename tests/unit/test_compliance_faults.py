@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.compliance.faults import FAULTS, ROOT, RowFault, shown
+from tests.compliance.faults import FAULTS, RowFault, shown
 from tests.compliance.rows import ROWS
+from tests.planted import ROOT
 
 pytestmark = pytest.mark.unit
 

@@ -6,38 +6,23 @@ whose text is no longer in the source is an error, which the unit rung notices w
 
 from __future__ import annotations
 
-import hashlib
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
-ROOT = Path(__file__).parents[3]
+from tests.planted import Planted
+
 SHOWN = Path(__file__).with_name("shown.txt")
 
 
-class Fault(NamedTuple):
-    """Replace `old` (which is in `file` exactly once) by `new`; tests of every case in `cases` must then fail.
-
-    `fails_when` ends the sentence "fails when ...".
-    """
+@dataclass(frozen=True)
+class Fault(Planted):
+    """Tests of every case in `cases` must then fail. `fails_when` ends the sentence "fails when ..."."""
 
     cases: tuple[int, ...]
     fails_when: str
     file: str
     old: str
     new: str
-
-    @property
-    def digest(self) -> str:
-        """Digest of the change only, not of the file's place: what was shown holds while the change is the same."""
-        return hashlib.sha256("\0".join((self.old, self.new)).encode()).hexdigest()[:12]
-
-    def apply(self, root: Path) -> None:
-        """Change the tree at `root`. Raises ValueError if the text isn't there exactly once."""
-        path = root / self.file
-        text = path.read_text() if path.exists() else ""
-        if text.count(self.old) != 1:
-            raise ValueError(f"{self.file}: {self.old!r} stands there {text.count(self.old)} times, wanted once")
-        path.write_text(text.replace(self.old, self.new))
 
 
 def faults() -> tuple[Fault, ...]:

@@ -6,18 +6,12 @@ The law of this file: it works in copies of the tree; the tree itself only gets 
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import subprocess
 import sys
-import tempfile
-from pathlib import Path
 
 from tests.cases.case import label, numbered, prefix
-from tests.cases.faults import ROOT, SHOWN, Fault, faults, shown
-
-PARTS = ("alg", "bpf", "cli", "tests", "deploy", "vagrant", "pyproject.toml")
-LONGEST = 170  # s for one fault
+from tests.cases.faults import SHOWN, Fault, faults, shown
+from tests.planted import LONGEST, tree_with
 
 
 def main(words: list[str]) -> int:
@@ -44,23 +38,14 @@ def main(words: list[str]) -> int:
 
 def noticed(fault: Fault, cases: list[int]) -> tuple[set[int], str]:
     """The cases whose tests fail in a copy of the tree with that fault, and the end of what pytest said."""
-    with tempfile.TemporaryDirectory(prefix="ag-fault-") as name:
-        tree = Path(name)
-        for part in PARTS:
-            source = ROOT / part
-            (shutil.copytree if source.is_dir() else shutil.copy)(source, tree / part)
-        fault.apply(tree)
-        packages = tree / "packages" / "algate"
-        packages.mkdir(parents=True)
-        for part in ("alg", "bpf", "cli"):
-            (packages / part).symlink_to(tree / part)
+    with tree_with(fault) as (tree, env):
         answers = tree / "answers.json"
         names = " or ".join(map(prefix, cases))
         argv = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "cases", "tests/cases"]
         done = subprocess.run(
             [*argv, "-k", names, "--cases-json", str(answers)],
             cwd=tree,
-            env=os.environ | {"PYTHONPATH": str(packages.parent), "PYTHONDONTWRITEBYTECODE": "1"},
+            env=env,
             capture_output=True,
             text=True,
             timeout=LONGEST,
