@@ -10,13 +10,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import ssl
 from collections.abc import Callable
 from pathlib import Path
 
 from algate.alg.answers import HaAnswer
 from algate.alg.config.load import Config
-from algate.alg.config.sections import Ha
 from algate.alg.daemon.devices import Sight, look
 from algate.alg.daemon.loading import Loading
 from algate.alg.daemon.notify import notify
@@ -27,6 +25,7 @@ from algate.alg.gateway.datapath import Datapath
 from algate.alg.ha import epoch as epochs
 from algate.alg.ha import written
 from algate.alg.ha.bulk import BulkWalk
+from algate.alg.ha.credentials import password, tls
 from algate.alg.ha.entries import Authorship
 from algate.alg.ha.epoch import Epoch
 from algate.alg.ha.following import LogFollower
@@ -65,8 +64,8 @@ class Pairing:
         self._bulk: BulkWalk | None = None
         self._priority: int | None = None
         self._free = False
-        self._tls = _tls(config.ha)
-        self._password = _password(config.ha)
+        self._tls = tls(config.ha)
+        self._password = password(config.ha)
         self._keys = RedisKeys(self._where(config.ha.witness), HASTE)
         self._followers: list[LogFollower] = []
 
@@ -301,25 +300,3 @@ class Pairing:
 def shown(point: EndPoint | None) -> str:
     """An engine's place."""
     return "" if point is None else str(point)
-
-
-def _tls(ha: Ha) -> ssl.SSLContext | None:
-    if not ha.tls_ca:
-        return None
-    try:
-        made = ssl.create_default_context(cafile=ha.tls_ca)
-        if ha.tls_cert:
-            made.load_cert_chain(ha.tls_cert, ha.tls_key)
-    except OSError as error:  # ssl.SSLError is one
-        raise AlgateError(f"[ha] TLS: {error.strerror or error}", 2) from None
-    return made
-
-
-def _password(ha: Ha) -> str:
-    if not ha.password_file:
-        return ""
-    try:
-        lines = Path(ha.password_file).read_text().splitlines()
-    except OSError as error:
-        raise AlgateError(f"ha.password_file: {ha.password_file} can't be read: {error.strerror}", 2) from None
-    return lines[0] if lines else ""
