@@ -126,7 +126,7 @@ static __always_inline bool stands_for_ipv4(struct __sk_buff *skb, const struct 
     struct in6_addr source;
     return six && six->prefix_bits &&
            !bpf_skb_load_bytes(skb, link_header(skb, cfg, at) + 8, &source, sizeof(source)) &&
-           xlat_within(&source, (const void *)six->prefix); /* prefix_bits follows */
+           xlat_within(&source, prefix_of(six));
 }
 
 static __always_inline int inbound(struct __sk_buff *skb, int at)

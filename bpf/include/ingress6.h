@@ -51,6 +51,13 @@ static __always_inline int parse_again(struct __sk_buff *skb, const struct confi
     return parse_six(skb, cfg, at, p, true, true);
 }
 
+struct xlat_prefix;
+
+static __always_inline const struct xlat_prefix *prefix_of(const struct config6 *six)
+{
+    return (const void *)six->prefix; /* prefix_bits follows */
+}
+
 /* Handles for both ends: 0, or the drop reason. */
 static __always_inline u32 intern_ends(struct __sk_buff *skb, struct packet *p, u8 dir, u32 now)
 {

@@ -81,6 +81,32 @@ static __always_inline int route_anew(struct __sk_buff *skb, const struct config
     return ROUTE_FORWARD;
 }
 
+/* Takes the FIB's last answer if it is of these ends, fresh, and the packet fits. */
+static __always_inline bool hop_kept(const struct hop6 *h, const struct packet *p, u32 ifindex, u32 size, u32 now,
+                                     struct next_hop *next)
+{
+    if (h->source != p->source || h->destination != p->destination || h->from != ifindex || h->proto != p->proto ||
+        now - h->since >= HOP_TICKS || size > h->mtu)
+        return false;
+    next->ifindex = h->ifindex;
+    __builtin_memcpy(next->gateway, h->gateway, 16);
+    next->mtu = h->mtu;
+    return true;
+}
+
+static __always_inline void hop_keep(struct hop6 *h, const struct packet *p, u32 ifindex, u32 now,
+                                     const struct next_hop *next)
+{
+    h->source = p->source;
+    h->destination = p->destination;
+    h->from = ifindex;
+    h->since = now;
+    h->ifindex = next->ifindex;
+    __builtin_memcpy(h->gateway, next->gateway, 16);
+    h->mtu = next->mtu;
+    h->proto = p->proto;
+}
+
 /* What the FIB says of a packet that came in by `ifindex`. Of a GSO packet each segment must fit. For a control session it is
  * asked anew. The addresses are the packet's own. */
 static __always_inline int route_packet(struct __sk_buff *skb, const struct packet *p, __be32 source,
@@ -91,24 +117,12 @@ static __always_inline int route_packet(struct __sk_buff *skb, const struct pack
     struct hop6 *h = p->control || !p->source || !p->destination ? 0 : hops6.lookup(&row);
     if (!cfg)
         return ROUTE_STACK;
-    if (h && h->source == p->source && h->destination == p->destination && h->from == ifindex && h->proto == p->proto &&
-        now - h->since < HOP_TICKS && size <= h->mtu) {
-        next->ifindex = h->ifindex;
-        __builtin_memcpy(next->gateway, h->gateway, 16);
-        next->mtu = h->mtu;
+    if (h && hop_kept(h, p, ifindex, size, now, next))
         return ROUTE_FORWARD;
-    }
     int route = route_anew(skb, cfg, p, ifindex, size, next);
     if (!h || route != ROUTE_FORWARD || !next->mtu)
         return route;
-    h->source = p->source;
-    h->destination = p->destination;
-    h->from = ifindex;
-    h->since = now;
-    h->ifindex = next->ifindex;
-    __builtin_memcpy(h->gateway, next->gateway, 16);
-    h->mtu = next->mtu;
-    h->proto = p->proto;
+    hop_keep(h, p, ifindex, now, next);
     return route;
 }
 

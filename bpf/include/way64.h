@@ -7,11 +7,6 @@
 #ifndef ALGATE_WAY64_H
 #define ALGATE_WAY64_H
 
-static __always_inline const struct xlat_prefix *prefix_of(const struct config6 *six)
-{
-    return (const void *)six->prefix; /* prefix_bits follows */
-}
-
 /* From an IPv4 host to a handle: the addresses. False: the handle is gone. */
 static __always_inline bool ends_turned(const struct config6 *six, __be32 remote, __be32 handle, struct ipv6hdr *to)
 {
@@ -30,13 +25,8 @@ static __always_inline int route_six(struct __sk_buff *skb, const struct config 
     u32 row = hop_row(p->source, p->destination), now = now_tick();
     struct hop6 *h = kept ? hops6.lookup(&row) : 0;
     struct bpf_fib_lookup fib = {};
-    if (h && h->source == p->source && h->destination == p->destination && h->from == cfg->wan &&
-        h->proto == p->proto && now - h->since < HOP_TICKS && size <= h->mtu) {
-        next->ifindex = h->ifindex;
-        next->mtu = h->mtu;
-        __builtin_memcpy(next->gateway, h->gateway, 16);
+    if (h && hop_kept(h, p, cfg->wan, size, now, next))
         return ROUTE_FORWARD;
-    }
     fib.family = FAMILY_SIX;
     fib.ifindex = cfg->wan;
     fib.l4_protocol = p->proto == IPPROTO_ICMP ? IPPROTO_ICMPV6 : p->proto;
@@ -53,14 +43,7 @@ static __always_inline int route_six(struct __sk_buff *skb, const struct config 
         return ROUTE_STACK;
     if (!h || !next->mtu)
         return ROUTE_FORWARD;
-    h->source = p->source;
-    h->destination = p->destination;
-    h->from = cfg->wan;
-    h->since = now;
-    h->ifindex = next->ifindex;
-    __builtin_memcpy(h->gateway, next->gateway, 16);
-    h->mtu = next->mtu;
-    h->proto = p->proto;
+    hop_keep(h, p, cfg->wan, now, next);
     return ROUTE_FORWARD;
 }
 
