@@ -801,7 +801,8 @@ class Config(Layout):
     tell: int
     tell_net: int
     tell_mask: int
-    pad2: int
+    gone_at: int
+    new_until: int
     def __init__(
         self,
         *,
@@ -834,7 +835,8 @@ class Config(Layout):
         tell: int = ...,
         tell_net: int = ...,
         tell_mask: int = ...,
-        pad2: int = ...,
+        gone_at: int = ...,
+        new_until: int = ...,
     ) -> None: ...
 
 class Host(Layout):

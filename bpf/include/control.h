@@ -178,6 +178,11 @@ static __always_inline void control_port(struct __sk_buff *skb, const struct con
 #endif
         return;
     }
+    if (h->op == CONTROL_RESERVE && lease_lapsed(cfg)) {
+        h->error = -11; /* EAGAIN, and no port to ask for */
+        h->count = 0;
+        return;
+    }
     if (h->op == CONTROL_RESERVE) {
         struct host *host = cfg->share_own ? host_made(owner_ip(h->owner)) : 0;
         if (host &&
