@@ -32,5 +32,7 @@ def node_share(value: object) -> NodeShare:
     """Which gateway of how many, as text: "2/4"."""
     found = re.fullmatch(r"([1-9][0-9]?)/([1-9][0-9]?)", value) if isinstance(value, str) else None
     if found is None or not int(found[1]) <= int(found[2]) <= NODES_MAX:
-        raise RefusedError(f'{shown(value)} says not which gateway of how many (up to {NODES_MAX}): "2/4" is the second of 4')
+        raise RefusedError(
+            f'{shown(value)} says not which gateway of how many (up to {NODES_MAX}): "2/4" is the second of 4'
+        )
     return NodeShare(int(found[1]), int(found[2]))

@@ -1,10 +1,10 @@
 """Leases of public ports among several active gateways: who may use which lot until when, whatever dies or sleeps.
 
 The law of this file: pure. One value at the engine, moved by compare-and-set, says who has what; no clock is compared
-with another's. Who renews writes the number of that writing, which never comes again, and has the lease for `seconds` from the moment before it asked; who
-watches waits for as long, and for hold-down, from the moment at which it first saw that number. So the watcher's time
-ends later, as long as the two clocks run equally fast but for DRIFT. Moments are seconds of CLOCK_BOOTTIME, which goes
-on while a host sleeps.
+with another's. Who renews writes the number of that writing, which never comes again, and has the lease for `seconds`
+from the moment before it asked; who watches waits for as long, and for hold-down, from the moment at which it first saw
+that number. So the watcher's time ends later, as long as the two clocks run equally fast but for DRIFT. Moments are
+seconds of CLOCK_BOOTTIME, which goes on while a host sleeps.
 
 A lot is the same part of the ports on each public address: a host keeps its address whoever has the lot (RFC 4787
 REQ-2), and the router outside tells lots by destination port alone.
@@ -34,7 +34,7 @@ class LeaseTerms(NamedTuple):
     pool: str
 
 
-class Holding(NamedTuple):
+class LotHolding(NamedTuple):
     """Who has a lot, and since which version of the table and which time of the day."""
 
     owner: str
@@ -51,7 +51,7 @@ class LeaseTable(NamedTuple):
     version: int
     changed: float
     beats: Mapping[str, int]
-    held: Mapping[int, Holding]
+    held: Mapping[int, LotHolding]
 
     @classmethod
     def read(cls, raw: bytes, terms: LeaseTerms) -> LeaseTable:
@@ -63,7 +63,7 @@ class LeaseTable(NamedTuple):
             found = LeaseTerms(int(told["lots"]), float(told["seconds"]), float(told["hold"]), str(told["pool"]))
             if told["format"] != FORMAT:
                 raise ValueError
-            held = {int(lot): Holding(str(one[0]), int(one[1]), float(one[2])) for lot, one in told["held"].items()}
+            held = {int(lot): LotHolding(str(one[0]), int(one[1]), float(one[2])) for lot, one in told["held"].items()}
             beats = {str(node): int(beat) for node, beat in told["beats"].items()}
             made = cls(found, int(told["turn"]), int(told["version"]), float(told["changed"]), beats, held)
         except (ValueError, KeyError, TypeError, AttributeError, IndexError):
@@ -139,8 +139,8 @@ class Lessee:
         return now - self._seen[node][1] > wait if node in self._seen else True
 
     def propose(self, raw: bytes, now: float, wall: float, empty: Collection[int]) -> Proposal:
-        """The next value, of what the engine had at `now` or before: the lease renewed, lots taken that nobody has, those given back that are `empty`: no port of
-        them is in use here, nor was for hold-down."""
+        """The next value, of what the engine had at `now` or before: the lease renewed, lots taken that nobody has,
+        those given back that are `empty`: no port of them is in use here, nor was for hold-down."""
         table = self.observe(raw, now)
         alive = {node for node in table.beats if not self.silent(node, now)} | {self.name}
         held = {lot: one for lot, one in table.held.items() if one.owner in alive}
@@ -155,10 +155,15 @@ class Lessee:
         changes = bool(taken) or held.keys() != table.held.keys()
         version = table.version + changes
         for lot in taken:
-            held[lot] = Holding(self.name, version, wall)
+            held[lot] = LotHolding(self.name, version, wall)
         beats = {node: beat for node, beat in table.beats.items() if node in alive}
         beats[self.name] = table.turn + 1
-        return Proposal(raw, LeaseTable(self.terms, table.turn + 1, version, wall if changes else table.changed, beats, held), now, changes)
+        return Proposal(
+            raw,
+            LeaseTable(self.terms, table.turn + 1, version, wall if changes else table.changed, beats, held),
+            now,
+            changes,
+        )
 
     def _share(self, alive: list[str]) -> int:
         place = alive.index(self.name)

@@ -1,8 +1,8 @@
 """Several gateways lease ports, and each of them dies, sleeps, is cut off or is slow between any two of its steps.
 
-The model: real time; each gateway's clock, with an offset and a pace of its own; a kernel for each, which goes on while the
-daemon doesn't; an engine whose answer may be lost after it has acted. Nowhere in it is a port of a lot in use at two
-gateways.
+The model: real time; each gateway's clock, with an offset and a pace of its own; a kernel for each, which goes on while
+the daemon doesn't; an engine whose answer may be lost after it has acted. Nowhere in it is a port of a lot in use at
+two gateways.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from random import Random
 
 import pytest
 
-from algate.alg.ha.leases import Lessee, LeaseTerms
+from algate.alg.ha.leases import LeaseTerms, Lessee
 from algate.alg.ha.store import StoreError
 
 TERMS = LeaseTerms(8, 10.0, 20.0, "pool")

@@ -77,7 +77,7 @@ class NatsLink:
         if self._writer is None:
             reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
             await reader.readline()  # INFO
-            said = json.dumps({"verbose": False, "headers": True, "no_responders": True, "lang": "test", "version": "1"})
+            said = json.dumps({"verbose": False, "headers": True, "lang": "test", "version": "1"})
             self._writer.write(b"CONNECT %s\r\n" % said.encode())
             self._reading = asyncio.create_task(self._read(reader))
 
@@ -203,7 +203,7 @@ class NatsLog:
 
     async def _next(self, most: int, wait: float) -> list[tuple[int, StoreRecord]]:
         """What the consumer has: number in the stream, and record."""
-        wanted: dict[str, Any] = {"batch": most, "no_wait": True} if not wait else {"batch": 1, "expires": int(wait * 1e9)}
+        wanted: dict[str, Any] = {"batch": 1, "expires": int(wait * 1e9)} if wait else {"batch": most, "no_wait": True}
         box = self._link.send(f"$JS.API.CONSUMER.MSG.NEXT.{self._name}.{self._pull}", json.dumps(wanted).encode())
         found: list[tuple[int, StoreRecord]] = []
         while len(found) < wanted["batch"]:
