@@ -5,6 +5,7 @@
  * inside host of IPv6 is a handle.
  */
 #define SIX
+#define TURNS /* packets that are read go on without their extension headers: parse6.h */
 
 #include <uapi/linux/bpf.h>
 #include <uapi/linux/icmp.h>
@@ -30,7 +31,6 @@
 #include "include/private.h"
 #include "include/maps.h"
 #include "include/stats.h"
-#include "include/lease.h"
 #include "include/window.h"
 #include "include/session.h"
 #include "include/begin.h"
@@ -54,6 +54,7 @@
 #undef hop_row
 #undef ask_fib
 #undef next_hop_of
+#include "include/xlat.h"
 #include "include/turned.h"
 #include "include/tell.h"
 #include "include/finish.h"
@@ -67,7 +68,6 @@
 #include "include/ingress6.h"
 #include "include/find.h"
 #include "include/ways.h"
-#include "include/xlat.h"
 #include "include/xlat_icmp.h"
 #include "include/xlat_skb.h"
 #include "include/quote.h"

@@ -56,7 +56,6 @@ CURES: Mapping[str, str] = {
     "allow-out": "list the service in [firewall] allow_out, or let an ALG open it",
     "no-port": "add [nat] addresses, widen [nat] ports, or limit hosts by max_ports_per_host",
     "no-block": "make [nat] port_block smaller, or add [nat] addresses",
-    "no-lease": "see `algate ha status`: the witness can't be asked, or the daemon has stopped",
     "table-full": "raise [nat] max_sessions, shorten [timeouts], or limit hosts by max_sessions_per_host",
     "no-session": "",
     "race": "",
@@ -108,6 +107,7 @@ CURES: Mapping[str, str] = {
     "nat64-protocol": "only TCP, UDP and ICMP are translated: a VPN needs UDP encapsulation (NAT-T)",
     "nat64-icmp": "",
     "nat64-source-route": "",
+    "nat64-routed": "",
 }
 PLAIN = Said("{line}: {reason}")
 

@@ -54,6 +54,7 @@ struct packet {
     u8 refused; /* drop reason of what is PARSED_MALFORMED */
     u8 to;      /* enum scope of its destination, in a first stage */
     u8 head;    /* 1: a fragment header precedes */
+    u8 routed;  /* where a routing header says how many segments are left, 0: none are; NAT64 alone asks */
     __be32 id6; /* of a fragment */
 #endif
 };

@@ -4,7 +4,9 @@
  *
  * The law of this file: it writes nothing into a packet and interns nothing: an address without a handle is 0, which is in
  * no key. ICMPv6 is called IPPROTO_ICMP and its echo 8 and 0, as everywhere behind here. Of a protocol without ports they
- * are 0. What can't be read to its transport header is PARSED_MALFORMED, and `refused` says why.
+ * are 0. What can't be read to its transport header is PARSED_MALFORMED, and `refused` says why. NAT64 (TURNS) answers more
+ * senders than the filter, which says nothing: there a protocol that nobody knows is PARSED_OTHER, and a routing header
+ * with segments left is `routed`.
  */
 #ifndef ALGATE_PARSE6_H
 #define ALGATE_PARSE6_H
@@ -74,6 +76,10 @@ static __always_inline int parse_fragment6(struct packet *p, const u8 *head)
 static __always_inline int parse_extension(struct packet *p, const u8 *head, bool first)
 {
     u32 size = (head[1] + 1) * 8;
+#ifdef TURNS
+    if (p->fragment) /* its parts would no longer fit together without it (RFC 7915 section 5.1.1) */
+        return parse_refused(p, DROP_EXTENSION);
+#endif
     if (p->proto == IPPROTO_FRAGMENT) {
         int parsed = parse_fragment6(p, head);
         if (parsed != PARSED_FLOW)
@@ -84,9 +90,16 @@ static __always_inline int parse_extension(struct packet *p, const u8 *head, boo
             return parse_refused(p, DROP_EXTENSION);
         p->options = 1;
     } else if (p->proto == IPPROTO_ROUTING) {
+#ifdef TURNS
+        if (head[2] == 0)
+            return parse_refused(p, DROP_ROUTING_HEADER);
+        if (head[3] && !p->routed)
+            p->routed = p->header_size + 3;
+#else
         if (head[2] == 0 || (head[3] && head[2] != 2))
             return parse_refused(p, DROP_ROUTING_HEADER);
         p->options |= head[3] != 0;
+#endif
     }
     size += p->header_size;
     if (size > HEADERS_MOST)
@@ -139,10 +152,17 @@ static __always_inline int parse_transport6(struct packet *p, void *data, void *
         p->proto = IPPROTO_ICMP;
         return parse_icmp6(p, l4, data_end, room);
     }
-    if (p->proto == IPPROTO_ICMP) /* IPv4's */
-        return parse_refused(p, DROP_PROTOCOL);
     if (p->proto == IPPROTO_TCP || p->proto == IPPROTO_UDP)
         return parse_transport(p, l4, data_end, room);
+#ifdef TURNS
+    if (is_extension(p->proto))
+        return parse_refused(p, DROP_EXTENSION);
+    if (p->proto == IPPROTO_ICMP) /* IPv4's: no ICMPv6, as behind here */
+        p->proto = IPPROTO_RAW;
+    return PARSED_OTHER;
+#endif
+    if (p->proto == IPPROTO_ICMP) /* IPv4's */
+        return parse_refused(p, DROP_PROTOCOL);
     if (is_extension(p->proto) || p->proto >= PROTOCOLS_KNOWN || p->proto == IPPROTO_NONE || p->proto == 135 ||
         p->proto == 139 || p->proto == 140) /* mobility, HIP, Shim6: more of an extension than of a protocol */
         return parse_refused(p, DROP_EXTENSION);
@@ -160,6 +180,7 @@ static __always_inline void walk_keep(const struct packet *p)
     room->proto = p->proto;
     room->options = p->options;
     room->head = p->head;
+    room->routed = p->routed;
     room->fragment = p->fragment;
     room->id6 = p->id6;
 }
@@ -175,6 +196,7 @@ static __always_inline int walk_recall(struct packet *p)
     p->proto = room->proto;
     p->options = room->options;
     p->head = room->head;
+    p->routed = room->routed;
     p->fragment = room->fragment;
     p->id6 = room->id6;
     return p->header_size < IP6_HEADER || p->header_size > p->ip_size ? PARSED_MALFORMED : PARSED_FLOW;

@@ -59,13 +59,14 @@ struct hop6 {
 
 /* What is too large for the stack of the programs for IPv6. */
 struct scratch6 {
-    __be32 id6; /* these six: what the walk over extension headers found, for the stages behind it */
+    __be32 id6; /* these seven: what the walk over extension headers found, for the stages behind it */
     u16 fragment;
     u8 header_size;
     u8 proto;
     u8 options;
     u8 head;
-    u8 pad[2];
+    u8 routed;
+    u8 pad;
     u32 cursor;          /* see UNKNOWN */
     struct interned row; /* being made */
     struct pieces pieces;

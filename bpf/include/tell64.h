@@ -14,10 +14,10 @@
 #define TOLD_BYTES6 (XLAT_FLOOR - IP6_HEADER - 8) /* quoted: RFC 4443 section 2.4 (c) */
 #define TOLD_BYTES4 (576 - 20 - 8)                /* RFC 1812 section 4.3.2.3 */
 
-/* To an inside host; `mtu`: of IPv6. */
-static __always_inline int tell6(struct __sk_buff *skb, int at, u32 reason, u32 mtu)
+/* To an inside host; `told`: the MTU of IPv6, or where in the packet the fault is. */
+static __always_inline int tell6(struct __sk_buff *skb, int at, u32 reason, u32 told)
 {
-    return next_with(skb, STAGE_TELL6 - FAMILY_STAGES, at, DIR_OUT, reason, mtu < XLAT_FLOOR ? XLAT_FLOOR : mtu);
+    return next_with(skb, STAGE_TELL6 - FAMILY_STAGES, at, DIR_OUT, reason, told);
 }
 
 /* To an outside one. */
@@ -83,8 +83,8 @@ static __always_inline int told6(struct __sk_buff *skb, int at)
     struct packet p = {};
     struct in6_addr to;
     struct next_hop next = {};
-    u32 zero = 0, reason = skb->cb[2] & 127, mtu = skb->cb[3];
-    OPAQUE(mtu); /* else the compiler keeps the address of a member, which the verifier refuses */
+    u32 zero = 0, reason = skb->cb[2] & 127, told = skb->cb[3];
+    OPAQUE(told); /* else the compiler keeps the address of a member, which the verifier refuses */
     struct config *cfg = get_config();
     struct config6 *six = get_config6();
     struct scratch6 *room = scratch6.lookup(&zero);
@@ -109,9 +109,9 @@ static __always_inline int told6(struct __sk_buff *skb, int at)
     head->ip.hop_limit = 64;
     __builtin_memcpy(&head->ip.saddr, six->address, 16);
     head->ip.daddr = to;
-    head->type = reason == DROP_NAT64_HOPS ? 3 : reason == DROP_NAT64_TOO_BIG ? 2 : 1;
+    head->type = reason == DROP_NAT64_HOPS ? 3 : reason == DROP_NAT64_TOO_BIG ? 2 : reason == DROP_NAT64_ROUTED ? 4 : 1;
     head->code = reason == DROP_NAT64_PROTOCOL ? 4 : 0;
-    head->rest = reason == DROP_NAT64_TOO_BIG ? bpf_htonl(mtu) : 0;
+    head->rest = head->type == 2 || head->type == 4 ? bpf_htonl(told) : 0;
     u32 all = xlat_icmp_pseudo(&head->ip, size + 8);
     all = csum_change4(csum_change4(all, 0, *(u32 *)&head->type), 0, head->rest);
     head->check = ~csum_fold(csum_change4(all, 0, (u32)sum));

@@ -89,6 +89,21 @@ static __always_inline void describe(const struct packet *p, struct xlat_six *fr
     from->fragment.id = p->id6;
 }
 
+/* Why what has been read can't become IPv4, 0: it can. Of a fragment nobody has looked behind its fragment header. */
+static __always_inline u32 unfit_to_turn(const struct packet *p, int parsed)
+{
+    if (parsed == PARSED_FRAGMENT) {
+        if (p->proto == IPPROTO_TCP || p->proto == IPPROTO_UDP)
+            return 0;
+        if (p->proto == IPPROTO_ICMPV6)
+            return DROP_NAT64_SUM;
+        return is_extension(p->proto) ? DROP_EXTENSION : DROP_NAT64_PROTOCOL;
+    }
+    if (parsed == PARSED_OTHER)
+        return p->proto == IPPROTO_ICMP ? DROP_NAT64_ICMP : DROP_NAT64_PROTOCOL;
+    return p->proto == IPPROTO_UDP && !p->sum ? DROP_NAT64_SUM : 0;
+}
+
 static __always_inline int turn_out(struct __sk_buff *skb, int at)
 {
     struct xlat_six from = {};
@@ -106,7 +121,7 @@ static __always_inline int turn_out(struct __sk_buff *skb, int at)
     if (!xlat_within(&from.ip.daddr, prefix_of(six)))
         return not_turned(skb, at);
     if (!xlat_extract(&from.ip.daddr, prefix_of(six), &to.daddr) || is_martian(to.daddr) ||
-        (xlat_well_known(prefix_of(six)) && !xlat_global(to.daddr)))
+        !xlat_shown(prefix_of(six), to.daddr))
         return drop(DROP_NAT64_ADDRESS);
     int parsed = parse_nameless(skb, cfg, at, &p);
     if (parsed == PARSED_MALFORMED)
@@ -117,21 +132,20 @@ static __always_inline int turn_out(struct __sk_buff *skb, int at)
         return drop(scope_of(&from.ip.saddr) == SCOPE_GLOBAL ? DROP_SPOOFED_INSIDE : DROP_LINK_SCOPE);
     if (p.ttl <= 1)
         return tell6(skb, at, DROP_NAT64_HOPS, 0);
+    if (p.routed)
+        return tell6(skb, at, DROP_NAT64_ROUTED, p.routed);
     if (parsed == PARSED_ICMP_ERROR)
         return next_with(skb, STAGE_TURN_ERROR_OUT - FAMILY_STAGES, at, DIR_OUT, to.daddr, 0);
-    if (!has_ports(p.proto))
-        return tell6(skb, at, DROP_NAT64_PROTOCOL, 0);
-    if (parsed != PARSED_FLOW && parsed != PARSED_FRAGMENT)
-        return drop(DROP_NAT64_ICMP);
-    if (p.proto == IPPROTO_ICMP ? p.fragment : p.proto == IPPROTO_UDP && parsed == PARSED_FLOW && !p.sum)
-        return drop(DROP_NAT64_SUM);
+    u32 unfit = unfit_to_turn(&p, parsed);
+    if (unfit)
+        return unfit == DROP_NAT64_PROTOCOL ? tell6(skb, at, unfit, 0) : drop(unfit);
     bool first = p.fragment ? is_first_fragment(&p) : begins_session(&p);
     p.source = handle_turned(six, &from.ip.saddr, p.source, first, kept, now);
     if (!p.source)
         return drop(p.fragment || !begins_session(&p) ? DROP_NO_SESSION : DROP_ADDRESSES_FULL);
     u32 refused = way_turned(skb, cfg, &p, to.daddr, &mtu, now);
     if (refused)
-        return tell6(skb, at, refused, mtu + 20);
+        return tell6(skb, at, refused, mtu + 20 < XLAT_FLOOR ? XLAT_FLOOR : mtu + 20);
     describe(&p, &from);
     to.saddr = p.source;
     if (!ip_at(&p) && bpf_skb_change_head(skb, ETH_HEADER, 0))

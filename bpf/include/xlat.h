@@ -92,6 +92,12 @@ static __always_inline bool xlat_well_known(const struct xlat_prefix *prefix)
            !XLAT_WORD(&prefix->ip, 2);
 }
 
+/* Whether an IPv4 host may be shown behind the prefix. */
+static __always_inline bool xlat_shown(const struct xlat_prefix *prefix, __be32 v4)
+{
+    return !xlat_well_known(prefix) || xlat_global(v4);
+}
+
 /* What a sum gains when an IPv4 pair of addresses becomes an IPv6 pair. Adding the complement of a word takes it away. */
 static __always_inline u32 xlat_pair_change(const struct iphdr *from, const struct ipv6hdr *to)
 {
