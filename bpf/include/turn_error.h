@@ -5,12 +5,36 @@
  *
  * The law of this file: from outside, IPv4's programs have judged the error by what it quotes before it comes here; from inside,
  * they judge it afterwards, and put in the public end point. Of several quoted packets one within another, the first is
- * turned. What a message carries behind its quote (RFC 4884) goes.
+ * turned. What a message carries behind its quote (RFC 4884) is kept as it is, at its new place: of ICMPv6 only some
+ * messages have one, and what is longer than EXTENSION_MOST goes.
  */
 #ifndef ALGATE_TURN_ERROR_H
 #define ALGATE_TURN_ERROR_H
 
-#define QUOTED_MOST 1152 /* bytes behind the headers of the quoted packet: with those it fits XLAT_FLOOR */
+#define ROOM_SIX (XLAT_FLOOR - IP6_HEADER - 8) /* bytes behind the first 8 of an error: RFC 4443 section 2.4 (c) */
+#define ROOM_FOUR TOLD_BYTES4
+#define EXTENSION_MOST 512
+#define PADDING_MOST 128
+
+/* What an error carries behind the headers of its quote, to scratch.words: the quote from `l4` on, and extensions from `at` on. `heads`:
+ * what those headers will have. Returns the bytes, 0: they can't be read. */
+static __always_inline u32 load_carried(struct __sk_buff *skb, struct scratch *room, u32 l4, u32 at, u32 heads,
+                                        const struct xlat_shape *shape)
+{
+    u32 size = shape->quoted - heads, behind = shape->padded - heads, extension = shape->extension;
+    u8 *bytes = (void *)room->words;
+    if (bpf_skb_load_bytes(skb, l4, bytes, length_within(size, sizeof(room->words))))
+        return 0;
+    if (!extension)
+        return size;
+    OPAQUE(size);
+    __builtin_memset(bytes + (size & 2047), 0, PADDING_MOST);
+    OPAQUE(behind);
+    behind &= 2047;
+    if (bpf_skb_load_bytes(skb, at, bytes + behind, length_within(extension, EXTENSION_MOST)))
+        return 0;
+    return behind + extension;
+}
 
 /* What the transport header in a quote says, `size` bytes of which are in scratch.words: its sum, for another pseudo header, and a
  * port, or an echo's identifier, in place of another. */
@@ -63,6 +87,17 @@ static __always_inline void gateway_speaks(const struct config6 *six, struct ipv
         to->code = 3; /* address unreachable: RFC 6146 section 3.5.1.1 */
 }
 
+/* Whose an error from outside is. A router whose address means nothing elsewhere may not stand behind the well-known prefix (RFC
+ * 6052 section 3.1); but a path would swallow what it can't say, so the gateway speaks for it, as RFC 6791 has it where a
+ * router has no address in the other family. False: it has none either. */
+static __always_inline bool speaker_shown(const struct config6 *six, __be32 router, struct ipv6hdr *ip)
+{
+    if (xlat_shown(prefix_of(six), router))
+        return true;
+    __builtin_memcpy(&ip->saddr, six->address, 16);
+    return XLAT_WORD(&ip->saddr, 0) != 0;
+}
+
 /* An error from outside, about a packet that an inside host sent. */
 static __always_inline int turn_error_in(struct __sk_buff *skb, int at)
 {
@@ -71,6 +106,8 @@ static __always_inline int turn_error_in(struct __sk_buff *skb, int at)
     struct packet p = {};
     struct next_hop next = {};
     struct xlat_icmp from, to = {};
+    struct xlat_carried has;
+    struct xlat_shape shape;
     __be32 message[2];
     u32 zero = 0, told = skb->cb[3];
     __be32 handle = skb->cb[2];
@@ -94,13 +131,14 @@ static __always_inline int turn_error_in(struct __sk_buff *skb, int at)
     u32 l4 = quote + inner.ihl * 4, end = l3 + p.ip_size;
     if (inner.ihl < 5 || l4 + 8 > end || p.ttl <= 1)
         return drop(p.ttl <= 1 ? DROP_NAT64_HOPS : DROP_ICMP_INVALID);
-    u32 size = end - l4 < QUOTED_MOST ? end - l4 : QUOTED_MOST;
     __builtin_memset(head, 0, sizeof(*head));
     if (!ends_turned(six, ip.saddr, handle, &head->ip) || !ends_turned(six, inner.daddr, handle, &head->inner))
         return drop(DROP_RACE);
     struct in6_addr inside = head->inner.daddr;
     head->inner.daddr = head->inner.saddr;
     head->inner.saddr = inside;
+    if (at != AT_TAP && !speaker_shown(six, ip.saddr, &head->ip))
+        return drop(DROP_NAT64_ADDRESS);
     if (route_six(skb, cfg, &p, &head->ip, XLAT_FLOOR, false, &next) != ROUTE_FORWARD)
         return drop(DROP_NAT64_ROUTE);
     ask_fib4(skb, &p, 0, inner.daddr, cfg->lan[0], 0, &fib);
@@ -111,16 +149,23 @@ static __always_inline int turn_error_in(struct __sk_buff *skb, int at)
     from.rest = bpf_ntohl(message[1]);
     if (!xlat_icmp6(&from, bpf_ntohs(inner.tot_len), &mtus, &to))
         return drop(DROP_NAT64_ICMP);
-    if (bpf_skb_load_bytes(skb, l4, room->words, length_within(size, sizeof(room->words))))
-        return drop(DROP_ICMP_INVALID);
     u16 *words = (void *)room->words;
     u32 length = bpf_ntohs(inner.tot_len) - inner.ihl * 4,
         heads = xlat_head6(&inner, length, 0, &head->inner, &head->fragment);
+    xlat_carried(end - quote, xlat_length4(&from), bpf_ntohs(inner.tot_len), &has);
+    if (has.quoted < inner.ihl * 4 + 8)
+        return drop(DROP_ICMP_INVALID);
+    xlat_reshape(has.quoted - inner.ihl * 4 + heads, has.extension > EXTENSION_MOST ? 0 : has.extension,
+                 to.type == 1 || to.type == 3 ? 8 : 0, ROOM_SIX, &shape);
+    u32 quoted = shape.quoted - heads, size = load_carried(skb, room, l4, quote + has.at, heads, &shape);
+    if (!size)
+        return drop(DROP_ICMP_INVALID);
+    to.rest |= shape.words << 24;
     bool port = told & TURN_PORT;
     if (inner.protocol == IPPROTO_ICMP)
         turn_quoted_echo(words, (u8)words[0] == 8 ? 128 : 129, xlat_icmp_pseudo(&head->inner, length), port, told);
     else /* from the public address, which is the quoted packet's source as it stands */
-        turn_quoted(words, size, inner.protocol, xlat_pair_change(&inner, &head->inner), port, told);
+        turn_quoted(words, quoted, inner.protocol, xlat_pair_change(&inner, &head->inner), port, told);
     *(__be32 *)&head->ip = bpf_htonl(0x60000000 | (u32)ip.tos << 20);
     head->ip.nexthdr = IPPROTO_ICMPV6;
     head->ip.hop_limit = p.ttl - 1;
@@ -155,6 +200,8 @@ static __always_inline int turn_error_out(struct __sk_buff *skb, int at)
     struct next_hop next = {};
     struct bpf_fib_lookup fib = {};
     struct xlat_icmp from, to = {};
+    struct xlat_carried has;
+    struct xlat_shape shape;
     __be32 message[2];
     __be32 remote = skb->cb[2];
     u32 zero = 0;
@@ -167,7 +214,8 @@ static __always_inline int turn_error_out(struct __sk_buff *skb, int at)
         return drop(DROP_MALFORMED);
     struct turned4 *head = (void *)place->heads;
     struct ipv6hdr *inner = (void *)(head + 1);
-    if (!icmp_sum_ok(skb, &p) || !parse_quote(skb, &p, &q) || !q.inner.destination || !has_ports(q.inner.proto))
+    if (!icmp_sum_ok(skb, &p) || !parse_quote(skb, &p, &q) || !q.inner.destination || !has_ports(q.inner.proto) ||
+        q.inner.routed)
         return drop(DROP_ICMP_INVALID);
     __builtin_memset(head, 0, sizeof(*head));
     if (bpf_skb_load_bytes(skb, q.at, inner, sizeof(*inner)) || bpf_skb_load_bytes(skb, p.l4, message, sizeof(message)))
@@ -183,9 +231,15 @@ static __always_inline int turn_error_out(struct __sk_buff *skb, int at)
         return drop(DROP_NAT64_ICMP);
     if (q.l4 + 8 > end)
         return drop(DROP_ICMP_INVALID);
-    u32 size = end - q.l4 < TOLD_BYTES4 - 20 ? end - q.l4 : TOLD_BYTES4 - 20;
-    if (bpf_skb_load_bytes(skb, q.l4, room->words, length_within(size, sizeof(room->words))))
+    xlat_carried(end - q.at, xlat_length6(&from), bpf_ntohs(inner->payload_len) + IP6_HEADER, &has);
+    if (has.quoted < q.inner.header_size + 8)
         return drop(DROP_ICMP_INVALID);
+    xlat_reshape(has.quoted - q.inner.header_size + 20, has.extension > EXTENSION_MOST ? 0 : has.extension, 4,
+                 ROOM_FOUR, &shape);
+    u32 quoted = shape.quoted - 20, size = load_carried(skb, room, q.l4, q.at + has.at, 20, &shape);
+    if (!size)
+        return drop(DROP_ICMP_INVALID);
+    to.rest |= shape.words << 16;
     struct xlat_fragment fragment = {
         .place = bpf_htons((q.inner.fragment & IP_OFFSET_MASK) << 3 | !!(q.inner.fragment & IP_MORE_FRAGMENTS)),
         .id = q.inner.id6};
@@ -199,7 +253,7 @@ static __always_inline int turn_error_out(struct __sk_buff *skb, int at)
         turn_quoted_echo(words, (u8)words[0] == ECHO_REQUEST6 ? 8 : 0, (u16)~csum_fold(xlat_icmp_pseudo(inner, length)),
                          false, 0);
     else
-        turn_quoted(words, size, q.inner.proto, xlat_pair_change_back(inner, &head->inner), false, 0);
+        turn_quoted(words, quoted, q.inner.proto, xlat_pair_change_back(inner, &head->inner), false, 0);
     *(u8 *)&head->ip = 0x45;
     u8 class[2] = {};
     bpf_skb_load_bytes(skb, ip_at(&p), class, sizeof(class));

@@ -159,6 +159,38 @@ static __always_inline bool xlat_icmp4(const struct xlat_icmp *from, const struc
     return false;
 }
 
+/* What an error has after its 8 bytes, as it came. */
+struct xlat_carried {
+    u32 quoted;    /* bytes of the packet it is about */
+    u32 at;        /* where its extensions begin, */
+    u32 extension; /* and their bytes, 0: none */
+};
+
+/* `size` bytes follow the first 8; `padded`: what the length field says of them, in bytes, 0: there is none; `whole`: the length that
+ * the quoted packet says of itself. A length that can't be true is no length (RFC 4884 section 5.5). */
+static __always_inline void xlat_carried(u32 size, u32 padded, u32 whole, struct xlat_carried *from)
+{
+    from->quoted = from->at = size;
+    from->extension = 0;
+    if (!padded || padded > size)
+        return;
+    from->quoted = xlat_min(padded, whole);
+    from->at = padded;
+    from->extension = size - padded < 4 ? 0 : size - padded; /* shorter than their header */
+}
+
+/* The length field: in 4-byte words of ICMP's rest, in 8-byte ones of ICMPv6's; as bytes. */
+static __always_inline u32 xlat_length4(const struct xlat_icmp *one)
+{
+    bool has = one->type == 3 || one->type == 11 || one->type == 12;
+    return has ? (one->rest >> 16 & 0xff) * 4 : 0;
+}
+
+static __always_inline u32 xlat_length6(const struct xlat_icmp *one)
+{
+    return one->type == 1 || one->type == 3 ? (one->rest >> 24) * 8 : 0;
+}
+
 /* What an error carries after its 8 bytes: so much of the packet it is about, zeros up to `padded`, then extensions. */
 struct xlat_shape {
     u32 quoted;

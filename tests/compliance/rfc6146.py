@@ -13,7 +13,7 @@ from tests.compliance import plan
 from tests.compliance.bed import Ghost, Row
 from tests.compliance.bed6 import Ghost6, Six
 from tests.compliance.packet import ICMP, TCP, UDP, Ip, Packet
-from tests.compliance.packet6 import EXCEEDED6, ICMP6, REPLY6, TOO_BIG, UNREACHABLE6, Ip6
+from tests.compliance.packet6 import EXCEEDED6, ICMP6, PARAMETER6, REPLY6, TOO_BIG, UNREACHABLE6, Ip6
 from tests.compliance.verdict import MUST, SHOULD, need, requirement
 from tests.rfc7915 import embed
 
@@ -165,6 +165,21 @@ async def header(row: Row) -> None:
     need(got and got.raw[:4] == bytes((0x60, 0, 0, 0)) and got.ttl == 38, "inward the header is another")
 
 
+@requirement("64-8-route", MUST, "segments left in a routing header: parameter problem there", config="nat64")
+async def segments(row: Row) -> None:
+    six, tag = turned(row), row.tag()
+    for left, kind in ((0, 2), (1, 2), (1, 4)):
+        chain = ((p6.HOPOPTS, p6.PAD), (p6.ROUTING, bytes((0, 2, kind, left)) + bytes(20)))
+        await out(row, six.lan1, row.port(), row.a1, head=Ip6(chain=chain[:1]))
+        six.lan1.udp(row.port(), shown(row.a1), 53, tag, Ip6(chain=chain))
+        if not left:
+            need(await row.a1.get(proto=UDP, data=tag), "one at its end does not pass")
+            continue
+        told = await six.lan1.get(proto=ICMP6, kind=PARAMETER6, code=0)
+        need(told and told.raw[44:48] == bytes((0, 0, 0, 51)), "nobody says so, or points elsewhere")
+        need(await row.a1.silent(data=tag), "it passes")
+
+
 @requirement("64-9", MUST, "fragments in any order, both ways", config="nat64")
 async def fragments(row: Row) -> None:
     six, sport = turned(row), row.port()
@@ -208,6 +223,42 @@ async def errors(row: Row) -> None:
     six.lan1.error(shown(row.a1), answer)
     told = await row.a1.get(proto=ICMP, kind=3, code=3)
     need(told and told.quote and (told.quote.dport, told.source) == (seen.sport, row.public), "outward it is lost")
+
+
+@requirement(
+    "64-11-extension", MUST, "what errors carry behind their quote is kept in shape (RFC 4884)", config="nat64"
+)
+async def extensions(row: Row) -> None:
+    six, sport = turned(row), row.port()
+    seen = await out(row, six.lan1, sport, row.a1)
+    label = bytes.fromhex("20000000 00080101 000641ff")
+    for size in (8, 200):
+        seen = await out(row, six.lan1, sport, row.a1) if size == 8 else await long_out(row, six, sport, size)
+        quote = seen.raw[:160].ljust(128, b"\0")
+        row.a2.raw(pk.icmp(row.a2.ip, row.public, 11, 0, bytes((0, len(quote) // 4, 0, 0)), quote + label))
+        got = await six.lan1.get(proto=ICMP6, kind=EXCEEDED6)
+        need(got and got.source == shown(row.a2), "inward it is lost")
+        assert got is not None
+        padded = max(128, -(-min(len(seen.raw) + 20, 180) // 8) * 8)
+        need(got.raw[44] == padded // 8 and got.raw[48 + padded :] == label, "inward it has another shape")
+    row.a1.udp(53, row.public, seen.sport, bytes(200))
+    answer = await six.lan1.get(proto=UDP, source=shown(row.a1))
+    need(answer, "an answer does not arrive")
+    assert answer is not None
+    six.lan1.raw(p6.icmp6(six.lan1.ip, shown(row.a1), EXCEEDED6, 0, bytes((18, 0, 0, 0)), answer.raw[:144] + label))
+    told = await row.a1.get(proto=ICMP, kind=11)
+    need(told and told.source == row.public, "outward it is lost")
+    assert told is not None
+    need((told.raw[25], told.raw[28 + 128 :]) == (32, label), "outward it has another shape")
+
+
+async def long_out(row: Row, six: Six, sport: int, size: int) -> Packet:
+    """A datagram of so many bytes, as the outside host gets it."""
+    six.lan1.udp(sport, shown(row.a1), 53, bytes(size))
+    seen = await row.a1.get(proto=UDP, data=bytes(size))
+    need(seen, "a UDP packet from inside does not arrive outside")
+    assert seen is not None
+    return seen
 
 
 @requirement("64-13", SHOULD, "where hops end, the gateway answers of its own addresses", config="nat64")
