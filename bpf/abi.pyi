@@ -801,8 +801,7 @@ class Config(Layout):
     tell: int
     tell_net: int
     tell_mask: int
-    gone_at: int
-    new_until: int
+    pad2: int
     def __init__(
         self,
         *,
@@ -835,8 +834,7 @@ class Config(Layout):
         tell: int = ...,
         tell_net: int = ...,
         tell_mask: int = ...,
-        gone_at: int = ...,
-        new_until: int = ...,
+        pad2: int = ...,
     ) -> None: ...
 
 class Host(Layout):

@@ -146,6 +146,8 @@ static __always_inline int new_in(struct __sk_buff *skb, int at)
         return drop(DROP_SPOOFED_OUTSIDE);
     struct session_key key;
     key_in(&key, &p, owner_ip(owner), owner_port(owner));
+    if (!may_be_shown(p.source, key.inside_ip))
+        return drop(DROP_NAT64_ADDRESS);
     struct origin o = {.dir = DIR_IN, .index = index};
     u32 reason = new_in_session(skb, cfg, &p, &key, slot, &o, now);
     if (reason == DROP_UNSOLICITED)

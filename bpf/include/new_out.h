@@ -15,7 +15,7 @@ static __always_inline u8 watched_by(u8 proto, __be16 port)
     return alg ? *alg : 0;
 }
 
-/* Destinations that are reached untranslated. */
+/* Destinations that are reached untranslated: not by an IPv6 host, which has no address that they could answer to. */
 static __always_inline bool is_exempt(__be32 destination)
 {
     struct exempt_key key = {.prefix_len = 32, .address = destination};
@@ -108,7 +108,7 @@ static __always_inline u32 new_out_session(struct __sk_buff *skb, const struct c
         o->flags |= SESSION_EXPECTED;
         o->related = c.control_id;
         address = c.port_index / PORTS_PER_ADDRESS; /* that of its control session (RFC 4787 REQ-2) */
-    } else if (cfg->flags & CONFIG_EXEMPT && is_exempt(p->destination)) {
+    } else if (cfg->flags & CONFIG_EXEMPT && !turned_source(p) && is_exempt(p->destination)) {
         o->flags |= SESSION_EXEMPT;
     } else {
         o->alg = watched_by(p->proto, p->destination_port);

@@ -38,6 +38,18 @@ static __always_inline int next_turn(struct __sk_buff *skb, u32 stage, int at, _
     return drop(DROP_REWRITE_FAILED);
 }
 
+/* Whether an outside host may speak to an inside one: behind the well-known prefix one whose address isn't global can't be
+ * shown to an IPv6 host (RFC 6052 section 3.1). */
+static __always_inline bool may_be_shown(__be32 outside, __be32 inside)
+{
+#ifdef NAT64
+    struct config6 *six = is_turned(inside) ? get_config6() : 0;
+    return !six || xlat_shown((const void *)six->prefix, outside);
+#else
+    return true;
+#endif
+}
+
 #ifdef NAT64
 /* The way to an IPv6 host, of a packet that would be 20 bytes longer there; `next` has what is known of it to IPv4: an MTU. */
 static __always_inline int route_turned(struct __sk_buff *skb, const struct packet *p, __be32 handle,

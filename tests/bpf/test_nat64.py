@@ -107,6 +107,38 @@ def test_the_well_known_prefix_is_for_global_addresses(rig64: Rig, address: str,
     assert passes or got.drops == {"nat64-address": 1}
 
 
+def test_a_private_client_of_a_forward(rig64: Rig) -> None:
+    """64-1, RFC 6052 section 3.1: behind the well-known prefix nobody could show it; nothing begins."""
+    serves(rig64, 25, 2525)
+    sent = fed(inet.TCP(sport=7, dport=2525, flags="S", seq=9), source="192.168.7.7")
+    assert rig64.wan_in(sent).action == REDIRECT
+    prefix_is(rig64, PREFIXES[-1])
+    for flags in (0, abi.ConfigFlag.FILTER_EIF):
+        rig64.configure(flags=flags)
+        got = rig64.wan_in(fed(inet.TCP(sport=8, dport=2525, flags="S", seq=9), source="192.168.7.7"))
+        assert (got.action, got.drops) == (SHOT, {"nat64-address": 1})
+    assert len(list(rig64.gateway.sessions.items())) == 1
+    assert rig64.wan_in(fed(inet.TCP(sport=8, dport=2525, flags="S", seq=9), source="8.8.8.8")).action == REDIRECT
+
+
+def test_a_private_peer_of_a_mapping(rig64: Rig) -> None:
+    """The same where the filtering profile lets anybody in."""
+    prefix_is(rig64, PREFIXES[-1])
+    rig64.configure(flags=abi.ConfigFlag.FILTER_EIF)
+    assert rig64.lan(frame(upper6("udp", 5000, b"?", False), destination=shown("8.8.8.8", PREFIXES[-1]))).action
+    for source, action in (("10.9.9.9", SHOT), ("9.9.9.9", REDIRECT)):
+        got = rig64.wan_in(fed(inet.UDP(sport=7, dport=5000) / b"hello", source=source))
+        assert (got.action, got.drops) == (action, {"nat64-address": 1} if action == SHOT else {})
+
+
+def test_exempt_means_nothing_to_it(rig64: Rig) -> None:
+    """[nat] exempt: untranslated nobody could answer an IPv6 host."""
+    rig64.configure(flags=abi.ConfigFlag.EXEMPT)
+    rig64.gateway.exempt.put(abi.ExemptKey(prefix_len=24, address=abi.ip_to_be32("198.51.100.0")), 1)
+    got = rig64.lan(frame(tcp("S"), destination=shown(REMOTE)))
+    assert got.data[14:] == four(got.data, tcp("S"))
+
+
 def test_nobody_on_the_wire_has_a_handles_address(rig64: Rig) -> None:
     """An IPv4 host that guesses a handle reaches none of its sessions."""
     opened(rig64)
@@ -152,16 +184,22 @@ def test_hairpin(rig64: Rig) -> None:
     assert got.data[14:] == six(ping, shown(PUBLIC), INSIDE6)
 
 
-def test_a_forward_lets_in_and_binds_outward(rig64: Rig) -> None:
-    """64-7."""
-    control = ControlProgram(rig64.gateway.fds["control"], rig64.gateway.fds["control6"])
+def serves(rig: Rig, port: int, public: int) -> tuple[ControlProgram, int, int]:
+    """A forward to the inside host: who asks the programs, its row of `ports`, its owner's word."""
+    control = ControlProgram(rig.gateway.fds["control"], rig.gateway.fds["control6"])
     raw = control.intern(IPv6Address(INSIDE6).packed)
     assert raw is not None
-    value = abi.Forward(to_ip=int.from_bytes(raw, "little"), to_port=25, wan_first=2525, wan_last=2525, proto=TCP,
-                        flags=abi.ForwardFlag.USED)  # fmt: skip
-    rig64.gateway.forwards.put(0, value)
-    row, who = port_row(0, TCP, 2525), owner(IPv4Address(raw), 25, abi.PortKind.FORWARD)
+    value = abi.Forward(to_ip=int.from_bytes(raw, "little"), to_port=port, wan_first=public, wan_last=public,
+                        proto=TCP, flags=abi.ForwardFlag.USED)  # fmt: skip
+    rig.gateway.forwards.put(0, value)
+    row, who = port_row(0, TCP, public), owner(IPv4Address(raw), port, abi.PortKind.FORWARD)
     assert control.serve(row, who, 0) and control.serve(row, who, 0)
+    return control, row, who
+
+
+def test_a_forward_lets_in_and_binds_outward(rig64: Rig) -> None:
+    """64-7."""
+    control, row, who = serves(rig64, 25, 2525)
     got = rig64.wan_in(fed(inet.TCP(sport=7, dport=2525, flags="S", seq=9)))
     assert got.data[14:] == six(inet.TCP(sport=7, dport=25, flags="S", seq=9))
     answer = inet.TCP(sport=25, dport=7, flags="SA", seq=1, ack=10)

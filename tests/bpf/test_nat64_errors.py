@@ -11,7 +11,7 @@ from scapy.packet import Packet, Raw
 from tests.bpf.rig import INSIDE6, LAN6, PUBLIC, REDIRECT, REMOTE, REMOTE_2, SHOT, WAN, Rig
 from tests.bpf.six import frame, tcp
 from tests.bpf.test_small_links import mtu
-from tests.bpf.turned import fed, opened, shown
+from tests.bpf.turned import PREFIX, PREFIXES, fed, opened, prefix_is, shown
 from tests.rfc7915 import Links, Message, message4, message6
 
 pytestmark = pytest.mark.bpf
@@ -60,6 +60,23 @@ def test_of_a_router_outside(rig64: Rig, kind: int, code: int, rest: int) -> Non
         return
     assert got.action == REDIRECT, got
     assert got.data[14:] == error6(want.type, want.code, want.rest, bytes(whole), shown(ROUTER), INSIDE6)
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["own", "well-known"])
+@pytest.mark.parametrize(("kind", "code", "rest"), [(3, 4, 1400), (11, 0, 0)])
+def test_of_a_router_with_a_private_address(rig64: Rig, known: bool, kind: int, code: int, rest: int) -> None:
+    """64-1, RFC 6052 section 3.1: behind the well-known prefix it isn't shown; the gateway speaks for it (RFC 6791)."""
+    prefix = PREFIXES[-1] if known else PREFIX
+    prefix_is(rig64, prefix)
+    remote = shown("8.8.8.8", prefix)
+    assert rig64.lan(frame(tcp("S"), destination=remote)).action == REDIRECT
+    quoted = inet.IP(src=PUBLIC, dst="8.8.8.8", ttl=9, flags="DF", id=0) / tcp("S")
+    got = rig64.wan_in(fed(error4(kind, code, rest, quoted), source="10.77.0.1", proto=1))
+    want = message6(Message(kind, code, rest), len(quoted), LINKS)
+    assert want is not None and got.action == REDIRECT, got
+    whole = bytes(inet6.IPv6(src=INSIDE6, dst=remote, hlim=9) / tcp("S"))
+    speaker = LAN6 if known else shown("10.77.0.1", prefix)
+    assert got.data[14:] == error6(want.type, want.code, want.rest, whole, speaker, INSIDE6)
 
 
 @pytest.mark.parametrize("cut", [28, 36, 40, None])

@@ -40,7 +40,6 @@ PROGRAMS = {
     "keepalived": ("keepalived",),
     "lftp": ("lftp",),
     "mount": ("mount", "umount"),
-    "nats-server": ("nats-server",),
     "ncftp": ("ncftp",),
     "nfdump": ("nfcapd", "nfdump"),
     "nftables": ("nft",),

@@ -15,7 +15,6 @@ from algate.alg.ha.resp import StoreAddress
 from algate.alg.ha.store import START, FencedError, Position, StoreError, StoreKeys, StoreLog, StoreRecord
 
 from .engines import redis
-from .nats import NatsKeys, NatsLog, nats
 
 NUMBERS = count()
 
@@ -23,8 +22,8 @@ NUMBERS = count()
 class Engine:
     """Handles of one engine; each test has a log and a key that nobody had before."""
 
-    def __init__(self, where: StoreAddress | int | None) -> None:
-        self._where = where  # Redis's place, the port of NATS, None: in memory
+    def __init__(self, where: StoreAddress | None) -> None:
+        self._where = where
         self._memory = MemoryStore()
         number = next(NUMBERS)
         self.name, self.key = f"log{number}", f"key{number}"
@@ -32,14 +31,12 @@ class Engine:
     async def log(self) -> StoreLog:
         if self._where is None:
             return MemoryLog(self._memory, self.name)
-        made = NatsLog(self._where, self.name) if isinstance(self._where, int) else RedisLog(self._where, self.name)
+        made = RedisLog(self._where, self.name)
         await made.opened()
         return made
 
     def register(self) -> StoreKeys:
-        if self._where is None:
-            return MemoryKeys(self._memory)
-        return NatsKeys(self._where) if isinstance(self._where, int) else RedisKeys(self._where)
+        return MemoryKeys(self._memory) if self._where is None else RedisKeys(self._where)
 
 
 @pytest.fixture(scope="module")
@@ -48,15 +45,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreAddress]:
         yield where
 
 
-@pytest.fixture(scope="module")
-def jetstream(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    with nats(tmp_path_factory.mktemp("nats")) as port:
-        yield port
-
-
-@pytest.fixture(params=["memory", "server", "jetstream"], ids=["memory", "redis", "nats-r1"])
+@pytest.fixture(params=["memory", "redis"])
 def engine(request: pytest.FixtureRequest) -> Engine:
-    return Engine(None if request.param == "memory" else request.getfixturevalue(request.param))
+    return Engine(None if request.param == "memory" else request.getfixturevalue("server"))
 
 
 def run(play: Callable[[], Awaitable[None]]) -> None:
