@@ -92,6 +92,8 @@ class StateBit(enum.IntFlag):
     LATE_OUT = 2048
     LATE_IN = 4096
     DOUBT = 8192
+    FIN_OUT = 16384
+    FIN_IN = 32768
 
 class SessionFlag(enum.IntFlag):
     FORWARD = 1

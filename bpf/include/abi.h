@@ -72,6 +72,8 @@ enum state_bit {
     BIT_LATE_OUT = 2048,   /* a FIN of DIR_OUT came before data that it stands behind; next[DIR_OUT] acknowledges it */
     BIT_LATE_IN = 4096,
     BIT_DOUBT = 8192, /* the numbers are what the inside said last, and the outside hasn't confirmed them: window.h */
+    BIT_FIN_OUT = 16384, /* STATE_RESET, and the FIN of DIR_OUT had counted */
+    BIT_FIN_IN = 32768,
 };
 
 enum session_flag {

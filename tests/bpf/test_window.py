@@ -142,6 +142,78 @@ def test_a_rst_right_behind_data(rig: Rig, side: Direction, gso: int) -> None:
 
 
 @pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize("both", [False, True], ids=["half closed", "both closed"])
+def test_a_closed_end_refuses_what_was_sent_before_its_fin_came(rig: Rig, side: Direction, both: bool) -> None:
+    """A client closes while the last reply is on its way, which acknowledges less than the FIN; so does the RST that
+    answers it count. Linux takes it (CLOSE-WAIT, LAST-ACK, CLOSING): a SYN may begin the next connection."""
+    opened(rig)
+    say(rig, side, "FA")
+    say(rig, other(side), "A", 0, 1)
+    say(rig, other(side), "PA", 0, 0, b"200 ok\r\n")
+    if both:
+        say(rig, other(side), "FA", 8, 0)
+    for elsewhere in (-1, 2, 500):
+        say(rig, side, "R", elsewhere)
+        assert state(rig) == (State.CLOSING if both else ENDED[side])
+    assert say(rig, side, "R", 0).counts.get("IGNORED") is None
+    assert state(rig) == State.RESET
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_what_was_on_its_way_revives_nothing_for_long(rig: Rig, side: Direction) -> None:
+    """An acknowledgement overtakes the reply before it, which waits for the helper: the first RST is exact, the reply
+    revives what has half closed, and the RST that the reply draws ends it again."""
+    opened(rig)
+    say(rig, side, "FA")
+    say(rig, other(side), "A", 9, 1)
+    say(rig, side, "R", 1)
+    assert state(rig) == State.RESET
+    say(rig, other(side), "PA", 0, 0, b"200 ok\r\n")
+    assert state(rig) == ENDED[side], "not open on both sides: one of them has closed"
+    say(rig, side, "R", 0)
+    assert state(rig) == State.RESET
+    say(rig, other(side), "FA", 8, 0)
+    assert state(rig) != State.ESTABLISHED
+    say(rig, side, "R", 0)
+    assert state(rig) == State.RESET
+
+
+def test_what_both_ends_had_closed_revives_as_closed(rig: Rig) -> None:
+    opened(rig)
+    say(rig, OUT, "FA")
+    say(rig, IN, "FA")
+    say(rig, OUT, "R", 1)
+    assert state(rig) == State.RESET
+    say(rig, IN, "A", 1, 0)
+    assert state(rig) == State.CLOSING
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_both_close_over_a_request_that_waited(rig: Rig, side: Direction) -> None:
+    """One end closes and is gone when the other's request and FIN come, which it refuses with the number of its FIN."""
+    opened(rig)
+    say(rig, side, "FA")
+    say(rig, other(side), "A", 12, 1)
+    say(rig, other(side), "PA", 0, 0, b"SITE IDLE\r\n")
+    say(rig, side, "R", 0)
+    assert state(rig) == State.RESET
+    say(rig, other(side), "FA", 11, 0)
+    say(rig, side, "R", 0)
+    assert state(rig) == State.RESET
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_a_fin_number_is_worth_nothing_where_nobody_closed(rig: Rig, side: Direction) -> None:
+    opened(rig)
+    say(rig, other(side), "FA")
+    say(rig, other(side), "A", 1)
+    say(rig, side, "PA", 0, 1, b"226 done\r\n")
+    for at in (9, 11):
+        assert say(rig, side, "R", at).counts.get("IGNORED") == 1
+    assert state(rig) == ENDED[other(side)]
+
+
+@pytest.mark.parametrize("side", SIDES)
 def test_a_challenge_gets_through_and_its_answer_counts(rig: Rig, side: Direction) -> None:
     """RFC 5961 section 3.2: data was lost behind the gateway, so the RST isn't exact for its receiver."""
     opened(rig)
