@@ -803,7 +803,8 @@ class Config(Layout):
     tell: int
     tell_net: int
     tell_mask: int
-    pad2: int
+    gone_at: int
+    new_until: int
     def __init__(
         self,
         *,
@@ -836,7 +837,8 @@ class Config(Layout):
         tell: int = ...,
         tell_net: int = ...,
         tell_mask: int = ...,
-        pad2: int = ...,
+        gone_at: int = ...,
+        new_until: int = ...,
     ) -> None: ...
 
 class Host(Layout):

@@ -27,6 +27,7 @@
 #include "include/private.h"
 #include "include/maps.h"
 #include "include/stats.h"
+#include "include/lease.h"
 #include "include/window.h"
 #include "include/session.h"
 #include "include/begin.h"
@@ -106,6 +107,9 @@ static __always_inline int outbound(struct __sk_buff *skb, int at)
         return drop(DROP_MALFORMED);
     enum speaker who = speaker_of(skb, cfg, &p, at);
     bool inside = who == OF_INSIDE;
+    u32 now = now_tick();
+    if (lease_gone(cfg, now) && inside)
+        return at == AT_LAN ? pass_on(skb, at) : drop(DROP_NO_LEASE);
     switch (parsed) {
     case PARSED_FRAGMENT: /* by the stack, which forwards fragments as they are, but for those to another inside host */
         return at == AT_LAN && public_slot(cfg, p.destination) < 0 ? pass_on(skb, at)
@@ -125,7 +129,6 @@ static __always_inline int outbound(struct __sk_buff *skb, int at)
         return drop(DROP_LOOP);
     if (is_martian(p.destination) && inside)
         return drop(DROP_MARTIAN_DESTINATION);
-    u32 now = now_tick();
     struct session_key key;
     struct session *s = find_out(&p, &key);
     if (!s || !session_carries(cfg, s, &p, DIR_OUT, now))
@@ -152,6 +155,9 @@ static __always_inline int inbound(struct __sk_buff *skb, int at)
     int address = public_slot(cfg, p.destination);
     if (address < 0)
         return not_public(skb, cfg, &p);
+    u32 now = now_tick();
+    if (lease_gone(cfg, now))
+        return drop(DROP_NO_LEASE);
     if (parsed == PARSED_FRAGMENT)
         return next_stage(skb, STAGE_FRAGMENT, at, DIR_IN);
     if (parsed == PARSED_ICMP_ERROR)
@@ -159,7 +165,6 @@ static __always_inline int inbound(struct __sk_buff *skb, int at)
     if (parsed == PARSED_OTHER || (p.proto == IPPROTO_ICMP && p.icmp_type == 8))
         return TC_ACT_OK;
     p.fragment = 0;
-    u32 now = now_tick();
     struct session_key key;
     struct session *s = find_in_at(&p, address, &key);
     if (!s || !session_carries(cfg, s, &p, DIR_IN, now))

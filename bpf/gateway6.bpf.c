@@ -32,6 +32,7 @@
 #include "include/private.h"
 #include "include/maps.h"
 #include "include/stats.h"
+#include "include/lease.h"
 #include "include/window.h"
 #include "include/session.h"
 #include "include/begin.h"

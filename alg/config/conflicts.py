@@ -59,8 +59,10 @@ def _port_owners(config: Config) -> list[Problem]:
 def _port_blocks(config: Config) -> list[Problem]:
     """Blocks fit into the ports, and each host that is to have a computed one gets one."""
     nat, path = config.nat, "nat.port_block_hosts"
+    several = nat.port_block_node.of > 1
     if not nat.port_block:
-        return [Problem(path, "needs blocks: set nat.port_block")] if nat.port_block_hosts else []
+        given = [path] * bool(nat.port_block_hosts) + ["nat.port_block_node"] * several
+        return [Problem(one, "needs blocks: set nat.port_block") for one in given]
     count = nat.ports.blocks(nat.port_block)
     if not count:
         return [Problem("nat.port_block", f"nat.ports ({nat.ports}) has no whole block of {nat.port_block} ports")]
@@ -70,6 +72,8 @@ def _port_blocks(config: Config) -> list[Problem]:
         for other in nat.port_block_hosts[:place]
         if one.overlaps(other)
     ]
+    if several and not nat.addresses:
+        found.append(Problem("nat.addresses", "which addresses do the gateways share? nat.port_block_node needs them"))
     wanted, most = sum(one.num_addresses for one in nat.port_block_hosts), count * max(1, len(nat.addresses))
     if wanted > most:
         reason = f"{wanted} hosts are more than the {most} blocks of {nat.port_block} ports that there are"

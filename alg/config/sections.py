@@ -12,6 +12,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
 from types import MappingProxyType
 
+from algate.alg.config.nodes import NodeShare, node_share
 from algate.alg.plugin.families import any_end_point, host6, network6, translation_prefix
 from algate.alg.plugin.model import EndPoint
 from algate.alg.plugin.policy import Policy, Surroundings
@@ -64,7 +65,8 @@ class Nat:
     `port_block`: an inside host gets its public ports in blocks of so many, all protocols', and more blocks as it needs
     them; 0: single ports of the whole range. An empty block is the host's for `port_block_idle` s more, or for
     `hold_down` if that is longer. The first block of each host of `port_block_hosts` is computed from its address, so
-    that no log is needed to tell whose a port is.
+    that no log is needed to tell whose a port is. `port_block_node`: this gateway is one of several that have the same
+    addresses and the same blocks; a computed block is the same on each, of the others each gives out its own.
 
     `host_share`: a host may begin sessions and take ports while it has less than this part of what it has and what is
     free. 1: no such limit.
@@ -81,6 +83,7 @@ class Nat:
     port_block: int = option(0, block_size)
     port_block_idle: float = option(300.0, seconds(2))
     port_block_hosts: tuple[IPv4Network, ...] = option((), list_of(network, BLOCK_NETWORKS_MAX))
+    port_block_node: NodeShare = option(NodeShare(1, 1), node_share)
     hairpin: bool = option(True, boolean)
     hold_down: float = option(120.0, seconds(0))
     exempt: tuple[IPv4Network, ...] = option((), list_of(network))

@@ -36,6 +36,7 @@ from algate.alg.ha.outbox import Outbox
 from algate.alg.ha.redis import RedisKeys, RedisLog
 from algate.alg.ha.resp import StoreAddress
 from algate.alg.ha.store import StoreError, StoreLog
+from algate.alg.ha.warming import Warming, WarmTables
 from algate.alg.helper.helper import Helper
 from algate.alg.helper.raw_tables import RawTables
 from algate.alg.plugin.model import EndPoint
@@ -46,6 +47,7 @@ log = logging.getLogger(__name__)
 AGAIN = 64  # exit code of a daemon that has to begin anew, as a standby
 MARK = "ha-stands-by"  # in the run directory: what is pinned is empty
 PATIENCE = {"control": 1.0, "bulk": 30.0}  # s that a commit may take
+LAST_WORDS = 0.2  # s that a node which gave the address away takes to tell the rest
 HASTE = 0.3  # s that a take-over waits for the witness and the engine beside it
 
 IN_STEP, BEHIND, YIELDS, UNFIT = 0, -20, -100, -254  # the last: never, whoever else is there
@@ -61,13 +63,14 @@ class Pairing:
         self._run_dir = run_dir
         self._estate: estate.Estate | None = None
         self._epoch: Epoch | None = None
-        self._bulk: BulkWalk | None = None
         self._priority: int | None = None
         self._free = False
         self._tls = tls(config.ha)
         self._password = password(config.ha)
         self._keys = RedisKeys(self._where(config.ha.witness), HASTE)
         self._followers: list[LogFollower] = []
+        self._warming: Warming | None = None
+        self._tasks: list[asyncio.Task[None]] = []
 
     def _where(self, point: EndPoint | None) -> StoreAddress:
         if point is None:
@@ -96,14 +99,14 @@ class Pairing:
         datapath.detach()
         pins.remove(self._run_dir)
         mark.touch()
-        tasks = [asyncio.create_task(one.run()) for one in self._followers]
+        self._tasks = [asyncio.create_task(one.run()) for one in self._followers]
         try:
             if not self.here(seen):
                 seen = await self._wait(watcher, stopping, datapath, loading, say)
         finally:
-            for one in tasks:
+            for one in self._tasks:
                 one.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(*self._tasks, return_exceptions=True)
             for follower in self._followers:
                 await follower.close()  # it waits for a record, and whatever is asked behind that waits too
         if stopping.is_set():
@@ -146,10 +149,20 @@ class Pairing:
         loading.hold_again()
         if loading.prepared is not None:
             self._shield(seen, datapath, loading.prepared.gateway)
+            self._warm(loading.prepared.gateway)
+
+    def _warm(self, gateway: Gateway) -> None:
+        """Have the tables filled from here on: with the address come packets, and those aren't to wait for anything."""
+        tables = WarmTables(gateway.sessions, gateway.map_fd)
+        bulk, warming = self._followers[1], Warming(tables, authorship(self._config.ha.node))
+        warming.take(bulk.kept)
+        bulk.taken = lambda told: warming.take(bulk.kept, told)
+        self._tasks.append(asyncio.create_task(warming.run()))
+        self._warming = warming
 
     def _shield(self, seen: Sight, datapath: Datapath, gateway: Gateway) -> None:
-        """Attach, with empty tables that nothing can be opened in: whatever comes between the address and the sessions
-        is dropped, so that no end hears from this host's stack that there is no such connection."""
+        """Attach, with tables that nothing can be opened in: whatever comes between the address and its session is
+        dropped, so that no end hears from this host's stack that there is no such connection."""
         devices = seen.devices
         assert devices is not None
         settings.write_config(gateway, self._config, devices.lans, devices.wan, devices.addresses)
@@ -170,6 +183,7 @@ class Pairing:
     async def _take_over(self) -> None:
         """Lead from now on, if the witness can be asked, and shut the log to the other node."""
         control, bulk = self._followers
+        await bulk.hear_out()
         last, stood = control.position.epoch, None
         try:
             stood = await epochs.stands(self._keys)
@@ -179,6 +193,8 @@ class Pairing:
         shut = self._epoch.number if self._epoch is not None else last + 1
         for one in self._followers:
             await one.shut(shut)
+        if self._warming is not None:
+            await self._warming.catch_up()
         kept = control.kept
         if kept is None or kept.beginning.node == self._config.ha.node:
             log.warning("ha: nothing is known of the other node's sessions")
@@ -193,13 +209,14 @@ class Pairing:
             self._estate = await asyncio.to_thread(inherit, kept, bulk.kept, mine)
 
     def enter(self, gateway: Gateway) -> None:
-        """Write what the other node held into the maps of this one, which are empty."""
+        """Write what the other node held into the maps of this one, as far as it isn't there already."""
         found, self._estate = self._estate, None
         (self._run_dir / MARK).unlink(missing_ok=True)
-        if found is None:
-            return
         try:
-            estate.write(found, gateway.map_fd)
+            there = self._warming.settle(found or estate.Estate()) if self._warming is not None else ()
+            if found is None:
+                return
+            estate.write(found, gateway.map_fd, there)
         except OSError as error:
             raise AlgateError(f"can't go on with the other node's sessions: {error.strerror or error}") from None
         log.info("ha: goes on with %d sessions of the other node, %d were left without their port",
@@ -214,7 +231,7 @@ class Pairing:
         outbox = Outbox(
             tables.expect, lambda ticket, made: leader.write(ticket, made), helper.executor.carry_out, go_on
         )
-        self._bulk = BulkWalk(lambda: gateway.sessions.chunks(), tables.slot, tables.there)
+        bulk = BulkWalk(lambda: gateway.sessions.chunks(), tables.slot, tables.there)
 
         def fence(shut: bool) -> None:
             if shut:
@@ -225,7 +242,7 @@ class Pairing:
             self._announce(YIELDS if shut else IN_STEP)
 
         leader = self.leader = Leader(
-            self._config.ha.node, outbox, self._bulk, self._keys, self._connect, tables.everything, self._who, fence
+            self._config.ha.node, outbox, bulk, self._keys, self._connect, tables.everything, self._who, fence
         )
 
         def gone(number: int, forget: Callable[[], None]) -> None:
@@ -254,9 +271,13 @@ class Pairing:
         """Have keepalived move the address, and tell of the youngest sessions too until then."""
         if self.leader is None:
             raise AlgateError("this node stands by: there is nothing to yield")
-        if self._bulk is not None:
-            self._bulk.young = 0
+        self.leader.part()
         self._announce(YIELDS)
+
+    async def last_words(self) -> None:
+        """The address has left: what has begun since the last walk is told too, and translated here until then."""
+        if self.leader is not None:
+            await self.leader.last_words(LAST_WORDS)
 
     def resync(self) -> None:
         """Tell the other node everything anew."""

@@ -70,6 +70,7 @@ class Daemon:
         self._since: float | None = None  # when the helper stopped whose place this one takes
         self._given = False
         self.pairing = Pairing(config, run_dir) if config.ha.node else None
+        self._parting: asyncio.Task[None] | None = None
         self.pause: float | None = None  # s between that helper's last turn and this one's first
 
     @property
@@ -265,12 +266,17 @@ class Daemon:
     def _follow(self, following: Following, keeping: Keeping, seen: Sight, found: Survey | None) -> bool:
         """Devices that vanish or come back, a WAN address that changes, programs that others took off. Whether all is
         well."""
-        if self.pairing is not None and not self.pairing.see(seen):
-            self.stop("purge")
+        if self.pairing is not None and not self.pairing.see(seen) and self._parting is None:
+            self._parting = asyncio.get_running_loop().create_task(self._part(self.pairing))
         self.losses.problem = following.follow(seen)
         well = keeping.keep(seen, found)
         self.judge()
         return well and not self.losses.problem
+
+    async def _part(self, pairing: Pairing) -> None:
+        """The address has left for the other node."""
+        await pairing.last_words()
+        self.stop("purge")
 
     def judge(self) -> None:
         """Say how the gateway does, once it is up."""

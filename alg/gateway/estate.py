@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from algate.alg.gateway import estate6, older, records
@@ -127,7 +127,7 @@ def settle(estate: Estate) -> None:
         refs[one.port_index] += 1
         if share in maps["shares"]:
             shares[share] = maps["shares"][share]
-        maps["sessions"][key] = _renewed(key, value, one, maps["relations"])
+        maps["sessions"][key] = renewed(key, value, one, native(one.id, 8) in maps["relations"])
     maps["shares"] = shares
     _settle_controls(maps, kept)
     estate6.settle(maps)
@@ -156,13 +156,13 @@ def _stands(key: bytes, one: SessionValue, slots: dict[int, abi.PortSlot], share
     return kind == _K.FORWARD
 
 
-def _renewed(key: bytes, value: bytes, one: SessionValue, relations: Raw) -> bytes:
+def renewed(key: bytes, value: bytes, one: SessionValue, related: bool) -> bytes:
     """A session may have gone on elsewhere since its TCP numbers were read, or never had any: they are in doubt until
     both ends speak (window.h). One that is just opening, or over, has nothing to doubt. What was expected by
     nobody that is known is a session like others."""
     numbers = one.acked_out or one.acked_in or one.next_out or one.next_in
     doubted = records.unpack_key(key).proto == TCP and (one.state in OPEN or not numbers)
-    related = not one.flags & abi.SessionFlag.EXPECTED or native(one.id, 8) in relations
+    related = related or not one.flags & abi.SessionFlag.EXPECTED
     if related and not doubted:
         return value
     made = abi.Session.unpack(value)
@@ -239,12 +239,15 @@ def fits(estate: Estate, fd: FdOf) -> None:
             raise AlgateError(f"{name} has room for {room} entries and {wanted} are needed: raise [nat] max_sessions")
 
 
-def write(estate: Estate, fd: FdOf) -> None:
-    """Write a settled estate into empty maps. OSError if the kernel refuses."""
+def write(estate: Estate, fd: FdOf, there: Collection[bytes] = ()) -> None:
+    """Write a settled estate into empty maps. OSError if the kernel refuses. `there`: keys of sessions that are in the
+    maps already, and may have gone on there since."""
     fits(estate, fd)
     for name, entries in (*estate.maps.items(), *tally(estate.maps).items()):
+        if name == "sessions" and there:
+            entries = {key: value for key, value in entries.items() if key not in there}
         if entries:
-            _put(fd(name), entries)
+            put(fd(name), entries)
     live = len(estate.maps["sessions"])
     made = max(estate.made, live)
     for row, amount in ((abi.Counter.SESSIONS_NEW, made), (abi.Counter.SESSIONS_ENDED, made - live)):
@@ -254,7 +257,8 @@ def write(estate: Estate, fd: FdOf) -> None:
     syscall.update(fd("configs"), bytes(4), bytes(config))
 
 
-def _put(fd: int, entries: Raw) -> None:
+def put(fd: int, entries: Raw) -> None:
+    """Write them in batches, where the map takes such. OSError if the kernel refuses."""
     pairs = list(entries.items())
     for start in range(0, len(pairs), CHUNK):
         some = pairs[start : start + CHUNK]

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import IPv4Address, IPv4Network
 from typing import NamedTuple
 
+from algate.alg.config.nodes import NodeShare
 from algate.alg.config.sections import Nat
 from algate.alg.plugin.values import PortRange
 from algate.bpf import abi
@@ -74,8 +75,11 @@ def row_of(place: int, port: int) -> int:
 
 
 def capacity(nat: Nat, addresses: int) -> int:
-    """How many hosts can have a block."""
-    return layout(nat.port_block, nat.ports).number * addresses
+    """How many hosts can have a block: all that are computed, and what this gateway gives out of the others."""
+    whole = layout(nat.port_block, nat.ports).number * addresses
+    fixed = min(whole, sum(network.num_addresses for network in nat.port_block_hosts))
+    one = nat.port_block_node
+    return fixed + sum(1 for number in range(fixed, whole) if one.has(number))
 
 
 def computed(nat: Nat, addresses: int, inside: IPv4Address) -> tuple[int, int] | None:
@@ -106,6 +110,18 @@ def host_of(nat: Nat, place: int, port: int) -> IPv4Address | None:
     return None
 
 
+def giver(nat: Nat, addresses: int, place: int, port: int) -> NodeShare | None:
+    """Which gateway of several gives out the block that a port is in, whenever it does; None: the block is a host's by
+    computation, or there are none there."""
+    where = layout(nat.port_block, nat.ports)
+    if not where.number or not where.first <= port < where.start(where.number) or place >= addresses:
+        return None
+    number = place * where.number + (port - where.first) // where.size
+    if number < sum(network.num_addresses for network in nat.port_block_hosts):
+        return None
+    return NodeShare(number % nat.port_block_node.of + 1, nat.port_block_node.of)
+
+
 def numbered(networks: Sequence[IPv4Network]) -> Iterator[tuple[IPv4Network, int]]:
     """Each network with the number of its first host."""
     number = 0
@@ -119,7 +135,7 @@ def numbered(networks: Sequence[IPv4Network]) -> Iterator[tuple[IPv4Network, int
 
 def usable(nat: Nat, addresses: int, held: Iterable[PortRange]) -> list[int]:
     """The words that say where the kernel may give a block to whoever comes: not where one is computed for a host, nor
-    where a forward or a plug-in holds a port."""
+    where a forward or a plug-in holds a port, nor where another of several gateways gives them out."""
     where = layout(nat.port_block, nat.ports)
     fixed = sum(network.num_addresses for network in nat.port_block_hosts)
     starts = {where.start(block) for block in range(where.number)}
@@ -129,7 +145,8 @@ def usable(nat: Nat, addresses: int, held: Iterable[PortRange]) -> list[int]:
     words = [0] * abi.BLOCK_USABLE
     for place in range(addresses):
         for start in starts:
-            if place * where.number + (start - where.first) // where.size >= fixed:
+            number = place * where.number + (start - where.first) // where.size
+            if number >= fixed and nat.port_block_node.has(number):
                 row = row_of(place, start)
                 words[row // WORD] |= 1 << row % WORD
     return words

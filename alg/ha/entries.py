@@ -33,6 +33,7 @@ class EntryKind(IntEnum):
     PARENT = 8  # id of a data session: that of its control session
     PORT = 9  # a row of `ports`: struct port_slot
     ROW = 10  # a map's name, 0 and a raw key: the raw value
+    PARTING = 11  # no key: the writer is about to give the address away, or (value not empty) has, and has told all
 
 
 class Entry(NamedTuple):

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
+from collections.abc import Callable
 
-from .entries import unpack
+from .entries import Entry, unpack
 from .standby import KeptState, Standby
 from .store import START, Position, StoreError, StoreLog
 
@@ -17,16 +19,19 @@ log = logging.getLogger(__name__)
 WAIT = 1.0  # s that a look waits for a record
 AGAIN = 0.5  # s until the next try
 MOST = 16  # records at a time: of the bulk they have 64 KiB each
+LAST_WORDS = 0.3  # s that a take-over waits for those of a node that gives the address away
 
 
 class LogFollower:
-    """Of one log. `position`: of the last record read; `problem`: why nothing is read, "" if all is."""
+    """Of one log. `position`: of the last record read; `problem`: why nothing is read, "" if all is; `taken` is called
+    with what each message said, when it is kept."""
 
     def __init__(self, name: str, store: StoreLog) -> None:
         self.name = name
         self.position = START
         self.problem = ""
         self.records = 0
+        self.taken: Callable[[list[Entry]], None] = lambda _: None
         self._standby = Standby()
         self._log = store
 
@@ -34,6 +39,11 @@ class LogFollower:
     def kept(self) -> KeptState | None:
         """What the other gateway holds, None if it never told all of it."""
         return self._standby.kept
+
+    @property
+    def parting(self) -> bool:
+        """Whether the other gateway gives the address away, and has more to tell."""
+        return self._standby.parting
 
     async def run(self) -> None:
         """Read for ever."""
@@ -47,7 +57,9 @@ class LogFollower:
             found = await self._log.tail(self.position, wait, MOST)
             for one in found:
                 self.position = one.position
-                self._standby.take(unpack(one.data))
+                told = unpack(one.data)
+                self._standby.take(told)
+                self.taken(told)
         except StoreError as error:
             if self.problem != str(error):
                 log.warning("log %s of this node's engine: %s", self.name, error)
@@ -56,6 +68,12 @@ class LogFollower:
         self.problem = ""
         self.records += len(found)
         return len(found)
+
+    async def hear_out(self) -> None:
+        """A node that gives the address away by itself still tells what began in its last moments."""
+        end = time.monotonic() + LAST_WORDS
+        while self.parting and time.monotonic() < end and await self._look(0.02) is not None:
+            pass
 
     async def shut(self, epoch: int) -> None:
         """Refuse whatever a writer of an earlier epoch appends from now on, and read the rest."""

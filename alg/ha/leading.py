@@ -22,6 +22,7 @@ from .store import FencedError, Position, StoreError, StoreKeys, StoreLog
 log = logging.getLogger(__name__)
 AGAIN = 1.0  # s until the next try
 WALK = 0.25  # s between two walks of the sessions, or four times what one works
+HURRY = 0.02  # the same while the address is about to leave
 ANEW = 20_000  # records after which a log begins anew
 FENCED = "the other node leads"
 
@@ -71,6 +72,28 @@ class Leader:
         self._wanted = asyncio.Event()
         self._anew = False
         self._seen = 0  # the highest epoch that was seen
+        self._parting: list[bytes] = []  # what is to be said of that with the next walk
+        self._hurry = False
+        self._now = asyncio.Event()
+        self._told_all = asyncio.Event()
+
+    def part(self) -> None:
+        """The address is about to leave: tell of sessions of any age, all the time."""
+        self._bulk.young = 0
+        self._parting.append(b"")
+        self._hurry = True
+        self._now.set()
+
+    async def last_words(self, seconds: float) -> None:
+        """The address has left: tell of what began since, as long as the other node waits for that."""
+        if self._log is None:
+            return
+        self._bulk.young = 0
+        self._parting.append(b"all")
+        self._now.set()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._told_all.wait()
 
     def resync(self) -> None:
         """Begin anew, with a new epoch."""
@@ -161,16 +184,11 @@ class Leader:
         self._bulk.forget()
         fresh = True
         while True:
-            busy = 0.0
-            told: list[Entry] = []
-            steps = self._bulk.walk(time.clock_gettime_ns(time.CLOCK_MONOTONIC), told.append)
-            while True:
-                at = time.monotonic()
-                if next(steps, False) is False:
-                    break
-                busy += time.monotonic() - at
-                await asyncio.sleep(0)
+            words, self._parting = self._parting, []
+            self._now.clear()
+            told, busy = await self._look()
             if fresh or writer.seq - writer.begun > ANEW:
+                self._parting = words + self._parting  # they come with the next one
                 if not fresh:
                     self._bulk.forget()
                     writer.begun, fresh = writer.seq, True
@@ -179,12 +197,31 @@ class Leader:
                 await writer.trim()
                 self._say("in step")
             else:
-                for page in pages(told):
+                for page in pages([*told, *(Entry(EntryKind.PARTING, b"", word) for word in words)]):
                     writer.write(page)
                 await writer.store.commit()
+                if any(words):
+                    self._told_all.set()
             fresh = False
             self.told = len(self._bulk.known)
-            await asyncio.sleep(max(WALK, 4 * busy))
+            await self._rest(HURRY if self._hurry else max(WALK, 4 * busy))
+
+    async def _look(self) -> tuple[list[Entry], float]:
+        """One walk: what is to be told, and the s of work that it took."""
+        busy, told = 0.0, list[Entry]()
+        steps = self._bulk.walk(time.clock_gettime_ns(time.CLOCK_MONOTONIC), told.append)
+        while True:
+            at = time.monotonic()
+            if next(steps, False) is False:
+                return told, busy
+            busy += time.monotonic() - at
+            await asyncio.sleep(0)
+
+    async def _rest(self, seconds: float) -> None:
+        """Until the next walk is due, or the address leaves."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._now.wait()
 
     async def _watch(self, mine: Epoch) -> None:
         """See whether somebody else has taken the lead."""

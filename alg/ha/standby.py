@@ -69,19 +69,23 @@ def _put(table: dict[K, V], key: K, value: V | None) -> None:
 
 
 class Standby:
-    """`kept`: None until a log was read to the end of its beginning."""
+    """`kept`: None until a log was read to the end of its beginning. `parting`: the writer gives the address away, and
+    hasn't yet said that all is told."""
 
     def __init__(self) -> None:
         self.kept: KeptState | None = None
+        self.parting = False
         self._fresh: KeptState | None = None
 
     def take(self, entries: list[Entry]) -> None:
         """One message. EntryError if it begins in another version's words; what stands, stands."""
         for entry in entries:
             if entry.kind is EntryKind.BEGIN:
-                self._fresh = KeptState(begun(entry))
+                self._fresh, self.parting = KeptState(begun(entry)), False
             elif entry.kind is EntryKind.END:
                 self.kept, self._fresh = self._fresh or self.kept, None
+            elif entry.kind is EntryKind.PARTING:
+                self.parting = not entry.value
             else:
                 for one in (self.kept, self._fresh):
                     if one is not None:

@@ -1,8 +1,9 @@
 """What two gateways ask of the engine that keeps their state: logs, and keys that move by compare-and-set.
 
-The law of this file: words only, no engine. tests/unit/ha/conformance.py says what each of them means, and every engine
-has to pass it. A position is the writer's own, so a record that is sent twice is in the log once, and a writer of an
-earlier epoch is refused as soon as one of a later epoch has written.
+The law of this file: words only, no engine. tests/unit/ha/test_store.py says what each of them means, and every engine
+has to pass it: Redis, the model in memory, and NATS with one replica, which is there for that test alone. A position
+is the writer's own, so a record that is sent twice is in the log once, and a writer of an earlier epoch is refused as
+soon as one of a later epoch has written.
 """
 
 from __future__ import annotations

@@ -511,7 +511,8 @@ struct config {
     __u32 tell;                    /* enum tell_flag */
     __be32 tell_net;               /* of inside hosts in this network alone */
     __be32 tell_mask;
-    __u32 pad2;
+    __u32 gone_at;   /* tick from which on nothing of the leased port blocks passes, 0: they aren't leased; lease.h */
+    __u64 new_until; /* ns, CLOCK_BOOTTIME: from then on no public port is given out; 0: always */
 };
 
 /* Rows of the per-CPU array `counters`. */

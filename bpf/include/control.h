@@ -180,9 +180,8 @@ static __always_inline void control_port(struct __sk_buff *skb, const struct con
     }
     if (h->op == CONTROL_RESERVE) {
         struct host *host = cfg->share_own ? host_made(owner_ip(h->owner)) : 0;
-        if (host &&
-            ports_spent(cfg, host, proto, (h->port_index >> 16) / 3)) { /* unless an ended one of its own gives way */
-            h->error = -11;                                             /* EAGAIN */
+        if (lease_lapsed(cfg) || (host && ports_spent(cfg, host, proto, (h->port_index >> 16) / 3))) {
+            h->error = -11; /* EAGAIN; unless an ended one of its own gives way */
             h->count = h->flags & RESERVE_TIRED ? finish_take(skb, cfg, h->port_index >> 16, owner_ip(h->owner)) : 0;
             return;
         }

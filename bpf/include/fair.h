@@ -54,6 +54,8 @@ static __always_inline u32 host_spent(const struct config *cfg, const struct pac
 /* Why the host may not have another port, 0: it may. */
 static __always_inline u32 host_ports_refused(struct __sk_buff *skb, const struct config *cfg, __be32 ip)
 {
+    if (lease_lapsed(cfg))
+        return DROP_NO_LEASE;
     if (skb->cb[4] & NEW_PORTS_SPENT)
         return DROP_SHARE_PORTS;
     struct host *h = cfg->max_ports_per_host ? host_of(ip) : 0;

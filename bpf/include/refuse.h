@@ -39,8 +39,8 @@ static __always_inline int refuse(struct __sk_buff *skb, int at)
     struct host *h = of_host ? host_of(p.source) : 0;
     if (h)
         h->refused += 1;
-    bool told = of_host || reason == DROP_NO_PORT || reason == DROP_NO_BLOCK || reason == DROP_TABLE_FULL ||
-                reason == DROP_ALLOW_OUT ||
+    bool told = of_host || reason == DROP_NO_PORT || reason == DROP_NO_BLOCK || reason == DROP_NO_LEASE ||
+                reason == DROP_TABLE_FULL || reason == DROP_ALLOW_OUT ||
                 (reason == DROP_NO_SESSION && p.proto == IPPROTO_TCP &&
                  (p.tcp_flags & (TCP_ACK | TCP_SYN | TCP_RST)) == TCP_ACK);
     if (told && at_lan(at) && now - room->refused > 8) {

@@ -37,7 +37,7 @@ static __always_inline bool xdp_eligible(const struct config *cfg, const struct 
     u8 state = s->state & STATE_MASK;
     if (state != STATE_ESTABLISHED && state != STATE_ACTIVE && (state != STATE_UNREPLIED || dir == DIR_IN))
         return false;
-    return !s->alg && !(s->flags & SESSION_EXEMPT) && session_alive(cfg, s, p->proto, now);
+    return !s->alg && !(s->flags & SESSION_EXEMPT) && !lease_gone(cfg, now) && session_alive(cfg, s, p->proto, now);
 }
 
 static __always_inline int xdp_leave(struct xdp_md *ctx, const struct config *cfg, struct packet *p, struct session *s,

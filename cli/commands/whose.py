@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -48,6 +49,14 @@ def whose(
             help="The log to read, instead of the one that [log] names; a syslog daemon's, too.",
         ),
     ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            metavar="FILE",
+            help="Ask this configuration alone, and no gateway: whose computed block the port is in.",
+        ),
+    ] = None,
     as_json: Json = False,
     run_dir: RunDir = DEFAULT_RUN_DIR,
 ) -> int:
@@ -55,6 +64,8 @@ def whose(
 
     The log must have been kept then: see [log] level. What was logged in blocks of ports names the host alone.
     """
+    if config is not None:
+        return computed(public, config, as_json)
     try:
         wanted = end_point(public)
     except RefusedError as error:
@@ -77,6 +88,33 @@ def whose(
         say(f"algate: the log lacks {past.found.gaps} records: others may have had it too")
     if not rows:
         say(f"algate: {nobody(str(wanted), moment if at else None, past, live)}")
+    return 0 if rows else FAILED
+
+
+def computed(public: str, file: Path, as_json: bool) -> int:
+    """The answer of a configuration, which every one of several gateways has."""
+    from algate.alg.config import load as configuration
+    from algate.alg.gateway import portblocks
+    from algate.alg.plugin import policy, registry
+
+    try:
+        wanted = end_point(public)
+    except RefusedError as error:
+        raise AlgateError(str(error), USAGE) from None
+    nat = configuration.load(file, {}, policy.kinds(registry.discover())).nat
+    if wanted.ip not in nat.addresses:
+        raise AlgateError(f"{wanted.ip} is not in nat.addresses of {shown(str(file))}", USAGE)
+    place = nat.addresses.index(IPv4Address(str(wanted.ip)))
+    host = portblocks.host_of(nat, place, wanted.port)
+    rows = [] if host is None else [HolderRow(str(wanted), "any", str(host), None, None, None, "computed")]
+    if as_json:
+        show_rows(rows, HolderRow, OutputForm.JSON)
+    else:
+        sys.stdout.writelines(f"{told(one)}\n" for one in rows)
+    if not rows:
+        giver = portblocks.giver(nat, len(nat.addresses), place, wanted.port)
+        who = f"gateway {giver} gives that block out: ask it, or its log" if giver else "it is in no port block"
+        say(f"algate: {wanted} is in no computed block; {who}")
     return 0 if rows else FAILED
 
 

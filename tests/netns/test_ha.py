@@ -16,6 +16,7 @@ from algate.cli.lab.pair import Node, PairLab
 from algate.cli.lab.pair_trial import start
 from algate.cli.lab.servers import FtpServer
 from algate.client import Client
+from tests.netns.pinned import entries
 from tests.netns.talk import CONTENT, Echo, Line, Talker
 
 ECHO = 7007
@@ -94,6 +95,7 @@ def test_connections_go_on_when_their_gateway_yields_or_dies(
             check(lines, talkers, 3)
             one, other = other, one
         other.until(lambda: other.status()["sessions"] >= 104 and other.status()["state"] == "in step")
+        other.until(lambda: entries(other.run_dir)["sessions"] >= 100)  # before the address comes, not after that
         one.die()
         gap = wait_for(other, lines[0])
         check(lines, talkers, 3)

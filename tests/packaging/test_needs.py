@@ -40,6 +40,7 @@ PROGRAMS = {
     "keepalived": ("keepalived",),
     "lftp": ("lftp",),
     "mount": ("mount", "umount"),
+    "nats-server": ("nats-server",),
     "ncftp": ("ncftp",),
     "nfdump": ("nfcapd", "nfdump"),
     "nftables": ("nft",),

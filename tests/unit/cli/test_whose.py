@@ -220,3 +220,19 @@ def test_followed_sessions_for_people(run_dir: Path) -> None:
         "12:00 created udp 10.0.0.3:5353 → 203.0.113.1:5353 → 192.0.2.53:53 unreplied"
     )
     assert "ended   tcp 10.0.0.2:40001 →" in str(view.session_event(ended, "12:00"))
+
+
+def test_a_configuration_alone_answers(tmp_path: Path) -> None:
+    """Without a daemon, by the file of any one of several gateways: they differ in their number alone."""
+    for number in (1, 2):
+        file = tmp_path / f"{number}.toml"
+        file.write_text(
+            '[gateway]\nlan = ["l0"]\nwan = "w0"\n[nat]\naddresses = ["203.0.113.1", "203.0.113.2"]\n'
+            f'port_block = 512\nport_block_hosts = ["10.0.0.0/25"]\nport_block_node = "{number}/2"\n'
+        )
+        ask = ("whose", "--config", str(file))
+        code, out, _ = algate(tmp_path, *ask, "203.0.113.2:1600")
+        assert (code, out.partition(",")[0]) == (0, "203.0.113.2:1600 any: 10.0.0.127")
+        code, out, err = algate(tmp_path, *ask, "203.0.113.2:3000")
+        assert (code, out) == (1, "") and "gateway 2/2 gives that block out" in err
+        assert algate(tmp_path, *ask, "203.0.113.3:3000")[0] == 2

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from algate.alg.config.load import ConfigError, loads
+from algate.alg.config.nodes import NodeShare
 from algate.alg.config.sections import Nat
 from algate.alg.gateway import portblocks
 from algate.alg.plugin.values import BLOCK_SIZES, PortRange
@@ -74,6 +75,34 @@ def test_what_is_computed_or_held_is_nobody_elses(size: int, ports: PortRange, a
     assert len(rows) >= every - len(fixed) - 2 * addresses
 
 
+@settings(deadline=None, max_examples=60)
+@given(SIZES, RANGES, st.integers(1, 4), st.integers(0, 64), st.integers(1, 5))
+def test_several_gateways_give_no_block_twice(
+    size: int, ports: PortRange, addresses: int, few: int, several: int
+) -> None:
+    """A host's computed block is the same on each, and leads back to it by each one's configuration; every other block
+    is one gateway's, which `giver` names."""
+    networks = tuple(IPv4Network(f"10.0.{n}.1/32") for n in range(few))
+    nats = [
+        Nat(ports=ports, port_block=size, port_block_hosts=networks, port_block_node=NodeShare(n + 1, several))
+        for n in range(several)
+    ]
+    assert len({tuple(portblocks.computed(nat, addresses, one[0]) for one in networks) for nat in nats}) == 1
+    given_out: dict[int, int] = {}
+    for number, nat in enumerate(nats, 1):
+        words = portblocks.usable(nat, addresses, [])
+        for row in (at * 64 + bit for at, word in enumerate(words) for bit in range(64) if word >> bit & 1):
+            assert given_out.setdefault(row, number) == number
+            place, unit = divmod(row, abi.BLOCK_ROWS)
+            first = unit * abi.BLOCK_UNIT
+            assert {portblocks.giver(one, addresses, place, first + size - 1) for one in nats} == {(number, several)}
+            assert portblocks.host_of(nat, place, first) is None
+    whole = portblocks.layout(size, ports).number * addresses
+    fixed = min(few, whole)
+    assert len(given_out) == whole - fixed
+    assert sum(portblocks.capacity(nat, addresses) - fixed for nat in nats) == whole - fixed
+
+
 @pytest.mark.parametrize(
     ("keys", "said"),
     [
@@ -84,6 +113,9 @@ def test_what_is_computed_or_held_is_nobody_elses(size: int, ports: PortRange, a
         ("port_block = 64\nport_block_hosts = ['10.0.0.0/24', '10.0.0.64/26']", "10.0.0.64/26 overlaps 10.0.0.0/24"),
         ("port_block = 512\nport_block_hosts = ['10.0.0.0/24']", "256 hosts are more than the 126 blocks of 512 ports"),
         ("port_block = 512\nport_block_idle = 0", "port_block_idle"),
+        ("port_block = 512\nport_block_node = '3/2'", '"2/4" is the second of 4'),
+        ("port_block = 512\nport_block_node = '1/2'", "nat.addresses: which addresses do the gateways share"),
+        ("port_block_node = '1/2'", "nat.port_block_node: needs blocks"),
     ],
 )
 def test_what_can_not_be(keys: str, said: str) -> None:

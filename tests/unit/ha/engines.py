@@ -39,7 +39,7 @@ def redis(folder: Path, *more: str) -> Iterator[tuple[StoreAddress, subprocess.P
                "--aclfile", str(folder / "users.acl"), "--daemonize", "no", *more]  # fmt: skip
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT)
     try:
-        _wait(server, port)
+        wait_for(server, port)
         yield StoreAddress("127.0.0.1", port, USER, PASSWORD), server
     finally:
         server.kill()
@@ -50,10 +50,11 @@ def _sha(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _wait(server: subprocess.Popen[bytes], port: int) -> None:
+def wait_for(server: subprocess.Popen[bytes], port: int) -> None:
+    """Until it listens."""
     for _ in range(400):
-        assert server.poll() is None, "redis-server ended at once"
+        assert server.poll() is None, f"{server.args!r} ended at once"
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
             return
         time.sleep(0.01)
-    raise AssertionError("redis-server doesn't listen")
+    raise AssertionError(f"{server.args!r} doesn't listen")

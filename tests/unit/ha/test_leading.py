@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, cast
 
@@ -181,3 +182,22 @@ def test_an_epoch_is_given_out_once() -> None:
         assert not await epochs.give_back(MemoryKeys(witness), won[0]) or won[0].number == 6
 
     play(body)
+
+
+def test_a_node_that_parts_tells_of_the_youngest_too_and_says_when_that_is_all() -> None:
+    store = MemoryStore()
+    one = Place(store, store)
+    follower = one.followers["bulk"]
+    now = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+
+    async def body() -> None:
+        await until(lambda: follower.kept is not None)
+        one.leader.part()
+        await until(lambda: follower.parting)
+        one.table[now] = session(now)
+        await one.leader.last_words(5)
+        await follower.hear_out()
+        assert not follower.parting
+        assert one.known("bulk") == {now}
+
+    play(body, one)

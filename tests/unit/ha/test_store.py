@@ -15,6 +15,7 @@ from algate.alg.ha.resp import StoreAddress
 from algate.alg.ha.store import START, FencedError, Position, StoreError, StoreKeys, StoreLog, StoreRecord
 
 from .engines import redis
+from .nats import NatsKeys, NatsLog, nats
 
 NUMBERS = count()
 
@@ -22,8 +23,8 @@ NUMBERS = count()
 class Engine:
     """Handles of one engine; each test has a log and a key that nobody had before."""
 
-    def __init__(self, where: StoreAddress | None) -> None:
-        self._where = where
+    def __init__(self, where: StoreAddress | int | None) -> None:
+        self._where = where  # Redis's place, the port of NATS, None: in memory
         self._memory = MemoryStore()
         number = next(NUMBERS)
         self.name, self.key = f"log{number}", f"key{number}"
@@ -31,12 +32,14 @@ class Engine:
     async def log(self) -> StoreLog:
         if self._where is None:
             return MemoryLog(self._memory, self.name)
-        made = RedisLog(self._where, self.name)
+        made = NatsLog(self._where, self.name) if isinstance(self._where, int) else RedisLog(self._where, self.name)
         await made.opened()
         return made
 
     def register(self) -> StoreKeys:
-        return MemoryKeys(self._memory) if self._where is None else RedisKeys(self._where)
+        if self._where is None:
+            return MemoryKeys(self._memory)
+        return NatsKeys(self._where) if isinstance(self._where, int) else RedisKeys(self._where)
 
 
 @pytest.fixture(scope="module")
@@ -45,9 +48,15 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreAddress]:
         yield where
 
 
-@pytest.fixture(params=["memory", "redis"])
+@pytest.fixture(scope="module")
+def jetstream(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    with nats(tmp_path_factory.mktemp("nats")) as port:
+        yield port
+
+
+@pytest.fixture(params=["memory", "server", "jetstream"], ids=["memory", "redis", "nats-r1"])
 def engine(request: pytest.FixtureRequest) -> Engine:
-    return Engine(None if request.param == "memory" else request.getfixturevalue("server"))
+    return Engine(None if request.param == "memory" else request.getfixturevalue(request.param))
 
 
 def run(play: Callable[[], Awaitable[None]]) -> None:

@@ -69,7 +69,7 @@ def test_no_module_for_all_plug_ins_names_a_protocol() -> None:
 
 
 def test_the_configuration_is_read_checked_and_declared_in_this_order() -> None:
-    """load -> conflicts (-> ha and ipv6, its parts) -> sections, and no arrow back."""
+    """load -> conflicts (-> ha and ipv6, its parts) -> sections -> nodes, and no arrow back."""
     room, found = "algate.alg.config.", arrows()
     within = {
         name: {one.removeprefix(room) for one in found[room + name] if one.startswith(room)}
@@ -77,7 +77,7 @@ def test_the_configuration_is_read_checked_and_declared_in_this_order() -> None:
     }
     assert within == {
         "load": {"conflicts", "ha", "ipv6", "sections"}, "conflicts": {"ha", "ipv6", "sections"},
-        "ha": {"sections"}, "ipv6": {"sections"}, "sections": set(),
+        "ha": {"sections"}, "ipv6": {"sections"}, "sections": {"nodes"},
     }  # fmt: skip
 
 

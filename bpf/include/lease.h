@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * lease.h: until when this gateway may use its port blocks, where several gateways lease them of an engine (alg/ha/leases.py).
+ *
+ * The law of this file: the kernel needs nobody to tell it that the time is up: a daemon that was stopped or has died can't. From
+ * `new_until` on no port is given out; from `gone_at` on, when the blocks may be another gateway's, nothing of them passes.
+ * Both are 0 where nothing is leased.
+ */
+#ifndef ALGATE_LEASE_H
+#define ALGATE_LEASE_H
+
+/* A host that slept finds its lease over: this clock went on, the one of ticks didn't. */
+static u64 (*ktime_boot)(void) = (void *)125; /* bpf_ktime_get_boot_ns */
+
+/* No port may be given out any more. */
+static __always_inline bool lease_lapsed(const struct config *cfg)
+{
+    return cfg->new_until && ktime_boot() >= cfg->new_until;
+}
+
+/* The blocks may be another gateway's. */
+static __always_inline bool lease_gone(const struct config *cfg, u32 now)
+{
+    return __builtin_expect(cfg->gone_at, 0) && (s32)(now - cfg->gone_at) >= 0;
+}
+
+#endif

@@ -1,0 +1,57 @@
+"""Leased port blocks in the kernel: what stops when, with nobody there who would tell it."""
+
+from __future__ import annotations
+
+import time
+from ipaddress import IPv4Address
+
+from algate.bpf import ticks
+from algate.bpf.requests import ControlProgram
+from tests.bpf.flows import answer, frame_of
+from tests.bpf.rig import INSIDE, REDIRECT, REMOTE, SHOT, Rig
+from tests.bpf.test_port_blocks import begin, flows, of_host, open_all
+from tests.packets import Flow
+
+OVER = 1  # ns since boot: long ago
+
+
+def boot(seconds: float) -> int:
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) + int(seconds * 1e9)
+
+
+def tick(seconds: float) -> int:
+    return ticks.at(time.monotonic() + seconds)
+
+
+def test_while_the_lease_lasts_nothing_is_different(rig: Rig) -> None:
+    begin(rig, new_until=boot(60), gone_at=tick(60))
+    open_all(rig, flows(3))
+    assert of_host(rig, INSIDE)[0].used == 3
+
+
+def test_after_it_no_port_is_given_out_and_the_rest_goes_on(rig: Rig) -> None:
+    begin(rig, new_until=boot(60), gone_at=tick(60))
+    (first, late) = flows(2)
+    (port,) = open_all(rig, [first], "tcp")
+    begin(rig, new_until=OVER, gone_at=tick(60))
+    out = rig.lan(frame_of("tcp", late, flags="S"))
+    assert out.action == SHOT and out.drops == {"no-lease": 1}
+    back = rig.wan_in(frame_of("tcp", answer(first, port), flags="SA"))
+    assert back.action == REDIRECT and back.drops == {}
+    assert rig.lan(frame_of("tcp", first, flags="A")).drops == {}
+    other = Flow(first.source, first.source_port, REMOTE, 8443)  # another session of the same mapping
+    assert rig.lan(frame_of("tcp", other, flags="S")).action == REDIRECT
+    assert ControlProgram(rig.gateway.fds["control"]).reserve(0, 6, 0, IPv4Address(INSIDE), 3000) is None
+
+
+def test_once_the_blocks_may_be_anothers_nothing_of_them_passes(rig: Rig) -> None:
+    begin(rig, new_until=boot(60), gone_at=tick(60))
+    (first,) = flows(1)
+    (port,) = open_all(rig, [first], "udp")
+    assert rig.wan_in(frame_of("udp", answer(first, port))).action == REDIRECT
+    begin(rig, new_until=OVER, gone_at=tick(-1))
+    back = rig.wan_in(frame_of("udp", answer(first, port)))
+    assert back.action == SHOT and back.drops == {"no-lease": 1}
+    assert rig.lan(frame_of("udp", first)).action not in (REDIRECT, SHOT)  # the stack: it may be for the gateway itself
+    out = rig.wan_out(frame_of("udp", first))
+    assert out.action == SHOT and out.drops == {"no-lease": 1}
