@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from algate.alg.gateway import records
 from algate.bpf import abi
 
-from .entries import Entry, EntryKind, number, port
+from . import many
+from .entries import Entry
 from .written import over
 
 YOUNG = 2_000_000_000  # ns: younger sessions aren't told, most don't live longer
-KEY = abi.HEADER.structs["session_key"].size
+KEY = many.KEY
+_FIELDS = {one.name: one.offset for one in abi.HEADER.structs["session"].fields}
+_ALG, _ROW = _FIELDS["alg"], _FIELDS["port_index"]
 
 
 class BulkWalk:
@@ -40,24 +42,31 @@ class BulkWalk:
         seen: set[int] = set()
         rows: set[int] = set()
         for keys, values, count in self._chunks():
-            size = len(values) // count
-            ids = memoryview(values).cast("Q")[:: size // 8].tolist()
+            width = len(values) // count
+            ids = memoryview(values).cast("Q")[:: width // 8].tolist()
             seen.update(ids)
-            for place in [at for at, one in enumerate(ids) if one not in self.known and one < now - self.young]:
-                key = keys[place * KEY : (place + 1) * KEY]
-                self._session(key, values[place * size : (place + 1) * size], rows, tell)
+            algs = values[_ALG::width]  # the other log has those of one
+            limit = now - self.young
+            new = [at for at, one in enumerate(ids) if one < limit and one not in self.known and not algs[at]]
+            if new:
+                if len(new) < count:
+                    keys = b"".join([keys[at * KEY : at * KEY + KEY] for at in new])
+                    values = b"".join([values[at * width : at * width + width] for at in new])
+                self._sessions(keys, values, [ids[at] for at in new], rows, tell)
             yield
         for one in [one for one in self.known if one not in seen]:
             if self._there(self.known[one]) != one:
                 del self.known[one]
                 tell(over(one))
 
-    def _session(self, key: bytes, raw: bytes, rows: set[int], tell: Callable[[Entry], None]) -> None:
-        value = records.unpack_session(raw)
-        if value.alg:  # the other log has it
-            return
-        self.known[value.id] = key
-        if value.port_index not in rows and (slot := self._slot(value.port_index)) is not None:
-            rows.add(value.port_index)
-            tell(port(value.port_index, slot))
-        tell(Entry(EntryKind.SESSION, number(value.id), key + raw))
+    def _sessions(
+        self, keys: bytes, values: bytes, ids: list[int], rows: set[int], tell: Callable[[Entry], None]
+    ) -> None:
+        self.known.update(zip(ids, [keys[at : at + KEY] for at in range(0, len(keys), KEY)], strict=True))
+        width = len(values) // len(ids)
+        fresh = set(memoryview(values).cast("I")[_ROW // 4 :: width // 4].tolist()) - rows
+        rows |= fresh
+        for entry in many.ports((row, slot) for row in fresh if (slot := self._slot(row)) is not None):
+            tell(entry)
+        for entry in many.sessions(many.woven(keys, values)):
+            tell(entry)

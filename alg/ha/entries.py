@@ -33,6 +33,8 @@ class EntryKind(IntEnum):
     PARENT = 8  # id of a data session: that of its control session
     PORT = 9  # a row of `ports`: struct port_slot
     ROW = 10  # a map's name, 0 and a raw key: the raw value
+    SESSIONS = 12  # no key: many of SESSION, as many.py lays them out
+    PORTS = 13  # no key: many of PORT
     PARTING = 11  # no key: the writer is about to give the address away, or (value not empty) has, and has told all
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from . import many
 from .entries import Authorship, Entry, EntryKind, begun, numbered
 
 K = TypeVar("K")
@@ -33,6 +34,12 @@ class KeptState:
     def take(self, entry: Entry) -> None:
         """One change."""
         kind, key, value = entry
+        if kind is EntryKind.SESSIONS:
+            self.sessions.update(zip(many.ids(value or b""), many.apart(value or b""), strict=True))
+            return
+        if kind is EntryKind.PORTS:
+            self.ports.update(many.slots(value or b""))
+            return
         one = numbered(key)
         if kind is EntryKind.SESSION:
             if value is None:

@@ -20,6 +20,7 @@ from algate.bpf import abi, syscall, ticks
 from algate.bpf.packing import native
 from algate.bpf.tables import Table
 
+from . import many
 from .entries import Authorship, Entry, EntryKind, numbered
 from .inheriting import KEY, Shift, between, shifting
 from .standby import KeptState
@@ -84,7 +85,11 @@ class Warming:
         """Note what was just told, or, without entries, all that is known: `steps` writes it."""
         if kept is None or kept.beginning.layout != self._who.layout:
             return
-        self._changed.update((numbered(one.key), None) for one in entries if one.kind is EntryKind.SESSION)
+        for one in entries:
+            if one.kind is EntryKind.SESSION:
+                self._changed[numbered(one.key)] = None
+            elif one.kind is EntryKind.SESSIONS:
+                self._changed.update(dict.fromkeys(many.ids(one.value or b"")))
         if kept is not self._kept:  # the first time, and whenever a log has begun anew
             self._kept, self._shift = kept, shifting(between(kept.beginning, self._who))
             self._changed.update(dict.fromkeys((*self._entered, *kept.sessions)))
@@ -123,7 +128,7 @@ class Warming:
             yield
 
     def _enter(self, kept: KeptState, wanted: Iterable[int]) -> None:
-        sessions, ports, now = {}, {}, ticks.now()
+        sessions, ports, now = {}, {}, native(ticks.now(), _WORD)
         for one in sorted(wanted):  # the later one of two with one key stays
             raw = kept.sessions[one]
             key, value = raw[:KEY], self._shift("session", raw[KEY:])
@@ -134,9 +139,8 @@ class Warming:
                 self._rows.add(told.port_index)
             elif told.port_index != abi.EXEMPT_ROW:
                 continue
-            made = abi.Session.unpack(estate.renewed(key, value, told, True))
-            made.last_seen = now
-            sessions[key] = bytes(made)
+            made = estate.renewed(key, value, told, True)
+            sessions[key] = made[:_SEEN] + now + made[_SEEN + _WORD :]
             self._entered[one] = WarmSession(key, told.id, told.flags)
         if sessions:  # ports first: a session without its port leads back to nobody
             self._tables.put("ports", ports)
