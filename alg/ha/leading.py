@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 
 from . import epoch as epochs
@@ -17,7 +18,7 @@ from .bulk import BulkWalk
 from .entries import Authorship, Entry, EntryKind, begin, pack, pages
 from .epoch import Epoch
 from .outbox import Outbox
-from .store import FencedError, Position, StoreError, StoreKeys, StoreLog
+from .store import FencedError, HearingLog, Position, StoreError, StoreKeys, StoreLog
 
 log = logging.getLogger(__name__)
 AGAIN = 1.0  # s until the next try
@@ -25,6 +26,10 @@ WALK = 0.25  # s between two walks of the sessions, or four times what one works
 HURRY = 0.02  # the same while the address is about to leave
 ANEW = 20_000  # records after which a log begins anew
 FENCED = "the other node leads"
+
+
+class AnewError(StoreError):
+    """Nothing is wrong: all is to be told again."""
 
 
 class LogWriter:
@@ -69,8 +74,9 @@ class Leader:
         self._node, self._outbox, self._bulk, self._keys = node, outbox, bulk, keys
         self._connect, self._everything, self._who, self._fence = connect, everything, who, fence
         self._log: LogWriter | None = None
+        self._tickets: deque[tuple[int, int]] = deque()  # record, and the ticket that it acknowledges
         self._wanted = asyncio.Event()
-        self._anew = False
+        self._anew = asyncio.Event()
         self._seen = 0  # the highest epoch that was seen
         self._parting: list[bytes] = []  # what is to be said of that with the next walk
         self._hurry = False
@@ -97,13 +103,20 @@ class Leader:
 
     def resync(self) -> None:
         """Begin anew, with a new epoch."""
-        self._anew = True
+        self._anew.set()
 
-    def write(self, _: int, entries: list[Entry]) -> None:
+    def write(self, ticket: int, entries: list[Entry]) -> None:
         """What Outbox calls."""
         if self._log is not None:
             self._log.write(entries)
+            self._tickets.append((self._log.seq, ticket))
         self._wanted.set()
+
+    def _heard(self, position: Position) -> None:
+        """The engine has this record, and with it all before: whatever waits for those leaves now, since each turn of
+        the loop is a part of what a command waits for."""
+        while self._tickets and self._tickets[0][0] <= position.seq:
+            self._outbox.acknowledged(self._tickets.popleft()[1])
 
     async def run(self, taken: Epoch | None = None) -> None:
         """Lead for ever, or try to. `taken`: an epoch that this node has just taken."""
@@ -111,6 +124,7 @@ class Leader:
             try:
                 self.epoch = taken or await self._take()
                 taken = None
+                self._anew.clear()
                 self._say("telling the other node everything")
                 await self._lead(self.epoch)
             except FencedError as error:
@@ -118,6 +132,8 @@ class Leader:
                 self._fence(True)
                 await self._until_free()
                 self._fence(False)
+            except AnewError as error:
+                self._part("the other node isn't in step", error)
             except StoreError as error:
                 self._part("the other node isn't in step", error)
                 await asyncio.sleep(AGAIN)
@@ -143,6 +159,9 @@ class Leader:
             if self._seen > mine.number:
                 mine = self.epoch = await epochs.take(self._keys, self._node, self._seen)
             writer = LogWriter(control, mine.number)
+            self._tickets.clear()
+            if isinstance(control, HearingLog):
+                control.heard = self._heard
             writer.begin(self._who(), self._everything())
             self._log = writer
             self._outbox.together()  # in the same breath: nothing may change in between
@@ -226,15 +245,16 @@ class Leader:
     async def _watch(self, mine: Epoch) -> None:
         """See whether somebody else has taken the lead."""
         while True:
-            await asyncio.sleep(AGAIN)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(AGAIN):
+                    await self._anew.wait()
+            if self._anew.is_set():
+                raise AnewError("it is told everything anew, as was asked for")
             stood = mine
             with contextlib.suppress(StoreError):  # a witness that is away changes nothing for who leads already
                 stood = await epochs.stands(self._keys)
             if stood.number > mine.number:
                 raise FencedError(f"epoch {stood.number} is {stood.node}'s")
-            if self._anew:
-                self._anew = False
-                raise StoreError("it is told everything anew, as was asked for")
 
     def _say(self, state: str) -> None:
         if state != self.state:

@@ -10,6 +10,8 @@ import asyncio
 import contextlib
 import hashlib
 from collections import deque
+from collections.abc import Callable
+from functools import partial
 
 from .resp import CommandError, Reply, RespConnection, StoreAddress, connect
 from .store import START, FencedError, Position, StoreError, StoreRecord
@@ -61,6 +63,8 @@ class RedisLog:
         self._link = _Link(where, seconds)
         self._sent: deque[asyncio.Future[Reply]] = deque()
         self._failed: StoreError | None = None
+        self._refused = False
+        self.heard: Callable[[Position], None] = lambda _: None  # as HearingLog says
 
     async def opened(self) -> None:
         """Connect. StoreError if there is nobody, or not who it should be."""
@@ -72,7 +76,14 @@ class RedisLog:
         if connection is None:
             self._failed = self._failed or StoreError(self._link.told(StoreError("it isn't connected")))
         if self._failed is None and connection is not None:
-            self._sent.append(connection.send("XADD", self._key, str(position), FIELD, data))
+            then = partial(self._replied, position)
+            self._sent.append(connection.send("XADD", self._key, str(position), FIELD, data, then=then))
+
+    def _replied(self, position: Position, good: bool) -> None:
+        """Behind a record that was refused none counts: it might be in the log all the same."""
+        self._refused = self._refused or not good
+        if not self._refused:
+            self.heard(position)
 
     async def commit(self) -> None:
         """As StoreLog says. One that is still under way when another begins is waited for by both."""

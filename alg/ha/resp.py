@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections import deque
+from collections.abc import Callable
 from typing import NamedTuple
 
 from .store import StoreError
 
 Reply = int | bytes | list["Reply"]
+Then = Callable[[bool], None]
 MOST = 512 << 20  # bytes of one string: the engine's own limit
 ITEMS = 1 << 20  # of one list
 DEEP = 8  # lists in lists
@@ -125,7 +127,7 @@ class RespConnection(asyncio.Protocol):
 
     def __init__(self) -> None:
         self._reader = RespReader()
-        self._waiting: deque[asyncio.Future[Reply]] = deque()
+        self._waiting: deque[tuple[asyncio.Future[Reply], Then | None]] = deque()
         self._transport: asyncio.Transport | None = None
         self._over: StoreError | None = None
 
@@ -145,7 +147,9 @@ class RespConnection(asyncio.Protocol):
             if not self._waiting:
                 self.end("it said something that nobody asked for")
                 return
-            future = self._waiting.popleft()
+            future, then = self._waiting.popleft()
+            if then is not None:
+                then(not isinstance(reply, CommandError))
             if future.done():
                 continue
             if isinstance(reply, CommandError):
@@ -170,19 +174,20 @@ class RespConnection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
         while self._waiting:
-            future = self._waiting.popleft()
+            future, _ = self._waiting.popleft()
             if not future.done():
                 future.set_exception(StoreError(str(self._over)))
                 future.exception()
 
-    def send(self, *words: bytes | str | int) -> asyncio.Future[Reply]:
-        """Send a command; its reply is to come."""
+    def send(self, *words: bytes | str | int, then: Then | None = None) -> asyncio.Future[Reply]:
+        """Send a command; its reply is to come. `then` is called with the reply's bytes, and not a turn of the loop
+        later: with whether it is no error."""
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         if self._over is not None or self._transport is None:
             future.set_exception(StoreError(str(self._over or "it isn't connected")))
             future.exception()
             return future
-        self._waiting.append(future)
+        self._waiting.append((future, then))
         self._transport.write(pack(*words))
         return future
 

@@ -8,7 +8,8 @@ soon as one of a later epoch has written.
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from collections.abc import Callable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from algate.alg.errors import AlgateError
 
@@ -62,6 +63,14 @@ class StoreLog(Protocol):
 
     async def close(self) -> None:
         """Give the connection back."""
+
+
+@runtime_checkable
+class HearingLog(Protocol):
+    """Of a log that says at once which records the engine has, before a commit() comes to that: the last of them, and
+    so all before it."""
+
+    heard: Callable[[Position], None]
 
 
 class StoreKeys(Protocol):

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from algate.alg.ha.redis import RedisKeys
-from algate.alg.ha.resp import BrokenError, CommandError, Reply, RespReader, pack
+from algate.alg.ha.resp import BrokenError, CommandError, Reply, RespConnection, RespReader, pack
 from algate.alg.ha.store import StoreError
 
 from .engines import redis
@@ -90,3 +90,30 @@ def test_tls_is_spoken_and_the_engine_must_be_who_it_says(tmp_path: Path) -> Non
                 await RedisKeys(where, seconds=0.5).read("key")
 
     asyncio.run(play())
+
+
+class Wire:
+    """Takes what is sent."""
+
+    def write(self, data: bytes) -> None:
+        pass
+
+    def abort(self) -> None:
+        pass
+
+
+def test_who_waits_for_a_reply_hears_of_it_with_its_bytes() -> None:
+    """Not a turn of the loop later, which every rewritten command would wait for."""
+
+    async def run() -> list[bool]:
+        connection, heard = RespConnection(), list[bool]()
+        connection._transport = Wire()  # type: ignore[assignment]
+        futures = [connection.send("XADD", then=heard.append) for _ in range(2)]
+        connection.data_received(b"$3\r\n1-1\r\n-ERR no\r\n")
+        assert heard == [True, False]
+        assert await futures[0] == b"1-1"
+        with pytest.raises(CommandError):
+            await futures[1]
+        return heard
+
+    assert asyncio.run(run()) == [True, False]

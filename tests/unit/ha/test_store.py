@@ -234,3 +234,11 @@ def test_who_has_the_wrong_password_hears_it(server: StoreAddress) -> None:
             await RedisKeys(server._replace(password="")).read("key")
 
     run(play)
+
+
+def test_what_stands_behind_a_refused_record_is_not_said_to_be_there() -> None:
+    log, heard = RedisLog(StoreAddress("127.0.0.1", 1), "log"), list[Position]()
+    log.heard = heard.append
+    for seq, good in ((1, True), (2, False), (3, True)):
+        log._replied(Position(1, seq), good)
+    assert heard == [Position(1, 1)]
