@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import sys
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -22,12 +24,14 @@ from algate.cli.lab.host import LabError, call_in
 from algate.cli.lab.lab import LAN_DEVICE, WAN_DEVICE, Lab
 
 TC, XDP, NFT, ROUTE, XDP_FORWARD, FLOOR = "algate-tc", "algate-xdp", "nft", "route", "xdp-forward", "xdp-drop"
-TOLD = "algate-told"
+TOLD, PAIRED = "algate-told", "algate-ha"
 NAT = (TC, XDP, NFT)
+ENGINES = 6379, 6380
 MEANING = {
     TC: "algate, TC programs",
     XDP: "algate, XDP and TC programs",
     TOLD: "algate, TC programs, each session logged in a file as it is made and as it ends",
+    PAIRED: "algate, TC programs, telling all to the engine of another node",
     NFT: "nft masquerade with the kernel's FTP helper",
     ROUTE: "the stack's routing, no NAT",
     XDP_FORWARD: "XDP FIB forwarding, no NAT",
@@ -47,6 +51,33 @@ class NftGateway(KernelGateway):
     def stop(self) -> None:
         super().stop()
         conntrack.forget(self.lab)
+
+
+class PairedGateway(AlgateGateway):
+    """The active one of two: its engines are on this host too, which costs more than it does elsewhere."""
+
+    name = PAIRED
+
+    def start(self) -> None:
+        program = shutil.which("redis-server")
+        if program is None:
+            raise LabError("redis-server is missing: install Debian's redis-server", MISSING)
+        for port in ENGINES:
+            argv = [program, "--port", str(port), "--save", "", "--appendonly", "no", "--dir", str(self.lab.folder)]
+            self.lab.gw.spawn("redis", argv)
+            if not self.lab.gw.wait_port(port):
+                raise LabError("redis-server doesn't listen in the bench's namespace")
+        super().start()
+        end = time.monotonic() + self.wait
+        while self.ask("ha-status")["state"] != "in step":
+            if time.monotonic() > end:
+                raise LabError(f"algate doesn't lead: {self.ask('ha-status')}")
+            time.sleep(0.05)
+
+    def stop(self) -> None:
+        super().stop()
+        for one in [one for one in self.lab.gw.spawned if one.name == "redis"]:
+            one.stop()
 
 
 class BoundGateway(LabGateway):
@@ -94,6 +125,14 @@ def example_config() -> str:
     return re.sub(r"^# wan = .*$", f'wan = "{WAN_DEVICE}"', text, flags=re.MULTILINE)
 
 
+def paired_config(lab: Lab) -> str:
+    """The shipped one, with [ha]."""
+    here, there = (f"127.0.0.1:{port}" for port in ENGINES)
+    ha = f'node = "a"\nengine = "{here}"\npeer = "{there}"\nwitness = "{there}"\n'
+    config = re.sub(r"^addresses = .*$", f'addresses = ["{lab.plan.public[0]}"]', example_config(), flags=re.MULTILINE)
+    return re.sub(r"^\[ha\].*?(?=^\[|\Z)", f"[ha]\n{ha}\n", config, flags=re.MULTILINE | re.DOTALL)
+
+
 def contender(
     name: str, lab: Lab, programs: BenchPrograms | None, forwards: tuple[PortForward, ...] = ()
 ) -> LabGateway:
@@ -102,6 +141,8 @@ def contender(
         config = example_config().replace('level = "none"', 'level = "sessions"')
         config = config.replace('\nfile = ""', f'\nfile = "{lab.folder / "translations.log"}"')
         return AlgateGateway(lab, forwards, config=config, datapath="tc", wait=120)
+    if name == PAIRED:
+        return PairedGateway(lab, forwards, config=paired_config(lab), datapath="tc", wait=120)
     if name in (TC, XDP):
         datapath = name.rpartition("-")[2]
         return AlgateGateway(lab, forwards, config=example_config(), datapath=datapath, wait=120)

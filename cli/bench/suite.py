@@ -15,6 +15,8 @@ from typing import Any, Protocol
 
 from algate.alg.answers import SCHEMA
 from algate.cli.bench.contenders import MEANING, example_config
+from algate.cli.bench.failover import STEPS as PAIR_STEPS
+from algate.cli.bench.failover import FailoverBench
 from algate.cli.bench.ftp import FtpBench
 from algate.cli.bench.million import MillionBench
 from algate.cli.bench.newcomers import GATEWAYS as NEW_GATEWAYS
@@ -22,7 +24,7 @@ from algate.cli.bench.newcomers import NewBench
 from algate.cli.bench.packets import GATEWAYS as PACKET_GATEWAYS
 from algate.cli.bench.packets import RATE, PacketBench
 from algate.cli.bench.paths import PathBench
-from algate.cli.bench.plan import FTP, MILLION, NEW, PACKETS, STREAMS, TESTRUN, Plan
+from algate.cli.bench.plan import FTP, HA, MILLION, NEW, PACKETS, STREAMS, TESTRUN, Plan
 from algate.cli.bench.record import Record
 from algate.cli.bench.streams import GATEWAYS as STREAM_GATEWAYS
 from algate.cli.bench.streams import StreamBench
@@ -45,6 +47,7 @@ MAKERS: dict[str, Any] = {
     NEW: NewBench,
     STREAMS: StreamBench,
     FTP: FtpBench,
+    HA: FailoverBench,
 }
 STEPS = {
     TESTRUN: 1,
@@ -52,6 +55,7 @@ STEPS = {
     MILLION: len(MillionBench.gateways) + 1,
     NEW: len(NEW_GATEWAYS),
     STREAMS: len(STREAM_GATEWAYS),
+    HA: PAIR_STEPS,
     FTP: 1,  # and one for each server
 }
 

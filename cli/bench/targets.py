@@ -25,7 +25,7 @@ class Target:
     theirs: Place | None
     limit: float
     at_least: bool = False
-    beside: tuple[Place, Place] | None = None  # another gateway's ratio, shown next to it
+    beside: tuple[Place, Place | None] | None = None  # another gateway's ratio or figure, shown next to it
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +130,49 @@ def _life() -> Iterable[Target]:
     yield Target("port allocation at 99 % fill vs empty", ("ports.full", "algate-tc"), ("ports.empty", "algate-tc"), 2)
 
 
-TARGETS: tuple[Target, ...] = (*_costs(), *_rest(), *_ftp(), *_life())
+def _pair() -> Iterable[Target]:
+    """Issue 15. What is a share has to be all of it."""
+    mine, theirs = "algate", "nft+conntrackd"
+    for key, title, limit in (
+        ("switch.gap", "planned switch under load: longest time without an answer, ms", 50),
+        ("switch.lost", "planned switch under load: sessions lost", 0),
+        ("kill.gap", "active node cut off: longest time without an answer, s", 0.6),
+    ):
+        yield Target(title, (f"ha.{key}", mine), None, limit, beside=((f"ha.{key}", theirs), None))
+    for key, title in (
+        ("switch.next", "planned switch: control sessions whose next commands work, %"),
+        ("kill.idle", "cut off: idle TCP sessions that go on, %"),
+        ("kill.bulk", "cut off: busy TCP sessions, bytes compared, %"),
+        ("kill.files", "cut off: transfers whole, %"),
+        ("kill.answered", "cut off: control sessions whose command under way was answered, %"),
+        ("kill.next", "cut off: control sessions whose next commands work, %"),
+    ):
+        yield Target(title, (f"ha.{key}", mine), None, 100, True, beside=((f"ha.{key}", theirs), None))
+    for part in ("p50", "p99"):
+        title = f"what the pair adds to a rewritten command, {part}, vs a 1 KB echo"
+        yield Target(title, (f"ha.added.{part}", mine), (f"ha.echo.{part}", mine), 2.5)
+    for proto in ("udp", "tcp"):
+        key = f"ha.new.{proto}"
+        yield Target(
+            f"new {proto.upper()} sessions/s: with [ha] vs without", (key, "algate-ha"), (key, "algate-tc"), 0.95, True
+        )
+    for way in ("out", "in"):
+        key = f"ha.cost.{way}"
+        yield Target(
+            f"packet of an established session, {way}: with [ha] vs without",
+            (key, "algate-ha"),
+            (key, "algate-tc"),
+            1.01,
+        )
+    yield Target("lag of what the standby is told, p99, ms", ("ha.lag", mine), None, 300)
+    yield Target("resync of 1,000,000 sessions, s", ("ha.resync", mine), None, 5)
+    for fault in ("killed", "partitioned", "slow", "disk full"):
+        yield Target(f"engine {fault}: packets lost", (f"ha.fault.{fault}.lost", mine), None, 0)
+        yield Target(f"engine {fault}: next commands work, %", (f"ha.fault.{fault}.next", mine), None, 100, True)
+        yield Target(f"engine {fault}: told after, s", (f"ha.fault.{fault}.told", mine), None, 2)
+
+
+TARGETS: tuple[Target, ...] = (*_costs(), *_rest(), *_ftp(), *_life(), *_pair())
 
 
 def judge(record: Record, targets: Iterable[Target] = TARGETS) -> list[Verdict]:
@@ -140,8 +182,12 @@ def judge(record: Record, targets: Iterable[Target] = TARGETS) -> list[Verdict]:
 
 def _judge(record: Record, target: Target) -> Verdict:
     reached = record.ratio(target.mine, target.theirs) if target.theirs else record.summary(*target.mine)
-    beside = record.ratio(*target.beside) if target.beside else None
+    beside = _beside(record, *target.beside) if target.beside else None
     if not reached.usable:
         return Verdict(target, reached, NOT_MEASURED, beside)
     good = reached.median >= target.limit if target.at_least else reached.median <= target.limit
     return Verdict(target, reached, PASS if good else SHORT, beside)
+
+
+def _beside(record: Record, mine: Place, theirs: Place | None) -> Summary:
+    return record.ratio(mine, theirs) if theirs else record.summary(*mine)

@@ -114,6 +114,8 @@ def table(record: Record, verdicts: list[Verdict]) -> Iterator[str]:
         reached = one.reached.refusal
         if one.reached.usable:
             reached = f"{number(one.reached.median)} ({number(one.reached.least)}–{number(one.reached.most)})"
+            if one.beside and one.beside.usable and one.target.beside and not one.target.beside[1]:
+                reached += f"; {one.target.beside[0][1]}: {number(one.beside.median)}"
         yield f"| {one.target.title} | {one.wanted} | {reached} | {one.word} |"
 
 
@@ -130,6 +132,7 @@ def show(record: Record, verdicts: list[Verdict]) -> None:
         span = f"({number(one.reached.least)} – {number(one.reached.most)})" if one.reached.usable else ""
         beside = ""
         if one.target.beside and one.beside and one.beside.usable:
-            beside = f" ({one.target.beside[0][1]}'s own: {number(one.beside.median)}×)"
+            ratio = "×" if one.target.beside[1] else ""
+            beside = f" ({one.target.beside[0][1]}'s own: {number(one.beside.median)}{ratio})"
         line = f"{one.target.title:<{width}}  {one.wanted:>9}  {reached:>8} {span:<18} {one.word}"
         print(line + beside)

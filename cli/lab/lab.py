@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from types import FrameType, TracebackType
+from typing import Self
 
 from algate.alg.errors import MISSING
 from algate.cli.lab.host import Host, LabError
@@ -105,7 +106,7 @@ class Lab:
 
     # -- life ----------------------------------------------------------------------------------------------------------
 
-    def __enter__(self) -> Lab:
+    def __enter__(self) -> Self:
         require_root()
         mount_bpffs()
         sweep()

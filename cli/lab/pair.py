@@ -101,6 +101,7 @@ class Node:
         )
         self.process: Spawned | None = None
         self.keeper: Spawned | None = None
+        self.engine: Spawned | None = None
         lab.undo(self.host.command([*algate(), "down", "--purge", "--run-dir", str(self.run_dir)]))
 
     def begin(self) -> None:
@@ -144,13 +145,50 @@ class Node:
     def log(self) -> str:
         return self.process.log.read_text(errors="replace") if self.process else ""
 
+    def ask(self, verb: str) -> Any:
+        """What it answers to a verb."""
+        return Client(self.run_dir).ask(verb)
+
+    def known(self) -> int:
+        """Sessions of the other node that it knows."""
+        return int(self.status().get("sessions", 0))
+
+    def give_way(self) -> None:
+        """A planned switch."""
+        self.ask("ha-yield")
+
+    def rejoin(self) -> None:
+        """Stand by again: it does so by itself."""
+        self.until(lambda: self.status()["role"] == "stands by" and self.status()["state"] == "in step")
+
     def die(self) -> None:
         """Power cut: nothing of it sends or answers any more."""
         # The nodes' own link first: else keepalived, which sees the others go, would still say goodbye.
         ip("\n".join(f"link set {one} down" for one in ("ha0", LAN_DEVICE, WAN_DEVICE)), self.host.netns)
         self.host.stop_all()
 
+    def revive(self) -> None:
+        """Power again: it stands by, and knows nothing of before."""
+        self.host.run([*algate(), "down", "--purge", "--run-dir", str(self.run_dir)], timeout=DOWN_SECONDS)
+        revive(self.lab, self.name)
+        self.engine = engine(self.host)
+        self.begin()
+        self.until(self.able)
+        self.keep()
+
     def stop(self) -> None:
         """End it and take it off its devices."""
         self.host.stop_all()
         self.host.run([*algate(), "down", "--purge", "--run-dir", str(self.run_dir)], timeout=DOWN_SECONDS)
+
+
+def revive(lab: PairLab, name: str) -> None:
+    """A node's links again, as they are when it has just been started: with its own addresses alone."""
+    plan, netns = lab.plan, lab.hosts[name].netns
+    moved = [f"addr del {plan.gateway}/{plan.inside_length} dev {LAN_DEVICE}"]
+    moved += [f"addr del {one}/32 dev {WAN_DEVICE}" for one in plan.public]
+    for line in moved:
+        with contextlib.suppress(LabError):  # it may not have had them
+            ip(line, netns)
+    ip("\n".join(f"link set {one} up" for one in ("ha0", LAN_DEVICE, WAN_DEVICE)), netns)
+    ip(f"route replace default via {plan.next_hop}", netns)

@@ -11,10 +11,12 @@ import ftplib
 import hashlib
 import os
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from algate.alg.rows import Row
 from algate.cli.lab.ftplib_client import FtplibClient
@@ -141,23 +143,37 @@ def _answers(ftp: FtplibClient) -> bool:
         return False
 
 
-def fetches(lab: PairLab, server: FtpServer, address: str) -> dict[Mode, Spawned]:
+class Fetches:
     """A transfer in each mode, slow enough to be under way for a while."""
-    user = f"{server.login.user}:{server.login.password}"
-    made = {}
-    for mode, words in CURL.items():
-        argv = ["curl", "-sS", "--limit-rate", str(RATE), "-u", user, *words, "-o", str(lab.folder / f"got-{mode}"),
-                f"ftp://{address}:{server.port}/pub/large"]  # fmt: skip
-        made[mode] = lab.client.spawn(f"curl-{mode}", argv)
-    return made
+
+    def __init__(self, lab: PairLab, server: FtpServer, address: str) -> None:
+        self.content = os.urandom(SIZE)
+        (server.pub / "large").write_bytes(self.content)
+        user = f"{server.login.user}:{server.login.password}"
+        self.running: dict[Mode, tuple[Spawned, Path]] = {}
+        for mode, words in CURL.items():
+            got = lab.folder / f"got-{mode}"
+            got.unlink(missing_ok=True)
+            argv = ["curl", "-sS", "--limit-rate", str(RATE), "-u", user, *words, "-o", str(got),
+                    f"ftp://{address}:{server.port}/pub/large"]  # fmt: skip
+            self.running[mode] = lab.client.spawn(f"curl-{mode}", argv), got
+
+    def whole(self) -> dict[Mode, bool]:
+        """Wait for all: whether each has what the server has."""
+        return {mode: self._whole(*one) for mode, one in self.running.items()}
+
+    def _whole(self, one: Spawned, got: Path) -> bool:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            one.process.wait(SIZE / RATE + WAIT)
+        return got.exists() and hashlib.sha256(got.read_bytes()).digest() == hashlib.sha256(self.content).digest()
 
 
-def start(lab: PairLab) -> tuple[Node, Node]:
-    """Both gateways; the first leads and the second is in step."""
-    for name in ("gw", "gw2", "witness"):
-        engine(lab.hosts[name])
-    a, b = Node(lab, "gw"), Node(lab, "gw2")
+def start(lab: PairLab, config: str = "") -> tuple[Node, Node]:
+    """Both gateways; the first leads and the second is in step. `config`: more of theirs."""
+    engine(lab.hosts["witness"])
+    a, b = Node(lab, "gw", config), Node(lab, "gw2", config)
     for one in (a, b):
+        one.engine = engine(one.host)
         one.begin()
     a.until(a.able)
     a.keep()
@@ -170,9 +186,8 @@ def start(lab: PairLab) -> tuple[Node, Node]:
 
 def cut_off(lab: PairLab, server_name: str = "vsftpd", sessions: int = SESSIONS) -> Iterator[PairRow]:
     """Have all of it run, cut the gateway that leads off, and say what went on."""
-    address, content = lab.plan.servers[0], os.urandom(SIZE)
+    address = lab.plan.servers[0]
     server = start_server(server_name, lab.server)
-    (server.pub / "large").write_bytes(content)
     with contextlib.ExitStack() as stack:
         a, b = start(lab)
         stack.callback(b.stop)
@@ -182,18 +197,14 @@ def cut_off(lab: PairLab, server_name: str = "vsftpd", sessions: int = SESSIONS)
         pinger = Pinger(lab.client, lab.server, address)
         stack.callback(pinger.close)
         talks = controls(lab.client, address, server, 10)
-        running = fetches(lab, server, address)
+        running = Fetches(lab, server, address)
         a.until(lambda: b.status()["sessions"] >= sessions + len(talks))
         pinger.gap = 0.0
         a.die()
         b.until(lambda: b.status()["role"] == "leads")
         yield _row("TCP sessions, idle until then", sessions, pairs.working())
         yield _row("control connections, next command", len(talks), sum(map(_answers, talks)))
-        for mode, one in running.items():
-            with contextlib.suppress(Exception):
-                one.process.wait(SIZE / RATE + WAIT)
-            got = lab.folder / f"got-{mode}"
-            whole = got.exists() and hashlib.sha256(got.read_bytes()).digest() == hashlib.sha256(content).digest()
+        for mode, whole in running.whole().items():
             yield _row(f"transfer under way, {mode}, sha256", 1, int(whole))
         gap = round(pinger.gap * 1e3, 1)
         yield PairRow("ping by UDP, longest time without an answer", 1, int(gap > 0), gap, gap > 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import time
 from collections.abc import Iterator, Sequence
@@ -10,10 +11,11 @@ from contextlib import ExitStack
 
 import pytest
 
+from algate.cli.lab.crowd import Crowd, EndProgram
 from algate.cli.lab.judge import Mode
 from algate.cli.lab.lab import LabPlan
 from algate.cli.lab.pair import Node, PairLab
-from algate.cli.lab.pair_trial import start
+from algate.cli.lab.pair_trial import Fetches, start
 from algate.cli.lab.servers import FtpServer
 from algate.client import Client
 from tests.netns.pinned import entries
@@ -21,6 +23,7 @@ from tests.netns.talk import CONTENT, Echo, Line, Talker
 
 ECHO = 7007
 MODES = (Mode.PORT, Mode.EPRT, Mode.PASV, Mode.EPSV)
+BUSY, MANY, TURNS = 20, 200, 6  # control sessions that talk all the time when a node dies, and deaths
 GAP = 5.0  # s; a fifth of a second where nobody else is at work: TCP's first repetition
 
 
@@ -74,6 +77,37 @@ def sleep_and_wake(one: Node, other: Node) -> None:
     assert other.status()["role"] == "leads"
 
 
+def die_between_writes(one: Node, crowd: Crowd, port: int, number: int, seed: int = 0) -> EndProgram:
+    """Cut a node off while its helper writes for so many control sessions: at a moment that has to do with nothing."""
+    busy = crowd.near("control", port)
+    busy.do("connect", number)
+    busy.do("begin", seed)
+    time.sleep(0.2 + random.Random(seed).random())
+    one.die()
+    return busy
+
+
+def all_go_on(busy: EndProgram, number: int) -> None:
+    """The command that was under way was answered, and the next ones work, in each session."""
+    told = busy.do("end")
+    assert (told["answered"], told["next"]) == (number, number), told
+
+
+def die_in_turn(lab: PairLab, server: FtpServer, one: Node, other: Node) -> None:
+    """One node after the other, each time with MANY control sessions that talk and a transfer in each mode."""
+    with Crowd(lab.client, lab.server, lab.plan.servers[0]) as crowd:
+        for seed in range(TURNS):
+            one.revive()
+            one.rejoin()
+            one, other = other, one
+            running = Fetches(lab, server, crowd.address)
+            busy = die_between_writes(one, crowd, server.port, MANY, seed)
+            other.until(lambda node=other: node.status()["role"] == "leads")
+            all_go_on(busy, MANY)
+            assert all(running.whole().values()), f"seed {seed}"
+            busy.close()
+
+
 def test_connections_go_on_when_their_gateway_yields_or_dies(
     lab: PairLab, server: FtpServer, pair: tuple[Node, Node], pytestconfig: pytest.Config
 ) -> None:
@@ -96,9 +130,14 @@ def test_connections_go_on_when_their_gateway_yields_or_dies(
             one, other = other, one
         other.until(lambda: other.status()["sessions"] >= 104 and other.status()["state"] == "in step")
         other.until(lambda: entries(other.run_dir)["sessions"] >= 100)  # before the address comes, not after that
-        one.die()
+        crowd = stack.enter_context(Crowd(lab.client, lab.server, address))
+        busy = die_between_writes(one, crowd, server.port, BUSY)
         gap = wait_for(other, lines[0])
+        all_go_on(busy, BUSY)
+        busy.close()
         check(lines, talkers, 3)
         assert "0 were left without their port" in other.log
         assert gap < GAP
         print(f"longest wait for an echo {gap:.3f} s")
+    if everything:
+        die_in_turn(lab, server, one, other)

@@ -1,0 +1,87 @@
+"""What it costs an active gateway to tell another one everything: packets of established sessions, and new ones.
+
+The law of this file: the same lab, rates and tries for algate with [ha] and without; the two take turns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import partial
+
+from algate.cli.bench import capacity
+from algate.cli.bench.benchmark import shared
+from algate.cli.bench.contenders import PAIRED, TC, contender
+from algate.cli.bench.newcomers import COSTED, GUESSES, KINDS, PROBE, RATES, STEPS, TITLES, undone
+from algate.cli.bench.packet_lab import ENDPOINTS, IN, OUT, PacketLab, Passage, Traffic
+from algate.cli.bench.packets import MAKING, RATE, SAMPLES
+from algate.cli.bench.plan import Plan
+from algate.cli.bench.record import MORE, Figure, Record
+
+POOL = 30_000  # mappings of a start at most: a node of a pair has half of the ports
+SESSIONS = 1000
+WAYS = {"out": OUT, "in": IN}
+
+
+def cost_figure(way: str) -> Figure:
+    return Figure(f"ha.cost.{way}", f"Packet of one of {SESSIONS:,} established sessions, {way}", "ns")
+
+
+def new_figure(proto: str) -> Figure:
+    return Figure(f"ha.new.{proto}", f"New sessions/s without a loss, {TITLES[proto]}", "sessions/s", MORE)
+
+
+class PairCost:
+    """One lab for the whole run."""
+
+    def __init__(self, plan: Plan, record: Record, stack: ExitStack) -> None:
+        self.plan, self.record = plan, record
+        self.bench = stack.enter_context(PacketLab(shared()))
+        self._used = 0
+
+    def steps(self, number: int) -> Iterator[tuple[str, Callable[[], None]]]:
+        """What a round does."""
+        for name in self.plan.turn((TC, PAIRED), number):
+            yield f"cost: {name}", partial(self._gateway, name, number)
+
+    def _gateway(self, name: str, number: int) -> None:
+        with contender(name, self.bench.lab, self.bench.programs):
+            self.bench.find_threads()
+            for proto in KINDS:
+                self._used = 0
+                self._new(name, proto, number)
+            self._established(name, number)
+
+    def _established(self, name: str, number: int) -> None:
+        self.bench.place(apart=False)
+        trouble = self.bench.establish(SESSIONS, MAKING)
+        for way, kind in WAYS.items():
+            tries = [
+                self.bench.send(Traffic(kind, SESSIONS, RATE), self.plan.frames // SAMPLES) for _ in range(SAMPLES)
+            ]
+            good = sorted(one.cost for one in tries if not one.lost)
+            if good and not trouble:
+                self.record.add(cost_figure(way), name, number, good[len(good) // 2])
+            else:
+                self.record.refuse(cost_figure(way), name, trouble or "frames were lost")
+
+    def _new(self, name: str, proto: str, number: int) -> None:
+        self.bench.place(apart=False)
+        passed = self._send(proto, RATES[proto], COSTED)
+        self.bench.place(apart=True)
+        found = capacity.highest(partial(self._probe, proto), GUESSES[proto] * 1e9 / passed.cost, STEPS)
+        if found is None:
+            self.record.refuse(new_figure(proto), name, "no rate without a loss was found")
+        else:
+            self.record.add(new_figure(proto), name, number, found)
+
+    def _probe(self, proto: str, rate: int) -> bool:
+        if self._used + PROBE > POOL:
+            return False
+        passed = self._send(proto, rate, PROBE)
+        return not undone(proto, passed) and not passed.late * 20 > passed.bursts
+
+    def _send(self, proto: str, rate: int, count: int) -> Passage:
+        passed = self.bench.send(Traffic(KINDS[proto], ENDPOINTS, rate), count, self._used)
+        self._used += passed.sent
+        return passed
