@@ -47,10 +47,10 @@ class PairCost:
     def _gateway(self, name: str, number: int) -> None:
         with contender(name, self.bench.lab, self.bench.programs):
             self.bench.find_threads()
+            self._established(name, number)  # first: the new ones stay in the tables for a while
             for proto in KINDS:
-                self._used = 0
+                self._used = SESSIONS
                 self._new(name, proto, number)
-            self._established(name, number)
 
     def _established(self, name: str, number: int) -> None:
         self.bench.place(apart=False)

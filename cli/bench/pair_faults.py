@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
-from pathlib import Path
 
 from algate.cli.bench.record import Figure, Record
 from algate.cli.lab import pair_trial
@@ -22,7 +21,7 @@ from algate.cli.lab.servers import start_server
 PAIR = "algate"
 SESSIONS = 20  # control sessions
 LEAST, MOST = 0.5, 20.0  # s: of a fault, and until it is told or is over
-FULL = 4 << 20  # bytes of the disk that gets full
+ROOM = 4 << 20  # bytes of the disk that gets full
 
 
 def lost_figure(fault: str) -> Figure:
@@ -59,6 +58,9 @@ class PairFaults:
             server = start_server("vsftpd", lab.server)
             crowd = stack.enter_context(Crowd(lab.client, lab.server, lab.plan.servers[0]))
             for name, act in FAULTS.items():
+                if name in BEFORE:
+                    BEFORE[name](other)
+                one.until(lambda: one.status()["state"] == "in step")
                 self._one(name, partial(act, other), one, crowd, server.port)
 
     def _one(self, name: str, act: Callable[[], Callable[[], None]], node: Node, crowd: Crowd, port: int) -> None:
@@ -114,39 +116,30 @@ def slow(node: Node) -> Callable[[], None]:
     return lambda: _must(node, ["redis-cli", "-h", node.host.address, "CLIENT", "UNPAUSE"])
 
 
-def full(node: Node) -> Callable[[], None]:
-    """It writes down what it has, and there is no room for that."""
+def on_a_small_disk(node: Node) -> None:
+    """Anew, writing down what it has."""
     folder = node.lab.folder / f"disk-{node.name}"
     folder.mkdir(exist_ok=True)
     node.lab.undo(["umount", str(folder)])
-    _must(node, ["mount", "-t", "tmpfs", "-o", f"size={FULL}", "algate", str(folder)])
-    ask = ["redis-cli", "-h", node.host.address, "CONFIG", "SET"]
-    for words in (["dir", str(folder)], ["appendfsync", "always"], ["appendonly", "yes"]):
-        _must(node, [*ask, *words])
-    time.sleep(LEAST)
-    (folder / "more").write_bytes(bytes(_room(folder)))
-    return lambda: _empty(node, folder)
+    _must(node, ["mount", "-t", "tmpfs", "-o", f"size={ROOM}", "algate", str(folder)])
+    killed(node)
+    node.engine = engine(node.host, "--dir", str(folder), "--appendonly", "yes")
 
 
-def _room(folder: Path) -> int:
-    found = os.statvfs(folder)
-    return found.f_bavail * found.f_frsize
-
-
-def _empty(node: Node, folder: Path) -> None:
-    (folder / "more").unlink()
-    time.sleep(LEAST)
-    for words in (["appendonly", "no"], ["dir", str(node.host.folder)]):
-        node.host.run(["redis-cli", "-h", node.host.address, "CONFIG", "SET", *words])
-    if node.engine is not None and not node.engine.alive():
-        _begin(node)
-    node.host.run(["umount", str(folder)])
+def full(node: Node) -> Callable[[], None]:
+    """There is no room for what it writes down, which it notices when it next has to, within a second."""
+    more = node.lab.folder / f"disk-{node.name}" / "more"
+    found = os.statvfs(more.parent)
+    with more.open("wb") as file:
+        file.write(bytes(found.f_bavail * found.f_frsize))
+    return more.unlink
 
 
 def _must(node: Node, argv: list[str]) -> None:
     node.host.run(argv, check=True)
 
 
+BEFORE: dict[str, Callable[[Node], None]] = {"disk full": on_a_small_disk}
 FAULTS: dict[str, Callable[[Node], Callable[[], None]]] = {
     "killed": killed, "partitioned": partitioned, "slow": slow, "disk full": full,
 }  # fmt: skip

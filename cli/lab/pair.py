@@ -72,13 +72,14 @@ class PairLab(Lab):
         ip(f"route replace {plan.wan} dev eth0 src {plan.servers[0]}", self.server.netns)
 
 
-def engine(host: Host) -> Spawned:
-    """redis-server in a namespace, on its address of the nodes' own link; it keeps nothing when it ends."""
+def engine(host: Host, *more: str) -> Spawned:
+    """redis-server in a namespace, on its address of the nodes' own link; it keeps nothing when it ends, unless `more`
+    options say so."""
     program = shutil.which("redis-server")
     if program is None:
         raise LabError("redis-server is missing: install Debian's redis-server", MISSING)
     made = host.spawn("redis", [program, "--bind", LINK[host.name], "--port", str(PORT), "--save", "", "--appendonly",
-                                "no", "--protected-mode", "no", "--dir", str(host.folder)])  # fmt: skip
+                                "no", "--protected-mode", "no", "--dir", str(host.folder), *more])  # fmt: skip
     if not host.wait_port(PORT, alive=made.alive):
         raise LabError(f"redis-server doesn't listen in {host.name}: {made.tail()}")
     return made
