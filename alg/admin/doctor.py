@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from algate.alg.admin import doctor_gateway as gateway
+from algate.alg.admin import doctor_pair as pair
 from algate.alg.findings import CheckRow
 
 KERNEL_MIN = (6, 1)  # the oldest of vagrant/matrix.md that loads every program; 5.10 knows no compare-and-swap
@@ -57,7 +58,7 @@ def checks(run_dir: Path, root: Path = Path("/")) -> list[CheckRow]:
         ("netfilter", netfilter),
     ]
     rows = [_guarded(name, check) for name, check in host]
-    rows += [_guarded(name, check) for name, check in gateway.checks(run_dir)]
+    rows += [_guarded(name, check) for name, check in (*gateway.checks(run_dir), *pair.checks(run_dir))]
     return rows
 
 

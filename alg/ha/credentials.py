@@ -7,6 +7,9 @@ from pathlib import Path
 
 from algate.alg.config.sections import Ha
 from algate.alg.errors import AlgateError
+from algate.alg.plugin.model import EndPoint
+
+from .resp import StoreAddress
 
 
 def tls(ha: Ha) -> ssl.SSLContext | None:
@@ -31,3 +34,10 @@ def password(ha: Ha) -> str:
     except OSError as error:
         raise AlgateError(f"ha.password_file: {ha.password_file} can't be read: {error.strerror}", 2) from None
     return lines[0] if lines else ""
+
+
+def where(ha: Ha, point: EndPoint | None) -> StoreAddress:
+    """An engine, with what this node shows it. Raises AlgateError, as above."""
+    if point is None:
+        raise AlgateError("[ha] is incomplete: `algate check` says what is missing", 2)
+    return StoreAddress(str(point.ip), point.port, ha.user, password(ha), tls(ha))
