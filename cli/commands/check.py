@@ -25,6 +25,13 @@ def check(
     wan: Annotated[str | None, typer.Option("--wan", metavar="IF", help="Outside device, as for `run`.")] = None,
     host: Annotated[bool, typer.Option("--host/--no-host", help="Check this host's devices and ports too.")] = True,
     live: Annotated[bool, typer.Option("--live", help="Check the tables of a gateway instead of a file.")] = False,
+    both: Annotated[
+        bool, typer.Option("--both", help="With --live: check what the two nodes of a pair have against each other.")
+    ] = False,
+    peer: Annotated[
+        Path | None,
+        typer.Option("--peer", metavar="DIR", help="With --both: the other node's run directory, on the same host."),
+    ] = None,
     pins: Annotated[
         bool, typer.Option("--pins", help="Check whether this version can go on with the state on --run-dir.")
     ] = False,
@@ -40,14 +47,21 @@ def check(
     --live: look whether the tables of the gateway on --run-dir agree with each other (sessions, mappings, ports,
     expectations, decisions and all else), and report what is still broken at a second look. Exit 1 if anything is.
 
+    --live --both, on a node of a pair: whether the other node was told what the leading one has (sessions older than
+    2 s, rewritten numbers, expectations), and whether any public port has two owners. Both nodes
+    are held against the same log, so run it on each; two in namespaces of one host can be looked at at once (--peer).
+    Exit 1 if anything doesn't agree.
+
     --pins: before an upgrade or a way back, whether this version's `run` goes on with the sessions that another one
     left on --run-dir. Exit 1 if it would refuse.
     """
     voice = OutputForm.of(as_json, as_tsv)
     if [config is not None, live, pins].count(True) != 1:
         raise AlgateError("check what? give one configuration file, --live or --pins", USAGE)
+    if (both and not live) or (peer is not None and not both):
+        raise AlgateError("--both goes with --live, and --peer with --both", USAGE)
     if config is None:
-        return _live(run_dir, voice) if live else _pins(run_dir, voice)
+        return _pins(run_dir, voice) if pins else _both(run_dir, peer, voice) if both else _live(run_dir, voice)
     from algate.alg.admin import check as judge
 
     overrides = {"gateway.lan": lan or None, "gateway.wan": wan}
@@ -80,4 +94,13 @@ def _live(run_dir: Path, voice: OutputForm) -> int:
 
     broken = live.check(run_dir)
     _tell(broken, BrokenRow, voice, "the tables agree")
+    return FAILED if broken else DONE
+
+
+def _both(run_dir: Path, peer: Path | None, voice: OutputForm) -> int:
+    """What two nodes have."""
+    from algate.alg.admin import both
+
+    broken = both.check(run_dir, peer)
+    _tell(broken, BrokenRow, voice, "the nodes agree" if peer else "the log agrees with this node's tables")
     return FAILED if broken else DONE
