@@ -92,6 +92,33 @@ class Ipv6Answer(TypedDict):
     told: str
 
 
+class HaAnswer(TypedDict):
+    """`ha status`, and `ha` in `status`. `role`: "leads" or "stands by"; `sessions`: of the leading node, that the
+    other one knows; those of control sessions apart. `commit_ms`: what the last commit took; `lag_ms`: for how long at
+    most a record of another session waited for its own; `waiting`: changes that wait for the other node; `lease`: for
+    how many s more the kernel gives out public ports if the daemon does nothing; `fenced`: it gives out none, since
+    the other node leads; `resyncs`: how often everything was told; `failures`: why the other node was out of step, and
+    how often; `problem`: why it is now."""
+
+    node: str
+    role: str
+    state: str
+    epoch: int | None
+    sessions: int
+    commit_ms: float | None
+    lag_ms: float | None
+    waiting: int
+    lease: float
+    fenced: bool
+    resyncs: int
+    failures: dict[str, int]
+    engine: str
+    peer: str
+    witness: str
+    when_alone: str
+    problem: str
+
+
 class StatusAnswer(TypedDict):
     """`status`. `sessions` is the kernel's count of the moment; `uptime` in seconds, `control_memory` in bytes."""
 
@@ -119,24 +146,10 @@ class StatusAnswer(TypedDict):
     amiss: list[AmissAnswer]
     drops: list[DropAnswer]
     refused: list[RefusalAnswer]
+    ha: HaAnswer | None
     unconfirmed: UnconfirmedAnswer | None
     tap: str | None
     notes: list[str]
-
-
-class HaAnswer(TypedDict):
-    """`ha status`. `role`: "leads" or "stands by"; `sessions`: of the leading node, that the other one knows; those of
-    control sessions apart. `commit_ms`: what the last commit took; `problem`: why the other node isn't in step."""
-
-    node: str
-    role: str
-    state: str
-    epoch: int | None
-    sessions: int
-    commit_ms: float | None
-    peer: str
-    witness: str
-    problem: str
 
 
 class CountAnswer(TypedDict):

@@ -31,6 +31,8 @@ def status(data: Mapping[str, Any]) -> list[Text]:
     shown["drops"] = [_drop(one) for one in data["drops"]]
     shown["refused"] = [limited(RefusalRow.read(one)).text for one in data["refused"]]
     shown["amiss"] = [f"{one['detail']} ({one['fix']})" for one in data["amiss"]]
+    if (pair := shown.pop("ha", None)) is not None:  # None of a gateway alone, nothing of an older daemon
+        shown["ha"] = pairs_up(pair)
     if (waiting := data["unconfirmed"]) is not None:
         undone = f"undone in {duration(waiting['left'])} unless you `algate reload --confirm`"
         shown["unconfirmed"] = f"{', '.join(waiting['changed']) or 'nothing'}: {undone}"
@@ -41,6 +43,16 @@ def status(data: Mapping[str, Any]) -> list[Text]:
             title = f"{'' if number else printable(name):<{room}}"
             lines.append(Text.assemble((title, "bold"), " " * GAP, printable(str(part)), no_wrap=True, end=""))
     return lines
+
+
+def pairs_up(one: Mapping[str, Any]) -> str:
+    """`ha` of `status` in a sentence."""
+    words = [f"{one['node']} {one['role']}, {one['state']}", f"epoch {one['epoch'] or NONE}"]
+    if one["role"] == "leads":
+        words += [f"{one['sessions']} sessions told", f"{one['waiting']} changes wait"]
+        words += ["no public port is given out here"] if one["fenced"] else []
+    words += [one["problem"]] if one["problem"] else []
+    return "; ".join(words)
 
 
 def silent(data: Mapping[str, Any]) -> list[Text]:

@@ -51,7 +51,9 @@ EXPECTATIONS = (
 )  # fmt: skip
 HA: HaAnswer = {
     "node": "a", "role": "leads", "state": "in step", "epoch": 3, "sessions": 12, "commit_ms": 0.4,
-    "peer": "10.9.0.2:6379", "witness": "10.9.0.3:6379", "problem": "",
+    "lag_ms": 251.0, "waiting": 0, "lease": 4.8, "fenced": False, "resyncs": 1, "failures": {"slow": 2},
+    "when_alone": "go-on", "problem": "", "engine": "10.9.0.1:6379", "peer": "10.9.0.2:6379",
+    "witness": "10.9.0.3:6379",
 }  # fmt: skip
 MAPPINGS = (MappingRow("tcp", "10.0.0.2:40001", "203.0.113.1:40001", 1, 61.5, 7380.0, False),)
 HOSTS = (
@@ -89,7 +91,7 @@ STATUS: StatusAnswer = {
         "inside": "10.0.0.3", "reason": "host-sessions", "times": 17, "ago": 4.0, "has": 500, "limit": 500,
         "of": "sessions", "setting": "max_sessions_per_host",
     }],
-    "unconfirmed": {"left": 42.0, "changed": ["timeouts.udp"]}, "tap": "algate0", "notes": [],
+    "ha": HA, "unconfirmed": {"left": 42.0, "changed": ["timeouts.udp"]}, "tap": "algate0", "notes": [],
 }  # fmt: skip
 EXPLAINED: ExplainAnswer = {
     "subject": "10.0.0.2:40001", "verdict": "working",

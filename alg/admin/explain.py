@@ -254,7 +254,7 @@ DROPS: Mapping[str, str] = {  # by reason; what to do is in reasons.py
     "expect-spent": "connections met an expectation that was already used, expired or withdrawn",
     "no-port": "no public port was free",
     "no-block": "no port block was free",
-    "no-lease": "the lease on the gateway's port blocks had run out",
+    "no-lease": "the gateway had no lease to give out public ports: another one led, or its daemon had stopped",
     "table-full": "the session table was full",
     "allow-out": "packets to services that [firewall] allow_out doesn't list were dropped",
     "host-sessions": "hosts reached max_sessions_per_host",

@@ -43,6 +43,8 @@ class Handover:
     async def upgrade(self, _: dict[str, Any]) -> dict[str, Any]:
         """Start what is installed now with this daemon's own command line; answer when it takes over. AlgateError
         with its last line and its exit code if it can't: then this daemon serves on."""
+        if self._service.pairing is not None and self._service.running is None:
+            raise AlgateError("this node stands by, so nothing is lost with a restart: `systemctl restart algate`")
         self._service.need_running()
         if self._child is not None:
             raise AlgateError(f"an upgrade is under way (pid {self._child.pid})")

@@ -56,7 +56,7 @@ CURES: Mapping[str, str] = {
     "allow-out": "list the service in [firewall] allow_out, or let an ALG open it",
     "no-port": "add [nat] addresses, widen [nat] ports, or limit hosts by max_ports_per_host",
     "no-block": "make [nat] port_block smaller, or add [nat] addresses",
-    "no-lease": "see `algate ha status`: the witness can't be asked, or the daemon has stopped",
+    "no-lease": "see `algate ha status`: another gateway leads, the witness can't be asked, or the daemon has stopped",
     "table-full": "raise [nat] max_sessions, shorten [timeouts], or limit hosts by max_sessions_per_host",
     "no-session": "",
     "race": "",

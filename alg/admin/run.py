@@ -15,7 +15,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from algate.alg.admin import (
     allowing,
@@ -45,14 +45,16 @@ from algate.alg.admin.status import status
 from algate.alg.admin.whose import whose
 from algate.alg.answers import ReloadAnswer
 from algate.alg.config.load import Config
-from algate.alg.daemon.pairing import AGAIN, Pairing
 from algate.alg.daemon.running import Running
-from algate.alg.daemon.service import Daemon
+from algate.alg.daemon.service import AGAIN, Daemon
 from algate.alg.errors import AlgateError
 from algate.alg.gateway import listing, namespace
 from algate.alg.gateway.claim import Claim, readers
 from algate.alg.rows import Row, SettingRow
 from algate.alg.version import VERSION
+
+if TYPE_CHECKING:
+    from algate.alg.daemon.pairing import Pairing
 
 log = logging.getLogger(__name__)
 PRIORITY = -10  # nice value: ahead of batch work on the same host, behind real-time work

@@ -43,6 +43,7 @@ def status(service: Daemon) -> StatusAnswer:
         "pins": str(gateway.pins) if gateway else None,
         "amiss": [{"what": one.kind, "detail": one.text, "fix": one.fix} for one in service.losses.amiss.values()],
         "drops": reasons.drops(_dropped(gateway), words) if gateway else [],
+        "ha": service.pairing.status() if service.pairing is not None else None,
         "unconfirmed": service.reloading.unconfirmed(),
         "refused": limits.answers(running) if running else [],
         "tap": helper.tap.name if helper else None,

@@ -19,7 +19,7 @@ from algate.alg.audit.relay import Relay
 from algate.bpf import abi
 from algate.bpf.tables import PerCpuCounters
 
-HOST = ("filter", "xdp", "tap", "forwarding", "pins", "run-dir", "link", "route", "rp_filter", "renamed")
+HOST = ("filter", "xdp", "tap", "forwarding", "pins", "run-dir", "link", "route", "rp_filter", "renamed", "pair")
 OUTCOMES = ("made", "used", "expired", "withdrawn", "replaced")
 Count = abi.Counter
 # Tries that a public port took -> how many ports took that many; the kernel doesn't add up the tries.

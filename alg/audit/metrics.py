@@ -35,13 +35,14 @@ class Metrics:
     on that; /readyz, 200 while it is translated; /healthz, 200 while the helper works, translating or not."""
 
     def __init__(
-        self, sources: Sources, health: Health = _well, standing: Standing | None = None, alive: Health = _well
+        self, sources: Sources | None, health: Health = _well, standing: Standing | None = None, alive: Health = _well
     ) -> None:
         self._health = health
         self._translating = standing.translating if standing is not None else lambda: health()[0]
         self._alive = alive
         self.registry = CollectorRegistry()
-        self.registry.register(Counted(sources))
+        if sources is not None:  # of a standby there is nothing to count
+            self.registry.register(Counted(sources))
         if standing is not None:
             self.registry.register(Fills(standing))
         self.decision = self._durations(

@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 from algate.alg.gateway.host import Trouble, Weight
 
 # What can be put back, then what can only be told.
-KINDS = ("filter", "xdp", "tap", "forwarding", "pins", "run-dir", "link", "route", "rp_filter", "renamed")
+KINDS = ("filter", "xdp", "tap", "forwarding", "pins", "run-dir", "link", "route", "rp_filter", "renamed", "pair")
+FENCED = "the other node leads, and this one has the addresses: nobody is given a public port here"
+FENCED_FIX = "look at keepalived on both nodes, and at the link between them (`algate ha status`)"
 
 
 @dataclass
@@ -28,6 +30,12 @@ class Losses:
     def now(self) -> Counter[str]:
         """Kind -> how many things are amiss."""
         return Counter(one.kind for one in self.amiss.values())
+
+    def fence(self, shut: bool) -> None:
+        """Another gateway leads, though this one has the address; or it doesn't any more."""
+        self.amiss.pop("pair", None)
+        if shut:
+            self.amiss["pair"] = Trouble("pair", FENCED, FENCED_FIX, Weight.RISK)
 
     def worst(self) -> Trouble | None:
         """What weighs most, if it is more than a word to the operator."""

@@ -14,24 +14,31 @@ from collections.abc import Callable
 from pathlib import Path
 
 from algate.alg.answers import HaAnswer
+from algate.alg.audit.metrics import Metrics
+from algate.alg.audit.pair import PairFamilies
 from algate.alg.config.load import Config
 from algate.alg.daemon.devices import Sight, look
+from algate.alg.daemon.fitness import BEHIND, IN_STEP, UNFIT, YIELDS, Fitness
+from algate.alg.daemon.leasekeeping import LeaseKeeping
 from algate.alg.daemon.loading import Loading
 from algate.alg.daemon.notify import notify
+from algate.alg.daemon.pairstanding import page, standing
 from algate.alg.daemon.watcher import Watcher
 from algate.alg.errors import AlgateError
 from algate.alg.gateway import estate, settings
 from algate.alg.gateway.datapath import Datapath
+from algate.alg.gateway.fence import LEASE, Fence, boot
 from algate.alg.ha import epoch as epochs
 from algate.alg.ha import written
 from algate.alg.ha.bulk import BulkWalk
+from algate.alg.ha.counts import LeaderCounts
 from algate.alg.ha.credentials import password, tls
 from algate.alg.ha.entries import Authorship
 from algate.alg.ha.epoch import Epoch
 from algate.alg.ha.following import LogFollower
 from algate.alg.ha.inheriting import authorship, inherit
-from algate.alg.ha.keepalived import PRIORITY
 from algate.alg.ha.leading import Leader
+from algate.alg.ha.likeness import leave, likeness
 from algate.alg.ha.outbox import Outbox
 from algate.alg.ha.redis import RedisKeys, RedisLog
 from algate.alg.ha.resp import StoreAddress
@@ -44,13 +51,11 @@ from algate.bpf import pins
 from algate.bpf.loader import Gateway
 
 log = logging.getLogger(__name__)
-AGAIN = 64  # exit code of a daemon that has to begin anew, as a standby
 MARK = "ha-stands-by"  # in the run directory: what is pinned is empty
 PATIENCE = {"control": 1.0, "bulk": 30.0}  # s that a commit may take
 LAST_WORDS = 0.2  # s that a node which gave the address away takes to tell the rest
+INTRODUCE = 5.0  # s between looks whether the configuration is another than what the witness knows
 HASTE = 0.3  # s that a take-over waits for the witness and the engine beside it
-
-IN_STEP, BEHIND, YIELDS, UNFIT = 0, -20, -100, -254  # the last: never, whoever else is there
 
 
 class Pairing:
@@ -61,9 +66,12 @@ class Pairing:
         self.leader: Leader | None = None
         self._config = config
         self._run_dir = run_dir
+        self.families = PairFamilies(self.status)
         self._estate: estate.Estate | None = None
         self._epoch: Epoch | None = None
-        self._priority: int | None = None
+        self._fit = Fitness(run_dir)
+        self._left = b""
+        self._bars: Fence | None = None
         self._free = False
         self._tls = tls(config.ha)
         self._password = password(config.ha)
@@ -90,7 +98,7 @@ class Pairing:
     ) -> None:  # fmt: skip
         """Return once the address is here, or when `stopping`; what the other node held is known then, and all is
         loaded."""
-        self._announce(UNFIT)
+        self._fit.announce(UNFIT)
         own, mark = self._where(self._config.ha.engine), self._run_dir / MARK
         self._followers = [LogFollower(name, RedisLog(own, name)) for name in ("control", "bulk")]
         seen = await asyncio.to_thread(look, self._config)
@@ -100,6 +108,7 @@ class Pairing:
         pins.remove(self._run_dir)
         mark.touch()
         self._tasks = [asyncio.create_task(one.run()) for one in self._followers]
+        self._tasks.append(asyncio.create_task(self._fit.live()))
         try:
             if not self.here(seen):
                 seen = await self._wait(watcher, stopping, datapath, loading, say)
@@ -110,6 +119,7 @@ class Pairing:
             for follower in self._followers:
                 await follower.close()  # it waits for a record, and whatever is asked behind that waits too
         if stopping.is_set():
+            self.withdraw()
             datapath.detach()
             loading.let_go()
             pins.remove(self._run_dir)
@@ -132,7 +142,7 @@ class Pairing:
                 say(f"standing by: {address} isn't here; loading the programs")
                 await self._load(seen, datapath, loading)
             told_all = self._followers[0].kept is not None and not self._followers[0].problem
-            self._announce(UNFIT if loading.prepared is None else IN_STEP if told_all else BEHIND)
+            self._fit.announce(UNFIT if loading.prepared is None else IN_STEP if told_all else BEHIND)
             word = f"standing by: {address} isn't here" + (f"; {seen.problem}" if seen.problem else "")
             if word != told:
                 told = word
@@ -140,6 +150,7 @@ class Pairing:
                 log.info("%s", word)
                 notify(f"READY=1\nSTATUS={word}")
             await self._give_back()
+            await self._leave_likeness()
             await watcher.change(1.0)
             seen = await asyncio.to_thread(look, self._config)
         return seen
@@ -166,10 +177,27 @@ class Pairing:
         devices = seen.devices
         assert devices is not None
         settings.write_config(gateway, self._config, devices.lans, devices.wan, devices.addresses)
-        settings.refuse_new(gateway)
+        Fence(gateway).shut()
         settings.write_surroundings(gateway, devices.wan, seen.known(self._config, devices.indices))
         gateway.install_stages()
         datapath.attach(devices.lans, devices.wan, gateway.fds)
+
+    def adopt(self, fresh: Config) -> None:
+        """A configuration was read again; [ha] is the same in it."""
+        self._config = fresh
+
+    async def _leave_likeness(self) -> None:
+        """Have the witness know this node's configuration by its digests, for `doctor` on either node."""
+        mine = likeness(self._config)
+        if mine != self._left:
+            with contextlib.suppress(StoreError):
+                await leave(self._keys, self._config.ha.node, mine)
+                self._left = mine
+
+    async def _introduce(self) -> None:
+        while True:
+            await self._leave_likeness()
+            await asyncio.sleep(INTRODUCE)
 
     async def _give_back(self) -> None:
         """Who stands by leads no more: say so at the witness, once it can be asked."""
@@ -212,6 +240,8 @@ class Pairing:
         """Write what the other node held into the maps of this one, as far as it isn't there already."""
         found, self._estate = self._estate, None
         (self._run_dir / MARK).unlink(missing_ok=True)
+        if self._epoch is not None or self._config.ha.when_alone == "go-on":
+            Fence(gateway).allow(boot() + LEASE)  # whoever leads goes on with that
         try:
             there = self._warming.settle(found or estate.Estate()) if self._warming is not None else ()
             if found is None:
@@ -224,8 +254,8 @@ class Pairing:
 
     # -- leading -------------------------------------------------------------------------------------------------------
 
-    async def lead(self, gateway: Gateway, helper: Helper, restore: Callable[[], None]) -> None:
-        """Tell the other node, for ever. `restore`: let new mappings be made again, as the configuration says."""
+    async def lead(self, gateway: Gateway, helper: Helper, tell: Callable[[bool], None]) -> None:
+        """Tell the other node, for ever. `tell`: whether somebody else leads; if not, mappings may be made again."""
         tables = RawTables(gateway, helper.executor)
         go_on = self._config.ha.when_alone == "go-on"
         outbox = Outbox(
@@ -233,25 +263,29 @@ class Pairing:
         )
         bulk = BulkWalk(lambda: gateway.sessions.chunks(), tables.slot, tables.there)
 
+        bars = self._bars = Fence(gateway)
+
         def fence(shut: bool) -> None:
             if shut:
-                settings.refuse_new(gateway)
+                bars.shut()
             else:
-                restore()
+                lease.renew()
+            tell(shut)
             # Who was overtaken has older sessions, so the other one is to keep the addresses.
-            self._announce(YIELDS if shut else IN_STEP)
+            self._fit.announce(YIELDS if shut else IN_STEP)
 
-        leader = self.leader = Leader(
-            self._config.ha.node, outbox, bulk, self._keys, self._connect, tables.everything, self._who, fence
-        )
+        counts = LeaderCounts(self.families.commit.observe, self.families.lag.observe)
+        leader = self.leader = Leader(self._config.ha.node, outbox, bulk, self._keys, self._connect, tables.everything,
+                                      self._who, fence, counts)  # fmt: skip
 
         def gone(number: int, forget: Callable[[], None]) -> None:
             outbox.tell([written.over(number)])
             outbox.after(forget)
 
         helper.carry_out, helper.gone = outbox.offer, gone
-        self._announce(IN_STEP)
-        await leader.run(self._epoch)
+        lease = LeaseKeeping(bars, leader, go_on)
+        self._fit.announce(IN_STEP)
+        await asyncio.gather(leader.run(self._epoch), lease.run(), self._fit.live(), self._introduce())
 
     def _who(self) -> Authorship:
         return authorship(self._config.ha.node)
@@ -272,12 +306,16 @@ class Pairing:
         if self.leader is None:
             raise AlgateError("this node stands by: there is nothing to yield")
         self.leader.part()
-        self._announce(YIELDS)
+        self._fit.announce(YIELDS)
 
     async def last_words(self) -> None:
         """The address has left: what has begun since the last walk is told too, and translated here until then."""
         if self.leader is not None:
             await self.leader.last_words(LAST_WORDS)
+
+    def withdraw(self) -> None:
+        """This node is taken off its devices: it wants the addresses no more, whoever else is there."""
+        self._fit.announce(UNFIT)
 
     def resync(self) -> None:
         """Tell the other node everything anew."""
@@ -285,39 +323,16 @@ class Pairing:
             raise AlgateError("this node stands by: `algate ha resync` is for the one that leads")
         self.leader.resync()
 
-    def _announce(self, priority: int) -> None:
-        """Say to keepalived how fit this node is."""
-        if priority != self._priority:
-            self._priority = priority
-            try:
-                (self._run_dir / PRIORITY).write_text(f"{priority}\n")
-            except OSError as error:
-                log.warning("%s can't be written: %s", self._run_dir / PRIORITY, error.strerror)
+    def page(self, health: Callable[[], tuple[bool, str]]) -> Metrics:
+        """The metrics of this node while it stands by."""
+        return page(self._config, self.families, health)
 
     def status(self) -> HaAnswer:
         """For `algate ha status`."""
-        leader, ha = self.leader, self._config.ha
-        told: HaAnswer = {
-            "node": ha.node, "role": "stands by", "state": "in step", "epoch": None, "sessions": 0, "commit_ms": None,
-            "peer": shown(ha.peer), "witness": shown(ha.witness), "problem": "",
-        }  # fmt: skip
-        if leader is not None:
-            told["role"], told["state"], told["problem"] = "leads", leader.state, leader.problem
-            told["epoch"] = leader.epoch.number if leader.epoch is not None else None
-            told["sessions"], told["commit_ms"] = leader.told, round(leader.lag * 1e3, 3)
-            return told
-        kept = [one.kept for one in self._followers]
-        told["problem"] = next((one.problem for one in self._followers if one.problem), "")
-        if self._priority == UNFIT:
-            told["state"] = "loading the programs"
-        elif not kept or not all(kept) or told["problem"]:
-            told["state"] = "the other node hasn't told everything"
-        if self._followers:
-            told["epoch"] = self._followers[0].position.epoch
-        told["sessions"] = sum(len(one.sessions) for one in kept if one is not None)
-        return told
-
-
-def shown(point: EndPoint | None) -> str:
-    """An engine's place."""
-    return "" if point is None else str(point)
+        return standing(
+            self._config.ha,
+            self.leader,
+            self._followers,
+            self._fit.said != UNFIT,
+            self._bars.left() if self._bars is not None else 0.0,
+        )

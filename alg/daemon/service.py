@@ -12,6 +12,7 @@ import logging
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from algate.alg.audit.events import Events
 from algate.alg.config import load as configuration
@@ -25,7 +26,6 @@ from algate.alg.daemon.keeping import Keeping, Survey, survey
 from algate.alg.daemon.loading import Loading, pages
 from algate.alg.daemon.losses import Losses
 from algate.alg.daemon.notify import notify
-from algate.alg.daemon.pairing import AGAIN, Pairing
 from algate.alg.daemon.reloading import Reloading
 from algate.alg.daemon.running import Running, assemble
 from algate.alg.daemon.standing import ServiceFacts
@@ -39,7 +39,11 @@ from algate.alg.helper.helper import now
 from algate.alg.plugin import policy, registry
 from algate.bpf import pins
 
+if TYPE_CHECKING:
+    from algate.alg.daemon.pairing import Pairing
+
 log = logging.getLogger(__name__)
+AGAIN = 64  # exit code of a daemon that has to begin anew: its node stands by from now on
 BLOCKS = 1.0  # s between looks at port blocks
 PINS = 0.5  # s between looks for pins that somebody removed: nobody tells of those
 
@@ -69,7 +73,7 @@ class Daemon:
         self._loading = Loading(run_dir)
         self._since: float | None = None  # when the helper stopped whose place this one takes
         self._given = False
-        self.pairing = Pairing(config, run_dir) if config.ha.node else None
+        self.pairing = _paired(config, run_dir)
         self._parting: asyncio.Task[None] | None = None
         self.pause: float | None = None  # s between that helper's last turn and this one's first
 
@@ -108,6 +112,8 @@ class Daemon:
         if self.running is not None:
             self.running.adopt(fresh)
         self.config = fresh
+        if self.pairing is not None:
+            self.pairing.adopt(fresh)
         if self._watcher is not None:
             self._watcher.wake()  # [nat] addresses may be others
 
@@ -154,7 +160,8 @@ class Daemon:
         watcher = self._watcher = Watcher()
         try:
             if self.pairing is not None and self._loading.prepared is None:
-                await self.pairing.stand_by(watcher, self._stopping, self._datapath, self._loading, self._wait_for)
+                with contextlib.closing(self.pairing.page(self._health)):
+                    await self.pairing.stand_by(watcher, self._stopping, self._datapath, self._loading, self._wait_for)
             ready = self._loading.prepared
             seen = ready.seen if ready is not None and not self._stopping.is_set() else None
             if seen is None:
@@ -202,6 +209,8 @@ class Daemon:
         self.running = running
         helper = running.helper
         running.ports.look = lambda: next(helper.look_at_transfers(), None)  # the oldest: one step is bounded
+        if self.pairing is not None:
+            running.metrics.registry.register(self.pairing.families)
         running.metrics.listen(self.config.metrics.listen, self.config.metrics.names)
         running.apply(self.config)
         running.ports.blocks.inherit(gateway)
@@ -246,7 +255,7 @@ class Daemon:
         duties = Duties(running, self._turns, self._garbage, self._stopping)
         keeping = Keeping(running, self._datapath, self.losses)
         watcher.wake()  # something may have changed during the start
-        others = [] if self.pairing is None else [self.pairing.lead(running.gateway, running.helper, self._reapply)]
+        others = [] if self.pairing is None else [self.pairing.lead(running.gateway, running.helper, self._fence)]
         await duties.run(
             running.sweeper.run(lambda: self.config.timeouts),
             watcher.run(self._look, lambda found: self._follow(following, keeping, *found)),
@@ -255,8 +264,12 @@ class Daemon:
             *others,
         )
 
-    def _reapply(self) -> None:
-        self.need_running().apply(self.config)
+    def _fence(self, shut: bool) -> None:
+        """Say that somebody else leads; or let new mappings be made again, as the configuration says."""
+        self.losses.fence(shut)
+        if not shut:
+            self.need_running().apply(self.config)
+        self.judge()
 
     def _look(self) -> tuple[Sight, Survey | None]:
         """What there is, and what of ours isn't any more. In a thread."""
@@ -308,6 +321,8 @@ class Daemon:
             self.running.close()
         self._loading.let_go()
         if self._down:
+            if self.pairing is not None and not self.pairing.yielded:
+                self.pairing.withdraw()
             self._datapath.detach()
         if self._down == "purge":
             pins.remove(self.run_dir)
@@ -318,3 +333,12 @@ class Daemon:
             self.running.metrics.close()
             self.running.logs.close()
         self._loading.let_go()
+
+
+def _paired(config: Config, run_dir: Path) -> Pairing | None:
+    """The gateway's part in a pair. A gateway alone loads nothing of the kind."""
+    if not config.ha.node:
+        return None
+    from algate.alg.daemon.pairing import Pairing
+
+    return Pairing(config, run_dir)

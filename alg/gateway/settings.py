@@ -60,7 +60,8 @@ def _timeouts(config: Config) -> list[int]:
 def write_config(
     gateway: Gateway, config: Config, lans: Sequence[Device], wan: Device, addresses: Sequence[IPv4Address]
 ) -> int:
-    """Write struct config, keeping the digest's secret if the pins have one, and what is told. Returns the secret."""
+    """Write struct config, keeping the digest's secret if the pins have one, what is told, and the lease of a gateway
+    of two. Returns the secret."""
     secret = gateway.configs[0].secret or secrets.randbits(63) | 1
     former = gateway.configs[0]
     nat, whole = config.nat, abi.SHARE_WHOLE
@@ -78,6 +79,7 @@ def write_config(
         port_block=blocks.size, block_idle=ticks.lasting(portblocks.idle_time(nat, scarce=True)),
         block_first=blocks.first // abi.BLOCK_UNIT, block_count=blocks.number,
         tell=former.tell, tell_net=former.tell_net, tell_mask=former.tell_mask,
+        new_until=former.new_until if config.ha.node else 0,
     )  # fmt: skip
     for place, address in enumerate(addresses):
         value.public_ip[place] = abi.ip_to_be32(address)

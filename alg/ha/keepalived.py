@@ -1,7 +1,7 @@
 """What keepalived is told: one instance, whose addresses move together between the two nodes.
 
-The law of this file: a configuration in, text out. Which node is fit to lead says a file that the daemon writes; that a
-daemon runs at all, keepalived sees for itself.
+The law of this file: a configuration in, text out. Which node is fit to lead says a file that the daemon writes; that
+it still works says another one, which is soon out of date if the daemon is stopped or gone.
 """
 
 from __future__ import annotations
@@ -12,6 +12,10 @@ from algate.alg.config.sections import Config
 from algate.alg.errors import AlgateError
 
 PRIORITY = "ha-priority"  # in the run directory
+ALIVE = "ha-alive"  # there too: the second of CLOCK_BOOTTIME until which the daemon is taken for alive
+LOOK = "ha-alive.sh"  # there too: whether it is
+SILENT = 100  # by how much a node whose daemon is silent is less fit: it keeps the address if nobody else wants it
+LOOKING = "read -r up _ </proc/uptime && read -r until <{alive} && test ${{up%%.*}} -lt $until\n"
 ROUTER = 51
 LEAVE = "# Written by `algate ha keepalived`: write it anew when [ha] or [nat] addresses change."
 
@@ -38,6 +42,15 @@ def text(config: Config, device: str, inside: tuple[str, ...], run_dir: Path, ad
         "    weight 1",
         "    init_file -254",  # until algate says otherwise this node isn't fit
         "}",
+        "vrrp_script algate_alive {",
+        f'    script "/bin/sh {run_dir / LOOK}"',
+        "    interval 1",
+        "    timeout 2",
+        "    fall 1",
+        "    rise 1",
+        f"    weight -{SILENT}",
+        "    user root",
+        "}",
         "vrrp_instance algate {",
         "    state BACKUP",
         f"    interface {device}",
@@ -56,6 +69,9 @@ def text(config: Config, device: str, inside: tuple[str, ...], run_dir: Path, ad
         "    }",
         "    track_file {",
         "        algate_fit",
+        "    }",
+        "    track_script {",
+        "        algate_alive",
         "    }",
         "}",
     ]

@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Iterable
 
 from . import epoch as epochs
 from .bulk import BulkWalk
+from .counts import AnewError, LeaderCounts
 from .entries import Authorship, Entry, EntryKind, begin, pack, pages
 from .epoch import Epoch
 from .outbox import Outbox
@@ -26,10 +27,6 @@ WALK = 0.25  # s between two walks of the sessions, or four times what one works
 HURRY = 0.02  # the same while the address is about to leave
 ANEW = 20_000  # records after which a log begins anew
 FENCED = "the other node leads"
-
-
-class AnewError(StoreError):
-    """Nothing is wrong: all is to be told again."""
 
 
 class LogWriter:
@@ -65,12 +62,16 @@ class Leader:
         self, node: str, outbox: Outbox, bulk: BulkWalk, keys: StoreKeys,
         connect: Callable[[str], Awaitable[StoreLog]], everything: Callable[[], Iterable[Entry]],
         who: Callable[[], Authorship], fence: Callable[[bool], None],
+        counts: LeaderCounts | None = None,
     ) -> None:  # fmt: skip
         self.state = "starting"
         self.epoch: Epoch | None = None
         self.problem = ""
         self.lag = 0.0  # s that the last commit of control sessions took
         self.told = 0
+        self.fenced = False  # somebody else leads
+        self.sure = 0.0  # s of CLOCK_BOOTTIME: nobody else led then, by the witness or by the other node's engine
+        self.counts = counts or LeaderCounts()
         self._node, self._outbox, self._bulk, self._keys = node, outbox, bulk, keys
         self._connect, self._everything, self._who, self._fence = connect, everything, who, fence
         self._log: LogWriter | None = None
@@ -82,6 +83,11 @@ class Leader:
         self._hurry = False
         self._now = asyncio.Event()
         self._told_all = asyncio.Event()
+
+    @property
+    def waiting(self) -> int:
+        """Changes that wait for the other node."""
+        return self._outbox.waiting
 
     def part(self) -> None:
         """The address is about to leave: tell of sessions of any age, all the time."""
@@ -120,6 +126,7 @@ class Leader:
 
     async def run(self, taken: Epoch | None = None) -> None:
         """Lead for ever, or try to. `taken`: an epoch that this node has just taken."""
+        self.sure = boot() if taken is not None else self.sure
         while True:
             try:
                 self.epoch = taken or await self._take()
@@ -129,8 +136,10 @@ class Leader:
                 await self._lead(self.epoch)
             except FencedError as error:
                 self._part(FENCED, error)
+                self.fenced = True
                 self._fence(True)
                 await self._until_free()
+                self.fenced = False
                 self._fence(False)
             except AnewError as error:
                 self._part("the other node isn't in step", error)
@@ -139,10 +148,13 @@ class Leader:
                 await asyncio.sleep(AGAIN)
 
     async def _take(self) -> Epoch:
+        asked = boot()
         stood = await epochs.stands(self._keys)
         if self.epoch is not None and stood.number > self.epoch.number and stood.node not in (self._node, "-"):
             raise FencedError(f"epoch {stood.number} is {stood.node}'s")
-        return await epochs.take(self._keys, self._node, self._seen)
+        mine = await epochs.take(self._keys, self._node, self._seen)
+        self.sure = asked
+        return mine
 
     async def _until_free(self) -> None:
         while True:
@@ -187,10 +199,12 @@ class Leader:
         while True:
             await self._wanted.wait()
             self._wanted.clear()
-            ticket, began = self._outbox.sent, time.monotonic()
+            ticket, began, asked = self._outbox.sent, time.monotonic(), boot()
             await writer.store.commit()
+            self.sure = asked  # else the log would have been shut to this node
             self._outbox.acknowledged(ticket)
             self.lag = time.monotonic() - began
+            self.counts.committed(self.lag)
             if first or writer.seq - writer.begun > ANEW:
                 if not first:
                     writer.begin(self._who(), self._everything())
@@ -201,8 +215,9 @@ class Leader:
     async def _walk(self, writer: LogWriter) -> None:
         """Tell of sessions that no ALG watches."""
         self._bulk.forget()
-        fresh = True
+        fresh, before = True, time.monotonic()
         while True:
+            since, before = before, time.monotonic()
             words, self._parting = self._parting, []
             self._now.clear()
             told, busy = await self._look()
@@ -214,11 +229,13 @@ class Leader:
                     continue
                 writer.begin(self._who(), told)
                 await writer.trim()
+                self.counts.resyncs += 1
                 self._say("in step")
             else:
                 for page in pages([*told, *(Entry(EntryKind.PARTING, b"", word) for word in words)]):
                     writer.write(page)
                 await writer.store.commit()
+                self.counts.waited(time.monotonic() - since)
                 if any(words):
                     self._told_all.set()
             fresh = False
@@ -250,9 +267,10 @@ class Leader:
                     await self._anew.wait()
             if self._anew.is_set():
                 raise AnewError("it is told everything anew, as was asked for")
-            stood = mine
+            stood, asked = mine, boot()
             with contextlib.suppress(StoreError):  # a witness that is away changes nothing for who leads already
                 stood = await epochs.stands(self._keys)
+                self.sure = asked if stood.number <= mine.number else self.sure
             if stood.number > mine.number:
                 raise FencedError(f"epoch {stood.number} is {stood.node}'s")
 
@@ -264,7 +282,13 @@ class Leader:
     def _part(self, state: str, error: StoreError) -> None:
         if state != self.state:
             log.warning("ha: %s: %s", state, error)
+        self.counts.failed(error)
         self.state, self.problem = state, str(error)
+
+
+def boot() -> float:
+    """A moment by a clock that goes on while the host sleeps, in s."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def _first(group: BaseExceptionGroup[StoreError]) -> StoreError:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from functools import partial
 
 from .resp import CommandError, Reply, RespConnection, StoreAddress, connect
-from .store import START, FencedError, Position, StoreError, StoreRecord
+from .store import START, FencedError, Position, SlowError, StoreError, StoreRecord
 
 SECONDS = 2.0  # that a command may take
 FIELD = b"r"
@@ -95,7 +95,7 @@ class RedisLog:
                     with contextlib.suppress(ValueError):
                         self._sent.remove(one)
         except TimeoutError:
-            self._fail(StoreError(f"it didn't answer within {self._link.seconds:g} s"))
+            self._fail(SlowError(f"it didn't answer within {self._link.seconds:g} s"))
         except CommandError as error:
             older = "equal or smaller" in str(error) or "must be greater" in str(error)
             self._fail(FencedError(str(error)) if older else error)
@@ -106,8 +106,7 @@ class RedisLog:
 
     def _fail(self, error: StoreError) -> None:
         if self._failed is None:
-            kind = FencedError if isinstance(error, FencedError) else StoreError
-            self._failed = kind(self._link.told(error))
+            self._failed = type(error)(self._link.told(error))
         self._sent.clear()
         self._link.close()
 

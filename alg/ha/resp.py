@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
-from .store import StoreError
+from .store import SlowError, StoreError
 
 Reply = int | bytes | list["Reply"]
 Then = Callable[[bool], None]
@@ -24,6 +24,8 @@ LINE = 4096  # bytes of a line
 
 class CommandError(StoreError):
     """The engine answered a command with an error."""
+
+    reason = "refused"
 
 
 class StoreAddress(NamedTuple):
@@ -200,7 +202,7 @@ class RespConnection(asyncio.Protocol):
                 return await future
         except TimeoutError:
             self.end(f"it didn't answer within {seconds:g} s")
-            raise StoreError(str(self._over)) from None
+            raise SlowError(str(self._over)) from None
 
 
 async def connect(where: StoreAddress, seconds: float) -> RespConnection:

@@ -15,11 +15,22 @@ from algate.alg.errors import AlgateError
 
 
 class StoreError(AlgateError):
-    """The engine can't be reached, took too long or refused. What wasn't committed may be in the log or not."""
+    """The engine can't be reached, took too long or refused. What wasn't committed may be in the log or not. `reason`:
+    in a word, a label of a metric."""
+
+    reason = "unreachable"
 
 
 class FencedError(StoreError):
     """The log has a record at this position or behind it: another node writes, or this one has written that before."""
+
+    reason = "fenced"
+
+
+class SlowError(StoreError):
+    """It took too long."""
+
+    reason = "slow"
 
 
 class Position(NamedTuple):

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * lease.h: until when this gateway may use its port blocks, where several gateways lease them of an engine (alg/ha/leases.py).
+ * lease.h: until when this gateway may use its port blocks, where several gateways lease them of an engine (alg/ha/leases.py);
+ * of a pair, until when the node that leads may give out ports (alg/gateway/fence.py).
  *
  * The law of this file: the kernel needs nobody to tell it that the time is up: a daemon that was stopped or has died can't. From
  * `new_until` on no port is given out; from `gone_at` on, when the blocks may be another gateway's, nothing of them passes.

@@ -102,7 +102,7 @@ static __always_inline u32 new_out_session(struct __sk_buff *skb, const struct c
     if (reason && barred) { /* a range counts only for what may not leave otherwise */
         c.key.to_port = 0;
         if (expectation_take(skb, cfg, p, &c, now))
-            return DROP_ALLOW_OUT;
+            return who == OF_INSIDE && lease_lapsed(cfg) ? DROP_NO_LEASE : DROP_ALLOW_OUT;
     }
     if (c.id) {
         o->flags |= SESSION_EXPECTED;

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from ipaddress import IPv4Address
 
+from algate.alg.gateway.fence import Fence
 from algate.bpf import ticks
 from algate.bpf.requests import ControlProgram
 from tests.bpf.flows import answer, frame_of
@@ -42,6 +43,21 @@ def test_after_it_no_port_is_given_out_and_the_rest_goes_on(rig: Rig) -> None:
     other = Flow(first.source, first.source_port, REMOTE, 8443)  # another session of the same mapping
     assert rig.lan(frame_of("tcp", other, flags="S")).action == REDIRECT
     assert ControlProgram(rig.gateway.fds["control"]).reserve(0, 6, 0, IPv4Address(INSIDE), 3000) is None
+
+
+def test_a_fenced_node_of_a_pair_says_why_nothing_begins(rig: Rig) -> None:
+    begin(rig)
+    (first, late) = flows(2)
+    (port,) = open_all(rig, [first], "tcp")
+    Fence(rig.gateway).allow(boot(60) / 1e9)
+    assert 59 < Fence(rig.gateway).left() <= 60
+    assert rig.lan(frame_of("tcp", late, flags="S")).action == REDIRECT
+    Fence(rig.gateway).shut()
+    assert Fence(rig.gateway).left() == 0
+    other = Flow(first.source, first.source_port, REMOTE, 8443)
+    for one in (flows(3)[2], other):
+        assert rig.lan(frame_of("tcp", one, flags="S")).drops == {"no-lease": 1}
+    assert rig.wan_in(frame_of("tcp", answer(first, port), flags="SA")).action == REDIRECT
 
 
 def test_once_the_blocks_may_be_anothers_nothing_of_them_passes(rig: Rig) -> None:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
+import socket
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 
 import pytest
 
+from algate.alg.gateway.fence import LEASE
+from algate.bpf import abi, pins
+from algate.bpf.pinned import Pinned
 from algate.cli.lab.crowd import Crowd, EndProgram
 from algate.cli.lab.judge import Mode
-from algate.cli.lab.lab import LabPlan
+from algate.cli.lab.lab import LAN_DEVICE, WAN_DEVICE, LabPlan, ip
 from algate.cli.lab.pair import Node, PairLab
 from algate.cli.lab.pair_trial import Fetches, start
 from algate.cli.lab.servers import FtpServer
@@ -106,6 +111,69 @@ def die_in_turn(lab: PairLab, server: FtpServer, one: Node, other: Node) -> None
             all_go_on(busy, MANY)
             assert all(running.whole().values()), f"seed {seed}"
             busy.close()
+
+
+def take_addresses(lab: PairLab, node: Node) -> None:
+    """Give the node those that keepalived moves."""
+    inside = f"{lab.plan.gateway}/{lab.plan.inside_length} dev {LAN_DEVICE}"
+    ip("\n".join(f"addr add {one}" for one in (inside, f"{lab.plan.public[0]}/32 dev {WAN_DEVICE}")), node.host.netns)
+
+
+def knock(lab: PairLab, node: Node, address: str) -> None:
+    """Begin something new through this node, whatever the inside switch has learnt."""
+    link = json.loads(node.host.run(["ip", "-j", "link", "show", LAN_DEVICE], check=True).stdout)[0]["address"]
+    ip(f"neigh replace {lab.plan.gateway} lladdr {link} dev eth0 nud permanent", lab.client.netns)
+    for _ in range(20):
+        with lab.client.socket(kind=socket.SOCK_DGRAM) as end:
+            end.sendto(b"knock", (address, ECHO))
+    time.sleep(0.2)
+
+
+def refused(node: Node) -> int:
+    """Packets that this node's kernel refused for want of a lease."""
+    number = next(number for number, (name, _) in abi.reasons().items() if name == "no-lease")
+    with Pinned(pins.folder(node.run_dir) / abi.layout_hash()) as maps:
+        return maps.counters("drops")[number]
+
+
+def owners(node: Node) -> dict[bytes, tuple[int, int]]:
+    """Row of `ports` -> who has it: of the rows that sessions stand on, or are held."""
+    with Pinned(pins.folder(node.run_dir) / abi.layout_hash()) as maps:
+        rows = ((key, abi.PortSlot.unpack(value)) for key, value in maps.items("ports") if any(value))
+        return {key: (one.owner, one.sessions) for key, one in rows if one.owner and one.sessions}
+
+
+def test_a_stopped_daemon_has_no_lease_and_two_addresses_have_one_leader(
+    lab: PairLab, server: FtpServer, pair: tuple[Node, Node]
+) -> None:
+    """The daemon that leads is stopped while its programs run on: they give out no port once its lease is over, and
+    the address goes to the other node. Then both have the addresses: no public port has two owners, whoever asks."""
+    address, (one, other) = lab.plan.servers[0], pair
+    with ExitStack() as stack:
+        stack.enter_context(Echo(lab.server, ECHO))
+        lines = [stack.enter_context(Line(lab.client, address, ECHO)) for _ in range(20)]
+        talker = stack.enter_context(Talker(lab.client, address, server.login))
+        check(lines, [talker], 0)
+        other.until(lambda: other.status()["sessions"] >= 21)
+        assert one.process is not None
+        one.process.process.send_signal(signal.SIGSTOP)
+        assert wait_for(other, lines[0]) < GAP  # keepalived has seen that nobody gives signs of life
+        stack.enter_context(Line(lab.client, address, ECHO))
+        check(lines, [talker], 1)
+        for node in (one, other):  # VRRP is cut: both have the addresses, and the inside one answers here or there
+            assert node.keeper is not None
+            node.keeper.kill()
+        take_addresses(lab, one)
+        time.sleep(LEASE)  # counted from its last renewal, some seconds ago
+        knock(lab, one, address)
+        assert refused(one) >= 20
+        one.process.process.send_signal(signal.SIGCONT)
+        one.until(lambda: one.status().get("fenced"))
+        assert other.status()["role"] == "leads" and not other.status()["fenced"]
+        knock(lab, one, address)
+        knock(lab, other, address)
+        theirs, ours = owners(one), owners(other)
+        assert {row for row in theirs.keys() & ours.keys() if theirs[row][0] != ours[row][0]} == set()
 
 
 def test_connections_go_on_when_their_gateway_yields_or_dies(

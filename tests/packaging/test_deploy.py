@@ -111,7 +111,7 @@ def test_rules_fire_on_their_trouble_and_not_without(tmp_path: Path) -> None:
     run("promtool", "test", "rules", "prometheus.test.yml", cwd=tmp_path)
 
 
-SOURCES = ("metrics", "families", "fills", "durations")
+SOURCES = ("metrics", "families", "fills", "durations", "pair")
 
 
 def metric_names(text: str) -> set[str]:

@@ -20,6 +20,7 @@ class Service:
 
     def __init__(self) -> None:
         self.gave = self.resumed = 0
+        self.pairing = self.running = None
 
     def need_running(self) -> None:
         pass

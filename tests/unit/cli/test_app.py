@@ -118,6 +118,7 @@ def test_status_has_units_and_says_what_to_do(daemon: Any) -> None:
     assert lines["ipv6"] == "passes"
     assert lines["plugins"] == "ftp: watches tcp/21 (algate)"
     assert lines["drops"] == "41 unsolicited: nobody inside wants it -> add a [[forward]]"
+    assert lines["ha"] == "a leads, in step; epoch 3; 12 sessions told; 0 changes wait"
     assert lines["unconfirmed"] == "timeouts.udp: undone in 42s unless you `algate reload --confirm`"
     said = json.loads(run("status", "--json").stdout)
     assert (said["uptime"], said["control_memory"]) == (3661.0, 12345)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from algate.alg.audit.families import HOST
-from algate.alg.daemon.losses import KINDS, Losses
+from algate.alg.daemon.losses import FENCED, KINDS, Losses
 from algate.alg.gateway.host import Trouble, Weight
 
 
@@ -29,3 +29,11 @@ def test_a_renamed_device_is_not_a_missing_one() -> None:
     one = Losses(problem="no device wan0")
     one.amiss["wan0"] = Trouble("renamed", "wan0 is called other now", "", Weight.RISK)
     assert one.state() == "translating, but wan0 is called other now"
+
+
+def test_who_has_the_address_and_doesnt_lead_says_so() -> None:
+    one = Losses()
+    one.fence(True)
+    assert one.state() == f"translating, but {FENCED}" and one.now()["pair"] == 1
+    one.fence(False)
+    assert one.state() == "translating" and not one.amiss

@@ -16,7 +16,8 @@ def test_the_addresses_move_together_between_the_two_nodes() -> None:
     made = keepalived.text(loads(WHOLE, DEVICES), "eth2", ("10.0.0.1/24",), Path("/run/algate"), 0.1)
     lines = [line.strip() for line in made.splitlines()]
     wanted = """interface eth2|unicast_src_ip 10.9.0.1|10.9.0.2|203.0.113.1/32 dev eth0|10.0.0.1/24 dev eth1
-        |file /run/algate/ha-priority|init_file -254|advert_int 0.1|state BACKUP"""
+        |file /run/algate/ha-priority|script "/bin/sh /run/algate/ha-alive.sh"|weight -100|algate_alive
+        |init_file -254|advert_int 0.1|state BACKUP"""
     assert {one.strip() for one in wanted.split("|")} <= set(lines)
     assert made.count("{") == made.count("}")
 

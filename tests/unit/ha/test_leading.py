@@ -100,6 +100,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_follower_has_what_the_leader_carried_out() -> None:
     place = Place(MemoryStore(), MemoryStore())
     place.offer(1)  # alone
+    commits, lags = list[float](), list[float]()
+    place.leader.counts.committed, place.leader.counts.lagged = commits.append, lags.append
 
     async def body() -> None:
         await until(lambda: place.leader.state == "in step")
@@ -113,6 +115,9 @@ def test_the_follower_has_what_the_leader_carried_out() -> None:
         await until(lambda: place.known("bulk") == {7})
 
     play(body, place)
+    counts = place.leader.counts
+    assert len(commits) >= 2 and len(lags) >= 2 and counts.lag == lags[-1]
+    assert counts.resyncs == 1 and not counts.failures
 
 
 def test_many_records_begin_the_log_anew_and_nothing_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,8 +152,11 @@ def test_an_engine_that_goes_and_comes_back_is_told_everything(go_on: bool) -> N
         await until(lambda: place.done == [1, 2])
         await until(lambda: place.known() == {1, 2})
         assert not place.fences
+        place.leader.resync()
+        await until(lambda: place.leader.counts.failures["asked"])
 
     play(body, place)
+    assert place.leader.counts.failures["unreachable"] >= 1
 
 
 def test_who_is_overtaken_makes_nothing_new_until_the_lead_is_free() -> None:
@@ -163,10 +171,12 @@ def test_who_is_overtaken_makes_nothing_new_until_the_lead_is_free() -> None:
         place.offer(5)
         await until(lambda: place.fences == [True])
         assert place.leader.state == leading.FENCED and place.done == [5]
+        assert (place.leader.fenced, place.leader.counts.failures["fenced"] >= 1) == (True, True)
         await asyncio.sleep(0.1)
         assert place.fences == [True] and await epochs.stands(keys) == Epoch(2, "b")
         assert await epochs.give_back(keys, other)
         await until(lambda: place.fences == [True, False] and place.leader.state == "in step")
+        assert (place.leader.fenced,) == (False,)
         await until(lambda: place.known() == {5})
 
     play(body, place)
