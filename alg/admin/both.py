@@ -20,7 +20,7 @@ from algate.alg.errors import AlgateError
 from algate.alg.findings import BrokenRow
 from algate.alg.gateway import estate, namespace
 from algate.alg.gateway.picture import Broken
-from algate.alg.ha.agreement import NodeTables, Told, judge
+from algate.alg.ha.agreement import NodeTables, LogsTold, judge
 from algate.alg.ha.credentials import where
 from algate.alg.ha.entries import unpack
 from algate.alg.ha.redis import RedisLog
@@ -70,12 +70,12 @@ def tables(run_dir: Path) -> NodeTables:
         return NodeTables(estate.take(description.own(), maps.items).maps, now)
 
 
-def read(engine: StoreAddress) -> Told:
+def read(engine: StoreAddress) -> LogsTold:
     """What the logs at an engine say. AlgateError if they were never told whole."""
     found = {}
     for name in ("control", "bulk"):
         found[name] = _whole(lambda name=name: asyncio.run(_log(engine, name)))  # type: ignore[misc]
-    return Told(found["control"], found["bulk"])
+    return LogsTold(found["control"], found["bulk"])
 
 
 def _whole(ask: Callable[[], KeptState | None]) -> KeptState:

@@ -30,7 +30,7 @@ class NodeTables(NamedTuple):
     now: int
 
 
-class Told(NamedTuple):
+class LogsTold(NamedTuple):
     """What the logs say at the engine beside the node that stands by."""
 
     control: KeptState
@@ -43,7 +43,7 @@ class Told(NamedTuple):
         return {raw[:KEY]: raw[KEY:] for raw in both}
 
 
-def judge(told: Told, leads: NodeTables | None, stands_by: NodeTables | None) -> list[Broken]:
+def judge(told: LogsTold, leads: NodeTables | None, stands_by: NodeTables | None) -> list[Broken]:
     """Everything that doesn't agree, as far as it is known."""
     found: list[Broken] = []
     if leads is not None:
@@ -58,12 +58,12 @@ def judge(told: Told, leads: NodeTables | None, stands_by: NodeTables | None) ->
     return list(dict.fromkeys(found))
 
 
-def _ports(told: Told) -> Raw:
+def _ports(told: LogsTold) -> Raw:
     rows = told.bulk.ports | told.control.ports
     return {native(row, 4): slot for row, slot in rows.items()}
 
 
-def _untold(told: Told, leads: NodeTables) -> Iterator[Broken]:
+def _untold(told: LogsTold, leads: NodeTables) -> Iterator[Broken]:
     """Sessions, in both directions."""
     keys, there = told.keys, leads.maps["sessions"]
     for key, raw in there.items():
@@ -77,7 +77,7 @@ def _untold(told: Told, leads: NodeTables) -> Iterator[Broken]:
             yield Broken("over", session_text(key), "the node that stands by keeps a session that is over")
 
 
-def _controls(told: Told, maps: Mapping[str, Raw]) -> Iterator[Broken]:
+def _controls(told: LogsTold, maps: Mapping[str, Raw]) -> Iterator[Broken]:
     """Rewritten numbers and expectations."""
     known = {raw[:KEY]: number for number, raw in told.control.sessions.items()}
     for key, raw in maps["adjusts"].items():
@@ -100,7 +100,7 @@ def _controls(told: Told, maps: Mapping[str, Raw]) -> Iterator[Broken]:
             )
 
 
-def _warm(told: Told, maps: Mapping[str, Raw]) -> Iterator[Broken]:
+def _warm(told: LogsTold, maps: Mapping[str, Raw]) -> Iterator[Broken]:
     """What the node that stands by has in its kernel: the sessions of the bulk log, and no others."""
     keys = {raw[:KEY] for raw in told.bulk.sessions.values()}
     for key in keys - maps["sessions"].keys():

@@ -10,7 +10,7 @@ import pytest
 from algate.alg.engine import effects as fx
 from algate.alg.gateway import records
 from algate.alg.gateway.estate import TRAVELS
-from algate.alg.ha.agreement import NodeTables, Told, judge
+from algate.alg.ha.agreement import NodeTables, LogsTold, judge
 from algate.alg.ha.bulk import KEY
 from algate.alg.ha.entries import Authorship
 from algate.alg.ha.standby import KeptState
@@ -30,7 +30,7 @@ class Scene:
     def __init__(self) -> None:
         self.leads: dict[str, dict[bytes, bytes]] = {name: {} for name in TRAVELS}
         self.stands_by: dict[str, dict[bytes, bytes]] = {name: {} for name in TRAVELS}
-        self.told = Told(KeptState(WHO), KeptState(WHO))
+        self.told = LogsTold(KeptState(WHO), KeptState(WHO))
         self.idle, self.control = OLD, OLD + 256
         self.add(self.idle, self.told.bulk)
         self.add(self.control, self.told.control, alg=1)
