@@ -20,7 +20,7 @@ from algate.alg.errors import AlgateError
 from algate.alg.findings import BrokenRow
 from algate.alg.gateway import estate, namespace
 from algate.alg.gateway.picture import Broken
-from algate.alg.ha.agreement import NodeTables, LogsTold, judge
+from algate.alg.ha.agreement import LogsTold, NodeTables, judge
 from algate.alg.ha.credentials import where
 from algate.alg.ha.entries import unpack
 from algate.alg.ha.redis import RedisLog

@@ -10,7 +10,7 @@ import pytest
 from algate.alg.engine import effects as fx
 from algate.alg.gateway import records
 from algate.alg.gateway.estate import TRAVELS
-from algate.alg.ha.agreement import NodeTables, LogsTold, judge
+from algate.alg.ha.agreement import LogsTold, NodeTables, judge
 from algate.alg.ha.bulk import KEY
 from algate.alg.ha.entries import Authorship
 from algate.alg.ha.standby import KeptState
