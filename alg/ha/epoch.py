@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from .store import StoreError, StoreKeys
+from .store import FencedError, StoreError, StoreKeys
 
 KEY = "epoch"
 NOBODY = "-"
@@ -40,11 +40,14 @@ async def stands(keys: StoreKeys) -> Epoch:
     return Epoch.read(await keys.read(KEY))
 
 
-async def take(keys: StoreKeys, node: str, beyond: int = 0) -> Epoch:
+async def take(keys: StoreKeys, node: str, beyond: int = 0, held: Epoch | None = None) -> Epoch:
     """A new epoch for this node. `beyond`: the latest one seen anywhere else, so that a witness that has lost its data
-    gives out no old one."""
+    gives out no old one. `held`: the one that this node leads by; FencedError if another node has led since. Looked at
+    with each try: between a look and a later try that node may take its own."""
     for _ in range(TRIES):
         former = await stands(keys)
+        if held is not None and former.number > held.number and former.node not in (node, NOBODY):
+            raise FencedError(f"epoch {former.number} is {former.node}'s")
         mine = Epoch(max(former.number, beyond) + 1, node)
         if await keys.compare_and_set(KEY, bytes(former), bytes(mine)):
             return mine

@@ -149,10 +149,7 @@ class Leader:
 
     async def _take(self) -> Epoch:
         asked = boot()
-        stood = await epochs.stands(self._keys)
-        if self.epoch is not None and stood.number > self.epoch.number and stood.node not in (self._node, "-"):
-            raise FencedError(f"epoch {stood.number} is {stood.node}'s")
-        mine = await epochs.take(self._keys, self._node, self._seen)
+        mine = await epochs.take(self._keys, self._node, self._seen, self.epoch)
         self.sure = asked
         return mine
 
@@ -160,8 +157,9 @@ class Leader:
         while True:
             await asyncio.sleep(AGAIN)
             with contextlib.suppress(StoreError):
-                if (await epochs.stands(self._keys)).node in (self._node, epochs.NOBODY):
-                    self.epoch = None
+                stood = await epochs.stands(self._keys)
+                if stood.node in (self._node, epochs.NOBODY):
+                    self.epoch = stood  # whoever takes one after that was first
                     return
 
     async def _lead(self, mine: Epoch) -> None:
@@ -169,7 +167,7 @@ class Leader:
         try:
             self._seen = max(self._seen, mine.number, (await control.last()).epoch, (await bulk.last()).epoch)
             if self._seen > mine.number:
-                mine = self.epoch = await epochs.take(self._keys, self._node, self._seen)
+                mine = self.epoch = await epochs.take(self._keys, self._node, self._seen, mine)
             writer = LogWriter(control, mine.number)
             self._tickets.clear()
             if isinstance(control, HearingLog):
