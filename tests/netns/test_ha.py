@@ -14,9 +14,10 @@ from contextlib import ExitStack
 import pytest
 
 from algate.alg.gateway.fence import LEASE
-from algate.bpf import abi, pins
+from algate.bpf import abi, pins, syscall
 from algate.bpf.pinned import Pinned
 from algate.cli.lab.crowd import Crowd, EndProgram
+from algate.cli.lab.gateways import algate
 from algate.cli.lab.judge import Mode
 from algate.cli.lab.lab import LAN_DEVICE, WAN_DEVICE, LabPlan, ip
 from algate.cli.lab.pair import Node, PairLab
@@ -176,6 +177,36 @@ def test_a_stopped_daemon_has_no_lease_and_two_addresses_have_one_leader(
         assert {row for row in theirs.keys() & ours.keys() if theirs[row][0] != ours[row][0]} == set()
 
 
+def agreement(node: Node, peer: Node) -> tuple[int, set[str]]:
+    """What `algate check --live --both` says on a node: its exit code, and the rules that are broken."""
+    words = ["check", "--live", "--both", "--peer", str(peer.run_dir), "--json", "--run-dir", str(node.run_dir)]
+    done = node.host.run([*algate(), *words])
+    assert done.returncode in (0, 1), done.stderr
+    return done.returncode, {one["rule"] for one in json.loads(done.stdout)}
+
+
+def agree_but_for_planted_faults(one: Node, other: Node) -> None:
+    """The first leads: both say the same of both, and what is wrong on either is found."""
+    assert agreement(one, other) == agreement(other, one) == (0, set())
+    with Pinned(pins.folder(one.run_dir) / abi.layout_hash()) as maps:
+        key, raw = next(maps.items("adjusts"))
+        shifted = abi.Adjust.unpack(raw)
+        shifted.base[0] += 1
+        syscall.update(maps.fd("adjusts"), key, bytes(shifted))
+        found = agreement(one, other)
+        syscall.update(maps.fd("adjusts"), key, raw)
+        assert found == (1, {"delta"})
+    with Pinned(pins.folder(other.run_dir) / abi.layout_hash()) as maps:
+        rows = ((row, abi.PortSlot.unpack(slot)) for row, slot in maps.items("ports") if any(slot))
+        row, slot = next((row, slot) for row, slot in rows if slot.owner and slot.sessions)
+        whole = bytes(slot)
+        slot.owner ^= 1
+        syscall.update(maps.fd("ports"), row, bytes(slot))
+        found = agreement(one, other)
+        syscall.update(maps.fd("ports"), row, whole)
+        assert found == (1, {"two-owners"})
+
+
 def test_connections_go_on_when_their_gateway_yields_or_dies(
     lab: PairLab, server: FtpServer, pair: tuple[Node, Node], pytestconfig: pytest.Config
 ) -> None:
@@ -198,6 +229,7 @@ def test_connections_go_on_when_their_gateway_yields_or_dies(
             one, other = other, one
         other.until(lambda: other.status()["sessions"] >= 104 and other.status()["state"] == "in step")
         other.until(lambda: entries(other.run_dir)["sessions"] >= 100)  # before the address comes, not after that
+        agree_but_for_planted_faults(one, other)
         crowd = stack.enter_context(Crowd(lab.client, lab.server, address))
         busy = die_between_writes(one, crowd, server.port, BUSY)
         gap = wait_for(other, lines[0])

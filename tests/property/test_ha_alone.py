@@ -10,6 +10,7 @@ from random import Random
 
 import pytest
 
+from algate.alg.engine.engine import Engine
 from algate.alg.gateway import records
 from algate.alg.ha import entries as travelling
 from algate.alg.ha.entries import Entry, EntryKind, pack, unpack
@@ -98,6 +99,14 @@ class GoingOn(Alone):
     go_on = True
 
 
+class Unclassified(Alone):
+    """No line passes by itself: all wait for the helper, and what one would change for the other gateway."""
+
+    def _engine(self) -> Engine:
+        self.limits = self.limits._replace(classify=False)
+        return super()._engine()
+
+
 class Deaf(Alone):
     """A planted fault: it doesn't notice that nobody acknowledges."""
 
@@ -143,7 +152,7 @@ def scene(seed: int, kind: type[Alone]) -> Alone:
     return lab
 
 
-@pytest.mark.parametrize("kind", [Alone, GoingOn])
+@pytest.mark.parametrize("kind", [Alone, GoingOn, Unclassified])
 def test_a_control_session_survives_whatever_becomes_of_the_link(kind: type[Alone]) -> None:
     failovers = cuts = restarts = 0
     for seed in range(250):
