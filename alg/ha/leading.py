@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 AGAIN = 1.0  # s until the next try
 WALK = 0.25  # s between two walks of the sessions, or four times what one works
 HURRY = 0.02  # the same while the address is about to leave
+LATER = 0.02  # s after a message that hears of its acknowledgement by itself: to see whether there was one
 ANEW = 20_000  # records after which a log begins anew
 FENCED = "the other node leads"
 
@@ -75,7 +76,7 @@ class Leader:
         self._node, self._outbox, self._bulk, self._keys = node, outbox, bulk, keys
         self._connect, self._everything, self._who, self._fence = connect, everything, who, fence
         self._log: LogWriter | None = None
-        self._tickets: deque[tuple[int, int]] = deque()  # record, and the ticket that it acknowledges
+        self._tickets: deque[tuple[int, int, float]] = deque()  # record, the ticket that it acknowledges, since when
         self._wanted = asyncio.Event()
         self._anew = asyncio.Event()
         self._seen = 0  # the highest epoch that was seen
@@ -115,14 +116,20 @@ class Leader:
         """What Outbox calls."""
         if self._log is not None:
             self._log.write(entries)
-            self._tickets.append((self._log.seq, ticket))
+            self._tickets.append((self._log.seq, ticket, time.monotonic()))
         self._wanted.set()
 
     def _heard(self, position: Position) -> None:
         """The engine has this record, and with it all before: whatever waits for those leaves now, since each turn of
         the loop is a part of what a command waits for."""
         while self._tickets and self._tickets[0][0] <= position.seq:
-            self._outbox.acknowledged(self._tickets.popleft()[1])
+            _, ticket, began = self._tickets.popleft()
+            self._outbox.acknowledged(ticket)
+            self._took(time.monotonic() - began)
+
+    def _took(self, seconds: float) -> None:
+        self.lag = seconds
+        self.counts.committed(seconds)
 
     async def run(self, taken: Epoch | None = None) -> None:
         """Lead for ever, or try to. `taken`: an epoch that this node has just taken."""
@@ -193,16 +200,18 @@ class Leader:
 
     async def _pump(self, writer: LogWriter) -> None:
         """Have effects leave as their messages are acknowledged."""
-        first = True
+        first, hears = True, isinstance(writer.store, HearingLog)
         while True:
             await self._wanted.wait()
+            if hears and not first:
+                await asyncio.sleep(LATER)
             self._wanted.clear()
             ticket, began, asked = self._outbox.sent, time.monotonic(), boot()
             await writer.store.commit()
             self.sure = asked  # else the log would have been shut to this node
             self._outbox.acknowledged(ticket)
-            self.lag = time.monotonic() - began
-            self.counts.committed(self.lag)
+            if not hears:
+                self._took(time.monotonic() - began)
             if first or writer.seq - writer.begun > ANEW:
                 if not first:
                     writer.begin(self._who(), self._everything())

@@ -67,11 +67,11 @@ class FailoverBench:
     def steps(self, number: int) -> Iterator[tuple[str, Callable[[], None]]]:
         """What a round does: (what it is called, how it is done)."""
         if number < ROUNDS:
-            yield from self._timing.steps(number)
             for name in self.plan.turn((PAIR, PEER), number):
                 yield f"switch and death: {name}", partial(self._gateways, name, number)
             yield from self._cost.steps(number)
         if not number:
+            yield from self._timing.steps()
             yield from self._faults.steps()
 
     def _gateways(self, name: str, number: int) -> None:

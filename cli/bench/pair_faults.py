@@ -25,19 +25,27 @@ ROOM = 4 << 20  # bytes of the disk that gets full
 
 
 def lost_figure(fault: str) -> Figure:
-    return Figure(f"ha.fault.{fault}.lost", f"Engine {fault}: packets lost, of 500 a second", "packets", loose=True)
+    return Figure(
+        f"ha.fault.{fault}.lost", f"Engine {fault}: packets lost, of 500 a second", "packets", once=True, loose=True
+    )
 
 
 def next_figure(fault: str) -> Figure:
-    return Figure(f"ha.fault.{fault}.next", f"Engine {fault}: FTP control sessions whose next commands work", "%")
+    return Figure(
+        f"ha.fault.{fault}.next", f"Engine {fault}: FTP control sessions whose next commands work", "%", once=True
+    )
 
 
 def wait_figure(fault: str) -> Figure:
-    return Figure(f"ha.fault.{fault}.wait", f"Engine {fault}: longest wait for an FTP command", "s", loose=True)
+    return Figure(
+        f"ha.fault.{fault}.wait", f"Engine {fault}: longest wait for an FTP command", "s", once=True, loose=True
+    )
 
 
 def told_figure(fault: str) -> Figure:
-    return Figure(f"ha.fault.{fault}.told", f"Engine {fault}: told by `algate ha status` after", "s", loose=True)
+    return Figure(
+        f"ha.fault.{fault}.told", f"Engine {fault}: told by `algate ha status` after", "s", once=True, loose=True
+    )
 
 
 class PairFaults:

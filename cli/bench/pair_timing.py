@@ -33,11 +33,11 @@ RESYNCED = Figure("ha.resynced", "Sessions of that table", "sessions", once=True
 
 
 def added_figure(part: str) -> Figure:
-    return Figure(f"ha.added.{part}", f"Rewritten FTP command, {part}: what the pair adds", "µs")
+    return Figure(f"ha.added.{part}", f"Rewritten FTP command, {part}: what the pair adds", "µs", once=True)
 
 
 def echo_figure(part: str) -> Figure:
-    return Figure(f"ha.echo.{part}", f"1 KB TCP echo between the two nodes, {part}", "µs")
+    return Figure(f"ha.echo.{part}", f"1 KB TCP echo between the two nodes, {part}", "µs", once=True)
 
 
 class PairTiming:
@@ -47,21 +47,20 @@ class PairTiming:
         self.record = record
         self.exchanges, self.most = (200, 20_000) if plan.quick else (2000, 1_000_000)
 
-    def steps(self, number: int) -> Iterator[tuple[str, Callable[[], None]]]:
-        """What a round does."""
-        yield "a command, and a full table", lambda: self._all(number)
+    def steps(self) -> Iterator[tuple[str, Callable[[], None]]]:
+        """What is done."""
+        yield "a command, and a full table", self._all
 
-    def _all(self, number: int) -> None:
+    def _all(self) -> None:
         with PairLab(LabPlan(public=("198.51.100.200",))) as lab, ExitStack() as stack:
             one, other = pair_trial.start(lab, CONFIG)
             for node in (other, one):
                 stack.callback(node.stop)
             crowd = stack.enter_context(Crowd(lab.client, lab.server, lab.plan.servers[0]))
-            self._commands(crowd, one, other, number)
-            if not number:
-                self._resync(one, other)
+            self._commands(crowd, one, other)
+            self._resync(one, other)
 
-    def _commands(self, crowd: Crowd, one: Node, other: Node, number: int) -> None:
+    def _commands(self, crowd: Crowd, one: Node, other: Node) -> None:
         """The two take turns, since both are at the mercy of the same machine."""
         plain = EndProgram(other.host, "plain", other.host.address, ECHO)
         between = EndProgram(one.host, "exchange", other.host.address, ECHO)
@@ -83,8 +82,8 @@ class PairTiming:
             between.close()
         for name, part in PARTS.items():
             added = percentile(sorted(paired), part) - percentile(sorted(alone), part)
-            self.record.add(added_figure(name), PAIR, number, 1e6 * added)
-            self.record.add(echo_figure(name), PAIR, number, 1e6 * percentile(sorted(echo), part))
+            self.record.add(added_figure(name), PAIR, 0, 1e6 * added)
+            self.record.add(echo_figure(name), PAIR, 0, 1e6 * percentile(sorted(echo), part))
 
     def _resync(self, one: Node, other: Node) -> None:
         """Sessions are put into the tables, as old as this is long; then all is told."""
