@@ -71,6 +71,7 @@ class Crowd:
 
     def __enter__(self) -> Self:
         self._far = self.end(self.server, "far", PORT)
+        self.end(self.server, "reflect", PORT)
         return self
 
     def end(self, host: Host, role: str, port: int = PORT) -> EndProgram:

@@ -1,7 +1,7 @@
 """Both ends of many conversations, as separate programs: ROLE ADDRESS PORT; orders on stdin, answers on stdout, JSON.
 
 The law of this file: standard library only, run as a script. It talks and counts; what a figure means, its caller says.
-Roles: `far` repeats what comes by TCP and UDP, and has one more port; `plain` and `polite` serve one at a time; `idle`,
+Roles: `far` repeats what comes by TCP, `reflect` by UDP; `plain` and `polite` serve one connection at a time; `idle`,
 `bulk`, `ping`, `control` and `exchange` are the near end of sessions of that kind.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import random
 import select
 import socket
@@ -24,7 +25,7 @@ AT_ONCE = 64  # connections that are made at the same time
 PIECE, PACE = 512, 0.1  # bytes of a bulk connection, and s between two pieces
 FIRST = b"from far"
 POLITE = 26  # bytes of each reply of a `polite` server
-PING = 0.002  # s between two pings
+PING, AHEAD = 0.002, -15  # s between two pings, and the priority of who pings: its own waits aren't to be seen
 BUSY = 0.001  # s between two commands of all control sessions, in the mean: the helper seldom rests
 Order = dict[str, Any]
 
@@ -41,12 +42,9 @@ class Echo(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self.transport.write(data)
 
-    def datagram_received(self, data: bytes, peer: Any) -> None:
-        self.transport.sendto(data, peer)
-
 
 async def far(address: str, port: int) -> None:
-    """TCP and UDP on `port`, and on the next one who speaks first when told to."""
+    """TCP on `port`, and on the next one who speaks first when told to."""
     loop = asyncio.get_running_loop()
     speakers: list[Echo] = []
 
@@ -55,7 +53,6 @@ async def far(address: str, port: int) -> None:
         return speakers[-1]
 
     await loop.create_server(Echo, address, port, backlog=4096)
-    await loop.create_datagram_endpoint(Echo, (address, port))
     await loop.create_server(speaker, address, port + 1, backlog=4096)
     say({"ready": True})
     async with orders() as reader:
@@ -78,6 +75,16 @@ def polite(address: str, port: int) -> None:
         near.sendall(b"220 here\r\n")
         while near.recv(65536):
             near.sendall(b"200 %020d\r\n" % time.clock_gettime_ns(time.CLOCK_MONOTONIC))
+
+
+def reflect(address: str, port: int) -> None:
+    """Repeats datagrams, ahead of all that only has to come in the end."""
+    os.nice(AHEAD)
+    with socket.socket(type=socket.SOCK_DGRAM) as here:
+        here.bind((address, port))
+        say({"ready": True})
+        while True:
+            here.sendto(*here.recvfrom(65536))
 
 
 def accepted(address: str, port: int) -> Iterator[socket.socket]:
@@ -235,6 +242,7 @@ class PingEnds(NearEnds):
     async def begin(self, _: int) -> Order:
         """Start."""
         self.on = True
+        os.nice(AHEAD - os.nice(0))
         self.sent, self.came, self.gap, self.when = 0, set[int](), 0.0, 0.0
         self.thread = threading.Thread(target=self.ask, daemon=True)
         self.thread.start()
@@ -323,7 +331,7 @@ def took(near: socket.socket, word: bytes, size: int) -> float:
 ROLES: dict[str, Callable[[str, int], NearEnds]] = {
     "idle": NearEnds, "bulk": BulkEnds, "control": ControlEnds, "ping": PingEnds, "exchange": ExchangeEnds,
 }  # fmt: skip
-SERVERS = {"plain": plain, "polite": polite}
+SERVERS = {"plain": plain, "polite": polite, "reflect": reflect}
 
 
 def say(answer: Order) -> None:
