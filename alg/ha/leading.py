@@ -11,7 +11,7 @@ import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 
 from . import epoch as epochs
 from .bulk import BulkWalk
@@ -183,15 +183,7 @@ class Leader:
             self._log = writer
             self._outbox.together()  # in the same breath: nothing may change in between
             self._wanted.set()
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._pump(writer))
-                group.create_task(self._walk(LogWriter(bulk, mine.number)))
-                group.create_task(self._watch(mine))
-        except BaseExceptionGroup as several:
-            found = several.subgroup(FencedError) or several.subgroup(StoreError)
-            if found is None:
-                raise
-            raise _first(found) from None
+            await _until_one_fails(self._pump(writer), self._walk(LogWriter(bulk, mine.number)), self._watch(mine))
         finally:
             self._log = None
             self._outbox.alone()
@@ -298,9 +290,16 @@ def boot() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
-def _first(group: BaseExceptionGroup[StoreError]) -> StoreError:
-    one: BaseException = group
-    while isinstance(one, BaseExceptionGroup):
-        one = one.exceptions[0]
-    assert isinstance(one, StoreError)
-    return one
+async def _until_one_fails(*works: Coroutine[None, None, None]) -> None:
+    """Raise what it raised, FencedError before others. Not a TaskGroup: that of Python 3.11 leaves a cancellation in
+    its task behind when one of its own fails, and the next time-out there ends the task instead."""
+    tasks = [asyncio.ensure_future(one) for one in works]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+    finally:
+        for one in tasks:
+            one.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    failures = [error for one in done if (error := one.exception()) is not None]
+    for error in sorted(failures, key=lambda error: not isinstance(error, FencedError)):
+        raise error

@@ -31,7 +31,7 @@ PUBLIC = "198.51.100.200"  # longer in a PORT than the client's own
 ROUNDS = 3  # of switch and death; what else there is once
 STEPS = 5  # of a round, about
 YOUNG = 200  # connections opened within the second before a switch
-SETTLE = 1.5  # s that load runs before something happens, and behind it
+SETTLE = 1.5  # s that load runs behind what happens
 OLD = 2.5  # s: a session that old is with the standby
 Nodes = tuple[Node, Node] | tuple[PeerNode, PeerNode]
 
@@ -112,7 +112,7 @@ class FailoverRound:
     def _begin(self) -> None:
         for end in (self.bulk, self.talk, self.ping):
             end.do("begin", self.number)
-        time.sleep(SETTLE)
+        time.sleep(OLD)  # they are sessions too
 
     def _make_idle(self, other: Node | PeerNode) -> None:
         """Open the idle ones, and see when the standby has heard of each."""

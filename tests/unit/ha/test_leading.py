@@ -211,3 +211,24 @@ def test_a_node_that_parts_tells_of_the_youngest_too_and_says_when_that_is_all()
         assert one.known("bulk") == {now}
 
     play(body, one)
+
+
+def test_a_leader_that_failed_can_still_be_told_that_time_is_up() -> None:
+    """Python 3.11's TaskGroup leaves a cancellation behind, and the next time-out of the same task then ends it, and
+    with it the daemon: at the second failure of an engine that had been killed and was then cut off."""
+    store = MemoryStore()
+    one = Place(store, store)
+
+    async def body() -> None:
+        task = asyncio.ensure_future(one.leader.run())
+        try:
+            await until(lambda: one.leader.state == "in step")
+            store.broken = True
+            one.offer(1)
+            await until(lambda: one.leader.state != "in step")
+            assert task.cancelling() == 0
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(body())
