@@ -152,6 +152,23 @@ class StatusAnswer(TypedDict):
     notes: list[str]
 
 
+class LeaseAnswer(TypedDict):
+    """`ha status` of a gateway that shares addresses with others. `lease`: s for which it may still give out ports;
+    `version`: of the table of leases; `ports`: what it has, of each address; `giving_back`: what it gives no more ports
+    of; `problem`: why the lease wasn't renewed."""
+
+    node: str
+    role: str
+    state: str
+    lease: float
+    version: int
+    ports: list[str]
+    giving_back: list[str]
+    others: list[str]
+    engine: str
+    problem: str
+
+
 class CountAnswer(TypedDict):
     """A listing with `--count`."""
 

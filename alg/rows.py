@@ -258,11 +258,22 @@ class SessionEventRow(Row):
 
 
 @dataclass(frozen=True, slots=True)
+class LeaseRow(Row):
+    """A gateway leased these public ports, of each shared address. Seconds since the epoch; `until` null: it still has
+    them."""
+
+    ports: str
+    node: str
+    since: float
+    until: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class HolderRow(Row):
     """Who was behind a public end point, as `whose` answers. `inside`: "ip:port", or a host where a block of ports
     answers; `outside`: towards whom, null: all, or several; `since` and `until`: seconds since the epoch, null: not
-    known, or not over; `source`: "live", the kind of record in the log that says so, or "computed": the port is in a
-    block that the configuration gives that host."""
+    known, or not over; `source`: "live", the kind of record in the log that says so, "computed": the port is in a
+    block that the configuration gives that host, or "lease": `inside` is a gateway, which knows more."""
 
     public: str
     proto: str

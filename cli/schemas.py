@@ -28,7 +28,7 @@ LISTS: Mapping[str, type] = {
     "doctor": findings.CheckRow, "check": findings.ProblemRow, "check --pins": findings.ProblemRow,
     "check --live": findings.BrokenRow,
     "status --settings": rows.SettingRow, "whose": rows.HolderRow, "demo": DemoRow,
-    "demo --ha": PairRow,
+    "demo --ha": PairRow, "ha leases": rows.LeaseRow,
 }  # fmt: skip
 OBJECTS: Mapping[str, Any] = {
     "status": answers.StatusAnswer, "ha status": answers.HaAnswer,

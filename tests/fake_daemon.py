@@ -21,6 +21,7 @@ from algate.alg.rows import (
     GroupRow,
     HolderRow,
     HostRow,
+    LeaseRow,
     MappingRow,
     PortRow,
     Row,
@@ -55,6 +56,7 @@ HA: HaAnswer = {
     "when_alone": "go-on", "problem": "", "engine": "10.9.0.1:6379", "peer": "10.9.0.2:6379",
     "witness": "10.9.0.3:6379",
 }  # fmt: skip
+LEASE = LeaseRow("1024-9215", "left", 1_700_000_000.0, None)
 MAPPINGS = (MappingRow("tcp", "10.0.0.2:40001", "203.0.113.1:40001", 1, 61.5, 7380.0, False),)
 HOSTS = (
     HostRow("10.0.0.2", 3, 2, 41_000.0, 1_250_000.0, 0.4, 0, 500, None, 61.5),
@@ -207,6 +209,7 @@ def handlers(requests: list[tuple[str, dict[str, Any]]], run_dir: Path) -> dict[
         "stats": once("stats", stats()),
         "reload": once("reload", RELOADED),
         "ha-status": once("ha-status", HA),
+        "ha-leases": once("ha-leases", [LEASE.as_dict()]),
         "ha-yield": once("ha-yield", {}),
         "ha-resync": once("ha-resync", {}),
         "kill": kill,

@@ -51,6 +51,7 @@ VERBS: Mapping[str, Access] = {
     "capture": Access.CHANGES,  # nothing; but packets are root's to see, and so is what is said in them
     "top": Access.READS,
     "ha-status": Access.READS,
+    "ha-leases": Access.READS,
     "ha-yield": Access.CHANGES,
     "ha-resync": Access.CHANGES,
 }

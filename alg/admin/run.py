@@ -175,6 +175,11 @@ def handlers(service: Daemon, handing: handover.Handover) -> dict[str, Handler]:
             raise AlgateError("there is no second gateway: [ha] node isn't set")
         return service.pairing
 
+    async def leases(_: dict[str, Any]) -> list[dict[str, Any]]:
+        if service.lease is None:
+            raise AlgateError("this gateway leases nothing: [lease] node isn't set")
+        return [one.as_dict() for one in await service.lease.rows()]
+
     return {
         "down": down,
         "reload": reload,
@@ -201,8 +206,9 @@ def handlers(service: Daemon, handing: handover.Handover) -> dict[str, Handler]:
         "explain": lambda args: inquire(need(), service.config, service.state, args, host_inquiry.inquire),
         "follow": lambda args: followed(service, args),
         "capture": lambda args: capture(need(), args),
-        "whose": lambda args: whose(need(), service.config, args),
-        "ha-status": _once(lambda: paired().status()),
+        "whose": lambda args: whose(need(), service.config, args, service.lease),
+        "ha-status": _once(lambda: (service.lease or paired()).status()),
+        "ha-leases": leases,
         "ha-yield": _once(lambda: paired().give_way()),
         "ha-resync": _once(lambda: paired().resync()),
         "top": lambda args: snapshots.top(need(), lambda: status(service), memory, args),

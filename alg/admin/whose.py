@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from ipaddress import IPv4Address
-from typing import Any
+from typing import Any, Protocol
 
 from algate.alg.config.load import Config
 from algate.alg.config.sections import LogSection
@@ -18,12 +18,14 @@ from algate.alg.errors import USAGE, AlgateError
 from algate.alg.gateway import portblocks
 from algate.alg.gateway.addresses import Addresses
 from algate.alg.gateway.records import PROTO_NAMES
+from algate.alg.plugin.model import EndPoint
 from algate.alg.plugin.values import RefusedError, end_point
-from algate.alg.rows import HolderRow
+from algate.alg.rows import HolderRow, LeaseRow
 from algate.bpf import abi, ticks
 from algate.bpf.requests import CLASS_OF, port_row
 
 COMPUTED = "computed"  # a source: the port is in a block that [nat] port_block_hosts gives that host
+LEASED = "lease"  # a source: that gateway had the port, and knows more
 LOOK = 512  # shares looked at without a pause
 _K = abi.PortKind
 
@@ -36,7 +38,16 @@ def log_of(section: LogSection) -> dict[str, Any]:
     }  # fmt: skip
 
 
-async def whose(running: Running, config: Config, args: dict[str, Any]) -> dict[str, Any]:
+class Lessees(Protocol):
+    """Whoever knows which gateway had a port when."""
+
+    async def lessees(self, port: int) -> list[LeaseRow]:
+        """In the order of their times."""
+
+
+async def whose(
+    running: Running, config: Config, args: dict[str, Any], leases: Lessees | None = None
+) -> dict[str, Any]:
     """`holders` of the public end point "ip:port" at this moment, and the `log`. AlgateError (exit code 2) for what is
     no such end point."""
     said = str(args.get("public", ""))
@@ -55,10 +66,20 @@ async def whose(running: Running, config: Config, args: dict[str, Any]) -> dict[
         computed = portblocks.host_of(config.nat, place, public.port)
         if computed is not None:
             found.append(HolderRow(str(public), "any", str(computed), None, None, None, COMPUTED))
+    found += await _lessees(public, addresses, leases)
     return {
         "public": str(public), "ours": public.ip in addresses, "time": time.time(),
         "holders": [one.as_dict() for one in found], "log": log_of(config.log),
     }  # fmt: skip
+
+
+async def _lessees(public: EndPoint, addresses: list[IPv4Address], leases: Lessees | None) -> list[HolderRow]:
+    """The gateways that had it, of those that share the addresses; nothing while the engine can't be asked."""
+    try:
+        rows = await leases.lessees(public.port) if leases is not None and public.ip in addresses else []
+    except AlgateError:
+        return []
+    return [HolderRow(str(public), "any", f"gateway {one.node}", None, one.since, one.until, LEASED) for one in rows]
 
 
 async def _at(running: Running, public: str, proto: int, row: int) -> list[HolderRow]:

@@ -17,6 +17,7 @@ NEVER = "not while running: stop `algate run` and start it again"
 LATER: Mapping[str, str] = {
     "gateway": NEVER,
     "ha": NEVER,
+    "lease": NEVER,
     "ipv6.filter": NEVER,
     "ipv6.host_prefix": NEVER,
     "nat64": NEVER,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from algate.alg.config import ha, ipv6
+from algate.alg.config import ha, ipv6, lease
 from algate.alg.config.sections import Config, Forward, surroundings
 from algate.alg.plugin.model import Address
 from algate.alg.plugin.policy import failed
@@ -29,7 +29,7 @@ class HeldFor(NamedTuple):
 def conflicts(config: Config) -> list[Problem]:
     """All conflicts."""
     found = _devices(config) + _port_owners(config) + _port_blocks(config) + _log(config)
-    return found + ipv6.conflicts(config) + ha.conflicts(config) + forward_conflicts(config)
+    return found + ipv6.conflicts(config) + ha.conflicts(config) + lease.conflicts(config) + forward_conflicts(config)
 
 
 def _devices(config: Config) -> list[Problem]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import fields, replace
 
-from algate.alg.config.sections import Config, Ha
+from algate.alg.config.sections import Config, Ha, Lease
 from algate.alg.plugin.schema import Problem
 from algate.alg.plugin.values import PortRange
 
@@ -23,7 +23,7 @@ def conflicts(config: Config) -> list[Problem]:
         given = [one.name for one in fields(ha) if getattr(ha, one.name) != getattr(Ha(), one.name)]
         return [Problem(f"ha.{name}", 'does nothing alone: say which node this is, ha.node = "a" or "b"')
                 for name in given]  # fmt: skip
-    return _missing(config) + _unable(config) + _files(ha)
+    return _missing(config) + _unable(config) + files("ha", ha)
 
 
 def _missing(config: Config) -> list[Problem]:
@@ -58,17 +58,18 @@ def _unable(config: Config) -> list[Problem]:
     return [Problem(key, reason) for key, used in wanted.items() if used]
 
 
-def _files(ha: Ha) -> list[Problem]:
+def files(section: str, ha: Ha | Lease) -> list[Problem]:
+    """What is wrong with who the engines are shown."""
     found = []
     for name in ("password_file", "tls_ca", "tls_cert", "tls_key"):
         if (path := getattr(ha, name)) and not path.startswith("/"):
-            found.append(Problem(f"ha.{name}", f"{path!a} is not an absolute path"))
+            found.append(Problem(f"{section}.{name}", f"{path!a} is not an absolute path"))
     if bool(ha.tls_cert) != bool(ha.tls_key):
-        found.append(Problem("ha.tls_cert", "a certificate and its key go together: set both, or neither"))
+        found.append(Problem(f"{section}.tls_cert", "a certificate and its key go together: set both, or neither"))
     if ha.tls_cert and not ha.tls_ca:
-        found.append(Problem("ha.tls_ca", "whose certificates are believed? TLS needs it"))
+        found.append(Problem(f"{section}.tls_ca", "whose certificates are believed? TLS needs it"))
     if ha.user and not ha.password_file:
-        found.append(Problem("ha.password_file", "a user needs a password"))
+        found.append(Problem(f"{section}.password_file", "a user needs a password"))
     return found
 
 

@@ -27,6 +27,7 @@ from algate.alg.config.sections import (
     GatewaySection,
     Ha,
     Ipv6,
+    Lease,
     LogSection,
     MetricsSection,
     Nat,
@@ -161,6 +162,7 @@ def _read(tables: dict[str, Any], plugins: Mapping[str, type[Policy]], problems:
         metrics=section(MetricsSection, "metrics"),
         log=section(LogSection, "log"),
         ha=section(Ha, "ha"),
+        lease=section(Lease, "lease"),
     )
     made = replace(read, alg=_read_alg(tables.get("alg", {}), plugins, problems, read))
     problems[found:] = [_misplaced(one) for one in problems[found:]]

@@ -239,6 +239,22 @@ class Ha:
 
 
 @dataclass(frozen=True, slots=True)
+class Lease:
+    """Several active gateways that share addresses, and lease their ports of one engine. `node`: this one's name, ""
+    leases nothing; `lots`: parts that the ports are leased in; `seconds`: of a lease; the rest as in Ha."""
+
+    node: str = option("", text)
+    engine: EndPoint | None = option(None, listen_point)
+    lots: int = option(16, integer(2, 64))
+    seconds: float = option(60.0, seconds(1, 3600))
+    user: str = option("", text)
+    password_file: str = option("", text)
+    tls_ca: str = option("", text)
+    tls_cert: str = option("", text)
+    tls_key: str = option("", text)
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """Everything that `algate run` is told. `text`: the file as it was read; `overrides`: keys of the command line."""
 
@@ -254,6 +270,7 @@ class Config:
     metrics: MetricsSection = field(default_factory=MetricsSection)
     log: LogSection = field(default_factory=LogSection)
     ha: Ha = field(default_factory=Ha)
+    lease: Lease = field(default_factory=Lease)
     path: Path | None = field(default=None, compare=False)
     text: str = field(default="", compare=False, repr=False)
     overrides: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}), compare=False)
@@ -262,7 +279,7 @@ class Config:
 SECTIONS: Mapping[str, type] = MappingProxyType(
     {"gateway": GatewaySection, "nat": Nat, "timeouts": Timeouts, "firewall": Firewall, "forward": Forward,
      "ipv6": Ipv6, "allow_in": AllowIn, "nat64": Nat64, "alg": Alg, "metrics": MetricsSection, "log": LogSection,
-     "ha": Ha}
+     "ha": Ha, "lease": Lease}
 )  # fmt: skip
 
 

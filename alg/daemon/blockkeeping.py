@@ -33,11 +33,13 @@ class BlockKeeping:
     def __init__(self, gateway: Gateway, control: ControlProgram) -> None:
         self.tell: Tell = lambda _: None
         self.held: dict[int, PortBlock] = {}
+        self.leased: Callable[[int, int], bool] = lambda *_: True  # whether a block is in what this gateway leases
         self._gateway = gateway
         self._control = control
         self._nat = Nat()
         self._addresses: list[IPv4Address] = []
         self._room = 0
+        self._ranges: list[PortRange] = []
 
     @property
     def fill(self) -> Fill | None:
@@ -57,14 +59,19 @@ class BlockKeeping:
         that overlaps a block of another size, from an earlier configuration."""
         self._move(list(addresses))
         self._nat = nat
+        self._ranges = list(held)
         if not nat.port_block:
             return
         other = [one for one in portblocks.held(self._gateway) if one.size != nat.port_block]
-        ranges = [*held, *(PortRange(one.first, one.last) for one in other)]
+        ranges = [*self._ranges, *(PortRange(one.first, one.last) for one in other)]
         portblocks.write_networks(self._gateway, () if other else nat.port_block_hosts)
-        words = portblocks.usable(nat, len(addresses), ranges)
+        words = portblocks.usable(nat, len(addresses), ranges, self.leased)
         self._room = sum(word.bit_count() for word in words)
         portblocks.write_usable(self._gateway, words)
+
+    def rewrite(self) -> None:
+        """As `settle`, with what that was told: `leased` says something else now."""
+        self.settle(self._nat, self._addresses, self._ranges)
 
     def _move(self, addresses: list[IPv4Address]) -> None:
         """Another public address in the place of a former one: its blocks are given out anew, under the new one."""

@@ -40,6 +40,7 @@ from algate.alg.plugin import policy, registry
 from algate.bpf import pins
 
 if TYPE_CHECKING:
+    from algate.alg.daemon.leaseholding import Leaseholder
     from algate.alg.daemon.pairing import Pairing
 
 log = logging.getLogger(__name__)
@@ -75,6 +76,11 @@ class Daemon:
         self._given = False
         self.pairing = _paired(config, run_dir)
         self._parting: asyncio.Task[None] | None = None
+        self.lease: Leaseholder | None = None
+        if config.lease.node:
+            from algate.alg.daemon.leaseholding import Leaseholder  # what nobody leases needs no engine
+
+            self.lease = Leaseholder(config, run_dir)
         self.pause: float | None = None  # s between that helper's last turn and this one's first
 
     @property
@@ -212,6 +218,8 @@ class Daemon:
         if self.pairing is not None:
             running.metrics.registry.register(self.pairing.families)
         running.metrics.listen(self.config.metrics.listen, self.config.metrics.names)
+        if self.lease is not None:
+            self.lease.begin(gateway, running.control, running.blocks)
         running.apply(self.config)
         running.ports.blocks.inherit(gateway)
         gateway.install_stages()
@@ -256,6 +264,7 @@ class Daemon:
         keeping = Keeping(running, self._datapath, self.losses)
         watcher.wake()  # something may have changed during the start
         others = [] if self.pairing is None else [self.pairing.lead(running.gateway, running.helper, self._fence)]
+        others += [] if self.lease is None else [self.lease.run()]
         await duties.run(
             running.sweeper.run(lambda: self.config.timeouts),
             watcher.run(self._look, lambda found: self._follow(following, keeping, *found)),

@@ -6,7 +6,7 @@ The law of this file: arithmetic on ports, and reading. A block begins at a mult
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from ipaddress import IPv4Address, IPv4Network
 from typing import NamedTuple
 
@@ -133,9 +133,12 @@ def numbered(networks: Sequence[IPv4Network]) -> Iterator[tuple[IPv4Network, int
 # -- the kernel's tables -----------------------------------------------------------------------------------------------
 
 
-def usable(nat: Nat, addresses: int, held: Iterable[PortRange]) -> list[int]:
+def usable(
+    nat: Nat, addresses: int, held: Iterable[PortRange], leased: Callable[[int, int], bool] = lambda *_: True
+) -> list[int]:
     """The words that say where the kernel may give a block to whoever comes: not where one is computed for a host, nor
-    where a forward or a plug-in holds a port, nor where another of several gateways gives them out."""
+    where a forward or a plug-in holds a port, nor where another of several gateways gives them out. `leased`: whether a
+    block, by its first port and size, is in what this one leases."""
     where = layout(nat.port_block, nat.ports)
     fixed = sum(network.num_addresses for network in nat.port_block_hosts)
     starts = {where.start(block) for block in range(where.number)}
@@ -146,7 +149,7 @@ def usable(nat: Nat, addresses: int, held: Iterable[PortRange]) -> list[int]:
     for place in range(addresses):
         for start in starts:
             number = place * where.number + (start - where.first) // where.size
-            if number >= fixed and nat.port_block_node.has(number):
+            if number >= fixed and nat.port_block_node.has(number) and leased(start, where.size):
                 row = row_of(place, start)
                 words[row // WORD] |= 1 << row % WORD
     return words

@@ -66,6 +66,7 @@ def write_config(
     former = gateway.configs[0]
     nat, whole = config.nat, abi.SHARE_WHOLE
     blocks = portblocks.layout(nat.port_block, nat.ports)
+    leased = bool(config.lease.node)
     share = max(1, round(nat.host_share * whole))
     value = abi.Config(
         secret=secret, wan=wan.index, flags=_flags(config), public_count=len(addresses),
@@ -78,6 +79,7 @@ def write_config(
         share_own=whole - share if share < whole else 0, share_free=share, max_sessions=gateway.max_sessions,
         port_block=blocks.size, block_idle=ticks.lasting(portblocks.idle_time(nat, scarce=True)),
         block_first=blocks.first // abi.BLOCK_UNIT, block_count=blocks.number,
+        new_until=(former.new_until or 1) if leased else 0, gone_at=former.gone_at if leased else 0,
         tell=former.tell, tell_net=former.tell_net, tell_mask=former.tell_mask,
         new_until=former.new_until if config.ha.node else 0,
     )  # fmt: skip

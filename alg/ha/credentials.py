@@ -5,14 +5,14 @@ from __future__ import annotations
 import ssl
 from pathlib import Path
 
-from algate.alg.config.sections import Ha
+from algate.alg.config.sections import Ha, Lease
 from algate.alg.errors import AlgateError
 from algate.alg.plugin.model import EndPoint
 
 from .resp import StoreAddress
 
 
-def tls(ha: Ha) -> ssl.SSLContext | None:
+def tls(ha: Ha | Lease) -> ssl.SSLContext | None:
     """None: without TLS. Raises AlgateError, of exit code 2, for files that can't be used."""
     if not ha.tls_ca:
         return None
@@ -25,7 +25,7 @@ def tls(ha: Ha) -> ssl.SSLContext | None:
     return made
 
 
-def password(ha: Ha) -> str:
+def password(ha: Ha | Lease) -> str:
     """The first line of its file, "": none is given. Raises AlgateError, of exit code 2, if it can't be read."""
     if not ha.password_file:
         return ""

@@ -8,14 +8,16 @@ from typing import Annotated
 
 import typer
 
+from algate.alg.rows import LeaseRow
+from algate.cli.commands.whose import day_time
 from algate.cli.options import DEFAULT_RUN_DIR, Json, RunDir
-from algate.cli.output import OutputForm, say, show_object, show_text
+from algate.cli.output import OutputForm, say, show_object, show_rows, show_text
 from algate.cli.text import printable
 from algate.client import Client
 
 
 def status(as_json: Json = False, run_dir: RunDir = DEFAULT_RUN_DIR) -> int:
-    """Say whether this node leads or stands by, and whether the other one is in step. Exit code 1: it isn't."""
+    """Say whether this node leads or stands by, or what it leases, and if all is in step. Exit code 1: it isn't."""
     told = Client(run_dir).ha_status()
     if as_json:
         show_object(told, OutputForm.JSON)
@@ -24,6 +26,20 @@ def status(as_json: Json = False, run_dir: RunDir = DEFAULT_RUN_DIR) -> int:
             f"{name.replace('_', ' '):<10}{printable(str(value))}\n" for name, value in told.items() if value != ""
         )
     return 0 if told["state"] == "in step" else 1
+
+
+def leases(as_json: Json = False, run_dir: RunDir = DEFAULT_RUN_DIR) -> int:
+    """Say which of the gateways that share addresses had which ports when."""
+    rows = [LeaseRow.read(one) for one in Client(run_dir).ask("ha-leases")]
+    if as_json:
+        show_rows(rows, LeaseRow, OutputForm.JSON)
+    else:
+        show_text(
+            f"{one.ports:<12} {printable(one.node)}, from {day_time(one.since)} until "
+            f"{'now' if one.until is None else day_time(one.until)}\n"
+            for one in rows
+        )
+    return 0
 
 
 def yield_(run_dir: RunDir = DEFAULT_RUN_DIR) -> None:
@@ -79,4 +95,4 @@ def keepalived(
     sys.stdout.write(made.text(loaded, device, tuple(inside), run_dir, advert))
 
 
-VERBS = {"status": status, "yield": yield_, "resync": resync, "keepalived": keepalived}
+VERBS = {"status": status, "leases": leases, "yield": yield_, "resync": resync, "keepalived": keepalived}

@@ -79,7 +79,10 @@ def whose(
         past = _past(log, live, PackedEnd(wanted.ip.packed, wanted.port))
     rows = [HolderRow.read(one) for one in live.get("holders", ())]
     rows = [one for one in rows if not at or (one.since or 0.0) <= moment + NOW]
+    leases = [one for one in rows if one.source == "lease" and (one.until or moment + 1) > moment]
+    rows = [one for one in rows if one.source != "lease"]
     rows = merged([*rows, *(past.rows(str(wanted), moment) if past else ())], protos)
+    rows = rows or leases  # which gateway it was says less than which host
     if as_json:
         show_rows(rows, HolderRow, OutputForm.JSON)
     else:
@@ -239,8 +242,13 @@ def told(row: HolderRow) -> str:
     """The answer as one line."""
     if row.source == "computed":
         return f"{row.public} {row.proto}: {row.inside}, as long as [nat] port_block_hosts says so (computed)"
-    since = _moment(row.since) if row.since is not None else "a time that the log doesn't know"
-    until = _moment(row.until) if row.until is not None else "now" if row.source == "live" else "an end not logged"
+    if row.source == "lease":
+        until = "now" if row.until is None else day_time(row.until)
+        return (
+            f"{row.public}: {row.inside} leased it from {day_time(row.since or 0.0)} until {until}: ask it, or its log"
+        )
+    since = day_time(row.since) if row.since is not None else "a time that the log doesn't know"
+    until = day_time(row.until) if row.until is not None else "now" if row.source == "live" else "an end not logged"
     towards = f" towards {row.outside}" if row.outside else ""
     return f"{row.public} {row.proto}: {row.inside}{towards}, from {since} until {until} ({row.source})"
 
@@ -262,9 +270,10 @@ def nobody(public: str, at: float | None, past: Past | None, live: dict[str, Any
     nearest = past.nearest(at)
     if nearest is not None:
         return f"nobody had {public} then; nearest: {told(_row(public, nearest))}"
-    begins = f"the log begins at {_moment(past.found.first)}" if past.found.first is not None else "no record names it"
-    return f"nobody had {public} at {_moment(at)}: {begins}"
+    begins = f"the log begins at {day_time(past.found.first)}" if past.found.first is not None else "no record names it"
+    return f"nobody had {public} at {day_time(at)}: {begins}"
 
 
-def _moment(seconds: float) -> str:
+def day_time(seconds: float) -> str:
+    """A time as the answers say it."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

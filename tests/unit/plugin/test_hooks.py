@@ -69,15 +69,15 @@ def test_no_module_for_all_plug_ins_names_a_protocol() -> None:
 
 
 def test_the_configuration_is_read_checked_and_declared_in_this_order() -> None:
-    """load -> conflicts (-> ha and ipv6, its parts) -> sections -> nodes, and no arrow back."""
+    """load -> conflicts (-> ha, ipv6 and lease, its parts) -> sections -> nodes, and no arrow back."""
     room, found = "algate.alg.config.", arrows()
     within = {
         name: {one.removeprefix(room) for one in found[room + name] if one.startswith(room)}
-        for name in ("load", "conflicts", "ha", "ipv6", "sections")
+        for name in ("load", "conflicts", "ha", "ipv6", "lease", "sections")
     }
     assert within == {
-        "load": {"conflicts", "ha", "ipv6", "sections"}, "conflicts": {"ha", "ipv6", "sections"},
-        "ha": {"sections"}, "ipv6": {"sections"}, "sections": {"nodes"},
+        "load": {"conflicts", "ha", "ipv6", "sections"}, "conflicts": {"ha", "ipv6", "lease", "sections"},
+        "ha": {"sections"}, "lease": {"ha", "sections"}, "ipv6": {"sections"}, "sections": {"nodes"},
     }  # fmt: skip
 
 
