@@ -43,6 +43,9 @@ def _missing(config: Config) -> list[Problem]:
         found.append(Problem("nat.addresses", "which addresses move between the nodes? ha.node needs them"))
     if len(config.nat.ports) < LEAST:
         found.append(Problem("nat.ports", f"{config.nat.ports} can't be halved between two nodes"))
+    size = config.nat.port_block
+    if size and not all(half.blocks(size) for half in _halves(config.nat.ports)):
+        found.append(Problem("nat.port_block", f"half of nat.ports ({config.nat.ports}) has no whole block of {size}"))
     return found
 
 
@@ -51,7 +54,8 @@ def _unable(config: Config) -> list[Problem]:
     wanted = {
         "ipv6.filter": config.ipv6.filter,
         "nat64.prefix": config.nat64.prefix is not None,
-        "nat.port_block": bool(config.nat.port_block),
+        "nat.port_block_hosts": bool(config.nat.port_block_hosts),  # computed from all ports, and each has half
+        "nat.port_block_node": config.nat.port_block_node.of > 1,
         "nat.mapping": config.nat.mapping != "endpoint-independent",
     }
     reason = "can't be set together with ha.node in this version: the other node wouldn't know of it"
@@ -78,6 +82,9 @@ def halved(config: Config) -> Config:
     ports = config.nat.ports
     if not config.ha.node or len(ports) < LEAST:
         return config
+    return replace(config, nat=replace(config.nat, ports=_halves(ports)[config.ha.node == "b"]))
+
+
+def _halves(ports: PortRange) -> tuple[PortRange, PortRange]:
     middle = ports.first + len(ports) // 2 & ~1  # even: pairs of ports stay whole
-    mine = PortRange(ports.first, middle - 1) if config.ha.node == "a" else PortRange(middle, ports.last)
-    return replace(config, nat=replace(config.nat, ports=mine))
+    return PortRange(ports.first, middle - 1), PortRange(middle, ports.last)

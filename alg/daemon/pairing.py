@@ -261,7 +261,7 @@ class Pairing:
         outbox = Outbox(
             tables.expect, lambda ticket, made: leader.write(ticket, made), helper.executor.carry_out, go_on
         )
-        bulk = BulkWalk(lambda: gateway.sessions.chunks(), tables.slot, tables.there)
+        bulk = BulkWalk(lambda: gateway.sessions.chunks(), tables.slot, tables.there, tables.blocks)
 
         bars = self._bars = Fence(gateway)
 

@@ -71,6 +71,13 @@ def row_of(place: int, port: int) -> int:
     return place * abi.BLOCK_ROWS + port // abi.BLOCK_UNIT
 
 
+def counting(slot: bytes) -> int | None:
+    """Row of the block that counts the port in a raw row of `ports`; None: none does."""
+    one = abi.PortSlot.unpack(slot)
+    counted = one.owner >> 48 & 0xFF in (abi.PortKind.MAPPING, abi.PortKind.RESERVED)
+    return int(one.forward_id) - 1 if counted and one.forward_id else None
+
+
 # -- computed blocks ---------------------------------------------------------------------------------------------------
 
 

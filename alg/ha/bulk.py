@@ -25,13 +25,15 @@ class BulkWalk:
 
     def __init__(
         self, chunks: Callable[[], Iterable[tuple[bytes, bytes, int]]], slot: Callable[[int], bytes | None],
-        there: Callable[[bytes], int],
+        there: Callable[[bytes], int], blocks: Callable[[Iterable[bytes]], Iterable[Entry]] = lambda _: (),
     ) -> None:  # fmt: skip
+        """`blocks`: of the port blocks that count some rows of `ports`."""
         self.young = YOUNG
         self.known: dict[int, bytes] = {}  # id -> key, of what was told
         self._chunks = chunks
         self._slot = slot
         self._there = there
+        self._blocks = blocks
 
     def forget(self) -> None:
         """Tell everything anew with the next walk."""
@@ -66,7 +68,8 @@ class BulkWalk:
         width = len(values) // len(ids)
         fresh = set(memoryview(values).cast("I")[_ROW // 4 :: width // 4].tolist()) - rows
         rows |= fresh
-        for entry in many.ports((row, slot) for row in fresh if (slot := self._slot(row)) is not None):
+        slots = [(row, slot) for row in fresh if (slot := self._slot(row)) is not None]
+        for entry in (*self._blocks(slot for _, slot in slots), *many.ports(slots)):
             tell(entry)
         for entry in many.sessions(many.woven(keys, values)):
             tell(entry)

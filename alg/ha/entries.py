@@ -12,11 +12,14 @@ from collections.abc import Iterable, Iterator
 from enum import IntEnum
 from typing import NamedTuple
 
+from algate.bpf.packing import native
+
 from .store import StoreError
 
 FORMAT = 1
 _HEAD = struct.Struct("<BHI")  # kind, size of the key, size of the value or _GONE
 _GONE = 0xFFFF_FFFF
+BLOCKS = "port_blocks"
 PAGE = 65536  # bytes of a message at most, unless one entry is larger
 
 
@@ -126,6 +129,11 @@ def number(session: int) -> bytes:
 def port(row: int, slot: bytes) -> Entry:
     """A row of `ports` as it is now."""
     return Entry(EntryKind.PORT, row.to_bytes(8, "little"), slot)
+
+
+def block(row: int, raw: bytes) -> Entry:
+    """A row of `port_blocks` as it is now."""
+    return Entry(EntryKind.ROW, BLOCKS.encode() + b"\0" + native(row, 4), raw)
 
 
 def numbered(key: bytes) -> int:

@@ -18,7 +18,7 @@ from algate.bpf.contents import contents
 from algate.bpf.description import Description, own
 from algate.bpf.packing import native
 
-from .entries import Authorship
+from .entries import BLOCKS, Authorship
 from .standby import KeptState
 
 KEY = abi.HEADER.structs["session_key"].size
@@ -116,11 +116,16 @@ def _enter(made: estate.Estate, kept: KeptState, shift: Shift) -> None:
         if there is None or abi.Session.unpack(there).id <= abi.Session.unpack(value).id:
             maps["sessions"][key] = value
     for row, slot in kept.ports.items():
-        maps["ports"][native(row, 4)] = shift("port_slot", slot)
+        fresh, former = shift("port_slot", slot), maps["ports"].get(native(row, 4))
+        # Both logs tell of ports, and one of them may have done so when it was another host's.
+        if former is None or ticks.distance(_stamp(fresh), _stamp(former)) >= 0:
+            maps["ports"][native(row, 4)] = fresh
     for (name, key), value in kept.rows.items():
         if name in maps:
             described = contents()[name]
-            maps[name][shift(described.key, key)] = shift(described.value, value)
+            fresh, there = shift(described.value, value), maps[name].get(key)
+            if name != BLOCKS or there is None or _assigned(there) <= _assigned(fresh):
+                maps[name][shift(described.key, key)] = fresh
     for name, table, struct in (("tracks", kept.tracks, "track"), ("adjusts", kept.adjusts, "adjust")):
         maps[name].update({keys[one]: shift(struct, raw) for one, raw in table.items() if one in keys})
     for child, parent in kept.parents.items():
@@ -134,6 +139,14 @@ def _enter(made: estate.Estate, kept: KeptState, shift: Shift) -> None:
             piece = data[at : at + records.PIECE]
             key = records.pack_decision_key(session, number, len(piece), direction)
             maps["held"][shift("decision_key", key)] = records.pack_piece(piece)
+
+
+def _stamp(slot: bytes) -> int:
+    return int(abi.PortSlot.unpack(slot).stamp)
+
+
+def _assigned(block: bytes) -> int:
+    return int(abi.PortBlock.unpack(block).assigned)
 
 
 def _map(maps: dict[str, estate.Raw], key: bytes, row: int) -> None:

@@ -32,6 +32,9 @@ class Tables(Protocol):
     def port(self, session: bytes) -> Entry | None:
         """The row of `ports` that a session, as packed above, stands on."""
 
+    def counted(self, slot: Entry) -> list[Entry]:
+        """The port block that counts the port in a row of `ports`, if one does."""
+
     def reserved(self, expectation: bytes) -> Entry | None:
         """The row of `ports` that is held for an expectation, as packed above."""
 
@@ -96,7 +99,7 @@ def session_entries(session: int, tables: Tables) -> list[Entry]:
     track, slot = tables.track(session), tables.port(raw)
     made = [Entry(EntryKind.SESSION, number(session), raw)]
     made += [] if track is None else [Entry(EntryKind.TRACK, number(session), track)]
-    return made if slot is None else [*made, slot]
+    return made if slot is None else [*made, *tables.counted(slot), slot]
 
 
 def _expectation(one: fx.Expectation, state: int, tables: Tables) -> list[Entry]:
@@ -106,7 +109,7 @@ def _expectation(one: fx.Expectation, state: int, tables: Tables) -> list[Entry]
 def expectation_entries(key: int, session: int, raw: bytes, tables: Tables) -> list[Entry]:
     """An expectation of a control session, with the port that is held for it."""
     made, slot = Entry(EntryKind.EXPECTATION, number(key), number(session) + raw), tables.reserved(raw)
-    return [made] if slot is None else [slot, made]
+    return [made] if slot is None else [*tables.counted(slot), slot, made]
 
 
 def everything(

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from algate.alg.engine import effects as fx
-from algate.alg.gateway import records
+from algate.alg.gateway import portblocks, records
 from algate.alg.gateway.addresses import Addresses
 from algate.alg.ha import written
-from algate.alg.ha.entries import Entry, EntryKind, port
+from algate.alg.ha.entries import Entry, EntryKind, block, port
 from algate.alg.helper import takeover
 from algate.alg.helper.executor import Executor
 from algate.alg.helper.helper import now
@@ -73,6 +73,21 @@ class RawTables:
         row = records.unpack_session(session[abi.HEADER.structs["session_key"].size :]).port_index
         slot = self.slot(row)
         return None if slot is None else port(row, slot)
+
+    def counted(self, slot: Entry) -> list[Entry]:
+        """As Tables says."""
+        return self.blocks([slot.value or b""])
+
+    def blocks(self, slots: Iterable[bytes]) -> list[Entry]:
+        """The port blocks that count these rows of `ports`, each once."""
+        if not self._gateway.configs[0].port_block:
+            return []
+        table, found = self._gateway.port_blocks, {}
+        for row in dict.fromkeys(map(portblocks.counting, slots)):
+            raw = syscall.lookup(table.fd, native(row, 4), table.value.size) if row is not None else None
+            if row is not None and raw is not None:
+                found[row] = block(row, raw)
+        return [*found.values()]
 
     def reserved(self, expectation: bytes) -> Entry | None:
         """As Tables says."""

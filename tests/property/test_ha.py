@@ -50,6 +50,9 @@ class ModelTables:
     def port(self, session: bytes) -> Entry | None:
         return None
 
+    def counted(self, slot: Entry) -> list[Entry]:
+        return []
+
     def reserved(self, expectation: bytes) -> Entry | None:
         return None
 
