@@ -79,9 +79,9 @@ def write_config(
         share_own=whole - share if share < whole else 0, share_free=share, max_sessions=gateway.max_sessions,
         port_block=blocks.size, block_idle=ticks.lasting(portblocks.idle_time(nat, scarce=True)),
         block_first=blocks.first // abi.BLOCK_UNIT, block_count=blocks.number,
-        new_until=(former.new_until or 1) if leased else 0, gone_at=former.gone_at if leased else 0,
+        gone_at=former.gone_at if leased else 0,
         tell=former.tell, tell_net=former.tell_net, tell_mask=former.tell_mask,
-        new_until=former.new_until if config.ha.node else 0,
+        new_until=(former.new_until or 1) if leased else former.new_until if config.ha.node else 0,
     )  # fmt: skip
     for place, address in enumerate(addresses):
         value.public_ip[place] = abi.ip_to_be32(address)

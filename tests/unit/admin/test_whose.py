@@ -13,6 +13,7 @@ import pytest
 from algate.alg.admin.whose import whose
 from algate.alg.config.sections import Config, LogSection, Nat
 from algate.alg.errors import AlgateError
+from algate.alg.rows import LeaseRow
 from algate.bpf import abi, ticks
 from algate.bpf.abi import PortKind
 from algate.bpf.requests import owner, port_row
@@ -98,3 +99,23 @@ def test_what_is_no_end_point_is_refused() -> None:
     with pytest.raises(AlgateError, match="is not an address with a port") as caught:
         asked("203.0.113.1", {})
     assert caught.value.exit_code == 2
+
+
+def test_of_gateways_that_share_an_address_the_one_is_named_that_leased_the_port() -> None:
+    class Leases:
+        async def lessees(self, port: int) -> list[LeaseRow]:
+            assert port == 1600
+            return [LeaseRow("1024-2047", "left", 5.0, 9.0), LeaseRow("1024-2047", "right", 9.0, None)]
+
+    class Away:
+        async def lessees(self, port: int) -> list[LeaseRow]:
+            raise AlgateError("the engine doesn't answer")
+
+    gateway = SimpleNamespace(ports=Ports({}), shares=SimpleNamespace(items=tuple))
+    running: Any = SimpleNamespace(gateway=gateway, devices=SimpleNamespace(addresses=(FIRST, SECOND)))
+    rows = asyncio.run(whose(running, Config(), {"public": "203.0.113.2:1600"}, Leases()))["holders"]
+    assert [(one["inside"], one["source"], one["since"], one["until"]) for one in rows] == [
+        ("gateway left", "lease", 5.0, 9.0), ("gateway right", "lease", 9.0, None),
+    ]  # fmt: skip
+    assert asyncio.run(whose(running, Config(), {"public": "203.0.113.9:1600"}, Leases()))["holders"] == []
+    assert asyncio.run(whose(running, Config(), {"public": "203.0.113.2:1600"}, Away()))["holders"] == []
