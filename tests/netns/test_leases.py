@@ -24,7 +24,7 @@ from tests.netns.talk import Echo, Line
 ECHO = 7007
 SOON = 1.5  # s: a SYN that is lost comes again after 1
 PUBLIC = "198.51.100.200"
-LOTS, SECONDS, HOLD = 4, 2, 6
+LOTS, SECONDS, HOLD = 4, 2, 4
 KEYS = f'ports = "1024-9215"\nport_block = 64\nport_block_idle = 2\nhold_down = {HOLD}\n'
 
 
