@@ -63,6 +63,8 @@ POOL_ROWS: int
 SHARE_WHOLE: int
 SHARE_RANGE: int
 SHARE_FLOOR: int
+ASKERS_A_KIND: int
+ASKER_ROWS: int
 
 class Direction(enum.IntEnum):
     OUT = 0
@@ -253,6 +255,7 @@ class SixFlag(enum.IntFlag):
 class AdmissionFlag(enum.IntFlag):
     SOURCES = 1
     LIVE = 2
+    HOST = 4
 
 class Stage(enum.IntEnum):
     NEW_OUT = 0
@@ -283,6 +286,9 @@ class Stage(enum.IntEnum):
     TURN_ERROR_IN = 25
     TELL6 = 26
     TELL4 = 27
+    TURN_WANT = 28
+    CUT6 = 29
+    CUT4 = 30
 
 STAGE_COUNT: int
 
@@ -959,14 +965,14 @@ class Interned(Layout):
     bytes: ctypes.Array[ctypes.c_uint8]
     word: int
     host: int
-    pad: int
+    askers: ctypes.Array[ctypes.c_uint16]
     def __init__(
         self,
         *,
         bytes: ctypes.Array[ctypes.c_uint8] | tuple[int, ...] = ...,
         word: int = ...,
         host: int = ...,
-        pad: int = ...,
+        askers: ctypes.Array[ctypes.c_uint16] | tuple[int, ...] = ...,
     ) -> None: ...
 
 class Config6(Layout):

@@ -51,6 +51,7 @@ UNPINNED = (
     "hops",
     "hops6",
     "scratch6",
+    "cuts",
 )  # of one load: rings' readers, a workspace, the FIB's last answers
 PER_SESSION = (
     "sessions",
@@ -143,6 +144,7 @@ class Gateway:
             self.configs6 = Table(fd("configs6"), U32, layout(abi.Config6))
             self.allow_in = Table(fd("allow_in"), layout(abi.AdmissionKey), layout(abi.Admission))
             self.allow_in_sources = Table(fd("allow_in_sources"), layout(abi.AdmissionSourceKey), U32)
+            self.askers = Table(fd("askers"), U32, U64)
             self.pieces = Table(fd("pieces"), layout(abi.PieceKey), layout(abi.Pieces))
         self.counters = PerCpuCounters(fd("counters"))
         self.drops = PerCpuCounters(fd("drops"))

@@ -15,7 +15,7 @@ from algate.bpf.description import Description, own
 from algate.bpf.errors import AlgateError
 from algate.bpf.tables import Codec, PerCpuCounters, Table
 
-SIX = ("addresses6", "allow_in", "allow_in_sources", "configs6", "handles", "pieces")
+SIX = ("addresses6", "allow_in", "allow_in_sources", "askers", "configs6", "handles", "pieces")
 
 
 class Pinned:

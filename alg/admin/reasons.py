@@ -109,6 +109,7 @@ CURES: Mapping[str, str] = {
     "nat64-icmp": "",
     "nat64-source-route": "",
     "nat64-routed": "",
+    "share-addresses": "who rotates addresses gets no new ones; for a router with many hosts raise [nat] host_share",
 }
 PLAIN = Said("{line}: {reason}")
 

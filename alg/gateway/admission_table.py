@@ -28,6 +28,8 @@ class AllowInTable:
         """What is in it: number, entry, and whether it was added live."""
         known: dict[int, tuple[IPv6Address, int, bool, list[int]]] = {}
         for key, value in self._rows.items():
+            if value.flags & abi.AdmissionFlag.HOST:
+                continue
             live = bool(value.flags & abi.AdmissionFlag.LIVE)
             one = known.setdefault(value.id, (IPv6Address(bytes(key.to)), key.proto, live, []))
             one[3].append(abi.be16(key.port))
@@ -47,11 +49,14 @@ class AllowInTable:
         for key in self._keys(one):
             former = self._rows.get(key)
             self._rows.put(key, abi.Admission(id=number, flags=flags, hits=former.hits if former else 0))
+        self._rows.put(self._host(one), abi.Admission(flags=flag.HOST))
 
     def drop(self, number: int, one: AllowIn) -> None:
         """Let it in no more."""
         for key in self._keys(one):
             self._rows.delete(key)
+        if not any((other.to, other.proto) == (one.to, one.proto) for _, other, _ in self.found()):
+            self._rows.delete(self._host(one))
         for network in one.from_:
             self._sources.delete(self._source(number, network))
 
@@ -63,6 +68,10 @@ class AllowInTable:
     def _keys(one: AllowIn) -> Iterator[abi.AdmissionKey]:
         for port in range(one.port.first, one.port.last + 1):
             yield abi.AdmissionKey(to=tuple(one.to.packed), port=abi.be16(port), proto=PROTO[one.proto])
+
+    @staticmethod
+    def _host(one: AllowIn) -> abi.AdmissionKey:
+        return abi.AdmissionKey(to=tuple(one.to.packed), proto=PROTO[one.proto])
 
     @staticmethod
     def _source(number: int, network: IPv6Network) -> abi.AdmissionSourceKey:

@@ -26,6 +26,7 @@ def tally(maps: Mapping[str, Raw]) -> dict[str, Raw]:
         pools[abi.POOL_HANDLES] = len(maps["addresses6"])
     blocks = {from_native(key): abi.PortBlock.unpack(value).holder for key, value in maps["port_blocks"].items()}
     return {
+        "askers": {native(row, 4): native(count, 8) for row, count in _askers(maps["addresses6"]).items()},
         "block_lists": _lists(blocks),
         "block_bits": {native(at, 4): native(word, 8) for at, word in _words(blocks).items()},
         "handles": estate6.handles(maps["addresses6"]),
@@ -34,6 +35,11 @@ def tally(maps: Mapping[str, Raw]) -> dict[str, Raw]:
         "pools": {native(row, 4): bytes(abi.Pool(used=used)) for row, used in pools.items()},
         "port_bits": {native(at, 4): native(word, 8) for at, word in _bits(maps).items()},
     }
+
+
+def _askers(rows: Raw) -> Counter[int]:
+    """For whom handles count, by rows of `askers`."""
+    return Counter(row for raw in rows.values() for row in abi.Interned.unpack(raw).askers if row)
 
 
 def _owned(maps: Mapping[str, Raw], kinds: tuple[abi.PortKind, ...]) -> list[tuple[int, int]]:

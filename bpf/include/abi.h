@@ -633,8 +633,13 @@ struct interned {
     __u8 bytes[16]; /* the address: never another one while the row lives */
     __u64 word;     /* enum handle_state in the upper half, in the lower the tick at which somebody asked for it last */
     __be32 host;    /* the handle under which it is counted in `hosts`: its own, or that of its /64 */
-    __u32 pad;
+    __u16 askers[2]; /* rows of `askers` that count it; 0: none does */
 };
+
+/* `askers`: how many handles were made for whom, by a keyed hash of what cannot be chosen freely. Each of the three kinds has so many rows:
+ * a neighbour (device and MAC); that one's packets of one /64 inside; the addresses of this /64 that count as one host. */
+#define ASKERS_A_KIND 4096
+#define ASKER_ROWS 16384 /* the first of four parts, which has row 0, is unused */
 
 enum handle_state {
     HANDLE_LIVE = 1,
@@ -670,6 +675,7 @@ struct admission_key {
 enum admission_flag {
     ADMISSION_SOURCES = 1, /* `allow_in_sources` lists who may use it */
     ADMISSION_LIVE = 2,    /* added by the CLI, not by the configuration */
+    ADMISSION_HOST = 4, /* under port 0: this host has such a service, whichever its port; for fragments without one */
 };
 
 struct admission {
@@ -728,8 +734,11 @@ enum stage {
     STAGE_TURN_IN = 23,
     STAGE_TURN_ERROR_OUT = 24, /* ICMP errors */
     STAGE_TURN_ERROR_IN = 25,
-    STAGE_TELL6 = 26, /* the gateway's own errors, to an inside host */
-    STAGE_TELL4 = 27, /* to an outside one */
+    STAGE_TELL6 = 26,     /* the gateway's own errors, to an inside host */
+    STAGE_TELL4 = 27,     /* to an outside one */
+    STAGE_TURN_WANT = 28, /* makes the handle of a host whose packet may begin a session, and back to STAGE_TURN_OUT */
+    STAGE_CUT6 = 29,      /* fragments what others may fragment: what has become IPv6, */
+    STAGE_CUT4 = 30,      /* or IPv4 */
     STAGE_COUNT = 64,
 };
 

@@ -19,6 +19,7 @@ static __always_inline bool handle_free(__be32 handle, u32 idle, u32 now)
     if (__sync_val_compare_and_swap(&row->word, seen, handle_word(HANDLE_GONE, now)) != seen)
         return false;
     __builtin_memcpy(address.bytes, row->bytes, 16);
+    askers_count(row, -1);
     struct mapping_key host = {.inside_ip = handle};
     handles.delete(&address);
     hosts.delete(&host);
@@ -47,6 +48,7 @@ static __always_inline int run_control6(struct __sk_buff *skb)
     }
     struct address6 address;
     __builtin_memcpy(address.bytes, r->bytes, 16);
+    askers_nobody();
     r->handle = handle_want_host(&address, six->flags & SIX_HOST_64 && r->idle, now);
     r->error = r->handle ? 0 : -12; /* ENOMEM */
     return TC_ACT_OK;

@@ -16,7 +16,7 @@
 #define FRAGMENT_SECONDS 60 /* reassembly gives up by then: RFC 8200 section 4.5 */
 #define FRAGMENT_TICKS ((u32)((FRAGMENT_SECONDS * 1000000000ULL) >> TICK_SHIFT))
 #define TAILS_A_WINDOW 64  /* punted per CPU and 16 ticks, as for IPv4 */
-#define TAILS_OF_UNKNOWN 8 /* of them, those whose ends need handles: what a flood costs for HANDLE_IDLE */
+#define TAILS_OF_UNKNOWN 8 /* the same of those whose ends need handles: what a flood costs for HANDLE_IDLE */
 
 static __always_inline void piece_key_of(struct piece_key *key, const struct packet *p, u8 dir)
 {
@@ -60,15 +60,32 @@ static __always_inline struct pieces *pieces_of(const struct piece_key *key, str
     return pieces.lookup((struct piece_key *)key);
 }
 
-/* Whether both ends of a tail have handles. From inside they get some, for a session may begin with its tail; from outside
- * nobody knows yet whether one may. */
-static __always_inline bool tail_known(struct __sk_buff *skb, const struct config *cfg, struct packet *p, u8 dir,
-                                       u32 tails, u32 now)
+/* Whether a session may begin with a tail from outside, which has no port yet: its host has a service that lets somebody in. */
+static __always_inline bool tail_awaited(struct __sk_buff *skb, const struct config *cfg, const struct packet *p)
 {
+    struct admission_key key = {.proto = p->proto};
+    if (bpf_skb_load_bytes(skb, ip_at(p) + 24, key.to, sizeof(key.to)) || !allow_in.lookup(&key))
+        return false;
+    return source_is_routed(skb, p, cfg->lan[0], cfg->wan);
+}
+
+/* Whether both ends of a tail have handles. They get some where a session may begin with its tail. */
+static __always_inline bool tail_known(struct __sk_buff *skb, const struct config *cfg, struct packet *p, u8 dir,
+                                       int at, u32 now)
+{
+    u32 zero = 0;
+    struct scratch6 *room = scratch6.lookup(&zero);
     if (p->source && p->destination)
         return true;
-    return dir == DIR_OUT && tails < TAILS_OF_UNKNOWN && source_is_routed(skb, p, cfg->wan, skb->ingress_ifindex) &&
-           !intern_ends(skb, p, dir, now);
+    if (room && now - room->unknown_since > 16) {
+        room->unknown_since = now;
+        room->unknown = 0;
+    }
+    if (!room || room->unknown >= TAILS_OF_UNKNOWN)
+        return false;
+    room->unknown++;
+    bool first = dir == DIR_OUT ? source_is_routed(skb, p, cfg->wan, skb->ingress_ifindex) : tail_awaited(skb, cfg, p);
+    return first && !intern_ends(skb, p, at, dir, now);
 }
 
 /* A tail before its head: BPF can't queue a packet, the helper can. */
@@ -84,7 +101,7 @@ static __always_inline int fragment_early(struct __sk_buff *skb, const struct co
         room->tails_since = now;
         room->tails = 0;
     }
-    if (room->tails >= TAILS_A_WINDOW || !tail_known(skb, cfg, p, dir, room->tails, now))
+    if (room->tails >= TAILS_A_WINDOW || !tail_known(skb, cfg, p, dir, at, now))
         return drop(DROP_FRAGMENT_UNKNOWN);
     room->tails++;
     m->dir = dir;

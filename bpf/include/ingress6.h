@@ -58,18 +58,90 @@ static __always_inline const struct xlat_prefix *prefix_of(const struct config6 
     return (const void *)six->prefix; /* prefix_bits follows */
 }
 
+/* A row of `askers`; never 0, which counts nobody. */
+static __always_inline u16 asker_row(u64 secret, u64 who, u64 network, u32 kind)
+{
+    u64 h = (who ^ secret) * 0x9E3779B97F4A7C15ULL;
+    h = (h ^ h >> 32 ^ network ^ kind) * 0xFF51AFD7ED558CCDULL;
+    return kind * ASKERS_A_KIND | (h >> 52);
+}
+
+/* Takes note of whom handles are made for from here on: the neighbour whose packet this is, and the /64 of its inside end. The
+ * helper's frames are nobody's; what comes from the stack has its device alone. */
+static __always_inline void askers_note(struct __sk_buff *skb, const struct config *cfg, const struct packet *p, int at,
+                                        const struct address6 *inside)
+{
+    u64 who = 0, network = *(const u64 *)inside->bytes;
+    u32 zero = 0, from = skb->ingress_ifindex;
+    struct scratch6 *room = scratch6.lookup(&zero);
+    OPAQUE(from);
+    if (!room)
+        return;
+    if (at != AT_WAN_OUT && ip_at(p))
+        bpf_skb_load_bytes(skb, 6, &who, 6);
+    who |= (u64)from << 48;
+    askers_nobody();
+    if (at == AT_TAP)
+        return;
+    room->askers[1] = asker_row(cfg->secret, who, 0, 1);
+    room->askers[2] = asker_row(cfg->secret, who, network, 2);
+    room->askers[3] = asker_row(cfg->secret, who, network, 3);
+    askers_judge(cfg, room);
+}
+
+/* Whether a host has all the sessions that it may have, so that no address need be known for another one. */
+static __always_inline bool host_is_full(const struct config *cfg, __be32 handle)
+{
+    struct host *h = cfg->max_sessions_per_host ? host_of(handle) : 0;
+    return h && h->sessions >= cfg->max_sessions_per_host;
+}
+
+/* The handle of an inside host whose packet may begin a session; 0: it may have none, and `refused` says why. What its /64 may not
+ * have any more is asked for before the address becomes known. */
+static __always_inline __be32 inside_wanted(const struct config *cfg, const struct config6 *six,
+                                            const struct address6 *address, u32 now)
+{
+    u32 zero = 0;
+    bool network = six->flags & SIX_HOST_64;
+    struct address6 first = {};
+    struct scratch6 *room = scratch6.lookup(&zero);
+    if (!room)
+        return 0;
+    __builtin_memcpy(first.bytes, address->bytes, 8);
+    if (network && cfg->max_sessions_per_host && !handle_of((void *)address)) {
+        __be32 host = handle_of(&first);
+        room->refused = DROP_HOST_SESSIONS;
+        if (host && host_is_full(cfg, host))
+            return 0;
+    }
+    return handle_want_host(address, network, now);
+}
+
+/* The reason for which there was no handle a moment ago. */
+static __always_inline u32 handle_refusal(void)
+{
+    u32 zero = 0;
+    struct scratch6 *room = scratch6.lookup(&zero);
+    return room ? room->refused & 127 : DROP_ADDRESSES_FULL;
+}
+
 /* Handles for both ends: 0, or the drop reason. */
-static __always_inline u32 intern_ends(struct __sk_buff *skb, struct packet *p, u8 dir, u32 now)
+static __always_inline u32 intern_ends(struct __sk_buff *skb, struct packet *p, int at, u8 dir, u32 now)
 {
     struct address6 ends[2];
+    struct config *cfg = get_config();
     struct config6 *six = get_config6();
-    if (!six || bpf_skb_load_bytes(skb, ip_at(p) + 8, ends, sizeof(ends)))
+    if (!cfg || !six || bpf_skb_load_bytes(skb, ip_at(p) + 8, ends, sizeof(ends)))
         return DROP_MALFORMED;
-    bool network = six->flags & SIX_HOST_64;
-    __be32 inside = handle_want_host(dir == DIR_OUT ? &ends[0] : &ends[1], network, now);
-    __be32 remote = inside ? handle_want(dir == DIR_OUT ? &ends[1] : &ends[0], 0, now) : 0;
+    askers_note(skb, cfg, p, at, dir == DIR_OUT ? &ends[0] : &ends[1]);
+    __be32 inside = inside_wanted(cfg, six, dir == DIR_OUT ? &ends[0] : &ends[1], now);
+    if (!inside)
+        return handle_refusal();
+    if (!(dir == DIR_OUT ? p->destination : p->source) && host_is_full(cfg, inside))
+        return DROP_HOST_SESSIONS;
+    __be32 remote = handle_want(dir == DIR_OUT ? &ends[1] : &ends[0], 0, now);
     if (!remote)
-        return DROP_ADDRESSES_FULL;
+        return handle_refusal();
     p->source = dir == DIR_OUT ? inside : remote;
     p->destination = dir == DIR_OUT ? remote : inside;
     return 0;

@@ -80,6 +80,7 @@ PINNED("array", u32, struct config6, configs6, 1);
 #endif
 #ifdef SIX
 PINNED_LAZY("hash", struct address6, u32, handles, MAX_SESSIONS);
+PINNED("array", u32, u64, askers, ASKER_ROWS);
 PINNED_LAZY("hash", struct admission_key, struct admission, allow_in, 65536);
 PINNED_LAZY("lpm_trie", struct admission_source_key, u32, allow_in_sources, 8192);
 /* LRU: a lost entry costs the rest of one fragmented packet. */
@@ -93,6 +94,9 @@ BPF_PERCPU_ARRAY(hops, struct hop, HOP_ROWS);
 #ifdef SIX
 BPF_PERCPU_ARRAY(hops6, struct hop6, HOP_ROWS);
 BPF_PERCPU_ARRAY(scratch6, struct scratch6, 1);
+#ifdef TURNS
+BPF_PERCPU_ARRAY(cuts, struct cut, 1);
+#endif
 #endif
 
 #endif

@@ -76,7 +76,7 @@ static __always_inline int new_out(struct __sk_buff *skb, int at)
     } else {
         o.alg = watched_by(p.proto, p.destination_port);
     }
-    reason = intern_ends(skb, &p, DIR_OUT, now);
+    reason = intern_ends(skb, &p, at, DIR_OUT, now);
     key_out(&key, &p);
     if (!reason)
         reason = begin_six(skb, cfg, &p, &key, &o, now);
@@ -91,8 +91,8 @@ static __always_inline bool allowed_in(struct __sk_buff *skb, const struct packe
 {
     struct admission_key key = {.port = p->destination_port, .proto = p->proto};
     struct admission_source_key from = {.prefix_len = 160};
-    if (bpf_skb_load_bytes(skb, ip_at(p) + 24, key.to, sizeof(key.to)))
-        return false;
+    if (!key.port || bpf_skb_load_bytes(skb, ip_at(p) + 24, key.to, sizeof(key.to)))
+        return false; /* port 0 stands for the host: ADMISSION_HOST */
     struct admission *a = allow_in.lookup(&key);
     if (!a)
         return false;
@@ -189,7 +189,7 @@ static __always_inline int new_in(struct __sk_buff *skb, int at)
     u32 reason = admit_in(skb, cfg, &p, &key, &c, &o, now);
     if (reason)
         return drop(reason);
-    reason = intern_ends(skb, &p, DIR_IN, now);
+    reason = intern_ends(skb, &p, at, DIR_IN, now);
     key_in(&key, &p, p.destination, p.destination_port);
     if (!reason)
         reason = begin_six(skb, cfg, &p, &key, &o, now);

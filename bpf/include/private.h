@@ -69,10 +69,23 @@ struct scratch6 {
     u8 pad;
     u32 cursor;          /* see UNKNOWN */
     struct interned row; /* being made */
+    u16 askers[4];       /* who asks for handles: rows by kind from 1 on, 0: nobody who is limited */
+    u8 spent[2];         /* whether that one has his share of them; and of the addresses of a /64 that is one host */
+    u16 refused;         /* why there is none: a drop reason */
+    u32 unknown_since;   /* tick at which the count of punted tails whose ends were unknown began */
+    u32 unknown;
+    __be32 wanted; /* the handle that was asked for a stage ago */
     struct pieces pieces;
     u32 told_since; /* tick at which the count of NAT64's own ICMP errors began */
     u32 told;
     u64 heads[12]; /* headers being made for one of these, or of a turned error */
+};
+
+#define CUT_MOST 16384 /* bytes of payload that can be cut: no Ethernet frame has more */
+
+/* The payload of a packet that is being cut, and as much behind it as one piece may have, for the verifier's sake. */
+struct cut {
+    u8 bytes[CUT_MOST + 2048];
 };
 
 /* What stands in `heads`. */

@@ -110,7 +110,8 @@ static __always_inline int told6(struct __sk_buff *skb, int at)
     __builtin_memcpy(&head->ip.saddr, six->address, 16);
     head->ip.daddr = to;
     head->type = reason == DROP_NAT64_HOPS ? 3 : reason == DROP_NAT64_TOO_BIG ? 2 : reason == DROP_NAT64_ROUTED ? 4 : 1;
-    head->code = reason == DROP_NAT64_PROTOCOL ? 4 : 0;
+    bool no_room = reason == DROP_SHARE_ADDRESSES || reason == DROP_ADDRESSES_FULL || reason == DROP_HOST_SESSIONS;
+    head->code = no_room ? 3 : reason == DROP_NAT64_PROTOCOL ? 4 : 0; /* 3: RFC 6146 section 3.5.1.1 */
     head->rest = head->type == 2 || head->type == 4 ? bpf_htonl(told) : 0;
     u32 all = xlat_icmp_pseudo(&head->ip, size + 8);
     all = csum_change4(csum_change4(all, 0, *(u32 *)&head->type), 0, head->rest);
@@ -160,17 +161,14 @@ static __always_inline int told4(struct __sk_buff *skb, int at)
     head->ip.protocol = IPPROTO_ICMP;
     head->ip.saddr = ip.daddr;
     head->ip.daddr = ip.saddr;
-    u32 all = 0;
-    for (int i = 0; i < 5; i++)
-        all = csum_change4(all, 0, ((u32 *)&head->ip)[i]);
-    head->ip.check = ~csum_fold(all);
+    head->ip.check = xlat_sum4(&head->ip);
     head->type = reason == DROP_NAT64_HOPS ? 11 : 3;
     head->code = reason == DROP_NAT64_HOPS           ? 0
                  : reason == DROP_NAT64_TOO_BIG      ? 4
                  : reason == DROP_NAT64_SOURCE_ROUTE ? 5
                                                      : 1;
     head->rest = reason == DROP_NAT64_TOO_BIG ? bpf_htonl(mtu & 0xffff) : 0;
-    all = csum_change4(csum_change4((u32)sum, 0, *(u32 *)&head->type), 0, head->rest);
+    u32 all = csum_change4(csum_change4((u32)sum, 0, *(u32 *)&head->type), 0, head->rest);
     head->check = ~csum_fold(all);
     long rc = ask_fib4(skb, &p, ip.daddr, ip.saddr, cfg->lan[0], size + sizeof(*head), &fib);
     if ((rc != BPF_FIB_LKUP_RET_SUCCESS && rc != BPF_FIB_LKUP_RET_NO_NEIGH) || fib.ifindex != cfg->wan)

@@ -40,17 +40,43 @@ static __always_inline bool source_stands(struct __sk_buff *skb, const struct co
     return true;
 }
 
-/* The handle of a host, 0: it has none, and may not have one. `first`: its packet may begin a session; then the handle is asked
- * for, unless it was a moment ago. */
-static __always_inline __be32 handle_turned(const struct config6 *six, const struct in6_addr *ip, __be32 known,
-                                            bool first, struct hop6 *kept, u32 now)
+/* Whether the handle of a host whose packet may begin a session is still to be asked for: not if it was a moment ago. */
+static __always_inline bool handle_unasked(__be32 known, struct hop6 *kept)
 {
-    if (!first || (known && kept && kept->asked))
-        return known;
-    __be32 handle = handle_want_host((const struct address6 *)ip, six->flags & SIX_HOST_64, now);
-    if (handle && handle == known && kept)
+    u32 zero = 0;
+    struct scratch6 *room = scratch6.lookup(&zero);
+    if (known && kept && kept->asked)
+        return false;
+    if (!room || !known || room->wanted != known)
+        return true;
+    room->wanted = 0;
+    if (kept)
         kept->asked = 1;
-    return handle;
+    return false;
+}
+
+/* Makes that handle. A program of its own: with it the one that turns packets would be more than Linux 6.1 follows. */
+static __always_inline int turn_want(struct __sk_buff *skb, int at)
+{
+    struct address6 source;
+    struct packet p = {};
+    u32 zero = 0;
+    struct config *cfg = get_config();
+    struct config6 *six = get_config6();
+    struct scratch6 *room = scratch6.lookup(&zero);
+    if (!cfg || !six || !room)
+        return drop(DROP_MALFORMED);
+    p.l3 = link_header(skb, cfg, at);
+    if (bpf_skb_load_bytes(skb, ip_at(&p) + 8, &source, sizeof(source)))
+        return drop(DROP_MALFORMED);
+    askers_note(skb, cfg, &p, at, &source);
+    room->wanted = inside_wanted(cfg, six, &source, now_tick());
+    bool none = !room->wanted;
+    OPAQUE(skb); /* as in pass_on() */
+    if (none)
+        return tell6(skb, at, handle_refusal(), 0);
+    OPAQUE(skb);
+    return next_with(skb, STAGE_TURN_OUT - FAMILY_STAGES, at, DIR_OUT, 0, 0);
 }
 
 /* The way of the IPv4 packet that it will be: 0, or the drop reason; `mtu`: of IPv4. To another inside host it is found there. */
@@ -71,8 +97,10 @@ static __always_inline u32 way_turned(struct __sk_buff *skb, const struct config
     struct bpf_fib_lookup fib = {};
     long rc = ask_fib4(skb, p, p->source, remote, from, size, &fib);
     *mtu = fib.tot_len;
+    if (rc == BPF_FIB_LKUP_RET_FRAG_NEEDED && (size > XLAT_SMALL || skb->gso_size))
+        return DROP_NAT64_TOO_BIG; /* smaller ones are cut where they leave: nobody may be told of less than XLAT_FLOOR */
     if (rc == BPF_FIB_LKUP_RET_FRAG_NEEDED)
-        return DROP_NAT64_TOO_BIG;
+        rc = ask_fib4(skb, p, p->source, remote, from, 68, &fib); /* it didn't say by which device */
     return (rc == BPF_FIB_LKUP_RET_SUCCESS || rc == BPF_FIB_LKUP_RET_NO_NEIGH) && fib.ifindex == cfg->wan
                ? 0
                : DROP_NAT64_ROUTE;
@@ -140,9 +168,12 @@ static __always_inline int turn_out(struct __sk_buff *skb, int at)
     if (unfit)
         return unfit == DROP_NAT64_PROTOCOL ? tell6(skb, at, unfit, 0) : drop(unfit);
     bool first = p.fragment ? is_first_fragment(&p) : begins_session(&p);
-    p.source = handle_turned(six, &from.ip.saddr, p.source, first, kept, now);
+    bool unasked = first && handle_unasked(p.source, kept);
+    OPAQUE(skb);
+    if (unasked)
+        return next_with(skb, STAGE_TURN_WANT - FAMILY_STAGES, at, DIR_OUT, 0, 0);
     if (!p.source)
-        return drop(p.fragment || !begins_session(&p) ? DROP_NO_SESSION : DROP_ADDRESSES_FULL);
+        return drop(DROP_NO_SESSION);
     u32 refused = way_turned(skb, cfg, &p, to.daddr, &mtu, now);
     if (refused)
         return tell6(skb, at, refused, mtu + 20 < XLAT_FLOOR ? XLAT_FLOOR : mtu + 20);

@@ -95,6 +95,8 @@ async def first(row: Row) -> None:
     for order, name in ((in_order, "in order"), (backwards, "backwards"), (tail_first, "tail first")):
         six = Six(row)
         await through(six, six.lan1, row.port(), six.a1, 53, order, f"{name}: a datagram from inside")
+        server = six.fixed(plan.SERVICE_TO)
+        await through(six, six.a2, row.port(), server, plan.SERVICE, order, f"{name}: one from outside to a service")
 
 
 @requirement("6-A6-overlap", MUST_NOT, "overlapping bytes reach anybody, one inside another neither (RFC 5722)",

@@ -53,7 +53,8 @@ FAULTS = (
     RowFault(
         ("6-A6", "6-A6-first"), f"{H}fragment6.h", "if (room->tails >= TAILS_A_WINDOW ||", "if (1 || !room->tails ||"
     ),
-    RowFault(("6-A6-first",), f"{H}fragment6.h", "return dir == DIR_OUT && tails", "return dir != DIR_OUT && tails"),
+    RowFault(("6-A6-first",), f"{H}fragment6.h", "return first && !intern_ends(", "return !first && !intern_ends("),
+    RowFault(("6-A6-first",), f"{H}fragment6.h", ": tail_awaited(skb, cfg, p);", ": false;"),
     RowFault(("6-A6-overlap",), f"{H}fragment6.h", "if (seen & mask || __sync", "if (__sync"),
     RowFault(("6-A6-atomic",), f"{H}parse6.h", "(word & 1 ? IP_MORE_FRAGMENTS : 0);", "IP_MORE_FRAGMENTS;"),
     RowFault(("6-A7-spoken",), f"{H}new6.h", "return speaks(cfg, p, IPPROTO_UDP, 500, now) ||", "return false && "),

@@ -128,11 +128,15 @@ proto = "tcp"
 port = {FRIENDS_SERVICE}
 to = "{SERVICE_TO}"
 from = ["{FRIEND}/128"]
+[[allow_in]]
+proto = "udp"
+port = {SERVICE}
+to = "{SERVICE_TO}"
 [ipv6]
 filter = true
 """
 SIX_RULES = f"""ct state established,related accept
-ip6 daddr {SERVICE_TO} tcp dport {SERVICE} accept
+ip6 daddr {SERVICE_TO} meta l4proto {{ tcp, udp }} th dport {SERVICE} accept
 ip6 daddr {SERVICE_TO} ip6 saddr {FRIEND} tcp dport {FRIENDS_SERVICE} accept
 iifname {WAN} icmpv6 type packet-too-big accept
 iifname {WAN} drop
