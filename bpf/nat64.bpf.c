@@ -84,6 +84,21 @@ int stage_turn_out(struct __sk_buff *skb)
     return turn_out(skb, skb->cb[0]);
 }
 
+int stage_turn_want(struct __sk_buff *skb)
+{
+    return turn_want(skb, skb->cb[0]);
+}
+
+int stage_cut6(struct __sk_buff *skb)
+{
+    return cut6(skb);
+}
+
+int stage_cut4(struct __sk_buff *skb)
+{
+    return cut4(skb);
+}
+
 int stage_turn_in(struct __sk_buff *skb)
 {
     return turn_in(skb, skb->cb[0]);

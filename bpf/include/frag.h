@@ -135,13 +135,19 @@ static __always_inline int fragment_tail(struct __sk_buff *skb, const struct con
     if (dir == DIR_IN && at == AT_TAP && destination == p->destination) /* for the gateway itself */
         return receive_at_wan(skb, cfg);
     struct next_hop next = {};
-    if (route_packet(skb, p, dir == DIR_OUT ? p->source : source, destination, dir == DIR_OUT ? cfg->lan[0] : cfg->wan,
-                     &next) != ROUTE_FORWARD)
+    int route = route_packet(skb, p, dir == DIR_OUT ? p->source : source, destination,
+                             dir == DIR_OUT ? cfg->lan[0] : cfg->wan, &next);
+    bool cut = leaves_cut(at, route);
+    if (route != ROUTE_FORWARD && !cut)
         return drop(DROP_NO_ROUTE);
     if (dir == DIR_IN && !is_lan(cfg, next.ifindex)) /* as its head: see leave_in */
         return at == AT_TAP ? receive_at_wan(skb, cfg) : drop(DROP_NO_ROUTE);
     if (p->ttl > 1 && put_ttl(skb, p, p->ttl - 1))
         return drop(DROP_REWRITE_FAILED);
+#ifdef NAT64
+    if (cut)
+        return next_stage(skb, STAGE_CUT4, at, DIR_OUT);
+#endif
     return redirect_to(skb, cfg, p, &next);
 }
 

@@ -39,7 +39,7 @@ static __always_inline int leave_out(struct __sk_buff *skb, const struct config 
                                      struct session *s, int at, u32 now)
 {
     struct next_hop next = {};
-    bool redirect = at != AT_WAN_OUT;
+    bool redirect = at != AT_WAN_OUT, cut = false;
     if (redirect && (p->fragment || can_skip_stack(skb, p)) && hairpin_wanted(cfg, p))
         return leave_hairpin(skb, p, s, now);
     if (redirect) {
@@ -50,7 +50,8 @@ static __always_inline int leave_out(struct __sk_buff *skb, const struct config 
         if (at != AT_TAP && !at_turned(at) && !can_skip_stack(skb, p))
             return s->alg ? drop(DROP_NO_ROUTE) : to_stack(skb, at); /* behind the gate it may be another segment */
         int route = route_packet(skb, p, p->source, p->destination, from, &next);
-        if (route != ROUTE_FORWARD || next.ifindex != cfg->wan) {
+        cut = leaves_cut(at, route) && !s->alg;
+        if (!cut && (route != ROUTE_FORWARD || next.ifindex != cfg->wan)) {
             if (at == AT_TAP || (s->alg && route == ROUTE_TOO_BIG))
                 return unsent(skb, p, s->id, DIR_OUT, route, next.mtu);
             return s->alg ? drop(DROP_NO_ROUTE) : to_stack(skb, at);
@@ -65,6 +66,10 @@ static __always_inline int leave_out(struct __sk_buff *skb, const struct config 
     struct rewrite to = {.ip = s->public_ip, .port = session_port(s), .source = true, .hop = redirect && p->ttl > 1};
     if (!translate(skb, p, s, DIR_OUT, &to, now))
         return drop(DROP_REWRITE_FAILED);
+#ifdef NAT64
+    if (cut)
+        return next_stage(skb, STAGE_CUT4, at, DIR_OUT);
+#endif
     return redirect ? redirect_to(skb, cfg, p, &next) : TC_ACT_OK;
 }
 

@@ -106,6 +106,22 @@ static __always_inline int redirect_by(struct __sk_buff *skb, const struct confi
     return redirect_neigh(ifindex, hop, sizeof(*hop), 0);
 }
 
+#if defined(SIX) || defined(NAT64)
+/* Asks the FIB of IPv6. A WAN that carries less than 1280 bytes has no IPv6, and NAT64 needs none there: then the answer is that for
+ * what comes by the LAN. */
+static __always_inline long fib_six(struct __sk_buff *skb, const struct config *cfg, struct bpf_fib_lookup *fib)
+{
+    long rc = bpf_fib_lookup(skb, fib, sizeof(*fib), 0);
+#if defined(TURNS) || defined(NAT64)
+    if (rc == BPF_FIB_LKUP_RET_FWD_DISABLED && fib->ifindex == cfg->wan) {
+        fib->ifindex = cfg->lan[0];
+        rc = bpf_fib_lookup(skb, fib, sizeof(*fib), 0);
+    }
+#endif
+    return rc;
+}
+#endif
+
 /* Bytes before the IP header of a packet that is at `at`. */
 static __always_inline u32 link_header(struct __sk_buff *skb, const struct config *cfg, int at)
 {

@@ -32,14 +32,15 @@ static __always_inline long ask_fib(struct __sk_buff *skb, const struct packet *
                                     struct bpf_fib_lookup *fib)
 {
     u32 at = ip_at(p) + 8;
+    struct config *cfg = get_config();
     fib->family = FAMILY_SIX;
     fib->ifindex = from;
     fib->l4_protocol = p->proto == IPPROTO_ICMP ? IPPROTO_ICMPV6 : p->proto;
     fib->tot_len = size;
-    if (bpf_skb_load_bytes(skb, back ? at + 16 : at, fib->ipv6_src, 16) ||
+    if (!cfg || bpf_skb_load_bytes(skb, back ? at + 16 : at, fib->ipv6_src, 16) ||
         bpf_skb_load_bytes(skb, back ? at : at + 16, fib->ipv6_dst, 16))
         return -1;
-    return bpf_fib_lookup(skb, fib, sizeof(*fib), 0);
+    return fib_six(skb, cfg, fib);
 }
 
 /* The device by which a packet, or an answer to it, would leave; 0 if the stack would not forward it. Asked for the smallest

@@ -1,18 +1,21 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * turn_cut.h: what others may fragment is fragmented where it becomes IPv6, whose routers don't (RFC 7915 section 4).
+ * turn_cut.h: what others may fragment is fragmented where it becomes IPv6, whose routers don't (RFC 7915 section 4), or where
+ * an IPv6 packet of 1280 bytes, which every link carries, meets an IPv4 link that doesn't (section 5.1: DF is clear).
  *
- * The law of this file: two pieces, which an IPv4 packet of up to 2,484 bytes needs; what is larger is dropped. The first leaves as
- * a copy, for which its neighbour must be known; the packet itself is the second, and asks for one.
+ * The law of this file: the payload is kept, and the packet becomes each piece in turn. All but the last leave as copies, for
+ * which their neighbour must be known; the packet itself is the last, and asks for one. A packet whose checksum a device
+ * is to finish isn't cut: it came from this host or its guests, and can be finished over all of it alone.
  */
 #ifndef ALGATE_TURN_CUT_H
 #define ALGATE_TURN_CUT_H
 
-#define CUT_FIRST (XLAT_FLOOR - IP6_HEADER - 8) /* bytes of payload in the first piece, a multiple of 8 */
-#define CUT_AT (ETH_HEADER + IP6_HEADER + 8)    /* where a piece's payload begins */
+#define CUT_FIRST (XLAT_FLOOR - IP6_HEADER - 8) /* bytes of payload in a piece of IPv6, a multiple of 8 */
+#define CUT6_AT (ETH_HEADER + IP6_HEADER + 8)   /* where its payload begins */
+#define CUT4_AT (ETH_HEADER + 20)
+#define PIECES_MOST 32 /* of 16 KiB by 1232 bytes, or of 1260 by 48, which is as small as an IPv4 link may be */
 
-/* Whether a packet has to be cut. Not one whose checksum a device is to finish, which came from this host or its guests: that
- * can be finished over all of it alone. */
+/* Whether a packet that becomes IPv6 has to be cut. */
 static __always_inline bool cut_wanted(struct __sk_buff *skb, const struct iphdr *ip, const struct packet *p, u32 size)
 {
     u16 sum = 0;
@@ -24,57 +27,154 @@ static __always_inline bool cut_wanted(struct __sk_buff *skb, const struct iphdr
            sum != pseudo_sum(ip->saddr, ip->daddr, p->proto, size);
 }
 
-/* The two fields that differ between pieces: how long it is, and where it belongs. */
-static __always_inline int put_piece(struct __sk_buff *skb, const struct xlat_fragment *fragment, u32 size)
+/* Makes the packet a piece: `part` bytes of what is kept, `at` where payload begins. */
+static __always_inline int put_part(struct __sk_buff *skb, struct cut *kept, u32 at, u32 off, u32 part)
 {
-    __be16 length = bpf_htons(size + sizeof(*fragment));
+    OPAQUE(off);
+    off &= CUT_MOST - 1;
+    return bpf_skb_change_tail(skb, at + part, 0) ||
+           bpf_skb_store_bytes(skb, at, kept->bytes + off, length_within(part, 2048), BPF_F_RECOMPUTE_CSUM);
+}
+
+static __always_inline int put_head6(struct __sk_buff *skb, const struct xlat_fragment *fragment, u32 part)
+{
+    __be16 length = bpf_htons(part + sizeof(*fragment));
     u8 next = IPPROTO_FRAGMENT;
     return bpf_skb_store_bytes(skb, ETH_HEADER + 4, &length, 2, 0) ||
            bpf_skb_store_bytes(skb, ETH_HEADER + 6, &next, 1, 0) ||
            bpf_skb_store_bytes(skb, ETH_HEADER + IP6_HEADER, fragment, sizeof(*fragment), 0);
 }
 
-/* Sends a copy of what is the first piece now. */
-static __always_inline void send_copy(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
-                                      const struct ipv6hdr *to)
+static __always_inline int put_head4(struct __sk_buff *skb, struct iphdr *ip, u16 place, u32 part)
 {
-    struct bpf_fib_lookup fib = {.family = FAMILY_SIX, .ifindex = cfg->wan};
-    fib.l4_protocol = p->proto == IPPROTO_ICMP ? IPPROTO_ICMPV6 : p->proto;
-    __builtin_memcpy(fib.ipv6_src, &to->saddr, 16);
-    __builtin_memcpy(fib.ipv6_dst, &to->daddr, 16);
-    fib.tot_len = XLAT_FLOOR;
-    if (bpf_fib_lookup(skb, &fib, sizeof(fib), 0) != BPF_FIB_LKUP_RET_SUCCESS || !is_lan(cfg, fib.ifindex))
-        return;
-    if (bpf_skb_store_bytes(skb, 0, fib.dmac, 6, 0) || bpf_skb_store_bytes(skb, 6, fib.smac, 6, 0))
-        return;
-    skb->tc_index = TRANSLATED;
-    bpf_clone_redirect(skb, fib.ifindex, 0);
+    ip->tot_len = bpf_htons(part + sizeof(*ip));
+    ip->frag_off = bpf_htons(place);
+    ip->check = 0;
+    ip->check = xlat_sum4(ip);
+    return bpf_skb_store_bytes(skb, ETH_HEADER, ip, sizeof(*ip), 0);
 }
 
-/* On in two pieces; the packet is IPv6 already, `size` bytes behind its headers. */
-static __always_inline int leave_cut(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
-                                     const struct iphdr *ip, const struct ipv6hdr *to, u32 size,
-                                     const struct next_hop *next)
+/* Sends a copy of what is a piece now, if its neighbour is known. */
+static __always_inline void send_copy(struct __sk_buff *skb, const struct bpf_fib_lookup *fib, bool known)
 {
-    u16 place = bpf_ntohs(ip->frag_off);
-    u32 zero = 0, left = size - CUT_FIRST, start = (place & XLAT_PLACE) << 3;
-    struct scratch *room = scratch.lookup(&zero);
-    struct xlat_fragment fragment = {.next = p->proto == IPPROTO_ICMP ? IPPROTO_ICMPV6 : p->proto,
-                                     .place = bpf_htons(start | 1),
-                                     .id = bpf_htonl(bpf_ntohs(ip->id))};
-    if (!room || size <= CUT_FIRST || left > CUT_FIRST)
+    if (!known)
+        return;
+    skb->tc_index = TRANSLATED;
+    bpf_clone_redirect(skb, fib->ifindex, 0);
+}
+
+static __always_inline int put_macs(struct __sk_buff *skb, const struct bpf_fib_lookup *fib)
+{
+    return bpf_skb_store_bytes(skb, 0, fib->dmac, 6, 0) || bpf_skb_store_bytes(skb, 6, fib->smac, 6, 0);
+}
+
+/* What has become IPv6; skb->cb[2] is the id that it had. */
+static __always_inline int cut6(struct __sk_buff *skb)
+{
+    struct ipv6hdr ip;
+    struct xlat_fragment fragment = {};
+    struct packet p = {.l3 = ETH_HEADER};
+    struct next_hop next = {};
+    u32 zero = 0, id = skb->cb[2];
+    OPAQUE(id);
+    struct config *cfg = get_config();
+    struct scratch6 *room = scratch6.lookup(&zero);
+    struct cut *kept = cuts.lookup(&zero);
+    if (!cfg || !room || !kept || bpf_skb_load_bytes(skb, ETH_HEADER, &ip, sizeof(ip)))
+        return drop(DROP_MALFORMED);
+    bool part_of = ip.nexthdr == IPPROTO_FRAGMENT;
+    fragment.next = ip.nexthdr;
+    fragment.id = bpf_htonl(bpf_ntohs((__be16)id));
+    if (part_of ? bpf_skb_load_bytes(skb, ETH_HEADER + IP6_HEADER, &fragment, sizeof(fragment))
+                : bpf_skb_adjust_room(skb, sizeof(fragment), BPF_ADJ_ROOM_NET, 0))
+        return drop(DROP_REWRITE_FAILED);
+    u32 size = bpf_ntohs(ip.payload_len) - (part_of ? sizeof(fragment) : 0), start = bpf_ntohs(fragment.place);
+    p.proto = fragment.next == IPPROTO_ICMPV6 ? IPPROTO_ICMP : fragment.next;
+    if (size - 1 >= CUT_MOST)
         return drop(DROP_NAT64_TOO_BIG);
-    if (!p->fragment && bpf_skb_adjust_room(skb, sizeof(fragment), BPF_ADJ_ROOM_NET, 0))
+    if (bpf_skb_load_bytes(skb, CUT6_AT, kept->bytes, length_within(size, CUT_MOST)))
         return drop(DROP_REWRITE_FAILED);
-    if (bpf_skb_load_bytes(skb, CUT_AT + CUT_FIRST, room->words, length_within(left, sizeof(room->words))) ||
-        bpf_skb_change_tail(skb, CUT_AT + CUT_FIRST, 0) || put_piece(skb, &fragment, CUT_FIRST))
+    struct bpf_fib_lookup fib = {.family = FAMILY_SIX, .ifindex = cfg->wan, .tot_len = XLAT_FLOOR};
+    fib.l4_protocol = p.proto;
+    __builtin_memcpy(fib.ipv6_src, &ip.saddr, 16);
+    __builtin_memcpy(fib.ipv6_dst, &ip.daddr, 16);
+    long rc = fib_six(skb, cfg, &fib);
+    if ((rc != BPF_FIB_LKUP_RET_SUCCESS && rc != BPF_FIB_LKUP_RET_NO_NEIGH) || !is_lan(cfg, fib.ifindex))
+        return drop(DROP_NAT64_ROUTE);
+    bool bare = is_bare(cfg, fib.ifindex), known = bare || rc == BPF_FIB_LKUP_RET_SUCCESS;
+    if (known && !bare && put_macs(skb, &fib))
         return drop(DROP_REWRITE_FAILED);
-    send_copy(skb, cfg, p, to);
-    fragment.place = bpf_htons((u16)(start + CUT_FIRST) | !!(place & XLAT_MF));
-    if (bpf_skb_change_tail(skb, CUT_AT + left, 0) || put_piece(skb, &fragment, left) ||
-        bpf_skb_store_bytes(skb, CUT_AT, room->words, length_within(left, sizeof(room->words)), BPF_F_RECOMPUTE_CSUM))
+    next.ifindex = fib.ifindex;
+    __builtin_memcpy(next.gateway, fib.ipv6_dst, 16);
+    UNKNOWN(room) = 0; /* a known number would be followed for each piece */
+    for (u32 i = 0; i < PIECES_MOST; i++) {
+        u32 off = UNKNOWN(room), left = size - off;
+        bool last = left <= CUT_FIRST;
+        u32 part = last ? left : CUT_FIRST;
+        fragment.place = bpf_htons((u16)((start & ~7) + off) | (last ? start & 1 : 1));
+        if (put_part(skb, kept, CUT6_AT, off, part) || put_head6(skb, &fragment, part))
+            return drop(DROP_REWRITE_FAILED);
+        if (last)
+            return redirect_to(skb, cfg, &p, &next);
+        send_copy(skb, &fib, known);
+        UNKNOWN(room) = off + part;
+    }
+    return drop(DROP_NAT64_TOO_BIG);
+}
+
+/* Whether the sum of IPv4's transport header is still to be finished. */
+static __always_inline bool sum_unfinished(struct __sk_buff *skb, const struct iphdr *ip, u32 size)
+{
+    u16 sum = 0;
+    if (ip->frag_off & bpf_htons(XLAT_PLACE | XLAT_MF) || (ip->protocol != IPPROTO_TCP && ip->protocol != IPPROTO_UDP))
+        return false;
+    return bpf_skb_load_bytes(skb, CUT4_AT + (ip->protocol == IPPROTO_TCP ? 16 : 6), &sum, 2) ||
+           sum == pseudo_sum(ip->saddr, ip->daddr, ip->protocol, size);
+}
+
+/* What has become IPv4, is translated, and larger than its link takes. */
+static __always_inline int cut4(struct __sk_buff *skb)
+{
+    struct iphdr ip;
+    struct packet p = {.l3 = ETH_HEADER};
+    struct bpf_redir_neigh hop = {.nh_family = 2};
+    struct bpf_fib_lookup fib = {};
+    u32 zero = 0;
+    struct config *cfg = get_config();
+    struct scratch6 *room = scratch6.lookup(&zero);
+    struct cut *kept = cuts.lookup(&zero);
+    if (!cfg || !room || !kept || bpf_skb_load_bytes(skb, ETH_HEADER, &ip, sizeof(ip)))
+        return drop(DROP_MALFORMED);
+    u32 size = bpf_ntohs(ip.tot_len) - sizeof(ip), start = bpf_ntohs(ip.frag_off);
+    if (size - 1 >= XLAT_SMALL || skb->gso_size || sum_unfinished(skb, &ip, size))
+        return drop(DROP_NAT64_TOO_BIG);
+    if (bpf_skb_load_bytes(skb, CUT4_AT, kept->bytes, length_within(size, 2048)))
         return drop(DROP_REWRITE_FAILED);
-    return redirect_to(skb, cfg, p, next);
+    p.proto = ip.protocol;
+    if (ask_fib4(skb, &p, ip.saddr, ip.daddr, cfg->lan[0], 65535, &fib) != BPF_FIB_LKUP_RET_FRAG_NEEDED)
+        return drop(DROP_NAT64_ROUTE);
+    u32 most = ((u32)fib.tot_len - sizeof(ip)) & 0x7f8; /* of the way's MTU, which it says of what doesn't fit */
+    long rc = ask_fib4(skb, &p, ip.saddr, ip.daddr, cfg->lan[0], 68, &fib);
+    if ((rc != BPF_FIB_LKUP_RET_SUCCESS && rc != BPF_FIB_LKUP_RET_NO_NEIGH) || fib.ifindex != cfg->wan || most < 48)
+        return drop(DROP_NAT64_ROUTE);
+    bool bare = is_bare(cfg, cfg->wan), known = bare || rc == BPF_FIB_LKUP_RET_SUCCESS;
+    if (known && !bare && put_macs(skb, &fib))
+        return drop(DROP_REWRITE_FAILED);
+    hop.ipv4_nh = fib.ipv4_dst;
+    UNKNOWN(room) = 0;
+    for (u32 i = 0; i < PIECES_MOST; i++) {
+        u32 off = UNKNOWN(room), left = size - off;
+        bool last = left <= most;
+        u32 part = last ? left : most;
+        u16 place = ((start & XLAT_PLACE) + (off >> 3)) | (last ? start & XLAT_MF : XLAT_MF);
+        if (put_part(skb, kept, CUT4_AT, off, part) || put_head4(skb, &ip, place, part))
+            return drop(DROP_REWRITE_FAILED);
+        if (last)
+            return redirect_by(skb, cfg, &p, fib.ifindex, &hop);
+        send_copy(skb, &fib, known);
+        UNKNOWN(room) = off + part;
+    }
+    return drop(DROP_NAT64_TOO_BIG);
 }
 
 #endif

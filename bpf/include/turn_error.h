@@ -263,13 +263,10 @@ static __always_inline int turn_error_out(struct __sk_buff *skb, int at)
     head->ip.protocol = IPPROTO_ICMP;
     head->ip.saddr = q.inner.destination;
     head->ip.daddr = remote;
-    u32 sum = 0;
-    for (int i = 0; i < 5; i++)
-        sum = csum_change4(sum, 0, ((u32 *)&head->ip)[i]);
-    head->ip.check = ~csum_fold(sum);
+    head->ip.check = xlat_sum4(&head->ip);
     head->message[0] = bpf_htonl(to.type << 24 | to.code << 16);
     head->message[1] = bpf_htonl(to.rest);
-    sum = sum_message(room, size, head->message, 28, 0);
+    u32 sum = sum_message(room, size, head->message, 28, 0);
     head->message[0] |= bpf_htonl(bpf_ntohs((u16)~csum_fold(sum)));
     if (!ip_at(&p) && bpf_skb_change_head(skb, ETH_HEADER, 0))
         return drop(DROP_REWRITE_FAILED);

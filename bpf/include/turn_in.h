@@ -100,7 +100,9 @@ static __always_inline int turn_in(struct __sk_buff *skb, int at)
     if (xlat_turn6(skb, &ip, size, &to))
         return drop(p.fragment ? DROP_NAT64_SUM : DROP_REWRITE_FAILED);
     p.l3 = ETH_HEADER;
-    return cut ? leave_cut(skb, cfg, &p, &ip, &to, size, &next) : redirect_to(skb, cfg, &p, &next);
+    if (cut)
+        return next_with(skb, STAGE_CUT6 - FAMILY_STAGES, at, DIR_IN, ip.id, 0);
+    return redirect_to(skb, cfg, &p, &next);
 }
 
 #endif

@@ -50,6 +50,13 @@ static __always_inline bool may_be_shown(__be32 outside, __be32 inside)
 #endif
 }
 
+/* Whether what has become IPv4 is to be cut to leave: its way would take it in pieces, and its sender can't send smaller ones, so
+ * that turn_out.h let it come here. */
+static __always_inline bool leaves_cut(int at, int route)
+{
+    return at_turned(at) && route == ROUTE_TOO_BIG;
+}
+
 #ifdef NAT64
 /* The way to an IPv6 host, of a packet that would be 20 bytes longer there; `next` has what is known of it to IPv4: an MTU. */
 static __always_inline int route_turned(struct __sk_buff *skb, const struct packet *p, __be32 handle,
@@ -68,7 +75,7 @@ static __always_inline int route_turned(struct __sk_buff *skb, const struct pack
     fib.tot_len = size + 20;
     __builtin_memcpy(fib.ipv6_src, six->prefix, 16);
     __builtin_memcpy(fib.ipv6_dst, row->bytes, 16);
-    long rc = bpf_fib_lookup(skb, &fib, sizeof(fib), 0);
+    long rc = fib_six(skb, cfg, &fib);
     next->ifindex = fib.ifindex;
     next->mtu = rc == BPF_FIB_LKUP_RET_SUCCESS || rc == BPF_FIB_LKUP_RET_FRAG_NEEDED ? fib.tot_len - 20 : 0;
     if (rc == BPF_FIB_LKUP_RET_FRAG_NEEDED)

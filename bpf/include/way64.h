@@ -33,7 +33,7 @@ static __always_inline int route_six(struct __sk_buff *skb, const struct config 
     fib.tot_len = size;
     __builtin_memcpy(fib.ipv6_src, &to->saddr, 16);
     __builtin_memcpy(fib.ipv6_dst, &to->daddr, 16);
-    long rc = bpf_fib_lookup(skb, &fib, sizeof(fib), 0);
+    long rc = fib_six(skb, cfg, &fib);
     next->ifindex = fib.ifindex;
     __builtin_memcpy(next->gateway, fib.ipv6_dst, 16);
     next->mtu = rc == BPF_FIB_LKUP_RET_SUCCESS || rc == BPF_FIB_LKUP_RET_FRAG_NEEDED ? fib.tot_len : 0;

@@ -126,6 +126,17 @@ static __always_inline u32 xlat_icmp_pseudo(const struct ipv6hdr *ip, u32 size)
     return change;
 }
 
+/* The checksum of an IPv4 header of 20 bytes whose field for it is 0. By a copy: the compiler may read a field as part of a word before
+ * it has written it. */
+static __always_inline u16 xlat_sum4(const struct iphdr *ip)
+{
+    u32 words[5], sum = 0;
+    __builtin_memcpy(words, ip, sizeof(words));
+    for (int i = 0; i < 5; i++)
+        sum = csum_change4(sum, 0, words[i]);
+    return ~csum_fold(sum);
+}
+
 static __always_inline bool xlat_is_fragment(const struct iphdr *ip)
 {
     return ip->frag_off & bpf_htons(0x3fff);
@@ -180,10 +191,7 @@ static __always_inline bool xlat_head4(const struct ipv6hdr *ip, const struct xl
         to->id = small ? bpf_htons(id) : 0;
     }
     to->check = 0;
-    u32 sum = 0;
-    for (int i = 0; i < 5; i++)
-        sum = csum_change4(sum, 0, ((const u32 *)to)[i]);
-    to->check = ~csum_fold(sum);
+    to->check = xlat_sum4(to);
     return true;
 }
 

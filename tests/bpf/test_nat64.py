@@ -274,18 +274,3 @@ def test_a_network_has_so_many_addresses(rig64: Rig) -> None:
         got = rig64.lan(frame(tcp("S"), source=f"2001:db8:1::1:{number:x}", destination=shown(REMOTE)))
         refused += got.drops.get("addresses-full", 0)
     assert refused >= 300 - 255
-
-
-@pytest.mark.parametrize("size", [1240, 1241, 1400, 1472])
-def test_what_may_be_fragmented_is_cut(rig64: Rig, size: int) -> None:
-    """64-9: without DF no packet above 1280 bytes; what the copy carries the wire alone shows (tests/netns)."""
-    assert rig64.lan(frame(upper6("udp", 40000, b"?", False), destination=shown(REMOTE))).action == REDIRECT
-    upper = inet.UDP(sport=80, dport=40000) / LOAD[: size - 8]
-    got = rig64.wan_in(fed(upper, flags=0, id=77))
-    assert got.action == REDIRECT, got
-    whole = six(upper)[40:]
-    if 40 + size <= 1280:
-        assert got.data[14:] == six(upper)
-        return
-    piece = inet6.IPv6ExtHdrFragment(nh=17, offset=1232 // 8, m=0, id=77) / whole[1232:]
-    assert got.data[14:] == six(piece, nh=44)

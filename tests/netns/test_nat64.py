@@ -10,7 +10,7 @@ import pytest
 
 from algate.cli.lab.gateways import AlgateGateway
 from algate.cli.lab.host import Host
-from algate.cli.lab.lab import Lab, LabPlan, ip
+from algate.cli.lab.lab import WAN_DEVICE, Lab, LabPlan, ip
 from algate.client import Client
 from tests.rfc7915 import embed
 
@@ -99,6 +99,51 @@ def test_a_path_is_found(gateway: AlgateGateway, lab: Lab) -> None:
     fetched(lab.client, lab.server, lab.plan.public[0], 8080, own=9000)
     said = lab.client.run(["ip", "-6", "route", "get", remote]).stdout
     assert " mtu 1420 " in said, said
+
+
+# Answers what it gets, or as many times 250 bytes as that says; nothing of it with DF.
+ECHO = """
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.setsockopt(socket.IPPROTO_IP, 10, 0)
+s.bind(("", 7007))
+while True:
+    data, peer = s.recvfrom(9000)
+    s.sendto(data if len(data) > 9 else bytes(range(250)) * int(data), peer)
+"""
+ASK = """
+import socket, sys
+s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+s.settimeout(0.3)
+data = sys.argv[2].encode() if len(sys.argv[2]) < 9 else bytes(1232)
+want = bytes(range(250)) * int(data) if len(data) < 9 else data
+for _ in range(20):
+    s.sendto(data, (sys.argv[1], 7007))
+    try:
+        sys.exit(s.recv(65535) != want)
+    except TimeoutError:
+        pass
+sys.exit(2)
+"""
+
+
+@pytest.mark.parametrize(("mtu", "what"), [(600, "x" * 9), (9000, "20")], ids=["small", "large"])
+def test_what_is_cut(gateway: AlgateGateway, lab: Lab, mtu: int, what: str) -> None:
+    """64-9, 64-10: 1280 bytes get through a WAN of 600, and back; 5000 bytes without DF arrive in pieces."""
+    router, ends = lab.hosts["router"], ((lab.gw, WAN_DEVICE), (lab.hosts["router"], "eth0"))
+    for host, device in (*ends, *([(router, "eth1"), (lab.server, "eth0")] if mtu > 1500 else [])):
+        ip(f"link set {device} mtu {mtu}", host.netns)
+    for host in (lab.client, lab.server):  # a sum that a device is to finish isn't cut
+        host.run(["ethtool", "-K", "eth0", "tx", "off"])
+    before, server = joined(lab.client), lab.server.spawn("echo", [sys.executable, "-c", ECHO])
+    try:
+        asked = [sys.executable, "-c", ASK, shown(lab.plan.servers[0]), what]
+        assert lab.client.run(asked).returncode == 0, gateway.ask("status")["drops"]
+    finally:
+        server.stop()
+        for host, device in (*ends, (router, "eth1"), (lab.server, "eth0")):
+            ip(f"link set {device} mtu 1500", host.netns)
+    assert joined(lab.client) > before
 
 
 def test_another_prefix(gateway: AlgateGateway, lab: Lab) -> None:
