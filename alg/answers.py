@@ -97,8 +97,8 @@ class HaAnswer(TypedDict):
     other one knows; those of control sessions apart. `commit_ms`: what the last commit took; `lag_ms`: for how long at
     most a record of another session waited for its own; `waiting`: changes that wait for the other node; `lease`: for
     how many s more the kernel gives out public ports if the daemon does nothing; `fenced`: it gives out none, since
-    the other node leads; `resyncs`: how often everything was told; `failures`: why the other node was out of step, and
-    how often; `problem`: why it is now."""
+    the other node leads, or nobody says that it doesn't; `resyncs`: how often everything was told; `failures`: why the
+    other node was out of step, and how often; `problem`: why it is now."""
 
     node: str
     role: str

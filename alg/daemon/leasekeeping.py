@@ -6,9 +6,13 @@ The law of this file: when; what the kernel does without one is gateway/fence.py
 from __future__ import annotations
 
 import asyncio
+import logging
 
 from algate.alg.gateway.fence import LEASE, RENEW, Fence, boot
 from algate.alg.ha.leading import Leader
+
+log = logging.getLogger(__name__)
+LAPSED = "neither the witness nor the other node's engine answers: no public port is given out (when_alone = hold)"
 
 
 class LeaseKeeping:
@@ -19,6 +23,7 @@ class LeaseKeeping:
         self._fence = fence
         self._leader = leader
         self._go_on = go_on
+        self._lapsed = False
 
     async def run(self) -> None:
         """For ever."""
@@ -28,5 +33,11 @@ class LeaseKeeping:
 
     def renew(self) -> None:
         """For another LEASE, unless somebody else leads."""
-        if not self._leader.fenced:
-            self._fence.allow((boot() if self._go_on else self._leader.sure) + LEASE)
+        if self._leader.fenced:
+            return
+        until = (boot() if self._go_on else self._leader.sure) + LEASE
+        self._fence.allow(until)
+        lapsed = until < boot()
+        if lapsed != self._lapsed:
+            self._lapsed = lapsed
+            log.warning("ha: %s", LAPSED if lapsed else "somebody answers again: public ports are given out")

@@ -8,7 +8,6 @@ the room `ha`'s.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +23,7 @@ from algate.alg.daemon.loading import Loading
 from algate.alg.daemon.notify import notify
 from algate.alg.daemon.pairstanding import page, standing
 from algate.alg.daemon.watcher import Watcher
+from algate.alg.daemon.witnessing import Witnessing
 from algate.alg.errors import AlgateError
 from algate.alg.gateway import estate, settings
 from algate.alg.gateway.datapath import Datapath
@@ -32,21 +32,18 @@ from algate.alg.ha import epoch as epochs
 from algate.alg.ha import written
 from algate.alg.ha.bulk import BulkWalk
 from algate.alg.ha.counts import LeaderCounts
-from algate.alg.ha.credentials import password, tls
+from algate.alg.ha.credentials import where
 from algate.alg.ha.entries import Authorship
 from algate.alg.ha.epoch import Epoch
 from algate.alg.ha.following import LogFollower
 from algate.alg.ha.inheriting import authorship, inherit
 from algate.alg.ha.leading import Leader
-from algate.alg.ha.likeness import leave, likeness
 from algate.alg.ha.outbox import Outbox
 from algate.alg.ha.redis import RedisKeys, RedisLog
-from algate.alg.ha.resp import StoreAddress
 from algate.alg.ha.store import StoreError, StoreLog
 from algate.alg.ha.warming import Warming, WarmTables
 from algate.alg.helper.helper import Helper
 from algate.alg.helper.raw_tables import RawTables
-from algate.alg.plugin.model import EndPoint
 from algate.bpf import pins
 from algate.bpf.loader import Gateway
 
@@ -54,7 +51,6 @@ log = logging.getLogger(__name__)
 MARK = "ha-stands-by"  # in the run directory: what is pinned is empty
 PATIENCE = {"control": 1.0, "bulk": 30.0}  # s that a commit may take
 LAST_WORDS = 0.2  # s that a node which gave the address away takes to tell the rest
-INTRODUCE = 5.0  # s between looks whether the configuration is another than what the witness knows
 HASTE = 0.3  # s that a take-over waits for the witness and the engine beside it
 
 
@@ -70,20 +66,14 @@ class Pairing:
         self._estate: estate.Estate | None = None
         self._epoch: Epoch | None = None
         self._fit = Fitness(run_dir)
-        self._left = b""
         self._bars: Fence | None = None
-        self._free = False
-        self._tls = tls(config.ha)
-        self._password = password(config.ha)
-        self._keys = RedisKeys(self._where(config.ha.witness), HASTE)
+        self._living: asyncio.Task[None] | None = None
+        self._keys = RedisKeys(where(config.ha, config.ha.witness), HASTE)
+        self._witness = Witnessing(self._keys, lambda: self._config)
+        self._engine, self._peer = (where(config.ha, one) for one in (config.ha.engine, config.ha.peer))
         self._followers: list[LogFollower] = []
         self._warming: Warming | None = None
         self._tasks: list[asyncio.Task[None]] = []
-
-    def _where(self, point: EndPoint | None) -> StoreAddress:
-        if point is None:
-            raise AlgateError("[ha] is incomplete: `algate check` says what is missing", 2)
-        return StoreAddress(str(point.ip), point.port, self._config.ha.user, self._password, self._tls)
 
     # -- standing by ---------------------------------------------------------------------------------------------------
 
@@ -98,8 +88,9 @@ class Pairing:
     ) -> None:  # fmt: skip
         """Return once the address is here, or when `stopping`; what the other node held is known then, and all is
         loaded."""
+        self._living = asyncio.create_task(self._fit.live())  # to the end: a start takes a while too
         self._fit.announce(UNFIT)
-        own, mark = self._where(self._config.ha.engine), self._run_dir / MARK
+        own, mark = self._engine, self._run_dir / MARK
         self._followers = [LogFollower(name, RedisLog(own, name)) for name in ("control", "bulk")]
         seen = await asyncio.to_thread(look, self._config)
         if self.here(seen) and pins.exists(self._run_dir) and not mark.exists():
@@ -108,7 +99,6 @@ class Pairing:
         pins.remove(self._run_dir)
         mark.touch()
         self._tasks = [asyncio.create_task(one.run()) for one in self._followers]
-        self._tasks.append(asyncio.create_task(self._fit.live()))
         try:
             if not self.here(seen):
                 seen = await self._wait(watcher, stopping, datapath, loading, say)
@@ -149,8 +139,8 @@ class Pairing:
                 say(word)
                 log.info("%s", word)
                 notify(f"READY=1\nSTATUS={word}")
-            await self._give_back()
-            await self._leave_likeness()
+            await self._witness.give_back()
+            await self._witness.leave_likeness()
             await watcher.change(1.0)
             seen = await asyncio.to_thread(look, self._config)
         return seen
@@ -185,28 +175,6 @@ class Pairing:
     def adopt(self, fresh: Config) -> None:
         """A configuration was read again; [ha] is the same in it."""
         self._config = fresh
-
-    async def _leave_likeness(self) -> None:
-        """Have the witness know this node's configuration by its digests, for `doctor` on either node."""
-        mine = likeness(self._config)
-        if mine != self._left:
-            with contextlib.suppress(StoreError):
-                await leave(self._keys, self._config.ha.node, mine)
-                self._left = mine
-
-    async def _introduce(self) -> None:
-        while True:
-            await self._leave_likeness()
-            await asyncio.sleep(INTRODUCE)
-
-    async def _give_back(self) -> None:
-        """Who stands by leads no more: say so at the witness, once it can be asked."""
-        if not self._free:
-            with contextlib.suppress(StoreError):
-                stood = await epochs.stands(self._keys)
-                if stood.node == self._config.ha.node:
-                    await epochs.give_back(self._keys, stood)
-                self._free = True
 
     async def _take_over(self) -> None:
         """Lead from now on, if the witness can be asked, and shut the log to the other node."""
@@ -283,15 +251,16 @@ class Pairing:
             outbox.after(forget)
 
         helper.carry_out, helper.gone = outbox.offer, gone
+        self._living = self._living or asyncio.create_task(self._fit.live())
         lease = LeaseKeeping(bars, leader, go_on)
         self._fit.announce(IN_STEP)
-        await asyncio.gather(leader.run(self._epoch), lease.run(), self._fit.live(), self._introduce())
+        await asyncio.gather(leader.run(self._epoch), lease.run(), self._living, self._witness.run())
 
     def _who(self) -> Authorship:
         return authorship(self._config.ha.node)
 
     async def _connect(self, name: str) -> StoreLog:
-        made = RedisLog(self._where(self._config.ha.peer), name, PATIENCE[name])
+        made = RedisLog(self._peer, name, PATIENCE[name])
         await made.opened()
         return made
 

@@ -23,13 +23,14 @@ def standing(ha: Ha, leader: Leader | None, followers: Sequence[LogFollower], lo
     `lease`: s that are left of it."""
     told: HaAnswer = {
         "node": ha.node, "role": "stands by", "state": "in step", "epoch": None, "sessions": 0, "commit_ms": None,
-        "lag_ms": None, "waiting": 0, "lease": lease, "fenced": leader is None or leader.fenced, "resyncs": 0,
+        "lag_ms": None, "waiting": 0, "lease": lease, "fenced": True, "resyncs": 0,
         "failures": dict.fromkeys(REASONS, 0), "engine": shown(ha.engine), "peer": shown(ha.peer),
         "witness": shown(ha.witness), "when_alone": ha.when_alone, "problem": "",
     }  # fmt: skip
     if leader is not None:
         counts = leader.counts
         told["role"], told["state"], told["problem"] = "leads", leader.state, leader.problem
+        told["fenced"] = leader.fenced or not lease
         told["epoch"] = leader.epoch.number if leader.epoch is not None else None
         told["sessions"], told["commit_ms"] = leader.told, round(leader.lag * 1e3, 3)
         told["lag_ms"] = None if counts.lag is None else round(counts.lag * 1e3, 3)

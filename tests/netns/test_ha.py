@@ -207,6 +207,76 @@ def agree_but_for_planted_faults(one: Node, other: Node) -> None:
         assert found == (1, {"two-owners"})
 
 
+def held_by(node: Node) -> bool:
+    """Whether the public address is there."""
+    return node.lab.plan.public[0] in node.host.run(["ip", "-br", "addr", "show", "dev", WAN_DEVICE]).stdout
+
+
+@pytest.fixture
+def rows(lab: PairLab, pytestconfig: pytest.Config, request: pytest.FixtureRequest) -> Iterator[tuple[Node, Node]]:
+    """As `pair`, with more configuration; only with --all, since each row of the page takes its seconds."""
+    if not pytestconfig.getoption("run_all"):
+        pytest.skip("only with --all")
+    nodes = start(lab, request.param)
+    yield nodes
+    for one in nodes:
+        one.stop()
+    lab.hosts["witness"].stop_all()
+
+
+@pytest.mark.parametrize("rows", ["", 'when_alone = "hold"\n[alg]\nclassify = "off"\n'], indirect=True)
+def test_a_daemon_that_dies_comes_back_and_down_hands_over(
+    lab: PairLab, server: FtpServer, rows: tuple[Node, Node]
+) -> None:
+    address, (one, other) = lab.plan.servers[0], rows
+    with ExitStack() as stack:
+        stack.enter_context(Echo(lab.server, ECHO))
+        line = stack.enter_context(Line(lab.client, address, ECHO))
+        talker = stack.enter_context(Talker(lab.client, address, server.login))
+        check([line], [talker], 0)
+        assert one.process is not None
+        one.process.kill()
+        assert line.ask(b"meanwhile") == b"meanwhile"
+        one.begin()  # as systemd does
+        one.until(lambda: {one.status()["state"], other.status()["state"]} == {"in step"})
+        if not held_by(one):  # it took more than 3 s, on a machine that is at work: the other node went on
+            one, other = other, one
+        assert (one.status()["role"], other.status()["role"]) == ("leads", "stands by")
+        check([line], [talker], 1)
+        other.until(lambda: other.status()["state"] == "in step" and other.status()["sessions"] >= 2)
+        lab.hosts["witness"].stop_all()
+        began = time.monotonic()
+        one.host.run([*algate(), "down", "--run-dir", str(one.run_dir)], check=True)
+        other.until(lambda: other.status()["role"] == "leads")
+        assert time.monotonic() - began < GAP and not held_by(one)
+        assert line.ask(b"on the other node") == b"on the other node"
+        assert talker.say("NOOP").startswith("200")
+        assert "ha: no new epoch" in other.log
+
+
+@pytest.mark.parametrize("rows", ['when_alone = "hold"\n'], indirect=True)
+def test_a_node_that_can_ask_nobody_begins_nothing_new(
+    lab: PairLab, server: FtpServer, rows: tuple[Node, Node]
+) -> None:
+    address, (one, other) = lab.plan.servers[0], rows
+    assert other.keeper is not None
+    with ExitStack() as stack:
+        stack.enter_context(Echo(lab.server, ECHO))
+        line = stack.enter_context(Line(lab.client, address, ECHO))
+        talker = stack.enter_context(Talker(lab.client, address, server.login))
+        other.keeper.stop()  # so that the addresses stay here
+        ip("link set g0 down", lab.hosts["witness"].netns)
+        one.until(lambda: one.status().get("fenced"), 20)
+        assert "no public port is given out" in one.log
+        assert line.ask(b"what there is goes on") == b"what there is goes on"
+        assert talker.say("NOOP").startswith("200")
+        knock(lab, one, address)
+        assert refused(one) >= 20
+        ip("link set g0 up", lab.hosts["witness"].netns)
+        one.until(lambda: one.status().get("fenced") is False)
+        check([line], [talker], 0)
+
+
 def test_connections_go_on_when_their_gateway_yields_or_dies(
     lab: PairLab, server: FtpServer, pair: tuple[Node, Node], pytestconfig: pytest.Config
 ) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from algate.alg.daemon import fitness
 from algate.alg.daemon.fitness import IN_STEP, UNFIT, Fitness
-from algate.alg.daemon.leasekeeping import LeaseKeeping
+from algate.alg.daemon.leasekeeping import LAPSED, LeaseKeeping
 from algate.alg.gateway.fence import LEASE, boot
 from algate.alg.ha.keepalived import ALIVE, LOOK, PRIORITY
 
@@ -49,11 +49,17 @@ def test_the_latest_announcement_stands(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("go_on", "fenced", "until"), [(True, False, 1000), (False, False, 70), (True, True, None)])
 def test_a_lease_is_renewed_unless_somebody_else_leads(
-    go_on: bool, fenced: bool, until: float | None, monkeypatch: pytest.MonkeyPatch
+    go_on: bool, fenced: bool, until: float | None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("algate.alg.daemon.leasekeeping.boot", lambda: 1000.0)
     allowed: list[float] = []
     bars: Any = SimpleNamespace(allow=allowed.append)
     leader: Any = SimpleNamespace(fenced=fenced, sure=70.0)
-    LeaseKeeping(bars, leader, go_on).renew()
-    assert allowed == ([] if until is None else [until + LEASE])
+    keeping = LeaseKeeping(bars, leader, go_on)
+    keeping.renew()
+    keeping.renew()
+    assert allowed == ([] if until is None else [until + LEASE] * 2)
+    assert [one.getMessage() for one in caplog.records] == ([] if until != 70 else [f"ha: {LAPSED}"])
+    leader.sure = 1000.0
+    keeping.renew()
+    assert len(caplog.records) == (2 if until == 70 else 0)
