@@ -20,7 +20,7 @@ from algate.cli.lab.crowd import Crowd, EndProgram
 from algate.cli.lab.gateways import algate
 from algate.cli.lab.judge import Mode
 from algate.cli.lab.lab import LAN_DEVICE, WAN_DEVICE, LabPlan, ip
-from algate.cli.lab.pair import Node, PairLab
+from algate.cli.lab.pair import Node, PairLab, engine
 from algate.cli.lab.pair_trial import Fetches, start
 from algate.cli.lab.servers import FtpServer
 from algate.client import Client
@@ -234,6 +234,7 @@ def test_a_daemon_that_dies_comes_back_and_down_hands_over(
         line = stack.enter_context(Line(lab.client, address, ECHO))
         talker = stack.enter_context(Talker(lab.client, address, server.login))
         check([line], [talker], 0)
+        other.until(lambda: other.status()["sessions"] >= 2)
         assert one.process is not None
         one.process.kill()
         assert line.ask(b"meanwhile") == b"meanwhile"
@@ -259,20 +260,21 @@ def test_a_node_that_can_ask_nobody_begins_nothing_new(
     lab: PairLab, server: FtpServer, rows: tuple[Node, Node]
 ) -> None:
     address, (one, other) = lab.plan.servers[0], rows
-    assert other.keeper is not None
+    assert other.keeper is not None and other.engine is not None
     with ExitStack() as stack:
         stack.enter_context(Echo(lab.server, ECHO))
         line = stack.enter_context(Line(lab.client, address, ECHO))
         talker = stack.enter_context(Talker(lab.client, address, server.login))
         other.keeper.stop()  # so that the addresses stay here
-        ip("link set g0 down", lab.hosts["witness"].netns)
+        other.engine.kill()
+        lab.hosts["witness"].stop_all()
         one.until(lambda: one.status().get("fenced"), 20)
         assert "no public port is given out" in one.log
         assert line.ask(b"what there is goes on") == b"what there is goes on"
         assert talker.say("NOOP").startswith("200")
         knock(lab, one, address)
         assert refused(one) >= 20
-        ip("link set g0 up", lab.hosts["witness"].netns)
+        engine(lab.hosts["witness"])
         one.until(lambda: one.status().get("fenced") is False)
         check([line], [talker], 0)
 
