@@ -104,6 +104,7 @@ class Lessee:
     draining: set[int] = field(default_factory=set)
     lost: set[int] = field(default_factory=set)
     table: LeaseTable | None = None
+    _empty: set[int] = field(default_factory=set)  # as of the latest proposal
     _mine: set[int] = field(default_factory=set)  # all that was ever had and not cleared
     _seen: dict[str, tuple[int, float]] = field(default_factory=dict)  # gateway -> its number, first seen when
 
@@ -146,8 +147,8 @@ class Lessee:
         held = {lot: one for lot, one in table.held.items() if one.owner in alive}
         mine = {lot for lot, one in held.items() if one.owner == self.name}
         share = self._share(sorted(alive))
-        surplus = sorted(mine)[share:]
-        back = {lot for lot in surplus if lot in self.draining and lot in empty}
+        self._empty = set(empty)
+        back = sorted(mine & self.draining & self._empty)[: max(0, len(mine) - share)]
         free = [lot for lot in range(self.terms.lots) if lot not in held]
         taken = free[: max(0, share - len(mine))]
         for lot in back:
@@ -175,7 +176,8 @@ class Lessee:
         had = table.lots_of(self.name)
         self.lost = self._mine - had
         self._mine |= had
-        self.draining = set(sorted(had)[self._share(sorted(table.beats)) :])
+        used_first = sorted(had, key=lambda lot: (lot in self._empty, lot))  # what is in use would take its time
+        self.draining = set(used_first[self._share(sorted(table.beats)) :])
         self.lots = had - self.draining
         self.until = proposal.asked + self.terms.seconds
 

@@ -84,7 +84,7 @@ class Leasing:
     async def round(self) -> bool:
         """Renew, and do what that asks for. False: another one wrote meanwhile. StoreError if it can't be done."""
         lessee = self.lessee
-        empty = self._ports.empty(lessee.draining)
+        empty = self._ports.empty(lessee.lots | lessee.draining)
         raw = await self._keys.read(KEY)
         made = lessee.propose(raw, boot(), time.time(), empty)
         if made.changes:

@@ -63,7 +63,7 @@ class Machine:
         """The daemon's round, as alg/ha/leasing.py has it."""
         while True:
             yield
-            empty = self.lessee.draining - self.kernel.used
+            empty = (self.lessee.lots | self.lessee.draining) - self.kernel.used
             try:
                 raw = self.world.read(self)
                 yield

@@ -43,21 +43,28 @@ def gateway(store: MemoryStore, name: str, ports: Ports, terms: LeaseTerms = TER
     return Leasing(Lessee(name, terms), MemoryKeys(store), lambda: MemoryLog(store, LOG), ports)
 
 
-def test_the_first_has_all_and_gives_half_of_it_to_the_second_once_that_is_empty() -> None:
+def test_the_first_has_all_and_gives_half_to_the_second_what_is_empty_before_the_rest() -> None:
     async def play() -> None:
         store, ours, theirs = MemoryStore(), Ports(), Ports()
         one, other = gateway(store, "one.1", ours), gateway(store, "other.1", theirs)
         assert await one.round() and ours.told == [("open", {0, 1, 2, 3}), "last"]
         assert await other.round() and theirs.told == [("open", set()), "last"]
-        ours.used = {2, 3}
+        ours.used = {0, 2, 3}
         for _ in range(3):
             assert await one.round() and await other.round()
-        assert one.lessee.lots == {0, 1} and one.lessee.draining == {2, 3} and other.lessee.lots == set()
-        ours.used = {2}
+        assert one.lessee.lots == {0, 2} and one.lessee.draining == {3} and other.lessee.lots == {1}
+        ours.used = {0, 2}
         assert await one.round() and await other.round()
-        assert one.lessee.draining == {2} and other.lessee.lots == {3}
+        assert one.lessee.draining == set() and other.lessee.lots == {1, 3}
         told = [(row.lot, shown(row.node), row.until is None) for row in await other.history()]
-        assert told == [(3, "one", False), (0, "one", True), (1, "one", True), (2, "one", True), (3, "other", True)]
+        assert told == [
+            (1, "one", False),
+            (3, "one", False),
+            (0, "one", True),
+            (1, "other", True),
+            (2, "one", True),
+            (3, "other", True),
+        ]
 
     asyncio.run(play())
 
