@@ -48,8 +48,10 @@ struct order {
     u16 remote_port;
     u8 lan_mac[8]; /* the gateway's, two bytes of padding */
     u8 wan_mac[8];
-    u32 learn; /* the sink notes public end points */
-    u32 pad;
+    u32 learn;      /* the sink notes public end points */
+    u32 six;        /* enum six: who speaks IPv6 */
+    u32 inside6[4]; /* of end point 0, network order */
+    u32 remote6[4]; /* first remote host, as the inside has it */
 };
 
 /* Public end point of a flow as the outside saw it, network order. */
@@ -193,6 +195,31 @@ static __always_inline void write_udp(struct frame *f, u32 source, u32 destinati
         fold(pseudo(source, destination, IPPROTO_UDP, FRAME - ETH_HLEN - 20) + sum_words((void *)&f->udp, 13));
 }
 
+static __always_inline void swap_macs(struct ethhdr *eth)
+{
+    u8 mac[6];
+    __builtin_memcpy(mac, eth->h_dest, 6);
+    __builtin_memcpy(eth->h_dest, eth->h_source, 6);
+    __builtin_memcpy(eth->h_source, mac, 6);
+}
+
+#include "frames6.h"
+
+/* Writes a frame between IPv6 hosts, of inside host `host` and remote host `remote`. */
+static __always_inline int write_six(struct frame6 *f, const struct order *o, u32 host, u32 remote, u16 inside_port,
+                                     bool in, u32 flow)
+{
+    u16 remote_port = bpf_htons(o->remote_port);
+    f->eth.h_proto = bpf_htons(ETH_P_IPV6);
+    count_up(in ? f->ip.destination : f->ip.source, o->inside6, host);
+    count_up(in ? f->ip.source : f->ip.destination, o->remote6, remote);
+    if (o->kind == ORDER_SYN)
+        write_tcp6(f, inside_port, remote_port, CLIENT_ISN, 0, 2);
+    else
+        write_udp6(f, in ? remote_port : inside_port, in ? inside_port : remote_port, flow);
+    return links.redirect_map(in ? 1 : 0, 0);
+}
+
 int generate(struct xdp_md *ctx)
 {
     u32 row = 0;
@@ -213,6 +240,11 @@ int generate(struct xdp_md *ctx)
     u16 inside_port = bpf_htons(o->inside_port + endpoint), remote_port = bpf_htons(o->remote_port);
     __builtin_memcpy(f->eth.h_dest, in ? o->wan_mac : o->lan_mac, 6);
     __builtin_memset(f->eth.h_source, 2, 6);
+    if (o->six & (in ? SIX_OUTSIDE : SIX_INSIDE)) {
+        if (data + FRAME6 > data_end)
+            return XDP_ABORTED;
+        return write_six(data, o, endpoint % o->hosts, flow / o->endpoints, inside_port, in, flow);
+    }
     f->eth.h_proto = bpf_htons(ETH_P_IP);
     if (o->kind == ORDER_SYN)
         return write_syn(f, inside, remote, inside_port, remote_port);
@@ -242,10 +274,7 @@ static __always_inline struct mark *marked(void *data, void *data_end)
  * has no XDP program. */
 static __always_inline int answer(struct xdp_md *ctx, struct frame *f, u32 seq, u32 ack, u16 flags)
 {
-    u8 mac[6];
-    __builtin_memcpy(mac, f->eth.h_dest, 6);
-    __builtin_memcpy(f->eth.h_dest, f->eth.h_source, 6);
-    __builtin_memcpy(f->eth.h_source, mac, 6);
+    swap_macs(&f->eth);
     u32 source = f->ip.daddr, destination = f->ip.saddr;
     u16 port = f->tcp.source;
     write_ip(&f->ip, source, destination, IPPROTO_TCP, 40);
@@ -292,12 +321,22 @@ int sink_outside(struct xdp_md *ctx)
         learn(data, m->flow);
         return XDP_DROP;
     }
+    if (marked6(data, data_end)) {
+        arrive(0);
+        return XDP_DROP;
+    }
+    u32 row = 0;
+    struct frame6 *six = bench_tcp6(orders.lookup(&row), data, data_end);
+    if (six && six->tcp.syn)
+        return answer6(ctx, six, SERVER_ISN, CLIENT_ISN + 1, 0x12);
+    if (six && six->tcp.fin)
+        return answer6(ctx, six, SERVER_ISN + 1, CLIENT_ISN + 2, 0x11);
     struct frame *f = bench_tcp(data, data_end);
-    if (!f)
+    if (!f && !six)
         return XDP_PASS;
-    if (f->tcp.syn)
+    if (f && f->tcp.syn)
         return answer(ctx, f, SERVER_ISN, CLIENT_ISN + 1, 0x12);
-    if (f->tcp.fin)
+    if (f && f->tcp.fin)
         return answer(ctx, f, SERVER_ISN + 1, CLIENT_ISN + 2, 0x11);
     arrive(3);
     return XDP_DROP;
@@ -306,10 +345,16 @@ int sink_outside(struct xdp_md *ctx)
 int sink_inside(struct xdp_md *ctx)
 {
     void *data = (void *)(long)ctx->data, *data_end = (void *)(long)ctx->data_end;
-    if (marked(data, data_end)) {
+    if (marked(data, data_end) || marked6(data, data_end)) {
         arrive(1);
         return XDP_DROP;
     }
+    u32 row = 0;
+    struct frame6 *six = bench_tcp6(orders.lookup(&row), data, data_end);
+    if (six && six->tcp.syn)
+        return answer6(ctx, six, CLIENT_ISN + 1, SERVER_ISN + 1, 0x11);
+    if (six)
+        return answer6(ctx, six, CLIENT_ISN + 2, SERVER_ISN + 2, 0x10);
     struct frame *f = bench_tcp(data, data_end);
     if (!f)
         return XDP_PASS;
@@ -321,7 +366,7 @@ int sink_inside(struct xdp_md *ctx)
 int refuse(struct xdp_md *ctx)
 {
     void *data = (void *)(long)ctx->data, *data_end = (void *)(long)ctx->data_end;
-    if (!marked(data, data_end))
+    if (!marked(data, data_end) && !marked6(data, data_end))
         return XDP_PASS;
     arrive(2);
     return XDP_DROP;

@@ -21,16 +21,18 @@ from algate.bpf.tables import U32, PerCpuCounters
 from algate.bpf.testrun import ProgramRun, RunResult, SkBuff, XdpMd, run
 
 SOURCE = Path(__file__).parent / "bench.bpf.c"
-CFLAGS = ["-fno-unroll-loops", "-Wno-macro-redefined"]
+CFLAGS = ["-fno-unroll-loops", "-Wno-macro-redefined", f"-I{SOURCE.parent}"]
 XDP_PROGRAMS = ("generate", "sink_outside", "sink_inside", "refuse", "forward", "replay_xdp", "nothing_xdp")
 TC_PROGRAMS = ("replay_tc", "nothing_tc", "turn_tc")
 MAX_FLOWS = 1 << 20
-FRAME = 60
+FRAME, FRAME6 = 60, 80  # bytes over IPv4, over IPv6
+SIX_INSIDE, SIX_OUTSIDE = 1, 2  # enum six
 REPLAYED = 80  # bytes that are restored before each run
+ORDER_IN = 1  # enum order_kind
 VARY_NOTHING, VARY_SOURCE, VARY_BOTH = range(3)  # enum vary
 ROW_OUT, ROW_IN, ROW_REFUSED, ROW_ENDED = range(4)
 _REPLAY = struct.Struct(f"={REPLAYED}sQIHH")
-_ORDER = struct.Struct("=4Q8I2H8s8sII4x")
+_ORDER = struct.Struct("=4Q8I2H8s8sII16s16s4x")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +53,21 @@ class Order:
     lan_mac: bytes
     wan_mac: bytes
     learn: bool = False
+    six: int = 0  # who speaks IPv6
+    inside6: bytes = bytes(16)
+    remote6: bytes = bytes(16)
+
+    @property
+    def frame(self) -> int:
+        """Bytes of a frame, which has room for the longest of the kind."""
+        return FRAME6 if self.six & (SIX_OUTSIDE if self.kind == ORDER_IN else SIX_INSIDE) else FRAME
 
     def pack(self, first: int = 0) -> bytes:
         """As it is in the map; `first`: number of the first frame."""
         return _ORDER.pack(
             first, 0, self.gap, 0, self.flows, self.step, self.endpoints, self.hosts, self.inside, self.remote,
-            self.kind, self.burst, self.inside_port, self.remote_port, self.lan_mac, self.wan_mac, self.learn, 0,
+            self.kind, self.burst, self.inside_port, self.remote_port, self.lan_mac, self.wan_mac, self.learn, self.six,
+            self.inside6, self.remote6,
         )  # fmt: skip
 
 
@@ -97,7 +108,7 @@ class BenchPrograms:
         syscall.update(self._orders, U32.pack(0), order.pack(first))
         run(
             self.fds["generate"],
-            bytes(FRAME),
+            bytes(order.frame),
             repeat=frames,
             flags=ProgramRun.LIVE_FRAMES,
             batch_size=order.burst,

@@ -19,12 +19,15 @@ from algate.alg.errors import MISSING
 from algate.alg.gateway import netlink
 from algate.cli.bench import conntrack
 from algate.cli.bench.benchmark import BenchPrograms
+from algate.cli.bench.tayga import TaygaGateway
 from algate.cli.lab.gateways import AlgateGateway, KernelGateway, LabGateway, PortForward, RouteGateway
 from algate.cli.lab.host import LabError, call_in
 from algate.cli.lab.lab import LAN_DEVICE, WAN_DEVICE, Lab
+from algate.cli.lab.trial import NAT64_PREFIX
 
 TC, XDP, NFT, ROUTE, XDP_FORWARD, FLOOR = "algate-tc", "algate-xdp", "nft", "route", "xdp-forward", "xdp-drop"
 TOLD, PAIRED = "algate-told", "algate-ha"
+FILTER6, NAT64, NFT6, TAYGA = "algate-filter6", "algate-nat64", "nft6", "tayga"
 NAT = (TC, XDP, NFT)
 ENGINES = 6379, 6380
 MEANING = {
@@ -32,6 +35,10 @@ MEANING = {
     XDP: "algate, XDP and TC programs",
     TOLD: "algate, TC programs, each session logged in a file as it is made and as it ends",
     PAIRED: "algate, TC programs, telling all to the engine of another node",
+    FILTER6: "algate, TC programs, IPv6 through its filter",
+    NAT64: "algate, TC programs, IPv6 hosts by NAT64",
+    NFT6: "nft's forward chain for IPv6, by what conntrack knows",
+    TAYGA: "Tayga, a stateless NAT64 in user space behind a TUN device",
     NFT: "nft masquerade with the kernel's FTP helper",
     ROUTE: "the stack's routing, no NAT",
     XDP_FORWARD: "XDP FIB forwarding, no NAT",
@@ -78,6 +85,27 @@ class PairedGateway(AlgateGateway):
         super().stop()
         for one in [one for one in self.lab.gw.spawned if one.name == "redis"]:
             one.stop()
+
+
+class Nft6Gateway(LabGateway):
+    """Nothing comes in over IPv6 but what belongs to what went out."""
+
+    name = NFT6
+
+    def start(self) -> None:
+        rules = f"""
+table ip6 guard {{
+  chain forward {{ type filter hook forward priority filter; policy accept;
+    ct state established,related accept
+    iifname {WAN_DEVICE} ct state new,invalid drop
+  }}
+}}
+"""
+        self.lab.gw.run(["nft", "-f", "-"], text=rules, check=True)
+
+    def stop(self) -> None:
+        self.lab.gw.run(["nft", "flush", "ruleset"])
+        conntrack.forget(self.lab)
 
 
 class BoundGateway(LabGateway):
@@ -133,6 +161,14 @@ def paired_config(lab: Lab) -> str:
     return re.sub(r"^\[ha\].*?(?=^\[|\Z)", f"[ha]\n{ha}\n", config, flags=re.MULTILINE | re.DOTALL)
 
 
+def _configured(name: str) -> str:
+    """The example configuration, with what makes it the gateway of that name."""
+    config = example_config()
+    if name == FILTER6:
+        return config.replace("\nfilter = false", "\nfilter = true")
+    return config.replace('\nprefix = ""', f'\nprefix = "{NAT64_PREFIX}"') if name == NAT64 else config
+
+
 def contender(
     name: str, lab: Lab, programs: BenchPrograms | None, forwards: tuple[PortForward, ...] = ()
 ) -> LabGateway:
@@ -143,9 +179,13 @@ def contender(
         return AlgateGateway(lab, forwards, config=config, datapath="tc", wait=120)
     if name == PAIRED:
         return PairedGateway(lab, forwards, config=paired_config(lab), datapath="tc", wait=120)
-    if name in (TC, XDP):
-        datapath = name.rpartition("-")[2]
-        return AlgateGateway(lab, forwards, config=example_config(), datapath=datapath, wait=120)
+    if name in (TC, XDP, FILTER6, NAT64):
+        datapath = "xdp" if name == XDP else "tc"
+        return AlgateGateway(lab, forwards, config=_configured(name), datapath=datapath, wait=120)
+    if name == NFT6:
+        return Nft6Gateway(lab, forwards)
+    if name == TAYGA:
+        return TaygaGateway(lab, forwards)
     if name == NFT:
         return NftGateway(lab, forwards)
     if name == ROUTE:

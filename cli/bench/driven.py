@@ -42,10 +42,15 @@ class Drive:
         self.lab = lab
         self.program = build(lab.folder, "ftp_drive")
 
-    def run(self, server: BenchServer, mode: str, clients: int, seconds: float, enough: int = 0) -> Driven | str:
-        """A sample of `seconds`, or until `enough` sessions have ended: the result, or why it doesn't count."""
-        target, login = self.lab.plan.servers[0], server.login
-        argv = [str(self.program), target, "21", str(clients), str(seconds), mode]
+    def run(
+        self, server: BenchServer, mode: str, clients: int, seconds: float, enough: int = 0, *, target: str = ""
+    ) -> Driven | str:
+        """A sample of `seconds`, or until `enough` sessions have ended: the result, or why it doesn't count.
+
+        `target`: the server's address as the client has it, if it has another.
+        """
+        login = server.login
+        argv = [str(self.program), target or self.lab.plan.servers[0], "21", str(clients), str(seconds), mode]
         done = self.lab.client.run([*argv, login.user, login.password, str(enough)], timeout=seconds + SLACK)
         if done.returncode != 0:
             return (done.stderr.strip().splitlines() or [f"exit {done.returncode}"])[-1]

@@ -49,7 +49,15 @@ struct client {
 };
 
 static struct client clients[MAX_CLIENTS];
-static struct sockaddr_in server;
+/* Over IPv4, or over IPv6, which EPSV and EPRT alone can say. */
+union end {
+    struct sockaddr any;
+    struct sockaddr_in four;
+    struct sockaddr_in6 six;
+};
+
+static union end server;
+static socklen_t end_size;
 static int loop, active, extended, idle, ending;
 static const char *command = "NOOP\r\n";
 static char user[128], password[128];
@@ -86,8 +94,8 @@ static int begin(int number)
     memset(c, 0, sizeof(*c));
     c->data = c->listener = -1;
     c->began = now();
-    c->control = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
-    if (c->control < 0 || (connect(c->control, (void *)&server, sizeof(server)) && errno != EINPROGRESS)) {
+    c->control = socket(server.any.sa_family, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    if (c->control < 0 || (connect(c->control, &server.any, end_size) && errno != EINPROGRESS)) {
         perror("connect");
         return -1;
     }
@@ -101,7 +109,10 @@ static void failed(const struct client *c, const char *what)
     static const char *const after[] = {"connect", "USER", "PASS", "NOOP", "the transfer's command", "LIST", "QUIT"};
     if (!*first_failure)
         snprintf(first_failure, sizeof(first_failure), "after %s, %.1f s from its begin%s%s: %s", after[c->state],
-                 (now() - c->began) / 1e9, c->data_done ? ", data at its end" : c->data >= 0 ? ", data connection there" : "",
+                 (now() - c->began) / 1e9,
+                 c->data_done   ? ", data at its end"
+                 : c->data >= 0 ? ", data connection there"
+                                : "",
                  c->control_done ? ", final reply there" : "", what);
 }
 
@@ -128,23 +139,26 @@ static void say(struct client *c, const char *words, enum state next)
 
 static int ask_port(struct client *c, int number)
 {
-    struct sockaddr_in own;
+    union end own;
     socklen_t size = sizeof(own);
-    char words[64];
-    getsockname(c->control, (void *)&own, &size);
-    own.sin_port = 0;
-    c->listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
-    if (bind(c->listener, (void *)&own, size) || listen(c->listener, 1))
+    char words[128], text[INET6_ADDRSTRLEN];
+    getsockname(c->control, &own.any, &size);
+    own.four.sin_port = 0; /* where IPv6's is, too */
+    c->listener = socket(own.any.sa_family, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    if (bind(c->listener, &own.any, size) || listen(c->listener, 1))
         return -1;
-    getsockname(c->listener, (void *)&own, &size);
+    getsockname(c->listener, &own.any, &size);
     watch(c->listener, number, 2, EPOLLIN);
-    uint32_t a = ntohl(own.sin_addr.s_addr);
-    unsigned p = ntohs(own.sin_port);
-    if (extended)
+    uint32_t a = ntohl(own.four.sin_addr.s_addr);
+    unsigned p = ntohs(own.four.sin_port);
+    if (own.any.sa_family == AF_INET6)
+        snprintf(words, sizeof(words), "EPRT |2|%s|%u|\r\n",
+                 inet_ntop(AF_INET6, &own.six.sin6_addr, text, sizeof(text)), p);
+    else if (extended)
         snprintf(words, sizeof(words), "EPRT |1|%u.%u.%u.%u|%u|\r\n", a >> 24, a >> 16 & 255, a >> 8 & 255, a & 255, p);
     else
-        snprintf(words, sizeof(words), "PORT %u,%u,%u,%u,%u,%u\r\n", a >> 24, a >> 16 & 255, a >> 8 & 255, a & 255, p >> 8,
-                 p & 255);
+        snprintf(words, sizeof(words), "PORT %u,%u,%u,%u,%u,%u\r\n", a >> 24, a >> 16 & 255, a >> 8 & 255, a & 255,
+                 p >> 8, p & 255);
     say(c, words, MODE);
     return 0;
 }
@@ -153,21 +167,21 @@ static int connect_data(struct client *c, int number, const char *reply)
 {
     unsigned n[6];
     const char *numbers = strchr(reply, '(');
-    struct sockaddr_in to = server;
+    union end to = server;
     if (!numbers)
         return -1;
     if (extended) {
         if (sscanf(numbers, "(|||%u|", n) != 1)
             return -1;
-        to.sin_port = htons(n[0]);
+        to.four.sin_port = htons(n[0]);
     } else {
         if (sscanf(numbers, "(%u,%u,%u,%u,%u,%u", n, n + 1, n + 2, n + 3, n + 4, n + 5) != 6)
             return -1;
-        to.sin_addr.s_addr = htonl(n[0] << 24 | n[1] << 16 | n[2] << 8 | n[3]);
-        to.sin_port = htons(n[4] << 8 | n[5]);
+        to.four.sin_addr.s_addr = htonl(n[0] << 24 | n[1] << 16 | n[2] << 8 | n[3]);
+        to.four.sin_port = htons(n[4] << 8 | n[5]);
     }
-    c->data = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
-    if (c->data < 0 || (connect(c->data, (void *)&to, sizeof(to)) && errno != EINPROGRESS))
+    c->data = socket(server.any.sa_family, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    if (c->data < 0 || (connect(c->data, &to.any, end_size) && errno != EINPROGRESS))
         return -1;
     watch(c->data, number, 1, EPOLLIN);
     return 0;
@@ -342,14 +356,20 @@ static void set_mode(const char *mode)
         command = "SITE IDLE\r\n";
 }
 
+static void set_server(const char *host, int port)
+{
+    server.any.sa_family = strchr(host, ':') ? AF_INET6 : AF_INET;
+    end_size = strchr(host, ':') ? sizeof(server.six) : sizeof(server.four);
+    inet_pton(server.any.sa_family, host, strchr(host, ':') ? (void *)&server.six.sin6_addr : &server.four.sin_addr);
+    server.four.sin_port = htons(port);
+}
+
 int main(int words, char **word)
 {
     struct rusage used;
     if (words != 6 && words != 8 && words != 9)
         return 2;
-    server.sin_family = AF_INET;
-    server.sin_addr.s_addr = inet_addr(word[1]);
-    server.sin_port = htons(atoi(word[2]));
+    set_server(word[1], atoi(word[2]));
     int number_of = atoi(word[3]) < MAX_CLIENTS ? atoi(word[3]) : MAX_CLIENTS;
     uint64_t start = now(), stop = start + (uint64_t)(atof(word[4]) * 1e9), enough = words > 8 ? atoll(word[8]) : 0;
     set_mode(word[5]);

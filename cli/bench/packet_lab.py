@@ -14,17 +14,20 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from enum import IntFlag
 from functools import partial
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from algate.alg.gateway import netlink
-from algate.cli.bench.benchmark import BenchPrograms, Order
+from algate.cli.bench.benchmark import SIX_INSIDE, SIX_OUTSIDE, BenchPrograms, Order
 from algate.cli.bench.contenders import index_of
-from algate.cli.bench.meter import PollThread, poll_threads
+from algate.cli.bench.meter import PollThread, cpu_time, poll_threads
 from algate.cli.lab.host import Host, LabError, call_in
-from algate.cli.lab.lab import LAN_DEVICE, WAN_DEVICE, Lab, ip
+from algate.cli.lab.lab import LAN_DEVICE, WAN_DEVICE, Lab, LabPlan, ip
+from algate.cli.lab.trial import NAT64_PREFIX
 
 BURST_MOST = 64  # frames; the receiver's ring has 256 entries
 BURST_TIME = 250e-6  # s between bursts: the shortest wait of the generator
@@ -38,6 +41,14 @@ SETTLE = 0.02  # s for the last frames to arrive
 OUT, IN, SYN, MIXED = 0, 1, 2, 3
 
 
+class Family(IntFlag):
+    """Who speaks IPv6."""
+
+    FOUR = 0
+    NAT64 = SIX_INSIDE
+    SIX = SIX_INSIDE | SIX_OUTSIDE
+
+
 @dataclass(frozen=True, slots=True)
 class Traffic:
     """What is sent: a kind of frame over a number of sessions, at a rate."""
@@ -46,6 +57,7 @@ class Traffic:
     sessions: int
     rate: int  # frames/s
     learn: bool = False
+    family: Family = Family.FOUR
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +86,11 @@ class Passage:
 class PacketLab:
     """`with PacketLab(programs) as bench:`; then gateways come and go in `bench.lab`."""
 
-    def __init__(self, programs: BenchPrograms) -> None:
+    def __init__(self, programs: BenchPrograms, six: bool = False) -> None:
+        """`six`: IPv6 beside IPv4."""
         self.programs = programs
-        self.lab = Lab()
+        self.lab = Lab(LabPlan(six=six))
+        self.workers: tuple[int, ...] = ()  # processes whose CPU time is the gateway's too
         self.cpu, self.other = max(os.sched_getaffinity(0)), min(os.sched_getaffinity(0))
         self._threads: list[PollThread] = []
         self._foreign: set[PollThread] = set()
@@ -128,6 +142,13 @@ class PacketLab:
         first = IPv4Address(lab.plan.clients[0])
         lines = [f"neigh replace {first + i} lladdr {client} dev {LAN_DEVICE} nud permanent" for i in range(HOSTS)]
         lines.append(f"neigh replace {lab.plan.next_hop} lladdr {server} dev {WAN_DEVICE} nud permanent")
+        if lab.plan.six:
+            first6 = IPv6Address(lab.plan.clients6[0])
+            lines += [
+                f"neigh replace {first6 + i} lladdr {client} dev {LAN_DEVICE} nud permanent" for i in range(HOSTS)
+            ]
+            next_hop6 = lab.plan.wan6.replace("::/64", "::1")
+            lines.append(f"neigh replace {next_hop6} lladdr {server} dev {WAN_DEVICE} nud permanent")
         ip("\n".join(lines), lab.gw.netns)
 
     def order(self, traffic: Traffic) -> Order:
@@ -148,7 +169,16 @@ class PacketLab:
             lan_mac=self._macs[LAN_DEVICE],
             wan_mac=self._macs[WAN_DEVICE],
             learn=traffic.learn,
+            six=traffic.family,
+            inside6=IPv6Address(self.lab.plan.clients6[0]).packed,
+            remote6=self._remote6(traffic.family),
         )
+
+    def _remote6(self, family: Family) -> bytes:
+        """The first remote host as an IPv6 host has it."""
+        plan = self.lab.plan
+        shown = NAT64_PREFIX.replace("::/96", f"::{plan.servers[0]}")
+        return IPv6Address(shown if family == Family.NAT64 else plan.servers6[0]).packed
 
     def find_threads(self) -> None:
         """Point the generator at this lab, and find its poll threads: they change when XDP comes or goes.
@@ -179,7 +209,7 @@ class PacketLab:
         burst = burst_size(traffic.rate)
         frames = math.ceil(frames / burst) * burst
         threads = self.gateway_threads()
-        before, busy = self.programs.counted(), sum(thread.busy() for thread in threads)
+        before, busy = self.programs.counted(), self._busy(threads)
         started = time.perf_counter()
         with on_cpu(self.cpu):
             sent, late = self.programs.send(self.order(traffic), frames, first)
@@ -187,27 +217,32 @@ class PacketLab:
         time.sleep(SETTLE)
         after = self.programs.counted()
         out, back, refused, ended = (b - a for a, b in zip(before, after, strict=True))
-        busy = sum(thread.busy() for thread in threads) - busy
+        busy = self._busy(threads) - busy
         return Passage(sent, out + back, refused, ended, busy, seconds, late, frames // burst)
+
+    def _busy(self, threads: list[PollThread]) -> int:
+        """CPU time so far (ns) of the gateway's poll threads and processes."""
+        processes = (Path(f"/proc/{pid}/schedstat").read_text() for pid in self.workers)
+        return sum(thread.busy() for thread in threads) + sum(map(cpu_time, processes))
 
     def forget(self) -> str:
         """For gateways that don't translate: inbound frames are for the inside hosts themselves."""
         self.programs.forget()
         return ""
 
-    def establish(self, sessions: int, rate: int) -> str:
+    def establish(self, sessions: int, rate: int, family: Family = Family.FOUR) -> str:
         """Make `sessions` UDP sessions and answer each. Returns why that failed, or ""."""
-        return self.begin(sessions, rate) or self.answer(sessions, rate)
+        return self.begin(sessions, rate, family) or self.answer(sessions, rate, family)
 
-    def begin(self, sessions: int, rate: int) -> str:
+    def begin(self, sessions: int, rate: int, family: Family = Family.FOUR) -> str:
         """Make `sessions` UDP sessions that nobody has answered. Returns why that failed, or ""."""
-        return self._once(Traffic(OUT, sessions, rate, learn=True))
+        return self._once(Traffic(OUT, sessions, rate, True, family))
 
-    def answer(self, sessions: int, rate: int) -> str:
+    def answer(self, sessions: int, rate: int, family: Family = Family.FOUR) -> str:
         """Answer each. Returns why that failed, or "". What nobody has answered for 2 s goes where a table is nearly
         full, so each part is begun anew, and answered at once."""
         troubles = [
-            self._once(Traffic(kind, sessions, rate, learn=True), min(PART, sessions - first), first)
+            self._once(Traffic(kind, sessions, rate, True, family), min(PART, sessions - first), first)
             for first in range(0, sessions, PART)
             for kind in (OUT, IN)
         ]

@@ -98,7 +98,7 @@ class PacketBench:
             self.record.refuse(figure, name, trouble)
             return None
         self.bench.place(apart=False)
-        passed = self._lossless(Traffic(kind, sessions, RATE))
+        passed = lossless(self.bench, Traffic(kind, sessions, RATE), self.plan.frames)
         if passed.lost:
             self.record.refuse(figure, name, f"{passed.lost} of {passed.sent} frames lost at {RATE:,}/s")
         else:
@@ -122,14 +122,6 @@ class PacketBench:
         else:
             self.record.add(figure, name, number, found)
 
-    def _lossless(self, traffic: Traffic) -> Passage:
-        """The middle one of SAMPLES lossless passes; a lossy one if there is nothing else."""
-        tries = [self.bench.send(traffic, self.plan.frames // SAMPLES) for _ in range(SAMPLES)]
-        if all(one.lost for one in tries):
-            tries.append(self.bench.send(traffic, self.plan.frames // SAMPLES))
-        good = sorted((one for one in tries if not one.lost), key=lambda one: one.cost)
-        return good[len(good) // 2] if good else tries[-1]
-
     def _net(self, number: int) -> None:
         """The cost above the same round's floor."""
         for sessions in self.counts:
@@ -145,3 +137,12 @@ class PacketBench:
                         self.record.refuse(net, name, void[-1] if void else "not measured")
                     else:
                         self.record.add(net, name, number, value - floor)
+
+
+def lossless(bench: PacketLab, traffic: Traffic, frames: int) -> Passage:
+    """The middle one of SAMPLES lossless passes, of `frames` frames together; a lossy one if there is nothing else."""
+    tries = [bench.send(traffic, frames // SAMPLES) for _ in range(SAMPLES)]
+    if all(one.lost for one in tries):
+        tries.append(bench.send(traffic, frames // SAMPLES))
+    good = sorted((one for one in tries if not one.lost), key=lambda one: one.cost)
+    return good[len(good) // 2] if good else tries[-1]

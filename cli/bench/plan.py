@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 T = TypeVar("T")
-PACKETS, MILLION, NEW, STREAMS, FTP, TESTRUN = "packets", "million", "new", "streams", "ftp", "testrun"
 HA = "ha"
+PACKETS, MILLION, NEW, STREAMS, FTP, TESTRUN, SIX = "packets", "million", "new", "streams", "ftp", "testrun", "six"
 GROUPS = {
     TESTRUN: "ns per packet of each path, by test-run",
     PACKETS: "cost per packet of established sessions, and the highest rate without a loss",
     MILLION: "the same with 1,000,000 sessions; memory, sweep and listing",
     NEW: "new sessions/s, UDP and TCP",
+    SIX: "IPv6 through the filter and by NAT64, beside IPv4, nft and Tayga: packets, new sessions, FTP",
     STREAMS: "bulk TCP, latency, start to ready",
     FTP: "FTP sessions/s, delay of an exchange, capacity of the helper",
     HA: "two gateways: a planned switch and a death, beside nft with conntrackd; what telling costs; only with --only",

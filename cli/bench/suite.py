@@ -24,8 +24,10 @@ from algate.cli.bench.newcomers import NewBench
 from algate.cli.bench.packets import GATEWAYS as PACKET_GATEWAYS
 from algate.cli.bench.packets import RATE, PacketBench
 from algate.cli.bench.paths import PathBench
-from algate.cli.bench.plan import FTP, HA, MILLION, NEW, PACKETS, STREAMS, TESTRUN, Plan
+from algate.cli.bench.plan import FTP, HA, MILLION, NEW, PACKETS, SIX, STREAMS, TESTRUN, Plan
 from algate.cli.bench.record import Record
+from algate.cli.bench.six import GATEWAYS as SIX_GATEWAYS
+from algate.cli.bench.six import NEWS, SixBench
 from algate.cli.bench.streams import GATEWAYS as STREAM_GATEWAYS
 from algate.cli.bench.streams import StreamBench
 from algate.cli.bench.targets import Verdict
@@ -45,6 +47,7 @@ MAKERS: dict[str, Any] = {
     PACKETS: PacketBench,
     MILLION: MillionBench,
     NEW: NewBench,
+    SIX: SixBench,
     STREAMS: StreamBench,
     FTP: FtpBench,
     HA: FailoverBench,
@@ -54,6 +57,7 @@ STEPS = {
     PACKETS: len(PACKET_GATEWAYS) + 1,
     MILLION: len(MillionBench.gateways) + 1,
     NEW: len(NEW_GATEWAYS),
+    SIX: len(SIX_GATEWAYS) + len(NEWS) + 2,
     STREAMS: len(STREAM_GATEWAYS),
     HA: PAIR_STEPS,
     FTP: 1,  # and one for each server

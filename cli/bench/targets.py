@@ -87,6 +87,22 @@ def _rest() -> Iterable[Target]:
         yield Target(name, (key, "algate-told"), (key, "algate-tc"), 0.9, True)
 
 
+def _six() -> Iterable[Target]:
+    for sessions in (1, 1000, 64_000):
+        for way in ("out", "in"):
+            key, name = f"net6.{way}.{sessions}", f"net cost/packet {way}, {sessions:,} sessions"
+            yield Target(f"{name}: IPv6 filter vs nft's", (key, "algate-filter6"), (key, "nft6"), 0.7)
+            yield Target(f"{name}: NAT64 vs IPv4's TC", (key, "algate-nat64"), (key, "algate-tc"), 1.25)
+            yield Target(f"{name}: NAT64 vs Tayga", (key, "algate-nat64"), (key, "tayga"), 0.2)
+    for server in ("minimal", "vsftpd"):
+        for clients in (1, 8, 64):
+            for mode in ("epsv", "eprt"):
+                key = f"ftp6.{server}.{mode}.{clients}"
+                name = f"FTP sessions/s, {mode.upper()}, {server}, {clients} client{'s' if clients > 1 else ''}"
+                # as many; 0.95, as elsewhere, is what two equal ones scatter by
+                yield Target(f"{name}: NAT64 vs IPv4", (key, "algate-nat64"), (key, "algate-tc"), 0.95, True)
+
+
 def _ftp() -> Iterable[Target]:
     for server in ("minimal", *REAL):
         for mode in ("pasv", "port", "epsv", "eprt"):
@@ -172,7 +188,7 @@ def _pair() -> Iterable[Target]:
         yield Target(f"engine {fault}: told after, s", (f"ha.fault.{fault}.told", mine), None, 2)
 
 
-TARGETS: tuple[Target, ...] = (*_costs(), *_rest(), *_ftp(), *_life(), *_pair())
+TARGETS: tuple[Target, ...] = (*_costs(), *_rest(), *_six(), *_ftp(), *_life(), *_pair())
 
 
 def judge(record: Record, targets: Iterable[Target] = TARGETS) -> list[Verdict]:

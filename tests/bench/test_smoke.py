@@ -19,19 +19,22 @@ from algate.client import schema
 pytestmark = pytest.mark.bench
 ALGATE = Path(sys.executable).with_name("algate")
 GATEWAYS = {"algate-tc", "algate-xdp", "algate-told", "nft", "xdp-forward", "xdp-drop", "route"}
+GATEWAYS |= {"algate-filter6", "algate-nat64", "nft6", "tayga"}
 FIGURES = {
     "total.out.1000", "net.in.1000", "newcost.udp", "newcost.tcp", "bulk.up.1", "plain.down.1", "latency.udp.p99",
     "start.cached", "testrun.udp.out", "testrun.new.tcp", "testrun.seqadj.sack", "testrun.expected", "ports.full",
-    "ftp.minimal.pasv.8", "ftp.minimal.port.8", "pasv.p99", "punt.p50", "helper.capacity",
+    "ftp.minimal.pasv.8", "ftp.minimal.port.8", "pasv.p99",
+    "net6.out.1000", "net6.in.1000", "newcost6.udp", "newcost6.tcp", "ftp6.minimal.epsv.8",
+    "punt.p50", "helper.capacity",
 }  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def quick(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], str, Path]:
-    """bench.json, what was printed, and where it was written, of one quick run (about 40 s)."""
+    """bench.json, what was printed, and where it was written, of one quick run (about 70 s)."""
     folder = tmp_path_factory.mktemp("bench")
     argv = [str(ALGATE), "bench", "--quick", "--output", str(folder)]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=170, check=False)
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     return json.loads((folder / "bench.json").read_text()), done.stdout, folder
 

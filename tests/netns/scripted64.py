@@ -65,6 +65,8 @@ class ScriptedServer:
         self.lines: list[bytes] = []
         self.rest = b""
         self._answers = answers
+        self.late: bytes = b""  # what isn't answered before `go`
+        self.go = threading.Event()
         self._listener = host.socket()
         self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self._listener.bind((host.address, 21))
@@ -86,6 +88,8 @@ class ScriptedServer:
             *whole, self.rest = (self.rest + data).split(b"\r\n")
             for line in whole:
                 self.lines.append(line)
+                if self.late and line.startswith(self.late):
+                    self.go.wait(2 * PATIENCE)
                 connection.sendall(self._answers.get(line.split(b" ")[0], b"200 fine\r\n"))
 
     def close(self) -> None:

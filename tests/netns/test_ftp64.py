@@ -205,6 +205,33 @@ def test_where_it_is_switched_off_lines_pass(gateway: AlgateGateway, scripted: S
         gateway.ask("reload")
 
 
+@pytest.mark.parametrize("answer", [b"500 what?\r\n", b"450 not now\r\n", b"200-a\r\n b\r\n200 c\r\n"])
+def test_a_server_that_refuses_noop(gateway: AlgateGateway, scripted: ScriptedServer, answer: bytes) -> None:
+    """F64-5: the client's answer doesn't depend on it, and the next reply is the next command's."""
+    scripted._answers[b"NOOP"] = answer
+    exchanges = [*DIALOGUES["F64-3-F64-5"][:-1], Exchange64(b"PWD", b"PWD", b"200 fine")]
+    talk(gateway.lab.client, target(gateway.lab), scripted, exchanges, whole)
+
+
+def test_the_next_helper_knows_what_is_owed(gateway: AlgateGateway, scripted: ScriptedServer) -> None:
+    """F64-11: killed while the server owes an answer to NOOP and the client's next line waits for it."""
+    scripted.late = b"NOOP"
+    with gateway.lab.client.socket(socket.AF_INET6) as one:
+        one.settimeout(20)
+        one.connect((target(gateway.lab), 21))
+        one.sendall(b"USER a\r\nEPSV 1\r\nPWD\r\n")
+        until(lambda: b"NOOP" in scripted.lines, 10)
+        assert gateway.process is not None
+        gateway.process.kill()
+        gateway.start()
+        scripted.go.set()
+        got = b""
+        while b"200 fine\r\n" not in got:
+            got += one.recv(4096)
+    told = [line[:4] for line in got.split(b"\r\n")]
+    assert told == [b"220 ", b"331 ", b"522 ", b"200 ", b""] and scripted.lines == [b"USER a", b"NOOP", b"PWD"]
+
+
 def test_another_host_in_a_227(gateway: AlgateGateway, scripted: ScriptedServer) -> None:
     """F64-2."""
     scripted._answers[b"PASV"] = b"227 Entering Passive Mode (203,0,113,99,200,1).\r\n"

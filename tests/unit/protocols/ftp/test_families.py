@@ -584,6 +584,17 @@ def test_a_restart_between_noop_and_its_answer(said: bytes, answer: bytes) -> No
     assert (after.heard[CLIENT], after.heard[SERVER]) == (answer, b"PWD\r\n")
 
 
+def test_a_restart_while_several_answers_are_owed() -> None:
+    """Only a client that has closed gets there: its lines can't wait. Each command keeps its one reply; what the later
+    ones say no longer matters to a client that can't say anything more."""
+    made = stage()
+    made.say(CLIENT, b"EPSV 1\r\nALGS\r\nPWD\r\n", end=True)
+    assert made.heard[SERVER] == b"NOOP\r\nNOOP\r\nPWD\r\n"
+    after = again(made)
+    after.say(SERVER, b"200 ok\r\n200 ok\r\n257 /\r\n")
+    assert after.heard[CLIENT] == INSTEAD[0][1] + b"200 ok\r\n257 /\r\n"
+
+
 def test_what_the_client_turned_off_stays_off() -> None:
     made = stage()
     made.say(CLIENT, b"ALGS DISABLE64\r\n")

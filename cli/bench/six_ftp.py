@@ -1,0 +1,83 @@
+"""FTP sessions/s of an IPv6 client by NAT64, beside those of an IPv4 client: the same gateway, servers, commands.
+
+The law of this file: as that of ftp.py. EPSV becomes PASV and EPRT becomes PORT for the one; for the other EPRT is
+rewritten, too, and EPSV passes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from algate.cli.bench.contenders import NAT64, TC, contender
+from algate.cli.bench.driven import Drive
+from algate.cli.bench.ftp import EACH, ENOUGH
+from algate.cli.bench.ftp_servers import BenchServers, make_room
+from algate.cli.bench.plan import Plan
+from algate.cli.bench.record import MORE, Figure, Record
+from algate.cli.lab.lab import Lab, LabPlan
+from algate.cli.lab.trial import NAT64_PREFIX
+
+MODES = ("pasv", "epsv", "eprt")
+SERVERS = ("minimal", "vsftpd")
+
+
+def sessions_figure(server: str, mode: str, clients: int) -> Figure:
+    what = f"{mode.upper()}, {server}, {clients} client{'s' if clients > 1 else ''}"
+    return Figure(f"ftp6.{server}.{mode}.{clients}", f"FTP sessions/s by IPv4 and by NAT64, {what}", "sessions/s", MORE)
+
+
+@dataclass(frozen=True)
+class Stand:
+    """A gateway in its own lab. `target`: the server as its clients have it."""
+
+    name: str
+    target: str
+    drive: Drive
+    servers: BenchServers
+
+
+class SixFtp:
+    """Both stand at once and take turns sample by sample."""
+
+    def __init__(self, plan: Plan, record: Record, stack: ExitStack) -> None:
+        self.plan, self.record, self._stack = plan, record, stack
+        self._stands: list[Stand] = []
+
+    def steps(self, number: int) -> Iterator[tuple[str, Callable[[], None]]]:
+        """What a round does: (what it is called, how it is done)."""
+        yield "six: FTP", lambda: self._round(number)
+
+    def _round(self, number: int) -> None:
+        with ExitStack() as stack:
+            stands = [self._stand(name, stack) for name in self.plan.turn((TC, NAT64), number)]
+            for kind in SERVERS:
+                if kind in self.plan.servers:
+                    self._server(kind, stands, number)
+
+    def _stand(self, name: str, stack: ExitStack) -> Stand:
+        lab = stack.enter_context(Lab(LabPlan(six=True)))
+        for host in (lab.client, lab.server):
+            make_room(host)
+        four = lab.plan.servers[0]
+        target = NAT64_PREFIX.replace("::/96", f"::{four}") if name == NAT64 else four
+        stand = Stand(name, target, Drive(lab), BenchServers(lab.server, lab.folder))
+        stack.enter_context(contender(name, lab, None))
+        return stand
+
+    def _server(self, kind: str, stands: list[Stand], number: int) -> None:
+        with ExitStack() as stack:
+            pairs = [(stand, stack.enter_context(stand.servers.start(kind))) for stand in stands]
+            for clients in self.plan.clients:
+                for mode in MODES:
+                    for stand, server in pairs:
+                        if (stand.name, mode) == (NAT64, "pasv"):
+                            continue  # IPv6 has no PASV
+                        figure, enough = sessions_figure(kind, mode, clients), max(ENOUGH, EACH * clients)
+                        target, seconds = stand.target, self.plan.ftp_seconds
+                        driven = stand.drive.run(server, mode, clients, seconds, enough, target=target)
+                        if isinstance(driven, str):
+                            self.record.refuse(figure, stand.name, driven)
+                        else:
+                            self.record.add(figure, stand.name, number, driven.count / driven.seconds)
