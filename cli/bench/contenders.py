@@ -185,7 +185,7 @@ def contender(
     if name == NFT6:
         return Nft6Gateway(lab, forwards)
     if name == TAYGA:
-        return TaygaGateway(lab, forwards)
+        return TaygaGateway(lab)
     if name == NFT:
         return NftGateway(lab, forwards)
     if name == ROUTE:

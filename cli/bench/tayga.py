@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Address
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from algate.cli.lab.lab import Lab, ip
 from algate.cli.lab.trial import NAT64_PREFIX
 
 DEVICE = "tayga"
-POOL = IPv4Network("192.0.2.0/24")  # of the inside hosts, as the outside has them
+POOL = IPv4Network("198.18.0.0/24")  # of the inside hosts, as the outside has them
 OWN = POOL[254]
 HOSTS = 50  # inside hosts with an address
 UNPACKED = Path(sys.prefix) / "servers/tayga/usr/sbin/tayga"
@@ -28,9 +29,12 @@ class TaygaGateway(LabGateway):
 
     name = DEVICE
 
-    def __init__(self, lab: Lab, forwards: object = ()) -> None:
+    def __init__(self, lab: Lab, hosts: Mapping[str, str] | None = None) -> None:
+        """`hosts`: IPv4 addresses of POOL by those that they stand for; else the bench's."""
         super().__init__(lab)
         self.process: Spawned | None = None
+        first = IPv6Address(lab.plan.clients6[0])
+        self.hosts = hosts or {str(first + host): str(POOL[1 + host]) for host in range(HOSTS)}
 
     def start(self) -> None:
         program = shutil.which("tayga") or str(UNPACKED)
@@ -44,8 +48,7 @@ class TaygaGateway(LabGateway):
         self.process = gw.spawn(DEVICE, [program, "-d", "-c", str(file)])
 
     def _config(self) -> str:
-        first = IPv6Address(self.lab.plan.clients6[0])
-        maps = "\n".join(f"map {POOL[1 + host]} {first + host}" for host in range(HOSTS))
+        maps = "\n".join(f"map {four} {six}" for six, four in self.hosts.items())
         wan6 = self.lab.plan.wan6.replace("::/64", "::64")
         own = f"ipv4-addr {OWN}\nipv6-addr {wan6}\nprefix {NAT64_PREFIX}"
         return f"tun-device {DEVICE}\n{own}\n{maps}\ndata-dir {self.lab.folder}\n"

@@ -1,4 +1,4 @@
-"""`python -m tests.compliance [--json] [algate|kernel] [ROW|PROFILE|PREFIX* ...]`: some rows, one line each, by hand.
+"""`python -m tests.compliance [--json] [algate|kernel|tayga] [ROW|PROFILE|PREFIX* ...]`: some rows, one line each.
 
 With `--json`, stdout is one object: row to answer. test_compliance.py runs the kernel's column this way, next to its
 own.
@@ -33,7 +33,7 @@ def show(name: str, rows: list[Requirement], answers: dict[str, Answer]) -> None
 
 def main(words: list[str]) -> int:
     as_json = "--json" in words
-    names = [word for word in words if word in ("algate", "kernel")]
+    names = [word for word in words if word in ("algate", "kernel", "tayga")]
     rows = chosen([word for word in words if word not in names and word != "--json"])
     for name in names or ["algate"]:
         answers = Run(name, rows, say=lambda line: print(line, file=sys.stderr)).go()

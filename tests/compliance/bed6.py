@@ -9,6 +9,7 @@ import itertools
 from contextlib import suppress
 from typing import Any
 
+from algate.cli.lab.lab import LabPlan
 from tests.compliance import packet6 as p6
 from tests.compliance.bed import ARRIVE, Ghost, Row
 from tests.compliance.packet import Packet
@@ -16,7 +17,8 @@ from tests.compliance.packet6 import ICMP6, Ip6
 from tests.compliance.verdict import need
 
 ETHERTYPE = b"\x86\xdd"
-_numbers = itertools.count(0x100)
+FIRST = 0x100  # of the rows' numbers
+_numbers = itertools.count(FIRST)
 
 
 class Ghost6(Ghost):
@@ -51,17 +53,20 @@ class Ghost6(Ghost):
         return first
 
 
+def inside_host(plan: LabPlan, letter: str, number: int) -> str:
+    """The first ("a") or second ("b") of row `number`."""
+    return f"{plan.inside6.split('::')[0]}::{letter}:{number:x}"
+
+
 class Six:
     """The hosts of one row. `lan1`, `lan2` inside, `a1`, `a2` outside, `near` next to the gateway outside."""
 
     def __init__(self, row: Row) -> None:
         plan, bed, number = row.bed.lab.plan, row.bed, next(_numbers)
-        inside, outside, link = (
-            text.split("::")[0] for text in (plan.inside6, plan.servers6[0], plan.wan6)
-        )  # fmt: skip
+        outside, link = (text.split("::")[0] for text in (plan.servers6[0], plan.wan6))
         self.row = row
-        self.lan1 = Ghost6(bed.inside[0], f"{inside}::a:{number:x}", bed.lan_mac)
-        self.lan2 = Ghost6(bed.inside[1], f"{inside}::b:{number:x}", bed.lan_mac)
+        self.lan1 = Ghost6(bed.inside[0], inside_host(plan, "a", number), bed.lan_mac)
+        self.lan2 = Ghost6(bed.inside[1], inside_host(plan, "b", number), bed.lan_mac)
         self.a1 = Ghost6(bed.outside, f"{outside}::c:{number:x}", bed.router_mac)
         self.a2 = Ghost6(bed.outside, f"{outside}::d:{number:x}", bed.router_mac)
         self.near = Ghost6(bed.link, f"{link}::e:{number:x}", bed.wan_mac)

@@ -15,17 +15,24 @@ Written by `pytest -m compliance`: each row went through algate and through nft 
 network namespaces, judged by the packets on the wire. Timers are scaled, algate's by `[timeouts]` alone. Rows carry the
 number of their requirement: 4787 UDP, 5382 TCP, 5508 ICMP, 7857 updates, 6888 large NATs; S: scenarios, F: firewall and
 forwards; 6-A: IPv6 without translation (RFC 6092, 4890), beside nft's ip6 filter; 64: NAT64 (RFC 6146, 7915), which the
-kernel hasn't; the text says what a row looks for. `eif`, `adf`, `apdm` behind a number name the profile it selects.
+kernel hasn't, beside Tayga, which keeps no sessions; the text says what a row looks for.
+`eif`, `adf`, `apdm` behind a number name the profile it selects.
 
 """
 
 
-def table(rows: Sequence[Requirement], algate: Mapping[str, Answer], kernel: Mapping[str, Answer]) -> str:
-    """The whole document. A missing answer is shown as "not run"."""
-    lines = ["| row | level | requirement | algate | kernel |", "|---|---|---|---|---|"]
+def table(
+    rows: Sequence[Requirement],
+    algate: Mapping[str, Answer],
+    kernel: Mapping[str, Answer],
+    tayga: Mapping[str, Answer],
+) -> str:
+    """The whole document. A missing answer is shown as "not run", but for Tayga's, which has few."""
+    lines = ["| row | level | requirement | algate | kernel | Tayga |", "|---|---|---|---|---|---|"]
     for row in rows:
+        third = _said(tayga[row.id]) if row.id in tayga else ""
         said = _said(algate.get(row.id), row.excuse), _said(kernel.get(row.id))
-        lines.append(f"| {row.id} | {row.level} | {_cell(row.text)} | {said[0]} | {said[1]} |")
+        lines.append(f"| {row.id} | {row.level} | {_cell(row.text)} | {said[0]} | {said[1]} | {third} |")
     return HEAD + _summary(rows, algate, kernel) + "\n" + "\n".join(lines) + "\n"
 
 

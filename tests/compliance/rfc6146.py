@@ -1,4 +1,5 @@
-"""NAT64: RFC 6146, 6052, 7915. IPv6 hosts inside, IPv4 hosts outside. The kernel has none, so its column says no.
+"""NAT64: RFC 6146, 6052, 7915. IPv6 hosts inside, IPv4 hosts outside. The kernel has none, so its column says no; Tayga
+keeps no sessions, and is judged by the rows that are about packets.
 
 The law of this file: as scenarios.py's. That each packet is what the RFC says, byte by byte, tests/bpf shows.
 """
@@ -25,9 +26,14 @@ def shown(host: Ghost | str) -> str:
     return str(embed(PREFIX, IPv4Address(host if isinstance(host, str) else host.ip)))
 
 
-def turned(row: Row) -> Six:
+def turned(row: Row, stateful: bool = False) -> Six:
+    """`stateful`: it is of sessions and shared ports, which a translator without them hasn't."""
     need(not row.kernel, "the kernel has no NAT64")
-    return Six(row)
+    six = Six(row)
+    if row.bed.name == "tayga":
+        need(not stateful, "it keeps no sessions")
+        row.public = row.bed.station.public(six.lan1.ip)
+    return six
 
 
 async def out(row: Row, inside: Ghost6, sport: int, outside: Ghost, dport: int = 53, head: Ip6 | None = None) -> Packet:
@@ -81,7 +87,7 @@ async def loop(row: Row) -> None:
 
 @requirement("64-3", MUST, "endpoint-independent mapping; no two hosts share a public port", config="nat64")
 async def mapping(row: Row) -> None:
-    six, sport = turned(row), row.port()
+    six, sport = turned(row, stateful=True), row.port()
     first = await out(row, six.lan1, sport, row.a1)
     need((await out(row, six.lan1, sport, row.a2)).sport == first.sport, "another destination gets another port")
     other = await out(row, six.lan2, sport, row.a1)
@@ -95,7 +101,7 @@ async def mapping(row: Row) -> None:
 
 @requirement("64-3-filter", MUST, "filtering as configured: another peer is kept out", config="nat64")
 async def filtering(row: Row) -> None:
-    six, sport = turned(row), row.port()
+    six, sport = turned(row, stateful=True), row.port()
     seen = await out(row, six.lan1, sport, row.a1)
     row.a2.udp(53, row.public, seen.sport, b"stray")
     row.a1.udp(54, row.public, seen.sport, b"stray")
@@ -104,7 +110,7 @@ async def filtering(row: Row) -> None:
 
 @requirement("64-4-syn", MUST, "an unsolicited SYN meets silence for 6 s", config="nat64")
 async def unsolicited(row: Row) -> None:
-    six, sport = turned(row), row.port()
+    six, sport = turned(row, stateful=True), row.port()
     six.lan1.tcp(sport, shown(row.a1), 80, "S", seq=1)
     syn = await row.a1.get(proto=TCP, dport=80)
     need(syn, "a SYN does not arrive")
@@ -127,7 +133,7 @@ async def protocols(row: Row) -> None:
     "64-6", MUST, "hairpin: two IPv6 hosts by the prefix, the source shown as prefix and public address", config="nat64"
 )
 async def hairpin(row: Row) -> None:
-    six, port, sport = turned(row), row.port(), row.port()
+    six, port, sport = turned(row, stateful=True), row.port(), row.port()
     first, tag = await out(row, six.lan2, port, row.a1), row.tag()
     own = await out(row, six.lan1, sport, row.a1)
     await out(row, six.lan2, port, row.a1)
@@ -143,7 +149,7 @@ async def hairpin(row: Row) -> None:
     "64-7", MUST, "a static entry: the IPv4 side opens, and the host's port is that one outward", config="nat64"
 )
 async def static(row: Row) -> None:
-    six = turned(row)
+    six = turned(row, stateful=True)
     server = six.fixed(plan.NAT64_TO)
     row.a1.udp(4444, row.public, plan.NAT64_PORT, b"knock")
     seen = await server.get(proto=UDP, data=b"knock")

@@ -13,11 +13,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from algate.cli.bench.tayga import POOL, TaygaGateway
 from algate.cli.lab.gateways import AlgateGateway, KernelGateway
 from algate.cli.lab.host import call_in
 from algate.cli.lab.lab import Lab, LabPlan, ip
 from tests.compliance import plan
 from tests.compliance.bed import Bed
+from tests.compliance.bed6 import FIRST, inside_host
 from tests.compliance.plan import PROFILES, Profile
 from tests.compliance.verdict import Answer, No, Requirement
 from tests.netns.tunnel import open_tun
@@ -40,7 +42,7 @@ class Run:
         names = [name for name in PROFILES if any(row.config == name for row in self.rows)]
         with Lab(LAB) as lab:
             _prepare(lab)
-            stations: Station = AlgateStation(lab) if self.name == "algate" else KernelStation(lab)
+            stations = STATIONS[self.name](lab)
             try:
                 for name in names:
                     self._group(lab, stations, PROFILES[name])
@@ -226,3 +228,32 @@ class KernelStation(Station):
 
     def close(self) -> None:
         self.gateway.stop()
+
+
+class TaygaStation(Station):
+    """Tayga, for the rows of NAT64: each row's inside hosts have an IPv4 address of their own."""
+
+    def __init__(self, lab: Lab) -> None:
+        super().__init__(lab)
+        ip(f"route add {POOL} via {LAB.public[0]}", lab.hosts["router"].netns)
+        half = POOL.num_addresses // 2 - 2
+        hosts = {
+            inside_host(lab.plan, letter, FIRST + number): str(POOL[1 + number + half * place])
+            for place, letter in enumerate("ab")
+            for number in range(half)
+        }
+        self.gateway = TaygaGateway(lab, hosts)
+        self.gateway.start()
+
+    def take(self, profile: Profile) -> None:
+        self.profile = profile
+
+    def public(self, inside: str) -> str:
+        """The IPv4 address of an inside host."""
+        return self.gateway.hosts[inside]
+
+    def close(self) -> None:
+        self.gateway.stop()
+
+
+STATIONS = {"algate": AlgateStation, "kernel": KernelStation, "tayga": TaygaStation}

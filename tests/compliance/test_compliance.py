@@ -1,15 +1,16 @@
-"""Every row of the NAT requirements against algate and against the kernel's NAT; writes tests/compliance.md.
+"""Every row of the NAT requirements against algate and the kernel's NAT, NAT64's against Tayga; writes the table.
 
 The law of this file: one test per row, one run per gateway for all rows that pytest chose (`-k 5382` runs only those).
-Each gateway has its own lab, so both run at once; the document is written if every row was chosen.
+Each gateway has its own lab, so all run at once; the document is written if every row was chosen.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,26 +31,41 @@ class Columns(NamedTuple):
 
     algate: dict[str, Answer]
     kernel: dict[str, Answer]
+    tayga: dict[str, Answer]  # of NAT64's rows
+
+
+@contextlib.contextmanager
+def beside(name: str, rows: list[Requirement]) -> Iterator[Callable[[], dict[str, Answer]]]:
+    """Another gateway's run, in a process of its own: what it answered, once it is done."""
+    if not rows:
+        yield dict
+        return
+    argv = [sys.executable, "-m", "tests.compliance", "--json", name, *(row.id for row in rows)]
+    with subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+
+        def answers() -> dict[str, Answer]:
+            text, _ = process.communicate(timeout=LONGEST)
+            assert process.returncode == 0, f"the run of {name} ended with {process.returncode}"
+            return {number: Answer(**one) for number, one in json.loads(text).items()}
+
+        try:
+            yield answers
+        finally:
+            process.terminate()
 
 
 @pytest.fixture(scope="session")
 def columns(request: pytest.FixtureRequest) -> Iterator[Columns]:
-    """Both runs."""
+    """All runs."""
     names = [getattr(item, "callspec").params.get("row") for item in request.session.items if hasattr(item, "callspec")]  # noqa: B009
     wanted = {row.id for row in names if isinstance(row, Requirement)}
     rows = [row for row in ROWS if row.id in wanted]
-    argv = [sys.executable, "-m", "tests.compliance", "--json", "kernel", *(row.id for row in rows)]
-    with subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            algate = Run("algate", rows).go()
-            text, _ = process.communicate(timeout=LONGEST)
-        finally:
-            process.terminate()
-    assert process.returncode == 0, f"the kernel's run ended with {process.returncode}"
-    kernel = {number: Answer(**one) for number, one in json.loads(text).items()}
+    with beside("kernel", rows) as kernels, beside("tayga", [row for row in rows if row.config == "nat64"]) as taygas:
+        algate = Run("algate", rows).go()
+        kernel, tayga = kernels(), taygas()
     if len(rows) == len(ROWS):
-        DOCUMENT.write_text(table(ROWS, algate, kernel))
-    yield Columns(algate, kernel)
+        DOCUMENT.write_text(table(ROWS, algate, kernel, tayga))
+    yield Columns(algate, kernel, tayga)
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.id)
@@ -61,3 +77,11 @@ def test_row(row: Requirement, columns: Columns) -> None:
 
 def test_numbers_are_unique() -> None:
     assert len({row.id for row in ROWS}) == len(ROWS)
+
+
+def test_tayga_is_judged_where_it_can_be(columns: Columns) -> None:
+    """What is said of it is a verdict, not a scenario that broke; and it does what it is for."""
+    said = columns.tayga
+    assert not [number for number, one in said.items() if one.broken]
+    wanted = {"64-1": True, "64-9": True, "64-11": True, "64-3": False}
+    assert all(said[row].yes == yes for row, yes in wanted.items() if row in said), said

@@ -11,6 +11,14 @@ from algate.cli.lab.servers import FtpServer, start_server
 from tests.netns.talk import CONTENT
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What is marked `whole` runs with `--all` alone."""
+    if not config.getoption("run_all"):
+        left = [item for item in items if item.get_closest_marker("whole")]
+        items[:] = [item for item in items if item not in left]
+        config.hook.pytest_deselected(items=left)
+
+
 @pytest.fixture
 def lab() -> Iterator[Lab]:
     with Lab() as made:

@@ -21,6 +21,7 @@ Footprint = dict[str, Any]
 QUERY, TCX_EGRESS = 16, 47  # of bpf(2): BPF_PROG_QUERY, BPF_TCX_EGRESS
 BPF = {"x86_64": 321, "aarch64": 280}[platform.machine()]
 TCX = tuple(map(int, platform.release().split(".")[:2])) >= (6, 6)
+SIX = Path("/proc/sys/net/ipv6/conf")
 WAN_FILTERS = ["ingress algate:tc_wan_in", "egress tcx" if TCX else "egress algate:tc_wan_out"]
 
 
@@ -32,6 +33,7 @@ def footprint(host: Host) -> Footprint:
         "filters": {link["ifname"]: filters(host, link["ifname"]) for link in links},
         "clsact": sorted(one["dev"] for one in _qdiscs(host) if one["kind"] == "clsact"),
         "switches": call_in(host.netns, _switches),
+        "routes": [sorted(_routes(host, family)) for family in ("-4", "-6")],
     }
 
 
@@ -69,7 +71,15 @@ def _qdiscs(host: Host) -> list[dict[str, Any]]:
     return found
 
 
+def _routes(host: Host, family: str) -> list[str]:
+    """Of all tables; without what the kernel makes for multicast, which comes and goes."""
+    text = host.run(["ip", family, "route", "show", "table", "all"]).stdout
+    return [line.partition(" expires ")[0].strip() for line in text.splitlines() if not line.startswith("multicast")]
+
+
 def _switches() -> dict[str, str]:
     base = Path("/proc/sys/net/ipv4")
     wanted = [base / "ip_forward", *base.glob("conf/*/forwarding")]
-    return {str(one.relative_to(base)): one.read_text().strip() for one in sorted(wanted)}
+    found = {str(one.relative_to(base)): one.read_text().strip() for one in sorted(wanted)}
+    six = [one for word in ("forwarding", "accept_ra", "proxy_ndp") for one in SIX.glob(f"*/{word}")]
+    return found | {str(one.relative_to(SIX.parent.parent)): one.read_text().strip() for one in sorted(six)}

@@ -144,14 +144,15 @@ class Line:
     """A connection to an echo: `ask` sends and returns what came back."""
 
     def __init__(self, host: Host, address: str, port: int, kind: int = socket.SOCK_STREAM) -> None:
-        self.socket = host.socket(kind=kind)
+        self.socket = host.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, kind)
         self.socket.settimeout(PATIENCE)
         self.socket.connect((address, port))
 
     @property
     def local(self) -> str:
         """Its own end, "ip:port"."""
-        return "{}:{}".format(*self.socket.getsockname())
+        address, port, *_ = self.socket.getsockname()
+        return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
     def ask(self, data: bytes) -> bytes:
         """The echo; OSError if none comes."""
