@@ -142,7 +142,10 @@ def index_of(device: str) -> int:
 
 
 def example_config() -> str:
-    """The shipped example configuration with the lab's devices filled in; it is also printed."""
+    """The shipped example configuration with the lab's devices filled in; it is also printed.
+
+    Fifty hosts stand for thousands and take nearly every port, so none is kept from the last ones (`host_share`).
+    """
     relative = Path("deploy/config.example.toml")
     here = Path(__file__).resolve().parents[2] / relative
     shipped = Path(sys.prefix) / "share/algate" / relative.name
@@ -150,6 +153,7 @@ def example_config() -> str:
     if path is None:
         raise LabError(f"the example configuration is missing: neither {here} nor {shipped}", MISSING)
     text = re.sub(r"^# lan = .*$", f'lan = ["{LAN_DEVICE}"]', path.read_text(), flags=re.MULTILINE)
+    text = re.sub(r"^host_share = \S+", "host_share = 1.0", text, flags=re.MULTILINE)
     return re.sub(r"^# wan = .*$", f'wan = "{WAN_DEVICE}"', text, flags=re.MULTILINE)
 
 

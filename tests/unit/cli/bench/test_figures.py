@@ -8,6 +8,7 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 
 from algate.cli.bench.chart import bar, number, svg_chart, text_chart
+from algate.cli.bench.contenders import example_config
 from algate.cli.bench.driven import read_driven
 from algate.cli.bench.ftp import ENOUGH
 from algate.cli.bench.ftp_helper import add_bound
@@ -164,9 +165,16 @@ def test_each_gateway_begins_a_round_once() -> None:
 
 
 def test_plans() -> None:
-    assert make_plan(5, [], False).groups == tuple(name for name in GROUPS if name != HA)  # it is asked for by name
+    assert set(GROUPS) - set(make_plan(5, [], False).groups) == {"six", HA}
+    assert set(GROUPS) - set(make_plan(1, [], True).groups) == {"million", HA}
+    assert make_plan(5, ["six"], False).groups == ("six",)
     assert make_plan(5, [], False).wanted == 3
     assert 1_000_000 not in make_plan(1, [], True).sessions
+
+
+def test_no_host_of_the_bench_is_kept_from_the_last_ports() -> None:
+    """Or 752 of 64,000 sessions aren't made."""
+    assert "\nhost_share = 1.0 " in example_config()
 
 
 def test_rounds_of_a_loose_figure_may_scatter() -> None:
