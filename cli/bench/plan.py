@@ -65,7 +65,7 @@ class Plan:
 def make_plan(rounds: int, groups: Sequence[str], quick: bool) -> Plan:
     """The plan of a full run, or of a short one that only shows that everything works.
 
-    IPv6 takes long and is compared with itself, so a full run has it only if it is asked for, as two gateways always are.
+    IPv6 takes long and is compared with itself, so a full run has it only if it is asked for; pairs always are.
     """
     chosen = tuple(groups) or tuple(name for name in GROUPS if name not in (HA, MILLION if quick else SIX))
     if quick:
