@@ -29,7 +29,7 @@ def sessions_figure(server: str, mode: str, clients: int) -> Figure:
 
 
 @dataclass(frozen=True)
-class Stand:
+class FamilyStand:
     """A gateway in its own lab. `target`: the server as its clients have it."""
 
     name: str
@@ -43,7 +43,7 @@ class SixFtp:
 
     def __init__(self, plan: Plan, record: Record, stack: ExitStack) -> None:
         self.plan, self.record, self._stack = plan, record, stack
-        self._stands: list[Stand] = []
+        self._stands: list[FamilyStand] = []
 
     def steps(self, number: int) -> Iterator[tuple[str, Callable[[], None]]]:
         """What a round does: (what it is called, how it is done)."""
@@ -56,17 +56,17 @@ class SixFtp:
                 if kind in self.plan.servers:
                     self._server(kind, stands, number)
 
-    def _stand(self, name: str, stack: ExitStack) -> Stand:
+    def _stand(self, name: str, stack: ExitStack) -> FamilyStand:
         lab = stack.enter_context(Lab(LabPlan(six=True)))
         for host in (lab.client, lab.server):
             make_room(host)
         four = lab.plan.servers[0]
         target = NAT64_PREFIX.replace("::/96", f"::{four}") if name == NAT64 else four
-        stand = Stand(name, target, Drive(lab), BenchServers(lab.server, lab.folder))
+        stand = FamilyStand(name, target, Drive(lab), BenchServers(lab.server, lab.folder))
         stack.enter_context(contender(name, lab, None))
         return stand
 
-    def _server(self, kind: str, stands: list[Stand], number: int) -> None:
+    def _server(self, kind: str, stands: list[FamilyStand], number: int) -> None:
         with ExitStack() as stack:
             pairs = [(stand, stack.enter_context(stand.servers.start(kind))) for stand in stands]
             for clients in self.plan.clients:
