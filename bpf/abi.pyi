@@ -148,6 +148,7 @@ class Line(enum.IntEnum):
     PASSES = 1
     COPIED = 2
     TOLD = 3
+    QUIET = 8
 
 class TrackFlag(enum.IntFlag):
     TIMESTAMPS = 1

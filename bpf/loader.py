@@ -46,6 +46,7 @@ TEXTS = {
 PORT_ROWS_LEAST = 4  # the port table always has room for this many public addresses: their number may grow
 UNPINNED = (
     "punts",
+    "unhurried",
     "notices",
     "scratch",
     "hops",
@@ -293,7 +294,9 @@ class Gateway:
         if self._ring is not None:
             self._ring.listen(callback, lost)
             return self._ring.fds
-        self._ring = Ring(self._map_fds["punts"], callback, lost, pages, picker("punt", "time"))
+        self._ring = Ring(
+            self._map_fds["punts"], callback, lost, pages, picker("punt", "time"), quiet_fd=self._map_fds["unhurried"]
+        )  # fmt: skip
         return self._ring.fds
 
     def lead_here(self) -> None:

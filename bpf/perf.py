@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
 import os
 import platform
 import struct
@@ -22,6 +23,8 @@ PARANOID = Path("/proc/sys/kernel/perf_event_paranoid")
 
 
 WATERMARK = 1 << 14  # flag: wake by bytes, not by samples
+SET_OUTPUT = 0x2405  # ioctl PERF_EVENT_IOC_SET_OUTPUT
+NEVER = (1 << 32) - 1  # bytes: more than any buffer has
 
 
 def open_output(cpu: int, watermark: int = 0) -> int:
@@ -38,6 +41,18 @@ def open_output(cpu: int, watermark: int = 0) -> int:
     if fd < 0:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
+    return fd
+
+
+def open_quiet(cpu: int, output: int) -> int:
+    """A descriptor of another event of that CPU, which writes into the buffer of `output`, mapped already, in its order,
+    and wakes nobody: its samples are read with the next one of `output`, or once the buffer is half full."""
+    fd = open_output(cpu, NEVER)
+    try:
+        fcntl.ioctl(fd, SET_OUTPUT, output)
+    except OSError:
+        os.close(fd)
+        raise
     return fd
 
 

@@ -97,13 +97,16 @@ class Ring:
 
     def __init__(
         self, map_fd: int, callback: SampleCallback, lost: Callable[[int], None], pages: int, when: When,
-        watermark: int = 0,
+        watermark: int = 0, quiet_fd: int | None = None,
     ) -> None:  # fmt: skip
         """`callback` gets a sample as the kernel wrote it, padded; `lost` how many had no room. `watermark`: bytes that
-        make a descriptor readable; 0: each sample does."""
+        make a descriptor readable; 0: each sample does. `quiet_fd`: a second map, whose samples come with the others
+        in their order, but make none readable."""
         perf.need()
         self._map_fd, self._watermark = map_fd, watermark
         self._callback, self._lost = callback, lost
+        self._quiet_fd = quiet_fd
+        self._quiet: list[int] = []  # descriptors by CPU, if there is such a map
         self._cpus: list[int] = []
         self.fds: list[int] = []
         self._buffers: list[Buffer] = []
@@ -120,13 +123,15 @@ class Ring:
             fd = perf.open_output(cpu, self._watermark)
             self.fds.append(fd)
             self._buffers.append(Buffer(mmap(fd, (1 + pages) * PAGESIZE, MAP_SHARED), self._missed))
+            if self._quiet_fd is not None:
+                self._quiet.append(perf.open_quiet(cpu, fd))
         except OSError as error:
             raise AlgateError(
                 f"can't open the perf ring of CPU {cpu} ({error.strerror}): CAP_PERFMON is needed, and CAP_IPC_LOCK "
                 "or a larger kernel.perf_event_mlock_kb", UNSUPPORTED,
             ) from None  # fmt: skip
-        syscall.update(self._map_fd, U32.pack(cpu), U32.pack(fd))
         self._cpus.append(cpu)
+        self._enlist(len(self._cpus) - 1)
 
     def _missed(self, number: int) -> None:
         self._lost(number)
@@ -137,8 +142,14 @@ class Ring:
 
     def enlist(self) -> None:
         """Have the kernel write here, if another ring of the same map was opened since."""
-        for cpu, fd in zip(self._cpus, self.fds, strict=True):
-            syscall.update(self._map_fd, U32.pack(cpu), U32.pack(fd))
+        for place in range(len(self._cpus)):
+            self._enlist(place)
+
+    def _enlist(self, place: int) -> None:
+        cpu = U32.pack(self._cpus[place])
+        if self._quiet_fd is not None:
+            syscall.update(self._quiet_fd, cpu, U32.pack(self._quiet[place]))
+        syscall.update(self._map_fd, cpu, U32.pack(self.fds[place]))
 
     def turn(self, most: int = MOST) -> bool:
         """Call back for the oldest samples. True: there are more, and no descriptor will say so."""
@@ -150,11 +161,13 @@ class Ring:
         """Stop reading: the kernel's submits fail from now on."""
         for cpu in self._cpus:
             syscall.delete(self._map_fd, U32.pack(cpu))
+            if self._quiet_fd is not None:
+                syscall.delete(self._quiet_fd, U32.pack(cpu))
         for buffer in self._buffers:
             buffer.close()
-        for fd in self.fds:
+        for fd in (*self._quiet, *self.fds):
             os.close(fd)
-        self._cpus, self._buffers, self.fds = [], [], []
+        self._cpus, self._buffers, self.fds, self._quiet = [], [], [], []
 
 
 def online(text: str) -> list[int]:

@@ -74,10 +74,10 @@ class AccountModel:
             return HELD
         unasked = reply and told.replies >= told.commands + (record.flags >> fx.ADJUST_UNANSWERED & 0xFF)
         opened = 0 < ((self.opening - (record.lines >> COPIES)) & 0x3F) <= read
-        quiet = not (opened or unasked or record.flags & fx.ADJUST_COPIES)
-        kind = PASSES if quiet else COPIED
-        if word in lines.copied:
-            kind = TOLD if quiet and word in lines.told else COPIED
+        settled = not (opened or unasked or record.flags & fx.ADJUST_COPIES)
+        kind = TOLD if word in lines.copied or not settled else PASSES
+        if unasked or word in lines.copied - lines.told:
+            kind = COPIED
         if kind != PASSES and read >= 7:
             kind = HELD
         if kind == HELD or not self._room(direction, acked, decisions):

@@ -15,6 +15,7 @@ from algate.alg.helper.helper import now
 
 HEARTBEAT = 0.25  # s; a tenth of the default helper_timeout
 TAIL_SECONDS = 0.003  # between looks for the heads of held fragments
+QUIET = 0.01  # s between looks for samples that wake nobody, while any come
 MANY = 20  # turns at most without a pause
 NEVER = float("inf")
 
@@ -33,6 +34,7 @@ class Turns:
         self._alarm: asyncio.TimerHandle | None = None
         self._beat: asyncio.TimerHandle | None = None
         self._tails: asyncio.TimerHandle | None = None
+        self._look: asyncio.TimerHandle | None = None
         self._watchdog = Watchdog()
 
     def start(self, fds: Sequence[int]) -> None:
@@ -51,10 +53,10 @@ class Turns:
             self._loop.remove_reader(fd)
         self._fds = []
         self._helper.due_changed = self._helper.tails_waiting = lambda: None
-        for one in (self._again, self._alarm, self._beat, self._tails):
+        for one in (self._again, self._alarm, self._beat, self._tails, self._look):
             if one is not None:
                 one.cancel()
-        self._again = self._alarm = self._beat = self._tails = None
+        self._again = self._alarm = self._beat = self._tails = self._look = None
 
     def catch_up(self) -> None:
         """Take what is in the ring, or as much of it as some turns can."""
@@ -92,16 +94,25 @@ class Turns:
 
     def _take(self) -> None:
         began = now()
+        before = self._helper.taken
         left = self._helper.turn()
         self.number += 1
+        if self._look is None and self._helper.taken != before:
+            self._look = self._loop.call_at(self._loop.time() + QUIET, self._take_quiet)
         if left:
             # After whatever is ready now, so that sockets and timers get their share.
             self._again = self._loop.call_soon(self._turn)
         self.arm()
         self._running.metrics.turn.observe(now() - began)
 
+    def _take_quiet(self) -> None:
+        self._look = None
+        self._readable()
+
     def _pulse(self, due: float) -> None:
         self._guarded(self._running.beat)
+        if self._beat is not None:
+            self._readable()  # what woke nobody, if nothing else came behind it
         self.arm()  # in case somebody set a timer and didn't say so
         if not self.failed.done():
             self._watchdog.feed(self._loop.time())

@@ -124,6 +124,25 @@ class Engine:
         cause = self._arrival.take(session, segment, out)
         return out if cause is None else self._conclude(session, out, cause)
 
+    def defer(self, copy: Segment, now: float) -> bool:
+        """Keep the copy of a line that passed for `caught_up`, which costs less for several than `segment` for each. What
+        waits to be decided isn't kept from that: whatever comes of the session judges those first. False: it isn't
+        known, or not by lines."""
+        session = self._sessions.get(copy.info.session)
+        if session is None or session.datagrams:
+            return False
+        self._copies.wait(session, copy, now)
+        return True
+
+    def caught_up(self, number: int, now: float) -> list[Effect]:
+        """Judge what was deferred of a session."""
+        out, session = _sink(now), self._sessions.get(number)
+        if session is not None and session.late:
+            if not session.begun:
+                self._opening.begin(session)
+            self._catch_up(session, out)
+        return out
+
     def _in_order(self, session: Session, segment: Segment, out: Sink) -> list[Effect]:
         """Judge it and what waits, as far as no copy that the kernel sent before is missing."""
         if not session.begun:

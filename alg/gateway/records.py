@@ -278,7 +278,7 @@ def pack_piece(data: bytes) -> bytes:
 def pack_line(lines: Lines, word: bytes) -> bytes:
     """A value of `passable`: enum line."""
     kind = abi.Line.TOLD if word in lines.told else abi.Line.COPIED if word in lines.copied else abi.Line.PASSES
-    return native(kind, 4)
+    return native(kind | (abi.Line.QUIET if word in lines.quiet else 0), 4)
 
 
 def pack_passable(interest: int, reply: int, word: bytes) -> bytes:

@@ -65,6 +65,7 @@ class Helper:
         self.config = config
         self.lost = 0
         self.broken = 0
+        self.taken = 0  # samples
         self.metrics: Metrics | None = None
         self.witness = Witness()
         self._gateway = gateway
@@ -83,6 +84,7 @@ class Helper:
         self.tails_waiting: Callable[[], None] = lambda: None
         self.due_changed: Callable[[], None] = lambda: None
         self._turning = False
+        self._behind: dict[int, None] = {}  # sessions of which copies came in this turn
         self._addresses = Addresses(gateway, control.intern)
         ports.raw = self._addresses.raw
         told = self._telling.announce, self._addresses.packable
@@ -120,12 +122,28 @@ class Helper:
         try:
             return self._gateway.turn()
         finally:
+            for number in self._behind:
+                self._caught_up(number)
+            self._behind.clear()
             self._turning = False
+
+    def _caught_up(self, number: int) -> None:
+        """Judge the copies of a session that came in this turn, all at once and behind whoever waits."""
+        try:
+            try:
+                effects = self.engine.caught_up(number, now())
+            except Exception as error:
+                effects = self.engine.faulted(number, error, now())
+            self._carry_out(effects)
+        except Exception:
+            self.broken += 1
+            log.exception("copies could not be judged")
 
     def _lost(self, number: int) -> None:
         self.lost += number
 
     def _sample(self, _cpu: int, sample: bytes) -> None:
+        self.taken += 1
         # A fault in this sample must not lose those that follow in the same turn.
         try:
             punt = records.unpack_punt(sample, self._known)
@@ -150,6 +168,10 @@ class Helper:
                 self.carry_out(self.engine.narrowed(punt.info.session, punt.direction, punt.mtu, now()))
                 return
             self._know(punt.info)
+            if self._turning and punt.kind == abi.PuntKind.COPY and punt.segment is not None:
+                if self.engine.defer(punt.segment, now()):
+                    self._behind[punt.info.session] = None
+                    return
             self._carry_out(self._judged(punt))
             if punt.segment is not None and not punt.segment.copied and self.metrics is not None:
                 moment, arrived = now(), punt.time / 1e9

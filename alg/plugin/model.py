@@ -250,6 +250,8 @@ class Lines:
     """First words of lines that don't wait: command verbs in capitals (three or four letters) and reply codes. Those in
     `copied` are read afterwards, the others don't matter. What follows one of them is read as well until it has been
     read itself and Unattended says anew what matters; not so behind those of `told`, by which nothing begins to matter.
+    They are read at once, but those of `quiet` when anything else comes to be read, 10 ms later at most: for lines of
+    which nothing follows that anybody waits for.
 
     A line may pass by itself only if it continues its stream, is complete, plain text and alone in its segment. A reply
     that answers neither a command that passed this way nor one of the `unanswered` of the moment (Unattended) is read
@@ -258,18 +260,19 @@ class Lines:
     `number` is what the kernel knows them by: the same words have the same number in every helper.
     """
 
-    __slots__ = ("commands", "copied", "number", "replies", "told")
+    __slots__ = ("commands", "copied", "number", "quiet", "replies", "told")
 
     def __init__(
         self, commands: frozenset[bytes], replies: frozenset[bytes], copied: frozenset[bytes] = frozenset(),
-        told: frozenset[bytes] = frozenset(),
+        told: frozenset[bytes] = frozenset(), quiet: frozenset[bytes] = frozenset(),
     ) -> None:  # fmt: skip
-        """`told`: some of `copied`."""
+        """`told`: some of `copied`; `quiet`: some of all words."""
         self.commands = commands
         self.replies = replies
         self.copied = copied
         self.told = told
-        others = [copied, told][: 2 if told else 1 if copied else 0]
+        self.quiet = quiet
+        others = [copied, told, quiet][: 3 if quiet else 2 if told else 1 if copied else 0]
         words = b";".join(b",".join(sorted(some)) for some in (commands, replies, *others))
         self.number = int.from_bytes(hashlib.sha256(words).digest()[:4], "little") or 1
 

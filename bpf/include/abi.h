@@ -346,6 +346,7 @@ enum line {
     LINE_PASSES = 1, /* of no interest: only counted */
     LINE_COPIED = 2, /* passes, and the helper gets a copy; until that is judged, of what follows as well */
     LINE_TOLD = 3,   /* passes, and the helper gets a copy, by which nothing else begins to matter */
+    LINE_QUIET = 8,  /* added to any of these: a copy needn't wake the helper, which looks within 10 ms anyway */
 };
 
 /* A first word that nobody waits for: a command's verb in upper case, or a reply's three digits, zero-padded. */

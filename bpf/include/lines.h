@@ -5,14 +5,16 @@
  * The law of this file: a segment passes only if the helper said so of the present moment (ADJUST_LINES), nothing was
  * punted since, it continues its stream, and it is exactly one whole line, in plain characters, with a right checksum,
  * that begins with a word in `passable`. What is of no interest is only counted; of all else the helper gets a copy, or the
- * line is held. So it does of whatever follows a copy, unless that was of a line after which nothing else matters (LINE_TOLD). All is counted in one word (track.lines), which the next copy or punt carries:
- * the helper's pairing of commands and replies stays right.
+ * line is held. So it does of whatever follows a copy, unless that was of a line after which nothing else matters
+ * (LINE_TOLD), or was made only because of what came before. All is counted in one word (track.lines), which the next copy
+ * or punt carries: the helper's pairing of commands and replies stays right.
  */
 #ifndef ALGATE_LINES_H
 #define ALGATE_LINES_H
 
 #define LINES_MOST 100 /* commands, and final replies, before the helper must take account: counts of 7 and 16 bits */
 #define COPIES_MOST 7  /* unjudged: what a conversation surely has room for */
+#define COPIES_LOUD 6  /* unjudged: from here on each copy wakes the helper, before a line has to wait for it */
 #define LINES_BYTES_MOST 15000
 #define LINES_BYTES_MASK 0x3fff
 #define TRACK_SYNS (TRACK_SYN_OUT | TRACK_SYN_IN)
@@ -184,7 +186,7 @@ static __always_inline bool copies_open(const struct adjust *adj, const struct t
 /* What is to become of an undecided segment, by the helper's statement and its own first word, which is in room->words. */
 static __always_inline enum line line_kind(const struct packet *p, const struct segment *g, const struct track *t,
                                            const struct adjust *adj, struct scratch *room, u64 word, bool reply,
-                                           bool *counts)
+                                           bool *counts, bool *quiet)
 {
     u32 commands = counted_since(adj, word, LINES_COMMANDS, 127),
         replies = counted_since(adj, word, LINES_REPLIES, 127);
@@ -202,16 +204,21 @@ static __always_inline enum line line_kind(const struct packet *p, const struct 
     if (!kind)
         return LINE_HELD;
     *counts = !reply || key.word[0] != '1'; /* 1yz: the final reply is still to come, RFC 959 section 4.2 */
+    u32 what = *kind & ~LINE_QUIET;
+    *quiet = *kind & LINE_QUIET && copies + 1 < COPIES_LOUD;
     bool unasked = reply && replies >= commands + (u8)(adj->flags >> ADJUST_UNANSWERED);
-    bool quiet = !unasked && !(adj->flags & ADJUST_COPIES) && !copies_open(adj, t, copies);
-    if (*kind == LINE_PASSES && quiet)
+    bool settled = !unasked && !(adj->flags & ADJUST_COPIES) && !copies_open(adj, t, copies);
+    if (what == LINE_PASSES && settled)
         return LINE_PASSES;
-    return copies >= COPIES_MOST ? LINE_HELD : *kind == LINE_TOLD && quiet ? LINE_TOLD : LINE_COPIED;
+    if (copies >= COPIES_MOST)
+        return LINE_HELD;
+    return what == LINE_COPIED || unasked ? LINE_COPIED : LINE_TOLD; /* what is read for another line's sake opens nothing */
 }
 
 /* Gives the helper a copy of a line that passes; false if the ring has no room. */
 static __always_inline bool copy_line(struct __sk_buff *skb, const struct packet *p, const struct session_key *key,
-                                      const struct session *s, const struct track *t, const struct segment *g, u64 word)
+                                      const struct session *s, const struct track *t, const struct segment *g, u64 word,
+                                      bool quiet)
 {
     struct punt *m = new_punt(PUNT_COPY);
     if (!m)
@@ -220,7 +227,7 @@ static __always_inline bool copy_line(struct __sk_buff *skb, const struct packet
     fill_segment(m, p, g, t);
     m->lines = word;
     m->mtu = 0;
-    return submit_frame(skb, p, m);
+    return submit_frame(skb, p, m, quiet);
 }
 
 /* Whether an undecided segment passes without waiting. If so it is counted and has its decision. It is sound, `digest` is of
@@ -231,9 +238,9 @@ static __always_inline bool line_passes(struct __sk_buff *skb, const struct pack
 {
     u64 word = *(volatile u64 *)&t->lines;
     u32 zero = 0, place = 0;
-    bool reply = g->dir != (s->flags & SESSION_FORWARD ? DIR_IN : DIR_OUT), counts = false;
+    bool reply = g->dir != (s->flags & SESSION_FORWARD ? DIR_IN : DIR_OUT), counts = false, quiet = false;
     struct scratch *room = scratch.lookup(&zero);
-    enum line kind = room ? line_kind(p, g, t, adj, room, word, reply, &counts) : LINE_HELD;
+    enum line kind = room ? line_kind(p, g, t, adj, room, word, reply, &counts, &quiet) : LINE_HELD;
     if (kind == LINE_HELD || !line_room(t, g->dir, &place))
         return false;
     bool copied = kind != LINE_PASSES;
@@ -250,7 +257,7 @@ static __always_inline bool line_passes(struct __sk_buff *skb, const struct pack
     bool passed = __sync_val_compare_and_swap(&t->lines, word, next) == word;
     if (passed)
         line_stamps(t, g);
-    if (passed && copied && !copy_line(skb, p, key, s, t, g, next)) /* unless another line has already followed it */
+    if (passed && copied && !copy_line(skb, p, key, s, t, g, next, quiet)) /* unless another line has already followed it */
         passed = __sync_val_compare_and_swap(&t->lines, next, word) != next;
     if (!passed) {
         decisions.delete(&at);

@@ -88,6 +88,7 @@ PINNED("lru_hash", struct piece_key, struct pieces, pieces, 2048);
 #endif
 
 BPF_PERF_OUTPUT(punts);
+BPF_PERF_OUTPUT(unhurried); /* into the same buffers, without waking whoever reads them */
 BPF_PERF_OUTPUT(notices);
 BPF_PERCPU_ARRAY(scratch, struct scratch, 1);
 BPF_PERCPU_ARRAY(hops, struct hop, HOP_ROWS);

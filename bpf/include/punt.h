@@ -46,14 +46,20 @@ static __always_inline void fill_segment(struct punt *m, const struct packet *p,
     m->ts_recent[1] = t->ts_recent[1];
 }
 
-/* Copies the frame to the helper; false if the ring has no room. */
-static __always_inline bool submit_frame(struct __sk_buff *skb, const struct packet *p, struct punt *m)
+/* Copies the frame to the helper; false if the ring has no room. `quiet`: it is read with the next sample that isn't. */
+static __always_inline bool submit_frame(struct __sk_buff *skb, const struct packet *p, struct punt *m, bool quiet)
 {
     m->frame_size = skb->len;
     m->ip_offset = ip_at(p);
-    int rc = punts.perf_submit_skb(skb, skb->len, m, sizeof(*m));
-    if (!rc)
-        return true;
+    if (quiet) {
+        int rc = unhurried.perf_submit_skb(skb, skb->len, m, sizeof(*m));
+        if (!rc)
+            return true;
+    } else {
+        int rc = punts.perf_submit_skb(skb, skb->len, m, sizeof(*m));
+        if (!rc)
+            return true;
+    }
     count(COUNT_PUNTS_LOST, 1);
     return false;
 }
@@ -67,7 +73,7 @@ static __always_inline u32 punt_frame(struct __sk_buff *skb, const struct packet
         put_ttl(skb, p, p->ttl + 1);
     if (skb->len > PUNT_FRAME_MAX)
         return DROP_PUNT_TOO_BIG;
-    if (!submit_frame(skb, p, m))
+    if (!submit_frame(skb, p, m, false))
         return DROP_PUNT_LOST;
     count(COUNT_PUNTS, 1);
     return DROP_PUNT_HELD;

@@ -120,7 +120,7 @@ class Rig:
         self._touched: set[int] = set()
         gateway.install_stages()
         # The kernel reports a loss with the next sample that has room, perhaps in a later test.
-        gateway.open_ring(self._on_sample, lambda _: None, 16)
+        self.ring = gateway.open_ring(self._on_sample, lambda _: None, 16)
 
     def _on_sample(self, cpu: int, sample: bytes) -> None:
         punt = abi.Punt.unpack(sample)

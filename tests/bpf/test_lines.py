@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import select
+
 import pytest
 
 from algate.alg.engine.digest import digest
@@ -236,6 +238,47 @@ def test_what_is_told_while_all_is_read_ends_nothing(told: Watched) -> None:
     state(told, more=abi.AdjustFlag.COPIES)
     copied(told, LIST)
     copied(told, REPLY, IN)
+
+
+def test_what_is_read_for_another_lines_sake_opens_nothing_itself(told: Watched) -> None:
+    """The helper judges the line that mattered; what passed behind it was copied, but keeps no others from passing."""
+    copied(told, b"EPSV\r\n")
+    state(told, more=abi.AdjustFlag.COPIES)  # it had not come there yet
+    seen = copied(told, NOOP, at=6).lines
+    acknowledge(told, 12)
+    record = told.rig.gateway.adjusts[told.key]
+    one = 1 << abi.LINES_COPIES | 1 << abi.LINES_COMMANDS | 6 << abi.LINES_BYTES
+    record.lines, record.decided[0], record.flags = seen - one, FIRST[OUT] + 6, abi.AdjustFlag.LINES
+    told.rig.gateway.adjusts.put(told.key, record)
+    assert say(told, NOOP, at=12) and say(told, REPLY, IN)
+
+
+def wakes(session: Watched) -> bool:
+    """Whether what came since the last call makes a descriptor of the ring readable."""
+    return bool(select.select(session.rig.ring, [], [], 0.05)[0])
+
+
+def test_a_quiet_copy_wakes_nobody_and_keeps_its_place(told: Watched) -> None:
+    wakes(told)
+    key = abi.PassableKey(interest=INTEREST)
+    key.word[:4] = list(b"EPSV")
+    told.rig.gateway.passable.put(key, abi.Line.COPIED | abi.Line.QUIET)
+    for number in range(5):
+        assert told.send(OUT, told.frame(OUT, b"EPSV\r\n", at=6 * number)).counts["LINES_COPIED"] == 1
+        acknowledge(told, 6 * (number + 1))
+    assert not wakes(told)
+    assert told.send(OUT, told.frame(OUT, b"EPSV\r\n", at=30)).counts["LINES_COPIED"] == 1
+    assert wakes(told), "before a line has to wait for it"
+    assert not say(told, b"PASV\r\n", at=36)
+    assert wakes(told)
+    kinds = [punt.kind for punt, _ in told.rig.taken()]
+    assert kinds == [abi.PuntKind.COPY] * 6 + [abi.PuntKind.SEGMENT], "in their order"
+
+
+def test_a_copy_that_isnt_quiet_wakes_the_helper(told: Watched) -> None:
+    wakes(told)
+    copied(told, b"EPSV\r\n")
+    assert wakes(told)
 
 
 def test_what_is_told_is_copied_as_often_as_anything(told: Watched) -> None:

@@ -63,27 +63,38 @@ COMMANDS: dict[bytes, Kind] = {
 # Commands that neither name a data connection nor change how the next line is read, with their replies. Read
 # afterwards: what has an answer of its own (PASV), who logs in, what a data connection carries and why it didn't, and
 # replies that change the phase. What a data connection carries is for the audit alone, so replies needn't be read
-# because of it. Not in the list, so held: PORT and EPRT, AUTH, and the replies that are rewritten or
+# because of it. Quiet are all but those behind which somebody waits: a PASV's answer for the helper, a connection that a
+# PORT's 200 agrees to. Not in the list, so held: PORT and EPRT, AUTH, and the replies that are rewritten or
 # answered by the gateway (227, 229, 234).
-UNATTENDED = Lines(
-    frozenset(
+_COMMANDS = frozenset(
+    (
         b"USER PASV EPSV PASS ACCT QUIT RETR STOR STOU APPE LIST NLST MLSD MLST STAT "
         b"ALLO CDUP CLNT CWD DELE FEAT HELP LANG MDTM MFMT MKD MODE NOOP OPTS PWD REST RMD RNFR RNTO SIZE STRU SYST "
-        b"TYPE XCUP XCWD XMKD XPWD XRMD".split()
-    ),
-    frozenset(
+        b"TYPE XCUP XCWD XMKD XPWD XRMD"
+    ).split()
+)
+_REPLIES = frozenset(
+    (
         b"110 125 150 200 202 211 212 213 214 215 220 221 225 226 230 232 250 257 331 332 350 "
-        b"421 425 426 450 451 452 500 501 502 503 504 530 532 550 551 552 553".split()
-    ),
+        b"421 425 426 450 451 452 500 501 502 503 504 530 532 550 551 552 553"
+    ).split()
+)
+_HURRIED = frozenset((b"PASV", b"EPSV", b"200"))
+UNATTENDED = Lines(
+    _COMMANDS,
+    _REPLIES,
     copied=frozenset(
         b"USER PASV EPSV RETR STOR STOU APPE LIST NLST MLSD "
         b"220 221 230 232 421 425 426 450 451 452 550 551 552 553".split()
     ),
     told=frozenset(b"RETR STOR STOU APPE LIST NLST MLSD".split()),
+    quiet=(_COMMANDS | _REPLIES) - _HURRIED,
 )
 # The same between two IP families, where PASV or EPSV is rewritten.
 _EITHER = frozenset((b"PASV", b"EPSV"))
-UNATTENDED_64 = Lines(UNATTENDED.commands - _EITHER, UNATTENDED.replies, copied=UNATTENDED.copied - _EITHER)
+UNATTENDED_64 = Lines(
+    _COMMANDS - _EITHER, _REPLIES, copied=UNATTENDED.copied - _EITHER, quiet=UNATTENDED.quiet - _EITHER
+)  # fmt: skip
 
 NAMING = frozenset((Kind.NAME, Kind.PASV, Kind.EPSV))
 

@@ -83,6 +83,7 @@ class Helper:
         self.ticks: list[float] = []
         self.turns = 0
         self.samples = 0
+        self.taken = 0
         self.due_changed: Callable[[], None] = lambda: None
         self.engine = SimpleNamespace(next_due=lambda: self.due)
         self.fail: Exception | None = None
@@ -98,6 +99,7 @@ class Helper:
     def turn(self) -> bool:
         self.turns += 1
         self.during()
+        self.taken += min(64, self.samples)
         self.samples = max(0, self.samples - 64)
         return self.samples > 0
 
@@ -154,7 +156,7 @@ def test_an_earlier_timer_takes_its_place_and_a_later_one_is_not_forgotten(
 
 def test_a_timer_that_was_set_before_it_started_is_armed(loop: Loop, helper: Helper) -> None:
     helper.due = 100.05
-    metrics = SimpleNamespace(late=SimpleNamespace(observe=lambda _: None))
+    metrics = SimpleNamespace(late=SimpleNamespace(observe=lambda _: None), turn=SimpleNamespace(observe=lambda _: None))
     running: Any = SimpleNamespace(helper=helper, metrics=metrics, beat=lambda: None)
     Turns(running, loop).start([])  # type: ignore[arg-type]
     loop.run(100.1)
@@ -199,6 +201,19 @@ def test_two_rings_with_samples_make_one_turn_at_a_time(loop: Loop, helper: Help
     assert helper.turns == 3 and not loop.soon, "nothing was left"
     loop.readers[7]()
     assert helper.turns == 4
+
+
+def test_after_samples_it_looks_again_for_those_that_wake_nobody(loop: Loop, helper: Helper, made: Turns) -> None:
+    helper.samples = 1
+    loop.readers[7]()
+    helper.samples = 1  # a quiet one
+    loop.run(100.015)
+    assert (helper.turns, helper.samples) == (2, 0)
+    loop.run(100.1)
+    assert helper.turns == 3, "once more, and no further"
+    helper.samples = 1
+    loop.run(100.3)
+    assert helper.samples == 0, "at the heartbeat at the latest"
 
 
 def test_the_heartbeat_keeps_its_pace_although_each_one_is_late(loop: Loop, helper: Helper, made: Turns) -> None:
