@@ -45,8 +45,8 @@ def open_output(cpu: int, watermark: int = 0) -> int:
 
 
 def open_quiet(cpu: int, output: int) -> int:
-    """A descriptor of another event of that CPU, which writes into the buffer of `output`, mapped already, in its order,
-    and wakes nobody: its samples are read with the next one of `output`, or once the buffer is half full."""
+    """A descriptor of another event of that CPU, which writes into the buffer of `output`, mapped already, in its
+    order, and wakes nobody: its samples are read with the next one of `output`, or once the buffer is half full."""
     fd = open_output(cpu, NEVER)
     try:
         fcntl.ioctl(fd, SET_OUTPUT, output)

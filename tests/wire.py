@@ -188,14 +188,20 @@ class Lab:
         self.think()
 
     def think(self) -> None:
-        """The helper reads the ring."""
-        number = self.kernel.info.session
+        """The helper reads the ring, and judges copies behind whatever waits."""
+        number, behind = self.kernel.info.session, False
         while self.punts or self.errors:
             if self.punts:
-                self.do(self.engine.segment(self.punts.pop(0), self.now))
+                segment = self.punts.pop(0)
+                if segment.copied and self.engine.defer(segment, self.now):
+                    behind = True
+                    continue
+                self.do(self.engine.segment(segment, self.now))
                 continue
             what, direction, mtu = self.errors.pop(0)
             self.do(self.engine.narrowed(number, direction, mtu, self.now, mtu + 1 if what == "path" else 0))
+        if behind:
+            self.do(self.engine.caught_up(number, self.now))
 
     def arrive(self, index: int) -> None:
         """Move a packet in flight one hop: to the gateway, or to its end."""

@@ -323,6 +323,7 @@ class Daemon:
             return
         notify("STOPPING=1")
         if self._turns is not None:
+            self._turns.catch_up()  # of quiet copies there may be some that passed 10 ms ago
             self._turns.stop()
         if self._garbage is not None:
             self._garbage.unsettle()

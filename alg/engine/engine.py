@@ -125,9 +125,8 @@ class Engine:
         return out if cause is None else self._conclude(session, out, cause)
 
     def defer(self, copy: Segment, now: float) -> bool:
-        """Keep the copy of a line that passed for `caught_up`, which costs less for several than `segment` for each. What
-        waits to be decided isn't kept from that: whatever comes of the session judges those first. False: it isn't
-        known, or not by lines."""
+        """Keep the copy of a line that passed for `caught_up`, which costs less for several than `segment` for each.
+        Whatever else comes of the session is judged behind it. False: the session isn't known, or not by lines."""
         session = self._sessions.get(copy.info.session)
         if session is None or session.datagrams:
             return False

@@ -122,13 +122,16 @@ class Helper:
         try:
             return self._gateway.turn()
         finally:
-            for number in self._behind:
-                self._caught_up(number)
-            self._behind.clear()
+            self._catch_up()
             self._turning = False
 
+    def _catch_up(self) -> None:
+        """Judge the copies that came in this turn."""
+        while self._behind:
+            self._caught_up(self._behind.popitem()[0])
+
     def _caught_up(self, number: int) -> None:
-        """Judge the copies of a session that came in this turn, all at once and behind whoever waits."""
+        """Judge the copies of a session, all at once and behind whoever waits."""
         try:
             try:
                 effects = self.engine.caught_up(number, now())
@@ -172,6 +175,8 @@ class Helper:
                 if self.engine.defer(punt.segment, now()):
                     self._behind[punt.info.session] = None
                     return
+            elif self._behind and punt.kind == abi.PuntKind.DATA_SYN:
+                self._catch_up()  # it waits for one of these
             self._carry_out(self._judged(punt))
             if punt.segment is not None and not punt.segment.copied and self.metrics is not None:
                 moment, arrived = now(), punt.time / 1e9

@@ -212,7 +212,8 @@ static __always_inline enum line line_kind(const struct packet *p, const struct 
         return LINE_PASSES;
     if (copies >= COPIES_MOST)
         return LINE_HELD;
-    return what == LINE_COPIED || unasked ? LINE_COPIED : LINE_TOLD; /* what is read for another line's sake opens nothing */
+    return what == LINE_COPIED || unasked ? LINE_COPIED
+                                          : LINE_TOLD; /* what is read for another line's sake opens nothing */
 }
 
 /* Gives the helper a copy of a line that passes; false if the ring has no room. */
@@ -257,7 +258,8 @@ static __always_inline bool line_passes(struct __sk_buff *skb, const struct pack
     bool passed = __sync_val_compare_and_swap(&t->lines, word, next) == word;
     if (passed)
         line_stamps(t, g);
-    if (passed && copied && !copy_line(skb, p, key, s, t, g, next, quiet)) /* unless another line has already followed it */
+    if (passed && copied &&
+        !copy_line(skb, p, key, s, t, g, next, quiet)) /* unless another line has already followed it */
         passed = __sync_val_compare_and_swap(&t->lines, next, word) != next;
     if (!passed) {
         decisions.delete(&at);

@@ -63,8 +63,8 @@ COMMANDS: dict[bytes, Kind] = {
 # Commands that neither name a data connection nor change how the next line is read, with their replies. Read
 # afterwards: what has an answer of its own (PASV), who logs in, what a data connection carries and why it didn't, and
 # replies that change the phase. What a data connection carries is for the audit alone, so replies needn't be read
-# because of it. Quiet are all but those behind which somebody waits: a PASV's answer for the helper, a connection that a
-# PORT's 200 agrees to. Not in the list, so held: PORT and EPRT, AUTH, and the replies that are rewritten or
+# because of it. Quiet are all but those behind which somebody waits: a PASV's answer for the helper, a connection that
+# a PORT's 200 agrees to. Not in the list, so held: PORT and EPRT, AUTH, and the replies that are rewritten or
 # answered by the gateway (227, 229, 234).
 _COMMANDS = frozenset(
     (

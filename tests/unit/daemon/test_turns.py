@@ -156,7 +156,9 @@ def test_an_earlier_timer_takes_its_place_and_a_later_one_is_not_forgotten(
 
 def test_a_timer_that_was_set_before_it_started_is_armed(loop: Loop, helper: Helper) -> None:
     helper.due = 100.05
-    metrics = SimpleNamespace(late=SimpleNamespace(observe=lambda _: None), turn=SimpleNamespace(observe=lambda _: None))
+    metrics = SimpleNamespace(
+        late=SimpleNamespace(observe=lambda _: None), turn=SimpleNamespace(observe=lambda _: None)
+    )
     running: Any = SimpleNamespace(helper=helper, metrics=metrics, beat=lambda: None)
     Turns(running, loop).start([])  # type: ignore[arg-type]
     loop.run(100.1)

@@ -103,6 +103,43 @@ def test_a_refusal_leaves_at_once_too(text: bytes) -> None:
     assert not lab.kernel.opened and not lab.kernel.expectations
 
 
+def test_copies_of_one_turn_are_judged_together_with_one_record() -> None:
+    lab = FtpLab([GREETING, *LOGIN], True)
+    lab.think = lambda: None  # type: ignore[method-assign]
+    lab.finish()
+    assert [one.copied for one in lab.punts] == [True] * 5, "the helper sleeps, and nobody waits for it"
+    for copy in lab.punts:
+        assert lab.engine.defer(copy, lab.now)
+    effects = lab.engine.caught_up(lab.kernel.info.session, lab.now)
+    (record,) = [one.record for one in effects if isinstance(one, fx.PutAdjust)]
+    assert record.lines >> 16 == lab.kernel.account.word >> 16
+    view = lab.engine.view(lab.kernel.info.session)
+    assert view is not None and view.phase == "ready"
+    assert lab.engine.caught_up(lab.kernel.info.session, lab.now) == []
+
+
+def test_what_is_held_is_judged_behind_the_copies_that_were_deferred() -> None:
+    lab = FtpLab([GREETING, *LOGIN, pasv(OUT_IP, 50000)], True)
+    lab.think = lambda: None  # type: ignore[method-assign]
+    while not lab.punts or lab.punts[-1].copied:
+        for side, end in enumerate(lab.ends):
+            lab.speak(side, end.una, end.mss - 40)
+            lab.run()
+    *copies, held = lab.punts
+    assert not held.copied and all(lab.engine.defer(copy, lab.now) for copy in copies)
+    effects = lab.engine.segment(held, lab.now)
+    assert any(isinstance(one, fx.PutExpectation) for one in effects), "the 227 met its PASV"
+    assert lab.engine.caught_up(lab.kernel.info.session, lab.now) == []
+
+
+def test_a_session_that_the_engine_does_not_know_is_not_deferred() -> None:
+    lab = FtpLab([GREETING], True)
+    lab.think = lambda: None  # type: ignore[method-assign]
+    lab.finish()
+    stranger = lab.punts[0]._replace(info=lab.kernel.info._replace(session=99))
+    assert not lab.engine.defer(stranger, lab.now) and lab.engine.caught_up(99, lab.now) == []
+
+
 def test_an_address_is_never_told_before_the_command_for_it_was_read() -> None:
     """The server is inside, the copy of PASV is in the other CPU's ring."""
     lab = FtpLab([GREETING, *LOGIN], False)
