@@ -80,7 +80,7 @@ static __always_inline void tell_used(struct __sk_buff *skb, const struct sessio
     m->expectation_id = c->id;
     m->dir = c->key.dir;
     count(COUNT_EXPECTATIONS_USED, 1);
-    unhurried.perf_submit(skb, m, sizeof(*m)); /* for the books: nothing waits for it */
+    punts.perf_submit(skb, m, sizeof(*m));
 }
 
 /* What becomes of a taken expectation once it is known whether its connection was refused: then its SYN will be repeated. */

@@ -243,7 +243,7 @@ def test_what_is_told_while_all_is_read_ends_nothing(told: Watched) -> None:
 def test_what_is_read_for_another_lines_sake_opens_nothing_itself(told: Watched) -> None:
     """The helper judges the line that mattered; what passed behind it was copied, but keeps no others from passing."""
     copied(told, b"EPSV\r\n")
-    state(told, more=abi.AdjustFlag.COPIES)  # it had not come there yet
+    state(told, (6, 0), more=abi.AdjustFlag.COPIES)
     seen = copied(told, NOOP, at=6).lines
     acknowledge(told, 12)
     record = told.rig.gateway.adjusts[told.key]
