@@ -219,10 +219,8 @@ def held_by(node: Node) -> bool:
 
 
 @pytest.fixture
-def rows(lab: PairLab, pytestconfig: pytest.Config, request: pytest.FixtureRequest) -> Iterator[tuple[Node, Node]]:
-    """As `pair`, with more configuration; only with --all, since each row of the page takes its seconds."""
-    if not pytestconfig.getoption("run_all"):
-        pytest.skip("only with --all")
+def rows(lab: PairLab, request: pytest.FixtureRequest) -> Iterator[tuple[Node, Node]]:
+    """As `pair`, with more configuration; only with --all, since each row of the page takes its time."""
     nodes = start(lab, request.param)
     yield nodes
     for one in nodes:
@@ -230,6 +228,7 @@ def rows(lab: PairLab, pytestconfig: pytest.Config, request: pytest.FixtureReque
     lab.hosts["witness"].stop_all()
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("rows", ["", 'when_alone = "hold"\n[alg]\nclassify = "off"\n'], indirect=True)
 def test_a_daemon_that_dies_comes_back_and_down_hands_over(
     lab: PairLab, server: FtpServer, rows: tuple[Node, Node]
@@ -263,6 +262,7 @@ def test_a_daemon_that_dies_comes_back_and_down_hands_over(
         assert talker.hear().startswith("200")
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("rows", [""], indirect=True)
 def test_an_upgrade_on_either_node(lab: PairLab, server: FtpServer, rows: tuple[Node, Node]) -> None:
     address, (one, other) = lab.plan.servers[0], rows
@@ -284,6 +284,7 @@ def test_an_upgrade_on_either_node(lab: PairLab, server: FtpServer, rows: tuple[
         check([line], [talker], 2)
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("rows", ['when_alone = "hold"\n'], indirect=True)
 def test_a_node_that_can_ask_nobody_begins_nothing_new(
     lab: PairLab, server: FtpServer, rows: tuple[Node, Node]
