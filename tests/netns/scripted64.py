@@ -61,15 +61,16 @@ DIALOGUES = {
 class ScriptedServer:
     """Answers each line by its verb; `lines`: what it heard."""
 
-    def __init__(self, host: Host, answers: dict[bytes, bytes]) -> None:
+    def __init__(self, host: Host, answers: dict[bytes, bytes], address: str = "") -> None:
+        """`address`: an IPv6 one of the host; else its IPv4 address."""
         self.lines: list[bytes] = []
         self.rest = b""
         self._answers = answers
         self.late: bytes = b""  # what isn't answered before `go`
         self.go = threading.Event()
-        self._listener = host.socket()
+        self._listener = host.socket(socket.AF_INET6 if address else socket.AF_INET)
         self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._listener.bind((host.address, 21))
+        self._listener.bind((address or host.address, 21))
         self._listener.listen(4)
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
@@ -125,8 +126,9 @@ WAYS = (whole, by_bytes, ahead)
 
 
 def talk(host: Host, address: str, server: ScriptedServer, exchanges: list[Exchange64],
-         way: Callable[[socket.socket, list[bytes], Callable[[], None]], None]) -> None:  # fmt: skip
-    """Have that dialogue; AssertionError where either end gets something else."""
+         way: Callable[[socket.socket, list[bytes], Callable[[], None]], None],
+         meanwhile: Callable[[], None] = lambda: None) -> None:  # fmt: skip
+    """Have that dialogue; AssertionError where either end gets something else. `meanwhile`: before it is over."""
     with host.socket(socket.AF_INET6) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection.settimeout(PATIENCE)
@@ -144,6 +146,7 @@ def talk(host: Host, address: str, server: ScriptedServer, exchanges: list[Excha
         answered()
         own = connection.getsockname()[0].encode()
         way(connection, [one.said.replace(b"OWN", own) + b"\r\n" for one in exchanges], answered)
+        meanwhile()
         heard = server.lines
         for number, one in enumerate(exchanges):
             wanted = one.heard.replace(b"OWN", own)
