@@ -158,6 +158,10 @@ class Fetches:
                     f"ftp://{address}:{server.port}/pub/large"]  # fmt: skip
             self.running[mode] = lab.client.spawn(f"curl-{mode}", argv), got
 
+    def under_way(self) -> bool:
+        """Whether something of each has come."""
+        return all(got.exists() and got.stat().st_size for _, got in self.running.values())
+
     def whole(self) -> dict[Mode, bool]:
         """Wait for all: whether each has what the server has."""
         return {mode: self._whole(*one) for mode, one in self.running.items()}
@@ -198,6 +202,7 @@ def cut_off(lab: PairLab, server_name: str = "vsftpd", sessions: int = SESSIONS)
         stack.callback(pinger.close)
         talks = controls(lab.client, address, server, 10)
         running = Fetches(lab, server, address)
+        a.until(running.under_way)
         a.until(lambda: b.status()["sessions"] >= sessions + len(talks))
         pinger.gap = 0.0
         a.die()
