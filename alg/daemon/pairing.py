@@ -229,7 +229,7 @@ class Pairing:
         outbox = Outbox(
             tables.expect, lambda ticket, made: leader.write(ticket, made), helper.executor.carry_out, go_on
         )
-        bulk = BulkWalk(lambda: gateway.sessions.chunks(), tables.slot, tables.there, tables.blocks)
+        bulk = BulkWalk(lambda: gateway.sessions.chunks(), tables.slot, tables.there, tables.blocks, tables.track_of)
 
         bars = self._bars = Fence(gateway)
 

@@ -45,7 +45,9 @@ def standing(ha: Ha, leader: Leader | None, followers: Sequence[LogFollower], lo
         told["state"] = "the other node hasn't told everything"
     if followers:
         told["epoch"] = followers[0].position.epoch
-    told["sessions"] = sum(len(one.sessions) for one in kept if one is not None)
+    most = max((one.sessions for one in kept if one is not None), key=len, default={})
+    fewer = [one.sessions for one in kept if one is not None and one.sessions is not most]
+    told["sessions"] = len(most) + sum(number not in most for one in fewer for number in one)  # some are in both
     return told
 
 

@@ -101,8 +101,8 @@ def _controls(told: LogsTold, maps: Mapping[str, Raw]) -> Iterator[Broken]:
 
 
 def _warm(told: LogsTold, maps: Mapping[str, Raw]) -> Iterator[Broken]:
-    """What the node that stands by has in its kernel: the sessions of the bulk log, and no others."""
-    keys = {raw[:KEY] for raw in told.bulk.sessions.values()}
+    """What the node that stands by has in its kernel: those of the bulk log that no ALG watches, and no others."""
+    keys = {raw[:KEY] for raw in told.bulk.sessions.values() if not records.unpack_session(raw[KEY:]).alg}
     for key in keys - maps["sessions"].keys():
         yield Broken(
             "not-entered", session_text(key), "it was told of, and isn't in the tables of the node that stands by"

@@ -1,4 +1,4 @@
-"""Sessions that no ALG watches, as they come to be and go: those that have lived a while are told, in pages.
+"""Sessions as they come to be and go: those that have lived a while are told, in pages, and at once those of an ALG.
 
 The law of this file: a walk says what there is now, and the difference to the last one is what is told. A walk of a
 table in use may miss an entry, so one that is missing is looked up before it is said to be gone.
@@ -6,12 +6,13 @@ table in use may miss an entry, so one that is missing is looked up before it is
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator
 
 from algate.bpf import abi
 
 from . import many
-from .entries import Entry
+from .entries import Entry, EntryKind, number, port
 from .written import over
 
 YOUNG = 2_000_000_000  # ns: younger sessions aren't told, most don't live longer
@@ -26,6 +27,7 @@ class BulkWalk:
     def __init__(
         self, chunks: Callable[[], Iterable[tuple[bytes, bytes, int]]], slot: Callable[[int], bytes | None],
         there: Callable[[bytes], int], blocks: Callable[[Iterable[bytes]], Iterable[Entry]] = lambda _: (),
+        track: Callable[[bytes], bytes | None] = lambda _: None,
     ) -> None:  # fmt: skip
         """`blocks`: of the port blocks that count some rows of `ports`."""
         self.young = YOUNG
@@ -34,6 +36,7 @@ class BulkWalk:
         self._slot = slot
         self._there = there
         self._blocks = blocks
+        self._track = track
 
     def forget(self) -> None:
         """Tell everything anew with the next walk."""
@@ -47,8 +50,10 @@ class BulkWalk:
             width = len(values) // count
             ids = memoryview(values).cast("Q")[:: width // 8].tolist()
             seen.update(ids)
-            algs = values[_ALG::width]  # the other log has those of one
+            algs = values[_ALG::width]
             limit = now - self.young
+            for at in [at for at, one in enumerate(ids) if algs[at] and one not in self.known]:
+                self._watched(ids[at], keys[at * KEY : at * KEY + KEY], values[at * width : at * width + width], tell)
             new = [at for at, one in enumerate(ids) if one < limit and one not in self.known and not algs[at]]
             if new:
                 if len(new) < count:
@@ -60,6 +65,18 @@ class BulkWalk:
             if self._there(self.known[one]) != one:
                 del self.known[one]
                 tell(over(one))
+
+    def _watched(self, one: int, key: bytes, value: bytes, tell: Callable[[Entry], None]) -> None:
+        """One of an ALG, of any age: the other log has it once something of it was decided, which a session that has
+        only logged in may never come to."""
+        self.known[one] = key
+        row, track = int.from_bytes(value[_ROW : _ROW + 4], sys.byteorder), self._track(key)
+        if (slot := self._slot(row)) is not None:
+            for entry in (*self._blocks([slot]), port(row, slot)):
+                tell(entry)
+        tell(Entry(EntryKind.SESSION, number(one), key + value))
+        if track is not None:
+            tell(Entry(EntryKind.TRACK, number(one), track))
 
     def _sessions(
         self, keys: bytes, values: bytes, ids: list[int], rows: set[int], tell: Callable[[Entry], None]

@@ -133,6 +133,8 @@ class Warming:
             raw = kept.sessions[one]
             key, value = raw[:KEY], self._shift("session", raw[KEY:])
             told = records.unpack_session(value)
+            if told.alg:  # its numbers are shifted, which takes more than the session
+                continue
             slot = kept.ports.get(told.port_index)
             if slot is not None:
                 ports[native(told.port_index, _WORD)] = self._shift("port_slot", slot)

@@ -55,6 +55,10 @@ class RawTables:
         raw = syscall.lookup(table.fd, key, table.value.size) if key else None
         return raw if raw is not None and records.unpack_track(raw)[0] == session else None
 
+    def track_of(self, key: bytes) -> bytes | None:
+        """The struct track of whatever session has a key now."""
+        return syscall.lookup(self._gateway.tracks.fd, key, self._gateway.tracks.value.size)
+
     def adjust(self, record: fx.AdjustRecord) -> bytes:
         """As Tables says."""
         return records.pack_adjust(record)

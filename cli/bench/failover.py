@@ -143,7 +143,10 @@ class FailoverRound:
 
     def _die(self, one: Node | PeerNode, other: Node | PeerNode) -> None:
         running = pair_trial.Fetches(self.lab, self.server, self.crowd.address)
-        time.sleep(0.5 + (self.number * 0.37) % 1)
+        end = time.monotonic() + 30
+        while not running.under_way() and time.monotonic() < end:
+            time.sleep(0.01)
+        time.sleep((self.number * 0.37) % 1)
         one.die()
         until_moved(self.lab, other.name)
         time.sleep(SETTLE)

@@ -335,8 +335,12 @@ def test_connections_go_on_when_their_gateway_yields_or_dies(
         other.until(lambda: entries(other.run_dir)["sessions"] >= 100)  # before the address comes, not after that
         agree_but_for_planted_faults(one, other)
         crowd = stack.enter_context(Crowd(lab.client, lab.server, address))
+        quiet = stack.enter_context(Talker(lab.client, address, server.login))  # nothing of it was ever decided
+        time.sleep(1)
         busy = die_between_writes(one, crowd, server.port, BUSY)
         gap = wait_for(other, lines[0])
+        assert quiet.say("NOOP").startswith("200")
+        assert quiet.fetch("pub/file") == CONTENT
         all_go_on(busy, BUSY)
         busy.close()
         check(lines, talkers, 3)

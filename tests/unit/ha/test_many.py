@@ -8,7 +8,7 @@ import pytest
 
 from algate.alg.ha import many
 from algate.alg.ha.bulk import YOUNG, BulkWalk
-from algate.alg.ha.entries import PAGE, Authorship, Entry, EntryKind, begin, pack, unpack
+from algate.alg.ha.entries import PAGE, Authorship, Entry, EntryKind, begin, number, pack, port, unpack
 from algate.alg.ha.standby import Standby
 from algate.bpf import abi
 
@@ -50,10 +50,23 @@ def walked(values: list[bytes], now: int) -> set[int]:
     return set(standby.kept.sessions)
 
 
-def test_a_walk_tells_all_that_are_old_and_watched_by_none() -> None:
+def test_a_walk_tells_all_that_are_old_and_all_that_are_watched() -> None:
     everything = {256 * place + 256 for place in range(2000)}
     late = 256 * 2000 + 256 + YOUNG
     assert walked(VALUES, late) == everything
     assert walked(VALUES, 256 * 1000 + YOUNG) == {one for one in everything if one < 256 * 1000}
     some = [bytes(abi.Session(id=256 * place + 256, port_index=place % 7, alg=place % 2)) for place in range(2000)]
-    assert walked(some, late) == {256 * place + 256 for place in range(0, 2000, 2)}
+    assert walked(some, 0) == {256 * place + 256 for place in range(1, 2000, 2)}, "of any age"
+
+
+def test_a_watched_session_is_told_with_its_track() -> None:
+    value = bytes(abi.Session(id=512, port_index=3, alg=1))
+    told: list[Entry] = []
+    walk = BulkWalk(lambda: [(KEYS[0], value, 1)], lambda row: SLOT, lambda key: 512,
+                    track=lambda key: b"track of " + key)  # fmt: skip
+    for _ in (*walk.walk(0, told.append), *walk.walk(0, told.append)):
+        pass
+    assert told == [
+        port(3, SLOT), Entry(EntryKind.SESSION, number(512), KEYS[0] + value),
+        Entry(EntryKind.TRACK, number(512), b"track of " + KEYS[0]),
+    ]  # fmt: skip

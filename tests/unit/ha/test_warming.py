@@ -102,6 +102,14 @@ def test_a_session_without_its_port_is_not_entered() -> None:
     assert not tables.ids()
 
 
+def test_a_control_session_waits_for_what_shifts_its_numbers() -> None:
+    one, tables = warming()
+    value = abi.Session(id=100, state=abi.SessionState.ESTABLISHED, port_index=7, alg=1)
+    one.take(told(Entry(EntryKind.SESSION, number(100), key_of(1) + bytes(value))))
+    work(one)
+    assert not tables.ids()
+
+
 def test_another_versions_tables_are_not_followed() -> None:
     one, tables = warming(WHO._replace(layout="another"))
     one.take(told(entry(100, 1)))
