@@ -132,6 +132,50 @@ static __always_inline u32 unfit_to_turn(const struct packet *p, int parsed)
     return p->proto == IPPROTO_UDP && !p->sum ? DROP_NAT64_SUM : 0;
 }
 
+/* The public port, or an echo's identifier, in place of the inside one, behind the IPv4 header: 0, or -1. */
+static __always_inline int put_public_port(struct __sk_buff *skb, u8 proto, __be16 was, __be16 port)
+{
+    u32 l4 = ETH_HEADER + 20, at = l4 + (proto == IPPROTO_ICMP ? 4 : 0);
+    u32 sum_at = l4 + (proto == IPPROTO_TCP ? 16 : proto == IPPROTO_UDP ? 6 : 2);
+    if (was == port)
+        return 0;
+    if (bpf_l4_csum_replace(skb, sum_at, was, port, 2 | (proto == IPPROTO_UDP ? XLAT_MANGLED : 0)))
+        return -1;
+    return bpf_skb_store_bytes(skb, at, &port, 2, 0) ? -1 : 0;
+}
+
+/* What most packets are, of a session that carries them as they come: turned, translated and sent by one program, as
+ * IPv4's programs would (outbound, leave_out). -1: it is for those. `p` has its IPv4 destination. */
+static __always_inline int turn_at_once(struct __sk_buff *skb, const struct config *cfg, struct packet *p,
+                                        const struct xlat_six *from, struct iphdr *to, u32 now)
+{
+    struct session_key key;
+    struct bpf_redir_neigh params = {.nh_family = 2};
+    u32 device = skb->ingress_ifindex;
+    OPAQUE(device);
+    if (from->fragmented)
+        return -1;
+    struct session *s = find_out(p, &key);
+    if (!s || s->alg || !s->public_ip || !session_carries(cfg, s, p, DIR_OUT, now))
+        return -1;
+    u32 size = size_on_link(skb, p) - p->header_size + 20;
+    const struct hop *hop = next_hop_of4(skb, p, p->source, p->destination, device, size, now);
+    if (!hop || hop->ifindex != cfg->wan)
+        return -1;
+    if (p->proto == IPPROTO_TCP && !session_slides(s, p, DIR_OUT))
+        return -1;
+    params.ipv4_nh = hop->gateway;
+    to->saddr = s->public_ip;
+    __be16 port = session_port(s);
+    p->ip_size = from->size + 20;
+    session_touch(s, p, DIR_OUT, now);
+    account(DIR_OUT, p->ip_size);
+    if (xlat_turn4(skb, from, 1, bpf_get_prandom_u32(), to) || put_public_port(skb, p->proto, p->source_port, port))
+        return drop(DROP_REWRITE_FAILED);
+    p->l3 = ETH_HEADER;
+    return redirect_by(skb, cfg, p, cfg->wan, &params);
+}
+
 static __always_inline int turn_out(struct __sk_buff *skb, int at)
 {
     struct xlat_six from = {};
@@ -174,10 +218,14 @@ static __always_inline int turn_out(struct __sk_buff *skb, int at)
         return next_with(skb, STAGE_TURN_WANT - FAMILY_STAGES, at, DIR_OUT, 0, 0);
     if (!p.source)
         return drop(DROP_NO_SESSION);
+    describe(&p, &from);
+    p.destination = to.daddr;
+    int done = ip_at(&p) ? turn_at_once(skb, cfg, &p, &from, &to, now) : -1;
+    if (done >= 0)
+        return done;
     u32 refused = way_turned(skb, cfg, &p, to.daddr, &mtu, now);
     if (refused)
         return tell6(skb, at, refused, mtu + 20 < XLAT_FLOOR ? XLAT_FLOOR : mtu + 20);
-    describe(&p, &from);
     to.saddr = p.source;
     if (!ip_at(&p) && bpf_skb_change_head(skb, ETH_HEADER, 0))
         return drop(DROP_REWRITE_FAILED);

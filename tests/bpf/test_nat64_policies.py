@@ -122,3 +122,33 @@ def test_timeouts(rig64: Rig, state: str) -> None:
     assert rig64.wan_in(answer).action != REDIRECT
     rig64.configure(timeouts=dict.fromkeys(kinds, 0.0) | {kind: 10_000.0})
     assert rig64.wan_in(answer).action == REDIRECT or state == "closing"
+
+
+@pytest.mark.parametrize("proto", ["tcp", "udp", "icmp"])
+@pytest.mark.parametrize("load", [0, 700, 1300])
+def test_what_is_established_goes_at_once(rig64: Rig, proto: str, load: int) -> None:
+    """Turned and translated by one program, and counted as IPv4's programs would: the second host has another port."""
+    first = {"tcp": tcp("S", 40000, 80), "udp": udp(40000, 80), "icmp": inet6.ICMPv6EchoRequest(id=40000)}[proto]
+    assert rig64.lan(frame(first, source=INSIDE6_2, destination=shown(REMOTE))).action == REDIRECT
+    got = rig64.lan(frame(first, destination=shown(REMOTE)))
+    at = 38 if proto == "icmp" else 34
+    port = int.from_bytes(got.data[at : at + 2], "big")
+    assert port != 40000
+    if proto == "tcp":
+        assert rig64.wan_in(fed(tcp("SA", port, 80, back=True))).action == REDIRECT
+    key = 0 if proto == "icmp" else 80
+    number = {"tcp": 6, "udp": 17, "icmp": 1}[proto]
+    before = session(rig64, number, 40000, key)
+    data = bytes(load)
+    sent, want = {
+        "tcp": (tcp("PA", 40000, 80, load=data), tcp("PA", port, 80, load=data)),
+        "udp": (udp(40000, 80, load=data), udp(port, 80, load=data)),
+        "icmp": (inet6.ICMPv6EchoRequest(id=40000, seq=7, data=data), inet.ICMP(type=8, id=port, seq=7) / data),
+    }[proto]
+    got = rig64.lan(frame(sent, destination=shown(REMOTE), hops=2, tc=0xB8))
+    assert got.action == REDIRECT, got
+    assert got.data[14:] == four(got.data, want, ttl=1, tos=0xB8)
+    after, size = session(rig64, number, 40000, key), 20 + len(bytes(want))
+    assert before is not None and after is not None
+    assert after.packets[0] - before.packets[0] == 1 and after.bytes[0] - before.bytes[0] == size
+    assert (got.counts["PACKETS_OUT"], got.counts["BYTES_OUT"], got.counts["TC_REDIRECTED"]) == (1, size, 1)
