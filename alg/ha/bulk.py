@@ -67,8 +67,8 @@ class BulkWalk:
                 tell(over(one))
 
     def _watched(self, one: int, key: bytes, value: bytes, tell: Callable[[Entry], None]) -> None:
-        """One of an ALG, of any age: the other log has it once something of it was decided, which a session that has
-        only logged in may never come to."""
+        """One of an ALG, of any age: the other log has it once something of it was decided, with its first line;
+        a server may be slow to greet."""
         self.known[one] = key
         row, track = int.from_bytes(value[_ROW : _ROW + 4], sys.byteorder), self._track(key)
         if (slot := self._slot(row)) is not None:

@@ -335,7 +335,7 @@ def test_connections_go_on_when_their_gateway_yields_or_dies(
         other.until(lambda: entries(other.run_dir)["sessions"] >= 100)  # before the address comes, not after that
         agree_but_for_planted_faults(one, other)
         crowd = stack.enter_context(Crowd(lab.client, lab.server, address))
-        quiet = stack.enter_context(Talker(lab.client, address, server.login))  # nothing of it was ever decided
+        quiet = stack.enter_context(Talker(lab.client, address, server.login))  # nothing of it was ever rewritten
         time.sleep(1)
         busy = die_between_writes(one, crowd, server.port, BUSY)
         gap = wait_for(other, lines[0])
