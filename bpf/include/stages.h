@@ -192,13 +192,15 @@ static __always_inline int judge(struct __sk_buff *skb, int at, bool in)
 {
     struct packet p = {};
     struct session_key key;
-    u32 seq = skb->cb[2], end = skb->cb[3], now = now_tick();
+    u32 zero = 0, seq = skb->cb[2], end = skb->cb[3], now = now_tick();
+    struct scratch *room = scratch.lookup(&zero);
     OPAQUE(seq); /* else the compiler keeps the address of a member, which the verifier refuses */
     OPAQUE(end);
     struct config *cfg = parse_flow(skb, at, &p, true);
-    if (!cfg)
+    if (!cfg || !room)
         return drop(DROP_MALFORMED);
-    int address = in ? public_slot(cfg, p.destination) : 0;
+    UNKNOWN(room) = in ? public_slot(cfg, p.destination) : 0; /* else each address is followed through all that comes */
+    int address = UNKNOWN(room);
     struct session *s = !in ? find_out(&p, &key) : find_judged(cfg, &p, address, &key, now);
     if (!s)
         return drop(DROP_RACE);
