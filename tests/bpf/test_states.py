@@ -57,8 +57,9 @@ class Model:
             return self._rst(side, other, flags)
         if self.syns != {OUT, IN}:
             return None
-        if self.state in (State.NEW, State.RESET):
-            self.state = State.ESTABLISHED
+        if self.state in (State.NEW, State.RESET):  # what revives keeps which ends had closed
+            one = State.FIN_OUT if OUT in self.fins else State.FIN_IN
+            self.state = (State.ESTABLISHED, one, State.CLOSING)[len(self.fins)]
         repeated = "F" in flags and side in self.fins
         numbers = self.at[side] - repeated, self.at[other]
         if other in self.fins:
