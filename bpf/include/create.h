@@ -158,13 +158,17 @@ static __always_inline void forward_binds(u32 index, u64 owner, u8 proto)
 {
     struct mapping_key key = {.inside_ip = owner_ip(owner), .inside_port = owner_port(owner), .proto = proto};
     struct mapping fresh = {.port_index = index};
-    struct mapping *m = is_handle(key.inside_ip) ? mappings.lookup(&key) : &fresh;
-    u32 row = m ? m->port_index : index;
-    struct port_slot *slot = m ? ports.lookup(&row) : 0;
-    if (m == &fresh || (slot && owner_kind(slot->owner) == PORT_FORWARD))
+    if (!is_handle(key.inside_ip))
         return;
-    if (!m)
+    struct mapping *m = mappings.lookup(&key);
+    if (m) {
+        u32 row = m->port_index;
+        struct port_slot *slot = ports.lookup(&row);
+        if (slot && owner_kind(slot->owner) == PORT_FORWARD)
+            return;
+    } else {
         mapping_away(key.inside_port, proto, 1);
+    }
     mappings.update(&key, &fresh);
 }
 #endif

@@ -17,6 +17,7 @@ from algate.cli.lab.gateways import AlgateGateway, algate
 from algate.cli.lab.judge import Mode
 from algate.cli.lab.lab import Lab, LabPlan
 from algate.cli.lab.servers import FtpServer, start_server
+from algate.cli.lab.trial import NAT64_PREFIX
 from tests.netns.talk import CONTENT, Echo, Line, talking, until
 from tests.netns.test_filter6 import connects
 
@@ -51,7 +52,7 @@ def lab() -> Iterator[Lab]:
 
 @pytest.fixture
 def gateway(lab: Lab) -> Iterator[AlgateGateway]:
-    with AlgateGateway(lab, config="[ipv6]\nfilter = true\n") as made:
+    with AlgateGateway(lab, config=f'[ipv6]\nfilter = true\n[nat64]\nprefix = "{NAT64_PREFIX}"\n') as made:
         yield made
 
 
@@ -98,15 +99,17 @@ def verb(gateway: AlgateGateway, *words: str) -> tuple[int, str]:
 def test_another_layout_and_back(
     lab: Lab, gateway: AlgateGateway, server: FtpServer, server6: FtpServer, other_version: Path
 ) -> None:
-    """With a control session of each family."""
+    """With a control session of each family, and one between them, whose replies have become longer."""
     address = lab.plan.servers[0]
+    shown = NAT64_PREFIX.replace("::/96", f"::{address}")
     with (
         Echo(lab.server, ECHO),
         Line(lab.client, address, ECHO) as line,
         talking(lab.client, address, server.login) as talker,
         talking(lab.client, lab.plan.servers6[0], server6.login) as talker6,
+        talking(lab.client, shown, server.login) as talker64,
     ):
-        assert talker.fetch("pub/file") == CONTENT
+        assert talker.fetch("pub/file") == talker64.fetch("pub/file", Mode.EPSV) == CONTENT
         mapped = {row["inside"]: row["mapped"] for row in gateway.ask("sessions")}
         for path in ((other_version,), ()):
             pinger = Pinger(line)
@@ -120,6 +123,7 @@ def test_another_layout_and_back(
             assert "sessions over from another version's maps" in gateway.log
             assert talker.say("NOOP").startswith("200")
             assert talker.fetch("pub/file") == talker6.fetch("pub/file", Mode.EPSV) == CONTENT
+            assert talker64.fetch("pub/file", Mode.EPRT) == talker64.fetch("pub/file", Mode.EPSV) == CONTENT
             now = {row["inside"]: row["mapped"] for row in gateway.ask("sessions")}
             assert now[line.local] == mapped[line.local]
             assert verb(gateway, "check", "--live") == (0, "algate: the tables agree\n")
