@@ -88,6 +88,7 @@ class Sources:
     amiss: Callable[[], Mapping[str, int]] = dict  # kind -> how many such things are amiss now
     relay: Relay = field(default_factory=Relay)  # records of translations
     logs: Logs | None = None
+    families: Callable[[], Mapping[str, int]] = dict  # family -> sessions, as of the last sweep; none: IPv6 is off
 
 
 class Counted(Collector):
@@ -113,6 +114,12 @@ class Counted(Collector):
         for state, number in sources.sessions().items():
             states.add_metric([state], number)
         yield states
+        if families := sources.families():
+            said = "Sessions by family, as of the last sweep; nat64: an IPv6 host inside, an IPv4 host outside."
+            shares = GaugeMetricFamily("algate_family_sessions", said, labels=["family"])
+            for name, number in families.items():
+                shares.add_metric([name], number)
+            yield shares
         outcomes = CounterMetricFamily("algate_expectations", "Expectations by outcome.", labels=["outcome"])
         found = sources.expectations()
         for outcome in (*OUTCOMES, *(one for one in found if one not in OUTCOMES)):

@@ -160,6 +160,7 @@ def assemble(
         gateway.counters, gateway.drops, lambda: {name: sweeper.by_state[name] for name in STATE_NAMES.values()},
         lambda: dict(helper.executor.outcomes), helper.counts, lambda: helper.lost,
         lambda: losses.taken, lambda: losses.mended, losses.now, relay, logs,
+        lambda: dict(sweeper.by_family),
     )  # fmt: skip
     stands = standing(told, gateway, helper, lambda: blocks.fill)
     metrics = helper.metrics = Metrics(sources, health, stands, lambda: alive(gateway))

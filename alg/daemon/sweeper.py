@@ -15,7 +15,7 @@ from itertools import chain
 from algate.alg.config.sections import Timeouts
 from algate.alg.daemon.pacing import paced
 from algate.alg.gateway import pools, shares
-from algate.alg.gateway.gc import Sweep
+from algate.alg.gateway.gc import FAMILIES, Sweep
 from algate.alg.gateway.handles import HandleSweep
 from algate.alg.gateway.listing import STATE_NAMES
 from algate.alg.gateway.shares import FULL
@@ -33,11 +33,13 @@ REST = 3  # times what a sweep took: a flood makes it wanted always, and control
 
 
 class Sweeper:
-    """`by_state`: sessions by state name, as of the last sweep. `wanted`: set it to have a sweep at once. `trend`: how
-    the public ports have filled; `whereabouts`: where sessions were."""
+    """`by_state`, `by_family`: sessions by name of the state, or of the family (gc.py) where IPv6 is on, as of the last
+    sweep. `wanted`: set it to have a sweep at once. `trend`: how the public ports have filled; `whereabouts`: where
+    sessions were."""
 
     def __init__(self, gateway: Gateway, control: ControlProgram, helper: Helper) -> None:
         self.by_state: Counter[str] = Counter()
+        self.by_family: Counter[str] = Counter(dict.fromkeys(FAMILIES, 0) if gateway.six else {})
         self.wanted = asyncio.Event()
         self.trend = pools.Trend()
         self.whereabouts = Whereabouts()
@@ -73,6 +75,7 @@ class Sweeper:
         if self._handles is not None:
             took += await paced(self._handles.run(sweep.keys))
         self.by_state = Counter({STATE_NAMES[state]: number for state, number in sweep.by_state.items()})
+        self.by_family.update({name: sweep.by_family[name] - self.by_family[name] for name in self.by_family})
         self.whereabouts.parts = sweep.keys
         self._helper.forget(sweep.control_ids)
         self._helper.refused.settle(sweep.deleted + sweep.reclaimed > 0)

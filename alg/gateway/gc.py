@@ -29,6 +29,7 @@ UNREPLIED_IDLE = ticks.lasting(2.0)
 # The last ACK was lost if a FIN comes again, twice the first RTO of 1 s later at most (RFC 6298 section 2.1).
 OVER_IDLE = ticks.lasting(2.0)
 SPARE = {NEW: EMBRYONIC_IDLE, UNREPLIED: UNREPLIED_IDLE, TIME_WAIT: OVER_IDLE, RESET: OVER_IDLE}
+FAMILIES = ("ipv4", "ipv6", "nat64")
 UNCOUNTED = bytes(not flags & abi.SessionFlag.PEER for flags in range(256))
 EXPECTED = bytes(bool(flags & abi.SessionFlag.EXPECTED) for flags in range(256))
 
@@ -48,6 +49,14 @@ class Batch:
         self.algs = octets("session", "alg", values)
         self.flags = octets("session", "flags", values)
         self.seen = numbers("session", "last_seen", values, signed)
+
+    def families(self, over: Collection[int]) -> tuple[int, int, int]:
+        """How many are of IPv4, of IPv6, of NAT64 (an IPv6 host inside, an IPv4 one outside), without those at `over`:
+        an address that begins with 0 stands for one of IPv6 (addresses.py)."""
+        first = 0 if sys.byteorder == "little" else 3  # the first byte of an address in network byte order
+        ends = [octets("session_key", name, self.keys, first) for name in ("inside_ip", "remote_ip")]
+        inside, six = (part.count(0) - sum(part[place] == 0 for place in over) for part in ends)
+        return len(self.states) - len(over) - inside, six, inside - six
 
     def key(self, place: int) -> bytes:
         """Packed."""
@@ -126,6 +135,7 @@ class Sweep:
         self._children: set[int] = set()
         self.control_ids: dict[int, bytes] = {}
         self.by_state: Counter[int] = Counter()
+        self.by_family: Counter[str] = Counter()
         self.full = False
         self._spare = False  # whether any session is in a state that may be reclaimed, perhaps later
         self.reclaimed = 0
@@ -156,6 +166,8 @@ class Sweep:
             self.by_state[int(state)] += batch.states.count(state)
         self.by_state.subtract(batch.states[place] for place in expired)
         over = set(expired)
+        if self._gateway.six:
+            self.by_family.update(dict(zip(FAMILIES, batch.families(over), strict=True)))
         if self._peers:
             unknown = [batch.key(place) for place in marked(batch.flags.translate(UNCOUNTED)) if place not in over]
             self._control.keys(abi.ControlOp.PEERS, unknown)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from algate.alg.gateway.gc import Sweep
+from algate.alg.gateway.gc import Batch, Sweep
 from algate.alg.gateway.shares import crowding_hosts
 from algate.bpf import abi
 from algate.bpf.requests import ControlProgram
@@ -55,8 +55,21 @@ def test_the_expired_go_and_the_rest_is_counted(rig: Rig) -> None:
     assert {state: number for state, number in done.by_state.items() if number} == {NEW: 1, ESTABLISHED: 1, ACTIVE: 1}
 
 
+def test_families_are_told_apart(rig: Rig) -> None:
+    """An address that begins with 0 stands for one of IPv6; what the sweep ends isn't counted."""
+    keys, values = bytearray(), bytearray()
+    for inside, remote in ((10, 7), (10, 0), (0, 7), (0, 7), (0, 0), (0, 0), (0, 0)):
+        key = abi.SessionKey(inside_ip=inside | 9 << 16, remote_ip=remote | 9 << 16, proto=TCP)
+        keys += bytes(key)
+        values += bytes(abi.Session(state=ESTABLISHED))
+    del keys[len(bytes(key)) : 2 * len(bytes(key))], values[: len(bytes(abi.Session()))]  # IPv4 to IPv6 there isn't
+    batch = Batch(bytes(keys), bytes(values), ticks())
+    assert batch.families(set()) == (1, 3, 2)
+    assert batch.families({0, 1, 3}) == (0, 2, 1)
+
+
 def test_a_parent_lives_as_long_as_its_child(rig: Rig) -> None:
-    """FTP-73: a control session is refreshed while one of its data connections is there, and not by a dead one."""
+    """FTP-73, F64-10: a control session is refreshed while one of its data connections is there, not by a dead one."""
     rig.configure()
     parent = put(rig, 1, TCP, ESTABLISHED, 7000, alg=1)
     orphan = put(rig, 2, TCP, ESTABLISHED, 7000, alg=1)

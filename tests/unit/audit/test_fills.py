@@ -46,6 +46,17 @@ def test_what_is_held_is_no_drop() -> None:
     assert len(drops) + len(HELD) == len(abi.reasons()), "every reason is in one of both"
 
 
+def test_families_are_told_where_there_are_more_than_one() -> None:
+    found: dict[str, int] = {}
+    counters: Any = SimpleNamespace(sums=lambda: [0] * 64)
+    dropped: Any = SimpleNamespace(sum=lambda number: 0)
+    stats = Metrics(Sources(counters, dropped, dict, dict, dict, lambda: 0, families=lambda: found)).stats
+    assert not [name for name in stats() if "family" in name]
+    found.update(ipv4=3, ipv6=0, nat64=2)
+    told = {name: value for name, value in stats().items() if "family" in name}
+    assert told == {f'algate_family_sessions{{family="{name}"}}': number for name, number in found.items()}
+
+
 def test_each_fill_has_its_limit_beside_it() -> None:
     stats = made().stats()
     for number, name in enumerate(FILLS, 1):

@@ -512,6 +512,21 @@ def test_nothing_else_of_the_dialogue_is_changed() -> None:
     assert made.heard[CLIENT] == b"".join(answer for _, answer in dialogue)
 
 
+# -- F64-10: time ------------------------------------------------------------------------------------------------------
+
+
+def test_a_data_mapping_waits_for_half_a_minute_at_least() -> None:
+    """Its first packet; as long as [alg.ftp] expect_timeout says, which is more by default."""
+    assert FtpPolicy().expect_timeout >= 30
+    made = stage(FtpPolicy(expect_timeout=45.0), ports=[50001])
+    (
+        made.client << EPRT
+        >> Reserve(1, at("[2001:db8:1::5]:5001"))
+        >> (Expect(1, Direction.IN, PEER, None, 45.0, acts_after=0.05))
+        >> Replace(len(EPRT), b"PORT 203,0,113,1,195,81\r\n")
+    )  # fmt: skip
+
+
 # -- F64-11: hard cases ------------------------------------------------------------------------------------------------
 
 
