@@ -48,6 +48,7 @@ PROGRAMS = {
     "pmacct": ("nfacctd",),
     "prometheus": ("prometheus", "promtool"),
     "redis-server": ("redis-server",),
+    "redis-tools": ("redis-cli",),
     "stun-client": ("stun",),
     "systemd": ("journalctl", "systemd-analyze"),
     "tmux": ("tmux",),
@@ -58,17 +59,21 @@ PROGRAMS = {
     "wget": ("wget",),
 }
 ESSENTIAL = {"bash", "coreutils", "dash", "dpkg", "util-linux"}
-#: Only the tests need these: doctor works without nft, `whose` without a journal, the demo compares with no other NAT
-#: and has curl for its only client.
+#: Only the tests need these: doctor works without nft, and without keepalived on a gateway alone; `whose` without a
+#: journal; the demo compares with no other NAT and has curl for its only client.
 SPARED = {
     ("alg", "nft"),
+    ("alg", "keepalived"),
+    ("cli", "conntrack"),  # the peer of a pair in the bench
     ("cli", "journalctl"),
     *(("cli", program) for program in ("nft", "redis-server", "keepalived", "lftp", "ncftp", "tnftp", "wget")),
 }
 #: Modules of the machine's Python, by the package that must be listed. All others are in the venv.
 DEBIAN_MODULES = {"bcc": "python3-bpfcc", "pyftpdlib": "python3-pyftpdlib"}
-#: First words of what looks like a command line and isn't: algate's own verbs, the kernel's programs, a fuzz target.
+#: First words of what looks like a command line and isn't: algate's own verbs, the kernel's programs, a fuzz target,
+#: what the bench's ends are told; and a server that is unpacked, not installed (servers-test.txt).
 OTHERS = {"algate", "allow-list", "filter", "forward-list", "grammar", "tc_lan", "tc_tap", "tc_wan_in", "tc_wan_out"}
+OTHERS |= {"connect", "tayga"}
 CALLS = {"run", "Popen", "which", "order", "trial"}
 WITH_LISTS = {"spawn", "ClientOrder", "ClientRefusal"}
 NAMES = {"argv", "command", "words", "enter"}
