@@ -73,21 +73,21 @@ run_ladder() {
     rung lint 60 deploy/dev.sh lint
     # no vulnerability data to be had is the network's doing: audit.sh says so, and it is no failure
     rung audit 120 bash -c 'deploy/audit.sh || [ $? = 3 ]'
-    tests unit 60 2 "${all[@]}"
+    tests unit 90 2 "${all[@]}"
     tests property 60 2 "${all[@]}"
     tests fuzz 60 2
     rung compile 120 deploy/dev.sh compile
-    compiled unit 60 2 "${all[@]}"
+    compiled unit 90 2 "${all[@]}"
     compiled property 60 2 "${all[@]}"
     compiled fuzz 60 2
     tests bpf 200 2 "${all[@]}"
-    tests netns "$([ "${1:-}" = --all ] && echo 3600 || echo 420)" 3 "${all[@]}"
+    tests netns "$([ "${1:-}" = --all ] && echo 3600 || echo 480)" 3 "${all[@]}"
     if compgen -G 'tests/compliance/test_*.py' >/dev/null; then tests compliance 200 0 "${all[@]}"; fi
     tests cases 240 2 # and the kernel's column, a third process: all of them mostly wait
     tests faults "$([ "${1:-}" = --all ] && echo 900 || echo 120)" 0 "${all[@]}" # one at a time: they measure
     tests packaging 120 2
     rung soak 120 .venv/bin/python -m tests.soak --minutes 1
-    if has_bench; then tests bench 90 0; fi
+    if has_bench; then tests bench 120 0; fi
     summary $((SECONDS - start))
 }
 
