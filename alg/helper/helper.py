@@ -170,7 +170,8 @@ class Helper:
             if punt.kind == abi.PuntKind.UNSENT:
                 self.carry_out(self.engine.narrowed(punt.info.session, punt.direction, punt.mtu, now()))
                 return
-            self._know(punt.info)
+            if punt.kind != abi.PuntKind.EXPECT_USED:  # that is of the data connection, which no ALG watches
+                self._know(punt.info)
             if self._turning and punt.kind == abi.PuntKind.COPY and punt.segment is not None:
                 if self.engine.defer(punt.segment, now()):
                     self._behind[punt.info.session] = None

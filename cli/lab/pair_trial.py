@@ -27,6 +27,7 @@ from algate.cli.lab.servers import FtpServer, start_server
 
 SESSIONS, PORT, PINGS = 1000, 7007, 7008
 SIZE, RATE = 6 << 20, 1 << 20  # bytes of a transfer, and of it in a second
+ROOM = "4096 65536 131072"  # bytes that an end keeps of a transfer
 PERIOD = 0.005  # s between two pings
 WAIT = 20.0 * PATIENCE
 CURL = {Mode.PORT: ["--ftp-port", "-", "--disable-eprt"], Mode.EPRT: ["--ftp-port", "-"],
@@ -148,6 +149,8 @@ class Fetches:
 
     def __init__(self, lab: PairLab, server: FtpServer, address: str) -> None:
         self.content = os.urandom(SIZE)
+        lab.client.sysctl("ipv4/tcp_rmem", ROOM)  # else the whole file waits there, and needs no gateway any more
+        lab.server.sysctl("ipv4/tcp_wmem", ROOM)
         (server.pub / "large").write_bytes(self.content)
         user = f"{server.login.user}:{server.login.password}"
         self.running: dict[Mode, tuple[Spawned, Path]] = {}

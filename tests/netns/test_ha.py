@@ -337,6 +337,9 @@ def test_connections_go_on_when_their_gateway_yields_or_dies(
         crowd = stack.enter_context(Crowd(lab.client, lab.server, address))
         quiet = stack.enter_context(Talker(lab.client, address, server.login))  # nothing of it was ever rewritten
         time.sleep(1)
+        running = Fetches(lab, server, address)
+        one.until(running.under_way)
+        time.sleep(0.4)  # no longer in the moment before they are told, and younger than what the bulk log tells
         busy = die_between_writes(one, crowd, server.port, BUSY)
         gap = wait_for(other, lines[0])
         assert quiet.say("NOOP").startswith("200")
@@ -344,6 +347,7 @@ def test_connections_go_on_when_their_gateway_yields_or_dies(
         all_go_on(busy, BUSY)
         busy.close()
         check(lines, talkers, 3)
+        assert all(running.whole().values())
         assert "0 were left without their port" in other.log
         assert gap < GAP
         print(f"longest wait for an echo {gap:.3f} s")
