@@ -15,22 +15,18 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
 
-from algate.cli.bench import capacity, conntrack
+from algate.cli.bench import conntrack
 from algate.cli.bench.benchmark import shared
 from algate.cli.bench.contenders import NFT, ROUTE, TC, TOLD, XDP, contender, leftovers
-from algate.cli.bench.packet_lab import ENDPOINTS, OUT, SYN, PacketLab, Passage, Traffic
+from algate.cli.bench.openings import KINDS, RATES, TITLES, Openings
+from algate.cli.bench.packet_lab import PacketLab
 from algate.cli.bench.plan import NEW, Plan
 from algate.cli.bench.record import MORE, Figure, Record
 from algate.cli.lab.gateways import AlgateGateway
 from algate.cli.lab.host import LabError
 
 GATEWAYS = (XDP, TC, TOLD, NFT, ROUTE)
-KINDS = {"udp": OUT, "tcp": SYN}
-TITLES = {"udp": "UDP, one session per packet", "tcp": "TCP, connect and close"}
-RATES = {"udp": 100_000, "tcp": 30_000}  # sessions/s for the cost
-GUESSES = {"udp": 2.2, "tcp": 1.2}  # the capacity on a CPU of its own is about this many times what the cost suggests
 SETTLE = 1.0  # s for the log to have what was told
-COSTED, PROBE, STEPS = 10_000, 2_000, 6  # sessions for the cost, for one try; halvings of the span: to 2 %
 
 
 def cost_figure(proto: str) -> Figure:
@@ -57,7 +53,6 @@ class NewBench:
         stack.enter_context(conntrack.room())
         self.programs = shared()
         self.bench = stack.enter_context(PacketLab(self.programs))
-        self._used = 0
 
     def steps(self, number: int) -> Iterator[tuple[str, Callable[[], None]]]:
         """What a round does: (what it is called, how it is done)."""
@@ -69,7 +64,6 @@ class NewBench:
         with contender(name, self.bench.lab, self.programs) as gateway:
             self.bench.find_threads()
             for proto in KINDS:
-                self._used = 0
                 self._protocol(name, proto, number)
             if name == TOLD and isinstance(gateway, AlgateGateway):
                 self.record.add(LOST, name, number, lost(gateway))
@@ -78,32 +72,20 @@ class NewBench:
             raise LabError(f"{name} left {', '.join(left)}: the next gateway's figures would be wrong")
 
     def _protocol(self, name: str, proto: str, number: int) -> None:
-        self.bench.place(apart=False)
-        passed = self._send(proto, RATES[proto], COSTED)
-        if undone(proto, passed):
-            why = f"{undone(proto, passed)} of {passed.sent} sessions lost at {RATES[proto]:,}/s"
+        openings = Openings(self.bench, proto)
+        passed = openings.cost()
+        if openings.undone(passed):
+            why = f"{openings.undone(passed)} of {passed.sent} sessions lost at {RATES[proto]:,}/s"
             self.record.refuse(cost_figure(proto), name, why)
         else:
             self.record.add(cost_figure(proto), name, number, passed.cost)
         if not self.plan.search:
             return
-        self.bench.place(apart=True)
-        found = capacity.highest(partial(self._probe, proto), GUESSES[proto] * 1e9 / passed.cost, STEPS)
+        found = openings.highest(passed.cost)
         if found is None:
             self.record.refuse(rate_figure(proto), name, "no rate without a loss was found among the port pool's tries")
         else:
             self.record.add(rate_figure(proto), name, number, found)
-
-    def _probe(self, proto: str, rate: int) -> bool:
-        if self._used + PROBE > ENDPOINTS:
-            return False
-        passed = self._send(proto, rate, PROBE)
-        return not undone(proto, passed) and not passed.late * 20 > passed.bursts
-
-    def _send(self, proto: str, rate: int, count: int) -> Passage:
-        passed = self.bench.send(Traffic(KINDS[proto], ENDPOINTS, rate), count, self._used)
-        self._used += passed.sent
-        return passed
 
 
 def lost(gateway: AlgateGateway) -> float:
@@ -112,8 +94,3 @@ def lost(gateway: AlgateGateway) -> float:
     stats = gateway.ask("stats")
     missing = stats['algate_log_records_lost_total{sink="file"}']
     return float(100 * missing / max(1, missing + stats['algate_log_records_total{sink="file"}']))
-
-
-def undone(proto: str, passed: Passage) -> int:
-    """Sessions that didn't complete."""
-    return passed.sent - passed.ended if proto == "tcp" else passed.lost

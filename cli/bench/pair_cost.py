@@ -9,11 +9,10 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
 
-from algate.cli.bench import capacity
 from algate.cli.bench.benchmark import shared
 from algate.cli.bench.contenders import PAIRED, TC, contender
-from algate.cli.bench.newcomers import COSTED, GUESSES, KINDS, PROBE, RATES, STEPS, TITLES, undone
-from algate.cli.bench.packet_lab import ENDPOINTS, IN, OUT, PacketLab, Passage, Traffic
+from algate.cli.bench.openings import KINDS, TITLES, Openings
+from algate.cli.bench.packet_lab import IN, OUT, PacketLab, Traffic
 from algate.cli.bench.packets import MAKING, RATE, SAMPLES
 from algate.cli.bench.plan import Plan
 from algate.cli.bench.record import MORE, Figure, Record
@@ -37,7 +36,6 @@ class PairCost:
     def __init__(self, plan: Plan, record: Record, stack: ExitStack) -> None:
         self.plan, self.record = plan, record
         self.bench = stack.enter_context(PacketLab(shared()))
-        self._used = 0
 
     def steps(self, number: int) -> Iterator[tuple[str, Callable[[], None]]]:
         """What a round does."""
@@ -49,7 +47,6 @@ class PairCost:
             self.bench.find_threads()
             self._established(name, number)  # first: the new ones stay in the tables for a while
             for proto in KINDS:
-                self._used = SESSIONS
                 self._new(name, proto, number)
 
     def _established(self, name: str, number: int) -> None:
@@ -66,22 +63,9 @@ class PairCost:
                 self.record.refuse(cost_figure(way), name, trouble or "frames were lost")
 
     def _new(self, name: str, proto: str, number: int) -> None:
-        self.bench.place(apart=False)
-        passed = self._send(proto, RATES[proto], COSTED)
-        self.bench.place(apart=True)
-        found = capacity.highest(partial(self._probe, proto), GUESSES[proto] * 1e9 / passed.cost, STEPS)
+        openings = Openings(self.bench, proto, most=POOL, used=SESSIONS)
+        found = openings.highest(openings.cost().cost)
         if found is None:
             self.record.refuse(new_figure(proto), name, "no rate without a loss was found")
         else:
             self.record.add(new_figure(proto), name, number, found)
-
-    def _probe(self, proto: str, rate: int) -> bool:
-        if self._used + PROBE > POOL:
-            return False
-        passed = self._send(proto, rate, PROBE)
-        return not undone(proto, passed) and not passed.late * 20 > passed.bursts
-
-    def _send(self, proto: str, rate: int, count: int) -> Passage:
-        passed = self.bench.send(Traffic(KINDS[proto], ENDPOINTS, rate), count, self._used)
-        self._used += passed.sent
-        return passed

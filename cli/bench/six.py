@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
 
-from algate.cli.bench import capacity, conntrack
+from algate.cli.bench import conntrack
 from algate.cli.bench.benchmark import shared
 from algate.cli.bench.contenders import FILTER6, FLOOR, NAT64, NFT, NFT6, TAYGA, TC, contender, leftovers
-from algate.cli.bench.newcomers import COSTED, GUESSES, KINDS, PROBE, RATES, STEPS, TITLES, undone
-from algate.cli.bench.packet_lab import ENDPOINTS, IN, OUT, Family, PacketLab, Passage, Traffic
+from algate.cli.bench.openings import KINDS, RATES, TITLES, Openings
+from algate.cli.bench.packet_lab import IN, OUT, Family, PacketLab, Traffic
 from algate.cli.bench.packets import MAKING, RATE, lossless
 from algate.cli.bench.plan import SIX, Plan
 from algate.cli.bench.record import MORE, Figure, Record
@@ -63,7 +63,6 @@ class SixBench:
         self.programs = shared()
         self.bench = stack.enter_context(PacketLab(self.programs, six=True))
         self.ftp = SixFtp(plan, record, stack)
-        self._used = 0
 
     def steps(self, number: int) -> Iterator[tuple[str, Callable[[], None]]]:
         """What a round does: (what it is called, how it is done)."""
@@ -125,33 +124,19 @@ class SixBench:
 
     def _new(self, name: str, number: int) -> None:
         for proto in KINDS:
-            self._used = 0
-            self.bench.place(apart=False)
-            passed = self._send(proto, FAMILIES[name], RATES[proto], COSTED)
-            if undone(proto, passed):
-                why = f"{undone(proto, passed)} of {passed.sent} sessions lost at {RATES[proto]:,}/s"
+            openings = Openings(self.bench, proto, family=FAMILIES[name])
+            passed = openings.cost()
+            if openings.undone(passed):
+                why = f"{openings.undone(passed)} of {passed.sent} sessions lost at {RATES[proto]:,}/s"
                 self.record.refuse(cost_figure(proto), name, why)
             else:
                 self.record.add(cost_figure(proto), name, number, passed.cost)
             if self.plan.search:
-                self._search(proto, name, passed, number)
+                self._search(openings, proto, name, passed.cost, number)
 
-    def _search(self, proto: str, name: str, passed: Passage, number: int) -> None:
-        self.bench.place(apart=True)
-        probe = partial(self._probe, proto, FAMILIES[name])
-        found = capacity.highest(probe, GUESSES[proto] * 1e9 / passed.cost, STEPS)
+    def _search(self, openings: Openings, proto: str, name: str, cost: float, number: int) -> None:
+        found = openings.highest(cost)
         if found is None:
             self.record.refuse(rate_figure(proto), name, "no rate without a loss was found among the port pool's tries")
         else:
             self.record.add(rate_figure(proto), name, number, found)
-
-    def _probe(self, proto: str, family: Family, rate: int) -> bool:
-        if self._used + PROBE > ENDPOINTS:
-            return False
-        passed = self._send(proto, family, rate, PROBE)
-        return not undone(proto, passed) and not passed.late * 20 > passed.bursts
-
-    def _send(self, proto: str, family: Family, rate: int, count: int) -> Passage:
-        passed = self.bench.send(Traffic(KINDS[proto], ENDPOINTS, rate, family=family), count, self._used)
-        self._used += passed.sent
-        return passed

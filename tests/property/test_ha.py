@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import pickle
 from collections import deque
+from collections.abc import Iterator
 from random import Random
+from typing import TypeVar
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -174,14 +176,23 @@ class Forgetful(Pair):
 LINES = (b"noop\n", b"same abc\n", b"grow 040\n", b"shrink.....\n", b"deny it\n", b"expect\n", b"x" * 90 + b"\n")
 
 
-def scene(seed: int, kind: type[Pair]) -> Pair:
-    """A dialogue under whatever TCP does, with several fail-overs, played to its end."""
+P = TypeVar("P", bound=Pair)
+Step = tuple[int, int, int, int]
+
+
+def steps(seed: int, kind: type[P], kinds: int) -> Iterator[tuple[P, Step]]:
+    """A dialogue under whatever TCP does: the pair, and a step of one of so many kinds, of which 0 to 7 are TCP's."""
     chance = Random(seed)
     lab = kind(chance.choice([(1000, 5000), (0xFFFF_FF00, 0x7FFF_FFF0)]), chance.random() < 0.5, chance.randrange(3))
     lab.inside.stream = b"".join(chance.choices(LINES, k=chance.randrange(1, 12)))
     lab.outside.stream = b"".join(chance.choices(LINES[:4], k=chance.randrange(1, 8)))
     for _ in range(chance.randrange(5, 50)):
-        step = chance.randrange(10), chance.randrange(2), chance.randrange(2**16), chance.randrange(1, 400)
+        yield lab, (chance.randrange(kinds), chance.randrange(2), chance.randrange(2**16), chance.randrange(1, 400))
+
+
+def scene(seed: int, kind: type[Pair]) -> Pair:
+    """Such a dialogue with several fail-overs, played to its end."""
+    for lab, step in steps(seed, kind, 10):
         if step[0] == 8:
             lab.die(step[3])
         else:

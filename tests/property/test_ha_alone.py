@@ -6,8 +6,6 @@ node that stands by and starts anew reads the same from the log.
 
 from __future__ import annotations
 
-from random import Random
-
 import pytest
 
 from algate.alg.engine.engine import Engine
@@ -18,7 +16,7 @@ from algate.alg.ha.outbox import Outbox
 from algate.alg.ha.standby import Standby
 from algate.alg.ha.written import entries, everything
 from tests.property.test_engine import play
-from tests.property.test_ha import AUTHOR, LINES, ModelTables, Pair, judge
+from tests.property.test_ha import AUTHOR, ModelTables, Pair, judge, steps
 
 
 class Alone(Pair):
@@ -129,12 +127,7 @@ class Silent(Alone):
 
 def scene(seed: int, kind: type[Alone]) -> Alone:
     """A dialogue during which all of this happens, played to its end."""
-    chance = Random(seed)
-    lab = kind(chance.choice([(1000, 5000), (0xFFFF_FF00, 0x7FFF_FFF0)]), chance.random() < 0.5, chance.randrange(3))
-    lab.inside.stream = b"".join(chance.choices(LINES, k=chance.randrange(1, 12)))
-    lab.outside.stream = b"".join(chance.choices(LINES[:4], k=chance.randrange(1, 8)))
-    for _ in range(chance.randrange(5, 50)):
-        step = chance.randrange(12), chance.randrange(2), chance.randrange(2**16), chance.randrange(1, 400)
+    for lab, step in steps(seed, kind, 12):
         if step[0] == 8:
             lab.die(step[3])
         elif step[0] == 9:

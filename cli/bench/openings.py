@@ -1,0 +1,50 @@
+"""New sessions of one protocol, each of an end point that nobody had before: at a rate, or as many as there can be.
+
+The law of this file: how they are made and which tries count. Whose gateway and which figure that is, others say.
+"""
+
+from __future__ import annotations
+
+from algate.cli.bench import capacity
+from algate.cli.bench.packet_lab import ENDPOINTS, OUT, SYN, Family, PacketLab, Passage, Traffic
+
+KINDS = {"udp": OUT, "tcp": SYN}
+TITLES = {"udp": "UDP, one session per packet", "tcp": "TCP, connect and close"}
+RATES = {"udp": 100_000, "tcp": 30_000}  # sessions/s for the cost
+GUESSES = {"udp": 2.2, "tcp": 1.2}  # the capacity on a CPU of its own is about this many times what the cost suggests
+COSTED, PROBE, STEPS = 10_000, 2_000, 6  # sessions for the cost, for one try; halvings of the span: to 2 %
+
+
+class Openings:
+    """Of one start of a gateway. `most`: end points that there are ports for; `used`: of these, those taken already."""
+
+    def __init__(
+        self, bench: PacketLab, proto: str, *, family: Family = Family.FOUR, most: int = ENDPOINTS, used: int = 0
+    ) -> None:
+        self._bench, self._proto, self._family, self._most, self._used = bench, proto, family, most, used
+
+    def cost(self) -> Passage:
+        """COSTED of them at a fixed rate, on the CPU that the generator is on."""
+        self._bench.place(apart=False)
+        return self._send(RATES[self._proto], COSTED)
+
+    def highest(self, cost: float) -> int | None:
+        """The highest rate (per second) without a loss, on a CPU of its own, near what `cost` (ns) suggests."""
+        self._bench.place(apart=True)
+        return capacity.highest(self._probe, GUESSES[self._proto] * 1e9 / cost, STEPS)
+
+    def undone(self, passed: Passage) -> int:
+        """Sessions that didn't complete."""
+        return passed.sent - passed.ended if self._proto == "tcp" else passed.lost
+
+    def _probe(self, rate: int) -> bool:
+        if self._used + PROBE > self._most:
+            return False
+        passed = self._send(rate, PROBE)
+        return not self.undone(passed) and not passed.late * 20 > passed.bursts
+
+    def _send(self, rate: int, count: int) -> Passage:
+        traffic = Traffic(KINDS[self._proto], ENDPOINTS, rate, family=self._family)
+        passed = self._bench.send(traffic, count, self._used)
+        self._used += passed.sent
+        return passed
