@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from algate.alg import threads
 from algate.alg.admin import (
     allowing,
     answering,
@@ -89,6 +90,7 @@ async def _replace(config: Config, run_dir: Path, wait: float | None) -> int:
 async def _serve(service: Daemon, claim: Claim) -> int:
     run_dir = claim.run_dir
     loop = asyncio.get_running_loop()
+    loop.set_default_executor(threads.pool())
     ended: list[str] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _stop_by_signal, service, number, ended)

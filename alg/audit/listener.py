@@ -12,12 +12,13 @@ import contextlib
 import logging
 import selectors
 import socket
-import threading
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from urllib.parse import urlsplit
+
+from algate.alg import threads
 
 CONNECTIONS_MOST = 64
 BACKLOG = 512
@@ -74,8 +75,7 @@ class Listener:
         self._selector.register(self._listening, selectors.EVENT_READ)
         self._wake, self._woken = socket.socketpair()
         self._selector.register(self._woken, selectors.EVENT_READ)
-        self._thread = threading.Thread(target=self._serve, daemon=True, name="metrics")
-        self._thread.start()
+        self._thread = threads.start(self._serve, "metrics")
 
     def answer_to(self, names: Collection[str]) -> None:
         """Which names a request's Host may say from now on."""

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 
+from algate.alg import threads
 from algate.alg.audit import record
 from algate.alg.audit.translations import Translation
 from algate.alg.errors import AlgateError
@@ -40,8 +41,7 @@ class LogFile:
         except OSError as error:
             raise AlgateError(f"[log] file: can't write {path}: {error.strerror}") from None
         self._written = os.fstat(self._fd).st_size
-        self._thread = threading.Thread(target=self._run, name="log-file", daemon=True)
-        self._thread.start()
+        self._thread = threads.start(self._run, "log-file")
 
     @property
     def waiting(self) -> int:
