@@ -590,6 +590,16 @@ class Correction(Layout):
         after: int = ...,
     ) -> None: ...
 
+class Opening(Layout):
+    flags: int
+    interest: int
+    def __init__(
+        self,
+        *,
+        flags: int = ...,
+        interest: int = ...,
+    ) -> None: ...
+
 class Adjust(Layout):
     id: int
     decided: ctypes.Array[ctypes.c_uint32]

@@ -85,6 +85,10 @@ class Engine:
                 effects.append(PutAdjust(session.record()))
         return effects
 
+    def stated(self) -> None:
+        """From now on the kernel may have said already what of a new session's first lines may pass."""
+        self._judgement.stated = True
+
     def fail_by(self, policy: str) -> None:
         """From now on a session whose plug-in fails is left alone ("bypass") or ended ("reset")."""
         self._judgement.on_failure = policy

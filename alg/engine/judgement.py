@@ -63,6 +63,7 @@ class Judgement:
         self._call = call
         self.on_failure = limits.on_failure
         self.classify = limits.classify
+        self.stated = False  # the kernel begins sessions by a statement of its own, which may have been withdrawn since
         self._told: set[int] = set()
         self._open = open_conversation
         self._anybody = anybody
@@ -125,15 +126,18 @@ class Judgement:
     def declare_beginning(self, session: Session, out: Sink) -> None:
         """Nothing was said yet: what may pass of the first lines."""
         self._remember(session, out)
-        if not self.classify or session.conversation is None or session.passing:
+        if session.conversation is None or session.passing:
             return
-        try:
-            said = left(self._call(session.conversation.unattended))
-        except Exception as error:  # as above
-            self.failed(session, error, out)
-            return
+        said: Unattended | None = None
+        if self.classify:
+            try:
+                said = left(self._call(session.conversation.unattended))
+            except Exception as error:  # as above
+                self.failed(session, error, out)
+                return
         if said is not None:
             self.declare(session, said, out)
+        if said is not None or self.stated:
             out.append(PutAdjust(session.record()))
 
     def _remember(self, session: Session, out: Sink) -> None:

@@ -10,7 +10,17 @@ from dataclasses import replace
 from functools import lru_cache
 from ipaddress import ip_address
 
-from algate.alg.plugin.model import Address, Audience, Control, EndPoint, Left, Progress, Side, WholeConversation
+from algate.alg.plugin.model import (
+    Address,
+    Audience,
+    Control,
+    EndPoint,
+    Left,
+    Progress,
+    Side,
+    Unattended,
+    WholeConversation,
+)
 
 from . import held
 from .account import Account, Passed
@@ -56,6 +66,12 @@ Track = Callable[[int], TrackView | None]
 def address(packed: bytes) -> Address:
     """A packed address as a value: a session has four, and hosts have many sessions."""
     return ip_address(packed)
+
+
+def first_flags(said: Unattended, remembered: int) -> int:
+    """The flags of a record by which lines pass before anything was decided."""
+    flags = ADJUST_BEGINS | ADJUST_LINES | (ADJUST_COPIES if said.read else 0)
+    return flags | min(said.unanswered, 0xFF) << ADJUST_UNANSWERED | remembered << ADJUST_REMEMBERED
 
 
 class Session:

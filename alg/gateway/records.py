@@ -45,6 +45,7 @@ _TRACK = packing(
 _ADJUST = packing("adjust", "id decided base count flags interest lines at")
 _CORRECTION = packing("correction", "start end before after")
 _PASSABLE = packing("passable_key", "interest reply word")
+_OPENING = packing("opening", "flags interest")
 _DECISION_KEY = packing("decision_key", "id seq size dir")
 _DECISION = packing("decision", "digest sum_change new_size verdict")
 _EXPECTATION_KEY = packing("expectation_key", "from to to_port proto dir")
@@ -279,6 +280,11 @@ def pack_line(lines: Lines, word: bytes) -> bytes:
     """A value of `passable`: enum line."""
     kind = abi.Line.TOLD if word in lines.told else abi.Line.COPIED if word in lines.copied else abi.Line.PASSES
     return native(kind | (abi.Line.QUIET if word in lines.quiet else 0), 4)
+
+
+def pack_opening(flags: int, interest: int) -> bytes:
+    """struct opening."""
+    return _OPENING.pack(flags, interest)
 
 
 def pack_passable(interest: int, reply: int, word: bytes) -> bytes:

@@ -47,7 +47,7 @@ class Executor:
         self._acts: dict[type, Callable[[Any], None]] = {
             fx.PutExpectation: self._put_expectation, fx.OpenExpectation: self._open_expectation,
             fx.DeleteExpectation: self._delete_expectation, fx.ReleasePort: self._release_port,
-            fx.PutAdjust: self._put_adjust, fx.PutLines: self._put_lines,
+            fx.PutAdjust: self._put_adjust, fx.PutLines: self.put_lines,
             fx.PutDecision: self._put_decision, fx.DropDecisions: self._drop_decisions,
             fx.Inject: self._inject_frame, fx.KeepHeld: self._keep_held, fx.DropHeld: self._drop_held,
             fx.Announce: announce, fx.Describe: announce, fx.Admitted: announce,
@@ -78,7 +78,8 @@ class Executor:
             syscall.delete(self._gateway.decisions.fd, key)
             syscall.delete(self._gateway.replacements.fd, key)
 
-    def _put_lines(self, effect: fx.PutLines) -> None:
+    def put_lines(self, effect: fx.PutLines) -> None:
+        """The words of an interest."""
         for reply, words in enumerate((effect.lines.commands, effect.lines.replies)):
             for word in words:
                 key = records.pack_passable(effect.interest, reply, word)

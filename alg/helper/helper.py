@@ -24,6 +24,7 @@ from algate.alg.gateway import listing, records
 from algate.alg.gateway.addresses import Addresses
 from algate.alg.gateway.records import Punt
 from algate.alg.helper import takeover
+from algate.alg.helper.beginnings import Beginnings
 from algate.alg.helper.delays import Delays
 from algate.alg.helper.endings import Endings
 from algate.alg.helper.executor import Executor
@@ -39,6 +40,7 @@ from algate.alg.plugin.model import ProtocolPlugin
 from algate.bpf import abi, syscall
 from algate.bpf.loader import Gateway
 from algate.bpf.requests import ControlProgram
+from algate.bpf.tables import U32
 
 log = logging.getLogger(__name__)
 PAGES = 1024  # of 4 KiB per CPU: room for 60 of the largest samples, or thousands of command lines
@@ -99,6 +101,7 @@ class Helper:
             kept.decided, self._guard.call,
         )  # fmt: skip
         self.delays = Delays(self.engine.waits)
+        self._beginnings = Beginnings(plugins, self._put_opening, self.executor.put_lines, self._guard.call)
         events.audience_changed = self.attend
         self.apply(config)
 
@@ -237,7 +240,12 @@ class Helper:
         wanted = self.config.alg.classify
         # With a second gateway each line is held, so that what passed is written down at the other one.
         everything = wanted == "off" or bool(self.config.ha.node) or (wanted == "auto" and self._events.heard())
+        if self._beginnings.state(self.config, everything):
+            self.engine.stated()
         self._carry_out(self.engine.attend(everything))
+
+    def _put_opening(self, plugin: int, row: bytes) -> None:
+        syscall.update(self._gateway.map_fd("openings"), U32.pack(plugin), row)
 
     def tick(self) -> None:
         """Run the engine's timers that are due."""

@@ -294,7 +294,13 @@ enum adjust_flag {
 #define ADJUST_UNANSWERED 8  /* bits 8 to 15 of adjust.flags: final replies that are still to come at that moment */
 #define ADJUST_REMEMBERED 16 /* bits 16 to 23: what the plug-in hands on to the next helper's conversation */
 
-/* Only the helper writes it, all at once. Index: enum direction of the data. Corrections: DIR_OUT 0..7, DIR_IN 8..15. */
+/* What of a new session's first lines may pass, whatever its ends: what the helper would say of it. Row: session.alg. */
+struct opening {
+    __u32 flags;    /* of adjust; 0: the helper says so of each session by itself */
+    __u32 interest; /* of adjust */
+};
+
+/* Only the helper writes it, all at once, but for the first one (struct opening). Index: enum direction of the data. Corrections: DIR_OUT 0..7, DIR_IN 8..15. */
 struct adjust {
     __u64 id;         /* of the session: another id means a dead generation */
     __u32 decided[2]; /* sender's sequence number up to which the helper has decided */

@@ -17,6 +17,7 @@ struct scratch {
     u8 changed[64];
     struct punt punt;    /* being sent to the helper */
     struct track track;  /* being made */
+    struct adjust first; /* being made */
     struct notice made;  /* the session that was just made stands in it, whether it is told of or not */
     struct notice ended; /* of a session that is over; `kind` is 0 once it was told */
     struct host host;

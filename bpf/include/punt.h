@@ -79,6 +79,21 @@ static __always_inline u32 punt_frame(struct __sk_buff *skb, const struct packet
     return DROP_PUNT_HELD;
 }
 
+/* The record by which the first lines of a session may pass before the helper has heard of it. False: there is none. */
+static __always_inline bool begin_open(struct scratch *room, const struct session_key *key, const struct session *s)
+{
+    u32 row = s->alg;
+    struct opening *o = openings.lookup(&row);
+    if (!o || !o->flags || key->proto != IPPROTO_TCP)
+        return false;
+    struct adjust *first = &room->first;
+    __builtin_memset(first, 0, sizeof(*first));
+    first->id = s->id;
+    first->flags = o->flags;
+    first->interest = o->interest;
+    return !adjusts.update((struct session_key *)key, first);
+}
+
 /* A control session needs its record before its first segment reaches the gate, and the helper is told. */
 static __always_inline void begin_watching(struct __sk_buff *skb, const struct session_key *key,
                                            const struct session *s, u8 dir)
@@ -93,11 +108,16 @@ static __always_inline void begin_watching(struct __sk_buff *skb, const struct s
     t->id = s->id;
     t->window_scale[0] = t->window_scale[1] = 255;
     t->mss[0] = t->mss[1] = 536;
-    adjusts.delete((struct session_key *)key);
+    bool open = begin_open(room, key, s);
+    if (!open)
+        adjusts.delete((struct session_key *)key);
     tracks.update((struct session_key *)key, t);
     fill_punt(m, key, s);
     m->dir = dir;
-    punts.perf_submit(skb, m, sizeof(*m));
+    if (open)
+        unhurried.perf_submit(skb, m, sizeof(*m));
+    else
+        punts.perf_submit(skb, m, sizeof(*m));
 }
 
 #endif

@@ -7,10 +7,12 @@ import select
 import pytest
 
 from algate.alg.engine.digest import digest
-from algate.bpf import abi
+from algate.alg.gateway import records
+from algate.bpf import abi, syscall
+from algate.bpf.tables import U32
 from tests import packets
 from tests.bpf.rig import REDIRECT, SECRET, SHOT, Outcome, Rig
-from tests.bpf.watched import FIRST, IN, OUT, Watched, watch
+from tests.bpf.watched import FIRST, FTP, IN, OUT, Watched, watch
 
 INTEREST = 7
 NOOP, REPLY = b"NOOP\r\n", b"200 fine.\r\n"
@@ -161,6 +163,25 @@ def test_no_more_than_seven_copies_wait_to_be_judged(told: Watched) -> None:
     told.rig.taken()
     state(told, (at, 0))
     copied(told, b"EPSV\r\n", at=at)
+
+
+def test_the_greeting_passes_before_the_helper_has_heard_of_the_session(rig: Rig) -> None:
+    flags = abi.AdjustFlag.BEGINS | abi.AdjustFlag.LINES | abi.AdjustFlag.COPIES
+    fd = rig.gateway.map_fd("openings")
+    select.select(rig.ring, [], [], 0)
+    syscall.update(fd, U32.pack(FTP), records.pack_opening(flags, INTEREST))
+    try:
+        session = watch(rig)
+    finally:
+        syscall.update(fd, U32.pack(FTP), records.pack_opening(0, 0))
+    key = abi.PassableKey(interest=INTEREST, reply=1)
+    key.word[:4] = list(b"220\0")
+    rig.gateway.passable.put(key, abi.Line.COPIED)
+    assert not wakes(session)
+    assert [punt.kind for punt, _ in rig.taken()] == [abi.PuntKind.OPENED]
+    copied(session, b"220 hello\r\n", IN)
+    rig.gateway.adjusts.put(session.key, abi.Adjust(id=session.id, flags=abi.AdjustFlag.BEGINS))
+    assert not say(session, NOOP), "the helper has withdrawn it"
 
 
 def test_before_the_first_decision_streams_begin_behind_their_syns(told: Watched) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Address
 from typing import cast
 
-from algate.alg.protocols.base import Control
+from algate.alg.protocols.base import Control, EndPoint, Side, Unattended
 from algate.alg.protocols.ftp.machine import FtpConversation
 from algate.alg.protocols.ftp.policy import FtpPolicy
 from algate.alg.protocols.ftp.words import FtpWords
@@ -25,6 +26,13 @@ class FtpPlugin:
     def open(self, control: Control, policy: object) -> FtpConversation:
         """Start watching a control session under an FtpPolicy."""
         return FtpConversation(control, cast(FtpPolicy, policy), resumed=control.resumed)
+
+    def beginning(self, policy: object) -> tuple[Unattended, int] | None:
+        """See `model.ProtocolPlugin`: what a conversation says before anything was said, which depends on no end."""
+        nobody = EndPoint(IPv4Address(0), 0)
+        conversation = self.open(Control(0, nobody, nobody, nobody, Side.CLIENT), policy)
+        said = conversation.unattended()
+        return None if said is None else (said, conversation.remember())
 
 
 PLUGIN = FtpPlugin()

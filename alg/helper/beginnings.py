@@ -1,0 +1,60 @@
+"""What the kernel says of a new session's first lines, before the helper has heard of it.
+
+The law of this file: it writes `openings`, a row for each plug-in, and the words that go with it. What the row says is
+what the engine would say of each such session; where that depends on the session's ends there is none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from algate.alg.config.load import Config
+from algate.alg.engine.effects import PutLines
+from algate.alg.engine.session import first_flags
+from algate.alg.gateway import records
+from algate.alg.plugin.contract import REMEMBERED_MOST, Call, PluginFaultError, left
+from algate.alg.plugin.model import ProtocolPlugin, Unattended
+
+Put = Callable[[int, bytes], None]  # plug-in's number, row
+
+
+class Beginnings:
+    """`put` writes a row; `lines` the words of an interest; `call` calls the functions of plug-ins."""
+
+    def __init__(
+        self, plugins: Mapping[str, ProtocolPlugin], put: Put, lines: Callable[[PutLines], None], call: Call
+    ) -> None:
+        self._plugins = plugins
+        self._put, self._lines, self._call = put, lines, call
+
+    def state(self, config: Config, everything: bool) -> bool:
+        """Say it by this configuration. `everything`: each line is held. Whether anything was said."""
+        some = False
+        for plugin in self._plugins.values():
+            said = None if everything or config.nat64.prefix is not None else self._said(plugin, config)
+            if said is not None:
+                self._lines(PutLines(said[0].lines.number, said[0].lines))
+            self._put(
+                plugin.number,
+                records.pack_opening(first_flags(*said), said[0].lines.number) if said else records.pack_opening(0, 0),
+            )
+            some = some or said is not None
+        return some
+
+    def _said(self, plugin: ProtocolPlugin, config: Config) -> tuple[Unattended, int] | None:
+        """What may pass of its sessions' first lines, and what is remembered of them (`ProtocolPlugin.beginning`)."""
+        asked = getattr(plugin, "beginning", None)
+        policy = config.alg.protocols.get(plugin.name)
+        if asked is None or policy is None or not policy.enabled or policy.rules:
+            return None
+        try:
+            answer: Any = self._call(asked, policy)
+            if answer is None:
+                return None
+            said, remembered = left(answer[0]), answer[1]
+        except (PluginFaultError, TypeError, IndexError, KeyError):
+            return None  # its sessions will tell whose fault that is
+        if said is None or not isinstance(remembered, int) or not 0 <= remembered <= REMEMBERED_MOST:
+            return None
+        return said, remembered

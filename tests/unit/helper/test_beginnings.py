@@ -1,0 +1,74 @@
+"""What the kernel says of a session's first lines by itself is what the engine would say of it, or nothing."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import replace
+from ipaddress import IPv6Network
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from algate.alg.engine import effects as fx
+from algate.alg.helper.beginnings import Beginnings
+from algate.alg.plugin.contract import plainly
+from algate.alg.plugin.policy import Rule
+from algate.alg.protocols.ftp import PLUGIN, FtpPolicy
+from algate.alg.protocols.ftp.dialogue import UNATTENDED
+from tests.dialogues import GREETING
+from tests.ftplab import FtpLab
+
+pytestmark = pytest.mark.unit
+
+
+def stated(policy: FtpPolicy, everything: bool = False, prefix: object = None, plugin: Any = PLUGIN) -> tuple[int, int]:
+    rows: dict[int, bytes] = {}
+    words: list[fx.PutLines] = []
+    config: Any = SimpleNamespace(
+        nat64=SimpleNamespace(prefix=prefix), alg=SimpleNamespace(protocols={"ftp": policy})
+    )  # fmt: skip
+    found = Beginnings({"ftp": plugin}, rows.__setitem__, words.append, plainly).state(config, everything)
+    flags, interest = struct.unpack("=II", rows[PLUGIN.number])
+    assert found == bool(flags) == bool(words)
+    assert all(one.interest == interest for one in words)
+    return flags, interest
+
+
+def test_it_is_what_the_engine_says_of_a_session() -> None:
+    lab = FtpLab([GREETING], True)
+    record = lab.kernel.adjust
+    assert record is not None
+    assert stated(FtpPolicy()) == (record.flags, record.interest) == (record.flags, UNATTENDED.number)
+    assert record.flags & (fx.ADJUST_BEGINS | fx.ADJUST_LINES | fx.ADJUST_COPIES)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"deny": ("DELE",)}, {"read_only": True}, {"max_line": 100}, {"enabled": False}, {"commands_per_second": 3}],
+)
+def test_a_policy_that_may_refuse_says_nothing(changes: dict[str, Any]) -> None:
+    assert stated(replace(FtpPolicy(), **changes)) == (0, 0)
+
+
+def test_rules_nat64_and_listeners_say_nothing() -> None:
+    assert stated(FtpPolicy(rules=(Rule(None, None, ()),))) == (0, 0)
+    assert stated(FtpPolicy(), prefix=IPv6Network("64:ff9b::/96")) == (0, 0)
+    assert stated(FtpPolicy(), everything=True) == (0, 0)
+
+
+@pytest.mark.parametrize("answer", [None, 5, (None, 0), (UNATTENDED, 0), "ab"])
+def test_a_plug_in_that_says_nothing_of_use_is_asked_session_by_session(answer: object) -> None:
+    odd = SimpleNamespace(name="ftp", number=PLUGIN.number, beginning=lambda policy: answer)
+    assert stated(FtpPolicy(), plugin=odd) == (0, 0)
+    assert stated(FtpPolicy(), plugin=SimpleNamespace(name="ftp", number=PLUGIN.number)) == (0, 0)
+
+
+def test_what_the_kernel_said_is_withdrawn_where_every_line_is_to_be_held() -> None:
+    lab = FtpLab([GREETING], True)
+    lab.engine.attend(True)
+    info = lab.kernel.info._replace(session=99)
+    assert not any(isinstance(one, fx.PutAdjust) for one in lab.engine.opened(info, lab.now))
+    lab.engine.stated()
+    (record,) = [one.record for one in lab.engine.opened(info._replace(session=98), lab.now)]  # type: ignore[union-attr]
+    assert record.session == 98 and not record.flags & fx.ADJUST_LINES and record.flags & fx.ADJUST_BEGINS
