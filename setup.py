@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from setuptools import setup
+from setuptools import Extension, setup
 
 WANTED = os.environ.get("ALGATE_COMPILED", "") == "1"
 MYPY = "mypy>=1.15,<3"  # as in pyproject.toml's extra `dev`
@@ -22,9 +22,10 @@ COMPILED = (
     "alg/engine/*.py", "alg/gateway/records.py", "alg/ha/entries.py", "alg/ha/outbox.py", "alg/ha/written.py",
     "alg/helper/delays.py", "alg/helper/executor.py", "alg/helper/guard.py", "alg/helper/helper.py",
     "alg/helper/raw_tables.py", "alg/helper/tap.py", "alg/helper/telling.py", "alg/helper/watchers.py",
-    "alg/plugin/contract.py", "alg/protocols/ftp/*.py", "alg/protocols/irc/*.py",
-    "alg/protocols/lines.py", "bpf/buffer.py", "bpf/ring.py", "bpf/ticks.py",
+    "alg/helper/ports.py", "alg/plugin/contract.py", "alg/protocols/ftp/*.py", "alg/protocols/irc/*.py",
+    "alg/protocols/lines.py", "bpf/buffer.py", "bpf/requests.py", "bpf/ring.py", "bpf/ticks.py",
 )  # fmt: skip
+IN_C = {"bpf/calls.py": "bpf/calls.c"}  # what says the same as a module, written in C by hand
 INTERPRETED = {
     "alg/engine/sink.py",  # a list with a member
     "alg/protocols/ftp/policy.py", "alg/protocols/ftp/words.py", "alg/protocols/ftp/diagram.py",
@@ -43,7 +44,7 @@ no_site_packages = true
 def compiled(root: Path) -> list[str]:
     """The modules to compile, by their paths in the tree."""
     found = (path for pattern in COMPILED for path in sorted(root.glob(pattern)) if path.name != "__init__.py")
-    return [one for path in found if (one := path.relative_to(root).as_posix()) not in INTERPRETED]
+    return [one for path in found if (one := path.relative_to(root).as_posix()) not in INTERPRETED] + [*IN_C]
 
 
 def extensions(root: Path) -> list[Any]:
@@ -62,11 +63,13 @@ def extensions(root: Path) -> list[Any]:
         for old in lib.rglob("*.so"):
             if old.relative_to(lib).as_posix().partition(".")[0] + ".py" not in names:
                 old.unlink()
-    files = [os.path.relpath(tree / "algate" / name) for name in compiled(root)]
+    files = [os.path.relpath(tree / "algate" / name) for name in compiled(root) if name not in IN_C]
     made: list[Any] = mypycify(
         [f"--config-file={tree / 'mypy.ini'}", *files], opt_level="2", debug_level="0", group_name="algate",
         target_dir=str(tree / "c"),
     )  # fmt: skip
+    for module, source in IN_C.items():
+        made.append(Extension("algate." + module.removesuffix(".py").replace("/", "."), [source]))
     return made
 
 

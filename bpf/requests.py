@@ -9,7 +9,7 @@ import random
 from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address
 
-from algate.bpf import abi, testrun
+from algate.bpf import abi, calls
 from algate.bpf.packing import packing
 
 _CONTROL = packing("control", "op count port_index error owner flags age keys")
@@ -44,7 +44,7 @@ class ControlProgram:
         self, op: abi.ControlOp, count: int, index: int, who: int, keys: bytes = b"", flags: int = 0
     ) -> tuple[int, int, int, int]:
         request = _ETHERNET + _CONTROL.pack(op, count, index, 0, who, flags, 0, keys)
-        answer = testrun.run(self._fd, request, room=len(request)).data
+        answer = calls.request(self._fd, request)
         _, acted, row, error, _, _, age, _ = _CONTROL.unpack_from(answer, len(_ETHERNET))
         return acted, row, error, age
 
@@ -61,13 +61,13 @@ class ControlProgram:
         for start in range(0, len(keys), abi.CONTROL_BATCH):
             some = keys[start : start + abi.CONTROL_BATCH]
             request = _ETHERNET + _CONTROL.pack(op, len(some), 0, 0, 0, 0, 0, b"".join(some))
-            answer = testrun.run(fd, request, room=len(request)).data
+            answer = calls.request(fd, request)
             acted += _CONTROL.unpack_from(answer, len(_ETHERNET))[1]
         return acted
 
     def _ask_handle(self, op: abi.HandleOp, handle: bytes, idle: int, address: bytes) -> tuple[int, bytes, int]:
         request = _ETHERNET + _HANDLE.pack(op, 0, handle, 0, idle, address) + _HANDLES
-        answer = testrun.run(self._six, request, room=len(request)).data
+        answer = calls.request(self._six, request)
         _, count, handle, error, _, _ = _HANDLE.unpack_from(answer, len(_ETHERNET))
         return count, handle, error
 

@@ -7,7 +7,6 @@ text names the call and what it was about, so ENOENT (no such pin) is a FileNotF
 from __future__ import annotations
 
 import ctypes
-import functools
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,9 +14,13 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
+from algate.bpf.calls import delete as delete
+from algate.bpf.calls import lookup as lookup
+from algate.bpf.calls import update as update
+from algate.bpf.libbpf import ENOENT, check, library
+
 UINT64 = ctypes.c_uint64
 UINT32 = ctypes.c_uint32
-ENOENT = 2
 MAPS_MOST = 64  # of one program, the kernel's own limit
 
 
@@ -76,29 +79,6 @@ class _BatchOptions(ctypes.Structure):
     _fields_ = [("sz", ctypes.c_size_t), ("elem_flags", UINT64), ("flags", UINT64)]
 
 
-@functools.cache
-def library() -> ctypes.CDLL:
-    """libbpf, loaded at the first call. OSError names the package to install."""
-    try:
-        loaded = ctypes.CDLL("libbpf.so.1", use_errno=True)
-    except OSError as error:
-        raise OSError(error.errno or ENOENT, "libbpf.so.1 is missing: apt-get install libbpf1") from error
-    # From 1.0 on libbpf returns -errno and sets errno as well.
-    text, number = ctypes.c_char_p, ctypes.c_int
-    loaded.bpf_map_update_elem.argtypes = (number, text, text, UINT64)  # declared, a call converts in half the time
-    loaded.bpf_map_lookup_elem.argtypes = (number, text, text)
-    loaded.bpf_map_delete_elem.argtypes = (number, text)
-    return loaded
-
-
-def check(result: int, call: str, about: str = "") -> int:
-    """`result` of a libbpf call, or the OSError that it stands for."""
-    if result < 0:
-        number = ctypes.get_errno() or -result
-        raise OSError(number, f"{call}{' of ' + about if about else ''}: {os.strerror(number)}")
-    return result
-
-
 class _CreateOptions(ctypes.Structure):
     _fields_ = [
         ("sz", ctypes.c_size_t),
@@ -153,17 +133,6 @@ def _info(fd: int, info: Any) -> Any:
     return info
 
 
-def lookup(fd: int, key: bytes, value_size: int) -> bytes | None:
-    """The value, or None. `value_size` is that of all CPUs together for a per-CPU map."""
-    value = ctypes.create_string_buffer(value_size)
-    result = library().bpf_map_lookup_elem(fd, key, value)
-    if result < 0:
-        if ctypes.get_errno() == ENOENT:
-            return None
-        check(result, "bpf_map_lookup_elem")
-    return value.raw
-
-
 def lookups(fd: int, keys: Iterable[bytes], value_size: int) -> Iterator[tuple[bytes, bytes]]:
     """Key and value of those that are there, one call each: with a buffer for all, half of what `lookup` takes."""
     value, call = ctypes.create_string_buffer(value_size), library().bpf_map_lookup_elem
@@ -173,22 +142,6 @@ def lookups(fd: int, keys: Iterable[bytes], value_size: int) -> Iterator[tuple[b
             yield key, value.raw
         elif ctypes.get_errno() != ENOENT:
             check(result, "bpf_map_lookup_elem")
-
-
-def update(fd: int, key: bytes, value: bytes, flags: Update = Update.ANY) -> None:
-    """Write an entry. FileExistsError for CREATE if the key exists; OSError E2BIG if the map is full."""
-    result = library().bpf_map_update_elem(fd, key, value, flags)
-    if result < 0:
-        check(result, "bpf_map_update_elem")
-
-
-def delete(fd: int, key: bytes) -> bool:
-    """Delete a key; whether it was there."""
-    result = library().bpf_map_delete_elem(fd, key)
-    if result < 0 and ctypes.get_errno() == ENOENT:
-        return False
-    check(result, "bpf_map_delete_elem")
-    return True
 
 
 def delete_all(fd: int, keys: Sequence[bytes]) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import IntFlag
 from typing import Any
 
-from algate.bpf.syscall import check, library
+from algate.bpf.libbpf import check, library
 
 UINT64 = ctypes.c_uint64
 UINT32 = ctypes.c_uint32

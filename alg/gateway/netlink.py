@@ -20,7 +20,8 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 from algate.alg.errors import FAILED, MISSING, AlgateError
 from algate.alg.gateway import rtnetlink
-from algate.bpf.syscall import check, library, prog_info
+from algate.bpf.libbpf import check, library
+from algate.bpf.syscall import prog_info
 
 INGRESS, EGRESS = 0xFFFFFFF2, 0xFFFFFFF3  # the two hooks of a clsact qdisc
 PRIORITY = 0xA17E  # our filters have it, nobody else's do

@@ -11,6 +11,7 @@ import struct
 
 from algate.alg.errors import FAILED, MISSING, AlgateError
 from algate.alg.gateway import netlink
+from algate.bpf import calls
 
 TUNSETIFF = 0x400454CA
 IFF_TAP, IFF_NO_PI, IFF_VNET_HDR = 0x0002, 0x1000, 0x4000
@@ -59,11 +60,7 @@ class Tap:
 
     def write(self, frame: bytes) -> bool:
         """Hand a frame to TC. False if the device's queue is full or it is down: TCP will repeat it."""
-        try:
-            os.write(self.fd, NO_OFFLOAD + frame)
-        except OSError:
-            return False
-        return True
+        return calls.send(self.fd, NO_OFFLOAD, frame)
 
     def close(self) -> None:
         """Close the descriptor; the device vanishes with it."""
