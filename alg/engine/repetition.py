@@ -117,13 +117,15 @@ class Repetition:
         Its decisions go: a sender's own repetition would meet them, and leave as large.
         """
         flow = session.flows[direction]
+        ledger = flow.ledger
+        under_way = ledger.overlapping(ledger.acked, ledger.decided)
+        if session.datagrams or session.bypassed or not (under_way or ledger.answers):
+            return  # nearly always: this is what the first segment of a session says of its way
         header = self._voice.header(session, direction)
-        if header is None or session.datagrams or session.bypassed:
+        if header is None:
             return
-        ledger, options = flow.ledger, header.options_size
-        large = [
-            c for c in ledger.overlapping(ledger.acked, ledger.decided) if not fits(session, direction, c, options)
-        ]
+        options = header.options_size
+        large = [c for c in under_way if not fits(session, direction, c, options)]
         done = ranges(flow, large)
         if done:
             out.append(DropDecisions(session.info.session, done))

@@ -9,7 +9,7 @@ from algate.alg.engine import path
 from algate.alg.engine.frames import ACK, finish_checksum
 from algate.alg.engine.icmp import FRAG_NEEDED, unreachable
 from algate.alg.engine.path import LARGEST, PathMtu
-from tests.kernel_model import Packet, frame_of
+from tests.kernel_model import KernelModel, Packet, frame_of
 from tests.toy import ANSWER, rewrite
 from tests.wire import INSIDE, PUBLIC, REMOTE, Lab
 
@@ -252,3 +252,19 @@ def test_the_error_quotes_what_was_sent() -> None:
     assert error is not None and error[14 + 28 :] == bytes(large[14 : 14 + 28])
     assert unreachable(fx.INJECT_RAW_OUT, error, 14, INSIDE, FRAG_NEEDED) is None, "about an error"
     assert unreachable(fx.INJECT_RAW_OUT, frame[:40], 14, INSIDE, FRAG_NEEDED) is None
+
+
+def test_the_first_segments_say_what_their_ways_take_without_a_look_at_the_kernel(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[int] = []
+    track = KernelModel.track
+    monkeypatch.setattr(KernelModel, "track", lambda self, session: asked.append(session) or track(self, session))
+    lab = Lab()
+    lab.kernel.mtu = [1400, 1400]
+    for end, direction in ((lab.outside, fx.IN), (lab.inside, fx.OUT)):
+        end.stream = b"a line\r\n"
+        lab.launch(direction, end.send(0, 100))
+        lab.run()
+    assert lab.inside.got == lab.outside.got == b"a line\r\n"
+    assert len(asked) == 1, "where both streams began"
