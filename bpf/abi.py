@@ -66,7 +66,8 @@ def public_port(session: ctypes.Structure) -> int:
 
 def ip_to_be32(address: IPv4Address | str) -> int:
     """The integer that a `__be32` field holds for this address. ValueError if it isn't an IPv4 address."""
-    return int.from_bytes(IPv4Address(address).packed, sys.byteorder)
+    known = address if isinstance(address, IPv4Address) else IPv4Address(address)
+    return int.from_bytes(known.packed, sys.byteorder)
 
 
 def be32_to_ip(value: int) -> IPv4Address:

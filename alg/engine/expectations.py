@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import NamedTuple, Protocol
 
@@ -45,10 +46,16 @@ class PortBroker(Protocol):
         ...
 
 
+@lru_cache(4096)
+def address(packed: bytes) -> Address:
+    """A packed address as a value, always the same object: a session has four, and hosts have many sessions."""
+    return ip_address(packed)
+
+
 def _public(info: SessionInfo) -> EndPoint | None:
     """The end point of a control session's own mapping: of IPv6 the inside one, None of IPv4 that isn't translated."""
     if any(info.public_ip):
-        return EndPoint(ip_address(info.public_ip), info.public_port)
+        return EndPoint(address(info.public_ip), info.public_port)
     return EndPoint(ip_address(info.inside_ip), info.key.inside_port) if info.inside6 else None
 
 
@@ -103,7 +110,7 @@ class Expectations:
         proto = PROTOCOLS[action.proto]
         if action.tag not in book.reservations and len(book.reservations) >= self._per_session:
             return None
-        public_ip = ip_address(info.public_ip) if any(info.public_ip) else ip_address(info.inside_ip)
+        public_ip = address(info.public_ip if any(info.public_ip) else info.inside_ip)
         public: EndPoint | None
         if public_ip.version == 6:  # every port is the inside host's own
             public = action.inside

@@ -7,11 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
-from ipaddress import ip_address
 
 from algate.alg.plugin.model import (
-    Address,
     Audience,
     Control,
     EndPoint,
@@ -51,7 +48,7 @@ from .effects import (
     TrackView,
     View,
 )
-from .expectations import Book, Expectations
+from .expectations import Book, Expectations, address
 from .flow import Flow
 from .path import PathMtu
 
@@ -60,12 +57,6 @@ RAW_KIND = (INJECT_RAW_OUT, INJECT_RAW_IN)
 UDP = 17
 
 Track = Callable[[int], TrackView | None]
-
-
-@lru_cache(4096)
-def address(packed: bytes) -> Address:
-    """A packed address as a value: a session has four, and hosts have many sessions."""
-    return ip_address(packed)
 
 
 def first_flags(said: Unattended, remembered: int) -> int:
@@ -173,7 +164,7 @@ class Session:
             return
         kept = []
         for one in sorted(left, key=lambda one: one.id):
-            peer = ip_address(one.from_ip) if one.from_ip else None
+            peer = address(one.from_ip) if one.from_ip else None
             tag = expectations.inherit(self.book, one)
             kept.append(Left(tag, one.state == EXPECT_OPEN, peer, one.inside or one.to))
         self.control = replace(self.control, left=tuple(kept))

@@ -140,7 +140,7 @@ class Addresses:
 
     def packable(self, one: fx.Expectation) -> fx.Expectation:
         """An expectation for the kernel, with handles for addresses. OSError as `raw`."""
-        return _changed(one, self.raw)
+        return one if self._handles is None else _changed(one, self.raw)
 
 
 def _changed(one: fx.Expectation, other: Callable[[bytes], bytes]) -> fx.Expectation:

@@ -18,7 +18,7 @@ from algate.alg.engine import effects as fx
 from algate.alg.engine.corrections import Correction
 from algate.alg.plugin.model import EndPoint, Lines
 from algate.bpf import abi, ticks
-from algate.bpf.packing import from_native, native, numbers, octets, packing
+from algate.bpf.packing import from_native, native, numbers, octets, packing, spot
 
 PROTO_NAMES = {6: "tcp", 17: "udp", 1: "icmp"}
 CLASS_NAMES = ("tcp", "udp", "icmp")  # by enum proto_class
@@ -53,6 +53,7 @@ _EXPECTATION = packing(
     "expectation",
     "id control_id control_key state inside_ip inside_port alg flags port_index expires from_port first last",
 )
+_STATE_AT, _STATE_SIZE = spot("expectation", "state")[0], 8
 _OUTER = packing("notice", "time related key session since kind flags")
 # With the key's and the session's fields in its midst: a hundred thousand of these may come in a second.
 NOTICE = struct.Struct(
@@ -351,6 +352,11 @@ def pack_expectation(one: fx.Expectation, state: int, row: int) -> tuple[bytes, 
         one.to.port if ranged else 0, one.to.port + one.ports - 1 if ranged else 0,
     )  # fmt: skip
     return key, value
+
+
+def in_state(value: bytes, state: int) -> bytes:
+    """A struct expectation with another state."""
+    return value[:_STATE_AT] + native(state, _STATE_SIZE) + value[_STATE_AT + _STATE_SIZE :]
 
 
 def unpack_expectation(key: bytes, value: bytes, now: float) -> fx.Expectation:

@@ -44,6 +44,8 @@ class Executor:
         self.outcomes: Counter[str] = Counter()
         self.failures: Counter[str] = Counter()
         self._held: dict[tuple[int, int], list[bytes]] = {}
+        self._rows: dict[int, tuple[bytes, bytes]] = {}  # of expectations put by this helper: id -> key and value
+        self._latest: dict[bytes, int] = {}  # the same: key -> id of the one whose row it is
         self._acts: dict[type, Callable[[Any], None]] = {
             fx.PutExpectation: self._put_expectation, fx.OpenExpectation: self._open_expectation,
             fx.DeleteExpectation: self._delete_expectation, fx.ReleasePort: self._release_port,
@@ -118,26 +120,41 @@ class Executor:
         """An expectation as the kernel has it: packed key and value."""
         return self._expectation(one, state)
 
+    def _put(self, one: fx.Expectation) -> None:
+        key, value = row = self._expectation(one, one.state)
+        syscall.update(self._gateway.expectations.fd, key, value)
+        self._rows[one.id], self._latest[key] = row, one.id
+
     def _put_expectation(self, effect: fx.PutExpectation) -> None:
-        syscall.update(self._gateway.expectations.fd, *self._expectation(effect.expectation, effect.expectation.state))
+        self._put(effect.expectation)
         self.outcomes["made"] += 1
 
     def _open_expectation(self, effect: fx.OpenExpectation) -> None:
         # Only the helper opens, and a pending one can't be used meanwhile: writing the whole entry loses nothing.
+        one = effect.expectation
+        key, value = self._rows.get(one.id) or self._expectation(one, one.state)
         with contextlib.suppress(FileNotFoundError):
-            key, value = self._expectation(effect.expectation, fx.EXPECT_OPEN)
+            value = records.in_state(value, fx.EXPECT_OPEN)
             syscall.update(self._gateway.expectations.fd, key, value, Update.EXISTING)
 
     def _delete_expectation(self, effect: fx.DeleteExpectation) -> None:
-        fd = self._gateway.expectations.fd
-        key, value = self._expectation(effect.expectation, 0)
+        one = effect.expectation
+        row = self._rows.pop(one.id, None)
+        key, value = row if row is not None else self._expectation(one, 0)
         if effect.heir is not None:
-            syscall.update(fd, *self._expectation(effect.heir, effect.heir.state))
-        else:
-            there = syscall.lookup(fd, key, len(value))
-            if there is not None and records.expectation_id(there) == effect.expectation.id:  # else another's newer one
-                syscall.delete(fd, key)
+            self._put(effect.heir)
+        elif self._has_row(key, one.id, len(value)):  # else it is another's newer one
+            self._latest.pop(key, None)
+            syscall.delete(self._gateway.expectations.fd, key)
         self.outcomes[effect.outcome] += 1
+
+    def _has_row(self, key: bytes, number: int, size: int) -> bool:
+        """Whether a row is that expectation's. Of rows that an earlier helper made only the kernel knows."""
+        latest = self._latest.get(key)
+        if latest is not None:
+            return latest == number
+        there = syscall.lookup(self._gateway.expectations.fd, key, size)
+        return there is not None and records.expectation_id(there) == number
 
     def drop_expectation(self, left: fx.Expectation) -> None:
         """Delete an expectation that an earlier helper made and nobody owns, and give its public port back."""

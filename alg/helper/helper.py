@@ -11,7 +11,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
-from ipaddress import IPv4Address, ip_address
+from ipaddress import IPv4Address
 
 from algate.alg.audit.events import Events
 from algate.alg.audit.metrics import Metrics
@@ -19,6 +19,7 @@ from algate.alg.audit.witness import Witness
 from algate.alg.config.load import Config
 from algate.alg.engine.effects import Effect, SessionInfo, View
 from algate.alg.engine.engine import Engine
+from algate.alg.engine.expectations import address
 from algate.alg.engine.limits import Limits
 from algate.alg.gateway import listing, records
 from algate.alg.gateway.addresses import Addresses
@@ -212,7 +213,7 @@ class Helper:
             self._endings.stir(before)
             self._latest[key] = max(before, info.session)
             if any(info.public_ip):
-                self.executor.publics[info.session] = ip_address(info.public_ip)
+                self.executor.publics[info.session] = address(info.public_ip)
 
     def _judged(self, punt: Punt) -> list[Effect]:
         """What the engine makes of a punt; a fault in it costs only that session."""

@@ -33,6 +33,7 @@ class KernelPorts:
         self.raw: Callable[[bytes], bytes] = lambda packed: packed
         """What the kernel's tables have for an inside address: of IPv6 its handle."""
         self._looked = -LOOK_EVERY
+        self._asked: tuple[Address | None, list[IPv4Address], int | None] = None, self.addresses, None
 
     def _before_ending(self) -> None:
         now = time.monotonic()
@@ -42,8 +43,12 @@ class KernelPorts:
 
     def place(self, public: Address) -> int | None:
         """The position of a public address in struct config."""
-        addresses = self.addresses  # without a generator: this is asked several times for a data connection
-        return addresses.index(public) if public in addresses else None  # type: ignore[arg-type]
+        asked, of, place = self._asked
+        addresses = self.addresses
+        if public is not asked or addresses is not of:  # as values they cost 1.5 µs, several times for a connection
+            place = addresses.index(public) if public in addresses else None  # type: ignore[arg-type]
+            self._asked = public, addresses, place
+        return place
 
     def reserve(self, proto: int, public_ip: Address, inside: EndPoint, count: int, even: bool) -> EndPoint | None:
         """The inside port's own number if it is free, else another; None if none (or no such block) was found."""
@@ -112,4 +117,4 @@ class KernelPorts:
 
     def _owner(self, inside: Address) -> IPv4Address:
         """The inside host as the owner of a port."""
-        return IPv4Address(self.raw(inside.packed))
+        return inside if isinstance(inside, IPv4Address) else IPv4Address(self.raw(inside.packed))

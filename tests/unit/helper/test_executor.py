@@ -1,0 +1,102 @@
+"""Effects that become calls of the kernel: how many of them, and that another's row stays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import ip_address
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from algate.alg.engine import effects as fx
+from algate.alg.gateway import records
+from algate.alg.helper.executor import Executor
+from algate.alg.plugin.model import EndPoint
+from algate.bpf import syscall
+from tests.wire import INSIDE, PUBLIC, REMOTE
+
+pytestmark = pytest.mark.unit
+KEY = fx.SessionKey(INSIDE, 3000, REMOTE, 21)
+
+
+def expectation(number: int, state: int = fx.EXPECT_PENDING, port: int = 4000) -> fx.Expectation:
+    to, inside = EndPoint(ip_address(PUBLIC), port), EndPoint(ip_address(INSIDE), port)
+    return fx.Expectation(number, 7, KEY, 1, fx.IN, 6, REMOTE, to, inside, to, state, False, 100.0)
+
+
+class Kernel:
+    """The table of expectations, and the calls that were made."""
+
+    def __init__(self) -> None:
+        self.rows: dict[bytes, bytes] = {}
+        self.calls: list[str] = []
+
+    def update(self, _fd: int, key: bytes, value: bytes, flags: int = 0) -> None:
+        self.calls.append("update")
+        if flags == syscall.Update.EXISTING and key not in self.rows:
+            raise FileNotFoundError(2, "no such row")
+        self.rows[key] = value
+
+    def delete(self, _fd: int, key: bytes) -> bool:
+        self.calls.append("delete")
+        return self.rows.pop(key, None) is not None
+
+    def lookup(self, _fd: int, key: bytes, _size: int) -> bytes | None:
+        self.calls.append("lookup")
+        return self.rows.get(key)
+
+
+@pytest.fixture
+def kernel(monkeypatch: pytest.MonkeyPatch) -> Iterator[Kernel]:
+    made = Kernel()
+    for name in ("update", "delete", "lookup"):
+        monkeypatch.setattr(syscall, name, getattr(made, name))
+    yield made
+
+
+@pytest.fixture
+def executor() -> Executor:
+    gateway, ports = SimpleNamespace(expectations=SimpleNamespace(fd=-1)), SimpleNamespace(place=lambda _: 0)
+    parts: Any = gateway, None, ports, lambda _: True, lambda _: None
+    return Executor(*parts)
+
+
+def test_a_row_is_the_same_in_another_state() -> None:
+    key, value = records.pack_expectation(expectation(1), fx.EXPECT_PENDING, 5)
+    assert (key, records.in_state(value, fx.EXPECT_OPEN)) == records.pack_expectation(expectation(1), fx.EXPECT_OPEN, 5)
+
+
+def test_an_expectation_costs_three_calls(kernel: Kernel, executor: Executor) -> None:
+    one = expectation(1)
+    executor.carry_out([fx.PutExpectation(one), fx.OpenExpectation(one._replace(state=fx.EXPECT_OPEN))])
+    assert [*kernel.rows.values()] == [executor.row(one, fx.EXPECT_OPEN)[1]]
+    executor.carry_out([fx.DeleteExpectation(one, "used")])
+    assert not kernel.rows and kernel.calls == ["update", "update", "delete"]
+    executor.carry_out([fx.OpenExpectation(one)])
+    assert not kernel.rows and not executor.failures
+
+
+def test_the_row_of_a_newer_one_stays(kernel: Kernel, executor: Executor) -> None:
+    old, new = expectation(1), expectation(2)
+    executor.carry_out([fx.PutExpectation(old), fx.PutExpectation(new), fx.DeleteExpectation(old, "withdrawn")])
+    assert [records.expectation_id(row) for row in kernel.rows.values()] == [2]
+    executor.carry_out([fx.DeleteExpectation(new, "withdrawn")])
+    assert not kernel.rows
+
+
+@pytest.mark.parametrize(("there", "left"), [(1, 0), (2, 1)])
+def test_of_a_row_that_an_earlier_helper_made_the_kernel_is_asked(
+    kernel: Kernel, executor: Executor, there: int, left: int
+) -> None:
+    kernel.rows.update([executor.row(expectation(there), fx.EXPECT_OPEN)])
+    executor.carry_out([fx.DeleteExpectation(expectation(1), "expired")])
+    assert len(kernel.rows) == left and kernel.calls[0] == "lookup"
+
+
+def test_an_heir_has_the_row(kernel: Kernel, executor: Executor) -> None:
+    old, heir = expectation(1), expectation(2, fx.EXPECT_OPEN)
+    executor.carry_out([fx.PutExpectation(old), fx.DeleteExpectation(old, "used", heir=heir)])
+    assert [*kernel.rows.values()] == [executor.row(heir, fx.EXPECT_OPEN)[1]]
+    executor.carry_out([fx.DeleteExpectation(heir, "used")])
+    assert not kernel.rows
