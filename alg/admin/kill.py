@@ -81,7 +81,7 @@ def _end(running: Running, key: bytes, row: SessionRow, reset: bool) -> bool:
     """End it; False if it was already gone."""
     number = int(row.id, 16)
     helper = running.helper
-    watched = number in helper.engine
+    watched = helper.watches(number)
     if watched and reset:
         helper.kill(number)
         ended = True

@@ -45,6 +45,7 @@ from algate.bpf.tables import U32
 
 log = logging.getLogger(__name__)
 PAGES = 1024  # of 4 KiB per CPU: room for 60 of the largest samples, or thousands of command lines
+HEARD_MOST = 20  # turns before an answer
 
 
 def now() -> float:
@@ -128,6 +129,12 @@ class Helper:
         finally:
             self._catch_up()
             self._turning = False
+
+    def _hear(self) -> None:
+        """Take what nobody was woken for: whoever asks about sessions means also one that began a moment ago."""
+        for _ in range(HEARD_MOST):
+            if self._turning or not self.turn():
+                break
 
     def _catch_up(self) -> None:
         """Judge the copies that came in this turn."""
@@ -317,7 +324,13 @@ class Helper:
 
     def view(self, number: int) -> View | None:
         """What is known about a control session's dialogue."""
+        self._hear()
         return self.engine.view(number)
+
+    def watches(self, number: int) -> bool:
+        """Whether it knows a session."""
+        self._hear()
+        return number in self.engine
 
     def kill(self, number: int, reason: str = "killed") -> None:
         """End a control session: RST to both ends, and nothing of it stays."""
@@ -325,6 +338,7 @@ class Helper:
 
     def others(self, addresses: Collection[IPv4Address]) -> dict[int, bytes]:
         """Control sessions whose public address isn't one of these: id -> the outside end's address."""
+        self._hear()
         infos, engine = self._infos, self.engine
         return {
             number: infos[number].key.remote_ip

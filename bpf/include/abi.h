@@ -300,7 +300,8 @@ struct opening {
     __u32 interest; /* of adjust */
 };
 
-/* Only the helper writes it, all at once, but for the first one (struct opening). Index: enum direction of the data. Corrections: DIR_OUT 0..7, DIR_IN 8..15. */
+/* Only the helper writes it, all at once, but for the first one (struct opening). Index: enum direction of the data.
+ * Corrections: DIR_OUT 0..7, DIR_IN 8..15. */
 struct adjust {
     __u64 id;         /* of the session: another id means a dead generation */
     __u32 decided[2]; /* sender's sequence number up to which the helper has decided */

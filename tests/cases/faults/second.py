@@ -116,8 +116,8 @@ FAULTS: tuple[Fault, ...] = (
         (66, 68, 75, 86),
         "the 2xx leaves the expectation pending",
         "alg/helper/executor.py",
-        "            key, value = self._expectation(effect.expectation, fx.EXPECT_OPEN)",
-        "            key, value = self._expectation(effect.expectation, fx.EXPECT_PENDING)",
+        "            value = records.in_state(value, fx.EXPECT_OPEN)",
+        "            value = records.in_state(value, fx.EXPECT_PENDING)",
     ),
     Fault(
         (67, 69),

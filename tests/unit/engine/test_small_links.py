@@ -259,7 +259,12 @@ def test_the_first_segments_say_what_their_ways_take_without_a_look_at_the_kerne
 ) -> None:
     asked: list[int] = []
     track = KernelModel.track
-    monkeypatch.setattr(KernelModel, "track", lambda self, session: asked.append(session) or track(self, session))
+
+    def counted(self: KernelModel, session: int) -> fx.TrackView | None:
+        asked.append(session)
+        return track(self, session)
+
+    monkeypatch.setattr(KernelModel, "track", counted)
     lab = Lab()
     lab.kernel.mtu = [1400, 1400]
     for end, direction in ((lab.outside, fx.IN), (lab.inside, fx.OUT)):
