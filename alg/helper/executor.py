@@ -9,19 +9,34 @@ import contextlib
 import errno
 import logging
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, Protocol
 
 from algate.alg.engine import effects as fx
 from algate.alg.gateway import records
-from algate.alg.helper.ports import KernelPorts
-from algate.alg.plugin.model import Address
+from algate.alg.plugin.model import Address, EndPoint
 from algate.bpf import abi, syscall
 from algate.bpf.loader import Gateway
-from algate.bpf.requests import ControlProgram, port_row
+from algate.bpf.requests import port_row
 from algate.bpf.syscall import Update
 
 log = logging.getLogger(__name__)
+
+
+class Keys(Protocol):
+    """Of the control program: what is done to sessions by their packed keys."""
+
+    def keys(self, op: abi.ControlOp, keys: Sequence[bytes]) -> int: ...
+
+
+class Ports(Protocol):
+    """Whose public addresses and ports there are (ports.KernelPorts)."""
+
+    def place(self, public: Address) -> int | None: ...
+
+    def release(self, proto: int, public: EndPoint, inside: EndPoint, count: int) -> None: ...
+
+    def unshare(self, proto: int, public: EndPoint, inside: EndPoint, count: int) -> None: ...
 
 
 class Executor:
@@ -29,7 +44,7 @@ class Executor:
     tables can have it; `outcomes` counts ends of expectations."""
 
     def __init__(
-        self, gateway: Gateway, control: ControlProgram, ports: KernelPorts, inject: Callable[[bytes], bool],
+        self, gateway: Gateway, control: Keys, ports: Ports, inject: Callable[[bytes], bool],
         announce: Callable[[fx.Announce | fx.Describe | fx.Admitted], None],
         packable: Callable[[fx.Expectation], fx.Expectation] = lambda one: one,
     ) -> None:  # fmt: skip
