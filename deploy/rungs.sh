@@ -5,25 +5,56 @@
 # failed. A rung's budget, in seconds, is printed; at three times its budget the rung is stopped.
 
 declare -a rung_rows=()
+declare -A rungs_beside=()
 rungs_failed=0
 tests_passed=0
 tests_failed=0
 
 # rung NAME BUDGET COMMAND...: run it, show its output, note how it went.
 rung() {
-    local name=$1 budget=$2 log code=0 start=$SECONDS took passed failed skipped note=ok
+    local name=$1 budget=$2 log code=0 start=$SECONDS
     shift 2
     log=$(mktemp)
     printf '\n=== %s (budget %s s)\n' "$name" "$budget"
     timeout --foreground --signal=INT --kill-after=30 $((budget * 3)) "$@" </dev/null 2>&1 | tee "$log" || code=${PIPESTATUS[0]}
-    took=$((SECONDS - start))
-    passed=$(closing "$log" passed) failed=$(closing "$log" 'failed|errors?') skipped=$(closing "$log" skipped)
+    noted "$name" "$budget" "$code" $((SECONDS - start)) "$log" "$*"
     rm -f "$log"
+}
+
+# beside NAME BUDGET COMMAND...: begin it in the background; `joined NAME` waits for it, shows its output and notes how it went.
+# For what measures nothing, beside a rung that mostly waits.
+beside() {
+    local name=$1 budget=$2 folder
+    shift 2
+    folder=$(mktemp -d)
+    {
+        local code=0 start=$SECONDS
+        timeout --kill-after=30 $((budget * 3)) "$@" </dev/null >"$folder/log" 2>&1 || code=$?
+        echo "$code $((SECONDS - start))" >"$folder/done"
+    } &
+    rungs_beside[$name]="$! $folder $budget $*"
+}
+
+joined() {
+    local pid folder budget command code=1 took=0
+    read -r pid folder budget command <<<"${rungs_beside[$1]}"
+    printf '\n=== %s (budget %s s, beside the one before)\n' "$1" "$budget"
+    wait "$pid" || true
+    cat "$folder/log"
+    [ ! -e "$folder/done" ] || read -r code took <"$folder/done"
+    noted "$1" "$budget" "$code" "$took" "$folder/log" "$command"
+    rm -r "$folder"
+}
+
+# noted NAME BUDGET CODE TOOK LOG COMMAND: a row of the summary.
+noted() {
+    local name=$1 budget=$2 code=$3 took=$4 log=$5 command=$6 passed failed skipped note=ok
+    passed=$(closing "$log" passed) failed=$(closing "$log" 'failed|errors?') skipped=$(closing "$log" skipped)
     if [ "$code" = 124 ]; then
         note="ended after three times its budget"
     elif [ "$code" != 0 ]; then
         note="exit code $code"
-    elif [[ "$*" == *pytest* ]] && [ "$passed" = 0 ]; then
+    elif [[ "$command" == *pytest* ]] && [ "$passed" = 0 ]; then
         note="ran no test"
         code=1
     elif [ "$skipped" != 0 ]; then
@@ -33,7 +64,7 @@ rung() {
         note="ok, over its budget"
     fi
     [ "$code" = 0 ] || rungs_failed=$((rungs_failed + 1))
-    if [[ "$*" == *pytest* ]] && [ "$code" != 0 ] && [ "$failed" = 0 ]; then failed=1; fi
+    if [[ "$command" == *pytest* ]] && [ "$code" != 0 ] && [ "$failed" = 0 ]; then failed=1; fi
     tests_passed=$((tests_passed + passed))
     tests_failed=$((tests_failed + failed))
     rung_rows+=("$(printf '%-10s %6d %6d %7d %7d  %s' "$name" "$took" "$budget" "$passed" "$failed" "$note")")
@@ -76,17 +107,20 @@ run_ladder() {
     tests unit 90 2 "${all[@]}"
     tests property 60 2 "${all[@]}"
     tests fuzz 60 2
-    rung compile 120 deploy/dev.sh compile
+    tests bpf 200 2 "${all[@]}"
+    tests netns "$([ "${1:-}" = --all ] && echo 3600 || echo 360)" 3 "${all[@]}"
+    # compliance waits two thirds of its time, for timers and for silence
+    beside compile 180 nice -n 19 deploy/dev.sh compile
+    if compgen -G 'tests/compliance/test_*.py' >/dev/null; then tests compliance 120 2 "${all[@]}"; fi
+    joined compile
     compiled unit 90 2 "${all[@]}"
     compiled property 60 2 "${all[@]}"
     compiled fuzz 60 2
-    tests bpf 200 2 "${all[@]}"
-    tests netns "$([ "${1:-}" = --all ] && echo 3600 || echo 480)" 3 "${all[@]}"
-    if compgen -G 'tests/compliance/test_*.py' >/dev/null; then tests compliance 200 0 "${all[@]}"; fi
     tests cases 240 2 # and the kernel's column, a third process: all of them mostly wait
     tests faults "$([ "${1:-}" = --all ] && echo 900 || echo 120)" 0 "${all[@]}" # one at a time: they measure
+    beside soak 120 .venv/bin/python -m tests.soak --minutes 1
     tests packaging 120 2
-    rung soak 120 .venv/bin/python -m tests.soak --minutes 1
+    joined soak
     if has_bench; then tests bench 120 0; fi
     summary $((SECONDS - start))
 }

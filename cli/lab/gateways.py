@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, ClassVar, Protocol, Self
 
 from algate.alg.errors import MISSING, USAGE
 from algate.cli.lab.host import PATIENCE, LabError, Spawned, call_in
@@ -134,10 +134,19 @@ table ip guard {{
         self.lab.gw.sysctl("ipv4/ip_forward", "0")
 
 
+class Spares(Protocol):
+    """What purged gateways had loaded, for those that start after them (tests/spare.py)."""
+
+    def lend(self, run_dir: Path, config: str) -> None: ...
+
+    def keeping(self, run_dir: Path) -> contextlib.AbstractContextManager[None]: ...
+
+
 class AlgateGateway(LabGateway):
     """`algate run` as a separate process in the gateway's namespace."""
 
     name = "algate"
+    spares: ClassVar[Spares | None] = None
 
     def __init__(
         self,
@@ -182,6 +191,8 @@ class AlgateGateway(LabGateway):
             self._clean = True
             self.run_dir.mkdir(mode=0o700, exist_ok=True)
             self.lab.undo(self.lab.gw.command(self._down()))
+            if self.spares is not None:
+                self.spares.lend(self.run_dir, self.config)
 
     def _down(self) -> list[str]:
         return [*algate(), "down", "--purge", "--run-dir", str(self.run_dir)]
@@ -205,7 +216,8 @@ class AlgateGateway(LabGateway):
         if self.process is not None:
             self.process.stop(10)
             self.process = None
-            done = self.lab.gw.run(self._down(), timeout=DOWN_SECONDS)
+            with self.spares.keeping(self.run_dir) if self.spares is not None else contextlib.nullcontext():
+                done = self.lab.gw.run(self._down(), timeout=DOWN_SECONDS)
             if done.returncode != 0 and "nothing was up" not in done.stderr:  # a test may have removed it all
                 raise LabError(f"algate down --purge: exit code {done.returncode}: {done.stderr.strip()}")
 

@@ -15,11 +15,18 @@ from tests.cases.bed import Bed
 from tests.cases.case import CASES, FIELD, declared
 from tests.cases.report import Book, KernelRun, write_tables
 from tests.cases.scripted import Stage, staged
+from tests.spare import lending
 from tests.topology import no_netfilter
 
 BOOK = Book()
 KERNEL = Book()
 LAST = 1 << 30
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _spares() -> Iterator[None]:
+    with lending():
+        yield
 
 
 @pytest.fixture(scope="session")

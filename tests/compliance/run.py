@@ -23,6 +23,7 @@ from tests.compliance.bed6 import FIRST, inside_host
 from tests.compliance.plan import PROFILES, Profile
 from tests.compliance.verdict import Answer, No, Requirement
 from tests.netns.tunnel import open_tun
+from tests.spare import lending
 
 LAB = LabPlan(inside="10.77.0.0/16", clients=("10.77.0.2", "10.77.0.3"), public=plan.POOL, router=True, six=True)
 PATIENCE = 180.0  # s for a gateway to start, or to end its sessions, on a busy machine
@@ -40,7 +41,7 @@ class Run:
 
     def go(self) -> dict[str, Answer]:
         names = [name for name in PROFILES if any(row.config == name for row in self.rows)]
-        with Lab(LAB) as lab:
+        with lending(), Lab(LAB) as lab:
             _prepare(lab)
             stations = STATIONS[self.name](lab)
             try:

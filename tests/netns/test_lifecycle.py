@@ -20,6 +20,7 @@ from tests.netns.talk import CONTENT, Echo, Line, talking, until, verb
 from tests.topology import no_netfilter
 
 ECHO = 7007
+LOADS = True  # each gateway anew (conftest.py)
 
 
 @pytest.fixture

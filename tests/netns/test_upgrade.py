@@ -22,6 +22,7 @@ from tests.netns.talk import CONTENT, Echo, Line, talking, until
 from tests.netns.test_filter6 import connects
 
 ECHO = 7007
+LOADS = True  # each gateway anew (conftest.py)
 GAP = 3.0  # s; an established session waits for nothing but a busy machine
 WAIT = 240  # s: the other version is compiled first
 

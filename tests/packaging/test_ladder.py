@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -119,6 +120,34 @@ def test_later_rungs_run_after_a_failed_one() -> None:
     result = bash("rung first 5 false; rung second 5 echo heard; summary 0")
     assert result.returncode == 1
     assert "heard" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("command", "said", "code"),
+    [
+        ("echo '5 passed in 0.1s'", "ok", 0),
+        ("echo '5 passed, 1 skipped in 0.1s'", "1 tests skipped", 1),
+        ("exit 7", "exit code 7", 1),
+        ("kill -9 $$", "exit code 137", 1),
+        ("sleep 60", "ended after three times its budget", 1),
+    ],
+)
+def test_a_rung_beside_another_counts_as_one(command: str, said: str, code: int) -> None:
+    """Its output comes when it is joined, after that of the rung that it ran beside."""
+    begin = f"""beside first 1 bash -c "echo heard; {command}"; rung second 5 echo between; joined first; summary 0"""
+    result = bash(begin.replace("$$", "\\$\\$"))
+    assert result.returncode == code
+    assert result.stdout.index("between") < result.stdout.index("heard")
+    (row,) = [line for line in result.stdout.splitlines() if line.startswith("first ")]
+    assert row.endswith(said)
+    assert "2 rungs" in result.stdout
+
+
+def test_rungs_beside_each_other_run_at_once() -> None:
+    started = time.monotonic()
+    result = bash("beside first 5 sleep 2; rung second 5 sleep 2; joined first; summary 0")
+    assert result.returncode == 0
+    assert time.monotonic() - started < 3.5
 
 
 def test_summary_adds_up() -> None:
