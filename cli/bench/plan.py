@@ -22,6 +22,7 @@ GROUPS = {
     FTP: "FTP sessions/s, delay of an exchange, capacity of the helper",
     HA: "two gateways: a planned switch and a death, beside nft with conntrackd; what telling costs; only with --only",
 }
+ASKED = {"epsv": "pasv", "eprt": "port"}  # by NAT64: what the server reads, and what IPv4's client says for it
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
-"""FTP sessions/s of an IPv6 client by NAT64, beside those of an IPv4 client: the same gateway, servers, commands.
+"""FTP sessions/s of an IPv6 client by NAT64, beside those of an IPv4 client: the same gateway, and servers that are
+asked for the same.
 
-The law of this file: as that of ftp.py. EPSV becomes PASV and EPRT becomes PORT for the one; for the other EPRT is
-rewritten, too, and EPSV passes.
+The law of this file: as that of ftp.py. The server reads PASV or PORT either way (RFC 6384): of the one client EPSV and
+its 227 are rewritten, or EPRT; of the other PASV and its 227 pass, or PORT is rewritten.
 """
 
 from __future__ import annotations
@@ -14,18 +15,18 @@ from algate.cli.bench.contenders import NAT64, TC, contender
 from algate.cli.bench.driven import Drive
 from algate.cli.bench.ftp import EACH, ENOUGH
 from algate.cli.bench.ftp_servers import BenchServers, make_room
-from algate.cli.bench.plan import Plan
+from algate.cli.bench.plan import ASKED, Plan
 from algate.cli.bench.record import MORE, Figure, Record
 from algate.cli.lab.lab import Lab, LabPlan
 from algate.cli.lab.trial import NAT64_PREFIX
 
-MODES = ("pasv", "epsv", "eprt")
 SERVERS = ("minimal", "vsftpd")
 
 
 def sessions_figure(server: str, mode: str, clients: int) -> Figure:
-    what = f"{mode.upper()}, {server}, {clients} client{'s' if clients > 1 else ''}"
-    return Figure(f"ftp6.{server}.{mode}.{clients}", f"FTP sessions/s by IPv4 and by NAT64, {what}", "sessions/s", MORE)
+    ways = f"NAT64 by {mode.upper()} and IPv4 by {ASKED[mode].upper()}"
+    what = f"{ways}, {server}, {clients} client{'s' if clients > 1 else ''}"
+    return Figure(f"ftp6.{server}.{mode}.{clients}", f"FTP sessions/s, {what}", "sessions/s", MORE)
 
 
 @dataclass(frozen=True)
@@ -70,13 +71,12 @@ class SixFtp:
         with ExitStack() as stack:
             pairs = [(stand, stack.enter_context(stand.servers.start(kind))) for stand in stands]
             for clients in self.plan.clients:
-                for mode in MODES:
+                for mode, plain in ASKED.items():
                     for stand, server in pairs:
-                        if (stand.name, mode) == (NAT64, "pasv"):
-                            continue  # IPv6 has no PASV
                         figure, enough = sessions_figure(kind, mode, clients), max(ENOUGH, EACH * clients)
                         target, seconds = stand.target, self.plan.ftp_seconds
-                        driven = stand.drive.run(server, mode, clients, seconds, enough, target=target)
+                        said = mode if stand.name == NAT64 else plain
+                        driven = stand.drive.run(server, said, clients, seconds, enough, target=target)
                         if isinstance(driven, str):
                             self.record.refuse(figure, stand.name, driven)
                         else:

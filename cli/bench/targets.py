@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from algate.cli.bench.plan import ASKED
 from algate.cli.bench.record import Record
 from algate.cli.bench.spread import Summary
 
@@ -96,11 +97,12 @@ def _six() -> Iterable[Target]:
             yield Target(f"{name}: NAT64 vs Tayga", (key, "algate-nat64"), (key, "tayga"), 0.2)
     for server in ("minimal", "vsftpd"):
         for clients in (1, 8, 64):
-            for mode in ("epsv", "eprt"):
+            for mode in ASKED:
                 key = f"ftp6.{server}.{mode}.{clients}"
                 name = f"FTP sessions/s, {mode.upper()}, {server}, {clients} client{'s' if clients > 1 else ''}"
                 # as many; 0.95, as elsewhere, is what two equal ones scatter by
-                yield Target(f"{name}: NAT64 vs IPv4", (key, "algate-nat64"), (key, "algate-tc"), 0.95, True)
+                name += f": NAT64 vs IPv4's {ASKED[mode].upper()}"
+                yield Target(name, (key, "algate-nat64"), (key, "algate-tc"), 0.95, True)
 
 
 def _ftp() -> Iterable[Target]:

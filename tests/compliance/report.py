@@ -15,7 +15,7 @@ Written by `pytest -m compliance`: each row went through algate and through nft 
 network namespaces, judged by the packets on the wire. Timers are scaled, algate's by `[timeouts]` alone. Rows carry the
 number of their requirement: 4787 UDP, 5382 TCP, 5508 ICMP, 7857 updates, 6888 large NATs; S: scenarios, F: firewall and
 forwards; 6-A: IPv6 without translation (RFC 6092, 4890), beside nft's ip6 filter; 64: NAT64 (RFC 6146, 7915), which the
-kernel hasn't, beside Tayga, which keeps no sessions; the text says what a row looks for.
+kernel hasn't, beside Tayga, which keeps no sessions and gives each host an address; the text says what a row looks for.
 `eif`, `adf`, `apdm` behind a number name the profile it selects.
 
 """

@@ -93,7 +93,8 @@ UNATTENDED = Lines(
 # The same between two IP families, where PASV or EPSV is rewritten.
 _EITHER = frozenset((b"PASV", b"EPSV"))
 UNATTENDED_64 = Lines(
-    _COMMANDS - _EITHER, _REPLIES, copied=UNATTENDED.copied - _EITHER, quiet=UNATTENDED.quiet - _EITHER
+    _COMMANDS - _EITHER, _REPLIES, copied=UNATTENDED.copied - _EITHER, told=UNATTENDED.told,
+    quiet=UNATTENDED.quiet - _EITHER,
 )  # fmt: skip
 
 NAMING = frozenset((Kind.NAME, Kind.PASV, Kind.EPSV))

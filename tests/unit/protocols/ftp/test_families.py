@@ -666,6 +666,24 @@ def test_what_is_rewritten_never_passes_by_itself() -> None:
     assert unattended(stage(on=control())) is UNATTENDED
 
 
+@pytest.mark.parametrize("asked", [False, True], ids=["at rest", "behind a 227"])
+def test_a_transfer_makes_nothing_matter_that_did_not(asked: bool) -> None:
+    """So what follows its command needn't be read: `unattended` says the same before and behind it, as with one family."""
+    for verb in sorted(UNATTENDED_64.told):
+        made = stage()
+        assert isinstance(made.conversation, FtpConversation)
+        if asked:
+            made.say(CLIENT, b"EPSV\r\n")
+            made.say(SERVER, OUT_227)
+        before = made.conversation.unattended()
+        assert before is not None and not before.read
+        made.say(CLIENT, verb + b" x\r\n")
+        after = made.conversation.unattended()
+        assert after == (before.lines, before.unanswered + 1, False)
+        assert made.conversation.remember() == 0
+    assert UNATTENDED_64.told == UNATTENDED.told
+
+
 # -- F64-12: an IPv6 server behind a forward ---------------------------------------------------------------------------
 
 
