@@ -668,7 +668,7 @@ def test_what_is_rewritten_never_passes_by_itself() -> None:
 
 @pytest.mark.parametrize("asked", [False, True], ids=["at rest", "behind a 227"])
 def test_a_transfer_makes_nothing_matter_that_did_not(asked: bool) -> None:
-    """So what follows its command needn't be read: `unattended` says the same before and behind it, as with one family."""
+    """So what follows its command needn't be read: `unattended` says the same before and behind it."""
     for verb in sorted(UNATTENDED_64.told):
         made = stage()
         assert isinstance(made.conversation, FtpConversation)
