@@ -18,6 +18,7 @@ from tests.netns.footprint import footprint
 from tests.netns.talk import data, until, verb
 
 #: Without CAP_SYS_PTRACE nobody may look at process 1, which has it.
+LOADS = True  # each gateway anew: pins are what this is about
 BLIND = ["setpriv", "--bounding-set=-sys_ptrace", "--inh-caps=-sys_ptrace"]
 
 
