@@ -19,6 +19,7 @@ from pathlib import Path
 
 from algate.bpf import abi, description, pins, syscall
 from algate.bpf.keep import FOLDER
+from algate.bpf.libbpf import library
 from algate.bpf.loader import FROM6, PORT_ROWS_LEAST
 from algate.bpf.tables import CHUNK, possible_cpus
 from algate.cli.lab.gateways import AlgateGateway
@@ -83,7 +84,7 @@ def wash(fd: int) -> None:
             syscall.update_batch(fd, keys, bytes(width * count), count)
     elif info.type == QUEUE:
         room = ctypes.create_string_buffer(info.value_size)
-        while syscall.library().bpf_map_lookup_and_delete_elem(fd, None, room) == 0:
+        while library().bpf_map_lookup_and_delete_elem(fd, None, room) == 0:
             pass
     elif info.type not in BY_START:
         key, found = None, []

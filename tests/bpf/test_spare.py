@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from algate.bpf import syscall
+from algate.bpf.libbpf import library
 from algate.bpf.tables import possible_cpus
 from tests import spare
 
@@ -50,9 +51,9 @@ def test_hashes_are_empty(made: int) -> None:
 def test_queues_are_empty(made: int) -> None:
     room = ctypes.create_string_buffer(VALUE)
     for _ in range(3):
-        assert syscall.library().bpf_map_update_elem(made, None, FULL, 0) == 0
+        assert library().bpf_map_update_elem(made, None, FULL, 0) == 0
     spare.wash(made)
-    assert syscall.library().bpf_map_lookup_and_delete_elem(made, None, room) < 0
+    assert library().bpf_map_lookup_and_delete_elem(made, None, room) < 0
 
 
 @pytest.mark.parametrize("made", [HASH], indirect=True)
