@@ -124,10 +124,11 @@ class Opening:
         if record.flags & ADJUST_LINES or lines != record.lines:
             kept = record.flags & (ADJUST_BYPASS | ADJUST_OWED | ADJUST_BEGINS | 0xFF << ADJUST_REMEMBERED)
             out.append(PutAdjust(record._replace(flags=kept, interest=0, lines=lines)))
-        if copies(record.lines, word):
+        if record.lines or word:
+            session.catch_up(word, whatever=True)
+        if copies(record.lines, word):  # what passed without one doesn't matter to what is remembered
             self._counts["copy-lost"] += 1
             self._expectations.unheard(session.book)
-        if (record.lines or word) and session.catch_up(word, whatever=True) is not None:
             session.forget()
 
     def _record(self, number: int) -> AdjustRecord | None:

@@ -181,7 +181,7 @@ class Session:
         self.bypassed = self.passing = bool(record.flags & ADJUST_BYPASS)
 
     def forget(self) -> None:
-        """What was remembered doesn't hold any more: lines passed that no helper has read."""
+        """What was remembered doesn't hold any more: lines passed that a helper should have read and none has."""
         self.remembered = 0
         self.control = replace(self.control, remembered=0)
 

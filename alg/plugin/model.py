@@ -361,7 +361,8 @@ class Remembers(Interface):
     """Optional: to hand something on to the conversation that a restarted helper opens on the same session."""
 
     def remember(self) -> int:
-        """0 to 255, as things stand; `Control.remembered` of that conversation, 0 if it was lost. Changes nothing."""
+        """0 to 255, as things stand; `Control.remembered` of that conversation, 0 if it was lost. Changes nothing. It
+        must hold whatever passes unread by `unattended`."""
         ...
 
 

@@ -96,6 +96,17 @@ UNATTENDED_64 = Lines(
     _COMMANDS - _EITHER, _REPLIES, copied=UNATTENDED.copied - _EITHER, told=UNATTENDED.told,
     quiet=UNATTENDED.quiet - _EITHER,
 )  # fmt: skip
+# Before the log-in, where nothing may open yet: a name is told, its password and 331 pass, and whatever else the server
+# says is read, since nearly any 2yz may accept a log-in. So of what passes unread each command is of Kind.IDENTITY, and
+# each reply asks it for more. The greeting is told; a reply that comes instead of it is read, or asks for more.
+_PASSWORDS, _MORE = frozenset((b"PASS", b"ACCT")), frozenset((b"331", b"332"))
+UNATTENDED_BEFORE = Lines(
+    _COMMANDS,
+    _REPLIES,
+    copied=(_COMMANDS | _REPLIES) - _PASSWORDS - _MORE,
+    told=_COMMANDS - _PASSWORDS - {b"PASV", b"EPSV"} | {b"220"},
+    quiet=UNATTENDED.quiet,
+)
 
 NAMING = frozenset((Kind.NAME, Kind.PASV, Kind.EPSV))
 

@@ -29,7 +29,7 @@ from algate.alg.protocols.base import (
     Unattended,
 )
 from algate.alg.protocols.ftp.client import ClientSide
-from algate.alg.protocols.ftp.dialogue import UNATTENDED, UNATTENDED_64, Phase
+from algate.alg.protocols.ftp.dialogue import UNATTENDED, UNATTENDED_64, UNATTENDED_BEFORE, Kind, Phase, Turn
 from algate.alg.protocols.ftp.families import negotiation, without_negotiation
 from algate.alg.protocols.ftp.policy import FtpPolicy
 from algate.alg.protocols.ftp.server import ServerSide
@@ -116,7 +116,7 @@ class FtpConversation:
 
     def unattended(self) -> Unattended | None:
         """See `model.Terse`. None if lines may have to be refused, or can't be read one by one. While anything that
-        matters is unanswered or half agreed, and before the log-in, all are read."""
+        matters is unanswered or half agreed all are read; before the log-in nearly all."""
         session = self._session
         if session.many or session.asked or session.barred or session.phase not in _READS:
             return None
@@ -132,9 +132,12 @@ class FtpConversation:
             return None
         settled = unanswered is not None and unanswered < UNANSWERED_MOST and all(session.live.values())
         lines = UNATTENDED if families is None else UNATTENDED_64
-        if unanswered is None or not settled or session.premature or session.phase is Phase.GREETING:
+        greeting = session.phase is Phase.GREETING
+        if unanswered is None or not settled or (greeting or session.premature) and families is not None:
             return Unattended(lines, read=True)
-        return Unattended(lines, unanswered)
+        if session.premature:
+            return Unattended(UNATTENDED_BEFORE, unanswered + greeting)
+        return Unattended(lines, unanswered, read=greeting)
 
     def remember(self) -> int:
         """See `model.Remembers`. 1: the server has accepted no log-in; the other bits are of `families`."""
@@ -154,12 +157,18 @@ class FtpConversation:
 
     def skipped(self, commands: int, replies: int) -> None:
         """See `model.Terse`."""
-        waiting = self._session.waiting
+        session, waiting = self._session, self._session.waiting
         if commands and waiting.unseen:
             waiting.overtaken()
-        waiting.skip(commands, replies)
+        instead = replies and session.phase is Phase.GREETING  # of a greeting: the server asks for a password at once
+        if instead:
+            session.turn(Turn.RESUMED if waiting and not commands else Turn.GREETED)
+        if instead and commands:  # before that or after it: who knows
+            waiting.miss()
+        else:
+            waiting.skip(commands, replies, Kind.IDENTITY if session.premature else Kind.SKIPPED)
         if replies and not waiting.transferring:
-            self._session.audit.over()
+            session.audit.over()
 
     def _told(self, out: Script) -> Script:
         """The finished script, each event of which says the user, once the client has given a name."""

@@ -168,10 +168,10 @@ class Waiting:
             self.securing = True
         self._append(kind, tag, may, count)
 
-    def skip(self, commands: int, replies: int) -> None:
-        """That many commands, and replies to the oldest, passed unattended; only while `plain` isn't None."""
+    def skip(self, commands: int, replies: int, kind: Kind = Kind.SKIPPED) -> None:
+        """That many commands of a kind, and replies to the oldest, passed unattended; only while `plain` isn't None."""
         if commands:
-            self.add(Kind.SKIPPED, count=commands)
+            self.add(kind, count=commands)
         self._readings = [reading._replace(at=min(reading.at + replies, self._next)) for reading in self._readings]
         self._trim()
 

@@ -107,7 +107,7 @@ def test_copies_of_one_turn_are_judged_together_with_one_record() -> None:
     lab = FtpLab([GREETING, *LOGIN], True)
     lab.think = lambda: None  # type: ignore[method-assign]
     lab.finish()
-    assert [one.copied for one in lab.punts] == [True] * 5, "the helper sleeps, and nobody waits for it"
+    assert [one.copied for one in lab.punts] == [True] * 3, "the helper sleeps, and nobody waits for it"
     for copy in lab.punts:
         assert lab.engine.defer(copy, lab.now)
     effects = lab.engine.caught_up(lab.kernel.info.session, lab.now)
