@@ -1,4 +1,4 @@
-"""A log-in of which a conversation reads a part says the same as one of which it reads each line (UNATTENDED_BEFORE)."""
+"""A log-in of which a conversation reads a part says the same as one read line by line (UNATTENDED_BEFORE)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ _YES = (b"200 ok", b"250 ok", b"202 superfluous", b"215 UNIX")
 _LOGIN = (b"331 more", b"332 account", b"230 in", b"232 in", *_YES, *_NO)
 SAYS: dict[bytes, tuple[bytes, ...]] = {
     b"USER u": _LOGIN, b"PASS p": _LOGIN, b"ACCT a": _LOGIN, b"SYST": (*_YES, *_NO), b"NOOP": (*_YES, *_NO),
-    b"CWD x": (*_YES, *_NO, b"350 rest"), b"LIST": _NO, b"PASV": _NO, b"QUIT": (b"221 bye", *_NO), b"REIN": (b"220 hi",),
+    b"CWD x": (*_YES, *_NO, b"350 rest"), b"LIST": _NO, b"PASV": _NO, b"QUIT": (b"221 bye", *_NO),
+    b"REIN": (b"220 hi",),
 }  # fmt: skip
 UNGREETED = (b"120 soon", b"hi", b"331 go on")
 GREETINGS = st.sampled_from((b"220 hi", b"530 full", *UNGREETED))
@@ -35,7 +36,7 @@ class Gate:
     def __init__(self, about: Control) -> None:
         self.conversation = PLUGIN.open(about, FtpPolicy())
         self.said: Unattended | None = self.conversation.unattended()
-        self.counts, self.unread = [0, 0], [0, 0]  # commands and final replies: since the statement, since what was read
+        self.counts, self.unread = [0, 0], [0, 0]  # commands, final replies: since the statement; unread
         self.waiting: list[tuple[Side, bytes, list[int]]] = []
         self.opened = False
         self.passed = 0

@@ -133,7 +133,7 @@ class FtpConversation:
         settled = unanswered is not None and unanswered < UNANSWERED_MOST and all(session.live.values())
         lines = UNATTENDED if families is None else UNATTENDED_64
         greeting = session.phase is Phase.GREETING
-        if unanswered is None or not settled or (greeting or session.premature) and families is not None:
+        if unanswered is None or not settled or ((greeting or session.premature) and families is not None):
             return Unattended(lines, read=True)
         if session.premature:
             return Unattended(UNATTENDED_BEFORE, unanswered + greeting)
