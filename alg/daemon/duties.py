@@ -76,4 +76,4 @@ class Duties:
             took = await paced(self._running.helper.look_at_controls())
 
     def _look_for_quiet(self) -> None:
-        self._garbage.look(self._turns.number, now())
+        self._garbage.look(self._running.helper.taken, now())

@@ -9,16 +9,17 @@ from __future__ import annotations
 import gc
 import sys
 
-# A collection of the young looks at YOUNG objects, every MIDDLE-th at YOUNG * MIDDLE: 1 ms. A full one looks at all
-# that the sessions have, 120,000 objects and 55 ms with 1,000 of them.
-YOUNG, MIDDLE, NEVER = 1000, 5, 1 << 30
+# A collection of the young would look at what each session has left twice, 5 to 25 µs of it in all, and find nothing. A full
+# one looks at all that the sessions have, 120,000 objects and 55 ms with 1,000 of them.
+NEVER = 1 << 30
 QUIET_AFTER = 30.0  # s since the last full collection, before the next one at a quiet moment
 AT_LAST = 600.0  # s: without a quiet moment this long, and with GROWN: memory matters more than delay
 GROWN = 500_000  # blocks of memory, about 50 MB, more than after the last one
+LITTLE = 20_000  # at a quiet moment, if nothing came since the last one: exceptions of timers alone, 2 MB
 
 
 class Garbage:
-    """Call `look` about once per second. `collections`: full ones so far."""
+    """Call `look` about once per second; nothing else collects. `collections`: so far."""
 
     def __init__(self) -> None:
         self.collections = 0
@@ -30,19 +31,21 @@ class Garbage:
         """The start is over: the objects of now stay, and are never looked at again."""
         gc.collect()
         gc.freeze()
-        gc.set_threshold(YOUNG, MIDDLE, NEVER)
+        gc.set_threshold(NEVER, NEVER, NEVER)
         self._last, self._blocks = now, sys.getallocatedblocks()
 
-    def look(self, turns: int, now: float) -> None:
-        """Collect if the helper had no turn since the last look, or AT_LAST. `turns`: the helper's so far."""
-        quiet, self._seen = turns == self._seen, turns
+    def look(self, taken: int, now: float) -> None:
+        """Collect if the helper had no sample since the last look, or AT_LAST. `taken`: its samples so far; of turns it
+        has some in each second, whatever comes."""
+        quiet, self._seen = taken == self._seen, taken
         since = now - self._last
-        if turns == self._done or since < QUIET_AFTER:
+        if since < QUIET_AFTER:
             return
-        if quiet or (since >= AT_LAST and sys.getallocatedblocks() - self._blocks > GROWN):
+        grown = sys.getallocatedblocks() - self._blocks
+        if (quiet and (taken != self._done or grown > LITTLE)) or (since >= AT_LAST and grown > GROWN):
             self.collections += 1
             gc.collect()
-            self._last, self._done, self._blocks = now, turns, sys.getallocatedblocks()
+            self._last, self._done, self._blocks = now, taken, sys.getallocatedblocks()
 
     def unsettle(self) -> None:
         """Restore the collector's earlier settings."""

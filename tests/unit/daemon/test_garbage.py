@@ -12,7 +12,7 @@ from random import Random
 import pytest
 
 from algate.alg.admin.build import build
-from algate.alg.daemon.garbage import AT_LAST, GROWN, QUIET_AFTER, Garbage
+from algate.alg.daemon.garbage import AT_LAST, GROWN, LITTLE, QUIET_AFTER, Garbage
 from algate.alg.engine.session import Session
 from tests.dialogues import random_dialogue
 from tests.ftplab import FtpLab
@@ -33,7 +33,7 @@ def test_what_the_start_made_is_never_looked_at_again() -> None:
     made = Garbage()
     made.settle(0.0)
     assert gc.get_freeze_count() > 10_000
-    assert gc.get_threshold()[2] > 1 << 20, "no full collection comes by itself"
+    assert gc.get_threshold()[0] > 1 << 20, "no collection comes by itself"
     made.unsettle()
     assert gc.get_freeze_count() == 0 and gc.get_threshold() == before
 
@@ -66,6 +66,16 @@ def test_without_any_quiet_moment_it_comes_at_last_if_memory_grew(
     for second in range(2 * round(AT_LAST), 3 * round(AT_LAST) + 1):
         garbage.look(second, float(second))
     assert garbage.collections == 1, "once: it starts from there again"
+
+
+def test_what_timers_leave_on_an_idle_gateway_goes_too(garbage: Garbage, monkeypatch: pytest.MonkeyPatch) -> None:
+    garbage.look(5, 100.0)
+    garbage.look(5, 200.0)
+    assert garbage.collections == 1
+    there = sys.getallocatedblocks()
+    monkeypatch.setattr(sys, "getallocatedblocks", lambda: there + 2 * LITTLE)
+    garbage.look(5, 300.0)
+    assert garbage.collections == 2
 
 
 def session(number: int) -> None:
