@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from algate.alg.plugin.contract import REMEMBERED_MOST, Call, PluginFaultError, answered, due, left, raised, whole
 from algate.alg.plugin.model import (
@@ -41,6 +41,8 @@ from .session import Session, Track
 from .sink import Sink
 
 DEPTH_MAX = 16  # answers to Reserve that reserve again
+
+_BESIDE: Final = frozenset((Event, Purpose, Expect, Open, Withdraw))  # change nothing about the bytes that are fed
 
 OpenConversation = Callable[[Control], Conversation | None]  # PluginFaultError of what the plug-in did wrong
 Anybody = Callable[[Control], bool]
@@ -159,7 +161,9 @@ class Judgement:
         actions = self.ask(session, flow, data, False, out)
         if session.reset or session.passing:  # that failed
             return
-        if len(actions) == 1 and actions[0] == Pass(len(data)):  # nearly always
+        if _lets_all(actions, len(data)):  # nearly always
+            if len(actions) > 1:
+                self.perform(session, None, actions[:-1], out)
             return
         others = [action for action in actions if not isinstance(action, Pass)]
         size = sum(action.size for action in actions if isinstance(action, Pass))
@@ -181,10 +185,12 @@ class Judgement:
     def lets(self, session: Session, flow: Flow, data: bytes, out: Sink) -> bool:
         """Judge bytes that continue a quiet stream. True: they pass as they are. False: they are pending and judged."""
         actions = self.ask(session, flow, data, False, out)
-        if _lets_all(actions, len(data)) and not session.passing:
-            for event in actions[:-1]:
-                out.append(Announce(session.info.session, session.control, event))  # type: ignore[arg-type]
-            return True
+        if _lets_all(actions, len(data)):
+            if len(actions) > 1:
+                self._carry_out(session, None, actions[:-1], out)
+                actions = actions[-1:]
+            if not session.passing:
+                return True
         flow.stream.accept(flow.stream.next, data)
         self.perform(session, flow, actions, out)
         return False
@@ -368,12 +374,13 @@ def fault(session: int, control: Control | None, error: Exception) -> Announce:
 
 
 def _lets_all(actions: Sequence[Action], size: int) -> bool:
-    """Whether a conversation lets all of `size` bytes pass and says nothing else but events."""
-    return (
-        len(actions) > 0
-        and actions[-1] == Pass(size)
-        and (len(actions) == 1 or all(type(action) is Event for action in actions[:-1]))
-    )
+    """Whether a conversation lets all of `size` bytes pass, and whatever else it says needs none of them."""
+    if not actions:
+        return False
+    last = actions[-1]
+    if type(last) is not Pass or last.size != size:
+        return False
+    return len(actions) == 1 or _BESIDE.issuperset(map(type, actions[:-1]))
 
 
 def _rests(flow: Flow) -> bool:

@@ -12,12 +12,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from ipaddress import IPv4Address
+from typing import Final
 
 from algate.alg.audit.events import Events
 from algate.alg.audit.metrics import Metrics
 from algate.alg.audit.witness import Witness
 from algate.alg.config.load import Config
-from algate.alg.engine.effects import Effect, SessionInfo, View
+from algate.alg.engine.effects import Effect, Segment, SessionInfo, View
 from algate.alg.engine.engine import Engine
 from algate.alg.engine.expectations import address
 from algate.alg.engine.limits import Limits
@@ -44,6 +45,13 @@ from algate.bpf.requests import ControlProgram
 from algate.bpf.tables import U32
 
 log = logging.getLogger(__name__)
+_REFUSED: Final = int(abi.PuntKind.REFUSED)  # members of an enum of abi.h cost more than what is done by them
+_TAIL: Final = int(abi.PuntKind.TAIL)
+_UNSENT: Final = int(abi.PuntKind.UNSENT)
+_OPENED: Final = int(abi.PuntKind.OPENED)
+_EXPECT_USED: Final = int(abi.PuntKind.EXPECT_USED)
+_PATH: Final = int(abi.PuntKind.PATH)
+_DATA_SYN: Final = int(abi.PuntKind.DATA_SYN)
 PAGES = 1024  # of 4 KiB per CPU: room for 60 of the largest samples, or thousands of command lines
 HEARD_MOST = 20  # turns before an answer
 
@@ -164,39 +172,54 @@ class Helper:
             if punt is None:
                 self.broken += 1
                 return
-            if self._infos.get(punt.info.session) is punt.info:
-                self._endings.stir(punt.info.session)
+            info, segment = punt.info, punt.segment
+            if self._infos.get(info.session) is info:
+                self._endings.stir(info.session)
+                if segment is not None:  # nearly always
+                    self._segment(punt, segment)
+                    return
             else:
                 punt = self._addresses.of_punt(punt, self.config.nat64.prefix)
-            if punt.kind == abi.PuntKind.REFUSED:
-                self.refused.tell(punt)
-                return
-            if punt.kind == abi.PuntKind.TAIL:
-                key = punt.info.key
-                self.tails.hold(
-                    punt.frame, punt.ip_offset, punt.direction, now(), key.inside_ip + key.remote_ip
-                )  # fmt: skip
-                self.tails_waiting()
-                return
-            if punt.kind == abi.PuntKind.UNSENT:
-                self.carry_out(self.engine.narrowed(punt.info.session, punt.direction, punt.mtu, now()))
-                return
-            if punt.kind != abi.PuntKind.EXPECT_USED:  # that is of the data connection, which no ALG watches
-                self._know(punt.info)
-            if self._turning and punt.kind == abi.PuntKind.COPY and punt.segment is not None:
-                if self.engine.defer(punt.segment, now()):
-                    self._behind[punt.info.session] = None
-                    return
-            elif self._behind and punt.kind == abi.PuntKind.DATA_SYN:
-                self._catch_up()  # it waits for one of these
-            self._carry_out(self._judged(punt))
-            if punt.segment is not None and not punt.segment.copied and self.metrics is not None:
-                moment, arrived = now(), punt.time / 1e9
-                self.metrics.decision.observe(max(0.0, moment - arrived))
-                self.delays.came(punt.info.session, punt.direction, arrived, moment)
+            self._other(punt)
         except Exception:
             self.broken += 1
             log.exception("a punt could not be handled")
+
+    def _segment(self, punt: Punt, segment: Segment) -> None:
+        """One of a session that is known."""
+        number, moment = segment.info.session, now()
+        if segment.copied:
+            if self._turning and self.engine.defer(segment, moment):
+                self._behind[number] = None
+            else:
+                self._carry_out(self._judged(punt))
+            return
+        self._carry_out(self._judged(punt))
+        if self.metrics is not None:
+            moment, arrived = now(), punt.time / 1e9
+            self.metrics.decision.observe(max(0.0, moment - arrived))
+            self.delays.came(number, punt.direction, arrived, moment)
+
+    def _other(self, punt: Punt) -> None:
+        """What isn't a segment of a known session."""
+        kind = punt.kind
+        if kind == _REFUSED:
+            self.refused.tell(punt)
+        elif kind == _TAIL:
+            key = punt.info.key
+            self.tails.hold(punt.frame, punt.ip_offset, punt.direction, now(), key.inside_ip + key.remote_ip)
+            self.tails_waiting()
+        elif kind == _UNSENT:
+            self.carry_out(self.engine.narrowed(punt.info.session, punt.direction, punt.mtu, now()))
+        else:
+            if kind != _EXPECT_USED:  # that is of the data connection, which no ALG watches
+                self._know(punt.info)
+            if punt.segment is not None:
+                self._segment(punt, punt.segment)
+                return
+            if kind == _DATA_SYN and self._behind:
+                self._catch_up()  # it waits for one of these
+            self._carry_out(self._judged(punt))
 
     def _carry_out(self, effects: list[Effect]) -> None:
         """Carry out the engine's effects. It may have set a timer; the turn reports that at its end in any case."""
@@ -232,13 +255,14 @@ class Helper:
     def _dispatch(self, punt: Punt) -> list[Effect]:
         if punt.segment is not None:
             return self.engine.segment(punt.segment, now())
-        if punt.kind == abi.PuntKind.OPENED:
+        kind = punt.kind
+        if kind == _OPENED:
             return self.engine.opened(punt.info, now())
-        if punt.kind == abi.PuntKind.EXPECT_USED:
+        if kind == _EXPECT_USED:
             return self.engine.expectation_used(punt.expectation, now(), punt.info)
-        if punt.kind == abi.PuntKind.PATH:
+        if kind == _PATH:
             return self.engine.narrowed(punt.info.session, punt.direction, punt.mtu, now(), punt.given)
-        if punt.kind == abi.PuntKind.DATA_SYN:
+        if kind == _DATA_SYN:
             return self.engine.data_syn(punt.expectation, punt.direction, punt.frame, punt.ip_offset, now())
         self.broken += 1
         return []

@@ -262,7 +262,14 @@ class FtpConversation:
 
 def _sign(out: Script, user: str, first: int, last: int) -> None:
     """Have the events of these places say whose they are, if anybody's."""
-    for place in range(first, last if user else first):
+    if not user:
+        return
+    for place in range(first, last):
         one = out[place]
-        if isinstance(one, Event) and not any(name == "user" for name, _ in one.fields):
+        if type(one) is not Event:
+            continue
+        for name, _ in one.fields:
+            if name == "user":
+                break
+        else:
             out[place] = Event(one.event, one.detail, one.reason, (*one.fields, ("user", user)))
