@@ -9,8 +9,8 @@ from __future__ import annotations
 import gc
 import sys
 
-# Collections of the young would look twice at what each session leaves, 5 to 25 µs, and find nothing. A full one looks at
-# all that the sessions have, 120,000 objects and 55 ms with 1,000 of them.
+# Collections of the young would look twice at what each session leaves, 5 to 25 µs, and find nothing. A full one looks
+# at all that the sessions have, 120,000 objects and 55 ms with 1,000 of them.
 NEVER = 1 << 30
 QUIET_AFTER = 30.0  # s since the last full collection, before the next one at a quiet moment
 AT_LAST = 600.0  # s: without a quiet moment this long, and with GROWN: memory matters more than delay

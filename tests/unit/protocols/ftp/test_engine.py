@@ -67,6 +67,17 @@ def test_the_private_227_of_a_server_inside_leaves_as_the_public_one(size: int) 
     assert lab.states == [fx.EXPECT_OPEN]
 
 
+def test_a_227_that_passes_goes_the_short_way_behind_its_expectation(monkeypatch: pytest.MonkeyPatch) -> None:
+    lab = FtpLab()
+    lab.talk(b"220 hi\r\n", b"USER u\r\n", b"230 in\r\n", b"PASV\r\n")
+    lab.effects.clear()
+    monkeypatch.setattr(lab.engine._delivery, "settle", None)
+    lab.talk(b"227 (198,51,100,2,19,137)\r\n")
+    found = [type(one).__name__ for one in lab.effects if not isinstance(one, fx.Announce)]
+    assert found == ["PutExpectation", "PutAdjust", "PutDecision", "Inject"]
+    assert lab.states == [fx.EXPECT_OPEN] and bytes(lab.client.got).endswith(b"19,137)\r\n")
+
+
 @pytest.mark.parametrize("cut", [0, 9])
 def test_a_helper_started_between_pasv_and_227_lets_no_private_address_out(cut: int) -> None:
     """Restarted with nothing, or with the start of the reply acknowledged in the client's name."""
