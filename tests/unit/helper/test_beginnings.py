@@ -15,7 +15,7 @@ from algate.alg.helper.beginnings import Beginnings
 from algate.alg.plugin.contract import plainly
 from algate.alg.plugin.policy import Rule
 from algate.alg.protocols.ftp import PLUGIN, FtpPolicy
-from algate.alg.protocols.ftp.dialogue import UNATTENDED
+from algate.alg.protocols.ftp.dialogue import UNATTENDED_BEFORE
 from tests.dialogues import GREETING
 from tests.ftplab import FtpLab
 
@@ -39,7 +39,7 @@ def test_it_is_what_the_engine_says_of_a_session() -> None:
     lab = FtpLab([GREETING], True)
     record = lab.kernel.adjust
     assert record is not None
-    assert stated(FtpPolicy()) == (record.flags, record.interest) == (record.flags, UNATTENDED.number)
+    assert stated(FtpPolicy()) == (record.flags, record.interest) == (record.flags, UNATTENDED_BEFORE.number)
     assert record.flags & (fx.ADJUST_BEGINS | fx.ADJUST_LINES | fx.ADJUST_COPIES)
 
 
@@ -57,7 +57,7 @@ def test_rules_nat64_and_listeners_say_nothing() -> None:
     assert stated(FtpPolicy(), everything=True) == (0, 0)
 
 
-@pytest.mark.parametrize("answer", [None, 5, (None, 0), (UNATTENDED, 0), "ab"])
+@pytest.mark.parametrize("answer", [None, 5, (None, 0), (UNATTENDED_BEFORE, 0), "ab"])
 def test_a_plug_in_that_says_nothing_of_use_is_asked_session_by_session(answer: object) -> None:
     odd = SimpleNamespace(name="ftp", number=PLUGIN.number, beginning=lambda policy: answer)
     assert stated(FtpPolicy(), plugin=odd) == (0, 0)
