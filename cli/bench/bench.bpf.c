@@ -406,7 +406,8 @@ static __always_inline bool put_back(void *data, void *data_end)
 #pragma unroll
     for (int i = 0; i < REPLAY_WORDS; i++)
         to[i] = r->words[i];
-    u16 *ports = data + ETH_HLEN + 20;
+    bool six = (u16)(r->words[1] >> 32) == bpf_htons(ETH_P_IPV6);
+    u16 *ports = data + ETH_HLEN + (six ? 40 : 20);
     u64 run = r->run++;
     if (r->vary)
         ports[0] = bpf_htons(r->source + run);

@@ -131,7 +131,7 @@ class BenchPrograms:
         includes the cost of restoring the frame, which `nothing` measures.
         """
         kind = "xdp" if isinstance(context, XdpMd) else "tc"
-        source, destination = struct.unpack_from("!HH", frame, 34)
+        source, destination = struct.unpack_from("!HH", frame, 54 if frame[12:14] == b"\x86\xdd" else 34)
         syscall.update(self._replays, U32.pack(0), _REPLAY.pack(frame[:REPLAYED], 0, vary, source, destination))
         syscall.update(self._bpf[f"{kind}_under_test".encode()].map_fd, U32.pack(0), U32.pack(program))
         return run(self.fds[f"replay_{kind}"], frame, context, repeat=repeat)

@@ -66,7 +66,8 @@ class PathBench:
     def steps(self, number: int) -> Iterator[tuple[str, Callable[[], None]]]:
         """What a round does: (what it is called, how it is done)."""
         yield "test-run: paths", partial(self._round, number)
-        yield "test-run: NAT64", partial(self._turned, number)
+        yield "test-run: NAT64", partial(self._six, number, "NAT64")
+        yield "test-run: IPv6", partial(self._six, number, "filter")
 
     def _round(self, number: int) -> None:
         with BenchRig(self.lab, self.programs) as rig:
@@ -81,16 +82,25 @@ class PathBench:
                 size = Figure(f"code.{name}", f"Machine code of {name}", "bytes", info=True)
                 self.record.add(size, TC if name.startswith(("tc", "stage", "control")) else XDP, number, info.jited)
 
-    def _turned(self, number: int) -> None:
-        """The same packets of an IPv6 host, by NAT64."""
-        with BenchRig(self.lab, self.programs, NAT64) as rig:
+    def _six(self, number: int, gateway: str) -> None:
+        """The same packets of an IPv6 host: by NAT64, or through the filter."""
+        turns = gateway == "NAT64"
+        with BenchRig(self.lab, self.programs, NAT64 if turns else "", not turns) as rig:
             rig.open6(5000, 443)
             out, into = rig.outward(5000, 443), rig.inward(443, 5000)
             for proto, word in ((frames.UDP, "udp"), (frames.TCP, "tcp")):
-                there = frames.over6(rig.turned(out), payload(proto, out))
-                for way, program, frame in (("out", "tc_lan", there), ("in", "tc_wan_in", payload(proto, into))):
-                    title = f"established {word.upper()} {way}, NAT64"
-                    self._measure(rig, Path(f"nat64.{word}.{way}", title, TC, program, frame, turns=True), number)
+                there, back = rig.inside6(out, payload(proto, out)), rig.outside6(into, payload(proto, into))
+                for way, program, frame in (("out", "tc_lan", there), ("in", "tc_wan_in", back)):
+                    title = f"established {word.upper()} {way}, {gateway}"
+                    key = f"{gateway.lower()}.{word}.{way}"
+                    self._measure(rig, Path(key, title, TC, program, frame, turns=turns), number)
+            for proto, word in ((frames.UDP, "udp"), (frames.TCP, "tcp")):
+                way = rig.outward(40_000, 443)
+                frame = rig.inside6(way, opening(proto, way))
+                title = f"first packet of a new {word.upper()} session, {gateway}"
+                key = f"{gateway.lower()}.new.{word}"
+                path = Path(key, title, TC, "tc_lan", frame, SOME, VARY_SOURCE, turns=turns)
+                self._measure(rig, path, number)
 
     def _measure(self, rig: BenchRig, path: Path, number: int) -> None:
         self.record.add(figure(path.key, path.title), path.gateway, number, cost(rig, path, self.plan.quick))
@@ -183,5 +193,9 @@ def rare(rig: BenchRig) -> Iterator[Path]:
 def new_path(rig: BenchRig, key: str, title: str, proto: int, host: int, port: int, repeat: int) -> Path:
     """Every packet has another source port."""
     way = rig.outward(port, 443, host=host)
-    frame = frames.udp(way, bytes(LOAD)) if proto == frames.UDP else frames.tcp(way, bytes(LOAD), frames.SYN, 1, 0)
-    return Path(key, title, TC, "tc_lan", frame, repeat, VARY_SOURCE)
+    return Path(key, title, TC, "tc_lan", opening(proto, way), repeat, VARY_SOURCE)
+
+
+def opening(proto: int, way: frames.Way) -> bytes:
+    """The first frame of a session."""
+    return frames.udp(way, bytes(LOAD)) if proto == frames.UDP else frames.tcp(way, bytes(LOAD), frames.SYN, 1, 0)

@@ -47,9 +47,9 @@ WANTED = {True: 4, False: REDIRECT}  # XDP_REDIRECT, TC_ACT_REDIRECT
 class BenchRig:
     """`with BenchRig(lab, programs) as rig:` a gateway with empty maps, whose pins vanish with it."""
 
-    def __init__(self, lab: Lab, programs: BenchPrograms, nat64: str = "") -> None:
-        """`nat64`: the prefix of a gateway with NAT64."""
-        self.lab, self.programs, self.nat64 = lab, programs, nat64
+    def __init__(self, lab: Lab, programs: BenchPrograms, nat64: str = "", filter6: bool = False) -> None:
+        """`nat64`: the prefix of a gateway with NAT64; `filter6`: one that filters IPv6."""
+        self.lab, self.programs, self.nat64, self.filter6 = lab, programs, nat64, filter6
         self.pins = Path("/sys/fs/bpf") / f"ag-{secrets.token_hex(4)}"
 
     def __enter__(self) -> Self:
@@ -79,6 +79,7 @@ class BenchRig:
         plugins = registry.discover()
         # one host is to fill the pool
         own = {"nat.host_share": 1.0} | ({"nat64.prefix": self.nat64} if self.nat64 else {})
+        own |= {"ipv6.filter": True} if self.filter6 else {}
         configured = config.load(path, own, policy.kinds(plugins))
         lan, wan = netlink.find_device(LAN_DEVICE), netlink.find_device(WAN_DEVICE)
         if lan is None or wan is None:
@@ -86,7 +87,7 @@ class BenchRig:
         self.lan, self.wan = lan, wan
         addresses = public_addresses(configured, wan)
         self.public = str(addresses[0])
-        self.gateway = Gateway(self.pins, MAX_SESSIONS, len(addresses), nat64=bool(self.nat64))
+        self.gateway = Gateway(self.pins, MAX_SESSIONS, len(addresses), six=self.filter6, nat64=bool(self.nat64))
         self.gateway.install_stages()
         self.gateway.open_ring(lambda cpu, sample: None, lambda count: None, RING_PAGES)
         self.secret = write_config(self.gateway, configured, [lan], wan, addresses)
@@ -118,17 +119,31 @@ class BenchRig:
         prefix = IPv6Network(self.nat64)[int(IPv4Address(way.destination))]
         return replace(way, source=self.lab.plan.clients6[0], destination=str(prefix))
 
+    def six(self, way: Way) -> Way:
+        """`outward` or `inward` between hosts that both speak IPv6."""
+        ends = self.lab.plan.clients6[0], self.lab.plan.servers6[0]
+        source, destination = ends if way.source_mac == HOST_MAC else ends[::-1]
+        return replace(way, source=source, destination=destination)
+
     def open6(self, port: int, remote_port: int) -> None:
-        """Established sessions of the IPv6 inside host, of UDP and TCP."""
+        """Established sessions of the IPv6 inside host, of UDP and TCP: by NAT64, or through the filter."""
         out, into = self.outward(port, remote_port), self.inward(remote_port, port)
         a, b = ISN[abi.Direction.OUT], ISN[abi.Direction.IN]
         for frame, answer in (
             (frames.udp(out, bytes(22)), frames.udp(into, bytes(22))),
             (frames.tcp(out, b"", frames.SYN, a - 1, 0), frames.tcp(into, b"", frames.SYN_ACK, b - 1, a)),
         ):
-            self.once("tc_lan", frames.over6(self.turned(out), frame))
-            self.once("tc_wan_in", answer)
-        self.once("tc_lan", frames.over6(self.turned(out), frames.tcp(out, b"", frames.ACK, a, b)))
+            self.once("tc_lan", self.inside6(out, frame))
+            self.once("tc_wan_in", self.outside6(into, answer))
+        self.once("tc_lan", self.inside6(out, frames.tcp(out, b"", frames.ACK, a, b)))
+
+    def inside6(self, way: Way, frame: bytes) -> bytes:
+        """The IPv6 inside host's frame of this payload."""
+        return frames.over6(self.turned(way) if self.nat64 else self.six(way), frame)
+
+    def outside6(self, way: Way, frame: bytes) -> bytes:
+        """What comes for it from outside: IPv4 if NAT64 turns it."""
+        return frame if self.nat64 else frames.over6(self.six(way), frame)
 
     def context(self, program: str, frame: bytes) -> SkBuff | XdpMd:
         """The context of a frame that came in on the device of `program`."""
@@ -219,6 +234,8 @@ def name_neighbours(lab: Lab, hosts: int) -> None:
     ]
     if lab.plan.six:
         lines.append(f"neigh replace {lab.plan.clients6[0]} lladdr {HOST_MAC.hex(':')} dev {LAN_DEVICE} nud permanent")
+        next_hop6 = lab.plan.wan6.replace("::/64", "::1")
+        lines.append(f"neigh replace {next_hop6} lladdr {ROUTER_MAC.hex(':')} dev {WAN_DEVICE} nud permanent")
     lines.append(f"neigh replace {lab.plan.next_hop} lladdr {ROUTER_MAC.hex(':')} dev {WAN_DEVICE} nud permanent")
     ip("\n".join(lines), lab.gw.netns)
     lab.gw.sysctl("ipv4/ip_forward", "1")
