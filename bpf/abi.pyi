@@ -59,6 +59,7 @@ LINES_BYTES: int
 LINE_MAX: int
 POOL_SESSIONS: int
 POOL_HANDLES: int
+POOL_FREED: int
 POOL_ROWS: int
 SHARE_WHOLE: int
 SHARE_RANGE: int
@@ -290,6 +291,9 @@ class Stage(enum.IntEnum):
     TURN_WANT = 28
     CUT6 = 29
     CUT4 = 30
+    WAY = 31
+    MAKE = 32
+    ENDS = 33
 
 STAGE_COUNT: int
 

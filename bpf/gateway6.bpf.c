@@ -45,6 +45,7 @@
 #include "include/share.h"
 #include "include/search.h"
 #include "include/place.h"
+#include "include/kept.h"
 #include "include/parse6.h"
 #include "include/field6.h"
 #include "include/route6.h"
@@ -110,7 +111,7 @@ static __always_inline int outbound(struct __sk_buff *skb, int at)
     struct session_key key;
     struct session *s = find_out(&p, &key);
     if (!s || !session_carries(cfg, s, &p, DIR_OUT, now))
-        return next_stage(skb, STAGE_NEW_OUT, at, DIR_OUT);
+        return next_stage(skb, knows_way(skb, cfg, &p, at) ? STAGE_NEW_OUT : STAGE_WAY, at, DIR_OUT);
     if (s->alg)
         return next_gate(skb, cfg, &p, at, DIR_OUT);
     if (p.proto == IPPROTO_TCP && !session_slides(s, &p, DIR_OUT))
@@ -158,7 +159,7 @@ static __always_inline int inbound(struct __sk_buff *skb, int at)
     struct session_key key;
     struct session *s = find_in(cfg, &p, &key);
     if (!s || !session_carries(cfg, s, &p, DIR_IN, now))
-        return next_stage(skb, STAGE_NEW_IN, at, DIR_IN);
+        return next_stage(skb, STAGE_WAY, at, DIR_IN);
     if (s->alg)
         return next_gate(skb, cfg, &p, at, DIR_IN);
     if (p.proto == IPPROTO_TCP && !session_slides(s, &p, DIR_IN))
@@ -180,6 +181,21 @@ int stage6_raw(struct __sk_buff *skb)
 {
     struct config *cfg = get_config();
     return cfg ? leave_raw(skb, cfg, skb->cb[0]) : drop(DROP_MALFORMED);
+}
+
+int stage6_way(struct __sk_buff *skb)
+{
+    return way(skb, skb->cb[0], skb->cb[1]);
+}
+
+int stage6_make(struct __sk_buff *skb)
+{
+    return make_six(skb, skb->cb[0], skb->cb[1]);
+}
+
+int stage6_ends(struct __sk_buff *skb)
+{
+    return make_ends(skb, skb->cb[0], skb->cb[1]);
 }
 
 int stage6_new_out(struct __sk_buff *skb)
@@ -221,6 +237,11 @@ int stage6_begin(struct __sk_buff *skb)
 int stage6_leave(struct __sk_buff *skb)
 {
     return leave(skb, skb->cb[0], skb->cb[1]);
+}
+
+int stage6_fresh(struct __sk_buff *skb)
+{
+    return leave_fresh(skb, skb->cb[0]);
 }
 
 int stage6_tell(struct __sk_buff *skb)

@@ -27,15 +27,20 @@ TC_PROGRAMS = ("tc_lan", "tc_wan_in", "tc_wan_out", "tc_tap", "control")
 XDP_PROGRAMS = ("xdp_lan", "xdp_wan")
 STAGES = {stage: f"stage_{stage.name.lower()}" for stage in abi.Stage if stage < abi.Stage.ENTER_OUT}
 PROGRAMS = (*TC_PROGRAMS, *STAGES.values(), *XDP_PROGRAMS)
-FAMILY4 = ("HAIRPIN", "FRESH", "FINISH", "SHARE", "BLOCK", "BLOCK_CONTROL")  # what only translation needs
+FAMILY4 = ("HAIRPIN", "FINISH", "SHARE", "BLOCK", "BLOCK_CONTROL")  # what only translation needs
+SIX_ALONE = (abi.Stage.WAY, abi.Stage.MAKE, abi.Stage.ENDS)
 STAGES6 = {
     stage + abi.STAGES_SIX: f"stage6_{stage.name.lower()}"
     for stage in abi.Stage
-    if stage.name not in FAMILY4 and stage < abi.Stage.FROM6
+    if stage in SIX_ALONE or (stage.name not in FAMILY4 and stage < abi.Stage.FROM6)
 }  # row of `stages` -> program for IPv6
 FROM6 = "stage_from6"  # of IPv4's programs where NAT64 is on
-TURNS = tuple(f"stage_{stage.name.lower()}" for stage in abi.Stage if stage > abi.Stage.FROM6)
-STAGES64 = {int(stage): f"stage_{stage.name.lower()}" for stage in abi.Stage if stage >= abi.Stage.FROM6}
+STAGES64 = {
+    int(stage): f"stage_{stage.name.lower()}"
+    for stage in abi.Stage
+    if stage >= abi.Stage.FROM6 and stage not in SIX_ALONE
+}
+TURNS = tuple(name for name in STAGES64.values() if name != FROM6)
 PROGRAMS6 = (*STAGES6.values(), "control6")
 TEXTS = {
     compiler.SOURCE: PROGRAMS,

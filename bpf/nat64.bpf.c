@@ -43,6 +43,7 @@
 #include "include/share.h"
 #include "include/search.h"
 #include "include/place.h"
+#include "include/kept.h"
 #include "include/parse6.h"
 #include "include/field6.h"
 #include "include/route6.h"

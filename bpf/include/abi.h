@@ -580,7 +580,8 @@ struct pool {
 };
 #define POOL_SESSIONS 48 /* behind 3 protocol classes of MAX_PUBLIC addresses */
 #define POOL_HANDLES 49  /* IPv6 addresses that have one */
-#define POOL_ROWS 50
+#define POOL_FREED 50    /* handles freed so far; a row of its own, since each packet of IPv6 reads it */
+#define POOL_ROWS 51
 #define SHARE_WHOLE 1024
 /* Of so few ports half is no more than what one host's transfers of four minutes hold (tcp_closing), which is given up as soon as
  * somebody needs it (finish.h): a share would refuse the next transfer and leave nothing to anybody. */
@@ -747,7 +748,10 @@ enum stage {
     STAGE_TURN_WANT = 28, /* makes the handle of a host whose packet may begin a session, and back to STAGE_TURN_OUT */
     STAGE_CUT6 = 29,      /* fragments what others may fragment: what has become IPv6, */
     STAGE_CUT4 = 30,      /* or IPv4 */
-    STAGE_COUNT = 64,
+    STAGE_WAY = 31,       /* for IPv6 alone: where a first packet goes, and whether its source may say what it says */
+    STAGE_MAKE = 32,      /* and the stage that makes its session, once that is allowed */
+    STAGE_ENDS = 33,      /* makes the handles of its ends, and back to STAGE_MAKE */
+    STAGE_COUNT = 80,
 };
 
 enum control_op {

@@ -21,8 +21,10 @@ static __always_inline bool handle_free(__be32 handle, u32 idle, u32 now)
     __builtin_memcpy(address.bytes, row->bytes, 16);
     askers_count(row, -1);
     struct mapping_key host = {.inside_ip = handle};
+    u32 freed = POOL_FREED;
     handles.delete(&address);
     hosts.delete(&host);
+    pool_count(freed, 1); /* before the number is given back: kept.h */
     addresses6.delete(&handle);
     handle_count(-1);
     return true;

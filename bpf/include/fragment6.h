@@ -162,7 +162,7 @@ static __always_inline int fragment_passes(struct __sk_buff *skb, int at, u8 dir
     bool head = is_first_fragment(&p);
     int judged = head ? head_judged(skb, cfg, &p, dir, now) : 0;
     if (judged < 0)
-        return next_stage(skb, dir == DIR_OUT ? STAGE_NEW_OUT : STAGE_NEW_IN, at, dir);
+        return next_stage(skb, STAGE_WAY, at, dir);
     if (judged)
         return drop(judged);
     piece_key_of(&key, &p, dir);

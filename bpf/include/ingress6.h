@@ -125,12 +125,19 @@ static __always_inline u32 handle_refusal(void)
     return room ? room->refused & 127 : DROP_ADDRESSES_FULL;
 }
 
+/* Whether both handles were asked for a moment ago, so that they stay (handles.h). */
+static __always_inline bool ends_stay(const struct packet *p)
+{
+    return p->fresh && p->row && p->row->asked;
+}
+
 /* Handles for both ends: 0, or the drop reason. */
 static __always_inline u32 intern_ends(struct __sk_buff *skb, struct packet *p, int at, u8 dir, u32 now)
 {
     struct address6 ends[2];
     struct config *cfg = get_config();
     struct config6 *six = get_config6();
+    struct hop6 *kept = p->fresh ? p->row : 0;
     if (!cfg || !six || bpf_skb_load_bytes(skb, ip_at(p) + 8, ends, sizeof(ends)))
         return DROP_MALFORMED;
     askers_note(skb, cfg, p, at, dir == DIR_OUT ? &ends[0] : &ends[1]);
@@ -144,6 +151,8 @@ static __always_inline u32 intern_ends(struct __sk_buff *skb, struct packet *p, 
         return handle_refusal();
     p->source = dir == DIR_OUT ? inside : remote;
     p->destination = dir == DIR_OUT ? remote : inside;
+    if (kept && kept->source)
+        kept->asked = 1;
     return 0;
 }
 

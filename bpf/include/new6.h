@@ -18,7 +18,7 @@ static __always_inline u8 watched_by(u8 proto, __be16 port)
 
 /* Makes the session, known to be allowed: on the entry of a former one, or a new one. 0, or the drop reason. */
 static __always_inline u32 begin_six(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
-                                     const struct session_key *key, struct origin *o, u32 now)
+                                     const struct session_key *key, struct origin *o, u8 leaves, u32 now)
 {
     struct session *old = sessions.lookup((struct session_key *)key);
     o->index = EXEMPT_ROW;
@@ -32,31 +32,119 @@ static __always_inline u32 begin_six(struct __sk_buff *skb, const struct config 
         return DROP_SHARE_SESSIONS;
     if (p->proto != IPPROTO_TCP && p->proto != IPPROTO_UDP && p->proto != IPPROTO_ICMP)
         count(COUNT_OTHER_PROTOCOLS, 1);
+    o->leaves = leaves;
     return session_create(skb, cfg, key, p, o, now);
 }
 
-/* On with the packet that began a session. */
-static __always_inline int next_begun(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
-                                      const struct session_key *key, const struct origin *o, int at)
+/* On to the program that makes the session that this packet may begin: here it would be more than the verifier follows. */
+static __always_inline int next_make(struct __sk_buff *skb, const struct claim *c, const struct origin *o, int at)
 {
-    u32 stage = p->fragment ? STAGE_FRAGMENT : o->alg ? STAGE_WEIGH : STAGE_JUDGE;
-    return next_made(skb, cfg, key, o->related, false, at, o->dir, stage);
+    u32 zero = 0;
+    struct scratch6 *room = scratch6.lookup(&zero);
+    if (!room)
+        return drop(DROP_RACE);
+    room->claimed = c->key;
+    room->expectation = c->id;
+    room->related = o->related;
+    room->alg = o->alg;
+    room->flags = o->flags;
+    return next_stage(skb, STAGE_MAKE, at, o->dir);
+}
+
+/* The first packet is refused: so is what was claimed for it. */
+static __always_inline int make_refused(struct __sk_buff *skb, const struct session_key *key, struct claim *c,
+                                        u32 reason, int at, bool in)
+{
+    expectation_settle(skb, key, c, reason);
+    return in ? drop(reason) : refuse_new(skb, reason, at);
+}
+
+/* Asks for the handles of both ends, for the program that makes the session. */
+static __always_inline int make_ends(struct __sk_buff *skb, int at, bool in)
+{
+    struct packet p = {};
+    struct session_key none = {};
+    u32 zero = 0;
+    struct config *cfg = parse_flow(skb, at, &p, true);
+    struct scratch6 *room = scratch6.lookup(&zero);
+    if (!cfg || !room)
+        return drop(DROP_MALFORMED);
+    u32 reason = intern_ends(skb, &p, at, in, p.tick);
+    struct claim c = {.key = room->claimed, .id = room->expectation};
+    if (reason)
+        return make_refused(skb, &none, &c, reason, at, in);
+    return next_stage_told(skb, STAGE_MAKE, at, in, 1);
+}
+
+static __always_inline int make_six(struct __sk_buff *skb, int at, bool in)
+{
+    struct packet p = {};
+    struct session_key key;
+    u32 zero = 0, now = now_tick();
+    struct config *cfg = parse_flow(skb, at, &p, true);
+    struct scratch6 *room = scratch6.lookup(&zero);
+    if (!cfg || !room)
+        return drop(DROP_MALFORMED);
+    room->leaves = !(in | room->alg | p.fragment);
+    struct origin o = {.dir = in, .related = room->related, .alg = room->alg, .flags = room->flags};
+    struct claim c = {.key = room->claimed, .id = room->expectation};
+    if (!ends_stay(&p) && !skb->cb[2])
+        return next_stage(skb, STAGE_ENDS, at, in);
+    if (in)
+        key_in(&key, &p, p.destination, p.destination_port);
+    else
+        key_out(&key, &p);
+    u32 reason = p.source && p.destination ? begin_six(skb, cfg, &p, &key, &o, room->leaves, now) : DROP_RACE;
+    if (reason)
+        return make_refused(skb, &key, &c, reason, at, in);
+    expectation_settle(skb, &key, &c, 0);
+    u32 stage = o.leaves ? STAGE_FRESH : p.fragment ? STAGE_FRAGMENT : o.alg ? STAGE_WEIGH : STAGE_JUDGE;
+    return next_made(skb, cfg, &key, o.related, false, at, in, stage);
+}
+
+/* Whether the FIB said so much of this pair a moment ago that `way` has nothing to ask. */
+static __always_inline bool knows_way(struct __sk_buff *skb, const struct config *cfg, const struct packet *p, int at)
+{
+    return at == AT_TAP || (at == AT_LAN && can_skip_stack(skb, p) && kept_outward(skb, cfg, p));
+}
+
+static __always_inline int way_out(struct __sk_buff *skb, const struct config *cfg, const struct packet *p, int at)
+{
+    struct next_hop next = {};
+    bool outward = at != AT_LAN || way_of(skb, p, skb->ingress_ifindex, false) == cfg->wan;
+    if (at != AT_TAP && outward && !source_is_routed(skb, p, cfg->wan, skb->ingress_ifindex))
+        return drop(source_scope(skb, p) == SCOPE_GLOBAL ? DROP_SPOOFED_INSIDE : DROP_LINK_SCOPE);
+    if (at == AT_LAN && (!can_skip_stack(skb, p) || !goes_to_wan(skb, cfg, p, skb->ingress_ifindex, &next)))
+        return pass_on(skb, at);
+    return next_stage(skb, STAGE_NEW_OUT, at, DIR_OUT);
+}
+
+static __always_inline int way_in(struct __sk_buff *skb, const struct config *cfg, const struct packet *p, int at)
+{
+    if (!to_inside(skb, cfg, p)) /* the gateway's own, or another network's that is routed through this host */
+        return TC_ACT_OK;
+    if (at != AT_TAP && !source_is_routed(skb, p, cfg->lan[0], cfg->wan))
+        return drop(source_scope(skb, p) == SCOPE_GLOBAL ? DROP_SPOOFED_OUTSIDE : DROP_LINK_SCOPE);
+    return next_stage(skb, STAGE_NEW_IN, at, DIR_IN);
+}
+
+/* Where a first packet goes, and whether its source may be what it says. A program of its own, for the verifier's sake. */
+static __always_inline int way(struct __sk_buff *skb, int at, bool in)
+{
+    struct packet p = {};
+    struct config *cfg = parse_flow(skb, at, &p, true);
+    if (!cfg)
+        return drop(DROP_MALFORMED);
+    return in ? way_in(skb, cfg, &p, at) : way_out(skb, cfg, &p, at);
 }
 
 static __always_inline int new_out(struct __sk_buff *skb, int at)
 {
     struct packet p = {};
-    struct session_key key;
-    struct next_hop next = {};
     struct config *cfg = parse_flow(skb, at, &p, true);
     if (!cfg)
         return drop(DROP_MALFORMED);
     u32 now = now_tick();
-    bool outward = at != AT_LAN || way_of(skb, &p, skb->ingress_ifindex, false) == cfg->wan;
-    if (at != AT_TAP && outward && !source_is_routed(skb, &p, cfg->wan, skb->ingress_ifindex))
-        return drop(source_scope(skb, &p) == SCOPE_GLOBAL ? DROP_SPOOFED_INSIDE : DROP_LINK_SCOPE);
-    if (at == AT_LAN && (!can_skip_stack(skb, &p) || !goes_to_wan(skb, cfg, &p, skb->ingress_ifindex, &next)))
-        return pass_on(skb, at);
     if (!begins_session(&p))
         return refuse_new(skb, DROP_NO_SESSION, at);
     struct origin o = {.dir = DIR_OUT};
@@ -76,14 +164,7 @@ static __always_inline int new_out(struct __sk_buff *skb, int at)
     } else {
         o.alg = watched_by(p.proto, p.destination_port);
     }
-    reason = intern_ends(skb, &p, at, DIR_OUT, now);
-    key_out(&key, &p);
-    if (!reason)
-        reason = begin_six(skb, cfg, &p, &key, &o, now);
-    expectation_settle(skb, &key, &c, reason);
-    if (reason)
-        return refuse_new(skb, reason, at);
-    return next_begun(skb, cfg, &p, &key, &o, at);
+    return next_make(skb, &c, &o, at);
 }
 
 /* Whether [[allow_in]] admits it. */
@@ -177,24 +258,13 @@ static __always_inline int new_in(struct __sk_buff *skb, int at)
     if (!cfg)
         return drop(DROP_MALFORMED);
     u32 now = now_tick();
-    if (!to_inside(skb, cfg, &p)) /* the gateway's own, or another network's that is routed through this host */
-        return TC_ACT_OK;
-    if (at != AT_TAP && !source_is_routed(skb, &p, cfg->lan[0], cfg->wan))
-        return drop(source_scope(skb, &p) == SCOPE_GLOBAL ? DROP_SPOOFED_OUTSIDE : DROP_LINK_SCOPE);
     if (!begins_session(&p))
         return drop(DROP_NO_SESSION);
     struct origin o = {.dir = DIR_IN};
     struct claim c = claim_of(&p, DIR_IN);
     key_in(&key, &p, p.destination, p.destination_port);
     u32 reason = admit_in(skb, cfg, &p, &key, &c, &o, now);
-    if (reason)
-        return drop(reason);
-    reason = intern_ends(skb, &p, at, DIR_IN, now);
-    key_in(&key, &p, p.destination, p.destination_port);
-    if (!reason)
-        reason = begin_six(skb, cfg, &p, &key, &o, now);
-    expectation_settle(skb, &key, &c, reason);
-    return reason ? drop(reason) : next_begun(skb, cfg, &p, &key, &o, at);
+    return reason ? drop(reason) : next_make(skb, &c, &o, at);
 }
 
 #endif

@@ -27,6 +27,8 @@ enum parsed {
     PARSED_MALFORMED,
 };
 
+struct hop6;
+
 struct packet {
     __be32 source;
     __be32 destination;
@@ -55,7 +57,10 @@ struct packet {
     u8 to;      /* enum scope of its destination, in a first stage */
     u8 head;    /* 1: a fragment header precedes */
     u8 routed;  /* where a routing header says how many segments are left, 0: none are; NAT64 alone asks */
+    u8 fresh;   /* 1: `row` is of this pair, and young enough */
     __be32 id6; /* of a fragment */
+    u32 tick;   /* now */
+    struct hop6 *row; /* what is kept of its pair of addresses, or of another; 0: its ends weren't looked up */
 #endif
 };
 

@@ -218,10 +218,8 @@ static __always_inline int parse_ip6(struct __sk_buff *skb, struct packet *p, u3
     p->ip_size = size;
     if (!again)
         p->to = scope_of(&ip->daddr);
-    if (named) {
-        p->source = handle_of(&ip->saddr);
-        p->destination = handle_of(&ip->daddr);
-    }
+    if (named && !name_ends(p, (void *)&ip->saddr))
+        return PARSED_MALFORMED;
     if (size > 65535 || size + l3 > skb->len)
         return PARSED_MALFORMED;
     int parsed = PARSED_FLOW;

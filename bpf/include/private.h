@@ -46,16 +46,20 @@ struct hop {
 };
 
 #ifdef SIX
+/* The same for IPv6, and the handles of both addresses: see kept.h. */
 struct hop6 {
-    __be32 source; /* handles */
-    __be32 destination;
+    u64 ends[4]; /* source and destination */
     u32 from;
     u32 since;
     u32 ifindex;
     u32 gateway[4];
     u16 mtu;
     u8 proto;
-    u8 asked; /* of a source: its handle was asked for since */
+    u8 asked;      /* 1: both handles were asked for since */
+    __be32 source; /* handles; 0: not known */
+    __be32 destination;
+    u32 freed; /* how many handles had been freed when these were looked up */
+    u32 pad;
 };
 
 /* What is too large for the stack of the programs for IPv6. */
@@ -67,9 +71,16 @@ struct scratch6 {
     u8 options;
     u8 head;
     u8 routed;
-    u8 pad;
+    u8 fresh; /* and these: what name_ends found */
+    __be32 names[2];
     u32 cursor;          /* see UNKNOWN */
     struct interned row; /* being made */
+    struct expectation_key claimed; /* these four: as what a session is allowed that is to be made */
+    u64 expectation;                /* 0: none was taken */
+    u64 related;
+    u8 alg;
+    u8 flags;
+    u8 leaves; /* 1: its packet leaves at once */
     u16 askers[4];       /* who asks for handles: rows by kind from 1 on, 0: nobody who is limited */
     u8 spent[2];         /* whether that one has his share of them; and of the addresses of a /64 that is one host */
     u16 refused;         /* why there is none: a drop reason */

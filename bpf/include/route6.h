@@ -7,7 +7,6 @@
 #ifndef ALGATE_ROUTE6_H
 #define ALGATE_ROUTE6_H
 
-#define HOP_TICKS 128 /* about 134 ms, as for IPv4 */
 #define FAMILY_SIX 10 /* AF_INET6 */
 
 struct next_hop {
@@ -82,12 +81,11 @@ static __always_inline int route_anew(struct __sk_buff *skb, const struct config
     return ROUTE_FORWARD;
 }
 
-/* Takes the FIB's last answer if it is of these ends, fresh, and the packet fits. */
-static __always_inline bool hop_kept(const struct hop6 *h, const struct packet *p, u32 ifindex, u32 size, u32 now,
+/* Takes the FIB's last answer about this pair if the packet came the same way and fits. */
+static __always_inline bool hop_kept(const struct hop6 *h, const struct packet *p, u32 ifindex, u32 size,
                                      struct next_hop *next)
 {
-    if (h->source != p->source || h->destination != p->destination || h->from != ifindex || h->proto != p->proto ||
-        now - h->since >= HOP_TICKS || size > h->mtu)
+    if (h->from != ifindex || h->proto != p->proto || size > h->mtu)
         return false;
     next->ifindex = h->ifindex;
     __builtin_memcpy(next->gateway, h->gateway, 16);
@@ -95,11 +93,9 @@ static __always_inline bool hop_kept(const struct hop6 *h, const struct packet *
     return true;
 }
 
-static __always_inline void hop_keep(struct hop6 *h, const struct packet *p, u32 ifindex, u32 now,
+static __always_inline void hop_fill(struct hop6 *h, const struct packet *p, u32 ifindex, u32 now,
                                      const struct next_hop *next)
 {
-    h->source = p->source;
-    h->destination = p->destination;
     h->from = ifindex;
     h->since = now;
     h->ifindex = next->ifindex;
@@ -108,22 +104,42 @@ static __always_inline void hop_keep(struct hop6 *h, const struct packet *p, u32
     h->proto = p->proto;
 }
 
+/* Keeps an answer. The handles follow with the next packet. */
+static __always_inline void hop_keep(struct __sk_buff *skb, const struct packet *p, u32 ifindex,
+                                     const struct next_hop *next)
+{
+    struct hop6 *h = p->row;
+    if (!h)
+        return;
+    h->source = p->fresh ? h->source : 0;
+    h->since = p->tick - HOP_TICKS;
+    bpf_skb_load_bytes(skb, ip_at(p) + 8, h->ends, sizeof(h->ends)); /* which leaves zeros where it fails */
+    hop_fill(h, p, ifindex, p->tick, next);
+}
+
+/* Whether the FIB said a moment ago that such a packet leaves by the WAN; then its source was judged, too (route_anew). */
+static __always_inline bool kept_outward(struct __sk_buff *skb, const struct config *cfg, const struct packet *p)
+{
+    struct hop6 *h = p->fresh ? p->row : 0;
+    return h && h->ifindex == cfg->wan && h->from == skb->ingress_ifindex && h->proto == p->proto &&
+           size_on_link(skb, p) <= h->mtu;
+}
+
 /* What the FIB says of a packet that came in by `ifindex`. Of a GSO packet each segment must fit. For a control session it is
  * asked anew. The addresses are the packet's own. */
 static __always_inline int route_packet(struct __sk_buff *skb, const struct packet *p, __be32 source,
                                         __be32 destination, u32 ifindex, struct next_hop *next)
 {
-    u32 size = size_on_link(skb, p), row = hop_row(p->source, p->destination), now = now_tick();
+    u32 size = size_on_link(skb, p);
     struct config *cfg = get_config();
-    struct hop6 *h = p->control || !p->source || !p->destination ? 0 : hops6.lookup(&row);
+    struct hop6 *h = p->fresh && !p->control ? p->row : 0;
     if (!cfg)
         return ROUTE_STACK;
-    if (h && hop_kept(h, p, ifindex, size, now, next))
+    if (h && hop_kept(h, p, ifindex, size, next))
         return ROUTE_FORWARD;
     int route = route_anew(skb, cfg, p, ifindex, size, next);
-    if (!h || route != ROUTE_FORWARD || !next->mtu)
-        return route;
-    hop_keep(h, p, ifindex, now, next);
+    if (route == ROUTE_FORWARD && next->mtu && !p->control)
+        hop_keep(skb, p, ifindex, next);
     return route;
 }
 

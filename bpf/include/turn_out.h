@@ -22,7 +22,7 @@ static __always_inline int not_turned(struct __sk_buff *skb, int at)
 static __always_inline bool source_stands(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
                                           u32 now, struct hop6 **kept)
 {
-    u32 row = hop_row(p->source, 0), from = skb->ingress_ifindex;
+    u32 row = hop_row4(p->source, 0), from = skb->ingress_ifindex;
     OPAQUE(from);
     struct hop6 *h = p->source ? hops6.lookup(&row) : 0;
     *kept = h;
@@ -31,6 +31,7 @@ static __always_inline bool source_stands(struct __sk_buff *skb, const struct co
     if (!source_is_routed(skb, p, cfg->wan, from))
         return false;
     if (h) {
+        h->ends[0] = 0; /* of no pair of addresses */
         h->source = p->source;
         h->destination = 0;
         h->from = from;

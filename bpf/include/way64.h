@@ -22,10 +22,11 @@ static __always_inline bool ends_turned(const struct config6 *six, __be32 remote
 static __always_inline int route_six(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
                                      const struct ipv6hdr *to, u32 size, bool kept, struct next_hop *next)
 {
-    u32 row = hop_row(p->source, p->destination), now = now_tick();
+    u32 row = hop_row4(p->source, p->destination), now = now_tick();
     struct hop6 *h = kept ? hops6.lookup(&row) : 0;
     struct bpf_fib_lookup fib = {};
-    if (h && hop_kept(h, p, cfg->wan, size, now, next))
+    if (h && h->source == p->source && h->destination == p->destination && now - h->since < HOP_TICKS &&
+        hop_kept(h, p, cfg->wan, size, next))
         return ROUTE_FORWARD;
     fib.family = FAMILY_SIX;
     fib.ifindex = cfg->wan;
@@ -43,7 +44,10 @@ static __always_inline int route_six(struct __sk_buff *skb, const struct config 
         return ROUTE_STACK;
     if (!h || !next->mtu)
         return ROUTE_FORWARD;
-    hop_keep(h, p, cfg->wan, now, next);
+    h->ends[0] = 0; /* of no pair of addresses */
+    h->source = p->source;
+    h->destination = p->destination;
+    hop_fill(h, p, cfg->wan, now, next);
     return ROUTE_FORWARD;
 }
 
