@@ -63,6 +63,10 @@
 #include "include/icmp.h"
 #include "include/frag.h"
 #include "include/ways.h"
+#ifdef NAT64
+#include "include/kept.h"
+#include "include/turn_kept.h"
+#endif
 #include "include/leave.h"
 #include "include/pass.h"
 #include "include/fair.h"
@@ -173,6 +177,11 @@ static __always_inline int inbound(struct __sk_buff *skb, int at)
         return next_gate(skb, cfg, &p, at, DIR_IN);
     if (p.proto == IPPROTO_TCP && !session_slides(s, &p, DIR_IN))
         return next_stage(skb, STAGE_JUDGE, at, DIR_IN);
+#ifdef NAT64
+    int turned = at == AT_WAN_IN && is_turned(key.inside_ip) ? turn_in_kept(skb, cfg, &p, s, &key, now) : -1;
+    if (turned >= 0)
+        return turned;
+#endif
     return leave_in(skb, cfg, &p, s, &key, at, now);
 }
 

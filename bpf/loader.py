@@ -56,6 +56,7 @@ UNPINNED = (
     "scratch",
     "hops",
     "hops6",
+    "turns",
     "scratch6",
     "cuts",
 )  # of one load: rings' readers, a workspace, the FIB's last answers

@@ -33,6 +33,7 @@ static __always_inline bool same_ends(const struct hop6 *h, const u64 *ends)
     return !((h->ends[0] ^ ends[0]) | (h->ends[1] ^ ends[1]) | (h->ends[2] ^ ends[2]) | (h->ends[3] ^ ends[3]));
 }
 
+#ifdef SIX
 /* The handles of both ends, by what is kept of them or anew; `ends`: in the packet. What was found goes through memory, so that
  * the verifier follows what comes behind once. False: there is no row, which can't be. */
 static __always_inline bool name_ends(struct packet *p, u64 *ends)
@@ -64,5 +65,6 @@ static __always_inline bool name_ends(struct packet *p, u64 *ends)
     p->fresh = *(volatile u8 *)&room->fresh;
     return true;
 }
+#endif
 
 #endif

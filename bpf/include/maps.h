@@ -93,6 +93,9 @@ BPF_PERF_OUTPUT(unhurried); /* into the same buffers, without waking whoever rea
 BPF_PERF_OUTPUT(notices);
 BPF_PERCPU_ARRAY(scratch, struct scratch, 1);
 BPF_PERCPU_ARRAY(hops, struct hop, HOP_ROWS);
+#if defined(TURNS) || defined(NAT64)
+BPF_PERCPU_ARRAY(turns, struct hop6, HOP_ROWS);
+#endif
 #ifdef SIX
 BPF_PERCPU_ARRAY(hops6, struct hop6, HOP_ROWS);
 BPF_PERCPU_ARRAY(scratch6, struct scratch6, 1);

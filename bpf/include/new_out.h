@@ -90,6 +90,10 @@ static __always_inline u32 new_out_session(struct __sk_buff *skb, const struct c
                                            const struct session_key *key, struct origin *o, u32 who, u32 now)
 {
     struct claim c = claim_of(p, DIR_OUT);
+    u32 zero = 0;
+    struct scratch *room = scratch.lookup(&zero);
+    if (!room)
+        return DROP_RACE;
     if (who == OF_GATEWAY)
         o->flags |= SESSION_LOCAL;
     u32 reason = expectation_take(skb, cfg, p, &c, now);
@@ -113,6 +117,16 @@ static __always_inline u32 new_out_session(struct __sk_buff *skb, const struct c
     } else {
         o->alg = watched_by(p->proto, p->destination_port);
     }
+    room->claim = c.id; /* else each case is followed through all that comes */
+    room->related = o->related;
+    room->address = address;
+    room->flags = o->flags;
+    room->alg = o->alg;
+    c.id = *(volatile u64 *)&room->claim;
+    o->related = *(volatile u64 *)&room->related;
+    address = *(volatile s32 *)&room->address;
+    o->flags = *(volatile u8 *)&room->flags;
+    o->alg = *(volatile u8 *)&room->alg;
     reason = begin_out(skb, cfg, p, key, o, address, now);
     expectation_settle(skb, key, &c, reason);
     return reason;

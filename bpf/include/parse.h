@@ -52,14 +52,14 @@ struct packet {
     u8 control; /* 1: of a control session, and its way is to be asked for anew */
     u8 sound;   /* 1: TCP that its receiver would accept */
 #ifdef SIX
-    u8 options; /* 1: it has headers that routers read */
-    u8 refused; /* drop reason of what is PARSED_MALFORMED */
-    u8 to;      /* enum scope of its destination, in a first stage */
-    u8 head;    /* 1: a fragment header precedes */
-    u8 routed;  /* where a routing header says how many segments are left, 0: none are; NAT64 alone asks */
-    u8 fresh;   /* 1: `row` is of this pair, and young enough */
-    __be32 id6; /* of a fragment */
-    u32 tick;   /* now */
+    u8 options;       /* 1: it has headers that routers read */
+    u8 refused;       /* drop reason of what is PARSED_MALFORMED */
+    u8 to;            /* enum scope of its destination, in a first stage */
+    u8 head;          /* 1: a fragment header precedes */
+    u8 routed;        /* where a routing header says how many segments are left, 0: none are; NAT64 alone asks */
+    u8 fresh;         /* 1: `row` is of this pair, and young enough */
+    __be32 id6;       /* of a fragment */
+    u32 tick;         /* now */
     struct hop6 *row; /* what is kept of its pair of addresses, or of another; 0: its ends weren't looked up */
 #endif
 };

@@ -26,6 +26,11 @@ struct scratch {
     u32 refused; /* tick of the last PUNT_REFUSED */
     u32 mtu;     /* of the way out of the control packet at hand, for the helper; 0: not known */
     u32 cursor;  /* see UNKNOWN */
+    u64 claim;   /* these five: as what a session from inside is made, through memory as UNKNOWN */
+    u64 related;
+    s32 address;
+    u8 flags;
+    u8 alg;
 };
 
 #define HOP_ROWS 1024
@@ -45,7 +50,7 @@ struct hop {
     u8 from_mac[6];
 };
 
-#ifdef SIX
+#if defined(SIX) || defined(NAT64)
 /* The same for IPv6, and the handles of both addresses: see kept.h. */
 struct hop6 {
     u64 ends[4]; /* source and destination */
@@ -59,9 +64,11 @@ struct hop6 {
     __be32 source; /* handles; 0: not known */
     __be32 destination;
     u32 freed; /* how many handles had been freed when these were looked up */
-    u32 pad;
+    u32 sum;   /* of `ends`; for NAT64, whose rows are those of turn_kept.h */
 };
+#endif
 
+#ifdef SIX
 /* What is too large for the stack of the programs for IPv6. */
 struct scratch6 {
     __be32 id6; /* these seven: what the walk over extension headers found, for the stages behind it */
@@ -73,18 +80,18 @@ struct scratch6 {
     u8 routed;
     u8 fresh; /* and these: what name_ends found */
     __be32 names[2];
-    u32 cursor;          /* see UNKNOWN */
-    struct interned row; /* being made */
+    u32 cursor;                     /* see UNKNOWN */
+    struct interned row;            /* being made */
     struct expectation_key claimed; /* these four: as what a session is allowed that is to be made */
     u64 expectation;                /* 0: none was taken */
     u64 related;
     u8 alg;
     u8 flags;
-    u8 leaves; /* 1: its packet leaves at once */
-    u16 askers[4];       /* who asks for handles: rows by kind from 1 on, 0: nobody who is limited */
-    u8 spent[2];         /* whether that one has his share of them; and of the addresses of a /64 that is one host */
-    u16 refused;         /* why there is none: a drop reason */
-    u32 unknown_since;   /* tick at which the count of punted tails whose ends were unknown began */
+    u8 leaves;         /* 1: its packet leaves at once */
+    u16 askers[4];     /* who asks for handles: rows by kind from 1 on, 0: nobody who is limited */
+    u8 spent[2];       /* whether that one has his share of them; and of the addresses of a /64 that is one host */
+    u16 refused;       /* why there is none: a drop reason */
+    u32 unknown_since; /* tick at which the count of punted tails whose ends were unknown began */
     u32 unknown;
     __be32 wanted; /* the handle that was asked for a stage ago */
     struct pieces pieces;

@@ -116,7 +116,7 @@ static __always_inline int told6(struct __sk_buff *skb, int at)
     u32 all = xlat_icmp_pseudo(&head->ip, size + 8);
     all = csum_change4(csum_change4(all, 0, *(u32 *)&head->type), 0, head->rest);
     head->check = ~csum_fold(csum_change4(all, 0, (u32)sum));
-    if (route_six(skb, cfg, &p, &head->ip, size + sizeof(*head), false, &next) != ROUTE_FORWARD)
+    if (route_six(skb, cfg, &p, &head->ip, size + sizeof(*head), false, 0, &next) != ROUTE_FORWARD)
         return dropped;
     if (bpf_skb_adjust_room(skb, sizeof(*head), BPF_ADJ_ROOM_MAC, 0) ||
         bpf_skb_store_bytes(skb, ip_at(&p), head, sizeof(*head), 0))

@@ -139,7 +139,7 @@ static __always_inline int turn_error_in(struct __sk_buff *skb, int at)
     head->inner.saddr = inside;
     if (at != AT_TAP && !speaker_shown(six, ip.saddr, &head->ip))
         return drop(DROP_NAT64_ADDRESS);
-    if (route_six(skb, cfg, &p, &head->ip, XLAT_FLOOR, false, &next) != ROUTE_FORWARD)
+    if (route_six(skb, cfg, &p, &head->ip, XLAT_FLOOR, false, 0, &next) != ROUTE_FORWARD)
         return drop(DROP_NAT64_ROUTE);
     ask_fib4(skb, &p, 0, inner.daddr, cfg->lan[0], 0, &fib);
     struct xlat_mtus mtus = {.v4 = fib.tot_len ? fib.tot_len : 65535, .v6 = next.mtu ? next.mtu : 65535};
@@ -221,7 +221,7 @@ static __always_inline int turn_error_out(struct __sk_buff *skb, int at)
     if (bpf_skb_load_bytes(skb, q.at, inner, sizeof(*inner)) || bpf_skb_load_bytes(skb, p.l4, message, sizeof(message)))
         return drop(DROP_ICMP_INVALID);
     ask_fib4(skb, &p, 0, remote, cfg->lan[0], 0, &fib);
-    route_six(skb, cfg, &p, inner, 0, false, &next);
+    route_six(skb, cfg, &p, inner, 0, false, 0, &next);
     struct xlat_mtus mtus = {.v4 = fib.tot_len ? fib.tot_len : 65535, .v6 = next.mtu ? next.mtu : 65535};
     u32 first = bpf_ntohl(message[0]), end = ip_at(&p) + p.ip_size;
     from.type = first >> 24;

@@ -79,6 +79,7 @@ static __always_inline int turn_in(struct __sk_buff *skb, int at)
     u32 l3 = link_header(skb, cfg, at);
     if (bpf_skb_load_bytes(skb, l3, &ip, sizeof(ip)) || ip.ihl < 5)
         return drop(DROP_MALFORMED);
+    u32 freed = handles_freed();
     if (!six->prefix_bits || !ends_turned(six, ip.saddr, handle, &to))
         return drop(DROP_RACE);
     describe4(&ip, l3, handle, &p);
@@ -86,7 +87,8 @@ static __always_inline int turn_in(struct __sk_buff *skb, int at)
     if (extra && source_routed(skb, l3, extra))
         return tell4(skb, at, DROP_NAT64_SOURCE_ROUTE, 0);
     bool cut = cut_wanted(skb, &ip, &p, size);
-    int route = route_six(skb, cfg, &p, &to, cut ? XLAT_FLOOR : size_turned(skb, &p), !(told & TURN_CONTROL), &next);
+    int route =
+        route_six(skb, cfg, &p, &to, cut ? XLAT_FLOOR : size_turned(skb, &p), !(told & TURN_CONTROL), freed, &next);
     if (route != ROUTE_FORWARD)
         return astray(skb, &p, at, told, route, next.mtu);
     if (p.ttl <= 1)

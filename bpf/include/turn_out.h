@@ -146,15 +146,17 @@ static __always_inline int put_public_port(struct __sk_buff *skb, u8 proto, __be
 }
 
 /* What most packets are, of a session that carries them as they come: turned, translated and sent by one program, as
- * IPv4's programs would (outbound, leave_out). -1: it is for those. `p` has its IPv4 destination. */
+ * IPv4's programs would (outbound, leave_out). -1: it is for those. `p` has its IPv4 destination. What was found is
+ * kept (turn_kept.h): `source` is the row that says when its source was judged, `freed` was read before its look-up. */
 static __always_inline int turn_at_once(struct __sk_buff *skb, const struct config *cfg, struct packet *p,
-                                        const struct xlat_six *from, struct iphdr *to, u32 now)
+                                        const struct xlat_six *from, struct iphdr *to, const struct hop6 *source,
+                                        u32 freed, u32 now)
 {
     struct session_key key;
     struct bpf_redir_neigh params = {.nh_family = 2};
     u32 device = skb->ingress_ifindex;
     OPAQUE(device);
-    if (from->fragmented)
+    if (from->fragmented || lease_gone(cfg, now))
         return -1;
     struct session *s = find_out(p, &key);
     if (!s || s->alg || !s->public_ip || !session_carries(cfg, s, p, DIR_OUT, now))
@@ -165,6 +167,9 @@ static __always_inline int turn_at_once(struct __sk_buff *skb, const struct conf
         return -1;
     if (p->proto == IPPROTO_TCP && !session_slides(s, p, DIR_OUT))
         return -1;
+    if (source && !from->extra)
+        turn_keep_out(p, &from->ip, hop, device, freed,
+                      seq_after(hop->since, source->since) ? source->since : hop->since);
     params.ipv4_nh = hop->gateway;
     to->saddr = s->public_ip;
     __be16 port = session_port(s);
@@ -187,6 +192,10 @@ static __always_inline int turn_out(struct __sk_buff *skb, int at)
     u32 now = now_tick(), mtu = 0;
     if (!cfg || !six || !six->prefix_bits || at != AT_LAN)
         return not_turned(skb, at);
+    int done = turn_out_kept(skb, cfg, now);
+    if (done >= 0)
+        return done;
+    u32 freed = handles_freed();
     if (bpf_skb_load_bytes(skb, link_header(skb, cfg, at), &from.ip, sizeof(from.ip)))
         return drop(DROP_MALFORMED);
     if (xlat_within(&from.ip.saddr, prefix_of(six)))
@@ -221,7 +230,7 @@ static __always_inline int turn_out(struct __sk_buff *skb, int at)
         return drop(DROP_NO_SESSION);
     describe(&p, &from);
     p.destination = to.daddr;
-    int done = ip_at(&p) ? turn_at_once(skb, cfg, &p, &from, &to, now) : -1;
+    done = ip_at(&p) ? turn_at_once(skb, cfg, &p, &from, &to, kept, freed, now) : -1;
     if (done >= 0)
         return done;
     u32 refused = way_turned(skb, cfg, &p, to.daddr, &mtu, now);

@@ -18,15 +18,15 @@ static __always_inline bool ends_turned(const struct config6 *six, __be32 remote
     return true;
 }
 
-/* Where it goes, of `size` bytes of IPv6; `kept`: the FIB's last answer will do. */
+/* Where it goes, of `size` bytes of IPv6; `kept`: the FIB's last answer will do; `freed`: read before its handle was looked up. */
 static __always_inline int route_six(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
-                                     const struct ipv6hdr *to, u32 size, bool kept, struct next_hop *next)
+                                     const struct ipv6hdr *to, u32 size, bool kept, u32 freed, struct next_hop *next)
 {
     u32 row = hop_row4(p->source, p->destination), now = now_tick();
-    struct hop6 *h = kept ? hops6.lookup(&row) : 0;
+    struct hop6 *h = kept ? turns.lookup(&row) : 0;
     struct bpf_fib_lookup fib = {};
     if (h && h->source == p->source && h->destination == p->destination && now - h->since < HOP_TICKS &&
-        hop_kept(h, p, cfg->wan, size, next))
+        h->freed == freed && hop_kept(h, p, cfg->wan, size, next))
         return ROUTE_FORWARD;
     fib.family = FAMILY_SIX;
     fib.ifindex = cfg->wan;
@@ -44,7 +44,9 @@ static __always_inline int route_six(struct __sk_buff *skb, const struct config 
         return ROUTE_STACK;
     if (!h || !next->mtu)
         return ROUTE_FORWARD;
-    h->ends[0] = 0; /* of no pair of addresses */
+    __builtin_memcpy(h->ends, &to->saddr, sizeof(h->ends));
+    h->sum = ends_sum(h->ends);
+    h->freed = freed;
     h->source = p->source;
     h->destination = p->destination;
     hop_fill(h, p, cfg->wan, now, next);

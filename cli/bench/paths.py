@@ -95,8 +95,8 @@ class PathBench:
                     key = f"{gateway.lower()}.{word}.{way}"
                     self._measure(rig, Path(key, title, TC, program, frame, turns=turns), number)
             for proto, word in ((frames.UDP, "udp"), (frames.TCP, "tcp")):
-                way = rig.outward(40_000, 443)
-                frame = rig.inside6(way, opening(proto, way))
+                first = rig.outward(40_000, 443)
+                frame = rig.inside6(first, opening(proto, first))
                 title = f"first packet of a new {word.upper()} session, {gateway}"
                 key = f"{gateway.lower()}.new.{word}"
                 path = Path(key, title, TC, "tc_lan", frame, SOME, VARY_SOURCE, turns=turns)

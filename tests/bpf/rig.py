@@ -118,6 +118,7 @@ class Rig:
         self.gateway, self.devices = gateway, devices
         self.punts: list[tuple[abi.Punt, bytes]] = []
         self._touched: set[int] = set()
+        self._resets = 0
         gateway.install_stages()
         # The kernel reports a loss with the next sample that has room, perhaps in a later test.
         self.ring = gateway.open_ring(self._on_sample, lambda _: None, 16)
@@ -153,6 +154,8 @@ class Rig:
             gateway.forwards.put(row, abi.Forward())
         for row in range(abi.POOL_ROWS):
             gateway.pools.put(row, abi.Pool())
+        self._resets += 1
+        gateway.pools.put(abi.POOL_FREED, abi.Pool(used=self._resets << 16))  # what is kept of IPv6 ends is void
         gateway.heartbeat.put(0, 0)
         gateway.drain()
         self.punts.clear()

@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * turn_kept.h: what most packets of NAT64 are, of a session that carries them as they come, by what is kept of their addresses:
+ * turned, translated and sent at once.
+ *
+ * The law of this file: a row of `turns` is filled where a packet went the whole way (turn_out.h, turn_in.h), so all that was
+ * asked there of its addresses holds for HOP_TICKS; kept.h says until when a handle counts. Whatever else a packet is goes
+ * that way again. Headers are made by xlat.h, and written directly once no helper follows that moves the packet.
+ */
+#ifndef ALGATE_TURN_KEPT_H
+#define ALGATE_TURN_KEPT_H
+
+/* Sum of a pair of IPv6 addresses. */
+static __always_inline u32 ends_sum(const u64 *ends)
+{
+    const u32 *word = (const void *)ends;
+    u32 sum = 0;
+    for (int i = 0; i < 8; i++)
+        sum = csum_change4(sum, 0, word[i]);
+    return sum;
+}
+
+static __always_inline bool is_turnable(const struct packet *p)
+{
+    return p->proto == IPPROTO_TCP || (p->proto == IPPROTO_UDP && p->sum);
+}
+
+/* Whether a row is of this way, and young enough. */
+static __always_inline bool turn_stands(const struct hop6 *h, u8 proto, u32 from, u32 now)
+{
+    return h->proto == proto && h->from == from && now - h->since < HOP_TICKS && h->freed == handles_freed();
+}
+
+/* The transport checksum, and the port at `place` of its header: 0, or -1. */
+static __always_inline int turn_sum(struct __sk_buff *skb, u32 l4, u8 proto, u32 change, u32 place, __be16 was,
+                                    __be16 port)
+{
+    u32 at = l4 + (proto == IPPROTO_TCP ? 16 : 6);
+    u64 flags = proto == IPPROTO_UDP ? BPF_F_MARK_MANGLED_0 : 0;
+    if (bpf_l4_csum_replace(skb, at, 0, change, BPF_F_PSEUDO_HDR | flags))
+        return -1;
+    if (was == port)
+        return 0;
+    return bpf_l4_csum_replace(skb, at, was, port, 2 | flags) || bpf_skb_store_bytes(skb, l4 + place, &port, 2, 0) ? -1
+                                                                                                                   : 0;
+}
+
+#ifdef TURNS
+/* Keeps what was found of an outbound packet. `freed`: read before its handle was looked up; `since`: of the oldest answer. */
+static __always_inline void turn_keep_out(const struct packet *p, const struct ipv6hdr *ip, const struct hop *hop,
+                                          u32 from, u32 freed, u32 since)
+{
+    u64 ends[4];
+    __builtin_memcpy(ends, &ip->saddr, sizeof(ends));
+    u32 row = ends_row(ends);
+    struct hop6 *h = turns.lookup(&row);
+    if (!h || !is_turnable(p))
+        return;
+    __builtin_memcpy(h->ends, ends, sizeof(ends));
+    h->sum = ends_sum(h->ends);
+    h->from = from;
+    h->since = since;
+    h->gateway[0] = hop->gateway;
+    h->mtu = hop->mtu;
+    h->proto = p->proto;
+    h->source = p->source;
+    h->destination = p->destination;
+    h->freed = freed;
+}
+
+/* From inside. -1: it is for the whole way. */
+static __always_inline int turn_out_kept(struct __sk_buff *skb, const struct config *cfg, u32 now)
+{
+    void *data = (void *)(long)skb->data, *data_end = (void *)(long)skb->data_end;
+    struct ipv6hdr *ip = data + ETH_HEADER, head = {};
+    struct bpf_redir_neigh params = {.nh_family = 2};
+    struct iphdr to = {};
+    struct packet p = {};
+    struct session_key key;
+    u32 device = skb->ingress_ifindex;
+    OPAQUE(device);
+    if ((void *)(ip + 1) > data_end || ip->version != 6 || is_bare(cfg, device) || lease_gone(cfg, now))
+        return -1;
+    u64 *ends = (void *)&ip->saddr;
+    u32 row = ends_row(ends), size = bpf_ntohs(ip->payload_len);
+    struct hop6 *h = turns.lookup(&row);
+    if (!h || !same_ends(h, ends) || is_handle(h->destination) || !turn_stands(h, ip->nexthdr, device, now))
+        return -1;
+    p.proto = ip->nexthdr;
+    p.l3 = ETH_HEADER;
+    p.header_size = 20;
+    p.ip_size = size + 20;
+    p.source = h->source;
+    p.destination = h->destination;
+    __builtin_memcpy(&head, ip, 8);
+    if (head.hop_limit <= 1 || size > 65515 || size + IP6_HEADER + ETH_HEADER > skb->len ||
+        parse_transport(&p, ip + 1, data_end, size) != PARSED_FLOW || !is_turnable(&p) ||
+        size_on_link(skb, &p) > h->mtu)
+        return -1;
+    struct session *s = find_out(&p, &key);
+    if (!s || s->alg || !s->public_ip || !session_carries(cfg, s, &p, DIR_OUT, now))
+        return -1;
+    if (p.proto == IPPROTO_TCP && !session_slides(s, &p, DIR_OUT))
+        return -1;
+    to.saddr = s->public_ip;
+    to.daddr = p.destination;
+    u32 change = csum_change4(csum_change4(csum_change4(0, h->sum, 0), 0, to.saddr), 0, to.daddr);
+    params.ipv4_nh = h->gateway[0];
+    session_touch(s, &p, DIR_OUT, now);
+    account(DIR_OUT, p.ip_size);
+    if (!xlat_head4(&head, 0, p.proto, size, 1, p.ip_size <= XLAT_SMALL ? bpf_get_prandom_u32() : 0, &to) ||
+        bpf_skb_change_proto(skb, bpf_htons(ETH_P_IP), 0) ||
+        turn_sum(skb, ETH_HEADER + 20, p.proto, change, 0, p.source_port, session_port(s)))
+        return drop(DROP_REWRITE_FAILED);
+    data = (void *)(long)skb->data;
+    data_end = (void *)(long)skb->data_end;
+    if (data + ETH_HEADER + sizeof(to) > data_end)
+        return drop(DROP_REWRITE_FAILED);
+    *(__be16 *)(data + 12) = bpf_htons(ETH_P_IP);
+    __builtin_memcpy(data + ETH_HEADER, &to, sizeof(to));
+    return redirect_by(skb, cfg, &p, cfg->wan, &params);
+}
+#else
+/* From outside, its session known and judged. -1: it is for the whole way. */
+static __always_inline int turn_in_kept(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
+                                        struct session *s, const struct session_key *key, u32 now)
+{
+    void *data = (void *)(long)skb->data, *data_end = (void *)(long)skb->data_end;
+    struct iphdr *ip = data + ETH_HEADER, was;
+    struct bpf_redir_neigh params = {.nh_family = 10}; /* AF_INET6 */
+    struct xlat_fragment none = {};
+    struct ipv6hdr to = {};
+    u32 row = hop_row(p->source, key->inside_ip), gso = skb->gso_size, size = p->ip_size - sizeof(was);
+    struct hop6 *h = turns.lookup(&row);
+    if (!h || h->source != p->source || h->destination != key->inside_ip || !turn_stands(h, p->proto, cfg->wan, now))
+        return -1;
+    if ((void *)(ip + 1) > data_end || p->l3 != ETH_HEADER || p->header_size != sizeof(was) || p->ttl <= 1 ||
+        !is_turnable(p))
+        return -1;
+    was = *ip;
+    u32 on_link = gso ? 40 + (p->tcp_header ? p->tcp_header : 8) + gso : size + 40;
+    if (on_link > h->mtu || (!gso && on_link > XLAT_FLOOR && !(was.frag_off & bpf_htons(XLAT_DF))))
+        return -1;
+    __builtin_memcpy(&to.saddr, h->ends, sizeof(h->ends));
+    __builtin_memcpy(params.ipv6_nh, h->gateway, sizeof(h->gateway));
+    u32 change = csum_change4(csum_change4(csum_change4(0, was.saddr, 0), was.daddr, 0), 0, h->sum), out = h->ifindex;
+    session_touch(s, p, DIR_IN, now);
+    account(DIR_IN, p->ip_size);
+    if (!xlat_head6(&was, size, 1, &to, &none) || bpf_skb_change_proto(skb, bpf_htons(ETH_P_IPV6), 0) ||
+        turn_sum(skb, ETH_HEADER + sizeof(to), p->proto, change, 2, p->destination_port, key->inside_port))
+        return drop(DROP_REWRITE_FAILED);
+    data = (void *)(long)skb->data;
+    data_end = (void *)(long)skb->data_end;
+    if (data + ETH_HEADER + sizeof(to) > data_end)
+        return drop(DROP_REWRITE_FAILED);
+    *(__be16 *)(data + 12) = bpf_htons(ETH_P_IPV6);
+    __builtin_memcpy(data + ETH_HEADER, &to, sizeof(to));
+    return redirect_by(skb, cfg, p, out, &params);
+}
+#endif
+
+#endif
