@@ -119,15 +119,6 @@ static __always_inline int way_out(struct __sk_buff *skb, const struct config *c
     return next_stage(skb, STAGE_NEW_OUT, at, DIR_OUT);
 }
 
-static __always_inline int way_in(struct __sk_buff *skb, const struct config *cfg, const struct packet *p, int at)
-{
-    if (!to_inside(skb, cfg, p)) /* the gateway's own, or another network's that is routed through this host */
-        return TC_ACT_OK;
-    if (at != AT_TAP && !source_is_routed(skb, p, cfg->lan[0], cfg->wan))
-        return drop(source_scope(skb, p) == SCOPE_GLOBAL ? DROP_SPOOFED_OUTSIDE : DROP_LINK_SCOPE);
-    return next_stage(skb, STAGE_NEW_IN, at, DIR_IN);
-}
-
 /* Where a first packet goes, and whether its source may be what it says. A program of its own, for the verifier's sake. */
 static __always_inline int way(struct __sk_buff *skb, int at, bool in)
 {
@@ -135,7 +126,13 @@ static __always_inline int way(struct __sk_buff *skb, int at, bool in)
     struct config *cfg = parse_flow(skb, at, &p, true);
     if (!cfg)
         return drop(DROP_MALFORMED);
-    return in ? way_in(skb, cfg, &p, at) : way_out(skb, cfg, &p, at);
+    if (!in)
+        return way_out(skb, cfg, &p, at);
+    if (!to_inside(skb, cfg, &p)) /* the gateway's own, or another network's that is routed through this host */
+        return TC_ACT_OK;
+    if (at != AT_TAP && !source_is_routed(skb, &p, cfg->lan[0], cfg->wan))
+        return drop(source_scope(skb, &p) == SCOPE_GLOBAL ? DROP_SPOOFED_OUTSIDE : DROP_LINK_SCOPE);
+    return next_stage(skb, STAGE_NEW_IN, at, DIR_IN);
 }
 
 static __always_inline int new_out(struct __sk_buff *skb, int at)
