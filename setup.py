@@ -3,6 +3,8 @@
 The law of this file: pyproject.toml says what the package is; this adds extension modules, and only if asked to. Each
 .so stands in the wheel beside its .py and is what Python imports. No editable install: it would put them into the tree.
 
+One of them is written in C by hand: calls.c, which says the same as calls.py.
+
 Which modules: those that a punt passes through, where compiling them pays. Not those that third parties derive from
 (an interpreted class can have no compiled base), nor dataclasses of keys: a default isn't of the type declared there.
 """

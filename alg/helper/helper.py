@@ -218,7 +218,7 @@ class Helper:
                 self._segment(punt, punt.segment)
                 return
             if kind == _DATA_SYN and self._behind:
-                self._catch_up()  # it waits for one of these
+                self._caught_up(punt.info.session)  # it waits for one of its copies
             self._carry_out(self._judged(punt))
 
     def _carry_out(self, effects: list[Effect]) -> None:

@@ -20,6 +20,7 @@ struct claim {
     u64 id; /* 0: none is taken */
     u64 control_id;
     u32 port_index;
+    u8 alg;
 };
 
 static __always_inline struct claim claim_of(const struct packet *p, u8 dir)
@@ -66,10 +67,12 @@ static __always_inline u32 expectation_take(struct __sk_buff *skb, const struct 
     c->id = e->id;
     c->control_id = e->control_id;
     c->port_index = e->port_index;
+    c->alg = e->alg;
     return 0;
 }
 
-/* Tells the helper which session used an expectation. */
+/* Tells the helper which session used an expectation. That goes into its books, and nobody waits for it: where lines may
+ * pass without anybody hearing of each (struct opening), it is read with what comes next. */
 static __always_inline void tell_used(struct __sk_buff *skb, const struct session_key *key, const struct claim *c)
 {
     struct session *s = sessions.lookup((struct session_key *)key);
@@ -80,7 +83,12 @@ static __always_inline void tell_used(struct __sk_buff *skb, const struct sessio
     m->expectation_id = c->id;
     m->dir = c->key.dir;
     count(COUNT_EXPECTATIONS_USED, 1);
-    punts.perf_submit(skb, m, sizeof(*m));
+    u32 row = c->alg;
+    struct opening *o = openings.lookup(&row);
+    if (o && o->flags)
+        unhurried.perf_submit(skb, m, sizeof(*m));
+    else
+        punts.perf_submit(skb, m, sizeof(*m));
 }
 
 /* What becomes of a taken expectation once it is known whether its connection was refused: then its SYN will be repeated. */

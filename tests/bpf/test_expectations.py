@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import select
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Any
 
 import pytest
 
-from algate.bpf import abi
+from algate.alg.gateway import records
+from algate.bpf import abi, syscall
 from algate.bpf.abi import ConfigFlag, ControlOp, ExpectationState, PuntKind
 from algate.bpf.requests import ControlProgram, owner, port_row
+from algate.bpf.tables import U32
 from tests import packets
 from tests.bpf.rig import (
     INSIDE,
@@ -26,7 +29,7 @@ from tests.bpf.rig import (
     session_key,
     ticks,
 )
-from tests.bpf.watched import CONTROL, FIRST, IN, OUT, Watched, watch
+from tests.bpf.watched import CONTROL, FIRST, FTP, IN, OUT, Watched, watch
 from tests.packets import GATEWAY_WAN_MAC, WAN_MAC, Flow
 
 PENDING, OPEN, USED = ExpectationState.PENDING, ExpectationState.OPEN, ExpectationState.USED
@@ -91,6 +94,20 @@ def test_open_admits_the_peer_once(rig: Rig) -> None:
     assert again.action == REDIRECT, "a repeated SYN belongs to the session"
     reply = packets.tcp(DATA, b"", "SA")
     packets.same(rig.lan(reply).data, packets.changed(reply, IP_src=PUBLIC, TCP_sport=PORT, IP_ttl=63))
+
+
+@pytest.mark.parametrize("unheard", [True, False])
+def test_a_use_wakes_nobody_where_lines_pass_unheard(rig: Rig, unheard: bool) -> None:
+    fd, flags = rig.gateway.map_fd("openings"), int(abi.AdjustFlag.BEGINS)
+    syscall.update(fd, U32.pack(FTP), records.pack_opening(flags if unheard else 0, 7))
+    try:
+        expected = inbound(rig, OPEN, alg=FTP)
+        select.select(rig.ring, [], [], 0)
+        expected.knock()
+    finally:
+        syscall.update(fd, U32.pack(FTP), records.pack_opening(0, 0))
+    assert bool(select.select(rig.ring, [], [], 0.05)[0]) is not unheard
+    assert [punt.kind for punt, _ in rig.taken()] == [PuntKind.EXPECT_USED]
 
 
 def test_data_never_touches_the_helper(rig: Rig) -> None:
