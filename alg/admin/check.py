@@ -25,8 +25,17 @@ def check(path: Path | None, overrides: Mapping[str, object], host: bool) -> lis
     try:
         loaded = configuration.load(path, overrides, policy.kinds(registry.discover()))
     except ConfigError as error:
-        return [ProblemRow("error", one.path, one.reason) for one in error.problems]
+        wrong = [ProblemRow("error", one.path, one.reason) for one in error.problems]
+        return wrong + (_besides(error) if host else [])
     return list(_host(loaded)) if host else []
+
+
+def _besides(error: ConfigError) -> list[ProblemRow]:
+    """What the host says against those keys that are right, if its devices are named."""
+    wrong = {one.path for one in error.problems}
+    if not isinstance(error.rest, Config) or any(path.partition(".")[0] == "gateway" for path in wrong):
+        return []
+    return [one for one in _host(error.rest) if one.path not in wrong]
 
 
 def _host(config: Config) -> Iterator[ProblemRow]:
@@ -64,7 +73,8 @@ def _ipv6(config: Config, wan: Device | None) -> Iterator[ProblemRow]:
     if translated is None:
         return
     for device, prefix in inside:
-        if prefix.overlaps(translated):
+        within = any(prefix != other and prefix.subnet_of(other) for _, other in inside)
+        if prefix.overlaps(translated) and not within:  # an address of the link's own prefix has a route, too
             yield ProblemRow("host", "nat64.prefix", f"{translated} overlaps {prefix}, which is behind {device}")
     if wan is not None and not settings.public_addresses(config, wan):
         reason = f"needs a public IPv4 address: {wan.name} has none, and nat.addresses names none"

@@ -101,7 +101,7 @@ def loads(
     told = {one.path.partition("[")[0] for one in problems}  # invalid values have been replaced by their defaults here
     problems += [one for one in conflicts(config) if one.path not in told]
     if problems:
-        raise ConfigError(list(dict.fromkeys(problems)), source)
+        raise ConfigError(list(dict.fromkeys(problems)), source, config)
     return ha.halved(config)
 
 

@@ -29,11 +29,13 @@ class Problem(NamedTuple):
 
 
 class ConfigError(AlgateError):
-    """A configuration that can't be used; `problems` holds all that is wrong with it. One thing is told in one line,
-    several with a line of their own each."""
+    """A configuration that can't be used; `problems` holds all that is wrong with it, `rest` what is right, with
+    defaults for what isn't, if that much was read. One thing is told in one line, several with a line of their own
+    each."""
 
-    def __init__(self, problems: Iterable[Problem], source: str = "configuration") -> None:
+    def __init__(self, problems: Iterable[Problem], source: str = "configuration", rest: object = None) -> None:
         self.problems = list(problems)
+        self.rest = rest
         lines = [f"{source}: {len(self.problems)} errors", *(f"  {one}" for one in self.problems)]
         super().__init__("\n".join(lines) if len(lines) != 2 else f"{source}: {self.problems[0]}", USAGE)
 

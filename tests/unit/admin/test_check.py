@@ -32,7 +32,8 @@ def test_every_error_at_once(file: Path) -> None:
     made = check(file, "--json", "--lan", "a0", "--wan", "b0")
     rows = json.loads(made.stdout)
     assert made.exit_code == 2
-    assert {row["kind"] for row in rows} == {"error"}
+    assert [row["path"] for row in rows if row["kind"] == "host"] == ["gateway.lan", "gateway.wan"], "errors come first"
+    assert [row["kind"] for row in rows[-3:]] == ["error", "host", "host"]
     wanted = {"nat.maping", "nat.ports", "alg.ftp.min_prot", "forward[0].proto", "forward[0].wan_port", "forward[0].to"}
     assert wanted <= {row["path"] for row in rows}
     assert len(check(file).stdout.splitlines()) > len(wanted)
@@ -83,3 +84,29 @@ def test_what_ipv6_needs_of_the_host(file: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(prefixes, "behind", lambda _: inside)
     assert found()["ipv6.filter"] == []
     assert found()["nat64.prefix"][0] == "fd00:64::/96 overlaps fd00:64::/48, which is behind lan0"
+
+
+def test_a_prefix_of_a_wrong_length_hides_nothing_else(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is wrong in the file and what the host lacks come at once, each with its key; no default is judged."""
+    lan, wan = (Device(name, number, b"", 1500, True, "", ()) for number, name in ((2, "lan0"), (3, "wan0")))
+    monkeypatch.setattr(datapath, "need_device", lambda name: lan if name == "lan0" else wan)
+    monkeypatch.setattr(prefixes, "behind", lambda _: [])
+    file.write_text('[metrics]\nlisten = ""\n[ipv6]\nfilter = true\n[nat64]\nprefix = "64:ff9b::/97"\n')
+    made = check(file, "--json", "--lan", "lan0", "--wan", "wan0")
+    rows = [(row["kind"], row["path"]) for row in json.loads(made.stdout)]
+    assert rows == [("error", "nat64.prefix"), ("host", "gateway.wan"), ("host", "ipv6.filter")]
+    assert made.exit_code == 2
+    nameless = json.loads(check(file, "--json", "--wan", "wan0").stdout)
+    assert {row["kind"] for row in nameless} == {"error"}, "whose routes to look at is unknown"
+
+
+def test_an_address_behind_a_prefix_says_nothing_more(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lan, wan = (Device(name, number, b"", 1500, True, "", ()) for number, name in ((2, "lan0"), (3, "wan0")))
+    inside = [("lan0", IPv6Network("fd00:64::/64")), ("lan0", IPv6Network("fd00:64::/128"))]
+    monkeypatch.setattr(datapath, "need_device", lambda name: lan if name == "lan0" else wan)
+    monkeypatch.setattr(prefixes, "behind", lambda _: inside)
+    file.write_text('[metrics]\nlisten = ""\n[nat64]\nprefix = "fd00:64::/96"\n')
+    rows = json.loads(check(file, "--json", "--lan", "lan0", "--wan", "wan0").stdout)
+    assert [row["reason"] for row in rows if "overlaps" in row["reason"]] == [
+        "fd00:64::/96 overlaps fd00:64::/64, which is behind lan0"
+    ]
