@@ -19,6 +19,7 @@ from algate.bpf.loader import Gateway
 from algate.bpf.tables import Table
 
 PROTO = {"tcp": 6, "udp": 17, "icmp": 1}
+LEAST_TOLD = 1260  # bytes of IPv4 that are 1280 of IPv6, which every host may send
 
 
 def public_addresses(config: Config, wan: Device) -> list[IPv4Address]:
@@ -50,6 +51,20 @@ def _mss_clamp(config: Config, wan: Device) -> int:
     if isinstance(wanted, int):
         return wanted
     return wan.mtu - 40 if wanted == "auto" else 0
+
+
+def _mss_turned(config: Config, lans: Sequence[Device], wan: Device) -> int:
+    """Of what NAT64 translates, in bytes; 0: off. "auto": the smaller link counts, on whichever side.
+
+    A WAN below 1260 carries less than IPv6 hosts may be told of. What is large there is cut (turn_cut.h), but not what
+    a device is to segment or to sum, as hosts' segments usually are: segments are made to fit, whatever is wanted."""
+    wanted = config.nat.mss_clamp
+    fitting = [wan.mtu - 40] if wan.mtu < LEAST_TOLD else []
+    if wanted == "auto":
+        fitting += [one.mtu - 60 for one in (wan, *lans)]
+    elif isinstance(wanted, int) and wanted:
+        fitting.append(wanted)
+    return min(fitting, default=0)
 
 
 def _timeouts(config: Config) -> list[int]:
@@ -98,8 +113,7 @@ def write_config(
 
 
 def write_config6(gateway: Gateway, config: Config, lans: Sequence[Device], wan: Device) -> None:
-    """Write what is for IPv6 alone, where its programs are loaded. With an MSS of "auto" 60 bytes are for headers;
-    behind NAT64 the smaller link counts, on whichever side."""
+    """Write what is for IPv6 alone, where its programs are loaded. With an MSS of "auto" 60 bytes are for headers."""
     if not gateway.six:
         return
     flag, wanted, clamp = abi.SixFlag, config.ipv6, config.nat.mss_clamp
@@ -110,7 +124,7 @@ def write_config6(gateway: Gateway, config: Config, lans: Sequence[Device], wan:
         flag.HOST_64: wanted.host_prefix == 64,
     }
     most = clamp if isinstance(clamp, int) else wan.mtu - 60 if clamp == "auto" else 0
-    turned = min([most, *(one.mtu - 60 for one in lans)]) if clamp == "auto" else most
+    turned = _mss_turned(config, lans, wan)
     value = abi.Config6(flags=sum(int(bit) for bit, on in chosen.items() if on), mss_clamp=most, mss_turned=turned)
     prefix, own = config.nat64.prefix, prefixes.own_address([one.name for one in lans])
     if prefix is not None:

@@ -1,7 +1,8 @@
 """What the kernel says of a new session's first lines, before the helper has heard of it.
 
-The law of this file: it writes `openings`, a row for each plug-in, and the words that go with it. What the row says is
-what the engine would say of each such session; where that depends on the session's ends there is none.
+The law of this file: it writes `openings`, a row for each plug-in and another for its sessions by NAT64, and the words
+that go with them. What a row says is what the engine would say of each such session; where that depends on the
+session's ends there is none.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from algate.alg.engine.session import first_flags
 from algate.alg.gateway import records
 from algate.alg.plugin.contract import REMEMBERED_MOST, Call, PluginFaultError, left
 from algate.alg.plugin.model import ProtocolPlugin, Unattended
+from algate.bpf.abi import OPENING_MIXED
 
-Put = Callable[[int, bytes], None]  # plug-in's number, row
+Put = Callable[[int, bytes], None]  # place, row
 
 
 class Beginnings:
@@ -32,24 +34,24 @@ class Beginnings:
         """Say it by this configuration. `everything`: each line is held. Whether anything was said."""
         some = False
         for plugin in self._plugins.values():
-            said = None if everything or config.nat64.prefix is not None else self._said(plugin, config)
-            if said is not None:
-                self._lines(PutLines(said[0].lines.number, said[0].lines))
-            self._put(
-                plugin.number,
-                records.pack_opening(first_flags(*said), said[0].lines.number) if said else records.pack_opening(0, 0),
-            )
-            some = some or said is not None
+            for mixed in (False, True):
+                silent = everything or (mixed and config.nat64.prefix is None)
+                said = None if silent else self._said(plugin, config, mixed)
+                if said is not None:
+                    self._lines(PutLines(said[0].lines.number, said[0].lines))
+                row = (first_flags(*said), said[0].lines.number) if said is not None else (0, 0)
+                self._put(plugin.number + OPENING_MIXED * mixed, records.pack_opening(*row))
+                some = some or said is not None
         return some
 
-    def _said(self, plugin: ProtocolPlugin, config: Config) -> tuple[Unattended, int] | None:
+    def _said(self, plugin: ProtocolPlugin, config: Config, mixed: bool) -> tuple[Unattended, int] | None:
         """What may pass of its sessions' first lines, and what is remembered of them (`ProtocolPlugin.beginning`)."""
         asked = getattr(plugin, "beginning", None)
         policy = config.alg.protocols.get(plugin.name)
         if asked is None or policy is None or not policy.enabled or policy.rules:
             return None
         try:
-            answer: Any = self._call(asked, policy)
+            answer: Any = self._call(asked, policy, True) if mixed else self._call(asked, policy)
             if answer is None:
                 return None
             said, remembered = left(answer[0]), answer[1]

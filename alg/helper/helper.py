@@ -276,8 +276,8 @@ class Helper:
             self.engine.stated()
         self._carry_out(self.engine.attend(everything))
 
-    def _put_opening(self, plugin: int, row: bytes) -> None:
-        syscall.update(self._gateway.map_fd("openings"), U32.pack(plugin), row)
+    def _put_opening(self, place: int, row: bytes) -> None:
+        syscall.update(self._gateway.map_fd("openings"), U32.pack(place), row)
 
     def tick(self) -> None:
         """Run the engine's timers that are due."""

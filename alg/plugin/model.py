@@ -375,9 +375,10 @@ class ProtocolPlugin(Interface):
 
     Three attributes are optional. `beginning(policy)`: what a conversation under that policy (without rules) says by
     `unattended` and `remember` before anything was said, if no session's ends make a difference, else None; then the
-    greeting doesn't wait for the helper. `policy`, a class derived from `Policy` (policy.py): the keys of its table,
-    and what they imply, contradict and hold; `open` gets an instance of it (else of Policy) with all rules applied.
-    `words`, an instance of a class derived from `Words` (words.py): what `explain` says about its sessions.
+    greeting doesn't wait for the helper. `beginning(policy, True)` is asked for sessions by NAT64. `policy`, a class
+    derived from `Policy` (policy.py): the keys of its table, and what they imply, contradict and hold; `open` gets an
+    instance of it (else of Policy) with all rules applied. `words`, an instance of a class derived from `Words`
+    (words.py): what `explain` says about its sessions.
     """
 
     name: str

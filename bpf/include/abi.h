@@ -294,7 +294,9 @@ enum adjust_flag {
 #define ADJUST_UNANSWERED 8  /* bits 8 to 15 of adjust.flags: final replies that are still to come at that moment */
 #define ADJUST_REMEMBERED 16 /* bits 16 to 23: what the plug-in hands on to the next helper's conversation */
 
-/* What of a new session's first lines may pass, whatever its ends: what the helper would say of it. Row: session.alg. */
+/* What of a new session's first lines may pass, whatever its ends: what the helper would say of it. Row: session.alg, and
+ * OPENING_MIXED more if NAT64 stands between its ends. */
+#define OPENING_MIXED 256
 struct opening {
     __u32 flags;    /* of adjust; 0: the helper says so of each session by itself */
     __u32 interest; /* of adjust */

@@ -60,7 +60,7 @@ PINNED_LAZY("hash", struct decision_key, struct decision, decisions, 262144);
 PINNED_LAZY("hash", struct decision_key, struct replacement, replacements, 65536);
 /* First words of lines that needn't wait, and their enum line; the helper fills this before it sets ADJUST_LINES. */
 PINNED_LAZY("hash", struct passable_key, u32, passable, 4096);
-PINNED("array", u32, struct opening, openings, 256);
+PINNED("array", u32, struct opening, openings, 2 * OPENING_MIXED);
 /* Bytes acknowledged in the receiver's name, for a helper that starts after a crash; the kernel only keeps them. */
 PINNED_LAZY("hash", struct decision_key, struct replacement, held, 65536);
 

@@ -79,10 +79,22 @@ static __always_inline u32 punt_frame(struct __sk_buff *skb, const struct packet
     return DROP_PUNT_HELD;
 }
 
+/* Which row says what of a session's first lines may pass. Without a branch: 1 where an address is a handle, whose first
+ * byte is 0. */
+static __always_inline u32 opening_row(const struct session_key *key, const struct session *s)
+{
+#ifdef NAT64
+    u32 inside = ((bpf_ntohl(key->inside_ip) >> 24) - 1) >> 31, outside = ((bpf_ntohl(key->remote_ip) >> 24) - 1) >> 31;
+    return s->alg | (inside & ~outside) * OPENING_MIXED;
+#else
+    return s->alg;
+#endif
+}
+
 /* The record by which the first lines of a session may pass before the helper has heard of it. False: there is none. */
 static __always_inline bool begin_open(struct scratch *room, const struct session_key *key, const struct session *s)
 {
-    u32 row = s->alg;
+    u32 row = opening_row(key, s);
     struct opening *o = openings.lookup(&row);
     if (!o || !o->flags || key->proto != IPPROTO_TCP)
         return false;

@@ -8,8 +8,11 @@ import pytest
 from scapy.layers import inet, inet6
 from scapy.packet import Raw
 
-from algate.bpf import abi
-from tests.bpf.rig import INSIDE6, INSIDE6_2, LAN6, PUBLIC, PUBLIC_2, REDIRECT, REMOTE, REMOTE_2, Rig
+from algate.alg.gateway import records
+from algate.bpf import abi, syscall
+from algate.bpf.tables import U32
+from tests import packets
+from tests.bpf.rig import INSIDE, INSIDE6, INSIDE6_2, LAN6, PUBLIC, PUBLIC_2, REDIRECT, REMOTE, REMOTE_2, TCP, Rig
 from tests.bpf.six import frame, handle, tcp, udp
 from tests.bpf.test_nat64_errors import error4, error6
 from tests.bpf.turned import PREFIX, fed, four, opened, prefix_is, session, shown, six
@@ -152,3 +155,20 @@ def test_what_is_established_goes_at_once(rig64: Rig, proto: str, load: int) -> 
     assert before is not None and after is not None
     assert after.packets[0] - before.packets[0] == 1 and after.bytes[0] - before.bytes[0] == size
     assert (got.counts["PACKETS_OUT"], got.counts["BYTES_OUT"], got.counts["TC_REDIRECTED"]) == (1, size, 1)
+
+
+def test_what_may_pass_of_a_control_session_s_first_lines_has_a_row_of_its_own(rig64: Rig) -> None:
+    """By NAT64 another one than that of an IPv4 session beside it (struct opening)."""
+    lines, ftp = abi.AdjustFlag.BEGINS | abi.AdjustFlag.LINES, 1
+    fd, places = rig64.gateway.map_fd("openings"), (ftp, ftp + abi.OPENING_MIXED)
+    rig64.gateway.alg_ports.put(abi.ServiceKey(proto=TCP, port=abi.be16(21)), ftp)
+    try:
+        for number, place in enumerate(places):
+            syscall.update(fd, U32.pack(place), records.pack_opening(lines, 7000 + number))
+        assert rig64.lan(frame(tcp("S", 40000, 21), destination=shown(REMOTE))).action == REDIRECT
+        assert rig64.lan(packets.tcp(packets.Flow(INSIDE, 40001, REMOTE, 21), b"", "S")).action == REDIRECT
+    finally:
+        for place in places:
+            syscall.update(fd, U32.pack(place), records.pack_opening(0, 0))
+    found = {key.inside_port: row.interest for key, row in rig64.gateway.adjusts.items()}
+    assert found == {abi.be16(40000): 7001, abi.be16(40001): 7000}

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from ipaddress import IPv6Network
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -27,6 +30,9 @@ LOGIN = ((b"USER u", b"331 more"), (b"PASS p", b"230 in"))
 ANY = st.sampled_from(sorted(SAYS)).flatmap(lambda one: st.tuples(st.just(one), st.sampled_from(SAYS[one])))
 SAID = st.lists(ANY | st.sampled_from(LOGIN), max_size=6)
 NAMED = ((b"PORT 10,0,0,5,19,137\r\n", Side.CLIENT), (b"200 ok\r\n", Side.SERVER))
+NAMED6 = ((b"EPRT |2|2001:db8:1::5|5001|\r\n", Side.CLIENT), (b"200 ok\r\n", Side.SERVER))
+BY_NAT64 = replace(control(inside="[2001:db8:1::5]:40000"), prefix=IPv6Network("64:ff9b::/96"))
+ABOUT = st.sampled_from((control(), BY_NAT64))  # between two families lines are read by the same rules
 COPIES_MOST = 7
 
 
@@ -35,6 +41,7 @@ class Gate:
 
     def __init__(self, about: Control) -> None:
         self.conversation = PLUGIN.open(about, FtpPolicy())
+        self.named = NAMED if about.prefix is None else NAMED6
         self.said: Unattended | None = self.conversation.unattended()
         self.counts, self.unread = [0, 0], [0, 0]  # commands, final replies: since the statement; unread
         self.waiting: list[tuple[Side, bytes, list[int]]] = []
@@ -86,7 +93,7 @@ class Gate:
         """How far it came, and whether a PORT opens anything now."""
         self.read()
         phase = self.conversation.phase
-        told = [self.conversation.feed(side, line, 0.0) for line, side in NAMED]
+        told = [self.conversation.feed(side, line, 0.0) for line, side in self.named]
         return phase, [[type(one) for one in some] for some in told]
 
 
@@ -104,11 +111,11 @@ def spoken(greeting: bytes, said: list[tuple[bytes, bytes]], ahead: list[bool]) 
 
 
 @settings(max_examples=300, deadline=None)
-@given(GREETINGS, SAID, st.lists(st.booleans(), min_size=6, max_size=6), st.lists(st.booleans(), min_size=13))
+@given(ABOUT, GREETINGS, SAID, st.lists(st.booleans(), min_size=6, max_size=6), st.lists(st.booleans(), min_size=13))
 def test_nobody_can_tell(
-    greeting: bytes, said: list[tuple[bytes, bytes]], ahead: list[bool], wakes: list[bool]
+    about: Control, greeting: bytes, said: list[tuple[bytes, bytes]], ahead: list[bool], wakes: list[bool]
 ) -> None:
-    whole, partly = Gate(control()), Gate(control())
+    whole, partly = Gate(about), Gate(about)
     for (side, line), wake in zip(spoken(greeting, said, ahead), wakes, strict=False):
         whole.said = None
         for one in (whole, partly):
@@ -123,8 +130,9 @@ def test_nobody_can_tell(
     assert found == wanted or (greeting in UNGREETED and found[0] <= wanted[0])
 
 
-def test_of_an_ordinary_log_in_the_name_and_what_ends_it_are_read() -> None:
-    gate = Gate(control())
+@pytest.mark.parametrize("about", [control(), BY_NAT64], ids=["one family", "NAT64"])
+def test_of_an_ordinary_log_in_the_name_and_what_ends_it_are_read(about: Control) -> None:
+    gate = Gate(about)
     for number, line in enumerate((b"220 hi", b"USER u", b"331 more", b"PASS p", b"202 superfluous")):
         gate.line(Side.CLIENT if number % 2 else Side.SERVER, line + b"\r\n")
     assert gate.passed == 2 and len(gate.waiting) == 3

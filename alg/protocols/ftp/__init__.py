@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from typing import cast
 
 from algate.alg.protocols.base import Control, EndPoint, Side, Unattended
@@ -27,10 +27,11 @@ class FtpPlugin:
         """Start watching a control session under an FtpPolicy."""
         return FtpConversation(control, cast(FtpPolicy, policy), resumed=control.resumed)
 
-    def beginning(self, policy: object) -> tuple[Unattended, int] | None:
+    def beginning(self, policy: object, mixed: bool = False) -> tuple[Unattended, int] | None:
         """See `model.ProtocolPlugin`: what a conversation says before anything was said, which depends on no end."""
         nobody = EndPoint(IPv4Address(0), 0)
-        conversation = self.open(Control(0, nobody, nobody, nobody, Side.CLIENT), policy)
+        inside = EndPoint(IPv6Address(0), 0) if mixed else nobody
+        conversation = self.open(Control(0, inside, nobody, nobody, Side.CLIENT), policy)
         said = conversation.unattended()
         return None if said is None else (said, conversation.remember())
 

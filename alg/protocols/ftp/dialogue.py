@@ -107,6 +107,10 @@ UNATTENDED_BEFORE = Lines(
     told=_COMMANDS - _PASSWORDS - {b"PASV", b"EPSV"} | {b"220"},
     quiet=UNATTENDED.quiet,
 )
+UNATTENDED_BEFORE_64 = Lines(
+    _COMMANDS - _EITHER, _REPLIES, copied=UNATTENDED_BEFORE.copied - _EITHER, told=UNATTENDED_BEFORE.told,
+    quiet=UNATTENDED_BEFORE.quiet - _EITHER,
+)  # fmt: skip
 
 NAMING = frozenset((Kind.NAME, Kind.PASV, Kind.EPSV))
 

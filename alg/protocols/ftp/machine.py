@@ -29,7 +29,15 @@ from algate.alg.protocols.base import (
     Unattended,
 )
 from algate.alg.protocols.ftp.client import ClientSide
-from algate.alg.protocols.ftp.dialogue import UNATTENDED, UNATTENDED_64, UNATTENDED_BEFORE, Kind, Phase, Turn
+from algate.alg.protocols.ftp.dialogue import (
+    UNATTENDED,
+    UNATTENDED_64,
+    UNATTENDED_BEFORE,
+    UNATTENDED_BEFORE_64,
+    Kind,
+    Phase,
+    Turn,
+)
 from algate.alg.protocols.ftp.families import negotiation, without_negotiation
 from algate.alg.protocols.ftp.policy import FtpPolicy
 from algate.alg.protocols.ftp.server import ServerSide
@@ -133,10 +141,11 @@ class FtpConversation:
         settled = unanswered is not None and unanswered < UNANSWERED_MOST and all(session.live.values())
         lines = UNATTENDED if families is None else UNATTENDED_64
         greeting = session.phase is Phase.GREETING
-        if unanswered is None or not settled or ((greeting or session.premature) and families is not None):
+        if unanswered is None or not settled:
             return Unattended(lines, read=True)
         if session.premature:
-            return Unattended(UNATTENDED_BEFORE, unanswered + greeting)
+            lines = UNATTENDED_BEFORE if families is None else UNATTENDED_BEFORE_64
+            return Unattended(lines, unanswered + greeting)
         return Unattended(lines, unanswered, read=greeting)
 
     def remember(self) -> int:

@@ -15,23 +15,29 @@ from algate.alg.helper.beginnings import Beginnings
 from algate.alg.plugin.contract import plainly
 from algate.alg.plugin.policy import Rule
 from algate.alg.protocols.ftp import PLUGIN, FtpPolicy
-from algate.alg.protocols.ftp.dialogue import UNATTENDED_BEFORE
+from algate.alg.protocols.ftp.dialogue import UNATTENDED_BEFORE, UNATTENDED_BEFORE_64
+from algate.bpf.abi import OPENING_MIXED
 from tests.dialogues import GREETING
 from tests.ftplab import FtpLab
+from tests.wire import NAT64
 
 pytestmark = pytest.mark.unit
 
 
-def stated(policy: FtpPolicy, everything: bool = False, prefix: object = None, plugin: Any = PLUGIN) -> tuple[int, int]:
+def stated(
+    policy: FtpPolicy, everything: bool = False, prefix: object = None, plugin: Any = PLUGIN, mixed: bool = False
+) -> tuple[int, int]:
     rows: dict[int, bytes] = {}
     words: list[fx.PutLines] = []
     config: Any = SimpleNamespace(
         nat64=SimpleNamespace(prefix=prefix), alg=SimpleNamespace(protocols={"ftp": policy})
     )  # fmt: skip
     found = Beginnings({"ftp": plugin}, rows.__setitem__, words.append, plainly).state(config, everything)
-    flags, interest = struct.unpack("=II", rows[PLUGIN.number])
-    assert found == bool(flags) == bool(words)
-    assert all(one.interest == interest for one in words)
+    said = {place: struct.unpack("=II", row) for place, row in rows.items()}
+    assert set(said) == {PLUGIN.number, PLUGIN.number + OPENING_MIXED}
+    assert found == any(flags for flags, _ in said.values()) == bool(words)
+    assert {one.interest for one in words} == {interest for _, interest in said.values() if interest}
+    flags, interest = said[PLUGIN.number + OPENING_MIXED * mixed]
     return flags, interest
 
 
@@ -51,9 +57,28 @@ def test_a_policy_that_may_refuse_says_nothing(changes: dict[str, Any]) -> None:
     assert stated(replace(FtpPolicy(), **changes)) == (0, 0)
 
 
-def test_rules_nat64_and_listeners_say_nothing() -> None:
+def test_of_a_session_by_nat64_it_is_another_row() -> None:
+    """Which has the words of both families; one of IPv4 beside it begins as it always does."""
+    prefix = IPv6Network("64:ff9b::/96")
+    lab = FtpLab([GREETING], True, info=NAT64)
+    record = lab.kernel.adjust
+    assert record is not None
+    own = stated(FtpPolicy(), prefix=prefix, mixed=True)
+    assert own == (record.flags, record.interest) == (record.flags, UNATTENDED_BEFORE_64.number)
+    assert stated(FtpPolicy(), prefix=prefix) == stated(FtpPolicy())
+    assert stated(FtpPolicy(), mixed=True) == (0, 0), "without NAT64 there are none"
+    assert stated(replace(FtpPolicy(), nat64="pass"), prefix=prefix, mixed=True) == stated(FtpPolicy())
+
+
+def test_who_knows_nothing_of_nat64_says_nothing_of_it() -> None:
+    odd = SimpleNamespace(name="ftp", number=PLUGIN.number, beginning=lambda policy: PLUGIN.beginning(policy))
+    prefix = IPv6Network("64:ff9b::/96")
+    assert stated(FtpPolicy(), prefix=prefix, plugin=odd) == stated(FtpPolicy())
+    assert stated(FtpPolicy(), prefix=prefix, plugin=odd, mixed=True) == (0, 0)
+
+
+def test_rules_and_listeners_say_nothing() -> None:
     assert stated(FtpPolicy(rules=(Rule(None, None, ()),))) == (0, 0)
-    assert stated(FtpPolicy(), prefix=IPv6Network("64:ff9b::/96")) == (0, 0)
     assert stated(FtpPolicy(), everything=True) == (0, 0)
 
 
