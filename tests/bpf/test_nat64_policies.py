@@ -172,3 +172,11 @@ def test_what_may_pass_of_a_control_session_s_first_lines_has_a_row_of_its_own(r
             syscall.update(fd, U32.pack(place), records.pack_opening(0, 0))
     found = {key.inside_port: row.interest for key, row in rig64.gateway.adjusts.items()}
     assert found == {abi.be16(40000): 7001, abi.be16(40001): 7000}
+
+
+def test_what_a_plug_in_watches_does_not_go_at_once(rig64: Rig) -> None:
+    """A line of a control session waits for the helper, or passes by its word; never because its session is known."""
+    rig64.gateway.alg_ports.put(abi.ServiceKey(proto=TCP, port=abi.be16(21)), 1)
+    opened(rig64, 40000, 21)
+    got = rig64.lan(frame(tcp("PA", 40000, 21, load=b"EPSV\r\n"), destination=shown(REMOTE)))
+    assert got.action != REDIRECT and sum(got.drops.values()) == 1, got
