@@ -43,7 +43,7 @@ class Kind:
     def wanted(config: str) -> Kind:
         """What a gateway with this file loads."""
         file = tomllib.loads(config)
-        nat, nat64 = file.get("nat", {}), "nat64" in file
+        nat, nat64 = file.get("nat", {}), bool(file.get("nat64", {}).get("prefix"))
         addresses = max(len(nat.get("addresses", ())), PORT_ROWS_LEAST)
         size = nat.get("max_sessions", 1 << 20)
         return Kind(nat64 or file.get("ipv6", {}).get("filter", False), nat64, size, addresses * abi.PORTS_PER_ADDRESS)

@@ -67,7 +67,10 @@ def test_what_would_take_long_is_not_lent(made: int, monkeypatch: pytest.MonkeyP
 
 def test_which_of_them_fits() -> None:
     plain = spare.Kind.wanted("")
-    assert spare.Kind.wanted("[nat]\nfiltering = 'address-dependent'\n[ipv6]\nfilter = false\n") == plain
+    assert (
+        spare.Kind.wanted("[nat]\nfiltering = 'address-dependent'\n[ipv6]\nfilter = false\n[nat64]\nprefix = ''\n")
+        == plain
+    )
     others = ("[ipv6]\nfilter = true\n", "[nat64]\nprefix = '64:ff9b::/96'\n", "[nat]\nmax_sessions = 64\n")
     addresses = "[nat]\naddresses = ['192.0.2.1', '192.0.2.2', '192.0.2.3', '192.0.2.4', '192.0.2.5']\n"
     assert len({plain, *map(spare.Kind.wanted, (*others, addresses))}) == 5
