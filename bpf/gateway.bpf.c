@@ -82,6 +82,9 @@
 #include "include/control.h"
 #include "include/new_block.h"
 #include "include/xdp.h"
+#ifdef NAT64
+#include "include/xdp_turn.h"
+#endif
 
 /* What is not IPv4. Where the programs for IPv6 are loaded, they have it; else it goes on as it came. */
 static __always_inline int other_family(struct __sk_buff *skb, int at, u32 stage)
@@ -111,8 +114,7 @@ static __always_inline int outbound(struct __sk_buff *skb, int at)
         return drop(DROP_MALFORMED);
     enum speaker who = speaker_of(skb, cfg, &p, at);
     bool inside = who == OF_INSIDE;
-    u32 now = now_tick();
-    if (lease_gone(cfg, now) && inside)
+    if (lease_is_gone(cfg) && inside)
         return at == AT_LAN ? pass_on(skb, at) : drop(DROP_NO_LEASE);
     switch (parsed) {
     case PARSED_FRAGMENT: /* by the stack, which forwards fragments as they are, but for those to another inside host */
@@ -133,6 +135,7 @@ static __always_inline int outbound(struct __sk_buff *skb, int at)
         return drop(DROP_LOOP);
     if (is_martian(p.destination) && inside)
         return drop(DROP_MARTIAN_DESTINATION);
+    u32 now = now_tick();
     struct session_key key;
     struct session *s = find_out(&p, &key);
     if (!s || !session_carries(cfg, s, &p, DIR_OUT, now))
@@ -159,8 +162,7 @@ static __always_inline int inbound(struct __sk_buff *skb, int at)
     int address = public_slot(cfg, p.destination);
     if (address < 0)
         return not_public(skb, cfg, &p);
-    u32 now = now_tick();
-    if (lease_gone(cfg, now))
+    if (lease_is_gone(cfg))
         return drop(DROP_NO_LEASE);
     if (parsed == PARSED_FRAGMENT)
         return next_stage(skb, STAGE_FRAGMENT, at, DIR_IN);
@@ -169,6 +171,7 @@ static __always_inline int inbound(struct __sk_buff *skb, int at)
     if (parsed == PARSED_OTHER || (p.proto == IPPROTO_ICMP && p.icmp_type == 8))
         return TC_ACT_OK;
     p.fragment = 0;
+    u32 now = now_tick();
     struct session_key key;
     struct session *s = find_in_at(&p, address, &key);
     if (!s || !session_carries(cfg, s, &p, DIR_IN, now))

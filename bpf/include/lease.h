@@ -25,4 +25,10 @@ static __always_inline bool lease_gone(const struct config *cfg, u32 now)
     return __builtin_expect(cfg->gone_at, 0) && (s32)(now - cfg->gone_at) >= 0;
 }
 
+/* The same where nothing else needs the time: it is looked at if there is a lease alone. */
+static __always_inline bool lease_is_gone(const struct config *cfg)
+{
+    return __builtin_expect(cfg->gone_at, 0) && lease_gone(cfg, now_tick());
+}
+
 #endif

@@ -64,7 +64,11 @@ struct hop6 {
     __be32 source; /* handles; 0: not known */
     __be32 destination;
     u32 freed; /* how many handles had been freed when these were looked up */
-    u32 sum;   /* of `ends`; for NAT64, whose rows are those of turn_kept.h */
+    u32 sum;   /* of `ends`; this and the rest are for NAT64, whose rows are those of turn_kept.h */
+    u8 to_mac[6];
+    u8 from_mac[6];
+    u8 near; /* 1: those are known */
+    u8 pad[3];
 };
 #endif
 

@@ -10,6 +10,8 @@
 #ifndef ALGATE_TURN_KEPT_H
 #define ALGATE_TURN_KEPT_H
 
+#define IP6_BYTES 40 /* of an IPv6 header; to IPv4's programs too */
+
 /* Sum of a pair of IPv6 addresses. */
 static __always_inline u32 ends_sum(const u64 *ends)
 {
@@ -66,6 +68,9 @@ static __always_inline void turn_keep_out(const struct packet *p, const struct i
     h->source = p->source;
     h->destination = p->destination;
     h->freed = freed;
+    __builtin_memcpy(h->to_mac, hop->to_mac, 6);
+    __builtin_memcpy(h->from_mac, hop->from_mac, 6);
+    h->near = 1;
 }
 
 /* From inside. -1: it is for the whole way. */

@@ -65,23 +65,40 @@ static __always_inline int xdp_leave(struct xdp_md *ctx, const struct config *cf
     return bpf_redirect(hop->ifindex, 0);
 }
 
+#ifdef NAT64
+static __always_inline int xdp_turn_out(struct xdp_md *ctx, const struct config *cfg);
+static __always_inline int xdp_turn_in(struct xdp_md *ctx, const struct config *cfg, struct packet *p,
+                                       struct session *s, const struct session_key *key, u32 now);
+
+static __always_inline bool is_six(struct xdp_md *ctx)
+{
+    struct ethhdr *eth = (void *)(long)ctx->data;
+    return (void *)(eth + 1) <= (void *)(long)ctx->data_end && eth->h_proto == bpf_htons(ETH_P_IPV6);
+}
+#endif
+
+/* Whether a frame is for the MAC of the LAN's device that it came in by. */
+static __always_inline bool for_lan(struct xdp_md *ctx, const struct config *cfg)
+{
+    void *data = (void *)(long)ctx->data, *data_end = (void *)(long)ctx->data_end;
+    for (int i = 0; i < MAX_LANS; i++) {
+        if (!cfg->lan[i])
+            break;
+        if (cfg->lan[i] == ctx->ingress_ifindex)
+            return data + 6 <= data_end && same_mac(data, &cfg->lan_mac[i * 8]);
+    }
+    return false;
+}
+
 static __always_inline int xdp_outbound(struct xdp_md *ctx)
 {
     struct config *cfg = get_config();
     struct packet p = {};
-    if (!cfg || !xdp_parse(ctx, &p))
-        return XDP_PASS;
-    void *data = (void *)(long)ctx->data, *data_end = (void *)(long)ctx->data_end;
-    bool ours = false;
-    for (int i = 0; i < MAX_LANS; i++) {
-        if (!cfg->lan[i])
-            break;
-        if (cfg->lan[i] == ctx->ingress_ifindex) {
-            ours = data + 6 <= data_end && same_mac(data, &cfg->lan_mac[i * 8]);
-            break;
-        }
-    }
-    if (!ours)
+#ifdef NAT64
+    if (cfg && is_six(ctx))
+        return for_lan(ctx, cfg) ? xdp_turn_out(ctx, cfg) : XDP_PASS;
+#endif
+    if (!cfg || !xdp_parse(ctx, &p) || !for_lan(ctx, cfg))
         return XDP_PASS;
     u32 now = now_tick();
     struct session_key key;
@@ -107,8 +124,12 @@ static __always_inline int xdp_inbound(struct xdp_md *ctx)
     u32 now = now_tick();
     struct session_key key;
     struct session *s = find_in_at(&p, address, &key);
-    if (!s || is_turned(key.inside_ip) || !xdp_eligible(cfg, s, &p, DIR_IN, now))
+    if (!s || !xdp_eligible(cfg, s, &p, DIR_IN, now))
         return XDP_PASS;
+#ifdef NAT64
+    if (is_turned(key.inside_ip))
+        return xdp_turn_in(ctx, cfg, &p, s, &key, now);
+#endif
     struct rewrite to = {.ip = key.inside_ip, .port = key.inside_port, .source = false, .hop = true};
     return xdp_leave(ctx, cfg, &p, s, DIR_IN, &to, now);
 }

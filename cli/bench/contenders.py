@@ -28,6 +28,7 @@ from algate.cli.lab.trial import NAT64_PREFIX
 TC, XDP, NFT, ROUTE, XDP_FORWARD, FLOOR = "algate-tc", "algate-xdp", "nft", "route", "xdp-forward", "xdp-drop"
 TOLD, PAIRED = "algate-told", "algate-ha"
 FILTER6, NAT64, NFT6, TAYGA = "algate-filter6", "algate-nat64", "nft6", "tayga"
+NAT64_XDP = "algate-nat64-xdp"
 NAT = (TC, XDP, NFT)
 ENGINES = 6379, 6380
 MEANING = {
@@ -37,6 +38,7 @@ MEANING = {
     PAIRED: "algate, TC programs, telling all to the engine of another node",
     FILTER6: "algate, TC programs, IPv6 through its filter",
     NAT64: "algate, TC programs, IPv6 hosts by NAT64",
+    NAT64_XDP: "algate, XDP and TC programs, IPv6 hosts by NAT64",
     NFT6: "nft's forward chain for IPv6, by what conntrack knows",
     TAYGA: "Tayga, a stateless NAT64 in user space behind a TUN device",
     NFT: "nft masquerade with the kernel's FTP helper",
@@ -170,7 +172,7 @@ def _configured(name: str) -> str:
     config = example_config()
     if name == FILTER6:
         return config.replace("\nfilter = false", "\nfilter = true")
-    return config.replace('\nprefix = ""', f'\nprefix = "{NAT64_PREFIX}"') if name == NAT64 else config
+    return config.replace('\nprefix = ""', f'\nprefix = "{NAT64_PREFIX}"') if name in (NAT64, NAT64_XDP) else config
 
 
 def contender(
@@ -183,8 +185,8 @@ def contender(
         return AlgateGateway(lab, forwards, config=config, datapath="tc", wait=120)
     if name == PAIRED:
         return PairedGateway(lab, forwards, config=paired_config(lab), datapath="tc", wait=120)
-    if name in (TC, XDP, FILTER6, NAT64):
-        datapath = "xdp" if name == XDP else "tc"
+    if name in (TC, XDP, FILTER6, NAT64, NAT64_XDP):
+        datapath = "xdp" if name in (XDP, NAT64_XDP) else "tc"
         return AlgateGateway(lab, forwards, config=_configured(name), datapath=datapath, wait=120)
     if name == NFT6:
         return Nft6Gateway(lab, forwards)

@@ -14,7 +14,18 @@ from functools import partial
 
 from algate.cli.bench import conntrack
 from algate.cli.bench.benchmark import shared
-from algate.cli.bench.contenders import FILTER6, FLOOR, NAT64, NFT, NFT6, TAYGA, TC, contender, leftovers
+from algate.cli.bench.contenders import (
+    FILTER6,
+    FLOOR,
+    NAT64,
+    NAT64_XDP,
+    NFT,
+    NFT6,
+    TAYGA,
+    TC,
+    contender,
+    leftovers,
+)
 from algate.cli.bench.openings import KINDS, RATES, TITLES, Openings
 from algate.cli.bench.packet_lab import IN, OUT, Family, PacketLab, Traffic
 from algate.cli.bench.packets import MAKING, RATE, lossless
@@ -25,7 +36,8 @@ from algate.cli.bench.tayga import TaygaGateway
 from algate.cli.lab.host import LabError
 
 FAMILIES = {
-    TC: Family.FOUR, NFT: Family.FOUR, FILTER6: Family.SIX, NFT6: Family.SIX, NAT64: Family.NAT64, TAYGA: Family.NAT64,
+    TC: Family.FOUR, NFT: Family.FOUR, FILTER6: Family.SIX, NFT6: Family.SIX, NAT64: Family.NAT64,
+    NAT64_XDP: Family.NAT64, TAYGA: Family.NAT64,
 }  # fmt: skip
 GATEWAYS = (FLOOR, *FAMILIES)
 NEWS = (TC, NFT, FILTER6, NFT6, NAT64)

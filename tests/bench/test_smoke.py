@@ -26,7 +26,7 @@ with lending():
     main()
 """
 GATEWAYS = {"algate-tc", "algate-xdp", "algate-told", "nft", "xdp-forward", "xdp-drop", "route"}
-GATEWAYS |= {"algate-filter6", "algate-nat64", "nft6", "tayga"}
+GATEWAYS |= {"algate-filter6", "algate-nat64", "algate-nat64-xdp", "nft6", "tayga"}
 FIGURES = {
     "total.out.1000", "net.in.1000", "newcost.udp", "newcost.tcp", "bulk.up.1", "plain.down.1", "latency.udp.p99",
     "start.cached", "testrun.udp.out", "testrun.new.tcp", "testrun.seqadj.sack", "testrun.expected", "ports.full",

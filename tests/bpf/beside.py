@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import median
 
 HERE = Path(__file__).parents[2]
-PARTS = ("alg", "bpf", "cli")
+PARTS = {"alg": "alg", "bpf": "bpf", "cli": "cli", "client": "alg/client"}  # packages within algate: where they are
 Place = tuple[str, str]  # figure, gateway
 
 
@@ -24,9 +24,9 @@ def measure(tree: Path, folder: Path) -> dict[Place, float]:
     """One round of a tree's own bench: ns by figure and gateway. CalledProcessError if it fails."""
     package = folder / "algate"
     package.mkdir(exist_ok=True)
-    for part in PARTS:
+    for part, place in PARTS.items():
         (package / part).unlink(missing_ok=True)
-        (package / part).symlink_to(tree / part)
+        (package / part).symlink_to(tree / place)
     command = [sys.executable, "-c", "from algate.cli.app import main; main()", "bench", "--only", "testrun"]
     done = subprocess.run(
         [*command, "--rounds", "1", "--json", "--output", str(folder)],
