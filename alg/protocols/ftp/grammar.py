@@ -49,6 +49,7 @@ class Named(NamedTuple):
 _PORT = re.compile(rb"[ \t]*PORT[ \t]+([0-9,]+)[ \t]*", re.IGNORECASE)
 _EPRT = re.compile(rb"[ \t]*EPRT[ \t]+(([!-/:-~])([0-9]+)\2([^ \t]*?)\2([0-9]+)\2)[ \t]*", re.IGNORECASE)
 _NUMBERS = re.compile(rb"[0-9]+(?:,+[0-9]+)*")
+_USUAL = re.compile(rb"227[^0-9,]*(%b)[^0-9,]*" % b",".join([rb"([0-9]{1,3})"] * 6))  # a 227 without other digits
 _SPACED = re.compile(rb"[0-9]+(?:[ \t]*,[ \t]*[0-9]+)*")  # only in 227: clients use scanf, which skips blanks
 _EXTENDED = re.compile(rb"\(([!-/:-~])\1\1([0-9]+)\1\)")
 _V6_TEXT = re.compile(r"[0-9A-Fa-f:]+")
@@ -102,6 +103,9 @@ def _read_port(text: bytes, version: int) -> Named | Fault:
 def _read_passive(text: bytes, version: int) -> Named | Fault:
     """The only group of six numbers, wherever it is in the server's text. Of two groups, some readers take the first,
     others the last, so neither is accepted."""
+    usual = _USUAL.fullmatch(text)
+    if usual is not None:
+        return _numbered(Form.PASSIVE, [int(field) for field in usual.groups()[1:]], *usual.span(1), version)
     groups = [match for match in _NUMBERS.finditer(text, 3) if match[0].count(b",") == 5]
     groups = groups or [match for match in _SPACED.finditer(text, 3) if match[0].count(b",") == 5]
     if not groups:
@@ -118,7 +122,11 @@ def _six(form: Form, group: bytes, start: int, version: int) -> Named | Fault:
         return Fault.BAD_SYNTAX
     if max(map(len, fields)) > 3:
         return Fault.BAD_NUMBER
-    values = [int(field) for field in fields]
+    return _numbered(form, [int(field) for field in fields], start, start + len(group), version)
+
+
+def _numbered(form: Form, values: list[int], start: int, stop: int, version: int) -> Named | Fault:
+    """What six numbers name that stand from start to stop."""
     if max(values) > 255:
         return Fault.BAD_NUMBER
     if version != 4:
@@ -126,7 +134,7 @@ def _six(form: Form, group: bytes, start: int, version: int) -> Named | Fault:
     port = values[4] << 8 | values[5]
     if port == 0:
         return Fault.PORT_ZERO
-    return Named(form, IPv4Address(bytes(values[:4])), port, start, start + len(group))
+    return Named(form, IPv4Address(bytes(values[:4])), port, start, stop)
 
 
 def _read_eprt(text: bytes, version: int) -> Named | Fault:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from ipaddress import ip_address
 
 import pytest
 
+from algate.alg.protocols.ftp import grammar
 from algate.alg.protocols.ftp.grammar import Fault, Form, Named, line, numbers, read, write
 from algate.alg.testing import at
 
@@ -35,6 +37,19 @@ def test_port_in_all_its_spellings_only_numbers_are_rewritten(text: bytes, spell
     assert (str(found.ip), found.port) == ("10.0.0.5", 5001)
     new = text[: found.start] + write(found, at("203.0.113.1:50001")) + text[found.stop :]
     assert new == spelling % b"203,0,113,1,195,81"
+
+
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize("numbers_", [b"10,0,0,5,19,137", b"010,0,0,5,019,1", b"256,0,0,5,19,1", b"10,0,0,5,0,0"])
+@pytest.mark.parametrize("frame", [b"227 %b", b"227 Entering Passive Mode (%b).", b"227 =%b\xff", b"227(%b) "])
+def test_the_usual_passive_reply_is_read_as_any_other(
+    monkeypatch: pytest.MonkeyPatch, frame: bytes, numbers_: bytes, version: int
+) -> None:
+    text = frame % numbers_
+    assert grammar._USUAL.fullmatch(text)
+    found = read(Form.PASSIVE, text, version)
+    monkeypatch.setattr(grammar, "_USUAL", re.compile(b"nothing"))
+    assert found == read(Form.PASSIVE, text, version)
 
 
 @pytest.mark.parametrize(
