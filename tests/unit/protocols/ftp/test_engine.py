@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from algate.alg.admin.build import build
 from algate.alg.engine import effects as fx
 from algate.alg.plugin.model import Control, Conversation
 from algate.alg.protocols.ftp import PLUGIN
@@ -71,7 +72,8 @@ def test_a_227_that_passes_goes_the_short_way_behind_its_expectation(monkeypatch
     lab = FtpLab()
     lab.talk(b"220 hi\r\n", b"USER u\r\n", b"230 in\r\n", b"PASV\r\n")
     lab.effects.clear()
-    monkeypatch.setattr(lab.engine._delivery, "settle", None)
+    if build() != "compiled":  # whose classes can't be changed
+        monkeypatch.setattr(lab.engine._delivery, "settle", None)
     lab.talk(b"227 (198,51,100,2,19,137)\r\n")
     found = [type(one).__name__ for one in lab.effects if not isinstance(one, fx.Announce)]
     assert found == ["PutExpectation", "PutAdjust", "PutDecision", "Inject"]
