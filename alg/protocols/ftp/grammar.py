@@ -9,6 +9,7 @@ PORT and 227: RFC 959 section 4.1.2 and 4.2 (h1,h2,h3,h4,p1,p2). EPRT and 229: R
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from enum import Enum
 from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
@@ -105,7 +106,7 @@ def _read_passive(text: bytes, version: int) -> Named | Fault:
     others the last, so neither is accepted."""
     usual = _USUAL.fullmatch(text)
     if usual is not None:
-        return _numbered(Form.PASSIVE, [int(field) for field in usual.groups()[1:]], *usual.span(1), version)
+        return _numbered(Form.PASSIVE, usual.groups()[1:], *usual.span(1), version)
     groups = [match for match in _NUMBERS.finditer(text, 3) if match[0].count(b",") == 5]
     groups = groups or [match for match in _SPACED.finditer(text, 3) if match[0].count(b",") == 5]
     if not groups:
@@ -122,11 +123,12 @@ def _six(form: Form, group: bytes, start: int, version: int) -> Named | Fault:
         return Fault.BAD_SYNTAX
     if max(map(len, fields)) > 3:
         return Fault.BAD_NUMBER
-    return _numbered(form, [int(field) for field in fields], start, start + len(group), version)
+    return _numbered(form, fields, start, start + len(group), version)
 
 
-def _numbered(form: Form, values: list[int], start: int, stop: int, version: int) -> Named | Fault:
+def _numbered(form: Form, fields: Sequence[bytes], start: int, stop: int, version: int) -> Named | Fault:
     """What six numbers name that stand from start to stop."""
+    values = [int(field) for field in fields]
     if max(values) > 255:
         return Fault.BAD_NUMBER
     if version != 4:
