@@ -14,6 +14,13 @@ static __always_inline u64 *portbits_word(u32 block, u32 word)
     return port_bits.lookup(&at);
 }
 
+/* Whether one looks free. */
+static __always_inline bool portbits_shows(u32 index)
+{
+    u64 *bits = portbits_word(index >> 16, (index & 0xffff) >> 6);
+    return bits && !(*bits >> (index & 63) & 1);
+}
+
 static __always_inline void portbits_take(u32 index)
 {
     u32 block = index >> 16, word = (index & 0xffff) >> 6;

@@ -17,6 +17,12 @@ static __always_inline u64 parity_mask(u32 port)
     return port & 1 ? 0xaaaaaaaaaaaaaaaaULL : 0x5555555555555555ULL;
 }
 
+/* `port`, or its neighbour if only that is even, or odd, as `wanted` is. */
+static __always_inline u32 port_of_parity(u32 port, u32 wanted, u64 parity)
+{
+    return (port & ~1U) | ((parity == ~0ULL ? port : wanted) & 1);
+}
+
 static __always_inline void count_tries(u32 failed)
 {
     count(failed == 0   ? COUNT_PORT_TRIES_1
@@ -97,11 +103,12 @@ static __always_inline void search_unclaim(const struct port_search *search, u32
     port_put(index, slot, search->proto);
 }
 
-/* One try at a port of the class that `wanted` belongs to (RFC 4787 REQ-3a): the wanted one itself first, then what the
- * bitmap shows free behind a random place (RFC 6056). A word at an edge of the range seems to have room where only ports
- * beyond the range are free, so the second and third try ask behind the first word, and from it on. When none is shown, a
- * random one: ports in hold-down may still be their former host's, or shared. Where hosts have port blocks the range is
- * the block of the port to be tried, whatever its class. Returns the row, or -1 with the next try's port in the search. */
+/* One try at a port of the class that `wanted` belongs to (RFC 4787 REQ-3a): the wanted one itself first, or a random one that
+ * looks free if that lies outside the range, as half of all do on a node of a pair; then what the bitmap shows free behind a random place
+ * (RFC 6056). A word at an edge of the range seems to have room where only ports beyond the range are free, so the second
+ * and third try ask behind the first word, and from it on. When none is shown, a random one: ports in hold-down may still be
+ * their former host's, or shared. Where hosts have port blocks the range is the block of the port to be tried, whatever its
+ * class. Returns the row, or -1 with the next try's port in the search. */
 static __always_inline s64 port_try(struct __sk_buff *skb, const struct config *cfg, struct port_search *search,
                                     u32 now)
 {
@@ -119,7 +126,12 @@ static __always_inline s64 port_try(struct __sk_buff *skb, const struct config *
         last -= (last - first) / 8;
     if (cfg->flags & CONFIG_PARITY && search->wanted) /* RFC 4787 REQ-4 */
         parity = parity_mask(search->wanted);
+    bool guess = !search->port && !cfg->port_block && !search->shared && (port < first || port > last);
+    if (guess)
+        port = port_of_parity(first + bpf_get_prandom_u32() % (last - first + 1), search->wanted, parity);
     u32 index = port_index(search->address, search->proto, port);
+    if (guess && !portbits_shows(index))
+        port = 0;
     struct port_slot *slot = port >= first && port <= last ? ports.lookup(&index) : 0;
     u32 counted = slot && cfg->port_block ? portblock_enter(block, owner_ip(search->owner), now) : 0;
     if (cfg->port_block && !counted)
@@ -141,7 +153,7 @@ static __always_inline s64 port_try(struct __sk_buff *skb, const struct config *
     u32 start = search->tries & 1 ? (first | 63) + 1 : search->tries & 2 ? first : from;
     u32 found =
         portbits_find(port_index(search->address, search->proto, 0), first, last, start > last ? first : start, parity);
-    search->port = found ? found : (from & ~1U) | ((parity == ~0ULL ? from : search->wanted) & 1);
+    search->port = found ? found : port_of_parity(from, search->wanted, parity);
     search->none = !found;
     if (!found && cfg->port_block)
         search->port = 0;
