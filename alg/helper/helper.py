@@ -72,8 +72,8 @@ class Helper:
         plugins: Mapping[str, ProtocolPlugin], events: Events, secret: int,
         tap: Tap | None = None,
     ) -> None:  # fmt: skip
-        """`tap`: one made earlier. `carry_out`, `gone`: what becomes of effects, and of a session behind its last ones;
-        with a second gateway both wait for it."""
+        """`tap`: one made earlier. `carry_out`, `gone`: what becomes of effects (and of which session what brought them
+        about is, 0: of several), and of a session behind its last ones; with a second gateway both wait for it."""
         self.config = config
         self.lost = 0
         self.broken = 0
@@ -101,7 +101,7 @@ class Helper:
         ports.raw = self._addresses.raw
         told = self._telling.announce, self._addresses.packable
         self.executor = Executor(gateway, control, ports, self.tap.write, *told)
-        self.carry_out: Callable[[list[Effect]], None] = self.executor.carry_out
+        self.carry_out: Callable[[list[Effect], int], None] = lambda effects, _: self.executor.carry_out(effects)
         self.gone: Callable[[int, Callable[[], None]], None] = lambda _, forget: forget()
         self._endings = Endings(gateway, control, self._over, self._gone, self._lasted)
         kept = takeover.Kept(gateway, self.executor.keys)
@@ -156,7 +156,7 @@ class Helper:
                 effects = self.engine.caught_up(number, now())
             except Exception as error:
                 effects = self.engine.faulted(number, error, now())
-            self._carry_out(effects)
+            self._carry_out(effects, number)
         except Exception:
             self.broken += 1
             log.exception("copies could not be judged")
@@ -192,9 +192,9 @@ class Helper:
             if self._turning and self.engine.defer(segment, moment):
                 self._behind[number] = None
             else:
-                self._carry_out(self._judged(punt))
+                self._carry_out(self._judged(punt), number)
             return
-        self._carry_out(self._judged(punt))
+        self._carry_out(self._judged(punt), number)
         if self.metrics is not None:
             moment, arrived = now(), punt.time / 1e9
             self.metrics.decision.observe(max(0.0, moment - arrived))
@@ -210,7 +210,8 @@ class Helper:
             self.tails.hold(punt.frame, punt.ip_offset, punt.direction, now(), key.inside_ip + key.remote_ip)
             self.tails_waiting()
         elif kind == _UNSENT:
-            self.carry_out(self.engine.narrowed(punt.info.session, punt.direction, punt.mtu, now()))
+            session = punt.info.session
+            self.carry_out(self.engine.narrowed(session, punt.direction, punt.mtu, now()), session)
         else:
             if kind != _EXPECT_USED:  # that is of the data connection, which no ALG watches
                 self._know(punt.info)
@@ -219,13 +220,14 @@ class Helper:
                 return
             if kind == _DATA_SYN and self._behind:
                 self._caught_up(punt.info.session)  # it waits for one of its copies
-            self._carry_out(self._judged(punt))
+            # That of a used expectation names the data connection.
+            self._carry_out(self._judged(punt), 0 if kind == _EXPECT_USED else punt.info.session)
 
-    def _carry_out(self, effects: list[Effect]) -> None:
+    def _carry_out(self, effects: list[Effect], session: int = 0) -> None:
         """Carry out the engine's effects. It may have set a timer; the turn reports that at its end in any case."""
         if self.witness.watched:
             self.witness.see(effects)
-        self.carry_out(effects)
+        self.carry_out(effects, session)
         if not self._turning:
             self.due_changed()
 
@@ -306,7 +308,7 @@ class Helper:
         self.witness.over(number)
         effects = self.engine.over(number, now())
         if effects:
-            self._carry_out(effects)
+            self._carry_out(effects, number)
 
     def _lasted(self, seconds: float) -> None:
         if self.metrics is not None:
@@ -315,7 +317,7 @@ class Helper:
     def _gone(self, number: int) -> None:
         self.witness.over(number)
         self.delays.forget(number)
-        self._carry_out(self.engine.ended(number, now()))
+        self._carry_out(self.engine.ended(number, now()), number)
         self.transfers.forget(number)
         self.gone(number, lambda: self._drop(number))
 
@@ -358,7 +360,7 @@ class Helper:
 
     def kill(self, number: int, reason: str = "killed") -> None:
         """End a control session: RST to both ends, and nothing of it stays."""
-        self._carry_out(self.engine.kill(number, now(), reason))
+        self._carry_out(self.engine.kill(number, now(), reason), number)
 
     def others(self, addresses: Collection[IPv4Address]) -> dict[int, bytes]:
         """Control sessions whose public address isn't one of these: id -> the outside end's address."""
@@ -372,7 +374,7 @@ class Helper:
 
     def ended(self, number: int) -> None:
         """The kernel just lost a control session."""
-        self._carry_out(self.engine.ended(number, now()))
+        self._carry_out(self.engine.ended(number, now()), number)
 
     def close(self) -> None:
         """The TAP vanishes; maps and programs stay."""

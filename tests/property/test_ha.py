@@ -13,8 +13,6 @@ from random import Random
 from typing import TypeVar
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from algate.alg.engine import effects as fx
 from algate.alg.gateway import records
@@ -228,45 +226,3 @@ def test_a_planted_fault_is_seen(kind: type[Pair]) -> None:
         except Exception:
             broken += 1
     assert broken > 0
-
-
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 3)), max_size=40), st.booleans())
-def test_lists_leave_in_their_order_once_they_may(steps: list[tuple[int, int]], go_on: bool) -> None:
-    """Whatever comes when: no list overtakes another, none that changes something leaves unacknowledged, unless nobody
-    is there and the configuration says to go on."""
-    done: list[int] = []
-    sent: list[int] = []
-    marked = Entry(EntryKind.END, b"")
-    box = Outbox(lambda effects: [marked] if effects[0] % 2 else [], lambda ticket, _: sent.append(ticket),  # type: ignore[operator]
-                 lambda effects: done.extend(effects), go_on)  # type: ignore[arg-type]  # fmt: skip
-    alone, given, reached = True, 0, 0
-    tickets: dict[int, int] = {}  # of lists that change something
-    for what, amount in steps:
-        if what < 6:
-            given += 1
-            before, was = len(sent), len(done)
-            box.offer([given])  # type: ignore[list-item]
-            if len(sent) > before:
-                tickets[given] = sent[-1]
-            assert len(done) == was or not given % 2 or (alone and go_on)
-        elif what < 8 and not alone:
-            reached = max(reached, box.sent - amount)
-            box.acknowledged(reached)
-            assert all(ticket > reached for number, ticket in tickets.items() if number > len(done))
-        elif what == 8:
-            box.alone()
-            alone = True
-        elif what == 9:
-            box.together()
-            alone = False
-            tickets = {}
-        assert done == list(range(1, len(done) + 1))
-        if alone:
-            assert len(done) == given or not go_on
-            tickets = {}
-        else:
-            assert all(number > len(done) for number, ticket in tickets.items() if ticket > reached)
-    box.together()
-    box.acknowledged(box.sent)
-    assert done == list(range(1, given + 1)) and box.waiting == 0
