@@ -44,7 +44,7 @@ def _missing(config: Config) -> list[Problem]:
     if len(config.nat.ports) < LEAST:
         found.append(Problem("nat.ports", f"{config.nat.ports} can't be halved between two nodes"))
     size = config.nat.port_block
-    if size and not all(half.blocks(size) for half in _halves(config.nat.ports)):
+    if size and not all(half.blocks(size) for half in halves(config.nat.ports)):
         found.append(Problem("nat.port_block", f"half of nat.ports ({config.nat.ports}) has no whole block of {size}"))
     return found
 
@@ -82,9 +82,10 @@ def halved(config: Config) -> Config:
     ports = config.nat.ports
     if not config.ha.node or len(ports) < LEAST:
         return config
-    return replace(config, nat=replace(config.nat, ports=_halves(ports)[config.ha.node == "b"]))
+    return replace(config, nat=replace(config.nat, ports=halves(ports)[config.ha.node == "b"]))
 
 
-def _halves(ports: PortRange) -> tuple[PortRange, PortRange]:
+def halves(ports: PortRange) -> tuple[PortRange, PortRange]:
+    """What each node of a pair gives out of them, "a" first."""
     middle = ports.first + len(ports) // 2 & ~1  # even: pairs of ports stay whole
     return PortRange(ports.first, middle - 1), PortRange(middle, ports.last)

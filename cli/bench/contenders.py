@@ -15,8 +15,10 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from algate.alg.config.ha import halves
 from algate.alg.errors import MISSING
 from algate.alg.gateway import netlink
+from algate.alg.plugin.values import PortRange
 from algate.cli.bench import conntrack
 from algate.cli.bench.benchmark import BenchPrograms
 from algate.cli.bench.tayga import TaygaGateway
@@ -26,7 +28,7 @@ from algate.cli.lab.lab import LAN_DEVICE, WAN_DEVICE, Lab
 from algate.cli.lab.trial import NAT64_PREFIX
 
 TC, XDP, NFT, ROUTE, XDP_FORWARD, FLOOR = "algate-tc", "algate-xdp", "nft", "route", "xdp-forward", "xdp-drop"
-TOLD, PAIRED = "algate-told", "algate-ha"
+TOLD, PAIRED, HALVED = "algate-told", "algate-ha", "algate-half"
 FILTER6, NAT64, NFT6, TAYGA = "algate-filter6", "algate-nat64", "nft6", "tayga"
 NAT64_XDP = "algate-nat64-xdp"
 NAT = (TC, XDP, NFT)
@@ -36,6 +38,7 @@ MEANING = {
     XDP: "algate, XDP and TC programs",
     TOLD: "algate, TC programs, each session logged in a file as it is made and as it ends",
     PAIRED: "algate, TC programs, telling all to the engine of another node",
+    HALVED: "algate, TC programs, with the public ports that a node of a pair has, telling nobody",
     FILTER6: "algate, TC programs, IPv6 through its filter",
     NAT64: "algate, TC programs, IPv6 hosts by NAT64",
     NAT64_XDP: "algate, XDP and TC programs, IPv6 hosts by NAT64",
@@ -172,6 +175,11 @@ def _configured(name: str) -> str:
     config = example_config()
     if name == FILTER6:
         return config.replace("\nfilter = false", "\nfilter = true")
+    if name == HALVED:
+        whole = re.search(r'^ports = "(\d+)-(\d+)"', config, flags=re.MULTILINE)
+        assert whole is not None, "the example configuration names its range of ports"
+        ports = halves(PortRange(int(whole[1]), int(whole[2])))[0]
+        return config.replace(whole[0], f'ports = "{ports}"')
     return config.replace('\nprefix = ""', f'\nprefix = "{NAT64_PREFIX}"') if name in (NAT64, NAT64_XDP) else config
 
 
@@ -185,7 +193,7 @@ def contender(
         return AlgateGateway(lab, forwards, config=config, datapath="tc", wait=120)
     if name == PAIRED:
         return PairedGateway(lab, forwards, config=paired_config(lab), datapath="tc", wait=120)
-    if name in (TC, XDP, FILTER6, NAT64, NAT64_XDP):
+    if name in (TC, XDP, FILTER6, NAT64, NAT64_XDP, HALVED):
         datapath = "xdp" if name in (XDP, NAT64_XDP) else "tc"
         return AlgateGateway(lab, forwards, config=_configured(name), datapath=datapath, wait=120)
     if name == NFT6:

@@ -29,7 +29,7 @@ from algate.cli.lab.servers import start_server
 PAIR, PEER = "algate", "nft+conntrackd"
 PUBLIC = "198.51.100.200"  # longer in a PORT than the client's own
 ROUNDS = 3  # of switch and death; what else there is once
-STEPS = 5  # of a round, about
+STEPS = 6  # of a round, about
 YOUNG = 200  # connections opened within the second before a switch
 SETTLE = 1.5  # s that load runs behind what happens
 OLD = 2.5  # s: a session that old is with the standby

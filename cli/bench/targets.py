@@ -171,9 +171,9 @@ def _pair() -> Iterable[Target]:
         yield Target(title, (f"ha.added.{part}", mine), (f"ha.echo.{part}", mine), 2.5)
     for proto in ("udp", "tcp"):
         key = f"ha.new.{proto}"
-        yield Target(
-            f"new {proto.upper()} sessions/s: with [ha] vs without", (key, "algate-ha"), (key, "algate-tc"), 0.95, True
-        )
+        name = f"new {proto.upper()} sessions/s: with [ha] vs without"
+        yield Target(f"{name}, the same ports", (key, "algate-ha"), (key, "algate-half"), 0.95, True)
+        yield Target(f"{name}, twice as many ports", (key, "algate-ha"), (key, "algate-tc"), 0.95, True)
     for way in ("out", "in"):
         key = f"ha.cost.{way}"
         yield Target(
