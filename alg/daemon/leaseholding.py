@@ -13,6 +13,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from algate.alg.answers import LeaseAnswer
+from algate.alg.audit.lease import LeaseFamilies
 from algate.alg.config.load import Config
 from algate.alg.daemon.blockkeeping import BlockKeeping
 from algate.alg.errors import AlgateError
@@ -122,14 +123,14 @@ class Leaseholder:
             file.write_text(with_name + "\n")
         return with_name
 
-    def begin(self, gateway: Gateway, control: ControlProgram, blocks: BlockKeeping) -> Leasing:
-        """Before anything is given out."""
+    def begin(self, gateway: Gateway, control: ControlProgram, blocks: BlockKeeping) -> LeaseFamilies:
+        """Before anything is given out. What its metrics are."""
         ports = LeasedBlocks(gateway, control, blocks, self._lots)
         lessee = Lessee(self._name(), self._terms)
         lessee.inherit(ports.found())
         keys = RedisKeys(self._where, PATIENCE)
         self.leasing = Leasing(lessee, keys, lambda: RedisLog(self._where, LOG, PATIENCE), ports)
-        return self.leasing
+        return LeaseFamilies(self.status, self.rounds)
 
     async def run(self) -> None:
         """Renew the lease, for ever."""
@@ -155,6 +156,11 @@ class Leaseholder:
             "others": sorted(shown(one) for one in owners - {lessee.name}),
             "engine": str(self._where), "problem": leasing.problem,
         }  # fmt: skip
+
+    def rounds(self) -> tuple[int, int]:
+        """Renewals of this daemon's: made, and failed."""
+        leasing = self._need()
+        return leasing.renewals, leasing.failures
 
     async def rows(self) -> list[LeaseRow]:
         """For `algate ha leases`: who had which ports when."""

@@ -60,6 +60,7 @@ class Leasing:
     def __init__(self, lessee: Lessee, keys: StoreKeys, history: Callable[[], StoreLog], ports: LeasedPorts) -> None:
         self.lessee = lessee
         self.problem = ""
+        self.renewals = self.failures = 0
         self._keys = keys
         self._history = history
         self._ports = ports
@@ -71,11 +72,13 @@ class Leasing:
         while True:
             try:
                 won = await self.round()
+                self.renewals += won
                 if won and self.problem:
                     log.warning("leases: renewed again")
                     self.problem = ""
             except StoreError as error:
                 won = False
+                self.failures += 1
                 if self.problem != str(error):
                     log.warning("leases: not renewed: %s", error)
                 self.problem = str(error)

@@ -19,10 +19,17 @@ static __always_inline bool lease_lapsed(const struct config *cfg)
     return cfg->new_until && ktime_boot() >= cfg->new_until;
 }
 
-/* The blocks may be another gateway's. */
+#define LEASE_STALE (1U << 26) /* ticks, 19 hours: far less than a tick takes to wrap */
+
+/* The blocks may be another gateway's. A tick wraps, and after 26 days without a daemon `gone_at` would lie ahead again: so who
+ * finds it long past moves it on. A daemon that is back writes its own. */
 static __always_inline bool lease_gone(const struct config *cfg, u32 now)
 {
-    return __builtin_expect(cfg->gone_at, 0) && (s32)(now - cfg->gone_at) >= 0;
+    if (!__builtin_expect(cfg->gone_at, 0) || (s32)(now - cfg->gone_at) < 0)
+        return false;
+    if (now - cfg->gone_at > LEASE_STALE)
+        ((struct config *)cfg)->gone_at = (now - LEASE_STALE / 2) | 1;
+    return true;
 }
 
 /* The same where nothing else needs the time: it is looked at if there is a lease alone. */

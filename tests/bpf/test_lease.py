@@ -71,3 +71,17 @@ def test_once_the_blocks_may_be_anothers_nothing_of_them_passes(rig: Rig) -> Non
     assert rig.lan(frame_of("udp", first)).action not in (REDIRECT, SHOT)  # the stack: it may be for the gateway itself
     out = rig.wan_out(frame_of("udp", first))
     assert out.action == SHOT and out.drops == {"no-lease": 1}
+
+
+def test_what_is_over_stays_over_when_ticks_wrap(rig: Rig) -> None:
+    """They wrap after 52 days, and 26 days after a daemon died its lease's end would lie ahead again: each packet that
+    is refused long after it moves that end on."""
+    begin(rig, new_until=boot(60), gone_at=tick(60))
+    (first,) = flows(1)
+    (port,) = open_all(rig, [first], "udp")
+    days = (ticks.now() - (1 << 30)) % ticks.WRAP  # 13 days ago
+    begin(rig, new_until=OVER, gone_at=days)
+    for _ in range(2):
+        assert rig.wan_in(frame_of("udp", answer(first, port))).drops == {"no-lease": 1}
+    moved = rig.gateway.configs[0].gone_at
+    assert 0 < ticks.distance(ticks.now(), moved) < 1 << 26
