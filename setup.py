@@ -21,7 +21,9 @@ from setuptools import Extension, setup
 WANTED = os.environ.get("ALGATE_COMPILED", "") == "1"
 MYPY = "mypy>=1.15,<3"  # as in pyproject.toml's extra `dev`
 COMPILED = (
-    "alg/engine/*.py", "alg/gateway/records.py", "alg/ha/entries.py", "alg/ha/outbox.py", "alg/ha/written.py",
+    "alg/engine/*.py", "alg/gateway/records.py", "alg/ha/concerns.py", "alg/ha/entries.py", "alg/ha/leading.py",
+    "alg/ha/outbox.py", "alg/ha/patience.py", "alg/ha/redis.py", "alg/ha/wire.py", "alg/ha/writing.py",
+    "alg/ha/written.py",
     "alg/helper/delays.py", "alg/helper/executor.py", "alg/helper/guard.py", "alg/helper/helper.py",
     "alg/helper/raw_tables.py", "alg/helper/tap.py", "alg/helper/telling.py", "alg/helper/watchers.py",
     "alg/helper/ports.py", "alg/plugin/contract.py", "alg/protocols/ftp/*.py", "alg/protocols/irc/*.py",

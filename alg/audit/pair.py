@@ -14,7 +14,7 @@ from prometheus_client.registry import Collector
 from algate.alg.answers import HaAnswer
 from algate.alg.audit.durations import Durations
 
-COMMIT_BUCKETS = (100e-6, 150e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 50e-3, 250e-3, 1.0)
+COMMIT_BUCKETS = (50e-6, 75e-6, 100e-6, 150e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 50e-3, 250e-3, 1.0)
 LAG_BUCKETS = (0.26, 0.275, 0.3, 0.4, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)  # walks are 0.25 s apart
 
 

@@ -22,6 +22,7 @@ from algate.alg.daemon.leasekeeping import LeaseKeeping
 from algate.alg.daemon.loading import Loading
 from algate.alg.daemon.notify import notify
 from algate.alg.daemon.pairstanding import page, standing
+from algate.alg.daemon.turns import Turns
 from algate.alg.daemon.watcher import Watcher
 from algate.alg.daemon.witnessing import Witnessing
 from algate.alg.errors import AlgateError
@@ -35,7 +36,7 @@ from algate.alg.ha.counts import LeaderCounts
 from algate.alg.ha.credentials import where
 from algate.alg.ha.entries import Authorship
 from algate.alg.ha.epoch import Epoch
-from algate.alg.ha.following import LogFollower
+from algate.alg.ha.following import GATHER, LogFollower
 from algate.alg.ha.inheriting import authorship, inherit
 from algate.alg.ha.leading import Leader
 from algate.alg.ha.outbox import Outbox
@@ -50,6 +51,7 @@ from algate.bpf.loader import Gateway
 log = logging.getLogger(__name__)
 MARK = "ha-stands-by"  # in the run directory: what is pinned is empty
 PATIENCE = {"control": 1.0, "bulk": 30.0}  # s that a commit may take
+LOGS = {"control": GATHER, "bulk": 0.0}  # what is read at this node's engine, and the s between looks
 LAST_WORDS = 0.2  # s that a node which gave the address away takes to tell the rest
 HASTE = 0.3  # s that a take-over waits for the witness and the engine beside it
 
@@ -91,7 +93,7 @@ class Pairing:
         self._living = asyncio.create_task(self._fit.live())  # to the end: a start takes a while too
         self._fit.announce(UNFIT)
         own, mark = self._engine, self._run_dir / MARK
-        self._followers = [LogFollower(name, RedisLog(own, name)) for name in ("control", "bulk")]
+        self._followers = [LogFollower(name, RedisLog(own, name), pause) for name, pause in LOGS.items()]
         seen = await asyncio.to_thread(look, self._config)
         if self.here(seen) and pins.exists(self._run_dir) and not mark.exists():
             return  # a restart: the kernel has it all
@@ -222,13 +224,14 @@ class Pairing:
 
     # -- leading -------------------------------------------------------------------------------------------------------
 
-    async def lead(self, gateway: Gateway, helper: Helper, tell: Callable[[bool], None]) -> None:
+    async def lead(self, gateway: Gateway, helper: Helper, turns: Turns, tell: Callable[[bool], None]) -> None:
         """Tell the other node, for ever. `tell`: whether somebody else leads; if not, mappings may be made again."""
-        tables = RawTables(gateway, helper.executor)
+        tables = RawTables(gateway, helper.executor, lambda: self._config.nat.port_block > 0)
         go_on = self._config.ha.when_alone == "go-on"
         outbox = Outbox(
-            tables.expect, lambda ticket, made: leader.write(ticket, made), helper.executor.carry_out, go_on
-        )
+            tables.expect, lambda ticket, made: leader.write(ticket, made), helper.executor.carry_out, go_on,
+            helper.executor.prepare,
+        )  # fmt: skip
         bulk = BulkWalk(lambda: gateway.sessions.chunks(), tables.slot, tables.there, tables.blocks, tables.track_of)
 
         bars = self._bars = Fence(gateway)
@@ -248,9 +251,9 @@ class Pairing:
 
         def gone(number: int, forget: Callable[[], None]) -> None:
             outbox.tell([written.over(number)])
-            outbox.after(forget)
+            outbox.after(number, forget)
 
-        helper.carry_out, helper.gone = outbox.offer, gone
+        helper.carry_out, helper.gone, turns.settle = outbox.offer, gone, leader.settle
         self._living = self._living or asyncio.create_task(self._fit.live())
         lease = LeaseKeeping(bars, leader, go_on)
         self._fit.announce(IN_STEP)

@@ -219,7 +219,7 @@ class Daemon:
             running.metrics.registry.register(self.pairing.families)
         running.metrics.listen(self.config.metrics.listen, self.config.metrics.names)
         if self.lease is not None:
-            self.lease.begin(gateway, running.control, running.blocks)
+            running.metrics.registry.register(self.lease.begin(gateway, running.control, running.blocks))
         running.apply(self.config)
         running.ports.blocks.inherit(gateway)
         gateway.install_stages()
@@ -263,7 +263,8 @@ class Daemon:
         duties = Duties(running, self._turns, self._garbage, self._stopping)
         keeping = Keeping(running, self._datapath, self.losses)
         watcher.wake()  # something may have changed during the start
-        others = [] if self.pairing is None else [self.pairing.lead(running.gateway, running.helper, self._fence)]
+        pairing, turns = self.pairing, self._turns
+        others = [] if pairing is None else [pairing.lead(running.gateway, running.helper, turns, self._fence)]
         others += [] if self.lease is None else [self.lease.run()]
         await duties.run(
             running.sweeper.run(lambda: self.config.timeouts),

@@ -26,6 +26,7 @@ class Turns:
     def __init__(self, running: Running, loop: asyncio.AbstractEventLoop) -> None:
         self.number = 0
         self.failed: asyncio.Future[None] = loop.create_future()
+        self.settle: Callable[[Sequence[int]], bool] = lambda _: False  # behind a turn; True: there is more in the ring
         self._running = running
         self._helper = running.helper
         self._loop = loop
@@ -99,7 +100,7 @@ class Turns:
         self.number += 1
         if self._look is None and self._helper.taken != before:
             self._look = self._loop.call_at(self._loop.time() + QUIET, self._take_quiet)
-        if left:
+        if left or self.settle(self._fds):
             # After whatever is ready now, so that sockets and timers get their share.
             self._again = self._loop.call_soon(self._turn)
         self.arm()

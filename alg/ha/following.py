@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 WAIT = 1.0  # s that a look waits for a record
 AGAIN = 0.5  # s until the next try
 MOST = 16  # records at a time: of the bulk they have 64 KiB each
+GATHER = 0.05  # s between looks at a log whose writer waits for the engine: with a reader to wake it answers later
 LAST_WORDS = 0.3  # s that a take-over waits for those of a node that gives the address away
 
 
@@ -26,8 +27,10 @@ class LogFollower:
     """Of one log. `position`: of the last record read; `problem`: why nothing is read, "" if all is; `taken` is called
     with what each message said, when it is kept."""
 
-    def __init__(self, name: str, store: StoreLog) -> None:
+    def __init__(self, name: str, store: StoreLog, gather: float = 0.0) -> None:
+        """`gather`: s between two looks; 0: records are read as they come."""
         self.name = name
+        self._gather = gather
         self.position = START
         self.problem = ""
         self.records = 0
@@ -48,8 +51,11 @@ class LogFollower:
     async def run(self) -> None:
         """Read for ever."""
         while True:
-            if await self._look(WAIT) is None:
+            found = await self._look(0.0 if self._gather else WAIT)
+            if found is None:
                 await asyncio.sleep(AGAIN)
+            elif self._gather and found < MOST:
+                await asyncio.sleep(self._gather)
 
     async def _look(self, wait: float) -> int | None:
         """Read some of what there is; how many records, None if that failed."""

@@ -11,15 +11,18 @@ import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from . import epoch as epochs
 from .bulk import BulkWalk
 from .counts import AnewError, LeaderCounts
-from .entries import Authorship, Entry, EntryKind, begin, pack, pages
+from .entries import Authorship, Entry, EntryKind, pages
 from .epoch import Epoch
 from .outbox import Outbox
+from .patience import Patience
 from .store import FencedError, HearingLog, Position, StoreError, StoreKeys, StoreLog
+from .works import until_one_fails
+from .writing import LogWriter
 
 log = logging.getLogger(__name__)
 AGAIN = 1.0  # s until the next try
@@ -28,32 +31,6 @@ HURRY = 0.02  # the same while the address is about to leave
 LATER = 0.02  # s after a message that hears of its acknowledgement by itself: to see whether there was one
 ANEW = 20_000  # records after which a log begins anew
 FENCED = "the other node leads"
-
-
-class LogWriter:
-    """One log of this node's epoch."""
-
-    def __init__(self, store: StoreLog, epoch: int) -> None:
-        self.store = store
-        self.begun = 0  # the record with which it began
-        self._epoch = epoch
-        self.seq = 0
-
-    def write(self, entries: Iterable[Entry]) -> None:
-        """Append a message."""
-        self.seq += 1
-        self.store.append(Position(self._epoch, self.seq), pack(entries))
-
-    def begin(self, who: Authorship, everything: Iterable[Entry]) -> None:
-        """Tell all anew."""
-        self.begun = self.seq + 1
-        for page in pages([begin(who), *everything, Entry(EntryKind.END, b"")]):
-            self.write(page)
-
-    async def trim(self) -> None:
-        """What was told before that may go, once it is there."""
-        await self.store.commit()
-        await self.store.snapshot(Position(self._epoch, self.begun))
 
 
 class Leader:
@@ -76,6 +53,8 @@ class Leader:
         self._node, self._outbox, self._bulk, self._keys = node, outbox, bulk, keys
         self._connect, self._everything, self._who, self._fence = connect, everything, who, fence
         self._log: LogWriter | None = None
+        self._hearing: HearingLog | None = None  # the same log, if it can be listened to
+        self._patience = Patience()
         self._tickets: deque[tuple[int, int, float]] = deque()  # record, the ticket that it acknowledges, since when
         self._wanted = asyncio.Event()
         self._anew = asyncio.Event()
@@ -118,6 +97,30 @@ class Leader:
             self._log.write(entries)
             self._tickets.append((self._log.seq, ticket, time.monotonic()))
         self._wanted.set()
+
+    def settle(self, others: Sequence[int]) -> bool:
+        """Wait for what this turn has sent, if that comes soon and none of the `others`, descriptors, has anything: a
+        turn of the loop takes longer than the engine does. True: one of them has, and may not say so again."""
+        if self._hearing is None or not self._tickets:
+            return False
+        left = self._patience.seconds()
+        end, came = time.monotonic() + left, left > 0
+        if came:
+            self._outbox.prepare()
+        while came and left > 0:
+            came, more = self._hearing.listen(left, others)
+            if self._all_heard():
+                self._patience.waited(True)
+                return more
+            if more:
+                return True
+            left = end - time.monotonic()
+            if left <= 0:
+                self._patience.waited(False)
+        return False
+
+    def _all_heard(self) -> bool:
+        return not self._tickets
 
     def _heard(self, position: Position) -> None:
         """The engine has this record, and with it all before: whatever waits for those leaves now, since each turn of
@@ -178,14 +181,14 @@ class Leader:
             writer = LogWriter(control, mine.number)
             self._tickets.clear()
             if isinstance(control, HearingLog):
-                control.heard = self._heard
+                control.heard, self._hearing = self._heard, control
             writer.begin(self._who(), self._everything())
             self._log = writer
             self._outbox.together()  # in the same breath: nothing may change in between
             self._wanted.set()
-            await _until_one_fails(self._pump(writer), self._walk(LogWriter(bulk, mine.number)), self._watch(mine))
+            await until_one_fails(self._pump(writer), self._walk(LogWriter(bulk, mine.number)), self._watch(mine))
         finally:
-            self._log = None
+            self._log = self._hearing = None
             self._outbox.alone()
             await control.close()
             await bulk.close()
@@ -288,18 +291,3 @@ class Leader:
 def boot() -> float:
     """A moment by a clock that goes on while the host sleeps, in s."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
-
-
-async def _until_one_fails(*works: Coroutine[None, None, None]) -> None:
-    """Raise what it raised, FencedError before others. Not a TaskGroup: that of Python 3.11 leaves a cancellation in
-    its task behind when one of its own fails, and the next time-out there ends the task instead."""
-    tasks = [asyncio.ensure_future(one) for one in works]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
-    finally:
-        for one in tasks:
-            one.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-    failures = [error for one in done if (error := one.exception()) is not None]
-    for error in sorted(failures, key=lambda error: not isinstance(error, FencedError)):
-        raise error

@@ -7,14 +7,14 @@ its last record, which also holds for records that have gone.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
-from .resp import CommandError, Reply, RespConnection, StoreAddress, connect
-from .store import START, FencedError, Position, SlowError, StoreError, StoreRecord
+from .resp import CommandError, Reply, RespConnection, StoreAddress, connect, counted
+from .store import START, FencedError, Listened, Position, SlowError, StoreError, StoreRecord
+from .wire import NOTHING
 
 SECONDS = 2.0  # that a command may take
 FIELD = b"r"
@@ -60,10 +60,12 @@ class RedisLog:
 
     def __init__(self, where: StoreAddress, name: str, seconds: float = SECONDS) -> None:
         self._key = PREFIX + name
+        self._append = b"*5\r\n" + counted("XADD", self._key)
         self._link = _Link(where, seconds)
-        self._sent: deque[asyncio.Future[Reply]] = deque()
+        self._sent = self._answered = 0  # records
+        self._waits: deque[tuple[int, asyncio.Future[None]]] = deque()  # until so many are answered
+        self._refused: StoreError | None = None
         self._failed: StoreError | None = None
-        self._refused = False
         self.heard: Callable[[Position], None] = lambda _: None  # as HearingLog says
 
     async def opened(self) -> None:
@@ -71,43 +73,54 @@ class RedisLog:
         await self._link.get()
 
     def append(self, position: Position, data: bytes) -> None:
-        """As StoreLog says."""
+        """As StoreLog says. A rewritten command waits for this, so the words are joined here."""
         connection = self._link.connection
         if connection is None:
             self._failed = self._failed or StoreError(self._link.told(StoreError("it isn't connected")))
         if self._failed is None and connection is not None:
-            then = partial(self._replied, position)
-            self._sent.append(connection.send("XADD", self._key, str(position), FIELD, data, then=then))
+            name = b"%d-%d" % position
+            reply = b"$%d\r\n%b\r\n" % (len(name), name)
+            self._sent += 1
+            command = b"%b%b$1\r\n%b\r\n$%d\r\n%b\r\n" % (self._append, reply, FIELD, len(data), data)
+            connection.tell(command, partial(self._replied, position), reply)
 
-    def _replied(self, position: Position, good: bool) -> None:
+    def _replied(self, position: Position, reply: Reply | StoreError) -> None:
         """Behind a record that was refused none counts: it might be in the log all the same."""
-        self._refused = self._refused or not good
-        if not self._refused:
+        self._answered += 1
+        if self._refused is None and isinstance(reply, StoreError):
+            self._refused = reply
+        if self._refused is None:
             self.heard(position)
+        while self._waits and (self._refused is not None or self._waits[0][0] <= self._answered):
+            future = self._waits.popleft()[1]
+            if not future.done():
+                future.set_result(None)
+
+    def listen(self, seconds: float, others: Sequence[int]) -> Listened:
+        """As HearingLog says."""
+        connection = self._link.connection
+        return NOTHING if connection is None else connection.listen(seconds, others)
 
     async def commit(self) -> None:
-        """As StoreLog says. One that is still under way when another begins is waited for by both."""
-        waited = list(self._sent)
+        """As StoreLog says. Several may wait at the same time."""
         try:
-            async with asyncio.timeout(self._link.seconds):
-                for one in waited:
-                    await asyncio.shield(one)
-                    with contextlib.suppress(ValueError):
-                        self._sent.remove(one)
+            if self._answered < self._sent and self._refused is None:
+                future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+                self._waits.append((self._sent, future))
+                async with asyncio.timeout(self._link.seconds):
+                    await future
         except TimeoutError:
             self._fail(SlowError(f"it didn't answer within {self._link.seconds:g} s"))
-        except CommandError as error:
-            older = "equal or smaller" in str(error) or "must be greater" in str(error)
-            self._fail(FencedError(str(error)) if older else error)
-        except StoreError as error:
-            self._fail(error)
+        if self._refused is not None:
+            error = str(self._refused)
+            older = "equal or smaller" in error or "must be greater" in error
+            self._fail(FencedError(error) if older and isinstance(self._refused, CommandError) else self._refused)
         if self._failed is not None:
             raise type(self._failed)(str(self._failed))
 
     def _fail(self, error: StoreError) -> None:
         if self._failed is None:
             self._failed = type(error)(self._link.told(error))
-        self._sent.clear()
         self._link.close()
 
     async def tail(self, after: Position, wait: float = 0.0, most: int = 64) -> list[StoreRecord]:

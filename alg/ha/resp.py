@@ -1,7 +1,7 @@
 """The words of Redis and Valkey (RESP2) over one connection: commands out, replies in, in the same order.
 
-The law of this file: it knows no command. A command is sent at once and answered by a future, so that many may be under
-way; a reply that is an error is an exception of its own future. Bytes that are no RESP end the connection.
+The law of this file: it knows no command. A command is sent at once and answered by a call or a future, so that many
+may be under way; a reply that is an error is an exception of its own future. Bytes that are no RESP end the connection.
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
-from .store import SlowError, StoreError
+from .store import Listened, SlowError, StoreError
+from .wire import NOTHING, Wire, dial
 
 Reply = int | bytes | list["Reply"]
-Then = Callable[[bool], None]
 MOST = 512 << 20  # bytes of one string: the engine's own limit
 ITEMS = 1 << 20  # of one list
 DEEP = 8  # lists in lists
@@ -26,6 +27,10 @@ class CommandError(StoreError):
     """The engine answered a command with an error."""
 
     reason = "refused"
+
+
+Then = Callable[[Reply | StoreError], None]
+"""Gets the reply to a command, or why there is none."""
 
 
 class StoreAddress(NamedTuple):
@@ -42,13 +47,18 @@ class StoreAddress(NamedTuple):
         return f"{host}:{self.port}"
 
 
-def pack(*words: bytes | str | int) -> bytes:
-    """A command as bytes."""
-    parts = [b"*%d\r\n" % len(words)]
-    for word in words:
+def counted(*some: bytes | str | int) -> bytes:
+    """Words of a command as bytes."""
+    parts: list[bytes] = []
+    for word in some:
         raw = word if isinstance(word, bytes) else str(word).encode()
         parts += (b"$%d\r\n" % len(raw), raw, b"\r\n")
     return b"".join(parts)
+
+
+def pack(*some: bytes | str | int) -> bytes:
+    """A command as bytes."""
+    return b"*%d\r\n" % len(some) + counted(*some)
 
 
 class BrokenError(ValueError):
@@ -61,6 +71,11 @@ class RespReader:
     def __init__(self) -> None:
         self._data = bytearray()
         self._least = 0  # no reply can be whole with fewer bytes
+
+    @property
+    def began(self) -> bool:
+        """Whether a part of a reply is here already."""
+        return bool(self._data)
 
     def feed(self, data: bytes) -> list[Reply | CommandError]:
         """Take more bytes; the replies that are whole by now. BrokenError if they are no RESP."""
@@ -125,13 +140,18 @@ def _number(raw: bytes) -> int:
 
 
 class RespConnection(asyncio.Protocol):
-    """One connection. `send` never waits; a future's exception is CommandError, or StoreError once it is lost."""
+    """One connection. `tell` and `send` never wait; a future's exception is CommandError, or StoreError once it is
+    lost."""
 
     def __init__(self) -> None:
         self._reader = RespReader()
-        self._waiting: deque[tuple[asyncio.Future[Reply], Then | None]] = deque()
-        self._transport: asyncio.Transport | None = None
+        self._waiting: deque[tuple[bytes, Then]] = deque()
+        self._transport: asyncio.Transport | Wire | None = None
         self._over: StoreError | None = None
+
+    def begin(self, wire: Wire) -> None:
+        """Speak over this one, without asyncio's own: for what isn't ciphered."""
+        self._transport = wire
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """As asyncio says."""
@@ -140,6 +160,9 @@ class RespConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """As asyncio says."""
+        if self._waiting and data == self._waiting[0][0] and not self._reader.began:
+            self._waiting.popleft()[1](data)
+            return
         try:
             replies = self._reader.feed(data)
         except BrokenError as error:
@@ -149,16 +172,7 @@ class RespConnection(asyncio.Protocol):
             if not self._waiting:
                 self.end("it said something that nobody asked for")
                 return
-            future, then = self._waiting.popleft()
-            if then is not None:
-                then(not isinstance(reply, CommandError))
-            if future.done():
-                continue
-            if isinstance(reply, CommandError):
-                future.set_exception(reply)
-                future.exception()  # nobody has to ask for it
-            else:
-                future.set_result(reply)
+            self._waiting.popleft()[1](reply)
 
     def connection_lost(self, error: Exception | None) -> None:
         """As asyncio says."""
@@ -176,22 +190,26 @@ class RespConnection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
         while self._waiting:
-            future, _ = self._waiting.popleft()
-            if not future.done():
-                future.set_exception(StoreError(str(self._over)))
-                future.exception()
+            self._waiting.popleft()[1](StoreError(str(self._over)))
 
-    def send(self, *words: bytes | str | int, then: Then | None = None) -> asyncio.Future[Reply]:
-        """Send a command; its reply is to come. `then` is called with the reply's bytes, and not a turn of the loop
-        later: with whether it is no error."""
-        future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+    def tell(self, command: bytes, then: Then, expected: bytes = b"") -> None:
+        """Send a packed command. `then` is called with the reply's bytes, and not a turn of the loop later; with
+        `expected` itself, if the reply is these bytes and comes by itself."""
         if self._over is not None or self._transport is None:
-            future.set_exception(StoreError(str(self._over or "it isn't connected")))
-            future.exception()
-            return future
-        self._waiting.append((future, then))
-        self._transport.write(pack(*words))
+            then(StoreError(str(self._over or "it isn't connected")))
+            return
+        self._waiting.append((expected, then))
+        self._transport.write(command)
+
+    def send(self, *words: bytes | str | int) -> asyncio.Future[Reply]:
+        """Send a command; its reply is to come."""
+        future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self.tell(pack(*words), partial(_settle, future))
         return future
+
+    def listen(self, seconds: float, others: Sequence[int]) -> Listened:
+        """Take replies that come within this time without a turn of the loop, as Wire says."""
+        return self._transport.listen(seconds, others) if isinstance(self._transport, Wire) else NOTHING
 
     async def ask(self, *words: bytes | str | int, seconds: float) -> Reply:
         """Send a command and wait for its reply. StoreError if that takes longer: the connection is then at an end,
@@ -205,15 +223,21 @@ class RespConnection(asyncio.Protocol):
             raise SlowError(str(self._over)) from None
 
 
+def _settle(future: asyncio.Future[Reply], reply: Reply | StoreError) -> None:
+    if future.done():
+        return
+    if isinstance(reply, StoreError):
+        future.set_exception(reply)
+        future.exception()  # nobody has to ask for it
+    else:
+        future.set_result(reply)
+
+
 async def connect(where: StoreAddress, seconds: float) -> RespConnection:
     """A connection that knows who asks. StoreError, with the engine's place, if there is none in that time."""
-    loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(seconds):
-            name = where.host if where.tls else None
-            _, made = await loop.create_connection(
-                RespConnection, where.host, where.port, ssl=where.tls, server_hostname=name
-            )
+            made = await _connected(where)
     except TimeoutError:
         raise StoreError(f"{where}: it can't be reached within {seconds:g} s") from None
     except OSError as error:  # ssl.SSLError is one
@@ -225,3 +249,15 @@ async def connect(where: StoreAddress, seconds: float) -> RespConnection:
         made.end("it was refused")
         raise StoreError(f"{where}: {error}") from None
     return made
+
+
+async def _connected(where: StoreAddress) -> RespConnection:
+    if where.tls is not None:
+        loop = asyncio.get_running_loop()
+        _, made = await loop.create_connection(
+            RespConnection, where.host, where.port, ssl=where.tls, server_hostname=where.host
+        )
+        return made
+    plain = RespConnection()
+    plain.begin(await dial(where.host, where.port, plain.data_received, plain.connection_lost))
+    return plain

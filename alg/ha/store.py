@@ -8,7 +8,7 @@ soon as one of a later epoch has written.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from algate.alg.errors import AlgateError
@@ -76,12 +76,24 @@ class StoreLog(Protocol):
         """Give the connection back."""
 
 
+class Listened(NamedTuple):
+    """`came`: something from the engine; `others`: something at one of the other descriptors, which may not say so
+    again: that of a perf ring doesn't."""
+
+    came: bool
+    others: bool
+
+
 @runtime_checkable
 class HearingLog(Protocol):
     """Of a log that says at once which records the engine has, before a commit() comes to that: the last of them, and
     so all before it."""
 
     heard: Callable[[Position], None]
+
+    def listen(self, seconds: float, others: Sequence[int]) -> Listened:
+        """Hear what comes within this time, here and now: no longer than until one of the `others`, descriptors, has
+        something to be read."""
 
 
 class StoreKeys(Protocol):

@@ -30,7 +30,7 @@ class Tables(Protocol):
         """An expectation's packed key and value."""
 
     def port(self, session: bytes) -> Entry | None:
-        """The row of `ports` that a session, as packed above, stands on."""
+        """The row of `ports` that a session, as packed above, stands on, if the log doesn't have it."""
 
     def counted(self, slot: Entry) -> list[Entry]:
         """The port block that counts the port in a row of `ports`, if one does."""

@@ -10,6 +10,7 @@ import errno
 import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 from algate.alg.engine import effects as fx
@@ -61,6 +62,8 @@ class Executor:
         self._held: dict[tuple[int, int], list[bytes]] = {}
         self._rows: dict[int, tuple[bytes, bytes]] = {}  # of expectations put by this helper: id -> key and value
         self._latest: dict[bytes, int] = {}  # the same: key -> id of the one whose row it is
+        self._adjust: tuple[fx.AdjustRecord | None, bytes] = (None, b"")
+        self._row: tuple[fx.Expectation | None, int, tuple[bytes, bytes]] = (None, 0, (b"", b""))
         self._acts: dict[type, Callable[[Any], None]] = {
             fx.PutExpectation: self._put_expectation, fx.OpenExpectation: self._open_expectation,
             fx.DeleteExpectation: self._delete_expectation, fx.ReleasePort: self._release_port,
@@ -73,9 +76,22 @@ class Executor:
 
     def carry_out(self, effects: list[fx.Effect]) -> None:
         """Do all of them in order. A full table stops the list: what wasn't decided stays held, and TCP repeats it."""
-        for effect in effects:
+        self._do([(effect, self._acts[type(effect)], effect) for effect in effects])
+
+    def prepare(self, effects: list[fx.Effect]) -> Callable[[], None]:
+        """What carries these out, with all that can be packed before it may: for the time in which they wait."""
+        steps: list[tuple[fx.Effect, Callable[[Any], None], Any]] = []
+        for one in effects:
+            if isinstance(one, fx.PutDecision):
+                steps.append((one, self._write_decision, self._packed_decision(one)))
+            else:
+                steps.append((one, self._acts[type(one)], one))
+        return partial(self._do, steps)
+
+    def _do(self, steps: Iterable[tuple[fx.Effect, Callable[[Any], None], Any]]) -> None:
+        for effect, act, words in steps:
             try:
-                self._acts[type(effect)](effect)
+                act(words)
             except OSError as error:
                 name = type(effect).__name__
                 self.failures[name] += 1
@@ -84,10 +100,16 @@ class Executor:
 
     # -- decisions -----------------------------------------------------------------------------------------------------
 
+    def packed(self, record: fx.AdjustRecord) -> bytes:
+        """struct adjust. Of the latest one it is remembered: another gateway gets it before the kernel does."""
+        if self._adjust[0] is not record:
+            self._adjust = record, records.pack_adjust(record)
+        return self._adjust[1]
+
     def _put_adjust(self, effect: fx.PutAdjust) -> None:
         key = self.keys.get(effect.record.session)
         if key is not None:
-            syscall.update(self._gateway.adjusts.fd, key, records.pack_adjust(effect.record))
+            syscall.update(self._gateway.adjusts.fd, key, self.packed(effect.record))
 
     def drop_decisions(self, keys: Iterable[bytes]) -> None:
         """Delete decisions and their replacements; their bytes are then undecided."""
@@ -103,11 +125,19 @@ class Executor:
                 syscall.update(self._gateway.passable.fd, key, records.pack_line(effect.lines, word))
 
     def _put_decision(self, effect: fx.PutDecision) -> None:
+        self._write_decision(self._packed_decision(effect))
+
+    def _packed_decision(self, effect: fx.PutDecision) -> tuple[bytes, bytes, bytes]:
+        """Key, decision and replacement, which may be empty."""
         key = records.pack_decision_key(effect.session, effect.seq, effect.size, effect.direction)
         new = effect.new or b""
-        if effect.verdict == fx.VERDICT_REPLACE:
-            syscall.update(self._gateway.replacements.fd, key, records.pack_piece(new))
         value = records.pack_decision(effect.digest, effect.sum_change, len(new), effect.verdict)
+        return key, value, records.pack_piece(new) if effect.verdict == fx.VERDICT_REPLACE else b""
+
+    def _write_decision(self, packed: tuple[bytes, bytes, bytes]) -> None:
+        key, value, new = packed
+        if new:
+            syscall.update(self._gateway.replacements.fd, key, new)
         syscall.update(self._gateway.decisions.fd, key, value)
 
     def _drop_decisions(self, effect: fx.DropDecisions) -> None:
@@ -132,11 +162,14 @@ class Executor:
         return records.pack_expectation(self._packable(one), state, row)
 
     def row(self, one: fx.Expectation, state: int) -> tuple[bytes, bytes]:
-        """An expectation as the kernel has it: packed key and value."""
-        return self._expectation(one, state)
+        """An expectation as the kernel has it: packed key and value. Of the latest one it is remembered, as `packed`
+        does."""
+        if self._row[0] is not one or self._row[1] != state:
+            self._row = one, state, self._expectation(one, state)
+        return self._row[2]
 
     def _put(self, one: fx.Expectation) -> None:
-        key, value = row = self._expectation(one, one.state)
+        key, value = row = self.row(one, one.state)
         syscall.update(self._gateway.expectations.fd, key, value)
         self._rows[one.id], self._latest[key] = row, one.id
 

@@ -5,7 +5,8 @@ The law of this file: it reads, and writes nothing; what becomes of the bytes is
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import sys
+from collections.abc import Callable, Iterable
 
 from algate.alg.engine import effects as fx
 from algate.alg.gateway import portblocks, records
@@ -15,20 +16,43 @@ from algate.alg.ha.entries import Entry, EntryKind, block, port
 from algate.alg.helper import takeover
 from algate.alg.helper.executor import Executor
 from algate.alg.helper.helper import now
-from algate.bpf import abi, syscall
+from algate.bpf import abi, layout, syscall
 from algate.bpf.loader import Gateway
 from algate.bpf.packing import native
 
 WHOLE = ("forwards", "forward_sources")  # maps that travel as they are
 
 
-class RawTables:
-    """Of one gateway; `written.Tables`. It knows data sessions by the key that comes with their announcement."""
+def _number(struct: str, field: str) -> tuple[int, int]:
+    """Where a field begins and ends: a whole struct isn't unpacked for it while a command waits."""
+    one = next(one for one in abi.HEADER.structs[struct].fields if one.name == field)
+    return one.offset, one.offset + layout.SCALARS[one.kind][0]
 
-    def __init__(self, gateway: Gateway, executor: Executor) -> None:
+
+KEY = abi.HEADER.structs["session_key"].size
+ID, END_ID = _number("session", "id")
+ROW, END_ROW = _number("session", "port_index")
+OWNER, END_OWNER = _number("track", "id")
+EXPECTED, END_EXPECTED = _number("expectation", "port_index")
+
+
+class RawTables:
+    """Of one gateway; `written.Tables`. It knows data sessions by the key that comes with their announcement.
+
+    What it reads a rewritten command waits for, so it reads no more than it has to."""
+
+    def __init__(self, gateway: Gateway, executor: Executor, counts: Callable[[], bool]) -> None:
+        """`counts`: whether hosts have port blocks now."""
         self._gateway = gateway
         self._executor = executor
+        self._counts = counts
         self._keys: dict[int, bytes] = {}  # of data sessions, until they were looked up
+        self._told: set[int] = set()  # sessions whose row of `ports` the log has; a start counts its references anew
+        sessions, tracks, ports = gateway.sessions, gateway.tracks, gateway.ports
+        self._sessions = sessions.fd, sessions.value.size
+        self._tracks = tracks.fd, tracks.value.size
+        self._ports = ports.fd, ports.value.size
+        self._expectation_key = gateway.expectations.key.size
 
     def expect(self, effects: Iterable[fx.Effect]) -> list[Entry]:
         """What of the effects is to be written down."""
@@ -45,23 +69,23 @@ class RawTables:
 
     def session(self, session: int) -> bytes | None:
         """As Tables says."""
-        key, table = self._key(session), self._gateway.sessions
-        raw = syscall.lookup(table.fd, key, table.value.size) if key else None
-        return key + raw if key and raw is not None and records.unpack_session(raw).id == session else None
+        key = self._key(session)
+        raw = found(self._sessions, key) if key else None
+        return key + raw if key and raw is not None and _of(raw, ID, END_ID) == session else None
 
     def track(self, session: int) -> bytes | None:
         """As Tables says."""
-        key, table = self._key(session), self._gateway.tracks
-        raw = syscall.lookup(table.fd, key, table.value.size) if key else None
-        return raw if raw is not None and records.unpack_track(raw)[0] == session else None
+        key = self._key(session)
+        raw = found(self._tracks, key) if key else None
+        return raw if raw is not None and _of(raw, OWNER, END_OWNER) == session else None
 
     def track_of(self, key: bytes) -> bytes | None:
         """The struct track of whatever session has a key now."""
-        return syscall.lookup(self._gateway.tracks.fd, key, self._gateway.tracks.value.size)
+        return found(self._tracks, key)
 
     def adjust(self, record: fx.AdjustRecord) -> bytes:
         """As Tables says."""
-        return records.pack_adjust(record)
+        return self._executor.packed(record)
 
     def expectation(self, one: fx.Expectation, state: int) -> bytes:
         """As Tables says."""
@@ -69,12 +93,14 @@ class RawTables:
 
     def slot(self, row: int) -> bytes | None:
         """A row of `ports`."""
-        table = self._gateway.ports
-        return syscall.lookup(table.fd, native(row, 4), table.value.size) if row != abi.EXEMPT_ROW else None
+        return found(self._ports, native(row, 4)) if row != abi.EXEMPT_ROW else None
 
     def port(self, session: bytes) -> Entry | None:
         """As Tables says."""
-        row = records.unpack_session(session[abi.HEADER.structs["session_key"].size :]).port_index
+        one, row = _of(session, KEY + ID, KEY + END_ID), _of(session, KEY + ROW, KEY + END_ROW)
+        if one in self._told:
+            return None
+        self._told.add(one)
         slot = self.slot(row)
         return None if slot is None else port(row, slot)
 
@@ -84,7 +110,7 @@ class RawTables:
 
     def blocks(self, slots: Iterable[bytes]) -> list[Entry]:
         """The port blocks that count these rows of `ports`, each once."""
-        if not self._gateway.configs[0].port_block:
+        if not self._counts():
             return []
         table, found = self._gateway.port_blocks, {}
         for row in dict.fromkeys(map(portblocks.counting, slots)):
@@ -95,18 +121,19 @@ class RawTables:
 
     def reserved(self, expectation: bytes) -> Entry | None:
         """As Tables says."""
-        value = abi.Expectation.unpack(expectation[self._gateway.expectations.key.size :])
-        slot = self.slot(value.port_index)
-        return None if slot is None else port(value.port_index, slot)
+        start = self._expectation_key
+        row = _of(expectation, start + EXPECTED, start + END_EXPECTED)
+        slot = self.slot(row)
+        return None if slot is None else port(row, slot)
 
     def there(self, key: bytes) -> int:
         """The id of the session that has a key now, 0: none has."""
-        table = self._gateway.sessions
-        raw = syscall.lookup(table.fd, key, table.value.size)
-        return 0 if raw is None else records.unpack_session(raw).id
+        raw = found(self._sessions, key)
+        return 0 if raw is None else _of(raw, ID, END_ID)
 
     def everything(self) -> Iterable[Entry]:
-        """All that belongs to control sessions, at this moment."""
+        """All that belongs to control sessions, at this moment: a log begins."""
+        self._told.clear()
         left = takeover.read(self._gateway, now(), Addresses(self._gateway))
         self._keys = {one.session: one.key for one in left.data}
         self._keys |= {info.session: records.pack_key(info.key) for info in left.controls}
@@ -140,3 +167,12 @@ class RawTables:
                     made.append(Entry(EntryKind.ROW, name.encode() + b"\0" + key, value))
                 key = syscall.next_key(fd, key, info.key_size)
         return made
+
+
+def found(table: tuple[int, int], key: bytes) -> bytes | None:
+    """A value. `table`: its descriptor, and a value's size."""
+    return syscall.lookup(table[0], key, table[1])
+
+
+def _of(raw: bytes, start: int, end: int) -> int:
+    return int.from_bytes(raw[start:end], sys.byteorder)

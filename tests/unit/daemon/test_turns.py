@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from heapq import heappop, heappush
 from itertools import count
 from types import SimpleNamespace
@@ -203,6 +203,26 @@ def test_two_rings_with_samples_make_one_turn_at_a_time(loop: Loop, helper: Help
     assert helper.turns == 3 and not loop.soon, "nothing was left"
     loop.readers[7]()
     assert helper.turns == 4
+
+
+def test_what_waits_for_another_gateway_is_settled_behind_the_last_turn(
+    loop: Loop, helper: Helper, made: Turns
+) -> None:
+    """Not while there is more in the ring; and whoever looked at the ring meanwhile says whether there is, since its
+    descriptor may not."""
+    asked, more = list[list[int]](), [True, False]
+
+    def settle(fds: Sequence[int]) -> bool:
+        asked.append(list(fds))
+        return more.pop(0)
+
+    made.settle = settle
+    helper.samples = 150
+    loop.readers[7]()
+    assert helper.turns == 1 and not asked
+    while loop.soon:
+        loop.soon.pop().call()
+    assert asked == [[7, 8]] * 2 and not more
 
 
 def test_after_samples_it_looks_again_for_those_that_wake_nobody(loop: Loop, helper: Helper, made: Turns) -> None:

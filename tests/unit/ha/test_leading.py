@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, cast
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 import pytest
 
-from algate.alg.engine.effects import Effect
+from algate.alg.engine.effects import DropHeld, Effect
 from algate.alg.gateway import records
 from algate.alg.ha import epoch as epochs
 from algate.alg.ha import leading
@@ -20,7 +19,7 @@ from algate.alg.ha.following import LogFollower
 from algate.alg.ha.leading import Leader
 from algate.alg.ha.memory import MemoryKeys, MemoryLog, MemoryStore
 from algate.alg.ha.outbox import Outbox
-from algate.alg.ha.store import StoreLog
+from algate.alg.ha.store import Listened, Position, StoreLog, StoreRecord
 from algate.bpf import abi
 
 WHO = Authorship("a", "layout", "boot", 0, 0.0)
@@ -31,14 +30,18 @@ def session(one: int) -> tuple[bytes, bytes]:
     return key, bytes(abi.Session(id=one, state=abi.SessionState.ESTABLISHED))
 
 
+def numbers(effects: list[Effect]) -> list[int]:
+    return [one.session for one in effects if isinstance(one, DropHeld)]
+
+
 class Place:
-    """A leader whose effects are numbers; `done`: those carried out; `table`: its sessions."""
+    """A leader whose effects are each about a session of its own; `done`: these; `table`: sessions in its kernel."""
 
     def __init__(self, store: MemoryStore, witness: MemoryStore, node: str = "a", go_on: bool = True) -> None:
         self.store, self.done, self.fences = store, list[int](), list[bool]()
         self.table: dict[int, tuple[bytes, bytes]] = {}
         self.outbox = Outbox(
-            lambda effects: [Entry(EntryKind.SESSION, number(cast(Any, one)), b"raw") for one in effects],
+            lambda effects: [Entry(EntryKind.SESSION, number(one), b"raw") for one in numbers(effects)],
             lambda ticket, made: self.leader.write(ticket, made), self._carry, go_on,
         )  # fmt: skip
         bulk = BulkWalk(self._chunks, lambda row: None, self._there)
@@ -47,7 +50,7 @@ class Place:
         self.followers = {name: LogFollower(name, MemoryLog(store, name)) for name in ("control", "bulk")}
 
     def _carry(self, effects: list[Effect]) -> None:
-        self.done += cast(Any, effects)
+        self.done += numbers(effects)
 
     async def _connect(self, name: str) -> StoreLog:
         self.store.reach()
@@ -64,7 +67,7 @@ class Place:
         return next((one for one, (k, _) in self.table.items() if k == key), 0)
 
     def offer(self, one: int) -> None:
-        self.outbox.offer(cast(Any, [one]))
+        self.outbox.offer([DropHeld(one, 0)])
 
     def known(self, log: str = "control") -> set[int]:
         kept = self.followers[log].kept
@@ -232,3 +235,95 @@ def test_a_leader_that_failed_can_still_be_told_that_time_is_up() -> None:
             await asyncio.gather(task, return_exceptions=True)
 
     asyncio.run(body())
+
+
+class PromptLog(MemoryLog):
+    """One that can be listened to. `slow`: what it says takes longer than anybody listens."""
+
+    slow = False
+
+    def __init__(self, memory: MemoryStore, name: str) -> None:
+        super().__init__(memory, name)
+        self.heard: Callable[[Position], None] = lambda _: None
+        self.said: list[Position] = []
+        self.listened = 0
+
+    def append(self, position: Position, data: bytes) -> None:
+        super().append(position, data)
+        self.said.append(position)
+
+    def listen(self, seconds: float, others: Sequence[int]) -> Listened:
+        self.listened += 1
+        if self.slow:
+            time.sleep(seconds)
+            return Listened(False, False)
+        said, self.said = self.said, []
+        for position in said:
+            self.heard(position)
+        return Listened(bool(said), bool(others))
+
+    async def commit(self) -> None:
+        await super().commit()
+        if not self.slow:
+            self.listen(0, ())
+
+
+class PromptPlace(Place):
+    async def _connect(self, name: str) -> StoreLog:
+        made = PromptLog(self.store, name)
+        if name == "control":
+            self.log = made
+        return made
+
+
+def test_what_the_engine_says_at_once_leaves_in_its_own_turn() -> None:
+    """With no turn of the loop in between, and all lists of a turn by one wait; a slow engine isn't waited for again
+    and again, and its lists leave as the loop hears of it."""
+    place = PromptPlace(MemoryStore(), MemoryStore())
+
+    async def body() -> None:
+        await until(lambda: place.leader.state == "in step")
+        place.leader.settle(())  # nothing waits
+        before = place.log.listened
+        for one in (1, 2, 3):
+            place.offer(one)
+        assert place.done == []
+        assert not place.leader.settle(())
+        assert (place.done, place.log.listened - before) == ([1, 2, 3], 1)
+        place.offer(4)
+        assert place.leader.settle((7,)) and place.done[-1] == 4, "who looked at it has to say so"
+        place.log.slow = True
+        before = place.log.listened
+        for one in range(5, 24):
+            place.offer(one)
+            place.leader.settle(())
+        assert place.done == [1, 2, 3, 4] and place.log.listened - before < 5
+        place.log.slow = False
+        await until(lambda: len(place.done) == 23)
+        assert place.leader.waiting == 0
+
+    play(body, place)
+
+
+def test_a_log_whose_writer_waits_is_looked_at_and_not_waited_on() -> None:
+    """An engine with a reader to wake answers the writer later: 30 µs of a rewritten command's wait were that."""
+    store, waits = MemoryStore(), list[float]()
+
+    class Watched(MemoryLog):
+        async def tail(self, after: Position, wait: float = 0.0, most: int = 64) -> list[StoreRecord]:
+            waits.append(wait)
+            return await super().tail(after, wait, most)
+
+    follower = LogFollower("control", Watched(store, "control"), 0.01)
+
+    async def body() -> None:
+        task = asyncio.ensure_future(follower.run())
+        for seq in range(1, 60):
+            store.write("control", Position(1, seq), b"")
+        await until(lambda: follower.position == Position(1, 59))
+        await asyncio.sleep(0.1)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(body())
+    assert set(waits) == {0.0} and 6 <= len(waits) < 40, "some records at a time, and then seldom"

@@ -105,15 +105,21 @@ class Wire:
 def test_who_waits_for_a_reply_hears_of_it_with_its_bytes() -> None:
     """Not a turn of the loop later, which every rewritten command would wait for."""
 
-    async def run() -> list[bool]:
-        connection, heard = RespConnection(), list[bool]()
+    async def run() -> None:
+        connection, heard = RespConnection(), list[Reply | StoreError]()
         connection._transport = Wire()  # type: ignore[assignment]
-        futures = [connection.send("XADD", then=heard.append) for _ in range(2)]
-        connection.data_received(b"$3\r\n1-1\r\n-ERR no\r\n")
-        assert heard == [True, False]
-        assert await futures[0] == b"1-1"
+        for _ in range(2):
+            connection.tell(pack("XADD"), heard.append, b"$3\r\n1-1\r\n")
+        future = connection.send("XADD")
+        connection.data_received(b"$3\r\n1-1\r\n")
+        assert heard == [b"$3\r\n1-1\r\n"]
+        connection.data_received(b"$3\r\n1-")
+        connection.data_received(b"1\r\n-ERR no\r\n")
+        assert heard[1:] == [b"1-1"]
         with pytest.raises(CommandError):
-            await futures[1]
-        return heard
+            await future
+        connection.tell(pack("XADD"), heard.append, b"$3\r\n1-1\r\n")
+        connection.end("it is closed")
+        assert isinstance(heard[-1], StoreError)
 
-    assert asyncio.run(run()) == [True, False]
+    asyncio.run(run())

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from itertools import count
 from pathlib import Path
@@ -11,7 +13,7 @@ import pytest
 
 from algate.alg.ha.memory import MemoryKeys, MemoryLog, MemoryStore
 from algate.alg.ha.redis import RedisKeys, RedisLog
-from algate.alg.ha.resp import StoreAddress
+from algate.alg.ha.resp import CommandError, Reply, StoreAddress
 from algate.alg.ha.store import START, FencedError, Position, StoreError, StoreKeys, StoreLog, StoreRecord
 
 from .engines import redis
@@ -239,6 +241,33 @@ def test_who_has_the_wrong_password_hears_it(server: StoreAddress) -> None:
 def test_what_stands_behind_a_refused_record_is_not_said_to_be_there() -> None:
     log, heard = RedisLog(StoreAddress("127.0.0.1", 1), "log"), list[Position]()
     log.heard = heard.append
-    for seq, good in ((1, True), (2, False), (3, True)):
-        log._replied(Position(1, seq), good)
+    replies: list[Reply | StoreError] = [b"1-1", CommandError("no"), b"1-3"]
+    for seq, reply in enumerate(replies, 1):
+        log._replied(Position(1, seq), reply)
     assert heard == [Position(1, 1)]
+
+
+def test_who_listens_hears_in_the_same_turn(server: StoreAddress) -> None:
+    """The loop isn't asked: what waits for the record leaves without it. A log that was told of nothing has nothing to
+    say, and a descriptor that somebody else reads ends the wait."""
+
+    async def play() -> None:
+        log, heard = RedisLog(server, f"heard{next(NUMBERS)}"), list[Position]()
+        log.heard = heard.append
+        assert not any(log.listen(0.01, ()))
+        await log.opened()
+        for seq in range(1, 4):
+            log.append(Position(1, seq), b"r" * seq)
+            assert log.listen(5, ()).came and heard[-1] == Position(1, seq)
+        assert not any(log.listen(0.001, ()))
+        near, far = socket.socketpair()
+        with near, far:
+            far.send(b"a")
+            began = time.monotonic()
+            assert log.listen(5, (near.fileno(),)) == (False, True) and time.monotonic() - began < 1
+        log.append(Position(1, 4), bytes(20 << 20))  # more than a socket takes at once
+        await log.commit()
+        assert heard == [Position(1, seq) for seq in range(1, 5)]
+        await log.close()
+
+    run(play)
