@@ -116,7 +116,9 @@ class Wire:
             self._lost(error)
 
 
-async def dial(host: str, port: int, received: Callable[[bytes], None], lost: Callable[[Exception | None], None]) -> Wire:
+async def dial(
+    host: str, port: int, received: Callable[[bytes], None], lost: Callable[[Exception | None], None]
+) -> Wire:
     """A connection to an address. OSError if there is none."""
     near = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     near.setblocking(False)
