@@ -19,14 +19,23 @@ class Openings:
     """Of one start of a gateway. `most`: end points that there are ports for; `used`: of these, those taken already."""
 
     def __init__(
-        self, bench: PacketLab, proto: str, *, family: Family = Family.FOUR, most: int = ENDPOINTS, used: int = 0
-    ) -> None:
+        self, bench: PacketLab, proto: str, *, family: Family = Family.FOUR, most: int = ENDPOINTS, used: int = 0,
+        costed: int = COSTED, tried: int = PROBE,
+    ) -> None:  # fmt: skip
+        """`costed`, `tried`: sessions for the cost, and for one try of a rate."""
         self._bench, self._proto, self._family, self._most, self._used = bench, proto, family, most, used
+        self._costed, self._tried = costed, tried
+        self._failed = self._spent = False
+
+    @property
+    def cut_short(self) -> bool:
+        """Whether the ports were spent while every rate that was tried had gone through: the highest one is unknown."""
+        return self._spent and not self._failed
 
     def cost(self) -> Passage:
-        """COSTED of them at a fixed rate, on the CPU that the generator is on."""
+        """Some of them at a fixed rate, on the CPU that the generator is on."""
         self._bench.place(apart=False)
-        return self._send(RATES[self._proto], COSTED)
+        return self._send(RATES[self._proto], self._costed)
 
     def highest(self, cost: float) -> int | None:
         """The highest rate (per second) without a loss, on a CPU of its own, near what `cost` (ns) suggests."""
@@ -38,10 +47,13 @@ class Openings:
         return passed.sent - passed.ended if self._proto == "tcp" else passed.lost
 
     def _probe(self, rate: int) -> bool:
-        if self._used + PROBE > self._most:
+        if self._used + self._tried > self._most:
+            self._spent = True
             return False
-        passed = self._send(rate, PROBE)
-        return not self.undone(passed) and not passed.late * 20 > passed.bursts
+        passed = self._send(rate, self._tried)
+        good = not self.undone(passed) and not passed.late * 20 > passed.bursts
+        self._failed = self._failed or not good
+        return good
 
     def _send(self, rate: int, count: int) -> Passage:
         traffic = Traffic(KINDS[self._proto], ENDPOINTS, rate, family=self._family)

@@ -171,6 +171,9 @@ def _pair() -> Iterable[Target]:
         yield Target(title, (f"ha.added.{part}", mine), (f"ha.echo.{part}", mine), 2.5)
     for proto in ("udp", "tcp"):
         key = f"ha.new.{proto}"
+        made = f"ha.made.{proto}"
+        title = f"CPU time of a new {proto.upper()} session: with [ha] vs without, the same ports"
+        yield Target(title, (made, "algate-ha"), (made, "algate-half"), 1.05)
         name = f"new {proto.upper()} sessions/s: with [ha] vs without"
         yield Target(f"{name}, the same ports", (key, "algate-ha"), (key, "algate-half"), 0.95, True)
         yield Target(f"{name}, twice as many ports", (key, "algate-ha"), (key, "algate-tc"), 0.95, True)
