@@ -44,7 +44,7 @@ def calls(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     source = ROOT / "bpf" / request.param
     if source.suffix == ".py":
         return load(source)
-    headers, compiler = Path(sysconfig.get_path("include")), shutil.which("cc")
+    headers, compiler = Path(sysconfig.get_path("include")), shutil.which("gcc")
     if compiler is None or not (headers / "Python.h").exists():
         pytest.skip("no C compiler, or no Python.h: install gcc python3-dev")
     built = tmp_path_factory.mktemp("calls") / "calls.so"
