@@ -9,6 +9,7 @@ import pytest
 
 from algate.alg.gateway import records
 from algate.alg.helper import raw_tables
+from algate.alg.helper.executor import Executor
 from algate.bpf import abi
 
 pytestmark = pytest.mark.unit
@@ -35,11 +36,14 @@ def test_the_port_of_a_session_is_read_once_for_each_log(monkeypatch: pytest.Mon
     monkeypatch.setattr("algate.bpf.syscall.lookup", lookup)
     monkeypatch.setattr("algate.alg.helper.takeover.read", lambda *_: SimpleNamespace(data=[], controls=[], held={}))
     monkeypatch.setattr(raw_tables, "Addresses", lambda _: None)
-    monkeypatch.setattr(raw_tables.RawTables, "_whole", lambda _: [])
+    monkeypatch.setattr("algate.bpf.syscall.map_info", lambda _: SimpleNamespace(key_size=4, value_size=4))
+    monkeypatch.setattr("algate.bpf.syscall.next_key", lambda *_: None)
     table: Any = SimpleNamespace(fd=0, key=SimpleNamespace(size=4), value=SimpleNamespace(size=16), items=lambda: (),
                                  chunks=lambda: ())  # fmt: skip
-    gateway: Any = SimpleNamespace(sessions=table, tracks=table, ports=table, expectations=table, adjusts=table)
-    tables = raw_tables.RawTables(gateway, SimpleNamespace(keys={}), lambda: False)  # type: ignore[arg-type]
+    gateway: Any = SimpleNamespace(sessions=table, tracks=table, ports=table, expectations=table, adjusts=table,
+                                   map_fd=lambda _: 0)  # fmt: skip
+    parts: Any = gateway, None, None, lambda _: True, lambda _: None
+    tables = raw_tables.RawTables(gateway, Executor(*parts), lambda: False)
     session = bytes(raw_tables.KEY) + bytes(abi.Session(id=5, port_index=1029))
     first, again = tables.port(session), tables.port(session)
     assert first is not None and again is None and len(asked) == 1
