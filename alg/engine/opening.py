@@ -107,7 +107,7 @@ class Opening:
         session.inherit(self._expectations, expected)
         if record is not None:
             try:
-                session.restore(record, stored)
+                session.restore(record, stored, self._seen(info))
             except struct.error:
                 self._counts["held-broken"] += 1
             self._go_on(session, record, out)
@@ -130,6 +130,12 @@ class Opening:
             self._counts["copy-lost"] += 1
             self._expectations.unheard(session.book)
             session.forget()
+
+    def _seen(self, info: SessionInfo) -> tuple[bool, bool]:
+        """Whose SYN the kernel saw."""
+        track = None if info.key.proto == UDP else self._track(info.session)
+        flags = 0 if track is None else track.flags
+        return bool(flags & TRACK_SYN_OUT), bool(flags & TRACK_SYN_IN)
 
     def _record(self, number: int) -> AdjustRecord | None:
         """What another helper wrote, with real numbers if that was that nothing was decided yet."""

@@ -169,13 +169,15 @@ class Session:
             kept.append(Left(tag, one.state == EXPECT_OPEN, peer, one.inside or one.to))
         self.control = replace(self.control, left=tuple(kept))
 
-    def restore(self, record: AdjustRecord, stored: Mapping[int, bytes]) -> None:
-        """Go on where another helper stopped. struct.error if what it stored is broken."""
+    def restore(self, record: AdjustRecord, stored: Mapping[int, bytes], begun: tuple[bool, bool]) -> None:
+        """Go on where another helper stopped. `begun`: whose SYN the kernel saw, by direction: elsewhere a sequence
+        number of 0 says that the helper knew none. struct.error if what it stored is broken."""
         self.remembered = record.flags >> ADJUST_REMEMBERED & 0xFF
         self.control = replace(self.control, resumed=True, remembered=self.remembered)
         self.account.resume(record.lines)
         for direction, flow in enumerate(self.flows):
-            if record.decided[direction] or record.corrections[direction] or direction in stored:
+            known = record.decided[direction] or (begun[direction] and not record.flags & ADJUST_BEGINS)
+            if known or record.corrections[direction] or direction in stored:
                 changes = record.base[direction], record.corrections[direction]
                 held.restore(flow, record.decided[direction], *changes, stored.get(direction, b""))
         self.bypassed = self.passing = bool(record.flags & ADJUST_BYPASS)

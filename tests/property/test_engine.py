@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import HealthCheck, event, given, settings
+from hypothesis import HealthCheck, event, example, given, settings
 from hypothesis import strategies as st
 
 from algate.alg.engine import effects as fx
@@ -143,6 +143,7 @@ def test_a_restart_loses_nothing_that_was_acknowledged(
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(LINES, max_size=8), st.lists(LINES, max_size=8), ISN, st.booleans(), STEPS)
+@example([], [b"\n", b"noop\n"], (0, 0xFFFF_FFFE), False, [(0, 1, 0, 1), (0, 0, 1, 1), (8, 0, 0, 1)])  # decided to 0
 def test_without_a_helper_lines_pass_as_they_are_or_rewritten(
     client: list[bytes], server: list[bytes], isn: tuple[int, int], stamps: bool, steps: list[tuple[int, int, int, int]]
 ) -> None:
