@@ -168,7 +168,8 @@ def _pair() -> Iterable[Target]:
         yield Target(title, (f"ha.{key}", mine), None, 100, True, beside=((f"ha.{key}", theirs), None))
     for part in ("p50", "p99"):
         title = f"what the pair adds to a rewritten command, {part}, vs a 1 KB echo"
-        yield Target(title, (f"ha.added.{part}", mine), (f"ha.echo.{part}", mine), 2.5)
+        yield Target(f"{title} as often", (f"ha.added.{part}", mine), (f"ha.paced.{part}", mine), 2.5)
+        yield Target(f"{title} back to back", (f"ha.added.{part}", mine), (f"ha.echo.{part}", mine), 2.5)
     for proto in ("udp", "tcp"):
         key = f"ha.new.{proto}"
         made = f"ha.made.{proto}"

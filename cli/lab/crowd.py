@@ -33,10 +33,10 @@ class EndProgram:
         self._log = log
         self.answer()
 
-    def order(self, name: str, number: int = 0) -> None:
+    def order(self, name: str, number: int = 0, *more: float) -> None:
         """Give an order."""
         assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps([name, number]) + "\n")
+        self.process.stdin.write(json.dumps([name, number, *more]) + "\n")
         self.process.stdin.flush()
 
     def answer(self) -> dict[str, Any]:
@@ -48,9 +48,9 @@ class EndProgram:
             raise LabError(f"{self.role}: {told['error']}")
         return told
 
-    def do(self, name: str, number: int = 0) -> dict[str, Any]:
+    def do(self, name: str, number: int = 0, *more: float) -> dict[str, Any]:
         """Both."""
-        self.order(name, number)
+        self.order(name, number, *more)
         return self.answer()
 
     def close(self) -> None:

@@ -288,11 +288,16 @@ class PingEnds(NearEnds):
 class ExchangeEnds(NearEnds):
     """One conversation at a time; each order: how long so many exchanges took, in s, one after the other."""
 
-    async def echo(self, number: int) -> Order:
-        """Of 1 KB."""
+    async def echo(self, number: int, pause: float = 0) -> Order:
+        """Of 1 KB, at most every `pause` s."""
         with socket.create_connection((self.address, self.port), WAIT) as near:
             near.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            return {"took": [took(near, b"x" * 1024, 1024) for _ in range(number)]}
+            times = list[float]()
+            for _ in range(number):
+                times.append(took(near, b"x" * 1024, 1024))
+                if pause:
+                    time.sleep(max(0, pause - times[-1]))
+            return {"took": times}
 
     async def commands(self, number: int) -> Order:
         """Until a PORT has come to a `polite` server, by the clock that both share."""
@@ -302,7 +307,9 @@ class ExchangeEnds(NearEnds):
             took(near, b"USER anonymous\r\n", POLITE)
             own = near.getsockname()[0].replace(".", ",")
             lines = (f"PORT {own},{port >> 8},{port & 255}\r\n".encode() for port in range(2000, 2000 + number))
-            return {"took": [one_way(near, line) for line in lines]}
+            began = time.perf_counter()
+            times = [one_way(near, line) for line in lines]
+            return {"took": times, "apart": (time.perf_counter() - began) / number}
 
 
 def one_way(near: socket.socket, word: bytes) -> float:
@@ -357,9 +364,9 @@ async def near(role: str, address: str, port: int) -> None:
     say({"ready": True})
     async with orders() as reader:
         while line := await reader.readline():
-            name, number = json.loads(line)
+            name, *numbers = json.loads(line)
             try:
-                say(await getattr(ends, name)(number))
+                say(await getattr(ends, name)(*numbers))
             except (OSError, EOFError, TimeoutError) as error:
                 say({"error": f"{role} {name}: {str(error) or type(error).__name__}"})
 
