@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -17,8 +18,10 @@ from .store import START, FencedError, Listened, Position, SlowError, StoreError
 from .wire import NOTHING
 
 SECONDS = 2.0  # that a command may take
+LOOK = 1.0  # s between two looks whether an engine to which nothing is written is there
 FIELD = b"r"
 PREFIX = "algate:"
+NOBODYS = PREFIX + "nobodys"  # a key that nobody has
 MOVE = (
     "local v = redis.call('GET', KEYS[1]) or '' "
     "if v ~= ARGV[1] then return 0 end redis.call('SET', KEYS[1], ARGV[2]) return 1"
@@ -64,6 +67,7 @@ class RedisLog:
         self._link = _Link(where, seconds)
         self._sent = self._answered = 0  # records
         self._waits: deque[tuple[int, asyncio.Future[None]]] = deque()  # until so many are answered
+        self._look_at = 0.0
         self._refused: StoreError | None = None
         self._failed: StoreError | None = None
         self.heard: Callable[[Position], None] = lambda _: None  # as HearingLog says
@@ -115,8 +119,24 @@ class RedisLog:
             error = str(self._refused)
             older = "equal or smaller" in error or "must be greater" in error
             self._fail(FencedError(error) if older and isinstance(self._refused, CommandError) else self._refused)
+        if self._failed is None:
+            await self._look()
         if self._failed is not None:
             raise type(self._failed)(str(self._failed))
+
+    async def _look(self) -> None:
+        """See that it is there still: where nothing is written, nothing else would tell. An engine that went and came
+        back may have come back empty, so there is no second connection."""
+        connection, now = self._link.connection, time.monotonic()
+        if connection is None or (not connection.lost and now < self._look_at):
+            return
+        self._look_at = now + LOOK
+        try:
+            await connection.ask("GET", NOBODYS, seconds=self._link.seconds)  # what a node's user may ask for
+        except CommandError:
+            pass  # an answer, too
+        except StoreError as error:
+            self._fail(error)
 
     def _fail(self, error: StoreError) -> None:
         if self._failed is None:

@@ -61,7 +61,8 @@ class StoreLog(Protocol):
         """Send a record and wait for nothing. FencedError and StoreError come from commit()."""
 
     async def commit(self) -> None:
-        """Until the engine has all that was appended. FencedError, StoreError: then the log takes no more from here."""
+        """Until the engine has all that was appended. FencedError, StoreError: then the log takes no more from here;
+        also where nothing was appended and the engine has gone, which is seen within some seconds."""
 
     async def tail(self, after: Position, wait: float = 0.0, most: int = 64) -> list[StoreRecord]:
         """Records behind a position, at most so many. If there are none: wait for one, so many seconds."""

@@ -199,6 +199,31 @@ def test_commit_hears_of_an_engine_that_dies(tmp_path: Path) -> None:
     run(play)
 
 
+@pytest.mark.parametrize("number", [9, 19])  # SIGKILL, SIGSTOP: the one is heard of at once
+def test_who_writes_nothing_hears_of_an_engine_that_has_gone(
+    tmp_path: Path, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("algate.alg.ha.redis.LOOK", 0.0)
+
+    async def play() -> None:
+        with redis(tmp_path / "redis") as (where, server):
+            log = RedisLog(where, "log", seconds=0.2)
+            await log.opened()
+            log.append(Position(1, 1), b"there")
+            for _ in range(3):
+                await log.commit()
+            server.send_signal(number)
+            if number == 9:
+                server.wait()
+            with pytest.raises(StoreError) as told:
+                await log.commit()
+            assert str(told.value).startswith(f"{where}: ")
+            with pytest.raises(StoreError):
+                await log.commit()
+
+    run(play)
+
+
 def test_an_engine_that_is_frozen_is_given_up_in_time(tmp_path: Path) -> None:
     async def play() -> None:
         with redis(tmp_path / "redis") as (where, server):
