@@ -7,6 +7,7 @@ may be under way; a reply that is an error is an exception of its own future. By
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -14,7 +15,7 @@ from functools import partial
 from typing import NamedTuple
 
 from .store import Listened, SlowError, StoreError
-from .wire import NOTHING, Wire, dial
+from .wire import NOTHING, Wire
 
 Reply = int | bytes | list["Reply"]
 MOST = 512 << 20  # bytes of one string: the engine's own limit
@@ -259,5 +260,17 @@ async def _connected(where: StoreAddress) -> RespConnection:
         )
         return made
     plain = RespConnection()
-    plain.begin(await dial(where.host, where.port, plain.data_received, plain.connection_lost))
+    plain.begin(Wire(await _dialled(where.host, where.port), plain.data_received, plain.connection_lost))
     return plain
+
+
+async def _dialled(host: str, port: int) -> socket.socket:
+    """Connected to an address. OSError if nobody is there."""
+    near = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    near.setblocking(False)
+    try:
+        await asyncio.get_running_loop().sock_connect(near, (host, port))
+    except BaseException:
+        near.close()
+        raise
+    return near

@@ -114,17 +114,3 @@ class Wire:
         if self._fd >= 0:
             self.abort()
             self._lost(error)
-
-
-async def dial(
-    host: str, port: int, received: Callable[[bytes], None], lost: Callable[[Exception | None], None]
-) -> Wire:
-    """A connection to an address. OSError if there is none."""
-    near = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
-    near.setblocking(False)
-    try:
-        await asyncio.get_running_loop().sock_connect(near, (host, port))
-    except BaseException:
-        near.close()
-        raise
-    return Wire(near, received, lost)

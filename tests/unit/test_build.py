@@ -53,6 +53,13 @@ def test_what_others_derive_from_and_what_can_stop_a_plug_in_is_interpreted() ->
     assert not kept & {*listed()}
 
 
+def test_no_coroutine_is_compiled() -> None:
+    """setup.py says why."""
+    kinds = (ast.AsyncFunctionDef, ast.Await, ast.AsyncWith, ast.AsyncFor)
+    trees = {name: ast.parse((ROOT / name).read_text()) for name in listed()}
+    assert [name for name, tree in trees.items() for one in ast.walk(tree) if isinstance(one, kinds)] == []
+
+
 @pytest.mark.parametrize(
     ("files", "said"),
     [(("a.py",), "pure"), (("a.cpython-311-x86_64-linux-gnu.so",), "compiled"), (("a.py", "b.so"), "mixed")],

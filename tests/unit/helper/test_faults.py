@@ -51,7 +51,7 @@ def test_no_password_reaches_the_log(caplog: pytest.LogCaptureFixture) -> None:
             raise RuntimeError("can't read b'SITE CHPASS a hunter2' or PASS hunter2") from cause
     except RuntimeError as error:
         Faults().note(1, error)
-    said = caplog.records[0].getMessage()
+    said = next(one.getMessage() for one in caplog.records if one.name == faults.__name__)  # the loop has a log, too
     told = [line for line in said.splitlines() if "Error" in line and " raise " not in line]
     assert told == [
         "  | ValueError: invalid literal for int() with base 10: ...",
