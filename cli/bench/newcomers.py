@@ -18,7 +18,7 @@ from functools import partial
 from algate.cli.bench import conntrack
 from algate.cli.bench.benchmark import shared
 from algate.cli.bench.contenders import NFT, ROUTE, TC, TOLD, XDP, contender, leftovers
-from algate.cli.bench.openings import KINDS, RATES, TITLES, Openings
+from algate.cli.bench.openings import KINDS, TITLES, Openings
 from algate.cli.bench.packet_lab import PacketLab
 from algate.cli.bench.plan import NEW, Plan
 from algate.cli.bench.record import MORE, Figure, Record
@@ -64,28 +64,13 @@ class NewBench:
         with contender(name, self.bench.lab, self.programs) as gateway:
             self.bench.find_threads()
             for proto in KINDS:
-                self._protocol(name, proto, number)
+                rate = rate_figure(proto) if self.plan.search else None
+                Openings(self.bench, proto).measure(self.record, name, number, cost_figure(proto), rate)
             if name == TOLD and isinstance(gateway, AlgateGateway):
                 self.record.add(LOST, name, number, lost(gateway))
         left = leftovers(self.bench.lab)
         if left:
             raise LabError(f"{name} left {', '.join(left)}: the next gateway's figures would be wrong")
-
-    def _protocol(self, name: str, proto: str, number: int) -> None:
-        openings = Openings(self.bench, proto)
-        passed = openings.cost()
-        if openings.undone(passed):
-            why = f"{openings.undone(passed)} of {passed.sent} sessions lost at {RATES[proto]:,}/s"
-            self.record.refuse(cost_figure(proto), name, why)
-        else:
-            self.record.add(cost_figure(proto), name, number, passed.cost)
-        if not self.plan.search:
-            return
-        found = openings.highest(passed.cost)
-        if found is None:
-            self.record.refuse(rate_figure(proto), name, "no rate without a loss was found among the port pool's tries")
-        else:
-            self.record.add(rate_figure(proto), name, number, found)
 
 
 def lost(gateway: AlgateGateway) -> float:

@@ -1,12 +1,13 @@
 """New sessions of one protocol, each of an end point that nobody had before: at a rate, or as many as there can be.
 
-The law of this file: how they are made and which tries count. Whose gateway and which figure that is, others say.
+The law of this file: how they are made and which tries count. Whose gateway and which figures those are, others say.
 """
 
 from __future__ import annotations
 
 from algate.cli.bench import capacity
 from algate.cli.bench.packet_lab import ENDPOINTS, OUT, SYN, Family, PacketLab, Passage, Traffic
+from algate.cli.bench.record import Figure, Record
 
 KINDS = {"udp": OUT, "tcp": SYN}
 TITLES = {"udp": "UDP, one session per packet", "tcp": "TCP, connect and close"}
@@ -41,6 +42,22 @@ class Openings:
         """The highest rate (per second) without a loss, on a CPU of its own, near what `cost` (ns) suggests."""
         self._bench.place(apart=True)
         return capacity.highest(self._probe, GUESSES[self._proto] * 1e9 / cost, STEPS)
+
+    def measure(self, record: Record, name: str, number: int, cost: Figure, rate: Figure | None) -> None:
+        """Add both figures of a gateway, or why there is none. `rate` None: the highest isn't looked for."""
+        passed = self.cost()
+        if self.undone(passed):
+            why = f"{self.undone(passed)} of {passed.sent} sessions lost at {RATES[self._proto]:,}/s"
+            record.refuse(cost, name, why)
+        else:
+            record.add(cost, name, number, passed.cost)
+        if rate is None:
+            return
+        found = self.highest(passed.cost)
+        if found is None:
+            record.refuse(rate, name, "no rate without a loss was found among the port pool's tries")
+        else:
+            record.add(rate, name, number, found)
 
     def undone(self, passed: Passage) -> int:
         """Sessions that didn't complete."""

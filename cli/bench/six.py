@@ -26,7 +26,7 @@ from algate.cli.bench.contenders import (
     contender,
     leftovers,
 )
-from algate.cli.bench.openings import KINDS, RATES, TITLES, Openings
+from algate.cli.bench.openings import KINDS, TITLES, Openings
 from algate.cli.bench.packet_lab import IN, OUT, Family, PacketLab, Traffic
 from algate.cli.bench.packets import MAKING, RATE, lossless
 from algate.cli.bench.plan import SIX, Plan
@@ -136,19 +136,6 @@ class SixBench:
 
     def _new(self, name: str, number: int) -> None:
         for proto in KINDS:
+            rate = rate_figure(proto) if self.plan.search else None
             openings = Openings(self.bench, proto, family=FAMILIES[name])
-            passed = openings.cost()
-            if openings.undone(passed):
-                why = f"{openings.undone(passed)} of {passed.sent} sessions lost at {RATES[proto]:,}/s"
-                self.record.refuse(cost_figure(proto), name, why)
-            else:
-                self.record.add(cost_figure(proto), name, number, passed.cost)
-            if self.plan.search:
-                self._search(openings, proto, name, passed.cost, number)
-
-    def _search(self, openings: Openings, proto: str, name: str, cost: float, number: int) -> None:
-        found = openings.highest(cost)
-        if found is None:
-            self.record.refuse(rate_figure(proto), name, "no rate without a loss was found among the port pool's tries")
-        else:
-            self.record.add(rate_figure(proto), name, number, found)
+            openings.measure(self.record, name, number, cost_figure(proto), rate)
