@@ -57,9 +57,18 @@ static __u64 bytes_of(PyObject *given)
     return (__u64)(unsigned long)PyBytes_AS_STRING(given);
 }
 
-static PyObject *call_lookup(PyObject *self, PyObject *const *given, Py_ssize_t count)
+/* What every call about an entry of a map says. */
+static union bpf_attr entry_of(int fd, PyObject *key)
 {
     union bpf_attr attr;
+    memset(&attr, 0, sizeof(attr));
+    attr.map_fd = fd;
+    attr.key = bytes_of(key);
+    return attr;
+}
+
+static PyObject *call_lookup(PyObject *self, PyObject *const *given, Py_ssize_t count)
+{
     int fd;
     if (!read_arguments(given, count, 3, 3, 1, &fd))
         return NULL;
@@ -67,9 +76,7 @@ static PyObject *call_lookup(PyObject *self, PyObject *const *given, Py_ssize_t 
     PyObject *value = size == -1 && PyErr_Occurred() ? NULL : PyBytes_FromStringAndSize(NULL, size);
     if (!value)
         return NULL;
-    memset(&attr, 0, sizeof(attr));
-    attr.map_fd = fd;
-    attr.key = bytes_of(given[1]);
+    union bpf_attr attr = entry_of(fd, given[1]);
     attr.value = bytes_of(value);
     if (!ask(BPF_MAP_LOOKUP_ELEM, &attr))
         return value;
@@ -81,13 +88,10 @@ static PyObject *call_lookup(PyObject *self, PyObject *const *given, Py_ssize_t 
 
 static PyObject *call_update(PyObject *self, PyObject *const *given, Py_ssize_t count)
 {
-    union bpf_attr attr;
     int fd;
     if (!read_arguments(given, count, 3, 4, 2, &fd))
         return NULL;
-    memset(&attr, 0, sizeof(attr));
-    attr.map_fd = fd;
-    attr.key = bytes_of(given[1]);
+    union bpf_attr attr = entry_of(fd, given[1]);
     attr.value = bytes_of(given[2]);
     attr.flags = count > 3 ? PyLong_AsUnsignedLongLong(given[3]) : 0;
     if (PyErr_Occurred())
@@ -99,13 +103,10 @@ static PyObject *call_update(PyObject *self, PyObject *const *given, Py_ssize_t 
 
 static PyObject *call_delete(PyObject *self, PyObject *const *given, Py_ssize_t count)
 {
-    union bpf_attr attr;
     int fd;
     if (!read_arguments(given, count, 2, 2, 1, &fd))
         return NULL;
-    memset(&attr, 0, sizeof(attr));
-    attr.map_fd = fd;
-    attr.key = bytes_of(given[1]);
+    union bpf_attr attr = entry_of(fd, given[1]);
     if (!ask(BPF_MAP_DELETE_ELEM, &attr))
         Py_RETURN_TRUE;
     if (errno == ENOENT)

@@ -47,6 +47,17 @@ static __always_inline int turn_sum(struct __sk_buff *skb, u32 l4, u8 proto, u32
                                                                                                                    : 0;
 }
 
+/* The headers that a turned frame begins with: 0, or -1: it isn't that long. */
+static __always_inline int turn_head(struct __sk_buff *skb, u16 family, const void *to, u32 size)
+{
+    void *data = (void *)(long)skb->data, *data_end = (void *)(long)skb->data_end;
+    if (data + ETH_HEADER + size > data_end)
+        return -1;
+    *(__be16 *)(data + 12) = bpf_htons(family);
+    __builtin_memcpy(data + ETH_HEADER, to, size);
+    return 0;
+}
+
 #ifdef TURNS
 /* Keeps what was found of an outbound packet. `freed`: read before its handle was looked up; `since`: of the oldest answer. */
 static __always_inline void turn_keep_out(const struct packet *p, const struct ipv6hdr *ip, const struct hop *hop,
@@ -115,14 +126,9 @@ static __always_inline int turn_out_kept(struct __sk_buff *skb, const struct con
     account(DIR_OUT, p.ip_size);
     if (!xlat_head4(&head, 0, p.proto, size, 1, p.ip_size <= XLAT_SMALL ? bpf_get_prandom_u32() : 0, &to) ||
         bpf_skb_change_proto(skb, bpf_htons(ETH_P_IP), 0) ||
-        turn_sum(skb, ETH_HEADER + 20, p.proto, change, 0, p.source_port, session_port(s)))
+        turn_sum(skb, ETH_HEADER + 20, p.proto, change, 0, p.source_port, session_port(s)) ||
+        turn_head(skb, ETH_P_IP, &to, sizeof(to)))
         return drop(DROP_REWRITE_FAILED);
-    data = (void *)(long)skb->data;
-    data_end = (void *)(long)skb->data_end;
-    if (data + ETH_HEADER + sizeof(to) > data_end)
-        return drop(DROP_REWRITE_FAILED);
-    *(__be16 *)(data + 12) = bpf_htons(ETH_P_IP);
-    __builtin_memcpy(data + ETH_HEADER, &to, sizeof(to));
     return redirect_by(skb, cfg, &p, cfg->wan, &params);
 }
 #else
@@ -152,14 +158,9 @@ static __always_inline int turn_in_kept(struct __sk_buff *skb, const struct conf
     session_touch(s, p, DIR_IN, now);
     account(DIR_IN, p->ip_size);
     if (!xlat_head6(&was, size, 1, &to, &none) || bpf_skb_change_proto(skb, bpf_htons(ETH_P_IPV6), 0) ||
-        turn_sum(skb, ETH_HEADER + sizeof(to), p->proto, change, 2, p->destination_port, key->inside_port))
+        turn_sum(skb, ETH_HEADER + sizeof(to), p->proto, change, 2, p->destination_port, key->inside_port) ||
+        turn_head(skb, ETH_P_IPV6, &to, sizeof(to)))
         return drop(DROP_REWRITE_FAILED);
-    data = (void *)(long)skb->data;
-    data_end = (void *)(long)skb->data_end;
-    if (data + ETH_HEADER + sizeof(to) > data_end)
-        return drop(DROP_REWRITE_FAILED);
-    *(__be16 *)(data + 12) = bpf_htons(ETH_P_IPV6);
-    __builtin_memcpy(data + ETH_HEADER, &to, sizeof(to));
     return redirect_by(skb, cfg, p, out, &params);
 }
 #endif
