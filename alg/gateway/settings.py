@@ -45,12 +45,12 @@ def _flags(config: Config) -> int:
     return sum(int(bit) for bit, wanted in chosen.items() if wanted)
 
 
-def _mss_clamp(config: Config, wan: Device) -> int:
-    """Bytes; 0: off. "auto": what fits into the WAN's MTU after 40 bytes of headers (RFC 9293 section 3.7.1)."""
+def _mss_clamp(config: Config, wan: Device, headers: int) -> int:
+    """Bytes; 0: off. "auto": what fits into the WAN's MTU behind headers of so many bytes (RFC 9293 section 3.7.1)."""
     wanted = config.nat.mss_clamp
     if isinstance(wanted, int):
         return wanted
-    return wan.mtu - 40 if wanted == "auto" else 0
+    return wan.mtu - headers if wanted == "auto" else 0
 
 
 def _mss_turned(config: Config, lans: Sequence[Device], wan: Device) -> int:
@@ -86,7 +86,7 @@ def write_config(
     value = abi.Config(
         secret=secret, wan=wan.index, flags=_flags(config), public_count=len(addresses),
         port_first=nat.ports.first, port_last=nat.ports.last,
-        mss_clamp=_mss_clamp(config, wan),
+        mss_clamp=_mss_clamp(config, wan, 40),
         helper_timeout=ticks.lasting(config.alg.helper_timeout),
         hold_down=ticks.lasting(nat.hold_down) if nat.hold_down else 0,
         max_sessions_per_host=nat.max_sessions_per_host, max_ports_per_host=nat.max_ports_per_host,
@@ -116,14 +116,14 @@ def write_config6(gateway: Gateway, config: Config, lans: Sequence[Device], wan:
     """Write what is for IPv6 alone, where its programs are loaded. With an MSS of "auto" 60 bytes are for headers."""
     if not gateway.six:
         return
-    flag, wanted, clamp = abi.SixFlag, config.ipv6, config.nat.mss_clamp
+    flag, wanted = abi.SixFlag, config.ipv6
     chosen = {
         flag.FILTER: wanted.filter,
         flag.IPSEC_ANY: wanted.ipsec == "any",
         flag.IPSEC_SPOKEN: wanted.ipsec == "spoken",
         flag.HOST_64: wanted.host_prefix == 64,
     }
-    most = clamp if isinstance(clamp, int) else wan.mtu - 60 if clamp == "auto" else 0
+    most = _mss_clamp(config, wan, 60)
     turned = _mss_turned(config, lans, wan)
     value = abi.Config6(flags=sum(int(bit) for bit, on in chosen.items() if on), mss_clamp=most, mss_turned=turned)
     prefix, own = config.nat64.prefix, prefixes.own_address([one.name for one in lans])

@@ -109,7 +109,7 @@ class Leader:
             self._outbox.prepare()
         while came and left > 0:
             came, more = self._hearing.listen(left, others)
-            if self._all_heard():
+            if not self._tickets:
                 self._patience.waited(True)
                 return more
             if more:
@@ -118,9 +118,6 @@ class Leader:
             if left <= 0:
                 self._patience.waited(False)
         return False
-
-    def _all_heard(self) -> bool:
-        return not self._tickets
 
     def _heard(self, position: Position) -> None:
         """The engine has this record, and with it all before: whatever waits for those leaves now, since each turn of

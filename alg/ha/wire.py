@@ -81,9 +81,7 @@ class Wire:
             return
         try:
             self._received(data)
-        except (
-            Exception
-        ) as error:  # as asyncio treats a protocol that fails: the connection can't be understood any more
+        except Exception as error:  # as asyncio does with a protocol that fails: what follows can't be understood
             log.exception("what came from an engine could not be handled")
             self._end(error)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable
+from struct import calcsize
 
 from algate.alg.engine import effects as fx
 from algate.alg.gateway import portblocks, records
@@ -16,17 +17,17 @@ from algate.alg.ha.entries import Entry, EntryKind, block, port
 from algate.alg.helper import takeover
 from algate.alg.helper.executor import Executor
 from algate.alg.helper.helper import now
-from algate.bpf import abi, layout, syscall
+from algate.bpf import abi, syscall
 from algate.bpf.loader import Gateway
-from algate.bpf.packing import native
+from algate.bpf.packing import native, spot
 
 WHOLE = ("forwards", "forward_sources")  # maps that travel as they are
 
 
 def _number(struct: str, field: str) -> tuple[int, int]:
     """Where a field begins and ends: a whole struct isn't unpacked for it while a command waits."""
-    one = next(one for one in abi.HEADER.structs[struct].fields if one.name == field)
-    return one.offset, one.offset + layout.SCALARS[one.kind][0]
+    offset, code = spot(struct, field)
+    return offset, offset + calcsize(code)
 
 
 KEY = abi.HEADER.structs["session_key"].size
@@ -70,18 +71,18 @@ class RawTables:
     def session(self, session: int) -> bytes | None:
         """As Tables says."""
         key = self._key(session)
-        raw = found(self._sessions, key) if key else None
+        raw = _value(self._sessions, key) if key else None
         return key + raw if key and raw is not None and _of(raw, ID, END_ID) == session else None
 
     def track(self, session: int) -> bytes | None:
         """As Tables says."""
         key = self._key(session)
-        raw = found(self._tracks, key) if key else None
+        raw = _value(self._tracks, key) if key else None
         return raw if raw is not None and _of(raw, OWNER, END_OWNER) == session else None
 
     def track_of(self, key: bytes) -> bytes | None:
         """The struct track of whatever session has a key now."""
-        return found(self._tracks, key)
+        return _value(self._tracks, key)
 
     def adjust(self, record: fx.AdjustRecord) -> bytes:
         """As Tables says."""
@@ -93,7 +94,7 @@ class RawTables:
 
     def slot(self, row: int) -> bytes | None:
         """A row of `ports`."""
-        return found(self._ports, native(row, 4)) if row != abi.EXEMPT_ROW else None
+        return _value(self._ports, native(row, 4)) if row != abi.EXEMPT_ROW else None
 
     def port(self, session: bytes) -> Entry | None:
         """As Tables says."""
@@ -128,7 +129,7 @@ class RawTables:
 
     def there(self, key: bytes) -> int:
         """The id of the session that has a key now, 0: none has."""
-        raw = found(self._sessions, key)
+        raw = _value(self._sessions, key)
         return 0 if raw is None else _of(raw, ID, END_ID)
 
     def everything(self) -> Iterable[Entry]:
@@ -169,7 +170,7 @@ class RawTables:
         return made
 
 
-def found(table: tuple[int, int], key: bytes) -> bytes | None:
+def _value(table: tuple[int, int], key: bytes) -> bytes | None:
     """A value. `table`: its descriptor, and a value's size."""
     return syscall.lookup(table[0], key, table[1])
 
