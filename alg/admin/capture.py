@@ -48,7 +48,7 @@ def _number(args: dict[str, Any]) -> int:
 
 def _session(running: Running, number: int) -> tuple[SessionRow, str, str]:
     """Its row, the side that began it, and the outside end as the inside knows it."""
-    key = running.helper.executor.keys.get(number)
+    key = running.helper.key(number)
     gateway = running.gateway
     raw = syscall.lookup(gateway.sessions.fd, key, gateway.sessions.value.size) if key is not None else None
     value = records.unpack_session(raw) if raw is not None else None

@@ -358,6 +358,11 @@ class Helper:
         self._hear()
         return number in self.engine
 
+    def key(self, number: int) -> bytes | None:
+        """The packed key of a session that it knows."""
+        self._hear()
+        return self.executor.keys.get(number)
+
     def kill(self, number: int, reason: str = "killed") -> None:
         """End a control session: RST to both ends, and nothing of it stays."""
         self._carry_out(self.engine.kill(number, now(), reason), number)

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from algate.alg.client.client import Client
 from algate.cli.lab.ftplib_client import FtplibClient
 from algate.cli.lab.gateways import AlgateGateway, PortForward
 from algate.cli.lab.host import call_in
@@ -258,6 +259,19 @@ def test_telnet_options_are_refused(gateway: AlgateGateway, scripted: ScriptedSe
         while b"331 who\r\n" not in got:
             got += one.recv(4096)
     assert b"\xff\xfe\x01" in got and scripted.lines == [b"USER a"]
+
+
+@pytest.mark.parametrize("way", [FtpWay.NAT64, FtpWay.SIX])
+def test_one_of_which_the_helper_has_not_read_yet_is_recorded(gateway: AlgateGateway, way: FtpWay) -> None:
+    """A session that begins wakes nobody where its first lines may pass: who asks for one reads the ring first."""
+    lab = gateway.lab
+    at, asked = (lab.plan.servers[0], target(lab)) if way is FtpWay.NAT64 else (lab.plan.servers6[0],) * 2
+    family = socket.AF_INET6 if ":" in at else socket.AF_INET
+    silent = call_in(lab.server.netns, lambda: socket.create_server((at, 21), family=family))
+    known = {row["id"] for row in gateway.ask("sessions", {"alg": "ftp"})}
+    with silent, call_in(lab.client.netns, lambda: socket.create_connection((asked, 21))):
+        (number,) = {row["id"] for row in gateway.ask("sessions", {"alg": "ftp"})} - known
+        assert "seen" in next(Client(gateway.run_dir).told("capture", {"id": number}))
 
 
 @pytest.mark.parametrize("way", [FtpWay.NAT64, FtpWay.SIX])
