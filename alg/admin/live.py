@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from algate.alg.admin import control
-from algate.alg.engine.engine import Engine
 from algate.alg.findings import BrokenRow
 from algate.alg.gateway import namespace, reading
 from algate.alg.gateway.invariants import judge
 from algate.alg.gateway.picture import Broken
+from algate.alg.helper.helper import Helper
 from algate.alg.helper.ports import KernelPorts
 from algate.alg.rows import format_id
 from algate.bpf import abi, pins
@@ -57,10 +57,10 @@ def _ask(run_dir: Path) -> reading.Asked | None:
     return set(said["ports"]), {int(one, 16) for one in said["sessions"]}
 
 
-def helper_state(engine: Engine, ports: KernelPorts) -> dict[str, Any]:
+def helper_state(helper: Helper, ports: KernelPorts) -> dict[str, Any]:
     """What the helper has in mind: rows of `ports` that it has reserved, and ids of control sessions."""
-    rows = []
-    for one in engine.reservations():
+    rows, sessions = [], helper.sessions()  # these first: what it hasn't read yet may end reservations
+    for one in helper.engine.reservations():
         place = None if one.shared else ports.place(one.public.ip)
         rows += [port_row(place, one.proto, one.public.port + step) for step in range(one.ports) if place is not None]
-    return {"ports": rows, "sessions": [format_id(number) for number in engine.sessions()]}
+    return {"ports": rows, "sessions": [format_id(number) for number in sessions]}

@@ -44,7 +44,7 @@ async def snapshot(
         "time": time.time(),
         "view": asked.view,
         "status": status(),
-        "stats": running.metrics.stats(),
+        "stats": running.stats(),
         "events": running.events.latest[-asked.events :] if asked.events else [],
         **shown,
     }

@@ -71,6 +71,12 @@ class Running:
         """Plug-in's number in the kernel -> its name."""
         return {plugin.number: name for name, plugin in self.plugins.items()}
 
+    def stats(self) -> dict[str, float]:
+        """The metrics' values, with the sessions that began a moment ago. For the loop: the listener's thread may not
+        read the ring."""
+        self.helper.sessions()
+        return self.metrics.stats()
+
     def adopt(self, fresh: Config) -> None:
         """Put another configuration in force. AlgateError if something of it can't be."""
         self.metrics.listen(fresh.metrics.listen, fresh.metrics.names)  # first: a port may be taken

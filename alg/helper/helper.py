@@ -358,6 +358,11 @@ class Helper:
         self._hear()
         return number in self.engine
 
+    def sessions(self) -> list[int]:
+        """Ids of the sessions that it knows."""
+        self._hear()
+        return list(self.engine.sessions())
+
     def key(self, number: int) -> bytes | None:
         """The packed key of a session that it knows."""
         self._hear()

@@ -274,6 +274,16 @@ def test_one_of_which_the_helper_has_not_read_yet_is_recorded(gateway: AlgateGat
         assert "seen" in next(Client(gateway.run_dir).told("capture", {"id": number}))
 
 
+@pytest.mark.parametrize("verb", ["stats", "status"])
+def test_one_of_which_the_helper_has_not_read_yet_counts(gateway: AlgateGateway, verb: str) -> None:
+    lab, name = gateway.lab, {"stats": "algate_control_sessions", "status": "control_sessions"}[verb]
+    silent = call_in(lab.server.netns, lambda: socket.create_server((lab.plan.servers6[0], 21), family=socket.AF_INET6))
+    with silent:
+        before = gateway.ask(verb)[name]
+        with call_in(lab.client.netns, lambda: socket.create_connection((lab.plan.servers6[0], 21))):
+            assert gateway.ask(verb)[name] == before + 1
+
+
 @pytest.mark.parametrize("way", [FtpWay.NAT64, FtpWay.SIX])
 def test_a_session_is_recorded_on_both_sides(gateway: AlgateGateway, way: FtpWay, tmp_path: Path) -> None:
     """By `algate capture`: each link in its own family, without passwords."""
