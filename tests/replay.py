@@ -10,7 +10,7 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Callable
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from types import SimpleNamespace
 from typing import Any
 
@@ -28,15 +28,20 @@ from algate.bpf import abi, syscall
 from tests.kernel_model import Packet, frame_of
 from tests.wire import INSIDE, PUBLIC, REMOTE
 
-SESSIONS, ROUNDS = 100, 100
+SESSIONS, ROUNDS = 100, 100  # of each family
+INSIDE6, PREFIX = ip_address("2001:db8::5").packed, ip_network("64:ff9b::/96")
 HEAD = 14 + 20 + 32  # Ethernet, IP, TCP with timestamps
 GREETING = ((1, b"220 hi\r\n"), (0, b"USER a\r\n"), (1, b"331 x\r\n"), (0, b"PASS b\r\n"), (1, b"230 ok\r\n"))
 Say = Callable[[int], bytes]
-LINES: dict[str, tuple[tuple[int, Say], ...]] = {
-    "a line that passes, and its reply": ((0, lambda n: b"SITE x\r\n"), (1, lambda n: b"200 ok\r\n")),
+PASSIVE = b"227 Entering Passive Mode (" + b",".join(b"%d" % byte for byte in REMOTE) + b",100,%d)\r\n"
+# What is said, and whether by NAT64.
+LINES: dict[str, tuple[bool, tuple[tuple[int, Say], ...]]] = {
+    "a line that passes, and its reply": (False, ((0, lambda n: b"SITE x\r\n"), (1, lambda n: b"200 ok\r\n"))),
     "a PORT (one before it open), and its reply": (
-        (0, lambda n: b"PORT 10,0,0,5,%d,%d\r\n" % (100 + n, n)), (1, lambda n: b"200 ok\r\n"),
+        False, ((0, lambda n: b"PORT 10,0,0,5,%d,%d\r\n" % (100 + n, n)), (1, lambda n: b"200 ok\r\n")),
     ),
+    "a PASV (one before it open), and its 227": (False, ((0, lambda n: b"PASV\r\n"), (1, lambda n: PASSIVE % n))),
+    "an EPSV by NAT64 (one before it open), and its 227": (True, ((0, lambda n: b"EPSV\r\n"), (1, lambda n: PASSIVE % n))),
 }  # fmt: skip
 
 
@@ -58,10 +63,12 @@ class Ports:
 
 
 class Talk:
-    """One control session as the kernel sees it, and its samples."""
+    """One control session as the kernel sees it, and its samples. Of NAT64 INSIDE is the handle of the host."""
 
-    def __init__(self, number: int) -> None:
-        self.info = fx.SessionInfo(number, fx.SessionKey(INSIDE, 3000 + number, REMOTE, 21), PUBLIC, 4000 + number)
+    def __init__(self, number: int, six: bool) -> None:
+        of_six = (0, 1, INSIDE6, b"", PREFIX) if six else ()
+        key = fx.SessionKey(INSIDE, 3000 + number, REMOTE, 21)
+        self.info = fx.SessionInfo(number, key, PUBLIC, 4000 + number, *of_six)
         self.seq = [1, 1]
         self._clock = self._punts = 0
 
@@ -98,7 +105,7 @@ class Replay:
         told = Telling(events, lambda _: "ftp")
         parts: Any = (gateway, None, ports, lambda _: True, told.announce)
         self.executor = Executor(*parts)
-        self.talks = {number: Talk(number) for number in range(1, SESSIONS + 1)}
+        self.talks = {number: Talk(number, number > SESSIONS) for number in range(1, 2 * SESSIONS + 1)}
         kernel: Any = (ports, lambda number: self.talks[number].track(), lambda _: None, 0x1234)
         make: Any = Engine
         self.engine: Engine = make(
@@ -124,10 +131,10 @@ class Replay:
 def main() -> None:
     """Prints µs, the least of three runs."""
     replay = Replay()
-    for title, lines in LINES.items():
+    for title, (six, lines) in LINES.items():
         best = float("inf")
         for _ in range(3):
-            talks = replay.talks.values()
+            talks = [talk for number, talk in replay.talks.items() if six == (number > SESSIONS)]
             samples = [t.sample(way, say(n)) for n in range(ROUNDS) for t in talks for way, say in lines]
             gc.collect()
             gc.freeze()

@@ -117,13 +117,10 @@ class Judgement:
         if session.account.missing or not _rests(flows[0]) or not _rests(flows[1]):
             return None
         try:
-            said = left(self._call(conversation.unattended))
+            return left(self._call(conversation.unattended))
         except Exception as error:  # as above
             self.failed(session, error, out)
             return None
-        if said is not None and (flows[0].ledger.stored or flows[1].ledger.stored):
-            return said._replace(read=True)  # the copies tell when it needn't be stored any more
-        return said
 
     def declare_beginning(self, session: Session, out: Sink) -> None:
         """Nothing was said yet: what may pass of the first lines."""

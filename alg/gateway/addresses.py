@@ -139,8 +139,13 @@ class Addresses:
         return _changed(one, self.packed)
 
     def packable(self, one: fx.Expectation) -> fx.Expectation:
-        """An expectation for the kernel, with handles for addresses. OSError as `raw`."""
-        return one if self._handles is None else _changed(one, self.raw)
+        """An expectation for the kernel, with handles for addresses. OSError as `raw`. That of its control session's
+        inside end, whom it nearly always is about, the session's key holds."""
+        if self._handles is None:
+            return one
+        handle = one.control_key.inside_ip
+        own = self._known.get(handle)
+        return _changed(one, lambda address: handle if address == own else self.raw(address))
 
 
 def _changed(one: fx.Expectation, other: Callable[[bytes], bytes]) -> fx.Expectation:

@@ -40,6 +40,7 @@ from algate.alg.plugin.model import (
     Unattended,
     Verdict,
     Withdraw,
+    written,
 )
 from algate.alg.plugin.policy import Conflict, Forwarded, Held, Policy, Rule, Surroundings, read_ports
 from algate.alg.plugin.schema import option
@@ -121,6 +122,7 @@ __all__ = [
     "seconds",
     "shown",
     "text",
+    "written",
 ]
 
 

@@ -22,6 +22,7 @@ from algate.alg.protocols.base import (
     Script,
     Side,
     Withdraw,
+    written,
 )
 from algate.alg.protocols.ftp.audit import Audit, said
 from algate.alg.protocols.ftp.dialogue import Phase, Turn, after
@@ -147,7 +148,7 @@ class FtpSession:
         self.audit.named(tag)
         state = "open" if opened else "pending"
         target = plan.inside if isinstance(plan, Inward) else plan.to
-        fields: _Fields = (("state", state), ("from", str(peer)), ("to", str(target)))
+        fields: _Fields = (("state", state), ("from", written(peer)), ("to", str(target)))
         if isinstance(plan, Inward) and plan.announced is not None:
             fields += (("announced", str(plan.announced)),)
         made = Expect(

@@ -85,6 +85,17 @@ def test_the_reply_of_a_passed_command_is_not_taken_for_that_of_pasv() -> None:
     assert [one.to.port for one in lab.kernel.opened] == [51210]
 
 
+def test_what_is_stored_until_it_is_acknowledged_keeps_no_line_from_passing_unread() -> None:
+    lab = FtpLab([GREETING, *LOGIN, pasv(IN_IP, 50000)], False, limits=Limits())
+    lab.finish()
+    assert lab.kernel.held, "the 227 was rewritten, and nothing has told the helper that the client has it"
+    number, copied = lab.kernel.account.number, lab.kernel.account.copied
+    assert word(lab, b"NOOP\r\n") == [b"NOOP\r\n"]
+    assert (lab.kernel.account.number, lab.kernel.account.copied) == (number + 1, copied)
+    lab.tick(Limits().idle + 1)
+    assert not lab.kernel.held, "a silent session is looked at, copies or not"
+
+
 def test_an_unasked_reply_is_read() -> None:
     lab = lab_of(NOOP)
     end = lab.server

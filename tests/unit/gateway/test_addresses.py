@@ -125,5 +125,8 @@ def test_an_expectation_goes_in_by_handles_and_comes_back_by_addresses(known: Ad
     assert (packed.from_ip, packed.to.ip.packed) == (HANDLES[SERVER], HANDLES[CLIENT])
     assert packed.inside is not None and packed.inside.ip.packed == HANDLES[CLIENT]
     assert known.expected(packed) == made
+    out = made._replace(direction=fx.OUT, from_ip=CLIENT.packed, to=EndPoint(SERVER, 9), inside=None, reserved=None)
+    assert known.packable(out) == out._replace(from_ip=HANDLES[CLIENT], to=known.packable(out).to)
+    assert known.packable(out).to.ip.packed == HANDLES[SERVER]
     plain = made._replace(from_ip=V4, to=EndPoint(IPv4Address(V4), 9), inside=None, reserved=None)
     assert known.packable(plain) is plain and known.expected(plain) is plain
