@@ -156,7 +156,7 @@ class AlgateGateway(LabGateway):
         config: str = "",
         datapath: str | None = None,
         options: tuple[str, ...] = (),
-        wait: float = 60.0,
+        wait: float = 120.0,
         path: tuple[Path, ...] = (),
     ) -> None:
         """`path`: folders where more plug-ins are installed."""
