@@ -151,6 +151,7 @@ class Line(enum.IntEnum):
     COPIED = 2
     TOLD = 3
     QUIET = 8
+    AGREES = 16
 
 class TrackFlag(enum.IntFlag):
     TIMESTAMPS = 1
@@ -613,6 +614,9 @@ class Adjust(Layout):
     flags: int
     interest: int
     lines: int
+    agrees: int
+    agrees_key: ExpectationKey
+    pad: int
     at: ctypes.Array[Correction]
     def __init__(
         self,
@@ -624,6 +628,9 @@ class Adjust(Layout):
         flags: int = ...,
         interest: int = ...,
         lines: int = ...,
+        agrees: int = ...,
+        agrees_key: ExpectationKey = ...,
+        pad: int = ...,
         at: ctypes.Array[Correction] = ...,
     ) -> None: ...
 
@@ -647,6 +654,7 @@ class Track(Layout):
     punted_at: ctypes.Array[ctypes.c_uint32]
     punted_count: ctypes.Array[ctypes.c_uint16]
     syn: int
+    agreed: int
     def __init__(
         self,
         *,
@@ -669,6 +677,7 @@ class Track(Layout):
         punted_at: ctypes.Array[ctypes.c_uint32] | tuple[int, ...] = ...,
         punted_count: ctypes.Array[ctypes.c_uint16] | tuple[int, ...] = ...,
         syn: int = ...,
+        agreed: int = ...,
     ) -> None: ...
 
 class PassableKey(Layout):

@@ -55,6 +55,7 @@
 #include "include/track.h"
 #include "include/decide.h"
 #include "include/punt.h"
+#include "include/agree.h"
 #include "include/lines.h"
 #include "include/alg.h"
 #include "include/ingress.h"

@@ -30,6 +30,7 @@ class AccountModel:
         self.word = 0
         self.number = 0  # lines that passed
         self.copied = 0  # of these, of how many the helper got a copy
+        self.agreed = 0  # the last expectation to which a reply agreed
         self.opening = 0  # the count of copies with the last one after which all lines are copied
         self.start = [0, 0]  # what follows the SYNs
         self.syns = 0
@@ -74,10 +75,14 @@ class AccountModel:
             return HELD
         unasked = reply and told.replies >= told.commands + (record.flags >> fx.ADJUST_UNANSWERED & 0xFF)
         opened = 0 < ((self.opening - (record.lines >> COPIES)) & 0x3F) <= read
-        settled = not (opened or unasked or record.flags & fx.ADJUST_COPIES)
+        agrees = record.agrees and self.word == record.lines and reply and word in lines.agreeing
+        reads = record.flags & fx.ADJUST_COPIES and not (record.agrees and self.agreed == record.agrees)
+        settled = not (opened or unasked or reads)
         kind = TOLD if word in lines.copied or not settled else PASSES
         if unasked or word in lines.copied - lines.told:
             kind = COPIED
+        if agrees:
+            kind = TOLD
         if kind != PASSES and read >= 7:
             kind = HELD
         if kind == HELD or not self._room(direction, acked, decisions):
@@ -89,6 +94,8 @@ class AccountModel:
         decisions[direction, seq, size] = mine
         self.kept[direction].append((seq, size))
         self._count(direction, reply, size, payload[:1] != b"1", kind != PASSES)
+        if agrees:
+            self.agreed = record.agrees
         if kind == COPIED:
             self.opening = self.word >> COPIES & 0x3F
         return min(kind, COPIED)

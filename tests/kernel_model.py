@@ -261,7 +261,14 @@ class KernelModel:
             self.tracked.ts_recent[direction] = self.tracked.ts_value[direction]
         if kind == COPIED:
             self._copy(direction, packet)
+        pending = self.expectations.get(self.account.agreed)
+        if pending is not None and pending.state == fx.EXPECT_PENDING:
+            self._open(pending._replace(state=fx.EXPECT_OPEN))
         return True
+
+    def _open(self, made: fx.Expectation) -> None:
+        self.expectations[made.id] = made
+        self.opened.append(made)
 
     def _copy(self, direction: int, packet: Packet) -> None:
         frame = frame_of(packet)
@@ -380,8 +387,8 @@ class KernelModel:
                     self.opened.append(made)
             case fx.OpenExpectation(made):
                 assert made.id in self.expectations and made.state == fx.EXPECT_OPEN
-                self.expectations[made.id] = made
-                self.opened.append(made)
+                if self.expectations[made.id].state == fx.EXPECT_PENDING:
+                    self._open(made)
             case fx.DeleteExpectation(made, outcome, _, _):
                 del self.expectations[made.id]
                 self.deleted.append((made.id, outcome))

@@ -124,7 +124,8 @@ class TrackView(NamedTuple):
 
 
 class AdjustRecord(NamedTuple):
-    """`struct adjust`. `corrections` by direction, oldest first, at most MAX_CORRECTIONS each."""
+    """`struct adjust`. `corrections` by direction, oldest first, at most MAX_CORRECTIONS each. `agrees`: id of the
+    expectation that is to open when the next line is one of `Lines.agreeing`."""
 
     session: int
     decided: tuple[int, int]
@@ -133,6 +134,7 @@ class AdjustRecord(NamedTuple):
     flags: int = 0
     interest: int = 0
     lines: int = 0
+    agrees: int = 0
 
 
 class Expectation(NamedTuple):

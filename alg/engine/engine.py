@@ -185,6 +185,11 @@ class Engine:
         self._connections.first_packet(expectation, direction, frame, ip_offset, out)
         return out
 
+    def expecting(self, expectation: int) -> int:
+        """The session whose expectation it is; 0: nobody's."""
+        whose = self._expectations.whose(expectation)
+        return whose[0] if whose is not None else 0
+
     def expectation_used(self, expectation: int, now: float, data: SessionInfo | None = None) -> list[Effect]:
         """The kernel admitted the connection (PUNT_EXPECT_USED) as session `data`."""
         out = _sink(now)

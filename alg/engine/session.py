@@ -31,6 +31,7 @@ from .effects import (
     ADJUST_REMEMBERED,
     ADJUST_UNANSWERED,
     EXPECT_OPEN,
+    EXPECT_PENDING,
     IN,
     INJECT_IN,
     INJECT_OUT,
@@ -145,17 +146,20 @@ class Session:
         if out.promised > out.decided or back.promised > back.decided:
             flags |= ADJUST_OWED
         flags |= self.remembered << ADJUST_REMEMBERED
-        interest = 0
+        interest, agrees = 0, 0
         unattended = self.account.unattended
         if unattended is not None and not self.bypassed:
             flags |= ADJUST_LINES | min(unattended.unanswered, 0xFF) << ADJUST_UNANSWERED
             flags |= ADJUST_COPIES if unattended.read else 0
             interest = unattended.lines.number
+            pending = self.book.expectations.get(unattended.agrees) if unattended.agrees else None
+            if pending is not None and pending.state == EXPECT_PENDING:
+                agrees = pending.id
         changes = (out.corrections, back.corrections)
         base = (changes[0].base, changes[1].base)
         both = (changes[0].items, changes[1].items)
         return tuple.__new__(
-            AdjustRecord, (self.info.session, decided, base, both, flags, interest, self.account.word)
+            AdjustRecord, (self.info.session, decided, base, both, flags, interest, self.account.word, agrees)
         )  # as in records.unpack_punt
 
     def inherit(self, expectations: Expectations, left: Sequence[Expectation]) -> None:

@@ -9,6 +9,7 @@ packed bytes in network order, ports and all other numbers ints in host order.
 from __future__ import annotations
 
 import struct
+import sys
 from collections.abc import Collection, Iterator, Mapping
 from ipaddress import ip_address
 from itertools import compress
@@ -40,9 +41,9 @@ _PUNT = packing(
 _TRACK = packing(
     "track",
     "id isn next acked ack_sent window ts_value mss window_scale flags opening lines line_seq line_size ts_recent"
-    " punted punted_at punted_count syn",
+    " punted punted_at punted_count syn agreed",
 )
-_ADJUST = packing("adjust", "id decided base count flags interest lines at")
+_ADJUST = packing("adjust", "id decided base count flags interest lines agrees agrees_key at")
 _CORRECTION = packing("correction", "start end before after")
 _PASSABLE = packing("passable_key", "interest reply word")
 _OPENING = packing("opening", "flags interest")
@@ -280,7 +281,8 @@ def pack_piece(data: bytes) -> bytes:
 def pack_line(lines: Lines, word: bytes) -> bytes:
     """A value of `passable`: enum line."""
     kind = abi.Line.TOLD if word in lines.told else abi.Line.COPIED if word in lines.copied else abi.Line.PASSES
-    return native(kind | (abi.Line.QUIET if word in lines.quiet else 0), 4)
+    quiet = abi.Line.QUIET if word in lines.quiet else 0
+    return native(kind | quiet | (abi.Line.AGREES if word in lines.agreeing else 0), 4)
 
 
 def pack_opening(flags: int, interest: int) -> bytes:
@@ -308,25 +310,25 @@ def unpack_track(raw: bytes) -> tuple[int, fx.TrackView]:
 def unpack_lines(raw: bytes) -> list[bytes]:
     """From struct track: the keys of the decisions left by lines that passed without the helper."""
     session, *fields = _TRACK.unpack(raw)
-    kept = enumerate(zip(fields[-17:-13], fields[-13:-9], strict=True))
+    kept = enumerate(zip(fields[-18:-14], fields[-14:-10], strict=True))
     return [pack_decision_key(session, seq, size, place >> 1) for place, (seq, size) in kept if size]
 
 
-def pack_adjust(record: fx.AdjustRecord) -> bytes:
-    """struct adjust."""
+def pack_adjust(record: fx.AdjustRecord, agrees: bytes = b"") -> bytes:
+    """struct adjust; `agrees`: the key of the expectation that it names, if it names any."""
     out, back = record.corrections
     return _ADJUST.pack(
         record.session, *record.decided, *record.base, len(out), len(back), record.flags, record.interest,
-        record.lines, _pack_corrections(out) + _pack_corrections(back) if out or back else b"",
+        record.lines, record.agrees, agrees, _pack_corrections(out) + _pack_corrections(back) if out or back else b"",
     )  # fmt: skip
 
 
 def unpack_adjust(raw: bytes) -> fx.AdjustRecord:
     """The inverse of pack_adjust; struct.error if `raw` has another size."""
-    session, out, back, base_out, base_in, n_out, n_in, flags, interest, lines, at = _ADJUST.unpack(raw)
+    session, out, back, base_out, base_in, n_out, n_in, flags, interest, lines, agrees, _, at = _ADJUST.unpack(raw)
     all_ = [Correction(*one) for one in _CORRECTION.iter_unpack(at)]
     pair = (tuple(all_[:n_out]), tuple(all_[abi.MAX_CORRECTIONS : abi.MAX_CORRECTIONS + n_in]))
-    return fx.AdjustRecord(session, (out, back), (base_out, base_in), pair, flags, interest, lines)
+    return fx.AdjustRecord(session, (out, back), (base_out, base_in), pair, flags, interest, lines, agrees)
 
 
 def _pack_corrections(items: tuple[Correction, ...]) -> bytes:
@@ -352,6 +354,11 @@ def pack_expectation(one: fx.Expectation, state: int, row: int) -> tuple[bytes, 
         one.to.port if ranged else 0, one.to.port + one.ports - 1 if ranged else 0,
     )  # fmt: skip
     return key, value
+
+
+def state(value: bytes) -> int:
+    """That of a struct expectation."""
+    return int.from_bytes(value[_STATE_AT : _STATE_AT + _STATE_SIZE], sys.byteorder)
 
 
 def in_state(value: bytes, state: int) -> bytes:

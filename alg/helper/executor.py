@@ -103,7 +103,8 @@ class Executor:
     def packed(self, record: fx.AdjustRecord) -> bytes:
         """struct adjust. Of the latest one it is remembered: another gateway gets it before the kernel does."""
         if self._adjust[0] is not record:
-            self._adjust = record, records.pack_adjust(record)
+            row = self._rows.get(record.agrees) if record.agrees else None
+            self._adjust = record, records.pack_adjust(record, row[0] if row is not None else b"")
         return self._adjust[1]
 
     def _put_adjust(self, effect: fx.PutAdjust) -> None:
@@ -178,9 +179,13 @@ class Executor:
         self.outcomes["made"] += 1
 
     def _open_expectation(self, effect: fx.OpenExpectation) -> None:
-        # Only the helper opens, and a pending one can't be used meanwhile: writing the whole entry loses nothing.
+        # The kernel opens, too (AdjustRecord.agrees), and what it opened may be used already. A pending one can't be
+        # used meanwhile: writing the whole entry loses nothing.
         one = effect.expectation
         key, value = self._rows.get(one.id) or self._expectation(one, one.state)
+        there = syscall.lookup(self._gateway.expectations.fd, key, len(value))
+        if there is None or records.state(there) != fx.EXPECT_PENDING:
+            return
         with contextlib.suppress(FileNotFoundError):
             value = records.in_state(value, fx.EXPECT_OPEN)
             syscall.update(self._gateway.expectations.fd, key, value, Update.EXISTING)

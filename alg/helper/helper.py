@@ -220,6 +220,8 @@ class Helper:
                 return
             if kind == _DATA_SYN and self._behind:
                 self._caught_up(punt.info.session)  # it waits for one of its copies
+            elif kind == _EXPECT_USED and (control := self.engine.expecting(punt.expectation)) in self._behind:
+                self._caught_up(control)  # one of them says what opened it
             # That of a used expectation names the data connection.
             self._carry_out(self._judged(punt), 0 if kind == _EXPECT_USED else punt.info.session)
 

@@ -124,7 +124,12 @@ def left(said: object) -> Unattended | None:
         return None
     known: Any = said
     sound = isinstance(said, Unattended) and isinstance(known.lines, Lines) and isinstance(known.read, bool)
-    if isinstance(said, Unattended) and sound and _whole_number(known.unanswered, MOST):
+    if (
+        isinstance(said, Unattended)
+        and sound
+        and _whole_number(known.unanswered, MOST)
+        and isinstance(known.agrees, int)
+    ):
         return said
     raise PluginFaultError(f"unattended() gave {type(said).__name__} with a value of the wrong kind")
 

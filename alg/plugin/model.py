@@ -258,7 +258,7 @@ class Lines:
     `copied` are read afterwards, the others don't matter. What follows one of them is read as well until it has been
     read itself and Unattended says anew what matters; not so behind those of `told`, by which nothing begins to matter.
     They are read at once, but those of `quiet` when anything else comes to be read, 10 ms later at most: for lines of
-    which nothing follows that anybody waits for.
+    which nothing follows that anybody waits for. A reply of `agreeing` opens what Unattended names before it is read.
 
     A line may pass by itself only if it continues its stream, is complete, plain text and alone in its segment. A reply
     that answers neither a command that passed this way nor one of the `unanswered` of the moment (Unattended) is read
@@ -267,30 +267,35 @@ class Lines:
     `number` is what the kernel knows them by: the same words have the same number in every helper.
     """
 
-    __slots__ = ("commands", "copied", "number", "quiet", "replies", "told")
+    __slots__ = ("agreeing", "commands", "copied", "number", "quiet", "replies", "told")
 
     def __init__(
         self, commands: frozenset[bytes], replies: frozenset[bytes], copied: frozenset[bytes] = frozenset(),
         told: frozenset[bytes] = frozenset(), quiet: frozenset[bytes] = frozenset(),
+        agreeing: frozenset[bytes] = frozenset(),
     ) -> None:  # fmt: skip
-        """`told`: some of `copied`; `quiet`: some of all words."""
+        """`told`: some of `copied`; `quiet`: some of all words; `agreeing`: some of `replies`."""
         self.commands = commands
         self.replies = replies
         self.copied = copied
         self.told = told
         self.quiet = quiet
-        others = [copied, told, quiet][: 3 if quiet else 2 if told else 1 if copied else 0]
+        self.agreeing = agreeing
+        others = [copied, told, quiet, agreeing][: 4 if agreeing else 3 if quiet else 2 if told else 1 if copied else 0]
         words = b";".join(b",".join(sorted(some)) for some in (commands, replies, *others))
         self.number = int.from_bytes(hashlib.sha256(words).digest()[:4], "little") or 1
 
 
 class Unattended(NamedTuple):
     """`lines` that don't wait from here on. `unanswered`: how many final replies are still to come; none matters.
-    `read`: something that matters is unanswered or half agreed, so that all of them are read, whatever their words."""
+    `read`: something that matters is unanswered or half agreed, so that all of them are read, whatever their words.
+    `agrees`: the tag of a pending expectation, 0: none. If the very next line is one of `lines.agreeing`, feeding it
+    would bring Open for this tag, and make what was `read` for it matter no more: so it is opened before it is fed."""
 
     lines: Lines
     unanswered: int = 0
     read: bool = False
+    agrees: int = 0
 
 
 READ_MOST = 7  # lines that pass before a conversation has read the first of them (COPIES_MOST of lines.h)

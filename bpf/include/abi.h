@@ -312,6 +312,9 @@ struct adjust {
     __u32 flags;      /* enum adjust_flag */
     __u32 interest;   /* ADJUST_LINES: which rows of `passable` hold */
     __u64 lines;      /* track.lines as the helper last took account of it */
+    __u64 agrees;     /* id of a pending expectation, 0: none. LINE_AGREES opens it if it is what comes next */
+    struct expectation_key agrees_key; /* its row */
+    __u32 pad;
     struct correction at[16];
 };
 
@@ -338,6 +341,7 @@ struct track {
     __u32 punted_at[2];    /* tick */
     __u16 punted_count[2]; /* the low bits of `lines` that its copy carries */
     __u32 syn;             /* the number behind the last SYN from inside that began nothing, 0: there was none */
+    __u64 agreed;          /* the last adjust.agrees that a reply agreed to */
 };
 
 /* Bits of track.lines, all counted modulo: segments punted (the low 16 bits), commands and final replies that passed without
@@ -356,6 +360,8 @@ enum line {
     LINE_COPIED = 2, /* passes, and the helper gets a copy; until that is judged, of what follows as well */
     LINE_TOLD = 3,   /* passes, and the helper gets a copy, by which nothing else begins to matter */
     LINE_QUIET = 8,  /* added to any of these: a copy needn't wake the helper, which looks within 10 ms anyway */
+    LINE_AGREES =
+        16, /* added to that of a reply: it opens the expectation that the helper's record names (adjust.agrees) */
 };
 
 /* A first word that nobody waits for: a command's verb in upper case, or a reply's three digits, zero-padded. */

@@ -186,7 +186,7 @@ static __always_inline bool copies_open(const struct adjust *adj, const struct t
 /* What is to become of an undecided segment, by the helper's statement and its own first word, which is in room->words. */
 static __always_inline enum line line_kind(const struct packet *p, const struct segment *g, const struct track *t,
                                            const struct adjust *adj, struct scratch *room, u64 word, bool reply,
-                                           bool *counts, bool *quiet)
+                                           bool *counts, bool *quiet, bool *agrees)
 {
     u32 commands = counted_since(adj, word, LINES_COMMANDS, 127),
         replies = counted_since(adj, word, LINES_REPLIES, 127);
@@ -204,10 +204,13 @@ static __always_inline enum line line_kind(const struct packet *p, const struct 
     if (!kind)
         return LINE_HELD;
     *counts = !reply || key.word[0] != '1'; /* 1yz: the final reply is still to come, RFC 959 section 4.2 */
-    u32 what = *kind & ~LINE_QUIET;
-    *quiet = *kind & LINE_QUIET && copies + 1 < COPIES_LOUD;
+    u32 what = *kind & (LINE_QUIET - 1);
+    *agrees = line_agrees(adj, *kind, word);
+    if (*agrees) /* what it makes matter is open already */
+        what = LINE_TOLD;
+    *quiet = (*kind & LINE_QUIET || *agrees) && copies + 1 < COPIES_LOUD;
     bool unasked = reply && replies >= commands + (u8)(adj->flags >> ADJUST_UNANSWERED);
-    bool settled = !unasked && !(adj->flags & ADJUST_COPIES) && !copies_open(adj, t, copies);
+    bool settled = !unasked && (!(adj->flags & ADJUST_COPIES) || has_agreed(adj, t)) && !copies_open(adj, t, copies);
     if (what == LINE_PASSES && settled)
         return LINE_PASSES;
     if (copies >= COPIES_MOST)
@@ -240,8 +243,9 @@ static __always_inline bool line_passes(struct __sk_buff *skb, const struct pack
     u64 word = *(volatile u64 *)&t->lines;
     u32 zero = 0, place = 0;
     bool reply = g->dir != (s->flags & SESSION_FORWARD ? DIR_IN : DIR_OUT), counts = false, quiet = false;
+    bool agrees = false;
     struct scratch *room = scratch.lookup(&zero);
-    enum line kind = room ? line_kind(p, g, t, adj, room, word, reply, &counts, &quiet) : LINE_HELD;
+    enum line kind = room ? line_kind(p, g, t, adj, room, word, reply, &counts, &quiet, &agrees) : LINE_HELD;
     if (kind == LINE_HELD || !line_room(t, g->dir, &place))
         return false;
     bool copied = kind != LINE_PASSES;
@@ -265,6 +269,8 @@ static __always_inline bool line_passes(struct __sk_buff *skb, const struct pack
         decisions.delete(&at);
         return false;
     }
+    if (agrees)
+        agree(t, adj);
     t->line_seq[place & 3] = g->seq;
     t->line_size[place & 3] = g->payload;
     count(copied ? COUNT_LINES_COPIED : COUNT_LINES_PASSED, 1);

@@ -445,3 +445,77 @@ def test_a_timestamp_older_than_one_seen_is_the_helpers_business(rig: Rig) -> No
     assert not passes(session.send(OUT, session.frame(OUT, NOOP, at=6))), "both ends agreed to timestamps"
     state(session, (6, 0))
     assert passes(session.send(OUT, session.frame(OUT, NOOP, at=6, options=stamp(1001))))
+
+
+# -- a reply that agrees (agree.h) -------------------------------------------------------------------------------------
+
+
+def expected(session: Watched, number: int = 99, control: int | None = None) -> abi.ExpectationKey:
+    """A pending expectation, named by a record that says: 200 agrees to it."""
+    key = abi.ExpectationKey(to_port=4000, proto=6, dir=IN)
+    made = abi.Expectation(id=99, control_id=session.id if control is None else control)
+    made.control_key, made.state = session.key, abi.ExpectationState.PENDING
+    session.rig.gateway.expectations.put(key, made)
+    word = abi.PassableKey(interest=INTEREST, reply=1)
+    word.word[:4] = list(b"200\0")
+    session.rig.gateway.passable.put(word, abi.Line.COPIED | abi.Line.AGREES)
+    state(session, unanswered=1, more=abi.AdjustFlag.COPIES)
+    record = session.rig.gateway.adjusts[session.key]
+    record.agrees, record.agrees_key = number, key
+    session.rig.gateway.adjusts.put(session.key, record)
+    return key
+
+
+def state_of(session: Watched, key: abi.ExpectationKey) -> int:
+    return int(session.rig.gateway.expectations[key].state)
+
+
+def test_the_reply_that_agrees_opens_what_the_record_names(told: Watched) -> None:
+    """And what follows is copied no more for its sake; nobody is woken for it."""
+    key = expected(told)
+    wakes(told)
+    assert told.send(IN, told.frame(IN, REPLY)).counts["LINES_COPIED"] == 1
+    assert state_of(told, key) == abi.ExpectationState.OPEN and told.track().agreed == 99
+    assert not wakes(told) and len(told.rig.taken()) == 1
+    assert say(told, NOOP) and told.rig.taken() == []
+    copied(told, LIST, at=6)
+    acknowledge(told, 12)
+    assert say(told, NOOP, at=12)
+
+
+@pytest.mark.parametrize(("line", "side"), [(NOOP, OUT), (b"220 hello\r\n", IN)])
+def test_a_reply_agrees_only_as_the_very_next_line(told: Watched, line: bytes, side: abi.Direction) -> None:
+    key = expected(told)
+    copied(told, line, side)
+    copied(told, REPLY, IN, at=len(line) if side == IN else 0)
+    assert state_of(told, key) == abi.ExpectationState.PENDING and told.track().agreed == 0
+
+
+def test_another_reply_agrees_to_nothing(told: Watched) -> None:
+    key = expected(told)
+    copied(told, b"220 hello\r\n", IN)
+    assert state_of(told, key) == abi.ExpectationState.PENDING and told.track().agreed == 0
+
+
+@pytest.mark.parametrize(("number", "control"), [(98, None), (99, 5)])
+def test_a_reply_opens_nothing_of_anothers(told: Watched, number: int, control: int | None) -> None:
+    """A row that has another expectation by now, or belongs to another session."""
+    key = expected(told, number, control)
+    assert told.send(IN, told.frame(IN, REPLY)).counts["LINES_COPIED"] == 1
+    assert state_of(told, key) == abi.ExpectationState.PENDING
+
+
+def test_a_reply_opens_nothing_again(told: Watched) -> None:
+    key = expected(told)
+    row = told.rig.gateway.expectations[key]
+    row.state = abi.ExpectationState.USED
+    told.rig.gateway.expectations.put(key, row)
+    assert told.send(IN, told.frame(IN, REPLY)).counts["LINES_COPIED"] == 1
+    assert state_of(told, key) == abi.ExpectationState.USED
+
+
+def test_a_reply_that_the_ring_has_no_room_for_opens_nothing(told: Watched) -> None:
+    fill(told)
+    key = expected(told)
+    assert told.send(IN, told.frame(IN, REPLY)).drops == {"punt-lost": 1}
+    assert state_of(told, key) == abi.ExpectationState.PENDING and told.track().agreed == 0

@@ -10,7 +10,7 @@ from typing import Any
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from algate.alg.plugin.model import Action, EndPoint, Expect, Open, Refuse, Replace, Side
+from algate.alg.plugin.model import Action, EndPoint, Expect, Open, Refuse, Replace, Side, Withdraw
 from algate.alg.protocols.base import merged
 from algate.alg.protocols.ftp import PLUGIN
 from algate.alg.protocols.ftp.grammar import Form, Named, line, numbers, read
@@ -228,3 +228,42 @@ def test_lines_add_up_to_the_stream_however_cut(data: bytes, cuts: list[int], li
     whole = cut_up([1000])
     assert b"".join(raw for raw, _ in whole) == data
     assert cut_up(cuts) == whole
+
+
+LOGGED_IN = ((Side.SERVER, b"220 hi\r\n"), (Side.CLIENT, b"USER u\r\n"), (Side.SERVER, b"331 a\r\n"),
+             (Side.CLIENT, b"PASS p\r\n"), (Side.SERVER, b"230 b\r\n"))  # fmt: skip
+AROUND_PORT = st.lists(
+    st.tuples(st.just(Side.CLIENT), st.sampled_from((b"PORT 10,0,0,5,19,137\r\n", b"EPRT |1|10.0.0.5|6446|\r\n",
+                                                     b"NOOP\r\n", b"LIST\r\n", b"PASV\r\n")))
+    | st.tuples(st.just(Side.SERVER), st.sampled_from((b"200 ok\r\n", b"500 no\r\n", b"150 c\r\n", b"226 d\r\n",
+                                                       b"200-x\r\n", b"211-x\r\n", b"211 x\r\n",
+                                                       b"227 (198,51,100,2,19,137)\r\n"))),
+    max_size=10,
+)  # fmt: skip
+
+
+NAMES = (Side.CLIENT, b"PORT 10,0,0,5,19,137\r\n")
+LISTS, AGREES, DONE = (Side.CLIENT, b"LIST\r\n"), (Side.SERVER, b"200 ok\r\n"), (Side.SERVER, b"226 d\r\n")
+
+
+@example([NAMES])
+@example([NAMES, AGREES, LISTS, NAMES, DONE])  # the first one goes when the second is agreed to
+@example([NAMES, LISTS])
+@example([(Side.CLIENT, b"NOOP\r\n"), (Side.SERVER, b"200-x\r\n"), (Side.SERVER, b"500 no\r\n"), NAMES])
+@given(AROUND_PORT)
+def test_a_200_agrees_for_certain_where_that_is_said(spoken: list[tuple[Side, bytes]]) -> None:
+    """It opens what is named and ends nothing else, and with the client's next line nothing matters any more."""
+    for number in range(len(spoken) + 1):
+        stage = Stage(PLUGIN, FtpPolicy(), control())
+        play(stage, [*LOGGED_IN, *spoken[:number]], None)
+        conversation: Any = stage.conversation
+        said = conversation.unattended()
+        if said is None or not said.agrees:
+            continue
+        assert said.read and said.unanswered == 1
+        actions = stage.say(Side.SERVER, b"200 ok\r\n")
+        assert Open(said.agrees) in actions
+        assert not [one for one in actions if isinstance(one, Withdraw | Replace | Refuse | Expect)]
+        stage.say(Side.CLIENT, b"NOOP\r\n")
+        after = conversation.unattended()
+        assert after is not None and not after.read

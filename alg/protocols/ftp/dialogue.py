@@ -89,6 +89,7 @@ UNATTENDED = Lines(
     ),
     told=frozenset(b"RETR STOR STOU APPE LIST NLST MLSD".split()),
     quiet=(_COMMANDS | _REPLIES) - _HURRIED,
+    agreeing=frozenset((b"200",)),
 )
 # The same between two IP families, where PASV or EPSV is rewritten.
 _EITHER = frozenset((b"PASV", b"EPSV"))

@@ -142,11 +142,20 @@ class FtpConversation:
         lines = UNATTENDED if families is None else UNATTENDED_64
         greeting = session.phase is Phase.GREETING
         if unanswered is None or not settled:
-            return Unattended(lines, read=True)
+            named = self._named() if families is None else 0
+            return Unattended(lines, 1 if named else 0, True, named)
         if session.premature:
             lines = UNATTENDED_BEFORE if families is None else UNATTENDED_BEFORE_64
             return Unattended(lines, unanswered + greeting)
         return Unattended(lines, unanswered, read=greeting)
+
+    def _named(self) -> int:
+        """The tag of the only connection named, if a 200 that comes next agrees to it for certain; else 0."""
+        session = self._session
+        if session.premature or session.phase is not Phase.READY or session.unclosed:
+            return 0
+        named = session.waiting.named
+        return named if named and session.live == {named: False} else 0
 
     def remember(self) -> int:
         """See `model.Remembers`. 1: the server has accepted no log-in; the other bits are of `families`."""

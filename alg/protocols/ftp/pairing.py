@@ -121,6 +121,17 @@ class Waiting:
             return None
         return self._next - self._readings[0].at
 
+    @property
+    def named(self) -> int:
+        """The tag of a connection to which a 200 agrees for certain if that comes next; 0: there is none."""
+        runs, readings = self._runs, self._readings
+        if self.unseen or len(runs) != 1 or len(readings) != 1 or len(self._told) != 1:
+            return 0
+        one = runs[0]
+        if one.kind is not Kind.NAME or one.may or self._next - readings[0].at != 1 or readings[0].fates:
+            return 0
+        return one.tag if one.tag in self._told and self._told[one.tag] is None else 0
+
     def room(self, kind: Kind) -> bool:
         """Whether there is room for one more command of that kind."""
         runs = self._runs

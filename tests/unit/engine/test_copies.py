@@ -48,33 +48,88 @@ def test_one_segment_of_a_session_waits(client_inside: bool) -> None:
         assert counted(exchange, LIST, client_inside=client_inside, limits=Limits(classify=False)) == (11, 0)
 
 
-def at_port() -> FtpLab:
-    """A session whose PORT is on its way; the server is about to answer."""
+def says(lab: FtpLab, text: bytes) -> None:
+    """The client says it, and the helper hears it."""
+    lab.client.stream += text
+    lab.launch(lab.client.direction, lab.client.send(lab.client.sent, len(text)))
+    lab.run()
+
+
+def at_port(ahead: bytes = b"") -> FtpLab:
+    """A session whose PORT is on its way, and what the client said behind it; the server is about to answer."""
     lab = FtpLab([GREETING, *LOGIN], True)
     lab.finish()
-    lab.client.stream += b"PORT 10,0,0,5,19,137\r\n"
-    lab.launch(lab.client.direction, lab.client.send(lab.client.sent, 22))
-    lab.run()
+    says(lab, b"PORT 10,0,0,5,19,137\r\n")
+    if ahead:
+        says(lab, ahead)
     return lab
+
+
+def spoken(lab: FtpLab, text: bytes) -> tuple[int, Packet]:
+    """A line at the gateway: direction and segment."""
+    end = lab.server if text[:1].isdigit() else lab.client
+    end.stream += text
+    return end.direction, end.send(end.sent, len(text))
 
 
 def answer(lab: FtpLab, text: bytes) -> list[bytes]:
     """The server says it; what of it leaves before the helper has looked."""
-    lab.server.stream += text
-    lab.kernel.segment(lab.server.direction, lab.server.send(lab.server.sent, len(text)))
+    lab.kernel.segment(*spoken(lab, text))
     return [packet.payload for direction, packet, past in lab.queue if past and direction == fx.IN]
 
 
-def test_the_answer_to_port_leaves_at_once_and_opens_when_it_was_read() -> None:
+def opened(lab: FtpLab) -> list[int]:
+    return [one.inside.port for one in lab.kernel.opened if one.inside]
+
+
+def test_the_answer_to_port_opens_as_it_leaves() -> None:
+    """And nothing behind it matters any more, though nobody has read it; once that was, nothing opens again."""
     lab = at_port()
+    assert answer(lab, AGREED) == [AGREED] and opened(lab) == [5001]
+    for word in (b"NOOP\r\n", b"200 ok\r\n"):
+        lab.kernel.segment(*spoken(lab, word))
+    assert [one.copied for one in lab.punts] == [True], "that of the answer to PORT"
+    lab.run()
+    assert opened(lab) == [5001] and lab.engine.counts["plugin-failed"] == 0
+
+
+@pytest.mark.parametrize("ahead", [b"LIST\r\n", b"NOOP\r\n"])
+def test_an_answer_that_may_be_another_s_opens_when_it_was_read(ahead: bytes) -> None:
+    lab = at_port(ahead)
     assert answer(lab, AGREED) == [AGREED]
     assert not lab.kernel.opened and [one.copied for one in lab.punts] == [True]
     lab.run()
-    assert [one.inside.port for one in lab.kernel.opened if one.inside] == [5001]
+    assert opened(lab) == [5001]
 
 
-def test_a_connection_that_comes_before_the_answer_was_read_waits_for_that() -> None:
+def test_an_answer_opens_by_itself_only_what_stands_alone() -> None:
+    """Of two that may bring a connection the helper decides which goes."""
     lab = at_port()
+    answer(lab, AGREED)
+    lab.run()
+    says(lab, b"NOOP\r\n")
+    answer(lab, b"200 ok\r\n")
+    lab.run()
+    says(lab, b"PORT 10,0,0,5,19,138\r\n")
+    assert lab.kernel.adjust is not None
+    alone = len(lab.kernel.expectations) == 1
+    assert bool(lab.kernel.adjust.agrees) == alone
+
+
+def test_a_record_names_what_is_to_open_until_that_was_read() -> None:
+    lab = at_port()
+    (number,) = lab.kernel.expectations
+    assert lab.kernel.adjust is not None and lab.kernel.adjust.agrees == number
+    answer(lab, b"500 No.\r\n")
+    lab.run()
+    says(lab, b"NOOP\r\n")
+    answer(lab, b"200 ok\r\n")
+    lab.run()
+    assert not lab.kernel.opened and not lab.kernel.adjust.agrees
+
+
+def test_a_connection_that_comes_before_such_an_answer_was_read_waits_for_that() -> None:
+    lab = at_port(b"LIST\r\n")
     answer(lab, AGREED)
     ((number, expected),) = lab.kernel.expectations.items()
     syn = Packet(REMOTE, PUBLIC, 20, expected.to.port, 1, 0, SYN, 8192, b"")
@@ -177,7 +232,7 @@ def test_a_copy_that_never_comes_is_missed_soon() -> None:
 
 
 def test_a_restart_with_an_unread_agreement_lets_the_server_s_connection_agree() -> None:
-    lab = at_port()
+    lab = at_port(b"LIST\r\n")
     answer(lab, AGREED)
     lab.restart()
     ((number, expected),) = lab.kernel.expectations.items()

@@ -141,10 +141,11 @@ PAIR = st.tuples(CORRECTIONS, CORRECTIONS)
 
 
 @given(
-    st.builds(fx.AdjustRecord, LONG, st.tuples(WORD, WORD), st.tuples(SHIFT, SHIFT), PAIR, WORD, WORD, LONG),
+    st.builds(fx.AdjustRecord, LONG, st.tuples(WORD, WORD), st.tuples(SHIFT, SHIFT), PAIR, WORD, WORD, LONG, LONG),
+    st.binary(min_size=12, max_size=12),
 )
-def test_an_adjust_record_comes_back(record: fx.AdjustRecord) -> None:
-    raw = records.pack_adjust(record)
+def test_an_adjust_record_comes_back(record: fx.AdjustRecord, key: bytes) -> None:
+    raw = records.pack_adjust(record, key)
     assert records.unpack_adjust(raw) == record
     found = abi.Adjust.unpack(raw)
     assert (found.id, found.flags, found.interest, found.lines) == (
@@ -153,6 +154,7 @@ def test_an_adjust_record_comes_back(record: fx.AdjustRecord) -> None:
         record.interest,
         record.lines,
     )
+    assert (found.agrees, bytes(found.agrees_key)) == (record.agrees, key)
     assert (tuple(found.decided), tuple(found.base)) == (record.decided, record.base)
     assert list(found.count) == [len(some) for some in record.corrections]
     for direction, some in enumerate(record.corrections):

@@ -13,7 +13,7 @@ from algate.alg.engine import effects as fx
 from algate.alg.gateway import records
 from algate.alg.helper.executor import Executor
 from algate.alg.plugin.model import EndPoint
-from algate.bpf import syscall
+from algate.bpf import abi, syscall
 from tests.wire import INSIDE, PUBLIC, REMOTE
 
 pytestmark = pytest.mark.unit
@@ -67,14 +67,25 @@ def test_a_row_is_the_same_in_another_state() -> None:
     assert (key, records.in_state(value, fx.EXPECT_OPEN)) == records.pack_expectation(expectation(1), fx.EXPECT_OPEN, 5)
 
 
-def test_an_expectation_costs_three_calls(kernel: Kernel, executor: Executor) -> None:
+def test_an_expectation_costs_four_calls(kernel: Kernel, executor: Executor) -> None:
     one = expectation(1)
     executor.carry_out([fx.PutExpectation(one), fx.OpenExpectation(one._replace(state=fx.EXPECT_OPEN))])
     assert [*kernel.rows.values()] == [executor.row(one, fx.EXPECT_OPEN)[1]]
     executor.carry_out([fx.DeleteExpectation(one, "used")])
-    assert not kernel.rows and kernel.calls == ["update", "update", "delete"]
+    assert not kernel.rows and kernel.calls == ["update", "lookup", "update", "delete"]
     executor.carry_out([fx.OpenExpectation(one)])
     assert not kernel.rows and not executor.failures
+
+
+@pytest.mark.parametrize("state", [fx.EXPECT_OPEN, int(abi.ExpectationState.USED)])
+def test_what_the_kernel_opened_is_left_as_it_is(kernel: Kernel, executor: Executor, state: int) -> None:
+    """Used meanwhile, it would admit a second connection."""
+    one = expectation(1)
+    executor.carry_out([fx.PutExpectation(one)])
+    ((key, value),) = kernel.rows.items()
+    kernel.rows[key] = records.in_state(value, state)
+    executor.carry_out([fx.OpenExpectation(one._replace(state=fx.EXPECT_OPEN))])
+    assert kernel.rows[key] == records.in_state(value, state) and not executor.failures
 
 
 def test_the_row_of_a_newer_one_stays(kernel: Kernel, executor: Executor) -> None:
