@@ -41,7 +41,9 @@ LINES: dict[str, tuple[bool, tuple[tuple[int, Say], ...]]] = {
         False, ((0, lambda n: b"PORT 10,0,0,5,%d,%d\r\n" % (100 + n, n)), (1, lambda n: b"200 ok\r\n")),
     ),
     "a PASV (one before it open), and its 227": (False, ((0, lambda n: b"PASV\r\n"), (1, lambda n: PASSIVE % n))),
-    "an EPSV by NAT64 (one before it open), and its 227": (True, ((0, lambda n: b"EPSV\r\n"), (1, lambda n: PASSIVE % n))),
+    "an EPSV by NAT64 (one before it open), and its 227": (
+        True, ((0, lambda n: b"EPSV\r\n"), (1, lambda n: PASSIVE % n)),
+    ),
 }  # fmt: skip
 
 
