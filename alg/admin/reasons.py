@@ -103,7 +103,8 @@ CURES: Mapping[str, str] = {
     "nat64-address": "behind 64:ff9b::/96 only global addresses can be reached: take a prefix of your own",
     "nat64-sum": "",
     "nat64-route": "look at the routes to both sides: `ip route get ADDRESS`",
-    "nat64-too-big": 'where a sender hears no ICMP errors, set [nat] mss_clamp = "auto"',
+    "nat64-too-big": 'where a sender hears no ICMP errors, set [nat] mss_clamp = "auto"; UDP over a WAN below 1260 '
+    "bytes needs a sender that sums by itself: `ethtool -K DEVICE tx off` there",
     "nat64-hops": "",
     "nat64-protocol": "only TCP, UDP and ICMP are translated: a VPN needs UDP encapsulation (NAT-T)",
     "nat64-icmp": "",

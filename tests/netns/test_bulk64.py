@@ -134,5 +134,16 @@ def test_datagrams_come_back(gateway: AlgateGateway, lab: Lab, mtu: int, size: i
     assert came or too_big(gateway) > before
 
 
+def test_who_sums_by_itself_is_cut(gateway: AlgateGateway, lab: Lab, mtu: int) -> None:
+    """What the reason advises for those that are lost above: then no device is to sum or to segment."""
+    lab.client.run(["ethtool", "-K", "eth0", "tx", "off"])
+    try:
+        for size, segment in ((12000, 1200), (1232, 0)):
+            ask = [sys.executable, "-c", ASK, shown(lab.plan.servers[0]), str(size), str(segment)]
+            assert lab.client.run(ask, timeout=30).returncode == 0, (size, segment)
+    finally:
+        lab.client.run(["ethtool", "-K", "eth0", "tx", "on"])
+
+
 def too_big(gateway: AlgateGateway) -> float:
     return float(gateway.ask("stats").get('algate_drops_total{reason="nat64-too-big"}', 0))
