@@ -81,6 +81,7 @@ class Capture:
         self.device = device or host.device
         self.lost = 0
         self._lock = threading.Lock()
+        self._draining = threading.Lock()  # who reads, so that records stay in order
         self._segments: list[SeenSegment] = []
         self._last = time.monotonic()
         program = filter_program(control_ports, tuple(IPv4Network(f) for f in forbidden))
@@ -113,28 +114,36 @@ class Capture:
                 return
 
     def _drain(self) -> None:
-        while True:
-            try:
-                frame, ancillary, _, address = self._socket.recvmsg(1 << 17, 64, socket.MSG_DONTWAIT)
-            except (BlockingIOError, OSError):
-                return
-            seconds, nanoseconds = struct.unpack("qq", ancillary[0][2][:16]) if ancillary else (0, 0)
-            outgoing = address[2] == socket.PACKET_OUTGOING
-            segment = parse_frame(frame, seconds + nanoseconds / 1e9, outgoing)
-            with self._lock:
-                self._last = time.monotonic()
-                if segment is not None:
-                    self._segments.append(segment)
+        with self._draining:
+            while self._next():
+                pass
+
+    def _next(self) -> bool:
+        """Record a frame that waits; False if none does."""
+        try:
+            frame, ancillary, _, address = self._socket.recvmsg(1 << 17, 64, socket.MSG_DONTWAIT)
+        except (BlockingIOError, OSError):
+            return False
+        seconds, nanoseconds = struct.unpack("qq", ancillary[0][2][:16]) if ancillary else (0, 0)
+        outgoing = address[2] == socket.PACKET_OUTGOING
+        segment = parse_frame(frame, seconds + nanoseconds / 1e9, outgoing)
+        with self._lock:
+            self._last = time.monotonic()
+            if segment is not None:
+                self._segments.append(segment)
+        return True
 
     def take(self, quiet: float = 0.03, timeout: float = 2.0) -> list[SeenSegment]:
-        """All records since the last call, once none has come for `quiet` s (at most `timeout` s later).
+        """All records since the last call, once none has come for `quiet` s (at most `timeout` s later). Whatever
+        passed before the call is among them: on a busy machine the thread may not have read it for longer than `quiet`.
 
         Raises RuntimeError if the kernel had to drop some: a judgement on the rest would be worthless.
         """
-        end = time.monotonic() + timeout
         start = time.monotonic()
-        while time.monotonic() < end and time.monotonic() - max(self._last, start) < quiet:
+        self._drain()
+        while time.monotonic() < start + timeout and time.monotonic() - max(self._last, start) < quiet:
             time.sleep(quiet / 4)
+            self._drain()
         _, lost = struct.unpack("II", self._socket.getsockopt(SOL_PACKET, PACKET_STATISTICS, 8))
         self.lost += lost
         if self.lost:

@@ -13,6 +13,7 @@ import jsonschema
 import pytest
 
 from algate.cli.lab import record as lab_record
+from algate.cli.lab.capture import Capture
 from algate.cli.lab.gateways import RouteGateway
 from algate.cli.lab.judge import InsideEnd, Mode, judge
 from algate.cli.lab.lab import Lab, LabPlan
@@ -133,3 +134,15 @@ def test_the_demo_with_the_kernels_nat() -> None:
         "rate",
     ]
     assert all(list(row) == [*names, "sha256_ok", "ok"] for row in rows)
+
+
+def test_a_capture_has_what_passed_before_it_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long its thread gets no CPU: here it gets none at all."""
+    monkeypatch.setattr(Capture, "_read", lambda self: None)
+    with Lab() as lab:
+        capture = Capture(lab.gw, "lan0")
+        try:
+            assert lab.client.run(["ping", "-c", "1", "-W", "5", lab.plan.gateway]).returncode == 0
+            assert [one.proto for one in capture.take()] == [1, 1]
+        finally:
+            capture.close()
