@@ -4,9 +4,9 @@ The law of this file: it looks at the kernel's table and says which are over and
 engine's. The kernel gives no word of an end: a lost one would leave ports held for minutes, so each is looked at, in
 turn. One that is idle for too long is put before the kernel, which judges again and deletes it. Decisions may outlive
 their session, since the kernel notes lines that pass by themselves: what bears an id that nobody watches, at two looks,
-goes. A helper that was killed may have written a replacement and not its decision: the first look of its follower
-deletes it. One that is over idles until its timeout, and thousands do: it rests until then, at most for REST, or until
-something of it is heard (`stir`).
+goes; the more decisions there are, the rarer that look is. A helper that was killed may have written a replacement and
+not its decision: the first look of its follower deletes it. One that is over idles until its timeout, and thousands do:
+it rests until then, at most for REST, or until something of it is heard (`stir`).
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from algate.bpf.requests import ControlProgram
 STEP = 64  # sessions: 0.2 ms
 PASSED = 4096  # sessions that rest: as much
 REST = 30.0  # s
+REAP_CHEAP = 0.002  # s: looking at so many decisions costs nobody anything
+REAP_PART = 100  # times what a longer look took, until the next one
 OVER = (abi.SessionState.CLOSING, abi.SessionState.TIME_WAIT, abi.SessionState.RESET)
 
 
@@ -45,6 +47,7 @@ class Endings:
         self._over = over
         self._gone = gone
         self._doubted: set[int] = set()
+        self._reaps_at = 0.0  # no look at all decisions before this moment of time.monotonic()
         self._lasted = lasted
         self._timed: set[int] = set()
         self._rests: dict[int, float] = {}  # of those that are over: until when, on the clock of time.monotonic()
@@ -63,7 +66,8 @@ class Endings:
             if work >= PASSED:
                 work = 0
                 yield
-        yield from self._reap(keys)
+        if time.monotonic() >= self._reaps_at:
+            yield from self._reap_timed(keys)
         if self._inherits:
             self._inherits = False
             yield from self._disown()
@@ -71,6 +75,17 @@ class Endings:
     def stir(self, number: int) -> None:
         """Something was heard of a session: look at it at the next look."""
         self._rests.pop(number, None)
+
+    def _reap_timed(self, keys: Mapping[int, bytes]) -> Iterator[None]:
+        """Look at all decisions, and rest the longer the more of them there were."""
+        took, began = 0.0, time.thread_time()
+        for _ in self._reap(keys):
+            took += time.thread_time() - began
+            yield
+            began = time.thread_time()
+        took += time.thread_time() - began
+        if took > REAP_CHEAP:
+            self._reaps_at = time.monotonic() + REAP_PART * took
 
     def _reap(self, keys: Mapping[int, bytes]) -> Iterator[None]:
         """Delete the decisions of sessions that are in nobody's mind, now and at the last look; a batch per step."""

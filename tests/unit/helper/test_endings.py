@@ -93,7 +93,8 @@ def test_one_that_was_left_to_the_kernel(scene: Scene) -> None:
     assert scene.look() == [("gone", ONE)]
 
 
-def test_decisions_that_nobody_minds_go_at_the_second_look(scene: Scene) -> None:
+def test_decisions_that_nobody_minds_go_at_the_second_look(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(endings, "REAP_PART", 0)  # on a loaded machine a look may take long
     scene.session(ONE, SessionState.ESTABLISHED)
     for number in (ONE, TWO):
         key = abi.DecisionKey(id=number, seq=1, size=2)
@@ -104,6 +105,19 @@ def test_decisions_that_nobody_minds_go_at_the_second_look(scene: Scene) -> None
     scene.look()
     assert [key.id for key, _ in scene.tables.decisions.items()] == [ONE]
     assert [key.id for key, _ in scene.tables.replacements.items()] == [ONE]
+
+
+@pytest.mark.parametrize(("cheap", "part", "left"), [(0.0, 1e9, 1), (1e9, 1e9, 0), (0.0, 0.0, 0)])
+def test_looks_at_many_decisions_are_rare(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, cheap: float, part: float, left: int
+) -> None:
+    """Each costs by how many there are, and thousands of sessions that are over leave them; what is cheap goes on."""
+    monkeypatch.setattr(endings, "REAP_CHEAP", cheap)
+    monkeypatch.setattr(endings, "REAP_PART", part)
+    scene.tables.decisions.put(abi.DecisionKey(id=TWO, seq=1, size=2), abi.Decision(verdict=1))
+    scene.look()
+    scene.look()
+    assert len(scene.tables.decisions) == left
 
 
 def test_a_replacement_whose_writer_was_killed_goes_at_the_first_look(scene: Scene) -> None:
