@@ -248,6 +248,7 @@ static __always_inline bool line_passes(struct __sk_buff *skb, const struct pack
     enum line kind = room ? line_kind(p, g, t, adj, room, word, reply, &counts, &quiet, &agrees) : LINE_HELD;
     if (kind == LINE_HELD || !line_room(t, g->dir, &place))
         return false;
+    UNKNOWN(room) = agrees; /* else the verifier walks the rest once for each */
     bool copied = kind != LINE_PASSES;
     u64 next = counted_more(word, LINES_BYTES + 14 * (g->dir & 1), LINES_BYTES_MASK, g->payload);
     next = counted_more(next, reply ? LINES_REPLIES : LINES_COMMANDS, 127, counts);
@@ -269,7 +270,7 @@ static __always_inline bool line_passes(struct __sk_buff *skb, const struct pack
         decisions.delete(&at);
         return false;
     }
-    if (agrees)
+    if (UNKNOWN(room))
         agree(t, adj);
     t->line_seq[place & 3] = g->seq;
     t->line_size[place & 3] = g->payload;
