@@ -50,6 +50,8 @@ BLOCKS_PER_HOST: int
 STAGES_SIX: int
 HANDLE_IDLE: int
 PIECE_WORDS: int
+EXPECT_NAMED: int
+EXPECT_NAMED_PORT: int
 ADJUST_UNANSWERED: int
 ADJUST_REMEMBERED: int
 OPENING_MIXED: int
@@ -152,6 +154,7 @@ class Line(enum.IntEnum):
     TOLD = 3
     QUIET = 8
     AGREES = 16
+    NAMES = 32
 
 class TrackFlag(enum.IntFlag):
     TIMESTAMPS = 1
@@ -599,11 +602,13 @@ class Correction(Layout):
 class Opening(Layout):
     flags: int
     interest: int
+    lasts: int
     def __init__(
         self,
         *,
         flags: int = ...,
         interest: int = ...,
+        lasts: int = ...,
     ) -> None: ...
 
 class Adjust(Layout):

@@ -58,6 +58,7 @@
 #include "include/decide.h"
 #include "include/punt.h"
 #include "include/agree.h"
+#include "include/named.h"
 #include "include/lines.h"
 #include "include/alg.h"
 #include "include/xlat.h"

@@ -6,6 +6,7 @@ The law of this file: the model of that header only; KernelModel asks it. Checks
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from algate.alg.engine import effects as fx
 from algate.alg.engine.account import BYTES, COMMANDS, COPIES, REPLIES, copies, passed
@@ -19,6 +20,7 @@ _REPLY = re.compile(rb"([0-9]{3})[ ][ -~]*\r\n")
 LINE_MAX = 256
 SYNS = fx.TRACK_SYN_OUT | fx.TRACK_SYN_IN
 HELD, PASSES, COPIED, TOLD = range(4)  # enum line
+COPIES_MOST = 12
 
 
 class AccountModel:
@@ -36,6 +38,9 @@ class AccountModel:
         self.syns = 0
         self.refused = 0  # of how many of the next copies the ring has no room
         self.known: dict[int, Lines] = {}
+        self.expect: Callable[[bytes], int] = lambda line: 0  # what a line names: the expectation's id, 0: none
+        self.forget: Callable[[int], None] = lambda number: None
+        self.expected = 0  # because of the last line that passed
         self.kept: list[list[tuple[int, int]]] = [[], []]
 
     def punted(self, record: fx.AdjustRecord | None) -> int:
@@ -56,6 +61,7 @@ class AccountModel:
         decisions: dict[tuple[int, int, int], fx.PutDecision],
     ) -> int:  # fmt: skip
         """As line_passes(): whether the segment goes on by itself; then it is counted and leaves a decision behind."""
+        self.expected = 0
         if record is None or not record.flags & fx.ADJUST_LINES or (self.word ^ record.lines) & 0xFFFF:
             return HELD
         if record.flags & fx.ADJUST_BEGINS and self.syns != SYNS:
@@ -83,13 +89,18 @@ class AccountModel:
             kind = COPIED
         if agrees:
             kind = TOLD
-        if kind != PASSES and read >= 7:
+        if kind != PASSES and read >= COPIES_MOST:
             kind = HELD
         if kind == HELD or not self._room(direction, acked, decisions):
             return HELD
+        if word in lines.names and (unasked or not reply or not (expected := self.expect(payload))):
+            return HELD
         if kind != PASSES and self.refused:
             self.refused -= 1
+            if word in lines.names:
+                self.forget(expected)
             return HELD
+        self.expected = expected if word in lines.names else 0
         mine = fx.PutDecision(0, direction, seq, size, fx.VERDICT_PASS, digest(self.secret, payload), None, 0)
         decisions[direction, seq, size] = mine
         self.kept[direction].append((seq, size))

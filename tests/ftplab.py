@@ -60,6 +60,7 @@ class FtpLab(Lab):
         broker: object = SamePorts()
         info = info or (CLIENT_INSIDE if client_inside else SERVER_INSIDE)
         super().__init__(isn, mss, stamps, limits, broker, info)  # type: ignore[arg-type]
+        self.kernel.lasts = self.policy.expect_timeout
         self.client, self.server = self.ends if client_inside else self.ends[::-1]
         self.textbook: Textbook | SixTextbook = Textbook(
             client_inside, dotted(INSIDE), dotted(PUBLIC), dotted(REMOTE), deny=[word.encode() for word in deny]

@@ -6,6 +6,7 @@ would silently corrupt something, it asserts: checksums, ranges, order of effect
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
@@ -13,6 +14,7 @@ from typing import NamedTuple
 from algate.alg.engine import effects as fx
 from algate.alg.engine.corrections import MASK, distance, shift_seq, unshift_ack
 from algate.alg.engine.digest import digest
+from algate.alg.engine.expectations import NAMED, NAMED_PORT, named_by
 from algate.alg.engine.frames import (
     ACK,
     FIN,
@@ -31,6 +33,9 @@ from tests.account_model import COPIED, HELD, LINE_MAX, SYNS, AccountModel
 
 SECRET = 0x1234_5678_9ABC_DEF0
 ETHERNET = 14
+_NAMES = re.compile(
+    rb"\((\d+,\d+,\d+,\d+),(\d+),(\d+)\)[^\d(,|]{0,2}\r\n$|\(\|\|\|(\d{1,5})\|\)[^\d(|]{0,1}\r\n$"
+)  # what named.h reads, but for odd ends of lines
 AGAIN_AFTER = 0.5  # PUNT_AGAIN_AFTER
 Said = tuple[int, int, int, int, bytes]
 
@@ -125,7 +130,10 @@ class KernelModel:
         self.adjust: fx.AdjustRecord | None = None
         self.decisions: dict[tuple[int, int, int], fx.PutDecision] = {}
         self.held: dict[int, bytes] = {}
+        self.named = 0
         self.expectations: dict[int, fx.Expectation] = {}
+        self.lasts = 0.0  # how long what a server's line names is expected without the helper
+        self.account.expect, self.account.forget = self._expect, self.expectations.__delitem__
         self.announced: list[fx.Announce] = []
         self.released: list[fx.ReleasePort] = []
         self.deleted: list[tuple[int, str]] = []
@@ -275,7 +283,26 @@ class KernelModel:
         where = (packet.seq, frame, ETHERNET, len(frame) - len(packet.payload), len(packet.payload), packet.flags)
         acked, recent = self.tracked.acked, self.tracked.ts_recent
         told = fx.Segment(self.info, direction, *where, (acked[0], acked[1]), self.account.word)
-        self.punt(told._replace(ts_recent=(recent[0], recent[1]), copied=True))
+        self.punt(told._replace(ts_recent=(recent[0], recent[1]), copied=True, expectation=self.account.expected))
+
+    def _expect(self, line: bytes) -> int:
+        """As expect_named() of named.h."""
+        found, info = _NAMES.search(line), self.info
+        if not self.lasts or found is None or self.account.client != fx.OUT:
+            return 0
+        numbers = [*map(int, found[1].split(b",")), int(found[2]), int(found[3])] if found[1] else []
+        port = numbers[4] << 8 | numbers[5] if numbers else int(found[4])
+        ip = found[1].replace(b",", b".").decode() if found[1] else ""
+        if numbers and max(numbers) > 255:
+            return 0
+        if not 1024 <= port <= 65535 or ip not in ("", "0.0.0.0", ".".join(map(str, info.key.remote_ip))):
+            return 0
+        self.named += 1
+        made = named_by(1 << NAMED | port << NAMED_PORT | self.named, info)._replace(expires=self.now + self.lasts)
+        if any(one[5:8] == made[5:8] for one in self.expectations.values()):
+            return 0
+        self.expectations[made.id] = made
+        return made.id
 
     def _is_sound(self, direction: int, packet: Packet) -> bool:
         stamped = bool(self.tracked.flags & fx.TRACK_TIMESTAMPS)
@@ -385,6 +412,10 @@ class KernelModel:
                 self.ever_expected += 1
                 if made.state == fx.EXPECT_OPEN:
                     self.opened.append(made)
+            case fx.KnownExpectation(made):
+                assert self.expectations[made.id]._replace(expires=0.0) == made._replace(expires=0.0)
+                self.ever_expected += 1
+                self.opened.append(made)
             case fx.OpenExpectation(made):
                 assert made.id in self.expectations and made.state == fx.EXPECT_OPEN
                 if self.expectations[made.id].state == fx.EXPECT_PENDING:

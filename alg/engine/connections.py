@@ -10,16 +10,18 @@ from collections.abc import Mapping
 
 from algate.alg.plugin.model import Event
 
-from .effects import EXPECT_OPEN, Admitted, Announce, Inject, SessionInfo
-from .expectations import Expectations
+from .effects import EXPECT_OPEN, Admitted, Announce, DeleteExpectation, Inject, SessionInfo
+from .expectations import NAMED, Expectations, named_by
 from .frames import finish_checksum, packet_end, readdress
 from .judgement import Judgement
 from .session import KIND, Session
 from .sink import Sink
 
+EARLY_MOST = 1024  # connections that come before the line is read that names them
+
 
 class Connections:
-    """Of all sessions. Keeps nothing but counts."""
+    """Of all sessions. Keeps counts, and what came before anybody knew of it."""
 
     def __init__(
         self, expectations: Expectations, judgement: Judgement, sessions: Mapping[int, Session], counts: Counter[str]
@@ -28,6 +30,7 @@ class Connections:
         self._judgement = judgement
         self._sessions = sessions
         self._counts = counts
+        self._early: dict[int, SessionInfo | None] = {}  # connections whose line is still to be read, by expectation
 
     def first_packet(self, expectation: int, direction: int, frame: bytes, ip_offset: int, out: Sink) -> None:
         """One came while its expectation is pending: it is held until both sides agree."""
@@ -57,6 +60,12 @@ class Connections:
         """The kernel admitted one as session `data`. Whose it was."""
         whose = self._expectations.whose(expectation)
         session = self._sessions.get(whose[0]) if whose else None
+        if whose is None and expectation >> NAMED:
+            if len(self._early) >= EARLY_MOST:
+                del self._early[next(iter(self._early))]
+                self._counts["used-unexpected"] += 1
+            self._early[expectation] = data
+            return None
         if whose is None or session is None:
             self._counts["used-unexpected"] += 1
             return None
@@ -69,6 +78,17 @@ class Connections:
             out.append(Announce(session.info.session, session.control, Event("expectation-used", ends)))
         self._judgement.outcome(session, whose[1], "used", out)
         return session
+
+    def named(self, session: Session, expectation: int, out: Sink) -> None:
+        """The line has been read for which the kernel expects something by itself: either that is what the line was
+        found to name, and may have come already, or nobody expects it."""
+        came = expectation in self._early
+        data = self._early.pop(expectation, None)
+        if self._expectations.whose(expectation) is None:
+            self._counts["named-otherwise"] += 1
+            out.append(DeleteExpectation(named_by(expectation, session.info), "withdrawn", "named-otherwise"))
+        elif came:
+            self.used(expectation, data, out)
 
     def expired(self, number: int, tag: int, out: Sink) -> Session:
         """None came in time. Whose it was."""

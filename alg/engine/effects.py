@@ -84,7 +84,8 @@ class SessionInfo(NamedTuple):
 class Segment(NamedTuple):
     """A held segment (PUNT_SEGMENT). `frame` as received; offsets from its start; `acked`, `lines` and `ts_recent` are
     those of struct track. `mtu`: what its way out takes, 0: not known; `too_big`: less than this, and nobody but its
-    sender may cut it (PUNT_TOO_BIG). `copied`: it wasn't held, this is a copy of a line that passed (PUNT_COPY)."""
+    sender may cut it (PUNT_TOO_BIG). `copied`: it wasn't held, this is a copy of a line that passed (PUNT_COPY);
+    `expectation`: what the kernel expects because of it, 0: nothing."""
 
     info: SessionInfo
     direction: int
@@ -100,6 +101,7 @@ class Segment(NamedTuple):
     too_big: bool = False
     ts_recent: tuple[int, int] = (0, 0)
     copied: bool = False
+    expectation: int = 0
 
 
 class TrackView(NamedTuple):
@@ -170,6 +172,12 @@ class PutExpectation(NamedTuple):
 
 class OpenExpectation(NamedTuple):
     """Set the row's state to open, unless the kernel has used it."""
+
+    expectation: Expectation
+
+
+class KnownExpectation(NamedTuple):
+    """The kernel has made the row itself, and it is this one."""
 
     expectation: Expectation
 
@@ -305,6 +313,7 @@ class ResetSession(NamedTuple):
 
 Effect = (
     PutExpectation
+    | KnownExpectation
     | OpenExpectation
     | DeleteExpectation
     | ReleasePort

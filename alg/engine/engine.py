@@ -160,6 +160,8 @@ class Engine:
             cause: Segment | None = None
             if one.copied:
                 self._copies.judge(session, one, out)
+                if one.expectation:
+                    self._connections.named(session, one.expectation, out)
                 if not session.reset and session.passing == session.bypassed:
                     continue
             else:

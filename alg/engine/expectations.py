@@ -22,6 +22,7 @@ from .effects import (
     DeleteExpectation,
     Expectation,
     Inject,
+    KnownExpectation,
     OpenExpectation,
     PutExpectation,
     ReleasePort,
@@ -30,6 +31,7 @@ from .effects import (
 from .sink import Sink
 
 PROTOCOLS = {"tcp": 6, "udp": 17}
+NAMED, NAMED_PORT = 63, 47  # bits of ids: the kernel's own (abi.h), and where their port begins
 UNHEARD_AFTER = 0.05  # s, as Expect.acts_after
 LOOKS_MOST = 32  # timers of a kind in one tick of the engine, so that segments needn't wait for all of them
 
@@ -57,6 +59,15 @@ def _public(info: SessionInfo) -> EndPoint | None:
     if any(info.public_ip):
         return EndPoint(address(info.public_ip), info.public_port)
     return EndPoint(ip_address(info.inside_ip), info.key.inside_port) if info.inside6 else None
+
+
+def named_by(number: int, info: SessionInfo) -> Expectation:
+    """What the kernel expects under an id of its own: a connection from inside to a port of the outside."""
+    to = EndPoint(address(info.remote_ip), number >> NAMED_PORT & 0xFFFF)
+    return Expectation(
+        number, info.session, info.key, info.alg, OUT, PROTOCOLS["tcp"], info.inside_ip, to, None, None, EXPECT_OPEN,
+        False, 0.0,
+    )  # fmt: skip
 
 
 class NoExpectationError(ValueError):
@@ -123,12 +134,16 @@ class Expectations:
             book.reservations[action.tag] = Reservation(proto, public, action.inside, action.count, action.shared)
         return public
 
-    def expect(self, book: Book, info: SessionInfo, action: Expect, out: Sink) -> None:
-        """Make an expectation, replacing the tag's former one. RefusedError if it can't be granted."""
+    def expect(self, book: Book, info: SessionInfo, action: Expect, out: Sink, named: int = 0) -> None:
+        """Make an expectation, replacing the tag's former one. RefusedError if it can't be granted. `named`: the id
+        under which the kernel expects something already, which may be this very connection."""
         old = book.expectations.get(action.tag)
         if old is None and (len(book.expectations) >= self._per_session or len(self._live) >= self._total):
             raise NoExpectationError("expectation-limit")
         made = self._make(book.reservations.get(action.tag), info, action, out.now)
+        known = named and made._replace(id=named, expires=0.0) == named_by(named, info)._replace(expires=0.0)
+        if known:
+            made = made._replace(id=named)
         if old is not None:
             self._end(book, action.tag, "replaced", "", out)
         self._enter(book, action.tag, made)
@@ -138,7 +153,7 @@ class Expectations:
             heapq.heapify(self._expiry)
         if action.acts_after is not None and action.peer is not None and not action.open:
             self._acts_after[made.id] = action.acts_after
-        out.append(PutExpectation(made))
+        out.append(KnownExpectation(made) if known else PutExpectation(made))
 
     def adopt(self, book: Book, tag: int, known: Expectation) -> None:
         """Take over a range that an earlier helper opened; its row is in the kernel."""
@@ -161,7 +176,8 @@ class Expectations:
         if found.reserved is not None and found.inside is not None:
             book.reservations[tag] = Reservation(found.proto, found.reserved, found.inside, 1)
         heapq.heappush(self._expiry, (found.expires, found.id))
-        self._next_id = max(self._next_id, found.id)  # it may be from a clock ahead of this one
+        if not found.id >> NAMED:  # it may be from a clock ahead of this one
+            self._next_id = max(self._next_id, found.id)
         return tag
 
     def unheard(self, book: Book) -> None:

@@ -67,6 +67,7 @@ class Judgement:
         self.classify = limits.classify
         self.stated = False  # the kernel begins sessions by a statement of its own, which may have been withdrawn since
         self._told: set[int] = set()
+        self._named = 0  # of the line that is read
         self._open = open_conversation
         self._anybody = anybody
         self._expectations = book
@@ -151,8 +152,14 @@ class Judgement:
         except Exception as error:  # a fault is its session's alone
             self.failed(session, raised(error), out)
 
-    def read(self, session: Session, flow: Flow, data: bytes, out: Sink) -> None:
-        """Let the conversation read a line that has passed. It can only agree to that."""
+    def read(self, session: Session, flow: Flow, data: bytes, out: Sink, named: int = 0) -> None:
+        """Let the conversation read a line that has passed. It can only agree to that. `named`: the id under which the
+        kernel expects what the line names."""
+        self._named = named
+        self._read(session, flow, data, out)
+        self._named = 0
+
+    def _read(self, session: Session, flow: Flow, data: bytes, out: Sink) -> None:
         if session.conversation is None or session.passing:
             return
         actions = self.ask(session, flow, data, False, out)
@@ -354,7 +361,8 @@ class Judgement:
                 raise NoExpectationError("one-way")
             if action.peer is None and not self._anybody(session.control):
                 raise NoExpectationError("expectation-anybody")
-            self._expectations.expect(session.book, session.info, action, out)
+            named, self._named = self._named, 0
+            self._expectations.expect(session.book, session.info, action, out, named)
         except NoExpectationError as refused:
             reason = str(refused)
             self._counts[reason] += 1

@@ -46,7 +46,7 @@ _TRACK = packing(
 _ADJUST = packing("adjust", "id decided base count flags interest lines agrees agrees_key at")
 _CORRECTION = packing("correction", "start end before after")
 _PASSABLE = packing("passable_key", "interest reply word")
-_OPENING = packing("opening", "flags interest")
+_OPENING = packing("opening", "flags interest lasts")
 _DECISION_KEY = packing("decision_key", "id seq size dir")
 _DECISION = packing("decision", "digest sum_change new_size verdict")
 _EXPECTATION_KEY = packing("expectation_key", "from to to_port proto dir")
@@ -242,7 +242,7 @@ def unpack_punt(sample: bytes, known: Known | None = None) -> Punt | None:
     if kind in _SEGMENTS:
         segment = tuple.__new__(fx.Segment, (
             info, direction, seq, frame, ip_offset, payload_offset, payload_size, tcp_flags, (acked_out, acked_in),
-            lines, mtu, kind == _TOO_BIG, (ts_out, ts_in), kind == _COPY,
+            lines, mtu, kind == _TOO_BIG, (ts_out, ts_in), kind == _COPY, expectation if kind == _COPY else 0,
         ))  # fmt: skip
     return tuple.__new__(
         Punt, (kind, time, info, expectation, direction, ip_offset, frame, segment, seq, mtu, payload_size)
@@ -281,13 +281,13 @@ def pack_piece(data: bytes) -> bytes:
 def pack_line(lines: Lines, word: bytes) -> bytes:
     """A value of `passable`: enum line."""
     kind = abi.Line.TOLD if word in lines.told else abi.Line.COPIED if word in lines.copied else abi.Line.PASSES
-    quiet = abi.Line.QUIET if word in lines.quiet else 0
-    return native(kind | quiet | (abi.Line.AGREES if word in lines.agreeing else 0), 4)
+    more = (abi.Line.NAMES if word in lines.names else 0) | (abi.Line.QUIET if word in lines.quiet else 0)
+    return native(kind | more | (abi.Line.AGREES if word in lines.agreeing else 0), 4)
 
 
-def pack_opening(flags: int, interest: int) -> bytes:
-    """struct opening."""
-    return _OPENING.pack(flags, interest)
+def pack_opening(flags: int, interest: int, lasts: float = 0.0) -> bytes:
+    """struct opening; `lasts` in seconds."""
+    return _OPENING.pack(flags, interest, ticks.lasting(lasts) if lasts else 0)
 
 
 def pack_passable(interest: int, reply: int, word: bytes) -> bytes:

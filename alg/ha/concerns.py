@@ -25,7 +25,7 @@ def sessions(effects: Iterable[fx.Effect], known: int = 0) -> frozenset[int]:
                 return ANYBODY
         elif isinstance(effect, fx.PutAdjust):
             found.add(effect.record.session)
-        elif isinstance(effect, (fx.PutExpectation, fx.OpenExpectation)):
+        elif isinstance(effect, (fx.PutExpectation, fx.KnownExpectation, fx.OpenExpectation)):
             found.add(effect.expectation.session)
         elif isinstance(effect, fx.DeleteExpectation):
             found.add(effect.expectation.session)

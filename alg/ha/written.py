@@ -57,7 +57,7 @@ def entries(effects: Iterable[fx.Effect], tables: Tables) -> list[Entry]:
             case fx.DropHeld(session, direction):
                 if _know(session, known, made, tables):
                     made.append(Entry(EntryKind.HELD, number(session) + bytes([direction]), None))
-            case fx.PutExpectation(one):
+            case fx.PutExpectation(one) | fx.KnownExpectation(one):
                 made += _expectation(one, one.state, tables)
             case fx.OpenExpectation(one):
                 made += _expectation(one, fx.EXPECT_OPEN, tables)

@@ -39,13 +39,18 @@ class Beginnings:
                 said = None if silent else self._said(plugin, config, mixed)
                 if said is not None:
                     self._lines(PutLines(said[0].lines.number, said[0].lines))
-                row = (first_flags(*said), said[0].lines.number) if said is not None else (0, 0)
+                row = (0, 0, 0.0)
+                if said is not None:
+                    # where not all may go out, an expectation lets something through: both sides must agree to it
+                    lasts = 0.0 if config.firewall.allow_out else said[2]
+                    row = (first_flags(*said[:2]), said[0].lines.number, lasts)
                 self._put(plugin.number + OPENING_MIXED * mixed, records.pack_opening(*row))
                 some = some or said is not None
         return some
 
-    def _said(self, plugin: ProtocolPlugin, config: Config, mixed: bool) -> tuple[Unattended, int] | None:
-        """What may pass of its sessions' first lines, and what is remembered of them (`ProtocolPlugin.beginning`)."""
+    def _said(self, plugin: ProtocolPlugin, config: Config, mixed: bool) -> tuple[Unattended, int, float] | None:
+        """What may pass of its sessions' first lines, what is remembered of them, and how long what a line names is
+        expected (`ProtocolPlugin.beginning`)."""
         asked = getattr(plugin, "beginning", None)
         policy = config.alg.protocols.get(plugin.name)
         if asked is None or policy is None or not policy.enabled or policy.rules:
@@ -55,8 +60,11 @@ class Beginnings:
             if answer is None:
                 return None
             said, remembered = left(answer[0]), answer[1]
+            lasts = answer[2] if len(answer) > 2 else 0.0
         except (PluginFaultError, TypeError, IndexError, KeyError):
             return None  # its sessions will tell whose fault that is
         if said is None or not isinstance(remembered, int) or not 0 <= remembered <= REMEMBERED_MOST:
             return None
-        return said, remembered
+        if not isinstance(lasts, int | float) or not 0 <= lasts < float("inf"):
+            return None
+        return said, remembered, lasts

@@ -65,7 +65,8 @@ class Executor:
         self._adjust: tuple[fx.AdjustRecord | None, bytes] = (None, b"")
         self._row: tuple[fx.Expectation | None, int, tuple[bytes, bytes]] = (None, 0, (b"", b""))
         self._acts: dict[type, Callable[[Any], None]] = {
-            fx.PutExpectation: self._put_expectation, fx.OpenExpectation: self._open_expectation,
+            fx.PutExpectation: self._put_expectation, fx.KnownExpectation: self._known_expectation,
+            fx.OpenExpectation: self._open_expectation,
             fx.DeleteExpectation: self._delete_expectation, fx.ReleasePort: self._release_port,
             fx.PutAdjust: self._put_adjust, fx.PutLines: self.put_lines,
             fx.PutDecision: self._put_decision, fx.DropDecisions: self._drop_decisions,
@@ -176,6 +177,12 @@ class Executor:
 
     def _put_expectation(self, effect: fx.PutExpectation) -> None:
         self._put(effect.expectation)
+        self.outcomes["made"] += 1
+
+    def _known_expectation(self, effect: fx.KnownExpectation) -> None:
+        one = effect.expectation
+        key, _ = self._rows[one.id] = self.row(one, one.state)
+        self._latest[key] = one.id
         self.outcomes["made"] += 1
 
     def _open_expectation(self, effect: fx.OpenExpectation) -> None:

@@ -264,24 +264,31 @@ class Lines:
     that answers neither a command that passed this way nor one of the `unanswered` of the moment (Unattended) is read
     too. Lines that are read are fed in their order, and nothing that follows is judged before: whatever a conversation
     does but let them pass is a fault.
+    Those of `names`, replies to be read as well, name a connection from inside to the server itself, as 227 and 229 do.
+    They pass where the kernel may expect that connection by itself (see `ProtocolPlugin.beginning`) and reads the name;
+    what is said of the line when it is read then counts: an Expect of another connection, or none, takes that back.
+    Elsewhere they are held.
     `number` is what the kernel knows them by: the same words have the same number in every helper.
     """
 
-    __slots__ = ("agreeing", "commands", "copied", "number", "quiet", "replies", "told")
+    __slots__ = ("agreeing", "commands", "copied", "names", "number", "quiet", "replies", "told")
 
     def __init__(
         self, commands: frozenset[bytes], replies: frozenset[bytes], copied: frozenset[bytes] = frozenset(),
         told: frozenset[bytes] = frozenset(), quiet: frozenset[bytes] = frozenset(),
-        agreeing: frozenset[bytes] = frozenset(),
+        agreeing: frozenset[bytes] = frozenset(), names: frozenset[bytes] = frozenset(),
     ) -> None:  # fmt: skip
-        """`told`: some of `copied`; `quiet`: some of all words; `agreeing`: some of `replies`."""
+        """`told` and `names`: some of `copied`; `quiet`: some of all words; `agreeing`: some of `replies`."""
         self.commands = commands
         self.replies = replies
         self.copied = copied
         self.told = told
         self.quiet = quiet
         self.agreeing = agreeing
-        others = [copied, told, quiet, agreeing][: 4 if agreeing else 3 if quiet else 2 if told else 1 if copied else 0]
+        self.names = names
+        others = [copied, told, quiet, agreeing, names]
+        while others and not others[-1]:
+            others.pop()
         words = b";".join(b",".join(sorted(some)) for some in (commands, replies, *others))
         self.number = int.from_bytes(hashlib.sha256(words).digest()[:4], "little") or 1
 
@@ -298,7 +305,7 @@ class Unattended(NamedTuple):
     agrees: int = 0
 
 
-READ_MOST = 7  # lines that pass before a conversation has read the first of them (COPIES_MOST of lines.h)
+READ_MOST = 12  # lines that pass before a conversation has read the first of them (COPIES_MOST of lines.h)
 
 
 class Progress(NamedTuple):
@@ -387,7 +394,9 @@ class ProtocolPlugin(Interface):
 
     Three attributes are optional. `beginning(policy)`: what a conversation under that policy (without rules) says by
     `unattended` and `remember` before anything was said, if no session's ends make a difference, else None; then the
-    greeting doesn't wait for the helper. `beginning(policy, True)` is asked for sessions by NAT64. `policy`, a class
+    greeting doesn't wait for the helper. A third value: for how many seconds the kernel may expect what `Lines.names`
+    name, a connection from inside to the server's own address and a port from 1024 on; 0: it may not.
+    `beginning(policy, True)` is asked for sessions by NAT64. `policy`, a class
     derived from `Policy` (policy.py): the keys of its table, and what they imply, contradict and hold; `open` gets an
     instance of it (else of Policy) with all rules applied. `words`, an instance of a class derived from `Words`
     (words.py): what `explain` says about its sessions.

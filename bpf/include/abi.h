@@ -259,6 +259,10 @@ struct expectation_key {
     __u8 dir; /* enum direction of the first packet */
 };
 
+/* Ids of what the kernel expects by itself (named.h): this bit, the port, and a clock. */
+#define EXPECT_NAMED 63
+#define EXPECT_NAMED_PORT 47 /* the lowest bit of the port */
+
 struct expectation {
     __u64 id;
     __u64 control_id;               /* id of the control session: the expectation dies with it */
@@ -300,6 +304,7 @@ enum adjust_flag {
 struct opening {
     __u32 flags;    /* of adjust; 0: the helper says so of each session by itself */
     __u32 interest; /* of adjust */
+    __u32 lasts;    /* ticks for which the kernel expects what a LINE_NAMES names; 0: such a line is held */
 };
 
 /* Only the helper writes it, all at once, but for the first one (struct opening). Index: enum direction of the data.
@@ -362,6 +367,8 @@ enum line {
     LINE_QUIET = 8,  /* added to any of these: a copy needn't wake the helper, which looks within 10 ms anyway */
     LINE_AGREES =
         16, /* added to that of a reply: it opens the expectation that the helper's record names (adjust.agrees) */
+    LINE_NAMES =
+        32, /* added to that of a reply: it names a connection, which the kernel must expect before it passes */
 };
 
 /* A first word that nobody waits for: a command's verb in upper case, or a reply's three digits, zero-padded. */
@@ -422,9 +429,9 @@ enum punt_kind {
 
 /* Precedes the frame in the perf ring. */
 struct punt {
-    __u64 time; /* ns, CLOCK_MONOTONIC */
-    __u64 id;   /* session */
-    __u64 expectation_id;
+    __u64 time;           /* ns, CLOCK_MONOTONIC */
+    __u64 id;             /* session */
+    __u64 expectation_id; /* PUNT_COPY: which the kernel made as the line passed, or 0 */
     struct session_key key;
     __u32 acked[2];       /* track.acked at this moment */
     __u32 frame_size;     /* bytes of the frame, all of which follow */

@@ -15,13 +15,6 @@
 #define WEIGH_FIRST 0xffffffff /* instead of a drop reason: the helper must be told what the way out takes */
 #define PUNT_AGAIN_AFTER 477   /* ticks: 0.5 s */
 
-/* How often this packet was here or weighed before, see stages.h. Asked where it is needed: carried along, it doubles the
- * verifier's work. */
-static __always_inline u32 gate_visits(const struct __sk_buff *skb)
-{
-    return *(const volatile u32 *)&skb->cb[2];
-}
-
 /* Replaces the payload by the decided bytes; length, IP header and both checksums are adjusted. */
 static __always_inline int replace_payload(struct __sk_buff *skb, struct packet *p, const struct segment *g,
                                            const struct decision_key *key, const struct decision *d)
@@ -168,7 +161,7 @@ static __always_inline u32 ask_helper(struct __sk_buff *skb, const struct config
 {
     u64 digest = 0;
     bool sound = segment_is_sound(skb, p, g, t) && !(g->payload && payload_digest(skb, g, cfg->secret, &digest));
-    if (sound && adj && line_passes(skb, p, key, g, s, t, adj, digest))
+    if (sound && adj && line_passes(skb, p, key, g, s, t, adj, digest, now))
         return 0;
     u64 said = sound ? segment_said(p, g, digest) : 0;
     if (sound && on_its_way(t, adj, g->dir, said, now))

@@ -13,8 +13,8 @@
 #define ALGATE_LINES_H
 
 #define LINES_MOST 100 /* commands, and final replies, before the helper must take account: counts of 7 and 16 bits */
-#define COPIES_MOST 7  /* unjudged: what a conversation surely has room for */
-#define COPIES_LOUD 6  /* unjudged: from here on each copy wakes the helper, before a line has to wait for it */
+#define COPIES_MOST 12 /* unjudged: what a conversation surely has room for */
+#define COPIES_LOUD 11 /* unjudged: from here on each copy wakes the helper, before a line has to wait for it */
 #define LINES_BYTES_MOST 15000
 #define LINES_BYTES_MASK 0x3fff
 #define TRACK_SYNS (TRACK_SYN_OUT | TRACK_SYN_IN)
@@ -183,10 +183,11 @@ static __always_inline bool copies_open(const struct adjust *adj, const struct t
     return since && since <= copies;
 }
 
-/* What is to become of an undecided segment, by the helper's statement and its own first word, which is in room->words. */
+/* What is to become of an undecided segment, by the helper's statement and its own first word, which is in room->words. What
+ * else goes with it (LINE_NAMES, LINE_AGREES) stands in UNKNOWN(room). */
 static __always_inline enum line line_kind(const struct packet *p, const struct segment *g, const struct track *t,
                                            const struct adjust *adj, struct scratch *room, u64 word, bool reply,
-                                           bool *counts, bool *quiet, bool *agrees)
+                                           bool *counts, bool *quiet)
 {
     u32 commands = counted_since(adj, word, LINES_COMMANDS, 127),
         replies = counted_since(adj, word, LINES_REPLIES, 127);
@@ -205,15 +206,17 @@ static __always_inline enum line line_kind(const struct packet *p, const struct 
         return LINE_HELD;
     *counts = !reply || key.word[0] != '1'; /* 1yz: the final reply is still to come, RFC 959 section 4.2 */
     u32 what = *kind & (LINE_QUIET - 1);
-    *agrees = line_agrees(adj, *kind, word);
-    if (*agrees) /* what it makes matter is open already */
+    bool names = *kind & LINE_NAMES, agrees = line_agrees(adj, *kind, word);
+    UNKNOWN(room) =
+        (names ? LINE_NAMES : 0) | (agrees ? LINE_AGREES : 0); /* each would be followed through all that comes */
+    if (agrees)                                                /* what it makes matter is open already */
         what = LINE_TOLD;
-    *quiet = (*kind & LINE_QUIET || *agrees) && copies + 1 < COPIES_LOUD;
+    *quiet = (*kind & LINE_QUIET || agrees) && copies + 1 < COPIES_LOUD;
     bool unasked = reply && replies >= commands + (u8)(adj->flags >> ADJUST_UNANSWERED);
     bool settled = !unasked && (!(adj->flags & ADJUST_COPIES) || has_agreed(adj, t)) && !copies_open(adj, t, copies);
     if (what == LINE_PASSES && settled)
         return LINE_PASSES;
-    if (copies >= COPIES_MOST)
+    if (copies >= COPIES_MOST || (names && unasked))
         return LINE_HELD;
     return what == LINE_COPIED || unasked ? LINE_COPIED
                                           : LINE_TOLD; /* what is read for another line's sake opens nothing */
@@ -222,7 +225,7 @@ static __always_inline enum line line_kind(const struct packet *p, const struct 
 /* Gives the helper a copy of a line that passes; false if the ring has no room. */
 static __always_inline bool copy_line(struct __sk_buff *skb, const struct packet *p, const struct session_key *key,
                                       const struct session *s, const struct track *t, const struct segment *g, u64 word,
-                                      bool quiet)
+                                      bool quiet, u64 expected)
 {
     struct punt *m = new_punt(PUNT_COPY);
     if (!m)
@@ -230,6 +233,7 @@ static __always_inline bool copy_line(struct __sk_buff *skb, const struct packet
     fill_punt(m, key, s);
     fill_segment(m, p, g, t);
     m->lines = word;
+    m->expectation_id = expected;
     m->mtu = 0;
     return submit_frame(skb, p, m, quiet);
 }
@@ -238,39 +242,44 @@ static __always_inline bool copy_line(struct __sk_buff *skb, const struct packet
  * its payload, which lies in room->words. */
 static __always_inline bool line_passes(struct __sk_buff *skb, const struct packet *p, const struct session_key *key,
                                         const struct segment *g, const struct session *s, struct track *t,
-                                        const struct adjust *adj, u64 digest)
+                                        const struct adjust *adj, u64 digest, u32 now)
 {
     u64 word = *(volatile u64 *)&t->lines;
     u32 zero = 0, place = 0;
     bool reply = g->dir != (s->flags & SESSION_FORWARD ? DIR_IN : DIR_OUT), counts = false, quiet = false;
-    bool agrees = false;
     struct scratch *room = scratch.lookup(&zero);
-    enum line kind = room ? line_kind(p, g, t, adj, room, word, reply, &counts, &quiet, &agrees) : LINE_HELD;
+    enum line kind = room ? line_kind(p, g, t, adj, room, word, reply, &counts, &quiet) : LINE_HELD;
     if (kind == LINE_HELD || !line_room(t, g->dir, &place))
         return false;
-    UNKNOWN(room) = agrees; /* else the verifier walks the rest once for each */
     bool copied = kind != LINE_PASSES;
+    u64 expected = 0;
+    if (UNKNOWN(room) & LINE_NAMES && !(expected = gate_visits(skb) ? expect_named(room, key, s, g->dir, now) : 0))
+        return false; /* it is weighed, and read, if it wasn't yet */
     u64 next = counted_more(word, LINES_BYTES + 14 * (g->dir & 1), LINES_BYTES_MASK, g->payload);
     next = counted_more(next, reply ? LINES_REPLIES : LINES_COMMANDS, 127, counts);
     next = counted_more(next, LINES_COPIES, 63, copied);
     struct decision_key at;
     struct decision d = {.digest = digest, .verdict = VERDICT_PASS};
     decision_key_of(&at, s->id, g);
-    if (decisions.update(&at, &d)) /* a full table: nobody could tell its repetition from something else */
-        return false;
+    bool passed = !decisions.update(&at, &d); /* a full table: nobody could tell its repetition from something else */
+    if (!passed)
+        goto held;
     if (kind == LINE_COPIED) /* before the count tells others of it */
         *(volatile u8 *)&t->opening = (next >> LINES_COPIES) & 63;
-    bool passed = __sync_val_compare_and_swap(&t->lines, word, next) == word;
+    passed = __sync_val_compare_and_swap(&t->lines, word, next) == word;
     if (passed)
         line_stamps(t, g);
     if (passed && copied &&
-        !copy_line(skb, p, key, s, t, g, next, quiet)) /* unless another line has already followed it */
+        !copy_line(skb, p, key, s, t, g, next, quiet, expected)) /* unless another line has already followed it */
         passed = __sync_val_compare_and_swap(&t->lines, next, word) != next;
+held:
     if (!passed) {
         decisions.delete(&at);
+        if (expected)
+            expectations.delete(&room->named_key);
         return false;
     }
-    if (UNKNOWN(room))
+    if (UNKNOWN(room) & LINE_AGREES)
         agree(t, adj);
     t->line_seq[place & 3] = g->seq;
     t->line_size[place & 3] = g->payload;

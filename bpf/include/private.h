@@ -10,6 +10,20 @@
 
 #define OPTIONS_MAX 40 /* bytes of TCP options, RFC 9293 section 3.1 */
 
+#define NAMED_END 32 /* bytes of a line's end: two addresses' worth, a power of two */
+
+/* What the end of a server's line names (named.h), all through memory as UNKNOWN. */
+struct named {
+    u64 numbers; /* those that were read, the last one lowest: bytes, or a port */
+    u32 number;  /* the one at hand */
+    u32 scale;   /* of its next digit */
+    u32 fields;  /* how many were read */
+    u32 most;    /* separators of the form that it is of, 0: not known */
+    u32 behind;  /* characters behind all numbers */
+    u32 found;
+    u8 end[NAMED_END];
+};
+
 /* What is too large for the stack, or is indexed in ways that the verifier allows in map values only. */
 struct scratch {
     u64 words[2048 / 8]; /* a payload to be digested: DIGEST_MAX, up to a power of two for length_within */
@@ -23,10 +37,13 @@ struct scratch {
     struct host host;
     u32 tails_since; /* tick at which the count of punted tails began */
     u32 tails;
-    u32 refused; /* tick of the last PUNT_REFUSED */
-    u32 mtu;     /* of the way out of the control packet at hand, for the helper; 0: not known */
-    u32 cursor;  /* see UNKNOWN */
-    u64 claim;   /* these five: as what a session from inside is made, through memory as UNKNOWN */
+    u32 refused;        /* tick of the last PUNT_REFUSED */
+    u32 mtu;            /* of the way out of the control packet at hand, for the helper; 0: not known */
+    u32 cursor;         /* see UNKNOWN */
+    struct named named; /* of the control packet at hand, once it was weighed */
+    struct expectation_key named_key;
+    struct expectation expected; /* being made, with this key */
+    u64 claim;                   /* these five: as what a session from inside is made, through memory as UNKNOWN */
     u64 related;
     s32 address;
     u8 flags;

@@ -118,6 +118,8 @@ static __always_inline int weigh(struct __sk_buff *skb, int at, bool in)
         route = route_packet(skb, &p, p.source, p.destination, skb->ingress_ifindex, &next);
 #endif
     room->mtu = next.mtu;
+    if (in && p.proto == IPPROTO_TCP)
+        read_named(skb, &p, room);
     if (route == ROUTE_TOO_BIG)
         return too_big(skb, cfg, &p, &key, s, at, in, now);
     return next_weighed(skb, at, in);

@@ -8,6 +8,7 @@ import pytest
 
 from algate.alg.engine.digest import digest
 from algate.alg.gateway import records
+from algate.alg.plugin.model import READ_MOST
 from algate.bpf import abi, syscall
 from algate.bpf.tables import U32
 from tests import packets
@@ -153,9 +154,9 @@ def test_while_something_matters_everything_is_read(told: Watched) -> None:
     copied(told, REPLY, IN)
 
 
-def test_no_more_than_seven_copies_wait_to_be_judged(told: Watched) -> None:
+def test_no_more_copies_wait_to_be_judged_than_a_conversation_has_room_for(told: Watched) -> None:
     at = 0
-    for _ in range(7):
+    for _ in range(READ_MOST):
         copied(told, b"EPSV\r\n", at=at)
         at += 6
         assert told.send(IN, told.frame(IN, b"", "A", ack=FIRST[OUT] + at)).action == REDIRECT
@@ -284,16 +285,16 @@ def test_a_quiet_copy_wakes_nobody_and_keeps_its_place(told: Watched) -> None:
     key = abi.PassableKey(interest=INTEREST)
     key.word[:4] = list(b"EPSV")
     told.rig.gateway.passable.put(key, abi.Line.COPIED | abi.Line.QUIET)
-    for number in range(5):
+    for number in range(READ_MOST - 2):
         assert told.send(OUT, told.frame(OUT, b"EPSV\r\n", at=6 * number)).counts["LINES_COPIED"] == 1
         acknowledge(told, 6 * (number + 1))
     assert not wakes(told)
-    assert told.send(OUT, told.frame(OUT, b"EPSV\r\n", at=30)).counts["LINES_COPIED"] == 1
+    assert told.send(OUT, told.frame(OUT, b"EPSV\r\n", at=6 * (READ_MOST - 2))).counts["LINES_COPIED"] == 1
     assert wakes(told), "before a line has to wait for it"
-    assert not say(told, b"PASV\r\n", at=36)
+    assert not say(told, b"PASV\r\n", at=6 * (READ_MOST - 1))
     assert wakes(told)
     kinds = [punt.kind for punt, _ in told.rig.taken()]
-    assert kinds == [abi.PuntKind.COPY] * 6 + [abi.PuntKind.SEGMENT], "in their order"
+    assert kinds == [abi.PuntKind.COPY] * (READ_MOST - 1) + [abi.PuntKind.SEGMENT], "in their order"
 
 
 def test_a_copy_that_isnt_quiet_wakes_the_helper(told: Watched) -> None:
@@ -303,10 +304,10 @@ def test_a_copy_that_isnt_quiet_wakes_the_helper(told: Watched) -> None:
 
 
 def test_what_is_told_is_copied_as_often_as_anything(told: Watched) -> None:
-    for number in range(7):
+    for number in range(READ_MOST):
         copied(told, LIST, at=6 * number)
         acknowledge(told, 6 * (number + 1))
-    assert not say(told, LIST, at=42)
+    assert not say(told, LIST, at=6 * READ_MOST)
 
 
 def test_a_copy_of_long_ago_opens_nothing(told: Watched) -> None:

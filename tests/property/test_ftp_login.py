@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from algate.alg.plugin.model import Control, Side, Unattended
+from algate.alg.plugin.model import READ_MOST, Control, Side, Unattended
 from algate.alg.protocols.ftp import PLUGIN
 from algate.alg.protocols.ftp.dialogue import Phase
 from algate.alg.protocols.ftp.policy import FtpPolicy
@@ -33,7 +33,7 @@ NAMED = ((b"PORT 10,0,0,5,19,137\r\n", Side.CLIENT), (b"200 ok\r\n", Side.SERVER
 NAMED6 = ((b"EPRT |2|2001:db8:1::5|5001|\r\n", Side.CLIENT), (b"200 ok\r\n", Side.SERVER))
 BY_NAT64 = replace(control(inside="[2001:db8:1::5]:40000"), prefix=IPv6Network("64:ff9b::/96"))
 ABOUT = st.sampled_from((control(), BY_NAT64))  # between two families lines are read by the same rules
-COPIES_MOST = 7
+COPIES_MOST = READ_MOST
 
 
 class Gate:

@@ -27,13 +27,15 @@ class FtpPlugin:
         """Start watching a control session under an FtpPolicy."""
         return FtpConversation(control, cast(FtpPolicy, policy), resumed=control.resumed)
 
-    def beginning(self, policy: object, mixed: bool = False) -> tuple[Unattended, int] | None:
+    def beginning(self, policy: object, mixed: bool = False) -> tuple[Unattended, int, float] | None:
         """See `model.ProtocolPlugin`: what a conversation says before anything was said, which depends on no end."""
+        named = cast(FtpPolicy, policy)
         nobody = EndPoint(IPv4Address(0), 0)
         inside = EndPoint(IPv6Address(0), 0) if mixed else nobody
         conversation = self.open(Control(0, inside, nobody, nobody, Side.CLIENT), policy)
         said = conversation.unattended()
-        return None if said is None else (said, conversation.remember())
+        lasts = named.expect_timeout if named.min_port <= 1024 and not mixed else 0.0
+        return None if said is None else (said, conversation.remember(), lasts)
 
 
 PLUGIN = FtpPlugin()

@@ -62,10 +62,9 @@ COMMANDS: dict[bytes, Kind] = {
 
 # Commands that neither name a data connection nor change how the next line is read, with their replies. Read
 # afterwards: what has an answer of its own (PASV), who logs in, what a data connection carries and why it didn't, and
-# replies that change the phase. What a data connection carries is for the audit alone, so replies needn't be read
-# because of it. Quiet are all but those behind which somebody waits: a PASV's answer for the helper, a connection that
-# a PORT's 200 agrees to. Not in the list, so held: PORT and EPRT, AUTH, and the replies that are rewritten or
-# answered by the gateway (227, 229, 234).
+# replies that change the phase; 227 and 229, where the kernel itself expects what they name. What a data connection
+# carries is for the audit alone, so replies needn't be read because of it. Quiet are all but that behind which somebody
+# waits: a connection that a PORT's 200 agrees to. Not in the list, so held: PORT and EPRT, AUTH and its answer (234).
 _COMMANDS = frozenset(
     (
         b"USER PASV EPSV PASS ACCT QUIT RETR STOR STOU APPE LIST NLST MLSD MLST STAT "
@@ -79,23 +78,25 @@ _REPLIES = frozenset(
         b"421 425 426 450 451 452 500 501 502 503 504 530 532 550 551 552 553"
     ).split()
 )
-_HURRIED = frozenset((b"PASV", b"EPSV", b"200"))
+_NAMES = frozenset((b"227", b"229"))
+_HURRIED = frozenset((b"200",))
 UNATTENDED = Lines(
     _COMMANDS,
-    _REPLIES,
+    _REPLIES | _NAMES,
     copied=frozenset(
         b"USER PASV EPSV RETR STOR STOU APPE LIST NLST MLSD "
-        b"220 221 230 232 421 425 426 450 451 452 550 551 552 553".split()
+        b"220 221 227 229 230 232 421 425 426 450 451 452 550 551 552 553".split()
     ),
     told=frozenset(b"RETR STOR STOU APPE LIST NLST MLSD".split()),
-    quiet=(_COMMANDS | _REPLIES) - _HURRIED,
+    quiet=(_COMMANDS | _REPLIES | _NAMES) - _HURRIED,
     agreeing=frozenset((b"200",)),
+    names=_NAMES,
 )
 # The same between two IP families, where PASV or EPSV is rewritten.
 _EITHER = frozenset((b"PASV", b"EPSV"))
 UNATTENDED_64 = Lines(
-    _COMMANDS - _EITHER, _REPLIES, copied=UNATTENDED.copied - _EITHER, told=UNATTENDED.told,
-    quiet=UNATTENDED.quiet - _EITHER,
+    _COMMANDS - _EITHER, _REPLIES, copied=UNATTENDED.copied - _EITHER - _NAMES, told=UNATTENDED.told,
+    quiet=UNATTENDED.quiet - _EITHER - _NAMES,
 )  # fmt: skip
 # Before the log-in, where nothing may open yet: a name is told, its password and 331 pass, and whatever else the server
 # says is read, since nearly any 2yz may accept a log-in. So of what passes unread each command is of Kind.IDENTITY, and
@@ -103,14 +104,15 @@ UNATTENDED_64 = Lines(
 _PASSWORDS, _MORE = frozenset((b"PASS", b"ACCT")), frozenset((b"331", b"332"))
 UNATTENDED_BEFORE = Lines(
     _COMMANDS,
-    _REPLIES,
-    copied=(_COMMANDS | _REPLIES) - _PASSWORDS - _MORE,
+    _REPLIES | _NAMES,
+    copied=(_COMMANDS | _REPLIES | _NAMES) - _PASSWORDS - _MORE,
     told=_COMMANDS - _PASSWORDS - {b"PASV", b"EPSV"} | {b"220"},
     quiet=UNATTENDED.quiet,
+    names=_NAMES,
 )
 UNATTENDED_BEFORE_64 = Lines(
-    _COMMANDS - _EITHER, _REPLIES, copied=UNATTENDED_BEFORE.copied - _EITHER, told=UNATTENDED_BEFORE.told,
-    quiet=UNATTENDED_BEFORE.quiet - _EITHER,
+    _COMMANDS - _EITHER, _REPLIES, copied=UNATTENDED_BEFORE.copied - _EITHER - _NAMES, told=UNATTENDED_BEFORE.told,
+    quiet=UNATTENDED_BEFORE.quiet - _EITHER - _NAMES,
 )  # fmt: skip
 
 NAMING = frozenset((Kind.NAME, Kind.PASV, Kind.EPSV))

@@ -62,8 +62,8 @@ class Waiting:
     speaks or the server answers. `left`: tags of commands that certainly were said, and have no answer yet.
     """
 
-    CAP: ClassVar[int] = 32
-    NAMING_CAP: ClassVar[int] = 8
+    CAP: ClassVar[int] = 48
+    NAMING_CAP: ClassVar[int] = 16
     __slots__ = ("_begun", "_code", "_next", "_readings", "_runs", "_told", "securing", "unseen")
 
     def __init__(self, resumed: bool = False, left: Iterable[int] = ()) -> None:

@@ -12,7 +12,7 @@ from tests.dialogues import GREETING, QUIT, pasv, port
 from tests.ftplab import FtpLab
 from tests.kernel_model import Packet, frame_of
 from tests.textbook import Exchange
-from tests.wire import INSIDE, PUBLIC, REMOTE
+from tests.wire import INFO, INSIDE, PUBLIC, REMOTE
 
 IN_IP, OUT_IP = (".".join(map(str, ip)) for ip in (INSIDE, REMOTE))
 LOGIN = [
@@ -44,7 +44,8 @@ def test_one_segment_of_a_session_waits(client_inside: bool) -> None:
     client, server = (IN_IP, OUT_IP) if client_inside else (OUT_IP, IN_IP)
     for exchange in (port(client, 5001), pasv(server, 50000)):
         held, copied = counted(exchange, LIST, client_inside=client_inside)
-        assert held == 1 and copied <= 8  # all lines up to the 230 are: before it nothing may open
+        waits = 0 if exchange.command == b"PASV\r\n" and client_inside else 1
+        assert held == waits and copied <= 10  # all lines up to the 230 are: before it nothing may open
         assert counted(exchange, LIST, client_inside=client_inside, limits=Limits(classify=False)) == (11, 0)
 
 
@@ -175,6 +176,7 @@ def test_copies_of_one_turn_are_judged_together_with_one_record() -> None:
 
 def test_what_is_held_is_judged_behind_the_copies_that_were_deferred() -> None:
     lab = FtpLab([GREETING, *LOGIN, pasv(OUT_IP, 50000)], True)
+    lab.kernel.lasts = 0.0
     lab.think = lambda: None  # type: ignore[method-assign]
     while not lab.punts or lab.punts[-1].copied:
         for side, end in enumerate(lab.ends):
@@ -185,6 +187,68 @@ def test_what_is_held_is_judged_behind_the_copies_that_were_deferred() -> None:
     effects = lab.engine.segment(held, lab.now)
     assert any(isinstance(one, fx.PutExpectation) for one in effects), "the 227 met its PASV"
     assert lab.engine.caught_up(lab.kernel.info.session, lab.now) == []
+
+
+DATA = INFO._replace(session=5)
+
+
+def asleep(reply: bytes) -> FtpLab:
+    """A PASV and its reply have passed, of which nobody has read anything."""
+    lab = FtpLab([GREETING, *LOGIN, Exchange(b"PASV\r\n", reply)], True)
+    lab.think = lambda: None  # type: ignore[method-assign]
+    lab.finish()
+    assert all(one.copied for one in lab.punts) and bytes(lab.client.got) == lab.to_client
+    return lab
+
+
+def wake(lab: FtpLab) -> list[fx.Effect]:
+    for copy in lab.punts:
+        assert lab.engine.defer(copy, lab.now)
+    effects = lab.engine.caught_up(lab.kernel.info.session, lab.now)
+    lab.kernel.carry_out(effects)
+    return effects
+
+
+NAMED = b"227 Entering Passive Mode (%b,195,80).\r\n" % OUT_IP.replace(".", ",").encode()
+
+
+def test_what_a_reply_names_is_expected_before_anybody_reads_it() -> None:
+    lab = asleep(NAMED)
+    (made,) = lab.kernel.expectations.values()
+    assert (made.to.port, made.state, made.session) == (50000, fx.EXPECT_OPEN, lab.kernel.info.session)
+    effects = wake(lab)
+    assert [one.expectation.id for one in effects if isinstance(one, fx.KnownExpectation)] == [made.id]
+    assert not any(isinstance(one, (fx.PutExpectation, fx.DeleteExpectation)) for one in effects)
+    used = lab.engine.expectation_used(made.id, lab.now, DATA)
+    assert [type(one) for one in used][:2] == [fx.Admitted, fx.DeleteExpectation]
+
+
+def test_a_connection_may_come_before_its_reply_is_read() -> None:
+    lab = asleep(NAMED)
+    (made,) = lab.kernel.expectations.values()
+    assert lab.engine.expectation_used(made.id, lab.now, DATA) == []
+    effects = wake(lab)
+    (admitted,) = [one for one in effects if isinstance(one, fx.Admitted)]
+    assert admitted.data is DATA and not lab.kernel.expectations and lab.kernel.deleted == [(made.id, "used")]
+    assert lab.engine.expectation_used(made.id, lab.now, DATA) == [], "once"
+
+
+@pytest.mark.parametrize("twice", [b"(1,2,3,4,5,6) ", b"(%b,4,5) " % OUT_IP.replace(".", ",").encode()])
+def test_what_the_reader_would_not_have_expected_is_taken_back(twice: bytes) -> None:
+    """Of two addresses nobody knows which one is meant."""
+    lab = asleep(NAMED.replace(b"(", twice + b"("))
+    assert lab.kernel.expectations
+    assert not any(isinstance(one, fx.KnownExpectation) for one in wake(lab))
+    assert not lab.kernel.expectations and lab.engine.counts["named-otherwise"] == 1
+
+
+def test_what_nobody_asked_for_is_not_expected() -> None:
+    lab = FtpLab([GREETING, *LOGIN], True)
+    lab.finish()
+    lab.server.stream += NAMED
+    lab.launch(lab.server.direction, lab.server.send(lab.server.sent, len(NAMED)))
+    lab.run()
+    assert not lab.kernel.expectations and not lab.kernel.opened
 
 
 def test_a_session_that_the_engine_does_not_know_is_not_deferred() -> None:

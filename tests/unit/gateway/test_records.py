@@ -117,7 +117,8 @@ def test_punts(kind: abi.PuntKind) -> None:
     segment = None
     if kind in (abi.PuntKind.SEGMENT, abi.PuntKind.TOO_BIG, abi.PuntKind.COPY):
         segment = fx.Segment(info, 1, 7, b"frame!", 9, 8, 10, 12, (4, 5), 1 << 60, 1400, too_big, (14, 15))
-        segment = segment._replace(copied=kind == abi.PuntKind.COPY)
+        if kind == abi.PuntKind.COPY:
+            segment = segment._replace(copied=True, expectation=3)
     expected = records.Punt(kind, 1, info, 3, 1, 9, b"frame!", segment, 7, 1400, 10)
     assert records.unpack_punt(raw + b"frame!" + b"\0\0") == expected
     assert records.unpack_punt(raw + b"frame") is None and records.unpack_punt(raw[:-1]) is None

@@ -16,6 +16,7 @@ from algate.alg.plugin.contract import plainly
 from algate.alg.plugin.policy import Rule
 from algate.alg.protocols.ftp import PLUGIN, FtpPolicy
 from algate.alg.protocols.ftp.dialogue import UNATTENDED_BEFORE, UNATTENDED_BEFORE_64
+from algate.bpf import ticks
 from algate.bpf.abi import OPENING_MIXED
 from tests.dialogues import GREETING
 from tests.ftplab import FtpLab
@@ -25,20 +26,36 @@ pytestmark = pytest.mark.unit
 
 
 def stated(
-    policy: FtpPolicy, everything: bool = False, prefix: object = None, plugin: Any = PLUGIN, mixed: bool = False
+    policy: FtpPolicy,
+    everything: bool = False,
+    prefix: object = None,
+    plugin: Any = PLUGIN,
+    mixed: bool = False,
 ) -> tuple[int, int]:
+    flags, interest, _ = rows_of(policy, everything, prefix, plugin, mixed)
+    return flags, interest
+
+
+def rows_of(
+    policy: FtpPolicy,
+    everything: bool = False,
+    prefix: object = None,
+    plugin: Any = PLUGIN,
+    mixed: bool = False,
+    allow_out: tuple[object, ...] = (),
+) -> tuple[int, int, int]:
     rows: dict[int, bytes] = {}
     words: list[fx.PutLines] = []
     config: Any = SimpleNamespace(
-        nat64=SimpleNamespace(prefix=prefix), alg=SimpleNamespace(protocols={"ftp": policy})
+        nat64=SimpleNamespace(prefix=prefix), alg=SimpleNamespace(protocols={"ftp": policy}),
+        firewall=SimpleNamespace(allow_out=allow_out),
     )  # fmt: skip
     found = Beginnings({"ftp": plugin}, rows.__setitem__, words.append, plainly).state(config, everything)
-    said = {place: struct.unpack("=II", row) for place, row in rows.items()}
+    said = {place: struct.unpack("=III", row) for place, row in rows.items()}
     assert set(said) == {PLUGIN.number, PLUGIN.number + OPENING_MIXED}
-    assert found == any(flags for flags, _ in said.values()) == bool(words)
-    assert {one.interest for one in words} == {interest for _, interest in said.values() if interest}
-    flags, interest = said[PLUGIN.number + OPENING_MIXED * mixed]
-    return flags, interest
+    assert found == any(flags for flags, *_ in said.values()) == bool(words)
+    assert {one.interest for one in words} == {interest for _, interest, _ in said.values() if interest}
+    return said[PLUGIN.number + OPENING_MIXED * mixed]
 
 
 def test_it_is_what_the_engine_says_of_a_session() -> None:
@@ -68,6 +85,23 @@ def test_of_a_session_by_nat64_it_is_another_row() -> None:
     assert stated(FtpPolicy(), prefix=prefix) == stated(FtpPolicy())
     assert stated(FtpPolicy(), mixed=True) == (0, 0), "without NAT64 there are none"
     assert stated(replace(FtpPolicy(), nat64="pass"), prefix=prefix, mixed=True) == stated(FtpPolicy())
+
+
+def test_what_a_reply_names_is_expected_where_that_opens_nothing() -> None:
+    """From 1024 on, as the kernel reads it, and where whoever is inside may go out anyway."""
+    assert rows_of(FtpPolicy(expect_timeout=5.0))[2] == ticks.lasting(5.0)
+    assert rows_of(FtpPolicy(min_port=80))[2] == ticks.lasting(120.0)
+    assert rows_of(FtpPolicy(min_port=2000))[2] == rows_of(FtpPolicy(), allow_out=("tcp/21",))[2] == 0
+    assert rows_of(FtpPolicy(), prefix=IPv6Network("64:ff9b::/96"), mixed=True)[2] == 0, "it is rewritten"
+    assert rows_of(FtpPolicy(), everything=True)[2] == 0
+
+
+@pytest.mark.parametrize("lasts", [-1.0, float("inf"), "long"])
+def test_a_time_that_is_none_says_nothing(lasts: object) -> None:
+    said = PLUGIN.beginning(FtpPolicy())
+    assert said is not None
+    odd = SimpleNamespace(name="ftp", number=PLUGIN.number, beginning=lambda policy: (*said[:2], lasts))
+    assert stated(FtpPolicy(), plugin=odd) == (0, 0)
 
 
 def test_who_knows_nothing_of_nat64_says_nothing_of_it() -> None:
