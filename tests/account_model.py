@@ -38,8 +38,6 @@ class AccountModel:
         self.syns = 0
         self.refused = 0  # of how many of the next copies the ring has no room
         self.known: dict[int, Lines] = {}
-        self.expect: Callable[[bytes], int] = lambda line: 0  # what a line names: the expectation's id, 0: none
-        self.forget: Callable[[int], None] = lambda number: None
         self.expected = 0  # because of the last line that passed
         self.kept: list[list[tuple[int, int]]] = [[], []]
 
@@ -59,8 +57,10 @@ class AccountModel:
     def passes(
         self, record: fx.AdjustRecord | None, direction: int, seq: int, flags: int, payload: bytes, acked: int,
         decisions: dict[tuple[int, int, int], fx.PutDecision],
+        expect: Callable[[bytes], int] = lambda line: 0, forget: Callable[[int], object] = lambda number: None,
     ) -> int:  # fmt: skip
-        """As line_passes(): whether the segment goes on by itself; then it is counted and leaves a decision behind."""
+        """As line_passes(): whether the segment goes on by itself; then it is counted and leaves a decision behind.
+        `expect`: what the kernel expects because of a line, by id, 0: nothing; `forget`: not after all."""
         self.expected = 0
         if record is None or not record.flags & fx.ADJUST_LINES or (self.word ^ record.lines) & 0xFFFF:
             return HELD
@@ -93,12 +93,12 @@ class AccountModel:
             kind = HELD
         if kind == HELD or not self._room(direction, acked, decisions):
             return HELD
-        if word in lines.names and (unasked or not reply or not (expected := self.expect(payload))):
+        if word in lines.names and (unasked or not reply or not (expected := expect(payload))):
             return HELD
         if kind != PASSES and self.refused:
             self.refused -= 1
             if word in lines.names:
-                self.forget(expected)
+                forget(expected)
             return HELD
         self.expected = expected if word in lines.names else 0
         mine = fx.PutDecision(0, direction, seq, size, fx.VERDICT_PASS, digest(self.secret, payload), None, 0)

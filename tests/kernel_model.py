@@ -133,7 +133,6 @@ class KernelModel:
         self.named = 0
         self.expectations: dict[int, fx.Expectation] = {}
         self.lasts = 0.0  # how long what a server's line names is expected without the helper
-        self.account.expect, self.account.forget = self._expect, self.expectations.__delitem__
         self.announced: list[fx.Announce] = []
         self.released: list[fx.ReleasePort] = []
         self.deleted: list[tuple[int, str]] = []
@@ -261,7 +260,16 @@ class KernelModel:
 
     def _passes(self, direction: int, packet: Packet) -> bool:
         acked = self.tracked.acked[direction]
-        parts = (direction, packet.seq, packet.flags, packet.payload, acked, self.decisions)
+        parts = (
+            direction,
+            packet.seq,
+            packet.flags,
+            packet.payload,
+            acked,
+            self.decisions,
+            self._expect,
+            self.expectations.pop,
+        )
         kind = self.account.passes(self.adjust, *parts) if self._is_sound(direction, packet) else HELD
         if kind == HELD:
             return False
