@@ -1,4 +1,4 @@
-"""The few calls of the kernel that the helper makes for every line: an entry of a map, a request, a frame.
+"""The few calls of the kernel that the helper makes for every line: an entry of a map, a request, a frame, an answer.
 
 The law of this file: descriptors and bytes in, bytes out, nothing decided or kept. calls.c says the same in C: where a
 compiler made it (setup.py), Python imports that instead. The same tests run on both (tests/bpf/test_calls.py). Through
@@ -9,9 +9,13 @@ from __future__ import annotations
 
 import ctypes
 import os
+import select
+import socket
 
 from algate.bpf.libbpf import ENOENT, check, library
 from algate.bpf.testrun import run
+
+HEARD = 16384  # bytes that are read at once
 
 
 def lookup(fd: int, key: bytes, value_size: int) -> bytes | None:
@@ -54,3 +58,20 @@ def send(fd: int, head: bytes, frame: bytes) -> bool:
     except OSError:
         return False
     return True
+
+
+def hear(fd: int, seconds: float, others: list[int]) -> tuple[bytes | None, bool]:
+    """What comes from a socket within this time, b"" at its end, None if nothing does, and whether one of the `others`,
+    descriptors, has something to be read, which ends the wait too. OSError of the socket's. In C it doesn't sleep for
+    the first 60 µs, and lets whoever else wants the CPU go first: to be woken takes as long as the answer does."""
+    try:
+        ready = select.select([fd, *others], (), (), seconds)[0]
+    except ValueError:  # select() knows no such high descriptor
+        return None, False
+    if fd not in ready:
+        return None, bool(ready)
+    with socket.socket(fileno=os.dup(fd)) as near:
+        try:
+            return near.recv(HEARD, socket.MSG_DONTWAIT), len(ready) > 1
+        except (BlockingIOError, InterruptedError):
+            return None, len(ready) > 1

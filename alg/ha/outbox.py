@@ -13,11 +13,11 @@ from typing import NamedTuple
 
 from algate.alg.engine.effects import Effect
 
-from . import concerns
+from . import concerns, written
 from .entries import Entry
 
 MOST = 4096  # lists that wait
-Then = Callable[[], None]
+Then = Callable[[], object]
 
 
 class _Waiting(NamedTuple):
@@ -34,10 +34,11 @@ class Outbox:
     def __init__(
         self, entries: Callable[[list[Effect]], list[Entry]], write: Callable[[int, list[Entry]], None],
         carry_out: Callable[[list[Effect]], None], go_on: bool,
-        prepare: Callable[[list[Effect]], Then] | None = None,
+        prepare: Callable[[list[Effect], int], Then] | None = None,
     ) -> None:  # fmt: skip
         """`go_on`: with nobody at the other end effects are carried out at once; else those that change something
-        wait. `prepare` packs them, writes nothing, and gives what then carries them out."""
+        wait. `prepare` packs them, and gives what then carries them out; so many of the first, which let nothing pass
+        (written.ahead), it carries out at once: none unless nothing is before the list."""
         self.dropped = 0  # lists for which there was no room
         self.sent = 0  # the latest ticket
         self._entries = entries
@@ -103,7 +104,8 @@ class Outbox:
             one = self._queue[place]
             if one.ready is not None or one.effects is None or self._prepare is None:
                 break
-            self._queue[place] = one._replace(ready=self._prepare(one.effects))
+            early = written.ahead(one.effects) if len(self._queue) == 1 else 0
+            self._queue[place] = one._replace(ready=self._prepare(one.effects, early))
 
     def tell(self, entries: list[Entry]) -> None:
         """Write something down that nothing waits for."""

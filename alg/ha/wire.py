@@ -9,16 +9,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import select
 import socket
 from collections.abc import Callable, Sequence
+
+from algate.bpf import calls
 
 from .store import Listened
 
 log = logging.getLogger(__name__)
 ROOM = 65536  # bytes that are read at once
 MOST = 1 << 20  # bytes that are sent at once
-HIGHEST = 1024  # select() knows no descriptor from here on
 NOTHING = Listened(False, False)
 
 
@@ -76,6 +76,9 @@ class Wire:
         except OSError as error:
             self._end(error)
             return
+        self._take(data)
+
+    def _take(self, data: bytes) -> None:
         if not data:
             self._end(None)
             return
@@ -88,16 +91,16 @@ class Wire:
     def listen(self, seconds: float, others: Sequence[int]) -> Listened:
         """Wait until something comes, and take it: at most so long, and no longer than until one of the `others`, which
         are descriptors, has something."""
-        if not 0 <= self._fd < HIGHEST:
+        if self._fd < 0:
             return NOTHING
         try:
-            ready = select.select([self._fd, *others], (), (), seconds)[0]
-        except (OSError, ValueError):  # a descriptor is too high, or was closed meanwhile
+            data, more = calls.hear(self._fd, seconds, list(others))
+        except OSError as error:
+            self._end(error)
             return NOTHING
-        came = self._fd in ready
-        if came:
-            self.read()
-        return Listened(came, len(ready) > came)
+        if data is not None:
+            self._take(data)
+        return Listened(data is not None, more)
 
     def abort(self) -> None:
         """Close at once, and tell nobody."""

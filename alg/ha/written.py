@@ -6,7 +6,7 @@ written: what the adjust record calls decided and the log of held bytes doesn't 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from algate.alg.engine import effects as fx
@@ -37,6 +37,20 @@ class Tables(Protocol):
 
     def reserved(self, expectation: bytes) -> Entry | None:
         """The row of `ports` that is held for an expectation, as packed above."""
+
+
+def ahead(effects: Sequence[fx.Effect]) -> int:
+    """How many of the first of them may be carried out before the other gateway has what they change: none of these
+    lets anything pass. A pending expectation holds whoever comes, bytes of the log that the adjust record doesn't call
+    decided are undecided, and a decision that has gone is made again. An adjust record does: by it the next line passes
+    behind a replacement that the other gateway might make anew, of another length, and a reply opens an expectation."""
+    for at, one in enumerate(effects):
+        if isinstance(one, fx.PutExpectation):
+            if one.expectation.state == fx.EXPECT_OPEN:
+                return at
+        elif not isinstance(one, (fx.KeepHeld, fx.DropHeld, fx.DropDecisions)):
+            return at
+    return len(effects)
 
 
 def entries(effects: Iterable[fx.Effect], tables: Tables) -> list[Entry]:

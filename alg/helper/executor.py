@@ -79,17 +79,21 @@ class Executor:
         """Do all of them in order. A full table stops the list: what wasn't decided stays held, and TCP repeats it."""
         self._do([(effect, self._acts[type(effect)], effect) for effect in effects])
 
-    def prepare(self, effects: list[fx.Effect]) -> Callable[[], None]:
-        """What carries these out, with all that can be packed before it may: for the time in which they wait."""
+    def prepare(self, effects: list[fx.Effect], early: int) -> Callable[[], object]:
+        """What carries these out, with all that can be packed before it may: for the time in which they wait. So
+        many of the first may be ahead of the other gateway, and are done here."""
+        if not self._do([(one, self._acts[type(one)], one) for one in effects[:early]]):
+            return partial(self._do, ())
         steps: list[tuple[fx.Effect, Callable[[Any], None], Any]] = []
-        for one in effects:
+        for one in effects[early:]:
             if isinstance(one, fx.PutDecision):
                 steps.append((one, self._write_decision, self._packed_decision(one)))
             else:
                 steps.append((one, self._acts[type(one)], one))
         return partial(self._do, steps)
 
-    def _do(self, steps: Iterable[tuple[fx.Effect, Callable[[Any], None], Any]]) -> None:
+    def _do(self, steps: Iterable[tuple[fx.Effect, Callable[[Any], None], Any]]) -> bool:
+        """False: one of them failed, and those behind it weren't done."""
         for effect, act, words in steps:
             try:
                 act(words)
@@ -97,7 +101,8 @@ class Executor:
                 name = type(effect).__name__
                 self.failures[name] += 1
                 log.warning("%s failed: %s", name, errno.errorcode.get(error.errno or 0, str(error)))
-                return
+                return False
+        return True
 
     # -- decisions -----------------------------------------------------------------------------------------------------
 

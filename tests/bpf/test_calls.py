@@ -8,6 +8,7 @@ import importlib.machinery
 import importlib.util
 import os
 import shutil
+import socket
 import struct
 import subprocess
 import sysconfig
@@ -119,8 +120,6 @@ def classifier() -> int:
 
 
 def test_a_frame_is_written_as_one(calls: Any) -> None:
-    import socket
-
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     ours.setblocking(False)
     with ours, theirs:
@@ -129,3 +128,36 @@ def test_a_frame_is_written_as_one(calls: Any) -> None:
         while calls.send(ours.fileno(), b"", bytes(1000)):
             pass  # until its queue is full
     assert calls.send(-1, b"head", b"frame") is False
+
+
+def test_who_waits_for_an_answer_hears_it_or_whom_else_to_look_at(calls: Any) -> None:
+    ours, theirs = socket.socketpair()
+    ring, bell = os.pipe()
+    with ours, theirs:
+        fd = ours.fileno()
+        assert calls.hear(fd, 0.001, [ring]) == (None, False)
+        assert calls.hear(fd, 0, []) == (None, False)
+        theirs.send(b"answer")
+        assert calls.hear(fd, 5, [ring]) == (b"answer", False)
+        os.write(bell, b"x")
+        assert calls.hear(fd, 5, [ring]) == (None, True)
+        theirs.send(b"answer")
+        assert calls.hear(fd, 5, [ring]) == (b"answer", True)
+        theirs.close()
+        assert calls.hear(fd, 5, []) == (b"", False)
+        with pytest.raises(TypeError):
+            calls.hear(fd, 5, ["a word"])
+        with pytest.raises(TypeError):
+            calls.hear(fd, "long", [])
+    for one in (ring, bell):
+        os.close(one)
+
+
+def test_what_breaks_while_somebody_waits_is_an_error(calls: Any) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        ours = socket.create_connection(door.getsockname())
+        theirs = door.accept()[0]
+    theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    theirs.close()  # by a reset
+    with ours, pytest.raises(ConnectionResetError):
+        calls.hear(ours.fileno(), 5, [])

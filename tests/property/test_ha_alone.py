@@ -14,15 +14,13 @@ from algate.alg.ha import entries as travelling
 from algate.alg.ha.entries import Entry, EntryKind, pack, unpack
 from algate.alg.ha.outbox import Outbox
 from algate.alg.ha.standby import Standby
-from algate.alg.ha.written import entries, everything
+from algate.alg.ha.written import everything
 from tests.property.test_engine import play
 from tests.property.test_ha import AUTHOR, ModelTables, Pair, judge, steps
 
 
 class Alone(Pair):
     """A pair whose log can be cut off. `log`: what the engine has since the log began."""
-
-    go_on = False
 
     def __init__(self, isn: tuple[int, int], stamps: bool, late: int) -> None:
         self.log: list[bytes] = []
@@ -33,9 +31,7 @@ class Alone(Pair):
     def _begin(self) -> Outbox:
         self.tables, self.standby, self.cut_off = ModelTables(self.kernel), Standby(), False
         self.tell_everything()
-        made = Outbox(lambda effects: entries(effects, self.tables), self._write, self._carry, self.go_on)
-        made.together()
-        return made
+        return self._outbox()
 
     def tell_everything(self) -> None:
         """A log begins."""

@@ -56,8 +56,13 @@ class Play:
         self.sent: list[int] = []
         self.box = Outbox(
             lambda effects: [MARK] if changing(effects) else [], lambda ticket, _: self.sent.append(ticket),
-            self._carry, go_on, lambda effects: partial(self._carry, effects),
+            self._carry, go_on, self._prepare,
         )  # fmt: skip
+
+    def _prepare(self, effects: list[fx.Effect], early: int) -> Callable[[], object]:
+        alone = [one.number for one in self.waiting()] == [number_of(effects)]
+        assert early == (alone and changing(effects)), "nothing that waits is before it"
+        return partial(self._carry, effects)
 
     def _carry(self, effects: list[fx.Effect]) -> None:
         """The law, at the moment that a list leaves."""

@@ -11,6 +11,7 @@ import pytest
 
 from algate.alg.engine import effects as fx
 from algate.alg.gateway import records
+from algate.alg.ha import written
 from algate.alg.helper.executor import Executor
 from algate.alg.plugin.model import EndPoint
 from algate.bpf import abi, syscall
@@ -111,3 +112,46 @@ def test_an_heir_has_the_row(kernel: Kernel, executor: Executor) -> None:
     assert [*kernel.rows.values()] == [executor.row(heir, fx.EXPECT_OPEN)[1]]
     executor.carry_out([fx.DeleteExpectation(heir, "used")])
     assert not kernel.rows
+
+
+@pytest.mark.parametrize("early", [1, 0])
+def test_what_may_be_ahead_of_the_other_gateway_is_done_while_the_rest_waits(
+    kernel: Kernel, executor: Executor, early: int
+) -> None:
+    one = expectation(1)
+    then = executor.prepare([fx.PutExpectation(one), fx.OpenExpectation(one._replace(state=fx.EXPECT_OPEN))], early)
+    assert kernel.calls == ["update"] * early
+    then()
+    assert kernel.calls.count("update") == 2 and executor.outcomes["made"] == 1
+    assert [*kernel.rows.values()] == [executor.row(one, fx.EXPECT_OPEN)[1]]
+
+
+def test_behind_a_write_that_failed_ahead_nothing_is_done(
+    kernel: Kernel, executor: Executor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(7, "full")
+
+    one = expectation(1)
+    monkeypatch.setattr(syscall, "update", full)
+    then = executor.prepare([fx.PutExpectation(one), fx.DeleteExpectation(one, "withdrawn")], 1)
+    then()
+    assert executor.failures["PutExpectation"] == 1 and not kernel.calls and not executor.outcomes
+
+
+RECORD = fx.AdjustRecord._make([7] + [0] * (len(fx.AdjustRecord._fields) - 1))
+HELD: list[fx.Effect] = [fx.DropDecisions(7, ()), fx.DropHeld(7, 0), fx.KeepHeld(7, 0, b"PORT")]
+
+
+@pytest.mark.parametrize(
+    ("effects", "number"),
+    [
+        ([], 0), (HELD, 3), ([fx.PutExpectation(expectation(1)), *HELD], 4), ([fx.PutAdjust(RECORD), *HELD], 0),
+        ([fx.PutExpectation(expectation(1, fx.EXPECT_OPEN)), *HELD], 0), ([*HELD, fx.Inject(0, b""), *HELD], 3),
+        ([*HELD, fx.OpenExpectation(expectation(1))], 3), ([*HELD, fx.DeleteExpectation(expectation(1), "used")], 3),
+    ],
+)  # fmt: skip
+def test_the_first_that_lets_something_pass_or_forgets_a_port_ends_what_may_be_ahead(
+    effects: list[fx.Effect], number: int
+) -> None:
+    assert written.ahead(effects) == number
