@@ -107,9 +107,12 @@ class Executor:
     # -- decisions -----------------------------------------------------------------------------------------------------
 
     def packed(self, record: fx.AdjustRecord) -> bytes:
-        """struct adjust. Of the latest one it is remembered: another gateway gets it before the kernel does."""
+        """struct adjust. Of the latest one it is remembered: another gateway gets it before the kernel does, and so
+        what it names is perhaps only packed by now."""
         if self._adjust[0] is not record:
             row = self._rows.get(record.agrees) if record.agrees else None
+            if row is None and self._row[0] is not None and self._row[0].id == record.agrees:
+                row = self._row[2]
             self._adjust = record, records.pack_adjust(record, row[0] if row is not None else b"")
         return self._adjust[1]
 

@@ -78,6 +78,13 @@ def test_an_expectation_costs_four_calls(kernel: Kernel, executor: Executor) -> 
     assert not kernel.rows and not executor.failures
 
 
+def test_a_record_names_an_expectation_by_its_row_though_that_is_only_packed(executor: Executor) -> None:
+    """Another gateway gets both before the kernel gets either."""
+    one, record = expectation(1), fx.AdjustRecord(7, (0, 0), (0, 0), ((), ()), agrees=1)
+    key, _ = executor.row(one, one.state)
+    assert bytes(abi.Adjust.unpack(executor.packed(record)).agrees_key) == key
+
+
 @pytest.mark.parametrize("state", [fx.EXPECT_OPEN, int(abi.ExpectationState.USED)])
 def test_what_the_kernel_opened_is_left_as_it_is(kernel: Kernel, executor: Executor, state: int) -> None:
     """Used meanwhile, it would admit a second connection."""
