@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from algate.bpf import abi, syscall
@@ -19,7 +21,7 @@ PASV, EPSV = f"227 Entering Passive Mode ({SIX},195,80).\r\n", "229 Entering Ext
 
 
 @pytest.fixture
-def told(rig: Rig) -> Watched:
+def told(rig: Rig) -> Iterator[Watched]:
     """A session with an unanswered PASV, in which 227 and 229 may pass where the kernel expects what they name."""
     session = watch(rig)
     kind = abi.Line.COPIED | abi.Line.NAMES
@@ -30,11 +32,16 @@ def told(rig: Rig) -> Watched:
     state(session, unanswered=1)
     lasts(rig, LASTS)
     rig.taken()
-    return session
+    yield session
+    opening(rig, abi.Opening())  # other tests' sessions begin with all lines held
+
+
+def opening(rig: Rig, row: abi.Opening) -> None:
+    syscall.update(rig.gateway.map_fd("openings"), U32.pack(FTP), bytes(row))
 
 
 def lasts(rig: Rig, number: int) -> None:
-    syscall.update(rig.gateway.map_fd("openings"), U32.pack(FTP), bytes(abi.Opening(flags=1, lasts=number)))
+    opening(rig, abi.Opening(flags=1, lasts=number))
 
 
 def place(port: int = 50000) -> abi.ExpectationKey:
