@@ -57,13 +57,16 @@ _USES_DATA: Final = (Kind.TRANSFER, Kind.SKIPPED)
 class Waiting:
     """The commands that the server hasn't answered, and the readings of those that it has.
 
-    At most CAP runs, and NAMING_CAP commands that name or ask for a connection: without `room` another command has to
-    wait for replies. `resumed`: begin with one command that may have been said unseen; it counts until the client
-    speaks or the server answers. `left`: tags of commands that certainly were said, and have no answer yet.
+    At most CAP runs, and NAMING_CAP commands that name or ask for a connection, of which NAME_CAP may be there when one
+    more names: without `room` another command has to wait for replies. Those that ask may have passed before they are
+    read (READ_MOST), so there is more room for them. `resumed`: begin with one command that may have been said unseen;
+    it counts until the client speaks or the server answers. `left`: tags of commands that certainly were said, and have
+    no answer yet.
     """
 
     CAP: ClassVar[int] = 48
     NAMING_CAP: ClassVar[int] = 16
+    NAME_CAP: ClassVar[int] = 8
     __slots__ = ("_begun", "_code", "_next", "_readings", "_runs", "_told", "securing", "unseen")
 
     def __init__(self, resumed: bool = False, left: Iterable[int] = ()) -> None:
@@ -137,7 +140,7 @@ class Waiting:
         runs = self._runs
         if kind in NAMING:
             naming = sum(run.count for run in runs if run.kind in NAMING)
-            return naming < self.NAMING_CAP and len(runs) < self.CAP
+            return naming < (self.NAME_CAP if kind is Kind.NAME else self.NAMING_CAP) and len(runs) < self.CAP
         return len(runs) < self.CAP or runs[-1].kind is kind is Kind.OTHER
 
     def prospect(self, lines: int) -> tuple[bool, int | None]:

@@ -45,6 +45,18 @@ def test_in_the_usual_order_each_reply_answers_its_own_command() -> None:
     assert not waiting
 
 
+def test_a_ninth_port_waits_and_a_pasv_that_may_have_passed_has_room() -> None:
+    waiting = Waiting()
+    for _ in range(8):
+        assert waiting.room(Kind.NAME)
+        waiting.add(Kind.PASV)
+    assert not waiting.room(Kind.NAME)
+    for _ in range(8):
+        assert waiting.room(Kind.PASV) and waiting.room(Kind.EPSV)
+        waiting.add(Kind.EPSV)
+    assert not waiting.room(Kind.PASV) and waiting.room(Kind.OTHER)
+
+
 @pytest.mark.parametrize("code", [b"250", b"226", b"230", b"220", b"257", b"350", b"221"])
 def test_what_can_not_answer_a_port_is_stray(code: bytes) -> None:
     waiting = said(Kind.NAME)
