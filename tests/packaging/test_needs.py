@@ -28,7 +28,7 @@ PARTS = {"alg": "run", "bpf": "run", "cli": "demo", "cli/bench": "test", "tests"
 PROGRAMS = {
     "bash": ("bash",),
     "conntrack": ("conntrack",),
-    "coreutils": ("cat", "rm"),
+    "coreutils": ("cat", "nice", "rm"),
     "curl": ("curl",),
     "dash": ("dash", "sh"),
     "dpkg": ("dpkg",),
