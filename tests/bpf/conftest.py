@@ -54,6 +54,15 @@ def loaded64(tmp_path_factory: pytest.TempPathFactory) -> Iterator[bench.Rig]:
 
 
 @pytest.fixture
+def one_cpu() -> Iterator[None]:
+    """The test stays on a CPU: each has a ring of its own, and what fills one finds room in another."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    yield
+    os.sched_setaffinity(0, before)
+
+
+@pytest.fixture
 def rig64(loaded64: bench.Rig) -> bench.Rig:
     """An empty gateway with turned.PREFIX."""
     loaded64.reset()

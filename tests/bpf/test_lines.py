@@ -198,6 +198,7 @@ def test_before_the_first_decision_streams_begin_behind_their_syns(told: Watched
     assert not say(told, b"220 hello\r\n", IN, at=11)
 
 
+@pytest.mark.usefixtures("one_cpu")
 def test_what_the_ring_has_no_room_for_is_held(told: Watched) -> None:
     """A line that nobody would ever read doesn't pass, and leaves no trace."""
     frame = told.frame(OUT, b"EPSV\r\n")
@@ -515,6 +516,7 @@ def test_a_reply_opens_nothing_again(told: Watched) -> None:
     assert state_of(told, key) == abi.ExpectationState.USED
 
 
+@pytest.mark.usefixtures("one_cpu")
 def test_a_reply_that_the_ring_has_no_room_for_opens_nothing(told: Watched) -> None:
     fill(told)
     key = expected(told)

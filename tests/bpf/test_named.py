@@ -121,6 +121,7 @@ def test_what_the_inside_says_waits(told: Watched) -> None:
     assert not say(told, PASV.encode(), OUT) and not rows(told)
 
 
+@pytest.mark.usefixtures("one_cpu")
 def test_nothing_stays_expected_where_the_ring_has_no_room(told: Watched) -> None:
     fill(told)
     state(told, unanswered=1)

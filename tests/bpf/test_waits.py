@@ -99,6 +99,7 @@ def test_a_broken_or_stale_copy_stands_in_nobodys_way(stamped: Watched) -> None:
     assert drops(stamped, OUT, options=stamp(1001)) == HELD
 
 
+@pytest.mark.usefixtures("one_cpu")
 def test_what_the_ring_refused_is_copied_when_it_comes_again(watched: Watched) -> None:
     at = 0
     for load in (bytes(1400), LINE):
