@@ -22,6 +22,7 @@ def status(service: Daemon) -> StatusAnswer:
     """Works at any moment of the daemon's life; what isn't there yet is null."""
     config, running = service.config, service.running
     gateway, helper = (running.gateway, running.helper) if running else (None, None)
+    controls = helper.sessions() if helper else []
     words = dict(abi.reasons().values())
     chosen = sorted({mode for mode, _ in service.modes.values()})
     return {
@@ -35,8 +36,8 @@ def status(service: Daemon) -> StatusAnswer:
         "datapath_why": {name: why for name, (_, why) in service.modes.items()},
         "sessions": _sessions(gateway) if gateway else 0,
         "max_sessions": gateway.max_sessions if gateway else config.nat.max_sessions,
-        "control_sessions": len(helper.sessions()) if helper else 0,
-        "control_memory": sum(map(helper.engine.memory, helper.sessions())) if helper else 0,
+        "control_sessions": len(controls),
+        "control_memory": sum(map(helper.engine.memory, controls)) if helper else 0,
         "plugins": [_plugin(service, name) for name in service.plugins],
         "fail": config.alg.fail,
         "headers": gateway.headers if gateway else None,

@@ -96,7 +96,7 @@ class Following:
         others = running.helper.others(addresses)
         await _until_routed(others.values())
         for number in others:
-            key = running.helper.key(number)
+            key = running.helper.executor.keys.get(number)
             running.helper.lost_ends.note([key] if key else [])
             running.helper.kill(number, "address-lost")
         ended = len(others)

@@ -141,7 +141,7 @@ class Expectations:
         if old is None and (len(book.expectations) >= self._per_session or len(self._live) >= self._total):
             raise NoExpectationError("expectation-limit")
         made = self._make(book.reservations.get(action.tag), info, action, out.now)
-        known = named and made._replace(id=named, expires=0.0) == named_by(named, info)._replace(expires=0.0)
+        known = named and made._replace(id=named, expires=0.0) == named_by(named, info)
         if known:
             made = made._replace(id=named)
         if old is not None:

@@ -156,8 +156,10 @@ class Judgement:
         """Let the conversation read a line that has passed. It can only agree to that. `named`: the id under which the
         kernel expects what the line names."""
         self._named = named
-        self._read(session, flow, data, out)
-        self._named = 0
+        try:
+            self._read(session, flow, data, out)
+        finally:
+            self._named = 0  # whatever failed: it is no other line's
 
     def _read(self, session: Session, flow: Flow, data: bytes, out: Sink) -> None:
         if session.conversation is None or session.passing:

@@ -1,10 +1,10 @@
-"""The numbers in effects.py are those of abi.h; layouts are records.py's."""
+"""The engine's numbers are those of abi.h; layouts are records.py's."""
 
 from __future__ import annotations
 
 import pytest
 
-from algate.alg.engine import corrections, effects
+from algate.alg.engine import corrections, effects, expectations
 from algate.bpf import abi
 
 
@@ -35,6 +35,8 @@ from algate.bpf import abi
         (effects.DIGEST_MAX, abi.DIGEST_MAX),
         (effects.REPLACEMENT_MAX, abi.REPLACEMENT_MAX),
         (corrections.MAX_CORRECTIONS, abi.MAX_CORRECTIONS),
+        (expectations.NAMED, abi.EXPECT_NAMED),
+        (expectations.NAMED_PORT, abi.EXPECT_NAMED_PORT),
     ],
 )
 def test_numbers(own: int, shared: int) -> None:
