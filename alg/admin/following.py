@@ -13,7 +13,7 @@ from typing import Any
 
 from algate.alg.admin import filters
 from algate.alg.admin.filters import Filter
-from algate.alg.audit.events import lost_row
+from algate.alg.audit.follower import lost_row
 from algate.alg.audit.relay import EVERYWHERE, Relay, Wish
 from algate.alg.audit.translations import PROTOS, Translation, TranslationKind
 from algate.alg.errors import USAGE, AlgateError

@@ -20,7 +20,7 @@ from algate.alg.config.load import Config
 from algate.alg.daemon.running import Running
 from algate.alg.engine.effects import View
 from algate.alg.errors import USAGE, AlgateError
-from algate.alg.gateway import listing, survey
+from algate.alg.gateway import counted, listing, survey
 from algate.alg.gateway.addresses import Addresses
 from algate.alg.plugin.model import EndPoint
 from algate.alg.plugin.words import Words
@@ -183,7 +183,7 @@ def _data(running: Running, row: SessionRow) -> Data:
     timeouts = list(running.gateway.configs[0].timeouts)
     number = {"tcp": 6, "udp": 17}.get(row.proto, 1)
     state = next(at for at, name in listing.STATE_NAMES.items() if name == row.state)
-    idle = timeouts[listing.timeout_kind(number, state)] * ticks.SECONDS - row.expires_in
+    idle = timeouts[counted.timeout_kind(number, state)] * ticks.SECONDS - row.expires_in
     purpose = running.helper.transfers.purpose(int(row.id, 16))
     return Data(row, max(0.0, idle), purpose.detail if purpose else "")
 

@@ -9,7 +9,6 @@ the log take a limited rate and are told what was left out. Plain commands becom
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import os
@@ -18,20 +17,20 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 
+from algate.alg.audit.follower import COMMAND, Follower, lost_row
 from algate.alg.audit.journal import Journal, escaped
 from algate.alg.audit.told import told
 from algate.alg.audit.transfers import Transfer
 from algate.alg.engine.effects import Announce
 from algate.alg.plugin.model import Audience, Control, Side
-from algate.alg.rows import LOST, EventRow, format_id
+from algate.alg.rows import EventRow, format_id
 
 LATEST = 200
-QUEUE = 10_000
 COMMANDS_PER_SECOND = 4000
 HISTORY_SESSIONS = 4096
 HISTORY_EVENTS = 16  # events kept per control session
 JOURNAL_PER_SECOND, LOG_PER_SECOND = 2000, 100
-COMMAND, TRANSFER = "command", "transfer"
+TRANSFER = "transfer"
 
 log = logging.getLogger(__name__)
 
@@ -75,39 +74,6 @@ class Untold:
             assert self._write is not None
             self._row, self._write = self._write(), None
         return self._row
-
-
-class Follower:
-    """One reader's queue."""
-
-    def __init__(self) -> None:
-        self.lost = 0
-        self._rows: deque[EventRow] = deque()
-        self._some = asyncio.Event()
-
-    def put(self, row: EventRow) -> bool:
-        """False if a row was lost to make room for it."""
-        kept = True
-        if row.event == COMMAND and len(self._rows) >= QUEUE // 2:
-            self.lost += 1
-            return False
-        if len(self._rows) >= QUEUE:
-            self._rows.popleft()
-            self.lost += 1
-            kept = False
-        self._rows.append(row)
-        self._some.set()
-        return kept
-
-    async def get(self) -> EventRow:
-        """The next row; after losses, one that says how many."""
-        while not self._rows and not self.lost:
-            self._some.clear()
-            await self._some.wait()
-        if self.lost and len(self._rows) < QUEUE // 2:
-            number, self.lost = self.lost, 0
-            return lost_row(number, "the reader is too slow", "slow-reader")
-        return self._rows.popleft()
 
 
 class Events:
@@ -222,11 +188,6 @@ class Events:
 
 def _row(one: EventRow | Untold) -> EventRow:
     return one.row() if isinstance(one, Untold) else one
-
-
-def lost_row(number: int, detail: str, reason: str) -> EventRow:
-    """The row that stands in for events that were left out."""
-    return EventRow(time.time(), LOST, None, None, f"{number} {detail}", reason, {"count": number})
 
 
 def event_row(announced: Announce, alg: str | None, at: float) -> EventRow:

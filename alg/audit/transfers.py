@@ -7,7 +7,6 @@ and knows neither maps nor clocks; it returns what it finds.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from algate.alg.engine.effects import IN, OUT
@@ -76,18 +75,23 @@ def _step(before: int, after: int, octets: int) -> int:
     return step - WRAP if step >= WRAP // 2 and octets < WRAP // 2 else step
 
 
-@dataclass(slots=True)
 class Transfer:
     """One data connection of a control session (`control` None: an earlier helper admitted it)."""
 
-    session: int
-    control: Control | None
-    tag: int
-    data: int
-    key: bytes
-    purpose: Purpose | None = None
-    last: Counters | None = None
-    payload: Payload = field(default_factory=Payload)
+    __slots__ = ("control", "data", "key", "last", "payload", "purpose", "session", "tag")
+
+    def __init__(
+        self, session: int, control: Control | None, tag: int, data: int, key: bytes, purpose: Purpose | None = None,
+        last: Counters | None = None, payload: Payload | None = None,
+    ) -> None:  # fmt: skip
+        self.session = session
+        self.control = control
+        self.tag = tag
+        self.data = data
+        self.key = key
+        self.purpose = purpose
+        self.last = last
+        self.payload = Payload() if payload is None else payload
 
     @property
     def fields(self) -> dict[str, str | int | float]:

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import compress
 
 from algate.alg.gateway import records, shares
-from algate.alg.gateway.listing import timeout_kind
+from algate.alg.gateway.counted import timeout_kind
 from algate.alg.gateway.reclaim import PART, Need
 from algate.alg.gateway.shares import FULL
 from algate.bpf import abi, ticks

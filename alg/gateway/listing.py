@@ -10,19 +10,17 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from ipaddress import IPv4Address, ip_address
 
-from algate.alg.audit.transfers import Counters
 from algate.alg.gateway import records
 from algate.alg.gateway.addresses import Addresses
+from algate.alg.gateway.counted import timeout_kind
 from algate.alg.gateway.records import CLASS_NAMES, PROTO_NAMES
 from algate.alg.rows import ExpectationRow, MappingRow, SessionRow, format_id
-from algate.bpf import abi, syscall, ticks
+from algate.bpf import abi, ticks
 from algate.bpf.loader import Gateway
 
 STATE_NAMES = {int(state): state.name.lower().replace("_", "-") for state in abi.SessionState}
 EXPECT_NAMES = {int(state): state.name.lower() for state in abi.ExpectationState}
 UDP = 17  # whose timeout other protocols have
-_S = abi.SessionState
-RUNNING = (_S.NEW, _S.ESTABLISHED, _S.FIN_IN, _S.FIN_OUT, _S.UNREPLIED, _S.ACTIVE)
 OCCUPIED = (abi.PortKind.MAPPING, abi.PortKind.HOME, abi.PortKind.FORWARD)
 
 
@@ -33,20 +31,6 @@ def _ip(packed: bytes) -> str:
 
 def _end(addresses: Addresses, ip: bytes, port: int) -> str:
     return f"{_ip(ip) if ip[0] else addresses.host(ip)}:{port}"
-
-
-def timeout_kind(proto: int, state: int) -> int:
-    """Index into config.timeouts, the same choice as state_timeout in session.h."""
-    states, kinds = abi.SessionState, abi.TimeoutKind
-    if proto == 1:
-        return int(kinds.ICMP)
-    if proto != 6:  # others too, which only IPv6 has
-        return int(kinds.UDP)
-    if state == states.NEW:
-        return int(kinds.TCP_OPENING)
-    if state in (states.ESTABLISHED, states.FIN_IN, states.FIN_OUT):
-        return int(kinds.TCP_ESTABLISHED)
-    return int(kinds.TCP_RESET if state == states.RESET else kinds.TCP_CLOSING)
 
 
 class SessionRows:
@@ -90,32 +74,6 @@ def parents(gateway: Gateway) -> dict[int, int]:
     for keys, values, _ in gateway.relations.chunks():
         found.update(zip(memoryview(keys).cast("Q"), memoryview(values).cast("Q"), strict=True))
     return found
-
-
-def counters(gateway: Gateway, key: bytes, begins: bool = False) -> Counters | None:
-    """What the kernel has counted for one session, by its packed key; `begins`: and where its data begins."""
-    raw = syscall.lookup(gateway.sessions.fd, key, gateway.sessions.value.size)
-    if raw is None:
-        return None
-    value = records.unpack_session(raw)
-    state = value.state
-    ended = "" if state in RUNNING else "reset" if state == abi.SessionState.RESET else "closed"
-    lasted = ticks.whole(value.last_seen, ticks.count()) - ticks.of(value.id)  # it may be older than a wrap
-    first = gateway.beginnings.get(value.id) if begins else None
-    return Counters(
-        value.id, value.packets, value.octets, max(0, lasted) * ticks.SECONDS, ended, records.unpack_key(key).proto,
-        (value.next_out, value.next_in), fins(value), None if first is None else (first.seq[0], first.seq[1]),
-    )  # fmt: skip
-
-
-def fins(value: records.SessionValue) -> tuple[bool, bool]:
-    """By direction, whether the number that its receiver expects next counts a FIN. Of a session that was reset nobody
-    knows."""
-    states, state, both = abi.SessionState, value.state, value.state in (_S.CLOSING, _S.TIME_WAIT)
-    return (
-        both or state == states.FIN_OUT or bool(value.word & abi.StateBit.LATE_OUT),
-        both or state == states.FIN_IN or bool(value.word & abi.StateBit.LATE_IN),
-    )
 
 
 def mapping_rows(gateway: Gateway) -> Iterator[MappingRow]:

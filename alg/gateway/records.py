@@ -31,6 +31,7 @@ _OCTETS = (1 << 56) - 1  # of session.bytes
 
 _KEY = packing("session_key", "inside_ip remote_ip inside_port remote_port proto")
 _SESSION = packing("session", "id bytes packets acked next state alg flags last_seen port_index public_ip")
+_BEGINNING = packing("beginning", "seq")
 _SLOT = packing("port_slot", "owner sessions away stamp last_host forward_id block")
 _FRAGMENT_KEY = packing("fragment_key", "source destination ip_id proto dir")
 _PUNT = packing(
@@ -60,10 +61,12 @@ _OUTER = packing("notice", "time related key session since kind flags")
 NOTICE = struct.Struct(
     _OUTER.format.replace(f"{_KEY.size}s", _KEY.format[1:]).replace(f"{_SESSION.size}s", _SESSION.format[1:])
 )
+_PROTO_AT: Final = spot("session_key", "proto")[0]
 _SEGMENTS: Final = frozenset((int(abi.PuntKind.SEGMENT), int(abi.PuntKind.TOO_BIG), int(abi.PuntKind.COPY)))
 _COPY: Final = int(abi.PuntKind.COPY)
 _TOO_BIG: Final = int(abi.PuntKind.TOO_BIG)
 PUNT_SIZE, FRAGMENT_SIZE = _PUNT.size, abi.HEADER.structs["fragment"].size
+BEGINNING_SIZE = _BEGINNING.size
 
 
 # -- sessions ----------------------------------------------------------------------------------------------------------
@@ -117,9 +120,20 @@ def unpack_key(raw: bytes) -> fx.SessionKey:
     return fx.SessionKey(inside, int.from_bytes(inside_port, "big"), remote, int.from_bytes(remote_port, "big"), proto)
 
 
+def proto_of(key: bytes) -> int:
+    """That of a packed session key."""
+    return key[_PROTO_AT]
+
+
 def unpack_session(raw: bytes) -> SessionValue:
     """struct session."""
-    return SessionValue._make(_SESSION.unpack(raw))
+    return tuple.__new__(SessionValue, _SESSION.unpack(raw))
+
+
+def unpack_beginning(raw: bytes) -> tuple[int, int]:
+    """struct beginning: by direction, the number of the first byte of data."""
+    out, back = _BEGINNING.unpack(raw)
+    return out, back
 
 
 def sessions(keys: bytes, values: bytes) -> Iterator[tuple[bytes, SessionValue]]:

@@ -13,21 +13,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from typing import Final
 
 from algate.alg.gateway import records
-from algate.alg.gateway.listing import timeout_kind
+from algate.alg.gateway.counted import timeout_kind
 from algate.alg.gateway.records import SessionValue
+from algate.alg.helper.executor import Keys
 from algate.bpf import abi, syscall, ticks
 from algate.bpf.loader import Gateway
 from algate.bpf.packing import entry, numbers
-from algate.bpf.requests import ControlProgram
 
 STEP = 64  # sessions: 0.2 ms
 PASSED = 4096  # sessions that rest: as much
 REST = 30.0  # s
 REAP_CHEAP = 0.002  # s: looking at so many decisions costs nobody anything
-REAP_PART = 100  # times what a longer look took, until the next one
-OVER = (abi.SessionState.CLOSING, abi.SessionState.TIME_WAIT, abi.SessionState.RESET)
+REAP_PART = 100.0  # times what a longer look took, until the next one
+OVER: Final = frozenset((int(abi.SessionState.CLOSING), int(abi.SessionState.TIME_WAIT), int(abi.SessionState.RESET)))
 
 
 class Endings:
@@ -37,7 +38,7 @@ class Endings:
     def __init__(
         self,
         gateway: Gateway,
-        control: ControlProgram,
+        control: Keys,
         over: Callable[[int], None],
         gone: Callable[[int], None],
         lasted: Callable[[float], None] = lambda seconds: None,
@@ -118,9 +119,11 @@ class Endings:
 
     def _judge(self, number: int, key: bytes, timeouts: list[int]) -> None:
         found = self._find(number, key)
-        if found is not None and _left(found, key, timeouts) <= 0:
+        left = _left(found, key, timeouts) if found is not None else 1
+        if left <= 0:
             self._control.keys(abi.ControlOp.SWEEP, [key])
             found = self._find(number, key)
+            left = _left(found, key, timeouts) if found is not None else 0
         if found is None:
             self._timed.discard(number)
             self._rests.pop(number, None)
@@ -130,7 +133,7 @@ class Endings:
                 self._timed.add(number)
                 ticked = ticks.whole(found.last_seen, ticks.count()) - ticks.of(number)
                 self._lasted(max(0, ticked) * ticks.SECONDS)
-            self._rests[number] = time.monotonic() + min(REST, _left(found, key, timeouts) * ticks.SECONDS)
+            self._rests[number] = time.monotonic() + min(REST, left * ticks.SECONDS)
             self._over(number)
 
     def _find(self, number: int, key: bytes) -> SessionValue | None:
@@ -143,5 +146,5 @@ class Endings:
 
 def _left(value: SessionValue, key: bytes, timeouts: list[int]) -> int:
     """Ticks until its timeout; 0 or less: that is reached."""
-    limit = timeouts[timeout_kind(records.unpack_key(key).proto, value.state)]
+    limit = timeouts[timeout_kind(records.proto_of(key), value.state)]
     return limit - ticks.distance(ticks.now(), value.last_seen)

@@ -22,7 +22,7 @@ from algate.alg.engine.effects import Effect, Segment, SessionInfo, View
 from algate.alg.engine.engine import Engine
 from algate.alg.engine.expectations import address
 from algate.alg.engine.limits import Limits
-from algate.alg.gateway import listing, records
+from algate.alg.gateway import counted, records
 from algate.alg.gateway.addresses import Addresses
 from algate.alg.gateway.records import Punt
 from algate.alg.helper import takeover
@@ -123,7 +123,7 @@ class Helper:
 
     def look_at_transfers(self) -> Iterator[None]:
         """Tell the audit of data connections that ended, a few per step. The kernel keeps ended ones for a while."""
-        return self._telling.look_at_transfers(lambda key, begins: listing.counters(self._gateway, key, begins))
+        return self._telling.look_at_transfers(lambda key, begins: counted.counters(self._gateway, key, begins))
 
     def open_ring(self, pages: int = PAGES) -> list[int]:
         """Open the perf ring; descriptors that become readable when `self.turn` has something to do."""

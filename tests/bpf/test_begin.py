@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from algate.alg.audit.transfers import Counters, Payload
-from algate.alg.gateway import listing
+from algate.alg.gateway.counted import counters
 from algate.bpf import abi, syscall
 from algate.bpf.abi import ControlOp
 from algate.bpf.requests import ControlProgram
@@ -29,7 +29,7 @@ def data(rig: Rig) -> Iterator[Data]:
 
 def counted(data: Data, begins: bool = True) -> Counters:
     key = bytes(session_key(data.inside, TCP))
-    found = listing.counters(data.rig.gateway, key, begins)
+    found = counters(data.rig.gateway, key, begins)
     assert found is not None
     return found
 

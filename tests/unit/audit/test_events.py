@@ -18,11 +18,10 @@ from algate.alg.audit.events import (
     COMMANDS_PER_SECOND,
     HISTORY_EVENTS,
     HISTORY_SESSIONS,
-    QUEUE,
     Events,
-    Follower,
     transfer_row,
 )
+from algate.alg.audit.follower import QUEUE, Follower
 from algate.alg.audit.journal import VALUE_MAX, Journal
 from algate.alg.audit.transfers import AT_ONCE, Counters, Payload, Transfer, Transfers
 from algate.alg.plugin.model import Control, EndPoint, Purpose, Side

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from algate.alg.gateway import listing
+from algate.alg.gateway import counted, listing
 from algate.bpf import abi, ticks
 from tests.fake_tables import Tables
 
@@ -25,7 +25,7 @@ def test_a_session_may_last_longer_than_a_tick_can_tell(
     tables.sessions.put(
         key, abi.Session(id=made * DAY * 1_000_000_000, last_seen=ticks.at((made + lasted) * DAY), packets=(1, 2))
     )
-    found = listing.counters(tables, bytes(key))
+    found = counted.counters(tables, bytes(key))
     assert found is not None and found.packets == (1, 2)
     assert found.seconds == pytest.approx(lasted * DAY, abs=1.01 * ticks.SECONDS)
 
