@@ -47,6 +47,8 @@ BLOCK_ROWS: int
 BLOCK_WORDS: int
 BLOCK_USABLE: int
 BLOCKS_PER_HOST: int
+CLASS_ALONE: int
+CLASS_BEHIND: int
 STAGES_SIX: int
 HANDLE_IDLE: int
 PIECE_WORDS: int
@@ -139,7 +141,6 @@ class ExpectationState(enum.IntEnum):
 
 class ExpectationFlag(enum.IntFlag):
     PERSISTENT = 1
-    EARLY = 2
 
 class AdjustFlag(enum.IntFlag):
     BYPASS = 1
@@ -316,7 +317,6 @@ class ControlOp(enum.IntEnum):
     OLDEST = 10
     RECLAIM = 11
     UNBLOCK = 12
-    AGREE = 13
 
 class HandleOp(enum.IntEnum):
     INTERN = 32

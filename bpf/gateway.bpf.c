@@ -192,17 +192,35 @@ static __always_inline int inbound(struct __sk_buff *skb, int at)
 
 int tc_lan(struct __sk_buff *skb)
 {
-    skb->tc_index = 0; /* between namespaces the kernel keeps it */
-    return outbound(skb, AT_LAN);
+    return had_in_front(skb) ? TC_ACT_OK : outbound(skb, AT_LAN);
 }
 
 int tc_wan_in(struct __sk_buff *skb)
 {
+    if (had_in_front(skb))
+        return TC_ACT_OK;
     if (skb->mark == MARK_RECEIVED) {
         skb->mark = 0;
         return TC_ACT_OK;
     }
-    skb->tc_index = 0;
+    return inbound(skb, AT_WAN_IN);
+}
+
+/* The same on the devices' own hooks (tcx, Linux 6.6), in front of those filters: what leaves from here never meets the
+ * classifier, and what doesn't is marked for the filter behind. If one of the two is taken off, the other does it all. */
+int tcx_lan(struct __sk_buff *skb)
+{
+    skb->tc_index = SEEN;
+    return outbound(skb, AT_LAN);
+}
+
+int tcx_wan_in(struct __sk_buff *skb)
+{
+    skb->tc_index = SEEN;
+    if (skb->mark == MARK_RECEIVED) {
+        skb->mark = 0;
+        return TC_ACT_OK;
+    }
     return inbound(skb, AT_WAN_IN);
 }
 

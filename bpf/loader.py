@@ -23,7 +23,7 @@ from algate.bpf.pins import folder as gateway_folder
 from algate.bpf.ring import MOST, Ring, SampleCallback
 from algate.bpf.tables import U32, U64, PerCpuCounters, Table, layout
 
-TC_PROGRAMS = ("tc_lan", "tc_wan_in", "tc_wan_out", "tc_tap", "control")
+TC_PROGRAMS = ("tc_lan", "tc_wan_in", "tcx_lan", "tcx_wan_in", "tc_wan_out", "tc_tap", "control")
 XDP_PROGRAMS = ("xdp_lan", "xdp_wan")
 STAGES = {stage: f"stage_{stage.name.lower()}" for stage in abi.Stage if stage < abi.Stage.ENTER_OUT}
 PROGRAMS = (*TC_PROGRAMS, *STAGES.values(), *XDP_PROGRAMS)

@@ -181,10 +181,12 @@ def _missing(note: DeviceState) -> list[str] | None:
     device = netlink.find_device(note.name)
     if device is None or device.index != note.index:
         return None
-    wanted = {netlink.INGRESS: "tc_lan" if note.role == "lan" else "tc_wan_in"}
-    missing = []
+    name = "tc_lan" if note.role == "lan" else "tc_wan_in"
+    wanted, missing = {netlink.INGRESS: name}, []
+    if note.front and note.front not in hooks.programs(note.index, netlink.INGRESS):
+        missing = [hooks.FRONT[name]]
     if note.role == "wan" and note.tcx:
-        missing = [] if note.tcx in hooks.egress_programs(note.index) else ["tc_wan_out"]
+        missing += [] if note.tcx in hooks.programs(note.index, netlink.EGRESS) else ["tc_wan_out"]
     elif note.role == "wan":
         wanted[netlink.EGRESS] = "tc_wan_out"
     return missing + [name for hook, name in wanted.items() if name not in netlink.filter_names(note.index, hook)]

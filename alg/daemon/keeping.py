@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -20,7 +20,7 @@ from algate.alg.daemon.running import Running
 from algate.alg.errors import AlgateError
 from algate.alg.gateway import host, netlink
 from algate.alg.gateway.datapath import FORWARDING, Datapath
-from algate.alg.gateway.hooks import Placed
+from algate.alg.gateway.hooks import OWN_HOOKS, Placed
 from algate.alg.gateway.host import Trouble, Weight
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,8 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Survey:
-    """What one look saw: our programs that are gone, switches that are off, the TAP, and what is amiss around."""
+    """What one look saw: our programs that are gone, switches that are off, the TAP, and what is amiss around.
+    `unsettled`: filters that something is to come in front of, or not any more."""
 
     gone: tuple[Placed, ...]
     off: tuple[str, ...]
@@ -36,6 +37,7 @@ class Survey:
     troubles: tuple[Trouble, ...]
     way: int
     strict: frozenset[str]
+    unsettled: tuple[Placed, ...] = ()
 
 
 def survey(seen: Sight, former: Devices, datapath: Datapath, tap: str) -> Survey | None:
@@ -54,6 +56,7 @@ def survey(seen: Sight, former: Devices, datapath: Datapath, tap: str) -> Survey
              *(host.links(now.lans, now.wan) if seen.devices is not None else ())),
             host.way_out(),
             frozenset(host.strict((*now.lans, now.wan))),
+            tuple(one for one in datapath.unsettled() if one.index in seen.others),
         )  # fmt: skip
     except AlgateError as error:
         log.warning("can't look at the host: %s", error)
@@ -78,8 +81,8 @@ class Keeping:
         before, fds = dict(self._losses.amiss), self._running.gateway.fds
         for one in found.gone:
             if one in self._datapath.placed.values() and not one.there():
-                kind = "xdp" if one.way == "xdp" else "filter"
-                self._mend(kind, str(one), partial(self._datapath.put_back, one, fds))
+                self._put_back(one)
+        self._settle(found.unsettled, fds)
         for name in found.off:
             self._mend("forwarding", f"forwarding on {name}", partial(netlink.write_sysctl, name, FORWARDING, "1"))
         if not found.tap:
@@ -88,6 +91,34 @@ class Keeping:
         self._clear(found)
         self._tell(before)
         return self._losses.worst() is None
+
+    def keep_hooks(self) -> None:
+        """Put back what somebody took off the devices' own hooks: nobody tells of that."""
+        placed = tuple(self._datapath.placed.values())
+        gone = [one for one in placed if one.way in OWN_HOOKS and not one.there()]
+        if gone:
+            before, here = dict(self._losses.amiss), netlink.device_indices()
+            for one in gone:
+                if one.index in here:
+                    self._put_back(one)
+            self._tell(before)
+
+    def _put_back(self, one: Placed) -> None:
+        """Without what stands in front of a filter that filter does it all, only dearer."""
+        act = partial(self._datapath.put_back, one, self._running.gateway.fds)
+        weight = Weight.TOLD if one.way == "front" else Weight.STOPS
+        self._mend("xdp" if one.way == "xdp" else "filter", str(one), act, weight)
+
+    def _settle(self, filters: tuple[Placed, ...], fds: Mapping[str, int]) -> None:
+        for one in filters:
+            try:
+                front = self._datapath.settle(one, fds)
+            except AlgateError as error:
+                log.warning("%s: %s", one.device, error)
+            else:
+                why = "nobody's filters come first any more" if front else "somebody's filters come first"
+                log.info("%s: established packets are taken %s the filter: %s", one.device,
+                         "in front of" if front else "by", why)  # fmt: skip
 
     def keep_pins(self) -> bool:
         """Pin again what somebody unpinned; whether that was necessary and done."""

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 AGAIN = 64  # exit code of a daemon that has to begin anew: its node stands by from now on
 BLOCKS = 1.0  # s between looks at port blocks
-PINS = 0.5  # s between looks for pins that somebody removed: nobody tells of those
+UNTOLD = 0.5  # s between looks for pins and programs of devices' own hooks that somebody removed: nobody tells of those
 
 
 class Daemon:
@@ -269,7 +269,7 @@ class Daemon:
         await duties.run(
             running.sweeper.run(lambda: self.config.timeouts),
             watcher.run(self._look, lambda found: self._follow(following, keeping, *found)),
-            duties.repeat(PINS, lambda: self._look_at_pins(keeping)),
+            duties.repeat(UNTOLD, lambda: self._look_untold(keeping)),
             duties.repeat(BLOCKS, lambda: running.look_at_blocks(self.config)),
             *others,
         )
@@ -306,7 +306,8 @@ class Daemon:
         if self._turns is not None:
             self._say_state(self.losses.state())
 
-    def _look_at_pins(self, keeping: Keeping) -> None:
+    def _look_untold(self, keeping: Keeping) -> None:
+        keeping.keep_hooks()
         if keeping.keep_pins():
             self._loading.hold_again()
         self.judge()

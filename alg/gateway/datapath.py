@@ -53,8 +53,16 @@ class Datapath:
         self.state = state
         self.wanted = wanted
         self.six = six
-        self.modes: dict[str, tuple[str, str]] = {}
+        self._chosen: dict[str, tuple[str, str]] = {}
         self.placed: dict[tuple[str, str], Placed] = {}
+
+    @property
+    def modes(self) -> dict[str, tuple[str, str]]:
+        """Device -> how packets are taken from it, and why that way."""
+        return {
+            name: (way, f"{why}; in front of its filter by tcx" if (name, "front") in self.placed else why)
+            for name, (way, why) in self._chosen.items()
+        }
 
     def attach(
         self, lans: list[Device], wan: Device, fds: Mapping[str, int], guarded: Callable[[], None] = lambda: None
@@ -90,14 +98,26 @@ class Datapath:
         fd, note = fds[one.program], self.state.devices.get(one.device)
         if one.way == "filter":
             made = netlink.add_clsact(one.index)
-            hooks.put_filter(one.index, one.hook, fd, one.program)
+            hooks.put_filter(one.index, one.hook, fd, one.program, self._behind(one))
             if made and note and not note.clsact:
                 note.clsact = True
                 self.state.save()
-        elif one.way == "tcx":
-            hooks.put_egress(one.index, fd, one.program, None)
+        elif one.way in hooks.OWN_HOOKS:
+            hooks.remove(one.index, one.hook, one.id)  # if it is there in another place than it should be
+            hooks.put(one.index, one.hook, fd, one.program, None)
         elif note:
             netlink.set_xdp(one.index, fd, note.xdp == "generic", replace=False)
+
+    def unsettled(self) -> list[Placed]:
+        """The ingress filters that have something in front of them and may not, or the other way round."""
+        filters = [one for one in tuple(self.placed.values()) if one.program in hooks.FRONT]
+        return [one for one in filters if hooks.may_front(one.index) != self._behind(one)]
+
+    def settle(self, one: Placed, fds: Mapping[str, int]) -> bool:
+        """Put something in front of a filter where it may be, or take it off; whether there is."""
+        if note := self.state.devices.get(one.device):
+            self._attach_ingress(one.device, one.index, note, one.program, fds)
+        return self._behind(one)
 
     def detach(self) -> None:
         """Detach everything that the state names."""
@@ -109,7 +129,11 @@ class Datapath:
         self.state.forget()
 
     def _place(self, one: Placed) -> None:
-        self.placed[one.device, "xdp" if one.way == "xdp" else hooks.WORDS[one.hook]] = one
+        self.placed[one.device, one.way if one.way in ("xdp", "front") else hooks.WORDS[one.hook]] = one
+
+    def _behind(self, one: Placed) -> bool:
+        """Whether an ingress filter has something in front of it."""
+        return one.program in hooks.FRONT and (one.device, "front") in self.placed
 
     def _drop_foreign(self, lans: list[Device], wan: Device) -> None:
         """Detach from devices of an earlier run that this one doesn't use, or that were recreated with the old name."""
@@ -135,9 +159,7 @@ class Datapath:
             self._attach_egress(device, note, fds["tc_wan_out"])
         else:
             self._clear_egress(device, note)
-        name = "tc_wan_in" if role == "wan" else "tc_lan"
-        program = hooks.put_filter(device.index, INGRESS, fds[name], name)
-        self._place(Placed(device.name, device.index, name, "filter", program))
+        self._attach_ingress(device.name, device.index, note, "tc_wan_in" if role == "wan" else "tc_lan", fds)
         self._attach_xdp(device, note, "xdp_wan" if role == "wan" else "xdp_lan", fds)
         if note.forwarding != "1":
             netlink.write_sysctl(device.name, FORWARDING, "1")
@@ -157,9 +179,30 @@ class Datapath:
         note = DeviceState(device.name, device.index, role, clsact=any(one.way == "filter" for one in found))
         note.forwarding = netlink.read_sysctl(device.name, FORWARDING) if not found else None
         note.tcx = next((one.id for one in found if one.way == "tcx"), 0)
+        note.front = next((one.id for one in found if one.way == "front"), 0)
         if any(one.way == "xdp" for one in found):
             note.xdp = "generic" if rtnetlink.xdp(device.name)[1] else "native"
         return note
+
+    def _attach_ingress(self, device: str, index: int, note: DeviceState, name: str, fds: Mapping[str, int]) -> None:
+        """The filter, and what stands in front of it. Neither is there without knowing of the other: a packet that both
+        have had is counted twice."""
+        fronted, front = hooks.may_front(index), hooks.FRONT[name]
+        if not fronted:
+            self._clear_front(device, index, note)
+        program = hooks.put_filter(index, INGRESS, fds[name], name, fronted)
+        self._place(Placed(device, index, name, "filter", program))
+        if fronted:
+            note.front = hooks.put(index, INGRESS, fds[front], front, note.front)
+            self.state.save()
+            self._place(Placed(device, index, front, "front", note.front))
+
+    def _clear_front(self, device: str, index: int, note: DeviceState) -> None:
+        if note.front:
+            hooks.remove(index, INGRESS, note.front)
+            note.front = 0
+            self.state.save()
+        self.placed.pop((device, "front"), None)
 
     def _attach_egress(self, device: Device, note: DeviceState, fd: int) -> None:
         name = "tc_wan_out"
@@ -167,7 +210,7 @@ class Datapath:
             program = hooks.put_filter(device.index, EGRESS, fd, name)
             self._place(Placed(device.name, device.index, name, "filter", program, EGRESS))
             return
-        note.tcx = hooks.put_egress(device.index, fd, name, note.tcx)
+        note.tcx = hooks.put(device.index, EGRESS, fd, name, note.tcx)
         self.state.save()
         netlink.remove_filter(device.index, EGRESS)  # an earlier version's
         self._place(Placed(device.name, device.index, name, "tcx", note.tcx, EGRESS))
@@ -176,13 +219,13 @@ class Datapath:
         """What it has there from the time when it was the WAN."""
         netlink.remove_filter(device.index, EGRESS)
         if note.tcx:
-            hooks.remove_egress(device.index, note.tcx)
+            hooks.remove(device.index, EGRESS, note.tcx)
             note.tcx = 0
         self.placed.pop((device.name, hooks.WORDS[EGRESS]), None)
 
     def _attach_xdp(self, device: Device, note: DeviceState, name: str, fds: Mapping[str, int]) -> None:
         mode, why = choose_mode(self.wanted, device)
-        self.modes[device.name] = (mode, why)
+        self._chosen[device.name] = (mode, why)
         kind = {"xdp": "native", "xdp-generic": "generic"}.get(mode, "")
         if note.xdp and note.xdp != kind:
             netlink.remove_xdp(device.index, note.xdp == "generic")
@@ -200,10 +243,10 @@ class Datapath:
         name = netlink.device_indices().get(note.index) if note else None
         if note is None or name is None:
             return
-        for hook in (INGRESS, EGRESS):
+        for hook, program in ((INGRESS, note.front), (EGRESS, note.tcx)):
+            if program:
+                hooks.remove(note.index, hook, program)
             netlink.remove_filter(note.index, hook)
-        if note.tcx:
-            hooks.remove_egress(note.index, note.tcx)
         if note.xdp:
             netlink.remove_xdp(note.index, note.xdp == "generic")
         if note.clsact:

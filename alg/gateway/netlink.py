@@ -107,12 +107,12 @@ def add_clsact(index: int) -> bool:
         return True
 
 
-def set_filter(index: int, hook: int, fd: int, name: str) -> None:
-    """Attach a program, or atomically replace our earlier one."""
+def set_filter(index: int, hook: int, fd: int, name: str, minor: int = 1) -> None:
+    """Attach a program, or atomically replace our earlier one. `minor`: the number of its class."""
     with _netlink(f"can't attach {name} to device {index}") as ipr:
         ipr.tc(
             "replace-filter", "bpf", index, handle=HANDLE, fd=fd, name=FILTER_PREFIX + name, parent=hook,
-            prio=PRIORITY, protocol=ETH_P_ALL, direct_action=True, classid=1,
+            prio=PRIORITY, protocol=ETH_P_ALL, direct_action=True, classid=minor,
         )  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from algate.bpf import pins, syscall, tcx
 from algate.bpf.keep import FOLDER
 
 EGRESS_NAME, XDP_NAMES = "tc_wan_out", ("xdp_lan", "xdp_wan")
+FRONT_NAMES = tuple(hooks.FRONT.values())
 
 
 class Owner(Enum):
@@ -33,7 +34,7 @@ class Owner(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A program of algate's on a device. `way`: "filter", "tcx" or "xdp"."""
+    """A program of algate's on a device. `way`: as of hooks.Placed."""
 
     device: str
     index: int
@@ -56,6 +57,13 @@ class Owners:
             [one for one in own.parent.glob("algate*") if one != own and one.is_dir()] if own.parent.is_dir() else []
         )
         self._others: set[int] = set().union(*map(_pinned, others))
+        self._fronts = _fronts(own)
+
+    def front(self, program: int) -> str:
+        """The name of a program on a device's own ingress hook, "" if it isn't one of algate's. Without CAP_SYS_ADMIN
+        our own are known by what is kept for the next start."""
+        name = _name(program) or self._fronts.get(program, "")
+        return name if name in FRONT_NAMES else ""
 
     def of(self, program: int) -> Owner:
         """By the maps that the program uses."""
@@ -86,17 +94,30 @@ def _pinned(folder: Path) -> set[int]:
     return found
 
 
+def _fronts(folder: Path) -> dict[int, str]:
+    """Id -> name of the kept programs that stand in front of filters."""
+    found = {}
+    for path in (path for name in FRONT_NAMES for path in folder.glob(f"*/{FOLDER}/{name}")):
+        with contextlib.suppress(OSError):
+            fd = syscall.obj_get(path)
+            try:
+                found[syscall.prog_info(fd).id] = path.name
+            finally:
+                os.close(fd)
+    return found
+
+
 def search(owners: Owners, indices: Collection[int] | None = None) -> list[Found]:
     """The programs of algate's on these devices, or on all of this network namespace."""
     found = []
     for index, name in netlink.device_indices().items():
         if indices is None or index in indices:
             with contextlib.suppress(AlgateError):
-                found += [Found(name, index, *words, owners.of(words[-1])) for words in _on(name, index)]
+                found += [Found(name, index, *words, owners.of(words[-1])) for words in _on(owners, name, index)]
     return found
 
 
-def _on(device: str, index: int) -> Iterator[tuple[str, str, int, int]]:
+def _on(owners: Owners, device: str, index: int) -> Iterator[tuple[str, str, int, int]]:
     """(program, way, hook, id) of each."""
     marked = False  # a filter carries our name for everybody to see
     for hook in (INGRESS, EGRESS):
@@ -104,7 +125,10 @@ def _on(device: str, index: int) -> Iterator[tuple[str, str, int, int]]:
             if name.startswith(netlink.FILTER_PREFIX):
                 marked = True
                 yield name.removeprefix(netlink.FILTER_PREFIX), "filter", hook, number
-    for number in hooks.egress_programs(index):
+    for number in hooks.programs(index, INGRESS):
+        if name := owners.front(number):
+            yield name, "front", INGRESS, number
+    for number in hooks.programs(index, EGRESS):
         if (_name(number) or (EGRESS_NAME if marked else "")) == EGRESS_NAME:
             yield EGRESS_NAME, "tcx", EGRESS, number
     number, _ = rtnetlink.xdp(device)
@@ -125,8 +149,8 @@ def _name(program: int) -> str:
 
 def remove(one: Found) -> None:
     """Take it off its device."""
-    if one.way == "tcx":
-        hooks.remove_egress(one.index, one.id)
+    if one.way in hooks.OWN_HOOKS:
+        hooks.remove(one.index, one.hook, one.id)
     elif one.way == "xdp":
         number, generic = rtnetlink.xdp(one.device)
         if number == one.id:

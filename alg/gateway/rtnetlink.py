@@ -116,14 +116,27 @@ def addresses(index: int) -> list[tuple[int, dict[int, bytes]]]:
 def filters(index: int, hook: int) -> list[tuple[int, str, int]]:
     """(priority, name, program id) of the BPF filters on one hook; none if the device or its clsact is gone."""
     found = []
+    for priority, content in _classifiers(index, hook):
+        words = attributes(attributes(content, _TRAFFIC.size).get(TCA_OPTIONS, b""))
+        if TCA_BPF_ID in words:
+            name = words.get(TCA_BPF_NAME, b"").rstrip(b"\0").decode(errors="replace")
+            found.append((priority, name, int.from_bytes(words[TCA_BPF_ID], sys.byteorder)))
+    return found
+
+
+def priorities(index: int, hook: int) -> set[int]:
+    """Those of all filters on one hook, of whatever kind; none if the device or its clsact is gone."""
+    return {priority for priority, _ in _classifiers(index, hook)}
+
+
+def _classifiers(index: int, hook: int) -> list[tuple[int, bytes]]:
+    """(priority, message) of each filter."""
+    found = []
     with _told(f"can't list the filters of device {index}"):
         try:
             for kind, content in _ask(GET_FILTER, DUMP, _TRAFFIC.pack(0, 0, index, 0, hook, 0)):
-                words = attributes(attributes(content, _TRAFFIC.size).get(TCA_OPTIONS, b""))
-                if kind == NEW_FILTER and TCA_BPF_ID in words:
-                    name = words.get(TCA_BPF_NAME, b"").rstrip(b"\0").decode(errors="replace")
-                    priority = _TRAFFIC.unpack_from(content)[5] >> 16
-                    found.append((priority, name, int.from_bytes(words[TCA_BPF_ID], sys.byteorder)))
+                if kind == NEW_FILTER:
+                    found.append((_TRAFFIC.unpack_from(content)[5] >> 16, content))
         except OSError as error:
             if error.errno not in (errno.ENODEV, errno.EINVAL, errno.ENOENT):
                 raise

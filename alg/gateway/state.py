@@ -18,7 +18,7 @@ from algate.alg.errors import AlgateError
 @dataclass
 class DeviceState:
     """One device: its role, whether its clsact is ours, its XDP mode ("", "generic", "native"), the former switch, the
-    id of the program on its own egress hook (0: none)."""
+    ids of the programs on its own hooks: at egress, and in front of the ingress filter (0: none)."""
 
     name: str
     index: int
@@ -27,6 +27,7 @@ class DeviceState:
     xdp: str = ""
     forwarding: str | None = None
     tcx: int = 0
+    front: int = 0
 
 
 @dataclass

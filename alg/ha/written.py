@@ -41,13 +41,12 @@ class Tables(Protocol):
 
 def ahead(effects: Sequence[fx.Effect]) -> int:
     """How many of the first of them may be carried out before the other gateway has what they change: none of these
-    lets anything pass. A pending expectation holds whoever comes, but for an early one; bytes of the log that the
-    adjust record doesn't call decided are undecided, and a decision that has gone is made again. An adjust record does:
-    by it the next line passes behind a replacement that the other gateway might make anew, of another length, and a
-    reply opens an expectation."""
+    lets anything pass. A pending expectation holds whoever comes, bytes of the log that the adjust record doesn't call
+    decided are undecided, and a decision that has gone is made again. An adjust record does: by it the next line passes
+    behind a replacement that the other gateway might make anew, of another length, and a reply opens an expectation."""
     for at, one in enumerate(effects):
         if isinstance(one, fx.PutExpectation):
-            if one.expectation.state == fx.EXPECT_OPEN or one.expectation.early:
+            if one.expectation.state == fx.EXPECT_OPEN:
                 return at
         elif not isinstance(one, (fx.KeepHeld, fx.DropHeld, fx.DropDecisions)):
             return at

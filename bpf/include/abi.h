@@ -33,6 +33,8 @@
 #define BLOCK_WORDS 16           /* 64-bit words of one public address in `block_bits` */
 #define BLOCK_USABLE 256         /* from this row of `block_bits` on: where a block may be given out */
 #define BLOCKS_PER_HOST 32
+#define CLASS_ALONE 1 /* minor number of the class that an ingress filter is attached with: nothing is in front of it */
+#define CLASS_BEHIND 2    /* it is behind a program on the device's own hook */
 #define STAGES_SIX 32     /* rows of `stages`: from here on the programs for IPv6, in the order of enum stage */
 #define HANDLE_IDLE 65536 /* ticks, 69 s: a handle that nobody asked for since may be freed, see handles.h */
 #define PIECE_WORDS 128   /* 64-bit words of a datagram's bitmap: a bit for each 8 bytes of 65,536 */
@@ -240,14 +242,13 @@ struct service_key {
 };
 
 enum expectation_state {
-    EXPECT_PENDING = 1, /* holds the public port, admits nothing but by EXPECT_EARLY; a SYN that matches is held */
+    EXPECT_PENDING = 1, /* holds the public port, admits nothing; a SYN that matches is held */
     EXPECT_OPEN = 2,    /* both sides agreed */
     EXPECT_USED = 3,
 };
 
 enum expectation_flag {
     EXPECT_PERSISTENT = 1, /* admits more than one connection, until it expires */
-    EXPECT_EARLY = 2,      /* its peer is known to connect before it agrees: a pending one admits it, too */
 };
 
 /* Who may connect to what. DIR_IN: to is public ip:port; DIR_OUT: to is remote ip:port and from the inside host. Of a range
@@ -268,7 +269,7 @@ struct expectation {
     __u64 id;
     __u64 control_id;               /* id of the control session: the expectation dies with it */
     struct session_key control_key; /* that session's key in `sessions` */
-    __u64 state;                    /* enum expectation_state; to used by compare-and-swap in the kernel */
+    __u64 state;                    /* enum expectation_state; open -> used by compare-and-swap in the kernel */
     __be32 inside_ip;               /* DIR_IN: where the connection is sent */
     __be16 inside_port;
     __u8 alg;
@@ -787,8 +788,6 @@ enum control_op {
         10, /* the port unused longest among AGED_ROWS from port_index on that owner may have; count: where to go on */
     CONTROL_RECLAIM = 11, /* keys[]: delete those that nobody has answered or that are over; answer: how many */
     CONTROL_UNBLOCK = 12, /* take the port block in row port_index back, if it has been empty for config.block_idle */
-    CONTROL_AGREE =
-        13, /* keys[]: begins with the key of a pending expectation with the id `owner`: open it; answer: how many */
 };
 
 /* Requests to the control program for IPv6, with SWEEP, KILL, REFRESH, BYPASS, PEERS and RECLAIM of handles' sessions. */
@@ -818,7 +817,7 @@ struct control {
     __u32 count;      /* keys in use; answer: rows acted on */
     __u32 port_index; /* RESERVE: wanted row, or the block (port 0) to choose in; answer: the row; RELEASE: the row */
     __s32 error;      /* answer: 0 or a negative errno */
-    __u64 owner;      /* RESERVE, RELEASE, OLDEST: see port_slot.owner; AGREE: an id */
+    __u64 owner;      /* RESERVE, RELEASE, OLDEST: see port_slot.owner */
     __u32 flags;      /* RESERVE: enum reserve_flag */
     __u32 age;        /* OLDEST: answer: ticks since the port was used; 0xffffffff: it never was */
     struct session_key keys[20]; /* CONTROL_BATCH */

@@ -2,8 +2,7 @@
  *
  * expect.h: expectations, as a first packet finds them: only the kernel takes one, once, by a compare-and-swap.
  *
- * The law of this file: whoever took one settles it, used or given back. One that is pending is taken only by a peer that the
- * helper knows to connect before it agrees (EXPECT_EARLY). None outlives its control session, whether or not
+ * The law of this file: whoever took one settles it, used or given back. None outlives its control session, whether or not
  * the helper has heard of that session's end.
  */
 #ifndef ALGATE_EXPECT_H
@@ -50,8 +49,7 @@ static __always_inline u32 expectation_take(struct __sk_buff *skb, const struct 
     u64 state = e->state;
     if (!s || s->id != e->control_id || control_over(cfg, s, parent.proto, now) || (s32)(e->expires - now) <= 0)
         return DROP_EXPECT_SPENT;
-    bool early = e->flags & EXPECT_EARLY;
-    if (state == EXPECT_PENDING && !early) {
+    if (state == EXPECT_PENDING) {
         struct punt *m = new_punt(PUNT_DATA_SYN);
         if (!m || !helper_alive(cfg, now))
             return DROP_EXPECT_PENDING;
@@ -61,11 +59,9 @@ static __always_inline u32 expectation_take(struct __sk_buff *skb, const struct 
         punt_frame(skb, p, m);
         return DROP_EXPECT_PENDING;
     }
-    if (state != EXPECT_OPEN && !early)
+    if (state != EXPECT_OPEN)
         return DROP_EXPECT_SPENT;
-    /* What is pending may be opened meanwhile, never the other way. */
-    bool taken = early && __sync_val_compare_and_swap(&e->state, EXPECT_PENDING, EXPECT_USED) == EXPECT_PENDING;
-    if (!taken && !(e->flags & EXPECT_PERSISTENT) &&
+    if (!(e->flags & EXPECT_PERSISTENT) &&
         __sync_val_compare_and_swap(&e->state, EXPECT_OPEN, EXPECT_USED) != EXPECT_OPEN)
         return DROP_EXPECT_SPENT;
     c->id = e->id;
@@ -107,7 +103,7 @@ static __always_inline void expectation_settle(struct __sk_buff *skb, const stru
     }
     struct expectation *e = expectations.lookup(&c->key);
     if (e)
-        __sync_val_compare_and_swap(&e->state, EXPECT_USED, e->flags & EXPECT_EARLY ? EXPECT_PENDING : EXPECT_OPEN);
+        __sync_val_compare_and_swap(&e->state, EXPECT_USED, EXPECT_OPEN);
 }
 
 #endif

@@ -55,6 +55,9 @@ static __always_inline bool at_turned(int at)
 /* skb->tc_index of a packet that a shortcut has translated: WAN egress runs again after the redirect. */
 #define TRANSLATED 0xa17e
 
+/* The same of a packet that the program in front of an ingress filter has had, and left as it is. */
+#define SEEN 0xa17f
+
 /* skb->mark of a frame of the helper, translated already, that the stack gets as if the WAN had received it: WAN ingress
  * runs again. Between namespaces the kernel clears a mark, so no neighbour can write it. */
 #define MARK_RECEIVED 0xa17e0001
@@ -121,6 +124,15 @@ static __always_inline long fib_six(struct __sk_buff *skb, const struct config *
     return rc;
 }
 #endif
+
+/* Whether this filter's packet has been had in front of it. A filter that has none in front is attached with another class:
+ * tc_index survives the way between namespaces, so a neighbour could write it. */
+static __always_inline bool had_in_front(struct __sk_buff *skb)
+{
+    bool had = skb->tc_index == SEEN && skb->tc_classid == CLASS_BEHIND;
+    skb->tc_index = 0;
+    return had;
+}
 
 /* Bytes before the IP header of a packet that is at `at`. */
 static __always_inline u32 link_header(struct __sk_buff *skb, const struct config *cfg, int at)

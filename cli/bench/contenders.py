@@ -17,7 +17,7 @@ from pathlib import Path
 
 from algate.alg.config.ha import halves
 from algate.alg.errors import MISSING
-from algate.alg.gateway import netlink
+from algate.alg.gateway import hooks, netlink
 from algate.alg.plugin.values import PortRange
 from algate.cli.bench import conntrack
 from algate.cli.bench.benchmark import BenchPrograms
@@ -218,6 +218,10 @@ def leftovers(lab: Lab) -> list[str]:
     for device in (LAN_DEVICE, WAN_DEVICE):
         queues = lab.gw.run(["tc", "qdisc", "show", "dev", device]).stdout
         found += [f"{kind} on {device}" for kind in ("clsact", "ingress") if kind in queues]
+        index = call_in(lab.gw.netns, partial(index_of, device))
+        for word, hook in (("ingress", netlink.INGRESS), ("egress", netlink.EGRESS)):
+            own = call_in(lab.gw.netns, partial(hooks.programs, index, hook))
+            found += [f"a program on {device}'s own {word} hook"] if own else []
     rules = lab.gw.run(["nft", "list", "ruleset"])
     if rules.returncode == 0 and rules.stdout.strip():
         found.append("nft rules")

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import time
+from functools import partial
 
 import pytest
 
+from algate.bpf import tcx
 from algate.cli.lab.gateways import AlgateGateway
+from algate.cli.lab.host import call_in
 from algate.cli.lab.lab import Lab, ip
 from tests.faults.bed import Bed, Incident, made_bed
 from tests.faults.fault import fault
-from tests.netns.footprint import TCX, WAN_FILTERS, filters
+from tests.netns.footprint import TCX, WAN_FILTERS, filters, fronts
 from tests.netns.talk import until
 
 PRIORITY = 0xA17E  # of the gateway's filters
@@ -23,8 +27,22 @@ def tc(bed: Bed, *words: str) -> None:
     bed.lab.gw.run(["tc", *words], check=True)
 
 
+def take_front(bed: Bed, *devices: str) -> None:
+    """Take off what stands in front of the devices' ingress filters."""
+    for device in devices:
+        for program in fronts(bed.lab.gw, device):
+            call_in(bed.lab.gw.netns, partial(_detach, device, program))
+
+
+def _detach(device: str, program: int) -> None:
+    tcx.detach(socket.if_nametoindex(device), tcx.INGRESS, program)
+
+
 def whole(bed: Bed) -> bool:
-    return filters(bed.lab.gw, "lan0") == ["ingress algate:tc_lan"] and filters(bed.lab.gw, "wan0") == WAN_FILTERS
+    """All of the gateway's programs on its devices."""
+    front = all(fronts(bed.lab.gw, one) for one in ("lan0", "wan0")) or not TCX
+    there = filters(bed.lab.gw, "lan0"), filters(bed.lab.gw, "wan0")
+    return front and there == (["ingress algate:tc_lan"], WAN_FILTERS)
 
 
 def put_back(bed: Bed, incident: Incident, what: str) -> None:
@@ -44,6 +62,19 @@ def test_clsact_removed(bed: Bed, incident: Incident, device: str) -> None:
     assert bed.stat('algate_host_repairs_total{kind="filter"}') > before
 
 
+@pytest.mark.skipif(not TCX, reason="this kernel has no hooks of the devices' own (Linux 6.6)")
+@fault("what stands in front of the filters taken off both devices (`bpftool net detach tcx_ingress`)")
+def test_front_taken_off(bed: Bed, incident: Incident) -> None:
+    with bed.traffic() as traffic:
+        incident.inject(lambda: take_front(bed, "lan0", "wan0"))
+        incident.noticed(
+            "log: `tcx_lan on lan0: somebody took it; put back`",
+            lambda: bed.repairs("tcx_lan on lan0") and bed.repairs("tcx_wan_in on wan0"),
+        )
+        incident.mended(lambda: whole(bed) and bed.translating)
+        incident.spared(traffic)
+
+
 @fault("`tc filter replace` of the WAN's filter by one that lets everything pass")
 def test_filter_replaced(bed: Bed, incident: Incident) -> None:
     where = ["dev", "wan0", "ingress", "prio", str(PRIORITY), "handle", "1", "protocol", "all"]
@@ -61,7 +92,12 @@ def test_filter_removed(bed: Bed, incident: Incident) -> None:
         incident.spared(traffic)
 
 
-@fault("`tc qdisc del dev wan0 clsact` while the daemon stands still for a second")
+def take_all(bed: Bed, device: str) -> None:
+    tc(bed, "qdisc", "del", "dev", device, "clsact")
+    take_front(bed, device)
+
+
+@fault("`tc qdisc del dev wan0 clsact`, and what stands in front taken off, while the daemon stands still for a second")
 def test_the_stack_answers_for_nobody(bed: Bed, incident: Incident) -> None:
     """What comes meanwhile reaches the host's stack, which knows no such session: its RST must not leave."""
     assert bed.gateway.process is not None
@@ -69,7 +105,7 @@ def test_the_stack_answers_for_nobody(bed: Bed, incident: Incident) -> None:
     with bed.traffic() as traffic:
         os.kill(pid, signal.SIGSTOP)
         try:
-            incident.inject(lambda: tc(bed, "qdisc", "del", "dev", "wan0", "clsact"))
+            incident.inject(lambda: take_all(bed, "wan0"))
             time.sleep(1.0)
         finally:
             os.kill(pid, signal.SIGCONT)

@@ -18,7 +18,7 @@ from algate.bpf import pins
 from algate.cli.lab.host import Host, call_in
 
 Footprint = dict[str, Any]
-QUERY, TCX_EGRESS = 16, 47  # of bpf(2): BPF_PROG_QUERY, BPF_TCX_EGRESS
+QUERY, TCX_INGRESS, TCX_EGRESS = 16, 46, 47  # of bpf(2): BPF_PROG_QUERY, BPF_TCX_*
 BPF = {"x86_64": 321, "aarch64": 280}[platform.machine()]
 TCX = tuple(map(int, platform.release().split(".")[:2])) >= (6, 6)
 SIX = Path("/proc/sys/net/ipv6/conf")
@@ -31,6 +31,7 @@ def footprint(host: Host) -> Footprint:
     return {
         "links": {link["ifname"]: "xdp" in link for link in links},
         "filters": {link["ifname"]: filters(host, link["ifname"]) for link in links},
+        "fronts": {link["ifname"]: fronts(host, link["ifname"]) for link in links},
         "clsact": sorted(one["dev"] for one in _qdiscs(host) if one["kind"] == "clsact"),
         "switches": call_in(host.netns, _switches),
         "routes": [sorted(_routes(host, family)) for family in ("-4", "-6")],
@@ -45,19 +46,24 @@ def filters(host: Host, device: str) -> list[str]:
         for one in json.loads(text) if text else []:
             name = one.get("options", {}).get("bpf_name")
             found += [f"{hook} {name}"] if name else []
-    return found + ["egress tcx"] * call_in(host.netns, lambda: _on_egress(device))
+    return found + ["egress tcx"] * len(call_in(host.netns, lambda: _own(device, TCX_EGRESS)))
 
 
-def _on_egress(device: str) -> int:
-    """How many programs are on the device's own egress hook."""
+def fronts(host: Host, device: str) -> list[int]:
+    """Ids of the programs on the device's own ingress hook, in their order."""
+    return call_in(host.netns, lambda: _own(device, TCX_INGRESS))
+
+
+def _own(device: str, hook: int) -> list[int]:
+    """Ids of the programs on one of the device's own hooks."""
     index = {name: number for number, name in socket.if_nameindex()}.get(device, 0)
     ids = (ctypes.c_uint32 * 64)()
-    words = struct.pack("=4IQI4xQQQQ", index, TCX_EGRESS, 0, 0, ctypes.addressof(ids), 64, 0, 0, 0, 0)
+    words = struct.pack("=4IQI4xQQQQ", index, hook, 0, 0, ctypes.addressof(ids), 64, 0, 0, 0, 0)
     asked = ctypes.create_string_buffer(words)
     if ctypes.CDLL(None).syscall(ctypes.c_long(BPF), QUERY, asked, 64) < 0:
-        return 0  # no such hook, or nothing ever was there
+        return []  # no such hook, or nothing ever was there
     found: int = struct.unpack_from("=I", asked.raw, 24)[0]
-    return found
+    return list(ids[:found])
 
 
 def pinned(run_dir: Path) -> list[str]:

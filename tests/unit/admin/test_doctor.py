@@ -11,7 +11,7 @@ import pytest
 from algate.alg.admin import control, doctor
 from algate.alg.admin import doctor_gateway as gateway
 from algate.alg.findings import CheckRow
-from algate.alg.gateway import netlink
+from algate.alg.gateway import hooks, netlink
 from algate.alg.gateway.state import DeviceState, State
 from algate.alg.rows import RefusalRow
 from algate.bpf import abi
@@ -275,6 +275,15 @@ def test_programs(
     row = gateway.programs(state)
     assert row.ok is ok
     assert said in row.detail
+
+
+@pytest.mark.parametrize(("there", "said"), [([5, 77], "attached to lan0"), ([5], "lan0 lacks tcx_lan")])
+def test_what_stands_in_front(state: State, monkeypatch: pytest.MonkeyPatch, there: list[int], said: str) -> None:
+    state.devices = {"lan0": DeviceState("lan0", 7, "lan", front=77)}
+    monkeypatch.setattr(netlink, "find_device", lambda name: netlink.Device(name, 7, b"", 1500, True, "", ()))
+    monkeypatch.setattr(netlink, "filter_names", lambda index, hook: ["tc_lan"])
+    monkeypatch.setattr(hooks, "programs", lambda index, hook: there)
+    assert said in gateway.programs(state).detail
 
 
 def test_no_gateway_no_programs(tmp_path: Path) -> None:

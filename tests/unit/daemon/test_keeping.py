@@ -19,6 +19,7 @@ from algate.alg.gateway.netlink import Device
 WAN = Device("wan0", 3, b"\4" * 6, 1500, True, "veth", ())
 LAN = replace(WAN, name="lan0", index=2)
 FILTER = Placed("lan0", 2, "tc_lan", "filter", 77)
+FRONT = Placed("lan0", 2, "tcx_lan", "front", 78)
 SEEN = Sight(Devices([LAN], WAN, [IPv4Address("203.0.113.1")]), "", {2: "lan0", 3: "wan0", 9: "ppp0"})
 WELL = Survey((), (), True, (), 3, frozenset())
 
@@ -102,6 +103,29 @@ def test_a_fight_is_told(keeping: Keeping, stub: Stub, losses: Losses) -> None:
     assert len(stub.done) == 4
     assert losses.state() == "not translating: tc_lan on lan0: somebody takes it again and again (4 times)"
     assert losses.now() == {"filter": 1}
+
+
+def test_what_nobody_tells_of_is_put_back(
+    keeping: Keeping, stub: Stub, losses: Losses, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A filter's going is told by the kernel; of a device that is gone nothing is put back."""
+    monkeypatch.setattr(netlink, "device_indices", lambda: {2: "lan0"})
+    stub.placed |= {("lan0", "front"): FRONT, ("wan0", "egress"): Placed("wan0", 3, "tc_wan_out", "tcx", 79)}
+    keeping.keep_hooks()
+    assert stub.done == ["tcx_lan on lan0"]
+    assert losses.taken == losses.mended == {"filter": 1}
+
+
+def test_a_filter_alone_translates(
+    keeping: Keeping, stub: Stub, losses: Losses, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What stood in front of it can't be put back: told, and no more."""
+    monkeypatch.setattr(netlink, "device_indices", lambda: {2: "lan0"})
+    stub.placed = {("lan0", "front"): FRONT}
+    stub.fail = True
+    keeping.keep_hooks()
+    assert losses.now() == {"filter": 1}
+    assert losses.state() == "translating"
 
 
 def test_a_default_route_that_never_was_isn_t_missed(keeping: Keeping, losses: Losses) -> None:
