@@ -31,7 +31,7 @@ from algate.alg.gateway.datapath import Datapath
 from algate.alg.gateway.fence import LEASE, Fence, boot
 from algate.alg.ha import epoch as epochs
 from algate.alg.ha import written
-from algate.alg.ha.bulk import BulkWalk
+from algate.alg.ha.bulk import READ, BulkWalk
 from algate.alg.ha.counts import LeaderCounts
 from algate.alg.ha.credentials import where
 from algate.alg.ha.entries import Authorship
@@ -232,7 +232,9 @@ class Pairing:
             tables.expect, lambda ticket, made: leader.write(ticket, made), helper.executor.carry_out, go_on,
             helper.executor.prepare,
         )  # fmt: skip
-        bulk = BulkWalk(lambda: gateway.sessions.chunks(), tables.slot, tables.there, tables.blocks, tables.track_of)
+        bulk = BulkWalk(
+            lambda: gateway.sessions.chunks(READ), tables.slot, tables.there, tables.blocks, tables.track_of
+        )
 
         bars = self._bars = Fence(gateway)
 

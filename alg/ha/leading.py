@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from . import epoch as epochs
-from .bulk import BulkWalk
+from .bulk import BulkWalk, pieces
 from .counts import AnewError, LeaderCounts
 from .entries import Authorship, Entry, EntryKind, pages
 from .epoch import Epoch
@@ -242,15 +242,24 @@ class Leader:
             await self._rest(HURRY if self._hurry else max(WALK, 4 * busy))
 
     async def _look(self) -> tuple[list[Entry], float]:
-        """One walk: what is to be told, and the s of work that it took."""
+        """One walk: what is to be told, and the s of work that it took. The table is read in a thread, since a held
+        line would wait for it."""
         busy, told = 0.0, list[Entry]()
-        steps = self._bulk.walk(time.clock_gettime_ns(time.CLOCK_MONOTONIC), told.append)
+        walk, chunks = self._bulk.walk(time.clock_gettime_ns(time.CLOCK_MONOTONIC), told.append), self._bulk.read()
+        next(walk)
         while True:
             at = time.monotonic()
-            if next(steps, False) is False:
+            chunk = await asyncio.to_thread(next, chunks, None)
+            if chunk is None:
+                with contextlib.suppress(StopIteration):
+                    walk.send(None)
                 return told, busy
             busy += time.monotonic() - at
-            await asyncio.sleep(0)
+            for piece in pieces(chunk):
+                at = time.monotonic()
+                walk.send(piece)
+                busy += time.monotonic() - at
+                await asyncio.sleep(0)
 
     async def _rest(self, seconds: float) -> None:
         """Until the next walk is due, or the address leaves."""

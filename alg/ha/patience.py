@@ -7,7 +7,7 @@ one that doesn't soon isn't, and is tried again at ever longer intervals.
 from __future__ import annotations
 
 BOUND = 200e-6  # s; with an engine in reach of a cable an acknowledgement takes 30 to 60 µs
-FIRST, LAST = 4, 1024  # commits that aren't waited for behind one that ran into the bound, at first and at most
+FIRST, LAST = 1, 1024  # commits that aren't waited for behind one that ran into the bound, at first and at most
 
 
 class Patience:

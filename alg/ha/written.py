@@ -13,6 +13,8 @@ from algate.alg.engine import effects as fx
 
 from .entries import Entry, EntryKind, number
 
+_CLOSED = (fx.KeepHeld, fx.DropHeld, fx.DropDecisions, fx.Announce, fx.Describe, fx.ReleasePort)
+
 
 class Tables(Protocol):
     """What the kernel has at this moment, raw."""
@@ -41,14 +43,19 @@ class Tables(Protocol):
 
 def ahead(effects: Sequence[fx.Effect]) -> int:
     """How many of the first of them may be carried out before the other gateway has what they change: none of these
-    lets anything pass. A pending expectation holds whoever comes, bytes of the log that the adjust record doesn't call
-    decided are undecided, and a decision that has gone is made again. An adjust record does: by it the next line passes
-    behind a replacement that the other gateway might make anew, of another length, and a reply opens an expectation."""
+    lets anything pass. A pending expectation holds whoever comes, one that has gone admits nobody, bytes of the log
+    that the adjust record doesn't call decided are undecided, and a decision that has gone is made again. An adjust
+    record does: by it the next line passes behind a replacement that the other gateway might make anew, of another
+    length, and a reply opens an expectation. What tells and what frees a port is done last of all in any case
+    (executor.LAST), so neither is ahead of anything here."""
     for at, one in enumerate(effects):
         if isinstance(one, fx.PutExpectation):
             if one.expectation.state == fx.EXPECT_OPEN:
                 return at
-        elif not isinstance(one, (fx.KeepHeld, fx.DropHeld, fx.DropDecisions)):
+        elif isinstance(one, fx.DeleteExpectation):
+            if one.heir is not None:
+                return at
+        elif not isinstance(one, _CLOSED):
             return at
     return len(effects)
 

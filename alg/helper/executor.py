@@ -22,6 +22,10 @@ from algate.bpf.requests import port_row
 from algate.bpf.syscall import Update
 
 log = logging.getLogger(__name__)
+Step = tuple[fx.Effect, Callable[[Any], None], Any]
+"""An effect, what carries it out, and what that is given."""
+LAST = (fx.Announce, fx.Describe, fx.Admitted, fx.ReleasePort)
+"""What only tells or frees: no frame of the same list waits for it."""
 
 
 class Keys(Protocol):
@@ -76,32 +80,47 @@ class Executor:
         }  # fmt: skip
 
     def carry_out(self, effects: list[fx.Effect]) -> None:
-        """Do all of them in order. A full table stops the list: what wasn't decided stays held, and TCP repeats it."""
-        self._do([(effect, self._acts[type(effect)], effect) for effect in effects])
+        """Do all of them in order, and LAST behind the others. A full table stops the list: what wasn't decided stays
+        held, and TCP repeats it."""
+        self._finish([(effect, self._acts[type(effect)], effect) for effect in effects], [])
 
     def prepare(self, effects: list[fx.Effect], early: int) -> Callable[[], object]:
         """What carries these out, with all that can be packed before it may: for the time in which they wait. So
-        many of the first may be ahead of the other gateway, and are done here."""
-        if not self._do([(one, self._acts[type(one)], one) for one in effects[:early]]):
-            return partial(self._do, ())
-        steps: list[tuple[fx.Effect, Callable[[Any], None], Any]] = []
+        many of the first may be ahead of the other gateway, and are done here, apart from LAST."""
+        last: list[Step] = []
+        if not self._do([(one, self._acts[type(one)], one) for one in effects[:early]], last):
+            return partial(self._finish, (), last)
+        steps: list[Step] = []
         for one in effects[early:]:
             if isinstance(one, fx.PutDecision):
                 steps.append((one, self._write_decision, self._packed_decision(one)))
             else:
                 steps.append((one, self._acts[type(one)], one))
-        return partial(self._do, steps)
+        return partial(self._finish, steps, last)
 
-    def _do(self, steps: Iterable[tuple[fx.Effect, Callable[[Any], None], Any]]) -> bool:
-        """False: one of them failed, and those behind it weren't done."""
-        for effect, act, words in steps:
-            try:
-                act(words)
-            except OSError as error:
-                name = type(effect).__name__
-                self.failures[name] += 1
-                log.warning("%s failed: %s", name, errno.errorcode.get(error.errno or 0, str(error)))
+    def _finish(self, steps: Iterable[Step], last: list[Step]) -> None:
+        self._do(steps, last)
+        for one in last:
+            self._step(one)
+
+    def _do(self, steps: Iterable[Step], last: list[Step]) -> bool:
+        """Those of LAST are put aside. False: one of the others failed, and what is behind it is none's."""
+        for one in steps:
+            if isinstance(one[0], LAST):
+                last.append(one)
+            elif not self._step(one):
                 return False
+        return True
+
+    def _step(self, step: Step) -> bool:
+        effect, act, words = step
+        try:
+            act(words)
+        except OSError as error:
+            name = type(effect).__name__
+            self.failures[name] += 1
+            log.warning("%s failed: %s", name, errno.errorcode.get(error.errno or 0, str(error)))
+            return False
         return True
 
     # -- decisions -----------------------------------------------------------------------------------------------------

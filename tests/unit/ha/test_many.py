@@ -7,7 +7,7 @@ import os
 import pytest
 
 from algate.alg.ha import many
-from algate.alg.ha.bulk import YOUNG, BulkWalk
+from algate.alg.ha.bulk import YOUNG, BulkWalk, pieces
 from algate.alg.ha.entries import PAGE, Authorship, Entry, EntryKind, begin, number, pack, port, unpack
 from algate.alg.ha.standby import Standby
 from algate.bpf import abi
@@ -34,14 +34,22 @@ def test_rows_of_ports_come_apart_again() -> None:
     assert all(len(pack([one])) <= PAGE for one in found)
 
 
+def walk(bulk: BulkWalk, now: int, told: list[Entry]) -> None:
+    steps = bulk.walk(now, told.append)
+    next(steps)
+    for chunk in bulk.read():
+        for piece in pieces(chunk, 300):
+            steps.send(piece)
+    assert next(steps, "over") == "over"
+
+
 def walked(values: list[bytes], now: int) -> set[int]:
     """The ids that a standby has after a walk over a table in two chunks."""
     keys = KEYS[: len(values)]
     half = len(values) // 2
     parts = [(b"".join(keys[a:b]), b"".join(values[a:b]), b - a) for a, b in ((0, half), (half, len(values)))]
     told: list[Entry] = []
-    for _ in BulkWalk(lambda: parts, lambda row: SLOT if row else None, lambda key: 0).walk(now, told.append):
-        pass
+    walk(BulkWalk(lambda: parts, lambda row: SLOT if row else None, lambda key: 0), now, told)
     standby = Standby()
     standby.take([begin(Authorship("a", "", "", 0, 0.0)), *unpack(pack(told)), Entry(EntryKind.END, b"")])
     assert standby.kept is not None
@@ -62,10 +70,10 @@ def test_a_walk_tells_all_that_are_old_and_all_that_are_watched() -> None:
 def test_a_watched_session_is_told_with_its_track() -> None:
     value = bytes(abi.Session(id=512, port_index=3, alg=1))
     told: list[Entry] = []
-    walk = BulkWalk(lambda: [(KEYS[0], value, 1)], lambda row: SLOT, lambda key: 512,
+    bulk = BulkWalk(lambda: [(KEYS[0], value, 1)], lambda row: SLOT, lambda key: 512,
                     track=lambda key: b"track of " + key)  # fmt: skip
-    for _ in (*walk.walk(0, told.append), *walk.walk(0, told.append)):
-        pass
+    for _ in range(2):
+        walk(bulk, 0, told)
     assert told == [
         port(3, SLOT), Entry(EntryKind.SESSION, number(512), KEYS[0] + value),
         Entry(EntryKind.TRACK, number(512), b"track of " + KEYS[0]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from ipaddress import ip_address
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +14,7 @@ from algate.alg.engine import effects as fx
 from algate.alg.gateway import records
 from algate.alg.ha import written
 from algate.alg.helper.executor import Executor
-from algate.alg.plugin.model import EndPoint
+from algate.alg.plugin.model import EndPoint, Event
 from algate.bpf import abi, syscall
 from tests.wire import INSIDE, PUBLIC, REMOTE
 
@@ -133,12 +134,13 @@ def test_what_may_be_ahead_of_the_other_gateway_is_done_while_the_rest_waits(
     assert [*kernel.rows.values()] == [executor.row(one, fx.EXPECT_OPEN)[1]]
 
 
+def full(*_: Any) -> None:
+    raise OSError(7, "full")
+
+
 def test_behind_a_write_that_failed_ahead_nothing_is_done(
     kernel: Kernel, executor: Executor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: Any) -> None:
-        raise OSError(7, "full")
-
     one = expectation(1)
     monkeypatch.setattr(syscall, "update", full)
     then = executor.prepare([fx.PutExpectation(one), fx.DeleteExpectation(one, "withdrawn")], 1)
@@ -147,6 +149,8 @@ def test_behind_a_write_that_failed_ahead_nothing_is_done(
 
 
 RECORD = fx.AdjustRecord._make([7] + [0] * (len(fx.AdjustRecord._fields) - 1))
+GONE = fx.DeleteExpectation(expectation(1), "withdrawn")
+FREED = fx.ReleasePort(6, GONE.expectation.to, GONE.expectation.to, 1, False)
 HELD: list[fx.Effect] = [fx.DropDecisions(7, ()), fx.DropHeld(7, 0), fx.KeepHeld(7, 0, b"PORT")]
 
 
@@ -155,10 +159,40 @@ HELD: list[fx.Effect] = [fx.DropDecisions(7, ()), fx.DropHeld(7, 0), fx.KeepHeld
     [
         ([], 0), (HELD, 3), ([fx.PutExpectation(expectation(1)), *HELD], 4), ([fx.PutAdjust(RECORD), *HELD], 0),
         ([fx.PutExpectation(expectation(1, fx.EXPECT_OPEN)), *HELD], 0), ([*HELD, fx.Inject(0, b""), *HELD], 3),
-        ([*HELD, fx.OpenExpectation(expectation(1))], 3), ([*HELD, fx.DeleteExpectation(expectation(1), "used")], 3),
+        ([*HELD, fx.OpenExpectation(expectation(1))], 3), ([GONE, FREED, *HELD, fx.PutAdjust(RECORD)], 5),
+        ([*HELD, GONE._replace(heir=expectation(2, fx.EXPECT_OPEN))], 3),
     ],
 )  # fmt: skip
-def test_the_first_that_lets_something_pass_or_forgets_a_port_ends_what_may_be_ahead(
-    effects: list[fx.Effect], number: int
-) -> None:
+def test_the_first_that_lets_something_pass_ends_what_may_be_ahead(effects: list[fx.Effect], number: int) -> None:
     assert written.ahead(effects) == number
+
+
+SAID = fx.Announce(7, None, Event("expected"))
+PORT_AGAIN: list[fx.Effect] = [GONE, FREED, SAID, fx.PutExpectation(expectation(2)), SAID, fx.Inject(0, b"PORT")]
+
+
+@pytest.mark.parametrize(
+    ("early", "fails", "done"),
+    [(0, False, ["frame", "free", "say", "say"]), (5, False, ["frame", "free", "say", "say"]),
+     (0, True, ["free", "say"]), (5, True, ["free", "say"])],
+)  # fmt: skip
+def test_no_frame_waits_for_what_only_tells_or_frees(
+    kernel: Kernel, monkeypatch: pytest.MonkeyPatch, early: int, fails: bool, done: list[str]
+) -> None:
+    """It comes behind, and of a list that was stopped only what stood before."""
+    did: list[str] = []
+
+    def did_frame(_: bytes) -> bool:
+        did.append("frame")
+        return True
+
+    gateway = SimpleNamespace(expectations=SimpleNamespace(fd=-1))
+    ports = SimpleNamespace(place=lambda _: 0, release=lambda *_: did.append("free"))
+    parts: Any = gateway, None, ports, did_frame, lambda _: did.append("say")
+    executor = Executor(*parts)
+    if fails:
+        monkeypatch.setattr(syscall, "update", full)
+    then = executor.prepare(PORT_AGAIN, early) if early else partial(executor.carry_out, PORT_AGAIN)
+    assert not did, "nothing of it is ahead of the other gateway"
+    then()
+    assert did == done
