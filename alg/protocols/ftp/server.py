@@ -164,6 +164,8 @@ class ServerSide:
         if heard.kind is Kind.TRANSFER:
             session.audit.answered(line.text, out)
         effect = REPLIES.get((heard.kind, reply), NONE) if heard.kind else NONE
+        if heard.kind is None and reply is Reply.WELCOME and session.control.resumed:
+            effect = Effect.LOGGED_IN  # the USER or PASS that it answers went on before the restart
         if effect is Effect.RESTART:
             if session.policy.before_login:
                 session.supersede_open(out, reason="reinitialised")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from algate.alg.engine import effects as fx
@@ -129,6 +131,21 @@ def test_rein_takes_it_away_also_for_a_port_behind_it(ahead: bool) -> None:
     assert not opens(made)
     log_in(made)
     assert opens(made)
+
+
+def test_a_log_in_that_was_said_before_a_restart_is_seen_by_its_answer() -> None:
+    """The client said all at once, and what answers its USER is taken for the answer to its PASS."""
+    made = Stage(PLUGIN, FtpPolicy(), replace(control(SERVER), resumed=True, remembered=1))
+    made.say(CLIENT, b"PASS p\r\nEPSV\r\n")
+    made.say(SERVER, b"331 password\r\n230-hi\r\n227 is no answer\r\n230 in\r\n229 (|||5001|)\r\n")
+    assert BEFORE_LOGIN.answer not in made.heard[CLIENT]
+    assert [one.open for one in made.expectations.values()] == [True]
+
+
+def test_an_answer_to_nothing_is_no_log_in() -> None:
+    made = greeted()
+    made.say(SERVER, b"230 in\r\n")
+    assert not opens(made)
 
 
 def test_the_operator_may_allow_it() -> None:
