@@ -399,6 +399,13 @@ def unpack_expectation(key: bytes, value: bytes, now: float) -> fx.Expectation:
     )  # fmt: skip
 
 
+def ends(keys: bytes, values: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Packed key, id and the tick of its end, of each expectation of a batch."""
+    size = _EXPECTATION_KEY.size
+    found = numbers("expectation", "id", values), numbers("expectation", "expires", values)
+    return zip([keys[at : at + size] for at in range(0, len(keys), size)], *found, strict=True)
+
+
 def expectation_id(value: bytes) -> int:
     """Of a struct expectation."""
     return int(_EXPECTATION.unpack(value)[0])

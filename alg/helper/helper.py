@@ -34,12 +34,13 @@ from algate.alg.helper.guard import Guard
 from algate.alg.helper.lost import Lost
 from algate.alg.helper.ports import KernelPorts
 from algate.alg.helper.refused import Refused
+from algate.alg.helper.strays import strays
 from algate.alg.helper.tails import Tails
 from algate.alg.helper.tap import Tap
 from algate.alg.helper.telling import Telling
 from algate.alg.helper.watchers import Watchers
 from algate.alg.plugin.model import ProtocolPlugin
-from algate.bpf import abi, syscall
+from algate.bpf import abi, syscall, ticks
 from algate.bpf.loader import Gateway
 from algate.bpf.requests import ControlProgram
 from algate.bpf.tables import U32
@@ -333,7 +334,8 @@ class Helper:
         self.executor.publics.pop(number, None)
 
     def forget(self, live: Mapping[int, bytes]) -> None:
-        """Tell the engine which control sessions the kernel no longer has. `live`: id -> key, as the sweep saw them."""
+        """Tell the engine which control sessions the kernel no longer has, and drop what it doesn't know and can't end.
+        `live`: id -> key, as the sweep saw them."""
         self._addresses.forget()
         for number in [one for one in self._infos if one not in live]:
             key = self.executor.keys.get(number)
@@ -341,6 +343,9 @@ class Helper:
             if value is not None and value.id == number and value.alg:
                 continue
             self._gone(number)
+        expectations = self._gateway.expectations
+        for row in [*strays(expectations, self.engine.expecting, ticks.now())]:
+            syscall.delete(expectations.fd, row)
 
     def counts(self) -> Counter[str]:
         """Reasons of the engine and failures of the executor."""

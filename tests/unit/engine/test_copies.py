@@ -307,6 +307,32 @@ def test_a_restart_with_an_unread_agreement_lets_the_server_s_connection_agree()
     assert len(lab.kernel.opened) == 1
 
 
+class Unreading:
+    """Fails at the reply that names a connection."""
+
+    def __init__(self, inner: Conversation) -> None:
+        self.inner = inner
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.inner, name)
+
+    def feed(self, side: Side, data: bytes, now: float, *, end: bool = False) -> object:
+        if data.startswith(b"227"):
+            raise RuntimeError("a plug-in's fault")
+        return self.inner.feed(side, data, now, end=end)
+
+
+def test_what_a_line_named_whose_reading_failed_is_no_other_line_s() -> None:
+    """It is taken back, and the next line that is read, of whatever session, names something else."""
+    lab = asleep(NAMED)
+    session = lab.engine._sessions[lab.kernel.info.session]
+    session.conversation = Unreading(session.conversation)  # type: ignore[arg-type,assignment]
+    assert lab.kernel.expectations
+    wake(lab)
+    assert lab.engine.counts["plugin-failed"] == 1 and not lab.kernel.expectations
+    assert not lab.engine._judgement._named
+
+
 class Fickle:
     """Says that EPSV may pass, and refuses it."""
 
