@@ -28,6 +28,8 @@ static __always_inline bool named_step(struct named *n, u8 c)
         n->scale = scale * 10;
         return scale > 10000; /* a sixth digit, which is one too many */
     }
+    if (digits && !fields && (c == ',' || c == '|'))
+        n->most = most = c == ',' ? SIX_NUMBERS : ONE_NUMBER;
     if (number > 65535 || (most == SIX_NUMBERS && number > 255))
         return true;
     if (c == '(') {
@@ -35,8 +37,6 @@ static __always_inline bool named_step(struct named *n, u8 c)
         n->found = most && fields == most && digits == (most == SIX_NUMBERS);
         return true;
     }
-    if (digits && !fields && (c == ',' || c == '|'))
-        n->most = most = c == ',' ? SIX_NUMBERS : ONE_NUMBER;
     if (fields < most && c == (most == SIX_NUMBERS ? ',' : '|') && digits == (most == SIX_NUMBERS || !fields)) {
         n->numbers |= (u64)number << (8 * (fields & 7));
         n->number = 0;

@@ -91,7 +91,8 @@ def test_its_connection_is_its_sessions(told: Watched) -> None:
         PASV.replace("195", "0000195"), EPSV.replace("50000", "65536"), EPSV.replace("50000", "1023"),
         EPSV.replace("50000", ""), EPSV.replace("|||", "||"), EPSV.replace("|||", "||||"), EPSV.replace("|", "!"),
         EPSV.replace("|||", "|1|"), "227 no\r\n", "229 Entering Extended Passive Mode (|||)\r\n",
-        "227 Entering Passive Mode, wherever\r\n", "227 (1,2,3,4,5,6)\r\n",
+        "227 Entering Passive Mode, wherever\r\n", "227 (1,2,3,4,5,6)\r\n", PASV.replace("195,80", "195,300"),
+        "227 (,0,0,0,195,80)\r\n", EPSV.replace("(", "(1"),
     ],
 )  # fmt: skip
 def test_what_is_doubtful_waits(told: Watched, line: str) -> None:
