@@ -2,7 +2,9 @@
 
 The law of this file: what the pair adds to a command is its time from client to server with the standby in step above
 the same with nobody to tell, in one lab and run. It is compared with a bare echo of 1 KB between the two nodes: as
-often as the commands come, since processors that sleep in between are slow for either; and back to back, too.
+often as the commands come, since processors that sleep in between are slow for either; and back to back, too. And with
+one behind each command, by a process that a packet wakes, as the helper is: the kernel has two processes that wake
+nobody but each other share a processor, and wakes another's for everybody else.
 """
 
 from __future__ import annotations
@@ -22,10 +24,10 @@ from algate.cli.lab import pair_trial
 from algate.cli.lab.crowd import PORT, Crowd, EndProgram
 from algate.cli.lab.host import LabError
 from algate.cli.lab.lab import LabPlan
-from algate.cli.lab.pair import Node, PairLab, engine
+from algate.cli.lab.pair import Node, PairLab, engine, own_inside
 
 PAIR = "algate"
-ECHO, POLITE, UDP = PORT + 100, PORT + 101, 17
+ECHO, POLITE, RELAY, UDP = PORT + 100, PORT + 101, PORT + 102, 17
 PARTS = {"p50": 0.5, "p99": 0.99}
 CONFIG = f"[alg.ftp]\nports = [21, {POLITE}]\n"
 ENDS = 60_000  # inside end points of a full table
@@ -44,6 +46,11 @@ def echo_figure(part: str) -> Figure:
 def paced_figure(part: str) -> Figure:
     title = f"1 KB TCP echo between the two nodes, as often as there were commands, {part}"
     return Figure(f"ha.paced.{part}", title, "µs", once=True)
+
+
+def among_figure(part: str) -> Figure:
+    title = f"1 KB TCP echo between the two nodes, behind each command, by a process that a packet wakes, {part}"
+    return Figure(f"ha.among.{part}", title, "µs", once=True)
 
 
 class PairTiming:
@@ -72,13 +79,17 @@ class PairTiming:
         between = EndProgram(one.host, "exchange", other.host.address, ECHO)
         crowd.end(crowd.server, "polite", POLITE)
         near = crowd.near("exchange", POLITE)
-        paired, alone, echo, paced = list[float](), list[float](), list[float](), list[float]()
+        paired, alone, echo, paced, among = (list[float]() for _ in range(5))
+        relay = own_inside(one.lab.plan.inside, one.name), RELAY
         try:
             for _ in range(2):
                 echo += between.do("echo", self.exchanges // 2)["took"]
                 told = near.do("commands", self.exchanges // 2)
                 paired += told["took"]
                 paced += between.do("echo", self.exchanges // 2, told["apart"])["took"]
+                between.order("relay", self.exchanges // 2, *relay)
+                near.do("commands", self.exchanges // 2, *relay)
+                among += between.answer()["took"]
                 assert other.engine is not None
                 other.engine.kill()
                 one.until(lambda: one.status()["state"] != "in step")
@@ -91,7 +102,7 @@ class PairTiming:
         for name, part in PARTS.items():
             added = percentile(sorted(paired), part) - percentile(sorted(alone), part)
             self.record.add(added_figure(name), PAIR, 0, 1e6 * added)
-            for figure, times in ((echo_figure, echo), (paced_figure, paced)):
+            for figure, times in ((echo_figure, echo), (paced_figure, paced), (among_figure, among)):
                 self.record.add(figure(name), PAIR, 0, 1e6 * percentile(sorted(times), part))
 
     def _resync(self, one: Node, other: Node) -> None:

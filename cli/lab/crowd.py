@@ -33,7 +33,7 @@ class EndProgram:
         self._log = log
         self.answer()
 
-    def order(self, name: str, number: int = 0, *more: float) -> None:
+    def order(self, name: str, number: int = 0, *more: float | str) -> None:
         """Give an order."""
         assert self.process.stdin is not None
         self.process.stdin.write(json.dumps([name, number, *more]) + "\n")
@@ -48,7 +48,7 @@ class EndProgram:
             raise LabError(f"{self.role}: {told['error']}")
         return told
 
-    def do(self, name: str, number: int = 0, *more: float) -> dict[str, Any]:
+    def do(self, name: str, number: int = 0, *more: float | str) -> dict[str, Any]:
         """Both."""
         self.order(name, number, *more)
         return self.answer()

@@ -27,6 +27,11 @@ OWN = {"gw": "11", "gw2": "12"}  # the last byte of a node's own addresses
 PORT = 6379
 
 
+def own_inside(network: str, name: str) -> str:
+    """A node's own address there."""
+    return f"{network.rsplit('.', 1)[0]}.2{OWN[name]}"
+
+
 class PairLab(Lab):
     """As Lab, with two places for a gateway. The public and the inside address are nobody's yet."""
 
@@ -56,8 +61,8 @@ class PairLab(Lab):
             self._plug(name, LAN_DEVICE, "switch", f"g{index}")
             self._plug(name, WAN_DEVICE, "outer", f"g{index}")
             self._plug(name, "ha0", "witness", f"g{index}")
-            inside, wan = plan.inside.rsplit(".", 1)[0], plan.wan.rsplit(".", 1)[0]
-            ip(f"addr add {inside}.2{OWN[name]}/{plan.inside_length} dev {LAN_DEVICE}", netns)
+            wan = plan.wan.rsplit(".", 1)[0]
+            ip(f"addr add {own_inside(plan.inside, name)}/{plan.inside_length} dev {LAN_DEVICE}", netns)
             ip(f"addr add {wan}.{OWN[name]}/{plan.wan_length} dev {WAN_DEVICE}", netns)
             ip(f"addr add {LINK[name]}/24 dev ha0", netns)
             ip(f"route add default via {plan.next_hop}", netns)
