@@ -15,6 +15,7 @@ NEVER = 1 << 30
 QUIET_AFTER = 30.0  # s since the last full collection, before the next one at a quiet moment
 AT_LAST = 600.0  # s: without a quiet moment this long, and with GROWN: memory matters more than delay
 GROWN = 500_000  # blocks of memory, about 50 MB, more than after the last one
+MUCH = 200_000  # beyond that it would stop all for 60 ms and more, for sessions that go by themselves within minutes
 LITTLE = 20_000  # at a quiet moment, if nothing came since the last one: exceptions of timers alone, 2 MB
 
 
@@ -42,7 +43,8 @@ class Garbage:
         if since < QUIET_AFTER:
             return
         grown = sys.getallocatedblocks() - self._blocks
-        if (quiet and (taken != self._done or grown > LITTLE)) or (since >= AT_LAST and grown > GROWN):
+        calm = quiet and (grown < MUCH or since >= AT_LAST)
+        if (calm and (taken != self._done or grown > LITTLE)) or (since >= AT_LAST and grown > GROWN):
             self.collections += 1
             gc.collect()
             self._last, self._done, self._blocks = now, taken, sys.getallocatedblocks()

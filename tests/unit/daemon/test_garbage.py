@@ -12,7 +12,7 @@ from random import Random
 import pytest
 
 from algate.alg.admin.build import build
-from algate.alg.daemon.garbage import AT_LAST, GROWN, LITTLE, QUIET_AFTER, Garbage
+from algate.alg.daemon.garbage import AT_LAST, GROWN, LITTLE, MUCH, QUIET_AFTER, Garbage
 from algate.alg.engine.session import Session
 from tests.dialogues import random_dialogue
 from tests.ftplab import FtpLab
@@ -75,6 +75,26 @@ def test_what_timers_leave_on_an_idle_gateway_goes_too(garbage: Garbage, monkeyp
     there = sys.getallocatedblocks()
     monkeypatch.setattr(sys, "getallocatedblocks", lambda: there + 2 * LITTLE)
     garbage.look(5, 300.0)
+    assert garbage.collections == 2
+
+
+def test_a_quiet_moment_is_not_for_what_a_crowd_has_just_left(
+    garbage: Garbage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would be looked at whole, once for nothing: sessions are gone minutes after their end, or at last looked at."""
+    there, more = sys.getallocatedblocks(), [2 * MUCH]
+    monkeypatch.setattr(sys, "getallocatedblocks", lambda: there + more[0])
+    garbage.look(5, 100.0)
+    garbage.look(5, 200.0)
+    assert garbage.collections == 0
+    more[0] = 0
+    garbage.look(5, 300.0)
+    assert garbage.collections == 1, "they are gone"
+    more[0] = 2 * MUCH
+    garbage.look(6, 400.0)
+    garbage.look(6, 300.0 + AT_LAST - 1)
+    assert garbage.collections == 1
+    garbage.look(6, 300.0 + AT_LAST)
     assert garbage.collections == 2
 
 
