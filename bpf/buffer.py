@@ -18,6 +18,7 @@ HEAD, TAIL = 1024 // 8, 1032 // 8  # words of the control page
 LOST, SAMPLE = 2, 9  # enum perf_event_type
 _HEADER = struct.Struct("=IHH")  # type, misc, size of the whole record
 _LENGTH = struct.Struct("=I")  # after a sample's header: the size of its bytes, padding included
+_BOTH = struct.Struct("=IHHI")
 _LOST = struct.Struct("=QQ")  # id, how many
 
 _lock = threading.Lock()
@@ -54,7 +55,11 @@ class Buffer:
         while (position := self._at) != self._head:
             # Records are aligned to 8 bytes, and so is the end of the memory: a header is never cut, the rest may be.
             place = self._start + (position & self._mask)
-            kind, _, size = _HEADER.unpack_from(self._memory, place)
+            length = 0
+            if place + 12 <= self._end:  # what a record has there that isn't a sample is no length, and isn't used
+                kind, _, size, length = _BOTH.unpack_from(self._memory, place)
+            else:
+                kind, _, size = _HEADER.unpack_from(self._memory, place)
             if not 8 <= size <= self._head - position:
                 self._lost(1)  # no kernel writes this; how much of the rest was sound isn't known
                 self._at = self._head
@@ -62,7 +67,6 @@ class Buffer:
             self._at = position + size
             if kind == SAMPLE and size >= 12:
                 if place + size <= self._end:
-                    length = _LENGTH.unpack_from(self._memory, place + 8)[0]
                     return self._memory[place + 12 : place + min(12 + length, size)]
                 whole = self._bytes(position, size)
                 return whole[12 : 12 + _LENGTH.unpack_from(whole, 8)[0]]

@@ -6,6 +6,7 @@ The law of this file: struct control in, struct control out, by test-run. It dec
 from __future__ import annotations
 
 import random
+import sys
 from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address
 
@@ -18,7 +19,7 @@ _HANDLES = bytes(abi.CONTROL_BATCH * 24)  # so that the request is as long as on
 _ETHERNET = bytes(14)
 _REMOTE = 4  # where the other end's address begins in struct session_key
 TRIES = 32  # tries for a public port; each finds one if the bitmap shows any
-CLASS_OF = {6: abi.ProtoClass.TCP, 17: abi.ProtoClass.UDP, 1: abi.ProtoClass.ICMP}
+CLASS_OF = {6: int(abi.ProtoClass.TCP), 17: int(abi.ProtoClass.UDP), 1: int(abi.ProtoClass.ICMP)}
 
 
 def port_row(address: int, proto: int, port: int) -> int:
@@ -28,7 +29,8 @@ def port_row(address: int, proto: int, port: int) -> int:
 
 def owner(ip: IPv4Address, port: int, kind: abi.PortKind) -> int:
     """struct port_slot's owner word for an inside end point."""
-    return abi.ip_to_be32(ip) | abi.be16(port) << 32 | int(kind) << 48
+    host = int.from_bytes(int(ip).to_bytes(4, "big"), sys.byteorder)  # abi's function takes three times as long
+    return host | int.from_bytes(port.to_bytes(2, "big"), sys.byteorder) << 32 | int(kind) << 48
 
 
 class ControlProgram:

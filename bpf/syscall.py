@@ -22,6 +22,7 @@ from algate.bpf.libbpf import ENOENT, check, library
 UINT64 = ctypes.c_uint64
 UINT32 = ctypes.c_uint32
 MAPS_MOST = 64  # of one program, the kernel's own limit
+FEW = 4  # keys that are deleted one by one sooner than by one call through ctypes
 
 
 class Update(IntEnum):
@@ -145,10 +146,9 @@ def lookups(fd: int, keys: Iterable[bytes], value_size: int) -> Iterator[tuple[b
 
 
 def delete_all(fd: int, keys: Sequence[bytes]) -> None:
-    """Delete keys, whichever are there, in as few calls as that takes: one if all are."""
-    options = _BatchOptions(ctypes.sizeof(_BatchOptions), 0, 0)
-    while len(keys) > 1:
-        done = UINT32(len(keys))
+    """Delete keys, whichever are there: many in as few calls as that takes, one if all are."""
+    while len(keys) > FEW:
+        done, options = UINT32(len(keys)), _BatchOptions(ctypes.sizeof(_BatchOptions), 0, 0)
         result = library().bpf_map_delete_batch(fd, b"".join(keys), ctypes.byref(done), ctypes.byref(options))
         if result >= 0:
             return

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 
 from algate.alg.engine import effects as fx
-from algate.alg.gateway.records import Punt
+from algate.alg.gateway.records import Punt, has_handle
 from algate.alg.plugin.model import Address, EndPoint
 from algate.bpf import syscall
 from algate.bpf.loader import Gateway
@@ -119,7 +119,7 @@ class Addresses:
     def told(self, info: fx.SessionInfo, prefix: IPv6Network | None) -> fx.SessionInfo:
         """A session with its addresses beside the handles. `prefix`: of NAT64."""
         key = info.key
-        if key.inside_ip[0] and key.remote_ip[0]:
+        if not has_handle(key):
             return info
         inside, remote = self.packed(key.inside_ip), self.packed(key.remote_ip)
         return info._replace(

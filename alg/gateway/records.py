@@ -66,7 +66,7 @@ _SEGMENTS: Final = frozenset((int(abi.PuntKind.SEGMENT), int(abi.PuntKind.TOO_BI
 _COPY: Final = int(abi.PuntKind.COPY)
 _TOO_BIG: Final = int(abi.PuntKind.TOO_BIG)
 PUNT_SIZE, FRAGMENT_SIZE = _PUNT.size, abi.HEADER.structs["fragment"].size
-BEGINNING_SIZE = _BEGINNING.size
+BEGINNING_SIZE, EXPECTATION_SIZE = _BEGINNING.size, _EXPECTATION.size
 
 
 # -- sessions ----------------------------------------------------------------------------------------------------------
@@ -123,6 +123,11 @@ def unpack_key(raw: bytes) -> fx.SessionKey:
 def proto_of(key: bytes) -> int:
     """That of a packed session key."""
     return key[_PROTO_AT]
+
+
+def has_handle(key: fx.SessionKey) -> bool:
+    """Whether an address of it stands for one of IPv6."""
+    return not (key.inside_ip[0] and key.remote_ip[0])
 
 
 def unpack_session(raw: bytes) -> SessionValue:
@@ -353,13 +358,17 @@ def _pack_corrections(items: tuple[Correction, ...]) -> bytes:
 # -- expectations ------------------------------------------------------------------------------------------------------
 
 
-def pack_expectation(one: fx.Expectation, state: int, row: int) -> tuple[bytes, bytes]:
-    """struct expectation_key and struct expectation; `row`: its port_index."""
-    ranged, inbound = one.ports > 0, one.direction == fx.IN
-    port = 0 if ranged and not inbound else one.to.port
-    key = _EXPECTATION_KEY.pack(
+def expectation_key(one: fx.Expectation) -> bytes:
+    """struct expectation_key."""
+    port = 0 if one.ports > 0 and one.direction != fx.IN else one.to.port
+    return _EXPECTATION_KEY.pack(
         one.from_ip or _NO_IP, one.to.ip.packed, port.to_bytes(2, "big"), one.proto, one.direction
     )
+
+
+def pack_expectation(one: fx.Expectation, state: int, row: int) -> tuple[bytes, bytes]:
+    """struct expectation_key and struct expectation; `row`: its port_index."""
+    ranged, key = one.ports > 0, expectation_key(one)
     inside_ip, inside_port = (one.inside.ip.packed, one.inside.port) if one.inside else (_NO_IP, 0)
     flags = int(abi.ExpectationFlag.PERSISTENT) if one.persistent else 0
     value = _EXPECTATION.pack(

@@ -64,7 +64,7 @@ class Executor:
         self.outcomes: Counter[str] = Counter()
         self.failures: Counter[str] = Counter()
         self._held: dict[tuple[int, int], list[bytes]] = {}
-        self._rows: dict[int, tuple[bytes, bytes]] = {}  # of expectations put by this helper: id -> key and value
+        self._rows: dict[int, tuple[bytes, bytes]] = {}  # of expectations put by this helper: id -> key, value or b""
         self._latest: dict[bytes, int] = {}  # the same: key -> id of the one whose row it is
         self._adjust: tuple[fx.AdjustRecord | None, bytes] = (None, b"")
         self._row: tuple[fx.Expectation | None, int, tuple[bytes, bytes]] = (None, 0, (b"", b""))
@@ -208,7 +208,7 @@ class Executor:
 
     def _known_expectation(self, effect: fx.KnownExpectation) -> None:
         one = effect.expectation
-        key, _ = self._rows[one.id] = self.row(one, one.state)
+        key, _ = self._rows[one.id] = records.expectation_key(self._packable(one)), b""
         self._latest[key] = one.id
         self.outcomes["made"] += 1
 
@@ -216,7 +216,9 @@ class Executor:
         # The kernel opens, too (AdjustRecord.agrees), and what it opened may be used already. A pending one can't be
         # used meanwhile: writing the whole entry loses nothing.
         one = effect.expectation
-        key, value = self._rows.get(one.id) or self._expectation(one, one.state)
+        key, value = self._rows.get(one.id) or (b"", b"")
+        if not value:
+            key, value = self._expectation(one, one.state)
         there = syscall.lookup(self._gateway.expectations.fd, key, len(value))
         if there is None or records.state(there) != fx.EXPECT_PENDING:
             return
@@ -227,25 +229,25 @@ class Executor:
     def _delete_expectation(self, effect: fx.DeleteExpectation) -> None:
         one = effect.expectation
         row = self._rows.pop(one.id, None)
-        key, value = row if row is not None else self._expectation(one, 0)
+        key = row[0] if row is not None else records.expectation_key(self._packable(one))
         if effect.heir is not None:
             self._put(effect.heir)
-        elif self._has_row(key, one.id, len(value)):  # else it is another's newer one
+        elif self._has_row(key, one.id):  # else it is another's newer one
             self._latest.pop(key, None)
             syscall.delete(self._gateway.expectations.fd, key)
         self.outcomes[effect.outcome] += 1
 
-    def _has_row(self, key: bytes, number: int, size: int) -> bool:
+    def _has_row(self, key: bytes, number: int) -> bool:
         """Whether a row is that expectation's. Of rows that an earlier helper made only the kernel knows."""
         latest = self._latest.get(key)
         if latest is not None:
             return latest == number
-        there = syscall.lookup(self._gateway.expectations.fd, key, size)
+        there = syscall.lookup(self._gateway.expectations.fd, key, records.EXPECTATION_SIZE)
         return there is not None and records.expectation_id(there) == number
 
     def drop_expectation(self, left: fx.Expectation) -> None:
         """Delete an expectation that an earlier helper made and nobody owns, and give its public port back."""
-        syscall.delete(self._gateway.expectations.fd, self._expectation(left, 0)[0])
+        syscall.delete(self._gateway.expectations.fd, records.expectation_key(self._packable(left)))
         if left.reserved is not None and left.inside is not None:
             self._ports.release(left.proto, left.reserved, left.inside, 1)
 

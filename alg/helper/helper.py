@@ -179,7 +179,7 @@ class Helper:
                 if segment is not None:  # nearly always
                     self._segment(punt, segment)
                     return
-            else:
+            elif records.has_handle(info.key):
                 punt = self._addresses.of_punt(punt, self.config.nat64.prefix)
             self._other(punt)
         except Exception:
@@ -188,15 +188,12 @@ class Helper:
 
     def _segment(self, punt: Punt, segment: Segment) -> None:
         """One of a session that is known."""
-        number, moment = segment.info.session, now()
-        if segment.copied:
-            if self._turning and self.engine.defer(segment, moment):
-                self._behind[number] = None
-            else:
-                self._carry_out(self._judged(punt), number)
+        number = segment.info.session
+        if segment.copied and self._turning and self.engine.defer(segment, now()):
+            self._behind[number] = None
             return
         self._carry_out(self._judged(punt), number)
-        if self.metrics is not None:
+        if self.metrics is not None and not segment.copied:
             moment, arrived = now(), punt.time / 1e9
             self.metrics.decision.observe(max(0.0, moment - arrived))
             self.delays.came(number, punt.direction, arrived, moment)

@@ -81,7 +81,7 @@ def test_what_timers_leave_on_an_idle_gateway_goes_too(garbage: Garbage, monkeyp
 def test_a_quiet_moment_is_not_for_what_a_crowd_has_just_left(
     garbage: Garbage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It would be looked at whole, once for nothing: sessions are gone minutes after their end, or at last looked at."""
+    """It would be looked at whole, for nothing: sessions are gone minutes after their end."""
     there, more = sys.getallocatedblocks(), [2 * MUCH]
     monkeypatch.setattr(sys, "getallocatedblocks", lambda: there + more[0])
     garbage.look(5, 100.0)
