@@ -109,7 +109,7 @@ static __always_inline int outbound(struct __sk_buff *skb, int at)
         return at == AT_LAN ? pass_on(skb, at) : drop(DROP_PROTOCOL);
     }
     p.fragment = 0; /* said above; here the compiler hears of it */
-    u32 now = now_tick();
+    u32 now = p.tick;
     struct session_key key;
     struct session *s = find_out(&p, &key);
     if (!s || !session_carries(cfg, s, &p, DIR_OUT, now))
@@ -157,7 +157,7 @@ static __always_inline int inbound(struct __sk_buff *skb, int at)
         return to_inside(skb, cfg, &p) ? drop(DROP_PROTOCOL) : TC_ACT_OK;
     }
     p.fragment = 0;
-    u32 now = now_tick();
+    u32 now = p.tick;
     struct session_key key;
     struct session *s = find_in(cfg, &p, &key);
     if (!s || !session_carries(cfg, s, &p, DIR_IN, now))

@@ -18,9 +18,12 @@ ROOM = 65536
 
 
 class ProgramRun(IntFlag):
-    """Flags of a test-run: LIVE_FRAMES really transmits what an XDP program returns (BPF_F_TEST_XDP_LIVE_FRAMES)."""
+    """Flags of a test-run. LIVE_FRAMES: what an XDP program returns is sent (BPF_F_TEST_XDP_LIVE_FRAMES). SUMMED:
+    the packet comes as from a device that has summed all of it; OSError EBADMSG says that this isn't its sum any more
+    (BPF_F_TEST_SKB_CHECKSUM_COMPLETE, Linux 6.17)."""
 
     LIVE_FRAMES = 2
+    SUMMED = 4
 
 
 class SkBuff(ctypes.Structure):

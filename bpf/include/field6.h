@@ -11,6 +11,19 @@ static __always_inline int put_ttl(struct __sk_buff *skb, const struct packet *p
     return bpf_skb_store_bytes(skb, ip_at(p) + 7, &hops, 1, BPF_F_RECOMPUTE_CSUM);
 }
 
+/* The same, written directly where the header is at hand. */
+static __always_inline int put_hops(struct __sk_buff *skb, const struct packet *p, u8 hops)
+{
+    void *data = (void *)(long)skb->data, *data_end = (void *)(long)skb->data_end;
+    struct ipv6hdr *ip = data + ip_at(p);
+    if ((void *)(ip + 1) > data_end)
+        return put_ttl(skb, p, hops);
+    __be16 *word = (void *)&ip->nexthdr, from = *word; /* the two bytes that a sum takes together */
+    ip->hop_limit = hops;
+    bpf_csum_update(skb, csum_fold(csum_change2(0, from, *word)));
+    return 0;
+}
+
 /* The length in the IP header. Returns 0, or -1 if the kernel refused. */
 static __always_inline int put_size(struct __sk_buff *skb, const struct packet *p, u16 old, u16 size)
 {

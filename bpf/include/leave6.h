@@ -19,7 +19,7 @@ static __always_inline void leave_touch(const struct packet *p, struct session *
 static __always_inline int leave_direct(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
                                         const struct next_hop *next)
 {
-    if (put_ttl(skb, p, p->ttl - 1))
+    if (put_hops(skb, p, p->ttl - 1))
         return drop(DROP_REWRITE_FAILED);
     return redirect_to(skb, cfg, p, next);
 }

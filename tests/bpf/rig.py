@@ -205,10 +205,10 @@ class Rig:
         """The helper's sign of life."""
         self.gateway.heartbeat.put(0, ticks())
 
-    def run(self, name: str, frame: bytes, **context: Any) -> Outcome:
-        """One run; keywords as for testrun.skb_context."""
-        before = self._read()
-        result = testrun.run(self.gateway.fds[name], frame, testrun.skb_context(**context), room=len(frame) + 4096)
+    def run(self, name: str, frame: bytes, flags: int = 0, **context: Any) -> Outcome:
+        """One run; `flags`: ProgramRun; keywords as for testrun.skb_context."""
+        before, made = self._read(), testrun.skb_context(**context)
+        result = testrun.run(self.gateway.fds[name], frame, made, flags=flags, room=len(frame) + 4096)
         after = self._read()
         return Outcome(result.value, result.data, *_moved(before, after))
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
-from algate.bpf import abi
+from algate.bpf import abi, testrun
 from tests import packets
+from tests.bpf import six
 from tests.bpf.flows import FLOW, answer, echo_answer, frame_of, open_session, translated
 from tests.bpf.rig import GATEWAY, INSIDE, INSIDE_2, OK, PROTOS, PUBLIC, REDIRECT, REMOTE, REMOTE_2, SHOT, UDP, Rig
 from tests.packets import GATEWAY_WAN_MAC, WAN_MAC, Flow
@@ -76,6 +80,38 @@ def test_udp_sum_never_becomes_absent(rig: Rig) -> None:
     out = rig.lan(frame)
     assert packets.field(out.data, "UDP_chksum") == 0xFFFF
     packets.same(out.data, translated(frame, "udp", ttl=63, source=(PUBLIC, 40000)))
+
+
+@pytest.mark.parametrize("proto", PROTOS)
+def test_a_device_s_sum_of_the_packet_stays_right(rig: Rig, proto: str) -> None:
+    """The kernel compares it with the packet after the run (EBADMSG)."""
+    open_session(rig, proto)
+    back = echo_answer(FLOW, 40000) if proto == "icmp" else answer(FLOW, 40000)
+    for way, frame in (
+        (rig.lan, frame_of(proto, FLOW, b"odd", "PA")),
+        (rig.wan_out, frame_of(proto, FLOW, b"odd", "PA")),
+        (rig.wan_in, frame_of(proto, back, b"even", "PA", reply=True)),
+    ):
+        with needs_summed():
+            assert way(frame, flags=testrun.ProgramRun.SUMMED).drops == {}
+
+
+@pytest.mark.parametrize("load", [b"odd", b"even"])
+def test_so_it_does_for_ipv6(rig: Rig, load: bytes) -> None:
+    for way, frame in ((rig.lan, six.frame(six.udp(load=load))), (rig.wan_in, six.back(six.udp(back=True, load=load)))):
+        assert way(frame).action == REDIRECT
+        with needs_summed():
+            assert way(frame, flags=testrun.ProgramRun.SUMMED).action == REDIRECT
+
+
+@contextmanager
+def needs_summed() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.EINVAL:
+            pytest.skip("this kernel has no such test-run (Linux 6.17)")
+        raise
 
 
 def test_link_padding_is_kept(rig: Rig) -> None:
