@@ -157,6 +157,7 @@ class Line(enum.IntEnum):
     QUIET = 8
     AGREES = 16
     NAMES = 32
+    RETOLD = 64
 
 class TrackFlag(enum.IntFlag):
     TIMESTAMPS = 1
@@ -182,6 +183,7 @@ class PuntKind(enum.IntEnum):
     UNSENT = 8
     PATH = 9
     COPY = 10
+    RETOLD = 11
 
 class NoticeKind(enum.IntEnum):
     NONE = 0
@@ -301,6 +303,7 @@ class Stage(enum.IntEnum):
     WAY = 31
     MAKE = 32
     ENDS = 33
+    RETELL = 34
 
 STAGE_COUNT: int
 
@@ -662,6 +665,7 @@ class Track(Layout):
     punted_count: ctypes.Array[ctypes.c_uint16]
     syn: int
     agreed: int
+    asked: int
     def __init__(
         self,
         *,
@@ -685,6 +689,7 @@ class Track(Layout):
         punted_count: ctypes.Array[ctypes.c_uint16] | tuple[int, ...] = ...,
         syn: int = ...,
         agreed: int = ...,
+        asked: int = ...,
     ) -> None: ...
 
 class PassableKey(Layout):

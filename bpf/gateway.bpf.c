@@ -74,6 +74,9 @@
 #include "include/fair.h"
 #include "include/refuse.h"
 #include "include/stages.h"
+#ifdef NAT64
+#include "include/retell.h"
+#endif
 #include "include/heads.h"
 #include "include/made.h"
 #include "include/create.h"
@@ -288,6 +291,12 @@ int stage_new_in(struct __sk_buff *skb)
 int stage_alg(struct __sk_buff *skb)
 {
     int at = skb->cb[0];
+#ifdef NAT64
+    u32 zero = 0;
+    struct scratch *room = scratch.lookup(&zero);
+    if (room)
+        RETELL(room) = 0;
+#endif
     return skb->cb[1] ? alg_in(skb, at) : alg_out(skb, at);
 }
 
@@ -363,6 +372,11 @@ int stage_fragment(struct __sk_buff *skb)
 }
 
 #ifdef NAT64
+int stage_retell(struct __sk_buff *skb)
+{
+    return retell(skb, skb->cb[0], skb->cb[1]);
+}
+
 int stage_from6(struct __sk_buff *skb)
 {
     return outbound(skb, AT_TURNED);

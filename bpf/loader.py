@@ -34,18 +34,19 @@ STAGES6 = {
     for stage in abi.Stage
     if stage in SIX_ALONE or (stage.name not in FAMILY4 and stage < abi.Stage.FROM6)
 }  # row of `stages` -> program for IPv6
-FROM6 = "stage_from6"  # of IPv4's programs where NAT64 is on
+FROM6 = "stage_from6"
+OF4 = (FROM6, "stage_retell")  # of IPv4's programs where NAT64 is on
 STAGES64 = {
     int(stage): f"stage_{stage.name.lower()}"
     for stage in abi.Stage
     if stage >= abi.Stage.FROM6 and stage not in SIX_ALONE
 }
-TURNS = tuple(name for name in STAGES64.values() if name != FROM6)
+TURNS = tuple(name for name in STAGES64.values() if name not in OF4)
 PROGRAMS6 = (*STAGES6.values(), "control6")
 TEXTS = {
     compiler.SOURCE: PROGRAMS,
     compiler.SOURCE6: PROGRAMS6,
-    compiler.SOURCE64: (*PROGRAMS, FROM6),
+    compiler.SOURCE64: (*PROGRAMS, *OF4),
     compiler.TURNING: TURNS,
 }  # main file -> its programs
 PORT_ROWS_LEAST = 4  # the port table always has room for this many public addresses: their number may grow

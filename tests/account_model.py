@@ -11,12 +11,13 @@ from collections.abc import Callable
 from algate.alg.engine import effects as fx
 from algate.alg.engine.account import BYTES, COMMANDS, COPIES, REPLIES, copies, passed
 from algate.alg.engine.corrections import MASK, distance
-from algate.alg.engine.digest import digest
+from algate.alg.engine.digest import digest, replacement
 from algate.alg.engine.frames import ACK, FIN, RST, SYN, URG
 from algate.alg.plugin.model import Lines
 
 _COMMAND = re.compile(rb"([A-Za-z]{3,4})(?:[ ][ -~]*)?\r\n")
 _REPLY = re.compile(rb"([0-9]{3})[ ][ -~]*\r\n")
+_USUAL = re.compile(rb"227 (.*)\(((?:[0-9]{1,5},){4}([0-9]{1,3}),([0-9]{1,3}))\)([^0-9(]{0,2})\r\n")
 LINE_MAX = 256
 SYNS = fx.TRACK_SYN_OUT | fx.TRACK_SYN_IN
 HELD, PASSES, COPIED, TOLD = range(4)  # enum line
@@ -39,6 +40,8 @@ class AccountModel:
         self.refused = 0  # of how many of the next copies the ring has no room
         self.known: dict[int, Lines] = {}
         self.expected = 0  # because of the last line that passed
+        self.retold: bytes | None = None  # what went on instead of it
+        self.asked = -1  # the word with the last EPSV that went on so
         self.kept: list[list[tuple[int, int]]] = [[], []]
 
     def punted(self, record: fx.AdjustRecord | None) -> int:
@@ -61,7 +64,7 @@ class AccountModel:
     ) -> int:  # fmt: skip
         """As line_passes(): whether the segment goes on by itself; then it is counted and leaves a decision behind.
         `expect`: what the kernel expects because of a line, by id, 0: nothing; `forget`: not after all."""
-        self.expected = 0
+        self.expected, self.retold = 0, None
         if record is None or not record.flags & fx.ADJUST_LINES or (self.word ^ record.lines) & 0xFFFF:
             return HELD
         if record.flags & fx.ADJUST_BEGINS and self.syns != SYNS:
@@ -79,6 +82,12 @@ class AccountModel:
             return HELD
         if flags & (SYN | FIN | RST | URG) or not flags & ACK:
             return HELD
+        instead: bytes | None = None
+        if word in lines.retold:
+            unanswered = (told.commands + (record.flags >> fx.ADJUST_UNANSWERED & 0xFF) - told.replies) & 0x7F
+            instead = self._retold(payload, reply, unanswered)
+            if instead is None:
+                return HELD
         unasked = reply and told.replies >= told.commands + (record.flags >> fx.ADJUST_UNANSWERED & 0xFF)
         opened = 0 < ((self.opening - (record.lines >> COPIES)) & 0x3F) <= read
         agrees = record.agrees and self.word == record.lines and reply and word in lines.agreeing
@@ -101,15 +110,35 @@ class AccountModel:
                 forget(expected)
             return HELD
         self.expected = expected if word in lines.names else 0
-        mine = fx.PutDecision(0, direction, seq, size, fx.VERDICT_PASS, digest(self.secret, payload), None, 0)
+        verdict = fx.VERDICT_PASS if instead is None else fx.VERDICT_REPLACE
+        change = 0 if instead is None else replacement(self.secret, payload, instead)[1]
+        mine = fx.PutDecision(0, direction, seq, size, verdict, digest(self.secret, payload), instead, change)
         decisions[direction, seq, size] = mine
         self.kept[direction].append((seq, size))
         self._count(direction, reply, size, payload[:1] != b"1", kind != PASSES)
+        self.retold = instead
+        if instead is not None:
+            self.asked = self.word
         if agrees:
             self.agreed = record.agrees
         if kind == COPIED:
             self.opening = self.word >> COPIES & 0x3F
         return min(kind, COPIED)
+
+    def _retold(self, line: bytes, reply: bool, unanswered: int) -> bytes | None:
+        """As line_retold() and retell.h: the other family's words for a line, None: it is held."""
+        if self.client != fx.OUT:
+            return None
+        if not reply:
+            return b"PASV\r\n" if len(line) == 6 and not unanswered else None
+        found = _USUAL.fullmatch(line)
+        if found is None or self.word != self.asked:
+            return None
+        port = b"(|||%d|)" % (int(found[3]) << 8 | int(found[4])) + found[5] + b"\r\n"
+        room = len(line) - len(port) - 4  # for a text and blanks
+        text = b"Entering Extended Passive Mode"
+        text = text if len(found[1]) <= len(text) < room else found[1]
+        return b"229 " + text.ljust(room) + port
 
     def _room(self, direction: int, acked: int, decisions: dict[tuple[int, int, int], fx.PutDecision]) -> bool:
         kept = self.kept[direction]

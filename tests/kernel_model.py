@@ -228,6 +228,7 @@ class KernelModel:
             found = self.decisions.get((direction, packet.seq, len(payload)))
             if found is None or found.digest != digest(SECRET, payload):
                 undecided = not bypass and (injected or not self.alive or not self._passes(direction, packet))
+                payload = payload if undecided or bypass else self.account.retold or payload
             elif found.verdict == fx.VERDICT_REPLACE:
                 assert found.new
                 assert (int.from_bytes(found.new, "little") - int.from_bytes(payload, "little")) % 0xFFFF == (
@@ -291,7 +292,8 @@ class KernelModel:
         where = (packet.seq, frame, ETHERNET, len(frame) - len(packet.payload), len(packet.payload), packet.flags)
         acked, recent = self.tracked.acked, self.tracked.ts_recent
         told = fx.Segment(self.info, direction, *where, (acked[0], acked[1]), self.account.word)
-        self.punt(told._replace(ts_recent=(recent[0], recent[1]), copied=True, expectation=self.account.expected))
+        self.punt(told._replace(ts_recent=(recent[0], recent[1]), copied=True, expectation=self.account.expected)
+                  ._replace(retold=self.account.retold is not None))  # fmt: skip
 
     def _expect(self, line: bytes) -> int:
         """As expect_named() of named.h."""
@@ -325,10 +327,10 @@ class KernelModel:
         taken = self.adjust is not None and (latest[2] - self.adjust.lines) & 0xFFFF in (0, *range(0x8000, 0x10000))
         return self.now - latest[1] < AGAIN_AFTER and not taken
 
-    def decided(self, session: int, direction: int, seq: int, size: int) -> int | None:
-        """The digest of a decision."""
+    def decided(self, session: int, direction: int, seq: int, size: int) -> tuple[int, bytes | None] | None:
+        """The digest of a decision, and what goes on instead."""
         found = self.decisions.get((direction, seq, size))
-        return None if found is None or session != self.info.session else found.digest
+        return None if found is None or session != self.info.session else (found.digest, found.new)
 
     def _end_must_wait(self, direction: int, packet: Packet) -> bool:
         if not packet.flags & (FIN | RST):

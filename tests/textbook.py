@@ -166,8 +166,20 @@ class SixTextbook:
         number = int(six[1]) * 256 + int(six[2]) if six else int(bare[1]) if bare else 0
         if number:
             self.agreed.append((False, number))
-        told = b"229 Entering Extended Passive Mode (|||%d|)\r\n" % number if six else one.reply
+        told = _in_place(one.reply, number) if six else one.reply
         return Told(b"PASV\r\n", told) if self.public else Told(one.command, one.reply)
+
+
+def _in_place(reply: bytes, number: int) -> bytes:
+    """A 229 as long as the 227 in its usual form, which ends the reply; else one of its own length."""
+    text, named = b"Entering Extended Passive Mode", b"(|||%d|)" % number
+    usual = re.search(rb"^227 (.*?)(\([0-9,]+\))(..?|)\r\n\Z", reply, re.M)
+    if usual is None:
+        return b"229 %s %s\r\n" % (text, named)
+    room = len(usual[1]) + len(usual[2]) - len(named)
+    if len(usual[1]) > len(text) or room <= len(text):
+        text = usual[1]
+    return b"229 %s%s%s\r\n" % (text.ljust(room), named, usual[3])
 
 
 def _pair(line: bytes, at: int) -> int:

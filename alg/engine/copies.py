@@ -77,7 +77,7 @@ class Copies:
         account.word = one.lines & ~PUNTS | account.word & PUNTS
         self._hear(session, one)
         flow.skip(len(payload))
-        self._judgement.read(session, flow, payload, out, one.expectation)
+        self._judgement.read(session, flow, payload, out, one.expectation, one.retold)
         for each in session.flows:
             if each.ledger.stored and not each.ledger.indebted:
                 self._delivery.store(session, each, out)

@@ -85,7 +85,8 @@ class Segment(NamedTuple):
     """A held segment (PUNT_SEGMENT). `frame` as received; offsets from its start; `acked`, `lines` and `ts_recent` are
     those of struct track. `mtu`: what its way out takes, 0: not known; `too_big`: less than this, and nobody but its
     sender may cut it (PUNT_TOO_BIG). `copied`: it wasn't held, this is a copy of a line that passed (PUNT_COPY);
-    `expectation`: what the kernel expects because of it, 0: nothing."""
+    `expectation`: what the kernel expects because of it, 0: nothing; `retold`: it went on in the other family's words
+    (PUNT_RETOLD), and this is what its sender said."""
 
     info: SessionInfo
     direction: int
@@ -102,6 +103,7 @@ class Segment(NamedTuple):
     ts_recent: tuple[int, int] = (0, 0)
     copied: bool = False
     expectation: int = 0
+    retold: bool = False
 
 
 class TrackView(NamedTuple):

@@ -152,28 +152,30 @@ class Judgement:
         except Exception as error:  # a fault is its session's alone
             self.failed(session, raised(error), out)
 
-    def read(self, session: Session, flow: Flow, data: bytes, out: Sink, named: int = 0) -> None:
+    def read(
+        self, session: Session, flow: Flow, data: bytes, out: Sink, named: int = 0, retold: bool = False
+    ) -> None:  # fmt: skip
         """Let the conversation read a line that has passed. It can only agree to that. `named`: the id under which the
-        kernel expects what the line names."""
+        kernel expects what the line names; `retold`: it went on in other words, as long as these."""
         self._named = named
         try:
-            self._read(session, flow, data, out)
+            self._read(session, flow, data, retold, out)
         finally:
             self._named = 0  # whatever failed: it is no other line's
 
-    def _read(self, session: Session, flow: Flow, data: bytes, out: Sink) -> None:
+    def _read(self, session: Session, flow: Flow, data: bytes, retold: bool, out: Sink) -> None:
         if session.conversation is None or session.passing:
             return
         actions = self.ask(session, flow, data, False, out)
         if session.reset or session.passing:  # that failed
             return
-        if _lets_all(actions, len(data)):  # nearly always
+        if not retold and _lets_all(actions, len(data)):  # nearly always
             if len(actions) > 1:
                 self.perform(session, None, actions[:-1], out)
             return
-        others = [action for action in actions if not isinstance(action, Pass)]
-        size = sum(action.size for action in actions if isinstance(action, Pass))
-        if size != len(data) or any(isinstance(action, (Replace, Refuse, Reserve)) for action in others):
+        verdicts = [action for action in actions if isinstance(action, (Pass, Replace, Refuse, Reserve))]
+        others = [action for action in actions if action not in verdicts]
+        if not (_replaces(verdicts, len(data)) if retold else _passes(verdicts, len(data))):
             self.failed(session, PluginFaultError("it doesn't let pass what it said may pass"), out)
             return
         self.perform(session, None, others, out)
@@ -388,6 +390,19 @@ def _lets_all(actions: Sequence[Action], size: int) -> bool:
     if type(last) is not Pass or last.size != size:
         return False
     return len(actions) == 1 or _BESIDE.issuperset(map(type, actions[:-1]))
+
+
+def _passes(verdicts: Sequence[Action], size: int) -> bool:
+    """Whether they let `size` bytes pass."""
+    passing = [one.size for one in verdicts if isinstance(one, Pass)]
+    return len(passing) == len(verdicts) and sum(passing) == size
+
+
+def _replaces(verdicts: Sequence[Action], size: int) -> bool:
+    """Whether it is one that puts as many other bytes in the place of `size`."""
+    if len(verdicts) != 1 or not isinstance(verdicts[0], Replace):
+        return False
+    return verdicts[0].size == size and len(verdicts[0].data) == size
 
 
 def _rests(flow: Flow) -> bool:

@@ -122,17 +122,19 @@ class Ledger:
         self.skipped = [span for span in self.skipped if span[1] > self.acked]
         self.skipped.append((start, self.decided))
 
-    def lines_again(self, start: int, data: bytes, known: Callable[[int, bytes], bool]) -> None:
-        """Bytes that passed without the helper come again: whole lines of them that are `known` pass again."""
+    def lines_again(self, start: int, data: bytes, known: Callable[[int, bytes], tuple[bytes | None] | None]) -> None:
+        """Bytes that passed without the helper come again: whole lines of them that are `known` pass again, or what
+        went on instead of them, which was as long."""
         first, last = self.skipped[0][0], self.skipped[-1][1]
         at = start + data.find(b"\n", 0, first - start) + 1 if start < first else start
         while at < min(start + len(data), last):
             stop = data.find(b"\n", at - start) + 1 + start
             line = data[at - start : stop - start]
-            if stop <= start or stop > last or not known(at, line):
+            before = known(at, line) if start < stop <= last else None
+            if before is None:
                 break
             if not any(chunk.start <= at < chunk.end for chunk in self.chunks):
-                self.remember(Chunk(at, stop, line, None))
+                self.remember(Chunk(at, stop, line, before[0]))
             at = stop
         self.chunks.sort()
 

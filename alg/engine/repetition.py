@@ -19,7 +19,7 @@ from .session import KIND, Session
 from .sink import Sink
 from .voice import Voice, fits
 
-Decided = Callable[[int, int, int, int], int | None]
+Decided = Callable[[int, int, int, int], tuple[int, bytes | None] | None]
 
 
 class Repetition:
@@ -28,7 +28,8 @@ class Repetition:
     def __init__(
         self, delivery: Delivery, voice: Voice, counts: Counter[str], limits: Limits, decided: Decided
     ) -> None:
-        """`decided` looks a decision's digest up by session, direction, sequence number and size."""
+        """`decided` looks a decision up by session, direction, sequence number and size: its digest, and the bytes that
+        go on instead, None: those that came."""
         self._delivery = delivery
         self._voice = voice
         self._decided = decided
@@ -80,11 +81,11 @@ class Repetition:
         """Lines that passed without the helper come again, cut otherwise: the kernel left a digest of each."""
         direction, number = cause.direction, session.info.session
 
-        def known(start: int, line: bytes) -> bool:
+        def known(start: int, line: bytes) -> tuple[bytes | None] | None:
             found = self._decided(number, direction, start & MASK, len(line))
-            same = found is not None and found == self._delivery.digest(line)
+            same = found is not None and found[0] == self._delivery.digest(line)
             self._counts["line-again" if same else "line-unknown"] += 1
-            return same
+            return (found[1],) if found is not None and same else None
 
         start = cause.payload_offset
         session.flows[direction].ledger.lines_again(position, cause.frame[start : start + cause.payload_size], known)

@@ -189,7 +189,7 @@ class Session:
     def forget(self) -> None:
         """What was remembered doesn't hold any more: lines passed that a helper should have read and none has."""
         self.remembered = 0
-        self.control = replace(self.control, remembered=0)
+        self.control = replace(self.control, remembered=0, unread=True)
 
     def catch_up(self, word: int, whatever: bool = False) -> Passed | None:
         """Go on behind what passed without the helper; what that was, None if nothing. `word`: track.lines. `whatever`:

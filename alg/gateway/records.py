@@ -42,7 +42,7 @@ _PUNT = packing(
 _TRACK = packing(
     "track",
     "id isn next acked ack_sent window ts_value mss window_scale flags opening lines line_seq line_size ts_recent"
-    " punted punted_at punted_count syn agreed",
+    " punted punted_at punted_count syn agreed asked",
 )
 _ADJUST = packing("adjust", "id decided base count flags interest lines agrees agrees_key at")
 _CORRECTION = packing("correction", "start end before after")
@@ -62,8 +62,9 @@ NOTICE = struct.Struct(
     _OUTER.format.replace(f"{_KEY.size}s", _KEY.format[1:]).replace(f"{_SESSION.size}s", _SESSION.format[1:])
 )
 _PROTO_AT: Final = spot("session_key", "proto")[0]
-_SEGMENTS: Final = frozenset((int(abi.PuntKind.SEGMENT), int(abi.PuntKind.TOO_BIG), int(abi.PuntKind.COPY)))
-_COPY: Final = int(abi.PuntKind.COPY)
+_RETOLD: Final = int(abi.PuntKind.RETOLD)
+_COPIES: Final = frozenset((int(abi.PuntKind.COPY), _RETOLD))
+_SEGMENTS: Final = _COPIES | {int(abi.PuntKind.SEGMENT), int(abi.PuntKind.TOO_BIG)}
 _TOO_BIG: Final = int(abi.PuntKind.TOO_BIG)
 PUNT_SIZE, FRAGMENT_SIZE = _PUNT.size, abi.HEADER.structs["fragment"].size
 BEGINNING_SIZE, EXPECTATION_SIZE = _BEGINNING.size, _EXPECTATION.size
@@ -259,9 +260,11 @@ def unpack_punt(sample: bytes, known: Known | None = None) -> Punt | None:
     frame = sample[PUNT_SIZE : PUNT_SIZE + frame_size]
     segment = None
     if kind in _SEGMENTS:
+        copied = kind in _COPIES
         segment = tuple.__new__(fx.Segment, (
             info, direction, seq, frame, ip_offset, payload_offset, payload_size, tcp_flags, (acked_out, acked_in),
-            lines, mtu, kind == _TOO_BIG, (ts_out, ts_in), kind == _COPY, expectation if kind == _COPY else 0,
+            lines, mtu, kind == _TOO_BIG, (ts_out, ts_in), copied, expectation if copied else 0,
+            kind == _RETOLD,
         ))  # fmt: skip
     return tuple.__new__(
         Punt, (kind, time, info, expectation, direction, ip_offset, frame, segment, seq, mtu, payload_size)
@@ -287,9 +290,10 @@ def pack_decision(digest: int, sum_change: int, new_size: int, verdict: int) -> 
     return _DECISION.pack(digest, sum_change & 0xFFFFFFFF, new_size, verdict)
 
 
-def unpack_digest(raw: bytes) -> int:
-    """The digest in a struct decision."""
-    return int(_DECISION.unpack(raw)[0])
+def unpack_decision(raw: bytes) -> tuple[int, int]:
+    """The digest in a struct decision, and how many bytes of the replacement count, 0: it passes."""
+    digest, _, size, verdict = _DECISION.unpack(raw)
+    return int(digest), size if verdict == abi.Verdict.REPLACE else 0
 
 
 def pack_piece(data: bytes) -> bytes:
@@ -301,7 +305,8 @@ def pack_line(lines: Lines, word: bytes) -> bytes:
     """A value of `passable`: enum line."""
     kind = abi.Line.TOLD if word in lines.told else abi.Line.COPIED if word in lines.copied else abi.Line.PASSES
     more = (abi.Line.NAMES if word in lines.names else 0) | (abi.Line.QUIET if word in lines.quiet else 0)
-    return native(kind | more | (abi.Line.AGREES if word in lines.agreeing else 0), 4)
+    more |= (abi.Line.AGREES if word in lines.agreeing else 0) | (abi.Line.RETOLD if word in lines.retold else 0)
+    return native(kind | more, 4)
 
 
 def pack_opening(flags: int, interest: int, lasts: float = 0.0) -> bytes:
@@ -329,7 +334,7 @@ def unpack_track(raw: bytes) -> tuple[int, fx.TrackView]:
 def unpack_lines(raw: bytes) -> list[bytes]:
     """From struct track: the keys of the decisions left by lines that passed without the helper."""
     session, *fields = _TRACK.unpack(raw)
-    kept = enumerate(zip(fields[-18:-14], fields[-14:-10], strict=True))
+    kept = enumerate(zip(fields[-19:-15], fields[-15:-11], strict=True))
     return [pack_decision_key(session, seq, size, place >> 1) for place, (seq, size) in kept if size]
 
 

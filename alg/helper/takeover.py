@@ -46,10 +46,15 @@ class Kept:
         record = records.unpack_adjust(raw) if raw else None
         return record if record is not None and record.session == session else None
 
-    def decided(self, session: int, direction: int, seq: int, size: int) -> int | None:
-        """The digest of a decision, None if there is none."""
-        raw = _raw(self._gateway.decisions, records.pack_decision_key(session, seq, size, direction))
-        return None if raw is None else records.unpack_digest(raw)
+    def decided(self, session: int, direction: int, seq: int, size: int) -> tuple[int, bytes | None] | None:
+        """The digest of a decision, and what goes on instead of those bytes, None: they do; None if there is none."""
+        key = records.pack_decision_key(session, seq, size, direction)
+        raw = _raw(self._gateway.decisions, key)
+        if raw is None:
+            return None
+        digest, new = records.unpack_decision(raw)
+        body = _raw(self._gateway.replacements, key) if new else None
+        return digest, body[:new] if body is not None else None
 
 
 def _raw(table: Table[Any, Any], key: bytes | None) -> bytes | None:

@@ -106,6 +106,7 @@ class Control:
     audience: Audience | None = field(default=None, compare=False, repr=False)
     left: tuple[Left, ...] = ()
     remembered: int = 0  # what an earlier helper's conversation handed on (Remembers); 0: nothing
+    unread: bool = False  # lines passed since that no helper has read, so what was remembered is given up
     prefix: IPv6Network | None = None  # behind which an inside IPv6 host sees IPv4 ones (NAT64)
 
     def ip(self, side: Side) -> Address:
@@ -268,17 +269,21 @@ class Lines:
     They pass where the kernel may expect that connection by itself (see `ProtocolPlugin.beginning`) and reads the name;
     what is said of the line when it is read then counts: an Expect of another connection, or none, takes that back.
     Elsewhere they are held.
+    Those of `retold` go on in the words of the other IP family, in a session between two: some that the kernel knows,
+    said where nothing is unanswered, and the answer that comes next; what leaves is as long as what came. Read
+    afterwards, each must be given the Replace that the kernel has made. Whatever else begins with these words is held.
     `number` is what the kernel knows them by: the same words have the same number in every helper.
     """
 
-    __slots__ = ("agreeing", "commands", "copied", "names", "number", "quiet", "replies", "told")
+    __slots__ = ("agreeing", "commands", "copied", "names", "number", "quiet", "replies", "retold", "told")
 
     def __init__(
         self, commands: frozenset[bytes], replies: frozenset[bytes], copied: frozenset[bytes] = frozenset(),
         told: frozenset[bytes] = frozenset(), quiet: frozenset[bytes] = frozenset(),
         agreeing: frozenset[bytes] = frozenset(), names: frozenset[bytes] = frozenset(),
+        retold: frozenset[bytes] = frozenset(),
     ) -> None:  # fmt: skip
-        """`told` and `names`: some of `copied`; `quiet`: some of all words; `agreeing`: some of `replies`."""
+        """`told`, `names` and `retold`: some of `copied`; `quiet`: some of all words; `agreeing`: some of `replies`."""
         self.commands = commands
         self.replies = replies
         self.copied = copied
@@ -286,7 +291,8 @@ class Lines:
         self.quiet = quiet
         self.agreeing = agreeing
         self.names = names
-        others = [copied, told, quiet, agreeing, names]
+        self.retold = retold
+        others = [copied, told, quiet, agreeing, names, retold]
         while others and not others[-1]:
             others.pop()
         words = b";".join(b",".join(sorted(some)) for some in (commands, replies, *others))

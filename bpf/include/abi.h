@@ -349,6 +349,7 @@ struct track {
     __u16 punted_count[2]; /* the low bits of `lines` that its copy carries */
     __u32 syn;             /* the number behind the last SYN from inside that began nothing, 0: there was none */
     __u64 agreed;          /* the last adjust.agrees that a reply agreed to */
+    __u64 asked;           /* `lines` with the last EPSV that went on as PASV, if all before it was answered; 0: none */
 };
 
 /* Bits of track.lines, all counted modulo: segments punted (the low 16 bits), commands and final replies that passed without
@@ -371,6 +372,8 @@ enum line {
         16, /* added to that of a reply: it opens the expectation that the helper's record names (adjust.agrees) */
     LINE_NAMES =
         32, /* added to that of a reply: it names a connection, which the kernel must expect before it passes */
+    LINE_RETOLD =
+        64, /* added to any but LINE_HELD, between two IP families: it goes on in the other one's words (retell.h) */
 };
 
 /* A first word that nobody waits for: a command's verb in upper case, or a reply's three digits, zero-padded. */
@@ -427,13 +430,14 @@ enum punt_kind {
     PUNT_UNSENT = 8,  /* the start of a frame of the helper that found no way out, seq: drop reason; id 0: nobody's */
     PUNT_PATH = 9,    /* no frame: a router takes `mtu` bytes (0: it doesn't say) of dir; payload_size: it was given */
     PUNT_COPY = 10,   /* a line that passed: as PUNT_SEGMENT, but it went on; `lines`: itself counted */
+    PUNT_RETOLD = 11, /* the same of a line that went on in the other family's words: this is what its sender said */
 };
 
 /* Precedes the frame in the perf ring. */
 struct punt {
     __u64 time;           /* ns, CLOCK_MONOTONIC */
     __u64 id;             /* session */
-    __u64 expectation_id; /* PUNT_COPY: which the kernel made as the line passed, or 0 */
+    __u64 expectation_id; /* PUNT_COPY, PUNT_RETOLD: which the kernel made as the line passed, or 0 */
     struct session_key key;
     __u32 acked[2];       /* track.acked at this moment */
     __u32 frame_size;     /* bytes of the frame, all of which follow */
@@ -768,6 +772,7 @@ enum stage {
     STAGE_WAY = 31,       /* for IPv6 alone: where a first packet goes, and whether its source may say what it says */
     STAGE_MAKE = 32,      /* and the stage that makes its session, once that is allowed */
     STAGE_ENDS = 33,      /* makes the handles of its ends, and back to STAGE_MAKE */
+    STAGE_RETELL = 34,    /* for NAT64 alone: a control line goes on in the other family's words */
     STAGE_COUNT = 80,
 };
 

@@ -18,6 +18,7 @@
 #define LINES_BYTES_MOST 15000
 #define LINES_BYTES_MASK 0x3fff
 #define TRACK_SYNS (TRACK_SYN_OUT | TRACK_SYN_IN)
+#define ASKS_SIZE 6    /* bytes of "EPSV" and CR LF */
 #define TCP_SUMMED 320 /* bytes: the longest TCP header and LINE_MAX, in words */
 
 static __always_inline u16 lines_bytes(u64 word, u8 dir)
@@ -93,6 +94,19 @@ static __always_inline bool line_sum_ok(struct __sk_buff *skb, const struct pack
     return csum_fold(sum_diff(0, 0, room->words, TCP_SUMMED, pseudo)) == 0xffff;
 }
 
+/* Whether a line that would go on in the other family's words may: an EPSV of the inside alone, before which all was answered,
+ * and the 227 in the usual form that comes next. Without branches: each would double what the verifier follows. */
+static __always_inline bool line_retold(const struct session *s, const struct track *t, struct scratch *room, u64 word,
+                                        u32 size, bool reply, u32 unanswered)
+{
+    struct named *n = &room->named;
+    u32 closes = *(volatile u32 *)&n->closes;
+    bool asks = (size == ASKS_SIZE) & !unanswered;
+    bool tells = (word != 0) & (word == t->asked) & (*(volatile u32 *)&n->most == SIX_NUMBERS) &
+                 (n->end[closes & (NAMED_END - 1)] == ')') & *(volatile u32 *)&n->found;
+    return !(s->flags & SESSION_FORWARD) & ((reply & tells) | (!reply & asks));
+}
+
 #define SPACES 0x2020202020202020ULL
 
 /* Not 0 if any of eight bytes isn't a printable ASCII character. */
@@ -140,6 +154,9 @@ static __always_inline void line_forget(struct track *t, u32 at)
     if (!old.size)
         return;
     decisions.delete(&old);
+#ifdef NAT64
+    replacements.delete(&old);
+#endif
     t->line_size[at] = 0;
 }
 
@@ -184,10 +201,10 @@ static __always_inline bool copies_open(const struct adjust *adj, const struct t
 }
 
 /* What is to become of an undecided segment, by the helper's statement and its own first word, which is in room->words. What
- * else goes with it (LINE_NAMES, LINE_AGREES) stands in UNKNOWN(room). */
-static __always_inline enum line line_kind(const struct packet *p, const struct segment *g, const struct track *t,
-                                           const struct adjust *adj, struct scratch *room, u64 word, bool reply,
-                                           bool *counts, bool *quiet)
+ * else goes with it (LINE_NAMES, LINE_AGREES, LINE_RETOLD) stands in UNKNOWN(room). */
+static __always_inline enum line line_kind(const struct packet *p, const struct segment *g, const struct session *s,
+                                           const struct track *t, const struct adjust *adj, struct scratch *room,
+                                           u64 word, bool reply, bool *counts, bool *quiet)
 {
     u32 commands = counted_since(adj, word, LINES_COMMANDS, 127),
         replies = counted_since(adj, word, LINES_REPLIES, 127);
@@ -207,9 +224,14 @@ static __always_inline enum line line_kind(const struct packet *p, const struct 
     *counts = !reply || key.word[0] != '1'; /* 1yz: the final reply is still to come, RFC 959 section 4.2 */
     u32 what = *kind & (LINE_QUIET - 1);
     bool names = *kind & LINE_NAMES, agrees = line_agrees(adj, *kind, word);
-    UNKNOWN(room) =
-        (names ? LINE_NAMES : 0) | (agrees ? LINE_AGREES : 0); /* each would be followed through all that comes */
-    if (agrees)                                                /* what it makes matter is open already */
+    UNKNOWN(room) = (*kind & (LINE_NAMES | LINE_RETOLD)) |
+                    (agrees ? LINE_AGREES : 0); /* each would be followed through all that comes */
+#ifdef NAT64
+    u32 unanswered = (commands + (u8)(adj->flags >> ADJUST_UNANSWERED) - replies) & 127;
+    if ((*kind / LINE_RETOLD) & !line_retold(s, t, room, word, size, reply, unanswered))
+        return LINE_HELD;
+#endif
+    if (agrees) /* what it makes matter is open already */
         what = LINE_TOLD;
     *quiet = (*kind & LINE_QUIET || agrees) && copies + 1 < COPIES_LOUD;
     bool unasked = reply && replies >= commands + (u8)(adj->flags >> ADJUST_UNANSWERED);
@@ -225,9 +247,9 @@ static __always_inline enum line line_kind(const struct packet *p, const struct 
 /* Gives the helper a copy of a line that passes; false if the ring has no room. */
 static __always_inline bool copy_line(struct __sk_buff *skb, const struct packet *p, const struct session_key *key,
                                       const struct session *s, const struct track *t, const struct segment *g, u64 word,
-                                      bool quiet, u64 expected)
+                                      bool quiet, u32 retold, u64 expected)
 {
-    struct punt *m = new_punt(PUNT_COPY);
+    struct punt *m = new_punt(PUNT_COPY + retold); /* PUNT_RETOLD */
     if (!m)
         return false;
     fill_punt(m, key, s);
@@ -248,7 +270,7 @@ static __always_inline bool line_passes(struct __sk_buff *skb, const struct pack
     u32 zero = 0, place = 0;
     bool reply = g->dir != (s->flags & SESSION_FORWARD ? DIR_IN : DIR_OUT), counts = false, quiet = false;
     struct scratch *room = scratch.lookup(&zero);
-    enum line kind = room ? line_kind(p, g, t, adj, room, word, reply, &counts, &quiet) : LINE_HELD;
+    enum line kind = room ? line_kind(p, g, s, t, adj, room, word, reply, &counts, &quiet) : LINE_HELD;
     if (kind == LINE_HELD || !line_room(t, g->dir, &place))
         return false;
     bool copied = kind != LINE_PASSES;
@@ -259,7 +281,8 @@ static __always_inline bool line_passes(struct __sk_buff *skb, const struct pack
     next = counted_more(next, reply ? LINES_REPLIES : LINES_COMMANDS, 127, counts);
     next = counted_more(next, LINES_COPIES, 63, copied);
     struct decision_key at;
-    struct decision d = {.digest = digest, .verdict = VERDICT_PASS};
+    RETELL(room) = UNKNOWN(room) / LINE_RETOLD;
+    struct decision d = {.digest = digest, .verdict = VERDICT_PASS + RETELL(room)};
     decision_key_of(&at, s->id, g);
     bool passed = !decisions.update(&at, &d); /* a full table: nobody could tell its repetition from something else */
     if (!passed)
@@ -270,10 +293,12 @@ static __always_inline bool line_passes(struct __sk_buff *skb, const struct pack
     if (passed)
         line_stamps(t, g);
     if (passed && copied &&
-        !copy_line(skb, p, key, s, t, g, next, quiet, expected)) /* unless another line has already followed it */
+        !copy_line(skb, p, key, s, t, g, next, quiet, RETELL(room),
+                   expected)) /* unless another line has already followed it */
         passed = __sync_val_compare_and_swap(&t->lines, next, word) != next;
 held:
     if (!passed) {
+        RETELL(room) = 0;
         decisions.delete(&at);
         if (expected)
             expectations.delete(&room->named_key);
@@ -281,6 +306,10 @@ held:
     }
     if (UNKNOWN(room) & LINE_AGREES)
         agree(t, adj);
+#ifdef NAT64
+    if (RETELL(room))
+        t->asked = next; /* what answers a 227 isn't asked for */
+#endif
     t->line_seq[place & 3] = g->seq;
     t->line_size[place & 3] = g->payload;
     count(copied ? COUNT_LINES_COPIED : COUNT_LINES_PASSED, 1);

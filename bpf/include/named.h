@@ -65,6 +65,8 @@ static __always_inline void read_named(struct __sk_buff *skb, const struct packe
             break;
         UNKNOWN(room) = at - 1;
     }
+    n->opens = UNKNOWN(room);
+    n->closes = NAMED_END - 2 - n->behind;
 }
 
 /* How long what a line names is expected without the helper, in ticks; 0: it isn't. Only a server outside is believed. */

@@ -21,6 +21,8 @@ struct named {
     u32 most;    /* separators of the form that it is of, 0: not known */
     u32 behind;  /* characters behind all numbers */
     u32 found;
+    u32 opens; /* where in `end` the parenthesis stands before them, and where the one behind them */
+    u32 closes;
     u8 end[NAMED_END];
 };
 
@@ -41,6 +43,7 @@ struct scratch {
     u32 mtu;            /* of the way out of the control packet at hand, for the helper; 0: not known */
     u32 cursor;         /* see UNKNOWN */
     struct named named; /* of the control packet at hand, once it was weighed */
+    u32 retell;         /* it goes on in the other family's words (retell.h) */
     struct expectation_key named_key;
     struct expectation expected; /* being made, with this key */
     u64 claim;                   /* these five: as what a session from inside is made, through memory as UNKNOWN */
@@ -49,6 +52,9 @@ struct scratch {
     u8 flags;
     u8 alg;
 };
+
+/* Through memory as UNKNOWN; 1 or 0. */
+#define RETELL(room) (*(volatile u32 *)&(room)->retell)
 
 #define HOP_ROWS 1024
 

@@ -128,6 +128,12 @@ static __always_inline int weigh(struct __sk_buff *skb, int at, bool in)
 /* From the gate to the way out. What moves the state is judged by the numbers that it had before the gate. */
 static __always_inline int leave_gate(struct __sk_buff *skb, const struct packet *p, int at, u8 dir)
 {
+#ifdef NAT64
+    u32 zero = 0;
+    struct scratch *room = scratch.lookup(&zero);
+    if (room && RETELL(room))
+        return next_with(skb, STAGE_RETELL, at, dir, p->seq, 0);
+#endif
     if (p->proto == IPPROTO_TCP && p->tcp_flags & (TCP_SYN | TCP_FIN | TCP_RST))
         return next_with(skb, STAGE_JUDGE, at, dir, p->seq, p->end);
     return next_with(skb, STAGE_LEAVE, at, dir, 1, 0);

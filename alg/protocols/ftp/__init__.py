@@ -34,7 +34,7 @@ class FtpPlugin:
         inside = EndPoint(IPv6Address(0), 0) if mixed else nobody
         conversation = self.open(Control(0, inside, nobody, nobody, Side.CLIENT), policy)
         said = conversation.unattended()
-        lasts = named.expect_timeout if named.min_port <= 1024 and not mixed else 0.0
+        lasts = named.expect_timeout if named.min_port <= 1024 else 0.0
         return None if said is None else (said, conversation.remember(), lasts)
 
 

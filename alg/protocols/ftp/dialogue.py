@@ -92,11 +92,12 @@ UNATTENDED = Lines(
     agreeing=frozenset((b"200",)),
     names=_NAMES,
 )
-# The same between two IP families, where PASV or EPSV is rewritten.
-_EITHER = frozenset((b"PASV", b"EPSV"))
+# The same between two IP families, where PASV or EPSV is rewritten: EPSV and its 227 by the kernel, where it can.
+_RETOLD = frozenset((b"EPSV", b"227"))
+_HELD_64 = frozenset((b"PASV", b"229"))
 UNATTENDED_64 = Lines(
-    _COMMANDS - _EITHER, _REPLIES, copied=UNATTENDED.copied - _EITHER - _NAMES, told=UNATTENDED.told,
-    quiet=UNATTENDED.quiet - _EITHER - _NAMES,
+    _COMMANDS - _HELD_64, _REPLIES | {b"227"}, copied=UNATTENDED.copied - _HELD_64, told=UNATTENDED.told,
+    quiet=UNATTENDED.quiet - _HELD_64, names=frozenset((b"227",)), retold=_RETOLD,
 )  # fmt: skip
 # Before the log-in, where nothing may open yet: a name is told, its password and 331 pass, and whatever else the server
 # says is read, since nearly any 2yz may accept a log-in. So of what passes unread each command is of Kind.IDENTITY, and
@@ -111,8 +112,8 @@ UNATTENDED_BEFORE = Lines(
     names=_NAMES,
 )
 UNATTENDED_BEFORE_64 = Lines(
-    _COMMANDS - _EITHER, _REPLIES, copied=UNATTENDED_BEFORE.copied - _EITHER - _NAMES, told=UNATTENDED_BEFORE.told,
-    quiet=UNATTENDED_BEFORE.quiet - _EITHER - _NAMES,
+    _COMMANDS - _HELD_64, _REPLIES | {b"227"}, copied=UNATTENDED_BEFORE.copied - _HELD_64, told=UNATTENDED_BEFORE.told,
+    quiet=UNATTENDED_BEFORE.quiet - _HELD_64, names=frozenset((b"227",)), retold=_RETOLD,
 )  # fmt: skip
 
 NAMING = frozenset((Kind.NAME, Kind.PASV, Kind.EPSV))

@@ -9,6 +9,7 @@ still has one reply, and no segment is inserted (RFC 6384 section 12).
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from algate.alg.protocols.base import Control, EndPoint, Side, embedded
@@ -30,6 +31,8 @@ ANSWERS: Final = (
 )
 REASONS: Final = {NO_NETWORK: "network-protocol", NO_ALL: "epsv-all"}  # of those that are refusals
 _DISABLED, _PLAIN, _ASKED, _ANSWER = 1, 2, 4, 3  # `remember`: flags, and where the answer's number begins
+EXTENDED: Final = b"Entering Extended Passive Mode"  # instead of the server's text, where it is longer and has room
+_NAMED = re.compile(rb"227( .*)(\([0-9]{1,5}(?:,[0-9]{1,5}){5})(\).{0,2})\r\n")  # as named.h finds it from its end
 _WONT, _DO, _DONT = 252, 253, 254
 
 
@@ -40,9 +43,10 @@ class FtpTranslation:
     __slots__ = ("_asked", "_control", "_left", "answers", "enabled", "plain")
 
     def __init__(self, control: Control, remembered: int) -> None:
+        """`remembered`: by an earlier helper. What passed that nobody read may be an EPSV; a PASV never passes so."""
         self._control = control
         self._asked: list[int] = []  # numbers of commands that went on in the other family's form
-        self._left = bool(remembered & _ASKED)  # one of them was said to an earlier helper
+        self._left = bool(remembered & _ASKED) or control.unread  # one of them was said to an earlier helper
         self.enabled = not remembered & _DISABLED
         self.plain = bool(remembered & _PLAIN)
         answer = remembered >> _ANSWER
@@ -112,8 +116,19 @@ class FtpTranslation:
             return False
         return number in self._asked or (self._left and kind in (Kind.UNSEEN, Kind.LEFT))
 
-    def tells(self, to: EndPoint) -> bytes:
-        """The reply that tells the client of `to`, in its own family's form."""
+    def missed(self) -> None:
+        """Lines passed that nobody will read: an EPSV may be one of them."""
+        self._left = True
+
+    def tells(self, to: EndPoint, raw: bytes) -> bytes:
+        """The reply that tells the client of `to`, in its own family's form, instead of the line `raw`: in its place if
+        it has the usual form, as the kernel does by itself (`bpf/include/retell.h`)."""
+        usual = _NAMED.fullmatch(raw) if self._form is Form.PASSIVE else None
+        if usual is not None:
+            named, opens = b"(|||%d|" % to.port, 3 + len(usual[1])
+            at = opens + len(usual[2]) - len(named)
+            text = b" " + EXTENDED if opens <= 4 + len(EXTENDED) < at else usual[1]
+            return b"229" + text.ljust(at - 3) + named + usual[3] + b"\r\n"
         form = Form.EXTENDED if self._form is Form.PASSIVE else Form.PASSIVE
         return grammar.line(form, to) + b"\r\n"
 

@@ -143,7 +143,7 @@ class FtpConversation:
         greeting = session.phase is Phase.GREETING
         if unanswered is None or not settled:
             named = self._named() if families is None else 0
-            return Unattended(lines, 1 if named else 0, True, named)
+            return Unattended(lines, 1 if named or session.waiting.asked else 0, True, named)
         if session.premature:
             lines = UNATTENDED_BEFORE if families is None else UNATTENDED_BEFORE_64
             return Unattended(lines, unanswered + greeting)
@@ -168,6 +168,8 @@ class FtpConversation:
         if session.phase is Phase.GREETING or session.phase is Phase.LOGIN:
             session.move(Phase.READY)
         session.waiting.miss()
+        if session.families is not None:
+            session.families.missed()
 
     def progress(self) -> Progress:
         """See `model.Tells`."""

@@ -135,6 +135,14 @@ class Waiting:
             return 0
         return one.tag if one.tag in self._told and self._told[one.tag] is None else 0
 
+    @property
+    def asked(self) -> bool:
+        """Whether for certain a PASV or EPSV, and nothing else, is unanswered."""
+        runs, readings = self._runs, self._readings
+        if self.unseen or len(runs) != 1 or len(readings) != 1 or self._next - readings[0].at != 1:
+            return False
+        return runs[0].kind in (Kind.PASV, Kind.EPSV) and not runs[0].may
+
     def room(self, kind: Kind) -> bool:
         """Whether there is room for one more command of that kind."""
         runs = self._runs

@@ -96,7 +96,7 @@ class ServerSide:
             return self._instead(line, NO_PORT, out)
         mapped, public = public, told(session.control, session.policy, named.form, public)
         if asked.translated and session.families is not None:
-            replaced: bytes | None = session.families.tells(public)
+            replaced: bytes | None = session.families.tells(public, line.raw)
         else:
             replaced = line.replaced(named.start, named.stop, grammar.write(named, public))
         if replaced is None:
@@ -266,7 +266,7 @@ class ServerSide:
         """A 227 or 229 that was let pass: say the same in the client's form."""
         if self._session.families is not None:
             out.keep(len(line.raw))
-            out.say(Replace(len(line.raw), self._session.families.tells(to)))
+            out.say(Replace(len(line.raw), self._session.families.tells(to, line.raw)))
 
     def _unannounced(self, line: Line, reason: str, translated: bool, to: EndPoint | None, out: Script) -> bool:
         """Let a reply pass that opens nothing, whatever the client makes of it. `to`: what it names, if it does."""

@@ -52,6 +52,52 @@ def test_a_dialogue_whole(info: fx.SessionInfo) -> None:
     assert inward.to.ip.packed == (PUBLIC if info.public_ip else INSIDE6)
 
 
+EPSV = Exchange(b"EPSV\r\n", b"227 Entering Passive Mode (198,51,100,2,19,138).\r\n")
+LIST = Exchange(b"LIST\r\n", b"226 Directory send OK.\r\n")
+PLAIN = [Exchange(b"USER a\r\n", b"331 who?\r\n"), Exchange(b"PASS b\r\n", b"230 in\r\n")]
+
+
+@pytest.mark.parametrize("between", [(), (EPSV, LIST), (EPRT, LIST)], ids=["first", "again", "behind EPRT"])
+def test_by_nat64_an_epsv_and_its_227_wait_for_nobody(between: tuple[Exchange, ...]) -> None:
+    """The kernel says them in the other family's words, and the helper reads them afterwards."""
+    lab = FtpLab([GREETING, *PLAIN, *between, EPSV, LIST, QUIT], True, info=NAT64)
+    held, retold, punt = [0], [b""], lab.kernel.punt
+
+    def count(segment: fx.Segment) -> None:
+        held[0] += not segment.copied
+        retold[0] += segment.frame[segment.payload_offset :] if segment.retold else b""
+        punt(segment)
+
+    lab.kernel.punt = count
+    lab.finish()
+    lab.check()
+    asked = 1 + (EPSV in between)
+    assert retold[0] == (EPSV.command + EPSV.reply) * asked and held[0] == (EPRT in between)
+    assert lab.opened == lab.agreed and lab.agreed[-1] == (False, 5002)
+
+
+def test_whoever_comes_after_a_helper_that_has_not_read_it_knows_that_it_may_have_been_asked() -> None:
+    lab = FtpLab([GREETING, *LOGIN, EPSV, LIST, QUIT], True, info=NAT64)
+    heard = len(lab.to_client) - len(QUIT.reply) - len(LIST.reply) - len(EPSV.reply)
+    while len(lab.client.got) < heard:
+        for side in (0, 1):
+            lab.speak(side, lab.ends[side].sent, 400)
+        lab.run()
+    punt, unread = lab.kernel.punt, [0]
+
+    def lose(segment: fx.Segment) -> None:
+        unread[0] += segment.retold
+
+    lab.kernel.punt = lose  # the EPSV's copy never comes
+    lab.speak(0, lab.client.sent, 400)
+    lab.run()
+    assert unread == [1] and bytes(lab.server.got).endswith(b"PASV\r\n")
+    lab.kernel.punt = punt
+    lab.restart()
+    lab.finish()
+    lab.check()
+
+
 @pytest.mark.parametrize("info", [NAT64, SIX])
 def test_an_answer_of_the_gateways_comes_from_whom_the_client_knows(info: fx.SessionInfo) -> None:
     lab = FtpLab([GREETING, EPRT], True, info=info)  # nobody has logged in

@@ -59,7 +59,8 @@ def test_a_decision_key_comes_back(session: int, seq: int, size: int, direction:
 def test_decisions() -> None:
     raw = records.pack_decision(1 << 63, -1, 99, fx.VERDICT_REPLACE)
     expected = abi.Decision(digest=1 << 63, sum_change=0xFFFFFFFF, new_size=99, verdict=abi.Verdict.REPLACE)
-    assert raw == bytes(expected) and records.unpack_digest(raw) == 1 << 63
+    assert raw == bytes(expected) and records.unpack_decision(raw) == (1 << 63, 99)
+    assert records.unpack_decision(records.pack_decision(7, 0, 0, fx.VERDICT_PASS)) == (7, 0)
     assert abi.Replacement.unpack(records.pack_piece(b"abc")) == abi.Replacement(bytes=(97, 98, 99))
 
 
@@ -115,10 +116,12 @@ def test_punts(kind: abi.PuntKind) -> None:
     info = fx.SessionInfo(2, KEY, bytes([203, 0, 113, 1]), 50000, 13, 11)
     too_big = kind == abi.PuntKind.TOO_BIG
     segment = None
-    if kind in (abi.PuntKind.SEGMENT, abi.PuntKind.TOO_BIG, abi.PuntKind.COPY):
+    if kind in (abi.PuntKind.SEGMENT, abi.PuntKind.TOO_BIG, abi.PuntKind.COPY, abi.PuntKind.RETOLD):
         segment = fx.Segment(info, 1, 7, b"frame!", 9, 8, 10, 12, (4, 5), 1 << 60, 1400, too_big, (14, 15))
         if kind == abi.PuntKind.COPY:
             segment = segment._replace(copied=True, expectation=3)
+        if kind == abi.PuntKind.RETOLD:
+            segment = segment._replace(copied=True, expectation=3, retold=True)
     expected = records.Punt(kind, 1, info, 3, 1, 9, b"frame!", segment, 7, 1400, 10)
     assert records.unpack_punt(raw + b"frame!" + b"\0\0") == expected
     assert records.unpack_punt(raw + b"frame") is None and records.unpack_punt(raw[:-1]) is None
@@ -129,7 +132,7 @@ def test_tracks() -> None:
         id=1, isn=(2, 3), next=(4, 5), acked=(6, 7), ack_sent=(8, 9), window=(10, 11), ts_value=(12, 13), mss=(14, 15),
         window_scale=(16, 17), flags=18, lines=1 << 60, line_seq=(20, 21, 22, 23), line_size=(24, 0, 25, 26),
         ts_recent=(27, 28), punted=(29, 30), punted_at=(31, 32), punted_count=(33, 34),
-        syn=35,
+        syn=35, agreed=36, asked=37,
     ))  # fmt: skip
     view = fx.TrackView((2, 3), (4, 5), (6, 7), (10, 11), (12, 13), (14, 15), 18, (8, 9), 1 << 60, (27, 28))
     assert records.unpack_track(raw) == (1, view)

@@ -180,7 +180,7 @@ def test_what_is_kept_of_another_generation_is_nobodys(bench: Bench) -> None:
     adjust, track = kept.adjust(SESSION), kept.track(SESSION)
     assert adjust is not None and adjust.decided == (1, 2) and track is not None
     assert (kept.adjust(OTHER), kept.track(OTHER), kept.adjust(3), kept.track(3)) == (None, None, None, None)
-    assert (kept.decided(SESSION, fx.OUT, 100, 10), kept.decided(SESSION, fx.IN, 100, 10)) == (77, None)
+    assert (kept.decided(SESSION, fx.OUT, 100, 10), kept.decided(SESSION, fx.IN, 100, 10)) == ((77, None), None)
 
 
 def test_data_sessions_are_found_by_their_parent(bench: Bench) -> None:
