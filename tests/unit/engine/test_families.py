@@ -76,6 +76,20 @@ def test_by_nat64_an_epsv_and_its_227_wait_for_nobody(between: tuple[Exchange, .
     assert lab.opened == lab.agreed and lab.agreed[-1] == (False, 5002)
 
 
+def test_in_one_segment_with_the_next_it_goes_on_once_more_in_other_words() -> None:
+    lab = FtpLab([GREETING, *PLAIN], True, info=NAT64)
+    lab.finish()
+    for line in (EPSV.command, b"NOOP\r\n"):
+        lab.client.stream += line
+        lab.kernel.segment(fx.OUT, lab.client.send(lab.client.sent, len(line)))
+    lab.queue.clear()
+    lab.kernel.segment(fx.OUT, lab.client.send(lab.client.una, 12))
+    lab.think()
+    assert lab.engine.counts["line-again"] == 2
+    lab.run()
+    assert bytes(lab.server.got).endswith(b"PASV\r\nNOOP\r\n")
+
+
 def test_whoever_comes_after_a_helper_that_has_not_read_it_knows_that_it_may_have_been_asked() -> None:
     lab = FtpLab([GREETING, *LOGIN, EPSV, LIST, QUIT], True, info=NAT64)
     heard = len(lab.to_client) - len(QUIT.reply) - len(LIST.reply) - len(EPSV.reply)

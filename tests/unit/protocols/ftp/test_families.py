@@ -574,6 +574,20 @@ def test_policy_comes_first() -> None:
 # -- restarts ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("how", ["missed", "unread"])
+def test_what_passed_unread_may_have_been_an_epsv(how: str) -> None:
+    """Of the two only EPSV passes without the helper, as PASV."""
+    made = stage() if how == "missed" else Stage(PLUGIN, FtpPolicy(), nat64(resumed=True, unread=True))
+    assert isinstance(made.conversation, FtpConversation)
+    if how == "missed":
+        made.conversation.missed()
+    made.say(SERVER, OUT_227)
+    assert made.heard[CLIENT] == TOLD_229
+    made.say(CLIENT, b"PASV\r\n")
+    made.say(SERVER, OUT_227)
+    assert made.heard[CLIENT] == TOLD_229 + OUT_227
+
+
 def test_a_restart_between_epsv_and_its_227() -> None:
     made = stage()
     made.say(CLIENT, b"EPSV\r\n")
