@@ -67,6 +67,7 @@
 #include "include/punt.h"
 #include "include/agree.h"
 #include "include/named.h"
+#include "include/words.h"
 #include "include/lines.h"
 #include "include/alg.h"
 #include "include/ingress6.h"
