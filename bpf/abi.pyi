@@ -303,7 +303,7 @@ class Stage(enum.IntEnum):
     WAY = 31
     MAKE = 32
     ENDS = 33
-    RETELL = 34
+    RETELL = 66
 
 STAGE_COUNT: int
 

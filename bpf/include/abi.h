@@ -772,7 +772,7 @@ enum stage {
     STAGE_WAY = 31,       /* for IPv6 alone: where a first packet goes, and whether its source may say what it says */
     STAGE_MAKE = 32,      /* and the stage that makes its session, once that is allowed */
     STAGE_ENDS = 33,      /* makes the handles of its ends, and back to STAGE_MAKE */
-    STAGE_RETELL = 34,    /* for NAT64 alone: a control line goes on in the other family's words */
+    STAGE_RETELL = 66, /* behind those for IPv6, for NAT64 alone: a control line goes on in the other family's words */
     STAGE_COUNT = 80,
 };
 
