@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from ipaddress import IPv6Address, ip_address
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from algate.alg.plugin.model import Control, EndPoint, Side
@@ -85,6 +85,7 @@ BEHIND = st.sampled_from((b"", b".", b". ", b"!!"))
 NUMBERS = st.sampled_from((b"%d", b"%03d"))
 
 
+@settings(deadline=None)
 @given(TEXTS, st.sampled_from((SIX, "0,0,0,0")), st.integers(1024, 65535), NUMBERS, BEHIND)
 def test_it_says_what_the_helper_would_say(
     loaded64: Rig, text: bytes, ip: str, port: int, form: bytes, behind: bytes
