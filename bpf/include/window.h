@@ -194,7 +194,7 @@ static __always_inline u16 tcp_next(const struct session *s, u16 word, const str
     if (out && (word & BIT_DOUBT || !fits || skips)) { /* a FIN stands until more comes behind it */
         if (!(n->flags & TCP_ACK))
             return word;
-        bool behind = (word & (BIT_DOUBT | BIT_LATE_OUT)) == (BIT_DOUBT | BIT_LATE_OUT) && !says_anew(s, n);
+        bool behind = word & BIT_LATE_OUT && !says_anew(s, n);
         u16 known = word & ~(fits ? BIT_LATE_OUT : BITS_LATE); /* what fits says nothing new of the outside's numbers */
         return known | BIT_DOUBT | (n->flags & TCP_FIN || behind ? BIT_LATE_OUT : 0);
     }

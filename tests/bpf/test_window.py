@@ -491,12 +491,18 @@ AGAIN_IN_DOUBT = [
     ("data", IN, 1, "through", "R", 0), ("fin", IN, 1, "through", "R", 0),
 ]  # fmt: skip
 """A repetition doesn't reach as far as what brought doubt, and the outside has acknowledged all of that."""
+DOUBT_BEHIND_FIN = [
+    *[("data", OUT, 1, "through", "R", 0)] * 2, UNSEEN, ("fin", OUT, 1, "through", "R", 0),
+    ("data", IN, 1, "elsewhere", "R", 0),
+]  # fmt: skip
+"""The inside's FIN waits for what stands before it, and what brings doubt is the acknowledgement behind it."""
 
 
 @example(steps=[UNSEEN, ("data", OUT, 1, "through", "R", 0), ("fin", OUT, 1, "through", "R", 0)], isns=(7, 7))
 @example(steps=[UNSEEN, ("data", IN, 1, "through", "R", 0), ("fin", IN, 1, "through", "R", 0)], isns=(7, 7))
 @example(steps=FIN_THEN_DOUBT, isns=(7, 7))
 @example(steps=AGAIN_IN_DOUBT, isns=(7, 7))
+@example(steps=DOUBT_BEHIND_FIN, isns=(7, 7))
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=STEPS, isns=st.tuples(*[st.sampled_from([7, 1 << 31, WRAP - 900])] * 2))
 def test_no_stranger_ends_a_conversation_and_its_own_end_is_seen(
