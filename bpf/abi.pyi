@@ -141,6 +141,7 @@ class ExpectationState(enum.IntEnum):
 
 class ExpectationFlag(enum.IntFlag):
     PERSISTENT = 1
+    EARLY = 2
 
 class AdjustFlag(enum.IntFlag):
     BYPASS = 1
@@ -320,6 +321,7 @@ class ControlOp(enum.IntEnum):
     OLDEST = 10
     RECLAIM = 11
     UNBLOCK = 12
+    AGREE = 13
 
 class HandleOp(enum.IntEnum):
     INTERN = 32

@@ -135,6 +135,10 @@ class ControlProgram:
                 break
         return best[1] if best else None
 
+    def agree(self, key: bytes, number: int) -> bool:
+        """Open a pending expectation, by its packed key and its id. False: it isn't there, or isn't pending."""
+        return bool(self._call(abi.ControlOp.AGREE, 0, 0, number, key)[0])
+
     def withdraw(self, block: int) -> bool:
         """Take the port block in that row of `port_blocks` back. False: it isn't held, or was in use a moment ago."""
         return not self._call(abi.ControlOp.UNBLOCK, 0, block, 0, b"")[2]

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from algate.alg.plugin.model import Event
 
 from .effects import EXPECT_OPEN, Admitted, Announce, DeleteExpectation, Inject, SessionInfo
-from .expectations import NAMED, Expectations, named_by
+from .expectations import NAMED, Expectations, acts_early, named_by
 from .frames import finish_checksum, packet_end, readdress
 from .judgement import Judgement
 from .session import KIND, Session
@@ -72,6 +72,7 @@ class Connections:
         if data is not None:
             out.append(Admitted(session.info.session, session.control, whose[1], data))
         known = session.book.expectations[whose[1]]
+        self._counts["peer-acted"] += acts_early(known)
         self._expectations.used(session.book, whose[1], out)
         if known.ports:
             ends = f"{known.to}-{known.to.port + known.ports - 1}"

@@ -34,13 +34,13 @@ def actor(expected: Expectation) -> Actor:
 
 
 class Early:
-    """Of all expectations."""
+    """Of all expectations. `known`: peers that agreed to what they had done."""
 
     def __init__(self) -> None:
         self._held: dict[int, list[tuple[float, Inject]]] = {}
         self._held_count = 0
         self._acting: list[tuple[float, int]] = []  # when a held first packet becomes its sender's agreement
-        self._known: dict[Actor, float] = {}  # until when; the latest last
+        self.known: dict[Actor, float] = {}  # until when; the latest last
 
     def hold(self, expectation: int, frame: Inject, acts_after: float | None, now: float) -> bool:
         """Keep a first packet for a pending expectation, the latest few of each. False if there is no room.
@@ -79,15 +79,15 @@ class Early:
 
     def knows(self, who: Actor, now: float) -> bool:
         """Whether it agreed, not long ago, to what it had done."""
-        return self._known.get(who, now) > now
+        return self.known.get(who, now) > now
 
     def agreed(self, who: Actor, now: float) -> None:
         """A peer agrees to what it had done."""
-        self._known.pop(who, None)
-        self._known[who] = now + KNOWN_SECONDS
-        if len(self._known) > KNOWN_MOST:
-            del self._known[next(iter(self._known))]
+        self.known.pop(who, None)
+        self.known[who] = now + KNOWN_SECONDS
+        if len(self.known) > KNOWN_MOST:
+            del self.known[next(iter(self.known))]
 
     def disagreed(self, who: Actor) -> None:
         """A peer refused what it had acted upon: next time its word is waited for."""
-        self._known.pop(who, None)
+        self.known.pop(who, None)

@@ -146,7 +146,8 @@ class Expectation(NamedTuple):
 
     Direction IN: `to` is the reserved public end point and `inside` where the connection goes, from the reservation
     whose first port is `reserved`. Direction OUT: `to` is outside, `inside` and `reserved` are None. `ports`, if not 0:
-    so many adjacent ones from `to` on are meant. `from_port` 0: any.
+    so many adjacent ones from `to` on are meant. `from_port` 0: any. `early`: its peer is known to connect before it
+    agrees, so a pending one admits it, too.
     """
 
     id: int
@@ -164,6 +165,7 @@ class Expectation(NamedTuple):
     expires: float
     from_port: int = 0
     ports: int = 0
+    early: bool = False
 
 
 class PutExpectation(NamedTuple):

@@ -70,6 +70,11 @@ def named_by(number: int, info: SessionInfo) -> Expectation:
     )  # fmt: skip
 
 
+def acts_early(expected: Expectation) -> bool:
+    """Whether whoever comes hasn't agreed, but is known to do so afterwards."""
+    return expected.early and expected.state == EXPECT_PENDING
+
+
 class NoExpectationError(ValueError):
     """An Expect that can't be granted; the text is a reason name."""
 
@@ -141,6 +146,10 @@ class Expectations:
         if old is None and (len(book.expectations) >= self._per_session or len(self._live) >= self._total):
             raise NoExpectationError("expectation-limit")
         made = self._make(book.reservations.get(action.tag), info, action, out.now)
+        if action.acts_after is not None and action.peer is not None and not action.open:
+            self._acts_after[made.id] = action.acts_after
+            if action.once and self._early.known and self._early.knows(actor(made), out.now):
+                made = made._replace(early=True)
         known = named and made._replace(id=named, expires=0.0) == named_by(named, info)
         if known:
             made = made._replace(id=named)
@@ -151,8 +160,6 @@ class Expectations:
         if len(self._expiry) > 2 * len(self._live) + 1024:
             self._expiry = [entry for entry in self._expiry if entry[1] in self._live]
             heapq.heapify(self._expiry)
-        if action.acts_after is not None and action.peer is not None and not action.open:
-            self._acts_after[made.id] = action.acts_after
         out.append(KnownExpectation(made) if known else PutExpectation(made))
 
     def adopt(self, book: Book, tag: int, known: Expectation) -> None:
@@ -243,10 +250,13 @@ class Expectations:
         """The peer has connected, and that counts as its agreement."""
         found = book.expectations.get(tag)
         if found is not None:
-            if len(book.acted) >= self._per_session:
-                del book.acted[next(iter(book.acted))]
-            book.acted[tag] = actor(found)
+            self._has_acted(book, tag, found)
         self._open(book, tag, out)
+
+    def _has_acted(self, book: Book, tag: int, found: Expectation) -> None:
+        if len(book.acted) >= self._per_session:
+            del book.acted[next(iter(book.acted))]
+        book.acted[tag] = actor(found)
 
     def _open(self, book: Book, tag: int, out: Sink) -> bool:
         found = book.expectations.get(tag)
@@ -262,6 +272,9 @@ class Expectations:
     def withdraw(self, book: Book, tag: int, outcome: str, reason: str, out: Sink) -> None:
         """Drop expectation and reservation of the tag, whichever there is."""
         who = book.acted.pop(tag, None)
+        found = book.expectations.get(tag)
+        if who is None and found is not None and acts_early(found):
+            who = actor(found)
         if who is not None and outcome == "withdrawn":
             self._early.disagreed(who)
         self._end(book, tag, outcome, reason, out)
@@ -276,7 +289,10 @@ class Expectations:
 
     def used(self, book: Book, tag: int, out: Sink) -> None:
         """The kernel admitted a connection. A persistent one lives on."""
-        if not book.expectations[tag].persistent:
+        found = book.expectations[tag]
+        if acts_early(found):
+            self._has_acted(book, tag, found)
+        if not found.persistent:
             self._end(book, tag, "used", "", out)
             self._release(book, tag, out, used=True)
 

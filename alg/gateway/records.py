@@ -376,6 +376,7 @@ def pack_expectation(one: fx.Expectation, state: int, row: int) -> tuple[bytes, 
     ranged, key = one.ports > 0, expectation_key(one)
     inside_ip, inside_port = (one.inside.ip.packed, one.inside.port) if one.inside else (_NO_IP, 0)
     flags = int(abi.ExpectationFlag.PERSISTENT) if one.persistent else 0
+    flags |= int(abi.ExpectationFlag.EARLY) if one.early else 0
     value = _EXPECTATION.pack(
         one.id, one.session, pack_key(one.control_key), state, inside_ip, inside_port.to_bytes(2, "big"),
         one.alg, flags, row, ticks.at(one.expires), one.from_port.to_bytes(2, "big"),
@@ -410,6 +411,7 @@ def unpack_expectation(key: bytes, value: bytes, now: float) -> fx.Expectation:
         number, session, unpack_key(control), alg, direction, proto, b"" if from_ip == _NO_IP else from_ip, to,
         inside, to if inbound else None, state, bool(flags & abi.ExpectationFlag.PERSISTENT),
         ticks.moment(expires, now), int.from_bytes(from_port, "big"), last - first + 1 if last else 0,
+        bool(flags & abi.ExpectationFlag.EARLY),
     )  # fmt: skip
 
 

@@ -43,14 +43,14 @@ class Tables(Protocol):
 
 def ahead(effects: Sequence[fx.Effect]) -> int:
     """How many of the first of them may be carried out before the other gateway has what they change: none of these
-    lets anything pass. A pending expectation holds whoever comes, one that has gone admits nobody, bytes of the log
-    that the adjust record doesn't call decided are undecided, and a decision that has gone is made again. An adjust
-    record does: by it the next line passes behind a replacement that the other gateway might make anew, of another
-    length, and a reply opens an expectation. What tells and what frees a port is done last of all in any case
-    (executor.LAST), so neither is ahead of anything here."""
+    lets anything pass. A pending expectation that isn't early holds whoever comes, one that has gone admits nobody,
+    bytes of the log that the adjust record doesn't call decided are undecided, and a decision that has gone is made
+    again. An adjust record does: by it the next line passes behind a replacement that the other gateway might make
+    anew, of another length, and a reply opens an expectation. What tells and what frees a port is done last of all in
+    any case (executor.LAST), so neither is ahead of anything here."""
     for at, one in enumerate(effects):
         if isinstance(one, fx.PutExpectation):
-            if one.expectation.state == fx.EXPECT_OPEN:
+            if one.expectation.state == fx.EXPECT_OPEN or one.expectation.early:
                 return at
         elif isinstance(one, fx.DeleteExpectation):
             if one.heir is not None:

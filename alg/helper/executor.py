@@ -29,9 +29,11 @@ LAST = (fx.Announce, fx.Describe, fx.Admitted, fx.ReleasePort)
 
 
 class Keys(Protocol):
-    """Of the control program: what is done to sessions by their packed keys."""
+    """Of the control program: what is done to sessions, and to an expectation, by their packed keys."""
 
     def keys(self, op: abi.ControlOp, keys: Sequence[bytes]) -> int: ...
+
+    def agree(self, key: bytes, number: int) -> bool: ...
 
 
 class Ports(Protocol):
@@ -213,14 +215,17 @@ class Executor:
         self.outcomes["made"] += 1
 
     def _open_expectation(self, effect: fx.OpenExpectation) -> None:
-        # The kernel opens, too (AdjustRecord.agrees), and what it opened may be used already. A pending one can't be
-        # used meanwhile: writing the whole entry loses nothing.
+        # The kernel opens, too (AdjustRecord.agrees), and what it opened may be used already. Unless it may come early,
+        # a pending one can't be used meanwhile: writing the whole entry loses nothing.
         one = effect.expectation
         key, value = self._rows.get(one.id) or (b"", b"")
         if not value:
             key, value = self._expectation(one, one.state)
         there = syscall.lookup(self._gateway.expectations.fd, key, len(value))
         if there is None or records.state(there) != fx.EXPECT_PENDING:
+            return
+        if one.early:
+            self._control.agree(key, one.id)
             return
         with contextlib.suppress(FileNotFoundError):
             value = records.in_state(value, fx.EXPECT_OPEN)

@@ -242,13 +242,14 @@ struct service_key {
 };
 
 enum expectation_state {
-    EXPECT_PENDING = 1, /* holds the public port, admits nothing; a SYN that matches is held */
+    EXPECT_PENDING = 1, /* holds the public port, admits nothing but by EXPECT_EARLY; a SYN that matches is held */
     EXPECT_OPEN = 2,    /* both sides agreed */
     EXPECT_USED = 3,
 };
 
 enum expectation_flag {
     EXPECT_PERSISTENT = 1, /* admits more than one connection, until it expires */
+    EXPECT_EARLY = 2,      /* its peer is known to connect before it agrees: a pending one admits it, too */
 };
 
 /* Who may connect to what. DIR_IN: to is public ip:port; DIR_OUT: to is remote ip:port and from the inside host. Of a range
@@ -269,7 +270,7 @@ struct expectation {
     __u64 id;
     __u64 control_id;               /* id of the control session: the expectation dies with it */
     struct session_key control_key; /* that session's key in `sessions` */
-    __u64 state;                    /* enum expectation_state; open -> used by compare-and-swap in the kernel */
+    __u64 state;                    /* enum expectation_state; to used by compare-and-swap in the kernel */
     __be32 inside_ip;               /* DIR_IN: where the connection is sent */
     __be16 inside_port;
     __u8 alg;
@@ -793,6 +794,8 @@ enum control_op {
         10, /* the port unused longest among AGED_ROWS from port_index on that owner may have; count: where to go on */
     CONTROL_RECLAIM = 11, /* keys[]: delete those that nobody has answered or that are over; answer: how many */
     CONTROL_UNBLOCK = 12, /* take the port block in row port_index back, if it has been empty for config.block_idle */
+    CONTROL_AGREE =
+        13, /* keys[]: begins with the key of a pending expectation with the id `owner`: open it; answer: how many */
 };
 
 /* Requests to the control program for IPv6, with SWEEP, KILL, REFRESH, BYPASS, PEERS and RECLAIM of handles' sessions. */
@@ -822,7 +825,7 @@ struct control {
     __u32 count;      /* keys in use; answer: rows acted on */
     __u32 port_index; /* RESERVE: wanted row, or the block (port 0) to choose in; answer: the row; RELEASE: the row */
     __s32 error;      /* answer: 0 or a negative errno */
-    __u64 owner;      /* RESERVE, RELEASE, OLDEST: see port_slot.owner */
+    __u64 owner;      /* RESERVE, RELEASE, OLDEST: see port_slot.owner; AGREE: an id */
     __u32 flags;      /* RESERVE: enum reserve_flag */
     __u32 age;        /* OLDEST: answer: ticks since the port was used; 0xffffffff: it never was */
     struct session_key keys[20]; /* CONTROL_BATCH */

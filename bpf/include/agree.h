@@ -31,4 +31,16 @@ static __always_inline void agree(struct track *t, const struct adjust *adj)
     t->agreed = id;
 }
 
+/* CONTROL_AGREE: opens what the helper may not write itself, because it may be used at this moment. */
+static __always_inline u32 control_agree(struct control *c, void *data_end)
+{
+    struct expectation_key *at = (void *)&c->keys[0];
+    if ((void *)(at + 1) > data_end)
+        return 0;
+    struct expectation_key key = *at;
+    u64 id = c->owner;
+    struct expectation *e = expectations.lookup(&key);
+    return e && e->id == id && __sync_val_compare_and_swap(&e->state, EXPECT_PENDING, EXPECT_OPEN) == EXPECT_PENDING;
+}
+
 #endif

@@ -272,8 +272,8 @@ static __always_inline int run_control(struct __sk_buff *skb)
     if (!cfg || (void *)&c->keys[0] > data_end)
         return TC_ACT_SHOT;
     u32 now = now_tick();
-    if (c->op == CONTROL_AGE_PORTS) {
-        c->count = control_age(cfg, c->port_index, now);
+    if (c->op == CONTROL_AGE_PORTS || c->op == CONTROL_AGREE) {
+        c->count = c->op == CONTROL_AGREE ? control_agree(c, data_end) : control_age(cfg, c->port_index, now);
         return TC_ACT_OK;
     }
     if (c->op != CONTROL_RESERVE && c->op != CONTROL_RELEASE && c->op != CONTROL_CLAIM && c->op != CONTROL_OLDEST &&

@@ -2,7 +2,8 @@
  *
  * expect.h: expectations, as a first packet finds them: only the kernel takes one, once, by a compare-and-swap.
  *
- * The law of this file: whoever took one settles it, used or given back. None outlives its control session, whether or not
+ * The law of this file: whoever took one settles it, used or given back. One that is pending is taken only by a peer that the
+ * helper knows to connect before it agrees (EXPECT_EARLY). None outlives its control session, whether or not
  * the helper has heard of that session's end.
  */
 #ifndef ALGATE_EXPECT_H
@@ -49,7 +50,8 @@ static __always_inline u32 expectation_take(struct __sk_buff *skb, const struct 
     u64 state = e->state;
     if (!s || s->id != e->control_id || control_over(cfg, s, parent.proto, now) || (s32)(e->expires - now) <= 0)
         return DROP_EXPECT_SPENT;
-    if (state == EXPECT_PENDING) {
+    bool early = e->flags & EXPECT_EARLY;
+    if (state == EXPECT_PENDING && !early) {
         struct punt *m = new_punt(PUNT_DATA_SYN);
         if (!m || !helper_alive(cfg, now))
             return DROP_EXPECT_PENDING;
@@ -59,9 +61,11 @@ static __always_inline u32 expectation_take(struct __sk_buff *skb, const struct 
         punt_frame(skb, p, m);
         return DROP_EXPECT_PENDING;
     }
-    if (state != EXPECT_OPEN)
+    if (state != EXPECT_OPEN && !early)
         return DROP_EXPECT_SPENT;
-    if (!(e->flags & EXPECT_PERSISTENT) &&
+    /* What is pending may be opened meanwhile, never the other way. */
+    bool taken = early && __sync_val_compare_and_swap(&e->state, EXPECT_PENDING, EXPECT_USED) == EXPECT_PENDING;
+    if (!taken && !(e->flags & EXPECT_PERSISTENT) &&
         __sync_val_compare_and_swap(&e->state, EXPECT_OPEN, EXPECT_USED) != EXPECT_OPEN)
         return DROP_EXPECT_SPENT;
     c->id = e->id;
@@ -103,7 +107,7 @@ static __always_inline void expectation_settle(struct __sk_buff *skb, const stru
     }
     struct expectation *e = expectations.lookup(&c->key);
     if (e)
-        __sync_val_compare_and_swap(&e->state, EXPECT_USED, EXPECT_OPEN);
+        __sync_val_compare_and_swap(&e->state, EXPECT_USED, e->flags & EXPECT_EARLY ? EXPECT_PENDING : EXPECT_OPEN);
 }
 
 #endif

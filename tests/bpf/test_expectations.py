@@ -141,9 +141,40 @@ def test_held_syn_comes_back_once_open(rig: Rig) -> None:
     assert out.action == REDIRECT and expected.state() == USED
 
 
+EARLY = abi.ExpectationFlag.EARLY
+
+
+@pytest.mark.parametrize("agreed", [False, True])
+def test_a_peer_known_to_connect_first_isnt_held(rig: Rig, agreed: bool) -> None:
+    """Nor is its agreement in the way, if that comes first after all."""
+    expected = inbound(rig, PENDING, flags=EARLY)
+    control = ControlProgram(rig.gateway.fds["control"])
+    assert not control.agree(bytes(expected.key), 76) and expected.state() == PENDING, "another's id"
+    if agreed:
+        assert control.agree(bytes(expected.key), 77) and expected.state() == OPEN
+    assert expected.knock().action == REDIRECT and expected.state() == USED
+    data = rig.session(DATA, TCP)
+    assert data is not None
+    ((punt, _),) = rig.taken()
+    assert (punt.kind, punt.expectation_id, punt.id) == (PuntKind.EXPECT_USED, 77, data.id)
+    assert expected.knock(port=2021).drops == {"expect-spent": 1}, "once"
+    assert not control.agree(bytes(expected.key), 77) and expected.state() == USED, "what is used stays so"
+
+
+def test_a_peer_known_to_connect_first_finds_it_again_where_there_was_no_room(rig: Rig) -> None:
+    expected = inbound(rig, PENDING, flags=EARLY)
+    table = rig.gateway.sessions
+    room = table.info.max_entries - len(table)
+    table.put_many([(abi.SessionKey(inside_ip=n + 1), abi.Session()) for n in range(room)])
+    assert expected.knock().drops == {"table-full": 1} and expected.state() == PENDING
+    table.delete(abi.SessionKey(inside_ip=1))
+    assert expected.knock().action == REDIRECT and expected.state() == USED
+
+
+@pytest.mark.parametrize("flags", [0, EARLY])
 @pytest.mark.parametrize("state", [PENDING, OPEN])
-def test_others_are_refused(rig: Rig, state: ExpectationState) -> None:
-    expected = inbound(rig, state)
+def test_others_are_refused(rig: Rig, state: ExpectationState, flags: int) -> None:
+    expected = inbound(rig, state, flags=flags)
     out = expected.knock(REMOTE_2)
     assert out.action == SHOT and out.drops == {"expect-peer": 1}
     assert expected.state() == state and rig.taken() == []
@@ -281,7 +312,7 @@ def test_a_living_session_keeps_its_five_tuple(rig: Rig) -> None:
     assert rig.session(DATA, TCP) == before and expected.state() == OPEN
 
 
-def outbound(rig: Rig, state: ExpectationState) -> tuple[Watched, Flow]:
+def outbound(rig: Rig, state: ExpectationState, **fields: int) -> tuple[Watched, Flow]:
     """A passive-mode expectation behind a strict firewall: the client connects to a port that the server named."""
     watched = watch(rig)
     rig.taken()
@@ -294,7 +325,7 @@ def outbound(rig: Rig, state: ExpectationState) -> tuple[Watched, Flow]:
         proto=TCP,
         dir=abi.Direction.OUT,
     )
-    watched.expect(key, 0, state)
+    watched.expect(key, 0, state, **fields)
     return watched, Flow(INSIDE, 45000, REMOTE, 6000)
 
 
@@ -319,6 +350,12 @@ def test_outbound_pending_is_held(rig: Rig) -> None:
     ((punt, frame),) = rig.taken()
     assert punt.kind == PuntKind.DATA_SYN and punt.dir == abi.Direction.OUT
     packets.same(frame, packets.tcp(flow, b"", "S"))
+
+
+def test_outbound_comes_early_too(rig: Rig) -> None:
+    _, flow = outbound(rig, PENDING, flags=EARLY)
+    assert rig.lan(packets.tcp(flow, b"", "S")).action == REDIRECT
+    assert rig.lan(packets.tcp(flow.to(source_port=45001), b"", "S")).drops == {"allow-out": 1}, "once"
 
 
 def test_allow_list_lets_its_services_out(rig: Rig) -> None:

@@ -183,7 +183,7 @@ def expectations(draw: st.DrawFn) -> fx.Expectation:
         draw(LONG), draw(LONG), draw(KEYS), draw(BYTE), direction, draw(st.sampled_from((6, 17))),
         draw(IP.map(lambda ip: ip if any(ip) else b"")), to, draw(ENDS) if inbound else None, to if inbound else None,
         draw(st.sampled_from((fx.EXPECT_PENDING, fx.EXPECT_OPEN))), draw(st.booleans()),
-        NOW + draw(st.floats(-900_000, 2_000_000)), draw(PORT), ports,
+        NOW + draw(st.floats(-900_000, 2_000_000)), draw(PORT), ports, draw(st.booleans()),
     )  # fmt: skip
 
 
@@ -200,7 +200,9 @@ def test_an_expectation_comes_back(one: fx.Expectation, row: int) -> None:
 
 def test_an_expectation_by_name() -> None:
     to, inside = EndPoint(IPv4Address("203.0.113.1"), 50000), EndPoint(IPv4Address("10.0.0.2"), 50001)
-    one = fx.Expectation(1, 2, KEY, 3, fx.IN, 6, KEY.remote_ip, to, inside, to, fx.EXPECT_PENDING, True, NOW, 20, 4)
+    one = fx.Expectation(
+        1, 2, KEY, 3, fx.IN, 6, KEY.remote_ip, to, inside, to, fx.EXPECT_PENDING, True, NOW, 20, 4, True
+    )
     key, value = records.pack_expectation(one, fx.EXPECT_OPEN, 5)
     assert key == bytes(abi.ExpectationKey(
         from_=abi.ip_to_be32("203.0.113.9"), to=abi.ip_to_be32("203.0.113.1"), to_port=abi.be16(50000), proto=6,
@@ -208,7 +210,8 @@ def test_an_expectation_by_name() -> None:
     ))  # fmt: skip
     assert value == bytes(abi.Expectation(
         id=1, control_id=2, control_key=abi.SessionKey(**KEY_BY_NAME), state=abi.ExpectationState.OPEN,
-        inside_ip=abi.ip_to_be32("10.0.0.2"), inside_port=abi.be16(50001), alg=3, flags=abi.ExpectationFlag.PERSISTENT,
+        inside_ip=abi.ip_to_be32("10.0.0.2"), inside_port=abi.be16(50001), alg=3,
+        flags=abi.ExpectationFlag.PERSISTENT | abi.ExpectationFlag.EARLY,
         port_index=5, expires=ticks.at(NOW), from_port=abi.be16(20), first=50000, last=50003,
     ))  # fmt: skip
     outbound = one._replace(direction=fx.OUT, inside=None, reserved=None)

@@ -49,6 +49,17 @@ class Kernel:
         return self.rows.get(key)
 
 
+class Control:
+    """The control program, and what it was asked to open."""
+
+    def __init__(self) -> None:
+        self.agreed: list[tuple[bytes, int]] = []
+
+    def agree(self, key: bytes, number: int) -> bool:
+        self.agreed.append((key, number))
+        return True
+
+
 @pytest.fixture
 def kernel(monkeypatch: pytest.MonkeyPatch) -> Iterator[Kernel]:
     made = Kernel()
@@ -60,7 +71,7 @@ def kernel(monkeypatch: pytest.MonkeyPatch) -> Iterator[Kernel]:
 @pytest.fixture
 def executor() -> Executor:
     gateway, ports = SimpleNamespace(expectations=SimpleNamespace(fd=-1)), SimpleNamespace(place=lambda _: 0)
-    parts: Any = gateway, None, ports, lambda _: True, lambda _: None
+    parts: Any = gateway, Control(), ports, lambda _: True, lambda _: None
     return Executor(*parts)
 
 
@@ -95,6 +106,16 @@ def test_what_the_kernel_opened_is_left_as_it_is(kernel: Kernel, executor: Execu
     kernel.rows[key] = records.in_state(value, state)
     executor.carry_out([fx.OpenExpectation(one._replace(state=fx.EXPECT_OPEN))])
     assert kernel.rows[key] == records.in_state(value, state) and not executor.failures
+
+
+def test_what_may_be_used_while_it_is_pending_is_opened_by_the_kernel(kernel: Kernel, executor: Executor) -> None:
+    """Between a look at the row and a write it may be used, and would admit a second connection."""
+    one = expectation(1)._replace(early=True)
+    executor.carry_out([fx.PutExpectation(one)])
+    ((key, value),) = kernel.rows.items()
+    executor.carry_out([fx.OpenExpectation(one._replace(state=fx.EXPECT_OPEN))])
+    control: Any = executor._control
+    assert control.agreed == [(key, 1)] and kernel.rows[key] == value
 
 
 def test_the_row_of_a_newer_one_stays(kernel: Kernel, executor: Executor) -> None:
@@ -158,7 +179,8 @@ HELD: list[fx.Effect] = [fx.DropDecisions(7, ()), fx.DropHeld(7, 0), fx.KeepHeld
     ("effects", "number"),
     [
         ([], 0), (HELD, 3), ([fx.PutExpectation(expectation(1)), *HELD], 4), ([fx.PutAdjust(RECORD), *HELD], 0),
-        ([fx.PutExpectation(expectation(1, fx.EXPECT_OPEN)), *HELD], 0), ([*HELD, fx.Inject(0, b""), *HELD], 3),
+        ([fx.PutExpectation(expectation(1, fx.EXPECT_OPEN)), *HELD], 0),
+        ([fx.PutExpectation(expectation(1)._replace(early=True)), *HELD], 0), ([*HELD, fx.Inject(0, b""), *HELD], 3),
         ([*HELD, fx.OpenExpectation(expectation(1))], 3), ([GONE, FREED, *HELD, fx.PutAdjust(RECORD)], 5),
         ([*HELD, GONE._replace(heir=expectation(2, fx.EXPECT_OPEN))], 3),
     ],
