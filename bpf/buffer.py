@@ -46,6 +46,11 @@ class Buffer:
         self._mask = self._end - page - 1
         self._at = self._head = self._words[TAIL]
 
+    @property
+    def unread(self) -> int:
+        """How many bytes of records the kernel has written that weren't taken."""
+        return self._words[HEAD] - self._at
+
     def look(self) -> None:
         """Read how far the kernel has written. A fence belongs between this and `take`."""
         self._head = self._words[HEAD]

@@ -316,6 +316,10 @@ class Gateway:
         """Call back for the oldest samples in the ring, at most `most`. True: call again, no descriptor will say so."""
         return self._ring is not None and self._ring.turn(most)
 
+    def unread(self) -> int:
+        """Bytes of samples that wait in the ring."""
+        return 0 if self._ring is None else self._ring.unread
+
     def drain(self) -> None:
         """Call back for every sample that is in the ring."""
         while self.turn():

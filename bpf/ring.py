@@ -157,6 +157,11 @@ class Ring:
             self._callback(self._cpus[number], sample)
         return self._merge.left
 
+    @property
+    def unread(self) -> int:
+        """Bytes of all CPUs that wait to be read."""
+        return sum([buffer.unread for buffer in self._buffers])
+
     def close(self) -> None:
         """Stop reading: the kernel's submits fail from now on."""
         for cpu in self._cpus:

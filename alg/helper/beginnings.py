@@ -29,6 +29,8 @@ class Beginnings:
     ) -> None:
         self._plugins = plugins
         self._put, self._lines, self._call = put, lines, call
+        self._rows: dict[int, tuple[int, int, float]] = {}
+        self._held = False
 
     def state(self, config: Config, everything: bool) -> bool:
         """Say it by this configuration. `everything`: each line is held. Whether anything was said."""
@@ -44,9 +46,21 @@ class Beginnings:
                     # where not all may go out, an expectation lets something through: both sides must agree to it
                     lasts = 0.0 if config.firewall.allow_out else said[2]
                     row = (first_flags(*said[:2]), said[0].lines.number, lasts)
-                self._put(plugin.number + OPENING_MIXED * mixed, records.pack_opening(*row))
+                self._rows[plugin.number + OPENING_MIXED * mixed] = row
+                self._write(plugin.number + OPENING_MIXED * mixed)
                 some = some or said is not None
         return some
+
+    def hold_names(self, held: bool) -> None:
+        """From now on lines that name a connection wait for the helper, or need not."""
+        self._held = held
+        for place, (_, _, lasts) in self._rows.items():
+            if lasts:
+                self._write(place)
+
+    def _write(self, place: int) -> None:
+        flags, interest, lasts = self._rows[place]
+        self._put(place, records.pack_opening(flags, interest, 0.0 if self._held else lasts))
 
     def _said(self, plugin: ProtocolPlugin, config: Config, mixed: bool) -> tuple[Unattended, int, float] | None:
         """What may pass of its sessions' first lines, what is remembered of them, and how long what a line names is

@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from algate.alg.engine import effects as fx
+from algate.alg.engine.expectations import NAMED
 from algate.alg.gateway import records
 from algate.alg.plugin.model import Address, EndPoint
 from algate.bpf import abi, syscall
@@ -237,15 +238,18 @@ class Executor:
         key = row[0] if row is not None else records.expectation_key(self._packable(one))
         if effect.heir is not None:
             self._put(effect.heir)
+        elif effect.outcome == "used" and one.id >> NAMED:  # its row went with its use, and may be another's by now
+            if self._latest.get(key) == one.id:
+                del self._latest[key]
         elif self._has_row(key, one.id):  # else it is another's newer one
             self._latest.pop(key, None)
             syscall.delete(self._gateway.expectations.fd, key)
         self.outcomes[effect.outcome] += 1
 
     def _has_row(self, key: bytes, number: int) -> bool:
-        """Whether a row is that expectation's. Of rows that an earlier helper made only the kernel knows."""
+        """Whether a row is that expectation's. Of rows that an earlier helper made, or the kernel, only that knows."""
         latest = self._latest.get(key)
-        if latest is not None:
+        if latest is not None and not number >> NAMED:
             return latest == number
         there = syscall.lookup(self._gateway.expectations.fd, key, records.EXPECTATION_SIZE)
         return there is not None and records.expectation_id(there) == number

@@ -26,6 +26,7 @@ from algate.alg.gateway import counted, records
 from algate.alg.gateway.addresses import Addresses
 from algate.alg.gateway.records import Punt
 from algate.alg.helper import takeover
+from algate.alg.helper.backlog import Backlog
 from algate.alg.helper.beginnings import Beginnings
 from algate.alg.helper.delays import Delays
 from algate.alg.helper.endings import Endings
@@ -113,6 +114,7 @@ class Helper:
         )  # fmt: skip
         self.delays = Delays(self.engine.waits)
         self._beginnings = Beginnings(plugins, self._put_opening, self.executor.put_lines, self._guard.call)
+        self._backlog = Backlog(self._beginnings.hold_names)
         events.audience_changed = self.attend
         self.apply(config)
 
@@ -134,7 +136,10 @@ class Helper:
         """Handle a bounded number of samples. True: there are more, and no descriptor will say so."""
         self._turning = True
         try:
-            return self._gateway.turn()
+            more = self._gateway.turn()
+            if more or self._backlog.much:
+                self._backlog.look(self._gateway.unread())
+            return more
         finally:
             self._catch_up()
             self._turning = False

@@ -103,6 +103,8 @@ static __always_inline void expectation_settle(struct __sk_buff *skb, const stru
         return;
     if (!refused) {
         tell_used(skb, key, c);
+        if (c->id >> EXPECT_NAMED) /* its port may be named again before the helper hears of this */
+            expectations.delete(&c->key);
         return;
     }
     struct expectation *e = expectations.lookup(&c->key);

@@ -5,7 +5,7 @@
  * The law of this file: it makes expectations only where they let nothing through that wouldn't pass anyway, from inside to
  * the server itself (struct opening): they say whose a connection is. Only the usual form is read, of a port that isn't a
  * service's; what is doubtful, or expected already, is left to the helper, who reads every such line afterwards, and takes
- * back what it would not have expected.
+ * back what it would not have expected. A row goes as soon as it is used (expect.h).
  */
 #ifndef ALGATE_NAMED_H
 #define ALGATE_NAMED_H

@@ -72,8 +72,9 @@ def test_what_was_written_is_read_once_and_its_room_given_back() -> None:
     assert merge.oldest(64) == [] and not merge.left
     for number in range(3):
         assert kernel.submit(at(number, b"text"))
+    assert kernel.buffer.unread == kernel.words[HEAD]
     assert merge.oldest(64) == [(0, at(number, b"text")) for number in range(3)]
-    assert kernel.words[TAIL] == kernel.words[HEAD] > 0
+    assert kernel.words[TAIL] == kernel.words[HEAD] > 0 == kernel.buffer.unread
     assert merge.oldest(64) == [] and not merge.left
 
 

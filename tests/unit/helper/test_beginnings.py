@@ -131,3 +131,21 @@ def test_what_the_kernel_said_is_withdrawn_where_every_line_is_to_be_held() -> N
     lab.engine.stated()
     (record,) = [one.record for one in lab.engine.opened(info._replace(session=98), lab.now)]  # type: ignore[union-attr]
     assert record.session == 98 and not record.flags & fx.ADJUST_LINES and record.flags & fx.ADJUST_BEGINS
+
+
+def test_names_are_held_where_much_waits_and_not_a_moment_longer() -> None:
+    rows: dict[int, bytes] = {}
+    config: Any = SimpleNamespace(
+        nat64=SimpleNamespace(prefix=None), alg=SimpleNamespace(protocols={"ftp": FtpPolicy()}),
+        firewall=SimpleNamespace(allow_out=()),
+    )  # fmt: skip
+    made = Beginnings({"ftp": PLUGIN}, rows.__setitem__, lambda _: None, plainly)
+    made.state(config, False)
+    usual = dict(rows)
+    made.hold_names(True)
+    said, held = (struct.unpack("=III", table[PLUGIN.number]) for table in (usual, rows))
+    assert held == (*said[:2], 0) and said[2] > 0
+    made.state(config, False)
+    assert struct.unpack("=III", rows[PLUGIN.number]) == held, "a reload changes nothing about that"
+    made.hold_names(False)
+    assert rows == usual

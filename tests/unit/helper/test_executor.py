@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from algate.alg.engine import effects as fx
+from algate.alg.engine.expectations import NAMED
 from algate.alg.gateway import records
 from algate.alg.ha import written
 from algate.alg.helper.executor import Executor
@@ -116,6 +117,19 @@ def test_what_may_be_used_while_it_is_pending_is_opened_by_the_kernel(kernel: Ke
     executor.carry_out([fx.OpenExpectation(one._replace(state=fx.EXPECT_OPEN))])
     control: Any = executor._control
     assert control.agreed == [(key, 1)] and kernel.rows[key] == value
+
+
+def test_a_row_of_the_kernel_s_own_goes_with_its_use_and_another_s_stays(kernel: Kernel, executor: Executor) -> None:
+    first, second = (expectation(1 << NAMED | number, fx.EXPECT_OPEN) for number in (1, 2))
+    executor.carry_out([fx.KnownExpectation(first)])
+    key, row = executor.row(second, fx.EXPECT_OPEN)
+    kernel.rows[key] = row  # named again, which nobody has read yet
+    executor.carry_out([fx.DeleteExpectation(first, "used")])
+    assert kernel.rows == {key: row} and not kernel.calls
+    executor.carry_out([fx.KnownExpectation(first), fx.DeleteExpectation(first, "withdrawn")])
+    assert kernel.rows == {key: row}
+    executor.carry_out([fx.KnownExpectation(second), fx.DeleteExpectation(second, "withdrawn")])
+    assert not kernel.rows
 
 
 def test_the_row_of_a_newer_one_stays(kernel: Kernel, executor: Executor) -> None:
