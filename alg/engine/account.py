@@ -7,8 +7,9 @@ sends a copy, and the punts between. The bits are those of abi.h.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, final
 
+from algate.alg.plugin.fixed import Fixed
 from algate.alg.plugin.model import Unattended
 
 PUNT_BITS, PUNTS = 16, 0xFFFF  # the lowest bits of the word: how many punts came
@@ -20,12 +21,16 @@ _COMMANDS_MOST, _BYTES_MOST = 100, 15_300  # between accounts: those of lines.h,
 _MISSING_MOST = 1.0  # s after which a punt that should have come is lost
 
 
-class Passed(NamedTuple):
+@final
+class Passed(Fixed):
     """What passed between two accounts: commands, final replies, and bytes by direction."""
 
-    commands: int
-    replies: int
-    size: tuple[int, int]
+    __match_args__: Final = ("commands", "replies", "size")
+
+    def __init__(self, commands: int, replies: int, size: tuple[int, int]) -> None:
+        self.commands: Final = commands
+        self.replies: Final = replies
+        self.size: Final = size
 
 
 def passed(before: int, after: int) -> Passed:

@@ -10,8 +10,9 @@ import heapq
 from collections.abc import Iterator
 from functools import lru_cache
 from ipaddress import ip_address
-from typing import NamedTuple, Protocol
+from typing import Final, Protocol, final
 
+from algate.alg.plugin.fixed import Fixed
 from algate.alg.plugin.model import Address, EndPoint, Expect, Reserve
 
 from .early import Actor, Early, actor
@@ -74,14 +75,18 @@ class NoExpectationError(ValueError):
     """An Expect that can't be granted; the text is a reason name."""
 
 
-class Reservation(NamedTuple):
+@final
+class Reservation(Fixed):
     """Public ports held under a tag."""
 
-    proto: int
-    public: EndPoint
-    inside: EndPoint
-    ports: int
-    shared: bool = False
+    __match_args__: Final = ("proto", "public", "inside", "ports", "shared")
+
+    def __init__(self, proto: int, public: EndPoint, inside: EndPoint, ports: int, shared: bool = False) -> None:
+        self.proto: Final = proto
+        self.public: Final = public
+        self.inside: Final = inside
+        self.ports: Final = ports
+        self.shared: Final = shared
 
 
 class Book:

@@ -158,9 +158,7 @@ class Session:
         changes = (out.corrections, back.corrections)
         base = (changes[0].base, changes[1].base)
         both = (changes[0].items, changes[1].items)
-        return tuple.__new__(
-            AdjustRecord, (self.info.session, decided, base, both, flags, interest, self.account.word, agrees)
-        )  # as in records.unpack_punt
+        return AdjustRecord(self.info.session, decided, base, both, flags, interest, self.account.word, agrees)
 
     def inherit(self, expectations: Expectations, left: Sequence[Expectation]) -> None:
         """Go on with what another helper left expected."""

@@ -259,10 +259,10 @@ def unpack_punt(sample: bytes, known: Known | None = None) -> Punt | None:
     frame = sample[PUNT_SIZE : PUNT_SIZE + frame_size]
     segment = None
     if kind in _SEGMENTS:
-        segment = tuple.__new__(fx.Segment, (
+        segment = fx.Segment(
             info, direction, seq, frame, ip_offset, payload_offset, payload_size, tcp_flags, (acked_out, acked_in),
             lines, mtu, kind == _TOO_BIG, (ts_out, ts_in), kind == _COPY, expectation if kind == _COPY else 0,
-        ))  # fmt: skip
+        )  # fmt: skip
     return tuple.__new__(
         Punt, (kind, time, info, expectation, direction, ip_offset, frame, segment, seq, mtu, payload_size)
     )

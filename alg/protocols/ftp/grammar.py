@@ -12,8 +12,9 @@ import re
 from collections.abc import Sequence
 from enum import Enum
 from ipaddress import IPv4Address, IPv6Address
-from typing import NamedTuple
+from typing import Final, final
 
+from algate.alg.plugin.fixed import Fixed
 from algate.alg.protocols.base import Address, EndPoint
 
 
@@ -36,15 +37,19 @@ class Fault(Enum):
     WRONG_FAMILY = "wrong-family"
 
 
-class Named(NamedTuple):
+@final
+class Named(Fixed):
     """A data connection as the line names it. `ip` None: the speaker's own (229). text[start:stop]: what to rewrite."""
 
-    form: Form
-    ip: Address | None
-    port: int
-    start: int
-    stop: int
-    delimiter: str = "|"
+    __match_args__: Final = ("form", "ip", "port", "start", "stop", "delimiter")
+
+    def __init__(self, form: Form, ip: Address | None, port: int, start: int, stop: int, delimiter: str = "|") -> None:
+        self.form: Final = form
+        self.ip: Final = ip
+        self.port: Final = port
+        self.start: Final = start
+        self.stop: Final = stop
+        self.delimiter: Final = delimiter
 
 
 _PORT = re.compile(rb"[ \t]*PORT[ \t]+([0-9,]+)[ \t]*", re.IGNORECASE)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from enum import IntEnum, auto
-from typing import Final, NamedTuple
+from typing import Final, final
 
+from algate.alg.plugin.fixed import Fixed
 from algate.alg.protocols.ftp.dialogue import USUAL, Kind, Reply
 
 # What a reading pays for each thing that it assumes.
@@ -37,13 +38,17 @@ class Fate(IntEnum):
     CLEARED = auto()  # it was doubted, and wasn't declined; whether it was agreed to isn't known yet
 
 
-class Heard(NamedTuple):
+@final
+class Heard(Fixed):
     """What a reply means. `kind`: that of the command it answers; None if it answers none. `fates`: news, by tag.
     `number`: the command's; -1: none."""
 
-    kind: Kind | None
-    fates: tuple[tuple[int, Fate], ...] = ()
-    number: int = -1
+    __match_args__: Final = ("kind", "fates", "number")
+
+    def __init__(self, kind: Kind | None, fates: tuple[tuple[int, Fate], ...] = (), number: int = -1) -> None:
+        self.kind: Final = kind
+        self.fates: Final = fates
+        self.number: Final = number
 
 
 class Run:
@@ -71,12 +76,16 @@ class Run:
         return max(before, min(before + (self.end - start) * LOST, LOST_MOST))
 
 
-class Reading(NamedTuple):
+@final
+class Reading(Fixed):
     """All commands before number `at` are dealt with, at this cost; `fates`: of the tags that this reading decided."""
 
-    cost: int
-    at: int
-    fates: tuple[tuple[int, Fate], ...] = ()
+    __match_args__: Final = ("cost", "at", "fates")
+
+    def __init__(self, cost: int, at: int, fates: tuple[tuple[int, Fate], ...] = ()) -> None:
+        self.cost: Final = cost
+        self.at: Final = at
+        self.fates: Final = fates
 
 
 class Next:

@@ -7,8 +7,9 @@ Script.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Final, final
 
+from algate.alg.plugin.fixed import Fixed
 from algate.alg.protocols.base import (
     Bypass,
     Control,
@@ -45,23 +46,31 @@ LASTING = 1_000_000.0  # s, 11 days: well within what the kernel's clock for exp
 _Fields = tuple[tuple[str, str | int | float], ...]
 
 
-class Asked(NamedTuple):
+@final
+class Asked(Fixed):
     """A line that waits for its public port. `named` None: a 234 that waits for the ports of FTPS data."""
 
-    tag: int
-    line: Line
-    named: Named | None
-    inside: EndPoint
-    translated: bool = False  # a 227 or 229 that was asked for in the other family's form
+    __match_args__: Final = ("tag", "line", "named", "inside", "translated")
+
+    def __init__(self, tag: int, line: Line, named: Named | None, inside: EndPoint, translated: bool = False) -> None:
+        self.tag: Final = tag
+        self.line: Final = line
+        self.named: Final = named
+        self.inside: Final = inside
+        self.translated: Final = translated  # a 227 or 229 that was asked for in the other family's form
 
 
-class _Live(NamedTuple):
+@final
+class _Live(Fixed):
     """An expectation that may still bring a connection. `seen`: how events name it to the operator."""
 
-    open: bool
-    seen: str
-    fields: _Fields
-    pending: Expect | None = None  # what was expected, in case it has to be sent again
+    __match_args__: Final = ("open", "seen", "fields", "pending")
+
+    def __init__(self, open: bool, seen: str, fields: _Fields, pending: Expect | None = None) -> None:
+        self.open: Final = open
+        self.seen: Final = seen
+        self.fields: Final = fields
+        self.pending: Final = pending  # what was expected, in case it has to be sent again
 
 
 class FtpSession:
