@@ -34,7 +34,6 @@ COMPILED = (
 )  # fmt: skip
 IN_C = {"bpf/calls.py": "bpf/calls.c"}  # what says the same as a module, written in C by hand
 INTERPRETED = {
-    "alg/engine/sink.py",  # a list with a member
     "alg/protocols/ftp/policy.py", "alg/protocols/ftp/words.py", "alg/protocols/ftp/diagram.py",
     "alg/protocols/irc/words.py",
 }  # fmt: skip

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator
-from functools import lru_cache
-from ipaddress import ip_address
 from typing import Final, Protocol, final
 
 from algate.alg.plugin.fixed import Fixed
-from algate.alg.plugin.model import Address, EndPoint, Expect, Reserve
+from algate.alg.plugin.model import Address, EndPoint, Expect, Reserve, address
 
 from .early import Actor, Early, actor
 from .effects import (
@@ -49,17 +47,11 @@ class PortBroker(Protocol):
         ...
 
 
-@lru_cache(4096)
-def address(packed: bytes) -> Address:
-    """A packed address as a value, always the same object: a session has four, and hosts have many sessions."""
-    return ip_address(packed)
-
-
 def _public(info: SessionInfo) -> EndPoint | None:
     """The end point of a control session's own mapping: of IPv6 the inside one, None of IPv4 that isn't translated."""
     if any(info.public_ip):
         return EndPoint(address(info.public_ip), info.public_port)
-    return EndPoint(ip_address(info.inside_ip), info.key.inside_port) if info.inside6 else None
+    return EndPoint(address(info.inside_ip), info.key.inside_port) if info.inside6 else None
 
 
 def named_by(number: int, info: SessionInfo) -> Expectation:
@@ -199,7 +191,7 @@ class Expectations:
                 inside, reserved = held.inside, held.public
                 to = self._within(held, to)
             elif held is None and to == _public(info) and info.key.proto == proto:
-                inside = EndPoint(ip_address(info.inside_ip), info.key.inside_port)
+                inside = EndPoint(address(info.inside_ip), info.key.inside_port)
             else:
                 raise NoExpectationError("expectation-without-port")
             if action.ports and not (held is not None and held.shared and action.ports == held.ports):
@@ -261,7 +253,7 @@ class Expectations:
             found = found._replace(state=EXPECT_OPEN)
             book.expectations[tag] = found
             out.append(OpenExpectation(found))
-        out += self._early.let_go(found.id)
+        out.extend(self._early.let_go(found.id))
         return True
 
     def withdraw(self, book: Book, tag: int, outcome: str, reason: str, out: Sink) -> None:

@@ -17,6 +17,7 @@ from algate.alg.plugin.model import (
     Side,
     Unattended,
     WholeConversation,
+    address,
 )
 
 from . import held
@@ -49,7 +50,7 @@ from .effects import (
     TrackView,
     View,
 )
-from .expectations import Book, Expectations, address
+from .expectations import Book, Expectations
 from .flow import Flow
 from .path import PathMtu
 

@@ -141,7 +141,7 @@ class Voice:
         told = unreachable(kind, lost, ETHERNET, header.dst, HOST_UNREACHABLE)
         if told is not None:
             self._counts["hurried"] += 1
-            out += [Inject(kind, told)] * BACKED_OFF
+            out.extend([Inject(kind, told)] * BACKED_OFF)
 
     def _tracked(self, session: Session) -> TrackView | None:
         track = self._track(session.info.session)

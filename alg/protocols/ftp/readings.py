@@ -26,6 +26,7 @@ STRAY: Final = dict.fromkeys(Reply, 3) | dict.fromkeys(
 DOUBT: Final = 1  # readings that cost this much more than the cheapest may still be true
 MARGIN: Final = 3  # readings that cost more than this above the cheapest are dropped
 READINGS: Final = 8
+_KINDS: Final = (None, *Kind)  # by number: to call Kind takes a microsecond
 
 
 class Fate(IntEnum):
@@ -106,7 +107,7 @@ class Next:
         rows = sorted((cost - least, at, fates, kind) for (at, fates), (cost, kind) in self._ordered())
         kept = [Reading(cost, at, fates) for cost, at, fates, _ in rows if cost <= MARGIN][:READINGS]
         answers = [(kind, at - 1) for cost, at, _, kind in rows if cost == 0 and kind]
-        return (kept, Kind(answers[0][0]), answers[0][1]) if answers else (kept, None, -1)
+        return (kept, _KINDS[answers[0][0]], answers[0][1]) if answers else (kept, None, -1)
 
     def _ordered(self) -> Iterator[tuple[tuple[int, tuple[tuple[int, Fate], ...]], tuple[int, int]]]:
         for place, (cost, kind) in self.found.items():
