@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from typing import Final
 
 from .account import PUNT_BITS
 from .corrections import MASK, distance
@@ -35,8 +36,8 @@ from .sink import Sink
 from .stream import AHEAD_MAX
 from .voice import Voice
 
-JUDGE_ROUNDS = 4
-BEHIND_MAX = 1 << 20  # bytes before the next expected one in which a segment is a repetition, not rubbish
+JUDGE_ROUNDS: Final = 4
+BEHIND_MAX: Final = 1 << 20  # bytes before the next expected one in which a segment is a repetition, not rubbish
 
 
 class Arrival:

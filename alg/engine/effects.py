@@ -18,19 +18,34 @@ from algate.alg.plugin.model import Control, EndPoint, Event, Lines, Purpose
 
 from .corrections import Correction
 
-OUT, IN = 0, 1  # enum direction
+OUT: Final = 0  # enum direction
+IN: Final = 1
 
-INJECT_OUT, INJECT_IN, INJECT_RAW_OUT, INJECT_RAW_IN = 0x12, 0x22, 0x32, 0x42  # enum inject_kind
-VERDICT_PASS, VERDICT_REPLACE = 1, 2  # enum verdict; DROP isn't used: what is refused stays undecided in the kernel
-ADJUST_BYPASS, ADJUST_LINES, ADJUST_OWED, ADJUST_COPIES, ADJUST_BEGINS = 1, 2, 4, 8, 16  # enum adjust_flag
-ADJUST_UNANSWERED, ADJUST_REMEMBERED = 8, 16  # where these parts of the flags begin, 8 bits each
-TRACK_UNTOUCHABLE = 4
-TRACK_TIMESTAMPS, TRACK_SYN_OUT, TRACK_SYN_IN, TRACK_FIN_OUT, TRACK_FIN_IN = 1, 8, 16, 32, 64  # enum track_flag
-EXPECT_PENDING, EXPECT_OPEN = 1, 2  # enum expectation_state
-SESSION_FORWARD = 1  # enum session_flag
-DIGEST_MAX = 1536
-REPLACEMENT_MAX = 1536
-HELD_MAX = 65536  # bytes that KeepHeld may carry
+INJECT_OUT: Final = 0x12  # enum inject_kind
+INJECT_IN: Final = 0x22
+INJECT_RAW_OUT: Final = 0x32
+INJECT_RAW_IN: Final = 0x42
+VERDICT_PASS: Final = 1  # enum verdict; DROP isn't used: what is refused stays undecided in the kernel
+VERDICT_REPLACE: Final = 2
+ADJUST_BYPASS: Final = 1  # enum adjust_flag
+ADJUST_LINES: Final = 2
+ADJUST_OWED: Final = 4
+ADJUST_COPIES: Final = 8
+ADJUST_BEGINS: Final = 16
+ADJUST_UNANSWERED: Final = 8  # where these parts of the flags begin, 8 bits each
+ADJUST_REMEMBERED: Final = 16
+TRACK_UNTOUCHABLE: Final = 4
+TRACK_TIMESTAMPS: Final = 1  # enum track_flag
+TRACK_SYN_OUT: Final = 8
+TRACK_SYN_IN: Final = 16
+TRACK_FIN_OUT: Final = 32
+TRACK_FIN_IN: Final = 64
+EXPECT_PENDING: Final = 1  # enum expectation_state
+EXPECT_OPEN: Final = 2
+SESSION_FORWARD: Final = 1  # enum session_flag
+DIGEST_MAX: Final = 1536
+REPLACEMENT_MAX: Final = 1536
+HELD_MAX: Final = 65536  # bytes that KeepHeld may carry
 
 
 @final

@@ -11,6 +11,7 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from algate.alg.plugin.contract import Call, plainly
 from algate.alg.plugin.model import Audience
@@ -34,8 +35,8 @@ from .session import Session, Track
 from .sink import Sink
 from .voice import Voice
 
-GONE_MAX = 4096
-ADOPTED = -1  # tag of what no conversation asked for
+GONE_MAX: Final = 4096
+ADOPTED: Final = -1  # tag of what no conversation asked for
 
 
 class Engine:

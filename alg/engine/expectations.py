@@ -29,10 +29,11 @@ from .effects import (
 )
 from .sink import Sink
 
-PROTOCOLS = {"tcp": 6, "udp": 17}
-NAMED, NAMED_PORT = 63, 47  # bits of ids: the kernel's own (abi.h), and where their port begins
-UNHEARD_AFTER = 0.05  # s, as Expect.acts_after
-LOOKS_MOST = 32  # timers of a kind in one tick of the engine, so that segments needn't wait for all of them
+PROTOCOLS: Final = {"tcp": 6, "udp": 17}
+NAMED: Final = 63  # bits of ids: the kernel's own (abi.h), and where their port begins
+NAMED_PORT: Final = 47
+UNHEARD_AFTER: Final = 0.05  # s, as Expect.acts_after
+LOOKS_MOST: Final = 32  # timers of a kind in one tick of the engine, so that segments needn't wait for all of them
 
 
 class PortBroker(Protocol):

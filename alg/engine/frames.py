@@ -11,11 +11,22 @@ from typing import Final, final
 
 from algate.alg.plugin.fixed import Fixed
 
-FIN, SYN, RST, PSH, ACK, URG, ECE, CWR = 1, 2, 4, 8, 16, 32, 64, 128
+FIN: Final = 1
+SYN: Final = 2
+RST: Final = 4
+PSH: Final = 8
+ACK: Final = 16
+URG: Final = 32
+ECE: Final = 64
+CWR: Final = 128
 
-GOOD, UNFINISHED, BAD, MALFORMED = 0, 1, 2, 3  # of a checksum, and of a frame that can't have one
-TCP_PROTO, UDP_PROTO = 6, 17
-UDP_HEADER = 8  # bytes
+GOOD: Final = 0  # of a checksum, and of a frame that can't have one
+UNFINISHED: Final = 1
+BAD: Final = 2
+MALFORMED: Final = 3
+TCP_PROTO: Final = 6
+UDP_PROTO: Final = 17
+UDP_HEADER: Final = 8  # bytes
 
 OWN_OPTIONS: Final = 12  # bytes of TCP options that build() may write
 _DEFAULT_MSS: Final = 536  # RFC 9293 section 3.7.1

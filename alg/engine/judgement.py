@@ -51,7 +51,7 @@ from .limits import Limits
 from .session import Session, Track
 from .sink import Sink
 
-DEPTH_MAX = 16  # answers to Reserve that reserve again
+DEPTH_MAX: Final = 16  # answers to Reserve that reserve again
 
 _BESIDE: Final = frozenset((Event, Purpose, Expect, Open, Withdraw))  # change nothing about the bytes that are fed
 

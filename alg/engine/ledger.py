@@ -14,9 +14,9 @@ from algate.alg.plugin.fixed import Fixed
 
 from .corrections import MASK, Correction, Corrections, distance
 
-CHUNK_COST = 256  # bytes of objects around a chunk, and a row of the kernel's
-RESUME_MAX = 1 << 20  # bytes decided and unacknowledged that a restart believes in
-NEVER = float("inf")
+CHUNK_COST: Final = 256  # bytes of objects around a chunk, and a row of the kernel's
+RESUME_MAX: Final = 1 << 20  # bytes decided and unacknowledged that a restart believes in
+NEVER: Final = float("inf")
 
 
 @final

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Final
 
 from algate.alg.plugin.model import (
     Audience,
@@ -54,9 +55,9 @@ from .expectations import Book, Expectations
 from .flow import Flow
 from .path import PathMtu
 
-KIND = (INJECT_OUT, INJECT_IN)
-RAW_KIND = (INJECT_RAW_OUT, INJECT_RAW_IN)
-UDP = 17
+KIND: Final = (INJECT_OUT, INJECT_IN)
+RAW_KIND: Final = (INJECT_RAW_OUT, INJECT_RAW_IN)
+UDP: Final = 17
 
 Track = Callable[[int], TrackView | None]
 

@@ -18,8 +18,8 @@ from algate.alg.plugin.scrub import scrubbed
 
 P = ParamSpec("P")
 T = TypeVar("T")
-REMEMBERED_MOST = 255  # 8 bits of the adjust record
-MOST = 1 << 16  # for ports, or anything else that is counted
+REMEMBERED_MOST: Final = 255  # 8 bits of the adjust record
+MOST: Final = 1 << 16  # for ports, or anything else that is counted
 
 
 class PluginFaultError(Exception):

@@ -17,10 +17,13 @@ from typing import Final, final
 
 from algate.alg.plugin.fixed import Fixed
 
-IAC, SB, WILL, DONT = 255, 250, 251, 254
-_ODD = re.compile(rb"[\x00\xff]|\r(?!\n)")
-_NUL = re.compile(rb"(?<!\r)\x00")
-_BARE_CR = re.compile(rb"\r(?![\n\x00])")
+IAC: Final = 255
+SB: Final = 250
+WILL: Final = 251
+DONT: Final = 254
+_ODD: Final = re.compile(rb"[\x00\xff]|\r(?!\n)")
+_NUL: Final = re.compile(rb"(?<!\r)\x00")
+_BARE_CR: Final = re.compile(rb"\r(?![\n\x00])")
 
 
 class Flaw(Enum):

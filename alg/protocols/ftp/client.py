@@ -20,10 +20,12 @@ from algate.alg.protocols.ftp.rules import Inward, Nothing, Outward, plan, told
 from algate.alg.protocols.ftp.session import Asked, FtpSession, said
 from algate.alg.protocols.lines import Flaw, Line
 
-_CODE = re.compile(rb"[0-9]{3}(?:-.*)?", re.DOTALL)
-_HTTP = re.compile(rb"[!-~]+ [^ ]+ HTTP/[0-9]\.[0-9]")  # any method: a page may choose its own (RFC 9110 section 9.1)
-_CR_NUL = b"\r\0"
-_ANSWERS_MOST = 8  # answers expected at most for one odd line
+_CODE: Final = re.compile(rb"[0-9]{3}(?:-.*)?", re.DOTALL)
+_HTTP: Final = re.compile(
+    rb"[!-~]+ [^ ]+ HTTP/[0-9]\.[0-9]"
+)  # any method: a page may choose one (RFC 9110 section 9.1)
+_CR_NUL: Final = b"\r\0"
+_ANSWERS_MOST: Final = 8  # answers expected at most for one odd line
 _FORMS: Final = {b"PORT": Form.PORT, b"EPRT": Form.EPRT}
 OTHER: Final = Kind.OTHER
 
@@ -182,7 +184,7 @@ class ClientSide:
         session = self._session
         session.audit.command(line.text, "pass", reason, out)
         out.say(session.event("expectation-refused", said(line.text), reason))
-        session.waiting.add(Kind.NAME)
+        self._session.waiting.add(Kind.NAME)
         out.let(len(line.raw))
         return True
 

@@ -29,8 +29,13 @@ ANSWERS: Final = (
     b"504 algate: say ALGS STATUS64, ENABLE64 or DISABLE64.\r\n",
 )
 REASONS: Final = {NO_NETWORK: "network-protocol", NO_ALL: "epsv-all"}  # of those that are refusals
-_DISABLED, _PLAIN, _ASKED, _ANSWER = 1, 2, 4, 3  # `remember`: flags, and where the answer's number begins
-_WONT, _DO, _DONT = 252, 253, 254
+_DISABLED: Final = 1  # `remember`: flags, and where the answer's number begins
+_PLAIN: Final = 2
+_ASKED: Final = 4
+_ANSWER: Final = 3
+_WONT: Final = 252
+_DO: Final = 253
+_DONT: Final = 254
 
 
 class FtpTranslation:

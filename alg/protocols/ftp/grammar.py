@@ -52,15 +52,15 @@ class Named(Fixed):
         self.delimiter: Final = delimiter
 
 
-_SIX = rb"(%b),([0-9]{1,3}),([0-9]{1,3})" % b",".join([rb"[0-9]{1,3}"] * 4)
-_USUAL_PORT = re.compile(rb"[ \t]*PORT[ \t]+(%b)[ \t]*" % _SIX, re.IGNORECASE)
-_PORT = re.compile(rb"[ \t]*PORT[ \t]+([0-9,]+)[ \t]*", re.IGNORECASE)
-_EPRT = re.compile(rb"[ \t]*EPRT[ \t]+(([!-/:-~])([0-9]+)\2([^ \t]*?)\2([0-9]+)\2)[ \t]*", re.IGNORECASE)
-_NUMBERS = re.compile(rb"[0-9]+(?:,+[0-9]+)*")
-_USUAL = re.compile(rb"227[^0-9,]*(%b)[^0-9,]*" % _SIX)  # a 227 without other digits
-_SPACED = re.compile(rb"[0-9]+(?:[ \t]*,[ \t]*[0-9]+)*")  # only in 227: clients use scanf, which skips blanks
-_EXTENDED = re.compile(rb"\(([!-/:-~])\1\1([0-9]+)\1\)")
-_V6_TEXT = re.compile(r"[0-9A-Fa-f:]+")
+_SIX: Final = rb"(%b),([0-9]{1,3}),([0-9]{1,3})" % b",".join([rb"[0-9]{1,3}"] * 4)
+_USUAL_PORT: Final = re.compile(rb"[ \t]*PORT[ \t]+(%b)[ \t]*" % _SIX, re.IGNORECASE)
+_PORT: Final = re.compile(rb"[ \t]*PORT[ \t]+([0-9,]+)[ \t]*", re.IGNORECASE)
+_EPRT: Final = re.compile(rb"[ \t]*EPRT[ \t]+(([!-/:-~])([0-9]+)\2([^ \t]*?)\2([0-9]+)\2)[ \t]*", re.IGNORECASE)
+_NUMBERS: Final = re.compile(rb"[0-9]+(?:,+[0-9]+)*")
+_USUAL: Final = re.compile(rb"227[^0-9,]*(%b)[^0-9,]*" % _SIX)  # a 227 without other digits
+_SPACED: Final = re.compile(rb"[0-9]+(?:[ \t]*,[ \t]*[0-9]+)*")  # only in 227: clients use scanf, which skips blanks
+_EXTENDED: Final = re.compile(rb"\(([!-/:-~])\1\1([0-9]+)\1\)")
+_V6_TEXT: Final = re.compile(r"[0-9A-Fa-f:]+")
 
 
 def read(form: Form, text: bytes, version: int = 4) -> Named | Fault:
@@ -148,9 +148,10 @@ def _numbered(form: Form, host: bytes, high: bytes, low: bytes, start: int, stop
 
 
 @lru_cache(4096)
-def _host(fields: bytes) -> Address | None:
+def _host(numbers: bytes) -> Address | None:
     """The address of four numbers, None if one is too large: each host says its own again and again."""
-    values = [int(field) for field in fields.split(b",")]
+    fields = numbers.split(b",")
+    values = [int(field) for field in fields]
     return address(bytes(values)) if max(values) <= 255 else None
 
 
@@ -203,7 +204,7 @@ def _address(text: bytes, version: int) -> Address | Fault:
     return ip if ip is not None and ip.ipv4_mapped is None else Fault.BAD_SYNTAX
 
 
-_READERS = {
+_READERS: Final = {
     Form.PORT: _read_port,
     Form.EPRT: _read_eprt,
     Form.PASSIVE: _read_passive,

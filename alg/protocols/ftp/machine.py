@@ -12,6 +12,7 @@ drives the machine feeds undecided bytes again after the other side has spoken.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from algate.alg.protocols.base import (
     READ_MOST,
@@ -43,9 +44,9 @@ from algate.alg.protocols.ftp.server import ServerSide
 from algate.alg.protocols.ftp.session import FtpSession
 from algate.alg.protocols.lines import IAC, Line, LineReader
 
-UNANSWERED_MOST = 200  # the kernel counts in 8 bits
-LINE_MAX = 256  # bytes of a line that may pass unattended (abi.h)
-_READS = (Phase.GREETING, Phase.LOGIN, Phase.READY)
+UNANSWERED_MOST: Final = 200  # the kernel counts in 8 bits
+LINE_MAX: Final = 256  # bytes of a line that may pass unattended (abi.h)
+_READS: Final = (Phase.GREETING, Phase.LOGIN, Phase.READY)
 _Rest = tuple[Side, bytes, int, bool]
 
 

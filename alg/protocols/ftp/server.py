@@ -29,11 +29,11 @@ from algate.alg.protocols.ftp.rules import Inward, Nothing, Outward, plan, told
 from algate.alg.protocols.ftp.session import Asked, FtpSession, said
 from algate.alg.protocols.lines import Flaw, Line
 
-_ADDRESSED = {Reply.PASSIVE: Form.PASSIVE, Reply.EXTENDED: Form.EXTENDED}
+_ADDRESSED: Final = {Reply.PASSIVE: Form.PASSIVE, Reply.EXTENDED: Form.EXTENDED}
 GREETING: Final = Phase.GREETING
 NONE: Final = Effect.NONE
-_ANSWERS_A_GREETING = (Reply.GREETING, Reply.FAILED, Reply.CLOSING, Reply.PASSIVE, Reply.EXTENDED)
-_FOREIGN = (b"SSH-", b"HTTP/")
+_ANSWERS_A_GREETING: Final = (Reply.GREETING, Reply.FAILED, Reply.CLOSING, Reply.PASSIVE, Reply.EXTENDED)
+_FOREIGN: Final = (b"SSH-", b"HTTP/")
 _STRANGE_LINES = 100  # lines that a server may send before its 220: legal texts
 
 

@@ -37,11 +37,11 @@ from algate.alg.protocols.lines import Line
 __all__ = ["ACTS_AFTER", "Asked", "FtpSession", "said"]
 
 # pyftpdlib answers a PORT only after its data connection is up: its SYN waits at most this long for the 2xx.
-ACTS_AFTER = 0.05  # s
+ACTS_AFTER: Final = 0.05  # s
 # How long a line waits for the server at most; slow servers answer AUTH and QUIT within this time.
-HELD_MOST = 30.0  # s
-BARRED_MOST = 1.0  # s, in a session that isn't FTP
-LASTING = 1_000_000.0  # s, 11 days: well within what the kernel's clock for expectations can hold
+HELD_MOST: Final = 30.0  # s
+BARRED_MOST: Final = 1.0  # s, in a session that isn't FTP
+LASTING: Final = 1_000_000.0  # s, 11 days: well within what the kernel's clock for expectations can hold
 
 _Fields = tuple[tuple[str, str | int | float], ...]
 
