@@ -249,6 +249,20 @@ class Expectation(Fixed):
         self.from_port: Final = from_port
         self.ports: Final = ports
 
+    def opened(self) -> Expectation:
+        """The same, open."""
+        return Expectation(
+            self.id, self.session, self.control_key, self.alg, self.direction, self.proto, self.from_ip, self.to,
+            self.inside, self.reserved, EXPECT_OPEN, self.persistent, self.expires, self.from_port, self.ports,
+        )  # fmt: skip
+
+    def named(self, number: int, expires: float) -> Expectation:
+        """The same under another id, until another moment."""
+        return Expectation(
+            number, self.session, self.control_key, self.alg, self.direction, self.proto, self.from_ip, self.to,
+            self.inside, self.reserved, self.state, self.persistent, expires, self.from_port, self.ports,
+        )  # fmt: skip
+
 
 @final
 class PutExpectation(Fixed):

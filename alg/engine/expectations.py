@@ -139,9 +139,9 @@ class Expectations:
         if old is None and (len(book.expectations) >= self._per_session or len(self._live) >= self._total):
             raise NoExpectationError("expectation-limit")
         made = self._make(book.reservations.get(action.tag), info, action, out.now)
-        known = named and made._replace(id=named, expires=0.0) == named_by(named, info)
+        known = named and made.named(named, 0.0) == named_by(named, info)
         if known:
-            made = made._replace(id=named)
+            made = made.named(named, made.expires)
         if old is not None:
             self._end(book, action.tag, "replaced", "", out)
         self._enter(book, action.tag, made)
@@ -251,7 +251,7 @@ class Expectations:
         if found is None:
             return False
         if found.state != EXPECT_OPEN:
-            found = found._replace(state=EXPECT_OPEN)
+            found = found.opened()
             book.expectations[tag] = found
             out.append(OpenExpectation(found))
         out.extend(self._early.let_go(found.id))

@@ -64,12 +64,13 @@ def plan(control: Control, policy: FtpPolicy, speaker: Side, named: Named) -> Pl
     own = control.ip(speaker)
     inside = speaker is control.inside_side
     ip = own if named.ip is None else named.ip
-    if speaker is Side.SERVER and ip.is_unspecified:
-        ip = own  # 0.0.0.0 in a 227: "the address that you reached me at"
-    if inside and ip == control.public.ip:
-        ip = own
-    if inside and ip == policy.announce:
-        ip = own
+    if ip is not own:  # nearly always it is: see `address` in model.py
+        if speaker is Side.SERVER and ip.is_unspecified:
+            ip = own  # 0.0.0.0 in a 227: "the address that you reached me at"
+        if inside and ip == control.public.ip:
+            ip = own
+        if inside and ip == policy.announce:
+            ip = own
     if named.port < policy.min_port and named.port not in policy.low_ports:
         return Nothing("port-too-low")
     if ip != own:

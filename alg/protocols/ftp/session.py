@@ -234,7 +234,7 @@ class FtpSession:
         live = self._live.get(tag)
         if live is not None:
             self.supersede_open(out, before=tag)
-            self._live[tag] = live._replace(open=True, pending=None)
+            self._live[tag] = _Live(True, live.seen, live.fields)
             out.say(Open(tag), self.event("expectation-opened", live.seen, fields=live.fields))
         elif tag in self._early:
             self._early.discard(tag)
@@ -247,7 +247,7 @@ class FtpSession:
             return
         pending = replace(live.pending, acts_after=None if doubted else ACTS_AFTER)
         if pending != live.pending:
-            self._live[tag] = live._replace(pending=pending)
+            self._live[tag] = _Live(live.open, live.seen, live.fields, pending)
             out.say(pending)
             if doubted:
                 out.say(self.event("expectation-refused", live.seen, "replies-uncertain"))
