@@ -309,7 +309,8 @@ class KernelModel:
             return 0
         self.named += 1
         made = named_by(1 << NAMED | port << NAMED_PORT | self.named, info)._replace(expires=self.now + self.lasts)
-        if any(one[5:8] == made[5:8] for one in self.expectations.values()):
+        where = made.proto, made.from_ip, made.to
+        if any((one.proto, one.from_ip, one.to) == where for one in self.expectations.values()):
             return 0
         self.expectations[made.id] = made
         return made.id

@@ -1,4 +1,5 @@
-"""`python -m tests.replay`: CPU time of the helper per punt, from the sample's bytes to the effects carried out.
+"""`python -m tests.replay`: CPU time of the helper per punt and per session, from the sample's bytes to the effects
+carried out.
 
 The law of this file: the helper's own modules between two stubs. The kernel's calls do nothing, so what they cost
 (about 1.2 µs for each map write, and the frame's way through TC) comes on top; `algate bench` measures that. Run it
@@ -12,7 +13,7 @@ import time
 from collections.abc import Callable
 from ipaddress import ip_address, ip_network
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Final
 
 from algate.alg.admin.build import build
 from algate.alg.audit.events import Events
@@ -22,13 +23,14 @@ from algate.alg.gateway import records
 from algate.alg.helper.executor import Executor
 from algate.alg.helper.guard import Guard
 from algate.alg.helper.telling import Telling
-from algate.alg.plugin.model import EndPoint
+from algate.alg.plugin.model import Control, Conversation, EndPoint
 from algate.alg.protocols.ftp import PLUGIN, FtpPolicy
 from algate.bpf import abi, syscall
-from tests.kernel_model import Packet, frame_of
-from tests.wire import INSIDE, PUBLIC, REMOTE
+from tests.kernel_model import SECRET, Packet, frame_of
+from tests.wire import INFO, INSIDE, KEY, PUBLIC, REMOTE, Lab
 
 SESSIONS, ROUNDS = 100, 100  # of each family
+WHOLE = 200  # sessions from their opening to their end
 INSIDE6, PREFIX = ip_address("2001:db8::5").packed, ip_network("64:ff9b::/96")
 HEAD = 14 + 20 + 32  # Ethernet, IP, TCP with timestamps
 GREETING = ((1, b"220 hi\r\n"), (0, b"USER a\r\n"), (1, b"331 x\r\n"), (0, b"PASS b\r\n"), (1, b"230 ok\r\n"))
@@ -108,7 +110,8 @@ class Replay:
         parts: Any = (gateway, None, ports, lambda _: True, told.announce)
         self.executor = Executor(*parts)
         self.talks = {number: Talk(number, number > SESSIONS) for number in range(1, 2 * SESSIONS + 1)}
-        kernel: Any = (ports, lambda number: self.talks[number].track(), lambda _: None, 0x1234)
+        self.views: dict[int, fx.TrackView | None] = {}  # of sessions that are replayed whole
+        kernel: Any = (ports, self._track, lambda _: None, SECRET)
         make: Any = Engine
         self.engine: Engine = make(
             lambda control: self.guard.call(PLUGIN.open, control, policy), *kernel, audience=events.audience,
@@ -120,6 +123,9 @@ class Replay:
             self.executor.carry_out(self.engine.opened(talk.info, time.monotonic()))
             self.take([talk.sample(way, text) for way, text in GREETING])
 
+    def _track(self, number: int) -> fx.TrackView | None:
+        return self.talks[number].track() if number in self.talks else self.views.get(number)
+
     def take(self, samples: list[bytes]) -> float:
         """CPU seconds for these."""
         began = time.process_time()
@@ -130,9 +136,111 @@ class Replay:
         return time.process_time() - began
 
 
+class Recorded(Lab):
+    """A whole session as one helper met it: `steps` are what came, each with the kernel's track of that moment. Copies
+    wait for the first sample that somebody waits for, as in a busy helper's turn."""
+
+    LOG_IN: Final = (b"220 hi", b"USER u", b"331 word?", b"PASS p", b"230 in", b"TYPE I", b"200 so")
+    BEFORE: Final = {"PASV": (b"PASV", PASSIVE[:-2]), "PORT": (b"PORT 10,0,0,5,%d,%d", b"200 ok")}
+    TRANSFER: Final = (b"LIST", b"150 here", b"226 done", b"QUIT", b"221 bye")
+
+    def __init__(self, number: int, way: str) -> None:
+        self.steps: list[tuple[str, fx.Segment | None, fx.TrackView | None]] = [("opened", None, None)]
+        info = INFO._replace(session=number, key=KEY._replace(inside_port=1024 + number))
+        super().__init__(stamps=True, info=info)
+        self.kernel.lasts, self.kernel.named = 120.0, number
+        command, reply = self.BEFORE[way]
+        place = (number & 0xFF,) if way == "PASV" else (100 + number % 100, number & 0xFF)
+        named = (command, reply % place) if way == "PASV" else (command % place, reply)
+        for line in (*self.LOG_IN, *named):
+            self.say(line)
+        self._step("used")
+        for line in self.TRANSFER:
+            self.say(line)
+        self._step("ended")
+
+    def _open(self, control: Control) -> Conversation | None:
+        return PLUGIN.open(control, FtpPolicy())
+
+    def say(self, line: bytes) -> None:
+        """The end whose line it is says it, and the other gets it."""
+        end = self.ends[line[:1].isdigit()]
+        end.stream += line + b"\r\n"
+        self.launch(end.direction, end.send(end.sent, len(line) + 2))
+        self.run()
+
+    def think(self) -> None:
+        """The helper reads the ring."""
+        while self.punts:
+            segment = self.punts.pop(0)
+            self._step("copy" if segment.copied else "segment", segment)
+
+    def _step(self, what: str, segment: fx.Segment | None = None) -> None:
+        self.steps.append((what, segment, self.kernel.track(self.kernel.info.session)))
+        if what == "copy" and segment is not None:
+            self.engine.defer(segment, self.now)
+            return
+        self.do(self.engine.caught_up(self.kernel.info.session, self.now))
+        if segment is not None:
+            self.do(self.engine.segment(segment, self.now))
+
+
+def sample_of(segment: fx.Segment) -> bytes:
+    """The inverse of unpack_punt."""
+    info, kind = segment.info, abi.PuntKind.COPY if segment.copied else abi.PuntKind.SEGMENT
+    return records._PUNT.pack(
+        time.monotonic_ns(), info.session, segment.expectation, records.pack_key(info.key), *segment.acked,
+        len(segment.frame), segment.seq, segment.payload_offset, segment.ip_offset, segment.payload_size, kind,
+        segment.direction, info.alg, segment.tcp_flags, info.session_flags, info.public_ip,
+        info.public_port.to_bytes(2, "big"), 1500, segment.lines, *segment.ts_recent,
+    ) + segment.frame  # fmt: skip
+
+
+def whole(replay: Replay, way: str) -> float:
+    """CPU seconds for a session of each number, one after the other."""
+    engine, carry_out, spent = replay.engine, replay.executor.carry_out, 0.0
+    for number in range(1000, 1000 + WHOLE):
+        recorded = Recorded(number, way)
+        info, expected = recorded.kernel.info, 0
+        data = info._replace(session=1 << 20 | number, key=info.key._replace(remote_port=20), alg=0)
+        samples = [(what, sample_of(one) if one else b"", view) for what, one, view in recorded.steps]
+        for what, sample, view in samples:
+            replay.views[number] = view or recorded.kernel.track(number)
+            began, effects = time.process_time(), list[fx.Effect]()
+            if what == "opened":
+                replay.executor.keys[number] = records.pack_key(info.key)
+                replay.executor.publics[number] = ip_address(PUBLIC)
+                effects = engine.opened(info, time.monotonic())
+            elif sample:
+                punt = records.unpack_punt(sample, {number: (records.pack_key(info.key), info)})
+                assert punt is not None and punt.segment is not None
+                if what == "copy":
+                    engine.defer(punt.segment, time.monotonic())
+                else:
+                    effects = engine.segment(punt.segment, time.monotonic())
+            else:
+                effects = engine.caught_up(number, time.monotonic())
+            carry_out(effects)
+            spent += time.process_time() - began
+            for one in effects:
+                if isinstance(one, (fx.PutExpectation, fx.KnownExpectation)):
+                    expected = one.expectation.id
+            began = time.process_time()
+            if what == "used":
+                carry_out(engine.expectation_used(expected, time.monotonic(), data))
+            elif what == "ended":
+                carry_out(engine.over(number, time.monotonic()))
+                carry_out(engine.ended(number, time.monotonic()))
+            spent += time.process_time() - began
+    return spent
+
+
 def main() -> None:
     """Prints µs, the least of three runs."""
     replay = Replay()
+    for way in Recorded.BEFORE:
+        best = min(whole(replay, way) for _ in range(3))
+        print(f"{build()}: a whole session by {way}: {1e6 * best / WHOLE:.0f} µs")
     for title, (six, lines) in LINES.items():
         best = float("inf")
         for _ in range(3):

@@ -1,7 +1,8 @@
 """`python -m tests.walk`: the way of one line through the engine's modules, as a tree of rooms and a number of moves.
 
 The law of this file: it watches and counts. A room is a module of alg/; a move is a call or a return that changes the
-room. What isn't alg's own (the standard library, these tests) belongs to the room that called it.
+room. What isn't alg's own (the standard library, these tests) belongs to the room that called it, as does the making of
+a value, and what a sink does.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from types import FrameType
 
 import algate.alg
 from algate.alg.engine import effects as fx
+from algate.alg.engine.sink import Sink
+from algate.alg.plugin.fixed import Fixed
 from algate.alg.plugin.model import Control, Conversation
 from algate.alg.protocols.ftp import PLUGIN
 from algate.alg.protocols.ftp.policy import FtpPolicy
@@ -52,7 +55,8 @@ def walk(work: Callable[[], object]) -> Room:
     def follow(frame: FrameType, event: str, _: object) -> None:
         if event == "call":
             here, name = stack[-1], room_of(frame.f_code.co_filename)
-            if name and name != here.name:
+            kinds = (Fixed, Sink) if frame.f_code.co_name == "__init__" else Sink
+            if name and name != here.name and not isinstance(frame.f_locals.get("self"), kinds):
                 here.inner.append(Room(name))
                 here = here.inner[-1]
             stack.append(here)

@@ -7,25 +7,37 @@ sends a copy, and the punts between. The bits are those of abi.h.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, final
 
+from algate.alg.plugin.fixed import Fixed
 from algate.alg.plugin.model import Unattended
 
-PUNT_BITS, PUNTS = 16, 0xFFFF  # the lowest bits of the word: how many punts came
-COMMANDS, REPLIES, COPIES, BYTES = 16, 23, 30, 36  # where the counts begin
-_COUNT, _COPIES, _BYTES = 0x7F, 0x3F, 0x3FFF
-COPIED = _COPIES << COPIES
-_BYTE_BITS = 14
-_COMMANDS_MOST, _BYTES_MOST = 100, 15_300  # between accounts: those of lines.h, and one line more
-_MISSING_MOST = 1.0  # s after which a punt that should have come is lost
+PUNT_BITS: Final = 16  # the lowest bits of the word: how many punts came
+PUNTS: Final = 0xFFFF
+COMMANDS: Final = 16  # where the counts begin
+REPLIES: Final = 23
+COPIES: Final = 30
+BYTES: Final = 36
+_COUNT: Final = 0x7F
+_COPIES: Final = 0x3F
+_BYTES: Final = 0x3FFF
+COPIED: Final = _COPIES << COPIES
+_BYTE_BITS: Final = 14
+_COMMANDS_MOST: Final = 100  # between accounts: those of lines.h, and one line more
+_BYTES_MOST: Final = 15_300
+_MISSING_MOST: Final = 1.0  # s after which a punt that should have come is lost
 
 
-class Passed(NamedTuple):
+@final
+class Passed(Fixed):
     """What passed between two accounts: commands, final replies, and bytes by direction."""
 
-    commands: int
-    replies: int
-    size: tuple[int, int]
+    __match_args__: Final = ("commands", "replies", "size")
+
+    def __init__(self, commands: int, replies: int, size: tuple[int, int]) -> None:
+        self.commands: Final = commands
+        self.replies: Final = replies
+        self.size: Final = size
 
 
 def passed(before: int, after: int) -> Passed:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from typing import Final
 
 from algate.alg.plugin.model import Event
 
@@ -17,7 +18,7 @@ from .judgement import Judgement
 from .session import KIND, Session
 from .sink import Sink
 
-EARLY_MOST = 1024  # connections that come before the line is read that names them
+EARLY_MOST: Final = 1024  # connections that come before the line is read that names them
 
 
 class Connections:

@@ -7,6 +7,7 @@ and what a conversation makes of a copy can't change its bytes.
 from __future__ import annotations
 
 from collections import Counter
+from typing import Final
 
 from algate.alg.plugin.model import Side
 
@@ -18,10 +19,10 @@ from .judgement import Judgement
 from .session import Session, Track
 from .sink import Sink
 
-LATE_MOST = 0.25  # s after which a copy that should have come is lost: rings are read within milliseconds
-LATE_SEGMENTS = 64  # that wait for copies, of a session
-LATE_BYTES = 1 << 17  # of their frames
-_PRELIMINARY = b"1"
+LATE_MOST: Final = 0.25  # s after which a copy that should have come is lost: rings are read within milliseconds
+LATE_SEGMENTS: Final = 64  # that wait for copies, of a session
+LATE_BYTES: Final = 1 << 17  # of their frames
+_PRELIMINARY: Final = b"1"
 
 
 class Copies:

@@ -10,7 +10,9 @@ what lies up to start, `after` from end on. An insertion has start == end.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final, NamedTuple
+from typing import Final, final
+
+from algate.alg.plugin.fixed import Fixed
 
 MASK: Final = 0xFFFF_FFFF
 MAX_CORRECTIONS: Final = 8  # MAX_CORRECTIONS of abi.h, per direction
@@ -21,13 +23,17 @@ def distance(a: int, b: int) -> int:
     return ((a - b + 0x8000_0000) & MASK) - 0x8000_0000
 
 
-class Correction(NamedTuple):
+@final
+class Correction(Fixed):
     """`struct correction`: sequence numbers of the sender, shifts signed."""
 
-    start: int
-    end: int
-    before: int
-    after: int
+    __match_args__: Final = ("start", "end", "before", "after")
+
+    def __init__(self, start: int, end: int, before: int, after: int) -> None:
+        self.start: Final = start
+        self.end: Final = end
+        self.before: Final = before
+        self.after: Final = after
 
 
 def shift_seq(base: int, corrections: Iterable[Correction], seq: int) -> int:

@@ -7,6 +7,7 @@ datagram to the next, and the kernel lets none pass by a decision. A repetition 
 from __future__ import annotations
 
 from collections import Counter
+from typing import Final
 
 from algate.alg.plugin.model import Event
 
@@ -32,7 +33,7 @@ from .session import KIND, RAW_KIND, Session
 from .sink import Sink
 from .voice import Voice, final_ends
 
-DATAGRAM_MAX = 65507  # bytes of payload, RFC 768 and RFC 791
+DATAGRAM_MAX: Final = 65507  # bytes of payload, RFC 768 and RFC 791
 
 
 class Datagrams:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from typing import Final
 
 from . import held
 from .corrections import MASK, distance
@@ -34,7 +35,7 @@ from .session import KIND, Session, Track
 from .sink import Sink
 from .voice import Voice
 
-FORGET_AT = 8  # chunks kept before acknowledged ones are looked for
+FORGET_AT: Final = 8  # chunks kept before acknowledged ones are looked for
 
 
 class Fresh:

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from .effects import OUT, Expectation, Inject
 
-HELD_PER_EXPECTATION = 4
-HELD_TOTAL = 1024
-HELD_SECONDS = 10.0  # a SYN older than this was repeated long since
-KNOWN_MOST = 1024
-KNOWN_SECONDS = 3600.0
+HELD_PER_EXPECTATION: Final = 4
+HELD_TOTAL: Final = 1024
+HELD_SECONDS: Final = 10.0  # a SYN older than this was repeated long since
+KNOWN_MOST: Final = 1024
+KNOWN_SECONDS: Final = 3600.0
 
 
 class Actor(NamedTuple):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from algate.alg.plugin.contract import Call, plainly
 from algate.alg.plugin.model import Audience
@@ -34,8 +35,8 @@ from .session import Session, Track
 from .sink import Sink
 from .voice import Voice
 
-GONE_MAX = 4096
-ADOPTED = -1  # tag of what no conversation asked for
+GONE_MAX: Final = 4096
+ADOPTED: Final = -1  # tag of what no conversation asked for
 
 
 class Engine:
@@ -95,29 +96,29 @@ class Engine:
 
     def opened(self, info: SessionInfo, now: float) -> list[Effect]:
         """A control session was made (PUNT_OPENED). A lost one does no harm: the first segment opens it too."""
-        out = _sink(now)
+        out = Sink(now)
         if info.session not in self._sessions:
             self._opening.new(info, out)
-        return out
+        return out.effects
 
     def restore(
         self, info: SessionInfo, held: Mapping[int, bytes], now: float, left: Sequence[Expectation] = ()
     ) -> list[Effect]:
         """Take a session over from another helper: what KeepHeld stored by direction, and its live expectations."""
-        out = _sink(now)
+        out = Sink(now)
         if info.session in self._sessions:
-            return out
+            return out.effects
         return self._conclude(self._opening.left(info, held, left, out), out)
 
     def segment(self, segment: Segment, now: float) -> list[Effect]:
         """A held segment with payload, or a FIN or RST beyond what is decided (PUNT_SEGMENT)."""
-        out = _sink(now)
+        out = Sink(now)
         info = segment.info
         session = self._sessions.get(info.session)
         if session is None:
             if info.session in self._gone:
                 self.counts["session-gone"] += 1
-                return out
+                return out.effects
             session = self._opening.found(info, out)
         if session.datagrams:
             self._datagrams.take(session, segment, out)
@@ -126,7 +127,7 @@ class Engine:
         if segment.lines - word & PUNTS != 1 or (segment.lines ^ word) & COPIED or segment.copied or session.late:
             return self._in_order(session, segment, out)
         cause = self._arrival.take(session, segment, out)
-        return out if cause is None else self._conclude(session, out, cause)
+        return out.effects if cause is None else self._conclude(session, out, cause)
 
     def defer(self, copy: Segment, now: float) -> bool:
         """Keep the copy of a line that passed for `caught_up`, which costs less for several than `segment` for each.
@@ -139,12 +140,12 @@ class Engine:
 
     def caught_up(self, number: int, now: float) -> list[Effect]:
         """Judge what was deferred of a session."""
-        out, session = _sink(now), self._sessions.get(number)
+        out, session = Sink(now), self._sessions.get(number)
         if session is not None and session.late:
             if not session.begun:
                 self._opening.begin(session)
             self._catch_up(session, out)
-        return out
+        return out.effects
 
     def _in_order(self, session: Session, segment: Segment, out: Sink) -> list[Effect]:
         """Judge it and what waits, as far as no copy that the kernel sent before is missing."""
@@ -152,7 +153,7 @@ class Engine:
             self._opening.begin(session)
         self._copies.wait(session, segment, out.now)
         self._catch_up(session, out)
-        return out
+        return out.effects
 
     def _catch_up(self, session: Session, out: Sink) -> None:
         number = session.info.session
@@ -175,17 +176,17 @@ class Engine:
     def narrowed(self, number: int, direction: int, mtu: int, now: float, given: int = 0) -> list[Effect]:
         """Less fits a way than was thought: what was made for it found no way out (PUNT_UNSENT; `mtu` 0: none),
         or a router on it said so of a packet of `given` bytes (PUNT_PATH; `mtu` 0: not what it takes)."""
-        out, session = _sink(now), self._sessions.get(number)
+        out, session = Sink(now), self._sessions.get(number)
         self.counts["path-told" if given else "unsent-too-big" if mtu else "unsent"] += 1
         if session is not None and session.paths[direction].learn(mtu, now, given):
             self._repetition.smaller(session, direction, out)
-        return out
+        return out.effects
 
     def data_syn(self, expectation: int, direction: int, frame: bytes, ip_offset: int, now: float) -> list[Effect]:
         """The first packet of a connection whose expectation is pending (PUNT_DATA_SYN): held until Open."""
-        out = _sink(now)
+        out = Sink(now)
         self._connections.first_packet(expectation, direction, frame, ip_offset, out)
-        return out
+        return out.effects
 
     def expecting(self, expectation: int) -> int:
         """The session whose expectation it is; 0: nobody's."""
@@ -194,9 +195,9 @@ class Engine:
 
     def expectation_used(self, expectation: int, now: float, data: SessionInfo | None = None) -> list[Effect]:
         """The kernel admitted the connection (PUNT_EXPECT_USED) as session `data`."""
-        out = _sink(now)
+        out = Sink(now)
         session = self._connections.used(expectation, data, out)
-        return out if session is None else self._conclude(session, out)
+        return out.effects if session is None else self._conclude(session, out)
 
     def adopt(self, known: Expectation) -> bool:
         """A range of ports that an earlier helper opened for a session that was restored. False: no such session."""
@@ -212,18 +213,18 @@ class Engine:
     def over(self, number: int, now: float) -> list[Effect]:
         """Both ends have closed it, or one has reset it: nothing more is expected for it, and its ports are free. Its
         streams stay as long as the kernel's session, since the last segments may come again."""
-        out, session = _sink(now), self._sessions.get(number)
+        out, session = Sink(now), self._sessions.get(number)
         if session is not None and (session.book.expectations or session.book.reservations):
             self._expectations.withdraw_all(session.book, "control-ended", out)
-        return out
+        return out.effects
 
     def ended(self, number: int, now: float) -> list[Effect]:
         """The kernel's session is gone: withdraw everything and forget it."""
-        out, session = _sink(now), self._sessions.get(number)
+        out, session = Sink(now), self._sessions.get(number)
         if session is not None:
             self._ending.clear(session, "control-ended", out)
             self._remove(session)
-        return out
+        return out.effects
 
     def kill(self, number: int, now: float, reason: str = "killed") -> list[Effect]:
         """It ends by no end's will, but an operator's: RST to both ends, then as in `ended`."""
@@ -231,22 +232,22 @@ class Engine:
         if session is None:
             return []
         session.reset = reason
-        return self._conclude(session, _sink(now))
+        return self._conclude(session, Sink(now))
 
     def tick(self, now: float) -> list[Effect]:
         """Expiries and repetitions that are due, some of them: call it when next_due() says, and again if that has
         passed already. Whoever waits for one waits for this call."""
-        out = _sink(now)
+        out = Sink(now)
         for number, tag in self._expectations.acted(now):
             try:
                 self._connections.acted(number, tag, out)
             except Exception as error:  # our own fault is one session's alone
-                out += self.faulted(number, error, now)
+                out.extend(self.faulted(number, error, now))
         for number, tag in self._expectations.due(now):
             try:
                 self._conclude(self._connections.expired(number, tag, out), out)
             except Exception as error:  # as above
-                out += self.faulted(number, error, now)
+                out.extend(self.faulted(number, error, now))
         for _ in range(LOOKS_MOST):
             if not self._timers or self._timers[0][0] > now:
                 break
@@ -256,12 +257,12 @@ class Engine:
                 try:
                     self._look(late, out)
                 except Exception as error:  # as above
-                    out += self.faulted(number, error, now)
-        return out
+                    out.extend(self.faulted(number, error, now))
+        return out.effects
 
     def faulted(self, number: int, error: Exception, now: float) -> list[Effect]:
         """The engine itself failed on something of this session: say so, and go on as if its plug-in had failed."""
-        out, session = _sink(now), self._sessions.get(number)
+        out, session = Sink(now), self._sessions.get(number)
         if session is None:
             told = fault(number, None, error)
             self.counts[told.event.reason] += 1
@@ -271,7 +272,7 @@ class Engine:
             return self._conclude(session, out)
         except Exception:  # what is broken can't be settled either
             self._remove(session)
-            return [*out, ResetSession(number, session.info.key, session.reset or "engine-failed")]
+            return [*out.effects, ResetSession(number, session.info.key, session.reset or "engine-failed")]
 
     def next_due(self) -> float:
         """When tick() has something to do, on the clock of `now`; may be early."""
@@ -313,7 +314,7 @@ class Engine:
         if session.datagrams:
             if self._datagrams.conclude(session, out):
                 self._remove(session)
-            return out
+            return out.effects
         waits = any(len(flow.stream.pending) > flow.judged for flow in session.flows)
         deadline = self._judgement.deadline(session, out) if waits else NEVER
         try:
@@ -327,12 +328,12 @@ class Engine:
                 session.catch_up(track.lines, whatever=True)
             self._ending.reset(session, out)
             self._remove(session)
-            return out
+            return out.effects
         if session.passing and not session.bypassed:
             self._ending.bypass(session, out)
         if not session.bypassed:
             self._arm(session, min(deadline, self._due(session, out.now)))
-        return out
+        return out.effects
 
     def _due(self, session: Session, now: float) -> float:
         """When the session wants to be looked at again; NEVER: not at all."""
@@ -385,9 +386,3 @@ class Engine:
         self._gone[number] = None
         if len(self._gone) > GONE_MAX:
             del self._gone[next(iter(self._gone))]
-
-
-def _sink(now: float) -> Sink:
-    out = Sink()
-    out.now = now
-    return out

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator
-from functools import lru_cache
-from ipaddress import ip_address
-from typing import NamedTuple, Protocol
+from typing import Final, Protocol, final
 
-from algate.alg.plugin.model import Address, EndPoint, Expect, Reserve
+from algate.alg.plugin.fixed import Fixed
+from algate.alg.plugin.model import Address, EndPoint, Expect, Reserve, address
 
 from .early import Actor, Early, actor
 from .effects import (
@@ -30,10 +29,11 @@ from .effects import (
 )
 from .sink import Sink
 
-PROTOCOLS = {"tcp": 6, "udp": 17}
-NAMED, NAMED_PORT = 63, 47  # bits of ids: the kernel's own (abi.h), and where their port begins
-UNHEARD_AFTER = 0.05  # s, as Expect.acts_after
-LOOKS_MOST = 32  # timers of a kind in one tick of the engine, so that segments needn't wait for all of them
+PROTOCOLS: Final = {"tcp": 6, "udp": 17}
+NAMED: Final = 63  # bits of ids: the kernel's own (abi.h), and where their port begins
+NAMED_PORT: Final = 47
+UNHEARD_AFTER: Final = 0.05  # s, as Expect.acts_after
+LOOKS_MOST: Final = 32  # timers of a kind in one tick of the engine, so that segments needn't wait for all of them
 
 
 class PortBroker(Protocol):
@@ -48,17 +48,11 @@ class PortBroker(Protocol):
         ...
 
 
-@lru_cache(4096)
-def address(packed: bytes) -> Address:
-    """A packed address as a value, always the same object: a session has four, and hosts have many sessions."""
-    return ip_address(packed)
-
-
 def _public(info: SessionInfo) -> EndPoint | None:
     """The end point of a control session's own mapping: of IPv6 the inside one, None of IPv4 that isn't translated."""
     if any(info.public_ip):
         return EndPoint(address(info.public_ip), info.public_port)
-    return EndPoint(ip_address(info.inside_ip), info.key.inside_port) if info.inside6 else None
+    return EndPoint(address(info.inside_ip), info.key.inside_port) if info.inside6 else None
 
 
 def named_by(number: int, info: SessionInfo) -> Expectation:
@@ -79,14 +73,18 @@ class NoExpectationError(ValueError):
     """An Expect that can't be granted; the text is a reason name."""
 
 
-class Reservation(NamedTuple):
+@final
+class Reservation(Fixed):
     """Public ports held under a tag."""
 
-    proto: int
-    public: EndPoint
-    inside: EndPoint
-    ports: int
-    shared: bool = False
+    __match_args__: Final = ("proto", "public", "inside", "ports", "shared")
+
+    def __init__(self, proto: int, public: EndPoint, inside: EndPoint, ports: int, shared: bool = False) -> None:
+        self.proto: Final = proto
+        self.public: Final = public
+        self.inside: Final = inside
+        self.ports: Final = ports
+        self.shared: Final = shared
 
 
 class Book:
@@ -150,9 +148,9 @@ class Expectations:
             self._acts_after[made.id] = action.acts_after
             if action.once and self._early.known and self._early.knows(actor(made), out.now):
                 made = made._replace(early=True)
-        known = named and made._replace(id=named, expires=0.0) == named_by(named, info)
+        known = named and made.named(named, 0.0) == named_by(named, info)
         if known:
-            made = made._replace(id=named)
+            made = made.named(named, made.expires)
         if old is not None:
             self._end(book, action.tag, "replaced", "", out)
         self._enter(book, action.tag, made)
@@ -201,7 +199,7 @@ class Expectations:
                 inside, reserved = held.inside, held.public
                 to = self._within(held, to)
             elif held is None and to == _public(info) and info.key.proto == proto:
-                inside = EndPoint(ip_address(info.inside_ip), info.key.inside_port)
+                inside = EndPoint(address(info.inside_ip), info.key.inside_port)
             else:
                 raise NoExpectationError("expectation-without-port")
             if action.ports and not (held is not None and held.shared and action.ports == held.ports):
@@ -263,10 +261,10 @@ class Expectations:
         if found is None:
             return False
         if found.state != EXPECT_OPEN:
-            found = found._replace(state=EXPECT_OPEN)
+            found = found.opened()
             book.expectations[tag] = found
             out.append(OpenExpectation(found))
-        out += self._early.let_go(found.id)
+        out.extend(self._early.let_go(found.id))
         return True
 
     def withdraw(self, book: Book, tag: int, outcome: str, reason: str, out: Sink) -> None:

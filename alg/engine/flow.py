@@ -6,7 +6,9 @@ the ledger's, what is not is here. The order of positions is always: decided <= 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, final
+
+from algate.alg.plugin.fixed import Fixed
 
 from .corrections import MASK, Correction
 from .ledger import CHUNK_COST, Chunk, Ledger
@@ -17,12 +19,16 @@ class SplitError(ValueError):
     """A replacement so much longer than what it replaces that no segments can carry it."""
 
 
-class Span(NamedTuple):
+@final
+class Span(Fixed):
     """A verdict on the next `size` bytes: pass (`new` None), replace, or with `answer` not None refuse."""
 
-    size: int
-    new: bytes | None = None
-    answer: bytes | None = None
+    __match_args__: Final = ("size", "new", "answer")
+
+    def __init__(self, size: int, new: bytes | None = None, answer: bytes | None = None) -> None:
+        self.size: Final = size
+        self.new: Final = new
+        self.answer: Final = answer
 
 
 class Flow:

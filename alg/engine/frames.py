@@ -7,13 +7,26 @@ frame of the helper begins with an Ethernet header whose first byte is the injec
 from __future__ import annotations
 
 import struct
-from typing import Final, NamedTuple
+from typing import Final, final
 
-FIN, SYN, RST, PSH, ACK, URG, ECE, CWR = 1, 2, 4, 8, 16, 32, 64, 128
+from algate.alg.plugin.fixed import Fixed
 
-GOOD, UNFINISHED, BAD, MALFORMED = 0, 1, 2, 3  # of a checksum, and of a frame that can't have one
-TCP_PROTO, UDP_PROTO = 6, 17
-UDP_HEADER = 8  # bytes
+FIN: Final = 1
+SYN: Final = 2
+RST: Final = 4
+PSH: Final = 8
+ACK: Final = 16
+URG: Final = 32
+ECE: Final = 64
+CWR: Final = 128
+
+GOOD: Final = 0  # of a checksum, and of a frame that can't have one
+UNFINISHED: Final = 1
+BAD: Final = 2
+MALFORMED: Final = 3
+TCP_PROTO: Final = 6
+UDP_PROTO: Final = 17
+UDP_HEADER: Final = 8  # bytes
 
 OWN_OPTIONS: Final = 12  # bytes of TCP options that build() may write
 _DEFAULT_MSS: Final = 536  # RFC 9293 section 3.7.1
@@ -33,21 +46,32 @@ _NOP_NOP_TS: Final = 0x0101_080A  # RFC 7323 appendix A
 _LAYOUT_TS: Final = b"\x01\x01\x08\x0a"
 
 
-class Header(NamedTuple):
+@final
+class Header(Fixed):
     """What a built segment takes from its model: end points, acknowledgement, window, timestamps, IP niceties."""
 
-    src: bytes
-    dst: bytes
-    sport: int
-    dport: int
-    ack: int
-    window: int
-    timestamps: tuple[int, int] | None = None  # TSval, TSecr
-    tos: int = 0
-    ttl: int = 64
-    ident: int = 0
-    dont_fragment: bool = True
-    flags: int = 0  # ECE and CWR of the model
+    __match_args__: Final = (
+        "src", "dst", "sport", "dport", "ack", "window", "timestamps", "tos", "ttl", "ident", "dont_fragment",
+        "flags",
+    )  # fmt: skip
+
+    def __init__(
+        self, src: bytes, dst: bytes, sport: int, dport: int, ack: int, window: int,
+        timestamps: tuple[int, int] | None = None, tos: int = 0, ttl: int = 64, ident: int = 0,
+        dont_fragment: bool = True, flags: int = 0,
+    ) -> None:  # fmt: skip
+        self.src: Final = src
+        self.dst: Final = dst
+        self.sport: Final = sport
+        self.dport: Final = dport
+        self.ack: Final = ack
+        self.window: Final = window
+        self.timestamps: Final = timestamps  # TSval, TSecr
+        self.tos: Final = tos
+        self.ttl: Final = ttl
+        self.ident: Final = ident
+        self.dont_fragment: Final = dont_fragment
+        self.flags: Final = flags  # ECE and CWR of the model
 
     @property
     def options_size(self) -> int:

@@ -8,8 +8,11 @@ from __future__ import annotations
 import struct
 from typing import Final
 
-UNREACHABLE, HOST_UNREACHABLE, FRAG_NEEDED, PROHIBITED = 3, 1, 4, 13
-NO_ROOM = 256  # in ICMPv6 alone: RFC 6146 section 3.5.1.1
+UNREACHABLE: Final = 3
+HOST_UNREACHABLE: Final = 1
+FRAG_NEEDED: Final = 4
+PROHIBITED: Final = 13
+NO_ROOM: Final = 256  # in ICMPv6 alone: RFC 6146 section 3.5.1.1
 QUOTE: Final = 8  # bytes of the transport header at least, RFC 792
 LONGEST: Final = 576 - 28  # bytes quoted at most, RFC 1812 section 4.3.2.3
 LONGEST6: Final = 1280 - 48  # RFC 4443 section 2.4 (c)

@@ -10,7 +10,18 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Final, cast
 
-from algate.alg.plugin.contract import REMEMBERED_MOST, Call, PluginFaultError, answered, due, left, raised, whole
+from algate.alg.plugin.contract import (
+    REMEMBERED_MOST,
+    SOUND,
+    Call,
+    PluginFaultError,
+    answered,
+    due,
+    kind_of,
+    left,
+    raised,
+    whole,
+)
 from algate.alg.plugin.model import (
     Action,
     Bypass,
@@ -40,7 +51,7 @@ from .limits import Limits
 from .session import Session, Track
 from .sink import Sink
 
-DEPTH_MAX = 16  # answers to Reserve that reserve again
+DEPTH_MAX: Final = 16  # answers to Reserve that reserve again
 
 _BESIDE: Final = frozenset((Event, Purpose, Expect, Open, Withdraw))  # change nothing about the bytes that are fed
 
@@ -239,22 +250,24 @@ class Judgement:
 
         Behind bytes that waited for a port there may be more to judge: as long as that brings verdicts, they are fed.
         """
-        self._carry_out(session, flow, actions, out)
-        while flow is not None and any(isinstance(action, Reserve) for action in actions):
+        asked = self._carry_out(session, flow, actions, out)
+        while flow is not None and asked:
             before = flow.judged
             if before == len(flow.stream.pending) or session.datagrams or session.passing or session.reset:
                 break
             actions = self.ask(session, flow, flow.undecided(), flow.stream.ended, out)
-            self._carry_out(session, flow, actions, out)
+            asked = self._carry_out(session, flow, actions, out)
             if flow.judged == before:
                 break
         self.sweep(session)
 
-    def _carry_out(self, session: Session, flow: Flow | None, actions: Sequence[Action], out: Sink) -> None:
+    def _carry_out(self, session: Session, flow: Flow | None, actions: Sequence[Action], out: Sink) -> bool:
+        """Whether a port was asked for."""
         try:
-            self._perform(session, flow, actions, out)
+            return self._perform(session, flow, actions, out)
         except Exception as error:  # as above
             self.failed(session, error, out)
+            return False
 
     def sweep(self, session: Session) -> None:
         """Pass what nobody will judge: all of a passing session, the rest before a FIN."""
@@ -306,48 +319,54 @@ class Judgement:
         actions: Sequence[Action],
         out: Sink,
         depth: int = 0,
-    ) -> None:
-        for action in actions:
-            if isinstance(action, (Pass, Replace, Refuse)):
-                self._verdict(flow, action)
-            elif isinstance(action, Event):
+    ) -> bool:
+        """Whether a port was asked for."""
+        asked = False
+        for said in actions:
+            kind, action = type(said), cast(Any, said)
+            if kind not in SOUND:
+                kind = kind_of(said)
+            if kind is Event:
                 out.append(Announce(session.info.session, session.control, action))
-            elif isinstance(action, Purpose):
-                out.append(Describe(session.info.session, session.control, action))
-            elif isinstance(action, Reserve):
+            elif kind is Pass or kind is Replace or kind is Refuse:
+                self._verdict(flow, action, kind)
+            elif kind is Reserve:
+                asked = True
                 self._reserve(session, flow, action, out, depth)
-            elif isinstance(action, Expect):
+            elif kind is Expect:
                 self._expect(session, action, out)
-            elif isinstance(action, Open):
+            elif kind is Open:
                 self._expectations.open(session.book, action.tag, out)
-            elif isinstance(action, Withdraw):
+            elif kind is Withdraw:
                 self._expectations.withdraw(session.book, action.tag, "withdrawn", action.reason, out)
-            elif isinstance(action, Bypass):
+            elif kind is Purpose:
+                out.append(Describe(session.info.session, session.control, action))
+            elif kind is Bypass:
                 session.passing = True
                 event = Event("bypass", reason=action.reason)
                 out.append(Announce(session.info.session, session.control, event))
-            elif isinstance(action, Reset):
+            elif kind is Reset:
                 session.reset = session.reset or action.reason or "plugin"
+        return asked
 
-    def _verdict(self, flow: Flow | None, action: Pass | Replace | Refuse) -> None:
+    def _verdict(self, flow: Flow | None, action: Any, kind: type) -> None:
         if flow is None:
             raise PluginFaultError("a verdict where nothing was fed")
-        room = len(flow.stream.pending) - flow.judged
-        if not 0 < action.size <= room:
-            raise PluginFaultError(f"a verdict on {action.size} bytes of {room}")
-        if isinstance(action, Pass):
-            flow.judge(Span(action.size))
+        room, size = len(flow.stream.pending) - flow.judged, int(action.size)
+        if not 0 < size <= room:
+            raise PluginFaultError(f"a verdict on {size} bytes of {room}")
+        if kind is Pass:
+            flow.judge(Span(size))
             return
-        known: Any = action  # compiled code would take the type for granted, but a plug-in may say it as a bytearray
-        said = bytes(known.data if isinstance(action, Replace) else known.answer)
-        if isinstance(action, Replace):
+        said = bytes(action.data if kind is Replace else action.answer)  # a plug-in may say it as a bytearray
+        if kind is Replace:
             if not said:
                 raise PluginFaultError("a replacement by nothing: Refuse says that")
-            flow.judge(Span(action.size, said))
+            flow.judge(Span(size, said))
         else:
             if len(said) > self._limits.answer:
                 raise PluginFaultError(f"an answer of {len(said)} bytes")
-            flow.judge(Span(action.size, b"", said))
+            flow.judge(Span(size, b"", said))
 
     def _reserve(self, session: Session, flow: Flow | None, action: Reserve, out: Sink, depth: int) -> None:
         if session.conversation is None or depth >= DEPTH_MAX:

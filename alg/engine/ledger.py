@@ -8,22 +8,28 @@ name: what lies before it the gateway must deliver itself, since the sender won'
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Final, final
+
+from algate.alg.plugin.fixed import Fixed
 
 from .corrections import MASK, Correction, Corrections, distance
 
-CHUNK_COST = 256  # bytes of objects around a chunk, and a row of the kernel's
-RESUME_MAX = 1 << 20  # bytes decided and unacknowledged that a restart believes in
-NEVER = float("inf")
+CHUNK_COST: Final = 256  # bytes of objects around a chunk, and a row of the kernel's
+RESUME_MAX: Final = 1 << 20  # bytes decided and unacknowledged that a restart believes in
+NEVER: Final = float("inf")
 
 
-class Chunk(NamedTuple):
+@final
+class Chunk(Fixed):
     """A decided range: one decision and one segment. `new` None: passes; empty: nothing of it is sent on."""
 
-    start: int
-    end: int
-    old: bytes
-    new: bytes | None
+    __match_args__: Final = ("start", "end", "old", "new")
+
+    def __init__(self, start: int, end: int, old: bytes, new: bytes | None) -> None:
+        self.start: Final = start
+        self.end: Final = end
+        self.old: Final = old
+        self.new: Final = new
 
     @property
     def cost(self) -> int:
@@ -31,11 +37,15 @@ class Chunk(NamedTuple):
         return CHUNK_COST + len(self.old) + len(self.new or b"")
 
 
-class Answer(NamedTuple):
+@final
+class Answer(Fixed):
     """Bytes inserted into this direction in its sender's name, at `wire` in the receiver's numbers."""
 
-    wire: int
-    data: bytes
+    __match_args__: Final = ("wire", "data")
+
+    def __init__(self, wire: int, data: bytes) -> None:
+        self.wire: Final = wire
+        self.data: Final = data
 
 
 class Ledger:
@@ -111,7 +121,7 @@ class Ledger:
             for piece in range(first, last, limit):
                 old = data[piece - start : min(piece + limit, last) - start]
                 self.remember(Chunk(piece, piece + len(old), old, None))
-        self.chunks.sort()
+        self.chunks.sort(key=_start)
 
     # What passed without the helper.
 
@@ -136,7 +146,7 @@ class Ledger:
             if not any(chunk.start <= at < chunk.end for chunk in self.chunks):
                 self.remember(Chunk(at, stop, line, before[0]))
             at = stop
-        self.chunks.sort()
+        self.chunks.sort(key=_start)
 
     # What is decided.
 
@@ -295,3 +305,7 @@ class Ledger:
     def memory(self) -> int:
         """Bytes kept."""
         return self.retained + sum(len(answer.data) for answer in self.answers)
+
+
+def _start(chunk: Chunk) -> int:
+    return chunk.start

@@ -5,11 +5,11 @@ The law of this file: numbers with their reasons, no behaviour.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from .stream import AHEAD_MAX
 
-SEGMENT_MAX = 65535  # payload of one held segment, GSO or not
+SEGMENT_MAX: Final = 65535  # payload of one held segment, GSO or not
 
 
 class Limits(NamedTuple):

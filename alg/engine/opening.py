@@ -8,6 +8,7 @@ from __future__ import annotations
 import struct
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
 from algate.alg.plugin.model import Audience
 
@@ -36,7 +37,7 @@ from .sink import Sink
 from .voice import Voice
 
 Adjust = Callable[[int], AdjustRecord | None]
-_UNNUMBERED = AdjustRecord(0, (0, 0), (0, 0), ((), ()))  # what a session of datagrams is restored from
+_UNNUMBERED: Final = AdjustRecord(0, (0, 0), (0, 0), ((), ()))  # what a session of datagrams is restored from
 
 
 class Opening:

@@ -6,15 +6,19 @@ punt; what a router farther away takes is believed for ten minutes.
 
 from __future__ import annotations
 
+from typing import Final
+
 from .corrections import distance
 
-LARGEST = 65535
-LEAST_TOLD = 552  # net.ipv4.route.min_pmtu of Linux: all that a forged error can bring about
-TOLD_FOR = 600.0  # s, RFC 1191 section 6.3
-PLATEAUS = (32000, 17914, 8166, 4352, 2002, 1492, 1006)  # RFC 1191 section 7.1, for routers that don't say
-SPEAK_EVERY = 0.1  # s between errors for one sender (RFC 1812 section 4.3.2.8); one is enough for all that is under way
-NEVER = float("inf")
-HEED_WITHIN = 0.15  # s: who still sends what is too big, by its first timer or later, hears no errors
+LARGEST: Final = 65535
+LEAST_TOLD: Final = 552  # net.ipv4.route.min_pmtu of Linux: all that a forged error can bring about
+TOLD_FOR: Final = 600.0  # s, RFC 1191 section 6.3
+PLATEAUS: Final = (32000, 17914, 8166, 4352, 2002, 1492, 1006)  # RFC 1191 section 7.1, for routers that don't say
+SPEAK_EVERY: Final = (
+    0.1  # s between errors for one sender (RFC 1812 section 4.3.2.8); one does for all that is under way
+)
+NEVER: Final = float("inf")
+HEED_WITHIN: Final = 0.15  # s: who still sends what is too big, by its first timer or later, hears no errors
 
 
 class PathMtu:

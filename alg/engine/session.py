@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Final
 
 from algate.alg.plugin.model import (
     Audience,
@@ -17,6 +18,7 @@ from algate.alg.plugin.model import (
     Side,
     Unattended,
     WholeConversation,
+    address,
 )
 
 from . import held
@@ -49,13 +51,13 @@ from .effects import (
     TrackView,
     View,
 )
-from .expectations import Book, Expectations, address
+from .expectations import Book, Expectations
 from .flow import Flow
 from .path import PathMtu
 
-KIND = (INJECT_OUT, INJECT_IN)
-RAW_KIND = (INJECT_RAW_OUT, INJECT_RAW_IN)
-UDP = 17
+KIND: Final = (INJECT_OUT, INJECT_IN)
+RAW_KIND: Final = (INJECT_RAW_OUT, INJECT_RAW_IN)
+UDP: Final = 17
 
 Track = Callable[[int], TrackView | None]
 
@@ -158,9 +160,7 @@ class Session:
         changes = (out.corrections, back.corrections)
         base = (changes[0].base, changes[1].base)
         both = (changes[0].items, changes[1].items)
-        return tuple.__new__(
-            AdjustRecord, (self.info.session, decided, base, both, flags, interest, self.account.word, agrees)
-        )  # as in records.unpack_punt
+        return AdjustRecord(self.info.session, decided, base, both, flags, interest, self.account.word, agrees)
 
     def inherit(self, expectations: Expectations, left: Sequence[Expectation]) -> None:
         """Go on with what another helper left expected."""

@@ -6,11 +6,26 @@ of the engine appends to the one list of the call and nobody reorders it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Final, final
+
 from .effects import Effect
 
 
-class Sink(list[Effect]):
-    """The effects of a call. `now`: the clock value that it came with; the engine sets it before anything else."""
+@final
+class Sink:
+    """The effects of a call. `now`: the clock value that it came with."""
 
-    __slots__ = ("now",)
-    now: float
+    __slots__ = ("effects", "now")
+
+    def __init__(self, now: float = 0.0) -> None:
+        self.effects: Final[list[Effect]] = []
+        self.now: Final = now
+
+    def append(self, effect: Effect) -> None:
+        """One more."""
+        self.effects.append(effect)
+
+    def extend(self, effects: Sequence[Effect]) -> None:
+        """Some more."""
+        self.effects.extend(effects)

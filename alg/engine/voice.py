@@ -7,6 +7,7 @@ decides, stores and remembers nothing.
 from __future__ import annotations
 
 from collections import Counter
+from typing import Final
 
 from .corrections import MASK, distance
 from .effects import INJECT_RAW_OUT, OUT, Inject, Segment, TrackView
@@ -17,8 +18,8 @@ from .ledger import Answer, Chunk
 from .session import KIND, RAW_KIND, Session, Track
 from .sink import Sink
 
-ETHERNET = 14  # bytes before the IP header of a frame made here
-BACKED_OFF = 10  # times that TCP doubles its timer, from 0.2 to 120 s (RFC 6298 section 5.5)
+ETHERNET: Final = 14  # bytes before the IP header of a frame made here
+BACKED_OFF: Final = 10  # times that TCP doubles its timer, from 0.2 to 120 s (RFC 6298 section 5.5)
 
 
 class Voice:
@@ -141,7 +142,7 @@ class Voice:
         told = unreachable(kind, lost, ETHERNET, header.dst, HOST_UNREACHABLE)
         if told is not None:
             self._counts["hurried"] += 1
-            out += [Inject(kind, told)] * BACKED_OFF
+            out.extend([Inject(kind, told)] * BACKED_OFF)
 
     def _tracked(self, session: Session) -> TrackView | None:
         track = self._track(session.info.session)

@@ -261,11 +261,10 @@ def unpack_punt(sample: bytes, known: Known | None = None) -> Punt | None:
     segment = None
     if kind in _SEGMENTS:
         copied = kind in _COPIES
-        segment = tuple.__new__(fx.Segment, (
+        segment = fx.Segment(
             info, direction, seq, frame, ip_offset, payload_offset, payload_size, tcp_flags, (acked_out, acked_in),
-            lines, mtu, kind == _TOO_BIG, (ts_out, ts_in), copied, expectation if copied else 0,
-            kind == _RETOLD,
-        ))  # fmt: skip
+            lines, mtu, kind == _TOO_BIG, (ts_out, ts_in), copied, expectation if copied else 0, kind == _RETOLD,
+        )  # fmt: skip
     return tuple.__new__(
         Punt, (kind, time, info, expectation, direction, ip_offset, frame, segment, seq, mtu, payload_size)
     )

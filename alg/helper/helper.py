@@ -20,7 +20,6 @@ from algate.alg.audit.witness import Witness
 from algate.alg.config.load import Config
 from algate.alg.engine.effects import Effect, Segment, SessionInfo, View
 from algate.alg.engine.engine import Engine
-from algate.alg.engine.expectations import address
 from algate.alg.engine.limits import Limits
 from algate.alg.gateway import counted, records
 from algate.alg.gateway.addresses import Addresses
@@ -40,7 +39,7 @@ from algate.alg.helper.tails import Tails
 from algate.alg.helper.tap import Tap
 from algate.alg.helper.telling import Telling
 from algate.alg.helper.watchers import Watchers
-from algate.alg.plugin.model import ProtocolPlugin
+from algate.alg.plugin.model import ProtocolPlugin, address
 from algate.bpf import abi, syscall, ticks
 from algate.bpf.loader import Gateway
 from algate.bpf.requests import ControlProgram

@@ -1,14 +1,15 @@
 """The contract between engine and plug-ins, checked: which parts a conversation has, and whose fault a failure is.
 
 The law of this file: pure. Everything that a plug-in does wrong becomes a PluginFaultError here; any other exception
-raised while a session is judged is algate's own fault, and is reported as such.
+raised while a session is judged is algate's own fault, and is reported as such. Kinds are asked for by tuples, since
+compiled code makes `a | b` anew each time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any, Final, ParamSpec, TypeVar, cast
 from typing import Protocol as Interface
 
 from algate.alg.plugin import model
@@ -17,8 +18,8 @@ from algate.alg.plugin.scrub import scrubbed
 
 P = ParamSpec("P")
 T = TypeVar("T")
-REMEMBERED_MOST = 255  # 8 bits of the adjust record
-MOST = 1 << 16  # for ports, or anything else that is counted
+REMEMBERED_MOST: Final = 255  # 8 bits of the adjust record
+MOST: Final = 1 << 16  # for ports, or anything else that is counted
 
 
 class PluginFaultError(Exception):
@@ -96,7 +97,7 @@ def due(said: object) -> float:
     """When a conversation wants to be fed again; never: infinity."""
     if said is None:
         return float("inf")
-    if isinstance(said, int | float):
+    if isinstance(said, (int, float)):
         return said
     raise PluginFaultError(f"deadline() gave {type(said).__name__}")
 
@@ -107,15 +108,20 @@ def _nothing(commands: int, replies: int) -> None:
 
 def answered(actions: object) -> Sequence[Action]:
     """What a conversation said, checked: a list or tuple of actions with values that can be carried out."""
-    if not isinstance(actions, list | tuple):
+    if not isinstance(actions, (list, tuple)):
         raise PluginFaultError(f"{type(actions).__name__} is not a list of actions")
     for action in actions:
-        sound = _SOUND.get(type(action)) or next((_SOUND[kind] for kind in _SOUND if isinstance(action, kind)), None)
+        sound = SOUND.get(type(action)) or SOUND.get(kind_of(action))
         if sound is None:
             raise PluginFaultError(f"not an action: {type(action).__name__}")
         if not sound(action):
             raise PluginFaultError(f"{type(action).__name__} with a value of the wrong kind")
     return actions
+
+
+def kind_of(action: object) -> type:
+    """Which of the model's actions it is, being of a class derived from one; its own class if it is none."""
+    return next((one for one in SOUND if isinstance(action, one)), type(action))
 
 
 def left(said: object) -> Unattended | None:
@@ -144,7 +150,7 @@ def _end_point(value: object) -> bool:
 
 
 def _address(value: object) -> bool:
-    return isinstance(value, IPv4Address | IPv6Address)
+    return isinstance(value, (IPv4Address, IPv6Address))
 
 
 def _reserve(one: Any) -> bool:
@@ -156,7 +162,7 @@ def _expect(one: Any) -> bool:
     peer = one.peer is None or _address(one.peer)
     target = one.to is None or _end_point(one.to)
     times = (one.lifetime, 0.0 if one.acts_after is None else one.acts_after)
-    timed = all(isinstance(time, int | float) and 0 <= time < float("inf") for time in times)
+    timed = all(isinstance(time, (int, float)) and 0 <= time < float("inf") for time in times)
     ports = _whole_number(one.ports, MOST) and (one.from_port is None or _whole_number(one.from_port, 65535))
     return (
         isinstance(one.tag, int) and one.direction in (0, 1) and peer and target and timed and ports
@@ -165,11 +171,11 @@ def _expect(one: Any) -> bool:
 
 
 def _told(fields: object) -> bool:
-    return isinstance(fields, tuple | list) and all(
+    return isinstance(fields, (tuple, list)) and all(
         isinstance(pair, tuple)
         and len(pair) == 2
         and isinstance(pair[0], str)
-        and (pair[1] is None or isinstance(pair[1], str | int | float))
+        and (pair[1] is None or isinstance(pair[1], (str, int, float)))
         for pair in fields
     )
 
@@ -179,10 +185,10 @@ def _event(one: Any) -> bool:
     return texts and (not one.fields or _told(one.fields))
 
 
-_SOUND: Mapping[type, Callable[..., bool]] = {
+SOUND: Final[Mapping[type, Callable[..., bool]]] = {
     model.Pass: lambda one: isinstance(one.size, int),
-    model.Replace: lambda one: isinstance(one.size, int) and isinstance(one.data, bytes | bytearray),
-    model.Refuse: lambda one: isinstance(one.size, int) and isinstance(one.answer, bytes | bytearray),
+    model.Replace: lambda one: isinstance(one.size, int) and isinstance(one.data, (bytes, bytearray)),
+    model.Refuse: lambda one: isinstance(one.size, int) and isinstance(one.answer, (bytes, bytearray)),
     model.Reserve: _reserve,
     model.Expect: _expect,
     model.Open: lambda one: isinstance(one.tag, int),

@@ -21,11 +21,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv6Address, IPv6Network
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import NamedTuple
 from typing import Protocol as Interface
 
 Address = IPv4Address | IPv6Address
+
+
+@lru_cache(4096)
+def address(packed: bytes) -> Address:
+    """A packed address as a value, always the same object: a session has four, and hosts have many sessions."""
+    return ip_address(packed)
 
 
 @lru_cache(4096)
@@ -52,7 +58,8 @@ class EndPoint(NamedTuple):
     port: int
 
     def __str__(self) -> str:
-        return f"{written(self.ip)}:{self.port}" if self.ip.version == 4 else f"[{written(self.ip)}]:{self.port}"
+        text = written(self.ip)
+        return f"[{text}]:{self.port}" if ":" in text else f"{text}:{self.port}"
 
 
 class Audience:

@@ -40,6 +40,7 @@ from algate.alg.plugin.model import (
     Unattended,
     Verdict,
     Withdraw,
+    address,
     written,
 )
 from algate.alg.plugin.policy import Conflict, Forwarded, Held, Policy, Rule, Surroundings, read_ports
@@ -106,6 +107,7 @@ __all__ = [
     "Verdict",
     "Withdraw",
     "Words",
+    "address",
     "any_network",
     "boolean",
     "embedded",

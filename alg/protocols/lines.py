@@ -13,12 +13,17 @@ from __future__ import annotations
 
 import re
 from enum import Enum
-from typing import NamedTuple
+from typing import Final, final
 
-IAC, SB, WILL, DONT = 255, 250, 251, 254
-_ODD = re.compile(rb"[\x00\xff]|\r(?!\n)")
-_NUL = re.compile(rb"(?<!\r)\x00")
-_BARE_CR = re.compile(rb"\r(?![\n\x00])")
+from algate.alg.plugin.fixed import Fixed
+
+IAC: Final = 255
+SB: Final = 250
+WILL: Final = 251
+DONT: Final = 254
+_ODD: Final = re.compile(rb"[\x00\xff]|\r(?!\n)")
+_NUL: Final = re.compile(rb"(?<!\r)\x00")
+_BARE_CR: Final = re.compile(rb"\r(?![\n\x00])")
 
 
 class Flaw(Enum):
@@ -33,18 +38,25 @@ class Flaw(Enum):
     REST = "rest-of-line"
 
 
-class Line(NamedTuple):
+@final
+class Line(Fixed):
     """One line, or a part of one that is too long.
 
     `raw` includes the terminator; `text` has neither it nor Telnet commands. `origin` maps each index of `text` to one
     of `raw` and is None where they are the same. `open_ended`: more of the same line follows.
     """
 
-    raw: bytes
-    text: bytes
-    flaw: Flaw | None = None
-    origin: tuple[int, ...] | None = None
-    open_ended: bool = False
+    __match_args__: Final = ("raw", "text", "flaw", "origin", "open_ended")
+
+    def __init__(
+        self, raw: bytes, text: bytes, flaw: Flaw | None = None, origin: tuple[int, ...] | None = None,
+        open_ended: bool = False,
+    ) -> None:  # fmt: skip
+        self.raw: Final = raw
+        self.text: Final = text
+        self.flaw: Final = flaw
+        self.origin: Final = origin
+        self.open_ended: Final = open_ended
 
     def replaced(self, start: int, stop: int, new: bytes) -> bytes | None:
         """`raw` with text[start:stop] exchanged; None if Telnet commands stand within that span."""

@@ -104,8 +104,9 @@ def write(watched: Watched, gate: Gate, random: Random) -> None:
     own, other = gate.shifts[OUT], gate.shifts[IN]
     flags = (abi.AdjustFlag.BYPASS if gate.bypass else 0) | (abi.AdjustFlag.OWED if gate.owed else 0)
     watched.adjust(
-        list(own.items), list(other.items), (own.base, other.base), (gate.decided[OUT], gate.decided[IN]), flags
-    )
+        [*map(tuple, own.items)], [*map(tuple, other.items)], (own.base, other.base),
+        (gate.decided[OUT], gate.decided[IN]), flags,
+    )  # fmt: skip
 
 
 def _load(offset: int, size: int) -> bytes:

@@ -32,7 +32,7 @@ def histories(draw: st.DrawFn, start: int) -> Corrections:
 
 
 def write(watched: Watched, out: Corrections, into: Corrections) -> None:
-    watched.adjust(list(out.items), list(into.items), (out.base, into.base))
+    watched.adjust([*map(tuple, out.items)], [*map(tuple, into.items)], (out.base, into.base))
 
 
 def shifted(watched: Watched, side: Direction, frame: bytes, own: Corrections, other: Corrections) -> bytes:

@@ -11,27 +11,27 @@ from typing import Final
 from algate.alg.protocols.base import Audience, Event, Purpose, Script
 from algate.alg.protocols.ftp.dialogue import COMMANDS, UNATTENDED
 
-SHOWN = 128  # bytes of a line that an event carries
-USER_SHOWN = 64
-MASK = "****"
-_NAME_END = re.compile(rb"[: \t]")
-_NUMBER = re.compile(rb"[0-9]{3}-?")  # a reply, from the wrong side
-_VERB = re.compile(rb"[ \t]*([^ \t]*)[ \t]*")
+SHOWN: Final = 128  # bytes of a line that an event carries
+USER_SHOWN: Final = 64
+MASK: Final = "****"
+_NAME_END: Final = re.compile(rb"[: \t]")
+_NUMBER: Final = re.compile(rb"[0-9]{3}-?")  # a reply, from the wrong side
+_VERB: Final = re.compile(rb"[ \t]*([^ \t]*)[ \t]*")
 # RFC 959 section 4.1.1, RFC 2228 section 3: a password, an account or a security token follows these verbs.
 SECRET: Final = (b"PASS", b"ACCT", b"ADAT", b"MIC", b"CONF", b"ENC")
 # What SITE's subcommands mean is each server's own affair; of these it is known that they carry no secret (wu-ftpd,
 # ProFTPD, Serv-U, IIS, z/OS). All others are masked behind their first word: CHPASS, PSWD, PASSWD, CPWD, ADDUSER ...
-_SITE_PLAIN = frozenset(
+_SITE_PLAIN: Final = frozenset(
     b"HELP CHMOD UMASK IDLE UTIME CHGRP CHOWN SYMLINK LINK CPFR CPTO COPY MKDIR RMDIR RMTREE ZONE WHO STATS STAT "
     b"DIRSTYLE DISKFREE QUOTA GROUP GROUPS INDEX MINFO NEWER CHECKMETHOD CHECKSUM FILETYPE LRECL RECFM BLKSIZE".split()
 )
 # Commands whose argument is no secret: RFC 959 with its extensions, and what servers have. A word that isn't known may
 # be somebody's own way to say a password.
-_PLAIN = frozenset((*UNATTENDED.commands, *COMMANDS)) | frozenset(
+_PLAIN: Final = frozenset((*UNATTENDED.commands, *COMMANDS)) | frozenset(
     b"ABOR AUTH PBSZ PROT CCC HOST SMNT MFF ALGS AVBL CSID DSIZ HASH RANG COMB THMB XCRC XMD5 XSHA XSHA1 XSHA256 "
     b"XSHA512 MD5 MMD5 XRCP XRSQ ESTA ESTP MSND MSOM MSAM MAIL MLFL RMDA".split()
 )
-_KNOWN_ALIKE = frozenset((b"ENCODING", b"CONFIG"))  # begin like those of SECRET
+_KNOWN_ALIKE: Final = frozenset((b"ENCODING", b"CONFIG"))  # begin like those of SECRET
 
 
 def parsed(text: bytes) -> tuple[bytes, bytes]:

@@ -20,10 +20,12 @@ from algate.alg.protocols.ftp.rules import Inward, Nothing, Outward, plan, told
 from algate.alg.protocols.ftp.session import Asked, FtpSession, said
 from algate.alg.protocols.lines import Flaw, Line
 
-_CODE = re.compile(rb"[0-9]{3}(?:-.*)?", re.DOTALL)
-_HTTP = re.compile(rb"[!-~]+ [^ ]+ HTTP/[0-9]\.[0-9]")  # any method: a page may choose its own (RFC 9110 section 9.1)
-_CR_NUL = b"\r\0"
-_ANSWERS_MOST = 8  # answers expected at most for one odd line
+_CODE: Final = re.compile(rb"[0-9]{3}(?:-.*)?", re.DOTALL)
+_HTTP: Final = re.compile(
+    rb"[!-~]+ [^ ]+ HTTP/[0-9]\.[0-9]"
+)  # any method: a page may choose one (RFC 9110 section 9.1)
+_CR_NUL: Final = b"\r\0"
+_ANSWERS_MOST: Final = 8  # answers expected at most for one odd line
 _FORMS: Final = {b"PORT": Form.PORT, b"EPRT": Form.EPRT}
 OTHER: Final = Kind.OTHER
 
@@ -48,7 +50,7 @@ class ClientSide:
             if not session.overdue:
                 return False  # FTP-35: the next byte may be TLS already
             session.waiting.securing = False
-            out.say(Event("violation", "AUTH", "answer-overdue"))
+            out.say(session.event("violation", "AUTH", "answer-overdue"))
         if session.families is not None and session.families.answers and not session.ending:
             if not session.overdue:
                 return False  # the answer to the former comes first, and a restart has no more than one to remember
@@ -91,7 +93,7 @@ class ClientSide:
         assert named is not None
         if public is None:
             session.dry = True
-            return self._refuse(line, NO_PORT, f"{named.form.value} {asked.inside}", out)
+            return self._refuse(line, NO_PORT, f"{named.form} {asked.inside}", out)
         mapped, public = public, told(session.control, session.policy, named.form, public)
         if session.families is not None:
             replaced: bytes | None = session.families.names(public)
@@ -100,8 +102,8 @@ class ClientSide:
         if not replaced:
             out.say(Withdraw(asked.tag, Fault.BAD_SYNTAX.value))
             return self._unnamed(line, Fault.BAD_SYNTAX.value, out)
-        seen = f"{named.form.value} {asked.inside} as {public}"
-        session.expect(asked.tag, Inward(asked.inside, None if public == mapped else public), False, out, seen)
+        announced = None if public == mapped else public
+        session.expect(asked.tag, Inward(asked.inside, announced), False, out, named.form, public)
         session.waiting.add(Kind.NAME, asked.tag)
         session.audit.command(line.text, "pass" if replaced == line.raw else "rewrite", "", out)
         if replaced == line.raw:
@@ -146,13 +148,13 @@ class ClientSide:
         if session.mixed and not (session.families is not None and session.families.on):
             return self._unnamed(line, "untranslated", out)
         if session.barred:
-            return self._refuse(line, NOT_FTP, form.value, out)
+            return self._refuse(line, NOT_FTP, form, out)
         if session.phase is Phase.CLOSING:
             return self._unnamed(line, "after-quit", out)
         if session.premature:
-            return self._refuse(line, BEFORE_LOGIN, form.value, out)
+            return self._refuse(line, BEFORE_LOGIN, form, out)
         if session.dry and isinstance(what, Inward):
-            return self._refuse(line, NO_PORT, f"{form.value} {what.inside}", out)
+            return self._refuse(line, NO_PORT, f"{form} {what.inside}", out)
         session.supersede(out)
         tag = session.new_tag()
         if isinstance(what, Inward):
@@ -168,7 +170,7 @@ class ClientSide:
             names = session.families.names(what.to)
             if not names:
                 return self._unnamed(line, "untranslated", out)
-        session.expect(tag, what, False, out, f"{form.value} {what.to}")
+        session.expect(tag, what, False, out, form)
         session.waiting.add(Kind.NAME, tag)
         session.audit.command(line.text, "rewrite" if names else "pass", "", out)
         if names:
@@ -179,8 +181,9 @@ class ClientSide:
 
     def _unnamed(self, line: Line, reason: str, out: Script) -> bool:
         """Let a line pass that opens nothing, whatever the server answers."""
-        self._session.audit.command(line.text, "pass", reason, out)
-        out.say(Event("expectation-refused", said(line.text), reason))
+        session = self._session
+        session.audit.command(line.text, "pass", reason, out)
+        out.say(session.event("expectation-refused", said(line.text), reason))
         self._session.waiting.add(Kind.NAME)
         out.let(len(line.raw))
         return True
@@ -206,7 +209,7 @@ class ClientSide:
     def _other(self, line: Line, verb: bytes, out: Script) -> bool:
         session = self._session
         if verb[:1].isdigit() and _CODE.fullmatch(verb):
-            out.say(Event("violation", said(line.text), "wrong-side"))
+            out.say(session.event("violation", said(line.text), "wrong-side"))
         session.audit.command(line.text, "pass", "", out)
         session.waiting.add(OTHER, may=verb == b"ABOR" and session.waiting.transferring)
         out.let(len(line.raw))
@@ -222,7 +225,7 @@ class ClientSide:
             return False
         if not session.barred:
             session.barred = True
-            out.say(Event("violation", reason="http-request"))
+            out.say(session.event("violation", reason="http-request"))
         return True
 
     def _flawed(self, line: Line, verb: bytes, out: Script) -> bool:
@@ -239,7 +242,7 @@ class ClientSide:
         session.audit.command(verb, "pass", reason, out)
         if line.flaw in (Flaw.NUL, Flaw.TOO_LONG) and session.phase in (Phase.GREETING, Phase.LOGIN):
             session.barred = True  # not an FTP client: a request with a long path, a binary protocol (FTP-81)
-        out.say(Event("violation", reason=reason))
+        out.say(session.event("violation", reason=reason))
         if verb == b"AUTH":
             session.waiting.add(Kind.AUTH)
         elif line.flaw is Flaw.BARE_LF:
@@ -271,7 +274,7 @@ class ClientSide:
                 return False
             if not session.overdue:
                 return False
-            out.say(Event("violation", detail, "answer-overdue"))
+            out.say(session.event("violation", detail, "answer-overdue"))
         fields = session.audit.fields(parsed(line.text)[0], "refuse")
         out.say(Event("command-refused", detail, refusal.reason, fields), Refuse(len(line.raw), refusal.answer))
         return True

@@ -9,6 +9,7 @@ IntEnum, because every line looks these up as dictionary keys, and of all enums 
 from __future__ import annotations
 
 from enum import IntEnum, auto
+from typing import Final
 
 from algate.alg.protocols.base import Lines
 
@@ -65,22 +66,22 @@ COMMANDS: dict[bytes, Kind] = {
 # replies that change the phase; 227 and 229, where the kernel itself expects what they name. What a data connection
 # carries is for the audit alone, so replies needn't be read because of it. Quiet are all but that behind which somebody
 # waits: a connection that a PORT's 200 agrees to. Not in the list, so held: PORT and EPRT, AUTH and its answer (234).
-_COMMANDS = frozenset(
+_COMMANDS: Final = frozenset(
     (
         b"USER PASV EPSV PASS ACCT QUIT RETR STOR STOU APPE LIST NLST MLSD MLST STAT "
         b"ALLO CDUP CLNT CWD DELE FEAT HELP LANG MDTM MFMT MKD MODE NOOP OPTS PWD REST RMD RNFR RNTO SIZE STRU SYST "
         b"TYPE XCUP XCWD XMKD XPWD XRMD"
     ).split()
 )
-_REPLIES = frozenset(
+_REPLIES: Final = frozenset(
     (
         b"110 125 150 200 202 211 212 213 214 215 220 221 225 226 230 232 250 257 331 332 350 "
         b"421 425 426 450 451 452 500 501 502 503 504 530 532 550 551 552 553"
     ).split()
 )
-_NAMES = frozenset((b"227", b"229"))
-_HURRIED = frozenset((b"200",))
-UNATTENDED = Lines(
+_NAMES: Final = frozenset((b"227", b"229"))
+_HURRIED: Final = frozenset((b"200",))
+UNATTENDED: Final = Lines(
     _COMMANDS,
     _REPLIES | _NAMES,
     copied=frozenset(
@@ -93,9 +94,9 @@ UNATTENDED = Lines(
     names=_NAMES,
 )
 # The same between two IP families, where PASV or EPSV is rewritten: EPSV and its 227 by the kernel, where it can.
-_RETOLD = frozenset((b"EPSV", b"227"))
-_HELD_64 = frozenset((b"PASV", b"229"))
-UNATTENDED_64 = Lines(
+_RETOLD: Final = frozenset((b"EPSV", b"227"))
+_HELD_64: Final = frozenset((b"PASV", b"229"))
+UNATTENDED_64: Final = Lines(
     _COMMANDS - _HELD_64, _REPLIES | {b"227"}, copied=UNATTENDED.copied - _HELD_64, told=UNATTENDED.told,
     quiet=UNATTENDED.quiet - _HELD_64, names=frozenset((b"227",)), retold=_RETOLD,
 )  # fmt: skip
@@ -103,7 +104,7 @@ UNATTENDED_64 = Lines(
 # says is read, since nearly any 2yz may accept a log-in. So of what passes unread each command is of Kind.IDENTITY, and
 # each reply asks it for more. The greeting is told; a reply that comes instead of it is read, or asks for more.
 _PASSWORDS, _MORE = frozenset((b"PASS", b"ACCT")), frozenset((b"331", b"332"))
-UNATTENDED_BEFORE = Lines(
+UNATTENDED_BEFORE: Final = Lines(
     _COMMANDS,
     _REPLIES | _NAMES,
     copied=(_COMMANDS | _REPLIES | _NAMES) - _PASSWORDS - _MORE,
@@ -111,12 +112,12 @@ UNATTENDED_BEFORE = Lines(
     quiet=UNATTENDED.quiet,
     names=_NAMES,
 )
-UNATTENDED_BEFORE_64 = Lines(
+UNATTENDED_BEFORE_64: Final = Lines(
     _COMMANDS - _HELD_64, _REPLIES | {b"227"}, copied=UNATTENDED_BEFORE.copied - _HELD_64, told=UNATTENDED_BEFORE.told,
     quiet=UNATTENDED_BEFORE.quiet - _HELD_64, names=frozenset((b"227",)), retold=_RETOLD,
 )  # fmt: skip
 
-NAMING = frozenset((Kind.NAME, Kind.PASV, Kind.EPSV))
+NAMING: Final = frozenset((Kind.NAME, Kind.PASV, Kind.EPSV))
 
 
 class Reply(IntEnum):
@@ -181,10 +182,10 @@ class Effect(IntEnum):
     FAREWELL = auto()
 
 
-_NO = frozenset((Reply.FAILED, Reply.CLOSING))
-_YES = frozenset((Reply.OK, Reply.DONE, Reply.ACTION))
-_ADDRESSED = frozenset((Reply.PASSIVE, Reply.EXTENDED))
-_FINALS = frozenset(Reply) - {Reply.PRELIMINARY}
+_NO: Final = frozenset((Reply.FAILED, Reply.CLOSING))
+_YES: Final = frozenset((Reply.OK, Reply.DONE, Reply.ACTION))
+_ADDRESSED: Final = frozenset((Reply.PASSIVE, Reply.EXTENDED))
+_FINALS: Final = frozenset(Reply) - {Reply.PRELIMINARY}
 
 # What can answer a command: USUAL by the RFCs and by servers' habit, ODD by some servers only. Any other final reply is
 # about something else and leaves the command waiting.

@@ -30,10 +30,15 @@ ANSWERS: Final = (
     b"504 algate: say ALGS STATUS64, ENABLE64 or DISABLE64.\r\n",
 )
 REASONS: Final = {NO_NETWORK: "network-protocol", NO_ALL: "epsv-all"}  # of those that are refusals
-_DISABLED, _PLAIN, _ASKED, _ANSWER = 1, 2, 4, 3  # `remember`: flags, and where the answer's number begins
+_DISABLED: Final = 1  # `remember`: flags, and where the answer's number begins
+_PLAIN: Final = 2
+_ASKED: Final = 4
+_ANSWER: Final = 3
+_WONT: Final = 252
+_DO: Final = 253
+_DONT: Final = 254
 EXTENDED: Final = b"Entering Extended Passive Mode"  # instead of the server's text, where it is longer and has room
-_NAMED = re.compile(rb"227( .*)(\([0-9]{1,5}(?:,[0-9]{1,5}){5})(\).{0,2})\r\n")  # as named.h finds it from its end
-_WONT, _DO, _DONT = 252, 253, 254
+_NAMED: Final = re.compile(rb"227( .*)(\([0-9]{1,5}(?:,[0-9]{1,5}){5})(\).{0,2})\r\n")  # as named.h finds it
 
 
 class FtpTranslation:

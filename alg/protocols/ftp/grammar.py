@@ -9,15 +9,16 @@ PORT and 227: RFC 959 section 4.1.2 and 4.2 (h1,h2,h3,h4,p1,p2). EPRT and 229: R
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from enum import Enum
-from ipaddress import IPv4Address, IPv6Address
-from typing import NamedTuple
+from enum import Enum, StrEnum
+from functools import lru_cache
+from ipaddress import IPv6Address
+from typing import Final, final
 
-from algate.alg.protocols.base import Address, EndPoint
+from algate.alg.plugin.fixed import Fixed
+from algate.alg.protocols.base import Address, EndPoint, address, written
 
 
-class Form(Enum):
+class Form(StrEnum):
     """The line's kind; the value is how it starts."""
 
     PORT = "PORT"
@@ -36,24 +37,30 @@ class Fault(Enum):
     WRONG_FAMILY = "wrong-family"
 
 
-class Named(NamedTuple):
+@final
+class Named(Fixed):
     """A data connection as the line names it. `ip` None: the speaker's own (229). text[start:stop]: what to rewrite."""
 
-    form: Form
-    ip: Address | None
-    port: int
-    start: int
-    stop: int
-    delimiter: str = "|"
+    __match_args__: Final = ("form", "ip", "port", "start", "stop", "delimiter")
+
+    def __init__(self, form: Form, ip: Address | None, port: int, start: int, stop: int, delimiter: str = "|") -> None:
+        self.form: Final = form
+        self.ip: Final = ip
+        self.port: Final = port
+        self.start: Final = start
+        self.stop: Final = stop
+        self.delimiter: Final = delimiter
 
 
-_PORT = re.compile(rb"[ \t]*PORT[ \t]+([0-9,]+)[ \t]*", re.IGNORECASE)
-_EPRT = re.compile(rb"[ \t]*EPRT[ \t]+(([!-/:-~])([0-9]+)\2([^ \t]*?)\2([0-9]+)\2)[ \t]*", re.IGNORECASE)
-_NUMBERS = re.compile(rb"[0-9]+(?:,+[0-9]+)*")
-_USUAL = re.compile(rb"227[^0-9,]*(%b)[^0-9,]*" % b",".join([rb"([0-9]{1,3})"] * 6))  # a 227 without other digits
-_SPACED = re.compile(rb"[0-9]+(?:[ \t]*,[ \t]*[0-9]+)*")  # only in 227: clients use scanf, which skips blanks
-_EXTENDED = re.compile(rb"\(([!-/:-~])\1\1([0-9]+)\1\)")
-_V6_TEXT = re.compile(r"[0-9A-Fa-f:]+")
+_SIX: Final = rb"(%b),([0-9]{1,3}),([0-9]{1,3})" % b",".join([rb"[0-9]{1,3}"] * 4)
+_USUAL_PORT: Final = re.compile(rb"[ \t]*PORT[ \t]+(%b)[ \t]*" % _SIX, re.IGNORECASE)
+_PORT: Final = re.compile(rb"[ \t]*PORT[ \t]+([0-9,]+)[ \t]*", re.IGNORECASE)
+_EPRT: Final = re.compile(rb"[ \t]*EPRT[ \t]+(([!-/:-~])([0-9]+)\2([^ \t]*?)\2([0-9]+)\2)[ \t]*", re.IGNORECASE)
+_NUMBERS: Final = re.compile(rb"[0-9]+(?:,+[0-9]+)*")
+_USUAL: Final = re.compile(rb"227[^0-9,]*(%b)[^0-9,]*" % _SIX)  # a 227 without other digits
+_SPACED: Final = re.compile(rb"[0-9]+(?:[ \t]*,[ \t]*[0-9]+)*")  # only in 227: clients use scanf, which skips blanks
+_EXTENDED: Final = re.compile(rb"\(([!-/:-~])\1\1([0-9]+)\1\)")
+_V6_TEXT: Final = re.compile(r"[0-9A-Fa-f:]+")
 
 
 def read(form: Form, text: bytes, version: int = 4) -> Named | Fault:
@@ -77,8 +84,8 @@ def numbers(form: Form, to: EndPoint, delimiter: str = "|") -> bytes:
         family = 1 if to.ip.version == 4 else 2
         return f"{family}{delimiter}{to.ip}{delimiter}{to.port}".encode()
     if to.ip.version != 4:
-        raise ValueError(f"{form.value} can't name {to.ip}: RFC 959 has no IPv6")
-    return f"{str(to.ip).replace('.', ',')},{to.port >> 8},{to.port & 255}".encode()
+        raise ValueError(f"{form} can't name {to.ip}: RFC 959 has no IPv6")
+    return f"{written(to.ip).replace('.', ',')},{to.port >> 8},{to.port & 255}".encode()
 
 
 def line(form: Form, to: EndPoint, delimiter: str = "|") -> bytes:
@@ -95,6 +102,9 @@ def line(form: Form, to: EndPoint, delimiter: str = "|") -> bytes:
 
 
 def _read_port(text: bytes, version: int) -> Named | Fault:
+    usual = _USUAL_PORT.fullmatch(text)
+    if usual is not None:
+        return _numbered(Form.PORT, usual[2], usual[3], usual[4], usual.start(1), usual.end(1), version)
     match = _PORT.fullmatch(text)
     if match is None or match[1].count(b",") != 5:
         return Fault.BAD_SYNTAX
@@ -106,7 +116,7 @@ def _read_passive(text: bytes, version: int) -> Named | Fault:
     others the last, so neither is accepted."""
     usual = _USUAL.fullmatch(text)
     if usual is not None:
-        return _numbered(Form.PASSIVE, usual.groups()[1:], *usual.span(1), version)
+        return _numbered(Form.PASSIVE, usual[2], usual[3], usual[4], usual.start(1), usual.end(1), version)
     groups = [match for match in _NUMBERS.finditer(text, 3) if match[0].count(b",") == 5]
     groups = groups or [match for match in _SPACED.finditer(text, 3) if match[0].count(b",") == 5]
     if not groups:
@@ -123,30 +133,36 @@ def _six(form: Form, group: bytes, start: int, version: int) -> Named | Fault:
         return Fault.BAD_SYNTAX
     if max(map(len, fields)) > 3:
         return Fault.BAD_NUMBER
-    return _numbered(form, fields, start, start + len(group), version)
+    return _numbered(form, b",".join(fields[:4]), fields[4], fields[5], start, start + len(group), version)
 
 
-def _numbered(form: Form, fields: Sequence[bytes], start: int, stop: int, version: int) -> Named | Fault:
+def _numbered(form: Form, host: bytes, high: bytes, low: bytes, start: int, stop: int, version: int) -> Named | Fault:
     """What six numbers name that stand from start to stop."""
-    values = [int(field) for field in fields]
-    if max(values) > 255:
+    ip, upper, lower = _host(host), int(high), int(low)
+    if ip is None or upper > 255 or lower > 255:
         return Fault.BAD_NUMBER
     if version != 4:
         return Fault.WRONG_FAMILY
-    port = values[4] << 8 | values[5]
-    if port == 0:
-        return Fault.PORT_ZERO
-    return Named(form, IPv4Address(bytes(values[:4])), port, start, stop)
+    port = upper << 8 | lower
+    return Named(form, ip, port, start, stop) if port else Fault.PORT_ZERO
+
+
+@lru_cache(4096)
+def _host(numbers: bytes) -> Address | None:
+    """The address of four numbers, None if one is too large: each host says its own again and again."""
+    fields = numbers.split(b",")
+    values = [int(field) for field in fields]
+    return address(bytes(values)) if max(values) <= 255 else None
 
 
 def _read_eprt(text: bytes, version: int) -> Named | Fault:
     match = _EPRT.fullmatch(text)
     if match is None or match[2] in match[4]:
         return Fault.BAD_SYNTAX
-    family, address, port = match[3], match[4], _port(match[5])
+    family, host, port = match[3], match[4], _port(match[5])
     if family not in (b"1", b"2") or (family == b"1") != (version == 4):
         return Fault.WRONG_FAMILY
-    ip = _address(address, version)
+    ip = _address(host, version)
     if isinstance(ip, Fault):
         return ip
     if isinstance(port, Fault):
@@ -179,7 +195,7 @@ def _address(text: bytes, version: int) -> Address | Fault:
             return Fault.BAD_SYNTAX
         if max(map(len, fields)) > 3 or max(map(int, fields)) > 255:
             return Fault.BAD_NUMBER
-        return IPv4Address(bytes(map(int, fields)))
+        return address(bytes(map(int, fields)))
     try:
         plain = text.decode("ascii")
         ip = IPv6Address(plain) if _V6_TEXT.fullmatch(plain) else None
@@ -188,7 +204,7 @@ def _address(text: bytes, version: int) -> Address | Fault:
     return ip if ip is not None and ip.ipv4_mapped is None else Fault.BAD_SYNTAX
 
 
-_READERS = {
+_READERS: Final = {
     Form.PORT: _read_port,
     Form.EPRT: _read_eprt,
     Form.PASSIVE: _read_passive,

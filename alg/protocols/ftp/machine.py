@@ -12,13 +12,13 @@ drives the machine feeds undecided bytes again after the other side has spoken.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from algate.alg.protocols.base import (
     READ_MOST,
     Action,
     Control,
     EndPoint,
-    Event,
     Pass,
     Progress,
     Refuse,
@@ -44,16 +44,16 @@ from algate.alg.protocols.ftp.server import ServerSide
 from algate.alg.protocols.ftp.session import FtpSession
 from algate.alg.protocols.lines import IAC, Line, LineReader
 
-UNANSWERED_MOST = 200  # the kernel counts in 8 bits
-LINE_MAX = 256  # bytes of a line that may pass unattended (abi.h)
-_READS = (Phase.GREETING, Phase.LOGIN, Phase.READY)
+UNANSWERED_MOST: Final = 200  # the kernel counts in 8 bits
+LINE_MAX: Final = 256  # bytes of a line that may pass unattended (abi.h)
+_READS: Final = (Phase.GREETING, Phase.LOGIN, Phase.READY)
 _Rest = tuple[Side, bytes, int, bool]
 
 
 class FtpConversation:
     """One control session. `resumed`: it began before the machine saw it."""
 
-    __slots__ = ("_rest", "_session", "_speakers", "_unsigned_yet")
+    __slots__ = ("_rest", "_session", "_speakers")
 
     def __init__(self, control: Control, policy: FtpPolicy, *, resumed: bool = False) -> None:
         session = FtpSession(control, policy, resumed)
@@ -63,7 +63,6 @@ class FtpConversation:
             (LineReader(policy.max_line), ServerSide(session)),
         )
         self._rest: _Rest | None = None
-        self._unsigned_yet = 0  # actions of the script under way whose events say their user
 
     @property
     def phase(self) -> Phase:
@@ -93,7 +92,7 @@ class FtpConversation:
             return (Reset("not-ftp"),) if session.reset else (Pass(len(data)),) if data else ()
         out = Script()
         self._run(side, data, 0, now, end, out)
-        return self._told(out)
+        return out.done() if out.run else out
 
     def reserved(self, tag: int, public: EndPoint | None, now: float) -> Sequence[Action]:
         """See `model.Conversation`."""
@@ -114,13 +113,13 @@ class FtpConversation:
             if side is Side.CLIENT:
                 session.held_since = None
             self._run(side, data, start + len(asked.line.raw), now, end, out)
-        return self._told(out)
+        return out.done() if out.run else out
 
     def outcome(self, tag: int, outcome: str, now: float) -> Sequence[Action]:
         """See `model.Conversation`."""
         out = Script()
         self._session.ended(tag, outcome, out)
-        return self._told(out)
+        return out.done() if out.run else out
 
     def unattended(self) -> Unattended | None:
         """See `model.Terse`. None if lines may have to be refused, or can't be read one by one. While anything that
@@ -143,11 +142,12 @@ class FtpConversation:
         greeting = session.phase is Phase.GREETING
         if unanswered is None or not settled:
             named = self._named() if families is None else 0
-            return Unattended(lines, 1 if named or session.waiting.asked else 0, True, named)
+            unanswered = 1 if named or session.waiting.asked else 0
+            return tuple.__new__(Unattended, (lines, unanswered, True, named))
         if session.premature:
             lines = UNATTENDED_BEFORE if families is None else UNATTENDED_BEFORE_64
-            return Unattended(lines, unanswered + greeting)
-        return Unattended(lines, unanswered, read=greeting)
+            return tuple.__new__(Unattended, (lines, unanswered + greeting, False, 0))
+        return tuple.__new__(Unattended, (lines, unanswered, greeting, 0))
 
     def _named(self) -> int:
         """The tag of the only connection named, if a 200 that comes next agrees to it for certain; else 0."""
@@ -190,15 +190,6 @@ class FtpConversation:
         if replies and not waiting.transferring:
             session.audit.over()
 
-    def _told(self, out: Script) -> Script:
-        """The finished script, each event of which says the user, once the client has given a name."""
-        if out.run:
-            out.done()
-        if self._session.audit.user and (len(out) > 1 or (out and type(out[0]) is Event)):
-            _sign(out, self._session.audit.user, self._unsigned_yet, len(out))
-        self._unsigned_yet = 0
-        return out
-
     def _run(self, side: Side, data: bytes, start: int, now: float, end: bool, out: Script) -> None:
         reader, speaker = self._speakers[side]
         if side is Side.CLIENT and self._session.phase is Phase.GREETING and self._foreign_client(data[start:], out):
@@ -209,12 +200,7 @@ class FtpConversation:
             line = reader.next(data, start, end)
             if line is None:
                 break
-            before, user = len(out), self._session.audit.user
-            judged = speaker.judge(line, now, out)
-            if self._session.audit.user != user:  # what was said before is the former user's
-                _sign(out, user, self._unsigned_yet, before)
-                self._unsigned_yet = before
-            if not judged:
+            if not speaker.judge(line, now, out):
                 if self._session.asked is not None:
                     self._rest = (side, data, start, end)
                 elif side is Side.CLIENT:
@@ -278,18 +264,3 @@ class FtpConversation:
         if not data or data[0] == IAC or self._session.waiting:
             return False
         return self._speakers[1][1].glimpse(data[0], out)
-
-
-def _sign(out: Script, user: str, first: int, last: int) -> None:
-    """Have the events of these places say whose they are, if anybody's."""
-    if not user:
-        return
-    for place in range(first, last):
-        one = out[place]
-        if type(one) is not Event:
-            continue
-        for name, _ in one.fields:
-            if name == "user":
-                break
-        else:
-            out[place] = Event(one.event, one.detail, one.reason, (*one.fields, ("user", user)))

@@ -178,7 +178,7 @@ class Waiting:
         """The client speaks, so what it may have said unseen was answered."""
         self.unseen = False
         if self._runs and self._runs[0].kind is Kind.UNSEEN:
-            self._readings = [reading._replace(at=max(reading.at, 1)) for reading in self._readings]
+            self._readings = [Reading(one.cost, max(one.at, 1), one.fates) for one in self._readings]
             self._trim()
 
     def add(self, kind: Kind, tag: int = 0, *, may: bool = False, count: int = 1) -> None:
@@ -194,7 +194,8 @@ class Waiting:
         """That many commands of a kind, and replies to the oldest, passed unattended; only while `plain` isn't None."""
         if commands:
             self.add(kind, count=commands)
-        self._readings = [reading._replace(at=min(reading.at + replies, self._next)) for reading in self._readings]
+        last = self._next
+        self._readings = [Reading(one.cost, min(one.at + replies, last), one.fates) for one in self._readings]
         self._trim()
 
     # -- the server speaks -----------------------------------------------------------------------------------------

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from enum import IntEnum, auto
-from typing import Final, NamedTuple
+from typing import Final, final
 
+from algate.alg.plugin.fixed import Fixed
 from algate.alg.protocols.ftp.dialogue import USUAL, Kind, Reply
 
 # What a reading pays for each thing that it assumes.
@@ -25,6 +26,7 @@ STRAY: Final = dict.fromkeys(Reply, 3) | dict.fromkeys(
 DOUBT: Final = 1  # readings that cost this much more than the cheapest may still be true
 MARGIN: Final = 3  # readings that cost more than this above the cheapest are dropped
 READINGS: Final = 8
+_KINDS: Final = (None, *Kind)  # by number: to call Kind takes a microsecond
 
 
 class Fate(IntEnum):
@@ -37,13 +39,17 @@ class Fate(IntEnum):
     CLEARED = auto()  # it was doubted, and wasn't declined; whether it was agreed to isn't known yet
 
 
-class Heard(NamedTuple):
+@final
+class Heard(Fixed):
     """What a reply means. `kind`: that of the command it answers; None if it answers none. `fates`: news, by tag.
     `number`: the command's; -1: none."""
 
-    kind: Kind | None
-    fates: tuple[tuple[int, Fate], ...] = ()
-    number: int = -1
+    __match_args__: Final = ("kind", "fates", "number")
+
+    def __init__(self, kind: Kind | None, fates: tuple[tuple[int, Fate], ...] = (), number: int = -1) -> None:
+        self.kind: Final = kind
+        self.fates: Final = fates
+        self.number: Final = number
 
 
 class Run:
@@ -71,12 +77,16 @@ class Run:
         return max(before, min(before + (self.end - start) * LOST, LOST_MOST))
 
 
-class Reading(NamedTuple):
+@final
+class Reading(Fixed):
     """All commands before number `at` are dealt with, at this cost; `fates`: of the tags that this reading decided."""
 
-    cost: int
-    at: int
-    fates: tuple[tuple[int, Fate], ...] = ()
+    __match_args__: Final = ("cost", "at", "fates")
+
+    def __init__(self, cost: int, at: int, fates: tuple[tuple[int, Fate], ...] = ()) -> None:
+        self.cost: Final = cost
+        self.at: Final = at
+        self.fates: Final = fates
 
 
 class Next:
@@ -97,7 +107,7 @@ class Next:
         rows = sorted((cost - least, at, fates, kind) for (at, fates), (cost, kind) in self._ordered())
         kept = [Reading(cost, at, fates) for cost, at, fates, _ in rows if cost <= MARGIN][:READINGS]
         answers = [(kind, at - 1) for cost, at, _, kind in rows if cost == 0 and kind]
-        return (kept, Kind(answers[0][0]), answers[0][1]) if answers else (kept, None, -1)
+        return (kept, _KINDS[answers[0][0]], answers[0][1]) if answers else (kept, None, -1)
 
     def _ordered(self) -> Iterator[tuple[tuple[int, tuple[tuple[int, Fate], ...]], tuple[int, int]]]:
         for place, (cost, kind) in self.found.items():

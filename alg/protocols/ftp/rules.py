@@ -6,33 +6,46 @@ no dialogue. Invariant 2 of the design lives here: the peer is always the other 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, final
 
+from algate.alg.plugin.fixed import Fixed
 from algate.alg.protocols.base import Address, Control, EndPoint, Side
 from algate.alg.protocols.ftp.grammar import Form, Named
 from algate.alg.protocols.ftp.policy import FtpPolicy
 
 
-class Inward(NamedTuple):
+@final
+class Inward(Fixed):
     """The inside listens: hold a public port for `inside` and tell that one to the outside, which then connects.
 
     `announced`: what the line says instead of the public port, if that differs.
     """
 
-    inside: EndPoint
-    announced: EndPoint | None = None
+    __match_args__: Final = ("inside", "announced")
+
+    def __init__(self, inside: EndPoint, announced: EndPoint | None = None) -> None:
+        self.inside: Final = inside
+        self.announced: Final = announced
 
 
-class Outward(NamedTuple):
+@final
+class Outward(Fixed):
     """The outside listens at `to`: the line needs no change, the inside connects."""
 
-    to: EndPoint
+    __match_args__: Final = ("to",)
+
+    def __init__(self, to: EndPoint) -> None:
+        self.to: Final = to
 
 
-class Nothing(NamedTuple):
+@final
+class Nothing(Fixed):
     """This line opens nothing."""
 
-    reason: str
+    __match_args__: Final = ("reason",)
+
+    def __init__(self, reason: str) -> None:
+        self.reason: Final = reason
 
 
 Plan = Inward | Outward | Nothing
@@ -51,12 +64,13 @@ def plan(control: Control, policy: FtpPolicy, speaker: Side, named: Named) -> Pl
     own = control.ip(speaker)
     inside = speaker is control.inside_side
     ip = own if named.ip is None else named.ip
-    if speaker is Side.SERVER and ip.is_unspecified:
-        ip = own  # 0.0.0.0 in a 227: "the address that you reached me at"
-    if inside and ip == control.public.ip:
-        ip = own
-    if inside and ip == policy.announce:
-        ip = own
+    if ip is not own:  # nearly always it is: see `address` in model.py
+        if speaker is Side.SERVER and ip.is_unspecified:
+            ip = own  # 0.0.0.0 in a 227: "the address that you reached me at"
+        if inside and ip == control.public.ip:
+            ip = own
+        if inside and ip == policy.announce:
+            ip = own
     if named.port < policy.min_port and named.port not in policy.low_ports:
         return Nothing("port-too-low")
     if ip != own:

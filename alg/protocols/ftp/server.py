@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from algate.alg.protocols.base import EndPoint, Event, Refuse, Replace, Reserve, Script, Side, Withdraw
+from algate.alg.protocols.base import EndPoint, Refuse, Replace, Reserve, Script, Side, Withdraw
 from algate.alg.protocols.ftp import grammar
 from algate.alg.protocols.ftp.dialogue import (
     COMMANDS,
@@ -29,11 +29,11 @@ from algate.alg.protocols.ftp.rules import Inward, Nothing, Outward, plan, told
 from algate.alg.protocols.ftp.session import Asked, FtpSession, said
 from algate.alg.protocols.lines import Flaw, Line
 
-_ADDRESSED = {Reply.PASSIVE: Form.PASSIVE, Reply.EXTENDED: Form.EXTENDED}
+_ADDRESSED: Final = {Reply.PASSIVE: Form.PASSIVE, Reply.EXTENDED: Form.EXTENDED}
 GREETING: Final = Phase.GREETING
 NONE: Final = Effect.NONE
-_ANSWERS_A_GREETING = (Reply.GREETING, Reply.FAILED, Reply.CLOSING, Reply.PASSIVE, Reply.EXTENDED)
-_FOREIGN = (b"SSH-", b"HTTP/")
+_ANSWERS_A_GREETING: Final = (Reply.GREETING, Reply.FAILED, Reply.CLOSING, Reply.PASSIVE, Reply.EXTENDED)
+_FOREIGN: Final = (b"SSH-", b"HTTP/")
 _STRANGE_LINES = 100  # lines that a server may send before its 220: legal texts
 
 
@@ -102,8 +102,8 @@ class ServerSide:
         if replaced is None:
             out.say(Withdraw(asked.tag, Fault.BAD_SYNTAX.value))
             return self._unannounced(line, Fault.BAD_SYNTAX.value, False, None, out)
-        seen = f"{named.form.value} {asked.inside} as {public}"
-        session.expect(asked.tag, Inward(asked.inside, None if public == mapped else public), True, out, seen)
+        announced = None if public == mapped else public
+        session.expect(asked.tag, Inward(asked.inside, announced), True, out, named.form, public)
         self._answered(line, out)
         if replaced == line.raw:
             out.let(len(line.raw))
@@ -133,7 +133,7 @@ class ServerSide:
                 return False
             session.lines_heard += 1
         elif COMMANDS.get(head.upper()) is Kind.NAME:
-            out.say(Event("violation", said(line.text), "wrong-side"))
+            out.say(session.event("violation", said(line.text), "wrong-side"))
         return True
 
     def _final(self, line: Line, reply: Reply, out: Script) -> bool:
@@ -148,7 +148,7 @@ class ServerSide:
             session.turn(Turn.GREETED if greeting else Turn.RESUMED)
             if greeting:
                 if reply in _ADDRESSED:
-                    out.say(Event("violation", said(line.text), "unasked-reply"))
+                    out.say(session.event("violation", said(line.text), "unasked-reply"))
                 out.let(len(line.raw))
                 return True
         if reply in _ADDRESSED or reply is Reply.SECURED:
@@ -159,7 +159,7 @@ class ServerSide:
                 translated = families is not None and families.was_asked(form, kind, heard.number)
                 return self._announce(line, form, translated, out)
             if reply in _ADDRESSED:
-                out.say(Event("violation", said(line.text), "unasked-reply"))
+                out.say(session.event("violation", said(line.text), "unasked-reply"))
         heard = self._answered(line, out)
         if heard.kind is Kind.TRANSFER:
             session.audit.answered(line.text, out)
@@ -205,14 +205,15 @@ class ServerSide:
             out.say(Reserve(tag, inside, count=len(ports), shared=True))
             return False
         if ports is None and session.control.inside_side is Side.SERVER:
-            out.say(Event("expectation-refused", "TLS: tls_passive_ports is not set for this server", "tls-no-ports"))
+            detail = "TLS: tls_passive_ports is not set for this server"
+            out.say(session.event("expectation-refused", detail, "tls-no-ports"))
         return self._secured(line, tag, None, out)
 
     def _secured(self, line: Line, tag: int, public: EndPoint | None, out: Script) -> bool:
         session = self._session
         ports = session.policy.tls_passive_ports
         if ports is not None and public is None and session.control.inside_side is Side.SERVER:
-            out.say(Event("expectation-refused", "TLS: others hold all of tls_passive_ports", NO_PORT.reason))
+            out.say(session.event("expectation-refused", "TLS: others hold all of tls_passive_ports", NO_PORT.reason))
         elif ports is not None:
             session.unlock(tag, public, ports, out)
         out.let(len(line.raw))
@@ -255,7 +256,7 @@ class ServerSide:
             return False
         if translated:
             what = Outward(to)  # 229 names no address, whatever the 227 named: the client connects to its control peer
-        session.expect(tag, what, True, out, f"{form.value} {what.to}")
+        session.expect(tag, what, True, out, form)
         self._answered(line, out)
         out.let(len(line.raw))
         if translated:
@@ -270,9 +271,10 @@ class ServerSide:
 
     def _unannounced(self, line: Line, reason: str, translated: bool, to: EndPoint | None, out: Script) -> bool:
         """Let a reply pass that opens nothing, whatever the client makes of it. `to`: what it names, if it does."""
-        if translated and (to is None or self._session.control.inside_side is Side.SERVER):
+        session = self._session
+        if translated and (to is None or session.control.inside_side is Side.SERVER):
             return self._instead(line, UNTOLD, out)
-        out.say(Event("expectation-refused", said(line.text), reason))
+        out.say(session.event("expectation-refused", said(line.text), reason))
         self._answered(line, out)
         out.let(len(line.raw))
         if translated and to is not None:
@@ -281,6 +283,7 @@ class ServerSide:
 
     def _instead(self, line: Line, refusal: Refusal, out: Script) -> bool:
         """Give the client another reply to its PASV or EPSV."""
-        out.say(Event("expectation-refused", said(line.text), refusal.reason), Replace(len(line.raw), refusal.answer))
+        event = self._session.event("expectation-refused", said(line.text), refusal.reason)
+        out.say(event, Replace(len(line.raw), refusal.answer))
         self._answered(line, out)
         return True

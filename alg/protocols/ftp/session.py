@@ -7,8 +7,9 @@ Script.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Final, final
 
+from algate.alg.plugin.fixed import Fixed
 from algate.alg.protocols.base import (
     Bypass,
     Control,
@@ -27,7 +28,7 @@ from algate.alg.protocols.base import (
 from algate.alg.protocols.ftp.audit import Audit, said
 from algate.alg.protocols.ftp.dialogue import Phase, Turn, after
 from algate.alg.protocols.ftp.families import FtpTranslation
-from algate.alg.protocols.ftp.grammar import Named
+from algate.alg.protocols.ftp.grammar import Form, Named
 from algate.alg.protocols.ftp.pairing import Fate, Waiting
 from algate.alg.protocols.ftp.policy import FtpPolicy, Gate
 from algate.alg.protocols.ftp.rules import Inward, Outward
@@ -36,32 +37,40 @@ from algate.alg.protocols.lines import Line
 __all__ = ["ACTS_AFTER", "Asked", "FtpSession", "said"]
 
 # pyftpdlib answers a PORT only after its data connection is up: its SYN waits at most this long for the 2xx.
-ACTS_AFTER = 0.05  # s
+ACTS_AFTER: Final = 0.05  # s
 # How long a line waits for the server at most; slow servers answer AUTH and QUIT within this time.
-HELD_MOST = 30.0  # s
-BARRED_MOST = 1.0  # s, in a session that isn't FTP
-LASTING = 1_000_000.0  # s, 11 days: well within what the kernel's clock for expectations can hold
+HELD_MOST: Final = 30.0  # s
+BARRED_MOST: Final = 1.0  # s, in a session that isn't FTP
+LASTING: Final = 1_000_000.0  # s, 11 days: well within what the kernel's clock for expectations can hold
 
 _Fields = tuple[tuple[str, str | int | float], ...]
 
 
-class Asked(NamedTuple):
+@final
+class Asked(Fixed):
     """A line that waits for its public port. `named` None: a 234 that waits for the ports of FTPS data."""
 
-    tag: int
-    line: Line
-    named: Named | None
-    inside: EndPoint
-    translated: bool = False  # a 227 or 229 that was asked for in the other family's form
+    __match_args__: Final = ("tag", "line", "named", "inside", "translated")
+
+    def __init__(self, tag: int, line: Line, named: Named | None, inside: EndPoint, translated: bool = False) -> None:
+        self.tag: Final = tag
+        self.line: Final = line
+        self.named: Final = named
+        self.inside: Final = inside
+        self.translated: Final = translated  # a 227 or 229 that was asked for in the other family's form
 
 
-class _Live(NamedTuple):
+@final
+class _Live(Fixed):
     """An expectation that may still bring a connection. `seen`: how events name it to the operator."""
 
-    open: bool
-    seen: str
-    fields: _Fields
-    pending: Expect | None = None  # what was expected, in case it has to be sent again
+    __match_args__: Final = ("open", "seen", "fields", "pending")
+
+    def __init__(self, open: bool, seen: str, fields: _Fields, pending: Expect | None = None) -> None:
+        self.open: Final = open
+        self.seen: Final = seen
+        self.fields: Final = fields
+        self.pending: Final = pending  # what was expected, in case it has to be sent again
 
 
 class FtpSession:
@@ -133,22 +142,29 @@ class FtpSession:
         self._tag += 1
         return self._tag
 
+    def event(self, event: str, detail: str = "", reason: str = "", fields: _Fields = ()) -> Event:
+        """An event that says the user, once the client has given a name."""
+        user = self.audit.user
+        return Event(event, detail, reason, (*fields, ("user", user)) if user else fields)
+
     @property
     def live(self) -> dict[int, bool]:
         """By tag, the expectations that may still bring a connection; True if open."""
         return {tag: live.open for tag, live in self._live.items()}
 
-    def expect(self, tag: int, plan: Inward | Outward, opened: bool, out: Script, seen: str) -> None:
-        """Make the expectation of a plan. `seen` is what the operator reads of it: who named what."""
+    def expect(
+        self, tag: int, plan: Inward | Outward, opened: bool, out: Script, form: Form, public: EndPoint | None = None
+    ) -> None:
+        """Make the expectation of a plan. `public`: what a line of that form names instead."""
         control = self.control
+        to: EndPoint | None = None
         if isinstance(plan, Inward):
-            direction, peer, to = Direction.IN, control.remote.ip, None
+            direction, peer, target = Direction.IN, control.remote.ip, str(plan.inside)
         else:
-            direction, peer, to = Direction.OUT, control.inside.ip, plan.to
+            direction, peer, target, to = Direction.OUT, control.inside.ip, str(plan.to), plan.to
         self.audit.named(tag)
-        state = "open" if opened else "pending"
-        target = plan.inside if isinstance(plan, Inward) else plan.to
-        fields: _Fields = (("state", state), ("from", written(peer)), ("to", str(target)))
+        seen = f"{form} {target}" if public is None else f"{form} {target} as {public}"
+        fields: _Fields = (("state", "open" if opened else "pending"), ("from", written(peer)), ("to", target))
         if isinstance(plan, Inward) and plan.announced is not None:
             fields += (("announced", str(plan.announced)),)
         made = Expect(
@@ -162,7 +178,7 @@ class FtpSession:
             from_port=None if opened or not self.policy.strict_source_port else self.data_port,
         )
         self._live[tag] = _Live(opened, seen, fields[1:], None if opened else made)
-        out.say(made, Event("expectation-made", seen, fields=fields))
+        out.say(made, self.event("expectation-made", seen, fields=fields))
 
     @property
     def overdue(self) -> bool:
@@ -181,7 +197,7 @@ class FtpSession:
         """The server doesn't answer the gateway's NOOP: the client gets no answer for the command that it stood for."""
         if self.families is not None:
             self.families.answers.clear()
-        out.say(Event("violation", "NOOP", "answer-overdue"))
+        out.say(self.event("violation", "NOOP", "answer-overdue"))
 
     def settle(self, fates: tuple[tuple[int, Fate], ...], flaw: str, out: Script) -> None:
         """Apply a reply's effect on named connections; a reply that can't be trusted (`flaw`) agrees to nothing."""
@@ -210,7 +226,7 @@ class FtpSession:
         assert to is not None
         out.say(
             Expect(tag, direction, peer, to, LASTING, open=True, once=False, ports=len(ports)),
-            Event("expectation-made", f"TLS {to}-{last}", fields=(("state", "open"), ("from", str(peer)))),
+            self.event("expectation-made", f"TLS {to}-{last}", fields=(("state", "open"), ("from", str(peer)))),
         )
 
     def agree(self, tag: int, out: Script) -> None:
@@ -218,8 +234,8 @@ class FtpSession:
         live = self._live.get(tag)
         if live is not None:
             self.supersede_open(out, before=tag)
-            self._live[tag] = live._replace(open=True, pending=None)
-            out.say(Open(tag), Event("expectation-opened", live.seen, fields=live.fields))
+            self._live[tag] = _Live(True, live.seen, live.fields)
+            out.say(Open(tag), self.event("expectation-opened", live.seen, fields=live.fields))
         elif tag in self._early:
             self._early.discard(tag)
             out.say(Open(tag))
@@ -231,16 +247,16 @@ class FtpSession:
             return
         pending = replace(live.pending, acts_after=None if doubted else ACTS_AFTER)
         if pending != live.pending:
-            self._live[tag] = live._replace(pending=pending)
+            self._live[tag] = _Live(live.open, live.seen, live.fields, pending)
             out.say(pending)
             if doubted:
-                out.say(Event("expectation-refused", live.seen, "replies-uncertain"))
+                out.say(self.event("expectation-refused", live.seen, "replies-uncertain"))
 
     def withdraw(self, tag: int, reason: str, out: Script) -> None:
         """End an expectation if it still lives; of one that was used before the server agreed, say that it doesn't."""
         live = self._live.pop(tag, None)
         if live is not None:
-            out.say(Withdraw(tag, reason), Event("expectation-withdrawn", live.seen, reason, live.fields))
+            out.say(Withdraw(tag, reason), self.event("expectation-withdrawn", live.seen, reason, live.fields))
         elif tag in self._early:
             self._early.discard(tag)
             out.say(Withdraw(tag, reason))
@@ -271,7 +287,7 @@ class FtpSession:
         if live is not None:
             if outcome == "used" and not live.open and len(self._early) < Waiting.CAP:
                 self._early.add(tag)
-            out.say(Event(f"expectation-{outcome}", live.seen, fields=live.fields))
+            out.say(self.event(f"expectation-{outcome}", live.seen, fields=live.fields))
 
     def leave(self, turn: Turn, reason: str, out: Script) -> None:
         """Stop reading this session. If the policy relies on reading, an unreadable one is reset instead."""

@@ -21,22 +21,22 @@ import re
 from collections.abc import Collection
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-LINE_MAX = 512  # bytes with CR LF, RFC 2812 section 2.3; tags don't count
-TAGS_MAX = 8191  # bytes of message tags with their "@" and blank, IRCv3 message-tags
-_MARK = b"\x01DCC "
-_TAGS = re.compile(rb"@[^ ]* +")
+LINE_MAX: Final = 512  # bytes with CR LF, RFC 2812 section 2.3; tags don't count
+TAGS_MAX: Final = 8191  # bytes of message tags with their "@" and blank, IRCv3 message-tags
+_MARK: Final = b"\x01DCC "
+_TAGS: Final = re.compile(rb"@[^ ]* +")
 _BEFORE = re.compile(rb"(?:@[^ ]* +)?(?::[^ ]* +)?")
-_HEAD = re.compile(rb"(?i:PRIVMSG|NOTICE) +[^ :,\x01][^ ,\x01]* +:")
-_MESSAGE = re.compile(rb"\x01DCC +([A-Z]+) +([^\x01]+)", re.IGNORECASE)
-_QUOTED = re.compile(rb'"[^"]*(?:"(?! )[^"]*)*" +')
-_WORD = re.compile(rb"[^ ]+")
-_NUMBER = re.compile(rb"[0-9]{1,19}")
-_AGREED = re.compile(rb"(?P<port>[0-9]{1,19}) +[0-9]{1,19}(?: +[0-9]{1,19})? *")
-_ADDRESS = re.compile(rb"[0-9][0-9a-fx.]*|[0-9a-f]*:[0-9a-f:.]*", re.IGNORECASE)
-_AGREEING = (b"RESUME", b"ACCEPT")
-_NO_OFFER = (*_AGREEING, b"REJECT")
+_HEAD: Final = re.compile(rb"(?i:PRIVMSG|NOTICE) +[^ :,\x01][^ ,\x01]* +:")
+_MESSAGE: Final = re.compile(rb"\x01DCC +([A-Z]+) +([^\x01]+)", re.IGNORECASE)
+_QUOTED: Final = re.compile(rb'"[^"]*(?:"(?! )[^"]*)*" +')
+_WORD: Final = re.compile(rb"[^ ]+")
+_NUMBER: Final = re.compile(rb"[0-9]{1,19}")
+_AGREED: Final = re.compile(rb"(?P<port>[0-9]{1,19}) +[0-9]{1,19}(?: +[0-9]{1,19})? *")
+_ADDRESS: Final = re.compile(rb"[0-9][0-9a-fx.]*|[0-9a-f]*:[0-9a-f:.]*", re.IGNORECASE)
+_AGREEING: Final = (b"RESUME", b"ACCEPT")
+_NO_OFFER: Final = (*_AGREEING, b"REJECT")
 
 
 class Offer(NamedTuple):

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
-from typing import NamedTuple
+from typing import Final, NamedTuple
 from typing import Protocol as Interface
 
 from algate.alg.protocols.base import (
@@ -34,10 +34,16 @@ from algate.alg.protocols.base import (
 from algate.alg.protocols.irc import dcc
 from algate.alg.protocols.lines import Flaw, Line, LineReader
 
-LINE_LIMIT = dcc.TAGS_MAX + dcc.LINE_MAX  # bytes; longer lines pass in pieces
-FIRST_WORDS = (b"CAP", b"PASS", b"NICK", b"USER", b"STARTTLS")  # RFC 2812 section 3.1, IRCv3 capability negotiation
-SHOWN = 128  # bytes of a line that an event carries
-NOWHERE = IPv4Address(0)
+LINE_LIMIT: Final = dcc.TAGS_MAX + dcc.LINE_MAX  # bytes; longer lines pass in pieces
+FIRST_WORDS: Final = (
+    b"CAP",
+    b"PASS",
+    b"NICK",
+    b"USER",
+    b"STARTTLS",
+)  # RFC 2812 section 3.1, IRCv3 negotiation
+SHOWN: Final = 128  # bytes of a line that an event carries
+NOWHERE: Final = IPv4Address(0)
 
 
 class IrcKeys(Interface):

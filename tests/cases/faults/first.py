@@ -131,7 +131,8 @@ PAIRING = (
     ),
     Fault(
         (28,), "an older agreement is only forgotten, not withdrawn", SESSION,
-        'out.say(Withdraw(tag, reason), Event("expectation-withdrawn"', 'out.say(Event("expectation-withdrawn"',
+        'out.say(Withdraw(tag, reason), self.event("expectation-withdrawn"',
+        'out.say(self.event("expectation-withdrawn"',
     ),
     Fault(
         (31,), "a 229 keeps the inside port", SERVER,

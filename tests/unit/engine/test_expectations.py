@@ -17,19 +17,13 @@ INSIDE = at("10.0.0.5:50000")
 RANGE = Expect(1, Direction.IN, PEER, None, 100.0, open=True, once=False, ports=11)
 
 
-def sink() -> Sink:
-    made = Sink()
-    made.now = 0.0
-    return made
-
-
 def info(number: int) -> SessionInfo:
     key = SessionKey(bytes((10, 0, 0, 5)), 21, PEER.packed, 40000 + number)
     return SessionInfo(number, key, bytes((203, 0, 113, 1)), 21, fx.SESSION_FORWARD)
 
 
 def made(books: Expectations, number: int) -> tuple[Book, Sink]:
-    book, effects = Book(), sink()
+    book, effects = Book(), Sink()
     assert books.reserve(book, info(number), Reserve(1, INSIDE, 11, shared=True), effects) == at("203.0.113.1:50000")
     books.expect(book, info(number), RANGE, effects)
     return book, effects
@@ -39,16 +33,16 @@ def test_sessions_of_one_peer_share_a_row_and_the_last_takes_it_away() -> None:
     books = Expectations(Ports(), 64, 64)
     first, _ = made(books, 1)
     second, effects = made(books, 2)
-    assert [type(effect) for effect in effects] == [fx.PutExpectation]
+    assert [type(effect) for effect in effects.effects] == [fx.PutExpectation]
     assert books.ranged() == {1, 2}
-    gone = sink()
+    gone = Sink()
     books.withdraw_all(second, "control-ended", gone)
-    delete, release = gone
+    delete, release = gone.effects
     assert isinstance(delete, fx.DeleteExpectation) and delete.heir is not None and delete.heir.session == 1
     assert isinstance(release, fx.ReleasePort) and release.shared and release.ports == 11
-    gone.clear()
+    gone = Sink()
     books.withdraw_all(first, "control-ended", gone)
-    assert isinstance(gone[0], fx.DeleteExpectation) and gone[0].heir is None
+    assert isinstance(gone.effects[0], fx.DeleteExpectation) and gone.effects[0].heir is None
     assert books.ranged() == set() and len(books) == 0
 
 
@@ -61,14 +55,14 @@ def test_sessions_of_one_peer_share_a_row_and_the_last_takes_it_away() -> None:
     ],
 )
 def test_a_range_is_the_whole_block_open_and_lasting(wrong: Expect) -> None:
-    books, book, effects = Expectations(Ports(), 64, 64), Book(), sink()
+    books, book, effects = Expectations(Ports(), 64, 64), Book(), Sink()
     books.reserve(book, info(1), Reserve(1, INSIDE, 11, shared=True), effects)
     with pytest.raises(NoExpectationError, match="expectation-range"):
         books.expect(book, info(1), wrong, effects)
 
 
 def test_a_block_of_ones_own_is_no_range() -> None:
-    books, book, effects = Expectations(Ports(), 64, 64), Book(), sink()
+    books, book, effects = Expectations(Ports(), 64, 64), Book(), Sink()
     books.reserve(book, info(1), Reserve(1, INSIDE, 11), effects)
     with pytest.raises(NoExpectationError, match="expectation-range"):
         books.expect(book, info(1), RANGE, effects)

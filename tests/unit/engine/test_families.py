@@ -206,8 +206,7 @@ def test_a_datagram_may_answer_to_the_asking_port_of_ipv6_too() -> None:
     """TFTP: without translation that is the inside end point itself."""
     book = Expectations(Ports(), 8, 8)
     info = SIX._replace(key=SIX.key._replace(proto=17))
-    out, own = Sink(), EndPoint(IPv6Address(INSIDE6), 3000)
-    out.now = 1.0
+    out, own = Sink(1.0), EndPoint(IPv6Address(INSIDE6), 3000)
     book.expect(Book(), info, Expect(1, Direction.IN, IPv6Address(REMOTE6), own, 30.0, "udp", open=True), out)
-    (made,) = out
+    (made,) = out.effects
     assert isinstance(made, fx.PutExpectation) and made.expectation.inside == made.expectation.to == own

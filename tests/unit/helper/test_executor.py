@@ -183,7 +183,7 @@ def test_behind_a_write_that_failed_ahead_nothing_is_done(
     assert executor.failures["PutExpectation"] == 1 and not kernel.calls and not executor.outcomes
 
 
-RECORD = fx.AdjustRecord._make([7] + [0] * (len(fx.AdjustRecord._fields) - 1))
+RECORD = fx.AdjustRecord(7, (0, 0), (0, 0), ((), ()))
 GONE = fx.DeleteExpectation(expectation(1), "withdrawn")
 FREED = fx.ReleasePort(6, GONE.expectation.to, GONE.expectation.to, 1, False)
 HELD: list[fx.Effect] = [fx.DropDecisions(7, ()), fx.DropHeld(7, 0), fx.KeepHeld(7, 0, b"PORT")]
