@@ -3,7 +3,7 @@
 The law of this file: it knows how many bytes wait, and tells somebody when that becomes too much and when it no longer
 is.
 
-A session by PASV whose lines are all copied waits for nobody, so clients can fill the ring faster than it is read. What
+A session whose lines are all copied waits for nobody, so clients can fill the ring faster than it is read. What
 the full ring doesn't take is lost, and its sender repeats it after a fifth of a second at best. So where much waits,
 replies that name a connection are held until they are read, as all were before named.h: whoever brings about the
 backlog waits for its end.

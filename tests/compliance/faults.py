@@ -29,7 +29,7 @@ class RowFault(Planted):
 
 H = "bpf/include/"
 FAULTS = (
-    RowFault(("6-A1",), f"{H}leave6.h", "put_ttl(skb, p, p->ttl - 1)", "put_ttl(skb, p, p->ttl)"),
+    RowFault(("6-A1",), f"{H}leave6.h", "put_hops(skb, p, p->ttl - 1)", "put_hops(skb, p, p->ttl)"),
     RowFault(
         ("6-A2", "6-A2-silent", "6-A3-apdf", "6-A3-adf", "6-A7-none"), f"{H}new6.h",
         "return reason == DROP_EXPECT_SPENT ? reason : DROP_UNSOLICITED;", "return 0;",
