@@ -69,7 +69,7 @@ class ClientSide:
             return self._refuse(line, TOO_MANY, said(verb), out)
         if line.flaw is not None:
             return self._flawed(line, verb, out)
-        if kind is Kind.NAME and session.premature and self._too_soon() and not session.overdue:
+        if kind is Kind.NAME and session.premature and not session.overdue and (session.unsure or self._too_soon()):
             return False  # until it is known what becomes of a log-in that was sent ahead of it
         if session.gate.refusing:
             refusal = session.gate.refuses(verb, argument) or (UNREADABLE if not session.gate.clear(line.raw) else None)

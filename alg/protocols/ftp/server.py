@@ -161,6 +161,8 @@ class ServerSide:
             if reply in _ADDRESSED:
                 out.say(session.event("violation", said(line.text), "unasked-reply"))
         heard = self._answered(line, out)
+        if reply is not Reply.MORE and reply is not Reply.GREETING:
+            session.unsure = False
         if heard.kind is Kind.TRANSFER:
             session.audit.answered(line.text, out)
         effect = REPLIES.get((heard.kind, reply), NONE) if heard.kind else NONE

@@ -83,13 +83,14 @@ class FtpSession:
     `mixed`: client and server are of two IP families; `families`: how commands are translated then; `muted`: the lines
     before the last one of the reply in progress don't go on, because it becomes another one.
     `premature`: no data connection may be agreed on, because the server has accepted no log-in. Once it has, only REIN
-    takes that away, not another USER (RFC 959 section 4.1.1: transfer parameters are unchanged).
+    takes that away, not another USER (RFC 959 section 4.1.1: transfer parameters are unchanged). `unsure`: of a log-in that
+    was under way before a restart the server hasn't said yet what becomes of it.
     """
 
     __slots__ = (
         "_early", "_live", "_tag", "asked", "audit", "barred", "client_version", "control", "dry", "ending", "families",
         "gate", "held_since", "lines_heard", "many", "many_since", "mixed", "muted", "now", "phase", "policy",
-        "premature", "reset", "server_version", "unclosed", "waiting",
+        "premature", "reset", "server_version", "unclosed", "unsure", "waiting",
     )  # fmt: skip
 
     def __init__(self, control: Control, policy: FtpPolicy, resumed: bool) -> None:
@@ -101,6 +102,7 @@ class FtpSession:
         if resumed:  # unknown counts as logged in: a session that was at work goes on
             self.phase = Phase.LOGIN if control.remembered & 1 else Phase.READY
         self.premature = self.phase < Phase.READY and not policy.before_login
+        self.unsure = resumed and self.premature
         self.waiting = Waiting(resumed, [one.tag for one in control.left if not one.open])
         self.client_version, self.server_version = control.family(Side.CLIENT), control.family(Side.SERVER)
         self.mixed = self.client_version != self.server_version

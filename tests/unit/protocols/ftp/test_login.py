@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from algate.alg.engine import effects as fx
-from algate.alg.plugin.model import Side
-from algate.alg.protocols.ftp import PLUGIN
+from algate.alg.plugin.model import Refuse, Side
+from algate.alg.protocols.ftp import PLUGIN, FtpConversation
 from algate.alg.protocols.ftp.policy import BEFORE_LOGIN, FtpPolicy
 from algate.alg.testing import Stage, control
 from tests.unit.protocols.ftp.test_engine import SERVER_INSIDE, FtpLab
@@ -229,3 +229,26 @@ def test_a_server_inside_across_a_restart() -> None:
     lab.talk(b"227 (10,0,0,5,19,137)\r\n")
     lab.finish()
     assert bytes(lab.client.got) == b"220 hi\r\n" + BEFORE_LOGIN.answer and not lab.states
+
+
+@pytest.mark.parametrize("answer", [b"230 in\r\n", b"530 no\r\n"])
+def test_behind_a_restart_a_port_waits_for_what_becomes_of_the_log_in(answer: bytes) -> None:
+    """USER and PASS may have been said ahead, and nobody remembers them."""
+    made = Stage(PLUGIN, FtpPolicy(), replace(control(), resumed=True, remembered=1))
+    made.say(CLIENT, INSIDE_PORT)
+    made.say(SERVER, b"331 go on\r\n")
+    assert made.heard[SERVER] == b"" and made.heard[CLIENT] == b"331 go on\r\n"
+    made.say(SERVER, answer)
+    told = b"" if answer.startswith(b"2") else BEFORE_LOGIN.answer
+    assert made.heard[CLIENT] == b"331 go on\r\n" + answer + told
+    assert made.heard[SERVER].startswith(b"PORT ") is not bool(told)
+
+
+def test_a_port_that_nobody_answers_behind_a_restart_is_refused_in_the_end() -> None:
+    made = Stage(PLUGIN, FtpPolicy(), replace(control(), resumed=True, remembered=1))
+    made.say(CLIENT, INSIDE_PORT)
+    assert isinstance(made.conversation, FtpConversation) and made.heard[CLIENT] == b""
+    deadline = made.conversation.deadline()
+    assert deadline is not None
+    said = made.conversation.feed(CLIENT, INSIDE_PORT, deadline)
+    assert [one.answer for one in said if isinstance(one, Refuse)] == [BEFORE_LOGIN.answer]
