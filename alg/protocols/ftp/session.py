@@ -83,8 +83,8 @@ class FtpSession:
     `mixed`: client and server are of two IP families; `families`: how commands are translated then; `muted`: the lines
     before the last one of the reply in progress don't go on, because it becomes another one.
     `premature`: no data connection may be agreed on, because the server has accepted no log-in. Once it has, only REIN
-    takes that away, not another USER (RFC 959 section 4.1.1: transfer parameters are unchanged). `unsure`: of a log-in that
-    was under way before a restart the server hasn't said yet what becomes of it.
+    takes that away, not another USER (RFC 959 section 4.1.1: transfer parameters are unchanged). `unsure`: a log-in may
+    have been under way before a restart, and the server hasn't said yet what becomes of it.
     """
 
     __slots__ = (
