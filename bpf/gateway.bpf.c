@@ -199,15 +199,18 @@ int tc_lan(struct __sk_buff *skb)
     return had_in_front(skb) ? TC_ACT_OK : outbound(skb, AT_LAN);
 }
 
-int tc_wan_in(struct __sk_buff *skb)
+static __always_inline int wan_in(struct __sk_buff *skb)
 {
-    if (had_in_front(skb))
-        return TC_ACT_OK;
     if (skb->mark == MARK_RECEIVED) {
         skb->mark = 0;
         return TC_ACT_OK;
     }
     return inbound(skb, AT_WAN_IN);
+}
+
+int tc_wan_in(struct __sk_buff *skb)
+{
+    return had_in_front(skb) ? TC_ACT_OK : wan_in(skb);
 }
 
 /* The same on the devices' own hooks (tcx, Linux 6.6), in front of those filters: what leaves from here never meets the
@@ -221,11 +224,7 @@ int tcx_lan(struct __sk_buff *skb)
 int tcx_wan_in(struct __sk_buff *skb)
 {
     skb->tc_index = SEEN;
-    if (skb->mark == MARK_RECEIVED) {
-        skb->mark = 0;
-        return TC_ACT_OK;
-    }
-    return inbound(skb, AT_WAN_IN);
+    return wan_in(skb);
 }
 
 int tc_wan_out(struct __sk_buff *skb)

@@ -18,7 +18,6 @@
 #define LINES_BYTES_MOST 15000
 #define LINES_BYTES_MASK 0x3fff
 #define TRACK_SYNS (TRACK_SYN_OUT | TRACK_SYN_IN)
-#define ASKS_SIZE 6    /* bytes of "EPSV" and CR LF */
 #define TCP_SUMMED 320 /* bytes: the longest TCP header and LINE_MAX, in words */
 
 static __always_inline u16 lines_bytes(u64 word, u8 dir)
@@ -254,8 +253,8 @@ held:
     if (UNKNOWN(room) & LINE_AGREES)
         agree(t, adj);
 #ifdef NAT64
-    if (RETELL(room))
-        t->asked = next; /* what answers a 227 isn't asked for */
+    if (RETELL(room) & !reply)
+        t->asked = next;
 #endif
     t->line_seq[place & 3] = g->seq;
     t->line_size[place & 3] = g->payload;

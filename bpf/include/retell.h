@@ -4,7 +4,7 @@
  * and the 227 that answers it as a 229 (RFC 6384 section 6).
  *
  * The law of this file: what leaves is as long as what came, so no number shifts, and it is what the helper would say
- * (algate.alg.protocols.ftp.families). Which lines, lines.h has decided. As behind the helper's own replacements, the bytes
+ * (algate.alg.protocols.ftp.families). Which lines, words.h has decided. As behind the helper's own replacements, the bytes
  * stay in `replacements` for whoever repeats the line.
  */
 #ifndef ALGATE_RETELL_H
