@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from algate.bpf import abi, layout, stub
+from algate.bpf.loader import STAGES, STAGES6, STAGES64
 
 pytestmark = pytest.mark.unit
 
@@ -117,3 +118,8 @@ def test_hash_sees_declarations_and_not_comments() -> None:
     assert layout.parse("/* words */\nstruct a {\n  __u32 x; // more\n};").hash == first.hash
     assert layout.parse("struct a { __s32 x; };").hash != first.hash
     assert layout.parse("struct a { __u32 y; };").hash != first.hash
+
+
+def test_no_two_programs_have_the_same_row() -> None:
+    rows = [*map(int, STAGES), *STAGES6, *STAGES64]
+    assert len(set(rows)) == len(rows) and max(rows) < abi.STAGE_COUNT
