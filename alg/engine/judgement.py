@@ -53,6 +53,7 @@ from .sink import Sink
 
 DEPTH_MAX: Final = 16  # answers to Reserve that reserve again
 
+_ABOUT_BYTES: Final = (Pass, Replace, Refuse, Reserve)
 _BESIDE: Final = frozenset((Event, Purpose, Expect, Open, Withdraw))  # change nothing about the bytes that are fed
 
 OpenConversation = Callable[[Control], Conversation | None]  # PluginFaultError of what the plug-in did wrong
@@ -184,8 +185,8 @@ class Judgement:
             if len(actions) > 1:
                 self.perform(session, None, actions[:-1], out)
             return
-        verdicts = [action for action in actions if isinstance(action, (Pass, Replace, Refuse, Reserve))]
-        others = [action for action in actions if action not in verdicts]
+        verdicts = [action for action in actions if isinstance(action, _ABOUT_BYTES)]
+        others = [action for action in actions if not isinstance(action, _ABOUT_BYTES)]
         if not (_replaces(verdicts, len(data)) if retold else _passes(verdicts, len(data))):
             self.failed(session, PluginFaultError("it doesn't let pass what it said may pass"), out)
             return

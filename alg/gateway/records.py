@@ -332,9 +332,13 @@ def unpack_track(raw: bytes) -> tuple[int, fx.TrackView]:
 
 def unpack_lines(raw: bytes) -> list[bytes]:
     """From struct track: the keys of the decisions left by lines that passed without the helper."""
-    session, *fields = _TRACK.unpack(raw)
-    kept = enumerate(zip(fields[-19:-15], fields[-15:-11], strict=True))
-    return [pack_decision_key(session, seq, size, place >> 1) for place, (seq, size) in kept if size]
+    found = []
+    for place in range(4):
+        size = numbers("track", "line_size", raw, place=place)[0]
+        if size:
+            seq = numbers("track", "line_seq", raw, place=place)[0]
+            found.append(pack_decision_key(numbers("track", "id", raw)[0], seq, size, place >> 1))
+    return found
 
 
 def pack_adjust(record: fx.AdjustRecord, agrees: bytes = b"") -> bytes:

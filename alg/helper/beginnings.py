@@ -46,8 +46,9 @@ class Beginnings:
                     # where not all may go out, an expectation lets something through: both sides must agree to it
                     lasts = 0.0 if config.firewall.allow_out else said[2]
                     row = (first_flags(*said[:2]), said[0].lines.number, lasts)
-                self._rows[plugin.number + OPENING_MIXED * mixed] = row
-                self._write(plugin.number + OPENING_MIXED * mixed)
+                place = plugin.number + OPENING_MIXED * mixed
+                self._rows[place] = row
+                self._write(place)
                 some = some or said is not None
         return some
 

@@ -21,9 +21,8 @@ from algate.alg.protocols.ftp.session import Asked, FtpSession, said
 from algate.alg.protocols.lines import Flaw, Line
 
 _CODE: Final = re.compile(rb"[0-9]{3}(?:-.*)?", re.DOTALL)
-_HTTP: Final = re.compile(
-    rb"[!-~]+ [^ ]+ HTTP/[0-9]\.[0-9]"
-)  # any method: a page may choose one (RFC 9110 section 9.1)
+# Any method: a page may choose its own (RFC 9110 section 9.1).
+_HTTP: Final = re.compile(rb"[!-~]+ [^ ]+ HTTP/[0-9]\.[0-9]")
 _CR_NUL: Final = b"\r\0"
 _ANSWERS_MOST: Final = 8  # answers expected at most for one odd line
 _FORMS: Final = {b"PORT": Form.PORT, b"EPRT": Form.EPRT}

@@ -35,13 +35,8 @@ from algate.alg.protocols.irc import dcc
 from algate.alg.protocols.lines import Flaw, Line, LineReader
 
 LINE_LIMIT: Final = dcc.TAGS_MAX + dcc.LINE_MAX  # bytes; longer lines pass in pieces
-FIRST_WORDS: Final = (
-    b"CAP",
-    b"PASS",
-    b"NICK",
-    b"USER",
-    b"STARTTLS",
-)  # RFC 2812 section 3.1, IRCv3 negotiation
+# RFC 2812 section 3.1, IRCv3 capability negotiation
+FIRST_WORDS: Final = (b"CAP", b"PASS", b"NICK", b"USER", b"STARTTLS")
 SHOWN: Final = 128  # bytes of a line that an event carries
 NOWHERE: Final = IPv4Address(0)
 
