@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import replace
 from enum import Enum
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network
 from typing import Any
 
+import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from algate.alg.plugin.model import Action, EndPoint, Expect, Open, Refuse, Replace, Side, Withdraw
+from algate.alg.plugin.model import Action, Control, EndPoint, Expect, Open, Refuse, Replace, Side, Withdraw
 from algate.alg.protocols.base import merged
 from algate.alg.protocols.ftp import PLUGIN
 from algate.alg.protocols.ftp.grammar import Form, Named, line, numbers, read
@@ -234,7 +236,8 @@ LOGGED_IN = ((Side.SERVER, b"220 hi\r\n"), (Side.CLIENT, b"USER u\r\n"), (Side.S
              (Side.CLIENT, b"PASS p\r\n"), (Side.SERVER, b"230 b\r\n"))  # fmt: skip
 AROUND_PORT = st.lists(
     st.tuples(st.just(Side.CLIENT), st.sampled_from((b"PORT 10,0,0,5,19,137\r\n", b"EPRT |1|10.0.0.5|6446|\r\n",
-                                                     b"NOOP\r\n", b"LIST\r\n", b"PASV\r\n")))
+                                                     b"EPRT |2|2001:db8:1::5|6446|\r\n", b"EPSV\r\n",
+                                                     b"NOOP\r\n", b"LIST\r\n", b"PASV\r\n", b"EPSV ALL\r\n")))
     | st.tuples(st.just(Side.SERVER), st.sampled_from((b"200 ok\r\n", b"500 no\r\n", b"150 c\r\n", b"226 d\r\n",
                                                        b"200-x\r\n", b"211-x\r\n", b"211 x\r\n",
                                                        b"227 (198,51,100,2,19,137)\r\n"))),
@@ -246,19 +249,25 @@ NAMES = (Side.CLIENT, b"PORT 10,0,0,5,19,137\r\n")
 LISTS, AGREES, DONE = (Side.CLIENT, b"LIST\r\n"), (Side.SERVER, b"200 ok\r\n"), (Side.SERVER, b"226 d\r\n")
 
 ASKS = (Side.CLIENT, b"PASV\r\n")
+NAMES_64 = (Side.CLIENT, b"EPRT |2|2001:db8:1::5|5001|\r\n")
+BY_NAT64 = replace(control(inside="[2001:db8:1::5]:40000"), prefix=IPv6Network("64:ff9b::/96"))
 
 
+@pytest.mark.parametrize("on", [control(), BY_NAT64], ids=["one family", "nat64"])
 @example([NAMES])
+@example([NAMES_64])
+@example([(Side.CLIENT, b"EPSV\r\n"), NAMES_64])
+@example([(Side.CLIENT, b"EPSV ALL\r\n"), NAMES_64])  # the gateway's own NOOP is answered first
 @example([NAMES, AGREES, LISTS, NAMES, DONE])  # the first one goes when the second is agreed to
 @example([NAMES, LISTS])
 @example([(Side.CLIENT, b"NOOP\r\n"), (Side.SERVER, b"200-x\r\n"), (Side.SERVER, b"500 no\r\n"), NAMES])
 @example([ASKS, NAMES, (Side.SERVER, b"227 (198,51,100,2,19,137)\r\n")])  # two may bring a connection
 @example([(Side.SERVER, b"200-x\r\n"), ASKS, NAMES, (Side.SERVER, b"227 no\r\n")])  # 200 may end that text
 @given(AROUND_PORT)
-def test_a_200_agrees_for_certain_where_that_is_said(spoken: list[tuple[Side, bytes]]) -> None:
+def test_a_200_agrees_for_certain_where_that_is_said(on: Control, spoken: list[tuple[Side, bytes]]) -> None:
     """It opens what is named and ends nothing else, and with the client's next line nothing matters any more."""
     for number in range(len(spoken) + 1):
-        stage = Stage(PLUGIN, FtpPolicy(), control())
+        stage = Stage(PLUGIN, FtpPolicy(), on)
         play(stage, [*LOGGED_IN, *spoken[:number]], None)
         conversation: Any = stage.conversation
         said = conversation.unattended()

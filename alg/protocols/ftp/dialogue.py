@@ -98,7 +98,7 @@ _RETOLD: Final = frozenset((b"EPSV", b"227"))
 _HELD_64: Final = frozenset((b"PASV", b"229"))
 UNATTENDED_64: Final = Lines(
     _COMMANDS - _HELD_64, _REPLIES | {b"227"}, copied=UNATTENDED.copied - _HELD_64, told=UNATTENDED.told,
-    quiet=UNATTENDED.quiet - _HELD_64, names=frozenset((b"227",)), retold=_RETOLD,
+    quiet=UNATTENDED.quiet - _HELD_64, agreeing=UNATTENDED.agreeing, names=frozenset((b"227",)), retold=_RETOLD,
 )  # fmt: skip
 # Before the log-in, where nothing may open yet: a name is told, its password and 331 pass, and whatever else the server
 # says is read, since nearly any 2yz may accept a log-in. So of what passes unread each command is of Kind.IDENTITY, and

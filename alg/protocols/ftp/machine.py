@@ -141,7 +141,7 @@ class FtpConversation:
         lines = UNATTENDED if families is None else UNATTENDED_64
         greeting = session.phase is Phase.GREETING
         if unanswered is None or not settled:
-            named = self._named() if families is None else 0
+            named = self._named()
             unanswered = 1 if named or session.waiting.asked else 0
             return tuple.__new__(Unattended, (lines, unanswered, True, named))
         if session.premature:

@@ -76,6 +76,22 @@ def test_by_nat64_an_epsv_and_its_227_wait_for_nobody(between: tuple[Exchange, .
     assert lab.opened == lab.agreed and lab.agreed[-1] == (False, 5002)
 
 
+def test_by_nat64_the_answer_to_an_eprt_opens_as_it_leaves() -> None:
+    """So the connection that comes right behind it is held by nobody, though the answer was not read."""
+    lab = FtpLab([GREETING, *PLAIN], True, info=NAT64)
+    lab.finish()
+    lab.client.stream += EPRT.command
+    lab.launch(fx.OUT, lab.client.send(lab.client.sent, len(EPRT.command)))
+    lab.run()
+    (pending,) = lab.kernel.expectations.values()
+    assert lab.kernel.adjust is not None and lab.kernel.adjust.agrees == pending.id and not lab.kernel.opened
+    lab.server.stream += EPRT.reply
+    lab.kernel.segment(fx.IN, lab.server.send(lab.server.sent, len(EPRT.reply)))
+    assert [one.copied for one in lab.punts] == [True] and [one.id for one in lab.kernel.opened] == [pending.id]
+    lab.run()
+    assert len(lab.kernel.opened) == 1 and lab.engine.counts["plugin-failed"] == 0
+
+
 def test_in_one_segment_with_the_next_it_goes_on_once_more_in_other_words() -> None:
     lab = FtpLab([GREETING, *PLAIN], True, info=NAT64)
     lab.finish()
