@@ -15,6 +15,7 @@ from pathlib import Path
 from algate.bpf import abi, layout, syscall
 from algate.bpf.contents import Contents, contents
 from algate.bpf.errors import AlgateError
+from algate.bpf.pins import names
 
 FORMAT = 1
 PIN = "layout"
@@ -98,8 +99,7 @@ def parse(packed: bytes, name: str) -> Description | None:
 def others(base: Path) -> list[Path]:
     """The folders of other layouts in a gateway's pin folder."""
     mine = abi.layout_hash()
-    there = base.iterdir() if base.is_dir() else ()
-    return sorted(one for one in there if one.name != mine and not one.name.endswith(PART))
+    return sorted(base / one for one in names(base) if one != mine and not one.endswith(PART))
 
 
 def readable(folder: Path, run_dir: Path) -> Description:

@@ -20,6 +20,7 @@ from algate.bpf.errors import FAILED, UNSUPPORTED, AlgateError
 from algate.bpf.keep import FOLDER, Keep
 from algate.bpf.packing import picker
 from algate.bpf.pins import folder as gateway_folder
+from algate.bpf.pins import names
 from algate.bpf.ring import MOST, Ring, SampleCallback
 from algate.bpf.tables import U32, U64, PerCpuCounters, Table, layout
 
@@ -278,13 +279,12 @@ class Gateway:
 
     def unpinned(self) -> list[str]:
         """The maps that should be pinned and aren't, and the folder of programs if one of those isn't."""
-        there = set(os.listdir(self.pins)) if self.pins.is_dir() else set()
+        there = names(self.pins)
         missing = [name for name in self._map_fds if name not in UNPINNED and name not in there]
         return missing + ([FOLDER] if self._programs_pinned and not self._programs_there() else [])
 
     def _programs_there(self) -> bool:
-        there = set(os.listdir(self._keep)) if self._keep is not None and self._keep.is_dir() else set()
-        return there >= {*self._own, *self.artifact.programs}
+        return self._keep is not None and names(self._keep) >= {*self._own, *self.artifact.programs}
 
     def pin_again(self) -> None:
         """Pin what was unpinned. OSError: what the bpffs says."""

@@ -134,6 +134,15 @@ def remove(run_dir: Path) -> None:
         raise AlgateError(f"can't remove the pins in {place}")
 
 
+def names(folder: Path) -> set[str]:
+    """What is in a folder of pins; nothing if it isn't there. Whoever purges removes it at any moment, also between a
+    look whether it is there and a look into it."""
+    try:
+        return set(os.listdir(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        return set()
+
+
 def exists(run_dir: Path) -> bool:
     """Whether a run directory has pins. Mounts nothing."""
     return any((path / folder_name(run_dir)).is_dir() for path in PLACES if is_bpffs(path))
@@ -159,4 +168,6 @@ def held(run_dir: Path) -> bool:
         os.close(hold(run_dir))
     except AlgateError:
         return True
+    except FileNotFoundError:  # purged since that look
+        pass
     return False

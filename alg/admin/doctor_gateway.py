@@ -102,7 +102,7 @@ def pins(run_dir: Path) -> CheckRow:
     if not any(places.is_bpffs(path) for path in (places.BPFFS, *places.PLACES)):
         return CheckRow("pins", True, "none: bpffs isn't mounted")
     folder = places.folder(run_dir)
-    layouts = sorted(one.name for one in folder.iterdir()) if folder.is_dir() else []
+    layouts = sorted(places.names(folder))
     own = abi.layout_hash()
     foreign = [name for name in layouts if name != own]
     if foreign and all(description.read(folder / name) for name in foreign):
@@ -112,7 +112,7 @@ def pins(run_dir: Path) -> CheckRow:
         return CheckRow("pins", False, detail, f"algate down --purge --run-dir {run_dir}, which ends their sessions")
     if not layouts:
         return CheckRow("pins", True, f"none in {folder}")
-    return CheckRow("pins", True, f"{sum(1 for _ in (folder / own).iterdir())} in {folder / own}, of this version")
+    return CheckRow("pins", True, f"{len(places.names(folder / own))} in {folder / own}, of this version")
 
 
 def _translating(run_dir: Path) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -104,14 +103,8 @@ def _search_elsewhere(run_dir: Path) -> list[Found]:
         return []
 
     with ThreadPoolExecutor(1) as thread:
-        return [one for inode in list(_namespaces()) for one in thread.submit(look, inode).result()]
-
-
-def _namespaces() -> Iterator[int]:
-    for one in namespace.NAMED.glob("*") if namespace.NAMED.is_dir() else ():
-        with contextlib.suppress(OSError):
-            if (inode := one.stat().st_ino) != namespace.current():
-                yield inode
+        there = [inode for inode, _ in list(namespace.named()) if inode != namespace.current()]
+        return [one for inode in there for one in thread.submit(look, inode).result()]
 
 
 def _say(run_dir: Path, was: bool, others: list[Found]) -> int:

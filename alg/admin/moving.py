@@ -81,7 +81,7 @@ def import_(run_dir: Path, source: str, max_sessions: int) -> tuple[int, int]:
     namespace.require_root("algate import")
     with Claim(run_dir):
         base = pins.folder(run_dir)
-        if base.is_dir() and any(not one.name.endswith(PART) for one in base.iterdir()):
+        if any(not one.endswith(PART) for one in pins.names(base)):
             raise AlgateError(f"there is a gateway's state in {base} already: end it with `algate down --purge` first")
         try:
             with sys.stdin.buffer if source == "-" else open(source, "rb") as file:

@@ -7,6 +7,7 @@ The folder of pins is held from the loading to the end, so that nobody takes it 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 from pathlib import Path
@@ -99,9 +100,10 @@ class Loading:
             self._carry_over.give_up()
 
     def hold_again(self) -> None:
-        """The folder of pins was made anew."""
+        """The folder of pins was made anew. If it has gone once more, who made it makes it again, and comes here."""
         self.let_go()
-        self._hold = pins.hold(self._run_dir)
+        with contextlib.suppress(FileNotFoundError):
+            self._hold = pins.hold(self._run_dir)
 
     def let_go(self) -> None:
         """Of the folder of pins."""

@@ -54,12 +54,11 @@ def entered(inode: int) -> Iterator[None]:
     if inode in (0, current()):
         yield
         return
-    found = next((one for one in NAMED.glob("*") if one.stat().st_ino == inode), None) if NAMED.is_dir() else None
-    if found is None:
+    there = _opened(inode)
+    if there is None:
         yield  # a namespace without a name is gone, with its devices
         return
     own = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    there = os.open(found, os.O_RDONLY | os.O_CLOEXEC)
     try:
         _setns(there)
         yield
@@ -67,6 +66,22 @@ def entered(inode: int) -> Iterator[None]:
         _setns(own)
         os.close(there)
         os.close(own)
+
+
+def named() -> Iterator[tuple[int, Path]]:
+    """Inode and path of each network namespace that has a name. Others' come and go meanwhile."""
+    for one in NAMED.glob("*") if NAMED.is_dir() else ():
+        with contextlib.suppress(OSError):
+            yield one.stat().st_ino, one
+
+
+def _opened(inode: int) -> int | None:
+    """A descriptor of the namespace with that inode; None if none that has a name is that one."""
+    for number, path in named():
+        with contextlib.suppress(OSError):
+            if number == inode:
+                return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    return None
 
 
 @contextlib.contextmanager

@@ -81,10 +81,11 @@ class Owners:
 
 
 def _pinned(folder: Path) -> set[int]:
-    """Ids of the maps that are pinned in a folder and below, those apart that go with kept programs."""
+    """Ids of the maps that are pinned in a folder and below, those apart that go with kept programs. Another gateway's
+    may be purged meanwhile: a walk passes over a folder that has gone, where a glob raises."""
     found = set()
-    for path in folder.rglob("*") if folder.is_dir() else ():
-        if path.is_file() and path.parent.name != FOLDER:
+    for place, _, names in os.walk(folder):
+        for path in (Path(place, name) for name in names if Path(place).name != FOLDER):
             with contextlib.suppress(OSError):
                 fd = syscall.obj_get(path)
                 try:
