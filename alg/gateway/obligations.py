@@ -11,7 +11,7 @@ from ipaddress import IPv4Address
 from algate.alg.gateway.picture import Awaited, Broken, Picture, Piece, end_text, session_text
 from algate.alg.gateway.records import SessionValue
 from algate.bpf import abi, ticks
-from algate.bpf.loader import STAGES, STAGES6
+from algate.bpf.loader import STAGES, STAGES6, STAGES64
 
 _S, _K = abi.SessionState, abi.PortKind
 OVER = (_S.DEAD, _S.TIME_WAIT, _S.RESET)
@@ -126,9 +126,10 @@ def _known(p: Picture) -> Iterator[Broken]:
 
 
 def _stages(p: Picture) -> Iterator[Broken]:
-    """Every stage has its program; those for IPv6 all or none."""
-    rows = STAGES | (STAGES6 if any(row in STAGES6 for row in p.stages) else {})
-    for row, name in rows.items():
+    """Every stage has its program; those for IPv6 all or none, and those for NAT64, which needs IPv6's."""
+    turns = not p.stages.isdisjoint(STAGES64)
+    six = turns or not p.stages.isdisjoint(STAGES6)
+    for row, name in (STAGES | (STAGES6 if six else {}) | (STAGES64 if turns else {})).items():
         if int(row) not in p.stages:
             word = name.partition("_")[2]
             yield Broken("stage", word.upper(), f"stage {word} has no program: what needs it is dropped")

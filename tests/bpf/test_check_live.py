@@ -412,6 +412,19 @@ def test_damage_is_found(scene: Scene, name: str) -> None:
     scene.tables.install_stages()
 
 
+def test_a_stage_of_nat64_is_missed(rig64: Rig) -> None:
+    def missed() -> list[str]:
+        with Pinned(rig64.gateway.pins) as maps:
+            return [one.about for one in judge(reading.read(maps)) if one.rule == "stage"]
+
+    assert missed() == []
+    syscall.delete(rig64.gateway._map_fd("stages"), int(abi.Stage.TURN_IN).to_bytes(4, "little"))
+    try:
+        assert missed() == ["TURN_IN"]
+    finally:
+        rig64.gateway.install_stages()
+
+
 def test_an_expectation_of_a_session_that_is_over(scene: Scene) -> None:
     scene.rig.lan(scene.watched.frame(OUT, flags="R"))
     scene.rig.beat()

@@ -17,7 +17,7 @@ from algate.bpf import abi, pins
 from algate.bpf.contents import contents
 from algate.bpf.description import own
 from algate.bpf.errors import AlgateError
-from algate.bpf.loader import PER_SESSION
+from algate.bpf.loader import PER_SESSION, STAGES, STAGES6, STAGES64
 
 pytestmark = pytest.mark.unit
 
@@ -25,7 +25,7 @@ ONE, TWO = Broken("a", "x", "1"), Broken("b", "y", "2")
 
 
 def picture(**fields: Any) -> Picture:
-    values: dict[str, Any] = {"stages": {int(stage) for stage in abi.Stage if stage < abi.STAGES_SIX}} | fields
+    values: dict[str, Any] = {"stages": {*map(int, STAGES)}} | fields
     return Picture(0, True, (bytes([203, 0, 113, 1]),), (1,) * 6, 0, 1 << 18, {}, {}, (0, 0), **values)
 
 
@@ -50,6 +50,17 @@ def test_sessions_made_and_ended_between_two_reads_are_no_damage() -> None:
     quiet = picture(ended=3)
     quiet.made = (8, 8)
     assert [one.rule for one in judge(quiet)] == ["counters"]
+
+
+@pytest.mark.parametrize("rows", [STAGES, STAGES | STAGES6, STAGES | STAGES6 | STAGES64], ids=["4", "6", "64"])
+def test_each_row_without_its_program_is_told(rows: dict[int, str]) -> None:
+    """Of the families that are loaded: a gateway without IPv6, with it, or with NAT64 too."""
+    there = {*map(int, rows)}
+    assert judge(picture(stages=set(there))) == []
+    for row in there:
+        (one,) = judge(picture(stages=there - {row}))
+        assert (one.rule, one.about) == ("stage", rows[row].partition("_")[2].upper())
+    assert {one.rule for one in judge(picture(stages={*map(int, STAGES), *STAGES64}))} == {"stage"}, "IPv6's lack"
 
 
 def test_without_pins_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
