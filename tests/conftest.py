@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -80,7 +81,10 @@ class _ByGateway:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the order of the matrix, and give what a test starts the same environment in a worker of xdist."""
+    """Register the order of the matrix, and give what a test starts the same environment in a worker of xdist, and the
+    same signals in a shell's background, where SIGINT is ignored, which children inherit."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if hasattr(config, "workerinput"):
         for name in ("PYTHONPATH", "COLUMNS", "LINES"):  # set by xdist, and by the readline that it loads
             os.environ.pop(name, None)

@@ -18,7 +18,8 @@ from typing import Any, Self
 
 ENTER = b"\x1b[?1049h\x1b[?25l"
 LEAVE = b"\x1b[0m\x1b[?1049l\x1b[?25h"
-DEADLY = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+# SIGINT too: whoever is started by a shell's `&` inherits that it is ignored, and Python leaves it so.
+DEADLY = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 KEYS = 1024  # bytes read at a time
 
 

@@ -16,6 +16,7 @@ from tests import fake_daemon
 from tests.fake_daemon import CONTROL, HOSTS
 from tests.screen import TestScreen
 
+DEADLY = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 COMMAND = [sys.executable, "-c", "from algate.cli.app import main; main()", "top"]
 
 
@@ -135,7 +136,17 @@ def test_a_session_is_opened_explained_and_ended(tmp_path: Path, terminal: Calla
         assert shown.ended() == 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
+@pytest.fixture(params=[signal.SIG_DFL, signal.SIG_IGN], ids=["", "ignored"])
+def inherited(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What deadly signals do in what is started meanwhile: a shell's `&` and nohup have some ignored."""
+    former = {number: signal.signal(number, request.param) for number in DEADLY}
+    yield
+    for number, handler in former.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("inherited")
+@pytest.mark.parametrize("number", DEADLY)
 def test_a_signal_leaves_the_terminal_as_it_was(
     tmp_path: Path, terminal: Callable[..., TestScreen], number: signal.Signals
 ) -> None:
