@@ -27,6 +27,7 @@ from algate.alg.gateway.records import Punt
 from algate.alg.helper import takeover
 from algate.alg.helper.backlog import Backlog
 from algate.alg.helper.beginnings import Beginnings
+from algate.alg.helper.behind import Behind
 from algate.alg.helper.delays import Delays
 from algate.alg.helper.endings import Endings
 from algate.alg.helper.executor import Executor
@@ -65,6 +66,11 @@ def now() -> float:
 PIECE_KEY, PIECES = ctypes.sizeof(abi.PieceKey), ctypes.sizeof(abi.Pieces)  # bytes
 
 
+def _session_of(punt: Punt) -> int:
+    """The control session; 0 of a used expectation, whose punt names the data connection."""
+    return 0 if punt.kind == _EXPECT_USED else punt.info.session
+
+
 class Helper:
     """Owns the TAP, engine and executor of one loaded gateway."""
 
@@ -97,7 +103,6 @@ class Helper:
         self.tails_waiting: Callable[[], None] = lambda: None
         self.due_changed: Callable[[], None] = lambda: None
         self._turning = False
-        self._behind: dict[int, None] = {}  # sessions of which copies came in this turn
         self._addresses = Addresses(gateway, control.intern)
         ports.raw = self._addresses.raw
         told = self._telling.announce, self._addresses.packable
@@ -111,6 +116,7 @@ class Helper:
             self._watchers.may_expect_anybody,
             kept.decided, self._guard.call,
         )  # fmt: skip
+        self._behind = Behind(self.engine, self._take, self._caught_up)
         self.delays = Delays(self.engine.waits)
         self._beginnings = Beginnings(plugins, self._put_opening, self.executor.put_lines, self._guard.call)
         self._backlog = Backlog(self._beginnings.hold_names)
@@ -134,13 +140,15 @@ class Helper:
     def turn(self) -> bool:
         """Handle a bounded number of samples. True: there are more, and no descriptor will say so."""
         self._turning = True
+        self._telling.keep()
         try:
             more = self._gateway.turn()
             if more or self._backlog.much:
                 self._backlog.look(self._gateway.unread())
             return more
         finally:
-            self._catch_up()
+            self._behind.all(now())
+            self.broken += self._telling.tell_all()
             self._turning = False
 
     def _hear(self) -> None:
@@ -149,13 +157,16 @@ class Helper:
             if self._turning or not self.turn():
                 break
 
-    def _catch_up(self) -> None:
-        """Judge the copies that came in this turn."""
-        while self._behind:
-            self._caught_up(self._behind.popitem()[0])
+    def _take(self, punt: Punt) -> None:
+        """Judge what nobody waits for."""
+        try:
+            self._carry_out(self._judged(punt), _session_of(punt))
+        except Exception:
+            self.broken += 1
+            log.exception("a punt could not be handled")
 
     def _caught_up(self, number: int) -> None:
-        """Judge the copies of a session, all at once and behind whoever waits."""
+        """Judge the copies of a session, all at once."""
         try:
             try:
                 effects = self.engine.caught_up(number, now())
@@ -193,9 +204,11 @@ class Helper:
     def _segment(self, punt: Punt, segment: Segment) -> None:
         """One of a session that is known."""
         number = segment.info.session
-        if segment.copied and self._turning and self.engine.defer(segment, now()):
-            self._behind[number] = None
-            return
+        if segment.copied:
+            if self._turning and self._behind.copy(number, punt, now()):
+                return
+        else:
+            self._behind.overtake(number, now())
         self._carry_out(self._judged(punt), number)
         if self.metrics is not None and not segment.copied:
             moment, arrived = now(), punt.time / 1e9
@@ -220,12 +233,11 @@ class Helper:
             if punt.segment is not None:
                 self._segment(punt, punt.segment)
                 return
-            if kind == _DATA_SYN and self._behind:
-                self._caught_up(punt.info.session)  # it waits for one of its copies
-            elif kind == _EXPECT_USED and (control := self.engine.expecting(punt.expectation)) in self._behind:
-                self._caught_up(control)  # one of them says what opened it
-            # That of a used expectation names the data connection.
-            self._carry_out(self._judged(punt), 0 if kind == _EXPECT_USED else punt.info.session)
+            if kind == _EXPECT_USED and self._behind.use(punt):
+                return
+            if kind == _DATA_SYN:
+                self._behind.settle(punt.info.session, now())  # it waits for one of its copies
+            self._carry_out(self._judged(punt), _session_of(punt))
 
     def _carry_out(self, effects: list[Effect], session: int = 0) -> None:
         """Carry out the engine's effects. It may have set a timer; the turn reports that at its end in any case."""

@@ -1,11 +1,13 @@
 """What the audit is told about control sessions and their data connections.
 
-The law of this file: it stands between the engine's announcements and audit/. Most events have no reader, so it hands
-on how to make a row, not the row's text.
+The law of this file: it stands between the engine's announcements and audit/, in their order. Most events have no
+reader, so it hands on how to make a row, not the row's text. Nobody's line waits for it: during a turn of the helper it
+keeps what it is told until the end.
 """
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -18,6 +20,8 @@ from algate.alg.gateway import records
 from algate.alg.helper.faults import Faults
 from algate.alg.rows import EventRow, format_id
 
+log = logging.getLogger(__name__)
+
 
 class Telling:
     """`name_of`: the plug-in that watches a control session. `faults`: what went wrong in plug-ins and engine."""
@@ -27,13 +31,38 @@ class Telling:
         self.faults = Faults()
         self._events = events
         self._name_of = name_of
+        self._kept: list[tuple[Announce | Describe | Admitted, float]] = []
+        self._keeping = False
+
+    def keep(self) -> None:
+        """From now on keep what is announced, until `tell_all`."""
+        self._keeping = True
+
+    def tell_all(self) -> int:
+        """Pass on what was kept, and whatever comes from now on at once. How much of it could not be told."""
+        self._keeping = False
+        kept, self._kept = self._kept, []
+        failed = 0
+        for announced, moment in kept:
+            try:
+                self._pass_on(announced, moment)
+            except Exception:
+                failed += 1
+                log.exception("what happened could not be told")
+        return failed
 
     def announce(self, announced: Announce | Describe | Admitted) -> None:
-        """Pass on what the engine announced."""
+        """Pass on what the engine announced, or keep it."""
+        if self._keeping:
+            self._kept.append((announced, time.time()))
+        else:
+            self._pass_on(announced, time.time())
+
+    def _pass_on(self, announced: Announce | Describe | Admitted, moment: float) -> None:
         if isinstance(announced, Announce):
             if announced.error is not None:
                 self.faults.note(announced.session, announced.error)
-            self._tell(announced.event.event, announced.session, event_row, announced)
+            self._tell(announced.event.event, announced.session, event_row, announced, moment)
         elif isinstance(announced, Describe):
             self.transfers.describe(announced.session, announced.purpose)
         else:
@@ -45,9 +74,11 @@ class Telling:
         """Tell of data connections that ended, a few per step."""
         for over in self.transfers.poll(read):
             for one in over:
-                self._tell(TRANSFER, one.session, transfer_row, one)
+                self._tell(TRANSFER, one.session, transfer_row, one, time.time())
             yield
 
-    def _tell(self, event: str, session: int, row: Callable[[Any, str | None, float], EventRow], what: object) -> None:
-        write = partial(row, what, self._name_of(session), time.time())
+    def _tell(
+        self, event: str, session: int, row: Callable[[Any, str | None, float], EventRow], what: object, moment: float
+    ) -> None:
+        write = partial(row, what, self._name_of(session), moment)
         self._events.tell(event, format_id(session), write)
