@@ -8,8 +8,6 @@
 #ifndef ALGATE_STAGES_H
 #define ALGATE_STAGES_H
 
-#define LIGHT_MOST 576 /* bytes of a packet */
-
 /* Whether a control packet surely fits its way out, and may meet the gate at once. The FIB's kept answers do for it. Of
  * datagrams each goes to the helper, who must know the way. Where a way takes less than any host must accept (RFC 791 section 3.2), leave.h finds out. */
 static __always_inline bool is_light(struct __sk_buff *skb, const struct config *cfg, const struct packet *p, int at)
@@ -246,6 +244,12 @@ static __always_inline int leave(struct __sk_buff *skb, int at, bool in)
     p.control = s->alg && p.ip_size > LIGHT_MOST;
     if (!(s->flags & SESSION_EXEMPT))
         clamp_mss(skb, &p, mss_towards(cfg, key.inside_ip));
+#ifdef NAT64
+    bool usual = in & !p.control & !p.fragment & (at != AT_HAIRPIN);
+    int turned = usual && is_turned(key.inside_ip) ? turn_in_kept(skb, cfg, &p, s, &key, now) : -1;
+    if (turned >= 0)
+        return turned;
+#endif
     return in ? leave_in(skb, cfg, &p, s, &key, at, now) : leave_out(skb, cfg, &p, s, at, now);
 }
 

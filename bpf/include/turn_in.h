@@ -87,8 +87,8 @@ static __always_inline int turn_in(struct __sk_buff *skb, int at)
     if (extra && source_routed(skb, l3, extra))
         return tell4(skb, at, DROP_NAT64_SOURCE_ROUTE, 0);
     bool cut = cut_wanted(skb, &ip, &p, size);
-    int route =
-        route_six(skb, cfg, &p, &to, cut ? XLAT_FLOOR : size_turned(skb, &p), !(told & TURN_CONTROL), freed, &next);
+    bool kept = !(told & TURN_CONTROL) || (told & TURN_PORT && p.ip_size <= LIGHT_MOST);
+    int route = route_six(skb, cfg, &p, &to, cut ? XLAT_FLOOR : size_turned(skb, &p), kept, freed, &next);
     if (route != ROUTE_FORWARD)
         return astray(skb, &p, at, told, route, next.mtu);
     if (p.ttl <= 1)

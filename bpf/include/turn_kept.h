@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
  * turn_kept.h: what most packets of NAT64 are, of a session that carries them as they come, by what is kept of their addresses:
- * turned, translated and sent at once.
+ * turned, translated and sent at once. What must be judged first is only turned.
  *
  * The law of this file: a row of `turns` is filled where a packet went the whole way (turn_out.h, turn_in.h), so all that was
  * asked there of its addresses holds for HOP_TICKS; kept.h says until when a handle counts. Whatever else a packet is goes
@@ -84,7 +84,18 @@ static __always_inline void turn_keep_out(const struct packet *p, const struct i
     h->near = 1;
 }
 
-/* From inside. -1: it is for the whole way. */
+/* What has become IPv4 goes on to one of IPv4's programs. */
+static __always_inline int on_turned(struct __sk_buff *skb, u32 stage)
+{
+    skb->cb[0] = AT_TURNED;
+    skb->cb[1] = DIR_OUT;
+    skb->cb[2] = skb->cb[3] = 0;
+    stages.call(skb, stage);
+    return drop(DROP_REWRITE_FAILED);
+}
+
+/* From inside. What its session doesn't carry as it comes is turned, and goes on to the gate, or to where it is judged. -1: it is
+ * for the whole way. */
 static __always_inline int turn_out_kept(struct __sk_buff *skb, const struct config *cfg, u32 now)
 {
     void *data = (void *)(long)skb->data, *data_end = (void *)(long)skb->data_end;
@@ -114,21 +125,27 @@ static __always_inline int turn_out_kept(struct __sk_buff *skb, const struct con
         size_on_link(skb, &p) > h->mtu)
         return -1;
     struct session *s = find_out(&p, &key);
-    if (!s || s->alg || !s->public_ip || !session_carries(cfg, s, &p, DIR_OUT, now))
+    if (!s || !s->public_ip || !session_carries(cfg, s, &p, DIR_OUT, now))
         return -1;
-    if (p.proto == IPPROTO_TCP && !session_slides(s, &p, DIR_OUT))
+    if (s->alg && (p.proto != IPPROTO_TCP || p.ip_size > LIGHT_MOST || skb->gso_size))
         return -1;
-    to.saddr = s->public_ip;
+    u32 stage = s->alg ? STAGE_ALG : p.proto == IPPROTO_TCP && !session_slides(s, &p, DIR_OUT) ? STAGE_JUDGE : 0;
+    __be16 port = stage ? p.source_port : session_port(s);
+    to.saddr = stage ? p.source : s->public_ip;
     to.daddr = p.destination;
     u32 change = csum_change4(csum_change4(csum_change4(0, h->sum, 0), 0, to.saddr), 0, to.daddr);
     params.ipv4_nh = h->gateway[0];
-    session_touch(s, &p, DIR_OUT, now);
-    account(DIR_OUT, p.ip_size);
-    if (!xlat_head4(&head, 0, p.proto, size, 1, p.ip_size <= XLAT_SMALL ? bpf_get_prandom_u32() : 0, &to) ||
+    if (!stage) {
+        session_touch(s, &p, DIR_OUT, now);
+        account(DIR_OUT, p.ip_size);
+    }
+    if (!xlat_head4(&head, 0, p.proto, size, !stage, p.ip_size <= XLAT_SMALL ? bpf_get_prandom_u32() : 0, &to) ||
         bpf_skb_change_proto(skb, bpf_htons(ETH_P_IP), 0) ||
-        turn_sum(skb, ETH_HEADER + 20, p.proto, change, 0, p.source_port, session_port(s)) ||
+        turn_sum(skb, ETH_HEADER + 20, p.proto, change, 0, p.source_port, port) ||
         turn_head(skb, ETH_P_IP, &to, sizeof(to)))
         return drop(DROP_REWRITE_FAILED);
+    if (stage)
+        return on_turned(skb, stage);
     return redirect_by(skb, cfg, &p, cfg->wan, &params);
 }
 #else

@@ -159,17 +159,17 @@ static __always_inline int turn_at_once(struct __sk_buff *skb, const struct conf
     if (from->fragmented || lease_gone(cfg, now))
         return -1;
     struct session *s = find_out(p, &key);
-    if (!s || s->alg || !s->public_ip || !session_carries(cfg, s, p, DIR_OUT, now))
+    if (!s || !s->public_ip || !session_carries(cfg, s, p, DIR_OUT, now))
         return -1;
     u32 size = size_on_link(skb, p) - p->header_size + 20;
     const struct hop *hop = next_hop_of4(skb, p, p->source, p->destination, device, size, now);
     if (!hop || hop->ifindex != cfg->wan)
         return -1;
-    if (p->proto == IPPROTO_TCP && !session_slides(s, p, DIR_OUT))
-        return -1;
     if (source && !from->extra)
         turn_keep_out(p, &from->ip, hop, device, freed,
                       seq_after(hop->since, source->since) ? source->since : hop->since);
+    if (s->alg || (p->proto == IPPROTO_TCP && !session_slides(s, p, DIR_OUT)))
+        return -1;
     params.ipv4_nh = hop->gateway;
     to->saddr = s->public_ip;
     __be16 port = session_port(s);
@@ -241,9 +241,7 @@ static __always_inline int turn_out(struct __sk_buff *skb, int at)
         return drop(DROP_REWRITE_FAILED);
     if (xlat_turn4(skb, &from, 0, bpf_get_prandom_u32(), &to))
         return drop(p.fragment ? DROP_NAT64_SUM : DROP_REWRITE_FAILED);
-    skb->cb[0] = AT_TURNED;
-    stages.call(skb, STAGE_FROM6);
-    return drop(DROP_REWRITE_FAILED);
+    return on_turned(skb, STAGE_FROM6);
 }
 
 #endif

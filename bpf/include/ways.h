@@ -11,6 +11,7 @@
 #else
 #define UNSENT_SAMPLE (ETH_HEADER + 20) /* no frame is shorter: who sent it to whom */
 #endif
+#define LIGHT_MOST 576 /* bytes of a control packet that surely fits its way: see is_light */
 
 /* Whether such a packet from inside would be redirected to the WAN, and to which next hop. */
 static __always_inline bool goes_to_wan(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,

@@ -7,11 +7,14 @@ from typing import Any
 
 import pytest
 
+from algate.alg.engine.digest import digest
 from algate.bpf import abi, syscall
 from algate.bpf.requests import ControlProgram
-from tests.bpf.rig import INSIDE6, INSIDE6_2, REDIRECT, REMOTE, TCP, UDP, Rig
+from tests.bpf.rig import INSIDE6, INSIDE6_2, REDIRECT, REMOTE, SECRET, TCP, UDP, Rig
 from tests.bpf.six import back, forwarded, frame, handle, session, tcp, udp
 from tests.bpf.turned import fed, four, opened, shown, six
+from tests.bpf.turned import session as of_nat64
+from tests.bpf.watched import FTP
 
 pytestmark = pytest.mark.bpf
 TIMES = 4  # the first goes the whole way, the next by what that one left
@@ -89,6 +92,58 @@ def test_nat64_turns_alike_each_time(rig64: Rig, proto: int, other: bool, size: 
         got = rig64.wan_in(fed(upper(proto, "A", port, True, load[:size]), tos=0x28))
         assert got.action == REDIRECT and got.data[12:14] == b"\x86\xdd"
         assert got.data[14:] == six(upper(proto, "A", 40000, True, load[:size]), tc=0x28)
+
+
+@pytest.mark.parametrize("other", [False, True], ids=["own port", "another port"])
+def test_nat64_turns_a_control_session_s_packets_alike_each_time(rig64: Rig, other: bool) -> None:
+    """They meet the gate whichever way they came to it: what was decided leaves, whatever else is held."""
+    rig64.beat()
+    rig64.gateway.alg_ports.put(abi.ServiceKey(port=abi.be16(21), proto=TCP), FTP)
+    if other:
+        rig64.lan(frame(tcp("S", remote=21), source=INSIDE6_2, destination=shown(REMOTE)))
+    got = rig64.lan(frame(tcp("S", remote=21), destination=shown(REMOTE)))
+    port = int.from_bytes(got.data[34:36], "big")
+    assert (port != 40000) == other
+    assert rig64.wan_in(fed(tcp("SA", port, 21, back=True))).action == REDIRECT
+    made = of_nat64(rig64, remote=21)
+    assert made is not None and made.alg == FTP
+    for way, line in enumerate((b"NOOP\r\n", b"200 ok\r\n")):
+        key = abi.DecisionKey(id=made.id, seq=1000, size=len(line), dir=way)
+        rig64.gateway.decisions.put(key, abi.Decision(digest=digest(SECRET, line), verdict=abi.Verdict.PASS))
+    for number in range(TIMES):
+        for load in (b"", b"NOOP\r\n"):
+            got = rig64.lan(frame(tcp("PA", remote=21, load=load), destination=shown(REMOTE), tc=0xB8))
+            assert got.action == REDIRECT and got.data[12:14] == b"\x08\0"
+            assert got.data[14:] == four(got.data, tcp("PA", port, 21, load=load), tos=0xB8)
+        for load in (b"", b"200 ok\r\n"):
+            got = rig64.wan_in(fed(tcp("PA", port, 21, back=True, load=load), tos=0x28))
+            assert got.action == REDIRECT and got.data[12:14] == b"\x86\xdd"
+            assert got.data[14:] == six(tcp("PA", remote=21, back=True, load=load), tc=0x28)
+        held = rig64.lan(frame(tcp("PA", remote=21, load=b"USER %d\r\n" % number), destination=shown(REMOTE)))
+        assert held.drops == {"punt-held": 1}
+        held = rig64.wan_in(fed(tcp("PA", port, 21, back=True, load=b"331 %d\r\n" % number)))
+        assert held.drops == {"punt-held": 1}
+    made = of_nat64(rig64, remote=21)
+    assert made is not None and (made.packets[0], made.packets[1]) == (1 + 2 * TIMES, 1 + 2 * TIMES)
+
+
+@pytest.mark.parametrize("ahead", [0, 1], ids=["the whole way", "by what is kept"])
+@pytest.mark.parametrize("last", ["FA", "RA"])
+def test_nat64_ends_a_session_alike(rig64: Rig, last: str, ahead: int) -> None:
+    """What ends one is judged before it leaves, turned by what is kept or not."""
+    opened(rig64)
+    for _ in range(ahead):
+        rig64.lan(frame(tcp("A", 40000, 80), destination=shown(REMOTE)))
+        rig64.wan_in(fed(tcp("A", remote=80, back=True)))
+    got = rig64.lan(frame(tcp(last, 40000, 80), destination=shown(REMOTE)))
+    assert got.action == REDIRECT and got.data[14:] == four(got.data, tcp(last, 40000, 80))
+    found = of_nat64(rig64)
+    state = abi.SessionState.FIN_OUT if last == "FA" else abi.SessionState.RESET
+    assert found is not None and found.state & 0xFF == state
+    assert found.packets[0] == 3 + ahead
+    got = rig64.wan_in(fed(tcp(last, remote=80, back=True, ack=1001 if last == "FA" else 1000)))
+    assert got.data[14:] == six(tcp(last, remote=80, back=True, ack=1001 if last == "FA" else 1000))
+    assert of_nat64(rig64).packets[1] == 2 + ahead  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("proto", [TCP, UDP])
