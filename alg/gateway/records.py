@@ -337,6 +337,7 @@ def unpack_lines(raw: bytes) -> list[bytes]:
         size = numbers("track", "line_size", raw, place=place)[0]
         if size:
             seq = numbers("track", "line_seq", raw, place=place)[0]
+            size &= abi.LINE_SIZE_RETOLD - 1
             found.append(pack_decision_key(numbers("track", "id", raw)[0], seq, size, place >> 1))
     return found
 

@@ -343,7 +343,7 @@ struct track {
     __u64 lines;          /* what passed without the helper, see LINES_COMMANDS; changes by compare-and-swap */
     __u32
         line_seq[4]; /* the last lines that did, two for each direction: each has a decision until it is acknowledged */
-    __u16 line_size[4];    /* 0: none */
+    __u16 line_size[4];    /* 0: none; with LINE_SIZE_RETOLD */
     __u32 ts_recent[2];    /* the receiver's TS.Recent, as far as lines that passed by themselves moved it, or 0 */
     __u64 punted[2];       /* what the latest segment copied to the helper said, see segment_said(); 0: none */
     __u32 punted_at[2];    /* tick */
@@ -356,11 +356,12 @@ struct track {
 /* Bits of track.lines, all counted modulo: segments punted (the low 16 bits), commands and final replies that passed without
  * waiting for the helper, of how many lines it got a copy, and their bytes by direction. A statement of the helper
  * (ADJUST_LINES) holds while nothing was punted since. */
-#define LINES_COMMANDS 16 /* 7 bits */
-#define LINES_REPLIES 23  /* 7 bits */
-#define LINES_COPIES 30   /* 6 bits */
-#define LINES_BYTES 36    /* 14 bits of DIR_OUT, then 14 of DIR_IN */
-#define LINE_MAX 256      /* longest line (bytes) that passes without waiting */
+#define LINES_COMMANDS 16       /* 7 bits */
+#define LINES_REPLIES 23        /* 7 bits */
+#define LINES_COPIES 30         /* 6 bits */
+#define LINES_BYTES 36          /* 14 bits of DIR_OUT, then 14 of DIR_IN */
+#define LINE_MAX 256            /* longest line (bytes) that passes without waiting */
+#define LINE_SIZE_RETOLD 0x8000 /* in track.line_size: it went on in other words, which stand in `replacements` */
 
 /* What becomes of a line with a word in `passable`. */
 enum line {

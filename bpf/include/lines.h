@@ -93,15 +93,23 @@ static __always_inline bool line_sum_ok(struct __sk_buff *skb, const struct pack
     return csum_fold(sum_diff(0, 0, room->words, TCP_SUMMED, pseudo)) == 0xffff;
 }
 
+/* Bytes of a line that track.line_size is of. */
+static __always_inline u16 line_size_of(u16 size)
+{
+    return size & (LINE_SIZE_RETOLD - 1);
+}
+
 /* Deletes the decision that the line at this place left, if there is one. */
 static __always_inline void line_forget(struct track *t, u32 at)
 {
-    struct decision_key old = {.id = t->id, .seq = t->line_seq[at], .size = t->line_size[at], .dir = at >> 1};
-    if (!old.size)
+    u16 size = t->line_size[at];
+    struct decision_key old = {.id = t->id, .seq = t->line_seq[at], .size = line_size_of(size), .dir = at >> 1};
+    if (!size)
         return;
     decisions.delete(&old);
 #ifdef NAT64
-    replacements.delete(&old);
+    if (size & LINE_SIZE_RETOLD)
+        replacements.delete(&old);
 #endif
     t->line_size[at] = 0;
 }
@@ -111,7 +119,7 @@ static __always_inline bool line_room(struct track *t, u8 dir, u32 *place)
 {
     for (u32 i = 0; i < 2; i++) {
         u32 at = (dir & 1) * 2 + i;
-        if (t->line_size[at] && seq_after(t->line_seq[at] + t->line_size[at], t->acked[dir & 1]))
+        if (t->line_size[at] && seq_after(t->line_seq[at] + line_size_of(t->line_size[at]), t->acked[dir & 1]))
             continue;
         line_forget(t, at);
         *place = at;
@@ -257,7 +265,7 @@ held:
         t->asked = next;
 #endif
     t->line_seq[place & 3] = g->seq;
-    t->line_size[place & 3] = g->payload;
+    t->line_size[place & 3] = g->payload | (RETELL(room) ? LINE_SIZE_RETOLD : 0);
     count(copied ? COUNT_LINES_COPIED : COUNT_LINES_PASSED, 1);
     return true;
 }

@@ -130,7 +130,8 @@ def test_punts(kind: abi.PuntKind) -> None:
 def test_tracks() -> None:
     raw = bytes(abi.Track(
         id=1, isn=(2, 3), next=(4, 5), acked=(6, 7), ack_sent=(8, 9), window=(10, 11), ts_value=(12, 13), mss=(14, 15),
-        window_scale=(16, 17), flags=18, lines=1 << 60, line_seq=(20, 21, 22, 23), line_size=(24, 0, 25, 26),
+        window_scale=(16, 17), flags=18, lines=1 << 60, line_seq=(20, 21, 22, 23),
+        line_size=(24, 0, 25 | abi.LINE_SIZE_RETOLD, 26),
         ts_recent=(27, 28), punted=(29, 30), punted_at=(31, 32), punted_count=(33, 34),
         syn=35, agreed=36, asked=37,
     ))  # fmt: skip
