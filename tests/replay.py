@@ -27,7 +27,7 @@ from algate.alg.plugin.model import Control, Conversation, EndPoint
 from algate.alg.protocols.ftp import PLUGIN, FtpPolicy
 from algate.bpf import abi, syscall
 from tests.kernel_model import SECRET, Packet, frame_of
-from tests.wire import INFO, INSIDE, KEY, PUBLIC, REMOTE, Lab
+from tests.wire import INFO, INSIDE, NAT64, PUBLIC, REMOTE, Lab
 
 SESSIONS, ROUNDS = 100, 100  # of each family
 WHOLE = 200  # sessions from their opening to their end
@@ -141,17 +141,21 @@ class Recorded(Lab):
     wait for the first sample that somebody waits for, as in a busy helper's turn."""
 
     LOG_IN: Final = (b"220 hi", b"USER u", b"331 word?", b"PASS p", b"230 in", b"TYPE I", b"200 so")
-    BEFORE: Final = {"PASV": (b"PASV", PASSIVE[:-2]), "PORT": (b"PORT 10,0,0,5,%d,%d", b"200 ok")}
+    BEFORE: Final = {
+        "PASV": (b"PASV", PASSIVE[:-2]), "EPSV by NAT64": (b"EPSV", PASSIVE[:-2]),
+        "PORT": (b"PORT 10,0,0,5,%d,%d", b"200 ok"), "EPRT by NAT64": (b"EPRT |2|2001:db8:1::5|%d|", b"200 ok"),
+    }  # fmt: skip
     TRANSFER: Final = (b"LIST", b"150 here", b"226 done", b"QUIT", b"221 bye")
 
     def __init__(self, number: int, way: str) -> None:
         self.steps: list[tuple[str, fx.Segment | None, fx.TrackView | None]] = [("opened", None, None)]
-        info = INFO._replace(session=number, key=KEY._replace(inside_port=1024 + number))
+        of = NAT64 if "NAT64" in way else INFO
+        info = of._replace(session=number, key=of.key._replace(inside_port=1024 + number))
         super().__init__(stamps=True, info=info)
         self.kernel.lasts, self.kernel.named = 120.0, number
         command, reply = self.BEFORE[way]
-        place = (number & 0xFF,) if way == "PASV" else (100 + number % 100, number & 0xFF)
-        named = (command, reply % place) if way == "PASV" else (command % place, reply)
+        place = (20000 + number,) if way == "EPRT by NAT64" else (100 + number % 100, number & 0xFF)
+        named = (command, reply % (number & 0xFF)) if b"%" in reply else (command % place, reply)
         for line in (*self.LOG_IN, *named):
             self.say(line)
         self._step("used")
@@ -188,6 +192,7 @@ class Recorded(Lab):
 def sample_of(segment: fx.Segment) -> bytes:
     """The inverse of unpack_punt."""
     info, kind = segment.info, abi.PuntKind.COPY if segment.copied else abi.PuntKind.SEGMENT
+    kind = abi.PuntKind.RETOLD if segment.retold else kind
     return records._PUNT.pack(
         time.monotonic_ns(), info.session, segment.expectation, records.pack_key(info.key), *segment.acked,
         len(segment.frame), segment.seq, segment.payload_offset, segment.ip_offset, segment.payload_size, kind,
