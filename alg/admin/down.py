@@ -18,7 +18,7 @@ from algate.alg.gateway import namespace, ownership
 from algate.alg.gateway.claim import refuse_unsafe
 from algate.alg.gateway.datapath import Datapath
 from algate.alg.gateway.ownership import Found, Owner, Owners
-from algate.alg.gateway.state import State
+from algate.alg.gateway.state import NewerStateError, State
 from algate.bpf import pins
 
 DEFAULT = Path("/run/algate")
@@ -45,9 +45,12 @@ def down(run_dir: Path, purge: bool) -> int:
 
 
 def _state(run_dir: Path) -> State:
-    """What the run directory says of the devices. If that can't be read, the search finds what it would have named."""
+    """What the run directory says of the devices. If that can't be read, the search finds what it would have named; but
+    not what only a newer version knows."""
     try:
         return State.load(run_dir)
+    except NewerStateError:
+        raise
     except AlgateError as error:
         print(f"algate: {error}", file=sys.stderr)
         return State(run_dir / "state.json")
