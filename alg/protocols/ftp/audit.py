@@ -36,6 +36,9 @@ _KNOWN_ALIKE: Final = frozenset((b"ENCODING", b"CONFIG"))  # begin like those of
 
 def parsed(text: bytes) -> tuple[bytes, bytes]:
     """The verb, in upper case, and the argument of a command line."""
+    verb, _, argument = text.partition(b" ")
+    if verb.isalpha():  # nearly always; so it has no blank or tab before it, nor in it
+        return verb.upper(), argument.lstrip(b" \t")
     match = _VERB.match(text)
     return (match[1].upper(), text[match.end() :]) if match else (b"", b"")
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from algate.alg.protocols.lines import Flaw, Line, LineReader
 
@@ -109,3 +111,17 @@ def test_the_end_hands_out_what_is_left() -> None:
         (b"PORT 1", Flaw.UNFINISHED),
     ]
     assert lines(b"", end=True) == []
+
+
+@given(st.text("AB\r\n\0\xff\t ", max_size=8), st.booleans(), st.booleans())
+def test_a_line_alone_is_read_as_behind_another(text: str, strict: bool, end: bool) -> None:
+    """What is one usual line is found to be so by a shorter way."""
+    data = text.encode("latin-1") + b"\r\n"
+    alone = LineReader(LIMIT, strict=strict).next(data, 0, end)
+    assert alone == LineReader(LIMIT, strict=strict).next(b"X\r\n" + data, 3, end)
+
+
+def test_a_long_line_alone_is_too_long() -> None:
+    exact = b"A" * (LIMIT - 2) + b"\r\n"
+    assert [line.flaw for line in lines(exact)] == [None]
+    assert [line.flaw for line in lines(b"A" + exact)][:1] == [Flaw.TOO_LONG]

@@ -6,11 +6,13 @@ from dataclasses import replace
 from typing import cast
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from algate.alg.plugin.model import Audience, Event, Pass, Purpose, Side, Terse
 from algate.alg.protocols.base import READ_MOST
 from algate.alg.protocols.ftp import PLUGIN
-from algate.alg.protocols.ftp.audit import parsed, shown
+from algate.alg.protocols.ftp.audit import _VERB, parsed, shown
 from algate.alg.protocols.ftp.dialogue import COMMANDS, UNATTENDED, UNATTENDED_64, Kind
 from algate.alg.protocols.ftp.policy import FtpPolicy
 from algate.alg.testing import Stage, control
@@ -212,3 +214,14 @@ def test_room_for_what_is_told_and_what_passes_between(before: int) -> None:
     transfers(before)
     while (said := terse.unattended()) is not None and not said.read:
         transfers(READ_MOST)
+
+
+@given(st.lists(st.sampled_from(("P", "a", "1", " ", " ", "\t", "\r", "\xe9")), max_size=6).map("".join))
+@example("A \t1")
+@example("A\t1 ")
+@example(" A 1")
+def test_usual_commands_are_parsed_as_odd_ones_are(said: str) -> None:
+    text = said.encode("latin-1")
+    match = _VERB.match(text)
+    assert match is not None
+    assert parsed(text) == (match[1].upper(), text[match.end() :])
