@@ -35,6 +35,7 @@ from algate.alg.protocols.ftp.readings import (
     LOST_MOST,
     MARGIN,
     STRAY,
+    TWICE,
     UNUSUAL,
     Fate,
     Heard,
@@ -50,6 +51,10 @@ from algate.alg.protocols.ftp.readings import (
 
 __all__ = ["Fate", "Heard", "Waiting"]
 PLAIN: Final = frozenset((Kind.OTHER, Kind.TRANSFER, Kind.IDENTITY, Kind.SKIPPED))
+NAME: Final = Kind.NAME
+OK: Final = Reply.OK
+AGREED: Final = Fate.AGREED
+STRAY_OK: Final = STRAY[Reply.OK]
 _ONCE: Final = (Reply.PASSIVE, Reply.EXTENDED, Reply.SECURED)
 _USES_DATA: Final = (Kind.TRANSFER, Kind.SKIPPED)
 
@@ -131,7 +136,7 @@ class Waiting:
         if self.unseen or len(runs) != 1 or len(readings) != 1 or len(self._told) != 1:
             return 0
         one = runs[0]
-        if one.kind is not Kind.NAME or one.may or self._next - readings[0].at != 1 or readings[0].fates:
+        if one.kind is not NAME or one.may or self._next - readings[0].at != 1 or readings[0].fates:
             return 0
         return one.tag if one.tag in self._told and self._told[one.tag] is None else 0
 
@@ -209,6 +214,9 @@ class Waiting:
                 self._readings = [Reading(0, self._next)]
                 self._runs.clear()
             return Heard(only, (), self._next - 1)
+        agreed = self._agreed_by(reply, code) if keep and not quoted else None
+        if agreed is not None:
+            return agreed
         coming = Next()
         alone = stray(reply, code == self._code)
         for reading in self._readings:
@@ -284,6 +292,23 @@ class Waiting:
         if len(self._runs) != 1 or len(self._readings) != 1 or self._told:
             return None
         return self._runs[0].kind if self._next - self._readings[0].at == 1 else None
+
+    def _agreed_by(self, reply: Reply, code: bytes) -> Heard | None:
+        """What `hear` would come to where a PORT or EPRT is all that waits, its 200 has come, and nothing was in doubt:
+        nearly always. It agrees to that one, or answers nothing."""
+        runs, readings = self._runs, self._readings
+        if reply is not OK or len(runs) != 1 or len(readings) != 1 or len(self._told) != 1:
+            return None
+        run, before = runs[0], readings[0]
+        at, tag = run.first, run.tag
+        if run.kind is not NAME or run.count != 1 or before.at != at or before.fates or before.cost:
+            return None
+        if tag not in self._told or self._told[tag] is not None:
+            return None
+        fates = ((tag, AGREED),)
+        self._readings = [Reading(0, at + 1, fates), Reading(TWICE if code == self._code else STRAY_OK, at)]
+        self._told[tag], self._code, self.securing = AGREED, code, False
+        return Heard(NAME, fates, at)
 
     def _take(self, kept: list[Reading], kind: Kind | None, number: int = -1, transfer: bool = False) -> Heard:
         self._readings = kept

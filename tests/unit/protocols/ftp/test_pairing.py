@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from algate.alg.plugin.model import Side
 from algate.alg.protocols.ftp import PLUGIN, FtpConversation
@@ -238,3 +242,42 @@ def test_a_227_within_a_text_that_began_before_the_pasv_was_said() -> None:
     stage.say(SERVER, b"227 here (198,51,100,2,19,138)\r\n")
     (one,) = stage.expectations.values()
     assert one.open and one.expect.to is not None and one.expect.to.port == 19 * 256 + 138
+
+
+SAID = st.tuples(
+    st.sampled_from((Kind.NAME, Kind.NAME, Kind.OTHER, Kind.TRANSFER, Kind.AUTH, Kind.PASV)), st.booleans()
+)
+HEARD = st.sampled_from(
+    (b"200", b"200", b"500", b"226", b"150", b"350", b"234", b"227", b"250"),
+)  # fmt: skip
+
+
+@pytest.mark.pure
+@given(st.booleans(), st.lists(st.one_of(SAID, HEARD, st.just("quoted")), max_size=12))
+@example(False, [(Kind.OTHER, False), b"200", (Kind.NAME, False), b"200", b"200"])
+@example(False, [(Kind.OTHER, False), b"250", (Kind.NAME, False), b"200", b"500"])
+@example(False, [(Kind.NAME, True), b"200"])
+@example(False, [(Kind.NAME, False), "quoted", b"200"])
+def test_a_ports_own_200_is_heard_as_by_the_general_way(resumed: bool, story: list[Any]) -> None:
+
+    class General(Waiting):
+        """Without the shorter way."""
+
+        __slots__ = ()
+
+        def _agreed_by(self, reply: Reply, code: bytes) -> Heard | None:
+            return None
+
+    both = Waiting(resumed), General(resumed)
+    for number, one in enumerate(story):
+        if isinstance(one, tuple):
+            for waiting in both:
+                if waiting.room(one[0]):
+                    waiting.add(one[0], number + 1 if one[0] is Kind.NAME else 0, may=one[1])
+        else:
+            code, quoted = (b"200", True) if one == "quoted" else (one, False)
+            reply = FINAL[code]
+            heard = [w.began() if code[:1] == b"1" else w.hear(reply, code, quoted=quoted) for w in both]
+            assert heard[0] == heard[1]
+        states = [(w._readings, w._told, w._code, w.securing, len(w), w.named, w.plain, w.prospect(2)) for w in both]
+        assert states[0] == states[1]
