@@ -126,7 +126,8 @@ class Transfers:
     def __init__(self) -> None:
         self._under_way: dict[int, Transfer] = {}
         self._by_tag: dict[tuple[int, int], Transfer] = {}
-        self._purposes: dict[tuple[int, int], Purpose] = {}
+        self._purposes: dict[int, dict[int, Purpose]] = {}  # by control session and tag; no session has none
+        self._described = 0  # how many
 
     def __len__(self) -> int:
         return len(self._under_way)
@@ -137,15 +138,31 @@ class Transfers:
         if found is not None:
             found.purpose = purpose
             return
-        self._purposes[(session, purpose.tag)] = purpose
-        if len(self._purposes) > DESCRIBED_MOST:
-            del self._purposes[next(iter(self._purposes))]
+        waiting = self._purposes.get(session)
+        if waiting is None:
+            waiting = self._purposes[session] = {}
+        if purpose.tag not in waiting:
+            self._described += 1
+        waiting[purpose.tag] = purpose
+        if self._described > DESCRIBED_MOST:
+            oldest = next(iter(self._purposes))
+            self._taken(oldest, next(iter(self._purposes[oldest])))
+
+    def _taken(self, session: int, tag: int) -> Purpose | None:
+        """What waits for its connection there, which waits no longer."""
+        waiting = self._purposes.get(session)
+        found = waiting.pop(tag, None) if waiting is not None else None
+        if found is not None:
+            self._described -= 1
+        if waiting is not None and not waiting:
+            del self._purposes[session]
+        return found
 
     def admit(self, session: int, control: Control | None, tag: int, data: int, key: bytes) -> None:
         """A data connection came; `key` finds it in the kernel."""
         if len(self._under_way) >= MOST:
             return
-        made = Transfer(session, control, tag, data, key, self._purposes.pop((session, tag), None))
+        made = Transfer(session, control, tag, data, key, self._taken(session, tag))
         self._under_way[data] = made
         if tag:
             self._by_tag[(session, tag)] = made
@@ -190,5 +207,4 @@ class Transfers:
 
     def forget(self, session: int) -> None:
         """The control session is over: drop its purposes that were never used."""
-        for key in [key for key in self._purposes if key[0] == session]:
-            del self._purposes[key]
+        self._described -= len(self._purposes.pop(session, ()))

@@ -22,6 +22,7 @@ from .sink import Sink
 LATE_MOST: Final = 0.25  # s after which a copy that should have come is lost: rings are read within milliseconds
 LATE_SEGMENTS: Final = 64  # that wait for copies, of a session
 LATE_BYTES: Final = 1 << 17  # of their frames
+CLIENT: Final = Side.CLIENT
 _PRELIMINARY: Final = b"1"
 
 
@@ -36,17 +37,19 @@ class Copies:
 
     def wait(self, session: Session, segment: Segment, now: float) -> None:
         """A segment waits its turn."""
-        size = len(segment.frame) + sum(len(one.frame) for _, one in session.late)
+        size = session.late_size + len(segment.frame)
         if len(session.late) >= LATE_SEGMENTS or size > LATE_BYTES:
             self._counts["late-limit"] += 1  # a held one comes again; a copy will be missed
         else:
             session.late.append((now, segment))
+            session.late_size = size
 
     def next(self, session: Session) -> Segment | None:
         """The first that may be judged now."""
         for at, (_, one) in enumerate(session.late):
             if self._may(session, one):
                 del session.late[at]
+                session.late_size -= len(one.frame)
                 return one
         return None
 
@@ -88,12 +91,16 @@ class Copies:
     @staticmethod
     def _hear(session: Session, one: Segment) -> None:
         """What both receivers have, and the timestamps that they keep."""
-        acked, latest = one.acked, one.ts_recent
-        for flow in session.flows:
-            if flow.ledger.acknowledge(acked[flow.direction]):
-                flow.finished()
-            if session.timestamps and latest[flow.direction]:
-                flow.stamp(latest[flow.direction])
+        (out, back), acked, latest = session.flows, one.acked, one.ts_recent
+        if out.ledger.acknowledge(acked[0]):
+            out.finished()
+        if back.ledger.acknowledge(acked[1]):
+            back.finished()
+        if session.timestamps:
+            if latest[0]:
+                out.stamp(latest[0])
+            if latest[1]:
+                back.stamp(latest[1])
 
     def _restate(self, session: Session, out: Sink) -> None:
         """After a copy the kernel copies all that passes; say so if nothing that matters is unanswered any more.
@@ -130,6 +137,6 @@ class Copies:
 
 def _without(session: Session, one: Segment) -> int:
     """The word before the line that this is a copy of."""
-    command = session.sides[one.direction] is Side.CLIENT
+    command = session.sides[one.direction] is CLIENT
     final = not command and one.frame[one.payload_offset : one.payload_offset + 1] != _PRELIMINARY
     return counted(one.lines, one.direction, one.payload_size, command, final, -1)

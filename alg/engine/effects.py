@@ -88,6 +88,11 @@ class SessionInfo(Fixed):
         self.prefix: Final = prefix
 
     @property
+    def translated(self) -> bool:
+        """Whether it has a public address."""
+        return any(byte for byte in self.public_ip)
+
+    @property
     def inside_ip(self) -> bytes:
         """The inside end's own address."""
         return self.inside6 or self.key.inside_ip

@@ -53,11 +53,14 @@ from .effects import (
 )
 from .expectations import Book, Expectations
 from .flow import Flow
+from .ledger import NEVER
 from .path import PathMtu
 
 KIND: Final = (INJECT_OUT, INJECT_IN)
 RAW_KIND: Final = (INJECT_RAW_OUT, INJECT_RAW_IN)
 UDP: Final = 17
+CLIENT: Final = Side.CLIENT
+SERVER: Final = Side.SERVER
 
 Track = Callable[[int], TrackView | None]
 
@@ -84,6 +87,7 @@ class Session:
         "flows",
         "info",
         "late",
+        "late_size",
         "mss",
         "passing",
         "paths",
@@ -98,9 +102,9 @@ class Session:
         self.info = info
         inside = EndPoint(address(info.inside_ip), info.key.inside_port)
         remote = EndPoint(address(info.remote_ip), info.key.remote_port)
-        public = EndPoint(address(info.public_ip), info.public_port) if any(info.public_ip) else inside
-        inside_side = Side.SERVER if info.session_flags & SESSION_FORWARD else Side.CLIENT
-        self.sides = (inside_side, inside_side.other)
+        public = EndPoint(address(info.public_ip), info.public_port) if info.translated else inside
+        inside_side = SERVER if info.session_flags & SESSION_FORWARD else CLIENT
+        self.sides = (inside_side, CLIENT if inside_side is SERVER else SERVER)
         self.datagrams = info.key.proto == UDP
         proto = "udp" if self.datagrams else "tcp"
         self.control = Control(
@@ -108,7 +112,7 @@ class Session:
         )
         self.conversation: WholeConversation | None = None
         self.flows = (Flow(OUT), Flow(IN))
-        header = 20 if remote.ip.version == 4 else 40  # of NAT64's packets as the helper has them, too
+        header = 20 if len(info.remote_ip) == 4 else 40  # of NAT64's packets as the helper has them, too
         self.paths = (PathMtu(header), PathMtu(header))
         self.book = Book()
         self.begun = False
@@ -117,11 +121,12 @@ class Session:
         self.remembered = 0  # see model.Remembers
         self.reset = ""  # why it is to be reset
         self.mss: tuple[int, int] | None = None
-        self.due = float("inf")
+        self.due = NEVER
         self.poll = 0.0
         self.timestamps = False  # both ends agreed to them
         self.account = Account()
         self.late: list[tuple[float, Segment]] = []  # segments before which copies are missing, and when they came
+        self.late_size = 0  # bytes of their frames
 
     def begin(self, track: TrackView | None) -> None:
         """Start the flows whose SYN the kernel saw. Idempotent."""
@@ -226,5 +231,5 @@ class Session:
 
     def memory(self) -> int:
         """Bytes of payload kept, and a fixed allowance for the objects."""
-        late = sum(len(one.frame) for _, one in self.late)
+        late = self.late_size
         return 3500 + late + sum(flow.memory() for flow in self.flows)

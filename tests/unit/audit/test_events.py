@@ -23,7 +23,7 @@ from algate.alg.audit.events import (
 )
 from algate.alg.audit.follower import QUEUE, Follower
 from algate.alg.audit.journal import VALUE_MAX, Journal
-from algate.alg.audit.transfers import AT_ONCE, Counters, Payload, Transfer, Transfers
+from algate.alg.audit.transfers import AT_ONCE, DESCRIBED_MOST, Counters, Payload, Transfer, Transfers
 from algate.alg.plugin.model import Control, EndPoint, Purpose, Side
 from algate.alg.rows import EventRow
 
@@ -279,3 +279,23 @@ def test_payload_is_counted_beyond_what_a_number_holds_and_doubts_are_taken_back
 
 def test_a_datagrams_payload_is_what_its_headers_leave() -> None:
     assert Payload().of(Counters(1, (0, 3), (0, 300), 1.0, "", proto=17), 1) == 300 - 3 * 28
+
+
+def test_what_was_described_and_never_came_goes_with_its_session_or_makes_room() -> None:
+    book = Transfers()
+    for session in range(3):
+        for tag in (1, 2):
+            book.describe(session, Purpose(tag, f"{session}.{tag}"))
+    book.describe(2, Purpose(1, "again"))
+    book.forget(0)
+    book.forget(7)
+    for session in range(3):
+        book.admit(session, None, 1, session, b"")
+    assert [one and one.detail for one in map(book.purpose, range(3))] == [None, "1.1", "again"]
+    for tag in range(DESCRIBED_MOST):
+        book.describe(9, Purpose(100 + tag, ""))
+    assert book._described == DESCRIBED_MOST == sum(map(len, book._purposes.values()))
+    book.admit(1, None, 2, 11, b"")
+    book.admit(9, None, 100, 12, b"")
+    assert book.purpose(11) is None, "the oldest made room"
+    assert book.purpose(12) is not None
