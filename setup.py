@@ -29,8 +29,8 @@ COMPILED = (
     "alg/helper/behind.py", "alg/helper/delays.py", "alg/helper/endings.py", "alg/helper/executor.py",
     "alg/helper/guard.py", "alg/helper/helper.py", "alg/helper/raw_tables.py", "alg/helper/tap.py",
     "alg/helper/telling.py", "alg/helper/watchers.py", "alg/helper/ports.py", "alg/plugin/contract.py",
-    "alg/plugin/fixed.py", "alg/protocols/ftp/*.py", "alg/protocols/irc/*.py", "alg/protocols/lines.py",
-    "bpf/buffer.py", "bpf/requests.py", "bpf/ring.py", "bpf/ticks.py",
+    "alg/plugin/fixed.py", "alg/plugin/spelled.py", "alg/protocols/ftp/*.py", "alg/protocols/irc/*.py",
+    "alg/protocols/lines.py", "bpf/buffer.py", "bpf/requests.py", "bpf/ring.py", "bpf/ticks.py",
 )  # fmt: skip
 IN_C = {"bpf/calls.py": "bpf/calls.c"}  # what says the same as a module, written in C by hand
 INTERPRETED = {

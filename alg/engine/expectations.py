@@ -12,6 +12,7 @@ from typing import Final, Protocol, final
 
 from algate.alg.plugin.fixed import Fixed
 from algate.alg.plugin.model import Address, EndPoint, Expect, Reserve, address
+from algate.alg.plugin.spelled import packed
 
 from .early import Actor, Early, actor
 from .effects import (
@@ -50,7 +51,7 @@ class PortBroker(Protocol):
 
 def _public(info: SessionInfo) -> EndPoint | None:
     """The end point of a control session's own mapping: of IPv6 the inside one, None of IPv4 that isn't translated."""
-    if any(info.public_ip):
+    if info.translated:
         return EndPoint(address(info.public_ip), info.public_port)
     return EndPoint(address(info.inside_ip), info.key.inside_port) if info.inside6 else None
 
@@ -124,9 +125,10 @@ class Expectations:
         proto = PROTOCOLS[action.proto]
         if action.tag not in book.reservations and len(book.reservations) >= self._per_session:
             return None
-        public_ip = address(info.public_ip if any(info.public_ip) else info.inside_ip)
+        packed_ip = info.public_ip if info.translated else info.inside_ip
+        public_ip = address(packed_ip)
         public: EndPoint | None
-        if public_ip.version == 6:  # every port is the inside host's own
+        if len(packed_ip) == 16:  # every port is the inside host's own
             public = action.inside
         elif action.shared:
             public = self._ports.share(proto, public_ip, action.inside, action.count)
@@ -210,22 +212,11 @@ class Expectations:
             raise NoExpectationError("expectation-range")
         self._next_id = max(self._next_id + 1, int(now * 1_000_000_000))
         return Expectation(
-            id=self._next_id,
-            session=info.session,
-            control_key=info.key,
-            alg=info.alg,
-            direction=int(action.direction),
-            proto=PROTOCOLS[action.proto],
-            from_ip=b"" if action.peer is None else action.peer.packed,
-            to=to,
-            inside=inside,
-            reserved=reserved,
-            state=EXPECT_OPEN if action.open else EXPECT_PENDING,
-            persistent=not action.once,
-            expires=now + action.lifetime,
-            from_port=action.from_port or 0,
-            ports=action.ports,
-        )
+            self._next_id, info.session, info.key, info.alg, int(action.direction), PROTOCOLS[action.proto],
+            b"" if action.peer is None else packed(action.peer), to, inside, reserved,
+            EXPECT_OPEN if action.open else EXPECT_PENDING, not action.once, now + action.lifetime,
+            action.from_port or 0, action.ports,
+        )  # fmt: skip
 
     @staticmethod
     def _within(held: Reservation, to: EndPoint | None) -> EndPoint:

@@ -161,7 +161,7 @@ def final_ends(session: Session, direction: int) -> tuple[bytes, bytes, int, int
     key, info = session.info.key, session.info
     if direction != OUT:
         return info.remote_ip, info.inner_ip, key.remote_port, key.inside_port
-    if any(info.public_ip):
+    if info.translated:
         return info.public_ip, info.remote_ip, info.public_port, key.remote_port
     return info.inside_ip, info.remote_ip, key.inside_port, key.remote_port
 
@@ -173,7 +173,7 @@ def _sent_header(session: Session, direction: int, track: TrackView) -> Header:
     ack = session.flows[back].ledger.corrections.shift(track.acked[back])
     if direction == OUT:
         ends = (info.inner_ip, info.remote_ip, key.inside_port, key.remote_port)
-    elif any(info.public_ip):
+    elif info.translated:
         ends = (info.remote_ip, info.public_ip, key.remote_port, info.public_port)
     else:
         ends = (info.remote_ip, info.inside_ip, key.remote_port, key.inside_port)

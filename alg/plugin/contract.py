@@ -19,6 +19,7 @@ from algate.alg.plugin.scrub import scrubbed
 P = ParamSpec("P")
 T = TypeVar("T")
 REMEMBERED_MOST: Final = 255  # 8 bits of the adjust record
+NEVER: Final = float("inf")
 MOST: Final = 1 << 16  # for ports, or anything else that is counted
 
 
@@ -161,13 +162,16 @@ def _reserve(one: Any) -> bool:
 def _expect(one: Any) -> bool:
     peer = one.peer is None or _address(one.peer)
     target = one.to is None or _end_point(one.to)
-    times = (one.lifetime, 0.0 if one.acts_after is None else one.acts_after)
-    timed = all(isinstance(time, (int, float)) and 0 <= time < float("inf") for time in times)
+    timed = _seconds(one.lifetime) and (one.acts_after is None or _seconds(one.acts_after))
     ports = _whole_number(one.ports, MOST) and (one.from_port is None or _whole_number(one.from_port, 65535))
     return (
         isinstance(one.tag, int) and one.direction in (0, 1) and peer and target and timed and ports
         and one.proto in ("tcp", "udp")
     )  # fmt: skip
+
+
+def _seconds(value: object) -> bool:
+    return isinstance(value, (int, float)) and 0 <= value < NEVER
 
 
 def _told(fields: object) -> bool:

@@ -25,6 +25,8 @@ from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import NamedTuple
 from typing import Protocol as Interface
 
+from algate.alg.plugin.spelled import joined
+
 Address = IPv4Address | IPv6Address
 
 
@@ -32,12 +34,6 @@ Address = IPv4Address | IPv6Address
 def address(packed: bytes) -> Address:
     """A packed address as a value, always the same object: a session has four, and hosts have many sessions."""
     return ip_address(packed)
-
-
-@lru_cache(4096)
-def written(ip: Address) -> str:
-    """An address as text: of IPv6 that takes 5 µs to make, and each event of a session has a few."""
-    return str(ip)
 
 
 class Side(IntEnum):
@@ -58,8 +54,7 @@ class EndPoint(NamedTuple):
     port: int
 
     def __str__(self) -> str:
-        text = written(self.ip)
-        return f"[{text}]:{self.port}" if ":" in text else f"{text}:{self.port}"
+        return joined(self.ip, self.port)
 
 
 class Audience:

@@ -41,10 +41,10 @@ from algate.alg.plugin.model import (
     Verdict,
     Withdraw,
     address,
-    written,
 )
 from algate.alg.plugin.policy import Conflict, Forwarded, Held, Policy, Rule, Surroundings, read_ports
 from algate.alg.plugin.schema import option
+from algate.alg.plugin.spelled import written
 from algate.alg.plugin.values import (  # fmt: skip
     PortRange,
     RefusedError,

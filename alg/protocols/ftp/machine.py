@@ -44,6 +44,10 @@ from algate.alg.protocols.ftp.server import ServerSide
 from algate.alg.protocols.ftp.session import FtpSession
 from algate.alg.protocols.lines import IAC, Line, LineReader
 
+CLIENT: Final = Side.CLIENT
+SERVER: Final = Side.SERVER
+GREETING: Final = Phase.GREETING
+OPAQUE: Final = Phase.OPAQUE
 UNANSWERED_MOST: Final = 200  # the kernel counts in 8 bits
 LINE_MAX: Final = 256  # bytes of a line that may pass unattended (abi.h)
 _READS: Final = (Phase.GREETING, Phase.LOGIN, Phase.READY)
@@ -88,7 +92,7 @@ class FtpConversation:
         session = self._session
         self._rest = session.asked = None
         session.ending, session.dry, session.now = end, False, now
-        if session.phase is Phase.OPAQUE:
+        if session.phase is OPAQUE:
             return (Reset("not-ftp"),) if session.reset else (Pass(len(data)),) if data else ()
         out = Script()
         self._run(side, data, 0, now, end, out)
@@ -110,7 +114,7 @@ class FtpConversation:
                 self._clear(asked.line, out)
             if asked.line.flaw is not None:
                 reader.accept(asked.line)
-            if side is Side.CLIENT:
+            if side is CLIENT:
                 session.held_since = None
             self._run(side, data, start + len(asked.line.raw), now, end, out)
         return out.done() if out.run else out
@@ -137,9 +141,9 @@ class FtpConversation:
         room, unanswered = session.waiting.prospect(READ_MOST)
         if not room:
             return None
-        settled = unanswered is not None and unanswered < UNANSWERED_MOST and all(session.live.values())
+        settled = unanswered is not None and unanswered < UNANSWERED_MOST and session.agreed
         lines = UNATTENDED if families is None else UNATTENDED_64
-        greeting = session.phase is Phase.GREETING
+        greeting = session.phase is GREETING
         if unanswered is None or not settled:
             named = self._named()
             unanswered = 1 if named or session.waiting.asked else 0
@@ -155,7 +159,7 @@ class FtpConversation:
         if session.premature or session.phase is not Phase.READY or session.unclosed:
             return 0
         named = session.waiting.named
-        return named if named and session.live == {named: False} else 0
+        return named if named and session.awaits(named) else 0
 
     def remember(self) -> int:
         """See `model.Remembers`. 1: the server has accepted no log-in; the other bits are of `families`."""
@@ -192,7 +196,8 @@ class FtpConversation:
 
     def _run(self, side: Side, data: bytes, start: int, now: float, end: bool, out: Script) -> None:
         reader, speaker = self._speakers[side]
-        if side is Side.CLIENT and self._session.phase is Phase.GREETING and self._foreign_client(data[start:], out):
+        session = self._session
+        if side is CLIENT and session.phase is GREETING and self._foreign_client(data[start:], out):
             return
         while start < len(data):
             if data[start] == IAC:
@@ -201,20 +206,20 @@ class FtpConversation:
             if line is None:
                 break
             if not speaker.judge(line, now, out):
-                if self._session.asked is not None:
+                if session.asked is not None:
                     self._rest = (side, data, start, end)
-                elif side is Side.CLIENT:
+                elif side is CLIENT:
                     self._hold(now)
                 return
-            if side is Side.CLIENT:
-                self._session.held_since = None
+            if side is CLIENT:
+                session.held_since = None
             if line.origin is not None:
                 self._clear(line, out)
             if line.flaw is not None:
                 reader.accept(line)
             start += len(line.raw)
-        if side is Side.SERVER and self._session.phase is Phase.GREETING and start < len(data):
-            if data[start] == IAC and self._session.families is not None:
+        if side is SERVER and session.phase is GREETING and start < len(data):
+            if data[start] == IAC and session.families is not None:
                 return  # the rest of an option negotiation
             self._speakers[1][1].glimpse(data[start], out)
 

@@ -61,8 +61,8 @@ def plan(control: Control, policy: FtpPolicy, speaker: Side, named: Named) -> Pl
     another host. The gateway's other public addresses aren't accepted, since they may be what the outside sees of
     another inside host.
     """
-    own = control.ip(speaker)
     inside = speaker is control.inside_side
+    own = control.inside.ip if inside else control.remote.ip
     ip = own if named.ip is None else named.ip
     if ip is not own:  # nearly always it is: see `address` in model.py
         if speaker is Side.SERVER and ip.is_unspecified:
@@ -80,7 +80,8 @@ def plan(control: Control, policy: FtpPolicy, speaker: Side, named: Named) -> Pl
             # A client that names another host wants two servers to talk to each other (FXP). Nothing here tells which
             # side of the gateway that host is on, and rewriting an outside host's address would be wrong.
             return Nothing("third-party-untranslated")
-    return Inward(EndPoint(ip, named.port)) if inside else Outward(EndPoint(ip, named.port))
+    end = end_point(ip, named.port)
+    return Inward(end) if inside else Outward(end)
 
 
 def told(control: Control, policy: FtpPolicy, form: Form, public: EndPoint) -> EndPoint:
@@ -95,6 +96,11 @@ def told(control: Control, policy: FtpPolicy, form: Form, public: EndPoint) -> E
     if public.ip.version == 6:
         return public  # `announce` is of a NAT, and IPv6 has none
     return EndPoint(policy.announce, public.port)
+
+
+def end_point(ip: Address, port: int) -> EndPoint:
+    """An EndPoint, by a third of the steps that its own constructor takes."""
+    return tuple.__new__(EndPoint, (ip, port))
 
 
 def _listed(policy: FtpPolicy, ip: Address) -> bool:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Final, final
 
 from algate.alg.plugin.fixed import Fixed
+from algate.alg.plugin.spelled import joined
 from algate.alg.protocols.base import (
     Bypass,
     Control,
@@ -42,6 +43,12 @@ ACTS_AFTER: Final = 0.05  # s
 HELD_MOST: Final = 30.0  # s
 BARRED_MOST: Final = 1.0  # s, in a session that isn't FTP
 LASTING: Final = 1_000_000.0  # s, 11 days: well within what the kernel's clock for expectations can hold
+
+IN: Final = Direction.IN
+OUT: Final = Direction.OUT
+CLIENT: Final = Side.CLIENT
+SERVER: Final = Side.SERVER
+READY: Final = Phase.READY
 
 _Fields = tuple[tuple[str, str | int | float], ...]
 
@@ -101,10 +108,12 @@ class FtpSession:
         self.phase = Phase.GREETING
         if resumed:  # unknown counts as logged in: a session that was at work goes on
             self.phase = Phase.LOGIN if control.remembered & 1 else Phase.READY
-        self.premature = self.phase < Phase.READY and not policy.before_login
+        self.premature = self.phase < READY and not policy.before_login
         self.unsure = resumed and self.premature
         self.waiting = Waiting(resumed, [one.tag for one in control.left if not one.open])
-        self.client_version, self.server_version = control.family(Side.CLIENT), control.family(Side.SERVER)
+        within, beyond = control.inside.ip.version, control.remote.ip.version
+        client_inside = control.inside_side is CLIENT
+        self.client_version, self.server_version = (within, beyond) if client_inside else (beyond, within)
         self.mixed = self.client_version != self.server_version
         self.families: FtpTranslation | None = None
         if self.mixed and policy.nat64 == "translate":
@@ -137,7 +146,7 @@ class FtpSession:
     def move(self, phase: Phase) -> None:
         """From now on the dialogue is in this phase."""
         self.phase = phase
-        self.premature = phase < Phase.READY and not self.policy.before_login
+        self.premature = phase < READY and not self.policy.before_login
 
     def new_tag(self) -> int:
         """The next tag; none is used twice within a session."""
@@ -148,6 +157,16 @@ class FtpSession:
         """An event that says the user, once the client has given a name."""
         user = self.audit.user
         return Event(event, detail, reason, (*fields, ("user", user)) if user else fields)
+
+    @property
+    def agreed(self) -> bool:
+        """Whether nothing that may still bring a connection is pending."""
+        return all(live.open for live in self._live.values())
+
+    def awaits(self, tag: int) -> bool:
+        """Whether that tag's alone may still bring a connection, and is pending."""
+        live = self._live.get(tag)
+        return live is not None and not live.open and len(self._live) == 1
 
     @property
     def live(self) -> dict[int, bool]:
@@ -161,11 +180,11 @@ class FtpSession:
         control = self.control
         to: EndPoint | None = None
         if isinstance(plan, Inward):
-            direction, peer, target = Direction.IN, control.remote.ip, str(plan.inside)
+            direction, peer, target = IN, control.remote.ip, joined(plan.inside.ip, plan.inside.port)
         else:
-            direction, peer, target, to = Direction.OUT, control.inside.ip, str(plan.to), plan.to
+            direction, peer, target, to = OUT, control.inside.ip, joined(plan.to.ip, plan.to.port), plan.to
         self.audit.named(tag)
-        seen = f"{form} {target}" if public is None else f"{form} {target} as {public}"
+        seen = f"{form} {target}" if public is None else f"{form} {target} as {joined(public.ip, public.port)}"
         fields: _Fields = (("state", "open" if opened else "pending"), ("from", written(peer)), ("to", target))
         if isinstance(plan, Inward) and plan.announced is not None:
             fields += (("announced", str(plan.announced)),)
@@ -215,7 +234,7 @@ class FtpSession:
     def data_port(self) -> int:
         """The server's data port, one below its control port (RFC 959 section 5.2)."""
         control = self.control
-        return (control.inside if control.inside_side is Side.SERVER else control.remote).port - 1
+        return (control.inside if control.inside_side is SERVER else control.remote).port - 1
 
     def unlock(self, tag: int, public: EndPoint | None, ports: PortRange, out: Script) -> None:
         """TLS begins, so lines can't be read: open a range of ports for data connections while this session lives."""
