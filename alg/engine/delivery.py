@@ -111,12 +111,12 @@ class Delivery:
         old, new = chunk.old, chunk.new
         if new == b"":
             return
-        key = session.info.session, flow.direction, chunk.start & MASK, len(old)
+        number, direction, seq, size = session.info.session, flow.direction, chunk.start & MASK, len(old)
         if new is None:
-            out.append(PutDecision(*key, VERDICT_PASS, digest(self._secret, old), None, 0))
+            out.append(PutDecision(number, direction, seq, size, VERDICT_PASS, digest(self._secret, old), None, 0))
         else:
             proof, change = replacement(self._secret, old, new)
-            out.append(PutDecision(*key, VERDICT_REPLACE, proof, new, change))
+            out.append(PutDecision(number, direction, seq, size, VERDICT_REPLACE, proof, new, change))
 
     def digest(self, data: bytes) -> int:
         """As the kernel reckons it."""
@@ -252,8 +252,10 @@ def chunk_limit(session: Session, direction: int, cause: Segment | None) -> int:
     room = session.paths[direction].room
     if cause is None or cause.direction != direction:
         return min(DIGEST_MAX, payload_limit(session.mss, OWN_OPTIONS, room))
-    shape = cause.frame, cause.ip_offset, cause.payload_offset, cause.payload_size
-    return min(DIGEST_MAX, payload_limit_of(session.mss, 1 - direction, room, *shape))
+    limit = payload_limit_of(
+        session.mss, 1 - direction, room, cause.frame, cause.ip_offset, cause.payload_offset, cause.payload_size
+    )
+    return min(DIGEST_MAX, limit)
 
 
 def ranges(flow: Flow, chunks: list[Chunk]) -> tuple[tuple[int, int, int, bool], ...]:

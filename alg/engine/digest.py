@@ -14,6 +14,7 @@ _STEP: Final = 0x9E37_79B9_7F4A_7C15
 _LAST: Final = 0xD6E8_FEB8_6659_FD93
 _PADDING: Final = (b"", bytes(7), bytes(6), bytes(5), bytes(4), bytes(3), bytes(2), bytes(1))
 _ORDER: Final = sys.byteorder
+_number: Final = int.from_bytes  # looked up once, as in frames
 _WORDS: Final = tuple(struct.Struct(f"<{n}Q").unpack for n in range(193))  # up to DIGEST_MAX
 
 
@@ -41,4 +42,4 @@ def sum_change(old: bytes, new: bytes) -> int:
 
     In host order of words, as the kernel adds them; the pseudo header's length is not part of it. RFC 1071, RFC 1624.
     """
-    return (int.from_bytes(new, _ORDER) - int.from_bytes(old, _ORDER)) % 0xFFFF
+    return (_number(new, _ORDER) - _number(old, _ORDER)) % 0xFFFF

@@ -13,10 +13,11 @@ import sys
 from collections.abc import Collection, Iterator, Mapping
 from ipaddress import ip_address
 from itertools import compress
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, final
 
 from algate.alg.engine import effects as fx
 from algate.alg.engine.corrections import Correction
+from algate.alg.plugin.fixed import Fixed
 from algate.alg.plugin.model import EndPoint, Lines
 from algate.bpf import abi, ticks
 from algate.bpf.packing import from_native, native, numbers, octets, packing, spot
@@ -66,6 +67,7 @@ _RETOLD: Final = int(abi.PuntKind.RETOLD)
 _COPIES: Final = frozenset((int(abi.PuntKind.COPY), _RETOLD))
 _SEGMENTS: Final = _COPIES | {int(abi.PuntKind.SEGMENT), int(abi.PuntKind.TOO_BIG)}
 _TOO_BIG: Final = int(abi.PuntKind.TOO_BIG)
+_CORRECTIONS_SIZE: Final = int(abi.MAX_CORRECTIONS * _CORRECTION.size)  # of one direction
 PUNT_SIZE, FRAGMENT_SIZE = _PUNT.size, abi.HEADER.structs["fragment"].size
 BEGINNING_SIZE, EXPECTATION_SIZE = _BEGINNING.size, _EXPECTATION.size
 
@@ -111,8 +113,9 @@ class SessionValue(NamedTuple):
 
 def pack_key(key: fx.SessionKey) -> bytes:
     """struct session_key."""
-    ports = key.inside_port.to_bytes(2, "big"), key.remote_port.to_bytes(2, "big")
-    return _KEY.pack(key.inside_ip, key.remote_ip, *ports, key.proto)
+    return _KEY.pack(
+        key.inside_ip, key.remote_ip, key.inside_port.to_bytes(2, "big"), key.remote_port.to_bytes(2, "big"), key.proto
+    )
 
 
 def unpack_key(raw: bytes) -> fx.SessionKey:
@@ -216,20 +219,32 @@ def pack_fragment_key(header: bytes, direction: int) -> bytes:
     return _FRAGMENT_KEY.pack(header[12:16], header[16:20], header[4:6], header[9], direction)
 
 
-class Punt(NamedTuple):
-    """One sample. `segment` only for PUNT_SEGMENT and PUNT_TOO_BIG; `frame` empty where the kernel sends none."""
+@final
+class Punt(Fixed):
+    """One sample. `segment` only for PUNT_SEGMENT and PUNT_TOO_BIG; `frame` empty where the kernel sends none.
 
-    kind: int
-    time: int
-    info: fx.SessionInfo
-    expectation: int
-    direction: int
-    ip_offset: int
-    frame: bytes
-    segment: fx.Segment | None
-    reason: int = 0  # PUNT_REFUSED, PUNT_UNSENT: the drop reason
-    mtu: int = 0
-    given: int = 0  # PUNT_PATH: bytes of the packet that was too big
+    `reason`: of PUNT_REFUSED and PUNT_UNSENT, the drop reason; `given`: of PUNT_PATH, bytes of the packet that was too
+    big."""
+
+    __match_args__: Final = (
+        "kind", "time", "info", "expectation", "direction", "ip_offset", "frame", "segment", "reason", "mtu", "given",
+    )  # fmt: skip
+
+    def __init__(
+        self, kind: int, time: int, info: fx.SessionInfo, expectation: int, direction: int, ip_offset: int,
+        frame: bytes, segment: fx.Segment | None, reason: int = 0, mtu: int = 0, given: int = 0,
+    ) -> None:  # fmt: skip
+        self.kind: Final = kind
+        self.time: Final = time
+        self.info: Final = info
+        self.expectation: Final = expectation
+        self.direction: Final = direction
+        self.ip_offset: Final = ip_offset
+        self.frame: Final = frame
+        self.segment: Final = segment
+        self.reason: Final = reason
+        self.mtu: Final = mtu
+        self.given: Final = given
 
 
 Known = Mapping[int, tuple[bytes, fx.SessionInfo]]
@@ -238,9 +253,9 @@ Known = Mapping[int, tuple[bytes, fx.SessionInfo]]
 
 def unpack_punt(sample: bytes, known: Known | None = None) -> Punt | None:
     """None if the sample is too short for what it says it holds (perf pads samples, never cuts them). Of a session that
-    is `known` and is as it was, the punt has that very value.
-
-    By tuple.__new__ what comes a hundred thousand times a second takes a third of the time."""
+    is `known` and is as it was, the punt has that very value."""
+    public_ip: bytes
+    public_port: bytes
     if len(sample) < PUNT_SIZE:
         return None
     (
@@ -250,11 +265,12 @@ def unpack_punt(sample: bytes, known: Known | None = None) -> Punt | None:
     ) = _PUNT.unpack_from(sample)  # fmt: skip
     if len(sample) < PUNT_SIZE + frame_size:
         return None
-    port = int.from_bytes(public_port, "big")
+    port = public_port[0] << 8 | public_port[1]
     entry = known.get(session) if known is not None else None
     info = entry[1] if entry is not None and entry[0] == packed else None
-    if info is None or (info.public_ip, info.public_port, info.session_flags, info.alg) != (
-        public_ip, port, session_flags, alg,
+    if (
+        info is None or info.public_port != port or info.public_ip != public_ip
+        or info.session_flags != session_flags or info.alg != alg
     ):  # fmt: skip
         info = fx.SessionInfo(session, unpack_key(packed), public_ip, port, session_flags, alg)
     frame = sample[PUNT_SIZE : PUNT_SIZE + frame_size]
@@ -265,9 +281,7 @@ def unpack_punt(sample: bytes, known: Known | None = None) -> Punt | None:
             info, direction, seq, frame, ip_offset, payload_offset, payload_size, tcp_flags, (acked_out, acked_in),
             lines, mtu, kind == _TOO_BIG, (ts_out, ts_in), copied, expectation if copied else 0, kind == _RETOLD,
         )  # fmt: skip
-    return tuple.__new__(
-        Punt, (kind, time, info, expectation, direction, ip_offset, frame, segment, seq, mtu, payload_size)
-    )
+    return Punt(kind, time, info, expectation, direction, ip_offset, frame, segment, seq, mtu, payload_size)
 
 
 # -- a control session's streams ---------------------------------------------------------------------------------------
@@ -344,10 +358,10 @@ def unpack_lines(raw: bytes) -> list[bytes]:
 
 def pack_adjust(record: fx.AdjustRecord, agrees: bytes = b"") -> bytes:
     """struct adjust; `agrees`: the key of the expectation that it names, if it names any."""
-    out, back = record.corrections
+    (out, back), decided, base = record.corrections, record.decided, record.base
     return _ADJUST.pack(
-        record.session, *record.decided, *record.base, len(out), len(back), record.flags, record.interest,
-        record.lines, record.agrees, agrees, _pack_corrections(out) + _pack_corrections(back) if out or back else b"",
+        record.session, decided[0], decided[1], base[0], base[1], len(out), len(back), record.flags, record.interest,
+        record.lines, record.agrees, agrees, _pack_corrections(out, back) if out or back else b"",
     )  # fmt: skip
 
 
@@ -359,9 +373,15 @@ def unpack_adjust(raw: bytes) -> fx.AdjustRecord:
     return fx.AdjustRecord(session, (out, back), (base_out, base_in), pair, flags, interest, lines, agrees)
 
 
-def _pack_corrections(items: tuple[Correction, ...]) -> bytes:
-    packed = b"".join(_CORRECTION.pack(*one) for one in items)
-    return packed.ljust(abi.MAX_CORRECTIONS * _CORRECTION.size, b"\0")
+def _pack_corrections(out: tuple[Correction, ...], back: tuple[Correction, ...]) -> bytes:
+    packed = b""
+    for one in out:
+        packed += _CORRECTION.pack(one.start, one.end, one.before, one.after)
+    if back:
+        packed = packed.ljust(_CORRECTIONS_SIZE, b"\0")
+        for one in back:
+            packed += _CORRECTION.pack(one.start, one.end, one.before, one.after)
+    return packed
 
 
 # -- expectations ------------------------------------------------------------------------------------------------------

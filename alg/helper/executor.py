@@ -11,7 +11,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import Protocol
 
 from algate.alg.engine import effects as fx
 from algate.alg.engine.expectations import NAMED
@@ -23,10 +23,10 @@ from algate.bpf.requests import port_row
 from algate.bpf.syscall import Update
 
 log = logging.getLogger(__name__)
-Step = tuple[fx.Effect, Callable[[Any], None], Any]
-"""An effect, what carries it out, and what that is given."""
-LAST = (fx.Announce, fx.Describe, fx.Admitted, fx.ReleasePort)
-"""What only tells or frees: no frame of the same list waits for it."""
+Packed = tuple[bytes, bytes, bytes]
+"""A decision: its key, its value and the replacement, which may be empty."""
+Step = tuple[fx.Effect, Packed | None]
+"""An effect, and what was packed of it beforehand, if that is a decision."""
 
 
 class Keys(Protocol):
@@ -71,60 +71,89 @@ class Executor:
         self._latest: dict[bytes, int] = {}  # the same: key -> id of the one whose row it is
         self._adjust: tuple[fx.AdjustRecord | None, bytes] = (None, b"")
         self._row: tuple[fx.Expectation | None, int, tuple[bytes, bytes]] = (None, 0, (b"", b""))
-        self._acts: dict[type, Callable[[Any], None]] = {
-            fx.PutExpectation: self._put_expectation, fx.KnownExpectation: self._known_expectation,
-            fx.OpenExpectation: self._open_expectation,
-            fx.DeleteExpectation: self._delete_expectation, fx.ReleasePort: self._release_port,
-            fx.PutAdjust: self._put_adjust, fx.PutLines: self.put_lines,
-            fx.PutDecision: self._put_decision, fx.DropDecisions: self._drop_decisions,
-            fx.Inject: self._inject_frame, fx.KeepHeld: self._keep_held, fx.DropHeld: self._drop_held,
-            fx.Announce: announce, fx.Describe: announce, fx.Admitted: announce,
-            fx.BypassSession: self._bypass, fx.ResetSession: self._reset,
-        }  # fmt: skip
 
     def carry_out(self, effects: list[fx.Effect]) -> None:
-        """Do all of them in order, and LAST behind the others. A full table stops the list: what wasn't decided stays
-        held, and TCP repeats it."""
-        self._finish([(effect, self._acts[type(effect)], effect) for effect in effects], [])
+        """Do all of them in order, and those behind the others that only tell or free. A full table stops the list:
+        what wasn't decided stays held, and TCP repeats it."""
+        last: list[fx.Effect] = []
+        for one in effects:
+            if _waits_for_none(one):
+                last.append(one)
+            elif not self._step(one, None):
+                break
+        for one in last:
+            self._step(one, None)
 
     def prepare(self, effects: list[fx.Effect], early: int) -> Callable[[], object]:
         """What carries these out, with all that can be packed before it may: for the time in which they wait. So
-        many of the first may be ahead of the other gateway, and are done here, apart from LAST."""
-        last: list[Step] = []
-        if not self._do([(one, self._acts[type(one)], one) for one in effects[:early]], last):
+        many of the first may be ahead of the other gateway, and are done here, apart from what only tells or frees."""
+        last: list[fx.Effect] = []
+        if not self._do([(one, None) for one in effects[:early]], last):
             return partial(self._finish, (), last)
         steps: list[Step] = []
         for one in effects[early:]:
-            if isinstance(one, fx.PutDecision):
-                steps.append((one, self._write_decision, self._packed_decision(one)))
-            else:
-                steps.append((one, self._acts[type(one)], one))
+            steps.append((one, self._packed_decision(one) if isinstance(one, fx.PutDecision) else None))
         return partial(self._finish, steps, last)
 
-    def _finish(self, steps: Iterable[Step], last: list[Step]) -> None:
+    def _finish(self, steps: Iterable[Step], last: list[fx.Effect]) -> None:
         self._do(steps, last)
         for one in last:
-            self._step(one)
+            self._step(one, None)
 
-    def _do(self, steps: Iterable[Step], last: list[Step]) -> bool:
-        """Those of LAST are put aside. False: one of the others failed, and what is behind it is none's."""
-        for one in steps:
-            if isinstance(one[0], LAST):
+    def _do(self, steps: Iterable[Step], last: list[fx.Effect]) -> bool:
+        """What only tells or frees is put aside. False: one of the others failed, and what is behind it is none's."""
+        for one, packed in steps:
+            if _waits_for_none(one):
                 last.append(one)
-            elif not self._step(one):
+            elif not self._step(one, packed):
                 return False
         return True
 
-    def _step(self, step: Step) -> bool:
-        effect, act, words = step
+    def _step(self, effect: fx.Effect, packed: Packed | None) -> bool:
         try:
-            act(words)
+            if packed is not None:
+                self._write_decision(packed)
+            else:
+                self._act(effect)
         except OSError as error:
             name = type(effect).__name__
             self.failures[name] += 1
             log.warning("%s failed: %s", name, errno.errorcode.get(error.errno or 0, str(error)))
             return False
         return True
+
+    def _act(self, effect: fx.Effect) -> None:
+        """Carry one out, the frequent kinds first: each question is one comparison where this is compiled."""
+        if isinstance(effect, fx.PutAdjust):
+            self._put_adjust(effect)
+        elif isinstance(effect, fx.PutDecision):
+            self._write_decision(self._packed_decision(effect))
+        elif isinstance(effect, fx.Inject):
+            self._inject_frame(effect)
+        elif isinstance(effect, (fx.Announce, fx.Describe, fx.Admitted)):
+            self._announce(effect)
+        elif isinstance(effect, fx.DropDecisions):
+            self._drop_decisions(effect)
+        elif isinstance(effect, fx.PutExpectation):
+            self._put_expectation(effect)
+        elif isinstance(effect, fx.OpenExpectation):
+            self._open_expectation(effect)
+        elif isinstance(effect, fx.DeleteExpectation):
+            self._delete_expectation(effect)
+        elif isinstance(effect, fx.ReleasePort):
+            self._release_port(effect)
+        elif isinstance(effect, fx.KnownExpectation):
+            self._known_expectation(effect)
+        elif isinstance(effect, fx.KeepHeld):
+            self._keep_held(effect)
+        elif isinstance(effect, fx.DropHeld):
+            self._drop_held(effect)
+        elif isinstance(effect, fx.PutLines):
+            self.put_lines(effect)
+        elif isinstance(effect, fx.BypassSession):
+            self._bypass(effect)
+        else:
+            self._reset(effect)
 
     # -- decisions -----------------------------------------------------------------------------------------------------
 
@@ -156,17 +185,13 @@ class Executor:
                 key = records.pack_passable(effect.interest, reply, word)
                 syscall.update(self._gateway.passable.fd, key, records.pack_line(effect.lines, word))
 
-    def _put_decision(self, effect: fx.PutDecision) -> None:
-        self._write_decision(self._packed_decision(effect))
-
-    def _packed_decision(self, effect: fx.PutDecision) -> tuple[bytes, bytes, bytes]:
-        """Key, decision and replacement, which may be empty."""
+    def _packed_decision(self, effect: fx.PutDecision) -> Packed:
         key = records.pack_decision_key(effect.session, effect.seq, effect.size, effect.direction)
         new = effect.new or b""
         value = records.pack_decision(effect.digest, effect.sum_change, len(new), effect.verdict)
         return key, value, records.pack_piece(new) if effect.verdict == fx.VERDICT_REPLACE else b""
 
-    def _write_decision(self, packed: tuple[bytes, bytes, bytes]) -> None:
+    def _write_decision(self, packed: Packed) -> None:
         key, value, new = packed
         if new:
             syscall.update(self._gateway.replacements.fd, key, new)
@@ -298,3 +323,8 @@ class Executor:
 
     def _reset(self, effect: fx.ResetSession) -> None:
         self._control.keys(abi.ControlOp.KILL, [records.pack_key(effect.key)])
+
+
+def _waits_for_none(effect: fx.Effect) -> bool:
+    """Whether it only tells or frees: no frame of the same list waits for it."""
+    return isinstance(effect, (fx.Announce, fx.Describe, fx.Admitted, fx.ReleasePort))

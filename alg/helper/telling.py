@@ -33,6 +33,7 @@ class Telling:
         self._name_of = name_of
         self._kept: list[tuple[Announce | Describe | Admitted, float]] = []
         self._keeping = False
+        self._of = 0, format_id(0)  # whose the latest was: one session's come together
 
     def keep(self) -> None:
         """From now on keep what is announced, until `tell_all`."""
@@ -80,5 +81,8 @@ class Telling:
     def _tell(
         self, event: str, session: int, row: Callable[[Any, str | None, float], EventRow], what: object, moment: float
     ) -> None:
-        write = partial(row, what, self._name_of(session), moment)
-        self._events.tell(event, format_id(session), write)
+        number, told = self._of
+        if number != session:
+            told = format_id(session)
+            self._of = session, told
+        self._events.tell(event, told, partial(row, what, self._name_of(session), moment))

@@ -12,6 +12,7 @@ from typing import Any, cast
 import pytest
 
 from algate.alg.engine import icmp
+from algate.alg.engine.effects import SessionInfo, SessionKey
 from algate.alg.gateway.records import Punt
 from algate.alg.helper import refusals
 from algate.alg.helper.refused import HOSTS_MOST, RECENT, Refused
@@ -91,7 +92,8 @@ def punt(host: int, reason: str, proto: int = TCP) -> Punt:
     frame = packets.tcp(Flow(f"10.0.0.{host}", 40000, "203.0.113.2", 443), b"", "S")
     frame = frame[: 14 + 9] + bytes([proto]) + frame[14 + 10 :]
     number = next(at for at, (name, _) in abi.reasons().items() if name == reason)
-    return Punt(abi.PuntKind.REFUSED, 0, cast(Any, None), 0, 0, 14, frame, None, number)
+    info = SessionInfo(0, SessionKey(bytes(4), 0, bytes(4), 0), bytes(4), 0)
+    return Punt(abi.PuntKind.REFUSED, 0, info, 0, 0, 14, frame, None, number)
 
 
 def gateway(config: abi.Config, **hosts: abi.Host) -> Any:
