@@ -3,7 +3,7 @@
 The law of this file: pyproject.toml says what the package is; this adds extension modules, and only if asked to. Each
 .so stands in the wheel beside its .py and is what Python imports. No editable install: it would put them into the tree.
 
-One of them is written in C by hand: calls.c, which says the same as calls.py.
+Two of them are written in C by hand: calls.c and digest.c, which say the same as calls.py and digest.py.
 
 Which modules: those that a punt passes through, where compiling them pays. Not those that third parties derive from
 (an interpreted class can have no compiled base), nor dataclasses of keys: a default isn't of the type declared there.
@@ -32,7 +32,9 @@ COMPILED = (
     "alg/plugin/fixed.py", "alg/plugin/spelled.py", "alg/protocols/ftp/*.py", "alg/protocols/irc/*.py",
     "alg/protocols/lines.py", "bpf/buffer.py", "bpf/requests.py", "bpf/ring.py", "bpf/ticks.py",
 )  # fmt: skip
-IN_C = {"bpf/calls.py": "bpf/calls.c"}  # what says the same as a module, written in C by hand
+IN_C = {  # what says the same as a module, written in C by hand
+    "bpf/calls.py": "bpf/calls.c", "alg/engine/digest.py": "alg/engine/digest.c",
+}  # fmt: skip
 INTERPRETED = {
     "alg/protocols/ftp/policy.py", "alg/protocols/ftp/words.py", "alg/protocols/ftp/diagram.py",
     "alg/protocols/irc/words.py",
@@ -50,7 +52,8 @@ no_site_packages = true
 def compiled(root: Path) -> list[str]:
     """The modules to compile, by their paths in the tree."""
     found = (path for pattern in COMPILED for path in sorted(root.glob(pattern)) if path.name != "__init__.py")
-    return [one for path in found if (one := path.relative_to(root).as_posix()) not in INTERPRETED] + [*IN_C]
+    apart = INTERPRETED | IN_C.keys()
+    return [one for path in found if (one := path.relative_to(root).as_posix()) not in apart] + [*IN_C]
 
 
 def extensions(root: Path) -> list[Any]:

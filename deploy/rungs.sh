@@ -135,7 +135,7 @@ summary() {
 }
 
 c_files() {
-    find bpf -maxdepth 2 -name '*.[ch]' | sort
+    find bpf alg -maxdepth 2 -name '*.[ch]' | sort
 }
 
 # run_fuzz [SECONDS]: all targets in turn, with a new seed each time.

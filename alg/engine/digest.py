@@ -1,6 +1,7 @@
 """The arithmetic over payload bytes that kernel and helper must do alike: keyed digest and checksum difference.
 
-The law of this file: pure functions of bytes; each has its twin in `bpf/include/alg.h`.
+The law of this file: pure functions of bytes; the first three have twins in `bpf/include/alg.h`. digest.c says the
+same in C: where a compiler made it (setup.py), Python imports that instead. The same tests run on both.
 """
 
 from __future__ import annotations
@@ -43,3 +44,9 @@ def sum_change(old: bytes, new: bytes) -> int:
     In host order of words, as the kernel adds them; the pseudo header's length is not part of it. RFC 1071, RFC 1624.
     """
     return (_number(new, _ORDER) - _number(old, _ORDER)) % 0xFFFF
+
+
+def summed(data: bytes, start: int, stop: int) -> int:
+    """The remainder by 0xFFFF of the sum of a part's words in network order, the last byte padded."""
+    part = data[start:stop]
+    return (_number(part, "big") << 8 * (len(part) & 1)) % 0xFFFF

@@ -11,6 +11,8 @@ from typing import Final, final
 
 from algate.alg.plugin.fixed import Fixed
 
+from .digest import summed
+
 FIN: Final = 1
 SYN: Final = 2
 RST: Final = 4
@@ -92,9 +94,12 @@ def _proto(frame: bytes, ip: int) -> int:
 
 
 def _pseudo(frame: bytes, ip: int, size: int, proto: int) -> int:
-    """Sum of the pseudo header, unfolded. RFC 9293 section 3.1, RFC 8200 section 8.1."""
-    addresses = frame[ip + 12 : ip + 20] if frame[ip] >> 4 == 4 else frame[ip + 8 : ip + 40]
-    return number(addresses, "big") + proto + size
+    """Sum of the pseudo header, but for multiples of 0xFFFF. RFC 9293 section 3.1, RFC 8200 section 8.1."""
+    if frame[ip] >> 4 != 4 or len(frame) < ip + 20:
+        return summed(frame, ip + 8, ip + 40) + proto + size
+    high = frame[ip + 12] + frame[ip + 14] + frame[ip + 16] + frame[ip + 18]
+    low = frame[ip + 13] + frame[ip + 15] + frame[ip + 17] + frame[ip + 19]
+    return (high << 8) + low + proto + size
 
 
 def checksum_state(frame: bytes, ip: int, tcp: int, end: int) -> int:
@@ -107,12 +112,8 @@ def checksum_state(frame: bytes, ip: int, tcp: int, end: int) -> int:
         at = tcp + 6
         if frame[at : at + 2] == b"\0\0":
             return GOOD
-    size = end - tcp
-    pseudo = _pseudo(frame, ip, size, proto)
-    total = number(frame[tcp:end], "big")
-    if size & 1:
-        total <<= 8
-    if (total + pseudo) % 0xFFFF == 0:
+    pseudo = _pseudo(frame, ip, end - tcp, proto)
+    if (summed(frame, tcp, end) + pseudo) % 0xFFFF == 0:
         return GOOD
     field = frame[at] << 8 | frame[at + 1]
     return UNFINISHED if (field - pseudo) % 0xFFFF == 0 else BAD
@@ -138,9 +139,7 @@ def finish_checksum(frame: bytes, ip: int, end: int) -> bytes:
     if proto == UDP_PROTO and frame[at : at + 2] == b"\0\0":
         return frame[:end]
     size = end - start
-    total = number(frame[start:at] + b"\0\0" + frame[at + 2 : end], "big")
-    if size & 1:
-        total <<= 8
+    total = summed(frame, start, end) - summed(frame, at, min(at + 2, end))  # there the new one goes
     value = 0xFFFF - (total + _pseudo(frame, ip, size, proto)) % 0xFFFF
     return frame[:at] + value.to_bytes(2, "big") + frame[at + 2 : end]
 
