@@ -23,7 +23,7 @@ from algate.alg.gateway import records
 from algate.alg.helper.executor import Executor
 from algate.alg.helper.guard import Guard
 from algate.alg.helper.telling import Telling
-from algate.alg.plugin.model import Control, Conversation, EndPoint
+from algate.alg.plugin.model import Address, Control, Conversation, EndPoint
 from algate.alg.protocols.ftp import PLUGIN, FtpPolicy
 from algate.bpf import abi, syscall
 from tests.kernel_model import SECRET, Packet, frame_of
@@ -55,9 +55,9 @@ class Ports:
     def __init__(self) -> None:
         self._next = 1024
 
-    def reserve(self, *_: Any, **__: Any) -> EndPoint:
+    def reserve(self, _: int, public_ip: Address, *__: Any) -> EndPoint:
         self._next = self._next + 1 if self._next < 65535 else 1024
-        return EndPoint(ip_address(PUBLIC), self._next)
+        return EndPoint(public_ip, self._next)
 
     def place(self, _: object) -> int:
         return 0

@@ -91,7 +91,8 @@ class Copies:
     @staticmethod
     def _hear(session: Session, one: Segment) -> None:
         """What both receivers have, and the timestamps that they keep."""
-        (out, back), acked, latest = session.flows, one.acked, one.ts_recent
+        out, back = session.flows[0], session.flows[1]
+        acked, latest = one.acked, one.ts_recent
         if out.ledger.acknowledge(acked[0]):
             out.finished()
         if back.ledger.acknowledge(acked[1]):

@@ -189,8 +189,8 @@ def timestamps(frame: bytes, tcp: int) -> tuple[int, int] | None:
     if size == 20:
         return None
     if size == 32 and frame[tcp + 20 : tcp + 24] == _LAYOUT_TS:
-        _, value, echo = _TIMESTAMPS.unpack_from(frame, tcp + 20)
-        return value, echo
+        value = frame[tcp + 24] << 24 | frame[tcp + 25] << 16 | frame[tcp + 26] << 8 | frame[tcp + 27]
+        return value, frame[tcp + 28] << 24 | frame[tcp + 29] << 16 | frame[tcp + 30] << 8 | frame[tcp + 31]
     at, end = tcp + 20, tcp + size
     while at < end and frame[at] != 0:
         if frame[at] == 1:

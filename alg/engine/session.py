@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
+from algate.alg.plugin.contract import end_point
 from algate.alg.plugin.model import (
     Audience,
     Control,
-    EndPoint,
     Left,
     Progress,
     Side,
@@ -100,9 +100,9 @@ class Session:
 
     def __init__(self, info: SessionInfo, audience: Audience | None = None) -> None:
         self.info = info
-        inside = EndPoint(address(info.inside_ip), info.key.inside_port)
-        remote = EndPoint(address(info.remote_ip), info.key.remote_port)
-        public = EndPoint(address(info.public_ip), info.public_port) if info.translated else inside
+        inside = end_point(address(info.inside_ip), info.key.inside_port)
+        remote = end_point(address(info.remote_ip), info.key.remote_port)
+        public = end_point(address(info.public_ip), info.public_port) if info.translated else inside
         inside_side = SERVER if info.session_flags & SESSION_FORWARD else CLIENT
         self.sides = (inside_side, CLIENT if inside_side is SERVER else SERVER)
         self.datagrams = info.key.proto == UDP

@@ -120,8 +120,11 @@ def pack_key(key: fx.SessionKey) -> bytes:
 
 def unpack_key(raw: bytes) -> fx.SessionKey:
     """The inverse of pack_key."""
+    inside_port: bytes
+    remote_port: bytes
     inside, remote, inside_port, remote_port, proto = _KEY.unpack(raw)
-    return fx.SessionKey(inside, int.from_bytes(inside_port, "big"), remote, int.from_bytes(remote_port, "big"), proto)
+    ports = inside_port[0] << 8 | inside_port[1], remote_port[0] << 8 | remote_port[1]
+    return fx.SessionKey(inside, ports[0], remote, ports[1], proto)
 
 
 def proto_of(key: bytes) -> int:
@@ -358,7 +361,8 @@ def unpack_lines(raw: bytes) -> list[bytes]:
 
 def pack_adjust(record: fx.AdjustRecord, agrees: bytes = b"") -> bytes:
     """struct adjust; `agrees`: the key of the expectation that it names, if it names any."""
-    (out, back), decided, base = record.corrections, record.decided, record.base
+    out, back = record.corrections[0], record.corrections[1]
+    decided, base = record.decided, record.base
     return _ADJUST.pack(
         record.session, decided[0], decided[1], base[0], base[1], len(out), len(back), record.flags, record.interest,
         record.lines, record.agrees, agrees, _pack_corrections(out, back) if out or back else b"",

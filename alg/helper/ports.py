@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from ipaddress import IPv4Address
 
 from algate.alg.helper.blocks import Block, Blocks
+from algate.alg.plugin.contract import end_point
 from algate.alg.plugin.model import Address, EndPoint
 from algate.alg.plugin.values import PortRange
 from algate.bpf import abi
@@ -59,7 +60,7 @@ class KernelPorts:
         for _ in range(TRIES if count > 1 or even else 1):
             port = self._block(place, proto, wanted, inside, count, even)
             if port is not None:
-                return EndPoint(public_ip, port)
+                return end_point(public_ip, port)
             wanted = random.randrange(self.first, self.last + 1)
         return None
 

@@ -80,7 +80,7 @@ class ClientSide:
             answer = session.families.instead(verb, argument)
             if answer:
                 return self._instead(line, verb, argument, answer, out)
-        if _CR_NUL in line.raw:  # some servers take it for the end of a line
+        if 0 in line.raw and _CR_NUL in line.raw:  # some servers take it for the end of a line
             session.waiting.add(OTHER, may=True, count=min(line.raw.count(_CR_NUL), _ANSWERS_MOST))
         if kind is OTHER:
             return self._other(line, verb, out)

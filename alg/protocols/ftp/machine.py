@@ -91,7 +91,9 @@ class FtpConversation:
         """See `model.Conversation`."""
         session = self._session
         self._rest = session.asked = None
-        session.ending, session.dry, session.now = end, False, now
+        session.ending = end
+        session.dry = False
+        session.now = now
         if session.phase is OPAQUE:
             return (Reset("not-ftp"),) if session.reset else (Pass(len(data)),) if data else ()
         out = Script()

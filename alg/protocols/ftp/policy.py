@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address
 from typing import ClassVar
 
@@ -208,6 +209,7 @@ class Gate:
         return False
 
 
+@lru_cache(256)
 def _verbs(names: tuple[str, ...]) -> frozenset[bytes]:
     verbs = (name.upper().encode("latin-1", "replace") for name in names)
     return frozenset(ALIASES.get(verb, verb) for verb in verbs)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Final, final
 
+from algate.alg.plugin.contract import end_point
 from algate.alg.plugin.fixed import Fixed
 from algate.alg.protocols.base import Address, Control, EndPoint, Side
 from algate.alg.protocols.ftp.grammar import Form, Named
@@ -96,11 +97,6 @@ def told(control: Control, policy: FtpPolicy, form: Form, public: EndPoint) -> E
     if public.ip.version == 6:
         return public  # `announce` is of a NAT, and IPv6 has none
     return EndPoint(policy.announce, public.port)
-
-
-def end_point(ip: Address, port: int) -> EndPoint:
-    """An EndPoint, by a third of the steps that its own constructor takes."""
-    return tuple.__new__(EndPoint, (ip, port))
 
 
 def _listed(policy: FtpPolicy, ip: Address) -> bool:

@@ -34,11 +34,11 @@ def test_what_calls_back_through_the_standard_library_is_seen() -> None:
     assert str(seen) == "(stream stream)"
 
 
-def test_a_port_line_walks_less_than_130_moves() -> None:
-    """It was once 178; eight are for the question what passes behind it, four for what the answer opens by itself, six
-    for addresses as text and as bytes, two for a sum. A line that passes must be far below that."""
+def test_a_port_line_walks_less_than_132_moves() -> None:
+    """It was once 178; eight are for the question what passes behind it, four for what the answer opens by itself, ten
+    for addresses, end points and sums. A line that passes must be far below that."""
     port, passing = (walk.Dialogue().watched(line) for line in walk.LINES.values())
-    assert port.moves < 130 and passing.moves < 70
+    assert port.moves < 132 and passing.moves < 70
 
 
 def test_every_room_on_the_way_is_compiled_in_the_compiled_build() -> None:
