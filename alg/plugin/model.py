@@ -18,11 +18,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
 from enum import IntEnum
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from typing import Protocol as Interface
 
 from algate.alg.plugin.spelled import joined
@@ -34,6 +34,28 @@ Address = IPv4Address | IPv6Address
 def address(packed: bytes) -> Address:
     """A packed address as a value, always the same object: a session has four, and hosts have many sessions."""
     return ip_address(packed)
+
+
+C = TypeVar("C")
+
+
+def _by_slots(cls: type[C]) -> type[C]:
+    """A frozen dataclass that is made by its slots' own setters: half the steps of `object.__setattr__` for each field,
+    by name, and a session makes a dozen of them. Nothing else about it is another."""
+    made: Any = cls
+    scope: dict[str, Any] = {}
+    taken, lines = [], []
+    for one in fields(made):
+        scope[f"set_{one.name}"] = getattr(made, one.name).__set__
+        scope[f"default_{one.name}"] = one.default
+        taken.append(one.name if one.default is MISSING else f"{one.name}=default_{one.name}")
+        lines.append(f" set_{one.name}(self, {one.name})")
+    exec("\n".join((f"def __init__(self, {', '.join(taken)}):", *lines)), scope)  # as dataclasses does
+    init = scope["__init__"]
+    init.__qualname__, init.__module__ = made.__init__.__qualname__, made.__module__
+    init.__annotations__ = made.__init__.__annotations__
+    made.__init__ = init
+    return cls
 
 
 class Side(IntEnum):
@@ -88,6 +110,7 @@ class Left(NamedTuple):
     to: EndPoint
 
 
+@_by_slots
 @dataclass(frozen=True, slots=True)
 class Control:
     """What a plug-in may know of a control session.
@@ -120,6 +143,7 @@ class Control:
         return self.ip(side).version
 
 
+@_by_slots
 @dataclass(frozen=True, slots=True)
 class Pass:
     """These bytes leave unchanged."""
@@ -127,6 +151,7 @@ class Pass:
     size: int
 
 
+@_by_slots
 @dataclass(frozen=True, slots=True)
 class Replace:
     """These bytes leave as `data`, which may have another length (but not zero: see Refuse)."""
@@ -135,6 +160,7 @@ class Replace:
     data: bytes
 
 
+@_by_slots
 @dataclass(frozen=True, slots=True)
 class Refuse:
     """The other side never sees these bytes; the speaker gets `answer` in the other side's name."""
@@ -150,6 +176,7 @@ class Direction(IntEnum):
     IN = 1
 
 
+@_by_slots
 @dataclass(frozen=True, slots=True)
 class Reserve:
     """Hold a public port (or `count` adjacent ones, starting at an even one if `even`) for connections to `inside`.
@@ -168,6 +195,7 @@ class Reserve:
     shared: bool = False
 
 
+@_by_slots
 @dataclass(frozen=True, slots=True)
 class Expect:
     """A connection that may come. A tag has at most one live expectation; a second Expect of a tag replaces the first.
@@ -200,6 +228,7 @@ class Expect:
     ports: int = 0
 
 
+@_by_slots
 @dataclass(frozen=True, slots=True)
 class Open:
     """Both sides have agreed: the pending expectation of the tag admits its connection from now on."""
@@ -207,6 +236,7 @@ class Open:
     tag: int
 
 
+@_by_slots
 @dataclass(frozen=True, slots=True)
 class Withdraw:
     """Drop the tag's expectation and reservation, if they are left."""
@@ -215,6 +245,7 @@ class Withdraw:
     reason: str = ""
 
 
+@_by_slots
 @dataclass(frozen=True, slots=True)
 class Event:
     """Something for followers. `detail` may hold hostile bytes, decoded as latin-1: whoever prints it escapes them.
@@ -228,6 +259,7 @@ class Event:
     fields: tuple[tuple[str, str | int | float], ...] = field(default=())
 
 
+@_by_slots
 @dataclass(frozen=True, slots=True)
 class Purpose:
     """What the connection expected under a tag carries: `detail` and `fields` go into the event `transfer`, which gives
@@ -238,6 +270,7 @@ class Purpose:
     fields: tuple[tuple[str, str | int | float], ...] = ()
 
 
+@_by_slots
 @dataclass(frozen=True, slots=True)
 class Bypass:
     """From here on, this session's bytes aren't read any more, in either direction."""
@@ -245,6 +278,7 @@ class Bypass:
     reason: str = ""
 
 
+@_by_slots
 @dataclass(frozen=True, slots=True)
 class Reset:
     """End both halves of the session with RST."""
