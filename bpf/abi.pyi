@@ -150,6 +150,7 @@ class AdjustFlag(enum.IntFlag):
     OWED = 4
     COPIES = 8
     BEGINS = 16
+    SETTLES = 32
 
 class Line(enum.IntEnum):
     HELD = 0
@@ -160,6 +161,7 @@ class Line(enum.IntEnum):
     AGREES = 16
     NAMES = 32
     RETOLD = 64
+    SETTLES = 128
 
 class TrackFlag(enum.IntFlag):
     TIMESTAMPS = 1
@@ -669,6 +671,7 @@ class Track(Layout):
     syn: int
     agreed: int
     asked: int
+    settled: int
     def __init__(
         self,
         *,
@@ -693,6 +696,7 @@ class Track(Layout):
         syn: int = ...,
         agreed: int = ...,
         asked: int = ...,
+        settled: int = ...,
     ) -> None: ...
 
 class PassableKey(Layout):

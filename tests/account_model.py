@@ -35,6 +35,7 @@ class AccountModel:
         self.copied = 0  # of these, of how many the helper got a copy
         self.agreed = 0  # the last expectation to which a reply agreed
         self.opening = 0  # the count of copies with the last one after which all lines are copied
+        self.settled: int | None = None  # the word with the last reply that left nothing unanswered
         self.start = [0, 0]  # what follows the SYNs
         self.syns = 0
         self.refused = 0  # of how many of the next copies the ring has no room
@@ -78,22 +79,29 @@ class AccountModel:
             return HELD
         found = (_REPLY if reply else _COMMAND).fullmatch(payload)
         lines = self.known[record.interest]
+        unanswered = record.flags >> fx.ADJUST_UNANSWERED & 0xFF
+        certain = bool(record.flags & fx.ADJUST_SETTLES)
+        settled = 0
+        if certain and self.settled is not None and (since := copies(record.lines, self.settled) & 0x3F) <= read:
+            settled = since
+        if settled and lines.then is not None:
+            lines = lines.then
         if found is None or (word := found[1].upper()) not in (lines.replies if reply else lines.commands):
             return HELD
         if flags & (SYN | FIN | RST | URG) or not flags & ACK:
             return HELD
         instead: bytes | None = None
         if word in lines.retold:
-            unanswered = (told.commands + (record.flags >> fx.ADJUST_UNANSWERED & 0xFF) - told.replies) & 0x7F
-            instead = self._retold(payload, reply, unanswered)
+            instead = self._retold(payload, reply, told.commands + unanswered - told.replies & 0x7F)
             if instead is None:
                 return HELD
-        unasked = reply and told.replies >= told.commands + (record.flags >> fx.ADJUST_UNANSWERED & 0xFF)
-        opened = 0 < ((self.opening - (record.lines >> COPIES)) & 0x3F) <= read
+        unasked = reply and told.replies >= told.commands + unanswered
+        settles = certain and word in lines.settling and told.replies + 1 == told.commands + unanswered
+        opened = settled < ((self.opening - (record.lines >> COPIES)) & 0x3F) <= read
         agrees = record.agrees and self.word == record.lines and reply and word in lines.agreeing
-        reads = record.flags & fx.ADJUST_COPIES and not (record.agrees and self.agreed == record.agrees)
-        settled = not (opened or unasked or reads)
-        kind = TOLD if word in lines.copied or not settled else PASSES
+        reads = record.flags & fx.ADJUST_COPIES and not settled
+        reads = reads and not (record.agrees and self.agreed == record.agrees)
+        kind = TOLD if word in lines.copied or opened or unasked or reads else PASSES
         if unasked or word in lines.copied - lines.told:
             kind = COPIED
         if agrees:
@@ -123,6 +131,8 @@ class AccountModel:
             self.agreed = record.agrees
         if kind == COPIED:
             self.opening = self.word >> COPIES & 0x3F
+        if settles:
+            self.settled = self.word
         return min(kind, COPIED)
 
     def _retold(self, line: bytes, reply: bool, unanswered: int) -> bytes | None:

@@ -32,6 +32,7 @@ ADJUST_LINES: Final = 2
 ADJUST_OWED: Final = 4
 ADJUST_COPIES: Final = 8
 ADJUST_BEGINS: Final = 16
+ADJUST_SETTLES: Final = 32
 ADJUST_UNANSWERED: Final = 8  # where these parts of the flags begin, 8 bits each
 ADJUST_REMEMBERED: Final = 16
 TRACK_UNTOUCHABLE: Final = 4

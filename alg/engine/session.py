@@ -31,6 +31,7 @@ from .effects import (
     ADJUST_LINES,
     ADJUST_OWED,
     ADJUST_REMEMBERED,
+    ADJUST_SETTLES,
     ADJUST_UNANSWERED,
     EXPECT_OPEN,
     EXPECT_PENDING,
@@ -68,6 +69,7 @@ Track = Callable[[int], TrackView | None]
 def first_flags(said: Unattended, remembered: int) -> int:
     """The flags of a record by which lines pass before anything was decided."""
     flags = ADJUST_BEGINS | ADJUST_LINES | (ADJUST_COPIES if said.read else 0)
+    flags |= ADJUST_SETTLES if said.settles else 0
     return flags | min(said.unanswered, 0xFF) << ADJUST_UNANSWERED | remembered << ADJUST_REMEMBERED
 
 
@@ -158,6 +160,7 @@ class Session:
         if unattended is not None and not self.bypassed:
             flags |= ADJUST_LINES | min(unattended.unanswered, 0xFF) << ADJUST_UNANSWERED
             flags |= ADJUST_COPIES if unattended.read else 0
+            flags |= ADJUST_SETTLES if unattended.settles else 0
             interest = unattended.lines.number
             pending = self.book.expectations.get(unattended.agrees) if unattended.agrees else None
             if pending is not None and pending.state == EXPECT_PENDING:

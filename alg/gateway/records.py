@@ -43,7 +43,7 @@ _PUNT = packing(
 _TRACK = packing(
     "track",
     "id isn next acked ack_sent window ts_value mss window_scale flags opening lines line_seq line_size ts_recent"
-    " punted punted_at punted_count syn agreed asked",
+    " punted punted_at punted_count syn agreed asked settled",
 )
 _ADJUST = packing("adjust", "id decided base count flags interest lines agrees agrees_key at")
 _CORRECTION = packing("correction", "start end before after")
@@ -322,7 +322,7 @@ def pack_line(lines: Lines, word: bytes) -> bytes:
     kind = abi.Line.TOLD if word in lines.told else abi.Line.COPIED if word in lines.copied else abi.Line.PASSES
     more = (abi.Line.NAMES if word in lines.names else 0) | (abi.Line.QUIET if word in lines.quiet else 0)
     more |= (abi.Line.AGREES if word in lines.agreeing else 0) | (abi.Line.RETOLD if word in lines.retold else 0)
-    return native(kind | more, 4)
+    return native(kind | more | (abi.Line.SETTLES if word in lines.settling else 0), 4)
 
 
 def pack_opening(flags: int, interest: int, lasts: float = 0.0) -> bytes:

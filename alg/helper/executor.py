@@ -19,6 +19,7 @@ from algate.alg.gateway import records
 from algate.alg.plugin.model import Address, EndPoint
 from algate.bpf import abi, syscall
 from algate.bpf.loader import Gateway
+from algate.bpf.packing import native
 from algate.bpf.requests import port_row
 from algate.bpf.syscall import Update
 
@@ -179,7 +180,12 @@ class Executor:
             syscall.delete(self._gateway.replacements.fd, key)
 
     def put_lines(self, effect: fx.PutLines) -> None:
-        """The words of an interest."""
+        """The words of an interest, and of the one that may hold behind it."""
+        then = effect.lines.then
+        if then is not None:
+            self.put_lines(fx.PutLines(then.number, then))
+            behind = records.pack_passable(effect.interest, 0, b"")
+            syscall.update(self._gateway.passable.fd, behind, native(then.number, 4))
         for reply, words in enumerate((effect.lines.commands, effect.lines.replies)):
             for word in words:
                 key = records.pack_passable(effect.interest, reply, word)

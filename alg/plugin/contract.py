@@ -131,6 +131,7 @@ def left(said: object) -> Unattended | None:
         return None
     known: Any = said
     sound = isinstance(said, Unattended) and isinstance(known.lines, Lines) and isinstance(known.read, bool)
+    sound = sound and isinstance(known.settles, bool)
     if (
         isinstance(said, Unattended)
         and sound

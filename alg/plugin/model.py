@@ -308,18 +308,23 @@ class Lines:
     Those of `retold` go on in the words of the other IP family, in a session between two: some that the kernel knows,
     said where nothing is unanswered, and the answer that comes next; what leaves is as long as what came. Read
     afterwards, each must be given the Replace that the kernel has made. Whatever else begins with these words is held.
+    One of `settling`, replies to be read as well, ends what lines before it made matter, if all commands are answered
+    with it (see Unattended.settles); from then on those of `then` don't wait, if it names any.
     `number` is what the kernel knows them by: the same words have the same number in every helper.
     """
 
-    __slots__ = ("agreeing", "commands", "copied", "names", "number", "quiet", "replies", "retold", "told")
+    __slots__ = (
+        "agreeing", "commands", "copied", "names", "number", "quiet", "replies", "retold", "settling", "then", "told",
+    )  # fmt: skip
 
     def __init__(
         self, commands: frozenset[bytes], replies: frozenset[bytes], copied: frozenset[bytes] = frozenset(),
         told: frozenset[bytes] = frozenset(), quiet: frozenset[bytes] = frozenset(),
         agreeing: frozenset[bytes] = frozenset(), names: frozenset[bytes] = frozenset(),
-        retold: frozenset[bytes] = frozenset(),
+        retold: frozenset[bytes] = frozenset(), settling: frozenset[bytes] = frozenset(), then: Lines | None = None,
     ) -> None:  # fmt: skip
-        """`told`, `names` and `retold`: some of `copied`; `quiet`: some of all words; `agreeing`: some of `replies`."""
+        """`told`, `names`, `retold` and `settling`: some of `copied`; `quiet`: some of all words; `agreeing`: some of
+        `replies`."""
         self.commands = commands
         self.replies = replies
         self.copied = copied
@@ -328,23 +333,29 @@ class Lines:
         self.agreeing = agreeing
         self.names = names
         self.retold = retold
-        others = [copied, told, quiet, agreeing, names, retold]
+        self.settling = settling
+        self.then = then
+        behind = frozenset((b"%d" % then.number,)) if then is not None else frozenset()
+        others = [copied, told, quiet, agreeing, names, retold, settling, behind]
         while others and not others[-1]:
             others.pop()
         words = b";".join(b",".join(sorted(some)) for some in (commands, replies, *others))
-        self.number = int.from_bytes(hashlib.sha256(words).digest()[:4], "little") or 1
+        self.number: int = int.from_bytes(hashlib.sha256(words).digest()[:4], "little") or 1
 
 
 class Unattended(NamedTuple):
     """`lines` that don't wait from here on. `unanswered`: how many final replies are still to come; none matters.
     `read`: something that matters is unanswered or half agreed, so that all of them are read, whatever their words.
     `agrees`: the tag of a pending expectation, 0: none. If the very next line is one of `lines.agreeing`, feeding it
-    would bring Open for this tag, and make what was `read` for it matter no more: so it is opened before it is fed."""
+    would bring Open for this tag, and make what was `read` for it matter no more: so it is opened before it is fed.
+    `settles`: `unanswered` is certain. A reply of `lines.settling` that leaves none of these, and of what is said
+    behind them, without its answer makes what was `read` matter no more, before it is fed."""
 
     lines: Lines
     unanswered: int = 0
     read: bool = False
     agrees: int = 0
+    settles: bool = False
 
 
 READ_MOST = 12  # lines that pass before a conversation has read the first of them (COPIES_MOST of lines.h)

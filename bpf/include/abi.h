@@ -297,6 +297,8 @@ enum adjust_flag {
     ADJUST_OWED = 4,    /* behind what is decided come bytes that the gateway acknowledged for the receiver, and has */
     ADJUST_COPIES = 8,  /* something of interest is unanswered: of each such line the helper gets a copy */
     ADJUST_BEGINS = 16, /* nothing was decided yet: `decided` is what follows the SYNs */
+    ADJUST_SETTLES =
+        32, /* what is unanswered is known for certain: a LINE_SETTLES that leaves nothing so ends what ADJUST_COPIES says */
 };
 #define ADJUST_UNANSWERED 8  /* bits 8 to 15 of adjust.flags: final replies that are still to come at that moment */
 #define ADJUST_REMEMBERED 16 /* bits 16 to 23: what the plug-in hands on to the next helper's conversation */
@@ -351,6 +353,7 @@ struct track {
     __u32 syn;             /* the number behind the last SYN from inside that began nothing, 0: there was none */
     __u64 agreed;          /* the last adjust.agrees that a reply agreed to */
     __u64 asked;           /* `lines` with the last EPSV that went on as PASV, if all before it was answered; 0: none */
+    __u64 settled;         /* `lines` with the last LINE_SETTLES that left nothing unanswered, 0: none */
 };
 
 /* Bits of track.lines, all counted modulo: segments punted (the low 16 bits), commands and final replies that passed without
@@ -376,9 +379,12 @@ enum line {
         32, /* added to that of a reply: it names a connection, which the kernel must expect before it passes */
     LINE_RETOLD =
         64, /* added to any but LINE_HELD, between two IP families: it goes on in the other one's words (retell.h) */
+    LINE_SETTLES =
+        128, /* added to that of a reply: if all is answered with it, nothing that came before matters any more */
 };
 
-/* A first word that nobody waits for: a command's verb in upper case, or a reply's three digits, zero-padded. */
+/* A first word that nobody waits for: a command's verb in upper case, or a reply's three digits, zero-padded. Zeros alone: the
+ * value is the interest that holds behind a LINE_SETTLES. */
 struct passable_key {
     __u32 interest;
     __u8 reply; /* 1: the word is a reply's */

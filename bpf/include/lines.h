@@ -6,8 +6,8 @@
  * punted since, it continues its stream, and it is exactly one whole line, in plain characters, with a right checksum,
  * that begins with a word in `passable`. What is of no interest is only counted; of all else the helper gets a copy, or the
  * line is held. So it does of whatever follows a copy, unless that was of a line after which nothing else matters
- * (LINE_TOLD), or was made only because of what came before. All is counted in one word (track.lines), which the next copy
- * or punt carries: the helper's pairing of commands and replies stays right.
+ * (LINE_TOLD), or was made only because of what came before, or a reply has settled it (LINE_SETTLES). All is counted in one
+ * word (track.lines), which the next copy or punt carries: the helper's pairing of commands and replies stays right.
  */
 #ifndef ALGATE_LINES_H
 #define ALGATE_LINES_H
@@ -146,16 +146,25 @@ static __always_inline void line_stamps(struct track *t, const struct segment *g
         t->ts_recent[g->dir & 1] = t->ts_value[g->dir & 1]; /* its own: line_is_recent() */
 }
 
-/* Whether one of the latest `copies` copies was of a line that may make others matter. `opening` is set before the copy is
- * counted, so it may be one ahead: of a line that was held after all. */
-static __always_inline bool copies_open(const struct adjust *adj, const struct track *t, u32 copies)
+/* Which of the latest `copies` copies left nothing unanswered that had mattered; 0: none. If that was 64 copies ago, with
+ * none behind it that made others matter, it looks like one of now: then, too, all was answered. */
+static __always_inline u32 settled_by(const struct adjust *adj, const struct track *t, u32 copies)
+{
+    u64 word = *(volatile u64 *)&t->settled;
+    u32 since = counted_since(adj, word, LINES_COPIES, 63);
+    return word && adj->flags & ADJUST_SETTLES && since <= copies ? since : 0;
+}
+
+/* Whether one of the latest `copies` copies, behind number `settled` of them, was of a line that may make others matter.
+ * `opening` is set before the copy is counted, so it may be one ahead: of a line that was held after all. */
+static __always_inline bool copies_open(const struct adjust *adj, const struct track *t, u32 copies, u32 settled)
 {
     u32 since = (*(volatile u8 *)&t->opening - (u32)(adj->lines >> LINES_COPIES)) & 63;
-    return since && since <= copies;
+    return since > settled && since <= copies;
 }
 
 /* What is to become of an undecided segment, by the helper's statement and its own first word, which is in room->words. What
- * else goes with it (LINE_NAMES, LINE_AGREES, LINE_RETOLD) stands in UNKNOWN(room). */
+ * else goes with it (LINE_NAMES, LINE_AGREES, LINE_RETOLD, LINE_SETTLES) stands in UNKNOWN(room). */
 static __always_inline enum line line_kind(const struct packet *p, const struct segment *g, const struct session *s,
                                            const struct track *t, const struct adjust *adj, struct scratch *room,
                                            u64 word, bool reply, bool *counts, bool *quiet)
@@ -171,26 +180,28 @@ static __always_inline enum line line_kind(const struct packet *p, const struct 
     if (size < 5 || size > LINE_MAX || !(p->tcp_flags & TCP_ACK) ||
         p->tcp_flags & (TCP_SYN | TCP_FIN | TCP_RST | TCP_URG))
         return LINE_HELD;
-    struct passable_key key = {.interest = adj->interest, .reply = reply};
+    u32 settled = settled_by(adj, t, copies), unanswered = (u8)(adj->flags >> ADJUST_UNANSWERED);
+    struct passable_key key = {.interest = settled ? interest_behind(adj) : adj->interest, .reply = reply};
     u32 *kind = line_word(room, size, reply, &key) ? passable.lookup(&key) : 0;
     if (!kind)
         return LINE_HELD;
     *counts = !reply || key.word[0] != '1'; /* 1yz: the final reply is still to come, RFC 959 section 4.2 */
     u32 what = *kind & (LINE_QUIET - 1);
     bool names = *kind & LINE_NAMES, agrees = line_agrees(adj, *kind, word);
-    UNKNOWN(room) = (*kind & (LINE_NAMES | LINE_RETOLD)) |
+    u32 settles = (*kind / LINE_SETTLES) & (adj->flags / ADJUST_SETTLES) & (replies + 1 == commands + unanswered);
+    UNKNOWN(room) = (*kind & (LINE_NAMES | LINE_RETOLD)) | settles * LINE_SETTLES |
                     (agrees ? LINE_AGREES : 0); /* each would be followed through all that comes */
 #ifdef NAT64
-    u32 unanswered = (commands + (u8)(adj->flags >> ADJUST_UNANSWERED) - replies) & 127;
-    if ((*kind / LINE_RETOLD) & !line_retold(s, t, room, word, size, reply, unanswered))
+    if ((*kind / LINE_RETOLD) & !line_retold(s, t, room, word, size, reply, (commands + unanswered - replies) & 127))
         return LINE_HELD;
 #endif
     if (agrees) /* what it makes matter is open already */
         what = LINE_TOLD;
     *quiet = (*kind & LINE_QUIET || agrees) && copies + 1 < COPIES_LOUD;
-    bool unasked = reply && replies >= commands + (u8)(adj->flags >> ADJUST_UNANSWERED);
-    bool settled = !unasked && (!(adj->flags & ADJUST_COPIES) || has_agreed(adj, t)) && !copies_open(adj, t, copies);
-    if (what == LINE_PASSES && settled)
+    bool unasked = reply && replies >= commands + unanswered;
+    bool quiets = !unasked && (!(adj->flags & ADJUST_COPIES) || settled || has_agreed(adj, t)) &&
+                  !copies_open(adj, t, copies, settled);
+    if (what == LINE_PASSES && quiets)
         return LINE_PASSES;
     if (copies >= COPIES_MOST || (names && unasked))
         return LINE_HELD;
@@ -235,7 +246,7 @@ static __always_inline bool line_passes(struct __sk_buff *skb, const struct pack
     next = counted_more(next, reply ? LINES_REPLIES : LINES_COMMANDS, 127, counts);
     next = counted_more(next, LINES_COPIES, 63, copied);
     struct decision_key at;
-    RETELL(room) = UNKNOWN(room) / LINE_RETOLD;
+    RETELL(room) = !!(UNKNOWN(room) & LINE_RETOLD);
     struct decision d = {.digest = digest, .verdict = VERDICT_PASS + RETELL(room)};
     decision_key_of(&at, s->id, g);
     bool passed = !decisions.update(&at, &d); /* a full table: nobody could tell its repetition from something else */
@@ -246,12 +257,16 @@ static __always_inline bool line_passes(struct __sk_buff *skb, const struct pack
     passed = __sync_val_compare_and_swap(&t->lines, word, next) == word;
     if (passed)
         line_stamps(t, g);
+    if (passed && UNKNOWN(room) & LINE_SETTLES) /* it is counted: no other line is taken for it */
+        *(volatile u64 *)&t->settled = next;
     if (passed && copied &&
         !copy_line(skb, p, key, s, t, g, next, quiet, RETELL(room),
                    expected)) /* unless another line has already followed it */
         passed = __sync_val_compare_and_swap(&t->lines, next, word) != next;
 held:
     if (!passed) {
+        if (UNKNOWN(room) & LINE_SETTLES)
+            *(volatile u64 *)&t->settled = 0;
         RETELL(room) = 0;
         decisions.delete(&at);
         if (expected)

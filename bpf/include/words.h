@@ -10,6 +10,14 @@
 #define ASKS_SIZE 6 /* bytes of "EPSV" and CR LF */
 #define SPACES 0x2020202020202020ULL
 
+/* Whose words hold behind a reply that settled all: the plug-in may have said that in advance. */
+static __always_inline u32 interest_behind(const struct adjust *adj)
+{
+    struct passable_key key = {.interest = adj->interest};
+    u32 *then = passable.lookup(&key);
+    return then ? *then : adj->interest;
+}
+
 /* Not 0 if any of eight bytes isn't a printable ASCII character. */
 static __always_inline u64 not_plain(u64 bytes)
 {

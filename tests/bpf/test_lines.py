@@ -246,6 +246,12 @@ def acknowledge(session: Watched, upto: int) -> None:
     assert session.send(IN, frame).action == REDIRECT
 
 
+def heard(session: Watched, upto: int, at: int) -> None:
+    """The same of the inside, which has said `at` bytes."""
+    frame = session.frame(OUT, b"", "A", at=at, ack=FIRST[IN] + upto)
+    assert session.send(OUT, frame).action == REDIRECT
+
+
 def test_behind_what_is_only_told_others_pass_uncopied(told: Watched) -> None:
     copied(told, LIST)
     assert say(told, REPLY, IN) and say(told, NOOP, at=6) and told.rig.taken() == []
@@ -274,6 +280,103 @@ def test_what_is_read_for_another_lines_sake_opens_nothing_itself(told: Watched)
     record.lines, record.decided[0], record.flags = seen - one, FIRST[OUT] + 6, abi.AdjustFlag.LINES
     told.rig.gateway.adjusts.put(told.key, record)
     assert say(told, NOOP, at=12) and say(told, REPLY, IN)
+
+
+THEN = INTEREST + 1
+SETTLES = abi.AdjustFlag.SETTLES
+
+
+@pytest.fixture
+def settling(told: Watched) -> Watched:
+    """As `told`, and 230 settles what mattered; behind it CWD is read, and NOOP, LIST and 200 are not."""
+    passable = told.rig.gateway.passable
+    for interest, word, kind in (
+        (INTEREST, b"230\0", abi.Line.COPIED | abi.Line.SETTLES), (THEN, b"CWD\0", abi.Line.COPIED),
+        (THEN, b"NOOP", abi.Line.PASSES), (THEN, b"LIST", abi.Line.PASSES), (THEN, b"200\0", abi.Line.PASSES),
+        (INTEREST, bytes(4), THEN),
+    ):  # fmt: skip
+        key = abi.PassableKey(interest=interest, reply=word[:1].isdigit())
+        key.word[:4] = list(word)
+        passable.put(key, kind)
+    state(told, more=SETTLES)
+    return told
+
+
+WELCOME = b"230 come in\r\n"
+
+
+def test_what_settles_all_ends_the_copies_before_the_helper_reads_it(settling: Watched) -> None:
+    copied(settling, b"EPSV\r\n")
+    acknowledge(settling, 6)
+    copied(settling, NOOP, at=6)
+    copied(settling, REPLY, IN)
+    copied(settling, WELCOME, IN, at=len(REPLY))
+    acknowledge(settling, 12)
+    heard(settling, len(REPLY + WELCOME), 12)
+    assert say(settling, LIST, at=12), "by the words that hold from now on"
+    assert say(settling, REPLY, IN, at=len(REPLY + WELCOME))
+    acknowledge(settling, 18)
+    copied(settling, b"CWD /\r\n", at=18)
+    acknowledge(settling, 25)
+    copied(settling, NOOP, at=25)
+
+
+def test_what_leaves_something_unanswered_settles_nothing(settling: Watched) -> None:
+    copied(settling, b"EPSV\r\n")
+    copied(settling, NOOP, at=6)
+    copied(settling, WELCOME, IN)
+    acknowledge(settling, 12)
+    copied(settling, NOOP, at=12)
+
+
+def test_what_is_unanswered_at_the_helpers_word_counts_too(settling: Watched) -> None:
+    state(settling, unanswered=2, more=SETTLES | abi.AdjustFlag.COPIES)
+    copied(settling, WELCOME, IN)
+    copied(settling, NOOP)
+    state(settling, (6, len(WELCOME)), unanswered=2, more=SETTLES | abi.AdjustFlag.COPIES)
+    heard(settling, len(WELCOME), 6)
+    copied(settling, REPLY, IN, at=len(WELCOME))
+    copied(settling, WELCOME, IN, at=len(WELCOME + REPLY))
+    acknowledge(settling, 6)
+    assert say(settling, NOOP, at=6)
+
+
+def test_a_reply_that_nobody_asked_for_settles_nothing(settling: Watched) -> None:
+    copied(settling, WELCOME, IN)
+    copied(settling, NOOP)
+
+
+def test_where_the_helper_is_not_certain_nothing_settles(settling: Watched) -> None:
+    state(settling)
+    copied(settling, b"EPSV\r\n")
+    copied(settling, WELCOME, IN)
+    acknowledge(settling, 6)
+    copied(settling, NOOP, at=6)
+    copied(settling, REPLY, IN, at=len(WELCOME))
+    state(settling, (12, len(WELCOME + REPLY)), more=abi.AdjustFlag.COPIES)
+    acknowledge(settling, 12)
+    copied(settling, NOOP, at=12)
+
+
+def test_what_settled_before_the_helpers_word_is_its_business(settling: Watched) -> None:
+    copied(settling, b"EPSV\r\n")
+    copied(settling, WELCOME, IN)
+    acknowledge(settling, 6)
+    state(settling, (6, len(WELCOME)), more=SETTLES | abi.AdjustFlag.COPIES)
+    copied(settling, NOOP, at=6)
+    copied(settling, REPLY, IN, at=len(WELCOME))
+
+
+@pytest.mark.usefixtures("one_cpu")
+def test_what_is_held_after_all_settles_nothing(settling: Watched) -> None:
+    copied(settling, b"EPSV\r\n")
+    before = settling.track().lines
+    fill(settling)
+    record = settling.rig.gateway.adjusts[settling.key]
+    record.lines = settling.track().lines & 0xFFFF | record.lines & ~0xFFFF
+    settling.rig.gateway.adjusts.put(settling.key, record)
+    assert settling.send(IN, settling.frame(IN, WELCOME)).drops == {"punt-lost": 1}
+    assert settling.track().lines >> 16 == before >> 16 and not settling.track().settled
 
 
 def wakes(session: Watched) -> bool:

@@ -280,3 +280,52 @@ def test_a_200_agrees_for_certain_where_that_is_said(on: Control, spoken: list[t
         stage.say(Side.CLIENT, b"NOOP\r\n")
         after = conversation.unattended()
         assert after is not None and not after.read
+
+
+SERVED = {
+    b"USER u": b"230 331 530", b"PASS p": b"230 331 332 530", b"PASV": b"227 500", b"EPSV": b"229 500",
+    b"LIST": b"226 250 425", b"CWD x": b"250 550", b"NOOP": b"200 500", b"SYST": b"215",
+}  # fmt: skip
+NAMED = {b"227": b"227 (198,51,100,2,19,137)", b"229": b"229 (|||5001|)"}
+EXCHANGE = st.sampled_from(sorted(SERVED)).flatmap(
+    lambda command: st.tuples(st.just(command), st.sampled_from(SERVED[command].split()), st.booleans())
+)
+
+
+@example(0, [], [(b"USER u", b"331", False), (b"PASS p", b"230", False), (b"PASV", b"227", False)], [])
+@example(5, [ASKS], [(b"CWD x", b"250", False), (b"PASV", b"227", False)], [0, 1])
+@given(st.integers(0, 5), AROUND_PORT, st.lists(EXCHANGE, max_size=8), st.lists(st.integers(0, 2), max_size=8))
+def test_what_settles_all_leaves_nothing_that_matters(
+    first: int, before: list[tuple[Side, bytes]], spoken: list[tuple[bytes, bytes, bool]], ahead: list[int]
+) -> None:
+    """As the kernel counts, from any moment of which the machine says so: behind such a reply nothing is to be read.
+
+    `ahead`: how many of its next commands a client says that doesn't wait for an answer."""
+    stage = Stage(PLUGIN, FtpPolicy(), control())
+    play(stage, [*LOGGED_IN[:first], *(before if first else ())], None)
+    conversation: Any = stage.conversation
+    said = conversation.unattended()
+    if said is None or not said.settles or said.unanswered > (not first or said.read):
+        return
+    lines, commands, replies, place = said.lines, said.unanswered, 0, 0
+    if said.read:  # for a PASV's sake, or an EPSV's
+        spoken, place = [(b"", b"227", False), *spoken], 1
+    if not first:
+        stage.say(*LOGGED_IN[0])
+        replies = 1
+    for number, (_, code, begins) in enumerate(spoken):
+        upto = max(place, number + 1 + (ahead[number] if number < len(ahead) else 0))
+        for command, _, _ in spoken[place:upto]:
+            stage.say(Side.CLIENT, command + b"\r\n")
+            commands += 1
+        place = min(upto, len(spoken))
+        if begins and spoken[number][0] == b"LIST":
+            stage.say(Side.SERVER, b"150 here\r\n")
+        actions = stage.say(Side.SERVER, NAMED.get(code, code + b" x") + b"\r\n")
+        replies += 1
+        expected = code not in lines.names or any(isinstance(one, Expect) for one in actions)
+        if code in lines.settling and commands == replies and expected:
+            stage.say(Side.CLIENT, b"NOOP\r\n")  # if there was a doubt, it ends with what the client says next
+            after = conversation.unattended()
+            assert after is not None and not after.read and after.lines is (lines.then or lines)
+            return

@@ -66,6 +66,7 @@ COMMANDS: dict[bytes, Kind] = {
 # replies that change the phase; 227 and 229, where the kernel itself expects what they name. What a data connection
 # carries is for the audit alone, so replies needn't be read because of it. Quiet are all but that behind which somebody
 # waits: a connection that a PORT's 200 agrees to. Not in the list, so held: PORT and EPRT, AUTH and its answer (234).
+# What made a 227 matter is over with it, and with a log-in's end what is said before one.
 _COMMANDS: Final = frozenset(
     (
         b"USER PASV EPSV PASS ACCT QUIT RETR STOR STOU APPE LIST NLST MLSD MLST STAT "
@@ -92,6 +93,7 @@ UNATTENDED: Final = Lines(
     quiet=(_COMMANDS | _REPLIES | _NAMES) - _HURRIED,
     agreeing=frozenset((b"200",)),
     names=_NAMES,
+    settling=_NAMES,
 )
 # The same between two IP families, where PASV or EPSV is rewritten: EPSV and its 227 by the kernel, where it can.
 _RETOLD: Final = frozenset((b"EPSV", b"227"))
@@ -99,11 +101,13 @@ _HELD_64: Final = frozenset((b"PASV", b"229"))
 UNATTENDED_64: Final = Lines(
     _COMMANDS - _HELD_64, _REPLIES | {b"227"}, copied=UNATTENDED.copied - _HELD_64, told=UNATTENDED.told,
     quiet=UNATTENDED.quiet - _HELD_64, agreeing=UNATTENDED.agreeing, names=frozenset((b"227",)), retold=_RETOLD,
+    settling=frozenset((b"227",)),
 )  # fmt: skip
 # Before the log-in, where nothing may open yet: a name is told, its password and 331 pass, and whatever else the server
 # says is read, since nearly any 2yz may accept a log-in. So of what passes unread each command is of Kind.IDENTITY, and
 # each reply asks it for more. The greeting is told; a reply that comes instead of it is read, or asks for more.
 _PASSWORDS, _MORE = frozenset((b"PASS", b"ACCT")), frozenset((b"331", b"332"))
+_WELCOMES: Final = frozenset((b"230", b"232"))
 UNATTENDED_BEFORE: Final = Lines(
     _COMMANDS,
     _REPLIES | _NAMES,
@@ -111,10 +115,13 @@ UNATTENDED_BEFORE: Final = Lines(
     told=_COMMANDS - _PASSWORDS - {b"PASV", b"EPSV"} | {b"220"},
     quiet=UNATTENDED.quiet,
     names=_NAMES,
+    settling=_WELCOMES,
+    then=UNATTENDED,
 )
 UNATTENDED_BEFORE_64: Final = Lines(
     _COMMANDS - _HELD_64, _REPLIES | {b"227"}, copied=UNATTENDED_BEFORE.copied - _HELD_64, told=UNATTENDED_BEFORE.told,
-    quiet=UNATTENDED_BEFORE.quiet - _HELD_64, names=frozenset((b"227",)), retold=_RETOLD,
+    quiet=UNATTENDED_BEFORE.quiet - _HELD_64, names=frozenset((b"227",)), retold=_RETOLD, settling=_WELCOMES,
+    then=UNATTENDED_64,
 )  # fmt: skip
 
 NAMING: Final = frozenset((Kind.NAME, Kind.PASV, Kind.EPSV))

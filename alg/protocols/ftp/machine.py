@@ -146,14 +146,15 @@ class FtpConversation:
         settled = unanswered is not None and unanswered < UNANSWERED_MOST and session.agreed
         lines = UNATTENDED if families is None else UNATTENDED_64
         greeting = session.phase is GREETING
+        certain = not session.unclosed
         if unanswered is None or not settled:
             named = self._named()
-            unanswered = 1 if named or session.waiting.asked else 0
-            return tuple.__new__(Unattended, (lines, unanswered, True, named))
+            asked = not named and session.waiting.asked
+            return tuple.__new__(Unattended, (lines, 1 if named or asked else 0, True, named, asked and certain))
         if session.premature:
             lines = UNATTENDED_BEFORE if families is None else UNATTENDED_BEFORE_64
-            return tuple.__new__(Unattended, (lines, unanswered + greeting, False, 0))
-        return tuple.__new__(Unattended, (lines, unanswered, greeting, 0))
+            return tuple.__new__(Unattended, (lines, unanswered + greeting, False, 0, certain))
+        return tuple.__new__(Unattended, (lines, unanswered, greeting, 0, certain and not greeting))
 
     def _named(self) -> int:
         """The tag of the only connection named, if a 200 that comes next agrees to it for certain; else 0."""

@@ -227,6 +227,8 @@ def test_the_same_words_have_the_same_number() -> None:
     one = Lines(frozenset((b"NOOP", b"CWD")), frozenset((b"200",)))
     assert one.number == Lines(frozenset((b"CWD", b"NOOP")), frozenset((b"200",))).number
     assert one.number != Lines(frozenset((b"CWD",)), frozenset((b"200",))).number
+    others = {Lines(one.commands, one.replies, then=then).number for then in (None, one)}
+    assert len(others | {Lines(one.commands, one.replies, one.replies, settling=one.replies).number}) == 3
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from algate.bpf import abi
         (effects.ADJUST_OWED, abi.AdjustFlag.OWED),
         (effects.ADJUST_COPIES, abi.AdjustFlag.COPIES),
         (effects.ADJUST_BEGINS, abi.AdjustFlag.BEGINS),
+        (effects.ADJUST_SETTLES, abi.AdjustFlag.SETTLES),
         (effects.ADJUST_UNANSWERED, abi.ADJUST_UNANSWERED),
         (effects.TRACK_TIMESTAMPS, abi.TrackFlag.TIMESTAMPS),
         (effects.TRACK_UNTOUCHABLE, abi.TrackFlag.UNTOUCHABLE),

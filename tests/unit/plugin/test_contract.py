@@ -147,7 +147,8 @@ def test_only_a_list_is_an_answer(actions: Any) -> None:
 def test_what_is_left_unattended() -> None:
     good = Unattended(Lines(frozenset((b"NOOP",)), frozenset((b"200",))), 3)
     assert left(good) is good and left(None) is None
-    for bad in (ODD, (), Unattended(ODD), good._replace(unanswered=-1), good._replace(unanswered=ODD)):
+    odd = good._replace(unanswered=-1), good._replace(unanswered=ODD), good._replace(settles=ODD)
+    for bad in (ODD, (), Unattended(ODD), *odd):
         with pytest.raises(PluginFaultError, match=r"unattended\(\) gave"):
             left(bad)
 

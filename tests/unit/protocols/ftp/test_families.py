@@ -698,7 +698,7 @@ def test_a_transfer_makes_nothing_matter_that_did_not(asked: bool) -> None:
         assert before is not None and not before.read
         made.say(CLIENT, verb + b" x\r\n")
         after = made.conversation.unattended()
-        assert after == (before.lines, before.unanswered + 1, False, 0)
+        assert after == (before.lines, before.unanswered + 1, False, 0, True)
         assert made.conversation.remember() == 0
     assert UNATTENDED_64.told == UNATTENDED.told
 
