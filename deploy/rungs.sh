@@ -81,29 +81,38 @@ closing() {
 tests() {
     local name=$1
     shift
-    pytest_rung "$name" "$name" .venv/bin/python "$@"
+    pytest_rung rung "$name" "$name" .venv/bin/python "$@"
 }
 
 # compiled FOLDER BUDGET WORKERS [ARG...]: the same on the compiled build. --build has pytest refuse any other.
 compiled() {
     local name=$1
     shift
-    pytest_rung "$name-c" "$name" .venv/compiled/bin/python "$@" --build compiled
+    pytest_rung rung "$name-c" "$name" .venv/compiled/bin/python "$@" --build compiled
 }
 
-# pytest_rung TITLE FOLDER PYTHON BUDGET WORKERS [ARG...]
+# compiled_beside FOLDER BUDGET WORKERS [ARG...]: begin it beside a rung that mostly waits, which has the processors first.
+compiled_beside() {
+    local name=$1
+    shift
+    pytest_rung beside "$name-c" "$name" .venv/compiled/bin/python "$@" --build compiled
+}
+
+# pytest_rung WAY TITLE FOLDER PYTHON BUDGET WORKERS [ARG...]; WAY: rung or beside
 pytest_rung() {
-    local title=$1 name=$2 python=$3 budget=$4 workers=$5
-    shift 5
-    rung "$title" "$budget" "$python" -m pytest --color=no --no-header --durations=5 -n "$workers" -m "$name" "tests/$name" "$@"
+    local way=$1 title=$2 name=$3 python=$4 budget=$5 workers=$6 lowly=()
+    shift 6
+    [ "$way" = rung ] || lowly=(nice -n 10)
+    "$way" "$title" "$budget" "${lowly[@]}" "$python" -m pytest --color=no --no-header --durations=5 -n "$workers" -m "$name" "tests/$name" "$@"
 }
 
 run_ladder() {
     local all=() start=$SECONDS
     if [ "${1:-}" = --all ]; then all=(--all); fi
-    rung lint 60 deploy/dev.sh lint
     # no vulnerability data to be had is the network's doing: audit.sh says so, and it is no failure
-    rung audit 120 bash -c 'deploy/audit.sh || [ $? = 3 ]'
+    beside audit 120 bash -c 'deploy/audit.sh || [ $? = 3 ]'
+    rung lint 60 deploy/dev.sh lint
+    joined audit
     tests unit 90 2 "${all[@]}"
     tests property 60 2 "${all[@]}"
     tests fuzz 60 2
@@ -113,10 +122,12 @@ run_ladder() {
     beside compile 180 nice -n 19 deploy/dev.sh compile
     if compgen -G 'tests/compliance/test_*.py' >/dev/null; then tests compliance 120 2 "${all[@]}"; fi
     joined compile
-    compiled unit 90 2 "${all[@]}"
-    compiled property 60 2 "${all[@]}"
-    compiled fuzz 60 2
+    compiled fuzz 60 2 # for so many seconds, alone: beside others it would try less
+    compiled_beside unit 240 1 "${all[@]}"
+    compiled_beside property 240 1 "${all[@]}"
     tests cases 240 2 # and the kernel's column, a third process: all of them mostly wait
+    joined unit-c
+    joined property-c
     tests faults "$([ "${1:-}" = --all ] && echo 900 || echo 120)" 0 "${all[@]}" # one at a time: they measure
     beside soak 120 .venv/bin/python -m tests.soak --minutes 1
     tests packaging 120 2

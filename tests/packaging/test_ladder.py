@@ -103,9 +103,10 @@ def test_rung(tree: Path, content: str, code: int, said: str, total: str) -> Non
     assert result.stdout.splitlines()[-1] == total
 
 
-def test_a_rung_on_the_wrong_build_proves_nothing(tree: Path) -> None:
+@pytest.mark.parametrize(("way", "joined"), [("rung", ""), ("beside", "joined unit-c; ")])
+def test_a_rung_on_the_wrong_build_proves_nothing(tree: Path, way: str, joined: str) -> None:
     (tree / "tests/unit/test_planted.py").write_text(PASSING)
-    result = bash("pytest_rung unit-c unit .venv/bin/python 30 0 --build compiled; summary 0", tree)
+    result = bash(f"pytest_rung {way} unit-c unit .venv/bin/python 30 0 --build compiled; {joined}summary 0", tree)
     assert "the pure build of algate is what is imported here, not the compiled one" in result.stdout
     assert result.returncode == 1 and result.stdout.splitlines()[-1] == "total: 0 passed, 1 failed"
 
