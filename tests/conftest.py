@@ -52,7 +52,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         rung = item.path.relative_to(here).parts[0] if item.path.is_relative_to(here) else ""
         if rung in RUNGS:
             item.add_marker(rung)
-    if config.getoption("build") == "compiled":  # its classes can't be changed, its steps can't be watched
+    if (
+        config.getoption("build") == "compiled"
+    ):  # its classes can't be changed, its steps can't be watched; its text is the same
         items[:] = [item for item in items if item.get_closest_marker("pure") is None]
 
 

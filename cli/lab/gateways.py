@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Any, ClassVar, Protocol, Self
 
 from algate.alg.errors import MISSING, USAGE
+from algate.bpf.pins import BPFFS, folder_name
 from algate.cli.lab.host import PATIENCE, LabError, Spawned, call_in
 from algate.cli.lab.lab import LAN_DEVICE, WAN_DEVICE, Lab
 from algate.client import Client
@@ -190,7 +191,7 @@ class AlgateGateway(LabGateway):
         if not self._clean:
             self._clean = True
             self.run_dir.mkdir(mode=0o700, exist_ok=True)
-            self.lab.undo(self.lab.gw.command(self._down()))
+            self.lab.undo(if_left(self.run_dir, self.lab.gw.command(self._down())))
             if self.spares is not None:
                 self.spares.lend(self.run_dir, self.config)
 
@@ -220,6 +221,13 @@ class AlgateGateway(LabGateway):
                 done = self.lab.gw.run(self._down(), timeout=DOWN_SECONDS)
             if done.returncode != 0 and "nothing was up" not in done.stderr:  # a test may have removed it all
                 raise LabError(f"algate down --purge: exit code {done.returncode}: {done.stderr.strip()}")
+
+
+def if_left(run_dir: Path, argv: list[str]) -> list[str]:
+    """The command line that runs `argv` if pins or a state of that gateway are there: Python's start takes half a
+    second of a processor, and who ended well has left neither."""
+    traces = [str(BPFFS / folder_name(run_dir)), str(run_dir / "state.json")]
+    return ["sh", "-c", '[ -e "$1" ] || [ -e "$2" ] || exit 0; shift 2; exec "$@"', "if_left", *traces, *argv]
 
 
 def _forward_table(forward: PortForward) -> str:

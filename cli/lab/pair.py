@@ -17,7 +17,7 @@ from typing import Any
 from algate.alg.config import load as configuration
 from algate.alg.errors import MISSING
 from algate.alg.ha import keepalived
-from algate.cli.lab.gateways import DOWN_SECONDS, algate
+from algate.cli.lab.gateways import DOWN_SECONDS, algate, if_left
 from algate.cli.lab.host import PATIENCE, Host, LabError, Spawned
 from algate.cli.lab.lab import LAN_DEVICE, WAN_DEVICE, Lab, ip
 from algate.client import Client
@@ -109,7 +109,8 @@ class Node:
         self.process: Spawned | None = None
         self.keeper: Spawned | None = None
         self.engine: Spawned | None = None
-        lab.undo(self.host.command([*algate(), "down", "--purge", "--run-dir", str(self.run_dir)]))
+        down = [*algate(), "down", "--purge", "--run-dir", str(self.run_dir)]
+        lab.undo(if_left(self.run_dir, self.host.command(down)))
 
     def begin(self) -> None:
         """Start algate."""

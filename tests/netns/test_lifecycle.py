@@ -20,7 +20,6 @@ from tests.netns.talk import CONTENT, Echo, Line, talking, until, verb
 from tests.topology import no_netfilter
 
 ECHO = 7007
-LOADS = True  # each gateway anew (conftest.py)
 
 
 @pytest.fixture
@@ -28,6 +27,12 @@ def gateway(lab: Lab) -> Iterator[AlgateGateway]:
     with AlgateGateway(lab) as made:
         yield made
         no_netfilter(lab, made)
+
+
+@pytest.fixture
+def anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gateways find nothing that others have loaded."""
+    monkeypatch.setattr(AlgateGateway, "spares", None)
 
 
 def end(gateway: AlgateGateway, number: signal.Signals) -> None:
@@ -92,6 +97,7 @@ def test_an_open_announcement_is_used_after_a_restart(lab: Lab, gateway: AlgateG
         assert talker.hear().startswith("226")
 
 
+@pytest.mark.usefixtures("anew")
 def test_killed_at_any_moment_of_its_start(lab: Lab) -> None:
     """However far it got, `down --purge` leaves nothing, and a start over the remains works."""
     before = footprint(lab.gw)
@@ -153,6 +159,7 @@ def test_down_keeps_what_others_added(lab: Lab) -> None:
     assert "bytecode" in lab.gw.run(["tc", "filter", "show", "dev", "lan0", "ingress"]).stdout
 
 
+@pytest.mark.usefixtures("anew")
 def test_down_twice_and_where_nothing_ever_ran(lab: Lab) -> None:
     gateway = AlgateGateway(lab)
     gateway._prepare()

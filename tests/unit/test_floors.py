@@ -8,6 +8,8 @@ import pytest
 
 from tests.imports import ROOT, Arrows, arrows, circles
 
+pytestmark = pytest.mark.pure  # both builds are of this text
+
 # From the lowest to the highest. Rooms on one line are side by side and don't know each other. A room is a folder
 # with all that is in it, or a module outside of any; a new one needs a line, or a place in one.
 FLOORS = (

@@ -10,7 +10,7 @@ import pytest
 
 from tests.imports import ROOT
 
-pytestmark = pytest.mark.unit
+pytestmark = pytest.mark.pure  # both builds are of this text
 
 
 def shared(sources: Iterable[tuple[str, str]]) -> dict[str, list[str]]:

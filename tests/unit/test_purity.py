@@ -8,6 +8,8 @@ import pytest
 
 from tests.imports import ROOT, imported, modules, package
 
+pytestmark = pytest.mark.pure  # both builds are of this text
+
 FORBIDDEN = {
     "socket", "time", "asyncio", "bcc", "pyroute2", "threading", "subprocess", "select", "selectors", "signal",
     "random", "secrets", "fcntl", "ctypes", "mmap", "prometheus_client",

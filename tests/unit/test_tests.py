@@ -10,6 +10,8 @@ import pytest
 
 from tests.imports import ROOT
 
+pytestmark = pytest.mark.pure  # both builds are of this text
+
 JUDGES = {"raises", "warns", "fail"}  # of pytest
 # What can't be false, or is judged by a branch that may say nothing about the case.
 HOLLOW = (ast.Constant, ast.IfExp, ast.Tuple, ast.List, ast.Dict, ast.Set, ast.JoinedStr, ast.Lambda, ast.GeneratorExp)

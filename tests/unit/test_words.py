@@ -13,7 +13,7 @@ import pytest
 
 from tests.imports import ROOT
 
-pytestmark = pytest.mark.unit
+pytestmark = pytest.mark.pure  # both builds are of this text
 
 OUT = re.compile(
     r"\b(?:mayn't|shall|besides|likewise)\b"

@@ -15,13 +15,17 @@ from scapy.layers.l2 import Ether
 
 from algate.alg.audit.pcapng import COMMENT_MOST, Interface, PcapngWriter
 
+NEXT = "02:00:00:00:00:02"  # or scapy asks the host's neighbours, and waits
+
 pytestmark = pytest.mark.unit
 AT = 1_700_000_000_123_456_789
 
 
 def frame(payload: bytes) -> bytes:
     """A segment with right checksums."""
-    return bytes(Ether() / IP(src="10.0.0.2", dst="198.51.100.2") / TCP(sport=40001, dport=21, flags="PA") / payload)
+    return bytes(
+        Ether(dst=NEXT) / IP(src="10.0.0.2", dst="198.51.100.2") / TCP(sport=40001, dport=21, flags="PA") / payload
+    )
 
 
 def written() -> bytes:

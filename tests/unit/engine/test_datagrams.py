@@ -33,6 +33,8 @@ from tests.kernel_model import frag_needed
 from tests.toy import Ports
 from tests.wire import INSIDE, PUBLIC, REMOTE
 
+NEXT = "02:00:00:00:00:02"  # or scapy asks the host's neighbours, and waits
+
 KEY = fx.SessionKey(INSIDE, 3000, REMOTE, 69, 17)
 INFO = fx.SessionInfo(77, KEY, PUBLIC, 4000, 0, 9)
 ASK = b"\0\x01file\0octet\0"
@@ -101,7 +103,7 @@ def datagram(data: bytes, direction: int = fx.OUT, unsummed: bool = False, paddi
     ends = (INSIDE, 3000, REMOTE, 69) if direction == fx.OUT else (REMOTE, 69, PUBLIC, 4000)
     ip = IP(src=dotted(ends[0]), dst=dotted(ends[2]), id=77, tos=16, ttl=9)
     udp = UDP(sport=ends[1], dport=ends[3]) if not unsummed else UDP(sport=ends[1], dport=ends[3], chksum=0)
-    return bytes(Ether() / ip / udp / data) + bytes(padding)
+    return bytes(Ether(dst=NEXT) / ip / udp / data) + bytes(padding)
 
 
 def dotted(ip: bytes) -> str:

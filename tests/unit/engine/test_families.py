@@ -21,6 +21,8 @@ from tests.textbook import Exchange
 from tests.toy import Ports
 from tests.wire import INFO, INSIDE6, NAT64, PUBLIC, REMOTE, REMOTE6, SIX, Lab
 
+NEXT = "02:00:00:00:00:02"  # or scapy asks the host's neighbours, and waits
+
 pytestmark = pytest.mark.unit
 SEEN = IPv6Address("64:ff9b::198.51.100.2").packed
 EPRT = Exchange(b"EPRT |2|2001:db8:1::5|5001|\r\n", b"200 fine\r\n")
@@ -213,7 +215,7 @@ def test_a_datagram_with_another_payload() -> None:
 
     def packet(data: bytes) -> bytes:
         ends = IPv6(src=str(IPv6Address(REMOTE6)), dst=str(IPv6Address(INSIDE6)), tc=4, hlim=9)
-        return bytes(Ether() / ends / UDP(sport=69, dport=4000) / Raw(data))
+        return bytes(Ether(dst=NEXT) / ends / UDP(sport=69, dport=4000) / Raw(data))
 
     assert frames.with_payload(packet(b"short"), 14, b"quite long") == packet(b"quite long")
 

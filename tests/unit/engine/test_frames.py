@@ -9,6 +9,8 @@ import pytest
 from algate.alg.engine import frames
 from algate.alg.engine.frames import ACK, BAD, GOOD, PSH, UNFINISHED, URG, Header
 
+NEXT = "02:00:00:00:00:02"  # or scapy asks the host's neighbours, and waits
+
 V4 = Header(bytes([10, 0, 0, 1]), bytes([198, 51, 100, 2]), 40000, 21, 77, 501)
 V6 = V4._replace(src=bytes(15) + b"\1", dst=bytes(15) + b"\2", tos=0x20)
 
@@ -74,7 +76,7 @@ def test_udp_sums_are_finished_too() -> None:
     from scapy.layers.l2 import Ether
     from scapy.packet import Raw
 
-    right = bytes(Ether() / IP(src="10.0.0.1", dst="10.0.0.2") / UDP(sport=1, dport=2) / Raw(b"abc"))
+    right = bytes(Ether(dst=NEXT) / IP(src="10.0.0.1", dst="10.0.0.2") / UDP(sport=1, dport=2) / Raw(b"abc"))
     wrong = right[:40] + b"\x12\x34" + right[42:]
     assert frames.finish_checksum(wrong, 14, len(wrong)) == right
 
@@ -84,7 +86,7 @@ def test_timestamps_in_any_place() -> None:
     from scapy.layers.l2 import Ether
 
     def stamps(options: list[tuple[str, object]]) -> tuple[int, int] | None:
-        return frames.timestamps(bytes(Ether() / IP() / TCP(options=options)), 34)
+        return frames.timestamps(bytes(Ether(dst=NEXT) / IP() / TCP(options=options)), 34)
 
     assert stamps([]) is None
     assert stamps([("NOP", None), ("NOP", None), ("Timestamp", (5, 6))]) == (5, 6)
