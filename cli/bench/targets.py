@@ -170,7 +170,6 @@ def _pair() -> Iterable[Target]:
         title = f"what the pair adds to a rewritten command, {part}, vs a 1 KB echo"
         yield Target(f"{title} as often", (f"ha.added.{part}", mine), (f"ha.paced.{part}", mine), 2.5)
         yield Target(f"{title} back to back", (f"ha.added.{part}", mine), (f"ha.echo.{part}", mine), 2.5)
-        yield Target(f"{title} behind each command", (f"ha.added.{part}", mine), (f"ha.among.{part}", mine), 2.5)
     for proto in ("udp", "tcp"):
         key = f"ha.new.{proto}"
         made = f"ha.made.{proto}"

@@ -299,58 +299,17 @@ class ExchangeEnds(NearEnds):
                     time.sleep(max(0, pause - times[-1]))
             return {"took": times}
 
-    async def relay(self, number: int, address: str, port: int) -> Order:
-        """As `echo`, one whenever a byte has come to this place, where it is told: so its sender is woken by a packet,
-        and wakes more than one other process, as a gateway's helper does."""
-        with (
-            socket.create_server((address, port)) as listener,
-            socket.create_connection((self.address, self.port), WAIT) as near,
-        ):
-            near.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            asker, _ = listener.accept()
-            times = list[float]()
-            with asker:
-                asker.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                for _ in range(number):
-                    asker.recv(1)
-                    times.append(took(near, b"x" * 1024, 1024))
-                    asker.sendall(b".")
-            return {"took": times}
-
-    async def commands(self, number: int, address: str = "", port: int = 0) -> Order:
-        """Until a PORT has come to a `polite` server, by the clock that both share. `address`: of a `relay`, which is
-        asked behind each."""
-        with (
-            socket.create_connection((self.address, self.port), WAIT) as near,
-            reached(address, port) if address else contextlib.nullcontext() as beside,
-        ):
+    async def commands(self, number: int) -> Order:
+        """Until a PORT has come to a `polite` server, by the clock that both share."""
+        with socket.create_connection((self.address, self.port), WAIT) as near:
             near.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             near.recv(1024)
             took(near, b"USER anonymous\r\n", POLITE)
             own = near.getsockname()[0].replace(".", ",")
             lines = (f"PORT {own},{port >> 8},{port & 255}\r\n".encode() for port in range(2000, 2000 + number))
             began = time.perf_counter()
-            times = list[float]()
-            for line in lines:
-                times.append(one_way(near, line))
-                if beside is not None:
-                    took(beside, b".", 1)
+            times = [one_way(near, line) for line in lines]
             return {"took": times, "apart": (time.perf_counter() - began) / number}
-
-
-def reached(address: str, port: int) -> socket.socket:
-    """Connected, perhaps to somebody who only begins to listen."""
-    end = time.monotonic() + WAIT
-    while True:
-        try:
-            made = socket.create_connection((address, port), WAIT)
-        except ConnectionRefusedError:
-            if time.monotonic() > end:
-                raise
-            time.sleep(0.01)
-        else:
-            made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            return made
 
 
 def one_way(near: socket.socket, word: bytes) -> float:

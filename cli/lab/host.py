@@ -103,11 +103,13 @@ class Host:
         self.address = address
         self.device = device
         self.folder = folder
+        self.processor: int | None = None  # all that is run here has this one alone
         self.spawned: list[Spawned] = []
 
     def command(self, argv: Sequence[str]) -> list[str]:
         """The command line that runs `argv` in this namespace, from anywhere."""
-        return ["nsenter", f"--net=/run/netns/{self.netns}", "--", *argv]
+        bound = [] if self.processor is None else ["taskset", "--cpu-list", str(self.processor)]
+        return ["nsenter", f"--net=/run/netns/{self.netns}", "--", *bound, *argv]
 
     def run(
         self,

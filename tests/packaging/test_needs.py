@@ -54,7 +54,7 @@ PROGRAMS = {
     "tmux": ("tmux",),
     "tnftp": ("tnftp",),
     "tshark": ("tshark",),
-    "util-linux": ("nsenter", "setpriv", "unshare"),
+    "util-linux": ("nsenter", "setpriv", "taskset", "unshare"),
     "vagrant": ("vagrant",),
     "wget": ("wget",),
 }
@@ -73,7 +73,7 @@ DEBIAN_MODULES = {"bcc": "python3-bpfcc", "pyftpdlib": "python3-pyftpdlib"}
 #: First words of what looks like a command line and isn't: algate's own verbs, the kernel's programs, a fuzz target,
 #: what the bench's ends are told; and a server that is unpacked, not installed (servers-test.txt).
 OTHERS = {"algate", "allow-list", "filter", "forward-list", "grammar", "tc_lan", "tc_tap", "tc_wan_in", "tc_wan_out"}
-OTHERS |= {"tcx_lan", "tcx_wan_in", "connect", "relay", "tayga"}
+OTHERS |= {"tcx_lan", "tcx_wan_in", "connect", "tayga"}
 CALLS = {"run", "Popen", "which", "order", "trial"}
 WITH_LISTS = {"spawn", "ClientOrder", "ClientRefusal"}
 NAMES = {"argv", "command", "words", "enter"}
