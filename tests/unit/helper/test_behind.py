@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import Any, cast
-
 import pytest
 
-from algate.alg.engine.effects import Segment
+from algate.alg.engine.effects import Segment, SessionInfo, SessionKey
 from algate.alg.gateway.records import Punt
 from algate.alg.helper.behind import Behind
 
@@ -23,27 +20,32 @@ class Helper:
         self.behind = Behind(self, self.judge, self.caught_up)
 
     def defer(self, copy: Segment, now: float) -> bool:
-        found = cast(Any, copy)
-        if found.session == UNKNOWN:
+        if copy.info.session == UNKNOWN:
             return False
-        self.late.setdefault(found.session, []).append(found.name)
+        self.late.setdefault(copy.info.session, []).append(copy.frame.decode())
         return True
 
     def expecting(self, expectation: int) -> int:
         return expectation // 10
 
     def judge(self, punt: Punt) -> None:
-        self.done.append(cast(Any, punt).name)
+        self.done.append(punt.frame.decode())
 
     def caught_up(self, number: int) -> None:
         self.done += self.late.pop(number, [])
 
     def copy(self, session: int, name: str) -> bool:
-        segment = SimpleNamespace(session=session, name=name)
-        return self.behind.copy(session, cast(Punt, SimpleNamespace(segment=segment, name=name)), 1.0)
+        return self.behind.copy(session, punt(session, name, True), 1.0)
 
     def use(self, expectation: int, name: str) -> bool:
-        return self.behind.use(cast(Punt, SimpleNamespace(segment=None, expectation=expectation, name=name)))
+        return self.behind.use(punt(0, name, False, expectation))
+
+
+def punt(session: int, name: str, copied: bool, expectation: int = 0) -> Punt:
+    """One whose frame is its name."""
+    info, frame = SessionInfo(session, SessionKey(bytes(4), 0, bytes(4), 0), bytes(4), 0), name.encode()
+    segment = Segment(info, 0, 0, frame, 0, 0, len(frame), 0, (0, 0), copied=True) if copied else None
+    return Punt(0, 0, info, expectation, 0, 0, frame, segment)
 
 
 @pytest.fixture

@@ -36,9 +36,9 @@ def test_events_of_a_turn_are_told_at_its_end_in_their_order() -> None:
 
 def test_one_that_cannot_be_told_takes_no_other_with_it() -> None:
     events = Events()
-    telling = Telling(events, lambda _: "ftp")
+    telling = Telling(events, {7: "ftp"}.__getitem__)
     telling.keep()
-    telling.announce(cast(Describe, object()))
+    telling.announce(Announce(8, None, Event("login", "of a session that nobody knows")))
     telling.announce(event("one"))
     assert telling.tell_all() == 1
     assert told(events) == ["one"]
