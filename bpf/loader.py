@@ -1,79 +1,35 @@
-"""Creates or takes over the maps, loads the programs through libbcc, and hands both out.
+"""Creates or takes over the maps, loads the programs, and hands both out.
 
-The law of this file: it attaches nothing to a device and compiles nothing. bcc is imported inside functions only.
+The law of this file: it attaches nothing to a device and compiles nothing. Which maps and programs there are is in
+programs.py.
 """
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import errno
-import functools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from algate.bpf import abi, compiler, description, syscall
+from algate.bpf import abi, compiler, description, libbcc, syscall
 from algate.bpf.compiler import MapSpec
-from algate.bpf.errors import FAILED, UNSUPPORTED, AlgateError
+from algate.bpf.errors import UNSUPPORTED, AlgateError
 from algate.bpf.keep import FOLDER, Keep
 from algate.bpf.packing import picker
 from algate.bpf.pins import folder as gateway_folder
 from algate.bpf.pins import names
+from algate.bpf.programs import (
+    PORT_ROWS_LEAST,
+    STAGES,
+    STAGES6,
+    STAGES64,
+    UNPINNED,
+    XDP_PROGRAMS,
+    entries,
+    programs,
+)
 from algate.bpf.ring import MOST, Ring, SampleCallback
 from algate.bpf.tables import U32, U64, PerCpuCounters, Table, layout
-
-TC_PROGRAMS = ("tc_lan", "tc_wan_in", "tcx_lan", "tcx_wan_in", "tc_wan_out", "tc_tap", "control")
-XDP_PROGRAMS = ("xdp_lan", "xdp_wan")
-STAGES = {stage: f"stage_{stage.name.lower()}" for stage in abi.Stage if stage < abi.Stage.ENTER_OUT}
-PROGRAMS = (*TC_PROGRAMS, *STAGES.values(), *XDP_PROGRAMS)
-FAMILY4 = ("HAIRPIN", "FINISH", "SHARE", "BLOCK", "BLOCK_CONTROL")  # what only translation needs
-SIX_ALONE = (abi.Stage.WAY, abi.Stage.MAKE, abi.Stage.ENDS)
-STAGES6 = {
-    stage + abi.STAGES_SIX: f"stage6_{stage.name.lower()}"
-    for stage in abi.Stage
-    if stage in SIX_ALONE or (stage.name not in FAMILY4 and stage < abi.Stage.FROM6)
-}  # row of `stages` -> program for IPv6
-FROM6 = "stage_from6"
-OF4 = (FROM6, "stage_retell")  # of IPv4's programs where NAT64 is on
-STAGES64 = {
-    int(stage): f"stage_{stage.name.lower()}"
-    for stage in abi.Stage
-    if stage >= abi.Stage.FROM6 and stage not in SIX_ALONE
-}
-TURNS = tuple(name for name in STAGES64.values() if name not in OF4)
-PROGRAMS6 = (*STAGES6.values(), "control6")
-TEXTS = {
-    compiler.SOURCE: PROGRAMS,
-    compiler.SOURCE6: PROGRAMS6,
-    compiler.SOURCE64: (*PROGRAMS, *OF4),
-    compiler.TURNING: TURNS,
-}  # main file -> its programs
-PORT_ROWS_LEAST = 4  # the port table always has room for this many public addresses: their number may grow
-UNPINNED = (
-    "punts",
-    "unhurried",
-    "notices",
-    "scratch",
-    "hops",
-    "hops6",
-    "turns",
-    "scratch6",
-    "cuts",
-)  # of one load: rings' readers, a workspace, the FIB's last answers
-PER_SESSION = (
-    "sessions",
-    "relations",
-    "mappings",
-    "peers",
-    "shares",
-    "handles",
-    "addresses6",
-)  # MAX_SESSIONS in maps.h
-SCHED_CLS, XDP = 3, 6  # enum bpf_prog_type
-LICENCE = b"GPL"
-LOG_SIZE = 1 << 20
 
 
 class Gateway:
@@ -186,29 +142,19 @@ class Gateway:
                 raise AlgateError(f"the pinned map {path} is of another version: `algate down --purge`, then start")
             return fd
         size = entries(spec, self.max_sessions, self.port_rows)
-        fd = _bcc().bcc_create_map(
-            spec.kind,
-            spec.name[:15].encode(),
-            spec.key_size,
-            spec.value_size,
-            size,
-            spec.flags,
-        )
-        if fd < 0:
-            code = ctypes.get_errno()
-            raise AlgateError(f"can't create map {spec.name}: {os.strerror(code)}", _exit_code(code))
+        fd = libbcc.create_map(spec, size)
         if spec.name not in UNPINNED:
             try:
                 syscall.obj_pin(fd, path)
             except OSError as error:
                 raise AlgateError(f"can't pin {path}: {error.strerror}", UNSUPPORTED) from None
-        return int(fd)
+        return fd
 
     def _load_all(self) -> None:
         """Load all programs, in parallel on all CPUs: the verifier takes most of a start's time."""
         if self._take_kept():
             return
-        with _quiet(), ThreadPoolExecutor() as pool:
+        with libbcc.quiet(), ThreadPoolExecutor() as pool:
             loading = {name: pool.submit(self._load, name, code) for name, code in self.artifact.programs.items()}
         for name, one in loading.items():
             if one.exception() is None:
@@ -218,19 +164,8 @@ class Gateway:
         self._keep_programs()
 
     def _load(self, name: str, code: bytes) -> int:
-        """Load one program; the error of a refused one has the verifier's last line."""
-        kind = XDP if name in XDP_PROGRAMS else SCHED_CLS
         code = compiler.bind(code, [self._map_fds[spec.name] for spec in self.artifact.maps])
-        fd = _bcc().bcc_prog_load(kind, name[:15].encode(), code, len(code), LICENCE, 0, 0, None, 0)
-        if fd >= 0:
-            return int(fd)
-        error = ctypes.get_errno()
-        room = ctypes.create_string_buffer(LOG_SIZE)
-        again = _bcc().bcc_prog_load(kind, name[:15].encode(), code, len(code), LICENCE, 0, 1, room, LOG_SIZE)
-        if again >= 0:
-            return int(again)
-        said = _last_line(room.value.decode(errors="replace")) or os.strerror(error)
-        raise AlgateError(f"the kernel refused program {name}: {said}", UNSUPPORTED)
+        return libbcc.load(libbcc.XDP if name in XDP_PROGRAMS else libbcc.SCHED_CLS, name, code)
 
     def _take_kept(self) -> bool:
         """Take the programs of an earlier start, with the maps of that load, if they are those to be loaded."""
@@ -334,62 +269,3 @@ class Gateway:
             os.close(fd)
         self.fds.clear()
         self._map_fds.clear()
-
-
-def programs(header_folder: Path | None, six: bool, nat64: bool = False) -> tuple[compiler.Artifact, str]:
-    """What is to be loaded, and which headers it was compiled with."""
-    first = compiler.SOURCE64 if nat64 else compiler.SOURCE
-    found, headers = compiler.get(TEXTS[first], header_folder, first)
-    for more, wanted in ((compiler.TURNING, nat64), (compiler.SOURCE6, six)):
-        if wanted:
-            found = found.join(compiler.get(TEXTS[more], header_folder, more)[0])
-    return found, headers
-
-
-def entries(spec: MapSpec, max_sessions: int, port_rows: int) -> int:
-    """The size of a map: those of sessions and ports are as large as wanted, the others as maps.h says."""
-    if spec.name in PER_SESSION:
-        return max_sessions
-    if spec.name == "ports":
-        return port_rows
-    if spec.name == "port_bits":
-        return port_rows // 65536 * abi.BITMAP_BLOCK
-    if spec.name == "port_blocks":
-        return port_rows // abi.PORTS_PER_ADDRESS * abi.BLOCK_ROWS
-    return spec.max_entries
-
-
-@functools.cache
-def _bcc() -> ctypes.CDLL:
-    """libbcc, loaded by its Python package. Its calls return a descriptor or set errno."""
-    try:
-        import bcc.libbcc
-    except ImportError:
-        raise AlgateError("Python package bcc is missing: apt-get install python3-bpfcc", UNSUPPORTED) from None
-    library = ctypes.CDLL(bcc.libbcc.lib._name, use_errno=True)
-    text, number, size = ctypes.c_char_p, ctypes.c_int, ctypes.c_uint
-    library.bcc_create_map.argtypes = [number, text, number, number, number, number]
-    library.bcc_prog_load.argtypes = [number, text, ctypes.c_void_p, size, text, size, number, ctypes.c_void_p, size]
-    return library
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence descriptor 2: libbcc prints the verifier's whole log there; its last line is in the error."""
-    saved, sink = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(sink, 2)
-    try:
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-        os.close(sink)
-
-
-def _exit_code(code: int) -> int:
-    return UNSUPPORTED if code in (errno.EPERM, errno.EACCES, errno.EINVAL) else FAILED
-
-
-def _last_line(text: str) -> str:
-    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("processed ")]
-    return lines[-1].strip() if lines else ""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from algate.bpf import compiler, flatten
 from algate.bpf.errors import AlgateError
-from algate.bpf.loader import TEXTS
+from algate.bpf.programs import TEXTS
 
 
 def main(folder: Path) -> None:

@@ -20,7 +20,7 @@ from pathlib import Path
 from algate.bpf import abi, description, pins, syscall
 from algate.bpf.keep import FOLDER
 from algate.bpf.libbpf import library
-from algate.bpf.loader import FROM6, PORT_ROWS_LEAST
+from algate.bpf.programs import FROM6, PORT_ROWS_LEAST
 from algate.bpf.tables import CHUNK, possible_cpus
 from algate.cli.lab.gateways import AlgateGateway
 

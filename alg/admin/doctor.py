@@ -161,9 +161,9 @@ def headers_row(root: Path) -> CheckRow:
 
 def _compiled_beforehand() -> bool:
     """Whether the package brought the programs of exactly this version."""
-    from algate.bpf import compiler, flatten, loader
+    from algate.bpf import compiler, flatten, programs
 
-    return compiler.shipped(flatten.flatten(compiler.SOURCE), loader.PROGRAMS) is not None
+    return compiler.shipped(flatten.flatten(compiler.SOURCE), programs.PROGRAMS) is not None
 
 
 def _architecture() -> str:

@@ -21,9 +21,9 @@ from algate.alg.gateway import estate, estate_file, namespace
 from algate.alg.gateway.claim import Claim
 from algate.bpf import abi, description, pins, syscall
 from algate.bpf.description import PART
-from algate.bpf.loader import PORT_ROWS_LEAST, UNPINNED, entries, programs
 from algate.bpf.packing import from_native
 from algate.bpf.pinned import Pinned
+from algate.bpf.programs import PORT_ROWS_LEAST, UNPINNED, entries, programs
 
 CARRIED = "another version's: `algate run` carries its sessions over"
 REFUSED = (

@@ -11,7 +11,7 @@ from ipaddress import IPv4Address
 from algate.alg.gateway.picture import Awaited, Broken, Picture, Piece, end_text, session_text
 from algate.alg.gateway.records import SessionValue
 from algate.bpf import abi, ticks
-from algate.bpf.loader import STAGES, STAGES6, STAGES64
+from algate.bpf.programs import STAGES, STAGES6, STAGES64
 
 _S, _K = abi.SessionState, abi.PortKind
 OVER = (_S.DEAD, _S.TIME_WAIT, _S.RESET)

@@ -26,7 +26,8 @@ from algate.alg.gateway.settings import (
 )
 from algate.alg.plugin import policy, registry
 from algate.bpf import abi, testrun, ticks
-from algate.bpf.loader import XDP_PROGRAMS, Gateway
+from algate.bpf.loader import Gateway
+from algate.bpf.programs import XDP_PROGRAMS
 from algate.bpf.syscall import ProgInfo, prog_info
 from algate.bpf.testrun import RunResult, SkBuff, XdpMd
 from algate.cli.bench import frames

@@ -9,7 +9,8 @@ import pytest
 
 from algate.bpf import abi, compiler, loader, pins, syscall
 from algate.bpf.keep import FOLDER
-from algate.bpf.loader import UNPINNED, Gateway, programs
+from algate.bpf.loader import Gateway
+from algate.bpf.programs import UNPINNED, programs
 from algate.bpf.requests import ControlProgram
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +12,7 @@ from scapy.layers import inet, inet6
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet
 
-from algate.bpf import compiler, loader, testrun
+from algate.bpf import compiler, libbcc, testrun
 
 pytestmark = pytest.mark.bpf
 
@@ -30,10 +29,7 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, int
     artifact, _ = compiler.get(("to4", "to6"), tmp_path_factory.mktemp("headers"), SOURCE)
     fds = {}
     for name, code in artifact.programs.items():
-        fds[name] = loader._bcc().bcc_prog_load(
-            loader.SCHED_CLS, name.encode(), code, len(code), loader.LICENCE, 0, 0, None, 0
-        )
-        assert fds[name] >= 0, os.strerror(ctypes.get_errno())
+        fds[name] = libbcc.load(libbcc.SCHED_CLS, name, code)
     yield fds
     for fd in fds.values():
         os.close(fd)

@@ -12,8 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from algate.bpf import tcx
-from algate.bpf.loader import SCHED_CLS, _bcc
+from algate.bpf import libbcc, tcx
 from algate.cli.lab.gateways import AlgateGateway
 from algate.cli.lab.host import call_in
 from algate.cli.lab.lab import Lab
@@ -74,7 +73,7 @@ def on(lab: Lab, device: str, act: str, program: int = 0) -> None:
         index = socket.if_nametoindex(device)
         if act == "detach":
             return tcx.detach(index, tcx.INGRESS, program)
-        fd = _bcc().bcc_prog_load(SCHED_CLS, b"others", NEXT, len(NEXT), b"GPL", 0, 0, None, 0)
+        fd = libbcc.load(libbcc.SCHED_CLS, "others", NEXT)
         tcx.attach(index, tcx.INGRESS, fd, None)
         os.close(fd)
         return None
@@ -171,7 +170,7 @@ def test_a_neighbour_s_mark_is_no_pass(lab: Lab, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("ALGATE_HOOKS", hooks)
 
     def mark(index: int) -> None:
-        fd = _bcc().bcc_prog_load(SCHED_CLS, b"marks", MARKS, len(MARKS), b"GPL", 0, 0, None, 0)
+        fd = libbcc.load(libbcc.SCHED_CLS, "marks", MARKS)
         tcx.attach(index, tcx.EGRESS, fd, None)
         os.close(fd)
 

@@ -17,7 +17,7 @@ from ipaddress import IPv4Address, IPv4Network
 import pytest
 
 from algate.alg.gateway import netlink
-from algate.bpf.loader import SCHED_CLS, _bcc
+from algate.bpf import libbcc
 from algate.cli.lab.capture import Capture
 from algate.cli.lab.gateways import AlgateGateway, PortForward
 from algate.cli.lab.host import Host, call_in
@@ -194,7 +194,7 @@ def test_a_neighbour_s_mark_does_not_pass_for_ours(lab: Lab) -> None:
     with AlgateGateway(lab), Capture(lab.server, forbidden=PRIVATE) as capture:
 
         def mark() -> None:
-            fd = _bcc().bcc_prog_load(SCHED_CLS, b"marks", program, len(program), b"GPL", 0, 0, None, 0)
+            fd = libbcc.load(libbcc.SCHED_CLS, "marks", program)
             index = socket.if_nametoindex("eth0")
             netlink.add_clsact(index)
             netlink.set_filter(index, netlink.EGRESS, fd, "marks")

@@ -17,7 +17,7 @@ from algate.bpf import abi, pins
 from algate.bpf.contents import contents
 from algate.bpf.description import own
 from algate.bpf.errors import AlgateError
-from algate.bpf.loader import PER_SESSION, STAGES, STAGES6, STAGES64
+from algate.bpf.programs import PER_SESSION, STAGES, STAGES6, STAGES64
 
 pytestmark = pytest.mark.unit
 

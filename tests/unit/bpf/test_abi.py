@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from algate.bpf import abi, layout, stub
-from algate.bpf.loader import STAGES, STAGES6, STAGES64
+from algate.bpf.programs import STAGES, STAGES6, STAGES64
 
 pytestmark = pytest.mark.unit
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from algate.alg.admin import doctor
-from algate.bpf import compiler, flatten, headers, loader
+from algate.bpf import compiler, flatten, headers, programs
 from algate.bpf.compiler import Artifact, MapSpec
 from algate.bpf.errors import AlgateError
 
@@ -58,7 +58,7 @@ def test_where_the_text_lies_makes_no_difference(tmp_path: Path) -> None:
 
 def test_doctor_asks_for_no_headers_then(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not doctor.headers_row(package).ok
-    name = compiler.package_key(flatten.flatten(compiler.SOURCE), loader.PROGRAMS)
+    name = compiler.package_key(flatten.flatten(compiler.SOURCE), programs.PROGRAMS)
     (package / f"{name}.json").write_text(MADE.dump())
     assert doctor.headers_row(package).detail == compiler.READY
     assert doctor.compiles().ok
