@@ -2,12 +2,14 @@
  *
  * ftp_drive.c: FTP clients, many at once: login, PASV or PORT, LIST, QUIT, and again.
  *
- * Usage: ftp_drive HOST PORT CLIENTS SECONDS MODE [USER PASSWORD [ENOUGH]]. MODE: pasv, port, epsv, eprt, noop or site. It
- * ends after SECONDS, or once ENOUGH sessions (0: any number) have ended and LEAST has passed; sessions under way then come
- * to their end, which no longer counts for the rate. Three lines: sessions, seconds, failures, own CPU time (s); the times
- * (ns) from the command of MODE to its reply; the times of whole sessions, from connect to the reply to QUIT.
- * With noop and site a client stays logged in, and what is counted are commands. A session that takes longer than 10 s has
- * failed. On stderr: of the first session that failed, after which command, and what happened.
+ * Usage: ftp_drive HOST PORT CLIENTS SECONDS MODE [USER PASSWORD [ENOUGH [steps]]]. MODE: pasv, port, epsv, eprt,
+ * noop or site. It ends after SECONDS, or once ENOUGH sessions (0: any number) have ended and LEAST has passed;
+ * sessions under way then come to their end, which no longer counts for the rate. Three lines: sessions, seconds,
+ * failures, own CPU time (s); the times (ns) from the command of MODE to its reply; the times of whole sessions, from
+ * connect to the reply to QUIT. With `steps` a line more for each of these: ns from its begin to each enum step, 0
+ * for one that it hasn't. With noop and site a client stays logged in, and what is counted are commands. A session
+ * that takes longer than 10 s has failed. On stderr: of the first session that failed, after which command, and what
+ * happened.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -40,11 +42,24 @@ enum state {
     QUIT
 };
 
+enum step {
+    GREETED,
+    ASKED,     /* for the password */
+    LOGGED_IN,
+    AGREED,    /* the reply to PASV or PORT */
+    OPENING,   /* 150 */
+    ACCEPTED,  /* the data connection; 0 if the client made it */
+    DATA_ENDED,
+    FINISHED,  /* 226 */
+    LEFT,      /* 221 */
+    STEPS
+};
+
 struct client {
     int control, data, listener;
     enum state state;
     int data_done, control_done, used;
-    uint64_t began, asked;
+    uint64_t began, asked, at[STEPS];
     char buffer[BUFFER];
 };
 
@@ -62,7 +77,7 @@ static int loop, active, extended, idle, ending;
 static const char *command = "NOOP\r\n";
 static char user[128], password[128];
 static uint64_t sessions, failures;
-static uint64_t times[MAX_TIMES], lasted[MAX_TIMES];
+static uint64_t times[MAX_TIMES], lasted[MAX_TIMES], steps[MAX_TIMES][STEPS];
 static uint32_t count, whole;
 static char first_failure[256];
 
@@ -104,6 +119,11 @@ static int begin(int number)
     return 0;
 }
 
+static void passed(struct client *c, enum step step)
+{
+    c->at[step] = now() - c->began;
+}
+
 static void failed(const struct client *c, const char *what)
 {
     static const char *const after[] = {"connect", "USER", "PASS", "NOOP", "the transfer's command", "LIST", "QUIT"};
@@ -124,8 +144,10 @@ static void end(int number, int good)
     shut(&c->listener);
     if (!good)
         failures++;
-    else if (whole < MAX_TIMES)
+    else if (whole < MAX_TIMES) {
+        memcpy(steps[whole], c->at, sizeof(c->at));
         lasted[whole++] = now() - c->began;
+    }
     if (good && !ending)
         sessions++;
 }
@@ -203,9 +225,11 @@ static int reply(struct client *c, int number, const char *line)
     }
     switch (c->state) {
     case GREETING:
+        passed(c, GREETED);
         say(c, user, USER);
         return 0;
     case USER:
+        passed(c, ASKED);
         say(c, password, PASS);
         return 0;
     case NOOP:
@@ -215,6 +239,7 @@ static int reply(struct client *c, int number, const char *line)
         say(c, command, NOOP);
         return 0;
     case PASS:
+        passed(c, LOGGED_IN);
         c->asked = now();
         if (idle) {
             say(c, command, NOOP);
@@ -226,15 +251,18 @@ static int reply(struct client *c, int number, const char *line)
         return 0;
     case MODE:
         note(c);
+        passed(c, AGREED);
         if (!active && connect_data(c, number, line))
             return -1;
         say(c, "LIST\r\n", LIST);
         return 0;
     case LIST:
+        passed(c, code >= 200 ? FINISHED : OPENING);
         if (code >= 200)
             c->control_done = 1;
         break;
     case QUIT:
+        passed(c, LEFT);
         return 1;
     }
     return 0;
@@ -276,6 +304,7 @@ static int data_event(struct client *c)
     if (got < 0)
         return errno == EAGAIN ? 0 : -1;
     c->data_done = 1;
+    passed(c, DATA_ENDED);
     shut(&c->data);
     return finished(c);
 }
@@ -293,6 +322,7 @@ static int handle(int number, int which)
     shut(&c->listener);
     if (c->data < 0)
         return -1;
+    passed(c, ACCEPTED);
     watch(c->data, number, 1, EPOLLIN);
     return 0;
 }
@@ -367,7 +397,7 @@ static void set_server(const char *host, int port)
 int main(int words, char **word)
 {
     struct rusage used;
-    if (words != 6 && words != 8 && words != 9)
+    if (words != 6 && (words < 8 || words > 10))
         return 2;
     set_server(word[1], atoi(word[2]));
     int number_of = atoi(word[3]) < MAX_CLIENTS ? atoi(word[3]) : MAX_CLIENTS;
@@ -390,6 +420,8 @@ int main(int words, char **word)
            used.ru_utime.tv_sec + used.ru_stime.tv_sec + (used.ru_utime.tv_usec + used.ru_stime.tv_usec) / 1e6);
     print(times, count);
     print(lasted, whole);
+    for (uint32_t i = 0; words > 9 && i < whole; i++)
+        print(steps[i], STEPS);
     if (*first_failure)
         fprintf(stderr, "%s\n", first_failure);
     return 0;
