@@ -247,15 +247,15 @@ def main() -> None:
         best = min(whole(replay, way) for _ in range(3))
         print(f"{build()}: a whole session by {way}: {1e6 * best / WHOLE:.0f} µs")
     for title, (six, lines) in LINES.items():
-        best = [float("inf")] * len(lines)
+        least = [float("inf")] * len(lines)
         for _ in range(3):
             talks = [talk for number, talk in replay.talks.items() if six == (number > SESSIONS)]
             samples = [[[t.sample(way, say(n)) for t in talks] for way, say in lines] for n in range(ROUNDS)]
             gc.collect()
             gc.freeze()
             spent = [[replay.take(line) for line in each] for each in samples]
-            best = [min(one, sum(each)) for one, each in zip(best, zip(*spent, strict=True), strict=True)]
-        parts = [1e6 * part / (SESSIONS * ROUNDS) for part in best]
+            least = [min(one, sum(each)) for one, each in zip(least, zip(*spent, strict=True), strict=True)]
+        parts = [1e6 * part / (SESSIONS * ROUNDS) for part in least]
         print(f"{build()}: {title}: {' + '.join(f'{part:.1f}' for part in parts)} = {sum(parts):.1f} µs")
     replay.guard.close()
 
