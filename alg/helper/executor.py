@@ -26,8 +26,6 @@ from algate.bpf.syscall import Update
 log = logging.getLogger(__name__)
 Packed = tuple[bytes, bytes, bytes]
 """A decision: its key, its value and the replacement, which may be empty."""
-Step = tuple[fx.Effect, Packed | None]
-"""An effect, and what was packed of it beforehand, if that is a decision."""
 
 
 class Keys(Protocol):
@@ -76,37 +74,30 @@ class Executor:
     def carry_out(self, effects: list[fx.Effect]) -> None:
         """Do all of them in order, and those behind the others that only tell or free. A full table stops the list:
         what wasn't decided stays held, and TCP repeats it."""
-        last: list[fx.Effect] = []
-        for one in effects:
-            if _waits_for_none(one):
-                last.append(one)
-            elif not self._step(one, None):
-                break
-        for one in last:
-            self._step(one, None)
+        self._finish(effects, (), [])
 
     def prepare(self, effects: list[fx.Effect], early: int) -> Callable[[], object]:
         """What carries these out, with all that can be packed before it may: for the time in which they wait. So
         many of the first may be ahead of the other gateway, and are done here, apart from what only tells or frees."""
         last: list[fx.Effect] = []
-        if not self._do([(one, None) for one in effects[:early]], last):
-            return partial(self._finish, (), last)
-        steps: list[Step] = []
-        for one in effects[early:]:
-            steps.append((one, self._packed_decision(one) if isinstance(one, fx.PutDecision) else None))
-        return partial(self._finish, steps, last)
+        if not self._do(effects[:early], (), last):
+            return partial(self._finish, (), (), last)
+        rest = effects[early:]
+        packed = [self._packed_decision(one) if isinstance(one, fx.PutDecision) else None for one in rest]
+        return partial(self._finish, rest, packed, last)
 
-    def _finish(self, steps: Iterable[Step], last: list[fx.Effect]) -> None:
-        self._do(steps, last)
+    def _finish(self, effects: Sequence[fx.Effect], packed: Sequence[Packed | None], last: list[fx.Effect]) -> None:
+        """`packed`: of each effect what was packed of it beforehand; empty if nothing was."""
+        self._do(effects, packed, last)
         for one in last:
             self._step(one, None)
 
-    def _do(self, steps: Iterable[Step], last: list[fx.Effect]) -> bool:
+    def _do(self, effects: Sequence[fx.Effect], packed: Sequence[Packed | None], last: list[fx.Effect]) -> bool:
         """What only tells or frees is put aside. False: one of the others failed, and what is behind it is none's."""
-        for one, packed in steps:
+        for place, one in enumerate(effects):
             if _waits_for_none(one):
                 last.append(one)
-            elif not self._step(one, packed):
+            elif not self._step(one, packed[place] if packed else None):
                 return False
         return True
 
