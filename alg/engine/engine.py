@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from algate.alg.plugin.contract import Call, plainly
+from algate.alg.plugin.contract import NEVER, Call, plainly
 from algate.alg.plugin.model import Audience
 
 from .account import COPIED, PUNTS
@@ -27,7 +27,6 @@ from .ending import Ending
 from .expectations import LOOKS_MOST, Expectations, PortBroker, Reservation
 from .flow import SplitError
 from .judgement import Anybody, Judgement, OpenConversation, fault
-from .ledger import NEVER
 from .limits import Limits
 from .opening import Adjust, Opening
 from .repetition import Decided, Repetition

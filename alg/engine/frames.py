@@ -241,8 +241,7 @@ def build(kind: int, header: Header, seq: int, flags: int, payload: bytes = b"",
     tcp = _TCP.pack(*ends, seq & 0xFFFF_FFFF, header.ack, offset << 4, flags, header.window, 0, urgent)
     segment = tcp + options + payload
     size = len(segment)
-    total = number(header.src + header.dst, "big") + 6 + size
-    total += number(segment, "big") << 8 if size & 1 else number(segment, "big")
+    total = number(header.src + header.dst, "big") + 6 + size + summed(segment, 0, size)
     value = (0xFFFF - total % 0xFFFF).to_bytes(2, "big")
     version = 4 if len(header.src) == 4 else 6
     return _ETHERNET[kind, version] + _ip_header(header, size) + tcp[:16] + value + tcp[18:] + options + payload

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, cast
 
 from algate.alg.plugin.contract import (
+    NEVER,
     REMEMBERED_MOST,
     SOUND,
     Call,
@@ -46,7 +47,6 @@ from algate.alg.plugin.scrub import scrubbed
 from .effects import Announce, Describe, PutAdjust, PutLines
 from .expectations import Expectations, NoExpectationError
 from .flow import Flow, Span
-from .ledger import NEVER
 from .limits import Limits
 from .session import Session, Track
 from .sink import Sink

@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, final
 
+from algate.alg.plugin.contract import NEVER
 from algate.alg.plugin.fixed import Fixed
 
 from .corrections import MASK, Correction, Corrections, distance
 
 CHUNK_COST: Final = 256  # bytes of objects around a chunk, and a row of the kernel's
 RESUME_MAX: Final = 1 << 20  # bytes decided and unacknowledged that a restart believes in
-NEVER: Final = float("inf")
 
 
 @final

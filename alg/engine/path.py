@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from algate.alg.plugin.contract import NEVER
+
 from .corrections import distance
 
 LARGEST: Final = 65535
@@ -17,7 +19,6 @@ PLATEAUS: Final = (32000, 17914, 8166, 4352, 2002, 1492, 1006)  # RFC 1191 secti
 SPEAK_EVERY: Final = (
     0.1  # s between errors for one sender (RFC 1812 section 4.3.2.8); one does for all that is under way
 )
-NEVER: Final = float("inf")
 HEED_WITHIN: Final = 0.15  # s: who still sends what is too big, by its first timer or later, hears no errors
 
 

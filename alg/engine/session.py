@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
-from algate.alg.plugin.contract import end_point
+from algate.alg.plugin.contract import NEVER, end_point
 from algate.alg.plugin.model import (
     Audience,
     Control,
@@ -54,7 +54,6 @@ from .effects import (
 )
 from .expectations import Book, Expectations
 from .flow import Flow
-from .ledger import NEVER
 from .path import PathMtu
 
 KIND: Final = (INJECT_OUT, INJECT_IN)
@@ -234,5 +233,4 @@ class Session:
 
     def memory(self) -> int:
         """Bytes of payload kept, and a fixed allowance for the objects."""
-        late = self.late_size
-        return 3500 + late + sum(flow.memory() for flow in self.flows)
+        return 3500 + self.late_size + sum(flow.memory() for flow in self.flows)

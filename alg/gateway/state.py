@@ -14,9 +14,8 @@ from typing import Any
 
 from algate.alg.errors import AlgateError
 
-READER = (
-    1  # of this version; raised with a field that whoever takes the gateway down must know. 0: before this was said
-)
+# Of this version; raised with a field that whoever takes the gateway down must know. 0: before this was said.
+READER = 1
 KNOWN = ("reader", "netns", "devices", "switches")
 
 

@@ -97,7 +97,7 @@ def _never() -> None:
 def due(said: object) -> float:
     """When a conversation wants to be fed again; never: infinity."""
     if said is None:
-        return float("inf")
+        return NEVER
     if isinstance(said, (int, float)):
         return said
     raise PluginFaultError(f"deadline() gave {type(said).__name__}")

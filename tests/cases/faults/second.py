@@ -228,8 +228,8 @@ FAULTS: tuple[Fault, ...] = (
         (90,),
         "a session keeps ten times the memory",
         "alg/engine/session.py",
-        "        return 3500 + late + sum(flow.memory() for flow in self.flows)",
-        "        return 35000 + late + sum(flow.memory() for flow in self.flows)",
+        "        return 3500 + self.late_size + sum(flow.memory() for flow in self.flows)",
+        "        return 35000 + self.late_size + sum(flow.memory() for flow in self.flows)",
     ),
     Fault(
         (85,),

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from algate.alg.engine.flow import Flow
-from algate.alg.engine.ledger import NEVER, Chunk, Ledger
+from algate.alg.engine.ledger import Chunk, Ledger
+from algate.alg.plugin.contract import NEVER
 
 ENGINE = Path(__file__).parents[3] / "alg/engine"
 OTHERS = {"self", "fresh", "made"}  # Delivery's Fresh has chunks too
