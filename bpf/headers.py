@@ -148,7 +148,7 @@ def _private(candidate: Candidate, folder: Path) -> Path:
             _link(candidate.halves, making)
         if not _complete((making,)):
             raise AlgateError(f"{candidate.origin}: not a complete tree; install another: {_package()}", UNSUPPORTED)
-        if tree.exists():
+        if tree.exists() and not _complete((tree,)):  # a whole one is another's, made meanwhile
             shutil.rmtree(tree)
         making.rename(tree)
     except OSError:

@@ -5,6 +5,7 @@ The law of this file: names and numbers. It loads nothing and makes no map.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from algate.bpf import abi, compiler
@@ -60,12 +61,15 @@ PER_SESSION = (
 
 
 def programs(header_folder: Path | None, six: bool, nat64: bool = False) -> tuple[compiler.Artifact, str]:
-    """What is to be loaded, and which headers it was compiled with."""
+    """What is to be loaded, and which headers it was compiled with. The texts are compiled at once: a process each."""
     first = compiler.SOURCE64 if nat64 else compiler.SOURCE
-    found, headers = compiler.get(TEXTS[first], header_folder, first)
-    for more, wanted in ((compiler.TURNING, nat64), (compiler.SOURCE6, six)):
-        if wanted:
-            found = found.join(compiler.get(TEXTS[more], header_folder, more)[0])
+    more = ((compiler.TURNING, nat64), (compiler.SOURCE6, six))
+    texts = (first, *(text for text, wanted in more if wanted))
+    with ThreadPoolExecutor() as pool:
+        made = list(pool.map(lambda text: compiler.get(TEXTS[text], header_folder, text), texts))
+    found, headers = made[0]
+    for artifact, _ in made[1:]:
+        found = found.join(artifact)
     return found, headers
 
 

@@ -88,6 +88,25 @@ def test_halves_are_linked_into_one_private_tree(tmp_path: Path, monkeypatch: py
     assert headers.prepare(tmp_path / "run") == made and made.path.stat().st_ino == before
 
 
+def test_a_tree_that_another_made_meanwhile_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Texts are compiled at once: one of them may have the tree in use already."""
+    debian(tmp_path, "6.1.0-9")
+    monkeypatch.delenv(headers.VARIABLE, raising=False)
+    candidate = headers.find(tmp_path, "x")
+    monkeypatch.setattr(headers, "find", lambda: candidate)
+    link, inodes = headers._link, []
+
+    def late(halves: tuple[Path, ...], tree: Path) -> None:
+        monkeypatch.setattr(headers, "_link", link)
+        inodes.append(headers.prepare(tmp_path / "run").path.stat().st_ino)
+        link(halves, tree)
+
+    monkeypatch.setattr(headers, "_link", late)
+    made = headers.prepare(tmp_path / "run")
+    assert inodes == [made.path.stat().st_ino] and (made.path / COMMON[0]).is_file()
+    assert [entry.name for entry in (tmp_path / "run/headers").iterdir()] == [made.path.name]
+
+
 def test_archive_of_the_kernel_is_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     archive = tmp_path / "sys/kernel/kheaders.tar.xz"
     archive.parent.mkdir(parents=True)
