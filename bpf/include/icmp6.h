@@ -29,7 +29,8 @@ static __always_inline bool parse_quote(struct __sk_buff *skb, const struct pack
     inner->destination = handle_of(&ip.daddr);
     inner->proto = ip.nexthdr;
     inner->header_size = IP6_HEADER;
-    inner->ip_size = 0xffff; /* a quote is cut off: only what it has counts */
+    inner->ip_size =
+        0xfff8; /* a quote is cut off: only what it has counts. As a first fragment's, in whole units of 8 bytes */
     inner->l3 = 0;
     for (int i = 0; i < EXTENSIONS_MOST; i++) {
         u32 at = q->at + inner->header_size;

@@ -121,6 +121,19 @@ def test_errors_about_a_session_pass(rig: Rig) -> None:
     assert rig.wan_out(outward).action == OK
 
 
+@pytest.mark.parametrize("before", [False, True], ids=["-", "hops"])
+@pytest.mark.parametrize("kind", ["ICMPv6TimeExceeded", "ICMPv6PacketTooBig"])
+def test_errors_about_a_fragmented_packet_pass(rig: Rig, kind: str, before: bool) -> None:
+    """6-A4: of a packet that a host can't put together, or a router can't forward, the first fragment is quoted."""
+    from scapy.layers.inet6 import IPv6ExtHdrFragment, IPv6ExtHdrHopByHop
+
+    assert rig.lan(frame(udp())).action == REDIRECT
+    piece = IPv6ExtHdrFragment(nh=17, m=1, id=7) / bytes(udp(load=bytes(1224)))
+    sent = frame(IPv6ExtHdrHopByHop() / piece if before else piece)
+    got = rig.wan_in(back(quoted(sent[: 14 + 1232], kind), source="2001:db8:7::1"))
+    assert (got.action, got.drops) == (OK, {})
+
+
 def test_errors_about_nothing_are_refused(rig: Rig) -> None:
     six.open_tcp(rig)
     refused(rig.wan_in(back(quoted(frame(tcp("A", 40001))))), "no-session")

@@ -120,6 +120,25 @@ def test_of_a_host_or_router_inside(rig64: Rig, kind: int, code: int, rest: int,
     assert got.data[14:] == bytes(inet.IP(src=PUBLIC, dst=REMOTE, ttl=63, id=0, proto=1, flags=0) / body)
 
 
+@pytest.mark.parametrize("before", [b"", b"\x2c\0\1\4\0\0\0\0"], ids=["-", "hops"])
+@pytest.mark.parametrize(("kind", "code", "want"), [(3, 1, (11, 1)), (1, 4, (3, 3))])
+def test_about_a_first_fragment_from_outside(
+    rig64: Rig, kind: int, code: int, want: tuple[int, int], before: bytes
+) -> None:
+    """64-11: what a host says that waited for the rest in vain (RFC 8200 section 4.5): its quote is a first fragment."""
+    opened(rig64)
+    upper = bytes(inet6.IPv6(src=shown(REMOTE), dst=INSIDE6) / tcp("PA", 40000, 80, back=True, load=b"x" * 1200))[40:]
+    piece = bytes(inet6.IPv6ExtHdrFragment(nh=6, m=1, id=0x4242)) + upper[:1184]
+    heads = inet6.IPv6(src=shown(REMOTE), dst=INSIDE6, hlim=9, nh=0 if before else 44)
+    message = error6(kind, code, 0, bytes(heads / (before + piece)), INSIDE6, shown(REMOTE))
+    got = rig64.lan(frame(Raw(message[40:]), destination=shown(REMOTE), nh=58))
+    assert got.action == REDIRECT, got
+    made = bytes(inet.IP(src=REMOTE, dst=PUBLIC, proto=6) / tcp("PA", 40000, 80, back=True, load=b"x" * 1200))[20:]
+    inner = inet.IP(src=REMOTE, dst=PUBLIC, ttl=9, id=0x4242, flags="MF", proto=6) / made[:1184]
+    body = error4(*want, 0, inner, 576 - 28)
+    assert got.data[14:] == bytes(inet.IP(src=PUBLIC, dst=REMOTE, ttl=63, id=0, proto=1, flags=0) / body)
+
+
 @pytest.mark.parametrize(
     ("upper", "hops", "kind", "code", "reason"),
     [
