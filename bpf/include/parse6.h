@@ -91,9 +91,7 @@ static __always_inline int parse_extension(struct packet *p, const u8 *head, boo
         p->options = 1;
     } else if (p->proto == IPPROTO_ROUTING) {
 #ifdef TURNS
-        if (head[2] == 0)
-            return parse_refused(p, DROP_ROUTING_HEADER);
-        if (head[3] && !p->routed)
+        if (head[3] && !p->routed) /* of whichever type, 0 too: RFC 5095 section 3 asks for no more */
             p->routed = p->header_size + 3;
 #else
         if (head[2] == 0 || (head[3] && head[2] != 2))

@@ -31,7 +31,7 @@ def told(rig: Rig, sent: bytes, kind: int, code: int, rest: int, reason: str) ->
     assert got.data[14:] == want[:7] + b"\x40" + want[8:]
 
 
-@pytest.mark.parametrize("kind", [2, 3, 4, 253])
+@pytest.mark.parametrize("kind", [0, 2, 3, 4, 253])
 @pytest.mark.parametrize(("before", "at"), [(None, 43), (HOPS, 51), (HOPS / OPTIONS, 59)], ids=["-", "hops", "both"])
 @pytest.mark.parametrize("upper", [tcp("S"), inet6.ICMPv6EchoRequest(id=9)], ids=["tcp", "echo"])
 def test_segments_left(rig64: Rig, kind: int, before: Packet | None, at: int, upper: Packet) -> None:
@@ -57,17 +57,11 @@ def test_an_error_with_segments_left_is_not_answered(rig64: Rig) -> None:
     assert (got.action, got.drops) == (SHOT, {"nat64-routed": 1})
 
 
-@pytest.mark.parametrize("kind", [2, 253])
+@pytest.mark.parametrize("kind", [0, 2, 253])
 def test_a_routing_header_at_its_end_goes(rig64: Rig, kind: int) -> None:
+    """Of type 0, too: it has no effect then (RFC 5095 section 3), and goes with all others."""
     got = rig64.lan(frame(HOPS / route(kind, 0) / OPTIONS / tcp("S"), destination=shown(REMOTE)))
     assert got.data[14:] == four(got.data, tcp("S"))
-
-
-@pytest.mark.parametrize("left", [0, 1])
-def test_type_0_is_dropped(rig64: Rig, left: int) -> None:
-    """RFC 5095, 6-A5: whatever is left of it."""
-    got = rig64.lan(frame(route(0, left) / tcp("S"), destination=shown(REMOTE)))
-    assert (got.action, got.drops) == (SHOT, {"routing-header": 1})
 
 
 @pytest.mark.parametrize("number", [1, 4, 41, 47, 50, 51, 59, 132, 135, 139, 140, 143, 200, 253, 255])
