@@ -78,6 +78,8 @@ static __always_inline int leave_out(struct __sk_buff *skb, const struct config 
 static __always_inline int leave_turned(struct __sk_buff *skb, const struct packet *p, struct session *s,
                                         const struct session_key *key, int at, u32 now)
 {
+    if (p->fragment && (p->proto == IPPROTO_ICMP || (p->proto == IPPROTO_UDP && !p->sum)))
+        return drop(DROP_NAT64_SUM); /* here, so that no tail follows it */
     session_touch(s, p, DIR_IN, now);
     if (p->fragment)
         fragment_remember(p, DIR_IN, p->source, key->inside_ip, now);

@@ -252,6 +252,18 @@ def test_fragments_both_ways(rig64: Rig, proto: int) -> None:
         assert got.data[14:] == six(piece, nh=44)
 
 
+@pytest.mark.parametrize("proto", [1, UDP], ids=["icmp", "udp"])
+def test_nothing_follows_a_head_that_cannot_be_summed(rig64: Rig, proto: int) -> None:
+    """64-12: neither UDP without a checksum nor ICMP, which are summed as a whole: their tails would reach nobody whole."""
+    own = inet6.ICMPv6EchoRequest(id=40000) if proto == 1 else inet.UDP(sport=40000, dport=80) / b"?"
+    assert rig64.lan(frame(own, destination=shown(REMOTE))).action == REDIRECT
+    whole = inet.ICMP(type=0, id=40000) / LOAD if proto == 1 else inet.UDP(sport=80, dport=40000, chksum=0) / LOAD
+    body = bytes(inet.IP(src=REMOTE, dst=PUBLIC, proto=proto) / whole)[20:]
+    got = rig64.wan_in(fed(body[:800], proto=proto, id=77, flags="MF"))
+    assert (got.action, got.drops) == (SHOT, {"nat64-sum": 1})
+    assert rig64.wan_in(fed(body[800:], proto=proto, id=77, frag=100, flags=0)).action == SHOT
+
+
 @pytest.mark.parametrize("flags", [0, abi.SixFlag.HOST_64], ids=["/128", "/64"])
 def test_hosts_of_one_network(rig64: Rig, flags: int) -> None:
     """64-14: limits are an address's, or a /64's."""
