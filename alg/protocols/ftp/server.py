@@ -40,11 +40,12 @@ _STRANGE_LINES = 100  # lines that a server may send before its 220: legal texts
 class ServerSide:
     """Judges what the server says."""
 
-    __slots__ = ("_answer", "_session")
+    __slots__ = ("_answer", "_replaced", "_session")
 
     def __init__(self, session: FtpSession) -> None:
         self._session = session
         self._answer = b""  # what is told instead of the reply just heard, if anything
+        self._replaced = False  # the start of this overlong line was, so its rest goes
 
     def judge(self, line: Line, now: float, out: Script) -> bool:
         """Give the verdict on one line of a reply; False if it waits, or nothing more is read."""
@@ -57,12 +58,17 @@ class ServerSide:
             return False
         if reply is None or line.flaw is Flaw.REST or line.flaw is Flaw.UNFINISHED or self._is_text(line, reply, out):
             out.let(len(line.raw))
-            if session.muted:
+            if session.muted or (self._replaced and line.flaw is Flaw.REST):
                 out.keep(len(line.raw))
                 out.say(Refuse(len(line.raw), b""))
             return True
         session.many, session.muted = None, False
-        return self._final(line, reply, out)
+        if not line.open_ended:
+            return self._final(line, reply, out)
+        before = len(out)
+        going = self._final(line, reply, out)
+        self._replaced = any(isinstance(action, Replace) for action in out[before:])
+        return going
 
     def _is_text(self, line: Line, reply: Reply, out: Script) -> bool:
         """Whether a line with a code and a blank isn't a reply of its own (FTP-24): it is inside a multi-line reply of

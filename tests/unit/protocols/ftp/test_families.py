@@ -126,6 +126,22 @@ def test_what_the_server_may_answer(answer: bytes, told: bytes) -> None:
         assert made.heard[CLIENT] == told + TOLD_229, "and the next one is none the worse for it"
 
 
+@pytest.mark.parametrize("size", [5000, 13_000])
+def test_nothing_is_left_of_a_long_line_that_was_replaced(size: int) -> None:
+    """However it comes: what isn't the client's answer would be read as one."""
+    long = b"227 " + b"t" * size + OUT_227[3:]
+    made = stage()
+    made.say(CLIENT, b"EPSV\r\n")
+    made.say(SERVER, *(long[at : at + 1460] for at in range(0, len(long), 1460)))
+    assert made.heard[CLIENT] == b"425 algate: the server's answer names no data connection.\r\n"
+    made.heard[CLIENT] = b""
+    for answer in (b"200 " + b"u" * size + b"\r\n", b"215 UNIX\r\n"):
+        made.say(CLIENT, b"SYST\r\n")
+        made.say(SERVER, *(answer[at : at + 1460] for at in range(0, len(answer), 1460)))
+        assert made.heard[CLIENT] == answer
+        made.heard[CLIENT] = b""
+
+
 def test_an_address_that_the_operator_lists_is_the_control_peer_by_another_name() -> None:
     made = stage(FtpPolicy(third_party=(IPv4Network("10.0.0.0/8"),)))
     made.say(CLIENT, b"EPSV\r\n")
