@@ -254,7 +254,7 @@ def test_fragments_both_ways(rig64: Rig, proto: int) -> None:
 
 @pytest.mark.parametrize("proto", [1, UDP], ids=["icmp", "udp"])
 def test_nothing_follows_a_head_that_cannot_be_summed(rig64: Rig, proto: int) -> None:
-    """64-12: neither UDP without a checksum nor ICMP, which are summed as a whole: their tails would reach nobody whole."""
+    """64-12: neither UDP without a checksum nor ICMP, summed as a whole: their tails would be no use."""
     own = inet6.ICMPv6EchoRequest(id=40000) if proto == 1 else inet.UDP(sport=40000, dport=80) / b"?"
     assert rig64.lan(frame(own, destination=shown(REMOTE))).action == REDIRECT
     whole = inet.ICMP(type=0, id=40000) / LOAD if proto == 1 else inet.UDP(sport=80, dport=40000, chksum=0) / LOAD

@@ -125,7 +125,7 @@ def test_of_a_host_or_router_inside(rig64: Rig, kind: int, code: int, rest: int,
 def test_about_a_first_fragment_from_outside(
     rig64: Rig, kind: int, code: int, want: tuple[int, int], before: bytes
 ) -> None:
-    """64-11: what a host says that waited for the rest in vain (RFC 8200 section 4.5): its quote is a first fragment."""
+    """64-11: a host that waited for the rest in vain (RFC 8200 section 4.5) quotes a first fragment."""
     opened(rig64)
     upper = bytes(inet6.IPv6(src=shown(REMOTE), dst=INSIDE6) / tcp("PA", 40000, 80, back=True, load=b"x" * 1200))[40:]
     piece = bytes(inet6.IPv6ExtHdrFragment(nh=6, m=1, id=0x4242)) + upper[:1184]
