@@ -52,6 +52,14 @@ def test_sessions_made_and_ended_between_two_reads_are_no_damage() -> None:
     assert [one.rule for one in judge(quiet)] == ["counters"]
 
 
+def test_handles_freed_so_far_are_no_ports_of_an_address() -> None:
+    freed = picture()
+    freed.pools = ({abi.POOL_FREED: 2}, {abi.POOL_FREED: 2})
+    assert judge(freed) == []
+    freed.pools = ({abi.POOL_HANDLES: 2}, {abi.POOL_HANDLES: 2})
+    assert [one.rule for one in judge(freed)] == ["pool"]
+
+
 @pytest.mark.parametrize("rows", [STAGES, STAGES | STAGES6, STAGES | STAGES6 | STAGES64], ids=["4", "6", "64"])
 def test_each_row_without_its_program_is_told(rows: dict[int, str]) -> None:
     """Of the families that are loaded: a gateway without IPv6, with it, or with NAT64 too."""
