@@ -260,8 +260,10 @@ def _words(name: str, value: object) -> tuple[str, ...]:
 
 def _place(name: str, word: str) -> Place:
     network, port = _split(word)
-    if network is None and (port is None or not word.startswith(("*:", ":"))):
-        raise _refused(name, word, "is not a network: write it like 10.0.0.0/24, 10.0.0.5:21 or :21")
+    if (network is None and (port is None or not word.startswith(("*:", ":")))) or "%" in word:
+        raise _refused(name, word, "is not a network: write it like 10.0.0.0/24, 10.0.0.5:21, [2001:db8::5]:21 or :21")
+    if port is not None and port > 65535:
+        raise _refused(name, word, "has a port beyond 65535")
     return Place(network, port)
 
 
@@ -277,13 +279,15 @@ def _plain(end_point: str) -> tuple[int, int] | None:
 
 @lru_cache(maxsize=4096)
 def _split(text: str) -> tuple[Network | None, int | None]:
-    """Network and port of "CIDR:port", "[v6 CIDR]:port" or either alone; None for a part that is missing or wrong."""
+    """Network and port of "CIDR:port", "[v6 CIDR]:port" or either alone; None for a part that is missing or wrong. A
+    port may be too large."""
     host, colon, port_text = text.rpartition(":")
     if not colon or (":" in host and not host.endswith("]")) or not re.fullmatch("[0-9]{1,5}", port_text):
         host, port_text = text, ""
     port = int(port_text) if port_text else None
+    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     try:
-        return ip_network(host.strip("[]"), strict=False), port if port is None or port < 65536 else None
+        return ip_network(bare, strict=False), port
     except ValueError:
         return None, port
 
