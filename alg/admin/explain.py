@@ -191,6 +191,8 @@ def _no_session(now: Snapshot) -> Iterator[Finding]:
             if one.wan_port == port:
                 who = f", open only to {', '.join(one.from_)}" if one.from_ else ""
                 yield Finding("unknown", "forward", f"port {port} leads to {one.to}{who}: {one.hits} connections")
+    for end in now.shut:
+        yield from _let_in(now, end)
     services = {f"{proto}/{end.rpartition(':')[2]}" for end in now.ends for proto in ("tcp", "udp")}
     if now.allow_out and not services & set(now.allow_out):
         yield Finding(
@@ -201,6 +203,25 @@ def _no_session(now: Snapshot) -> Iterator[Finding]:
         if now.reasons.get(reason):
             told = f"since the start {text} ({now.reasons[reason]} packets)"
             yield Finding("unknown", reason, told, CURES[reason])
+
+
+def _let_in(now: Snapshot, end: str) -> Iterator[Finding]:
+    """Whether the outside may open that end point over IPv6."""
+    host, _, port = end.rpartition(":")
+    there = [one for one in now.allowed if one.to == host.strip("[]") and _among(int(port), one.port)]
+    for one in there:
+        who = f" from {', '.join(one.from_)}" if one.from_ else ""
+        yield Finding("unknown", "allow-in", f"{one.proto} port {port} of {host} is let in{who}: {one.hits} connections")
+    if not there:
+        yield Finding(
+            "unknown", "allow-in", f"nobody outside may open port {port} of {host}", f"algate allow add tcp {port} {host}"
+        )
+
+
+def _among(port: int, ports: str) -> bool:
+    """Whether it is one of "8443" or "6000-6009"."""
+    first, _, last = ports.partition("-")
+    return int(first) <= port <= int(last or first)
 
 
 def _refusals(now: Snapshot) -> Iterator[Finding]:

@@ -20,11 +20,11 @@ from algate.alg.config.load import Config
 from algate.alg.daemon.running import Running
 from algate.alg.engine.effects import View
 from algate.alg.errors import USAGE, AlgateError
-from algate.alg.gateway import counted, listing, survey
+from algate.alg.gateway import counted, listing, prefixes, survey
 from algate.alg.gateway.addresses import Addresses
 from algate.alg.plugin.model import EndPoint
 from algate.alg.plugin.words import Words
-from algate.alg.rows import EventRow, SessionRow, parse_id
+from algate.alg.rows import AllowRow, EventRow, SessionRow, parse_id
 from algate.bpf import abi, ticks
 
 PROTOS = ("tcp", "udp", "icmp")
@@ -144,8 +144,17 @@ def ask(
         expectations, [_data(running, row) for row in related if number and row.related_to == number],
         events, running.forwards.rows(), [str(one) for one in config.firewall.allow_out],
         alg, _policy(config, control, alg), running.plugins.words.get(alg or "", Words()), _usual(running), drops,
-        running.helper.lost, limits.refusals(running, hosts) if hosts else (),
+        running.helper.lost, limits.refusals(running, hosts) if hosts else (), *_admitted(running, config, subject),
     ))  # fmt: skip
+
+
+def _admitted(running: Running, config: Config, subject: Subject) -> tuple[list[AllowRow], list[str]]:
+    """What is let in over filtered IPv6, and which of the end points that are asked about are inside hosts'."""
+    if running.admissions is None:
+        return [], []
+    inside = [prefix for _, prefix in prefixes.behind(config.gateway.lan)]
+    ips = {end: ip_address(end.rpartition(":")[0].strip("[]")) for end in subject.ends}
+    return running.admissions.rows(), [end for end, ip in ips.items() if any(ip in one for one in inside)]
 
 
 def _meant(subject: Subject, row: SessionRow) -> bool:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from algate.alg.engine.effects import View
 from algate.alg.plugin.words import Words
-from algate.alg.rows import EventRow, ExpectationRow, ForwardRow, RefusalRow, SessionRow
+from algate.alg.rows import AllowRow, EventRow, ExpectationRow, ForwardRow, RefusalRow, SessionRow
 
 
 class Data(NamedTuple):
@@ -50,3 +50,5 @@ class Snapshot:
     reasons: Mapping[str, int] = field(default_factory=dict)
     lost: int = 0
     refusals: Sequence[RefusalRow] = ()  # of the hosts that were asked about
+    allowed: Sequence[AllowRow] = ()  # what is let in over IPv6
+    shut: Sequence[str] = ()  # the end points asked about that are inside hosts' over filtered IPv6

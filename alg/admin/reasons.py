@@ -49,7 +49,7 @@ LARGE: Mapping[str, Said] = {
 # meant. `status`, `doctor` and `explain` show it.
 CURES: Mapping[str, str] = {
     "malformed": "",
-    "unsolicited": "scans of the internet are dropped so; a server inside needs a [[forward]]",
+    "unsolicited": "scans of the internet are dropped so; a server inside needs a [[forward]] (IPv6: an [[allow_in]])",
     "not-ours": "the WAN's link or its switch floods: look who else is on it",
     "spoofed-inside": "find the inside host with a wrong address, or route its network to that LAN device",
     "spoofed-outside": "",

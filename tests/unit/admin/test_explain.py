@@ -15,12 +15,14 @@ from algate.alg.engine.effects import View
 from algate.alg.errors import AlgateError
 from algate.alg.plugin.words import Words
 from algate.alg.protocols.ftp.words import FtpWords
-from algate.alg.rows import EventRow, ExpectationRow, ForwardRow, RefusalRow, SessionRow
+from algate.alg.rows import AllowRow, EventRow, ExpectationRow, ForwardRow, RefusalRow, SessionRow
 
 pytestmark = pytest.mark.unit
 ID = "00000000000000a1"
 CONTROL = SessionRow(ID, "tcp", "established", "10.0.0.2:40001", "198.51.100.2:21", "203.0.113.1:40001",
                      20, 18, 900, 1400, 61.5, 7380.0, "ftp", None)  # fmt: skip
+SIX = "[2001:db8:1::5]:8443"
+LET_IN = AllowRow("tcp", "8440-8450", "2001:db8:1::5", ("2001:db8:113::/64",), "config", 3)
 READY = View("ready", 0, False, (0, 0))
 
 
@@ -111,6 +113,10 @@ CASES: list[tuple[dict[str, Any], str, str, str]] = [
     ({"control": None, "view": None, "ends": ("203.0.113.1:21",),
       "forwards": [ForwardRow("tcp", "21", "10.0.0.5:21", ("192.0.2.0/24",), "ftp", "config", 7)]}, "unknown",
      "forward", "port 21 leads to 10.0.0.5:21, open only to 192.0.2.0/24: 7 connections"),
+    ({"control": None, "view": None, "ends": (SIX,), "shut": (SIX,), "allowed": [LET_IN]}, "unknown", "allow-in",
+     "tcp port 8443 of [2001:db8:1::5] is let in from 2001:db8:113::/64: 3 connections"),
+    ({"control": None, "view": None, "ends": (SIX,), "shut": (SIX,), "allowed": [replace(LET_IN, port="8444")]},
+     "unknown", "allow-in", "nobody outside may open port 8443 of [2001:db8:1::5]"),
     ({"control": None, "view": None, "plain": [session("new")]}, "blocked", "syn-unanswered", "never answered"),
     ({"control": None, "view": None, "plain": [session("established")]}, "working", "session", "120 bytes out"),
     ({"control": None, "view": None, "plain": [session("established")], "usual": {"tcp/51234": "toy"}}, "blocked",

@@ -30,7 +30,10 @@ def test_a_plug_in_that_nobody_knows_has_its_drops_and_events() -> None:
 
 def test_every_drop_has_its_cure() -> None:
     rows = {row.reason: row for row in drops.drops(history(0, 1, 2))}
-    assert rows["unsolicited"].cure == "scans of the internet are dropped so; a server inside needs a [[forward]]"
+    assert (
+        rows["unsolicited"].cure
+        == "scans of the internet are dropped so; a server inside needs a [[forward]] (IPv6: an [[allow_in]])"
+    )
     assert rows["unsolicited"].text.startswith("from outside")
     assert (rows["punt-held"].kind, rows["unsolicited"].kind) == ("held", "drop")
     busiest = VIEWS["drops"].rows(history(0, 1, 2), TopChoices("drops").here)
