@@ -211,10 +211,15 @@ def _let_in(now: Snapshot, end: str) -> Iterator[Finding]:
     there = [one for one in now.allowed if one.to == host.strip("[]") and _among(int(port), one.port)]
     for one in there:
         who = f" from {', '.join(one.from_)}" if one.from_ else ""
-        yield Finding("unknown", "allow-in", f"{one.proto} port {port} of {host} is let in{who}: {one.hits} connections")
+        yield Finding(
+            "unknown", "allow-in", f"{one.proto} port {port} of {host} is let in{who}: {one.hits} connections"
+        )
     if not there:
         yield Finding(
-            "unknown", "allow-in", f"nobody outside may open port {port} of {host}", f"algate allow add tcp {port} {host}"
+            "unknown",
+            "allow-in",
+            f"nobody outside may open port {port} of {host}",
+            f"algate allow add tcp {port} {host}",
         )
 
 

@@ -10,7 +10,7 @@ import dataclasses
 import sys
 import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from ipaddress import ip_address
+from ipaddress import IPv6Network, ip_address
 from typing import Any
 
 from algate.alg.admin import limits, listings
@@ -22,6 +22,7 @@ from algate.alg.engine.effects import View
 from algate.alg.errors import USAGE, AlgateError
 from algate.alg.gateway import counted, listing, prefixes, survey
 from algate.alg.gateway.addresses import Addresses
+from algate.alg.plugin.families import behind
 from algate.alg.plugin.model import EndPoint
 from algate.alg.plugin.words import Words
 from algate.alg.rows import AllowRow, EventRow, SessionRow, parse_id
@@ -68,6 +69,17 @@ def parse(words: Sequence[str]) -> Subject:
     return Subject(text, None, proto, ends)
 
 
+def outside(subject: Subject, prefix: IPv6Network | None) -> Subject:
+    """With the IPv4 hosts themselves instead of what NAT64 shows inside hosts of them."""
+    ends = []
+    for end in subject.ends:
+        host, _, port = end.rpartition(":")
+        ip = ip_address(host.strip("[]"))
+        ends.append(str(EndPoint(behind(prefix, ip) or ip, int(port))))
+    shown = behind(prefix, ip_address(subject.host)) if subject.host else None
+    return dataclasses.replace(subject, ends=tuple(ends), host=str(shown) if shown else subject.host)
+
+
 def _end(word: str) -> str:
     host, _, port = word.rpartition(":")
     if not 0 <= int(port) < 65536:
@@ -81,6 +93,7 @@ async def inquire(
     """The answer to the verb `explain`: look everything up and explain it. `whole_host` answers for a host."""
     words = args.get("subject")
     subject = parse([str(word) for word in words] if isinstance(words, list) else [str(words)])
+    subject = outside(subject, config.nat64.prefix)
     if subject.host is not None:
         return (await whole_host(running, config, state, subject)).as_dict()
     found = await sessions(running, lambda row: _meant(subject, row), _choice(subject, Addresses(running.gateway)))

@@ -91,3 +91,15 @@ def embedded(prefix: IPv6Network | None, address: Address) -> IPv6Address | None
     if size < 12:
         whole = whole[:8] + b"\0" + whole[8:]  # the bits 64 to 71
     return IPv6Address(whole.ljust(16, b"\0"))
+
+
+def behind(prefix: IPv6Network | None, address: Address) -> IPv4Address | None:
+    """The IPv4 host that is known by this address behind a prefix; None if none is."""
+    if prefix is None or not isinstance(address, IPv6Address) or address not in prefix:
+        return None
+    tail = address.packed[prefix.prefixlen // 8 :]
+    if prefix.prefixlen < 96:
+        at = 8 - prefix.prefixlen // 8
+        tail = tail[:at] + tail[at + 1 :]
+    found = IPv4Address(tail[:4])
+    return found if embedded(prefix, found) == address else None

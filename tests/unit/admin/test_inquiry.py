@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from ipaddress import IPv6Network
 from typing import Any
 
 import pytest
 
 from algate.alg.admin import host_inquiry, inquiry
 from algate.alg.admin.explain import Explanation
+from algate.alg.config.load import Config
 from algate.alg.gateway import listing
 from algate.alg.rows import SessionRow
 from algate.bpf import abi
@@ -33,7 +35,7 @@ def looked_up(many: ManySessions, words: list[str], monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(inquiry, "ask", ask)
     monkeypatch.setattr(listing.SessionRows, "row", one)
-    asyncio.run(inquiry.inquire(many.running, None, "translating", {"subject": words}, host_inquiry.inquire))  # type: ignore[arg-type]
+    asyncio.run(inquiry.inquire(many.running, Config(), "translating", {"subject": words}, host_inquiry.inquire))
     found, related = seen[0][-2:]
     return (
         {one.inside.rpartition(":")[2] for one in found},
@@ -60,3 +62,25 @@ def test_subjects_and_families(monkeypatch: pytest.MonkeyPatch) -> None:
     ):
         found, family, made = looked_up(many, words, monkeypatch)
         assert (found, family) == (meant, related) and made <= most, words
+
+
+@pytest.mark.parametrize(
+    ("prefix", "shown"),  # RFC 6052 section 2.4
+    [
+        ("2001:db8::/32", "2001:db8:c000:221::"), ("2001:db8:100::/40", "2001:db8:1c0:2:21::"),
+        ("2001:db8:122::/48", "2001:db8:122:c000:2:2100::"), ("2001:db8:122:300::/56", "2001:db8:122:3c0:0:221::"),
+        ("2001:db8:122:344::/64", "2001:db8:122:344:c0:2:2100:0"), ("64:ff9b::/96", "64:ff9b::c000:221"),
+    ],
+)  # fmt: skip
+def test_what_nat64_shows_of_a_host_means_that_host(prefix: str, shown: str) -> None:
+    of = IPv6Network(prefix)
+    assert inquiry.outside(inquiry.parse([shown]), of).host == "192.0.2.33"
+    ends = inquiry.outside(inquiry.parse(["[2001:db8:1::5]:40000", f"[{shown}]:21"]), of).ends
+    assert ends == ("[2001:db8:1::5]:40000", "192.0.2.33:21")
+    assert inquiry.outside(inquiry.parse([f"[{shown}]:21"]), None).ends == (f"[{shown}]:21",)
+    assert inquiry.outside(inquiry.parse(["a1" * 8]), of) == inquiry.parse(["a1" * 8])
+
+
+def test_an_address_that_stands_for_no_ipv4_host_is_left_alone() -> None:
+    for one in ("2001:db8:122:344:c0:2:2100:1", "2001:db8:122:344:1c0:2:2100:0"):
+        assert inquiry.outside(inquiry.parse([one]), IPv6Network("2001:db8:122:344::/64")).host == one
