@@ -23,8 +23,8 @@ from setuptools import Extension, setup
 WANTED = os.environ.get("ALGATE_COMPILED", "") == "1"
 MYPY = "mypy>=1.15,<3"  # as in pyproject.toml's extra `dev`
 COMPILED = (
-    "alg/audit/events.py", "alg/audit/transfers.py", "alg/engine/*.py", "alg/gateway/counted.py",
-    "alg/gateway/records.py", "alg/ha/concerns.py", "alg/ha/entries.py", "alg/ha/outbox.py",
+    "alg/audit/events.py", "alg/audit/transfers.py", "alg/engine/*.py", "alg/gateway/addresses.py",
+    "alg/gateway/counted.py", "alg/gateway/records.py", "alg/ha/concerns.py", "alg/ha/entries.py", "alg/ha/outbox.py",
     "alg/ha/patience.py", "alg/ha/wire.py", "alg/ha/written.py",
     "alg/helper/behind.py", "alg/helper/delays.py", "alg/helper/endings.py", "alg/helper/executor.py",
     "alg/helper/guard.py", "alg/helper/helper.py", "alg/helper/raw_tables.py", "alg/helper/tap.py",

@@ -30,7 +30,8 @@ from .effects import (
 )
 from .sink import Sink
 
-PROTOCOLS: Final = {"tcp": 6, "udp": 17}
+TCP: Final = 6
+PROTOCOLS: Final = {"tcp": TCP, "udp": 17}
 NAMED: Final = 63  # bits of ids: the kernel's own (abi.h), and where their port begins
 NAMED_PORT: Final = 47
 UNHEARD_AFTER: Final = 0.05  # s, as Expect.acts_after
@@ -60,9 +61,21 @@ def named_by(number: int, info: SessionInfo) -> Expectation:
     """What the kernel expects under an id of its own: a connection from inside to a port of the outside."""
     to = EndPoint(address(info.remote_ip), number >> NAMED_PORT & 0xFFFF)
     return Expectation(
-        number, info.session, info.key, info.alg, OUT, PROTOCOLS["tcp"], info.inside_ip, to, None, None, EXPECT_OPEN,
+        number, info.session, info.key, info.alg, OUT, TCP, info.inside_ip, to, None, None, EXPECT_OPEN,
         False, 0.0,
     )  # fmt: skip
+
+
+def is_named(made: Expectation, number: int, info: SessionInfo) -> bool:
+    """Whether an expectation is `named_by` that id, but for this and for how long: field by field, since what nearly
+    always is so is asked of each 227."""
+    if made.direction != OUT or made.proto != TCP or made.state != EXPECT_OPEN or made.session != info.session:
+        return False
+    if made.persistent or made.early or made.ports or made.from_port:
+        return False
+    to = made.to
+    port = number >> NAMED_PORT & 0xFFFF
+    return to.port == port and packed(to.ip) == info.remote_ip and made.from_ip == info.inside_ip
 
 
 def acts_early(expected: Expectation) -> bool:
@@ -150,7 +163,7 @@ class Expectations:
             self._acts_after[made.id] = action.acts_after
             if action.once and self._early.known and self._early.knows(actor(made), out.now):
                 made = made._replace(early=True)
-        known = named and made.named(named, 0.0) == named_by(named, info)
+        known = named and is_named(made, named, info)
         if known:
             made = made.named(named, made.expires)
         if old is not None:

@@ -181,7 +181,7 @@ class Judgement:
         actions = self.ask(session, flow, data, False, out)
         if session.reset or session.passing:  # that failed
             return
-        if not retold and _lets_all(actions, len(data)):  # nearly always
+        if _retells(actions, len(data)) if retold else _lets_all(actions, len(data)):  # nearly always
             if len(actions) > 1:
                 self.perform(session, None, actions[:-1], out)
             return
@@ -408,6 +408,16 @@ def _lets_all(actions: Sequence[Action], size: int) -> bool:
         return False
     last = actions[-1]
     if type(last) is not Pass or last.size != size:
+        return False
+    return len(actions) == 1 or _BESIDE.issuperset(map(type, actions[:-1]))
+
+
+def _retells(actions: Sequence[Action], size: int) -> bool:
+    """Whether it puts as many other bytes in the place of all of `size`; whatever else it says needs none of them."""
+    if not actions:
+        return False
+    last = actions[-1]
+    if type(last) is not Replace or last.size != size or len(last.data) != size:
         return False
     return len(actions) == 1 or _BESIDE.issuperset(map(type, actions[:-1]))
 

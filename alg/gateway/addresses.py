@@ -13,7 +13,8 @@ from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 
 from algate.alg.engine import effects as fx
 from algate.alg.gateway.records import Punt, has_handle
-from algate.alg.plugin.model import Address, EndPoint
+from algate.alg.plugin.model import Address, EndPoint, address
+from algate.alg.plugin.spelled import packed
 from algate.bpf import syscall
 from algate.bpf.loader import Gateway
 
@@ -101,15 +102,16 @@ class Addresses:
 
     def known(self, address: Address) -> bytes | None:
         """The 4 bytes that stand for an address, None: it has no handle, so nothing in the kernel is about it."""
-        if address.version == 4:
-            return address.packed
-        return None if self._handles is None else syscall.lookup(self._handles.fd, address.packed, 4)
+        return address.packed if address.version == 4 else self._handle(address.packed)
+
+    def _handle(self, address: bytes) -> bytes | None:
+        return None if self._handles is None else syscall.lookup(self._handles.fd, address, 4)
 
     def raw(self, address: bytes) -> bytes:
         """The 4 bytes for an address that goes into a table. OSError (ENOSPC) if there is no room for a handle."""
         if len(address) != _SIX:
             return address
-        found = self.known(IPv6Address(address)) or self._intern(address)
+        found = self._handle(address) or self._intern(address)
         if found is None:
             raise OSError(28, "no handle is left for an IPv6 address")
         return found
@@ -122,17 +124,12 @@ class Addresses:
         if not has_handle(key):
             return info
         inside, remote = self.packed(key.inside_ip), self.packed(key.remote_ip)
-        return info._replace(
-            inside6=inside if len(inside) == _SIX else b"", remote6=remote if len(remote) == _SIX else b"",
-            prefix=prefix,
-        )  # fmt: skip
+        return info.beside(inside if len(inside) == _SIX else b"", remote if len(remote) == _SIX else b"", prefix)
 
     def of_punt(self, punt: Punt, prefix: IPv6Network | None) -> Punt:
         """A punt with its session's addresses beside the handles."""
         info = self.told(punt.info, prefix)
-        if info is punt.info:
-            return punt
-        return punt._replace(info=info, segment=None if punt.segment is None else punt.segment._replace(info=info))
+        return punt if info is punt.info else punt.of(info)
 
     def expected(self, one: fx.Expectation) -> fx.Expectation:
         """An expectation as read from the kernel, with addresses for handles."""
@@ -149,15 +146,15 @@ class Addresses:
 
 
 def _changed(one: fx.Expectation, other: Callable[[bytes], bytes]) -> fx.Expectation:
-    def moved(end: EndPoint | None) -> EndPoint | None:
-        if end is None:
-            return None
-        packed = end.ip.packed
-        found = other(packed)
-        return end if found == packed else EndPoint(ip_address(found), end.port)
-
-    from_ip, to = other(one.from_ip) if one.from_ip else b"", moved(one.to)
-    inside, reserved = moved(one.inside), moved(one.reserved)
-    if to is None or (from_ip, to, inside) == (one.from_ip, one.to, one.inside):
+    from_ip, to = other(one.from_ip) if one.from_ip else b"", _moved(one.to, other)
+    inside = None if one.inside is None else _moved(one.inside, other)
+    reserved = None if one.reserved is None else _moved(one.reserved, other)
+    if from_ip == one.from_ip and to is one.to and inside is one.inside:
         return one
-    return one._replace(from_ip=from_ip, to=to, inside=inside, reserved=reserved)
+    return one.between(from_ip, to, inside, reserved)
+
+
+def _moved(end: EndPoint, other: Callable[[bytes], bytes]) -> EndPoint:
+    known = packed(end.ip)
+    found = other(known)
+    return end if found == known else EndPoint(address(found), end.port)

@@ -249,6 +249,13 @@ class Punt(Fixed):
         self.mtu: Final = mtu
         self.given: Final = given
 
+    def of(self, info: fx.SessionInfo) -> Punt:
+        """The same of what is known of its session."""
+        return Punt(
+            self.kind, self.time, info, self.expectation, self.direction, self.ip_offset, self.frame,
+            None if self.segment is None else self.segment.of(info), self.reason, self.mtu, self.given,
+        )  # fmt: skip
+
 
 Known = Mapping[int, tuple[bytes, fx.SessionInfo]]
 """Session id -> its packed key, and what was made of that once."""

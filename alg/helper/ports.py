@@ -12,7 +12,8 @@ from ipaddress import IPv4Address
 
 from algate.alg.helper.blocks import Block, Blocks
 from algate.alg.plugin.contract import end_point
-from algate.alg.plugin.model import Address, EndPoint
+from algate.alg.plugin.model import Address, EndPoint, address
+from algate.alg.plugin.spelled import packed
 from algate.alg.plugin.values import PortRange
 from algate.bpf import abi
 from algate.bpf.requests import ControlProgram, owner, port_row
@@ -118,4 +119,8 @@ class KernelPorts:
 
     def _owner(self, inside: Address) -> IPv4Address:
         """The inside host as the owner of a port."""
-        return inside if isinstance(inside, IPv4Address) else IPv4Address(self.raw(inside.packed))
+        if isinstance(inside, IPv4Address):
+            return inside
+        found = address(self.raw(packed(inside)))  # each made once: a port is held, and given back
+        assert isinstance(found, IPv4Address)
+        return found

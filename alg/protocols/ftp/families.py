@@ -18,6 +18,7 @@ from algate.alg.protocols.ftp.dialogue import Kind
 from algate.alg.protocols.ftp.grammar import Form
 from algate.alg.protocols.lines import IAC, WILL
 
+PASSIVE: Final = Form.PASSIVE
 NOOP: Final = b"NOOP\r\n"
 NO_NETWORK, NO_ALL, BOTH, NONE, NO_ARGUMENT, BAD_ARGUMENT = range(1, 7)
 ANSWERS: Final = (
@@ -45,11 +46,13 @@ class FtpTranslation:
     """One session's. `answers`: those owed for each NOOP sent, oldest first; nearly always none or one. `plain`: an
     AUTH was accepted, so nothing is translated or answered any more."""
 
-    __slots__ = ("_asked", "_control", "_left", "answers", "enabled", "plain")
+    __slots__ = ("_asked", "_control", "_form", "_left", "_six", "answers", "enabled", "plain")
 
     def __init__(self, control: Control, remembered: int) -> None:
         """`remembered`: by an earlier helper. What passed that nobody read may be an EPSV; a PASV never passes so."""
         self._control = control
+        self._six = control.family(Side.CLIENT) == 6  # the client; `_form`: how the server announces a data connection
+        self._form = PASSIVE if control.family(Side.SERVER) == 4 else Form.EXTENDED
         self._asked: list[int] = []  # numbers of commands that went on in the other family's form
         self._left = bool(remembered & _ASKED) or control.unread  # one of them was said to an earlier helper
         self.enabled = not remembered & _DISABLED
@@ -77,7 +80,7 @@ class FtpTranslation:
 
     def instead(self, verb: bytes, argument: bytes) -> int:
         """The number of the answer to a command that isn't for the server; 0: it is."""
-        if self.plain or self._control.family(Side.CLIENT) != 6:
+        if self.plain or not self._six:
             return 0
         word = argument.strip().upper()
         if verb == b"EPSV":
@@ -94,7 +97,7 @@ class FtpTranslation:
         """The line that asks the server for what this one asks; b"": this one. `number`: the command's."""
         if not self.on:
             return b""
-        if self._control.family(Side.CLIENT) == 6:
+        if self._six:
             if kind is not Kind.EPSV:
                 return b""
             self._asked.append(number)
@@ -108,7 +111,7 @@ class FtpTranslation:
         """The line by which the client names `to`, for a server of the other family; b"": there is none."""
         if not self.on:
             return b""
-        if self._control.family(Side.SERVER) == 4:
+        if self._form is PASSIVE:
             return grammar.line(Form.PORT, to) + b"\r\n"
         seen = embedded(self._control.prefix, to.ip)
         return grammar.line(Form.EPRT, EndPoint(seen, to.port)) + b"\r\n" if seen is not None else b""
@@ -128,13 +131,13 @@ class FtpTranslation:
     def tells(self, to: EndPoint, raw: bytes) -> bytes:
         """The reply that tells the client of `to`, in its own family's form, instead of the line `raw`: in its place if
         it has the usual form, as the kernel does by itself (`bpf/include/retell.h`)."""
-        usual = _NAMED.fullmatch(raw) if self._form is Form.PASSIVE else None
+        usual = _NAMED.fullmatch(raw) if self._form is PASSIVE else None
         if usual is not None:
             named, opens = b"(|||%d|" % to.port, 3 + len(usual[1])
             at = opens + len(usual[2]) - len(named)
             text = b" " + EXTENDED if opens <= 4 + len(EXTENDED) < at else usual[1]
             return b"229" + text.ljust(at - 3) + named + usual[3] + b"\r\n"
-        form = Form.EXTENDED if self._form is Form.PASSIVE else Form.PASSIVE
+        form = Form.EXTENDED if self._form is PASSIVE else PASSIVE
         return grammar.line(form, to) + b"\r\n"
 
     def mutes(self, kind: Kind | None, code: bytes) -> bool:
@@ -151,11 +154,6 @@ class FtpTranslation:
         if self._asked and number >= 0:
             self._asked = [one for one in self._asked if one > number]
         return ANSWERS[self.answers.pop(0)] if kind is Kind.INSTEAD and self.answers else b""
-
-    @property
-    def _form(self) -> Form:
-        """What the server says when it announces a data connection."""
-        return Form.PASSIVE if self._control.family(Side.SERVER) == 4 else Form.EXTENDED
 
 
 # -- Telnet options: RFC 1123 section 4.1.2.12 has every one of them refused -------------------------------------------

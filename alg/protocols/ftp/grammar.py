@@ -61,6 +61,7 @@ _USUAL: Final = re.compile(rb"227[^0-9,]*(%b)[^0-9,]*" % _SIX)  # a 227 without 
 _SPACED: Final = re.compile(rb"[0-9]+(?:[ \t]*,[ \t]*[0-9]+)*")  # only in 227: clients use scanf, which skips blanks
 _EXTENDED: Final = re.compile(rb"\(([!-/:-~])\1\1([0-9]+)\1\)")
 _V6_TEXT: Final = re.compile(r"[0-9A-Fa-f:]+")
+_V6_MOST: Final = 39  # characters: eight groups of four digits
 
 
 def read(form: Form, text: bytes, version: int = 4) -> Named | Fault:
@@ -196,12 +197,18 @@ def _address(text: bytes, version: int) -> Address | Fault:
         if max(map(len, fields)) > 3 or max(map(int, fields)) > 255:
             return Fault.BAD_NUMBER
         return address(bytes(map(int, fields)))
+    return (_host6(text) if len(text) <= _V6_MOST else None) or Fault.BAD_SYNTAX
+
+
+@lru_cache(4096)
+def _host6(text: bytes) -> Address | None:
+    """The same of IPv6."""
     try:
         plain = text.decode("ascii")
         ip = IPv6Address(plain) if _V6_TEXT.fullmatch(plain) else None
     except ValueError:
-        return Fault.BAD_SYNTAX
-    return ip if ip is not None and ip.ipv4_mapped is None else Fault.BAD_SYNTAX
+        return None
+    return address(ip.packed) if ip is not None and ip.ipv4_mapped is None else None
 
 
 _READERS: Final = {

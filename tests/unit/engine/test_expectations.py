@@ -6,11 +6,20 @@ import pytest
 
 from algate.alg.engine import effects as fx
 from algate.alg.engine.effects import SessionInfo, SessionKey
-from algate.alg.engine.expectations import Book, Expectations, NoExpectationError
+from algate.alg.engine.expectations import (
+    NAMED,
+    NAMED_PORT,
+    Book,
+    Expectations,
+    NoExpectationError,
+    is_named,
+    named_by,
+)
 from algate.alg.engine.sink import Sink
 from algate.alg.plugin.model import Direction, Expect, Reserve
 from algate.alg.testing import at
 from tests.toy import Ports
+from tests.wire import NAT64
 
 PEER = at("198.51.100.2:1").ip
 INSIDE = at("10.0.0.5:50000")
@@ -66,3 +75,28 @@ def test_a_block_of_ones_own_is_no_range() -> None:
     books.reserve(book, info(1), Reserve(1, INSIDE, 11), effects)
     with pytest.raises(NoExpectationError, match="expectation-range"):
         books.expect(book, info(1), RANGE, effects)
+
+
+PORT = 50_001
+NUMBER = 1 << NAMED | PORT << NAMED_PORT | 12345
+NAMED_64 = named_by(NUMBER, NAT64)
+OTHERS: dict[str, object] = {
+    "session": 78, "direction": fx.IN, "proto": 17, "from_ip": NAT64.key.inside_ip, "to": at("198.51.100.2:50002"),
+    "state": fx.EXPECT_PENDING, "persistent": True, "from_port": 20, "ports": 2, "early": True,
+}  # fmt: skip
+
+
+def test_what_the_kernel_expects_by_itself_is_known() -> None:
+    assert NAMED_64.to == at(f"198.51.100.2:{PORT}") and NAMED_64.from_ip == NAT64.inside6
+    assert is_named(NAMED_64, NUMBER, NAT64) and is_named(NAMED_64.named(5, 7.0), NUMBER, NAT64)
+    assert not is_named(NAMED_64._replace(to=at(f"198.51.100.3:{PORT}")), NUMBER, NAT64)
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_what_differs_in_anything_is_another(name: str) -> None:
+    assert not is_named(NAMED_64._replace(**{name: OTHERS[name]}), NUMBER, NAT64)
+
+
+def test_every_field_of_an_expectation_is_looked_at_or_follows_from_its_session() -> None:
+    follows = {"id", "expires", "control_key", "alg", "inside", "reserved"}  # the last two: of what comes in alone
+    assert {*OTHERS} == {*fx.Expectation.__match_args__} - follows

@@ -13,7 +13,18 @@ from algate.alg.engine.expectations import Book, Expectations
 from algate.alg.engine.frames import ACK
 from algate.alg.engine.icmp import FRAG_NEEDED, HOST_UNREACHABLE, unreachable
 from algate.alg.engine.sink import Sink
-from algate.alg.plugin.model import Direction, EndPoint, Expect, Reserve
+from algate.alg.plugin.model import (
+    Action,
+    Direction,
+    EndPoint,
+    Event,
+    Expect,
+    Pass,
+    Refuse,
+    Replace,
+    Reserve,
+    Withdraw,
+)
 from tests.dialogues import GREETING, LOGIN, QUIT
 from tests.ftplab import FtpLab
 from tests.kernel_model import Packet, frame_of
@@ -76,6 +87,41 @@ def test_by_nat64_an_epsv_and_its_227_wait_for_nobody(between: tuple[Exchange, .
     asked = 1 + (EPSV in between)
     assert retold[0] == (EPSV.command + EPSV.reply) * asked and held[0] == (EPRT in between)
     assert lab.opened == lab.agreed and lab.agreed[-1] == (False, 5002)
+
+
+LONGER, ALL = Replace(6, b"PASVX\r\n"), Replace(6, b"PASV\r\n")
+ANOTHER = (Replace(5, b"PASV\r"), Pass(1))
+
+
+@pytest.mark.parametrize(
+    ("said", "sound"),
+    [
+        ([ALL], True), ([Event("told"), ALL], True), ([Withdraw(9), Event("told"), ALL], True),
+        ([ALL, Event("told")], True), ([LONGER], False), ([ALL, ALL], False), ([Event("told"), *ANOTHER], False),
+        ([Pass(6)], False), ([], False), ([Refuse(6, b"no\r\n")], False),
+    ],
+)  # fmt: skip
+def test_what_the_kernel_said_in_other_words_must_be_given_others_as_long(said: list[Action], sound: bool) -> None:
+    lab = FtpLab([GREETING, *PLAIN], True, info=NAT64)
+    lab.finish()
+    inner = lab.engine._sessions[77].conversation
+
+    class Otherwise:
+        def __getattr__(self, name: str) -> object:
+            return getattr(inner, name)
+
+        def feed(self, *_: object, **__: object) -> object:
+            return said
+
+    lab.engine._sessions[77].conversation = Otherwise()  # type: ignore[assignment]
+    lab.client.stream += EPSV.command
+    lab.kernel.segment(fx.OUT, lab.client.send(lab.client.sent, 6))
+    (copy,) = lab.punts
+    assert copy.retold
+    effects = lab.engine.segment(copy, lab.now)
+    told = [one.event.event for one in effects if isinstance(one, fx.Announce)]
+    assert lab.engine.counts["plugin-failed"] == (not sound)
+    assert told == ((["told"] if Event("told") in said else []) if sound else ["plugin-failed"])
 
 
 def test_by_nat64_the_answer_to_an_eprt_opens_as_it_leaves() -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address
 
 import pytest
 
+from algate.alg.plugin.model import address
 from algate.alg.protocols.ftp import grammar
 from algate.alg.protocols.ftp.grammar import Fault, Form, Named, line, numbers, read, write
 from algate.alg.testing import at
@@ -172,6 +173,7 @@ def test_eprt(text: bytes, version: int, expected: tuple[str, int]) -> None:
         (b"EPRT |2|::ffff:a00:5|6446|", 6, Fault.BAD_SYNTAX),
         (b"EPRT |2|fe80::1%eth0|6446|", 6, Fault.BAD_SYNTAX),  # FTP-14: a zone
         (b"EPRT |2|1:2:3|6446|", 6, Fault.BAD_SYNTAX),
+        (b"EPRT |2|2001:db8::%b5|6446|" % (b"0" * 40), 6, Fault.BAD_SYNTAX),  # longer than any
         (b"EPRT |1|10.0.0.256|6446|", 4, Fault.BAD_NUMBER),
         (b"EPRT |1|10.0.0|6446|", 4, Fault.BAD_SYNTAX),
         (b"EPRT |1|10.0.0.5|65536|", 4, Fault.BAD_NUMBER),
@@ -181,6 +183,17 @@ def test_eprt(text: bytes, version: int, expected: tuple[str, int]) -> None:
 )
 def test_eprt_faults(text: bytes, version: int, fault: Fault) -> None:
     assert read(Form.EPRT, text, version) is fault
+
+
+def test_an_address_of_either_family_is_always_the_same_object() -> None:
+    """That of its session, which is then known without comparing."""
+    for text, version, own in (
+        (b"EPRT |2|2001:DB8::5|6446|", 6, address(IPv6Address("2001:db8::5").packed)),
+        (b"EPRT |2|2001:db8:0:0::5|6447|", 6, address(IPv6Address("2001:db8::5").packed)),
+        (b"EPRT |1|10.0.0.5|6446|", 4, address(bytes((10, 0, 0, 5)))),
+    ):
+        found = read(Form.EPRT, text, version)
+        assert isinstance(found, Named) and found.ip is own
 
 
 def test_eprt_keeps_its_delimiter() -> None:
