@@ -7,6 +7,7 @@ CPU time and its own metrics.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -28,6 +29,8 @@ PARTS = {"p50": 0.5, "p99": 0.99}
 NOOP = {part: Figure(f"noop.{part}", f"NOOP exchange, {part}, 1 client", "µs") for part in PARTS}
 SITE = {part: Figure(f"site.{part}", f"SITE exchange, {part}, 1 client", "µs") for part in PARTS}
 ADDED = {part: Figure(f"punt.{part}", f"Added to a SITE exchange above routing, {part}", "µs") for part in PARTS}
+REST_LOOK, REST_MOST = 0.1, 10.0  # s
+REST_SHARE = 0.15  # of a processor: to look at sessions that are over takes a helper some
 CROWDS = (64, 256, 1000)  # clients that send commands at once
 CAPACITY = Figure("helper.capacity", "Commands per second of the helper's CPU time", "commands/s", MORE)
 AGAIN = Figure("helper.again", f"Repetitions among punts, {CROWDS[-1]:,} clients", "%", loose=True)
@@ -161,6 +164,17 @@ def helper_time(gateway: LabGateway) -> float:
         with suppress(OSError):
             return cpu_time(Path(f"/proc/{gateway.process.pid}/schedstat").read_text()) / 1e9
     return 0.0
+
+
+def let_rest(gateway: LabGateway, sleep: Callable[[float], None] = time.sleep) -> bool:
+    """Wait until its helper has read what its last sample left: most lines wait for nobody, and would be read during
+    another gateway's sample. False: it still works after REST_MOST."""
+    for _ in range(round(REST_MOST / REST_LOOK)):
+        before = helper_time(gateway)
+        sleep(REST_LOOK)
+        if helper_time(gateway) - before < REST_SHARE * REST_LOOK:
+            return True
+    return False
 
 
 def helper_stats(gateway: LabGateway) -> Stats:

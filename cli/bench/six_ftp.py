@@ -2,7 +2,8 @@
 asked for the same.
 
 The law of this file: as that of ftp.py. The server reads PASV or PORT either way (RFC 6384): of the one client EPSV and
-its 227 are rewritten, or EPRT; of the other PASV and its 227 pass, or PORT is rewritten.
+its 227 are rewritten, or EPRT; of the other PASV and its 227 pass, or PORT is rewritten. Before each sample all helpers
+come to rest.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ from dataclasses import dataclass
 from algate.cli.bench.contenders import NAT64, TC, contender
 from algate.cli.bench.driven import Drive
 from algate.cli.bench.ftp import EACH, ENOUGH
+from algate.cli.bench.ftp_helper import let_rest
 from algate.cli.bench.ftp_servers import BenchServers, make_room
 from algate.cli.bench.plan import ASKED, Plan
 from algate.cli.bench.record import MORE, Figure, Record
+from algate.cli.lab.gateways import LabGateway
 from algate.cli.lab.lab import Lab, LabPlan
 from algate.cli.lab.trial import NAT64_PREFIX
 
@@ -37,6 +40,7 @@ class FamilyStand:
     target: str
     drive: Drive
     servers: BenchServers
+    gateway: LabGateway
 
 
 class SixFtp:
@@ -63,9 +67,8 @@ class SixFtp:
             make_room(host)
         four = lab.plan.servers[0]
         target = NAT64_PREFIX.replace("::/96", f"::{four}") if name == NAT64 else four
-        stand = FamilyStand(name, target, Drive(lab), BenchServers(lab.server, lab.folder))
-        stack.enter_context(contender(name, lab, None))
-        return stand
+        drive, servers = Drive(lab), BenchServers(lab.server, lab.folder)
+        return FamilyStand(name, target, drive, servers, stack.enter_context(contender(name, lab, None)))
 
     def _server(self, kind: str, stands: list[FamilyStand], number: int) -> None:
         with ExitStack() as stack:
@@ -73,6 +76,8 @@ class SixFtp:
             for clients in self.plan.clients:
                 for mode, plain in ASKED.items():
                     for stand, server in pairs:
+                        for other, _ in pairs:
+                            let_rest(other.gateway)
                         figure, enough = sessions_figure(kind, mode, clients), max(ENOUGH, EACH * clients)
                         target, seconds = stand.target, self.plan.ftp_seconds
                         said = mode if stand.name == NAT64 else plain
