@@ -28,8 +28,10 @@ struct named {
 
 /* What is too large for the stack, or is indexed in ways that the verifier allows in map values only. */
 struct scratch {
-    u64 words[2048 / 8]; /* a payload to be digested: DIGEST_MAX, up to a power of two for length_within */
-    u8 options[64];      /* OPTIONS_MAX, up to a power of two so that an index can be masked */
+    u64 words
+        [4096 /
+         8]; /* a payload to be digested: DIGEST_MAX, up to a power of two for length_within; an error, twice 2048 */
+    u8 options[64]; /* OPTIONS_MAX, up to a power of two so that an index can be masked */
     u8 changed[64];
     struct punt punt;    /* being sent to the helper */
     struct track track;  /* being made */
@@ -131,7 +133,7 @@ struct scratch6 {
 
 /* The payload of a packet that is being cut, and as much behind it as one piece may have, for the verifier's sake. */
 struct cut {
-    u8 bytes[CUT_MOST + 2048];
+    u8 bytes[2 * CUT_MOST];
 };
 
 /* What stands in `heads`. */

@@ -5,15 +5,15 @@
  *
  * The law of this file: from outside, IPv4's programs have judged the error by what it quotes before it comes here; from inside,
  * they judge it afterwards, and put in the public end point. Of several quoted packets one within another, the first is
- * turned. What a message carries behind its quote (RFC 4884) is kept as it is, at its new place: of ICMPv6 only some
- * messages have one, and what is longer than EXTENSION_MOST goes.
+ * turned. What a message carries behind its quote (RFC 4884) is kept as it is, at its new place, where 128 bytes of the
+ * quote fit in front of it; of ICMPv6 only some messages have one.
  */
 #ifndef ALGATE_TURN_ERROR_H
 #define ALGATE_TURN_ERROR_H
 
 #define ROOM_SIX (XLAT_FLOOR - IP6_HEADER - 8) /* bytes behind the first 8 of an error: RFC 4443 section 2.4 (c) */
 #define ROOM_FOUR TOLD_BYTES4
-#define EXTENSION_MOST 512
+#define EXTENSION_MOST 2048 /* more than ROOM_SIX, a power of two for length_within */
 #define PADDING_MOST 128
 
 /* What an error carries behind the headers of its quote, to scratch.words: the quote from `l4` on, and extensions from `at` on. `heads`:
@@ -155,8 +155,8 @@ static __always_inline int turn_error_in(struct __sk_buff *skb, int at)
     xlat_carried(end - quote, xlat_length4(&from), bpf_ntohs(inner.tot_len), &has);
     if (has.quoted < inner.ihl * 4 + 8)
         return drop(DROP_ICMP_INVALID);
-    xlat_reshape(has.quoted - inner.ihl * 4 + heads, has.extension > EXTENSION_MOST ? 0 : has.extension,
-                 to.type == 1 || to.type == 3 ? 8 : 0, ROOM_SIX, &shape);
+    xlat_reshape(has.quoted - inner.ihl * 4 + heads, has.extension, to.type == 1 || to.type == 3 ? 8 : 0, ROOM_SIX,
+                 &shape);
     u32 quoted = shape.quoted - heads, size = load_carried(skb, room, l4, quote + has.at, heads, &shape);
     if (!size)
         return drop(DROP_ICMP_INVALID);
@@ -234,8 +234,7 @@ static __always_inline int turn_error_out(struct __sk_buff *skb, int at)
     xlat_carried(end - q.at, xlat_length6(&from), bpf_ntohs(inner->payload_len) + IP6_HEADER, &has);
     if (has.quoted < q.inner.header_size + 8)
         return drop(DROP_ICMP_INVALID);
-    xlat_reshape(has.quoted - q.inner.header_size + 20, has.extension > EXTENSION_MOST ? 0 : has.extension, 4,
-                 ROOM_FOUR, &shape);
+    xlat_reshape(has.quoted - q.inner.header_size + 20, has.extension, 4, ROOM_FOUR, &shape);
     u32 quoted = shape.quoted - 20, size = load_carried(skb, room, q.l4, q.at + has.at, 20, &shape);
     if (!size)
         return drop(DROP_ICMP_INVALID);
