@@ -1026,6 +1026,7 @@ class Config6(Layout):
     prefix: ctypes.Array[ctypes.c_uint8]
     prefix_bits: int
     address: ctypes.Array[ctypes.c_uint8]
+    lowest_mtu: int
     rest: ctypes.Array[ctypes.c_uint32]
     def __init__(
         self,
@@ -1036,6 +1037,7 @@ class Config6(Layout):
         prefix: ctypes.Array[ctypes.c_uint8] | tuple[int, ...] = ...,
         prefix_bits: int = ...,
         address: ctypes.Array[ctypes.c_uint8] | tuple[int, ...] = ...,
+        lowest_mtu: int = ...,
         rest: ctypes.Array[ctypes.c_uint32] | tuple[int, ...] = ...,
     ) -> None: ...
 

@@ -20,7 +20,7 @@ LATER: Mapping[str, str] = {
     "lease": NEVER,
     "ipv6.filter": NEVER,
     "ipv6.host_prefix": NEVER,
-    "nat64": NEVER,
+    "nat64.prefix": NEVER,
     "nat.max_sessions": "after `algate down --purge` and a new start",
 }
 """By section or key: what a reload can't apply."""

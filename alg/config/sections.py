@@ -159,9 +159,14 @@ class AllowIn:
 
 @dataclass(frozen=True, slots=True)
 class Nat64:
-    """Inside IPv6 hosts reach IPv4 hosts behind this prefix (RFC 6146, 6052); None: no such translation."""
+    """Inside IPv6 hosts reach IPv4 hosts behind `prefix` (RFC 6146, 6052); None: no such translation.
+
+    `lowest_ipv6_mtu`: what IPv4 lets others fragment becomes IPv6 packets of at most so many bytes (RFC 7915 section 4), less
+    where the LAN's link takes less.
+    """
 
     prefix: IPv6Network | None = option(None, translation_prefix)
+    lowest_ipv6_mtu: int = option(1280, integer(1280, 16384))
 
 
 @dataclass(frozen=True, slots=True)

@@ -130,6 +130,7 @@ def write_config6(gateway: Gateway, config: Config, lans: Sequence[Device], wan:
     if prefix is not None:
         value.prefix_bits = prefix.prefixlen
         value.prefix[:] = [*prefix.network_address.packed]
+        value.lowest_mtu = config.nat64.lowest_ipv6_mtu
     if own is not None:
         value.address[:] = [*own.packed]
     gateway.configs6.put(0, value)

@@ -699,7 +699,8 @@ struct config6 {
     __u8 prefix[16];   /* of NAT64; what follows its bits is zero */
     __u32 prefix_bits; /* 32, 40, 48, 56, 64 or 96; 0: there is no NAT64 */
     __u8 address[16];  /* the gateway's own, inside: of its ICMPv6 errors; zeros: it has none */
-    __u32 rest[21];
+    __u32 lowest_mtu;  /* what others may fragment becomes no larger IPv6 packets (RFC 7915 section 4.1) */
+    __u32 rest[20];
 };
 
 /* A service of an inside host that the outside may use: key of `allow_in`. */

@@ -10,12 +10,18 @@
 #ifndef ALGATE_TURN_CUT_H
 #define ALGATE_TURN_CUT_H
 
-#define CUT_FIRST (XLAT_FLOOR - IP6_HEADER - 8) /* bytes of payload in a piece of IPv6, a multiple of 8 */
-#define CUT6_AT (ETH_HEADER + IP6_HEADER + 8)   /* where its payload begins */
+#define CUT6_AT (ETH_HEADER + IP6_HEADER + 8) /* where the payload of a piece of IPv6 begins */
 #define CUT4_AT (ETH_HEADER + 20)
 #define PIECES_MOST 32 /* of 16 KiB by 1232 bytes, or of 1260 by 48, which is as small as an IPv4 link may be */
 
-/* Whether a packet that becomes IPv6 has to be cut. */
+/* The largest IPv6 packet that one without DF may become: [nat64] lowest_ipv6_mtu, but no more than its way takes. That isn't known
+ * (0) where its neighbour isn't. */
+static __always_inline u32 cut_most(const struct config6 *six, u32 mtu)
+{
+    return mtu > XLAT_FLOOR && six->lowest_mtu > XLAT_FLOOR ? xlat_min(mtu, six->lowest_mtu) : XLAT_FLOOR;
+}
+
+/* Whether a packet that becomes IPv6 may be cut, and is large enough for it. */
 static __always_inline bool cut_wanted(struct __sk_buff *skb, const struct iphdr *ip, const struct packet *p, u32 size)
 {
     u16 sum = 0;
@@ -33,7 +39,7 @@ static __always_inline int put_part(struct __sk_buff *skb, struct cut *kept, u32
     OPAQUE(off);
     off &= CUT_MOST - 1;
     return bpf_skb_change_tail(skb, at + part, 0) ||
-           bpf_skb_store_bytes(skb, at, kept->bytes + off, length_within(part, 2048), BPF_F_RECOMPUTE_CSUM);
+           bpf_skb_store_bytes(skb, at, kept->bytes + off, length_within(part, CUT_MOST), BPF_F_RECOMPUTE_CSUM);
 }
 
 static __always_inline int put_head6(struct __sk_buff *skb, const struct xlat_fragment *fragment, u32 part)
@@ -78,9 +84,10 @@ static __always_inline int cut6(struct __sk_buff *skb)
     u32 zero = 0, id = skb->cb[2];
     OPAQUE(id);
     struct config *cfg = get_config();
+    struct config6 *six = get_config6();
     struct scratch6 *room = scratch6.lookup(&zero);
     struct cut *kept = cuts.lookup(&zero);
-    if (!cfg || !room || !kept || bpf_skb_load_bytes(skb, ETH_HEADER, &ip, sizeof(ip)))
+    if (!cfg || !six || !room || !kept || bpf_skb_load_bytes(skb, ETH_HEADER, &ip, sizeof(ip)))
         return drop(DROP_MALFORMED);
     bool part_of = ip.nexthdr == IPPROTO_FRAGMENT;
     fragment.next = ip.nexthdr;
@@ -106,11 +113,12 @@ static __always_inline int cut6(struct __sk_buff *skb)
         return drop(DROP_REWRITE_FAILED);
     next.ifindex = fib.ifindex;
     __builtin_memcpy(next.gateway, fib.ipv6_dst, 16);
+    u32 most = (cut_most(six, rc == BPF_FIB_LKUP_RET_SUCCESS ? fib.tot_len : 0) - IP6_HEADER - sizeof(fragment)) & ~7u;
     UNKNOWN(room) = 0; /* a known number would be followed for each piece */
     for (u32 i = 0; i < PIECES_MOST; i++) {
         u32 off = UNKNOWN(room), left = size - off;
-        bool last = left <= CUT_FIRST;
-        u32 part = last ? left : CUT_FIRST;
+        bool last = left <= most;
+        u32 part = last ? left : most;
         fragment.place = bpf_htons((u16)((start & ~7) + off) | (last ? start & 1 : 1));
         if (put_part(skb, kept, CUT6_AT, off, part) || put_head6(skb, &fragment, part))
             return drop(DROP_REWRITE_FAILED);

@@ -86,11 +86,13 @@ static __always_inline int turn_in(struct __sk_buff *skb, int at)
     u32 extra = p.header_size - sizeof(ip), size = p.ip_size - p.header_size;
     if (extra && source_routed(skb, l3, extra))
         return tell4(skb, at, DROP_NAT64_SOURCE_ROUTE, 0);
+    u32 turned = size_turned(skb, &p);
     bool cut = cut_wanted(skb, &ip, &p, size);
     bool kept = !(told & TURN_CONTROL) || (told & TURN_PORT && p.ip_size <= LIGHT_MOST);
-    int route = route_six(skb, cfg, &p, &to, cut ? XLAT_FLOOR : size_turned(skb, &p), kept, freed, &next);
+    int route = route_six(skb, cfg, &p, &to, cut ? XLAT_FLOOR : turned, kept, freed, &next);
     if (route != ROUTE_FORWARD)
         return astray(skb, &p, at, told, route, next.mtu);
+    cut = cut && turned > cut_most(six, next.mtu);
     if (p.ttl <= 1)
         return tell4(skb, at, DROP_NAT64_HOPS, 0);
     if (told & TURN_PORT && put_inside_port(skb, &p, told))

@@ -50,6 +50,29 @@ def test_what_becomes_ipv6(rig64: Rig, size: int) -> None:
     assert got.data[14:] == six(piece, nh=44)
 
 
+@pytest.mark.parametrize(
+    ("lowest", "size", "part"),
+    [
+        (1402, 1362, 0), (1402, 1363, 1352), (1402, 2704, 1352), (1500, 1460, 0), (1500, 1461, 1448),
+        (9000, 1460, 0), (9000, 1461, 1448), (9000, 3500, 1448), (1280, 1241, 1232), (0, 1241, 1232),
+    ],
+)  # fmt: skip
+def test_an_operator_knows_that_links_carry_more(rig64: Rig, lowest: int, size: int, part: int) -> None:
+    """RFC 7915 section 4: the threshold can be raised; the next link's 1500 bytes still hold. `part`: of each piece."""
+    value = rig64.gateway.configs6[0]
+    value.lowest_mtu = lowest
+    rig64.gateway.configs6.put(0, value)
+    assert rig64.lan(frame(upper6("udp", 40000, b"?", False), destination=shown(REMOTE))).action == REDIRECT
+    upper = inet.UDP(sport=80, dport=40000) / LOAD[: size - 8]
+    got = rig64.wan_in(fed(upper, flags=0, id=77))
+    assert got.action == REDIRECT, got
+    whole = six(upper)
+    if part:
+        at = (size - 1) // part * part
+        whole = six(inet6.IPv6ExtHdrFragment(nh=17, offset=at // 8, m=0, id=77) / whole[40 + at :], nh=44)
+    assert got.data[14:] == whole
+
+
 @pytest.mark.parametrize(("frag", "more"), [(0, 1), (185, 1), (185, 0)])
 def test_a_large_fragment_that_becomes_ipv6(rig64: Rig, frag: int, more: int) -> None:
     """A fragment's pieces have its place, its id, and what follows it."""

@@ -74,6 +74,7 @@ def test_prefixes_of_rfc_6052(prefix: str) -> None:
         ('[nat64]\nprefix = "10.0.0.0/8"', "nat64.prefix", "is not an IPv6 network"),
         ('[nat64]\nprefix = "fe80::%1/64"', "nat64.prefix", "is not an IPv6 network"),
         ("[nat64]\nprefix = 3", "nat64.prefix", "is not an IPv6 network"),
+        (NAT64 + "lowest_ipv6_mtu = 1279", "nat64.lowest_ipv6_mtu", "is not between 1280 and 16384"),
         ('[nat64]\nprefx = ""', "nat64.prefx", "unknown key; the nearest is `prefix`"),
         ("[ipv6]\nfilter = 1", "ipv6.filter", "1 is neither true nor false"),
         ('[ipv6]\nipsec = "spoke"', "ipv6.ipsec", "'spoke' is not one of spoken, any, none"),
@@ -148,6 +149,7 @@ def test_what_changes_and_when() -> None:
     assert told("", FILTER) == [f"ipv6.filter: false -> true ({NEVER})"]
     moved = NAT64.replace("64:ff9b::", "fd00:64::")
     assert told(NAT64, moved) == [f'nat64.prefix: "64:ff9b::/96" -> "fd00:64::/96" ({AT_ONCE})']
+    assert told(NAT64, NAT64 + "lowest_ipv6_mtu = 1500") == [f"nat64.lowest_ipv6_mtu: 1280 -> 1500 ({AT_ONCE})"]
     assert told(NAT64, "") == [f'nat64.prefix: "64:ff9b::/96" -> "" ({NEVER})']
     assert told("", NAT64) == [f'nat64.prefix: "" -> "64:ff9b::/96" ({NEVER})']
     assert told(FILTER, FILTER + ALLOW) == [f"allow_in tcp/8443 [2001:db8:1::5]: new: {{  }} ({AT_ONCE})"]
