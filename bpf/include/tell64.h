@@ -92,7 +92,8 @@ static __always_inline int told6(struct __sk_buff *skb, int at)
     if (!cfg || !six || !room || XLAT_WORD((struct in6_addr *)six->address, 0) == 0)
         return dropped;
     int parsed = parse_six(skb, cfg, at, &p, true, false);
-    if (parsed == PARSED_MALFORMED || parsed == PARSED_ICMP_ERROR || p.fragment & IP_OFFSET_MASK)
+    if ((parsed == PARSED_MALFORMED && reason != DROP_EXTENSION) || parsed == PARSED_ICMP_ERROR ||
+        p.fragment & IP_OFFSET_MASK)
         return dropped;
     if (!may_tell(room, now_tick()) || bpf_skb_load_bytes(skb, ip_at(&p) + 8, &to, sizeof(to)))
         return dropped;
@@ -111,7 +112,8 @@ static __always_inline int told6(struct __sk_buff *skb, int at)
     head->ip.daddr = to;
     head->type = reason == DROP_NAT64_HOPS ? 3 : reason == DROP_NAT64_TOO_BIG ? 2 : reason == DROP_NAT64_ROUTED ? 4 : 1;
     bool no_room = reason == DROP_SHARE_ADDRESSES || reason == DROP_ADDRESSES_FULL || reason == DROP_HOST_SESSIONS;
-    head->code = no_room ? 3 : reason == DROP_NAT64_PROTOCOL ? 4 : 0; /* 3: RFC 6146 section 3.5.1.1 */
+    bool refused = reason == DROP_NAT64_ADDRESS || reason == DROP_EXTENSION;
+    head->code = no_room ? 3 : reason == DROP_NAT64_PROTOCOL ? 4 : refused; /* RFC 6146 section 3.5.1.1, RFC 7915 5.4 */
     head->rest = head->type == 2 || head->type == 4 ? bpf_htonl(told) : 0;
     u32 all = xlat_icmp_pseudo(&head->ip, size + 8);
     all = csum_change4(csum_change4(all, 0, *(u32 *)&head->type), 0, head->rest);

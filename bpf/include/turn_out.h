@@ -202,11 +202,10 @@ static __always_inline int turn_out(struct __sk_buff *skb, int at)
         return drop(DROP_NAT64_LOOP);
     if (!xlat_within(&from.ip.daddr, prefix_of(six)))
         return not_turned(skb, at);
-    if (!xlat_extract(&from.ip.daddr, prefix_of(six), &to.daddr) || is_martian(to.daddr) ||
-        !xlat_shown(prefix_of(six), to.daddr))
-        return drop(DROP_NAT64_ADDRESS);
+    bool nobody = !xlat_extract(&from.ip.daddr, prefix_of(six), &to.daddr) || is_martian(to.daddr) ||
+                  !xlat_shown(prefix_of(six), to.daddr);
     int parsed = parse_nameless(skb, cfg, at, &p);
-    if (parsed == PARSED_MALFORMED)
+    if (parsed == PARSED_MALFORMED && p.refused != DROP_EXTENSION)
         return drop(p.refused ? p.refused : DROP_MALFORMED);
     p.source = handle_of(&from.ip.saddr);
     struct hop6 *kept = 0;
@@ -214,6 +213,8 @@ static __always_inline int turn_out(struct __sk_buff *skb, int at)
         return drop(scope_of(&from.ip.saddr) == SCOPE_GLOBAL ? DROP_SPOOFED_INSIDE : DROP_LINK_SCOPE);
     if (p.ttl <= 1)
         return tell6(skb, at, DROP_NAT64_HOPS, 0);
+    if (nobody || parsed == PARSED_MALFORMED)
+        return tell6(skb, at, nobody ? DROP_NAT64_ADDRESS : DROP_EXTENSION, 0);
     if (p.routed)
         return tell6(skb, at, DROP_NAT64_ROUTED, p.routed);
     if (parsed == PARSED_ICMP_ERROR)

@@ -75,14 +75,20 @@ def test_two_hosts_with_one_port(rig64: Rig) -> None:
         (shown("198.51.100.9"), shown(REMOTE), "nat64-loop"),
         ("2001:db8:5::1", shown(REMOTE), "spoofed-inside"),
         ("fe80::1", shown(REMOTE), "link-scope"),
-        (INSIDE6, shown("127.0.0.1"), "nat64-address"),
-        (INSIDE6, shown("224.0.0.1"), "nat64-address"),
     ],
 )
 def test_refused(rig64: Rig, source: str, destination: str, reason: str) -> None:
     """64-2."""
     got = rig64.lan(frame(tcp("S"), source=source, destination=destination))
     assert (got.action, got.drops) == (SHOT, {reason: 1})
+    assert not list(rig64.gateway.sessions.items())
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "224.0.0.1", "255.255.255.255", "0.0.0.0"])
+def test_no_host_to_reach(rig64: Rig, address: str) -> None:
+    """64-1; whoever asks for one is told so (RFC 7915 section 5.4), and needn't wait."""
+    got = rig64.lan(frame(tcp("S"), destination=shown(address)))
+    assert (got.action, got.drops, got.data[54:56]) == (REDIRECT, {"nat64-address": 1}, b"\1\1")
     assert not list(rig64.gateway.sessions.items())
 
 
@@ -103,8 +109,8 @@ def test_the_well_known_prefix_is_for_global_addresses(rig64: Rig, address: str,
     known = PREFIXES[-1]
     prefix_is(rig64, known)
     got = rig64.lan(frame(tcp("S"), destination=shown(address, known)))
-    assert got.action == (REDIRECT if passes else SHOT)
-    assert passes or got.drops == {"nat64-address": 1}
+    assert got.action == REDIRECT
+    assert passes or (got.drops, got.data[54:56]) == ({"nat64-address": 1}, b"\1\1")
 
 
 def test_a_private_client_of_a_forward(rig64: Rig) -> None:

@@ -83,13 +83,15 @@ def test_another_protocol(rig64: Rig, number: int, before: Packet | None) -> Non
 )  # fmt: skip
 @pytest.mark.parametrize("at", [0, 8])
 def test_fragments_of_what_is_not_translated(rig64: Rig, number: int, reason: str, at: int) -> None:
-    """64-9: parts would not fit together without the headers that one of them has; ICMP is summed as a whole. Of a
-    protocol that isn't carried the head is answered."""
+    """64-9: parts would not fit together without the headers that one of them has; ICMP is summed as a whole. The head is
+    answered (RFC 7915 section 5.4), a message of ICMP isn't."""
     body = bytes([6, 0]) + bytes(62)
-    piece = inet6.IPv6ExtHdrFragment(nh=number, offset=at, m=int(not at), id=7) / body
-    got = rig64.lan(frame(piece, destination=shown(REMOTE)))
-    answered = reason == "nat64-protocol" and not at
-    assert (got.action, got.drops) == (REDIRECT if answered else SHOT, {reason: 1})
+    sent = frame(inet6.IPv6ExtHdrFragment(nh=number, offset=at, m=int(not at), id=7) / body, destination=shown(REMOTE))
+    if number != 58 and not at:
+        told(rig64, sent, 1, 4 if reason == "nat64-protocol" else 1, 0, reason)
+        return
+    got = rig64.lan(sent)
+    assert (got.action, got.drops) == (SHOT, {reason: 1})
 
 
 def test_an_atomic_fragment_with_options_behind(rig64: Rig) -> None:
@@ -111,5 +113,12 @@ def test_fragments_behind_headers(rig64: Rig) -> None:
 
 def test_hop_by_hop_stands_first(rig64: Rig) -> None:
     """6-A5."""
-    got = rig64.lan(frame(OPTIONS / HOPS / tcp("S"), destination=shown(REMOTE)))
-    assert (got.action, got.drops) == (SHOT, {"extension": 1})
+    told(rig64, frame(OPTIONS / HOPS / tcp("S"), destination=shown(REMOTE)), 1, 1, 0, "extension")
+
+
+@pytest.mark.parametrize("source", ["2001:db8:5::1", "fe80::1"])
+def test_nobody_else_is_told(rig64: Rig, source: str) -> None:
+    """A source that isn't inside: what it asked for is no matter."""
+    for destination, upper in ((shown("127.0.0.1"), tcp("S")), (shown(REMOTE), OPTIONS / HOPS / tcp("S"))):
+        got = rig64.lan(frame(upper, source=source, destination=destination))
+        assert got.action == SHOT and set(got.drops) <= {"spoofed-inside", "link-scope"}
