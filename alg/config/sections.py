@@ -161,8 +161,8 @@ class AllowIn:
 class Nat64:
     """Inside IPv6 hosts reach IPv4 hosts behind `prefix` (RFC 6146, 6052); None: no such translation.
 
-    `lowest_ipv6_mtu`: what IPv4 lets others fragment becomes IPv6 packets of at most so many bytes (RFC 7915 section 4), less
-    where the LAN's link takes less.
+    `lowest_ipv6_mtu`: what IPv4 lets others fragment becomes IPv6 packets of at most so many bytes (RFC 7915 section
+    4), less where the LAN's link takes less.
     """
 
     prefix: IPv6Network | None = option(None, translation_prefix)

@@ -83,8 +83,8 @@ def test_another_protocol(rig64: Rig, number: int, before: Packet | None) -> Non
 )  # fmt: skip
 @pytest.mark.parametrize("at", [0, 8])
 def test_fragments_of_what_is_not_translated(rig64: Rig, number: int, reason: str, at: int) -> None:
-    """64-9: parts would not fit together without the headers that one of them has; ICMP is summed as a whole. The head is
-    answered (RFC 7915 section 5.4), a message of ICMP isn't."""
+    """64-9: parts would not fit together without the headers that one of them has; ICMP is summed as a whole. The head
+    is answered (RFC 7915 section 5.4), a message of ICMP isn't."""
     body = bytes([6, 0]) + bytes(62)
     sent = frame(inet6.IPv6ExtHdrFragment(nh=number, offset=at, m=int(not at), id=7) / body, destination=shown(REMOTE))
     if number != 58 and not at:
