@@ -57,9 +57,12 @@ static __always_inline u64 owner_turned(struct __sk_buff *skb, const struct pack
 /* What finds no way. */
 static __always_inline int astray(struct __sk_buff *skb, const struct packet *p, int at, u32 told, int route, u32 mtu)
 {
+    u32 most = mtu > 20 ? mtu - 20 : 0;
+    if (p->fragment && p->ip_size <= most)
+        most -= sizeof(struct xlat_fragment); /* its sender makes them that large already */
     if (told & TURN_CONTROL)
-        return unsent(skb, p, owner_turned(skb, p, told), DIR_IN, route, mtu > 20 ? mtu - 20 : 0);
-    return tell4(skb, at, route == ROUTE_TOO_BIG ? DROP_NAT64_TOO_BIG : DROP_NAT64_ROUTE, mtu > 20 ? mtu - 20 : 0);
+        return unsent(skb, p, owner_turned(skb, p, told), DIR_IN, route, most);
+    return tell4(skb, at, route == ROUTE_TOO_BIG ? DROP_NAT64_TOO_BIG : DROP_NAT64_ROUTE, most);
 }
 
 static __always_inline int turn_in(struct __sk_buff *skb, int at)

@@ -178,6 +178,16 @@ def test_the_gateway_tells_outside(rig64: Rig, ttl: int, load: int, kind: int, r
     assert got.data[14:] == bytes(inet.IP(src=PUBLIC, dst=REMOTE, ttl=64, tos=0xC0, id=0, proto=1) / body)
 
 
+@pytest.mark.parametrize(("size", "told"), [(1484, 1480), (1476, 1472), (1468, None)])
+def test_fragments_that_may_not_be_cut(rig64: Rig, size: int, told: int | None) -> None:
+    """64-10: as IPv6 they have 8 bytes more than other packets, of which their sender can't know."""
+    opened(rig64)
+    whole = bytes(inet.IP(src=REMOTE, dst=PUBLIC) / tcp("A", 40000, 80, back=True, load=bytes(1500)))
+    got = rig64.wan_in(fed(Raw(whole[20:size]), flags="DF+MF", proto=6, id=9))
+    assert (got.action, got.drops) == (REDIRECT, {"nat64-too-big": 1} if told else {})
+    assert told is None or (got.data[34:36], int.from_bytes(got.data[40:42], "big")) == (b"\3\4", told)
+
+
 def test_no_error_about_an_error(rig64: Rig) -> None:
     quoted = bytes(inet6.IPv6(src=shown(REMOTE), dst=INSIDE6) / tcp("A", 40000, 80, back=True))
     upper = inet6.ICMPv6DestUnreach(code=4) / Raw(quoted)
