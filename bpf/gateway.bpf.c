@@ -95,7 +95,7 @@
 /* What is not IPv4. Where the programs for IPv6 are loaded, they have it; else it goes on as it came. */
 static __always_inline int other_family(struct __sk_buff *skb, int at, u32 stage)
 {
-    if (skb->protocol == bpf_htons(ETH_P_IPV6) && !skb->vlan_present) {
+    if (is_plain_six(skb)) {
         skb->cb[0] = at;
 #ifdef NAT64
         if (at == AT_LAN)
@@ -113,8 +113,14 @@ static __always_inline int outbound(struct __sk_buff *skb, int at)
     struct packet p = {};
     if (!cfg || (at == AT_LAN && skb->pkt_type != PACKET_HOST_TYPE))
         return TC_ACT_OK;
-    if (!is_plain_ip(skb))
+    if (!is_plain_ip(skb)) {
+#ifdef NAT64
+        int turned = at == AT_LAN && is_plain_six(skb) ? turn_out_kept(skb, cfg, now_tick()) : -1;
+        if (turned >= 0)
+            return turned;
+#endif
         return other_family(skb, at, STAGE_ENTER_OUT);
+    }
     int parsed = parse_skb(skb, cfg, at, &p);
     if (parsed == PARSED_MALFORMED)
         return drop(DROP_MALFORMED);

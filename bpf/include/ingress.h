@@ -17,6 +17,11 @@ static __always_inline bool is_plain_ip(struct __sk_buff *skb)
     return skb->protocol == bpf_htons(ETH_P_IP) && !skb->vlan_present;
 }
 
+static __always_inline bool is_plain_six(struct __sk_buff *skb)
+{
+    return skb->protocol == bpf_htons(ETH_P_IPV6) && !skb->vlan_present;
+}
+
 /* Parses; first makes the headers linear if a driver left them in fragments. */
 static __always_inline int parse_skb(struct __sk_buff *skb, const struct config *cfg, int at, struct packet *p)
 {

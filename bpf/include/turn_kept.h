@@ -94,6 +94,7 @@ static __always_inline int on_turned(struct __sk_buff *skb, u32 stage)
     return drop(DROP_REWRITE_FAILED);
 }
 
+#else
 /* From inside. What its session doesn't carry as it comes is turned, and goes on to the gate, or to where it is judged. -1: it is
  * for the whole way. */
 static __always_inline int turn_out_kept(struct __sk_buff *skb, const struct config *cfg, u32 now)
@@ -120,14 +121,16 @@ static __always_inline int turn_out_kept(struct __sk_buff *skb, const struct con
     p.source = h->source;
     p.destination = h->destination;
     __builtin_memcpy(&head, ip, 8);
-    if (head.hop_limit <= 1 || size > 65515 || size + IP6_HEADER + ETH_HEADER > skb->len ||
-        parse_transport(&p, ip + 1, data_end, size) != PARSED_FLOW || !is_turnable(&p) ||
-        size_on_link(skb, &p) > h->mtu)
+    if (head.hop_limit <= 1 || size > 65515 || size + IP6_BYTES + ETH_HEADER > skb->len ||
+        parse_transport(&p, ip + 1, data_end, size) != PARSED_FLOW || !is_turnable(&p))
+        return -1;
+    u32 gso = skb->gso_size, on_link = gso ? 20 + (p.tcp_header ? p.tcp_header : 8) + gso : p.ip_size;
+    if (on_link > h->mtu)
         return -1;
     struct session *s = find_out(&p, &key);
     if (!s || !s->public_ip || !session_carries(cfg, s, &p, DIR_OUT, now))
         return -1;
-    if (s->alg && (p.proto != IPPROTO_TCP || p.ip_size > LIGHT_MOST || skb->gso_size))
+    if (s->alg && (p.proto != IPPROTO_TCP || p.ip_size > LIGHT_MOST || gso))
         return -1;
     u32 stage = s->alg ? STAGE_ALG : p.proto == IPPROTO_TCP && !session_slides(s, &p, DIR_OUT) ? STAGE_JUDGE : 0;
     __be16 port = stage ? p.source_port : session_port(s);
@@ -145,10 +148,10 @@ static __always_inline int turn_out_kept(struct __sk_buff *skb, const struct con
         turn_head(skb, ETH_P_IP, &to, sizeof(to)))
         return drop(DROP_REWRITE_FAILED);
     if (stage)
-        return on_turned(skb, stage);
+        return next_stage(skb, stage, AT_TURNED, DIR_OUT);
     return redirect_by(skb, cfg, &p, cfg->wan, &params);
 }
-#else
+
 /* From outside, its session known and judged. -1: it is for the whole way. */
 static __always_inline int turn_in_kept(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
                                         struct session *s, const struct session_key *key, u32 now)

@@ -192,9 +192,6 @@ static __always_inline int turn_out(struct __sk_buff *skb, int at)
     u32 now = now_tick(), mtu = 0;
     if (!cfg || !six || !six->prefix_bits || at != AT_LAN)
         return not_turned(skb, at);
-    int done = turn_out_kept(skb, cfg, now);
-    if (done >= 0)
-        return done;
     u32 freed = handles_freed();
     if (bpf_skb_load_bytes(skb, link_header(skb, cfg, at), &from.ip, sizeof(from.ip)))
         return drop(DROP_MALFORMED);
@@ -231,7 +228,7 @@ static __always_inline int turn_out(struct __sk_buff *skb, int at)
         return drop(DROP_NO_SESSION);
     describe(&p, &from);
     p.destination = to.daddr;
-    done = ip_at(&p) ? turn_at_once(skb, cfg, &p, &from, &to, kept, freed, now) : -1;
+    int done = ip_at(&p) ? turn_at_once(skb, cfg, &p, &from, &to, kept, freed, now) : -1;
     if (done >= 0)
         return done;
     u32 refused = way_turned(skb, cfg, &p, to.daddr, &mtu, now);
