@@ -33,28 +33,34 @@ static __always_inline bool turn_stands(const struct hop6 *h, u8 proto, u32 from
     return h->proto == proto && h->from == from && now - h->since < HOP_TICKS && h->freed == handles_freed();
 }
 
-/* The transport checksum, and the port at `place` of its header: 0, or -1. */
-static __always_inline int turn_sum(struct __sk_buff *skb, u32 l4, u8 proto, u32 change, u32 place, __be16 was,
-                                    __be16 port)
+/* The id of a packet that others may fragment: a session's own count up, from where nobody outside knows, so that none comes again
+ * before 65,536 others. */
+static __always_inline u16 turn_id(const struct session *s)
+{
+    return (s->id * 0x9E3779B97F4A7C15ULL >> 48) + s->packets[DIR_OUT];
+}
+
+/* The transport checksum, once the addresses changed by `change` and a port from `was` to `port`: 0, or -1. */
+static __always_inline int turn_sum(struct __sk_buff *skb, u32 l4, u8 proto, u32 change, __be16 was, __be16 port)
 {
     u32 at = l4 + (proto == IPPROTO_TCP ? 16 : 6);
     u64 flags = proto == IPPROTO_UDP ? BPF_F_MARK_MANGLED_0 : 0;
     if (bpf_l4_csum_replace(skb, at, 0, change, BPF_F_PSEUDO_HDR | flags))
         return -1;
-    if (was == port)
-        return 0;
-    return bpf_l4_csum_replace(skb, at, was, port, 2 | flags) || bpf_skb_store_bytes(skb, l4 + place, &port, 2, 0) ? -1
-                                                                                                                   : 0;
+    return was != port && bpf_l4_csum_replace(skb, at, was, port, 2 | flags) ? -1 : 0;
 }
 
-/* The headers that a turned frame begins with: 0, or -1: it isn't that long. */
-static __always_inline int turn_head(struct __sk_buff *skb, u16 family, const void *to, u32 size)
+/* What a turned frame begins with: the headers, and the source port (`place` 0) or the other one. 0, or -1: it isn't that long. */
+static __always_inline int turn_head(struct __sk_buff *skb, u16 family, const void *to, u32 size, u32 place,
+                                     __be16 port)
 {
     void *data = (void *)(long)skb->data, *data_end = (void *)(long)skb->data_end;
-    if (data + ETH_HEADER + size > data_end)
+    __be16 *ports = data + ETH_HEADER + size;
+    if ((void *)(ports + 2) > data_end)
         return -1;
     *(__be16 *)(data + 12) = bpf_htons(family);
     __builtin_memcpy(data + ETH_HEADER, to, size);
+    ports[place] = port;
     return 0;
 }
 
@@ -142,10 +148,10 @@ static __always_inline int turn_out_kept(struct __sk_buff *skb, const struct con
         session_touch(s, &p, DIR_OUT, now);
         account(DIR_OUT, p.ip_size);
     }
-    if (!xlat_head4(&head, 0, p.proto, size, !stage, p.ip_size <= XLAT_SMALL ? bpf_get_prandom_u32() : 0, &to) ||
+    if (!xlat_head4(&head, 0, p.proto, size, !stage, turn_id(s), &to) ||
         bpf_skb_change_proto(skb, bpf_htons(ETH_P_IP), 0) ||
-        turn_sum(skb, ETH_HEADER + 20, p.proto, change, 0, p.source_port, port) ||
-        turn_head(skb, ETH_P_IP, &to, sizeof(to)))
+        turn_sum(skb, ETH_HEADER + sizeof(to), p.proto, change, p.source_port, port) ||
+        turn_head(skb, ETH_P_IP, &to, sizeof(to), 0, port))
         return drop(DROP_REWRITE_FAILED);
     if (stage)
         return next_stage(skb, stage, AT_TURNED, DIR_OUT);
@@ -178,8 +184,8 @@ static __always_inline int turn_in_kept(struct __sk_buff *skb, const struct conf
     session_touch(s, p, DIR_IN, now);
     account(DIR_IN, p->ip_size);
     if (!xlat_head6(&was, size, 1, &to, &none) || bpf_skb_change_proto(skb, bpf_htons(ETH_P_IPV6), 0) ||
-        turn_sum(skb, ETH_HEADER + sizeof(to), p->proto, change, 2, p->destination_port, key->inside_port) ||
-        turn_head(skb, ETH_P_IPV6, &to, sizeof(to)))
+        turn_sum(skb, ETH_HEADER + sizeof(to), p->proto, change, p->destination_port, key->inside_port) ||
+        turn_head(skb, ETH_P_IPV6, &to, sizeof(to), 1, key->inside_port))
         return drop(DROP_REWRITE_FAILED);
     return redirect_by(skb, cfg, p, out, &params);
 }

@@ -79,8 +79,7 @@ static __always_inline int xdp_turn_out(struct xdp_md *ctx, const struct config 
     to.daddr = p.destination;
     u32 change = csum_change4(csum_change4(csum_change4(0, h->sum, 0), 0, to.saddr), 0, to.daddr);
     u16 port = session_port(s), sum = xdp_turned_sum(&p, change, p.source_port, port);
-    if (!xlat_head4(&head, 0, p.proto, size, 1, p.ip_size <= XLAT_SMALL ? bpf_get_prandom_u32() : 0, &to) ||
-        xdp_moved(ctx, &p, s, DIR_OUT, now))
+    if (!xlat_head4(&head, 0, p.proto, size, 1, turn_id(s), &to) || xdp_moved(ctx, &p, s, DIR_OUT, now))
         return XDP_DROP;
     data = (void *)(long)ctx->data;
     data_end = (void *)(long)ctx->data_end;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ipaddress import IPv6Address
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -92,6 +93,26 @@ def test_nat64_turns_alike_each_time(rig64: Rig, proto: int, other: bool, size: 
         got = rig64.wan_in(fed(upper(proto, "A", port, True, load[:size]), tos=0x28))
         assert got.action == REDIRECT and got.data[12:14] == b"\x86\xdd"
         assert got.data[14:] == six(upper(proto, "A", 40000, True, load[:size]), tc=0x28)
+
+
+def test_nat64_counts_a_session_s_small_packets(rig64: Rig) -> None:
+    """What others may fragment: the ids count up, and not each session begins with the same one."""
+    firsts = set()
+    for port in range(40000, 40004):
+        for flags, inward in (("S", False), ("SA", True), ("A", False)):
+            upper = tcp(flags, port, 80, back=inward)
+            if inward:
+                rig64.wan_in(fed(upper))
+            else:
+                rig64.lan(frame(upper, destination=shown(REMOTE)))
+        ids = []
+        for _ in range(8 * TIMES):
+            got = rig64.lan(frame(tcp("A", port, 80), destination=shown(REMOTE)))
+            ids.append(int.from_bytes(got.data[18:20], "big"))
+        steps = [(b - a) & 0xFFFF for a, b in pairwise(ids)]
+        assert steps.count(1) > len(steps) / 2
+        firsts.add(ids[-1])
+    assert len(firsts) > 1
 
 
 @pytest.mark.parametrize("other", [False, True], ids=["own port", "another port"])
