@@ -95,13 +95,26 @@ static __always_inline bool is_bare(const struct config *cfg, u32 ifindex)
     return false;
 }
 
+/* Counts what is redirected, and marks it: WAN egress runs again. */
+static __always_inline void note_redirected(struct __sk_buff *skb)
+{
+    count(COUNT_TC_REDIRECTED, 1);
+    skb->tc_index = TRANSLATED;
+}
+
+/* Out by a device, its neighbour's addresses written already. */
+static __always_inline int redirect_near(struct __sk_buff *skb, u32 ifindex)
+{
+    note_redirected(skb);
+    return bpf_redirect(ifindex, 0);
+}
+
 /* Out by the next hop's device. One without Ethernet headers has no neighbours either, and a packet from one gets its
  * header before it can go to a neighbour. */
 static __always_inline int redirect_by(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
                                        u32 ifindex, struct bpf_redir_neigh *hop)
 {
-    count(COUNT_TC_REDIRECTED, 1);
-    skb->tc_index = TRANSLATED;
+    note_redirected(skb);
     if (is_bare(cfg, ifindex))
         return bpf_redirect(ifindex, 0);
     if (!ip_at(p) && bpf_skb_change_head(skb, ETH_HEADER, 0))

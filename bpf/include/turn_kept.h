@@ -5,7 +5,8 @@
  *
  * The law of this file: a row of `turns` is filled where a packet went the whole way (turn_out.h, turn_in.h), so all that was
  * asked there of its addresses holds for HOP_TICKS; kept.h says until when a handle counts. Whatever else a packet is goes
- * that way again. Headers are made by xlat.h, and written directly once no helper follows that moves the packet.
+ * that way again, as does one packet of each pair in HOP_TICKS, so that the kernel goes on asking for the neighbour whose address the
+ * others leave with. Headers are made by xlat.h, and written directly once no helper follows that moves the packet.
  */
 #ifndef ALGATE_TURN_KEPT_H
 #define ALGATE_TURN_KEPT_H
@@ -50,14 +51,19 @@ static __always_inline int turn_sum(struct __sk_buff *skb, u32 l4, u8 proto, u32
     return was != port && bpf_l4_csum_replace(skb, at, was, port, 2 | flags) ? -1 : 0;
 }
 
-/* What a turned frame begins with: the headers, and the source port (`place` 0) or the other one. 0, or -1: it isn't that long. */
-static __always_inline int turn_head(struct __sk_buff *skb, u16 family, const void *to, u32 size, u32 place,
-                                     __be16 port)
+/* What a turned frame begins with: the link's addresses that `near` has, if there is one, the headers, and the source port (`place`
+ * 0) or the other one. 0, or -1: it isn't that long. */
+static __always_inline int turn_head(struct __sk_buff *skb, const struct hop6 *near, u16 family, const void *to,
+                                     u32 size, u32 place, __be16 port)
 {
     void *data = (void *)(long)skb->data, *data_end = (void *)(long)skb->data_end;
     __be16 *ports = data + ETH_HEADER + size;
     if ((void *)(ports + 2) > data_end)
         return -1;
+    if (near) {
+        __builtin_memcpy(data, near->to_mac, 6);
+        __builtin_memcpy(data + 6, near->from_mac, 6);
+    }
     *(__be16 *)(data + 12) = bpf_htons(family);
     __builtin_memcpy(data + ETH_HEADER, to, size);
     ports[place] = port;
@@ -144,6 +150,7 @@ static __always_inline int turn_out_kept(struct __sk_buff *skb, const struct con
     to.daddr = p.destination;
     u32 change = csum_change4(csum_change4(csum_change4(0, h->sum, 0), 0, to.saddr), 0, to.daddr);
     params.ipv4_nh = h->gateway[0];
+    const struct hop6 *near = h->near && !stage ? h : 0;
     if (!stage) {
         session_touch(s, &p, DIR_OUT, now);
         account(DIR_OUT, p.ip_size);
@@ -151,11 +158,11 @@ static __always_inline int turn_out_kept(struct __sk_buff *skb, const struct con
     if (!xlat_head4(&head, 0, p.proto, size, !stage, turn_id(s), &to) ||
         bpf_skb_change_proto(skb, bpf_htons(ETH_P_IP), 0) ||
         turn_sum(skb, ETH_HEADER + sizeof(to), p.proto, change, p.source_port, port) ||
-        turn_head(skb, ETH_P_IP, &to, sizeof(to), 0, port))
+        turn_head(skb, near, ETH_P_IP, &to, sizeof(to), 0, port))
         return drop(DROP_REWRITE_FAILED);
     if (stage)
         return next_stage(skb, stage, AT_TURNED, DIR_OUT);
-    return redirect_by(skb, cfg, &p, cfg->wan, &params);
+    return near ? redirect_near(skb, cfg->wan) : redirect_by(skb, cfg, &p, cfg->wan, &params);
 }
 
 /* From outside, its session known and judged. -1: it is for the whole way. */
@@ -181,13 +188,14 @@ static __always_inline int turn_in_kept(struct __sk_buff *skb, const struct conf
     __builtin_memcpy(&to.saddr, h->ends, sizeof(h->ends));
     __builtin_memcpy(params.ipv6_nh, h->gateway, sizeof(h->gateway));
     u32 change = csum_change4(csum_change4(csum_change4(0, was.saddr, 0), was.daddr, 0), 0, h->sum), out = h->ifindex;
+    const struct hop6 *near = h->near ? h : 0;
     session_touch(s, p, DIR_IN, now);
     account(DIR_IN, p->ip_size);
     if (!xlat_head6(&was, size, 1, &to, &none) || bpf_skb_change_proto(skb, bpf_htons(ETH_P_IPV6), 0) ||
         turn_sum(skb, ETH_HEADER + sizeof(to), p->proto, change, p->destination_port, key->inside_port) ||
-        turn_head(skb, ETH_P_IPV6, &to, sizeof(to), 1, key->inside_port))
+        turn_head(skb, near, ETH_P_IPV6, &to, sizeof(to), 1, key->inside_port))
         return drop(DROP_REWRITE_FAILED);
-    return redirect_by(skb, cfg, p, out, &params);
+    return near ? redirect_near(skb, out) : redirect_by(skb, cfg, p, out, &params);
 }
 #endif
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import time
 from ipaddress import IPv6Address
 from itertools import pairwise
 from typing import Any
@@ -11,13 +13,15 @@ import pytest
 from algate.alg.engine.digest import digest
 from algate.bpf import abi, syscall
 from algate.bpf.requests import ControlProgram
-from tests.bpf.rig import INSIDE6, INSIDE6_2, REDIRECT, REMOTE, SECRET, TCP, UDP, Rig
+from tests.bpf.rig import INSIDE6, INSIDE6_2, LAN, REDIRECT, REMOTE, ROUTER, SECRET, TCP, UDP, WAN, Rig
 from tests.bpf.six import back, forwarded, frame, handle, session, tcp, udp
 from tests.bpf.turned import fed, four, opened, shown, six
 from tests.bpf.turned import session as of_nat64
 from tests.bpf.watched import FTP
+from tests.packets import GATEWAY_LAN_MAC, GATEWAY_WAN_MAC, LAN_MAC, WAN_MAC
 
 pytestmark = pytest.mark.bpf
+KEPT = 0.14  # s, HOP_TICKS
 TIMES = 4  # the first goes the whole way, the next by what that one left
 
 
@@ -93,6 +97,36 @@ def test_nat64_turns_alike_each_time(rig64: Rig, proto: int, other: bool, size: 
         got = rig64.wan_in(fed(upper(proto, "A", port, True, load[:size]), tos=0x28))
         assert got.action == REDIRECT and got.data[12:14] == b"\x86\xdd"
         assert got.data[14:] == six(upper(proto, "A", 40000, True, load[:size]), tc=0x28)
+
+
+def test_nat64_leaves_with_the_neighbour_s_address_for_a_moment(rig64: Rig) -> None:
+    """Then a packet leaves it to the kernel again, and where it has become another one, that is meant from then on."""
+    opened(rig64)
+    one, other = ({"router": WAN_MAC, "host": LAN_MAC}, {"router": "02:00:00:00:aa:01", "host": "02:00:00:00:aa:02"})
+    met(rig64, one)
+    try:
+        neighbours(other)
+        time.sleep(2 * KEPT)
+        met(rig64, other)
+    finally:
+        neighbours(one)
+
+
+def neighbours(macs: dict[str, str]) -> None:
+    for ip, mac, device in ((ROUTER, macs["router"], WAN), (INSIDE6, macs["host"], LAN)):
+        subprocess.run(["ip", "neigh", "replace", ip, "lladdr", mac, "dev", device, "nud", "permanent"], check=True)
+
+
+def met(rig: Rig, macs: dict[str, str]) -> None:
+    """Both ways packets leave as they came or with these neighbours' addresses, and some do so."""
+    out = frame(tcp("A", 40000, 80), destination=shown(REMOTE))
+    for act, sent, mac, own in (
+        (rig.lan, out, macs["router"], GATEWAY_WAN_MAC),
+        (rig.wan_in, fed(tcp("A", remote=80, back=True)), macs["host"], GATEWAY_LAN_MAC),
+    ):
+        seen = {act(sent).data[:12] for _ in range(8 * TIMES)}
+        known = bytes.fromhex((mac + own).replace(":", ""))
+        assert known in seen and seen <= {known, sent[:12]}
 
 
 def test_nat64_counts_a_session_s_small_packets(rig64: Rig) -> None:
