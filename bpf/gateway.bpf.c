@@ -98,7 +98,7 @@ static __always_inline int other_family(struct __sk_buff *skb, int at, u32 stage
     if (is_plain_six(skb)) {
         skb->cb[0] = at;
 #ifdef NAT64
-        if (at == AT_LAN)
+        if (at == AT_LAN && stage == STAGE_ENTER_OUT) /* to STAGE_RAW, 0 is a direction */
             stages.call(skb, STAGE_TURN_OUT);
 #endif
         stages.call(skb, STAGES_SIX + stage);

@@ -12,7 +12,20 @@ from algate.alg.gateway import records
 from algate.bpf import abi, syscall
 from algate.bpf.tables import U32
 from tests import packets
-from tests.bpf.rig import INSIDE, INSIDE6, INSIDE6_2, LAN6, PUBLIC, PUBLIC_2, REDIRECT, REMOTE, REMOTE_2, TCP, Rig
+from tests.bpf.rig import (
+    INSIDE,
+    INSIDE6,
+    INSIDE6_2,
+    LAN6,
+    PUBLIC,
+    PUBLIC_2,
+    REDIRECT,
+    REMOTE,
+    REMOTE6,
+    REMOTE_2,
+    TCP,
+    Rig,
+)
 from tests.bpf.six import frame, handle, tcp, udp
 from tests.bpf.test_nat64_errors import error4, error6
 from tests.bpf.turned import PREFIX, fed, four, opened, prefix_is, session, shown, six
@@ -69,6 +82,16 @@ def test_no_room(rig64: Rig) -> None:
     assert got.action == REDIRECT, got
     whole = bytes(inet6.IPv6(src=INSIDE6, dst=shown(REMOTE), hlim=9) / tcp("S", 40000, 80))
     assert got.data[14:] == error6(1, 3, 0, whole, LAN6, INSIDE6)
+
+
+@pytest.mark.parametrize("kind", [abi.InjectKind.RAW_IN, abi.InjectKind.RAW_OUT])
+def test_a_finished_frame_between_ipv6_hosts_is_no_business_of_nat64(rig64: Rig, kind: abi.InjectKind) -> None:
+    """What the helper says in an end's name, a RST for one: unchanged to whom it is for, as without NAT64."""
+    inward = kind == abi.InjectKind.RAW_IN
+    source, destination = (REMOTE6, INSIDE6) if inward else (INSIDE6, REMOTE6)
+    sent = frame(tcp("RA", 40000, 21, back=inward, ack=1000), source=source, destination=destination)
+    got = rig64.tap(sent, kind)
+    assert (got.action, got.drops, got.data[14:]) == (REDIRECT, {}, sent[14:])
 
 
 def test_mss_clamp(rig64: Rig) -> None:
