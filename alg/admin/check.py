@@ -66,17 +66,26 @@ def _host(config: Config) -> Iterator[ProblemRow]:
 def _ipv6(config: Config, wan: Device | None) -> Iterator[ProblemRow]:
     """What a filter or NAT64 needs of the routes and addresses of this host, and what stands against it."""
     inside = prefixes.behind(config.gateway.lan)
+    names = ", ".join(config.gateway.lan)
     if config.ipv6.filter and not inside:
-        names = ", ".join(config.gateway.lan)
         yield ProblemRow("host", "ipv6.filter", f"no IPv6 route leads to an inside device ({names}): nothing to filter")
     translated = config.nat64.prefix
     if translated is None:
         return
+    if not inside:
+        reason = f"no IPv6 route leads to an inside device ({names}): nobody to translate for"
+        yield ProblemRow("host", "nat64.prefix", reason)
     for device, prefix in inside:
         within = any(prefix != other and prefix.subnet_of(other) for _, other in inside)
         if prefix.overlaps(translated) and not within:  # an address of the link's own prefix has a route, too
             yield ProblemRow("host", "nat64.prefix", f"{translated} overlaps {prefix}, which is behind {device}")
-    if wan is not None and not settings.public_addresses(config, wan):
+    if wan is None:
+        return
+    for prefix in prefixes.linked(wan.name):
+        if prefix.overlaps(translated):
+            reason = f"{translated} overlaps {prefix}, the link of {wan.name}: inside hosts couldn't reach it all"
+            yield ProblemRow("host", "nat64.prefix", reason)
+    if not settings.public_addresses(config, wan):
         reason = f"needs a public IPv4 address: {wan.name} has none, and nat.addresses names none"
         yield ProblemRow("host", "nat64.prefix", reason)
 

@@ -6,33 +6,45 @@ thread that opens it.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from ipaddress import IPv6Address, IPv6Network
 from pathlib import Path
 
 SWITCHES = Path("/proc/sys/net/ipv6/conf")
 ROUTES = Path("/proc/thread-self/net/ipv6_route")
 ADDRESSES = Path("/proc/thread-self/net/if_inet6")
-_UP, _LOCAL = 0x0001, 0x80000000  # RTF_UP, RTF_LOCAL: the second is one of the host's own addresses
+_UP, _GATEWAY = 0x0001, 0x0002  # RTF_UP, RTF_GATEWAY
+_OWN = 0x80100000  # RTF_LOCAL, RTF_ANYCAST: an address of the host's own, the second the one of all its link's routers
 _APART = tuple(map(IPv6Network, ("fe80::/10", "ff00::/8")))
 
 
 def behind(devices: Collection[str], routes: str | None = None) -> list[tuple[str, IPv6Network]]:
     """(device, prefix) of each route that leads to one of these devices; links' own prefixes and default routes apart.
     `routes`: the text of ROUTES; None: it is read."""
+    found = []
+    for device, prefix, _ in _led(routes):
+        if device in devices and (device, prefix) not in found:
+            found.append((device, prefix))
+    return found
+
+
+def linked(device: str, routes: str | None = None) -> list[IPv6Network]:
+    """The prefixes of a device's own link, without those behind a router there. `routes` as for `behind`."""
+    return [prefix for one, prefix, flags in _led(routes) if one == device and not flags & _GATEWAY]
+
+
+def _led(routes: str | None) -> Iterator[tuple[str, IPv6Network, int]]:
+    """Device, prefix and flags of each route to hosts that aren't the host itself."""
     if routes is None:
         try:
             routes = ROUTES.read_text()
         except OSError:
-            return []
-    found = []
+            return
     for words in map(str.split, routes.splitlines()):
         flags, device, length = int(words[8], 16), words[9], int(words[1], 16)
         prefix = IPv6Network((bytes.fromhex(words[0]), length))
-        unwanted = not length or not flags & _UP or flags & _LOCAL or any(prefix.subnet_of(one) for one in _APART)
-        if device in devices and not unwanted and (device, prefix) not in found:
-            found.append((device, prefix))
-    return found
+        if length and flags & _UP and not flags & _OWN and not any(prefix.subnet_of(one) for one in _APART):
+            yield device, prefix, flags
 
 
 def switch(device: str, key: str, folder: Path | None = None) -> str | None:

@@ -80,10 +80,18 @@ def test_what_ipv6_needs_of_the_host(file: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(prefixes, "behind", lambda _: [])
     bare = found()
     assert bare["ipv6.filter"] == ["no IPv6 route leads to an inside device (lan0): nothing to filter"]
-    assert bare["nat64.prefix"] == ["needs a public IPv4 address: wan0 has none, and nat.addresses names none"]
+    assert bare["nat64.prefix"] == [
+        "no IPv6 route leads to an inside device (lan0): nobody to translate for",
+        "needs a public IPv4 address: wan0 has none, and nat.addresses names none",
+    ]
     monkeypatch.setattr(prefixes, "behind", lambda _: inside)
     assert found()["ipv6.filter"] == []
     assert found()["nat64.prefix"][0] == "fd00:64::/96 overlaps fd00:64::/48, which is behind lan0"
+    monkeypatch.setattr(prefixes, "behind", lambda _: [("lan0", IPv6Network("2001:db8:1::/64"))])
+    monkeypatch.setattr(prefixes, "linked", lambda name: [IPv6Network("fd00:64::/64")] if name == "wan0" else [])
+    assert found()["nat64.prefix"][0] == (
+        "fd00:64::/96 overlaps fd00:64::/64, the link of wan0: inside hosts couldn't reach it all"
+    )
 
 
 def test_a_prefix_of_a_wrong_length_hides_nothing_else(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,6 +36,7 @@ ROUTES = "\n".join(
         line("2001:db8:2::/56", "lan0", 0x0003, "20010db8000100000000000000000009"),
         line("2001:db8:1::1/128", "lo", 0x80200001),
         line("2001:db8:1::1/128", "lan0", 0x80200001),  # the own address, as kernels since 4.18 have it
+        line("2001:db8:1::/128", "lan0", 0x00300001),  # the routers' one, there while the device forwards
         line("fe80::/64", "lan0"),
         line("ff00::/8", "lan0"),
         line("::/0", "lan0", 0x0003),
@@ -48,6 +49,12 @@ ROUTES = "\n".join(
 def test_what_is_behind_the_lan() -> None:
     found = [(device, str(prefix)) for device, prefix in prefixes.behind(["lan0", "lan1"], ROUTES)]
     assert found == [("lan0", "2001:db8:1::/64"), ("lan0", "2001:db8:2::/56")]
+
+
+def test_the_prefixes_of_a_link() -> None:
+    """Not those behind a router on it."""
+    assert list(map(str, prefixes.linked("lan0", ROUTES))) == ["2001:db8:1::/64"] * 2
+    assert list(map(str, prefixes.linked("wan0", ROUTES))) == ["2001:db8:9::/64"]
 
 
 def test_of_this_host() -> None:
