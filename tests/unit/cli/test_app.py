@@ -165,6 +165,8 @@ def test_allow_add_and_del(daemon: list[tuple[str, dict[str, Any]]]) -> None:
     assert daemon[-1] == ("allow-add", sent)
     assert json.loads(made.stdout)[0]["to"] == "2001:db8:1::5"
     assert made.stderr == "algate: tcp port 9000 of 2001:db8:1::5 may be opened from 2001:db8:9::/48 now\n"
+    run("allow", "add", "tcp", "9000", "[2001:db8:1::5]:9000")  # not half of it: the daemon refuses it as it is
+    assert daemon[-1][1]["to"] == "[2001:db8:1::5]:9000"
     gone = run("allow", "del", "tcp", "7", "2001:db8:1::5")
     assert (gone.exit_code, daemon[-1][1]) == (1, {"proto": "tcp", "port": "7", "to": "2001:db8:1::5"})
     assert gone.stderr == "algate: tcp port 7 of 2001:db8:1::5 isn't let in: see `algate allow list`\n"
