@@ -19,7 +19,7 @@ from algate.alg.gateway import portblocks
 from algate.alg.gateway.addresses import Addresses
 from algate.alg.gateway.records import PROTO_NAMES
 from algate.alg.plugin.model import EndPoint
-from algate.alg.plugin.values import RefusedError, end_point
+from algate.alg.plugin.values import RefusedError, public_end_point
 from algate.alg.rows import HolderRow, LeaseRow
 from algate.bpf import abi, ticks
 from algate.bpf.requests import CLASS_OF, port_row
@@ -50,11 +50,8 @@ async def whose(
 ) -> dict[str, Any]:
     """`holders` of the public end point "ip:port" at this moment, and the `log`. AlgateError (exit code 2) for what is
     no such end point."""
-    said = str(args.get("public", ""))
-    if said.startswith("["):
-        raise AlgateError(f"{said[:60]!a} is a host's own address: IPv6 isn't translated to IPv6", USAGE)
     try:
-        public = end_point(args.get("public"))
+        public = public_end_point(args.get("public"))
     except RefusedError as error:
         raise AlgateError(str(error), USAGE) from None
     addresses = list(running.devices.addresses)

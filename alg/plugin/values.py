@@ -248,6 +248,13 @@ def end_point(value: object) -> EndPoint:
     return EndPoint(public_address(host), int(port))
 
 
+def public_end_point(value: object) -> EndPoint:
+    """The end point that stands for an inside one, which IPv6 has none of."""
+    if isinstance(value, str) and value.count(":") > 1:
+        raise RefusedError(f"{shown(value)} is a host's own address: IPv6 isn't translated to IPv6")
+    return end_point(value)
+
+
 def listen_point(value: object) -> EndPoint | None:
     """Where to listen: "127.0.0.1:1025", "[::1]:1025", or "" for nowhere."""
     if value == "":
@@ -279,5 +286,5 @@ def _ipv4(value: object) -> IPv4Address:
         address = None
     if isinstance(address, IPv4Address):
         return address
-    hint = "only IPv4 is translated, write it" if address else "is not an address: write it"
-    raise RefusedError(f'{shown(value)} {hint} like "198.51.100.1"')
+    hint = ": only IPv4 is translated, write it" if address else " is not an address: write it"
+    raise RefusedError(f'{shown(value)}{hint} like "198.51.100.1"')

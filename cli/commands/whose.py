@@ -18,7 +18,7 @@ from algate.alg.admin import filters
 from algate.alg.audit import logbook, record
 from algate.alg.audit.translations import PROTOS, PackedEnd, Translation, text_of
 from algate.alg.errors import FAILED, USAGE, AlgateError
-from algate.alg.plugin.values import RefusedError, end_point
+from algate.alg.plugin.values import RefusedError, public_end_point
 from algate.alg.rows import HolderRow
 from algate.alg.wording import shown
 from algate.cli.options import DEFAULT_RUN_DIR, Json, Proto, RunDir
@@ -67,7 +67,7 @@ def whose(
     if config is not None:
         return computed(public, config, as_json)
     try:
-        wanted = end_point(public)
+        wanted = public_end_point(public)
     except RefusedError as error:
         raise AlgateError(str(error), USAGE) from None
     protos = filters.parse({"proto": proto}).proto if proto else ()
@@ -101,7 +101,7 @@ def computed(public: str, file: Path, as_json: bool) -> int:
     from algate.alg.plugin import policy, registry
 
     try:
-        wanted = end_point(public)
+        wanted = public_end_point(public)
     except RefusedError as error:
         raise AlgateError(str(error), USAGE) from None
     nat = configuration.load(file, {}, policy.kinds(registry.discover())).nat

@@ -190,6 +190,7 @@ def test_where_another_host_has_the_log(tmp_path: Path, monkeypatch: pytest.Monk
     ("argv", "told"),
     [
         (("whose", "203.0.113.1"), "'203.0.113.1' is not an address with a port"),
+        (("whose", "[2001:db8:1::5]:21"), "'[2001:db8:1::5]:21' is a host's own address: IPv6 isn't translated"),
         (("whose", "203.0.113.1:1", "--at", "yesterday"), "--at: 'yesterday' is not a time: write it like 2026-"),
         (("whose", "203.0.113.1:1", "--proto", "tpc"), "--proto: 'tpc' is not one of tcp, udp, icmp"),
         (("follow", "--proto", "tcp"), "--proto: only sessions have one: add --sessions"),

@@ -175,7 +175,7 @@ def test_it_is_frozen() -> None:
         ("[alg.ftp]\nannounce = ''", "", ""),
         ("[alg.ftp]\nannounce = '203.0.113'", "alg.ftp.announce", "'203.0.113' is not an address: write it like"),
         ("[alg.ftp]\nannounce = ['203.0.113.9']", "alg.ftp.announce", "['203.0.113.9'] is not an address"),
-        ("[alg.ftp]\nannounce = '2001:db8::9'", "alg.ftp.announce", "only IPv4 is translated"),
+        ("[alg.ftp]\nannounce = '2001:db8::9'", "alg.ftp.announce", "'2001:db8::9': only IPv4 is translated"),
         ("[alg.ftp]\nannounce = '224.0.0.1'", "alg.ftp.announce", "224.0.0.1 can't be a public address"),
         ("[alg.ftp]\nannounce = '127.0.0.1'", "alg.ftp.announce", "127.0.0.1 can't be a public address"),
         ("[alg.ftp]\nannounce = '0.0.0.0'", "alg.ftp.announce", "0.0.0.0 can't be a public address"),
