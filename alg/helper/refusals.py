@@ -13,12 +13,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address
 
-from algate.alg.engine.icmp import checksum
+from algate.alg.engine.icmp import LONGEST, QUOTE, WHOLE, checksum
 from algate.alg.helper.segments import TCP, packet, segment
 
 log = logging.getLogger(__name__)
 UNREACHABLE, PROHIBITED = 3, 13  # RFC 1812 section 5.2.7.1; RFC 5508 REQ-8
-QUOTE = 8  # bytes of the transport header, RFC 792
 LOG_SECONDS = 60.0
 HOSTS_MOST, HOSTS_TOLD = 256, 3  # of each reason, between two lines of the log: counted, and named
 ICMP, RST, ACK = 1, 4, 16
@@ -67,7 +66,8 @@ def unreachable(frame: bytes, ip_offset: int, sender: IPv4Address, code: int = P
     None if it must not be answered: it is itself an ICMP error, or the packet is too short (RFC 1122 3.2.2).
     """
     header = (frame[ip_offset] & 15) * 4 if len(frame) > ip_offset else 0
-    quote = frame[ip_offset : ip_offset + header + QUOTE]
+    size = frame[ip_offset + 2] << 8 | frame[ip_offset + 3] if header else 0
+    quote = frame[ip_offset : ip_offset + (min(size, LONGEST) if size <= WHOLE else header + QUOTE)]
     if header < 20 or len(quote) < header + QUOTE or (quote[9] == 1 and quote[header] not in (0, 8)):
         return None
     body = struct.pack("!BBHI", UNREACHABLE, code, 0, 0) + quote

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from ipaddress import IPv6Address, IPv6Network
 from typing import Any
 
@@ -100,6 +101,18 @@ def test_allow_out_holds(rig: Rig) -> None:
     rig.gateway.allow_out.put(abi.ServiceKey(port=abi.be16(443), proto=TCP), 1)
     assert rig.lan(frame(tcp("S"))).action == REDIRECT
     refused(rig.lan(frame(tcp("S", remote=80))), "allow-out")
+
+
+def test_what_is_refused_is_told_as_far_as_an_error_quotes_it(rig: Rig) -> None:
+    """RFC 4443 section 2.4 (c): as much as fits in 1280 bytes."""
+    rig.beat()
+    rig.configure(flags=abi.ConfigFlag.ALLOW_LIST)
+    for load in (10, 1300):
+        time.sleep(0.05)  # a hundred a second are told
+        sent = frame(udp(load=bytes(load)))
+        refused(rig.lan(sent), "allow-out")
+        (told,) = [frame for punt, frame in rig.taken() if punt.kind == abi.PuntKind.REFUSED]
+        assert told == sent[: 14 + 1232]
 
 
 def quoted(inner: bytes, kind: str = "ICMPv6DestUnreach", **fields: Any) -> Any:

@@ -158,8 +158,24 @@ def test_the_answer_is_code_13() -> None:
     assert answer is not None
     assert answer[14 + 9] == 1 and answer[34:36] == bytes([3, 13])
     assert answer[26:30] == IPv4Address("10.0.0.1").packed and answer[30:34] == frame[26:30]
-    assert answer[42:] == frame[14 : 14 + 28]
+    assert answer[42:] == frame[14:]
     assert icmp.checksum(answer[14:34]) == 0 and icmp.checksum(answer[34:]) == 0
+
+
+@pytest.mark.parametrize(("load", "padding", "quoted"), [(0, 18, 28), (520, 0, 548), (521, 0, 548), (1472, 0, 548)])
+def test_the_answer_quotes_what_has_room(load: int, padding: int, quoted: int) -> None:
+    """RFC 1812 section 4.3.2.3, and what a link padded isn't of the packet."""
+    frame = packets.udp(FLOW, b"x" * load) + bytes(padding)
+    answer = refusals.unreachable(frame, 14, IPv4Address("10.0.0.1"))
+    assert answer is not None and answer[42:] == frame[14 : 14 + quoted] and icmp.checksum(answer[34:]) == 0
+
+
+def test_the_answer_about_several_packets_in_one() -> None:
+    """Its transport checksum isn't one that its sender sent: only what every error quotes."""
+    frame = packets.udp(FLOW, b"x" * 1000)
+    frame = frame[:16] + (9000).to_bytes(2, "big") + frame[18:]
+    answer = refusals.unreachable(frame, 14, IPv4Address("10.0.0.1"))
+    assert answer is not None and answer[42:] == frame[14:42]
 
 
 def test_errors_and_stumps_are_not_answered() -> None:
