@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from ipaddress import IPv4Address
+from ipaddress import ip_address
 from pathlib import Path
 
 from algate.alg.admin import control, dns64, ipv6, silence
@@ -146,7 +146,7 @@ def programs(state: State) -> CheckRow:
 
 
 def forwards(run_dir: Path, state: State) -> CheckRow:
-    """Whether the host's routes lead inside to what is forwarded, if this is the gateway's namespace."""
+    """Whether the host's routes lead inside to what is forwarded or let in, if this is the gateway's namespace."""
     from algate.alg.gateway import netlink, reach
 
     wan = next((one for one in state.devices.values() if one.role == "wan"), None)
@@ -156,10 +156,13 @@ def forwards(run_dir: Path, state: State) -> CheckRow:
         rows = control.request(run_dir, "forward-list", seconds=control.SOON)
     except control.ControlError:
         return CheckRow("forwards", True, "no daemon to ask")
-    targets = {str(row["to"]).partition(":")[0] for row in rows}
-    words = sorted(filter(None, (reach.obstacle(IPv4Address(one), wan.name) for one in targets)))
+    targets = {str(row["to"]).rpartition(":")[0].strip("[]") for row in rows}
+    with contextlib.suppress(control.ControlError):  # IPv6 isn't filtered
+        targets |= {str(row["to"]) for row in control.request(run_dir, "allow-list", seconds=control.SOON)}
+    words = sorted(filter(None, (reach.obstacle(ip_address(one), wan.name) for one in targets)))
     if words:
-        return CheckRow("forwards", False, "; ".join(words), "route it to an inside device, or `algate forward del`")
+        fix = "route it to an inside device, or `algate forward del`, `algate allow del`"
+        return CheckRow("forwards", False, "; ".join(words), fix)
     return CheckRow("forwards", True, f"{len(targets)} targets, each with a route")
 
 

@@ -11,7 +11,7 @@ import pytest
 from algate.alg.admin import control, doctor
 from algate.alg.admin import doctor_gateway as gateway
 from algate.alg.findings import CheckRow
-from algate.alg.gateway import hooks, netlink
+from algate.alg.gateway import hooks, netlink, reach
 from algate.alg.gateway.state import DeviceState, State
 from algate.alg.rows import RefusalRow
 from algate.bpf import abi
@@ -246,6 +246,31 @@ def test_forwarding(host: Path, state: State, values: dict[str, str], ok: bool, 
     row = gateway.forwarding(state, host / "conf")
     assert (row.ok, said in row.detail) == (ok, True)
     assert row.fix == ("" if ok else "sysctl net.ipv4.conf.wan0.forwarding=1")
+
+
+@pytest.mark.parametrize("filtered", [True, False])
+def test_targets_of_both_families_need_a_route(state: State, monkeypatch: pytest.MonkeyPatch, filtered: bool) -> None:
+    rows = {
+        "forward-list": [{"to": "10.0.0.5:21"}, {"to": "[2001:db8:1::5]:21"}],
+        "allow-list": [{"to": "2001:db8:1::6", "port": "8443"}],
+    }
+
+    def request(_: Path, verb: str, **__: object) -> list[dict[str, str]]:
+        if verb == "allow-list" and not filtered:
+            raise control.ControlError("IPv6 isn't filtered")
+        return rows[verb]
+
+    monkeypatch.setattr(control, "request", request)
+    monkeypatch.setattr(netlink, "device_indices", lambda: {8: "wan0"})
+    monkeypatch.setattr(reach, "obstacle", lambda _target, _wan: "")
+    targets = 3 if filtered else 2
+    assert gateway.forwards(state.path.parent, state).detail == f"{targets} targets, each with a route"
+    monkeypatch.setattr(
+        reach, "obstacle", lambda target, wan: f"{target} is behind {wan}" if target.version == 6 else ""
+    )
+    row = gateway.forwards(state.path.parent, state)
+    told = ["2001:db8:1::5 is behind wan0", "2001:db8:1::6 is behind wan0"][: targets - 1]
+    assert (row.ok, row.detail) == (False, "; ".join(told))
 
 
 FILTERS = {(7, netlink.INGRESS): "tc_lan", (8, netlink.INGRESS): "tc_wan_in", (8, netlink.EGRESS): "tc_wan_out"}
