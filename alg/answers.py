@@ -82,7 +82,7 @@ class SilentAnswer(TypedDict):
 
 
 class Ipv6Answer(TypedDict):
-    """How IPv6 stands. `forwarded`: the host does, on one of the gateway's devices; `filtered`: by [ipv6] filter;
+    """How IPv6 stands. `forwarded`: the host does, on one of the gateway's devices; `filtered`: it is now;
     `prefixes`: those behind inside devices; `nat64`: the prefix of [nat64]; `told`: all of it in a sentence."""
 
     forwarded: bool

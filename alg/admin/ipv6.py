@@ -19,17 +19,23 @@ from algate.alg.gateway import prefixes
 from algate.alg.gateway.state import State
 
 OPEN = "passes unfiltered: what comes from outside reaches inside hosts"
+EARLY = "not filtered before this gateway translates: what comes from outside reaches inside hosts"
+CLOSED = "not forwarded before this gateway translates"
 
 
-def standing(config: Config, folder: Path | None = None, routes: str | None = None) -> Ipv6Answer:
-    """For `status`. `folder` and `routes`: instead of the host's own."""
+def standing(
+    config: Config, folder: Path | None = None, routes: str | None = None, *, in_force: bool = True
+) -> Ipv6Answer:
+    """For `status`. `folder` and `routes`: instead of the host's own; `in_force`: whether programs are attached."""
     devices = (*config.gateway.lan, config.gateway.wan)
     forwarded = any(prefixes.switch(one, "forwarding", folder) == "1" for one in devices)
     behind = [str(prefix) for _, prefix in prefixes.behind(config.gateway.lan, routes)]
-    filtered, nat64 = config.ipv6.filter, config.nat64.prefix
+    filtered, nat64 = config.ipv6.filter and in_force, config.nat64.prefix
     told = "filtered" if filtered else OPEN if forwarded else "not forwarded by this host"
     if filtered and not forwarded:
         told = "filtered, but not forwarded by this host"
+    if not in_force and (config.ipv6.filter or nat64 is not None):
+        told = CLOSED if not forwarded else EARLY if config.ipv6.filter else OPEN
     if behind and (filtered or forwarded):
         told += f"; inside: {', '.join(behind)}"
     if nat64 is not None:
@@ -53,6 +59,8 @@ def check(run_dir: Path, state: State, folder: Path | None = None) -> CheckRow:
 def judged(known: dict[str, Any], devices: Sequence[str], folder: Path | None = None) -> CheckRow:
     """The same of what `status` says; the last of the devices is the WAN."""
     told = str(known["told"])
+    if told.startswith((EARLY, CLOSED)):
+        return CheckRow("ipv6", told.startswith(CLOSED), told, "" if told.startswith(CLOSED) else "see the row `host`")
     if not known["filtered"] and known["nat64"] is None:
         curable = OPEN in told
         return CheckRow(

@@ -62,6 +62,21 @@ def test_what_a_filter_needs(
     assert (row.ok, said in row.detail, fix in row.fix) == (ok, True, True), row
 
 
+@pytest.mark.parametrize(
+    ("forwarding", "ok", "said"),
+    [
+        ("1", False, "not filtered before this gateway translates: what comes from outside reaches inside hosts"),
+        ("0", True, "not forwarded before this gateway translates"),
+    ],
+)
+def test_a_filter_that_waits_for_the_wan_is_none(tmp_path: Path, forwarding: str, ok: bool, said: str) -> None:
+    filtering = config("[ipv6]\nfilter = true")
+    found = ipv6.standing(filtering, host(tmp_path, forwarding), ROUTE, in_force=False)
+    assert not found["filtered"] and found["told"].startswith(said)
+    row = ipv6.judged(dict(found), ["lan0", "wan0"], tmp_path)
+    assert (row.ok, row.detail) == (ok, found["told"])
+
+
 def test_nat64_is_told(tmp_path: Path) -> None:
     found = ipv6.standing(config('[nat64]\nprefix = "64:ff9b::/96"'), host(tmp_path), ROUTE)
     assert found["nat64"] == str(IPv6Network("64:ff9b::/96"))
