@@ -5,6 +5,7 @@ The law of this file: pure, as view.py; it knows no listing. Cells are plain tex
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,8 @@ from rich.text import Text
 
 from algate.cli.text import printable
 
+LEAST_END = 12  # cells in which an IPv6 end point is cut in its middle: "[20…0]:65535"
+_SIX = re.compile(r"\[?[0-9a-f:.]+(\]:[0-9]+)?")
 GAP = 2  # blanks between columns
 WIDE = 1000  # width without a terminal: nothing is cut
 
@@ -56,6 +59,19 @@ def fit(columns: Sequence[Column], wanted: Sequence[int], width: int, gap: int =
     return shown
 
 
+def is_long_end(text: str) -> bool:
+    """Whether it is an IPv6 address, with a port or without one."""
+    return bool(_SIX.fullmatch(text)) and ("::" in text or text.count(":") > 6)
+
+
+def shortened(text: str, room: int) -> str:
+    """Cut at its end; an IPv6 end point in its middle, since hosts of one network differ behind it, and by the port."""
+    if room < LEAST_END or not is_long_end(text):
+        return set_cell_size(text, room - 1) + "…"
+    head = (room - 1) // 3
+    return f"{text[:head]}…{text[head - room + 1 :]}"
+
+
 def cells_line(
     columns: Sequence[Column], cells: Sequence[tuple[str, str]], shown: Mapping[int, int], gap: int = GAP
 ) -> Text:
@@ -65,7 +81,7 @@ def cells_line(
     for at, room in shown.items():
         text, style = cells[at]
         if cell_len(text) > room:
-            text = set_cell_size(text, room - 1) + "…"
+            text = shortened(text, room)
         blanks = " " * (room - cell_len(text))
         line.append(blanks + text if columns[at].right else text, style)
         if at != final:

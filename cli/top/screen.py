@@ -13,7 +13,7 @@ from typing import Any
 from rich.cells import cell_len
 from rich.text import Text
 
-from algate.cli.grid import cells_line, fit
+from algate.cli.grid import cells_line, fit, is_long_end
 from algate.cli.text import bit_rate, duration, field, printable, scaled
 from algate.cli.top import details, drops
 from algate.cli.top.all import VIEWS
@@ -140,6 +140,8 @@ def table(history: History, state: TopChoices, rows: Sequence[Any], width: int, 
     view, here = state.view, state.here
     columns = [one.column for one in view.fields]
     shown = fit(columns, [one.room for one in view.fields], width, GAP)
+    texts = [[printable(column.cell(row)) for column in columns] for row in rows]
+    _widen(shown, texts, width)
     last = max(shown)
     if not columns[last].right:
         shown[last] += max(0, width - sum(shown.values()) - GAP * (len(shown) - 1))
@@ -151,8 +153,7 @@ def table(history: History, state: TopChoices, rows: Sequence[Any], width: int, 
     lines = [header]
     for number, row in enumerate(rows):
         styles = [column.style if isinstance(column.style, str) else column.style(row) for column in columns]
-        texts = [printable(column.cell(row)) for column in columns]
-        line = cells_line(columns, list(zip(texts, styles, strict=True)), shown, GAP)
+        line = cells_line(columns, list(zip(texts[number], styles, strict=True)), shown, GAP)
         if number == selected:
             line.pad_right(max(0, width - cell_len(line.plain)))
             line.stylize("reverse")
@@ -160,6 +161,16 @@ def table(history: History, state: TopChoices, rows: Sequence[Any], width: int, 
     if not rows:
         lines.append(Text(view.empty if not here.text else f"{view.empty} that match", "dim"))
     return lines
+
+
+def _widen(shown: dict[int, int], texts: Sequence[Sequence[str]], width: int) -> None:
+    """Give what room is left to columns with IPv6 end points, which are longer than others."""
+    left = width - sum(shown.values()) - GAP * (len(shown) - 1)
+    for at in shown:
+        most = max((len(one[at]) for one in texts if is_long_end(one[at])), default=0)
+        more = max(0, min(left, most - shown[at]))
+        shown[at] += more
+        left -= more
 
 
 def _title(title: str, chosen: bool, mark: str, room: int) -> str:

@@ -131,3 +131,23 @@ def test_numbers() -> None:
     assert [text.duration(one) for one in seconds] == [
         "-", "0.0s", "0.0s", "9.9s", "10s", "59s", "1m00", "59m59", "1h00", "23h59", "1d01h",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("whole", "room", "cut"),
+    [
+        ("[2001:db8:113::10]:7007", 21, "[2001:…:113::10]:7007"),
+        ("2001:db8:1:0:5054:ff:fe12:3456", 16, "2001:…:fe12:3456"),
+        ("[2001:db8:1::5]:8443", 8, "[2001:d…"),
+        ("a detail of 12:00:00", 12, "a detail of…"),
+        ("255.255.255.255:65535", 20, "255.255.255.255:655…"),
+    ],
+)
+def test_an_ipv6_end_point_is_cut_in_its_middle(whole: str, room: int, cut: str) -> None:
+    made = grid.shortened(whole, room)
+    assert len(made) == room and made == cut
+
+
+def test_whose_end_points_are_alike_in_the_middle() -> None:
+    ends = [f"[2001:db8:1:0:5054:ff:fe12:{number:x}]:{port}" for number in (1, 0xFFFF) for port in (7, 65535)]
+    assert len({grid.shortened(one, 21) for one in ends}) == 4

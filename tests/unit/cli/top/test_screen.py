@@ -12,10 +12,11 @@ from algate.alg.rows import HostRow
 from algate.cli.top import details, plain, screen
 from algate.cli.top.all import VIEWS
 from algate.cli.top.choices import TopChoices
+from algate.cli.top.history import History, TopSnapshot
 from algate.cli.top.keys import filtered
 from algate.cli.top.picture import svg
 from tests import golden_text
-from tests.fake_daemon import SESSIONS
+from tests.fake_daemon import SESSIONS, snapshot
 from tests.top_states import (
     END,
     crowd,
@@ -52,6 +53,19 @@ def test_each_view_looks_as_approved(name: str, width: int, height: int) -> None
     assert len(made.lines) == height
     assert max(cell_len(line.plain) for line in made.lines) <= width
     golden_text.check(f"top-{name}-{width}x{height}.txt", made.lines)
+
+
+@pytest.mark.parametrize(("width", "whole"), [(80, False), (200, True)])
+def test_ipv6_end_points_get_the_room_that_is_left(width: int, whole: bool) -> None:
+    """And show their port in any case."""
+    remote = "[2001:db8:113:0:5054:ff:fe12:3456]:65535"
+    made = History()
+    row = replace(SESSIONS[0], inside="[2001:db8:1::5]:40001", outside=remote, mapped=None)
+    made.add(TopSnapshot.read({**snapshot(0), "sessions": [row.as_dict()], "expectations": []}))
+    lines = [line.plain for line in frame(width, 24, made=made).lines]
+    assert max(map(len, lines)) <= width
+    (shown,) = [line for line in lines if "[2001:db8:1::5]:40001" in line]
+    assert (remote in shown, "3456]:65535" in shown) == (whole, True)
 
 
 @pytest.mark.parametrize(
