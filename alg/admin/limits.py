@@ -12,6 +12,7 @@ from typing import cast
 from algate.alg.answers import RefusalAnswer
 from algate.alg.daemon.running import Running
 from algate.alg.gateway import shares
+from algate.alg.gateway.addresses import Addresses, is_handle
 from algate.alg.helper.helper import now
 from algate.alg.rows import RefusalRow
 
@@ -20,9 +21,9 @@ MOST = 8  # told in `status`
 
 def refusals(running: Running, hosts: Collection[str] = (), most: int | None = None) -> list[RefusalRow]:
     """The latest first; `hosts`: of these alone."""
-    rows = []
+    rows, addresses = [], Addresses(running.gateway)
     for one in running.helper.refused.lately():
-        inside = str(ip_address(one.source)) if len(one.source) in (4, 16) else ""
+        inside = _told(addresses.packed(one.source))
         if not inside or (hosts and inside not in hosts):
             continue
         known = len(one.source) == 4
@@ -30,6 +31,11 @@ def refusals(running: Running, hosts: Collection[str] = (), most: int | None = N
         numbers = (had.has, had.most, had.what, had.key) if had is not None else (None, None, None, None)
         rows.append(RefusalRow(inside, one.reason, one.number, max(0.0, now() - one.moment), *numbers))
     return rows[:most]
+
+
+def _told(packed: bytes) -> str:
+    """An address; "" for what is none, and for a handle that stands for none any more."""
+    return str(ip_address(packed)) if len(packed) in (4, 16) and not is_handle(packed) else ""
 
 
 def answers(running: Running) -> list[RefusalAnswer]:
