@@ -17,6 +17,7 @@ from algate.alg.audit.translations import PackedEnd, Translation
 from algate.alg.audit.translations import TranslationKind as Kind
 from algate.alg.config.sections import Nat
 from algate.alg.gateway import portblocks
+from algate.alg.gateway.addresses import Addresses
 from algate.alg.gateway.portblocks import PortBlock
 from algate.alg.plugin.values import PortRange
 from algate.bpf import abi, ticks
@@ -123,9 +124,10 @@ class BlockKeeping:
             return []
         began = time.time() - (time.clock_gettime_ns(time.CLOCK_MONOTONIC) - one.assigned) / 1e9
         ended = kind is Kind.BLOCK_RELEASED
+        host = Addresses(self._gateway).packed(one.inside.packed)  # of NAT64 its handle, which lasts with the block
         return [
             Translation(
-                kind, time.time() if ended else began, 0, PackedEnd(one.inside.packed, 0),
+                kind, time.time() if ended else began, 0, PackedEnd(host, 0),
                 PackedEnd(addresses[one.place].packed, 0), since=began if ended else 0.0, ports=(one.first, one.last),
             )
         ]  # fmt: skip

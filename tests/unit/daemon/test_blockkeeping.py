@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,6 +16,7 @@ from algate.alg.audit.translations import TranslationKind as Kind
 from algate.alg.config.sections import Nat
 from algate.alg.daemon.blockkeeping import BlockKeeping
 from algate.alg.gateway import portblocks
+from algate.alg.gateway.addresses import Addresses, is_handle
 from algate.alg.gateway.portblocks import PortBlock
 from algate.bpf import ticks
 
@@ -88,6 +89,18 @@ def test_each_block_is_told_once_with_its_time(kernel: Kernel) -> None:
     ]
     assert told[0].time == pytest.approx(time.time() - 30, abs=1) and told[0].ports == (1024, 1535)
     assert told[0].public is not None and told[0].public.ip == PUBLIC.packed and told[0].proto == 0
+
+
+def test_a_host_of_nat64_is_told_by_its_address(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, told = keeping(kernel)
+    client = IPv6Address("2001:db8:1::5").packed
+    monkeypatch.setattr(Addresses, "packed", lambda _, raw: client if is_handle(raw) else raw)
+    kernel.give("0.1.2.3", 1024)
+    old = kernel.give("0.1.2.3", 3072, used=0, idle=11.0)
+    made.look()
+    assert [(one.kind, one.inside.ip) for one in told] == [
+        (Kind.BLOCK_ASSIGNED, client), (Kind.BLOCK_ASSIGNED, client), (Kind.BLOCK_RELEASED, client),
+    ] and kernel.taken_back == [old.row]  # fmt: skip
 
 
 def test_an_empty_block_goes_back_after_a_while(kernel: Kernel) -> None:
