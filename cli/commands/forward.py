@@ -126,7 +126,8 @@ def write(file: Path, text: str, undo: Callable[[], object] | None = None) -> No
         os.chown(fresh, was.st_uid, was.st_gid)
         fresh.replace(file)
     except OSError as error:
-        fresh.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # of a read-only file system even what isn't there can't be removed
+            fresh.unlink()
         if undo is not None:
             with contextlib.suppress(AlgateError):
                 undo()

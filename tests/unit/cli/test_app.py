@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import json
 import os
@@ -186,6 +187,23 @@ def test_allow_save(daemon: list[tuple[str, dict[str, Any]]], tmp_path: Path) ->
     gone = run("allow", "del", "tcp", "6000-6009", "[2001:db8:1::5]", "--save")  # this daemon doesn't have it
     assert gone.exit_code == 0 and file.read_text() == "# mine\n"
     assert run("allow", "del", "tcp", "6000-6009", "2001:db8:1::5", "--save").exit_code == 1
+
+
+def test_a_file_that_cant_be_written_undoes_what_was_let_in(
+    daemon: list[tuple[str, dict[str, Any]]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    file = tmp_path / "config.toml"
+    file.write_text("# mine\n")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", refuse)
+        patch.setattr(Path, "unlink", refuse)
+        made = run("allow", "add", "tcp", "9100", "2001:db8:1::5", "--save")
+    assert made.exit_code == 1
+    assert made.stderr == f"algate: can't write {file}: Read-only file system; nothing saved\n"
+    assert (daemon[-1][0], file.read_text()) == ("allow-del", "# mine\n")
 
 
 def test_forward_save(daemon: list[tuple[str, dict[str, Any]]], tmp_path: Path) -> None:
