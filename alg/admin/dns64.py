@@ -46,7 +46,7 @@ def servers(text: str | None = None) -> list[str]:
 
 
 def judged(
-    prefix: IPv6Network | None, asked: Sequence[str], ask: Callable[[str], list[IPv6Address]] | None = None
+    prefix: IPv6Network | None, asked: Sequence[str], ask: Callable[[str], list[IPv6Address] | None] | None = None
 ) -> CheckRow:
     """What these name servers mean for clients behind NAT64 with that prefix."""
     if prefix is None:
@@ -59,11 +59,13 @@ def judged(
         if made:
             return CheckRow("dns64", False, f"{one} makes {made[0]}, which isn't of {prefix}", fix)
     among = f" among {', '.join(asked)}" if asked else ""
-    return CheckRow("dns64", True, f"no DNS64{among}: clients that know names alone need one", fix)
+    mute = ", ".join(one for one, made in found.items() if made is None)
+    silent = f" ({mute}: no answer)" if mute else ""
+    return CheckRow("dns64", True, f"no DNS64{among}{silent}: clients that know names alone need one", fix)
 
 
-def addresses(server: str) -> list[IPv6Address]:
-    """What a name server says are the IPv6 addresses of a name that has none; [] if it doesn't answer."""
+def addresses(server: str) -> list[IPv6Address] | None:
+    """What a name server says are the IPv6 addresses of a name that has none; None if it doesn't answer."""
     number = secrets.token_bytes(2)
     question = number + struct.pack("!HHHHH", RECURSE, 1, 0, 0, 0) + NAME + struct.pack("!HH", AAAA, IN)
     with contextlib.suppress(OSError, ValueError):
@@ -75,7 +77,7 @@ def addresses(server: str) -> list[IPv6Address]:
             answer = sock.recv(4096)
         if answer[:2] == number:
             return list(read(answer))
-    return []
+    return None
 
 
 def read(answer: bytes) -> Iterator[IPv6Address]:

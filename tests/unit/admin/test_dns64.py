@@ -28,15 +28,18 @@ def test_an_answer_is_read(name: bytes) -> None:
 
 
 def test_what_it_means() -> None:
-    def ask(server: str) -> list[IPv6Address]:
-        return {"a": [MADE], "b": [IPv6Address("2001:db8::1")]}.get(server, [])
+    def ask(server: str) -> list[IPv6Address] | None:
+        return {"a": [MADE], "b": [IPv6Address("2001:db8::1")], "c": []}.get(server)
 
     assert dns64.judged(None, ["a"]).ok
     assert dns64.judged(PREFIX, ["c", "a"], ask).detail == f"a makes addresses of {PREFIX}"
     odd = dns64.judged(PREFIX, ["b"], ask)
     assert not odd.ok and str(PREFIX) in odd.fix
     none = dns64.judged(PREFIX, ["c"], ask)
-    assert none.ok and none.detail.startswith("no DNS64 among c") and none.fix
+    assert none.ok and none.detail.startswith("no DNS64 among c:") and none.fix
+    mute = dns64.judged(PREFIX, ["c", "d"], ask)
+    assert mute.ok and mute.detail.startswith("no DNS64 among c, d (d: no answer): ")
+    assert dns64.addresses("127.0.0.254") is None
 
 
 def test_name_servers_of_the_file() -> None:
