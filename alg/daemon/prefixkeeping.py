@@ -1,4 +1,5 @@
-"""IPv6 prefixes that go while the gateway runs, inside ones and that of NAT64: their sessions end.
+"""IPv6 prefixes that go while the gateway runs, inside ones and that of NAT64, and IPv6 itself between two starts:
+their sessions end.
 
 The law of this file: when a prefix has gone, and whose sessions end. What still comes from such an address the kernel
 refuses by the routes.
@@ -10,6 +11,7 @@ import logging
 import sys
 from ipaddress import IPv6Address, IPv6Network
 
+from algate.alg.config.load import Config
 from algate.alg.gateway import prefixes
 from algate.alg.gateway.addresses import Addresses, number_is_handle
 from algate.bpf import abi
@@ -46,6 +48,30 @@ class PrefixKeeping:
             some = [entry("session_key", keys, place) for place, one in enumerate(inside) if one in lost]
             ended += self._control.keys(abi.ControlOp.KILL, some) if some else 0
         return ended
+
+
+def end_unserved(gateway: Gateway, control: ControlProgram, config: Config) -> int:
+    """What an earlier start served and this one doesn't ends: sessions of the filter without it, those of NAT64 without
+    that. No program would look at them, and of a gateway without IPv6 nobody knows what their handles stand for."""
+    filtered, translated = config.ipv6.filter, config.nat64.prefix is not None
+    if (filtered and translated) or not (gateway.six or (gateway.pins / "addresses6").exists()):
+        return 0
+    ended = 0
+    for keys, _, _ in list(gateway.sessions.chunks()):
+        insides = numbers("session_key", "inside_ip", keys)
+        hosts = {one for one in set(insides) if number_is_handle(one)}
+        if not hosts:
+            continue
+        ends = zip(insides, numbers("session_key", "remote_ip", keys), strict=True)
+        some = [
+            entry("session_key", keys, place)
+            for place, (inside, remote) in enumerate(ends)
+            if inside in hosts and not (filtered if number_is_handle(remote) else translated)
+        ]
+        ended += control.keys(abi.ControlOp.KILL, some) if some else 0
+    if ended:
+        log.warning("IPv6 sessions that this configuration has no place for: %d ended", ended)
+    return ended
 
 
 def prefix_in_force(gateway: Gateway) -> bytes:

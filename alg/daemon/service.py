@@ -26,6 +26,7 @@ from algate.alg.daemon.keeping import Keeping, Survey, survey
 from algate.alg.daemon.loading import Loading, pages
 from algate.alg.daemon.losses import Losses
 from algate.alg.daemon.notify import notify
+from algate.alg.daemon.prefixkeeping import end_unserved
 from algate.alg.daemon.reloading import Reloading
 from algate.alg.daemon.running import Running, assemble
 from algate.alg.daemon.standing import ServiceFacts
@@ -220,6 +221,7 @@ class Daemon:
         running.metrics.listen(self.config.metrics.listen, self.config.metrics.names)
         if self.lease is not None:
             running.metrics.registry.register(self.lease.begin(gateway, running.control, running.blocks))
+        end_unserved(gateway, running.control, self.config)
         running.apply(self.config)
         running.ports.blocks.inherit(gateway)
         gateway.install_stages()
