@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network
 
 from algate.alg.gateway import records
+from algate.alg.gateway.addresses import number_is_handle
 from algate.alg.gateway.gc import Batch
 from algate.alg.gateway.listing import STATE_NAMES
 from algate.alg.gateway.records import PROTO_NAMES
@@ -29,6 +30,9 @@ GROUPS_MAX = 1_000_000  # sums kept at once
 OTHERS, NONE = "others", "none"  # the keys of what is left, and of what has none
 
 
+_HANDLES = IPv4Network("0.0.0.0/8")  # where the handles of IPv6 addresses are
+
+
 @dataclass(frozen=True, slots=True)
 class RawPlace:
     """Addresses and a port as the kernel has them in memory: compared without turning a byte. None: any port."""
@@ -37,15 +41,18 @@ class RawPlace:
     base: int = 0
     port: int | None = None
     among: frozenset[int] | None = None  # of IPv6: the handles of these addresses
+    apart: bool = False  # from handles, which an IPv4 network with the addresses from 0 on would have, too
 
     @classmethod
     def of(cls, network: IPv4Network | None, port: int | None) -> RawPlace:
         """The place of a network and a port in host order."""
         mask, base = (int(network.netmask), int(network.network_address)) if network is not None else (0, 0)
-        return cls(socket.htonl(mask), socket.htonl(base), None if port is None else socket.htons(port))
+        apart = network is not None and network.overlaps(_HANDLES)
+        return cls(socket.htonl(mask), socket.htonl(base), None if port is None else socket.htons(port), None, apart)
 
     def holds(self, address: int, port: int) -> bool:
         inside = address & self.mask == self.base if self.among is None else address in self.among
+        inside = inside and not (self.apart and number_is_handle(address))
         return inside and self.port in (None, port)
 
 
@@ -97,7 +104,7 @@ def places(batch: Batch, wanted: Wanted, limits: Mapping[int, Sequence[int]], no
 
 
 def _in(meant: Sequence[RawPlace], some: list[int], addresses: Sequence[int], ports: Sequence[int]) -> list[int]:
-    if len(meant) == 1 and meant[0].port is None and meant[0].among is None:  # what is asked for most
+    if len(meant) == 1 and meant[0].port is None and meant[0].among is None and not meant[0].apart:  # asked for most
         mask, base = meant[0].mask, meant[0].base
         return [at for at in some if addresses[at] & mask == base]
     return [at for at in some if any(place.holds(addresses[at], ports[at]) for place in meant)]

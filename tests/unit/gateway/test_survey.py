@@ -187,3 +187,13 @@ def test_no_filter_asks_for_nothing() -> None:
     for args in ({}, {"limit": 5, "sort": "bytes"}, {"idle": 0, "age": 0}):
         assert listings.wanted(running, args) == survey.Wanted()
     assert listings.wanted(running, {"idle": 0.001, "age": 1}) != survey.Wanted()
+
+
+@pytest.mark.parametrize("network", ["0.0.0.0/0", "0.0.0.0/1", "0.0.0.0/8"])
+@pytest.mark.parametrize("port", [None, 1000])
+def test_no_ipv4_network_has_what_stands_for_an_ipv6_address(network: str, port: int | None) -> None:
+    six, four = {"inside": "0.1.2.3", "remote": "0.4.5.6"}, {"inside": "10.0.0.1"}
+    made = batch(six, four, {"inside": "0.1.2.3"})  # the last by NAT64
+    assert chosen(made, insides=(place(network, port),)) == ([] if network == "0.0.0.0/8" else [1])
+    assert chosen(made, outsides=(place("128.0.0.0/1"),)) == [1, 2]
+    assert chosen(made, insides=(place(None, 1000),)) == [0, 1, 2]
