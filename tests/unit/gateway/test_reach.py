@@ -64,7 +64,7 @@ def test_check_names_the_forward(
 def test_doctor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, routes: dict[bytes, tuple[int, int]]) -> None:
     state = State(tmp_path / "state.json")
     asked = {"to": f"{TARGET}:21"}
-    monkeypatch.setattr(control, "request", lambda *_, **__: [asked])
+    monkeypatch.setattr(control, "request", lambda _, verb, **__: [asked] if verb == "forward-list" else [])
     assert doctor_gateway.forwards(tmp_path, state).ok, "nothing is attached"
     state.devices["wan0"] = DeviceState("wan0", 3, "wan")
     row = doctor_gateway.forwards(tmp_path, state)
