@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -29,8 +29,8 @@ PARTS = {"p50": 0.5, "p99": 0.99}
 NOOP = {part: Figure(f"noop.{part}", f"NOOP exchange, {part}, 1 client", "µs") for part in PARTS}
 SITE = {part: Figure(f"site.{part}", f"SITE exchange, {part}, 1 client", "µs") for part in PARTS}
 ADDED = {part: Figure(f"punt.{part}", f"Added to a SITE exchange above routing, {part}", "µs") for part in PARTS}
-REST_LOOK, REST_MOST = 0.1, 10.0  # s
-REST_SHARE = 0.15  # of a processor: to look at sessions that are over takes a helper some
+REST_LOOK, REST_MOST = 0.05, 10.0  # s
+REST_SHARE = 0.2  # of a processor: to look at sessions that are over takes helpers some
 CROWDS = (64, 256, 1000)  # clients that send commands at once
 CAPACITY = Figure("helper.capacity", "Commands per second of the helper's CPU time", "commands/s", MORE)
 AGAIN = Figure("helper.again", f"Repetitions among punts, {CROWDS[-1]:,} clients", "%", loose=True)
@@ -166,13 +166,13 @@ def helper_time(gateway: LabGateway) -> float:
     return 0.0
 
 
-def let_rest(gateway: LabGateway, sleep: Callable[[float], None] = time.sleep) -> bool:
-    """Wait until its helper has read what its last sample left: most lines wait for nobody, and would be read during
-    another gateway's sample. False: it still works after REST_MOST."""
+def let_rest(gateways: Sequence[LabGateway], sleep: Callable[[float], None] = time.sleep) -> bool:
+    """Wait until their helpers have read what the last samples left: most lines wait for nobody, and would be read
+    during another gateway's sample. False: they still work after REST_MOST."""
     for _ in range(round(REST_MOST / REST_LOOK)):
-        before = helper_time(gateway)
+        before = sum(map(helper_time, gateways))
         sleep(REST_LOOK)
-        if helper_time(gateway) - before < REST_SHARE * REST_LOOK:
+        if sum(map(helper_time, gateways)) - before < REST_SHARE * REST_LOOK:
             return True
     return False
 

@@ -76,8 +76,7 @@ class SixFtp:
             for clients in self.plan.clients:
                 for mode, plain in ASKED.items():
                     for stand, server in pairs:
-                        for other, _ in pairs:
-                            let_rest(other.gateway)
+                        let_rest([one.gateway for one in stands])
                         figure, enough = sessions_figure(kind, mode, clients), max(ENOUGH, EACH * clients)
                         target, seconds = stand.target, self.plan.ftp_seconds
                         said = mode if stand.name == NAT64 else plain
