@@ -26,8 +26,8 @@ def refusals(running: Running, hosts: Collection[str] = (), most: int | None = N
         inside = _told(addresses.packed(one.source))
         if not inside or (hosts and inside not in hosts):
             continue
-        known = len(one.source) == 4
-        had = shares.had(running.gateway, one.reason, one.source, one.proto) if known else None
+        counted = addresses.counted(one.source)
+        had = shares.had(running.gateway, one.reason, counted, one.proto) if counted is not None else None
         numbers = (had.has, had.most, had.what, had.key) if had is not None else (None, None, None, None)
         rows.append(RefusalRow(inside, one.reason, one.number, max(0.0, now() - one.moment), *numbers))
     return rows[:most]

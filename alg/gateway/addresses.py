@@ -15,8 +15,9 @@ from algate.alg.engine import effects as fx
 from algate.alg.gateway.records import Punt, has_handle
 from algate.alg.plugin.model import Address, EndPoint, address
 from algate.alg.plugin.spelled import packed
-from algate.bpf import syscall
+from algate.bpf import abi, syscall
 from algate.bpf.loader import Gateway
+from algate.bpf.packing import native
 
 NOBODY = bytes(4)
 _SIX = 16  # bytes; where the address is in a row of `addresses6`, which begins with it
@@ -106,6 +107,14 @@ class Addresses:
 
     def _handle(self, address: bytes) -> bytes | None:
         return None if self._handles is None else syscall.lookup(self._handles.fd, address, 4)
+
+    def counted(self, source: bytes) -> bytes | None:
+        """The 4 bytes under which the host with this address, or handle, is counted (handles.h). None: under none."""
+        raw = source if len(source) == 4 else self._handle(source) if len(source) == _SIX else None
+        if raw is None or not is_handle(raw) or self._rows is None:
+            return raw
+        row = syscall.lookup(self._rows.fd, raw, self._rows.value.size)
+        return raw if row is None else native(abi.Interned.unpack(row).host, 4)
 
     def raw(self, address: bytes) -> bytes:
         """The 4 bytes for an address that goes into a table. OSError (ENOSPC) if there is no room for a handle."""

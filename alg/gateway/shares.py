@@ -103,8 +103,10 @@ def had(gateway: Gateway, reason: str, source: bytes, proto: int) -> Had | None:
 
 def fact(gateway: Gateway, reason: str, source: bytes, proto: int) -> str:
     """Whose new session was refused, and in numbers why."""
-    host = f"host {Addresses(gateway).address(source)}" if len(source) in (4, 16) else ""
-    found = had(gateway, reason, source, proto) if len(source) == 4 else None
+    addresses = Addresses(gateway)
+    host = f"host {addresses.address(source)}" if len(source) in (4, 16) else ""
+    counted = addresses.counted(source)
+    found = had(gateway, reason, counted, proto) if counted is not None else None
     if found is None or not host:
         return host
     number = "may begin" if found.has is None else f"has {found.has} of"
