@@ -9,7 +9,8 @@
 struct next_hop {
     u32 ifindex;
     __be32 gateway;
-    u32 mtu; /* largest packet that the way takes; 0: the FIB didn't say */
+    u32 mtu;          /* largest packet that the way takes; 0: the FIB didn't say */
+    struct hop *near; /* where the answer is kept; 0: nowhere */
 };
 
 enum route {
@@ -29,6 +30,7 @@ static __always_inline int route_packet(struct __sk_buff *skb, const struct pack
         size = p->header_size + (p->tcp_header ? p->tcp_header : 8) + skb->gso_size;
     const struct hop *hop = p->control ? 0 : next_hop_of(skb, p, source, destination, ifindex, size, now_tick());
     if (hop) {
+        next->near = (struct hop *)hop;
         next->ifindex = hop->ifindex;
         next->gateway = hop->gateway;
         next->mtu = hop->mtu;
@@ -62,6 +64,23 @@ static __always_inline int redirect_to(struct __sk_buff *skb, const struct confi
     params.nh_family = 2;
     params.ipv4_nh = next->gateway;
     return redirect_by(skb, cfg, p, next->ifindex, &params);
+}
+
+/* The same with the neighbour's address, where that is kept, but for the first packet of each answer that comes here: the kernel
+ * must go on asking for the neighbour, which XDP never does. */
+static __always_inline int redirect_kept(struct __sk_buff *skb, const struct config *cfg, const struct packet *p,
+                                         const struct next_hop *next)
+{
+    void *data = (void *)(long)skb->data, *data_end = (void *)(long)skb->data_end;
+    struct hop *near = next->near;
+    bool ask = !near || !near->asked;
+    if (near)
+        near->asked = 1;
+    if (ask || !near || !ip_at(p) || data + ETH_HEADER > data_end)
+        return redirect_to(skb, cfg, p, next);
+    __builtin_memcpy(data, near->to_mac, 6);
+    __builtin_memcpy(data + 6, near->from_mac, 6);
+    return redirect_near(skb, next->ifindex);
 }
 
 /* Row block of a public address, or -1. */

@@ -70,7 +70,7 @@ static __always_inline int leave_out(struct __sk_buff *skb, const struct config 
     if (cut)
         return next_stage(skb, STAGE_CUT4, at, DIR_OUT);
 #endif
-    return redirect ? redirect_to(skb, cfg, p, &next) : TC_ACT_OK;
+    return redirect ? redirect_kept(skb, cfg, p, &next) : TC_ACT_OK;
 }
 
 #ifdef NAT64
@@ -114,7 +114,7 @@ static __always_inline int leave_in(struct __sk_buff *skb, const struct config *
     if (!translate(skb, p, s, DIR_IN, &to, now))
         return drop(DROP_REWRITE_FAILED);
     if (direct)
-        return redirect_to(skb, cfg, p, &next);
+        return redirect_kept(skb, cfg, p, &next);
     return at == AT_TAP ? receive_at_wan(skb, cfg) : to_stack(skb, at);
 }
 

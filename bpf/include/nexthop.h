@@ -49,6 +49,7 @@ static __always_inline const struct hop *next_hop_of(void *ctx, const struct pac
         h->gateway = fib.ipv4_dst;
         h->mtu = fib.tot_len; /* a union: on success the route's MTU (Linux 5.12) */
         h->proto = p->proto;
+        h->asked = 0;
         __builtin_memcpy(h->to_mac, fib.dmac, 6);
         __builtin_memcpy(h->from_mac, fib.smac, 6);
     }

@@ -70,7 +70,7 @@ struct hop {
     __be32 gateway; /* the next hop's address, or the destination's own on the link */
     u16 mtu;
     u8 proto;
-    u8 pad;
+    u8 asked; /* 1: a packet left since that the kernel was to find the neighbour of */
     u8 to_mac[6];
     u8 from_mac[6];
 };

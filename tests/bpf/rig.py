@@ -41,6 +41,10 @@ HASHES = ("sessions", "relations", "beginnings", "mappings", "shares", "forward_
 LAN_NETWORK6, LAN6, WAN6, ROUTER6 = "2001:db8:1::/64", "2001:db8:1::1", "2001:db8:ffff::1", "2001:db8:ffff::fe"
 INSIDE6, INSIDE6_2, REMOTE6, REMOTE6_2 = "2001:db8:1::2", "2001:db8:1::3", "2001:db8:9::7", "2001:db8:9::8"
 
+NEAR = [
+    bytes.fromhex((to + own).replace(":", "")) for to, own in ((WAN_MAC, GATEWAY_WAN_MAC), (LAN_MAC, GATEWAY_LAN_MAC))
+]
+
 
 @contextmanager
 def namespace() -> Iterator[None]:
@@ -103,12 +107,17 @@ def ifindex(name: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a program did with a frame: its return, the frame after it, and by how much counters moved."""
+    """What a program did with a frame: its return, the frame after it, and by how much counters moved.
+
+    What TC redirects has the neighbour's addresses, or is given them by the kernel: that is a matter of time, so `data`
+    has those that it came with, and `link` what stood there.
+    """
 
     action: int
     data: bytes
     drops: dict[str, int]
     counts: dict[str, int]
+    link: bytes = b""
 
 
 class Rig:
@@ -210,7 +219,10 @@ class Rig:
         before, made = self._read(), testrun.skb_context(**context)
         result = testrun.run(self.gateway.fds[name], frame, made, flags=flags, room=len(frame) + 4096)
         after = self._read()
-        return Outcome(result.value, result.data, *_moved(before, after))
+        link, data = result.data[:12], result.data
+        if result.value == REDIRECT and link in NEAR:
+            data = frame[:12] + data[12:]
+        return Outcome(result.value, data, *_moved(before, after), link)
 
     def lan(self, frame: bytes, **context: Any) -> Outcome:
         """LAN ingress: the shortcut."""

@@ -13,6 +13,7 @@ import pytest
 from algate.alg.engine.digest import digest
 from algate.bpf import abi, syscall
 from algate.bpf.requests import ControlProgram
+from tests.bpf.flows import FLOW, answer, frame_of, open_session
 from tests.bpf.rig import INSIDE6, INSIDE6_2, LAN, REDIRECT, REMOTE, ROUTER, SECRET, TCP, UDP, WAN, Rig
 from tests.bpf.six import back, forwarded, frame, handle, session, tcp, udp
 from tests.bpf.turned import fed, four, opened, shown, six
@@ -124,9 +125,29 @@ def met(rig: Rig, macs: dict[str, str]) -> None:
         (rig.lan, out, macs["router"], GATEWAY_WAN_MAC),
         (rig.wan_in, fed(tcp("A", remote=80, back=True)), macs["host"], GATEWAY_LAN_MAC),
     ):
-        seen = {act(sent).data[:12] for _ in range(8 * TIMES)}
+        seen = {act(sent).link for _ in range(8 * TIMES)}
         known = bytes.fromhex((mac + own).replace(":", ""))
         assert known in seen and seen <= {known, sent[:12]}
+
+
+def test_ipv4_leaves_with_the_neighbour_s_address_for_a_moment(rig: Rig) -> None:
+    """As it does by NAT64, but for what leaves in the very tick in which the FIB was asked."""
+    open_session(rig, "udp")
+    macs = {"router": WAN_MAC, "host": LAN_MAC}
+    ways = (
+        (rig.lan, frame_of("udp", FLOW), macs["router"], GATEWAY_WAN_MAC),
+        (rig.wan_in, frame_of("udp", answer(FLOW, 40000), reply=True), macs["host"], GATEWAY_LAN_MAC),
+    )
+    for act, sent, mac, own in ways:
+        for _ in range(8 * TIMES):
+            got = act(sent)
+            assert got.action == REDIRECT
+            if got.link == bytes.fromhex((mac + own).replace(":", "")):
+                break
+            assert got.link == sent[:12]
+            time.sleep(0.002)
+        else:
+            pytest.fail("no packet left with it")
 
 
 def test_nat64_counts_a_session_s_small_packets(rig64: Rig) -> None:
