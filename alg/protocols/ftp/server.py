@@ -50,6 +50,8 @@ class ServerSide:
     def judge(self, line: Line, now: float, out: Script) -> bool:
         """Give the verdict on one line of a reply; False if it waits, or nothing more is read."""
         session = self._session
+        if line.flaw is not Flaw.REST:
+            self._replaced = False
         if session.phase is GREETING and self.glimpse(line.raw[0], out):
             return False
         head = line.text[:4]

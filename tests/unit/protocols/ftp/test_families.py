@@ -135,7 +135,8 @@ def test_nothing_is_left_of_a_long_line_that_was_replaced(size: int) -> None:
     made.say(SERVER, *(long[at : at + 1460] for at in range(0, len(long), 1460)))
     assert made.heard[CLIENT] == b"425 algate: the server's answer names no data connection.\r\n"
     made.heard[CLIENT] = b""
-    for answer in (b"200 " + b"u" * size + b"\r\n", b"215 UNIX\r\n"):
+    multiline = b"214-x\r\n" + b"u" * size + b"\r\n214 End\r\n"
+    for answer in (multiline, b"200 " + b"u" * size + b"\r\n", b"215 UNIX\r\n"):
         made.say(CLIENT, b"SYST\r\n")
         made.say(SERVER, *(answer[at : at + 1460] for at in range(0, len(answer), 1460)))
         assert made.heard[CLIENT] == answer
