@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import ctypes
-import fcntl
 import hashlib
 import json
 import os
@@ -19,11 +18,12 @@ import struct
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from algate.bpf import flatten, headers, syscall
+from algate.bpf.alone import alone
 from algate.bpf.errors import UNSUPPORTED, AlgateError
 
 SOURCE = Path(__file__).parent / "gateway.bpf.c"
@@ -103,7 +103,7 @@ def get(names: tuple[str, ...], header_folder: Path | None, source: Path = SOURC
     kept = folder / f"{key}.json"
     artifact = _kept(kept)
     if artifact is None:
-        with _alone(folder / f"{key}.lock"):
+        with alone(folder / f"{key}.lock"):
             artifact = _kept(kept)
             if artifact is None:
                 artifact = _compile(text, names, found)
@@ -129,18 +129,6 @@ def _kept(path: Path) -> Artifact | None:
         return Artifact.load(path.read_text())
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-@contextlib.contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Allow one compilation of a text at a time: whoever wants the same one waits and finds it. A lock ends with its
-    process; on file systems without locks both compile."""
-    with contextlib.ExitStack() as stack:
-        with contextlib.suppress(OSError):
-            file = stack.enter_context(path.open("w"))
-            stack.callback(path.unlink, missing_ok=True)
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _bcc_version() -> str:

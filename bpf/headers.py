@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from algate.bpf.alone import alone
 from algate.bpf.errors import UNSUPPORTED, AlgateError
 
 VARIABLE = "BCC_KERNEL_SOURCE"
@@ -139,6 +140,15 @@ def _private(candidate: Candidate, folder: Path) -> Path:
         return tree
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     _refuse_foreign(folder)
+    with alone(folder / f"{tree.name}.lock"):
+        if not _complete((tree,)):  # else it was made meanwhile
+            _make(candidate, tree)
+    return tree
+
+
+def _make(candidate: Candidate, tree: Path) -> None:
+    """Make a tree under another name at first, and put it in the place of a damaged one."""
+    folder = tree.parent
     making = Path(tempfile.mkdtemp(prefix=".making-", dir=folder))
     try:
         if candidate.archive:
@@ -148,7 +158,7 @@ def _private(candidate: Candidate, folder: Path) -> Path:
             _link(candidate.halves, making)
         if not _complete((making,)):
             raise AlgateError(f"{candidate.origin}: not a complete tree; install another: {_package()}", UNSUPPORTED)
-        if tree.exists() and not _complete((tree,)):  # a whole one is another's, made meanwhile
+        if tree.exists():
             shutil.rmtree(tree)
         making.rename(tree)
     except OSError:
@@ -156,7 +166,6 @@ def _private(candidate: Candidate, folder: Path) -> Path:
             raise
     finally:
         shutil.rmtree(making, ignore_errors=True)
-    return tree
 
 
 def _link(halves: tuple[Path, ...], tree: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import os
 import tarfile
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -88,23 +90,27 @@ def test_halves_are_linked_into_one_private_tree(tmp_path: Path, monkeypatch: py
     assert headers.prepare(tmp_path / "run") == made and made.path.stat().st_ino == before
 
 
-def test_a_tree_that_another_made_meanwhile_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Texts are compiled at once: one of them may have the tree in use already."""
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_tree_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damaged: bool) -> None:
+    """Texts are compiled at once: what one of them has in use stays."""
     debian(tmp_path, "6.1.0-9")
     monkeypatch.delenv(headers.VARIABLE, raising=False)
     candidate = headers.find(tmp_path, "x")
     monkeypatch.setattr(headers, "find", lambda: candidate)
-    link, inodes = headers._link, []
+    link, made = headers._link, []
+    if damaged:
+        (headers.prepare(tmp_path / "run").path / "include/linux").unlink()
 
-    def late(halves: tuple[Path, ...], tree: Path) -> None:
-        monkeypatch.setattr(headers, "_link", link)
-        inodes.append(headers.prepare(tmp_path / "run").path.stat().st_ino)
+    def slow(halves: tuple[Path, ...], tree: Path) -> None:
+        time.sleep(0.05)
         link(halves, tree)
+        made.append(tree)
 
-    monkeypatch.setattr(headers, "_link", late)
-    made = headers.prepare(tmp_path / "run")
-    assert inodes == [made.path.stat().st_ino] and (made.path / COMMON[0]).is_file()
-    assert [entry.name for entry in (tmp_path / "run/headers").iterdir()] == [made.path.name]
+    monkeypatch.setattr(headers, "_link", slow)
+    with ThreadPoolExecutor(4) as pool:
+        trees = list(pool.map(lambda _: headers.prepare(tmp_path / "run").path, range(4)))
+    assert len(made) == len(set(trees)) == 1 and (trees[0] / COMMON[0]).is_file()
+    assert [entry.name for entry in (tmp_path / "run/headers").iterdir()] == [trees[0].name]
 
 
 def test_archive_of_the_kernel_is_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
