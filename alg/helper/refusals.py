@@ -65,7 +65,7 @@ def unreachable(frame: bytes, ip_offset: int, sender: IPv4Address, code: int = P
 
     None if it must not be answered: it is itself an ICMP error, or the packet is too short (RFC 1122 3.2.2).
     """
-    header = (frame[ip_offset] & 15) * 4 if len(frame) > ip_offset else 0
+    header = (frame[ip_offset] & 15) * 4 if len(frame) >= ip_offset + 20 else 0
     size = frame[ip_offset + 2] << 8 | frame[ip_offset + 3] if header else 0
     quote = frame[ip_offset : ip_offset + (min(size, LONGEST) if size <= WHOLE else header + QUOTE)]
     if header < 20 or len(quote) < header + QUOTE or (quote[9] == 1 and quote[header] not in (0, 8)):

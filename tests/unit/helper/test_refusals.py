@@ -184,7 +184,8 @@ def test_errors_and_stumps_are_not_answered() -> None:
     assert refusals.unreachable(error, 14, gateway) is None
     assert refusals.unreachable(packets.echo(FLOW, b"x"), 14, gateway) is not None
     assert refusals.unreachable(packets.udp(FLOW, b"x")[:41], 14, gateway) is None
-    assert refusals.unreachable(b"", 14, gateway) is None
+    for size in range(42):
+        assert refusals.unreachable(packets.udp(FLOW, b"x")[:size], 14, gateway) is None
 
 
 @pytest.mark.parametrize("flags", ["A", "PA", "FA"])
