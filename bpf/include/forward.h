@@ -28,9 +28,9 @@ static __always_inline int route_packet(struct __sk_buff *skb, const struct pack
     u32 size = p->ip_size;
     if (skb->gso_size)
         size = p->header_size + (p->tcp_header ? p->tcp_header : 8) + skb->gso_size;
-    const struct hop *hop = p->control ? 0 : next_hop_of(skb, p, source, destination, ifindex, size, now_tick());
+    struct hop *hop = p->control ? 0 : next_hop_of(skb, p, source, destination, ifindex, size, now_tick());
     if (hop) {
-        next->near = (struct hop *)hop;
+        next->near = hop;
         next->ifindex = hop->ifindex;
         next->gateway = hop->gateway;
         next->mtu = hop->mtu;
@@ -73,11 +73,11 @@ static __always_inline int redirect_kept(struct __sk_buff *skb, const struct con
 {
     void *data = (void *)(long)skb->data, *data_end = (void *)(long)skb->data_end;
     struct hop *near = next->near;
-    bool ask = !near || !near->asked;
-    if (near)
-        near->asked = 1;
-    if (ask || !near || !ip_at(p) || data + ETH_HEADER > data_end)
+    if (!near || near->sought != 1 || !ip_at(p) || data + ETH_HEADER > data_end) {
+        if (near && !near->sought)
+            near->sought = 1;
         return redirect_to(skb, cfg, p, next);
+    }
     __builtin_memcpy(data, near->to_mac, 6);
     __builtin_memcpy(data + 6, near->from_mac, 6);
     return redirect_near(skb, next->ifindex);

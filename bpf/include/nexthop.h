@@ -27,10 +27,16 @@ static __always_inline long ask_fib(void *ctx, const struct packet *p, __be32 so
     return bpf_fib_lookup(ctx, fib, sizeof(*fib), 0);
 }
 
+/* Early Linux 6.1 answers with a neighbour whose address is still being asked for. */
+static __always_inline bool is_mac(const u8 *mac)
+{
+    return mac[0] | mac[1] | mac[2] | mac[3] | mac[4] | mac[5];
+}
+
 /* The next hop of a packet of `size` bytes (of a GSO packet: of its segments) with these addresses that came in by `from`,
  * if the FIB knows it with its neighbour and the packet fits; else 0: the slower path will find out why. */
-static __always_inline const struct hop *next_hop_of(void *ctx, const struct packet *p, __be32 source,
-                                                     __be32 destination, u32 from, u32 size, u32 now)
+static __always_inline struct hop *next_hop_of(void *ctx, const struct packet *p, __be32 source, __be32 destination,
+                                               u32 from, u32 size, u32 now)
 {
     u32 row = hop_row(source, destination);
     struct hop *h = hops.lookup(&row);
@@ -49,7 +55,7 @@ static __always_inline const struct hop *next_hop_of(void *ctx, const struct pac
         h->gateway = fib.ipv4_dst;
         h->mtu = fib.tot_len; /* a union: on success the route's MTU (Linux 5.12) */
         h->proto = p->proto;
-        h->asked = 0;
+        h->sought = is_mac(fib.dmac) ? 0 : 2;
         __builtin_memcpy(h->to_mac, fib.dmac, 6);
         __builtin_memcpy(h->from_mac, fib.smac, 6);
     }

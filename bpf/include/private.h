@@ -28,9 +28,8 @@ struct named {
 
 /* What is too large for the stack, or is indexed in ways that the verifier allows in map values only. */
 struct scratch {
-    u64 words
-        [4096 /
-         8]; /* a payload to be digested: DIGEST_MAX, up to a power of two for length_within; an error, twice 2048 */
+    /* A payload to be digested (DIGEST_MAX); of an ICMP error the quote, and extensions behind it: below 2048 each for the verifier. */
+    u64 words[4096 / 8];
     u8 options[64]; /* OPTIONS_MAX, up to a power of two so that an index can be masked */
     u8 changed[64];
     struct punt punt;    /* being sent to the helper */
@@ -70,7 +69,7 @@ struct hop {
     __be32 gateway; /* the next hop's address, or the destination's own on the link */
     u16 mtu;
     u8 proto;
-    u8 asked; /* 1: a packet left since that the kernel was to find the neighbour of */
+    u8 sought; /* 1: a packet left since that the kernel was to find the neighbour of; 2: each one has to */
     u8 to_mac[6];
     u8 from_mac[6];
 };

@@ -9,8 +9,7 @@
 #ifndef ALGATE_REFUSE_H
 #define ALGATE_REFUSE_H
 
-#define REFUSED_SAMPLE \
-    1246 /* bytes of a refused frame: all that ICMPv6 quotes, which is most (RFC 4443 section 2.4 (c)) */
+#define REFUSED_SAMPLE 1246 /* bytes of a refused frame: all that ICMPv6 quotes, the more of both (RFC 4443 2.4 (c)) */
 
 static __always_inline int refuse_new(struct __sk_buff *skb, u32 reason, int at)
 {

@@ -3,7 +3,7 @@
  * tell64.h: what NAT64 refuses, and whom it tells: the sender of a packet that can't go on gets an ICMP error from an address of
  * the gateway's own (RFC 7915 sections 4.4 and 5.4, RFC 6791), made of the packet in its place.
  *
- * The law of this file: a packet comes here as its sender sent it, and every one counts as dropped. No error answers an error, or
+ * The law of this file: a packet comes here as its sender sent it, and every one counts as dropped. No error answers an error that can be read, or
  * a fragment behind the first; of errors each CPU sends TOLD_MOST in a window (RFC 4443 section 2.4 (f)).
  */
 #ifndef ALGATE_TELL64_H

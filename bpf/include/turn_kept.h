@@ -34,8 +34,8 @@ static __always_inline bool turn_stands(const struct hop6 *h, u8 proto, u32 from
     return h->proto == proto && h->from == from && now - h->since < HOP_TICKS && h->freed == handles_freed();
 }
 
-/* The id of a packet that others may fragment: a session's own count up, from where nobody outside knows, so that none comes again
- * before 65,536 others. */
+/* The id of a packet that others may fragment, before it is counted: a session's own count up, from where nobody outside knows, so
+ * that none comes again soon. */
 static __always_inline u16 turn_id(const struct session *s)
 {
     return (s->id * 0x9E3779B97F4A7C15ULL >> 48) + s->packets[DIR_OUT];
@@ -93,7 +93,7 @@ static __always_inline void turn_keep_out(const struct packet *p, const struct i
     h->freed = freed;
     __builtin_memcpy(h->to_mac, hop->to_mac, 6);
     __builtin_memcpy(h->from_mac, hop->from_mac, 6);
-    h->near = 1;
+    h->near = hop->sought != 2;
 }
 
 /* What has become IPv4 goes on to one of IPv4's programs. */
@@ -151,12 +151,12 @@ static __always_inline int turn_out_kept(struct __sk_buff *skb, const struct con
     u32 change = csum_change4(csum_change4(csum_change4(0, h->sum, 0), 0, to.saddr), 0, to.daddr);
     params.ipv4_nh = h->gateway[0];
     const struct hop6 *near = h->near && !stage ? h : 0;
+    u16 id = turn_id(s);
     if (!stage) {
         session_touch(s, &p, DIR_OUT, now);
         account(DIR_OUT, p.ip_size);
     }
-    if (!xlat_head4(&head, 0, p.proto, size, !stage, turn_id(s), &to) ||
-        bpf_skb_change_proto(skb, bpf_htons(ETH_P_IP), 0) ||
+    if (!xlat_head4(&head, 0, p.proto, size, !stage, id, &to) || bpf_skb_change_proto(skb, bpf_htons(ETH_P_IP), 0) ||
         turn_sum(skb, ETH_HEADER + sizeof(to), p.proto, change, p.source_port, port) ||
         turn_head(skb, near, ETH_P_IP, &to, sizeof(to), 0, port))
         return drop(DROP_REWRITE_FAILED);

@@ -49,7 +49,7 @@ static __always_inline int route_six(struct __sk_buff *skb, const struct config 
     h->freed = freed;
     __builtin_memcpy(h->to_mac, fib.dmac, 6);
     __builtin_memcpy(h->from_mac, fib.smac, 6);
-    h->near = rc == BPF_FIB_LKUP_RET_SUCCESS;
+    h->near = rc == BPF_FIB_LKUP_RET_SUCCESS && is_mac(fib.dmac);
     h->source = p->source;
     h->destination = p->destination;
     hop_fill(h, p, cfg->wan, now, next);

@@ -41,9 +41,9 @@ HASHES = ("sessions", "relations", "beginnings", "mappings", "shares", "forward_
 LAN_NETWORK6, LAN6, WAN6, ROUTER6 = "2001:db8:1::/64", "2001:db8:1::1", "2001:db8:ffff::1", "2001:db8:ffff::fe"
 INSIDE6, INSIDE6_2, REMOTE6, REMOTE6_2 = "2001:db8:1::2", "2001:db8:1::3", "2001:db8:9::7", "2001:db8:9::8"
 
-NEAR = [
-    bytes.fromhex((to + own).replace(":", "")) for to, own in ((WAN_MAC, GATEWAY_WAN_MAC), (LAN_MAC, GATEWAY_LAN_MAC))
-]
+ROUTERWARD = bytes.fromhex((WAN_MAC + GATEWAY_WAN_MAC).replace(":", ""))
+HOSTWARD = bytes.fromhex((LAN_MAC + GATEWAY_LAN_MAC).replace(":", ""))
+NEAR = {"tc_lan": (ROUTERWARD,), "tcx_lan": (ROUTERWARD,), "tc_wan_in": (HOSTWARD,), "tcx_wan_in": (HOSTWARD,)}
 
 
 @contextmanager
@@ -220,7 +220,7 @@ class Rig:
         result = testrun.run(self.gateway.fds[name], frame, made, flags=flags, room=len(frame) + 4096)
         after = self._read()
         link, data = result.data[:12], result.data
-        if result.value == REDIRECT and link in NEAR:
+        if result.value == REDIRECT and link in NEAR.get(name, (ROUTERWARD, HOSTWARD)):
             data = frame[:12] + data[12:]
         return Outcome(result.value, data, *_moved(before, after), link)
 
