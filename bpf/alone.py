@@ -1,7 +1,7 @@
 """One at a time makes what several want: a lock on a file, which ends with its process.
 
-The law of this file: whoever comes in looks again whether it is there by now. On file systems without locks, or where the
-file can't be written, all go on at once, each making its own.
+The law of this file: whoever comes in looks again whether it is there by now. On file systems without locks, or where
+the file can't be written, all go on at once, each making its own.
 """
 
 from __future__ import annotations

@@ -112,8 +112,8 @@ def test_ipv4_leaves_with_the_neighbour_s_address_for_a_moment(rig: Rig) -> None
 
 
 def follow_neighbours(rig: Rig, out: bytes, inward: bytes, host: str) -> None:
-    """Both ways the first packet of each answer leaves it to the kernel, others leave with the neighbour's address; where
-    that has become another one, it is meant from then on."""
+    """Both ways the first packet of each answer leaves it to the kernel, others leave with the neighbour's address;
+    where that has become another one, it is meant from then on."""
     one, other = (WAN_MAC, LAN_MAC), ("02:00:00:00:aa:01", "02:00:00:00:aa:02")
     try:
         for macs in (one, other):
