@@ -221,10 +221,10 @@ class Daemon:
         running.metrics.listen(self.config.metrics.listen, self.config.metrics.names)
         if self.lease is not None:
             running.metrics.registry.register(self.lease.begin(gateway, running.control, running.blocks))
-        end_unserved(gateway, running.control, self.config)
         running.apply(self.config)
         running.ports.blocks.inherit(gateway)
         gateway.install_stages()
+        end_unserved(gateway, running.control, self.config)  # not before: the former start's stages go on making some
         if ready is None:
             self._datapath.attach_tap(helper.tap.name, helper.tap.index, gateway.fds)
         fds = helper.open_ring(pages())

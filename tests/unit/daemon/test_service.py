@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import AsyncMock, Mock
 
 import pytest
 
 from algate.alg.admin.status import status
 from algate.alg.config import load as configuration
+from algate.alg.daemon import service
 from algate.alg.daemon.service import Daemon
 from algate.alg.errors import AlgateError
 from algate.alg.plugin import policy, registry
@@ -54,6 +57,22 @@ def test_status_is_told_at_any_moment(waiting: Daemon) -> None:
     assert (told["state"], told["wan"], told["addresses"], told["sessions"]) == ("starting", "eth0", [], 0)
     assert (told["datapath"], told["tap"], told["pins"], told["headers"]) == (None, None, None, None)
     assert told["max_sessions"] == waiting.config.nat.max_sessions
+
+
+def test_what_nobody_serves_ends_once_nothing_more_of_it_begins(
+    waiting: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A SYN between the two would make a session by the former start's programs."""
+    order: list[str] = []
+    gateway = Mock()
+    gateway.install_stages.side_effect = lambda: order.append("stages")
+    monkeypatch.setattr(service, "assemble", lambda *_: Mock())
+    monkeypatch.setattr(service, "end_unserved", lambda *_: order.append("end"))
+    monkeypatch.setattr(waiting, "_loading", Mock(prepared=None, gateway=AsyncMock(return_value=gateway)))
+    monkeypatch.setattr(waiting, "_datapath", Mock(attach_tap=Mock(side_effect=AlgateError("far enough"))))
+    with pytest.raises(AlgateError, match="far enough"):
+        asyncio.run(waiting._bring_up(Mock()))
+    assert order == ["stages", "end"]
 
 
 def test_a_gateway_alone_loads_nothing_of_a_pair() -> None:
