@@ -30,7 +30,8 @@ def behind(devices: Collection[str], routes: str | None = None) -> list[tuple[st
 
 def linked(device: str, routes: str | None = None) -> list[IPv6Network]:
     """The prefixes of a device's own link, without those behind a router there. `routes` as for `behind`."""
-    return [prefix for one, prefix, flags in _led(routes) if one == device and not flags & _GATEWAY]
+    found = (prefix for one, prefix, flags in _led(routes) if one == device and not flags & _GATEWAY)
+    return list(dict.fromkeys(found))  # the kernel has a route for its own address and one for each advertisement
 
 
 def _led(routes: str | None) -> Iterator[tuple[str, IPv6Network, int]]:
