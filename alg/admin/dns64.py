@@ -18,6 +18,7 @@ from algate.alg.findings import CheckRow
 
 RESOLV = Path("/etc/resolv.conf")
 MOST, SECONDS = 3, 1.0  # name servers asked, as a resolver does (resolv.conf(5)); wait for each
+PORT = 53
 NAME = b"\x08ipv4only\x04arpa\x00"  # has IPv4 addresses alone
 AAAA, IN, RECURSE = 28, 1, 0x0100
 FIX = 'unbound: module-config: "dns64 validator iterator", dns64-prefix: {prefix}'
@@ -72,7 +73,7 @@ def addresses(server: str) -> list[IPv6Address] | None:
         family = socket.AF_INET6 if ":" in server else socket.AF_INET
         with socket.socket(family, socket.SOCK_DGRAM) as sock:
             sock.settimeout(SECONDS)
-            sock.connect((server, 53))
+            sock.connect((server, PORT))
             sock.send(question)
             answer = sock.recv(4096)
         if answer[:2] == number:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import struct
 from ipaddress import IPv6Address, IPv6Network
 
@@ -39,7 +40,16 @@ def test_what_it_means() -> None:
     assert none.ok and none.detail.startswith("no DNS64 among c:") and none.fix
     mute = dns64.judged(PREFIX, ["c", "d"], ask)
     assert mute.ok and mute.detail.startswith("no DNS64 among c, d (d: no answer): ")
-    assert dns64.addresses("127.0.0.254") is None
+
+
+def test_one_that_is_silent_is_not_waited_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At a port of the test's own: where a name server listens on every address, none of port 53 is silent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as mute:
+        mute.bind(("127.0.0.1", 0))
+        monkeypatch.setattr(dns64, "PORT", mute.getsockname()[1])
+        monkeypatch.setattr(dns64, "SECONDS", 0.1)
+        assert dns64.addresses("127.0.0.1") is None
+        assert mute.recv(512)[12:].startswith(dns64.NAME)
 
 
 def test_name_servers_of_the_file() -> None:
