@@ -191,7 +191,7 @@ def _no_session(now: Snapshot) -> Iterator[Finding]:
             if one.wan_port == port:
                 who = f", open only to {', '.join(one.from_)}" if one.from_ else ""
                 yield Finding("unknown", "forward", f"port {port} leads to {one.to}{who}: {one.hits} connections")
-    for end in now.shut:
+    for end in now.shut if now.proto != "icmp" else ():  # which no service has
         yield from _let_in(now, end)
     services = {f"{proto}/{end.rpartition(':')[2]}" for end in now.ends for proto in ("tcp", "udp")}
     if now.allow_out and not services & set(now.allow_out):
@@ -208,7 +208,11 @@ def _no_session(now: Snapshot) -> Iterator[Finding]:
 def _let_in(now: Snapshot, end: str) -> Iterator[Finding]:
     """Whether the outside may open that end point over IPv6."""
     host, _, port = end.rpartition(":")
-    there = [one for one in now.allowed if one.to == host.strip("[]") and _among(int(port), one.port)]
+    proto = now.proto
+    there = [
+        one for one in now.allowed
+        if one.to == host.strip("[]") and proto in (None, one.proto) and _among(int(port), one.port)
+    ]  # fmt: skip
     for one in there:
         who = f" from {', '.join(one.from_)}" if one.from_ else ""
         yield Finding(
@@ -218,8 +222,8 @@ def _let_in(now: Snapshot, end: str) -> Iterator[Finding]:
         yield Finding(
             "unknown",
             "allow-in",
-            f"nobody outside may open port {port} of {host}",
-            f"algate allow add tcp {port} {host}",
+            f"nobody outside may open {f'{proto} ' if proto else ''}port {port} of {host}",
+            f"if it is a service: algate allow add {proto or 'tcp'} {port} {host}",
         )
 
 

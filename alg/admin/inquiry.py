@@ -158,6 +158,7 @@ def ask(
         events, running.forwards.rows(), [str(one) for one in config.firewall.allow_out],
         alg, _policy(config, control, alg), running.plugins.words.get(alg or "", Words()), _usual(running), drops,
         running.helper.lost, limits.refusals(running, hosts) if hosts else (), *_admitted(running, config, subject),
+        proto=subject.proto,
     ))  # fmt: skip
 
 

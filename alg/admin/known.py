@@ -24,7 +24,8 @@ class Data(NamedTuple):
 
 @dataclass(frozen=True)
 class Snapshot:
-    """One moment. `control` None: no such session (any more); `ends`: the end points asked about, "ip:port".
+    """One moment. `control` None: no such session (any more); `ends`: the end points asked about, "ip:port", and
+    `proto` the protocol, if it was said.
 
     `alg`: the plug-in that watches or watched it; `policy`: its table's keys, resolved for the session; `words`: its
     own sentences. `usual`: service ("tcp/21") -> the plug-in that usually watches it. `reasons`: drop counters.
@@ -52,3 +53,4 @@ class Snapshot:
     refusals: Sequence[RefusalRow] = ()  # of the hosts that were asked about
     allowed: Sequence[AllowRow] = ()  # what is let in over IPv6
     shut: Sequence[str] = ()  # the end points asked about that are inside hosts' over filtered IPv6
+    proto: str | None = None

@@ -117,11 +117,29 @@ CASES: list[tuple[dict[str, Any], str, str, str]] = [
      "tcp port 8443 of [2001:db8:1::5] is let in from 2001:db8:113::/64: 3 connections"),
     ({"control": None, "view": None, "ends": (SIX,), "shut": (SIX,), "allowed": [replace(LET_IN, port="8444")]},
      "unknown", "allow-in", "nobody outside may open port 8443 of [2001:db8:1::5]"),
+    ({"control": None, "view": None, "ends": (SIX,), "shut": (SIX,), "allowed": [LET_IN], "proto": "udp"}, "unknown",
+     "allow-in", "nobody outside may open udp port 8443 of [2001:db8:1::5]"),
     ({"control": None, "view": None, "plain": [session("new")]}, "blocked", "syn-unanswered", "never answered"),
     ({"control": None, "view": None, "plain": [session("established")]}, "working", "session", "120 bytes out"),
     ({"control": None, "view": None, "plain": [session("established")], "usual": {"tcp/51234": "toy"}}, "blocked",
      "not-watched", "no plug-in watches it"),
 ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("proto", "found"),
+    [
+        (None, ["if it is a service: algate allow add tcp 5060 [2001:db8:1::5]"]),
+        ("tcp", ["if it is a service: algate allow add tcp 5060 [2001:db8:1::5]"]),
+        ("udp", ["if it is a service: algate allow add udp 5060 [2001:db8:1::5]"]),
+        ("icmp", []),
+    ],
+)
+def test_what_would_let_the_outside_in(proto: str | None, found: list[str]) -> None:
+    """The port may be a client's own as well: that it is a service nobody but the asker knows."""
+    end = "[2001:db8:1::5]:5060"
+    said = explain(of(control=None, view=None, ends=(end, "[2001:db8:9::1]:443"), shut=(end,), proto=proto))
+    assert [one.fix for one in said.findings if one.topic == "allow-in"] == found
 
 
 REFUSED = RefusalRow("10.0.0.2", "host-sessions", 3, 4.0, 5, 5, "sessions", "max_sessions_per_host")
