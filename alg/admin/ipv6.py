@@ -16,6 +16,7 @@ from algate.alg.answers import Ipv6Answer
 from algate.alg.config.load import Config
 from algate.alg.findings import CheckRow
 from algate.alg.gateway import prefixes
+from algate.alg.gateway.inforce import InForce
 from algate.alg.gateway.state import State
 
 OPEN = "passes unfiltered: what comes from outside reaches inside hosts"
@@ -24,22 +25,25 @@ CLOSED = "not forwarded before this gateway translates"
 
 
 def standing(
-    config: Config, folder: Path | None = None, routes: str | None = None, *, in_force: bool = True
+    config: Config, folder: Path | None = None, routes: str | None = None, *, before: InForce | None = None
 ) -> Ipv6Answer:
-    """For `status`. `folder` and `routes`: instead of the host's own; `in_force`: whether programs are attached."""
+    """For `status`. `folder` and `routes`: instead of the host's own; `before`: what is in force while the gateway
+    doesn't translate yet; None: what the configuration says."""
     devices = (*config.gateway.lan, config.gateway.wan)
     forwarded = any(prefixes.switch(one, "forwarding", folder) == "1" for one in devices)
     behind = [str(prefix) for _, prefix in prefixes.behind(config.gateway.lan, routes)]
-    filtered, nat64 = config.ipv6.filter and in_force, config.nat64.prefix
+    wanted, nat64 = config.ipv6.filter, config.nat64.prefix
+    filtered, translated = (wanted, nat64) if before is None else before
+    late = nat64 is not None and nat64 != translated
     told = "filtered" if filtered else OPEN if forwarded else "not forwarded by this host"
     if filtered and not forwarded:
         told = "filtered, but not forwarded by this host"
-    if not in_force and (config.ipv6.filter or nat64 is not None):
-        told = CLOSED if not forwarded else EARLY if config.ipv6.filter else OPEN
+    if not filtered and (wanted or late):
+        told = CLOSED if not forwarded else EARLY if wanted else OPEN
     if behind and (filtered or forwarded):
         told += f"; inside: {', '.join(behind)}"
     if nat64 is not None:
-        told += f"; IPv4 hosts behind {nat64}"
+        told += f"; IPv4 hosts behind {nat64}" + (": not translated yet" if late else "")
     prefix = None if nat64 is None else str(nat64)
     return {"forwarded": forwarded, "filtered": filtered, "prefixes": behind, "nat64": prefix, "told": told}
 

@@ -14,19 +14,19 @@ from algate.alg.admin.build import build
 from algate.alg.answers import PluginAnswer, StatusAnswer
 from algate.alg.daemon.service import Daemon
 from algate.alg.errors import AlgateError
+from algate.alg.gateway.inforce import InForce, in_force
 from algate.alg.gateway.state import State
 from algate.alg.version import VERSION
-from algate.bpf import abi, pins
+from algate.bpf import abi
 from algate.bpf.loader import Gateway
 
 
-def _goes_on(service: Daemon) -> bool:
-    """Whether programs for IPv6 that an earlier daemon attached are at work."""
+def _goes_on(service: Daemon) -> InForce:
+    """What the programs that an earlier daemon attached do with IPv6."""
     try:
-        noted = State.load(service.run_dir).devices
+        return in_force(service.run_dir) if State.load(service.run_dir).devices else InForce()
     except AlgateError:
-        return False
-    return bool(noted) and any(pins.folder(service.run_dir).glob("*/addresses6"))
+        return InForce()
 
 
 def status(service: Daemon) -> StatusAnswer:
@@ -42,7 +42,7 @@ def status(service: Daemon) -> StatusAnswer:
         "config": str(config.path) if config.path else None,
         "lan": list(config.gateway.lan), "wan": config.gateway.wan,
         "addresses": [str(one) for one in running.devices.addresses] if running else [],
-        "ipv6": ipv6.standing(config, in_force=running is not None or _goes_on(service)),
+        "ipv6": ipv6.standing(config, before=None if running else _goes_on(service)),
         "datapath": "+".join(chosen) or None,
         "datapath_why": {name: why for name, (_, why) in service.modes.items()},
         "sessions": _sessions(gateway) if gateway else 0,

@@ -9,11 +9,13 @@ import pytest
 
 from algate.alg.admin import ipv6
 from algate.alg.config.load import Config, loads
+from algate.alg.gateway.inforce import InForce
 from algate.alg.gateway.state import State
 from tests.unit.gateway.test_prefixes import line
 
 pytestmark = pytest.mark.unit
 DEVICES = '[gateway]\nlan = ["lan0"]\nwan = "wan0"\n'
+NAT64 = IPv6Network("64:ff9b::/96")
 ROUTE = line("2001:db8:1::/64", "lan0")
 
 
@@ -71,10 +73,32 @@ def test_what_a_filter_needs(
 )
 def test_a_filter_that_waits_for_the_wan_is_none(tmp_path: Path, forwarding: str, ok: bool, said: str) -> None:
     filtering = config("[ipv6]\nfilter = true")
-    found = ipv6.standing(filtering, host(tmp_path, forwarding), ROUTE, in_force=False)
+    found = ipv6.standing(filtering, host(tmp_path, forwarding), ROUTE, before=InForce())
     assert not found["filtered"] and found["told"].startswith(said)
     row = ipv6.judged(dict(found), ["lan0", "wan0"], tmp_path)
     assert (row.ok, row.detail) == (ok, found["told"])
+
+
+def test_the_filter_of_an_earlier_start_goes_on(tmp_path: Path) -> None:
+    found = ipv6.standing(config("[ipv6]\nfilter = true"), host(tmp_path), ROUTE, before=InForce(filtered=True))
+    assert found["filtered"] and found["told"] == "filtered; inside: 2001:db8:1::/64"
+
+
+@pytest.mark.parametrize(
+    ("more", "before", "told"),
+    [
+        ("", InForce(), f"{ipv6.OPEN}; inside: 2001:db8:1::/64; IPv4 hosts behind {NAT64}: not translated yet"),
+        ("", InForce(prefix=IPv6Network("2001:db8:64::/96")), "; IPv4 hosts behind 64:ff9b::/96: not translated yet"),
+        ("", InForce(prefix=NAT64), "; IPv4 hosts behind 64:ff9b::/96"),
+        ("[ipv6]\nfilter = true", InForce(True), "filtered; inside: 2001:db8:1::/64; IPv4 hosts behind"
+         " 64:ff9b::/96: not translated yet"),
+        ("[ipv6]\nfilter = true", InForce(prefix=NAT64), f"{ipv6.EARLY}; inside: 2001:db8:1::/64; IPv4 hosts behind"
+         " 64:ff9b::/96"),
+    ],
+)  # fmt: skip
+def test_nat64_that_waits_for_the_wan_is_none(tmp_path: Path, more: str, before: InForce, told: str) -> None:
+    text = f'{more}\n[nat64]\nprefix = "{NAT64}"'
+    assert ipv6.standing(config(text), host(tmp_path), ROUTE, before=before)["told"].endswith(told)
 
 
 def test_nat64_is_told(tmp_path: Path) -> None:
