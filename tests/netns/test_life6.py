@@ -4,14 +4,17 @@ that are killed during a transfer, and what is left when it is down."""
 from __future__ import annotations
 
 import contextlib
+import json
 import signal
 import socket
 import time
 from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
 import pytest
 
+from algate.alg.admin.ipv6 import EARLY
 from algate.cli.lab.gateways import AlgateGateway
 from algate.cli.lab.host import LabError, call_in
 from algate.cli.lab.judge import Mode
@@ -25,6 +28,7 @@ from tests.netns.test_filter6 import connects, listening
 from tests.netns.test_ftp6 import DUAL
 
 pytestmark = pytest.mark.netns
+FILTERED = "[ipv6]\nfilter = true\n"
 BOTH = f'[ipv6]\nfilter = true\n[nat64]\nprefix = "{NAT64_PREFIX}"\n'
 PORT, ECHO = 8443, 7007
 SECOND = 1.0  # s until a change of the host is followed
@@ -199,3 +203,35 @@ def test_in_the_middle_of_a_transfer(lab: Lab, mode: Mode, how: signal.Signals) 
                 assert talker.fetch("pub/big", mode) == BIG
     finally:
         server.stop()
+
+
+@pytest.mark.whole
+def test_a_filter_that_is_not_in_force_is_not_told(lab: Lab) -> None:
+    """While a start waits for the WAN's address: an earlier one's filter goes on, and what it left behind is none."""
+    gateway = AlgateGateway(lab, config=FILTERED)
+    gateway.start()
+    try:
+        ip("addr del 198.51.100.2/24 dev wan0", lab.gw.netns)
+        assert restarted(gateway, FILTERED)["filtered"], "by what the former start attached"
+        ip("addr add 198.51.100.2/24 dev wan0", lab.gw.netns)
+        until(lambda: "ready" in gateway.log.splitlines(), 60)
+        gateway.stop_daemon()
+        gateway.config, gateway.wait = "", 60.0
+        gateway.start()
+        ip("addr del 198.51.100.2/24 dev wan0", lab.gw.netns)
+        found = restarted(gateway, FILTERED)
+        assert not found["filtered"] and found["told"].startswith(EARLY), found
+        rows = json.loads(verb(gateway, "doctor", "--json", host=lab.gw).stdout)
+        assert [one["ok"] for one in rows if one["check"] == "ipv6"] == [False]
+    finally:
+        gateway.stop()
+
+
+def restarted(gateway: AlgateGateway, config: str) -> dict[str, Any]:
+    """What is told of IPv6 by a start that waits."""
+    gateway.stop_daemon()
+    gateway.config, gateway.wait = config, 0.0
+    with contextlib.suppress(LabError):
+        gateway.start()
+    until(lambda: state(gateway) == "waiting for an address on wan0", 60)
+    return dict(gateway.ask("status")["ipv6"])
