@@ -26,7 +26,6 @@ from algate.cli.bench.packets import RATE, PacketBench
 from algate.cli.bench.paths import PathBench
 from algate.cli.bench.plan import FTP, HA, MILLION, NEW, PACKETS, SIX, STREAMS, TESTRUN, Plan
 from algate.cli.bench.record import Record
-from algate.cli.bench.six import GATEWAYS as SIX_GATEWAYS
 from algate.cli.bench.six import NEWS, SixBench
 from algate.cli.bench.streams import GATEWAYS as STREAM_GATEWAYS
 from algate.cli.bench.streams import StreamBench
@@ -57,7 +56,7 @@ STEPS = {
     PACKETS: len(PACKET_GATEWAYS) + 1,
     MILLION: len(MillionBench.gateways) + 1,
     NEW: len(NEW_GATEWAYS),
-    SIX: len(SIX_GATEWAYS) + len(NEWS) + 2,
+    SIX: len(NEWS) + 3,
     STREAMS: len(STREAM_GATEWAYS),
     HA: PAIR_STEPS,
     FTP: 1,  # and one for each server
