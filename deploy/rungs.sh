@@ -119,7 +119,7 @@ run_ladder() {
     tests bpf 200 2 "${all[@]}"
     tests netns "$([ "${1:-}" = --all ] && echo 3600 || echo 360)" 3 "${all[@]}"
     # compliance waits two thirds of its time, for timers and for silence
-    beside compile 180 nice -n 19 deploy/dev.sh compile
+    beside compile 180 nice -n 10 deploy/dev.sh compile
     if compgen -G 'tests/compliance/test_*.py' >/dev/null; then tests compliance 120 2 "${all[@]}"; fi
     joined compile
     compiled fuzz 60 2 # for so many seconds, alone: beside others it would try less
