@@ -70,7 +70,7 @@ def rate_figure(proto: str) -> Figure:
 
 
 @dataclass(frozen=True, slots=True)
-class Side:
+class Contestant:
     """One gateway in a lab of its own."""
 
     name: str
@@ -110,7 +110,7 @@ class SixBench:
             yield f"six, new sessions: {name}", partial(self._alone, name, number)
         yield from self.ftp.steps(number)
 
-    def _side(self, name: str, stack: ExitStack) -> Side:
+    def _side(self, name: str, stack: ExitStack) -> Contestant:
         """Start a gateway. Its poll threads are those that weren't there before its lab."""
         bench = stack.enter_context(PacketLab(self.programs[name], six=True))
         gateway = stack.enter_context(contender(name, bench.lab, bench.programs))
@@ -118,7 +118,7 @@ class SixBench:
         bench.workers = (process.pid,) if process else ()
         bench.find_threads()
         bench.place(apart=False)
-        return Side(name, bench)
+        return Contestant(name, bench)
 
     def _alone(self, name: str, number: int) -> None:
         with ExitStack() as stack:
@@ -135,7 +135,7 @@ class SixBench:
                 if side.name in NEWS:
                     self._new(side, number)
 
-    def _established(self, side: Side, sessions: int) -> bool:
+    def _established(self, side: Contestant, sessions: int) -> bool:
         """Make sessions in a gateway; False if it couldn't, which is noted."""
         side.bench.forget()
         trouble = "" if side.name == FLOOR else side.bench.establish(sessions, side.making, side.families[0])
@@ -143,7 +143,7 @@ class SixBench:
             self.record.refuse(total_figure(side.families[0], way, sessions), side.name, trouble)
         return not trouble
 
-    def _sample(self, sides: list[Side], way: str, kind: int, sessions: int, number: int) -> None:
+    def _sample(self, sides: list[Contestant], way: str, kind: int, sessions: int, number: int) -> None:
         """What a packet costs: the middle one of lossless samples, which all gateways take in turns."""
         cells = [(side, family) for side in sides for family in side.families]
         costs: list[list[float]] = [[] for _ in cells]
@@ -176,7 +176,7 @@ class SixBench:
                     else:
                         self.record.add(net, name, number, value - floor)
 
-    def _new(self, side: Side, number: int) -> None:
+    def _new(self, side: Contestant, number: int) -> None:
         for proto in KINDS:
             rate = rate_figure(proto) if self.plan.search else None
             openings = Openings(side.bench, proto, family=side.families[0])
