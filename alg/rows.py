@@ -12,6 +12,11 @@ from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, Self
 
 
+def host_of(end: str) -> str:
+    """The address of an end point, "ip:port" or "[ip]:port"; "" where there is no port."""
+    return end.rpartition(":")[0].strip("[]")
+
+
 def format_id(number: int) -> str:
     """An id as scripts see it: 16 hex digits. Most JSON readers would round a 64-bit number."""
     return f"{number:016x}"

@@ -1,4 +1,4 @@
-"""Words for a value that was refused: how it is shown, and which known word was likely meant.
+"""Words of values: how one that was refused is shown, which known word was likely meant, an address without brackets.
 
 The law of this file: it imports nothing of algate, since every verb loads it before it has asked anything.
 """
@@ -12,6 +12,11 @@ def shown(value: object) -> str:
     """A refused value for a message: quoted, escaped, short."""
     text = ascii(value)
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def unbracketed(text: str) -> str:
+    """Without the pair of brackets around it; what is no pair stays, and is refused."""
+    return text[1:-1] if text.startswith("[") and text.endswith("]") else text
 
 
 def nearest(word: str, known: Collection[str]) -> str:

@@ -15,7 +15,7 @@ from algate.alg.admin import control, dns64, ipv6, silence
 from algate.alg.admin.reasons import limited
 from algate.alg.findings import CheckRow
 from algate.alg.gateway.state import DeviceState, State
-from algate.alg.rows import RefusalRow
+from algate.alg.rows import RefusalRow, host_of
 
 DROPS_MOST = 5
 NAMESPACE = "start it with `nsenter --net=/run/netns/NAME algate run ...`, not with `ip netns exec` (README.md)"
@@ -156,7 +156,7 @@ def forwards(run_dir: Path, state: State) -> CheckRow:
         rows = control.request(run_dir, "forward-list", seconds=control.SOON)
     except control.ControlError:
         return CheckRow("forwards", True, "no daemon to ask")
-    targets = {str(row["to"]).rpartition(":")[0].strip("[]") for row in rows}
+    targets = {host_of(str(row["to"])) for row in rows}
     with contextlib.suppress(control.ControlError):  # IPv6 isn't filtered
         targets |= {str(row["to"]) for row in control.request(run_dir, "allow-list", seconds=control.SOON)}
     words = sorted(filter(None, (reach.obstacle(ip_address(one), wan.name) for one in targets)))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from algate.alg.rows import EventRow, SessionRow
+from algate.alg.rows import EventRow, SessionRow, host_of
 
 from .known import Data, Snapshot
 from .reasons import CURES, LARGE, announced, bypassed, filled, limited, refusal, sentence
@@ -211,7 +211,7 @@ def _let_in(now: Snapshot, end: str) -> Iterator[Finding]:
     proto = now.proto
     there = [
         one for one in now.allowed
-        if one.to == host.strip("[]") and proto in (None, one.proto) and _among(int(port), one.port)
+        if one.to == host_of(end) and proto in (None, one.proto) and _among(int(port), one.port)
     ]  # fmt: skip
     for one in there:
         who = f" from {', '.join(one.from_)}" if one.from_ else ""

@@ -28,8 +28,9 @@ from algate.alg.rows import (
     Row,
     SessionEventRow,
     SessionRow,
+    host_of,
 )  # fmt: skip
-from algate.alg.wording import nearest, shown
+from algate.alg.wording import nearest, shown, unbracketed
 
 Network = IPv4Network | IPv6Network
 R = TypeVar("R", bound=Row)
@@ -176,7 +177,7 @@ def spoken(row: Row, words: Iterable[str]) -> bool:
     for word in words:
         if address(word) is not None:
             ends = (*insides(row), *outsides(row))
-            if not any(end and word in (end, end.rpartition(":")[0].strip("[]")) for end in ends):
+            if not any(end and word in (end, host_of(end)) for end in ends):
                 return False
             continue
         if text is None:
@@ -285,9 +286,8 @@ def _split(text: str) -> tuple[Network | None, int | None]:
     if not colon or (":" in host and not host.endswith("]")) or not re.fullmatch("[0-9]{1,5}", port_text):
         host, port_text = text, ""
     port = int(port_text) if port_text else None
-    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     try:
-        return ip_network(bare, strict=False), port
+        return ip_network(unbracketed(host), strict=False), port
     except ValueError:
         return None, port
 

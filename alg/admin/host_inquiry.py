@@ -17,7 +17,7 @@ from algate.alg.admin.inquiry import Subject
 from algate.alg.config.load import Config
 from algate.alg.daemon.running import Running
 from algate.alg.gateway import survey
-from algate.alg.rows import SessionRow
+from algate.alg.rows import SessionRow, host_of
 
 CONTROLS_MOST = 16  # control sessions that are told of, the youngest first
 ENDED_MOST = 8  # and those that are over
@@ -75,7 +75,7 @@ def _ended(running: Running, host: str, alive: set[str]) -> list[str]:
 
 
 def _ips(ends: Iterable[object]) -> set[str]:
-    return {str(one).rpartition(":")[0].strip("[]") for one in ends}
+    return {host_of(str(one)) for one in ends}
 
 
 def _none(host: str) -> Finding:

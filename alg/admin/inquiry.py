@@ -25,7 +25,7 @@ from algate.alg.gateway.addresses import Addresses
 from algate.alg.plugin.families import behind
 from algate.alg.plugin.model import EndPoint
 from algate.alg.plugin.words import Words
-from algate.alg.rows import AllowRow, EventRow, SessionRow, parse_id
+from algate.alg.rows import AllowRow, EventRow, SessionRow, host_of, parse_id
 from algate.bpf import abi, ticks
 
 PROTOS = ("tcp", "udp", "icmp")
@@ -73,18 +73,17 @@ def outside(subject: Subject, prefix: IPv6Network | None) -> Subject:
     """With the IPv4 hosts themselves instead of what NAT64 shows inside hosts of them."""
     ends = []
     for end in subject.ends:
-        host, _, port = end.rpartition(":")
-        ip = ip_address(host.strip("[]"))
-        ends.append(str(EndPoint(behind(prefix, ip) or ip, int(port))))
+        ip = ip_address(host_of(end))
+        ends.append(str(EndPoint(behind(prefix, ip) or ip, int(end.rpartition(":")[2]))))
     shown = behind(prefix, ip_address(subject.host)) if subject.host else None
     return dataclasses.replace(subject, ends=tuple(ends), host=str(shown) if shown else subject.host)
 
 
 def _end(word: str) -> str:
-    host, _, port = word.rpartition(":")
-    if not 0 <= int(port) < 65536:
+    port = int(word.rpartition(":")[2])
+    if not 0 <= port < 65536:
         raise ValueError(word)
-    return str(EndPoint(ip_address(host.strip("[]")), int(port)))
+    return str(EndPoint(ip_address(host_of(word)), port))
 
 
 async def inquire(
@@ -108,7 +107,7 @@ def _choice(subject: Subject, addresses: Addresses) -> survey.Wanted:
     """What the sessions that a subject may mean have in common, for raw sessions."""
     if subject.id is not None:
         return survey.Wanted(ids=frozenset({int(subject.id, 16)}))
-    ips = (ip_address(end.rpartition(":")[0].strip("[]")) for end in subject.ends)
+    ips = (ip_address(host_of(end)) for end in subject.ends)
     known = filter(None, map(addresses.known, ips))
     return survey.Wanted(addresses=frozenset(int.from_bytes(raw, sys.byteorder) for raw in known))
 
@@ -146,9 +145,7 @@ def ask(
     ]  # fmt: skip
     events = running.events.history(number) if number else []
     alg = _alg(control, events)
-    hosts = {end.rpartition(":")[0].strip("[]") for end in subject.ends} | {
-        row.inside.rpartition(":")[0].strip("[]") for row in found
-    }
+    hosts = {host_of(end) for end in subject.ends} | {host_of(row.inside) for row in found}
     drops = {name: running.gateway.drops.sum(at) for at, (name, _) in abi.reasons().items()}
     return explain(Snapshot(
         subject.text, time.time(), state, config.alg.fail, subject.ends, control,
@@ -167,7 +164,7 @@ def _admitted(running: Running, config: Config, subject: Subject) -> tuple[list[
     if running.admissions is None:
         return [], []
     inside = [prefix for _, prefix in prefixes.behind(config.gateway.lan)]
-    ips = {end: ip_address(end.rpartition(":")[0].strip("[]")) for end in subject.ends}
+    ips = {end: ip_address(host_of(end)) for end in subject.ends}
     return running.admissions.rows(), [end for end, ip in ips.items() if any(ip in one for one in inside)]
 
 
@@ -230,6 +227,6 @@ def _policy(config: Config, control: SessionRow | None, alg: str | None) -> dict
     if policy is None:
         return {}
     if control is not None:
-        ips = [ip_address(end.rpartition(":")[0].strip("[]")) for end in (control.inside, control.outside)]
+        ips = [ip_address(host_of(end)) for end in (control.inside, control.outside)]
         policy = policy.resolve(ips[0], ips[1])
     return {one.name: getattr(policy, one.name) for one in dataclasses.fields(policy)}

@@ -20,7 +20,7 @@ from algate.alg.admin.orders import LISTINGS, SESSIONS, RowWords
 from algate.alg.admin.sorting import in_order
 from algate.alg.errors import USAGE, AlgateError
 from algate.alg.gateway import survey
-from algate.alg.rows import GroupRow, Row
+from algate.alg.rows import GroupRow, Row, host_of
 
 SPELLED = {"expires": "expires_in"}  # the field of a word
 
@@ -77,4 +77,4 @@ def _key(row: Row, by: str) -> str:
 
 def _host(end: str) -> str:
     """Without the port, of "ip:port", "[ip]:port" and an address alone."""
-    return end if filters.address(end) else end.rpartition(":")[0].strip("[]")
+    return end if filters.address(end) else host_of(end)

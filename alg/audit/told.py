@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from algate.alg.rows import EventRow
+from algate.alg.rows import EventRow, host_of
 
 # event -> what is said of its detail; "": the detail alone. Any other event is said by its name.
 SAID: Mapping[str, str] = {
@@ -56,7 +56,7 @@ def _who(fields: Mapping[str, str | int | float]) -> str:
 
 def host(end: str) -> str:
     """The address of an end point."""
-    return end.rpartition(":")[0].strip("[]") or end
+    return host_of(end) or end
 
 
 def _what(row: EventRow) -> str:

@@ -10,7 +10,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from algate.alg.plugin.model import Address, EndPoint
 from algate.alg.plugin.values import RefusedError, end_point, network
-from algate.alg.wording import shown
+from algate.alg.wording import shown, unbracketed
 
 Network = IPv4Network | IPv6Network
 
@@ -22,9 +22,8 @@ _NO_HOSTS = tuple(map(IPv6Network, ("::/8", "fe80::/10", "ff00::/8")))  # RFC 42
 
 def host6(value: object) -> IPv6Address:
     """A host's IPv6 address, as it may stand in a packet that is forwarded; in brackets or not."""
-    bare = value[1:-1] if isinstance(value, str) and value.startswith("[") and value.endswith("]") else value
     try:
-        address = IPv6Address(bare) if isinstance(bare, str) else None
+        address = IPv6Address(unbracketed(value)) if isinstance(value, str) else None
     except ValueError:
         address = None
     if address is None or address.scope_id is not None:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from algate.alg.rows import AllowRow
+from algate.alg.wording import unbracketed
 from algate.cli import completion
 from algate.cli.commands import forward
 from algate.cli.listing import lister
@@ -30,11 +31,6 @@ HostArgument = Annotated[
 ]  # fmt: skip
 
 
-def bare(to: str) -> str:
-    """Without a pair of brackets; what isn't one stays, and is refused."""
-    return to[1:-1] if to.startswith("[") and to.endswith("]") else to
-
-
 list_allowed = lister("allow-list", AllowRow, "List what is let in over IPv6, from the configuration and added live.")
 
 
@@ -56,7 +52,7 @@ def add(
     """
     from algate.alg.config import saved
 
-    host = bare(to)
+    host = unbracketed(to)
     table = {"proto": proto, "port": port, "to": host, "from": source or []}
     file = forward.config_file(run_dir) if save else None
     grown = saved.with_allowed(forward.text_of(file), table, str(file)) if file else ""  # fail before it is let in
@@ -84,7 +80,7 @@ def delete(
     """
     from algate.alg.config import saved
 
-    host = bare(to)
+    host = unbracketed(to)
     file = forward.config_file(run_dir) if save else None
     shrunk = saved.without_allowed(forward.text_of(file), proto, port, host, str(file)) if file else None
     try:
